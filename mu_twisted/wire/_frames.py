@@ -1,0 +1,139 @@
+"""Frames: a header of twelve decimal digits and a space, then so many bytes of payload.
+
+Knows bytes only. Format and limits: the original mu's chunked messages (``SocketNB``); the check of the announced
+length and of the header's form is ours, the original passes the header to ``int()`` as it is.
+"""
+
+from mu_twisted.wire._errors import FrameError
+
+HEADER_SIZE = 13
+_DIGITS = HEADER_SIZE - 1
+
+MAX_COMMAND = 1 << 20
+"""Largest command to a worker, bytes of payload."""
+MAX_REPLY = 3 << 20
+"""Largest reply of a worker that announced itself as ours, bytes of payload."""
+MAX_LEGACY_REPLY = 64 << 20
+"""Largest reply of a worker that announced nothing: the original sends a run's whole output."""
+MAX_PEER_MESSAGE = 64 << 20
+"""Largest message relayed between workers, bytes of payload."""
+
+_FIRST_CAPACITY = 4096
+
+
+def encode(payload: bytes | bytearray | memoryview) -> bytes:
+    """One frame, ready to be written.
+
+    :param payload: any bytes, fewer than 10**12 of them.
+    :raises FrameError: the length does not fit the header's twelve digits.
+    """
+    if len(payload) >= 10**_DIGITS:
+        raise FrameError(f"a payload of {len(payload)} bytes does not fit a header of {_DIGITS} digits")
+    return b"".join((b"%012d " % len(payload), payload))
+
+
+class Decoder:
+    """Cuts a stream of bytes into payloads, however the stream was split.
+
+    A payload that arrives in one piece is copied once. One that arrives in many is gathered in a buffer that starts
+    small and doubles, so no byte is copied more than three times, and a peer that announces much and sends little
+    costs little.
+
+    :param max_frame: largest payload accepted, in bytes. May be raised or lowered between calls; it is looked at
+        when a header is complete.
+    """
+
+    def __init__(self, max_frame: int) -> None:
+        self.max_frame = max_frame
+        self._header = bytearray()
+        self._body: _Body | None = None
+        self._broken: FrameError | None = None
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an incomplete frame that are held, its header included; 0 between frames."""
+        if self._body is not None:
+            return HEADER_SIZE + self._body.filled
+        return len(self._header)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Take what one read brought and return the payloads that it completed, in order.
+
+        :raises FrameError: a header is malformed or announces more than ``max_frame``. The payloads completed before
+            it in this call are in the error's ``completed``; every later call raises again.
+        """
+        if self._broken is not None:
+            raise self._broken
+        completed: list[bytes] = []
+        try:
+            self._cut(memoryview(data), completed)
+        except FrameError as error:
+            error.completed = completed
+            self._broken = error
+            raise
+        return completed
+
+    def _cut(self, data: memoryview, completed: list[bytes]) -> None:
+        at, end = 0, len(data)
+        while at < end:
+            if self._body is None:
+                want = HEADER_SIZE - len(self._header)
+                self._header += data[at : at + want]
+                at += want
+                if len(self._header) < HEADER_SIZE:
+                    self._check_digits()
+                    return
+                size = self._size()
+                self._header.clear()
+                if at + size <= end:
+                    completed.append(bytes(data[at : at + size]))
+                    at += size
+                else:
+                    self._body = _Body(size)
+            else:
+                at += self._body.add(data[at : at + self._body.missing])
+                if not self._body.missing:
+                    completed.append(self._body.take())
+                    self._body = None
+
+    def _check_digits(self) -> None:
+        if self._header and not self._header[:_DIGITS].isdigit():
+            raise FrameError(f"expected a frame header of {_DIGITS} digits and a blank, got {bytes(self._header)!r}")
+
+    def _size(self) -> int:
+        self._check_digits()
+        if self._header[_DIGITS] != 0x20:
+            raise FrameError(f"expected a frame header of {_DIGITS} digits and a blank, got {bytes(self._header)!r}")
+        size = int(self._header[:_DIGITS])
+        if size > self.max_frame:
+            raise FrameError(f"a frame of {size} bytes was announced, the limit is {self.max_frame}")
+        return size
+
+
+class _Body:
+    """A payload in the making: one buffer that doubles until it holds what was announced."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.filled = 0
+        self._buffer = bytearray(min(size, _FIRST_CAPACITY))
+
+    @property
+    def missing(self) -> int:
+        return self.size - self.filled
+
+    def add(self, piece: memoryview) -> int:
+        end = self.filled + len(piece)
+        if end > len(self._buffer):
+            self._grow(end)
+        self._buffer[self.filled : end] = piece
+        self.filled = end
+        return len(piece)
+
+    def _grow(self, need: int) -> None:
+        larger = bytearray(min(self.size, max(need, 2 * len(self._buffer))))
+        larger[: self.filled] = memoryview(self._buffer)[: self.filled]
+        self._buffer = larger
+
+    def take(self) -> bytes:
+        return bytes(self._buffer)

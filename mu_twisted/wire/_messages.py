@@ -1,0 +1,142 @@
+"""What the payloads say: commands to a worker, its greeting, INFO and FAIL.
+
+Everything is bytes, split only as often as the grammar says: a value may hold any byte, colons and non-UTF-8 included.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mu_twisted.wire._errors import CommandError, WireError
+
+VERSION = 1
+"""Version of the protocol's additions, announced in the greeting of a worker that supports them."""
+
+HELLO = b"OK:HELLO"
+INFO = b"INFO:"
+_FAIL = b"FAIL"
+_INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to a worker.
+
+    :param name: what stands before the first colon, e.g. ``b"run"``.
+    :param argument: all that follows it; empty if there was no colon.
+    """
+
+    name: bytes
+    argument: bytes
+
+
+def parse_command(payload: bytes) -> Command:
+    """Split a payload at its first colon. Whether the name is known is the worker's to say."""
+    name, _, argument = payload.partition(b":")
+    return Command(name, argument)
+
+
+def parse_integer(text: bytes) -> int:
+    """An integer as ``seti:`` takes it: blanks around, a sign, leading zeros, any size.
+
+    Narrower than ``int()``, which would take ``1_000``; the original ran on Python 2, where that fails.
+
+    :raises CommandError: anything else, ``0x10`` and ``12L`` included.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise CommandError(f"could not interpret {text.decode('utf-8', 'backslashreplace')} as an integer")
+    negative = text.strip().startswith(b"-")
+    # In pieces: int() refuses more than 4300 digits at once.
+    number, digits = 0, text.strip().lstrip(b"+-")
+    for at in range(0, len(digits), 4000):
+        piece = digits[at : at + 4000]
+        number = number * 10 ** len(piece) + int(piece)
+    return -number if negative else number
+
+
+def fail(reason: str | bytes) -> bytes:
+    """``FAIL(reason)``, on one line whatever the reason holds."""
+    raw = reason if isinstance(reason, bytes) else reason.encode("utf-8", "surrogateescape")
+    return b"FAIL(" + b" ".join(raw.split(b"\n")) + b")"
+
+
+def is_fail(message: bytes) -> bool:
+    """Whether a reply reports failure: any that begins with ``FAIL`` does."""
+    return message.startswith(_FAIL)
+
+
+def info(key: bytes, value: bytes) -> bytes:
+    """``INFO:key:value``; the key holds no colon, the value may."""
+    return INFO + key + b":" + value
+
+
+def parse_info(message: bytes) -> tuple[bytes, bytes]:
+    """Key and value of an ``INFO:key:value``.
+
+    :raises WireError: it does not begin with ``INFO:``, or has no second colon.
+    """
+    if not message.startswith(INFO):
+        raise WireError(f"expected INFO:key:value, got {message[:80]!r}")
+    key, colon, value = message[len(INFO) :].partition(b":")
+    if not colon or not key:
+        raise WireError(f"expected INFO:key:value, got {message[:80]!r}")
+    return key, value
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """How a worker introduced itself.
+
+    :param version: of the protocol's additions; 0 for a worker that announced nothing, as the original's.
+    :param launch_id: the event's ``launch_id``, empty if there was none.
+    :param deadline_ms: milliseconds left of the function's time when it greeted; 0 if unknown.
+    :param memory_mb: the function's memory in MB; 0 if unknown.
+    """
+
+    version: int = 0
+    launch_id: str = ""
+    deadline_ms: int = 0
+    memory_mb: int = 0
+
+    def encode(self) -> bytes:
+        """``OK:HELLO``, followed by a JSON object if there is anything to announce."""
+        if not self.version:
+            return HELLO
+        body = {
+            "version": self.version,
+            "launch_id": self.launch_id,
+            "deadline_ms": self.deadline_ms,
+            "memory_mb": self.memory_mb,
+        }
+        return HELLO + b":" + json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def parse_greeting(message: bytes) -> Greeting:
+    """Read a worker's first message, the original's bare ``OK:HELLO`` or ours with its JSON object.
+
+    :raises WireError: it is neither, or a member of the object has the wrong type.
+    """
+    if message == HELLO:
+        return Greeting()
+    if not message.startswith(HELLO + b":"):
+        raise WireError(f"expected {HELLO.decode()}, got {message[:80]!r}")
+    try:
+        body: Any = json.loads(message[len(HELLO) + 1 :])
+    except (ValueError, RecursionError):
+        raise WireError(f"the greeting's announcement is not JSON: {message[:80]!r}") from None
+    if not isinstance(body, dict):
+        raise WireError(f"the greeting's announcement is not an object: {message[:80]!r}")
+    return Greeting(
+        version=_member(body, "version", int),
+        launch_id=_member(body, "launch_id", str),
+        deadline_ms=_member(body, "deadline_ms", int),
+        memory_mb=_member(body, "memory_mb", int),
+    )
+
+
+def _member(body: dict[str, Any], key: str, kind: type) -> Any:
+    value = body.get(key, kind())
+    if type(value) is not kind:
+        raise WireError(f"the greeting's {key} is not of type {kind.__name__}: {str(value)[:80]!r}")
+    return value
