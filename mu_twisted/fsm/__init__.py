@@ -1,0 +1,39 @@
+"""State machines and scripts that steer one task each, without any IO.
+
+States are the classes of the original's ``libmu/machine_state.py``; a script is a coroutine over a :class:`Worker`.
+Both run on the :class:`Machine`: messages go in, commands come out.
+"""
+
+from mu_twisted.fsm._combinators import ForLoopState, IfElseState, InfoWatcherState, SuperpositionState
+from mu_twisted.fsm._commandlist import CommandListState
+from mu_twisted.fsm._errors import FSMError
+from mu_twisted.fsm._expect import default_expect
+from mu_twisted.fsm._machine import Machine, Outcome
+from mu_twisted.fsm._references import StateReference
+from mu_twisted.fsm._replies import RunResult, parse_run
+from mu_twisted.fsm._script import Script
+from mu_twisted.fsm._states import ErrorState, MachineState, MultiPassState, OnePassState, TerminalState
+from mu_twisted.fsm._worker import RunError, Worker
+
+__all__ = [
+    "CommandListState",
+    "ErrorState",
+    "FSMError",
+    "ForLoopState",
+    "IfElseState",
+    "InfoWatcherState",
+    "Machine",
+    "MachineState",
+    "MultiPassState",
+    "OnePassState",
+    "Outcome",
+    "RunError",
+    "RunResult",
+    "Script",
+    "StateReference",
+    "SuperpositionState",
+    "TerminalState",
+    "Worker",
+    "default_expect",
+    "parse_run",
+]

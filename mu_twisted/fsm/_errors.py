@@ -1,0 +1,84 @@
+"""What goes wrong in a state machine, as one bounded line each."""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from mu_twisted.wire import MuError
+
+_PACKAGE = str(Path(__file__).parent)
+_SHOWN = 300
+_WHOLE_LINE = 1000
+
+
+class FSMError(MuError):
+    """A state machine or script is wrong, or its worker said what it must not say."""
+
+
+class StateFault(FSMError):
+    """An error with the state's name already in its text; it ends the machine that it happened in."""
+
+
+def show(text: str) -> str:
+    """A message as it may stand in an error: one printable line, long ones cut in the middle.
+
+    The end is kept longer than the beginning, since the cause of a failed run is in the last lines of its output.
+    """
+    if len(text) > _SHOWN:
+        head, tail = _SHOWN // 3, _SHOWN - _SHOWN // 3
+        return f"{text[:head]!r} ... {text[-tail:]!r} ({len(text)} characters)"
+    return repr(text)
+
+
+def one_line(text: str) -> str:
+    """The text without line ends or unprintable characters, bounded."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= _WHOLE_LINE else line[:_WHOLE_LINE] + " ..."
+
+
+def fault(where: str, error: BaseException) -> StateFault:
+    """What an exception out of a state's own code becomes.
+
+    :param where: e.g. ``state Config``.
+    :returns: a fault that names the state, the exception, and the line of the user's code; a fault stays as it is.
+    :raises KeyboardInterrupt: that one is the user's, and goes through.
+    """
+    if isinstance(error, StateFault):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    place = user_line(error.__traceback__)
+    place = f" ({place})" if place else ""
+    return StateFault(one_line(f"{where}: {describe(error)}{place}"))
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a few words; those of the project need no class name."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a user's exception may not even have a text
+        text = "(its text cannot be made)"
+    if isinstance(error, MuError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def user_line(tb: TracebackType | None) -> str:
+    """File, line and function of the innermost frame outside this package, or an empty text."""
+    for frame, line in reversed(list(traceback.walk_tb(tb))):
+        code = frame.f_code
+        if not code.co_filename.startswith(_PACKAGE):
+            return place_of(code.co_filename, line, code.co_name)
+    return ""
+
+
+def place_of(filename: str, line: int, function: str) -> str:
+    """A place in the user's code as errors name it."""
+    return f"{Path(filename).name} line {line}, in {function}"
+
+
+def is_ours(filename: str) -> bool:
+    """Whether a code object belongs to this package, and so tells a user nothing."""
+    return filename.startswith(_PACKAGE)

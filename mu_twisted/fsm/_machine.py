@@ -1,0 +1,255 @@
+"""The Machine: a task's messages go in, its commands come out. No sockets, no clock, and no exception gets out."""
+
+import enum
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mu_twisted.fsm._context import Context
+from mu_twisted.fsm._errors import StateFault, fault, one_line, show
+from mu_twisted.fsm._expect import failed_run
+from mu_twisted.fsm._script import Script, ScriptState
+from mu_twisted.fsm._states import ErrorState, MachineState, Origin, TerminalState, deliver, enter, inform, settle
+from mu_twisted.wire import WireError, parse_info
+
+MAX_HELD_MESSAGES = 1000
+"""Messages held back by a superposition; more than that is an error."""
+MAX_HELD_CHARACTERS = 128 << 20
+"""Characters held back by a superposition: room for two whole outputs of an original worker."""
+MAX_INFO_KEYS = 1000
+"""Different keys that ``info`` may have before a worker's INFO is refused."""
+MAX_INFO_VALUE = 64 << 10
+"""Longest value of an INFO, bytes."""
+
+
+class Outcome(enum.Enum):
+    """Where a machine stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Machine:
+    """Drives one attempt at a task, through its states or through its script.
+
+    A mistake in a state or script, a ``FAIL``, or a message that is not expected ends this machine with
+    ``outcome`` FAILED and a line in ``error``; no method raises for it.
+
+    :param first: class of the first state, or a script.
+    :param actor_num: number of the task, counted from 0.
+    :param info: what ``info`` begins with, e.g. ``{"group": 2}``.
+    :param settings: the job's options, as the states see them.
+    """
+
+    __slots__ = ("_context", "_first", "_held", "_started", "_state", "_tried", "error", "outcome")
+
+    def __init__(
+        self,
+        first: type[MachineState] | Script,
+        actor_num: int = 0,
+        *,
+        info: Mapping[str, Any] | None = None,
+        settings: Any = None,
+    ) -> None:
+        self._first = first
+        self._context = Context(info, settings)
+        self._state: MachineState = Origin(self._context, actor_num)
+        self._started = False
+        self._held: deque[str] = deque()
+        self._tried = 0
+        self.outcome = Outcome.RUNNING
+        self.error: str | None = None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the worker told by INFO, and what the states put in."""
+        return self._context.info
+
+    @property
+    def state_name(self) -> str:
+        """Name of the state's class; of a script its name and line."""
+        state = self._state
+        return state.name if isinstance(state, ScriptState) else type(state).__name__
+
+    @property
+    def text(self) -> str:
+        """The state as it is shown: the task's number and the state's own words."""
+        try:
+            return str(self._state)
+        except Exception:  # noqa: BLE001 - a status line is no reason to fail
+            return f"{self._state.actorNum}:({type(self._state).__name__})"
+
+    @property
+    def held(self) -> int:
+        """Number of messages that are held back."""
+        return len(self._held)
+
+    def start(self) -> list[bytes]:
+        """Enter the first state.
+
+        :returns: the commands of the states that wait for nothing.
+        """
+        if self._started or self.outcome is not Outcome.RUNNING:
+            return []
+        self._started = True
+        try:
+            self._become(settle(self._construct()))
+        except StateFault as error:
+            self._fail(str(error))
+        return self._flush()
+
+    def receive(self, messages: Iterable[bytes]) -> list[bytes]:
+        """Take all messages of one read. INFOs are applied before the others, whatever their order.
+
+        :returns: the commands to send, in order; none once the machine is done or failed. A read that makes the
+            machine fail sends nothing, as in the original.
+        """
+        if self.outcome is not Outcome.RUNNING:
+            return []
+        commands = self.start()
+        if self.outcome is not Outcome.RUNNING:
+            return commands
+        try:
+            if self._sort(messages):
+                self._tried = 0
+                self._become(inform(self._state))
+            self._work()
+        except StateFault as error:
+            self._fail(str(error))
+        commands += self._flush()
+        return [] if self._ended_badly() else commands
+
+    def fail(self, reason: str) -> None:
+        """End the machine from outside: the connection is lost, the task was given up.
+
+        :param reason: what happened; the state is named in front of it.
+        """
+        if self.outcome is Outcome.RUNNING:
+            self._fail(one_line(f"{self._where()}: {reason}"))
+
+    def _construct(self) -> MachineState:
+        first = self._first
+        if isinstance(first, type) and issubclass(first, MachineState):
+            return enter(self._state, first)
+        if callable(first) and not isinstance(first, type):
+            return ScriptState(self._state, self._state.actorNum, first)
+        raise StateFault(f"{show(repr(first))} is neither a state class nor a script")
+
+    def _sort(self, messages: Iterable[bytes]) -> bool:
+        """Apply the INFOs and queue the others; tells whether there were INFOs."""
+        told = False
+        for message in messages:
+            if message.startswith(b"INFO"):
+                try:
+                    key, value = parse_info(message)
+                except WireError as error:
+                    raise StateFault(f"{self._where()}: {one_line(str(error))}") from error
+                self._note(_text(key), value)
+                told = True
+            else:
+                self._held.append(_text(message))
+        return told
+
+    def _note(self, key: str, value: bytes) -> None:
+        if len(value) > MAX_INFO_VALUE or (key not in self.info and len(self.info) >= MAX_INFO_KEYS):
+            raise StateFault(
+                f"{self._where()}: INFO of {show(key)} is refused: at most {MAX_INFO_KEYS} keys are kept, and values "
+                f"of at most {MAX_INFO_VALUE} bytes"
+            )
+        self.info[key] = _text(value)
+
+    def _work(self) -> None:
+        while self._held and self.outcome is Outcome.RUNNING:
+            if self._state._holds_back:
+                if not self._pass():
+                    break
+            else:
+                message = self._held.popleft()
+                following = None if _failed(message) else deliver(self._state, message)
+                if following is None:
+                    raise self._unexpected(message)
+                self._become(following)
+
+    def _pass(self) -> bool:
+        """Try each message once on a state that holds back what it does not expect; tells whether to try again."""
+        state, at, taken = self._state, self._tried, False
+        while at < len(self._held):
+            message = self._held[at]
+            following = None if _failed(message) else deliver(state, message)
+            if following is None:
+                self._hold(message)
+                at += 1
+                continue
+            del self._held[at]
+            taken = True
+            if following is not state or not state._holds_back or self.outcome is not Outcome.RUNNING:
+                self._become(following)
+                return True
+        if at > MAX_HELD_MESSAGES or (at > 1 and sum(map(len, self._held)) > MAX_HELD_CHARACTERS):
+            raise StateFault(f"{self._where()}: {at} messages that nothing expects, the first {show(self._held[0])}")
+        self._tried = 0 if taken else at
+        return taken
+
+    def _hold(self, message: str) -> None:
+        """Check that a message may wait.
+
+        A failed run is not held back while a run's success is waited for: the original waits for ever there.
+        """
+        if _failed(message) or (
+            failed_run(message) and any(text.startswith("OK:RETVAL(") for text in self._state._expected())
+        ):
+            raise self._unexpected(message)
+
+    def _become(self, state: MachineState) -> None:
+        before, self._state = self._state, state
+        if state is not before:
+            self._tried = 0
+        if isinstance(state, ErrorState):
+            self._fail(one_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
+        elif isinstance(state, TerminalState):
+            self.outcome = Outcome.DONE
+            self._held.clear()
+
+    def _unexpected(self, message: str) -> StateFault:
+        expected = " or ".join(repr(text) for text in dict.fromkeys(self._expected()))
+        return StateFault(f"{self._where()}: expected {_bounded(expected) or 'nothing'}, got {show(message)}")
+
+    def _expected(self) -> list[str]:
+        try:
+            return self._state._expected()
+        except Exception:  # noqa: BLE001 - only for the text of an error that is there already
+            return []
+
+    def _where(self) -> str:
+        return self._state._where()
+
+    def _fail(self, error: str) -> None:
+        state, self.outcome, self.error = self._state, Outcome.FAILED, error
+        self._context.commands.clear()
+        self._held.clear()
+        if not isinstance(state, ErrorState):
+            self._state = ErrorState(state, state.actorNum, error)
+        try:
+            state._leave()
+        except BaseException as late:  # noqa: BLE001 - the reason is known; what comes after it says nothing
+            fault("", late)
+
+    def _ended_badly(self) -> bool:
+        return self.outcome is Outcome.FAILED
+
+    def _flush(self) -> list[bytes]:
+        commands, self._context.commands = self._context.commands, []
+        return commands
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _failed(message: str) -> bool:
+    return message.startswith("FAIL")
+
+
+def _bounded(expected: str) -> str:
+    return expected if len(expected) <= 300 else expected[:300] + " ..."

@@ -1,0 +1,207 @@
+"""Scripts: a task written as a coroutine, driven by hand. There is no event loop and no asyncio in it.
+
+A script is one state to the Machine. Inside it are strands: the script itself, and what ``Worker.all`` runs beside
+each other. Each strand waits for one reply at a time.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeAlias
+
+from mu_twisted.fsm._errors import FSMError, StateFault, describe, is_ours, one_line, place_of, show, user_line
+from mu_twisted.fsm._states import MachineState, TerminalState
+from mu_twisted.fsm._worker import Step, Together, Worker
+
+Script: TypeAlias = Callable[[Worker], Coroutine[Any, Any, Any]]
+"""A task as a coroutine function: ``async def task(w): ...``."""
+
+_GREETING = "OK:HELLO"
+
+
+class _Strand:
+    """One coroutine under way."""
+
+    __slots__ = ("children", "coroutine", "done", "parent", "result", "wait")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], parent: "_Strand | None" = None) -> None:
+        self.coroutine = coroutine
+        self.parent = parent
+        self.children: list[_Strand] = []
+        self.wait: Step | None = None
+        self.done = False
+        self.result: Any = None
+
+    def waiting(self) -> "Iterator[_Strand]":
+        """The strands that wait for a reply, this one or those within it, in order."""
+        if self.wait is not None:
+            yield self
+        for child in self.children:
+            yield from child.waiting()
+
+    def close(self) -> None:
+        """End it and what runs within it; what its clean-up raises or awaits says nothing any more."""
+        for child in self.children:
+            child.close()
+        self.children, self.wait, self.done = [], None, True
+        try:
+            self.coroutine.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S110 - a clean-up that awaits, or fails, after the end
+            pass
+
+    def line(self) -> tuple[str, int, str] | None:
+        """File, line and function where it waits, of the innermost frame that is the user's."""
+        found = None
+        at: Any = self.coroutine
+        while at is not None:
+            frame = getattr(at, "cr_frame", None)
+            if frame is not None and not is_ours(frame.f_code.co_filename):
+                found = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+            at = getattr(at, "cr_await", None)
+        if found is None and self.parent is not None:
+            return self.parent.line()
+        return found
+
+
+class ScriptState(MachineState):
+    """The state of a machine whose task is a script. It begins with the worker's greeting."""
+
+    def __init__(self, prevState: MachineState, actorNum: int, script: Script) -> None:
+        super().__init__(prevState, actorNum)
+        self._script = script
+        self._called = getattr(script, "__name__", type(script).__name__)
+        self._root: _Strand | None = None
+
+    @property
+    def _holds_back(self) -> bool:  # type: ignore[override]
+        return self._root is not None and bool(self._root.children)
+
+    @property
+    def name(self) -> str:
+        """The script's name, and the line where it waits."""
+        place = self._place()
+        return self._called if place is None else f"{self._called}:{place[1]}"
+
+    def get_expect(self) -> str | None:
+        expected = self._expected()
+        return expected[0] if expected else None
+
+    def str_extra(self) -> str:
+        place = self._place()
+        return f"({self._called})" if place is None else f"({self._called}, line {place[1]})"
+
+    def _place(self) -> tuple[str, int, str] | None:
+        if self._root is None:
+            return None
+        return next((strand.line() for strand in self._root.waiting()), None)
+
+    def _where(self) -> str:
+        place = self._place()
+        return f"script {self._called}" + (f" ({place_of(*place)})" if place else "")
+
+    def _expected(self) -> list[str]:
+        if self._root is None:
+            return [_GREETING]
+        return [text for strand in self._root.waiting() if strand.wait for text in strand.wait.prefixes]
+
+    def _offer(self, message: str) -> MachineState | None:
+        if self._root is None:
+            if not message.startswith(_GREETING):
+                return None
+            self._context.remember(message)
+            return self._resume(self._begin(), None)
+        strand = self._taker(message)
+        if strand is None:
+            return None
+        self._context.remember(message)
+        strand.wait = None
+        return self._resume(strand, message)
+
+    def _begin(self) -> _Strand:
+        coroutine = self._script(Worker(self._context, self.actorNum))
+        if not isinstance(coroutine, Coroutine):
+            raise FSMError(f"a script is an async function, but this one returned {show(repr(coroutine))}")
+        self._root = _Strand(coroutine)
+        return self._root
+
+    def _taker(self, message: str) -> _Strand | None:
+        """The strand whose command the message names most surely; the first of those that wait for such a one."""
+        assert self._root is not None
+        best, rank = None, -1
+        for strand in self._root.waiting():
+            wait = strand.wait
+            if wait is not None and message.startswith(wait.prefixes):
+                names = wait.names(message) if wait.names is not None else 0
+                if names > rank:
+                    best, rank = strand, names
+        return best
+
+    def _resume(self, strand: _Strand, message: str | None) -> MachineState:
+        assert self._root is not None
+        try:
+            self._drive(strand, message)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
+            place = user_line(error.__traceback__)
+            where = f"script {self._called}" + (f" ({place})" if place else "")
+            raise StateFault(one_line(f"{where}: {describe(error)}")) from error
+        return TerminalState(self, self.actorNum) if self._root.done else self
+
+    def _drive(self, strand: _Strand, message: str | None) -> None:
+        """Run a strand, and whatever it starts or sets free, until all that is left waits."""
+        ready: deque[tuple[_Strand, Any, BaseException | None]] = deque([(strand, message, None)])
+        while ready:
+            strand, value, error = ready.popleft()
+            if strand.done:
+                continue
+            try:
+                self._context.step()
+                request = strand.coroutine.send(value) if error is None else strand.coroutine.throw(error)
+                waits = self._request(strand, request, ready)
+            except StopIteration as stop:
+                strand.done, strand.result = True, stop.value
+                parent = strand.parent
+                if parent is not None and all(child.done for child in parent.children):
+                    ready.appendleft((parent, [child.result for child in parent.children], None))
+                    parent.children = []
+            except BaseException as failure:
+                strand.close()
+                parent = strand.parent
+                if parent is None or isinstance(failure, KeyboardInterrupt):
+                    raise
+                for child in parent.children:
+                    child.close()
+                parent.children = []
+                ready.appendleft((parent, None, failure))
+            else:
+                if waits is not None:
+                    ready.appendleft((strand, None, waits))
+
+    def _request(
+        self, strand: _Strand, request: object, ready: deque[tuple[_Strand, Any, BaseException | None]]
+    ) -> BaseException | None:
+        """Do what a strand awaits; returns what is to be raised inside it instead."""
+        if isinstance(request, Step):
+            try:
+                self._context.emit(request.command)
+            except FSMError as error:
+                return error
+            strand.wait = request
+        elif isinstance(request, Together):
+            wrong = [c for c in request.coroutines if not isinstance(c, Coroutine)]
+            if wrong:
+                return FSMError(f"all() takes coroutines, got {show(repr(wrong[0]))}")
+            strand.children = [_Strand(coroutine, strand) for coroutine in request.coroutines]
+            if strand.children:
+                ready.extendleft((child, None, None) for child in reversed(strand.children))
+            else:
+                ready.appendleft((strand, [], None))
+        else:
+            return FSMError(f"a script awaits its worker's methods only, got {show(repr(request))}")
+        return None
+
+    def _leave(self) -> None:
+        if self._root is not None:
+            self._root.close()

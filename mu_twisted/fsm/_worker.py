@@ -1,0 +1,200 @@
+"""What a script holds in its hand: the worker of its task, with one method for each command."""
+
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from mu_twisted.fsm._context import Context
+from mu_twisted.fsm._errors import FSMError, show
+from mu_twisted.fsm._expect import default_expect
+from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
+
+_SHOWN_OUTPUT = 400
+
+
+class RunError(FSMError):
+    """A command that a script ran ended with a status that is not 0.
+
+    :ivar result: status and output.
+    """
+
+    def __init__(self, result: RunResult) -> None:
+        self.result = result
+        output = result.output.strip()
+        shown = f": {show(output[-_SHOWN_OUTPUT:])}" if output else ""
+        super().__init__(f"the command ended with status {result.status}{shown}")
+
+
+class Step:
+    """What a script's await hands to its driver: a command to send, and the reply to wait for.
+
+    :param command: the command, or None to wait only.
+    :param prefixes: what the reply may begin with.
+    :param names: how surely a reply belongs to this command, 0 if nothing in it says so.
+    """
+
+    __slots__ = ("command", "names", "prefixes")
+
+    def __init__(
+        self, command: str | None, prefixes: tuple[str, ...], names: Callable[[str], int] | None = None
+    ) -> None:
+        self.command = command
+        self.prefixes = prefixes
+        self.names = names
+
+    def __await__(self) -> Generator["Step", str, str]:
+        return (yield self)
+
+
+@dataclass(frozen=True)
+class Together:
+    """What ``Worker.all`` hands to its driver."""
+
+    coroutines: tuple[Coroutine[Any, Any, Any], ...]
+
+    def __await__(self) -> Generator["Together", list[Any], list[Any]]:
+        return (yield self)
+
+
+class Worker:
+    """The worker of one task, as a script sees it. Every method that sends is to be awaited.
+
+    A ``FAIL`` of the worker, or a reply that is none to what was sent, ends the task: scripts see successes only.
+
+    :ivar task: number of the task, counted from 0.
+    """
+
+    __slots__ = ("_context", "task")
+
+    def __init__(self, context: Context, task: int) -> None:
+        self._context = context
+        self.task = task
+
+    @property
+    def settings(self) -> Any:
+        """The job's options."""
+        return self._context.settings
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the worker told by INFO."""
+        return self._context.info
+
+    async def set(self, key: str, value: str) -> None:
+        """Set a worker variable to a text.
+
+        :raises FSMError: the key holds a colon, or the value is no text.
+        """
+        await Step(f"set:{_key(key)}:{_text(value)}", ("OK:SET(",), lambda reply: 3 * (reply == f"OK:SET({key})"))
+
+    async def seti(self, key: str, value: int) -> None:
+        """Set a worker variable to an integer.
+
+        :raises FSMError: the key holds a colon, or the value is no integer.
+        """
+        if not isinstance(value, int):
+            raise FSMError(f"seti takes an integer, got {show(repr(value))}")
+        await Step(f"seti:{_key(key)}:{int(value)}", ("OK:SETI(",), lambda reply: 3 * (reply == f"OK:SETI({key})"))
+
+    async def get(self, key: str) -> str:
+        """The value of a worker variable; an unknown one ends the task."""
+        reply = await Step(f"get:{key}", ("OK:GET(",))
+        return reply[len("OK:GET(") :].removesuffix(")")
+
+    async def geti(self, key: str) -> int:
+        """The value of an integer variable; it is in ``info`` then, too.
+
+        :raises FSMError: it is no integer.
+        """
+        await Step(f"geti:{_key(key)}", ("OK:GETI(",), lambda reply: 3 * (reply == f"OK:GETI({key})"))
+        value = self.info.get(key)
+        try:
+            return int(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise FSMError(f"the worker's {key} is no integer: {show(repr(value))}") from None
+
+    async def retrieve(self, key: str | None = None, file: str | None = None) -> None:
+        """Fetch an object of the variable ``bucket`` into a file, and wait until it is there.
+
+        :param key: the object's key; without it the variables ``inkey`` and ``targfile`` say both.
+        :param file: path on the worker; ``##TMPDIR##`` is its private directory.
+        """
+        reply = await Step(
+            f"retrieve:{_pair(key, file)}", ("OK:RETRIEVE(", "OK:RETRIEVING("), lambda reply: names_key(reply, key)
+        )
+        if reply.startswith("OK:RETRIEVING("):
+            await Step(None, ("OK:RETRIEVE(",), lambda reply: names_key(reply, key))
+
+    async def upload(self, key: str | None = None, file: str | None = None) -> None:
+        """Store a file as an object of the variable ``bucket``, and wait until it is there.
+
+        :param key: the object's key; without it the variables ``outkey`` and ``fromfile`` say both.
+        :param file: path on the worker.
+        """
+        reply = await Step(
+            f"upload:{_pair(key, file)}", ("OK:UPLOAD(", "OK:UPLOADING("), lambda reply: names_key(reply, key)
+        )
+        if reply.startswith("OK:UPLOADING("):
+            await Step(None, ("OK:UPLOAD(",), lambda reply: names_key(reply, key))
+
+    async def run(self, command: str | None = None, *, check: bool = True) -> RunResult:
+        """Run a shell command on the worker and wait for its end, also where it runs in the background.
+
+        :param command: without it the command runs that was given when the function was made.
+        :param check: raise for a status that is not 0.
+        :raises RunError: the status is not 0, and ``check`` is set.
+        """
+        text = _text(command or "")
+        reply = await Step(f"run:{text}", ("OK:RETVAL(", "OK:RUNNING("), lambda reply: names_run(reply, text))
+        if reply.startswith("OK:RUNNING("):
+            reply = await Step(None, ("OK:RETVAL(",), lambda reply: names_run(reply, text))
+        result = parse_run(reply, text)
+        if check and result.status != 0:
+            raise RunError(result)
+        return result
+
+    async def echo(self, text: str) -> str:
+        """Have the worker repeat a text."""
+        reply = await Step(f"echo:{_text(text)}", ("OK:ECHO(",), lambda reply: 3 * (reply == f"OK:ECHO({text})"))
+        return reply[len("OK:ECHO(") :].removesuffix(")")
+
+    async def command(self, text: str, expect: str | None = None) -> str:
+        """Send any command, and return its reply.
+
+        :param text: the whole command, e.g. ``connect:HOST:PORT:TEXT``.
+        :param expect: what the reply must begin with; without it the default of a CommandListState.
+        """
+        return await Step(_text(text), (default_expect(text) if expect is None else _text(expect),))
+
+    async def all(self, *coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
+        """Run several coroutines beside each other until all have ended.
+
+        Replies are given to the coroutine that they name, else to the first that waits for such a one; one that
+        nobody waits for yet is held back, as in a superposition.
+
+        :returns: what each returned, in the order given.
+        :raises Exception: what the first of them to fail raised; the others are ended then.
+        """
+        return await Together(coroutines)
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise FSMError(f"a text is wanted, got {show(repr(value))}")
+    return value
+
+
+def _key(key: str) -> str:
+    if ":" in _text(key):
+        raise FSMError(f"a variable's name holds no colon: {show(key)}")
+    return key
+
+
+def _pair(key: str | None, file: str | None) -> str:
+    if key is None and file is None:
+        return ""
+    if key is None or file is None:
+        raise FSMError("give both a key and a file, or neither")
+    if "\0" in _text(key):
+        raise FSMError(f"a key holds no NUL: {show(key)}")
+    return f"{key}\0{_text(file)}"
