@@ -7,7 +7,7 @@ from mu_twisted.fsm._errors import FSMError
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._states import MachineState, MultiPassState
 
-Entry: TypeAlias = "str | tuple[str | None, str | None]"
+Entry: TypeAlias = "str | tuple[str | None, str | None] | None"
 Pair: TypeAlias = "tuple[str | None, str | None]"
 
 
@@ -16,7 +16,8 @@ class CommandListState(MultiPassState):
 
     An entry is a command, expected text by default, or a pair ``(expected, command)``. Expected None: the command is
     sent together with the one before it, or at once if it is the first. Command None: the reply is waited for, and
-    nothing sent; as the last entry it makes the state wait for its last reply.
+    nothing sent; as the last entry it makes the state wait for its last reply. An entry None is such a pair with the
+    expected text by default.
 
     ``expects`` and ``commands`` are made of the list when the state is constructed; a subclass may change them in its
     constructor, after calling the one of this class.
@@ -41,7 +42,7 @@ class CommandListState(MultiPassState):
 def _pairs(entries: Sequence[Entry]) -> list[Pair]:
     pairs: list[Pair] = []
     for entry in entries:
-        if not isinstance(entry, str):
+        if entry is not None and not isinstance(entry, str):
             if len(entry) != 2:
                 raise FSMError(f"a commandlist's entry is a command or (expected, command), got {entry!r}")
             expected, command = entry
@@ -49,7 +50,9 @@ def _pairs(entries: Sequence[Entry]) -> list[Pair]:
         elif not pairs:
             pairs.append(("OK", entry))
         elif (before := pairs[-1][1]) is None:
-            raise FSMError(f"what comes before {entry!r} cannot be told, as no command does: write (expected, command)")
+            raise FSMError(
+                f"the reply before {entry!r} cannot be guessed: nothing is sent above it; write (expected, command)"
+            )
         else:
             pairs.append((default_expect(before), entry))
     return pairs

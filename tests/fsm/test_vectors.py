@@ -10,13 +10,15 @@ from mu_twisted.fsm import Machine, MachineState, Outcome
 from mu_twisted.wire import MAX_REPLY, Decoder, FrameError
 
 sys.path.insert(0, str(Path(__file__).parent))
-import vectors
+import apps
+import fsm_vectors as vectors
 
 _OUTCOMES = {"done": Outcome.DONE, "error": Outcome.FAILED, "running": Outcome.RUNNING}
 
 ALL = vectors.scenarios()
 GENERIC = [s for s in ALL if "machine" in s]
 HELD = [s for s in GENERIC if s["protocol"] == "same"]
+APPS = [s for s in ALL if "app" in s]
 FAULTS = [s for s in ALL if s["protocol"] == "info"]
 
 # Status texts are not protocol; ours are the original's but for the number that it counts an entry left out with.
@@ -103,6 +105,15 @@ def test_held_back_messages_are_tried_again_until_none_matches() -> None:
     assert sent == [b"run:x", b"echo:a", b"echo:b", b"echo:c", b"quit:"]
     assert machine.outcome is Outcome.DONE
     assert machine.held == 0
+
+
+@pytest.mark.parametrize("scenario", APPS, ids=name)
+def test_a_machine_of_the_original_does_the_same_on_ours(scenario: dict[str, Any]) -> None:
+    app = scenario["app"]
+    settings = {**apps.DEFAULTS.get(app, {}), **scenario["settings"]}
+    first = apps.STARTS[app]
+    assert first.__name__ == scenario["start"]
+    run(first, scenario, info={"group": scenario.get("group")}, settings=settings)
 
 
 @pytest.mark.parametrize("scenario", [s for s in FAULTS if "machine" in s], ids=name)

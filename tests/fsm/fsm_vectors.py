@@ -118,6 +118,15 @@ _KINDS = {
     "InfoWatcher": _info_watcher,
 }
 
+UNKNOWN = frozenset(
+    {
+        "6ce165810db82be2fd8d91ac30c29a1119a54c8bc4cdccafa8606d06ae04ba7b",
+        "b62a1cb737696a0206c23272cefe8c207bd7a2534f70126a61ffac576632f556",
+        "576e145a2981f72c1fe22131c984b59c8890d41deebfc68bbf325e954213d19d",
+    }
+)
+"""sha256 of the shell commands whose exact text could not be found out: xcenc7's re-encode, test.states' cmdinfile."""
+
 _RANDOM = re.compile(r":[A-Za-z0-9]{16}:")
 
 
@@ -132,20 +141,16 @@ def assert_command(sent: bytes, recorded: Any) -> None:
         name, _, command = sent.decode().partition(":")
         assert name == "run"
         for word in [*facts.get("args", []), *facts.get("programs", []), *facts.get("waits_for", [])]:
-            assert word.replace("{{TMP}}", "/tmp") in command
+            assert word.replace("{{TMP}}", "/tmp") in command.replace('"', "")
         if facts["sha256"] not in UNKNOWN:
             assert len(command) == facts["length"]
             assert hashlib.sha256(command.encode()).hexdigest() == facts["sha256"]
     elif isinstance(recorded, dict) and "set" in recorded:
         assert sent.startswith(f"set:{recorded['set']}:".encode())
-        assert len(sent) == recorded["length"]
         if recorded["sha256"] not in UNKNOWN:
+            assert len(sent) == recorded["length"]
             assert hashlib.sha256(sent).hexdigest() == recorded["sha256"]
     elif isinstance(recorded, str) and "{{RAND16}}" in recorded:
         assert _RANDOM.sub(":{{RAND16}}:", sent.decode()) == recorded
     else:
         assert sent == value(recorded)
-
-
-UNKNOWN: frozenset[str] = frozenset()
-"""sha256 of the shell commands whose exact text we could not find out."""
