@@ -35,13 +35,15 @@ def encode(payload: bytes | bytearray | memoryview) -> bytes:
 class Decoder:
     """Cuts a stream of bytes into payloads, however the stream was split.
 
-    A payload that arrives in one piece is copied once. One that arrives in many is gathered in a buffer that starts
-    small and doubles, so no byte is copied more than three times, and a peer that announces much and sends little
-    costs little.
+    A payload that arrives in one piece is copied once. One that arrives in many is gathered in blocks that start
+    small and grow with what has come, so no byte is copied more than twice, and a peer that announces much and sends
+    little costs little.
 
     :param max_frame: largest payload accepted, in bytes. May be raised or lowered between calls; it is looked at
         when a header is complete.
     """
+
+    __slots__ = ("_body", "_broken", "_header", "max_frame")
 
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
@@ -69,7 +71,8 @@ class Decoder:
             self._cut(memoryview(data), completed)
         except FrameError as error:
             error.completed = completed
-            self._broken = error
+            self._broken = FrameError(str(error))
+            self._header = bytearray()
             raise
         return completed
 
@@ -91,7 +94,7 @@ class Decoder:
                 else:
                     self._body = _Body(size)
             else:
-                at += self._body.add(data[at : at + self._body.missing])
+                at += self._body.add(data[at:])
                 if not self._body.missing:
                     completed.append(self._body.take())
                     self._body = None
@@ -111,29 +114,36 @@ class Decoder:
 
 
 class _Body:
-    """A payload in the making: one buffer that doubles until it holds what was announced."""
+    """A payload in the making: blocks, each as large as all before it together, the last one cut to fit."""
+
+    __slots__ = ("_blocks", "_room", "filled", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.filled = 0
-        self._buffer = bytearray(min(size, _FIRST_CAPACITY))
+        self._blocks = [bytearray(min(size, _FIRST_CAPACITY))]
+        self._room = len(self._blocks[0])
 
     @property
     def missing(self) -> int:
         return self.size - self.filled
 
     def add(self, piece: memoryview) -> int:
-        end = self.filled + len(piece)
-        if end > len(self._buffer):
-            self._grow(end)
-        self._buffer[self.filled : end] = piece
-        self.filled = end
-        return len(piece)
-
-    def _grow(self, need: int) -> None:
-        larger = bytearray(min(self.size, max(need, 2 * len(self._buffer))))
-        larger[: self.filled] = memoryview(self._buffer)[: self.filled]
-        self._buffer = larger
+        """Take what is missing at most from the piece's start; return how many bytes."""
+        wanted = min(len(piece), self.missing)
+        at = 0
+        while at < wanted:
+            if not self._room:
+                self._room = min(self.missing, max(self.filled, wanted - at))
+                self._blocks.append(bytearray(self._room))
+            block, count = self._blocks[-1], min(self._room, wanted - at)
+            start = len(block) - self._room
+            block[start : start + count] = piece[at : at + count]
+            self._room -= count
+            self.filled += count
+            at += count
+        return wanted
 
     def take(self) -> bytes:
-        return bytes(self._buffer)
+        """The whole payload; to be called once it is complete."""
+        return b"".join(self._blocks)

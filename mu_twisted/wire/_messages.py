@@ -16,6 +16,7 @@ VERSION = 1
 HELLO = b"OK:HELLO"
 INFO = b"INFO:"
 _FAIL = b"FAIL"
+_MAX_LAUNCH_ID = 256
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
@@ -57,8 +58,15 @@ def parse_integer(text: bytes) -> int:
 
 def fail(reason: str | bytes) -> bytes:
     """``FAIL(reason)``, on one line whatever the reason holds."""
-    raw = reason if isinstance(reason, bytes) else reason.encode("utf-8", "surrogateescape")
+    raw = reason if isinstance(reason, bytes) else _to_bytes(reason)
     return b"FAIL(" + b" ".join(raw.split(b"\n")) + b")"
+
+
+def _to_bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte, from a \\u escape in JSON
+        return text.encode("utf-8", "backslashreplace")
 
 
 def is_fail(message: bytes) -> bool:
@@ -115,7 +123,8 @@ class Greeting:
 def parse_greeting(message: bytes) -> Greeting:
     """Read a worker's first message, the original's bare ``OK:HELLO`` or ours with its JSON object.
 
-    :raises WireError: it is neither, or a member of the object has the wrong type.
+    :raises WireError: it is neither, or a member of the object has the wrong type, or ``launch_id`` is longer than 256
+        characters or not printable (it goes into logs).
     """
     if message == HELLO:
         return Greeting()
@@ -127,9 +136,12 @@ def parse_greeting(message: bytes) -> Greeting:
         raise WireError(f"the greeting's announcement is not JSON: {message[:80]!r}") from None
     if not isinstance(body, dict):
         raise WireError(f"the greeting's announcement is not an object: {message[:80]!r}")
+    launch_id = _member(body, "launch_id", str)
+    if not launch_id.isprintable() or len(launch_id) > _MAX_LAUNCH_ID:
+        raise WireError(f"the greeting's launch_id is not one printable line: {launch_id[:80]!r}")
     return Greeting(
         version=_member(body, "version", int),
-        launch_id=_member(body, "launch_id", str),
+        launch_id=launch_id,
         deadline_ms=_member(body, "deadline_ms", int),
         memory_mb=_member(body, "memory_mb", int),
     )
