@@ -6,7 +6,7 @@ from typing import Any
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.wire import MAX_COMMAND
 
-MAX_STEPS = 50_000
+MAX_STEPS = 10_000
 """States entered, or steps of a script, between two messages: beyond it the machine loops without end."""
 
 _KEPT_MESSAGES = 32

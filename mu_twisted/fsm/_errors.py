@@ -1,12 +1,14 @@
 """What goes wrong in a state machine, as one bounded line each."""
 
+import os
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 from mu_twisted.wire import MuError
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_LIBRARY = str(Path(os.__file__).parent) + os.sep
 _SHOWN = 300
 _WHOLE_LINE = 1000
 
@@ -66,12 +68,16 @@ def describe(error: BaseException) -> str:
 
 
 def user_line(tb: TracebackType | None) -> str:
-    """File, line and function of the innermost frame outside this package, or an empty text."""
+    """File, line and function of the innermost frame of the user's own code, or an empty text."""
     for frame, line in reversed(list(traceback.walk_tb(tb))):
         code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE):
+        if not is_ours(code.co_filename) and not _of_python(code.co_filename):
             return place_of(code.co_filename, line, code.co_name)
     return ""
+
+
+def _of_python(filename: str) -> bool:
+    return filename.startswith(_LIBRARY) and "site-packages" not in filename
 
 
 def place_of(filename: str, line: int, function: str) -> str:

@@ -141,7 +141,7 @@ class ScriptState(MachineState):
         assert self._root is not None
         try:
             self._drive(strand, message)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StateFault):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
@@ -156,8 +156,8 @@ class ScriptState(MachineState):
             strand, value, error = ready.popleft()
             if strand.done:
                 continue
+            self._count(strand)
             try:
-                self._context.step()
                 request = strand.coroutine.send(value) if error is None else strand.coroutine.throw(error)
                 waits = self._request(strand, request, ready)
             except StopIteration as stop:
@@ -178,6 +178,15 @@ class ScriptState(MachineState):
             else:
                 if waits is not None:
                     ready.appendleft((strand, None, waits))
+
+    def _count(self, strand: _Strand) -> None:
+        try:
+            self._context.step()
+        except FSMError as error:
+            # Not raised inside the script, which could go on regardless.
+            place = strand.line()
+            where = f"script {self._called}" + (f" ({place_of(*place)})" if place else "")
+            raise StateFault(f"{where}: {error}") from None
 
     def _request(
         self, strand: _Strand, request: object, ready: deque[tuple[_Strand, Any, BaseException | None]]

@@ -4,7 +4,6 @@ The names are those of the original's ``libmu/machine_state.py``, so that a pipe
 hand. A state here owns no socket: the Machine gives it each message, and collects the commands that it emits.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mu_twisted.fsm._context import Context
@@ -106,7 +105,7 @@ class MachineState:
         if expected is None or not message.startswith(expected):
             return None
         self._context.remember(message)
-        return self.transition(message)
+        return checked(self, self.transition(message))
 
     def _informed(self) -> "MachineState":
         """A read brought INFOs: the state afterwards."""
@@ -174,8 +173,8 @@ class MultiPassState(MachineState):
     :ivar cmdNum: number of pairs that are done.
     """
 
-    commands: Sequence[str | None] = ()
-    expects: Sequence[str | None] = ()
+    commands: list[str | None] = []
+    expects: list[str | None] = []
     nextState: StateReference = TerminalState
 
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
@@ -238,7 +237,7 @@ def settle(state: MachineState) -> MachineState:
             raise fault(state._where(), error) from error
         if following is state:
             return state
-        state = _checked(state, following)
+        state = checked(state, following)
 
 
 def deliver(state: MachineState, message: str) -> MachineState | None:
@@ -251,7 +250,7 @@ def deliver(state: MachineState, message: str) -> MachineState | None:
         following = state._offer(message)
     except BaseException as error:  # noqa: BLE001 - as above
         raise fault(state._where(), error) from error
-    return None if following is None else settle(_checked(state, following))
+    return None if following is None else settle(following)
 
 
 def inform(state: MachineState) -> MachineState:
@@ -263,10 +262,11 @@ def inform(state: MachineState) -> MachineState:
         following = state._informed()
     except BaseException as error:  # noqa: BLE001 - as above
         raise fault(state._where(), error) from error
-    return state if following is state else settle(_checked(state, following))
+    return settle(checked(state, following))
 
 
-def _checked(state: MachineState, following: object) -> MachineState:
+def checked(state: MachineState, following: object) -> MachineState:
+    """What a state's own method returned, if it is a state."""
     if not isinstance(following, MachineState):
         raise StateFault(f"{state._where()}: its transition returned {type(following).__name__}, which is no state")
     return following
