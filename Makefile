@@ -1,0 +1,47 @@
+# make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
+# make test    all tests
+# make check   style, types, layers
+# make bench   figures, as ratios in one run
+# Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
+# compat: the default editable install hides twisted/plugins from twistd.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--config-settings editable_mode=compat --editable
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/mu demo
+
+test: $(VENV)/develop.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/develop.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+bench: $(VENV)/develop.stamp
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info mu_twisted/launch/*.so
+
+$(VENV)/bin/python:
+	@etc/prepare.sh "$(PYTHON)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(VENV)/bin/python $(SOURCES)
+	@etc/prepare.sh "$(PYTHON)"
+	$(INSTALL) '.[local]'
+	@touch $@
+
+$(VENV)/develop.stamp: $(VENV)/bin/python $(SOURCES)
+	@etc/prepare.sh "$(PYTHON)"
+	$(INSTALL) '.[local,test,check]'
+	@touch $@ $(VENV)/demo.stamp

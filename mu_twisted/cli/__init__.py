@@ -1,0 +1,5 @@
+"""The ``mu`` command: what is done once and by hand, beside the daemons that run under twistd."""
+
+from mu_twisted.cli._main import main
+
+__all__ = ["main"]

@@ -1,0 +1,197 @@
+"""``mu demo``: png2y4m from nothing, on this machine alone, through the code that drives AWS Lambda.
+
+Everything lives in one temporary directory and ends with the command, whatever way it ends.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import Control, build_package
+from mu_twisted.local import Stack, start
+from mu_twisted.wire import MuError
+
+BUCKET = "mu-demo"
+VIDEO = "testsrc"
+FUNCTION = "png2y4m_demo"
+FRAMES_PER_CHUNK = 6
+WIDTH, HEIGHT = 640, 360
+COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
+
+
+class DemoError(MuError):
+    """The demo did not do what it shows."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "demo",
+        help="run png2y4m on this machine, with nothing but this program",
+        description="Make PNG frames, store them in an S3 of our own, make a Lambda function of the worker and ffmpeg, "
+        "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only; leaves nothing.",
+    )
+    parser.add_argument("--frames", type=_positive, default=60, help="frames to make (default: 60)")
+    parser.add_argument("--workers", type=_positive, default=10, help="workers, one a chunk (default: 10)")
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return number
+
+
+def run(options: argparse.Namespace) -> None:
+    """The demo, phase by phase."""
+    frames, workers = options.frames, options.workers
+    if frames % workers:
+        raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
+    chunk = frames // workers
+    ffmpeg = _ffmpeg()
+    signal.signal(signal.SIGTERM, _interrupt)
+    with ExitStack() as cleanup:
+        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
+        clock = Clock()
+        with clock.phase("start an S3 and a Lambda endpoint on this machine"):
+            running = start(work / "state" / "local")
+            cleanup.callback(running.stop)
+        stack = running.stack
+        control = Control(
+            region=stack.region,
+            lambda_endpoint=stack.lambda_endpoint,
+            s3_endpoint=stack.s3_endpoint,
+            credentials=lambda: stack.credentials,
+        )
+        with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
+            _store_frames(control, ffmpeg, work / "png", frames)
+        with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
+            control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
+        command = _coordinator(work / "state", workers, chunk)
+        clock.say("   $ " + " ".join(["twistd", *command]))
+        with clock.phase(f"run png2y4m on {workers} workers"):
+            _run_coordinator(command)
+        with clock.phase("check every chunk by decoding it"):
+            sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
+        clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
+        clock.say(f"   s3://{BUCKET}/{_key(0, chunk)} ... {_key(workers - 1, chunk)}")
+        clock.say(f"   in the S3 that ran at {stack.s3_endpoint} and ends with this command")
+    clock.report()
+    print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
+
+
+class Clock:
+    """Says what is being done, and at the end how long each phase took."""
+
+    def __init__(self) -> None:
+        self._phases: list[tuple[str, float]] = []
+
+    @contextmanager
+    def phase(self, what: str) -> Iterator[None]:
+        """One phase: named when it begins, timed when it ends."""
+        self.say(f"-- {what}")
+        begin = time.monotonic()
+        yield
+        self._phases.append((what, time.monotonic() - begin))
+
+    def say(self, text: str) -> None:
+        """A line, at once."""
+        print(text, flush=True)
+
+    def report(self) -> None:
+        """How long each phase took."""
+        for what, seconds in self._phases:
+            print(f"{seconds:6.1f} s  {what}")
+        print(f"{sum(seconds for _, seconds in self._phases):6.1f} s  in all", flush=True)
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _ffmpeg() -> Path:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise DemoError("the demo needs the package imageio-ffmpeg: pip install 'mu-twisted[local]'") from None
+    return Path(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
+    done = subprocess.run([str(ffmpeg), "-nostdin", "-v", "error", *words], capture_output=True, check=False)
+    if done.returncode:
+        raise DemoError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def _store_frames(control: Control, ffmpeg: Path, directory: Path, frames: int) -> None:
+    directory.mkdir()
+    source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24"
+    _run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
+    control.create_bucket(BUCKET)
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [
+            pool.submit(control.put_object, BUCKET, f"{VIDEO}-png16/{path.name}", path.read_bytes())
+            for path in sorted(directory.iterdir())
+        ]
+        for job in jobs:
+            job.result()
+
+
+def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
+    options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(state), "-t", "0", "png2y4m"]
+    return [*options, "-n", str(workers), "-f", str(chunk), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
+
+
+def _run_coordinator(command: list[str]) -> None:
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    process = subprocess.Popen([*twistd, *command], cwd="/")
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        try:
+            process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    if status:
+        raise DemoError(f"the coordinator ended with status {status}")
+
+
+def _key(task: int, chunk: int) -> str:
+    return f"{VIDEO}-y4m_{chunk:02d}/{task:08d}.y4m"
+
+
+def _check(control: Control, ffmpeg: Path, directory: Path, workers: int, chunk: int) -> list[int]:
+    directory.mkdir()
+    sizes = []
+    for task in range(workers):
+        path = directory / f"{task:08d}.y4m"
+        path.write_bytes(control.get_object(BUCKET, _key(task, chunk)))
+        sizes.append(path.stat().st_size)
+        _check_chunk(ffmpeg, path, chunk)
+        path.unlink()
+    return sizes
+
+
+def _check_chunk(ffmpeg: Path, path: Path, chunk: int) -> None:
+    """Decode a chunk, and count its frames and their bytes (4:2:0, one and a half a pixel)."""
+    table = _run_ffmpeg(ffmpeg, "-i", str(path), "-f", "framecrc", "-").decode()
+    lines = [line for line in table.splitlines() if line and not line.startswith("#")]
+    wanted = WIDTH * HEIGHT * 3 // 2
+    sizes = {int(line.split(",")[4]) for line in lines}
+    if len(lines) != chunk or sizes != {wanted}:
+        raise DemoError(
+            f"{path.name} decodes to {len(lines)} frames of {sorted(sizes)} bytes, expected {chunk} of {wanted}"
+        )

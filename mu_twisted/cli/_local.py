@@ -1,0 +1,31 @@
+"""``mu local-env``: point any AWS tool at the embedded Lambda and S3 that run on this machine."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.local import LocalError, default_state_dir, find
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "local-env",
+        help="print the AWS variables of the embedded Lambda and S3",
+        description="Print shell lines that point AWS's tools and boto3 at the stack that `twistd mu-local` runs: "
+        'eval "$(mu local-env)".',
+    )
+    parser.add_argument("--state-dir", type=Path, help="of the stack (default: the one that twistd mu-local has)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the lines."""
+    directory = options.state_dir or default_state_dir(os.environ)
+    stack = find(directory)
+    if stack is None:
+        raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
+    for name, value in stack.environment().items():
+        print(f"export {name}={shlex.quote(value)}")

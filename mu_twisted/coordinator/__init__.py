@@ -1,0 +1,25 @@
+"""The coordinator: sessions with workers, and the run of a job over them.
+
+Knows how a job's decisions become connections, commands and launches; who launches and who listens comes in from
+outside.
+"""
+
+from mu_twisted.coordinator._diagnosis import diagnosis
+from mu_twisted.coordinator._event import job_event
+from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._progress import Progress, progress_line
+from mu_twisted.coordinator._run import JobRun, Launching
+from mu_twisted.coordinator._session import Session
+from mu_twisted.coordinator._times import StateTimes
+
+__all__ = [
+    "Hall",
+    "JobRun",
+    "Launching",
+    "Progress",
+    "Session",
+    "StateTimes",
+    "diagnosis",
+    "job_event",
+    "progress_line",
+]

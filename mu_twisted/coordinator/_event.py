@@ -1,0 +1,59 @@
+"""The event that a worker is launched with (PROTOCOL: the original's keys, and ours where the worker is to know them)."""
+
+import json
+from typing import Any
+
+from mu_twisted.tls import KeyPair, pem_body
+
+LAUNCH_ID_MARK = "##ID##"
+"""Stands for the launch id in the template, as in the original's payloads."""
+
+
+def job_event(
+    *,
+    address: str,
+    port: int,
+    ca: bytes,
+    pair: KeyPair,
+    bucket: str,
+    region: str,
+    job: str | None,
+    s3_endpoint: str | None = None,
+    orphan_timeout: float | None = None,
+) -> bytes:
+    """The event of a job's launches, as JSON.
+
+    :param address: host name or address at which workers reach the coordinator, and its ``port``.
+    :param ca: PEM of the CA certificate that the coordinator's is checked against.
+    :param pair: what the worker shows.
+    :param bucket: S3 bucket, in ``region``.
+    :param job: the job's name; None where keys are shared: then nothing is sent that the original does not know, but
+        ``s3_endpoint`` where there is one.
+    :param s3_endpoint: base URL of the S3 to use instead of AWS's.
+    :param orphan_timeout: seconds that a worker looks for its coordinator; None: the worker's default.
+    :returns: ASCII JSON; with ``job``, ``##ID##`` in it stands for the launch id.
+    """
+    event: dict[str, Any] = {
+        "mode": 1,
+        "addr": address,
+        "port": port,
+        "nonblock": 0,
+        "cacert": pem_body(ca),
+        "srvcrt": pem_body(pair.certificate),
+        "srvkey": pem_body(pair.key),
+        "bucket": bucket,
+        "region": region,
+    }
+    if s3_endpoint is not None:
+        event["s3_endpoint"] = s3_endpoint
+    if job is not None:
+        event["job"] = job
+        event["launch_id"] = LAUNCH_ID_MARK
+    if orphan_timeout is not None:
+        event["orphan_timeout"] = orphan_timeout
+    return json.dumps(event, separators=(",", ":")).encode("ascii")
+
+
+def with_launch_id(template: bytes, launch_id: str) -> bytes:
+    """One launch's event."""
+    return template.replace(LAUNCH_ID_MARK.encode("ascii"), launch_id.encode("ascii"))

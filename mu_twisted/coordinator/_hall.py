@@ -1,0 +1,123 @@
+"""The hall: every connection of a worker, and the job that it belongs to.
+
+Knows who may speak for which job (a worker's certificate names it; one without identity, in the original's way of
+shared keys, may speak for any) and that a connection which never greets must not stay.
+"""
+
+from itertools import count
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._run import JobRun
+from mu_twisted.coordinator._session import Session
+from mu_twisted.tls import LaunchIdentity, TaskIdentity
+
+GREETING_TIMEOUT = 30.0
+"""Seconds that a connection has to greet, once its handshake is done."""
+
+
+class Hall:
+    """Makes a session for each connection and leads it to its job.
+
+    :param clock: for the time-out of greetings.
+    :param shared_key: whether a certificate without identity is good for any job.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, *, shared_key: bool = False) -> None:
+        self._clock = clock
+        self._shared_key = shared_key
+        self._numbers = count()
+        self._runs: dict[str, JobRun] = {}
+        self._strangers: dict[Session, float] = {}
+        self._sessions: dict[Session, JobRun | None] = {}
+        self._sweep = LoopingCall(self._drop_silent)
+        self._sweep.clock = clock
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self) -> None:
+        """Begin to watch the time."""
+        self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
+
+    def close(self) -> None:
+        """Tell every worker to quit."""
+        if self._sweep.running:
+            self._sweep.stop()
+        for session in list(self._sessions):
+            session.dismiss()
+
+    def add(self, run: JobRun) -> None:
+        """From now on workers may come for this job."""
+        self._runs[run.name] = run
+
+    def remove(self, run: JobRun) -> None:
+        """The job is over; whoever still comes for it is told to quit."""
+        del self._runs[run.name]
+
+    def new_session(self) -> Session:
+        """The receiver for a connection that has just been accepted."""
+        return Session(next(self._numbers), self)
+
+    # -- what sessions report --------------------------------------------------------------------------------------
+
+    def session_opened(self, session: Session) -> None:
+        """A handshake is done."""
+        self._sessions[session] = None
+        self._strangers[session] = self._clock.seconds() + GREETING_TIMEOUT
+
+    def worker_greeted(self, session: Session) -> None:
+        """Lead the worker to its job, or out."""
+        self._strangers.pop(session, None)
+        run = self._sessions.get(session) or self._run_for(session)
+        if run is None:
+            session.dismiss()
+            return
+        self._sessions[session] = run
+        run.worker_greeted(session)
+
+    def task_ended(self, session: Session, error: str | None) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.task_ended(session, error)
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """Forget the session."""
+        self._strangers.pop(session, None)
+        run = self._sessions.pop(session, None)
+        if run is not None:
+            run.session_closed(session, reason)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _run_for(self, session: Session) -> JobRun | None:
+        identity = session.identity
+        if isinstance(identity, LaunchIdentity | TaskIdentity):
+            run = self._runs.get(identity.job)
+            if run is None:
+                self.log.info(
+                    "{address} comes for job {job}, which is not or no longer running: told to quit",
+                    address=session.address,
+                    job=identity.job,
+                )
+            return run
+        if identity is None and self._shared_key and self._runs:
+            return next(iter(self._runs.values()))
+        self.log.warn(
+            "{address} was told to quit: its certificate names no job ({identity})",
+            address=session.address,
+            identity=identity.uri if identity is not None else "no identity",
+        )
+        return None
+
+    def _drop_silent(self) -> None:
+        now = self._clock.seconds()
+        for session in [session for session, due in self._strangers.items() if due <= now]:
+            self.log.warn("{address} never greeted: dropped", address=session.address)
+            del self._strangers[session]
+            session.abort()

@@ -1,0 +1,75 @@
+"""Progress of a job: one live line on a terminal, elsewhere a line every few seconds."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.jobs import Counts
+
+LIVE_PERIOD = 0.2
+"""Seconds between two looks on a terminal."""
+LINE_PERIOD = 5.0
+"""Seconds between two lines elsewhere."""
+
+
+def progress_line(counts: Counts, seconds: float) -> str:
+    """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``."""
+    return (
+        f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, {counts.failed} failed "
+        f"of {counts.tasks}, {seconds:.1f} s"
+    )
+
+
+class Progress:
+    """Shows a job's counts until it is stopped.
+
+    :param console: where to; a terminal gets the live line.
+    :param clock: drives it.
+    :param counts: asked each time.
+    """
+
+    log = Logger()
+
+    def __init__(self, console: Console, clock: IReactorTime, counts: Callable[[], Counts]) -> None:
+        self._console = console
+        self._clock = clock
+        self._counts = counts
+        self._start = clock.seconds()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._loop = LoopingCall(self._show)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Begin to show."""
+        if self._live is not None:
+            self._live.start()
+        period = LIVE_PERIOD if self._live is not None else LINE_PERIOD
+        self._loop.start(period, now=self._live is not None).addErrback(
+            lambda failure: self.log.failure("progress", failure)
+        )
+
+    def stop(self) -> None:
+        """Take the live line away; print the last state."""
+        if not self._loop.running:
+            return
+        self._loop.stop()
+        if self._live is not None:
+            self._live.stop()
+        self._print()
+
+    def _show(self) -> None:
+        if self._live is not None:
+            self._live.update(Text(self._line()), refresh=True)
+        else:
+            self._print()
+
+    def _print(self) -> None:
+        self._console.print(Text(self._line()), soft_wrap=True)
+
+    def _line(self) -> str:
+        return progress_line(self._counts(), self._clock.seconds() - self._start)

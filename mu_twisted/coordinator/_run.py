@@ -1,0 +1,197 @@
+"""The run of one job: its decisions carried out on sessions and launches."""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._session import Session, serves
+from mu_twisted.coordinator._times import StateTimes
+from mu_twisted.fsm import Machine
+from mu_twisted.jobs import Action, Assign, Counts, Diagnose, Dismiss, Finish, Job, StartLaunches, Warm
+from mu_twisted.launch import LaunchOutcome
+from mu_twisted.pipelines import Pipeline
+
+Launching = Callable[[Sequence[str], Callable[[LaunchOutcome], None]], None]
+"""Asks for one worker for each launch id and reports each outcome once, in the reactor's thread."""
+
+TICK = 1.0
+"""Seconds between two looks at the clock."""
+
+
+class JobRun:
+    """Carries out what a :class:`~mu_twisted.jobs.Job` decides.
+
+    :param clock: the time.
+    :param job: the decisions.
+    :param pipeline: what every task's machine starts in.
+    :param settings: the job's options.
+    :param launching: starts launches.
+    :param stop_launching: gives up launches that have not been sent.
+    :param diagnose: finds out why no worker came; its text becomes the job's error.
+    :param times: where to note the states of tasks, if asked for.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        job: Job,
+        pipeline: Pipeline,
+        settings: Any,
+        *,
+        launching: Launching,
+        stop_launching: Callable[[], None],
+        diagnose: Callable[[], Coroutine[Any, Any, str]],
+        times: StateTimes | None = None,
+    ) -> None:
+        self.job = job
+        self.finished: Deferred[None] = Deferred()
+        self._clock = clock
+        self._pipeline = pipeline
+        self._settings = settings
+        self._launching = launching
+        self._stop_launching = stop_launching
+        self._diagnose = diagnose
+        self._times = times
+        self._sessions: dict[int, Session] = {}
+        self._todo: deque[Action] = deque()
+        self._busy = False
+        self._tick = LoopingCall(self._time_passed)
+        self._tick.clock = clock
+
+    @property
+    def name(self) -> str:
+        """The job's identifier."""
+        return self.job.name
+
+    @property
+    def counts(self) -> Counts:
+        """Where the job's tasks stand."""
+        return self.job.counts()
+
+    def start(self) -> None:
+        """Ask for the workers."""
+        self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
+        self._carry_out(self.job.start(self._clock.seconds()))
+
+    def abort(self, error: str) -> None:
+        """End the job; what is not done has failed.
+
+        :param error: one line for the user.
+        """
+        self._carry_out(self.job.abort(error, self._clock.seconds()))
+
+    # -- what the hall reports -------------------------------------------------------------------------------------
+
+    def worker_greeted(self, session: Session) -> None:
+        """A worker of this job is there, new or warm."""
+        greeting = session.greeting
+        if not serves(greeting):
+            session.dismiss()
+            self.abort(
+                f"function {self._settings['function']} holds a worker of protocol version {greeting.version}, "
+                "which this coordinator cannot serve: make the function again with `mu lambdaize`"
+            )
+            return
+        self._sessions[session.number] = session
+        self._carry_out(
+            self.job.worker_came(
+                session.number,
+                greeting.launch_id or None,
+                self._clock.seconds(),
+                reusable=greeting.version > 0,
+            )
+        )
+
+    def task_ended(self, session: Session, error: str | None) -> None:
+        """The machine of the session's task has ended."""
+        now = self._clock.seconds()
+        task = self.job.task_of(session.number)
+        if task is None:
+            return
+        if error is None:
+            self._carry_out(self.job.task_done(session.number, now))
+        else:
+            self.log.warn("task {task} failed: {error}", task=task, error=error)
+            self._carry_out(self.job.task_failed(session.number, error, now))
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """The worker is gone."""
+        self._sessions.pop(session.number, None)
+        task = self.job.task_of(session.number)
+        if task is not None:
+            self.log.warn("task {task}: its worker was lost: {reason}", task=task, reason=reason)
+        self._carry_out(self.job.worker_lost(session.number, reason, self._clock.seconds()))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _time_passed(self) -> None:
+        self._carry_out(self.job.time_passed(self._clock.seconds()))
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        # Carrying one out may report the next event at once (a machine that ends where it starts): then its actions
+        # wait their turn behind those that were decided before.
+        self._todo.extend(actions)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._todo:
+                self._act(self._todo.popleft())
+        finally:
+            self._busy = False
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case StartLaunches(launch_ids):
+                self._launching(launch_ids, self._launched)
+            case Assign(worker, task, attempt):
+                self._assign(self._sessions[worker], task, attempt)
+            case Warm(worker):
+                if worker in self._sessions:
+                    self._sessions[worker].warm()
+            case Dismiss(worker, reason):
+                if worker in self._sessions:
+                    self.log.debug("worker {worker} is told to quit: {reason}", worker=worker, reason=reason)
+                    self._sessions[worker].dismiss()
+            case Diagnose():
+                self._stop_launching()
+                Deferred.fromCoroutine(self._explain()).addErrback(self._cannot_explain)
+            case Finish():
+                self._finish()
+
+    def _assign(self, session: Session, task: int, attempt: int) -> None:
+        machine = Machine(self._pipeline.first, task, settings=self._settings)
+        watch = self._times.watch(task, attempt) if self._times is not None else None
+        session.assign(machine, watch)
+
+    def _launched(self, outcome: LaunchOutcome) -> None:
+        now = self._clock.seconds()
+        if outcome.accepted:
+            self._carry_out(self.job.launch_accepted(outcome.launch_id, now))
+        else:
+            self.log.info("launch {id} failed: {reason}", id=outcome.launch_id, reason=outcome.reason)
+            self._carry_out(self.job.launch_refused(outcome.launch_id, outcome.reason, now))
+
+    async def _explain(self) -> None:
+        explanation = await self._diagnose()
+        if not self.counts.workers:
+            self.abort(explanation)
+
+    def _cannot_explain(self, failure: Any) -> None:
+        self.log.failure("the diagnosis failed", failure)
+        self.abort(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+
+    def _finish(self) -> None:
+        if self._tick.running:
+            self._tick.stop()
+        self._stop_launching()
+        if self._times is not None:
+            self._times.close()
+        self.finished.callback(None)

@@ -1,0 +1,180 @@
+"""One connection of a worker, from its greeting to its end.
+
+Knows the order of things on the connection: greeting, task, reset, quit. Which task it gets is decided elsewhere.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.tls import Identity
+from mu_twisted.transport import FrameProtocol
+from mu_twisted.wire import (
+    MAX_LEGACY_REPLY,
+    MAX_REPLY,
+    VERSION,
+    Greeting,
+    WireError,
+    parse_greeting,
+)
+
+MAX_GREETING = 64 << 10
+"""Largest first message, bytes: a stranger is given no more."""
+
+_OWN_REPLIES = (b"OK:PONG", b"OK:KILL")
+
+
+class Desk(Protocol):
+    """Whom a session reports to. Each method may call back into the session."""
+
+    def session_opened(self, session: "Session") -> None:
+        """The handshake is done; nothing has been said yet."""
+
+    def worker_greeted(self, session: "Session") -> None:
+        """The worker has introduced itself, or is warm again."""
+
+    def task_ended(self, session: "Session", error: str | None) -> None:
+        """The machine has reached its end, or failed with this error."""
+
+    def session_closed(self, session: "Session", reason: str) -> None:
+        """The connection is gone."""
+
+
+class _Phase(Enum):
+    NEW = 0
+    FREE = 1
+    WORKING = 2
+    WARMING = 3
+    LEAVING = 4
+
+
+class Session:
+    """Receiver of one worker's frames.
+
+    :param number: stands for this connection in the job's decisions.
+    :param desk: is told what happens.
+    """
+
+    log = Logger()
+
+    __slots__ = ("_connection", "_desk", "_phase", "greeting", "machine", "number", "watch")
+
+    def __init__(self, number: int, desk: Desk) -> None:
+        self.number = number
+        self.greeting = Greeting()
+        self.machine: Machine | None = None
+        self.watch: Callable[[Machine], None] | None = None
+        self._desk = desk
+        self._connection: FrameProtocol | None = None
+        self._phase = _Phase.NEW
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the worker's certificate says it is; None where it names nobody."""
+        return self._connection.peer.identity if self._connection is not None else None
+
+    @property
+    def address(self) -> str:
+        """Host and port of the worker, for logs."""
+        if self._connection is None:
+            return "(closed)"
+        return f"{self._connection.peer.host}:{self._connection.peer.port}"
+
+    # -- what the desk asks ----------------------------------------------------------------------------------------
+
+    def assign(self, machine: Machine, watch: Callable[[Machine], None] | None = None) -> None:
+        """Drive the worker by this machine from now on.
+
+        :param watch: is called whenever the machine may have changed state.
+        """
+        self.machine = machine
+        self.watch = watch
+        self._phase = _Phase.WORKING
+        self._drive(lambda: machine.receive([b"OK:HELLO"]))
+
+    def warm(self) -> None:
+        """Clear the worker of its task; it greets again when it is ready."""
+        self.machine = self.watch = None
+        self._phase = _Phase.WARMING
+        self._send(b"reset:")
+
+    def dismiss(self) -> None:
+        """Tell the worker to quit, and close when that is written."""
+        if self._connection is not None and self._phase is not _Phase.LEAVING:
+            self._phase = _Phase.LEAVING
+            self.machine = self.watch = None
+            self._connection.close(b"quit:")
+
+    def abort(self) -> None:
+        """Drop the connection without a word."""
+        self._phase = _Phase.LEAVING
+        if self._connection is not None:
+            self._connection.abort()
+
+    # -- what the transport tells ----------------------------------------------------------------------------------
+
+    def connected(self, connection: FrameProtocol) -> None:
+        """The handshake is done; the worker speaks first."""
+        self._connection = connection
+        connection.max_frame = MAX_GREETING
+        self._desk.session_opened(self)
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        """All that one read brought."""
+        if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
+            payloads = self._greet(payloads)
+        if self._phase is _Phase.WORKING and payloads:
+            machine = self.machine
+            assert machine is not None
+            messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
+            self._drive(lambda: machine.receive(messages))
+        # In every other phase nothing is expected: what was left over of a task that was given up is dropped.
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone."""
+        self._connection = None
+        self._phase = _Phase.LEAVING
+        self._desk.session_closed(self, reason)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _greet(self, payloads: list[bytes]) -> list[bytes]:
+        connection = self._connection
+        assert connection is not None
+        for at, payload in enumerate(payloads):
+            if self._phase is _Phase.WARMING and not payload.startswith(b"OK:HELLO"):
+                continue
+            try:
+                self.greeting = parse_greeting(payload)
+            except WireError as error:
+                self.log.warn("{address} was dropped: {error}", address=self.address, error=str(error))
+                connection.abort()
+                return []
+            connection.max_frame = MAX_REPLY if self.greeting.version else MAX_LEGACY_REPLY
+            self._phase = _Phase.FREE
+            self._desk.worker_greeted(self)
+            return payloads[at + 1 :]
+        return []
+
+    def _drive(self, step: Callable[[], list[bytes]]) -> None:
+        machine = self.machine
+        assert machine is not None
+        self._send(*step())
+        if self.watch is not None:
+            self.watch(machine)
+        if machine.outcome is not Outcome.RUNNING:
+            self._phase = _Phase.FREE
+            self.machine = self.watch = None
+            self._desk.task_ended(self, machine.error if machine.outcome is Outcome.FAILED else None)
+
+    def _send(self, *commands: bytes) -> None:
+        if commands and self._connection is not None:
+            self._connection.send(*commands)
+
+
+def serves(greeting: Greeting) -> bool:
+    """Whether this coordinator can drive a worker that greets so: the original's, and versions up to its own."""
+    return 0 <= greeting.version <= VERSION

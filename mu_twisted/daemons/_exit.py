@@ -1,0 +1,64 @@
+"""Exit statuses: 2 for usage, 1 for failure, 0 for success, and one line on standard error for the user.
+
+twistd by itself exits 1 for a usage error, 0 after every clean stop, and prints a traceback when a start fails.
+"""
+
+import atexit
+import os
+import sys
+from typing import Any, NoReturn
+
+from twisted.python import usage
+
+SUCCESS = 0
+FAILURE = 1
+USAGE = 2
+
+_status: int | None = None
+
+
+def set_status(status: int) -> None:
+    """The process is to exit with this status, once twistd has stopped everything in its own way."""
+    global _status  # noqa: PLW0603 - there is one process, and it exits once
+    if _status is None:
+        atexit.register(_leave)
+    _status = status
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_status or SUCCESS)
+
+
+def complain(message: str) -> None:
+    """Tell the user on standard error."""
+    print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the user reads it there, log or no log
+
+
+def fail_start(message: str) -> NoReturn:
+    """The daemon cannot start: say why and exit 1."""
+    complain(message)
+    raise SystemExit(FAILURE)
+
+
+class Options(usage.Options):
+    """Options whose errors are one line and status 2."""
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse, or tell what is wrong and exit."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            complain(usage_text(error))
+            raise SystemExit(USAGE) from None
+
+    def opt_h(self) -> None:
+        """Display this help and exit."""
+        self.opt_help()
+
+
+def usage_text(error: usage.UsageError) -> str:
+    """The error as a user wants to read it, with what to do."""
+    text = str(error).removeprefix("Parameter type enforcement failed: ")
+    return f"{text} (--help shows the options)"

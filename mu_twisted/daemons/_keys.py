@@ -1,0 +1,58 @@
+"""Which keys a daemon works with: a CA that gives every job its own, or one pair shared by all as in the original."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.tls import Authority, Identity, KeyPair, LaunchIdentity, RoleIdentity, load_certificate, load_key_pair
+
+OWN_LIFETIME = timedelta(days=30)
+"""Of the daemon's own certificate; a new one is made at each start."""
+LAUNCH_MARGIN = timedelta(hours=1)
+"""Beyond the function's time-out that a launch's certificate is good for."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the daemon shows, what it trusts, and what it gives to workers.
+
+    :param ca: PEM of the CA certificate.
+    :param own: the daemon's certificate and key.
+    :param authority: issues a job's keys; None where ``own`` is shared with every worker.
+    """
+
+    ca: bytes
+    own: KeyPair
+    authority: Authority | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether every worker gets the daemon's own pair."""
+        return self.authority is None
+
+    def for_job(self, job: str, function_timeout: timedelta) -> KeyPair:
+        """What the job's events carry: good for dialling the coordinator, for as long as the function may run."""
+        if self.authority is None:
+            return self.own
+        return self.authority.issue(LaunchIdentity(job), lifetime=function_timeout + LAUNCH_MARGIN)
+
+
+def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity) -> Keys:
+    """The keys that the options ask for.
+
+    :param identity: the daemon's own.
+    :raises mu_twisted.tls.TLSError: a file is missing or does not fit.
+    """
+    if options["share-key"]:
+        ca = load_certificate(Path(options["ca-cert"]))
+        return Keys(ca, load_key_pair(Path(options["srv-cert"]), Path(options["srv-key"])), None)
+    if options["ca-cert"] is not None:
+        authority = Authority.load(Path(options["ca-cert"]), Path(options["ca-key"]))
+    else:
+        authority = Authority.open(state_dir / "tls")
+    return Keys(authority.certificate, authority.issue(identity, lifetime=OWN_LIFETIME), authority)
+
+
+COORDINATOR = RoleIdentity("coordinator")

@@ -1,0 +1,57 @@
+"""Where a daemon's log goes when it runs in the foreground: to standard error, below the progress line if there is one.
+
+Under twistd's own ``--logfile``, ``--syslog`` or ``--logger`` nothing here is used.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+)
+from zope.interface import provider
+
+console = Console(stderr=True, highlight=False)
+"""The one console of the process: log lines and the live line share it, so that neither tears the other."""
+
+
+def observe_on_console(twistd: Any, level: LogLevel) -> None:
+    """Have twistd log to :data:`console` if it runs in the foreground and was told nothing else.
+
+    :param twistd: twistd's own parsed options.
+    :param level: the least that is shown.
+    """
+    told = twistd.get("logfile") or twistd.get("syslog") or twistd.get("logger")
+    if told or not twistd.get("nodaemon"):
+        return
+    twistd["logger"] = _factory(level)
+
+
+def _factory(level: LogLevel) -> Callable[[], ILogObserver]:
+    def make() -> ILogObserver:
+        return FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])
+
+    return make
+
+
+@provider(ILogObserver)
+def _show(event: LogEvent) -> None:
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if not text:
+        return
+    when = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
+    namespace = str(event.get("log_namespace", "-")).removeprefix("mu_twisted.")
+    line = f"{when} {event['log_level'].name} [{namespace}] {text}"
+    if console.is_terminal:
+        console.print(Text(line), soft_wrap=True)
+    else:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the log

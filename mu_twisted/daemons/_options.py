@@ -1,0 +1,95 @@
+"""Daemon options: what a daemon takes itself, before the name of a pipeline, and in the one-shot form also after it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from mu_twisted.daemons import _exit
+
+SHARE_HINT = (
+    "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
+    "or --share-key to hand the given key to every worker as the original did"
+)
+
+
+class DaemonOptions(usage.Options):
+    """Listener, keys, state directory, and where Lambda and S3 are."""
+
+    optParameters = [
+        ["port", "t", "13579", "port to listen on, or a Twisted endpoint string"],
+        ["ca-cert", "c", None, "CA certificate file, PEM (default: $CA_CERT, else one of our own)"],
+        ["srv-cert", "s", None, "server certificate file, PEM (default: $SRV_CERT)"],
+        ["srv-key", "k", None, "server key file, PEM (default: $SRV_KEY)"],
+        ["ca-key", None, None, "the CA's key file; with it every job gets keys of its own"],
+        ["state-dir", None, None, "directory for keys and records, locked while in use"],
+        ["profile", "P", None, "write profiling data (cProfile) to this file"],
+        ["host-addr", None, None, "address at which workers reach this host (default: that of the route to Lambda)"],
+        ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
+        ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
+    ]
+    optFlags = [
+        ["debug", "D", "log everything"],
+        ["share-key", None, "put the given certificate and key into every worker's event, as the original did"],
+        ["local", None, "use the embedded Lambda and S3 on this machine, no AWS account (also: MU_LOCAL=1)"],
+    ]
+
+
+def daemon_keys() -> list[str]:
+    """The names of the daemon options."""
+    return [str(row[0]) for row in (*DaemonOptions.optParameters, *DaemonOptions.optFlags)]
+
+
+def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+    """Fill in from the environment what the command line did not say, as the original's servers did.
+
+    :raises twisted.python.usage.UsageError: the keys given do not go together.
+    """
+    for key, variable in (("ca-cert", "CA_CERT"), ("srv-cert", "SRV_CERT"), ("srv-key", "SRV_KEY")):
+        options[key] = options[key] or environ.get(variable) or None
+    if environ.get("MU_LOCAL", "0") not in ("", "0"):
+        options["local"] = 1
+    _check_keys(options)
+
+
+def _check_keys(options: dict[str, Any]) -> None:
+    if options["ca-cert"] is None:
+        given = [f"--{key}" for key in ("srv-cert", "srv-key", "ca-key") if options[key]]
+        if given:
+            raise usage.UsageError(f"{given[0]} is of no use without the CA certificate, -c")
+        if options["share-key"]:
+            raise usage.UsageError("--share-key needs a key to share: give -c, -s and -k")
+        return
+    if options["ca-key"] is None and not options["share-key"]:
+        beside = Path(options["ca-cert"]).parent / "ca_key.pem"
+        if beside.is_file():
+            options["ca-key"] = str(beside)
+    if options["ca-key"] is None:
+        if not options["share-key"]:
+            raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
+        for key, switch in (("srv-cert", "-s"), ("srv-key", "-k")):
+            if options[key] is None:
+                raise usage.UsageError(f"--share-key needs {switch} too")
+
+
+def listen_description(text: str) -> str:
+    """The endpoint string that ``-t`` stands for.
+
+    :param text: a port number, or an endpoint string as it is.
+    :raises twisted.python.usage.UsageError: it is a number that is no port.
+    """
+    if not text.lstrip("-").isdigit():
+        if ":" not in text:
+            raise usage.UsageError(f"-t: expected a port number or an endpoint string, got {text!r}")
+        return text
+    if not 0 <= int(text) <= 65535:
+        raise usage.UsageError(f"-t: expected a port from 0 to 65535, got {text}")
+    return f"tcp:{text}:backlog={BACKLOG}"
+
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; a burst of thousands dials within a second."""
+
+OptionsBase = _exit.Options

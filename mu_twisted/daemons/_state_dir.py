@@ -1,0 +1,53 @@
+"""A daemon's state directory, which one process at a time has."""
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mu_twisted.wire import MuError
+
+
+class StateDirectoryError(MuError):
+    """The state directory cannot be used."""
+
+
+def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$STATE_DIRECTORY`` (systemd's ``StateDirectory=``), else ``$XDG_STATE_HOME/mu``, else ``~/.local/state/mu``."""
+    if environ.get("STATE_DIRECTORY"):
+        return Path(environ["STATE_DIRECTORY"].partition(":")[0])
+    base = environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return root / "mu"
+
+
+class StateDirectory:
+    """A directory that this process holds until :meth:`close`, or its end.
+
+    :param path: made, for its owner only, if it is not there.
+    :raises StateDirectoryError: another process holds it, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(path / "coordinator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateDirectoryError(
+                f"cannot use the state directory {path}: {error.strerror}; choose another with --state-dir"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            first = os.read(self._lock, 32).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            raise StateDirectoryError(
+                f"the state directory {path} is in use by process {first}: stop it, or choose another with --state-dir"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode("ascii"))
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)

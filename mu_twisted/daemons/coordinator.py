@@ -1,0 +1,77 @@
+"""``twistd mu-coordinator``: with a pipeline's name one job that ends with it, without one a daemon that waits.
+
+Options and makeService; what they set going stands in the modules beside.
+"""
+
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import LogLevel
+from twisted.python import usage
+
+from mu_twisted.daemons._exit import Options as OneLineOptions
+from mu_twisted.daemons._log import observe_on_console
+from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
+from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names
+
+
+class Options(OneLineOptions, DaemonOptions):
+    """The command line of ``twistd mu-coordinator``."""
+
+    pipeline: Pipeline | None = None
+    settings: Any = None
+
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return "Usage: twistd [twistd's options] mu-coordinator [options] [PIPELINE [options of the pipeline]]"
+
+    @property
+    def longdesc(self) -> str:
+        """What stands below the options."""
+        names = ", ".join(pipeline_names())
+        return (
+            f"PIPELINE is one of {names}, or the path of a module (./mine.py); PIPELINE --help shows its options. "
+            "Without a pipeline the coordinator listens and waits. Credentials are found as AWS's own tools find "
+            "them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, roles); --local needs none."
+        )
+
+    def parseArgs(self, *words: str) -> None:
+        """The pipeline and its options."""
+        if not words:
+            return
+        try:
+            self.pipeline = load_pipeline(words[0])
+        except PipelineError as error:
+            raise usage.UsageError(str(error)) from None
+        self.settings = self._parse_settings(self.pipeline, list(words[1:]))
+
+    def _parse_settings(self, pipeline: Pipeline, words: list[str]) -> Any:
+        """The pipeline's options, among which the daemon's may stand as well."""
+        kind = type("OneShotOptions", (pipeline.options, DaemonOptions), {"__doc__": pipeline.summary})
+        settings = kind()
+        settings.synopsis = f"Usage: twistd [twistd's options] mu-coordinator [options] {pipeline.name} [options]"
+        keys = daemon_keys()
+        settings.update({key: self[key] for key in keys})
+        settings.parseOptions(words)
+        for key in keys:
+            self[key] = settings.pop(key)
+        settings["function"] = settings["function"] or pipeline.name
+        return settings
+
+    def postOptions(self) -> None:
+        """What can be checked without touching anything."""
+        apply_environment(self)
+        self["listen"] = listen_description(self["port"])
+        if self.parent is not None:
+            one_shot = self.pipeline is not None
+            level = LogLevel.debug if self["debug"] else LogLevel.warn if one_shot else LogLevel.info
+            observe_on_console(self.parent, level)
+
+
+def makeService(options: Options) -> IService:
+    """The service that the options ask for. Opens nothing: twistd may fork after it."""
+    from twisted.internet import reactor  # the composition root is where the reactor comes in
+
+    from mu_twisted.daemons._coordinator_service import CoordinatorService
+
+    return CoordinatorService(reactor, options, pipeline=options.pipeline, settings=options.settings)

@@ -1,0 +1,74 @@
+"""How a pipeline is found: by its name under the entry-point group ``mu.pipelines``, or by the path of a module."""
+
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
+
+GROUP = "mu.pipelines"
+
+
+def pipeline_names() -> list[str]:
+    """The installed pipelines' names, sorted."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def load_pipeline(name: str) -> Pipeline:
+    """Find a pipeline.
+
+    :param name: a name that is installed, or the path of a Python module (it contains a ``/`` or ends in ``.py``)
+        that defines ``pipeline``.
+    :raises PipelineError: there is none, or loading it failed.
+    """
+    if "/" in name or name.endswith(".py"):
+        return _checked(_from_file(Path(name)), name)
+    found: tuple[EntryPoint, ...] = tuple(entry_points(group=GROUP, name=name))
+    if not found:
+        raise PipelineError(
+            f"no pipeline is called {name!r}: expected one of {', '.join(pipeline_names())}, or the path of a module"
+        )
+    try:
+        value = found[0].load()
+    except Exception as error:
+        raise PipelineError(f"pipeline {name!r} cannot be loaded: {_one_line(error)}") from error
+    return _checked(value, name)
+
+
+def _from_file(path: Path) -> object:
+    if not path.is_file():
+        raise PipelineError(f"there is no pipeline module {str(path)!r}")
+    module_name = "mu_pipeline_" + "".join(c if c.isalnum() else "_" for c in path.stem)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise PipelineError(f"{str(path)!r} is not a Python module: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    # States may name one another by text, which is looked up in their module.
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PipelineError(f"pipeline {str(path)!r} cannot be loaded: {_one_line(error)}") from error
+    try:
+        return module.pipeline
+    except AttributeError:
+        raise PipelineError(
+            f"{str(path)!r} defines no pipeline: expected a variable `pipeline = Pipeline(...)`"
+        ) from None
+
+
+def _checked(value: object, name: str) -> Pipeline:
+    if not isinstance(value, Pipeline):
+        raise PipelineError(f"{name!r} is not a pipeline: expected a Pipeline, got {type(value).__name__}")
+    return value
+
+
+def _one_line(error: Exception) -> str:
+    where = ""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if at is not None:
+        where = f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

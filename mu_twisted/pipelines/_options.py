@@ -1,0 +1,76 @@
+"""Job options: what every pipeline takes. A pipeline's own options subclass these.
+
+Switches, names and defaults are those of the original's servers (its README); what is new has a long name only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python import usage
+
+
+def coerced(convert: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
+    """A converter for ``optParameters`` whose error says what was wanted.
+
+    :param convert: raises ValueError for text that it cannot take.
+    :param wanted: completes the sentence "expected ...".
+    """
+
+    def conversion(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError:
+            raise ValueError(f"expected {wanted}, got {text!r}") from None
+
+    return conversion
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """A converter for whole numbers that are not below ``low``."""
+
+    def convert(text: str) -> int:
+        number = int(text)
+        if number < low:
+            raise ValueError
+        return number
+
+    return coerced(convert, f"a whole number of at least {low}")
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise ValueError
+    return seconds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError
+    return names
+
+
+class PipelineOptions(usage.Options):
+    """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on."""
+
+    optParameters = [
+        ["tasks", "n", 1, "number of tasks, each on a worker of its own", at_least(1)],
+        ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0)],
+        ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"],
+        ["function", "l", None, "name of the Lambda function (default: the pipeline's name)"],
+        ["regions", "r", "us-east-1", "comma-separated regions to launch in, in turn", coerced(_names, "region,region")],
+        ["times", "O", None, "write each task's states and their times to this file"],
+        ["overprovision", None, 0, "launch this many workers more than there are tasks", at_least(0)],
+        [
+            "start-timeout",
+            None,
+            "30",
+            "seconds that a launched worker has to dial in",
+            coerced(_positive_seconds, "a number of seconds above 0"),
+        ],
+    ]
+
+    def opt_h(self) -> None:
+        """Display this help and exit."""
+        self.opt_help()

@@ -1,0 +1,95 @@
+"""exec: one shell command a task, with no state machine to write.
+
+``{n}`` in keys and command stands for the task's number, offset included; ``{in}`` and ``{out}`` in the command stand
+for the files that the worker has in its private directory.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from twisted.python import usage
+
+from mu_twisted.fsm import Worker
+from mu_twisted.pipelines import Pipeline, PipelineOptions
+
+_FIELD = re.compile(r"\{(n|in|out)(:0?[0-9]+d?)?\}")
+
+
+class Options(PipelineOptions):
+    """What exec takes besides the options of every job."""
+
+    longdesc = (
+        "Fetches the object at --in (if given), runs COMMAND in a shell, and stores what it made at --out (if given). "
+        "In both keys and in COMMAND {n} is the task's number, {n:08d} the same with leading zeros; in COMMAND {in} "
+        "and {out} are the input and output file."
+    )
+    optParameters = [
+        ["in", None, None, "S3 key of a task's input"],
+        ["out", None, None, "S3 key of a task's output"],
+    ]
+    synopsis = "[options] -- COMMAND"
+
+    def parseArgs(self, *words: str) -> None:
+        """The command: one word is taken as shell text, several as a program and its arguments."""
+        self["command"] = words[0] if len(words) == 1 else shlex.join(words)
+
+    def postOptions(self) -> None:
+        """Whether there is a command, and one output for each task."""
+        if not self["command"].strip():
+            raise usage.UsageError("exec needs a command: exec [options] -- COMMAND")
+        if "{out}" in self["command"] and self["out"] is None:
+            raise usage.UsageError("the command uses {out}: say with --out under which key it is stored")
+        if "{in}" in self["command"] and self["in"] is None:
+            raise usage.UsageError("the command uses {in}: say with --in which object that is")
+        for key in ("in", "out"):
+            if self[key] is not None and re.search(r"\{(in|out)", self[key]):
+                raise usage.UsageError(f"--{key}: only {{n}} can stand in a key")
+        if self["out"] is not None and self["tasks"] > 1 and "{n" not in self["out"]:
+            raise usage.UsageError(f"--out: {self['tasks']} tasks would overwrite one object; put {{n}} in the key")
+
+
+def fill(text: str, values: Mapping[str, Any]) -> str:
+    """Replace ``{n}``, ``{n:08d}``, ``{in}`` and ``{out}``; other braces, a shell's own, stay."""
+
+    def value(field: re.Match[str]) -> str:
+        name, form = field[1], field[2]
+        if name not in values or (form and name != "n"):
+            return field[0]
+        return format(values[name], form[1:] if form else "")
+
+    return _FIELD.sub(value, text)
+
+
+def file_name(key: str, prefix: str) -> str:
+    """A file in the private directory for an object: its own last name, so that programs see its suffix."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(key).name)[-100:]
+    return f"##TMPDIR##/{prefix}-{safe}"
+
+
+async def run_command(w: Worker) -> None:
+    """Fetch, run, store."""
+    settings = w.settings
+    values: dict[str, Any] = {"n": settings["offset"] + w.task}
+    key_in = key_out = None
+    if settings["in"] is not None:
+        key_in = fill(settings["in"], values)
+        values["in"] = file_name(key_in, "in")
+    if settings["out"] is not None:
+        key_out = fill(settings["out"], values)
+        values["out"] = file_name(key_out, "out")
+    if key_in is not None:
+        await w.retrieve(key_in, values["in"])
+    await w.run(fill(settings["command"], values))
+    if key_out is not None:
+        await w.upload(key_out, values["out"])
+
+
+pipeline = Pipeline(
+    name="exec",
+    summary="run a shell command for each task",
+    first=run_command,
+    options=Options,
+)
