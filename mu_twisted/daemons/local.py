@@ -1,0 +1,139 @@
+"""``twistd -n mu-local``: a Lambda-compatible endpoint and an S3 on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python import usage
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mu_twisted.daemons._exit import FAILURE, complain, set_status
+from mu_twisted.daemons._exit import Options as OneLineOptions
+from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError("it must be from 0 to 65535")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("it must be at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1e6:
+        raise ValueError("it must be a number of seconds, not negative")
+    return number
+
+
+class Options(OneLineOptions):
+    """The options of ``mu-local``."""
+
+    synopsis = "mu-local [options]"
+    longdesc = "Serves AWS Lambda's API and an S3 on loopback, for the rest of mu or any AWS SDK to use."
+    optParameters = [
+        ["state-dir", None, None, "Where functions, objects and keys are kept [default by XDG]"],
+        ["lambda-port", None, 0, "Port of the Lambda endpoint, 0 for any", _port],
+        ["s3-port", None, 0, "Port of the S3, 0 for any", _port],
+        ["region", None, "us-east-1", "Region that the stack says it is"],
+        ["concurrency", None, 1000, "Invocations at once, over all functions", _positive],
+        ["idle-timeout", None, 60.0, "Seconds that an environment without work stays warm", _seconds],
+        ["retry-delay", None, 60.0, "Seconds before a failed event is tried again; twice that the next time", _seconds],
+        ["isolation", None, "auto", "Strongest isolation to try: auto, user (user namespaces) or none"],
+        ["spawn", None, "zygote", "How environments start: zygote (forked) or plain (a fresh Python each)"],
+    ]
+    optFlags = [
+        ["no-cgroups", None, "Limit memory by rlimit even where control groups could"],
+        ["stop-on-eof", None, "Stop when standard input ends: whoever started this is gone"],
+    ]
+
+    def postOptions(self) -> None:
+        if self["isolation"] not in ("auto", "user", "none"):
+            raise usage.UsageError(f"--isolation must be auto, user or none, not {self['isolation']!r}")
+        if self["spawn"] not in ("zygote", "plain"):
+            raise usage.UsageError(f"--spawn must be zygote or plain, not {self['spawn']!r}")
+        if not self["region"].replace("-", "").isalnum():
+            raise usage.UsageError(f"--region {self['region']!r} is no region; for example us-east-1")
+
+    def settings(self) -> Settings:
+        chosen = self["state-dir"]
+        return Settings(
+            state_dir=Path(chosen) if chosen else default_state_dir(os.environ),
+            lambda_port=self["lambda-port"],
+            s3_port=self["s3-port"],
+            region=self["region"],
+            isolation=self["isolation"],
+            cgroups=not self["no-cgroups"],
+            plain=self["spawn"] == "plain",
+            concurrency=self["concurrency"],
+            idle=self["idle-timeout"],
+            retry_delay=self["retry-delay"],
+        )
+
+
+def fail(reactor: Any, line: str) -> None:
+    """Say one line, end everything in order, and exit with status 1."""
+    complain(line)
+    set_status(FAILURE)
+    reactor.callWhenRunning(reactor.stop)
+
+
+@implementer(IReadDescriptor)
+class _Eof:
+    """Stops the reactor when standard input ends."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def fileno(self) -> int:
+        return 0
+
+    def logPrefix(self) -> str:
+        return "stdin"
+
+    def doRead(self) -> None:
+        if not os.read(0, 4096):
+            self._reactor.removeReader(self)
+            self._reactor.stop()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._reactor.removeReader(self)
+
+
+class _Root(MultiService):
+    def __init__(self, reactor: Any, stop_on_eof: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._stop_on_eof = stop_on_eof
+
+    def startService(self) -> None:
+        if self._stop_on_eof:
+            self._reactor.addReader(_Eof(self._reactor))
+        super().startService()  # type: ignore[no-untyped-call]
+
+
+def makeService(options: Options) -> Any:
+    """The service; it opens nothing before it is started.
+
+    :param options: parsed.
+    """
+    from twisted.internet import reactor
+
+    def failed(error: LocalError) -> None:
+        fail(reactor, str(error))
+
+    root = _Root(reactor, bool(options["stop-on-eof"]))
+    LocalService(reactor, options.settings(), failed).setServiceParent(root)  # type: ignore[no-untyped-call]
+    return root

@@ -1,0 +1,21 @@
+"""The embedded default: a Lambda-compatible endpoint and an S3 on this machine, in a process of their own.
+
+Knows nothing of coordinators or workers; they know nothing of it but its addresses.
+"""
+
+from mu_twisted.local._errors import ApiError, LocalError
+from mu_twisted.local._service import LocalService, Settings
+from mu_twisted.local._stack import RunningStack, Stack, find, start
+from mu_twisted.local._state import default_state_dir
+
+__all__ = [
+    "ApiError",
+    "LocalError",
+    "LocalService",
+    "RunningStack",
+    "Settings",
+    "Stack",
+    "default_state_dir",
+    "find",
+    "start",
+]

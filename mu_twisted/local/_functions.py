@@ -1,0 +1,327 @@
+"""The functions that exist: checked as AWS checks them, kept in the state directory, shown in AWS's shape.
+
+Knows nothing of environments. Code is a zip, stored by its SHA-256 beside the functions that name it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.local._code import check_zip
+from mu_twisted.local._errors import ApiError, invalid
+from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
+
+ACCOUNT = "000000000000"
+VERSION = "$LATEST"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REFERENCE = re.compile(
+    r"(?:(?:arn:[a-z-]+:lambda:[a-z0-9-]+:)?\d{12}:(?:function:)?|arn:[a-z-]+:lambda:[a-z0-9-]+:\d{12}:function:)?"
+    r"([A-Za-z0-9_-]{1,64})(?::([A-Za-z0-9$_-]{1,128}))?"
+)
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[A-Za-z0-9+=,.@_/-]+")
+_HANDLER = re.compile(r"\S{1,128}")
+_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+_RESERVED_VARIABLES = frozenset(
+    (
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function as configured now. A change makes a new one with a new ``revision``.
+
+    :param timeout: seconds, 1 to 900.
+    :param memory: MB, 128 to 10240.
+    :param storage: MB of temporary files that the function asks for, 512 to 10240; not enforced here.
+    :param code: SHA-256 of the zip, in hexadecimal.
+    :param reserved: concurrency reserved for it, or None.
+    """
+
+    name: str
+    handler: str
+    runtime: str
+    role: str
+    code: str
+    code_size: int
+    description: str = ""
+    timeout: int = 3
+    memory: int = 128
+    storage: int = 512
+    variables: Mapping[str, str] = field(default_factory=dict)
+    architectures: tuple[str, ...] = ("x86_64",)
+    modified: str = ""
+    revision: str = ""
+    reserved: int | None = None
+    retries: int | None = None
+    age: int | None = None
+    event_modified: float = 0.0
+
+    def policy(self) -> EventPolicy:
+        """What its event-invoke configuration says, or AWS's defaults."""
+        return EventPolicy(
+            DEFAULT_RETRIES if self.retries is None else self.retries,
+            DEFAULT_AGE if self.age is None else float(self.age),
+        )
+
+    def arn(self, region: str) -> str:
+        return f"arn:aws:lambda:{region}:{ACCOUNT}:function:{self.name}"
+
+    def configuration(self, region: str) -> dict[str, Any]:
+        """AWS's ``FunctionConfiguration``."""
+        shown: dict[str, Any] = {
+            "FunctionName": self.name,
+            "FunctionArn": self.arn(region),
+            "Runtime": self.runtime,
+            "Role": self.role,
+            "Handler": self.handler,
+            "CodeSize": self.code_size,
+            "Description": self.description,
+            "Timeout": self.timeout,
+            "MemorySize": self.memory,
+            "LastModified": self.modified,
+            "CodeSha256": base64.b64encode(bytes.fromhex(self.code)).decode(),
+            "Version": VERSION,
+            "TracingConfig": {"Mode": "PassThrough"},
+            "RevisionId": self.revision,
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "PackageType": "Zip",
+            "Architectures": list(self.architectures),
+            "EphemeralStorage": {"Size": self.storage},
+            "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{self.name}"},
+        }
+        if self.variables:
+            shown["Environment"] = {"Variables": dict(self.variables)}
+        return shown
+
+    def event_configuration(self, region: str) -> dict[str, Any]:
+        """AWS's ``FunctionEventInvokeConfig``."""
+        shown: dict[str, Any] = {"FunctionArn": f"{self.arn(region)}:{VERSION}", "LastModified": self.event_modified}
+        if self.retries is not None:
+            shown["MaximumRetryAttempts"] = self.retries
+        if self.age is not None:
+            shown["MaximumEventAgeInSeconds"] = self.age
+        return shown
+
+
+def function_name(reference: str, qualifier: str | None = None) -> str:
+    """The name inside a name, a partial ARN or an ARN.
+
+    :raises ApiError: 400 for no name at all, 404 for a version or alias other than ``$LATEST``.
+    """
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        raise ApiError(400, "ValidationException", f"'{reference[:200]}' is no function's name and no ARN of one.")
+    asked = qualifier or found[2]
+    if asked not in (None, VERSION):
+        raise ApiError(404, "ResourceNotFoundException", f"Function not found: {reference}: only {VERSION} exists.")
+    return found[1]
+
+
+def _integer(request: Mapping[str, Any], key: str, low: int, high: int) -> int | None:
+    value = request.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise invalid(f"{key} must be a number from {low} to {high}, not {str(value)[:80]!r}.")
+    return value
+
+
+def _text(request: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str | None:
+    value = request.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise invalid(f"1 validation error detected: {key} {str(value)[:200]!r} must match {pattern.pattern}.")
+    return value
+
+
+def _variables(request: Mapping[str, Any]) -> dict[str, str] | None:
+    environment = request.get("Environment")
+    if environment is None:
+        return None
+    variables = environment.get("Variables", {}) if isinstance(environment, dict) else None
+    if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
+        raise invalid("Environment.Variables must map names to texts.")
+    for name in variables:
+        if _VARIABLE.fullmatch(name) is None:
+            raise invalid(f"Environment.Variables: {name[:80]!r} is no name of a variable.")
+        if name in _RESERVED_VARIABLES:
+            raise invalid(f"Lambda was unable to configure your environment variables: {name} is reserved.")
+    if sum(len(k.encode()) + len(v.encode()) for k, v in variables.items()) > 4096:
+        raise invalid("Lambda was unable to configure your environment variables: they exceed the 4KB limit.")
+    return dict(variables)
+
+
+def _settings(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a request sets, checked."""
+    storage = request.get("EphemeralStorage")
+    if storage is not None and not isinstance(storage, dict):
+        raise invalid("EphemeralStorage must be an object with Size.")
+    found = {
+        "handler": _text(request, "Handler", _HANDLER),
+        "runtime": _text(request, "Runtime", re.compile(r"python3\.\d{1,2}")),
+        "role": _text(request, "Role", _ROLE),
+        "description": _text(request, "Description", re.compile(r"(?s).{0,256}")),
+        "timeout": _integer(request, "Timeout", 1, 900),
+        "memory": _integer(request, "MemorySize", 128, 10240),
+        "storage": _integer(storage or {}, "Size", 512, 10240),
+        "variables": _variables(request),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+class FunctionStore:
+    """All functions, in memory and as one JSON file and one zip each.
+
+    :param directory: where they are kept; made if it is not there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._functions: dict[str, Function] = {}
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in directory.glob("*.json"):
+            found = json.loads(path.read_bytes())
+            found["architectures"] = tuple(found["architectures"])
+            function = Function(**found)
+            if self.zip_path(function.code).exists():
+                self._functions[function.name] = function
+        self._sweep()
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(sorted(self._functions.values(), key=lambda function: function.name))
+
+    def find(self, name: str) -> Function | None:
+        return self._functions.get(name)
+
+    def get(self, name: str, region: str) -> Function:
+        """:raises ApiError: 404 where there is none."""
+        function = self._functions.get(name)
+        if function is None:
+            arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
+            raise ApiError(404, "ResourceNotFoundException", f"Function not found: {arn}")
+        return function
+
+    def zip_path(self, code: str) -> Path:
+        return self._directory / f"{code}.zip"
+
+    def create(self, request: Mapping[str, Any], code: bytes) -> Function:
+        """Make a function of a ``CreateFunction`` request and its zip.
+
+        :raises ApiError: 400 for a parameter or a zip that will not do, 409 where the name is taken.
+        """
+        name = function_name(str(request.get("FunctionName", "")))
+        if request.get("PackageType", "Zip") != "Zip":
+            raise invalid("Only PackageType Zip is served here.")
+        settings = _settings(request)
+        for key, field_name in (("Role", "role"), ("Handler", "handler"), ("Runtime", "runtime")):
+            if field_name not in settings:
+                raise invalid(f"{key} must be given.")
+        if name in self._functions:
+            raise ApiError(409, "ResourceConflictException", f"Function already exist: {name}")
+        settings["architectures"] = tuple(request.get("Architectures") or ("x86_64",))
+        function = Function(name=name, code=self._keep(code), code_size=len(code), **settings)
+        return self._put(function, touch=True)
+
+    def update_configuration(self, function: Function, request: Mapping[str, Any]) -> Function:
+        """Apply ``UpdateFunctionConfiguration``."""
+        return self._put(replace(function, **_settings(request)), touch=True)
+
+    def update_code(self, function: Function, code: bytes) -> Function:
+        """Apply ``UpdateFunctionCode``."""
+        return self._put(replace(function, code=self._keep(code), code_size=len(code)), touch=True)
+
+    def reserve(self, function: Function, request: Mapping[str, Any]) -> Function:
+        """Apply ``PutFunctionConcurrency``; an empty request takes the reservation away."""
+        return self._put(replace(function, reserved=_integer(request, "ReservedConcurrentExecutions", 0, 100_000)))
+
+    def set_event_policy(self, function: Function, request: Mapping[str, Any], *, keep: bool) -> Function:
+        """Apply ``PutFunctionEventInvokeConfig``, or ``Update...`` where ``keep`` leaves what is not named."""
+        retries = _integer(request, "MaximumRetryAttempts", 0, 2)
+        age = _integer(request, "MaximumEventAgeInSeconds", 60, 21600)
+        if keep:
+            retries = function.retries if retries is None else retries
+            age = function.age if age is None else age
+        modified = datetime.now(UTC).timestamp()
+        return self._put(replace(function, retries=retries, age=age, event_modified=modified))
+
+    def clear_event_policy(self, function: Function) -> Function:
+        """Apply ``DeleteFunctionEventInvokeConfig``."""
+        return self._put(replace(function, retries=None, age=None, event_modified=0.0))
+
+    def delete(self, function: Function) -> None:
+        """Forget a function, and its code where no other has the same."""
+        del self._functions[function.name]
+        (self._directory / f"{function.name}.json").unlink(missing_ok=True)
+        self._sweep()
+
+    def _put(self, function: Function, *, touch: bool = False) -> Function:
+        if touch:
+            modified = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
+            function = replace(function, modified=modified, revision=str(uuid.uuid4()))
+        _write(self._directory / f"{function.name}.json", json.dumps(asdict(function)).encode())
+        self._functions[function.name] = function
+        if touch:
+            self._sweep()
+        return function
+
+    def _keep(self, code: bytes) -> str:
+        check_zip(code)
+        digest = hashlib.sha256(code).hexdigest()
+        path = self.zip_path(digest)
+        if not path.exists():
+            _write(path, code)
+        return digest
+
+    def _sweep(self) -> None:
+        used = {function.code for function in self._functions.values()}
+        for path in self._directory.glob("*.zip"):
+            if path.stem not in used:
+                path.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A whole file or none, for its owner only."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    temporary.replace(path)
+
+
+def execution_environment() -> str:
+    """What ``AWS_EXECUTION_ENV`` says: the Python that really runs the function, whatever ``Runtime`` asked for."""
+    return f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,192 @@
+"""Where environments are made of real things: a port, a pipe, a directory, a memory group, the zygote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from mu_twisted.local._cgroups import MemoryGroups
+from mu_twisted.local._code import unpack
+from mu_twisted.local._environments import Environment, Output, make_private, remove_tree
+from mu_twisted.local._functions import Function, FunctionStore
+from mu_twisted.local._output import PipeOutput
+from mu_twisted.local._runtime import environment_variables, link_runtime
+from mu_twisted.local._runtime_api import runtime_site
+from mu_twisted.local._zygote_client import Zygote
+
+_LOOPBACK = "127.0.0.1"
+LEVELS = {
+    "root": "process and mount namespaces",
+    "user": "process and mount namespaces inside a user namespace",
+    "none": "no namespaces: TMPDIR only, processes are swept",
+}
+
+
+class RealGround:
+    """Makes environments on this machine.
+
+    :param reactor: for ports, pipes and the zygote.
+    :param pool: threads for what blocks.
+    :param run: our directory of everything that goes with us.
+    :param hidden: the state directory, which no environment is to see.
+    :param store: the functions' zips.
+    :param isolation: ``auto``, ``user`` or ``none``.
+    :param plain: start a fresh Python per environment instead of forking a warm one.
+    :param cgroups: the memory groups, or None.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        pool: Any,
+        run: Path,
+        hidden: Path,
+        store: FunctionStore,
+        *,
+        isolation: str,
+        plain: bool,
+        cgroups: MemoryGroups | None,
+    ) -> None:
+        self._reactor = reactor
+        self._threads = pool
+        self._run = run
+        self._hidden = hidden
+        self._store = store
+        self._isolation = isolation
+        self._plain = plain
+        self._cgroups = cgroups
+        self._ports: dict[str, Any] = {}
+        self._by_port: dict[int, Environment] = {}
+        self._site = runtime_site(reactor, self._by_port.get)
+        self._zygote: Zygote | None = None
+        self._level = "none"
+        self._stopping = False
+        self._busy_groups: set[str] = set()
+        self.variables: Mapping[str, str] = {}
+        self.region = ""
+        self.credentials = ("", "")
+        self.on_ended: Any = lambda name, status, reason: None
+        self.on_gone: Any = lambda name: None
+        self.on_lost: Any = lambda: None
+        for name in ("code", "tmp", "zygote"):
+            make_private(run / name)
+        self._runtime = run / "runtime"
+        self._shown = [*link_runtime(self._runtime), str(self._runtime)]
+
+    def start(self) -> Deferred[str]:
+        """Start the zygote. Fires with one line about the isolation in force."""
+        self._zygote = Zygote(
+            self._reactor, self._run / "zygote", self._isolation, self.on_ended, self.on_gone, self._lost
+        )
+        return self._zygote.when_ready().addCallback(self._describe)
+
+    def _describe(self, level: str) -> str:
+        self._level = level
+        if self._cgroups is not None:
+            memory = f"memory limits by cgroup v{self._cgroups.version}"
+        else:
+            memory = "memory limits by rlimit, for each process by itself"
+        how = "python -m awslambdaric each" if self._plain else "forked from a zygote"
+        return f"{LEVELS[level]}; {memory}; environments: {how}"
+
+    def prepare(self, function: Function) -> Deferred[None]:
+        """Unpack a function's code, if that has not been done."""
+        return deferToThreadPool(
+            self._reactor, self._threads, unpack, self._store.zip_path(function.code), self._root(function)
+        )
+
+    def prepared(self, function: Function) -> bool:
+        return self._root(function).exists()
+
+    def forget_code(self, used: set[str]) -> None:
+        """Remove unpacked code that no function names and no environment runs."""
+        for path in (self._run / "code").iterdir():
+            if path.name not in used and not path.name.startswith("."):
+                self._threads.callInThread(remove_tree, path)
+
+    def _root(self, function: Function) -> Path:
+        return self._run / "code" / function.code
+
+    def make(self, environment: Environment) -> Output:
+        function = environment.function
+        port = self._reactor.listenTCP(0, self._site, interface=_LOOPBACK)
+        number = port.getHost().port
+        self._ports[environment.name] = port
+        self._by_port[number] = environment
+        temporary = make_private(self._run / "tmp" / environment.name)
+        cgroups: list[str] = []
+        if self._cgroups is not None:
+            cgroups = self._cgroups.create(environment.name, function.memory << 20)
+            environment.groups = self._cgroups
+        root = self._root(function)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        output = PipeOutput(self._reactor, reading)
+        spec = {
+            "id": environment.name,
+            "handler": function.handler,
+            "root": str(root),
+            "runtime": str(self._runtime),
+            "tmp": str(temporary),
+            "hidden": str(self._hidden),
+            "shown": [*self._shown, str(root)],
+            "cgroups": cgroups,
+            "data": None if cgroups else function.memory << 20,
+            "plain": self._plain,
+            "env": environment_variables(
+                function,
+                root=root,
+                runtime=self._runtime,
+                api=f"{_LOOPBACK}:{number}",
+                temporary=str(temporary) if self._level == "none" else None,
+                region=self.region,
+                credentials=self.credentials,
+                endpoints=self.variables,
+                stream=environment.name,
+            ),
+        }
+        assert self._zygote is not None
+        self._zygote.spawn(spec, writing)
+        return output
+
+    def kill(self, environment: Environment) -> None:
+        if self._zygote is not None and self._zygote.alive:
+            self._zygote.kill(environment.name)
+
+    def clear(self, environment: Environment) -> None:
+        port = self._ports.pop(environment.name, None)
+        if port is not None:
+            del self._by_port[port.getHost().port]
+            port.stopListening()
+        if environment.groups is not None:
+            self._remove_group(environment.groups, environment.name, 20)
+        if not self._stopping:
+            self._threads.callInThread(remove_tree, self._run / "tmp" / environment.name)
+
+    def _remove_group(self, groups: MemoryGroups, name: str, tries: int) -> None:
+        if not groups.remove(name) and tries and not self._stopping:
+            self._reactor.callLater(0.02, self._remove_group, groups, name, tries - 1)
+
+    def _lost(self) -> None:
+        """The zygote was killed; with it every environment. A new one takes over."""
+        self.on_lost()
+        if not self._stopping:
+            again = self.start()
+            again.addErrback(lambda failure: self._log.failure("the zygote cannot be started again", failure))
+
+    def stop(self) -> Deferred[None]:
+        """End every environment."""
+        self._stopping = True
+        zygote, self._zygote = self._zygote, None
+        if zygote is None:
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        return zygote.stop()

@@ -1,0 +1,207 @@
+"""Kernel calls that keep an environment to itself: namespaces, mounts, death signals, limits.
+
+Standard library only: the zygote loads this file by its path, since what it forks must not have the project's packages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 15, 36, 38
+_CAPABILITY_VERSION = 0x20080522
+COVERED = ("/tmp", "/var/tmp")  # noqa: S108
+"""Directories that an environment has for itself, over one and the same private directory."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def set_death_signal(number: int) -> None:
+    """Have the kernel send this signal when the thread that forked us ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "PR_SET_PDEATHSIG")
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, not init's."""
+    _check(_libc.prctl(_PR_SET_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
+
+
+def set_name(name: bytes) -> None:
+    """The name that ps shows, at most 15 bytes."""
+    _libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """setns(2)."""
+    _check(_libc.setns(descriptor, kind), "setns")
+
+
+def enter_user_namespace(also: int = 0) -> None:
+    """A user namespace in which we keep our ids and may mount. Only a process with one thread can."""
+    user, group = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | also)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+def drop_privileges() -> None:
+    """Give up every capability and never gain one, as the user namespace's owner has them all inside."""
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
+    _check(_libc.mount(*texts, ctypes.c_ulong(flags), None if data is None else data.encode()), f"mount {target}")
+
+
+def _below(path: str, parents: Sequence[str]) -> bool:
+    return any(path == parent or path.startswith(parent.rstrip("/") + "/") for parent in parents)
+
+
+def private_mounts(temporary: str, hidden: str | None, shown: Sequence[str], *, writable: bool = False) -> None:
+    """A mount namespace with a temporary directory of its own and nothing of the stack's state.
+
+    :param temporary: the host's directory that becomes /tmp and /var/tmp here.
+    :param hidden: the state directory, empty here.
+    :param shown: directories needed here even where they lie below a covered one: a virtual environment that lives in
+        /tmp, the unpacked code.
+    :param writable: whether those may be written to here.
+    """
+    unshare(CLONE_NEWNS)
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    covered = [path for path in COVERED if os.path.isdir(path) and not os.path.islink(path)]  # noqa: PTH112, PTH114
+    lost = [*covered, *([hidden] if hidden else [])]
+    kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in shown if _below(path, lost)}
+    private = os.open(temporary, os.O_PATH | os.O_DIRECTORY)
+    if hidden and not _below(hidden, covered):
+        _mount("tmpfs", hidden, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
+    for path in covered:
+        _mount(f"/proc/self/fd/{private}", path, None, _MS_BIND)
+    with suppress(OSError):
+        _mount("tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=50%")  # noqa: S108
+    for path, descriptor in sorted(kept.items()):
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+        _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND)
+        if not writable:
+            with suppress(OSError):
+                _mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _flags(path))
+        os.close(descriptor)
+    os.close(private)
+
+
+_LOCKED = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048), (4096, 1 << 21))
+
+
+def _flags(path: str) -> int:
+    """The mount flags that a user namespace may not take away: what statvfs(3) shows, as mount(2) wants it."""
+    found = os.statvfs(path).f_flag
+    return sum(flag for bit, flag in _LOCKED if found & bit)
+
+
+def mount_proc() -> None:
+    """Show this process namespace's processes; without the right to it, the host's stay in sight."""
+    with suppress(OSError):
+        _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+
+
+def join_cgroups(files: Sequence[str]) -> None:
+    """Move this process into the groups whose ``cgroup.procs`` these are."""
+    for path in files:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)
+
+
+def limit_resources(data: int | None) -> None:
+    """Lambda's limits on files, no core dumps, and where no cgroup does it, memory.
+
+    :param data: bytes of private writable memory that each process may have, or None.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = 1024 if hard == resource.RLIM_INFINITY else min(1024, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if data is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+    with suppress(OSError):
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, b"500")
+        os.close(descriptor)
+
+
+def private_data() -> int:
+    """Bytes of private writable memory that this process has now."""
+    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
+        return int(file.read().split()[5]) * resource.getpagesize()
+
+
+def parents() -> dict[int, tuple[int, str]]:
+    """Parent and state letter of every process that we can see."""
+    found: dict[int, tuple[int, str]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    fields = file.read().rpartition(b")")[2].split()
+                found[int(name)] = (int(fields[1]), fields[0].decode())
+    return found
+
+
+def descendants(root: int, tree: dict[int, tuple[int, str]] | None = None) -> list[int]:
+    """Every living process below ``root``."""
+    tree = parents() if tree is None else tree
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in tree.items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            waiting.append(pid)
+            found.append(pid)
+    return [pid for pid in found if tree[pid][1] not in "ZX"]
+
+
+def sweep(limit: float = 2.0) -> None:
+    """Kill everything below this process, a subreaper, and reap it: what is forked meanwhile too."""
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        living = descendants(os.getpid())
+        for pid in living:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(0.002)
+            continue
+        return

@@ -1,0 +1,166 @@
+"""A local stack from outside: where one is, and how to have one. Blocking calls, for the CLI and for threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mu_twisted.local._errors import LocalError
+from mu_twisted.local._state import STACK, StateDirectory, holder
+
+START_TIME = 40.0
+"""Seconds that a stack may take until it is ready."""
+
+_LOG = "local.log"
+_TWISTD = (
+    "import sys; sys.path[0] = sys.argv.pop(1); from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack's address and keys.
+
+    :param lambda_endpoint: URL of the Lambda API.
+    :param s3_endpoint: URL of the S3.
+    :param access_key: access key that both take.
+    :param secret_key: its secret.
+    :param region: the region that it says it is.
+    """
+
+    lambda_endpoint: str
+    s3_endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str
+
+    def environment(self) -> dict[str, str]:
+        """The AWS variables that point any SDK at this stack."""
+        return {
+            "AWS_ENDPOINT_URL_LAMBDA": self.lambda_endpoint,
+            "AWS_ENDPOINT_URL_S3": self.s3_endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+        }
+
+
+def find(state_dir: Path) -> Stack | None:
+    """The stack that runs on a state directory and answers, or None."""
+    found = _read(state_dir)
+    return None if found is None else found[0]
+
+
+def _read(state_dir: Path) -> tuple[Stack, int] | None:
+    if holder(state_dir) is None:
+        return None
+    try:
+        told = json.loads((state_dir / STACK).read_text())
+        pid = int(told.pop("pid"))
+        stack = Stack(**told)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    for url in (stack.lambda_endpoint, stack.s3_endpoint):
+        parts = urlsplit(url)
+        try:
+            socket.create_connection((parts.hostname or "", parts.port or 80), 2.0).close()
+        except OSError:
+            return None
+    return stack, pid
+
+
+class RunningStack:
+    """A stack that we started and will end.
+
+    :ivar stack: its address and keys.
+    :ivar pid: the daemon's process.
+    """
+
+    def __init__(self, stack: Stack, process: subprocess.Popen[bytes], state_dir: Path) -> None:
+        self.stack = stack
+        self._process = process
+        self._state_dir = state_dir
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self, limit: float = 5.0) -> None:
+        """End it and all that it made; returns when that is done. Again: does nothing."""
+        _end(self._process, self._state_dir, limit)
+
+
+def _end(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> None:
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if (state_dir / "run").exists():
+        with suppress(LocalError):
+            state = StateDirectory(state_dir)
+            state.clean()
+            state.release()
+
+
+def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_TIME) -> RunningStack:
+    """Start a stack in a process and session of its own, and wait until it is ready. Blocks.
+
+    It ends with :meth:`RunningStack.stop`, or by itself when this process ends, whatever way it ends.
+
+    :param state_dir: its state directory.
+    :param options: further options of ``mu-local``.
+    :param limit: seconds to wait.
+    :raises LocalError: where it does not start; one line of its own.
+    """
+    state_dir = state_dir.absolute()
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(state_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LocalError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
+    package = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", _TWISTD, package, "-n", "--pidfile=", "mu-local", "--state-dir", str(state_dir)]
+    try:
+        process = subprocess.Popen(
+            [*command, "--stop-on-eof", *options],
+            stdin=subprocess.PIPE,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            cwd="/",
+        )
+    finally:
+        os.close(descriptor)
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        found = _read(state_dir)
+        if found is not None and found[1] == process.pid:
+            return RunningStack(found[0], process, state_dir)
+        if process.poll() is not None:
+            raise LocalError(_last_line(state_dir / _LOG))
+        time.sleep(0.03)
+    _end(process, state_dir, 3.0)
+    raise LocalError(f"the local stack was not ready after {limit:.0f} s; {state_dir / _LOG} says how far it came")
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("error: ")]
+    return (said or lines or ["the local stack ended without a word"])[-1].removeprefix("error: ")

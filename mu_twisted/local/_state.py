@@ -1,0 +1,152 @@
+"""The state directory: one stack at a time has it, and in it are its secrets, its data and, while it runs, its address.
+
+``lock`` is held while the stack runs and names its process; ``keys.json`` are the credentials made at the first start;
+``functions/`` and ``s3/`` stay; ``run/`` and ``stack.json`` go with the process, or at the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import string
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from mu_twisted.local._cgroups import MemoryGroups
+from mu_twisted.local._environments import make_private, remove_tree
+from mu_twisted.local._errors import LocalError
+
+STACK = "stack.json"
+MARK = "MU_LOCAL_RUN"
+"""Variable that marks our processes for the next start."""
+_LETTERS = string.ascii_uppercase + "234567"
+
+
+def default_state_dir(environ: dict[str, str] | os._Environ[str]) -> Path:
+    """``$XDG_STATE_HOME/mu/local``, or ``~/.local/state/mu/local``."""
+    base = environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return root / "mu" / "local"
+
+
+def holder(directory: Path) -> int | None:
+    """The process that holds a state directory, or None where nobody does (0: somebody who left no number)."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(descriptor, 32).decode(errors="replace").strip()
+        return int(text) if text.isdecimal() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def write_private(path: Path, text: str) -> None:
+    """A whole file or none, for its owner only."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+class StateDirectory:
+    """A state directory held by this process.
+
+    :param path: made, for its owner only, if it is not there.
+    :raises LocalError: where another process has it, or it cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path = self.path.resolve()
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LocalError(
+                f"cannot use the state directory {path}: {error.strerror}; try another --state-dir"
+            ) from error
+        self._take()
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self.run = self.path / "run"
+
+    def _take(self) -> None:
+        # Somebody who looks whether we run holds the lock for a moment.
+        for wait in (0.02, 0.05, 0.1, 0):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(wait)
+        text = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(self._lock)
+        raise LocalError(
+            f"the state directory {self.path} is in use by process {text}; stop that, or give another --state-dir"
+        )
+
+    def credentials(self) -> tuple[str, str]:
+        """Access key and secret key, made once and kept."""
+        path = self.path / "keys.json"
+        with suppress(OSError, ValueError, KeyError):
+            found = json.loads(path.read_text())
+            return str(found["access_key"]), str(found["secret_key"])
+        access = "AKIA" + "".join(secrets.choice(_LETTERS) for _ in range(16))
+        secret = secrets.token_urlsafe(30)
+        write_private(path, json.dumps({"access_key": access, "secret_key": secret}))
+        return access, secret
+
+    def clean(self) -> None:
+        """Remove what an earlier run left: processes, groups, directories. Blocks."""
+        (self.path / STACK).unlink(missing_ok=True)
+        if self.run.exists():
+            kill_marked(str(self.run))
+            with suppress(OSError):
+                for line in (self.run / "leftovers").read_text().splitlines():
+                    kind, _, value = line.partition(" ")
+                    if kind == "cgroup":
+                        MemoryGroups(Path(value), 0).clear()
+                    elif kind == "file":
+                        Path(value).unlink(missing_ok=True)
+            remove_tree(self.run)
+
+    def begin(self) -> Path:
+        """An empty ``run/``."""
+        return make_private(self.run)
+
+    def leave(self, kind: str, value: str) -> None:
+        """Note something outside of ``run/`` that the next start must remove: a ``cgroup`` or a ``file``."""
+        with (self.run / "leftovers").open("a") as file:
+            file.write(f"{kind} {value}\n")
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        os.close(self._lock)
+
+
+def kill_marked(directory: str) -> None:
+    """Kill every process whose environment says that it was made for ``directory``."""
+    marks = [f"LAMBDA_TASK_ROOT={directory}/".encode(), f"{MARK}={directory}".encode()]
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        found = False
+        for path in Path("/proc").iterdir():
+            if not path.name.isdecimal():
+                continue
+            with suppress(OSError):
+                variables = (path / "environ").read_bytes().split(b"\0")
+                if any(variable.startswith(mark) for variable in variables for mark in marks):
+                    os.kill(int(path.name), signal.SIGKILL)
+                    found = True
+        if not found:
+            return
+        time.sleep(0.01)

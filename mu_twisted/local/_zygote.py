@@ -1,0 +1,307 @@
+"""The zygote: a small process that forks one process tree per environment. Run by its path, with the standard library.
+
+Each environment is an init, which owns the tree, and below it the runtime: AWS's runtime client, imported after the
+fork since it reads its endpoint when it is loaded. In a process namespace of its own the init's end is the end of all
+of them, by the kernel; without namespaces the init is a subreaper and sweeps. The daemon speaks JSON packets over a
+``SOCK_SEQPACKET`` socket, each ``spawn`` with the descriptor that takes the environment's output.
+
+This must not import the project: ``mu_twisted`` and ``worker_lambda`` are to come from the function's own zip.
+"""
+
+from __future__ import annotations
+
+# What most handlers import anyway is loaded once and shared by all forks.
+import base64  # noqa: E401, F401, E501, I001
+import builtins
+import gc
+import importlib.util
+import json
+import os
+import runpy
+import select
+import signal
+import site
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mu_twisted.local import _isolation as isolation
+else:
+    _spec = importlib.util.spec_from_file_location("_mu_isolation", __file__.replace("_zygote.py", "_isolation.py"))
+    isolation = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(isolation)
+
+_PACKET = 1 << 18
+_PLAIN = (
+    "import os, runpy, site, sys; site.setquit(); sys.path[0] = os.getcwd(); sys.argv[0] = 'awslambdaric'; "
+    "runpy.run_module('awslambdaric', run_name='__main__', alter_sys=True)"
+)
+
+Spec = dict[str, Any]
+
+
+class Zygote:
+    """The loop that forks.
+
+    :param control: the daemon's socket; its end is ours.
+    :param level: ``root``, ``user`` or ``none``: by which right namespaces are made.
+    """
+
+    def __init__(self, control: socket.socket, level: str) -> None:
+        self._control = control
+        self._level = level
+        self._inits: dict[int, str] = {}
+        self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if level != "none" else -1
+        self._stdlib = [path for path in sys.path if path]
+        self._wake, self._waker = socket.socketpair()
+        self._baseline = isolation.private_data()
+
+    def serve(self) -> Spec | None:
+        """Fork on demand. Returns the specification in a forked runtime, None when all is over in the zygote."""
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker.fileno())
+        self._say(event="ready", level=self._level, pid=os.getpid())
+        while True:
+            readable = select.select([self._control, self._wake], [], [])[0]
+            if self._wake in readable:
+                with suppress(BlockingIOError):
+                    self._wake.recv(4096)
+                self._reap()
+            if self._control not in readable:
+                continue
+            packet, descriptors, _, _ = socket.recv_fds(self._control, _PACKET, 1)
+            if not packet:
+                self._end()
+                return None
+            order: Spec = json.loads(packet)
+            if order["op"] == "kill":
+                self._kill(order["id"])
+            elif order["op"] == "spawn":
+                found = self._spawn(order, descriptors[0])
+                if found is not None:
+                    return found
+
+    def _say(self, **message: object) -> None:
+        with suppress(OSError):
+            self._control.send(json.dumps(message).encode())
+
+    def _kill(self, name: str) -> None:
+        for pid, known in self._inits.items():
+            if known == name:
+                os.kill(pid, signal.SIGTERM if self._level == "none" else signal.SIGKILL)
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                name = self._inits.pop(pid, None)
+                if name is not None:
+                    self._sweep_orphans(status)
+                    self._say(event="gone", id=name)
+
+    def _sweep_orphans(self, status: int) -> None:
+        """Without namespaces an init that was killed leaves its tree to us."""
+        if self._level == "none" and os.WIFSIGNALED(status):
+            for _ in range(200):
+                tree = isolation.parents()
+                kept = set(self._inits)
+                for pid in self._inits:
+                    kept.update(isolation.descendants(pid, tree))
+                orphans = [pid for pid in isolation.descendants(os.getpid(), tree) if pid not in kept]
+                if not orphans:
+                    break
+                for pid in orphans:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.002)
+
+    def _end(self) -> None:
+        for pid in self._inits:
+            os.kill(pid, signal.SIGTERM if self._level == "none" else signal.SIGKILL)
+        until = time.monotonic() + 1.5
+        while self._inits and time.monotonic() < until:
+            self._reap()
+            time.sleep(0.002)
+        if self._level == "none":
+            isolation.sweep(0.5)
+
+    def _spawn(self, spec: Spec, output: int) -> Spec | None:
+        separate = self._level != "none"
+        try:
+            if separate:
+                isolation.unshare(isolation.CLONE_NEWPID)
+            pid = os.fork()
+        except OSError as error:
+            pid = -1
+            self._say(event="ended", id=spec["id"], status=None, reason=f"fork: {error}")
+            self._say(event="gone", id=spec["id"])
+        if pid == 0:
+            return self._init(spec, output)
+        if separate:
+            isolation.setns(self._namespace, isolation.CLONE_NEWPID)
+        if pid > 0:
+            self._inits[pid] = spec["id"]
+        os.close(output)
+        return None
+
+    def _init(self, spec: Spec, output: int) -> Spec | None:
+        """The first process of an environment. Only its child, the runtime, returns."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            os.setsid()
+            if self._level == "none":
+                isolation.become_subreaper()
+                isolation.set_death_signal(signal.SIGTERM)
+                signal.signal(signal.SIGTERM, lambda *_: self._swept())
+            else:
+                isolation.set_death_signal(signal.SIGKILL)
+            isolation.join_cgroups(spec["cgroups"])
+            if self._level != "none":
+                isolation.private_mounts(spec["tmp"], spec["hidden"], spec["shown"])
+                isolation.mount_proc()
+            pid = os.fork()
+            if pid == 0:
+                self._become_runtime(spec, output)
+                return spec
+        except BaseException as error:  # noqa: BLE001 - nothing of this process may go on
+            self._say(event="ended", id=spec["id"], status=None, reason=f"{type(error).__name__}: {error}")
+            os._exit(1)
+        isolation.set_name(b"mu-init")
+        os.close(output)
+        status = None
+        while status is None:
+            with suppress(InterruptedError):
+                ended, found = os.waitpid(-1, 0)
+                status = found if ended == pid else None
+        self._say(event="ended", id=spec["id"], status=os.waitstatus_to_exitcode(status))
+        if self._level == "none":
+            isolation.sweep()
+        os._exit(0)
+
+    def _swept(self) -> None:
+        isolation.sweep()
+        os._exit(0)
+
+    def _become_runtime(self, spec: Spec, output: int) -> None:
+        isolation.set_death_signal(signal.SIGKILL)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        isolation.set_name(b"mu-runtime")
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.closerange(3, 65536)
+        limit = spec["data"]
+        isolation.limit_resources(None if limit is None else limit + self._baseline)
+        if self._level == "user":
+            isolation.drop_privileges()
+        os.umask(0o022)
+        os.chdir(spec["root"])
+        os.environ.clear()
+        os.environ.update(spec["env"])
+        time.tzset()
+        sys.path[:] = [spec["root"], spec["runtime"], *self._stdlib]
+
+
+def run(spec: Spec) -> None:
+    """Become AWS's runtime client, in this process or as a fresh Python."""
+    if spec["plain"]:
+        os.environ["PYTHONPATH"] = spec["runtime"]
+        os.execve(sys.executable, [sys.executable, "-s", "-S", "-c", _PLAIN, spec["handler"]], dict(os.environ))
+    gc.enable()
+    sys.argv[:] = ["awslambdaric", spec["handler"]]
+    importlib.invalidate_caches()
+    runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
+
+
+def _enter(wanted: str) -> str:
+    """Take the strongest isolation that this host grants, up to ``wanted``; the process that goes on is a child."""
+    levels = {"auto": ["root", "user", "none"], "user": ["user", "none"], "none": ["none"]}[wanted]
+    if os.geteuid() != 0 and "root" in levels:
+        levels.remove("root")
+    for level in levels:
+        if level == "none" or _possible(level):
+            if level != "none":
+                _descend(level)
+            return level
+    return "none"
+
+
+def _unshare(level: str) -> None:
+    if level == "user":
+        isolation.enter_user_namespace(isolation.CLONE_NEWPID)
+    else:
+        isolation.unshare(isolation.CLONE_NEWPID)
+
+
+def _possible(level: str) -> bool:
+    """Try it for good in a child: namespaces, and a mount."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _unshare(level)
+            inner = os.fork()
+            if inner == 0:
+                isolation.private_mounts(os.getcwd(), os.getcwd(), [])  # noqa: PTH109
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _descend(level: str) -> None:
+    """Go on as the first process of a process namespace, so that our end ends every environment."""
+    _unshare(level)
+    pid = os.fork()
+    if pid:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        os.closerange(3, 65536)
+        os.waitpid(pid, 0)
+        os._exit(0)
+    isolation.set_death_signal(signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> Spec | None:
+    """``DAEMON_PID CONTROL_DESCRIPTOR ISOLATION``."""
+    daemon, descriptor, wanted = int(arguments[0]), int(arguments[1]), arguments[2]
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    isolation.set_name(b"mu-zygote")
+    control = socket.socket(fileno=descriptor)
+    control.set_inheritable(False)
+    if wanted != "none":
+        isolation.set_death_signal(signal.SIGKILL)
+    else:
+        isolation.become_subreaper()
+    if os.getppid() != daemon:
+        return None
+    level = _enter(wanted)
+    if level == "none":
+        isolation.set_death_signal(0)
+        isolation.become_subreaper()
+    builtins.__dict__.pop("_", None)
+    site.setquit()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    return Zygote(control, level).serve()
+
+
+if __name__ == "__main__":
+    _found = main(sys.argv[1:])
+    if _found is not None:
+        run(_found)
