@@ -48,14 +48,18 @@ class Context:
         self.commands.append(raw)
 
     def remember(self, message: str) -> None:
-        """Note a message that a state took. The latest 32 are kept, and at most one large one."""
-        self._steps = 0
+        """Note a message that a state took. The latest 32 are kept; a large one only until the next."""
+        self.delivered()
         messages = self.messages
-        if len(message) > _LARGE_MESSAGE:
-            messages.clear()
+        if messages and len(messages[-1]) > _LARGE_MESSAGE:
+            messages.pop()
         messages.append(message)
         if len(messages) > _KEPT_MESSAGES:
             del messages[:-_KEPT_MESSAGES]
+
+    def delivered(self) -> None:
+        """A message was taken: steps are counted anew."""
+        self._steps = 0
 
     def step(self) -> None:
         """Count one step that needed no message.

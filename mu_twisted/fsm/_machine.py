@@ -95,8 +95,8 @@ class Machine:
         self._started = True
         try:
             self._become(settle(self._construct()))
-        except StateFault as error:
-            self._fail(str(error))
+        except BaseException as error:  # noqa: BLE001 - a mistake in a task ends that task only
+            self._fail(str(fault(self._where(), error)))
         return self._flush()
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
@@ -115,10 +115,10 @@ class Machine:
                 self._tried = 0
                 self._become(inform(self._state))
             self._work()
-        except StateFault as error:
-            self._fail(str(error))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._fail(str(fault(self._where(), error)))
         commands += self._flush()
-        return [] if self._ended_badly() else commands
+        return commands if self.error is None else []
 
     def fail(self, reason: str) -> None:
         """End the machine from outside: the connection is lost, the task was given up.
@@ -169,6 +169,7 @@ class Machine:
                 following = None if _failed(message) else deliver(self._state, message)
                 if following is None:
                     raise self._unexpected(message)
+                self._tried = 0
                 self._become(following)
 
     def _pass(self) -> bool:
@@ -183,7 +184,8 @@ class Machine:
                 continue
             del self._held[at]
             taken = True
-            if following is not state or not state._holds_back or self.outcome is not Outcome.RUNNING:
+            if following is not state or not state._holds_back:
+                self._tried = 0
                 self._become(following)
                 return True
         if at > MAX_HELD_MESSAGES or (at > 1 and sum(map(len, self._held)) > MAX_HELD_CHARACTERS):
@@ -203,8 +205,6 @@ class Machine:
 
     def _become(self, state: MachineState) -> None:
         before, self._state = self._state, state
-        if state is not before:
-            self._tried = 0
         if isinstance(state, ErrorState):
             self._fail(one_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
@@ -234,9 +234,6 @@ class Machine:
             state._leave()
         except BaseException as late:  # noqa: BLE001 - the reason is known; what comes after it says nothing
             fault("", late)
-
-    def _ended_badly(self) -> bool:
-        return self.outcome is Outcome.FAILED
 
     def _flush(self) -> list[bytes]:
         commands, self._context.commands = self._context.commands, []

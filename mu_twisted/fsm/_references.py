@@ -1,6 +1,5 @@
 """How a state names the one after it: a class, its name, or a callable, so that states may stand in reading order."""
 
-import inspect
 import sys
 from collections.abc import Callable
 from types import FunctionType
@@ -64,12 +63,7 @@ def _raw(state: "MachineState", attribute: str) -> tuple[Any, type | None]:
 
 
 def _takes_self(function: FunctionType) -> bool:
-    wanted = [
-        p
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    return len(wanted) == 1
+    return function.__code__.co_argcount - len(function.__defaults__ or ()) == 1
 
 
 def _named(name: str, owners: tuple[type, ...]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from mu_twisted.fsm._errors import FSMError, StateFault, describe, is_ours, one_line, place_of, show, user_line
 from mu_twisted.fsm._states import MachineState, TerminalState
-from mu_twisted.fsm._worker import Step, Together, Worker
+from mu_twisted.fsm._worker import INFORMED, Step, Together, Worker
 
 Script: TypeAlias = Callable[[Worker], Coroutine[Any, Any, Any]]
 """A task as a coroutine function: ``async def task(w): ...``."""
@@ -109,14 +109,24 @@ class ScriptState(MachineState):
         if self._root is None:
             if not message.startswith(_GREETING):
                 return None
-            self._context.remember(message)
+            self._context.delivered()
             return self._resume(self._begin(), None)
         strand = self._taker(message)
         if strand is None:
             return None
-        self._context.remember(message)
+        self._context.delivered()
         strand.wait = None
         return self._resume(strand, message)
+
+    def _informed(self) -> MachineState:
+        if self._root is None:
+            return self
+        state: MachineState = self
+        for strand in list(self._root.waiting()):
+            if strand.wait is not None and strand.wait.prefixes == INFORMED:
+                strand.wait = None
+                state = self._resume(strand, "")
+        return state
 
     def _begin(self) -> _Strand:
         coroutine = self._script(Worker(self._context, self.actorNum))

@@ -9,6 +9,9 @@ from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
 
+INFORMED = ("INFO:",)
+"""What is waited for where any INFO will do. Such a message never comes as a reply: it is put into ``info``."""
+
 _SHOWN_OUTPUT = 400
 
 
@@ -165,6 +168,10 @@ class Worker:
         :param expect: what the reply must begin with; without it the default of a CommandListState.
         """
         return await Step(_text(text), (default_expect(text) if expect is None else _text(expect),))
+
+    async def informed(self) -> None:
+        """Wait until the worker tells something by INFO; ``info`` holds it then. What came before is past."""
+        await Step(None, INFORMED)
 
     async def all(self, *coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
         """Run several coroutines beside each other until all have ended.

@@ -143,6 +143,30 @@ def test_an_exception_inside_a_state_ends_its_machine_only(exception: BaseExcept
     assert machine.receive([b"OK"]) == []
 
 
+def test_what_a_state_spoils_for_the_machine_ends_that_machine_only() -> None:
+    class Spoils(OnePassState):
+        expect = "OK"
+
+        def transition(self, message: str) -> MachineState:
+            self.info = None  # type: ignore[assignment]
+            return self
+
+    class Mute(ErrorState):
+        def str_extra(self) -> str:
+            raise ValueError
+
+    class ToMute(OnePassState):
+        expect = "OK"
+        nextState = Mute
+
+    for first in (Spoils, ToMute):
+        machine = started(first)
+        machine.receive([b"OK"])
+        machine.receive([b"INFO:k:v"])
+        assert machine.outcome is Outcome.FAILED
+        assert machine.error
+
+
 def test_a_part_that_fails_is_named_itself() -> None:
     class Part(OnePassState):
         expect = "OK:A"
@@ -283,6 +307,8 @@ def test_messages_keep_the_last_ones_only() -> None:
     assert len(machine._state.messages) <= 32
     machine.receive([b"OK" + b"x" * 1_000_000] * 20)
     assert sum(map(len, machine._state.messages)) < 1_100_000
+    machine.receive([b"OK"])
+    assert sum(map(len, machine._state.messages)) < 1000
 
 
 def test_a_loop_that_waits_for_nothing_and_never_ends_is_an_error() -> None:

@@ -117,7 +117,9 @@ def test_how_messages_were_split_into_reads_changes_no_command(
 
 
 STEPS = st.recursive(
-    st.sampled_from(["set", "get", "geti", "run", "tolerant", "retrieve", "upload", "echo", "raise", "catch"]),
+    st.sampled_from(
+        ["set", "get", "geti", "run", "tolerant", "retrieve", "upload", "echo", "raise", "catch", "informed"]
+    ),
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=8,
 )
@@ -161,6 +163,7 @@ async def perform(w: Worker, step: Any) -> None:
             "retrieve": lambda: w.retrieve("k", "f"),
             "upload": lambda: w.upload("k", "f"),
             "echo": lambda: w.echo("1"),
+            "informed": w.informed,
         }[step]()
 
 

@@ -308,6 +308,40 @@ def test_a_script_sees_its_number_settings_and_info() -> None:
     assert machine.info == {"group": 1, "k": "v", "done": True}
 
 
+def test_a_script_may_wait_for_an_info() -> None:
+    async def watch(w: Worker) -> None:
+        while "x" not in w.info:
+            await w.informed()
+        await w.echo(w.info["x"])
+
+    async def task(w: Worker) -> None:
+        await w.all(watch(w), w.geti("n"))
+
+    machine, sent = greeted(task)
+    assert sent == [b"geti:n"]
+    assert machine.receive([b"INFO:n:1"]) == []
+    assert machine.receive([b"OK:GETI(n)", b"INFO:x:2"]) == [b"echo:2"]
+    machine.receive([b"OK:ECHO(2)"])
+    assert machine.outcome is Outcome.DONE
+
+
+def test_what_all_held_back_is_tried_again_by_the_next_all() -> None:
+    async def later(w: Worker) -> None:
+        await w.echo("1")
+        await w.command("custom:", "OK:LATER")
+
+    async def task(w: Worker) -> None:
+        await w.all(w.get("a"), w.get("b"))
+        await w.all(later(w), w.get("c"))
+
+    machine, _ = greeted(task)
+    machine.receive([b"OK:LATER"])
+    assert machine.receive([b"OK:GET(1)", b"OK:GET(2)"]) == [b"echo:1", b"get:c"]
+    assert machine.receive([b"OK:ECHO(1)"]) == [b"custom:"]
+    assert machine.receive([b"OK:GET(3)"]) == []
+    assert machine.outcome is Outcome.DONE
+
+
 def test_the_state_shows_the_line_that_waits() -> None:
     async def task(w: Worker) -> None:
         await w.echo("x")
