@@ -1,0 +1,72 @@
+"""Time limits of many things with one timer. Knows a clock, and nothing of what it limits."""
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+_GRAIN = 16
+
+
+class ReactorTime(Protocol):
+    """What is used of Twisted's ``IReactorTime``: a reactor, or ``task.Clock``."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, callable: Callable[..., Any], /) -> Any: ...
+
+
+class Deadlines(Generic[T]):
+    """Things that must be done within the same time, each counted from its own start.
+
+    Starting and ending one is a dictionary's work, no timer is made or cancelled for it: since all have the same
+    time limit, the order of starting is the order of ending, and one call for the earliest is enough.
+
+    :param clock: tells and calls.
+    :param timeout: seconds. Late ones are noticed at most a sixteenth of it too late.
+    :param expired: called with each that is late; it is forgotten by then.
+    """
+
+    def __init__(self, clock: ReactorTime, timeout: float, expired: Callable[[T], object]) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._expired = expired
+        self._due: dict[T, float] = {}
+        self._call: Any = None
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def start(self, thing: T) -> None:
+        """Its time begins, again if it had begun before."""
+        self._due.pop(thing, None)
+        self._due[thing] = self._clock.seconds() + self._timeout
+        if self._call is None:
+            self._call = self._clock.callLater(self._timeout, self._sweep)
+
+    def end(self, thing: T) -> None:
+        """It is done, or was never started."""
+        self._due.pop(thing, None)
+
+    def stop(self) -> None:
+        """Leave no timer behind. A later start makes a new one."""
+        self._due.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _sweep(self) -> None:
+        self._call = None
+        now = self._clock.seconds()
+        late: list[T] = []
+        following: float | None = None
+        for thing, due in self._due.items():
+            if due > now:
+                following = due
+                break
+            late.append(thing)
+        if following is not None:
+            self._call = self._clock.callLater(max(following - now, self._timeout / _GRAIN), self._sweep)
+        for thing in late:
+            # One that is late may have been ended by what an earlier one led to.
+            if self._due.pop(thing, None) is not None:
+                self._expired(thing)

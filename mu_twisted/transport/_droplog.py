@@ -1,0 +1,55 @@
+"""The log of peers that were dropped: one line each, and few lines whatever they try."""
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from mu_twisted.transport._deadlines import ReactorTime
+
+_log = Logger()
+
+
+class DropLog:
+    """Logs each drop, up to a number in a period; of the rest only how many they were.
+
+    :param clock: tells when a period is over.
+    :param lines: how many lines a period may have.
+    :param period: seconds.
+    """
+
+    def __init__(self, clock: ReactorTime, *, lines: int = 20, period: float = 10.0) -> None:
+        self._clock = clock
+        self._lines = lines
+        self._period = period
+        self._begun = float("-inf")
+        self._written = 0
+        self._suppressed = 0
+        self._summary: Any = None
+
+    def dropped(self, peer: str, reason: str) -> None:
+        """:param peer: its address.
+
+        :param reason: one line.
+        """
+        now = self._clock.seconds()
+        if now - self._begun >= self._period:
+            self.flush()
+            self._begun, self._written = now, 0
+        if self._written < self._lines:
+            self._written += 1
+            _log.warn("dropped {peer}: {reason}", peer=peer, reason=reason)
+            return
+        self._suppressed += 1
+        if self._summary is None:
+            self._summary = self._clock.callLater(self._begun + self._period - now, self._summarize)
+
+    def flush(self) -> None:
+        """Log what was held back, and leave no timer behind."""
+        if self._summary is not None:
+            self._summary.cancel()
+            self._summarize()
+
+    def _summarize(self) -> None:
+        self._summary = None
+        _log.warn("dropped {count} more within {period:g} s", count=self._suppressed, period=self._period)
+        self._suppressed = 0

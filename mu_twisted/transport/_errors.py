@@ -1,0 +1,7 @@
+"""The errors of making a connection."""
+
+from mu_twisted.wire import MuError
+
+
+class TransportError(MuError):
+    """A connection could not be made; one line that says with whom and why."""

@@ -1,0 +1,111 @@
+"""Makes connections, and holds what all of them share: time limits, the number of handshakes, the log of drops."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+
+from mu_twisted.transport._deadlines import Deadlines, ReactorTime
+from mu_twisted.transport._droplog import DropLog
+from mu_twisted.transport._protocol import FrameProtocol, Receiver
+
+
+class FrameFactory(Factory[Any]):
+    """Makes a :class:`FrameProtocol` for each connection, and a receiver for each that has passed the TLS handshake.
+
+    A peer is dropped, and logged, that
+
+    - does not finish the handshake within ``handshake_timeout``, or fails it;
+    - sends a malformed header, or announces more than the connection's ``max_frame``;
+    - stops in the middle of a frame for ``frame_timeout``. The time begins anew with each frame and with each 64 KiB of
+      a longer one, and stands still while reading is paused. Between frames a peer may be silent for ever.
+
+    A peer that does not take the closing of a connection within ``close_timeout`` is cut off.
+
+    :param build_receiver: called once for each connection that is established.
+    :param clock: for the time limits.
+    :param max_frame: bytes of payload, for connections whose receiver does not say otherwise.
+    :param handshake_timeout: seconds.
+    :param max_handshakes: how many may be in progress. Where the port can be paused, it is at seven eighths of that
+        number, until some are done: a burst waits in the kernel's backlog. Beyond it, connections are refused.
+    :param frame_timeout: seconds.
+    :param close_timeout: seconds.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        build_receiver: Callable[[], Receiver],
+        *,
+        clock: ReactorTime,
+        max_frame: int,
+        handshake_timeout: float = 10.0,
+        max_handshakes: int = 1024,
+        frame_timeout: float = 60.0,
+        close_timeout: float = 15.0,
+    ) -> None:
+        self._build_receiver = build_receiver
+        self._max_frame = max_frame
+        self._max_handshakes = max_handshakes
+        self._pause_at = max(1, max_handshakes * 7 // 8)
+        self._port: Any = None
+        self._port_paused = False
+        self.connections = 0
+        self.drops = DropLog(clock)
+        self.handshakes: Deadlines[FrameProtocol] = Deadlines(
+            clock, handshake_timeout, lambda late: late.drop(f"no TLS handshake within {handshake_timeout:g} s")
+        )
+        self.frames: Deadlines[FrameProtocol] = Deadlines(
+            clock, frame_timeout, lambda late: late.drop(f"silent in the middle of a frame for {frame_timeout:g} s")
+        )
+        self.closing: Deadlines[FrameProtocol] = Deadlines(clock, close_timeout, FrameProtocol.give_up_closing)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if len(self.handshakes) >= self._max_handshakes:
+            peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
+            self.drops.dropped(peer, f"{self._max_handshakes} TLS handshakes are in progress already")
+            return None
+        return FrameProtocol(self, self._max_frame)
+
+    def throttle(self, port: Any) -> None:
+        """Pause this port while there are many handshakes, if it can be paused."""
+        if hasattr(port, "stopReading") and hasattr(port, "startReading"):
+            self._port = port
+
+    def stopFactory(self) -> None:
+        self._port = None
+        self.drops.flush()
+
+    # What the protocols tell
+
+    def connection_opened(self, protocol: FrameProtocol) -> None:
+        self.connections += 1
+        self.handshakes.start(protocol)
+        if self._port is not None and not self._port_paused and len(self.handshakes) >= self._pause_at:
+            self._port_paused = True
+            self._port.stopReading()
+
+    def connection_established(self, protocol: FrameProtocol) -> Receiver:
+        self._handshake_ended(protocol)
+        return self._build_receiver()
+
+    def connection_announced(self, protocol: FrameProtocol) -> None:
+        """The receiver knows of the connection."""
+
+    def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
+        self._handshake_ended(protocol)
+        self.frames.end(protocol)
+        self.closing.end(protocol)
+        self.connections -= 1
+        if not self.connections:
+            for deadlines in (self.handshakes, self.frames, self.closing):
+                deadlines.stop()
+
+    def _handshake_ended(self, protocol: FrameProtocol) -> None:
+        self.handshakes.end(protocol)
+        if self._port_paused and len(self.handshakes) < self._pause_at:
+            self._port_paused = False
+            if self._port is not None:
+                self._port.startReading()

@@ -1,0 +1,253 @@
+"""One connection: bytes to frames and back, over TLS or any other stream. Knows nothing of what the frames mean."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mu_twisted.tls import Identity, TLSError, describe_failure, identity_of
+from mu_twisted.wire import Decoder, FrameError, encode
+
+if TYPE_CHECKING:
+    from mu_twisted.transport._factory import FrameFactory
+
+PROGRESS = 64 * 1024
+"""A frame in the making that grows by so many bytes gets its time anew."""
+
+_NOT_WATCHED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end.
+
+    :param host: its address, empty if the transport has none.
+    :param port: its port, 0 if the transport has none.
+    :param identity: whom its certificate speaks for; None without TLS, or if it names nobody.
+    """
+
+    host: str
+    port: int
+    identity: Identity | None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Receiver(Protocol):
+    """What stands above one connection. Its calls come in this order: connected, any number of frames, disconnected."""
+
+    def connected(self, connection: "FrameProtocol") -> None:
+        """The peer is verified and known; sending may begin."""
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        """All that one read completed, in order; never empty, and none after ``close`` or ``abort``."""
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone. Once; the reason is one line."""
+
+
+@implementer(IProtocol, IHandshakeListener)
+class FrameProtocol:
+    """A connection that carries frames. Made by :class:`FrameFactory`.
+
+    A connection in use holds its receiver and is held by its transport only. It has no timers of its own.
+    """
+
+    __slots__ = ("__weakref__", "_decoder", "_factory", "_mark", "_paused", "_reason", "_receiver", "peer", "transport")
+
+    def __init__(self, factory: "FrameFactory", max_frame: int) -> None:
+        self._factory = factory
+        self._decoder = Decoder(max_frame)
+        self._receiver: Receiver | None = None
+        self._reason: str | None = None
+        self._mark = _NOT_WATCHED
+        self._paused = False
+        self.peer = Peer("", 0, None)
+        # What Twisted's transports offer beyond ITransport is not in one interface.
+        self.transport: Any = None
+
+    @property
+    def max_frame(self) -> int:
+        """Largest payload accepted, bytes; a change holds from the next header on."""
+        return self._decoder.max_frame
+
+    @max_frame.setter
+    def max_frame(self, limit: int) -> None:
+        self._decoder.max_frame = limit
+
+    # What the receiver asks for
+
+    def send(self, *payloads: bytes) -> None:
+        """Send each as a frame, all in one write. Does nothing once the connection is closed or closing.
+
+        :raises FrameError: a payload is too long for any header.
+        """
+        if self._receiver is None or self._reason is not None or not payloads:
+            return
+        self.transport.write(encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads)))
+
+    def close(self, farewell: bytes | None = None) -> None:
+        """Send what is yet to be sent, then close. What comes meanwhile is not looked at.
+
+        :param farewell: one more payload to send before.
+        """
+        if self.transport is None or self._reason is not None:
+            return
+        if farewell is not None:
+            self.send(farewell)
+        self._reason = "closed here"
+        self._watch_end()
+        self._factory.closing.start(self)
+        if self._paused:
+            self.transport.resumeProducing()  # else the peer's answer to the closing would never be read
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Drop the connection at once, with what is yet to be sent."""
+        self._abort("aborted here")
+
+    def pause_reading(self) -> None:
+        """Read nothing more from the peer; what was read already may still come. Its frame's time stands still."""
+        if self.transport is not None and self._reason is None and not self._paused:
+            self._paused = True
+            self._watch_end()
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self.transport is not None and self._reason is None and self._paused:
+            self._paused = False
+            self._watch(anew=True)
+            self.transport.resumeProducing()
+
+    def register_producer(self, producer: Any, streaming: bool) -> None:
+        """Have a producer paused while the peer does not take what was sent; as ``IConsumer.registerProducer``."""
+        if self.transport is None or self._reason is not None:
+            producer.stopProducing()
+        else:
+            self.transport.registerProducer(producer, streaming)
+
+    def unregister_producer(self) -> None:
+        """As ``IConsumer.unregisterProducer``."""
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+
+    # What Twisted tells
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        address = transport.getPeer()
+        self.peer = Peer(getattr(address, "host", ""), getattr(address, "port", 0), None)
+        set_no_delay = getattr(transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        self._factory.connection_opened(self)
+        if not ISSLTransport.providedBy(transport):
+            self._established()
+
+    def handshakeCompleted(self) -> None:
+        if self.transport is None or self._reason is not None:
+            return
+        try:
+            identity = identity_of(self.transport.getPeerCertificate())
+        except TLSError as error:
+            self.drop(str(error))
+            return
+        self.peer = Peer(self.peer.host, self.peer.port, identity)
+        self._established()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._reason is not None or self._receiver is None:
+            return
+        try:
+            payloads = self._decoder.feed(data)
+        except FrameError as error:
+            if error.completed:
+                self._receiver.frames_received(error.completed)
+            self.drop(f"protocol error: {error}")
+            return
+        self._watch(anew=bool(payloads))
+        if payloads:
+            self._receiver.frames_received(payloads)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self.transport is None:
+            return
+        why = self._reason
+        if why is None:
+            why = self._describe(reason.value)
+            if self._receiver is None or isinstance(reason.value, SSL.Error):
+                self._factory.drops.dropped(str(self.peer), why)
+            self._reason = why
+        self.transport = None
+        receiver, self._receiver = self._receiver, None
+        self._factory.connection_lost(self, why)
+        if receiver is not None:
+            receiver.disconnected(why)
+
+    # What the factory's time limits lead to
+
+    def drop(self, reason: str) -> None:
+        """Log the reason, and abort. Does nothing if the connection is closed or closing."""
+        if self.transport is not None and self._reason is None:
+            self._factory.drops.dropped(str(self.peer), reason)
+            self._abort(reason)
+
+    def give_up_closing(self) -> None:
+        """The peer does not let the connection be closed: abort it."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def _abort(self, reason: str) -> None:
+        if self.transport is None:
+            return
+        if self._reason is None:
+            self._reason = reason
+        self._watch_end()
+        self.transport.abortConnection()
+
+    def _established(self) -> None:
+        self._receiver = self._factory.connection_established(self)
+        self._receiver.connected(self)
+        self._factory.connection_announced(self)
+
+    def _watch(self, *, anew: bool) -> None:
+        """Start or end the time of the frame that is in the making. It is renewed for another frame, and by progress:
+        so much patience is needed for 64 MiB over a slow line, and as little do 64 KiB in a timeout ask of a peer.
+        """
+        pending = self._decoder.pending
+        if not pending or self._paused:
+            if self._mark != _NOT_WATCHED:
+                self._watch_end()
+        elif anew or self._mark == _NOT_WATCHED or pending - self._mark >= PROGRESS:
+            self._mark = pending
+            self._factory.frames.start(self)
+
+    def _watch_end(self) -> None:
+        if self._mark != _NOT_WATCHED:
+            self._mark = _NOT_WATCHED
+            self._factory.frames.end(self)
+
+    def _describe(self, error: BaseException | None) -> str:
+        if isinstance(error, SSL.Error):
+            handle = getattr(self.transport, "getHandle", None)
+            return describe_failure(error, handle() if handle is not None else None)
+        if isinstance(error, ConnectionDone):
+            why = "closed by the peer"
+        elif isinstance(error, ConnectionLost):
+            why = f"the connection broke: {_one_line(error)}"
+        else:
+            return f"failed here: {type(error).__name__}: {_one_line(error)}"
+        if self._receiver is None:
+            return f"{why} during the TLS handshake"
+        return f"{why} in the middle of a frame" if self._decoder.pending else why
+
+
+def _one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())[:200]
