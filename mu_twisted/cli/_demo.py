@@ -15,14 +15,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import Control, build_package
-from mu_twisted.local import Stack, start
+from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.local import start
 from mu_twisted.wire import MuError
 
 BUCKET = "mu-demo"
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
-FRAMES_PER_CHUNK = 6
 WIDTH, HEIGHT = 640, 360
 COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
 
@@ -67,10 +66,10 @@ def run(options: argparse.Namespace) -> None:
             cleanup.callback(running.stop)
         stack = running.stack
         control = Control(
-            region=stack.region,
+            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+            stack.region,
             lambda_endpoint=stack.lambda_endpoint,
             s3_endpoint=stack.s3_endpoint,
-            credentials=lambda: stack.credentials,
         )
         with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
             _store_frames(control, ffmpeg, work / "png", frames)

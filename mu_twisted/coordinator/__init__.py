@@ -5,7 +5,7 @@ outside.
 """
 
 from mu_twisted.coordinator._diagnosis import diagnosis
-from mu_twisted.coordinator._event import job_event
+from mu_twisted.coordinator._event import job_event, with_launch_id
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._run import JobRun, Launching
@@ -22,4 +22,5 @@ __all__ = [
     "diagnosis",
     "job_event",
     "progress_line",
+    "with_launch_id",
 ]

@@ -1,4 +1,4 @@
-"""The event that a worker is launched with (PROTOCOL: the original's keys, and ours where the worker is to know them)."""
+"""The event that a worker is launched with: the original's keys, and ours where the worker is to know them."""
 
 import json
 from typing import Any

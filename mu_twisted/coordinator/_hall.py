@@ -6,13 +6,13 @@ shared keys, may speak for any) and that a connection which never greets must no
 
 from itertools import count
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._run import JobRun
 from mu_twisted.coordinator._session import Session
 from mu_twisted.tls import LaunchIdentity, TaskIdentity
+from mu_twisted.transport import ReactorTime
 
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
@@ -27,7 +27,7 @@ class Hall:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, *, shared_key: bool = False) -> None:
+    def __init__(self, clock: ReactorTime, *, shared_key: bool = False) -> None:
         self._clock = clock
         self._shared_key = shared_key
         self._numbers = count()

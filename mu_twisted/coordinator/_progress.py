@@ -5,11 +5,11 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.jobs import Counts
+from mu_twisted.transport import ReactorTime
 
 LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""
@@ -35,7 +35,7 @@ class Progress:
 
     log = Logger()
 
-    def __init__(self, console: Console, clock: IReactorTime, counts: Callable[[], Counts]) -> None:
+    def __init__(self, console: Console, clock: ReactorTime, counts: Callable[[], Counts]) -> None:
         self._console = console
         self._clock = clock
         self._counts = counts

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -15,6 +14,7 @@ from mu_twisted.fsm import Machine
 from mu_twisted.jobs import Action, Assign, Counts, Diagnose, Dismiss, Finish, Job, StartLaunches, Warm
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.transport import ReactorTime
 
 Launching = Callable[[Sequence[str], Callable[[LaunchOutcome], None]], None]
 """Asks for one worker for each launch id and reports each outcome once, in the reactor's thread."""
@@ -40,7 +40,7 @@ class JobRun:
 
     def __init__(
         self,
-        clock: IReactorTime,
+        clock: ReactorTime,
         job: Job,
         pipeline: Pipeline,
         settings: Any,

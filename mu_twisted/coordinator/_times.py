@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from twisted.internet.interfaces import IReactorTime
-
 from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.transport import ReactorTime
 
 MAX_STATES = 10_000
 """Changes kept of one attempt; the latest go when there are more, and the line says so."""
@@ -23,7 +22,7 @@ class StateTimes:
     :raises OSError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, clock: IReactorTime) -> None:
+    def __init__(self, path: Path, clock: ReactorTime) -> None:
         self._clock = clock
         self._start = clock.seconds()
         self._file: IO[str] = path.open("w", encoding="utf-8", errors="backslashreplace")

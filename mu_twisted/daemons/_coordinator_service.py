@@ -12,7 +12,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -52,7 +51,7 @@ class CoordinatorService(Service):
         self._pipeline = pipeline
         self._settings = settings
         self._hall = Hall(reactor, shared_key=bool(options["share-key"]))
-        self._port: IListeningPort | None = None
+        self._port: Any | None = None
         self._state: StateDirectory | None = None
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._one_shot: OneShot | None = None
@@ -60,7 +59,7 @@ class CoordinatorService(Service):
 
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         try:
             keys, address = self._open()
         except MuError as error:
@@ -84,7 +83,7 @@ class CoordinatorService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Tell the workers to quit, close everything and write the profile."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._close())
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -110,8 +109,8 @@ class CoordinatorService(Service):
         self._private = tempfile.TemporaryDirectory(prefix="mu-coordinator-")
         return Path(self._private.name)
 
-    def _listen(self, keys: Keys) -> IListeningPort:
-        endpoint = serverFromString(self._reactor, self._options["listen"])
+    def _listen(self, keys: Keys) -> Any:
+        endpoint = serverFromString(self._reactor, self._options["listen"])  # type: ignore[no-untyped-call]
         factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)
         outcome: list[Any] = []
         listen(endpoint, server_contexts(keys.own, keys.ca), factory, self._reactor).addBoth(outcome.append)
@@ -128,8 +127,7 @@ class CoordinatorService(Service):
                 "the kernel lets only {kernel} connections wait (net.core.somaxconn): a burst of more may be delayed",
                 kernel=kernel,
             )
-        port: IListeningPort = outcome[0]
-        return port
+        return outcome[0]
 
     def _local_state(self) -> Path | None:
         given = self._options["state-dir"]

@@ -48,14 +48,14 @@ class Options(usage.Options):
     def parseOptions(self, options: Any = None) -> None:
         """Parse, or tell what is wrong and exit."""
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             complain(usage_text(error))
             raise SystemExit(USAGE) from None
 
     def opt_h(self) -> None:
         """Display this help and exit."""
-        self.opt_help()
+        self.opt_help()  # type: ignore[no-untyped-call]
 
 
 def usage_text(error: usage.UsageError) -> str:

@@ -38,12 +38,13 @@ def observe_on_console(twistd: Any, level: LogLevel) -> None:
 
 def _factory(level: LogLevel) -> Callable[[], ILogObserver]:
     def make() -> ILogObserver:
-        return FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])
+        observer: Any = FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])  # type: ignore[list-item]
+        return observer  # type: ignore[no-any-return]
 
     return make
 
 
-@provider(ILogObserver)
+@provider(ILogObserver)  # type: ignore[untyped-decorator]
 def _show(event: LogEvent) -> None:
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if not text:

@@ -156,7 +156,12 @@ class OneShot:
 
         def launching(launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
             launches = [
-                Launch(launch_id, regions[at % len(regions)], self._settings["function"], with_launch_id(template, launch_id))
+                Launch(
+                    launch_id,
+                    regions[at % len(regions)],
+                    self._settings["function"],
+                    with_launch_id(template, launch_id),
+                )
                 for at, launch_id in enumerate(launch_ids)
             ]
             launcher.launch(launches, on_outcome).addErrback(
@@ -168,14 +173,14 @@ class OneShot:
     async def _diagnose(self, cloud: Cloud, template: bytes, address: str) -> str:
         function = self._settings["function"]
         event = with_launch_id(template, "diagnosis")
-        error, log_tail = await deferToThread(cloud.invoke_with_tail, function, event)
+        invocation = await deferToThread(cloud.invoke_with_tail, function, event)
         return diagnosis(
             address=address,
             port=self._port,
             function=function,
             timeout=self._settings["start-timeout"],
-            error=error,
-            log_tail=log_tail,
+            error=invocation.error,
+            log_tail=invocation.log_tail,
         )
 
     def _times(self) -> StateTimes | None:

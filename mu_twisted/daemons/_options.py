@@ -18,7 +18,7 @@ SHARE_HINT = (
 class DaemonOptions(usage.Options):
     """Listener, keys, state directory, and where Lambda and S3 are."""
 
-    optParameters = [
+    optParameters: list[list[Any]] = [
         ["port", "t", "13579", "port to listen on, or a Twisted endpoint string"],
         ["ca-cert", "c", None, "CA certificate file, PEM (default: $CA_CERT, else one of our own)"],
         ["srv-cert", "s", None, "server certificate file, PEM (default: $SRV_CERT)"],
@@ -30,7 +30,7 @@ class DaemonOptions(usage.Options):
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
     ]
-    optFlags = [
+    optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],
         ["share-key", None, "put the given certificate and key into every worker's event, as the original did"],
         ["local", None, "use the embedded Lambda and S3 on this machine, no AWS account (also: MU_LOCAL=1)"],

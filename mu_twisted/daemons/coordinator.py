@@ -74,4 +74,5 @@ def makeService(options: Options) -> IService:
 
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
-    return CoordinatorService(reactor, options, pipeline=options.pipeline, settings=options.settings)
+    service: Any = CoordinatorService(reactor, options, pipeline=options.pipeline, settings=options.settings)
+    return service  # type: ignore[no-any-return]

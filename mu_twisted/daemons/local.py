@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +20,24 @@ from mu_twisted.local import LocalError, LocalService, Settings, default_state_d
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise ValueError("it must be from 0 to 65535")
-    return number
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("it must be at least 1")
-    return number
+def _concurrency(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 100_000:
+        raise ValueError(f"{text!r} is no concurrency: give a number from 1 to 100000")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < 1e6:
-        raise ValueError("it must be a number of seconds, not negative")
+        raise ValueError(f"{text!r} is no time: give a number of seconds")
     return number
 
 
@@ -48,7 +51,7 @@ class Options(OneLineOptions):
         ["lambda-port", None, 0, "Port of the Lambda endpoint, 0 for any", _port],
         ["s3-port", None, 0, "Port of the S3, 0 for any", _port],
         ["region", None, "us-east-1", "Region that the stack says it is"],
-        ["concurrency", None, 1000, "Invocations at once, over all functions", _positive],
+        ["concurrency", None, 1000, "Invocations at once, over all functions", _concurrency],
         ["idle-timeout", None, 60.0, "Seconds that an environment without work stays warm", _seconds],
         ["retry-delay", None, 60.0, "Seconds before a failed event is tried again; twice that the next time", _seconds],
         ["isolation", None, "auto", "Strongest isolation to try: auto, user (user namespaces) or none"],
@@ -85,7 +88,8 @@ class Options(OneLineOptions):
 
 def fail(reactor: Any, line: str) -> None:
     """Say one line, end everything in order, and exit with status 1."""
-    complain(line)
+    with redirect_stderr(sys.__stderr__):  # twistd has put the log in its place
+        complain(line)
     set_status(FAILURE)
     reactor.callWhenRunning(reactor.stop)
 
@@ -96,6 +100,11 @@ class _Eof:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._stopped = False
+        reactor.addSystemEventTrigger("before", "shutdown", self._shut)
+
+    def _shut(self) -> None:
+        self._stopped = True
 
     def fileno(self) -> int:
         return 0
@@ -106,10 +115,18 @@ class _Eof:
     def doRead(self) -> None:
         if not os.read(0, 4096):
             self._reactor.removeReader(self)
-            self._reactor.stop()
+            self._stop()
 
     def connectionLost(self, reason: Failure) -> None:
+        """A pipe's end comes here, as the kernel tells it by a hang-up and nothing to read."""
         self._reactor.removeReader(self)
+        if self._reactor.running:
+            self._reactor.callWhenRunning(self._stop)
+
+    def _stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._reactor.stop()
 
 
 class _Root(MultiService):

@@ -59,7 +59,13 @@ class PipelineOptions(usage.Options):
         ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0)],
         ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"],
         ["function", "l", None, "name of the Lambda function (default: the pipeline's name)"],
-        ["regions", "r", "us-east-1", "comma-separated regions to launch in, in turn", coerced(_names, "region,region")],
+        [
+            "regions",
+            "r",
+            "us-east-1",
+            "comma-separated regions to launch in, in turn",
+            coerced(_names, "region,region"),
+        ],
         ["times", "O", None, "write each task's states and their times to this file"],
         ["overprovision", None, 0, "launch this many workers more than there are tasks", at_least(0)],
         [
@@ -73,4 +79,4 @@ class PipelineOptions(usage.Options):
 
     def opt_h(self) -> None:
         """Display this help and exit."""
-        self.opt_help()
+        self.opt_help()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ class Options(PipelineOptions):
     optParameters = [
         ["video", "v", "sintel-1k", "name of the video"],
         ["frames", "f", 6, "number of frames in a chunk", at_least(1)],
-        ["in_format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],
+        ["in-format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],
     ]
 
 
@@ -54,7 +54,7 @@ class Retrieve(CommandListState):
 
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        video, in_format = self.settings["video"], self.settings["in_format"]
+        video, in_format = self.settings["video"], self.settings["in-format"]
         here = self.info["frame"] + 1
         number = (self.settings["offset"] + actorNum) * self.settings["frames"] + here
         self.commands[0] = f"retrieve:{video}-{in_format}/{number:08d}.png\0##TMPDIR##/{here:08d}.png"

@@ -1,0 +1,1 @@
+"""What the project's figures are measured with: ``make bench``."""

@@ -1,0 +1,22 @@
+"""All figures in one run; the last line counts the targets that were missed."""
+
+from bench import coordinator, launch
+from bench._figure import Figure
+
+
+def main() -> None:
+    missed = 0
+    for module in (launch, coordinator):
+        for figure in module.run():
+            print(show(figure), flush=True)
+            missed += figure.missed
+    print(f"targets missed: {missed}")
+
+
+def show(figure: Figure) -> str:
+    """One line."""
+    target = "" if figure.target is None else f"   (target: at most {figure.target:g}{', MISSED' * figure.missed})"
+    return f"{figure.name:62} {figure.value:10.3f} {figure.unit}{target}"
+
+
+main()

@@ -1,0 +1,192 @@
+"""The coordinator under load: CPU per handshake and per message, memory per connection.
+
+The coordinator's own hall, session and machine run in a process of their own; the workers are one C program
+(load.c), which costs little and answers at once. Launching is left out: the workers dial by themselves.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bench._figure import Figure
+
+SIZES = (100, 1000, 4000)
+FEW = 16
+ECHOES = 40_000
+"""Messages in each run, over all active workers."""
+
+_HERE = Path(__file__).parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def run() -> list[Figure]:
+    """All figures, most telling last; takes about half a minute."""
+    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
+        work = Path(directory)
+        _compile(work)
+        _make_keys(work)
+        cpu: dict[int, float] = {}
+        figures: list[Figure] = []
+        for size in SIZES:
+            everyone = _measure(work, size, size)
+            cpu[size] = everyone["message"]
+            few = _measure(work, size, FEW)
+            figures += [
+                Figure(f"coordinator, N={size}: CPU per handshake", everyone["handshake"], "ms", None),
+                Figure(f"coordinator, N={size}: CPU per message, all active", everyone["message"], "us", None),
+                Figure(f"coordinator, N={size}: CPU per message, {FEW} active", few["message"], "us", None),
+                Figure(f"coordinator, N={size}: memory per connection", everyone["memory"], "kB", 60.0),
+            ]
+        small, large = SIZES[0], SIZES[-1]
+        ratio = cpu[large] / cpu[small]
+        figures.append(Figure(f"coordinator: CPU per message, N={large} over N={small}", ratio, "times", 1.20))
+        return figures
+
+
+def _compile(work: Path) -> None:
+    command = ["cc", "-O2", "-o", str(work / "load"), str(_HERE / "load.c"), "-lssl", "-lcrypto"]
+    subprocess.run(command, check=True)
+
+
+def _make_keys(work: Path) -> None:
+    from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity
+
+    authority = Authority.generate()
+    (work / "ca.pem").write_bytes(authority.certificate)
+    for name, identity in (("coordinator", RoleIdentity("coordinator")), ("worker", LaunchIdentity("bench"))):
+        pair = authority.issue(identity, lifetime=timedelta(hours=1))
+        (work / f"{name}_cert.pem").write_bytes(pair.certificate)
+        (work / f"{name}_key.pem").write_bytes(pair.key)
+
+
+def _measure(work: Path, size: int, active: int) -> dict[str, float]:
+    echoes = max(1, ECHOES // active)
+    with _process(
+        [sys.executable, "-m", "bench.coordinator", str(work), str(size), str(active), str(echoes)]
+    ) as server:
+        port = _line(server)
+        idle_cpu, idle_memory = _cpu(server.pid), _resident_kb(server.pid)
+        keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
+        with _process([str(work / "load"), "127.0.0.1", port, *keys, str(size)]) as load:
+            assert _line(load) == "connected"
+            assert _line(server) == "connected"
+            shaken_cpu = _cpu(server.pid)
+            assert load.stdin is not None
+            load.stdin.write("go\n")
+            load.stdin.flush()
+            assert _line(server) == "done"
+            done_cpu, memory = _cpu(server.pid), _resident_kb(server.pid)
+    return {
+        "handshake": (shaken_cpu - idle_cpu) / size * 1e3,
+        "message": (done_cpu - shaken_cpu) / (echoes * active) * 1e6,
+        "memory": (memory - idle_memory) / size,
+    }
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args!r} ended early")
+    return line.strip()
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that the process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _resident_kb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_KB
+
+
+def serve(work: Path, size: int, active: int, echoes: int) -> None:
+    """The process under measure: says its port, "connected" and "done"."""
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.internet.endpoints import serverFromString
+    from twisted.internet.task import LoopingCall
+
+    from mu_twisted.coordinator import Hall, JobRun
+    from mu_twisted.daemons._limits import raise_descriptor_limit
+    from mu_twisted.fsm import Worker
+    from mu_twisted.jobs import Job
+    from mu_twisted.pipelines import Pipeline
+    from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
+    from mu_twisted.transport import FrameFactory, listen
+    from mu_twisted.wire import MAX_REPLY
+
+    raise_descriptor_limit()
+    left = active
+
+    async def task(w: Worker) -> None:
+        nonlocal left
+        if w.task < active:
+            for _ in range(echoes):
+                await w.echo("0123456789")
+            left -= 1
+            if not left:
+                print("done", flush=True)
+        await w.echo("hold")
+
+    async def diagnose() -> str:
+        return "nobody came"
+
+    def launching(_ids: Any, _on_outcome: Any) -> None:
+        """The workers come by themselves."""
+
+    pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
+    hall = Hall(reactor)
+    run_ = JobRun(
+        reactor,
+        Job("bench", range(size)),
+        Pipeline(name="bench", summary="echoes", first=task),
+        {},
+        launching=launching,
+        stop_launching=lambda: None,
+        diagnose=diagnose,
+    )
+    hall.add(run_)
+    factory = FrameFactory(hall.new_session, clock=reactor, max_frame=MAX_REPLY)
+    endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
+    contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
+    listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
+    listening.addCallback(lambda port: print(port.getHost().port, flush=True))
+    run_.start()
+
+    def look() -> None:
+        if len(hall) == size and watch.running:
+            watch.stop()
+            print("connected", flush=True)
+
+    watch = LoopingCall(look)
+    watch.start(0.05)
+    reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), *map(int, sys.argv[2:5]))

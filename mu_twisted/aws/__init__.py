@@ -1,0 +1,25 @@
+"""AWS from outside: credentials, endpoints, control calls and the function's package.
+
+Blocking calls over boto3, for the CLI and for threads; launching in bulk is not done here. Knows nothing of who asks.
+"""
+
+from mu_twisted.aws._control import Control, FunctionSettings, Invocation
+from mu_twisted.aws._credentials import AccessKeys, aws_session, current_keys
+from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._package import PackageError, build_package
+
+__all__ = [
+    "AWSError",
+    "AccessKeys",
+    "Control",
+    "FunctionSettings",
+    "Invocation",
+    "PackageError",
+    "aws_session",
+    "build_package",
+    "check_region",
+    "current_keys",
+    "lambda_endpoint",
+    "s3_endpoint",
+]

@@ -1,0 +1,161 @@
+"""Control calls: a few requests around a job, where the launcher's speed is not needed."""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from mu_twisted.aws._errors import AWSError, one_line
+
+HANDLER = "worker_lambda.lambda_function.lambda_handler"
+"""Entry of every function that is made of our package."""
+RUNTIME = "python3.13"
+LOCAL_ROLE = "arn:aws:iam::000000000000:role/mu-local"
+"""Role of functions on the embedded endpoint, where nobody looks at it."""
+MAX_DIRECT_UPLOAD = 50 << 20
+"""Largest zip that Lambda takes in the request itself, bytes."""
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """What a job needs to know of its function.
+
+    :param timeout: how long one invocation may run.
+    :param memory_mb: its memory in MB.
+    """
+
+    timeout: timedelta
+    memory_mb: int
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a synchronous invocation brought.
+
+    :param error: None if the function returned; else what Lambda says it died of.
+    :param result: its payload, as text.
+    :param log_tail: the last 4 KB of its log.
+    """
+
+    error: str | None
+    result: str
+    log_tail: str
+
+
+class Control:
+    """Calls to Lambda and S3 in one region. Every method blocks; each raises :class:`AWSError` as one line.
+
+    :param session: a boto3 session, as :func:`aws_session` makes it.
+    :param region: AWS region.
+    :param lambda_endpoint: base URL of Lambda; None: AWS's.
+    :param s3_endpoint: base URL of S3; None: AWS's.
+    """
+
+    def __init__(
+        self, session: Any, region: str, *, lambda_endpoint: str | None = None, s3_endpoint: str | None = None
+    ) -> None:
+        from botocore.config import Config
+
+        self.region = region
+        path_style = Config(s3={"addressing_style": "path"}) if s3_endpoint else Config()
+        calm = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 3, "mode": "standard"})
+        with one_line("set up the AWS clients"):
+            self._lambda = session.client("lambda", region_name=region, endpoint_url=lambda_endpoint, config=calm)
+            self._s3 = session.client("s3", region_name=region, endpoint_url=s3_endpoint, config=calm.merge(path_style))
+
+    # -- Lambda ----------------------------------------------------------------------------------------------------
+
+    def function_settings(self, function: str) -> FunctionSettings:
+        """The function's settings; an error if there is no such function."""
+        with one_line(f"look up function {function} in {self.region}"):
+            with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
+                found = self._lambda.get_function_configuration(FunctionName=function)
+            return FunctionSettings(timedelta(seconds=found.get("Timeout", 3)), found.get("MemorySize", 128))
+
+    def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
+        """Invoke the function once, wait for its end, and bring the tail of its log."""
+        with one_line(f"invoke function {function} in {self.region}"):
+            answer = self._lambda.invoke(
+                FunctionName=function, InvocationType="RequestResponse", LogType="Tail", Payload=payload
+            )
+            result = answer["Payload"].read(1 << 20).decode("utf-8", "replace")
+        tail = base64.b64decode(answer.get("LogResult", "")).decode("utf-8", "replace")
+        error = answer.get("FunctionError")
+        return Invocation(f"{error}: {' '.join(result.split())[:500]}" if error else None, result, tail)
+
+    def create_function(
+        self,
+        name: str,
+        package: bytes,
+        *,
+        role: str = LOCAL_ROLE,
+        memory_mb: int = 1536,
+        timeout: timedelta = timedelta(seconds=180),
+        runtime: str = RUNTIME,
+        description: str = "",
+    ) -> dict[str, Any]:
+        """Make a function of our package, never retried by Lambda, and wait until it can be invoked.
+
+        :param package: the zip, as :func:`build_package` makes it.
+        :returns: what Lambda says of it: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
+        """
+        with one_line(f"create function {name} in {self.region}"):
+            made: dict[str, Any] = self._lambda.create_function(
+                FunctionName=name,
+                Runtime=runtime,
+                Role=role,
+                Handler=HANDLER,
+                Code={"ZipFile": package},
+                Description=description,
+                Timeout=int(timeout.total_seconds()),
+                MemorySize=memory_mb,
+            )
+            self._lambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+            # An event that was lost is launched again by the coordinator, which knows whether it is still wanted.
+            self._lambda.put_function_event_invoke_config(
+                FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
+            )
+        made.pop("ResponseMetadata", None)
+        return made
+
+    # -- S3 --------------------------------------------------------------------------------------------------------
+
+    def check_bucket(self, bucket: str) -> None:
+        """An error if the bucket does not exist or may not be used."""
+        with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
+            self._s3.head_bucket(Bucket=bucket)
+
+    def create_bucket(self, bucket: str) -> None:
+        """Make a bucket in this region."""
+        where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+        with one_line(f"create bucket {bucket}"):
+            self._s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
+
+    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+        """Store one object."""
+        with one_line(f"store s3://{bucket}/{key}"):
+            self._s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+    def get_object(self, bucket: str, key: str) -> bytes:
+        """Fetch one object."""
+        with one_line(f"fetch s3://{bucket}/{key}"), self._missing(f"there is no object s3://{bucket}/{key}"):
+            body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return body
+
+    @contextlib.contextmanager
+    def _missing(self, text: str) -> Iterator[None]:
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in (
+                "ResourceNotFoundException",
+                "NoSuchBucket",
+                "NoSuchKey",
+                "404",
+            ):
+                raise AWSError(text) from None
+            raise

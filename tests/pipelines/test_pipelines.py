@@ -1,0 +1,139 @@
+"""Pipelines: how they are found, their options, exec's substitutions."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.python import usage
+
+from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, load_pipeline, pipeline_names
+from mu_twisted.pipelines.exec import Options, fill, pipeline
+
+MINE = """
+from mu_twisted.fsm import TerminalState
+from mu_twisted.pipelines import Pipeline
+pipeline = Pipeline(name="mine", summary="", first=TerminalState)
+"""
+
+
+def parsed(kind: type[PipelineOptions], *words: str) -> Any:
+    options = kind()
+    options.parseOptions(list(words))  # type: ignore[no-untyped-call]
+    return options
+
+
+def test_the_built_in_pipelines_come_by_the_door_that_users_have() -> None:
+    assert {"exec", "png2y4m"} <= set(pipeline_names())
+    assert load_pipeline("png2y4m").name == "png2y4m"
+
+
+def test_a_module_is_loaded_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    assert load_pipeline(str(path)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("1 / 0", "mine.py, line 1"),
+        ("def x(:", "SyntaxError"),
+        ("x = 1", "defines no pipeline"),
+        ("pipeline = 3", "expected a Pipeline, got int"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(PipelineError) as caught:
+        load_pipeline(str(path))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "./nosuch.py"])
+def test_an_unknown_pipeline_is_one_line(name: str) -> None:
+    with pytest.raises(PipelineError, match="nosuch"):
+        load_pipeline(name)
+
+
+def test_options_have_the_originals_switches_and_defaults() -> None:
+    settings = parsed(load_pipeline("png2y4m").options)
+    assert settings["tasks"] == 1
+    assert settings["frames"] == 6
+    assert settings["video"] == "sintel-1k"
+    assert settings["in-format"] == "png16"
+    assert settings["bucket"] == "excamera-us-east-1"
+    assert settings["regions"] == ("us-east-1",)
+    settings = parsed(load_pipeline("png2y4m").options, *"-n 5 -f 3 -o 2 -v x -b y -i z -l f -r a,b -O out".split())
+    assert (settings["tasks"], settings["frames"], settings["offset"]) == (5, 3, 2)
+    assert settings["regions"] == ("a", "b")
+
+
+@pytest.mark.parametrize("words", ["-n 0", "-n x", "-o -1", "-r a,,b", "--start-timeout 0", "--nosuch", "-f 0"])
+def test_bad_options_are_usage_errors(words: str) -> None:
+    with pytest.raises(usage.UsageError):
+        parsed(load_pipeline("png2y4m").options, *words.split())
+
+
+def test_an_order_must_name_each_task_once() -> None:
+    first = load_pipeline("png2y4m").first
+    backwards = Pipeline(name="p", summary="", first=first, order=lambda settings: range(settings["tasks"])[::-1])
+    assert backwards.task_order({"tasks": 3}) == [2, 1, 0]
+    twice = Pipeline(name="p", summary="", first=first, order=lambda _: [0, 0])
+    with pytest.raises(PipelineError):
+        twice.task_order({"tasks": 2})
+
+
+def test_exec_fetches_runs_and_stores() -> None:
+    settings = parsed(
+        Options, "-n", "9", "--in", "a/{n:04d}.png", "--out", "b/{n}.jpg", "--", "./convert", "{in}", "{out}"
+    )
+    machine = Machine(pipeline.first, 7, settings=settings)
+    assert machine.receive([b"OK:HELLO"]) == [b"retrieve:a/0007.png\0##TMPDIR##/in-0007.png"]
+    assert machine.receive([b"OK:RETRIEVE(b/a/0007.png)"]) == [
+        b"run:./convert '##TMPDIR##/in-0007.png' '##TMPDIR##/out-7.jpg'"
+    ]
+    assert machine.receive([b"OK:RETVAL(0):OUTPUT():COMMAND(x)"]) == [b"upload:b/7.jpg\0##TMPDIR##/out-7.jpg"]
+    assert machine.receive([b"OK:UPLOAD(b/b/7.jpg)"]) == []
+    assert machine.outcome is Outcome.DONE
+
+
+def test_exec_takes_one_word_as_shell_text() -> None:
+    settings = parsed(Options, "--", "echo {n} > ${HOME}/x; awk '{print}'")
+    machine = Machine(pipeline.first, 0, settings=settings)
+    assert machine.receive([b"OK:HELLO"]) == [b"run:echo 0 > ${HOME}/x; awk '{print}'"]
+
+
+def test_execs_command_that_fails_fails_the_task() -> None:
+    machine = Machine(pipeline.first, 0, settings=parsed(Options, "--", "false"))
+    machine.receive([b"OK:HELLO"])
+    machine.receive([b"OK:RETVAL(1):OUTPUT(no):COMMAND(false)"])
+    assert machine.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "needs a command"),
+        (("--", "x {in}"), "--in"),
+        (("--", "x {out}"), "--out"),
+        (("-n", "2", "--out", "same", "--", "x"), "overwrite"),
+        (("--in", "{out}", "--", "x"), "only {n}"),
+    ],
+)
+def test_execs_options_that_do_not_go_together_are_usage_errors(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(usage.UsageError) as caught:
+        parsed(Options, *words)
+    assert said in str(caught.value)
+
+
+@given(st.text(alphabet="{}n:0d48in out$a", max_size=40))
+def test_filling_in_never_fails_and_touches_its_own_fields_only(text: str) -> None:
+    filled = fill(text, {"n": 3, "in": "I", "out": "O"})
+    if not any(mark in text for mark in ("{n", "{in}", "{out}")):
+        assert filled == text
