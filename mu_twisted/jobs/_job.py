@@ -118,9 +118,7 @@ class Job:
         self._refusals[reason] = self._refusals.get(reason, 0) + 1
         return self._give_up_if_nobody_comes()
 
-    def worker_came(
-        self, worker: int, launch_id: str | None, now: float, *, reusable: bool = True
-    ) -> list[Action]:
+    def worker_came(self, worker: int, launch_id: str | None, now: float, *, reusable: bool = True) -> list[Action]:
         """A worker has greeted, for the first time or again after :class:`Warm`.
 
         :param worker: a number that stands for its connection.

@@ -154,6 +154,7 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
         if found is not None and found[1] == process.pid:
             return RunningStack(found[0], process, state_dir)
         if process.poll() is not None:
+            _end(process, state_dir, 0.0)
             raise LocalError(_last_line(state_dir / _LOG))
         time.sleep(0.03)
     _end(process, state_dir, 3.0)

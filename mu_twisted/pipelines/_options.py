@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.python import usage
+from twisted.python.reflect import accumulateClassList
 
 
 def coerced(convert: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
@@ -76,6 +77,15 @@ class PipelineOptions(usage.Options):
             coerced(_positive_seconds, "a number of seconds above 0"),
         ],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # usage.Options converts what is given, but not defaults, which the help shows as one would type them.
+        rows: list[Any] = []
+        accumulateClassList(type(self), "optParameters", rows)
+        for name, default, convert in ((row[0], row[2], row[4]) for row in rows if len(row) > 4):
+            if isinstance(default, str):
+                self[name] = convert(default)
 
     def opt_h(self) -> None:
         """Display this help and exit."""

@@ -12,6 +12,8 @@ from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, load_pipeline, pipeline_names
 from mu_twisted.pipelines.exec import Options, fill, pipeline
 
+SWITCHES = ("-n", "5", "-f", "3", "-o", "2", "-v", "x", "-b", "y", "-i", "z", "-l", "f", "-r", "a,b", "-O", "out")
+
 MINE = """
 from mu_twisted.fsm import TerminalState
 from mu_twisted.pipelines import Pipeline
@@ -69,7 +71,7 @@ def test_options_have_the_originals_switches_and_defaults() -> None:
     assert settings["in-format"] == "png16"
     assert settings["bucket"] == "excamera-us-east-1"
     assert settings["regions"] == ("us-east-1",)
-    settings = parsed(load_pipeline("png2y4m").options, *"-n 5 -f 3 -o 2 -v x -b y -i z -l f -r a,b -O out".split())
+    settings = parsed(load_pipeline("png2y4m").options, *SWITCHES)
     assert (settings["tasks"], settings["frames"], settings["offset"]) == (5, 3, 2)
     assert settings["regions"] == ("a", "b")
 
