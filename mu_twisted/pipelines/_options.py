@@ -82,7 +82,7 @@ class PipelineOptions(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
         # usage.Options converts what is given, but not defaults, which the help shows as one would type them.
         rows: list[Any] = []
-        accumulateClassList(type(self), "optParameters", rows)
+        accumulateClassList(type(self), "optParameters", rows)  # type: ignore[no-untyped-call]
         for name, default, convert in ((row[0], row[2], row[4]) for row in rows if len(row) > 4):
             if isinstance(default, str):
                 self[name] = convert(default)
