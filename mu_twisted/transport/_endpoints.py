@@ -74,6 +74,10 @@ class _DiallingFactory(FrameFactory):
         if result is not None:
             result.callback(protocol)
 
+    def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
+        if self.result is None:  # else who dialled is told
+            super().connection_dropped(protocol, reason)
+
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         super().connection_lost(protocol, reason)
         self.fail(TransportError(f"cannot connect to {protocol.peer}: {reason}"))

@@ -27,8 +27,9 @@ class FrameFactory(Factory[Any]):
     :param clock: for the time limits.
     :param max_frame: bytes of payload, for connections whose receiver does not say otherwise.
     :param handshake_timeout: seconds.
-    :param max_handshakes: how many may be in progress. Where the port can be paused, it is at seven eighths of that
-        number, until some are done: a burst waits in the kernel's backlog. Beyond it, connections are refused.
+    :param max_handshakes: how many may be in progress before the port is paused, until a quarter of them is done: a
+        burst waits in the kernel's backlog. The port accepts some hundreds in one turn, so up to twice that number is
+        borne, and more refused. Where the port cannot be paused, refusal begins at the number itself.
     :param frame_timeout: seconds.
     :param close_timeout: seconds.
     """
@@ -49,7 +50,6 @@ class FrameFactory(Factory[Any]):
         self._build_receiver = build_receiver
         self._max_frame = max_frame
         self._max_handshakes = max_handshakes
-        self._pause_at = max(1, max_handshakes * 7 // 8)
         self._port: Any = None
         self._port_paused = False
         self.connections = 0
@@ -63,9 +63,9 @@ class FrameFactory(Factory[Any]):
         self.closing: Deadlines[FrameProtocol] = Deadlines(clock, close_timeout, FrameProtocol.give_up_closing)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.handshakes) >= self._max_handshakes:
+        if len(self.handshakes) >= self._max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-            self.drops.dropped(peer, f"{self._max_handshakes} TLS handshakes are in progress already")
+            self.drops.dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
             return None
         return FrameProtocol(self, self._max_frame)
 
@@ -83,7 +83,7 @@ class FrameFactory(Factory[Any]):
     def connection_opened(self, protocol: FrameProtocol) -> None:
         self.connections += 1
         self.handshakes.start(protocol)
-        if self._port is not None and not self._port_paused and len(self.handshakes) >= self._pause_at:
+        if self._port is not None and not self._port_paused and len(self.handshakes) >= self._max_handshakes:
             self._port_paused = True
             self._port.stopReading()
 
@@ -93,6 +93,9 @@ class FrameFactory(Factory[Any]):
 
     def connection_announced(self, protocol: FrameProtocol) -> None:
         """The receiver knows of the connection."""
+
+    def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
+        self.drops.dropped(str(protocol.peer), reason)
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         self._handshake_ended(protocol)
@@ -105,7 +108,7 @@ class FrameFactory(Factory[Any]):
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)
-        if self._port_paused and len(self.handshakes) < self._pause_at:
+        if self._port_paused and len(self.handshakes) <= self._max_handshakes * 3 // 4:
             self._port_paused = False
             if self._port is not None:
                 self._port.startReading()

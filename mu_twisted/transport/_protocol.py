@@ -183,7 +183,7 @@ class FrameProtocol:
         if why is None:
             why = self._describe(reason.value)
             if self._receiver is None or isinstance(reason.value, SSL.Error):
-                self._factory.drops.dropped(str(self.peer), why)
+                self._factory.connection_dropped(self, why)
             self._reason = why
         self.transport = None
         receiver, self._receiver = self._receiver, None
@@ -196,7 +196,7 @@ class FrameProtocol:
     def drop(self, reason: str) -> None:
         """Log the reason, and abort. Does nothing if the connection is closed or closing."""
         if self.transport is not None and self._reason is None:
-            self._factory.drops.dropped(str(self.peer), reason)
+            self._factory.connection_dropped(self, reason)
             self._abort(reason)
 
     def give_up_closing(self) -> None:
@@ -241,7 +241,9 @@ class FrameProtocol:
         if isinstance(error, ConnectionDone):
             why = "closed by the peer"
         elif isinstance(error, ConnectionLost):
-            why = f"the connection broke: {_one_line(error)}"
+            # Twisted's text begins with its docstring.
+            detail = _one_line(error).removeprefix(_one_line(type(error).__doc__)).strip(": .")
+            why = f"the connection broke: {detail}" if detail else "the connection broke"
         else:
             return f"failed here: {type(error).__name__}: {_one_line(error)}"
         if self._receiver is None:
@@ -249,5 +251,5 @@ class FrameProtocol:
         return f"{why} in the middle of a frame" if self._decoder.pending else why
 
 
-def _one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split())[:200]
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:200]
