@@ -10,24 +10,25 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 
-def coerced(convert: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
+def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable[[str], Any]:
     """A converter for ``optParameters`` whose error says what was wanted.
 
     :param convert: raises ValueError for text that it cannot take.
     :param wanted: completes the sentence "expected ...".
+    :param switch: the option, as the error is to name it.
     """
 
     def conversion(text: str) -> Any:
         try:
             return convert(text)
         except ValueError:
-            raise ValueError(f"expected {wanted}, got {text!r}") from None
+            raise ValueError(f"{switch}: expected {wanted}, got {text!r}") from None
 
     return conversion
 
 
-def at_least(low: int) -> Callable[[str], int]:
-    """A converter for whole numbers that are not below ``low``."""
+def at_least(low: int, switch: str) -> Callable[[str], int]:
+    """A converter for whole numbers that are not below ``low``; its error names the ``switch``."""
 
     def convert(text: str) -> int:
         number = int(text)
@@ -35,7 +36,7 @@ def at_least(low: int) -> Callable[[str], int]:
             raise ValueError
         return number
 
-    return coerced(convert, f"a whole number of at least {low}")
+    return coerced(convert, f"a whole number of at least {low}", switch)
 
 
 def _positive_seconds(text: str) -> float:
@@ -56,8 +57,8 @@ class PipelineOptions(usage.Options):
     """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on."""
 
     optParameters = [
-        ["tasks", "n", 1, "number of tasks, each on a worker of its own", at_least(1)],
-        ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0)],
+        ["tasks", "n", 1, "number of tasks, each on a worker of its own", at_least(1, "-n")],
+        ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0, "-o")],
         ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"],
         ["function", "l", None, "name of the Lambda function (default: the pipeline's name)"],
         [
@@ -65,16 +66,22 @@ class PipelineOptions(usage.Options):
             "r",
             "us-east-1",
             "comma-separated regions to launch in, in turn",
-            coerced(_names, "region,region"),
+            coerced(_names, "region,region", "-r"),
         ],
         ["times", "O", None, "write each task's states and their times to this file"],
-        ["overprovision", None, 0, "launch this many workers more than there are tasks", at_least(0)],
+        [
+            "overprovision",
+            None,
+            0,
+            "launch this many workers more than there are tasks",
+            at_least(0, "--overprovision"),
+        ],
         [
             "start-timeout",
             None,
             "30",
             "seconds that a launched worker has to dial in",
-            coerced(_positive_seconds, "a number of seconds above 0"),
+            coerced(_positive_seconds, "a number of seconds above 0", "--start-timeout"),
         ],
     ]
 

@@ -13,7 +13,7 @@ class Options(PipelineOptions):
 
     optParameters = [
         ["video", "v", "sintel-1k", "name of the video"],
-        ["frames", "f", 6, "number of frames in a chunk", at_least(1)],
+        ["frames", "f", 6, "number of frames in a chunk", at_least(1, "-f")],
         ["in-format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],
     ]
 
