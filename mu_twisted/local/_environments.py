@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._errors import LocalError, throttled
@@ -57,6 +58,8 @@ class Output(Protocol):
 class Ground(Protocol):
     """Where environments are made: the zygote, the directories, the ports."""
 
+    def prepared(self, function: Function) -> bool: ...
+    def prepare(self, function: Function) -> Deferred[None]: ...
     def make(self, environment: Environment) -> Output: ...
     def kill(self, environment: Environment) -> None: ...
     def clear(self, environment: Environment) -> None: ...
@@ -101,7 +104,21 @@ class Environment:
         self._invocation = invocation
         self._started = self._clock.seconds()
         self._timer = self._clock.callLater(INIT_TIME + self.function.timeout, self._time_over)
-        self._output = self._pool.ground.make(self)
+        ground = self._pool.ground
+        if ground.prepared(self.function):
+            self._output = ground.make(self)
+        else:
+            ready = ground.prepare(self.function)
+            ready.addCallbacks(lambda _: self._make(), self._unmade)
+            ready.addErrback(lambda failure: self._log.failure("an environment could not be made", failure))
+
+    def _make(self) -> None:
+        if not self._ended:
+            self._output = self._pool.ground.make(self)
+
+    def _unmade(self, failure: Failure) -> None:
+        self.ended(None, failure.getErrorMessage())
+        self.gone()
 
     def give(self, invocation: Invocation) -> None:
         """Hand an invocation to this idle environment."""
@@ -309,6 +326,10 @@ class EnvironmentPool:
                 environment.retired = True
                 if environment.idle:
                     environment.end()
+
+    def codes(self) -> set[str]:
+        """The code that environments run now."""
+        return {environment.function.code for environment in self._environments.values()}
 
     def find(self, name: str) -> Environment | None:
         return self._environments.get(name)

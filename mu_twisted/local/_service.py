@@ -87,6 +87,7 @@ class LocalService(Service):
         self._dispatcher: Dispatcher | None = None
         self._s3: LocalS3 | None = None
         self._cgroups: MemoryGroups | None = None
+        self._store: FunctionStore | None = None
         self._threads_running = False
 
     def startService(self) -> None:
@@ -116,7 +117,7 @@ class LocalService(Service):
         state.clean()
         run = state.begin()
         keys = state.credentials()
-        store = FunctionStore(state.path / "functions")
+        self._store = store = FunctionStore(state.path / "functions")
         if settings.cgroups:
             self._cgroups = MemoryGroups.make(f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
             if self._cgroups is not None:
@@ -236,6 +237,7 @@ class LocalService(Service):
         environment = self._pool.find(name) if self._pool is not None else None
         if environment is not None:
             environment.gone()
+            self._forget_code()
 
     def _freed(self) -> None:
         if self._dispatcher is not None:
@@ -249,6 +251,12 @@ class LocalService(Service):
         assert self._pool is not None
         self._pool.reserve(name, None if function is None else function.reserved)
         self._pool.retire_stale(name, None if function is None else function.revision)
+        self._forget_code()
+
+    def _forget_code(self) -> None:
+        assert self._pool is not None
+        if self._ground is not None and self._store is not None and self.running:
+            self._ground.forget_code(self._pool.codes() | {function.code for function in self._store})
 
     def _invoke(self, function: Function, invocation: Invocation) -> Deferred[Result]:
         assert self._pool is not None

@@ -1,0 +1,357 @@
+"""What AWS's own SDK sees: the same things as at AWS. On real stacks, each way of starting environments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from botocore.exceptions import ClientError
+
+pytestmark = pytest.mark.process
+
+ECHO = "def handler(event, context):\n    return event\n"
+FAULTS = """
+import os, sys, time
+count = 0
+def handler(event, context):
+    global count
+    count += 1
+    what = event.get("do")
+    print("doing", what)
+    if what == "raise": raise ValueError("bad")
+    if what == "exit": sys.exit(3)
+    if what == "vanish": os._exit(0)
+    if what == "kill": os.kill(os.getpid(), 9)
+    if what == "sleep": time.sleep(event["for"])
+    if what == "print": print("x" * 9000 + "tail")
+    if what == "large": return "x" * (7 << 20)
+    return {"count": count, "left": context.get_remaining_time_in_millis(), "id": context.aws_request_id}
+"""
+MARKS = """
+import socket, time
+def handler(event, context):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.sendto(("%s %f" % (context.aws_request_id, time.time())).encode(), ("127.0.0.1", event["port"]))
+    if event.get("fail"): raise ValueError("always")
+    time.sleep(event.get("for", 0))
+"""
+
+
+class Ear:
+    """Hears of each run of a handler, wherever it runs."""
+
+    def __init__(self) -> None:
+        self._end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._end.bind(("127.0.0.1", 0))
+        self.port = self._end.getsockname()[1]
+
+    def hear(self, wait: float = 10.0) -> tuple[str, float] | None:
+        """The next run: its request and when it was; None where there is none in time."""
+        self._end.settimeout(wait)
+        try:
+            name, moment = self._end.recv(1000).decode().split()
+        except TimeoutError:
+            return None
+        return name, float(moment)
+
+    def heard(self, count: int) -> list[tuple[str, float]]:
+        """So many runs, in their order."""
+        found = [self.hear() for _ in range(count)]
+        assert None not in found
+        return sorted((run for run in found if run is not None), key=lambda run: run[1])
+
+    def close(self) -> None:
+        self._end.close()
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.close()
+
+
+@contextmanager
+def refused(code: str, status: int) -> Iterator[dict[str, Any]]:
+    """The block ends in this error of AWS's; its whole answer is given."""
+    found: dict[str, Any] = {}
+    with pytest.raises(ClientError) as caught:
+        yield found
+    found.update(caught.value.response)
+    assert (found["Error"]["Code"], found["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
+
+
+@pytest.fixture(scope="module")
+def faulty(caller: Any) -> str:
+    return str(caller.make(FAULTS, Timeout=1))
+
+
+def test_an_event_comes_back_as_the_handler_returned_it(caller: Any) -> None:
+    event = {"a": [1, "\u00e9\U0001f600"], "b": None}
+    payload, answer = caller.call(caller.make(ECHO), event)
+    assert payload == event
+    assert (answer["StatusCode"], answer["ExecutedVersion"], "FunctionError" in answer) == (200, "$LATEST", False)
+
+
+def test_no_payload_is_an_empty_object(caller: Any) -> None:
+    with closing(caller.client.invoke(FunctionName=caller.make(ECHO))["Payload"]) as body:
+        assert json.loads(body.read()) == {}
+
+
+def test_a_warm_environment_is_used_again(caller: Any) -> None:
+    name = caller.make(FAULTS)
+    counts = [caller.call(name)[0]["count"] for _ in range(5)]
+    assert counts == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "said"),
+    [
+        ("raise", "ValueError", "bad"),
+        ("exit", "Runtime.ExitError", "exit status 3"),
+        ("vanish", "Runtime.ExitError", "without providing a reason"),
+        ("kill", "Runtime.ExitError", "signal: killed"),
+        ("large", "Function.ResponseSizeTooLarge", "exceeded maximum"),
+    ],
+)
+def test_a_fault_of_the_handler_is_a_function_error(caller: Any, faulty: str, what: str, kind: str, said: str) -> None:
+    payload, answer = caller.call(faulty, {"do": what})
+    assert (answer["StatusCode"], answer["FunctionError"], payload["errorType"]) == (200, "Unhandled", kind)
+    assert said in payload["errorMessage"]
+    assert caller.call(faulty)[0]["count"] >= 1
+
+
+def test_a_module_that_cannot_be_loaded_is_an_init_error(caller: Any) -> None:
+    payload, answer = caller.call(caller.make("import nothing_like_this"), LogType="Tail")
+    assert (answer["FunctionError"], payload["errorType"]) == ("Unhandled", "Runtime.ImportModuleError")
+    assert b"nothing_like_this" in base64.b64decode(answer["LogResult"])
+    payload, answer = caller.call(caller.make("raise RuntimeError('early')"))
+    assert (answer["FunctionError"], payload["errorType"]) == ("Unhandled", "RuntimeError")
+
+
+def test_the_time_limit_is_a_function_error_and_the_next_call_is_served(caller: Any, faulty: str) -> None:
+    began = time.monotonic()
+    payload, answer = caller.call(faulty, {"do": "sleep", "for": 30}, LogType="Tail")
+    assert 0.9 < time.monotonic() - began < 2.0
+    assert answer["FunctionError"] == "Unhandled"
+    assert "timed out after 1.00 seconds" in payload["errorMessage"]
+    assert b"doing sleep" in base64.b64decode(answer["LogResult"])
+    assert caller.call(faulty)[0]["count"] == 1
+
+
+def test_the_log_tail_is_the_last_four_kilobytes(caller: Any, faulty: str) -> None:
+    _, answer = caller.call(faulty, {"do": "print"}, LogType="Tail")
+    log = base64.b64decode(answer["LogResult"])
+    assert len(log) == 4096
+    assert b"xtail\nEND RequestId: " in log
+    assert b"\nREPORT RequestId: " in log
+    assert "LogResult" not in caller.call(faulty)[1]
+
+
+def test_the_context_tells_the_time_that_is_left(caller: Any, faulty: str) -> None:
+    payload, answer = caller.call(faulty)
+    assert 500 < payload["left"] <= 1000
+    assert payload["id"] == answer["ResponseMetadata"]["RequestId"]
+
+
+def test_a_dry_run_runs_nothing(caller: Any, ear: Ear) -> None:
+    answer = caller.client.invoke(
+        FunctionName=caller.make(MARKS), InvocationType="DryRun", Payload=json.dumps({"port": ear.port})
+    )
+    assert answer["StatusCode"] == 204
+    assert ear.hear(0.2) is None
+
+
+def test_a_failing_event_runs_three_times_under_one_id(caller: Any, ear: Ear) -> None:
+    payload = json.dumps({"port": ear.port, "fail": True})
+    sent = caller.client.invoke(FunctionName=caller.make(MARKS), InvocationType="Event", Payload=payload)
+    assert sent["StatusCode"] == 202
+    (one, first), (two, second), (three, third) = ear.heard(3)
+    assert {one, two, three} == {sent["ResponseMetadata"]["RequestId"]}
+    assert second - first >= 0.19
+    assert third - second >= 0.39
+    assert ear.hear(0.8) is None
+
+
+def test_no_retries_means_that_a_failing_event_runs_once(caller: Any, ear: Ear) -> None:
+    name = caller.make(MARKS)
+    caller.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
+    payload = json.dumps({"port": ear.port, "fail": True})
+    caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+    assert ear.hear() is not None
+    assert ear.hear(0.8) is None
+
+
+def test_a_throttled_event_waits_its_turn(caller: Any, ear: Ear) -> None:
+    name = caller.make(MARKS)
+    caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    for _ in range(3):
+        payload = json.dumps({"port": ear.port, "for": 0.2})
+        caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+    moments = [moment for _, moment in ear.heard(3)]
+    assert all(later - earlier >= 0.19 for earlier, later in pairwise(moments))
+    caller.client.delete_function_concurrency(FunctionName=name)
+
+
+def test_reserved_concurrency_throttles_with_its_reason(caller: Any) -> None:
+    name = caller.make(FAULTS)
+    caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    assert caller.client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 1
+    busy = json.dumps({"do": "sleep", "for": 1})
+    caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=busy)
+    with refused("TooManyRequestsException", 429) as answer:
+        caller.call(name)
+    assert answer["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    caller.client.delete_function_concurrency(FunctionName=name)
+
+
+def test_too_many_at_once_are_throttled(one: Any) -> None:
+    name = one.make(FAULTS)
+
+    def call(_: int) -> str:
+        try:
+            one.call(name, {"do": "sleep", "for": 1})
+        except one.client.exceptions.TooManyRequestsException as error:
+            return str(error.response["Reason"])
+        return "served"
+
+    with ThreadPoolExecutor(30) as threads:
+        answers = list(threads.map(call, range(25)))
+    assert answers.count("served") == 20
+    assert set(answers) == {"served", "ConcurrentInvocationLimitExceeded"}
+
+
+def test_what_is_too_large_is_refused(one: Any) -> None:
+    name = one.make("def handler(event, context):\n    return len(event)\n")
+    assert one.client.invoke(FunctionName=name, Payload=json.dumps("x" * (6 << 20 - 10)))["StatusCode"] == 200
+    with refused("RequestTooLargeException", 413):
+        one.client.invoke(FunctionName=name, Payload=json.dumps("x" * (6 << 20)))
+    with refused("RequestTooLargeException", 413):
+        one.client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps("x" * (1 << 20)))
+    with refused("InvalidRequestContentException", 400):
+        one.client.invoke(FunctionName=name, Payload=b"{")
+
+
+def test_a_wrong_secret_is_refused(one: Any, connector: Callable[..., Any]) -> None:
+    for more in ({}, {"aws_session_token": "token"}):
+        client = connector(one.stack, "lambda", aws_secret_access_key="wrong", **more)
+        with refused("InvalidSignatureException", 403):
+            client.list_functions()
+        client.close()
+    client = connector(one.stack, "lambda", aws_session_token="token")
+    client.list_functions()
+    client.close()
+
+
+def test_the_s3_takes_our_keys_only(one: Any, connector: Callable[..., Any]) -> None:
+    s3 = connector(one.stack, "s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="a key/\u00e9+", Body=b"body")
+    with closing(s3.get_object(Bucket="bucket", Key="a key/\u00e9+")["Body"]) as body:
+        assert body.read() == b"body"
+    s3.close()
+    stranger = connector(one.stack, "s3", aws_secret_access_key="wrong")
+    with refused("SignatureDoesNotMatch", 403):
+        stranger.list_buckets()
+    stranger.close()
+
+
+def test_a_function_is_made_listed_shown_changed_and_deleted(one: Any, package: Callable[..., bytes]) -> None:
+    client, name = (
+        one.client,
+        one.make(ECHO, Description="first", MemorySize=256, Environment={"Variables": {"AB": "c"}}),
+    )
+    assert name in [found["FunctionName"] for found in client.list_functions()["Functions"]]
+    shown = client.get_function(FunctionName=name)
+    assert shown["Configuration"]["State"] == "Active"
+    assert (shown["Configuration"]["MemorySize"], shown["Configuration"]["Description"]) == (256, "first")
+    with urlopen(shown["Code"]["Location"]) as answer:
+        assert answer.read() == package(m=ECHO)
+    arn = shown["Configuration"]["FunctionArn"]
+    assert client.get_function_configuration(FunctionName=arn)["Environment"] == {"Variables": {"AB": "c"}}
+    client.update_function_configuration(FunctionName=name, Timeout=9)
+    client.get_waiter("function_updated_v2").wait(FunctionName=name)
+    assert client.get_function_configuration(FunctionName=name)["Timeout"] == 9
+    assert one.call(name, {"a": 1})[0] == {"a": 1}
+    client.update_function_code(FunctionName=name, ZipFile=package(m="def handler(e, c):\n    return 'new'\n"))
+    assert one.call(name)[0] == "new"
+    client.delete_function(FunctionName=name)
+    for call in (client.get_function, client.delete_function, client.invoke, client.get_function_configuration):
+        with refused("ResourceNotFoundException", 404):
+            call(FunctionName=name)
+
+
+def test_code_can_come_from_the_s3(one: Any, connector: Callable[..., Any], package: Callable[..., bytes]) -> None:
+    s3 = connector(one.stack, "s3")
+    s3.create_bucket(Bucket="packages")
+    s3.put_object(Bucket="packages", Key="p.zip", Body=package(m="def handler(e, c):\n    return 's3'\n"))
+    s3.close()
+    name = one.make(ECHO)
+    one.client.update_function_code(FunctionName=name, S3Bucket="packages", S3Key="p.zip")
+    assert one.call(name)[0] == "s3"
+    with refused("InvalidParameterValueException", 400):
+        one.client.update_function_code(FunctionName=name, S3Bucket="packages", S3Key="none.zip")
+
+
+def test_many_functions_are_listed_in_pages(one: Any) -> None:
+    names = {one.make(ECHO) for _ in range(3)}
+    pages = list(one.client.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2}))
+    assert len(pages) > 1
+    assert names <= {found["FunctionName"] for page in pages for found in page["Functions"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"Runtime": "nodejs20.x"}, "InvalidParameterValueException"),
+        ({"Timeout": 901}, "InvalidParameterValueException"),
+        ({"Role": "nobody"}, "InvalidParameterValueException"),
+        ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "InvalidParameterValueException"),
+        ({"Code": {"ZipFile": b"no zip"}}, "InvalidParameterValueException"),
+        ({"Code": {}}, "InvalidParameterValueException"),
+    ],
+)
+def test_a_bad_parameter_is_refused(
+    one: Any, package: Callable[..., bytes], settings: dict[str, Any], code: str
+) -> None:
+    request = {
+        "FunctionName": "bad",
+        "Runtime": "python3.12",
+        "Role": "arn:aws:iam::000000000000:role/any",
+        "Handler": "m.handler",
+        "Code": {"ZipFile": package(m=ECHO)},
+    }
+    with refused(code, 400):
+        one.client.create_function(**{**request, **settings})
+
+
+def test_a_name_is_taken_once(one: Any, package: Callable[..., bytes]) -> None:
+    name = one.make(ECHO)
+    with refused("ResourceConflictException", 409):
+        one.client.create_function(
+            FunctionName=name,
+            Runtime="python3.12",
+            Role="arn:aws:iam::000000000000:role/any",
+            Handler="m.handler",
+            Code={"ZipFile": package(m=ECHO)},
+        )
+
+
+def test_the_event_invoke_configuration_is_kept(one: Any) -> None:
+    name = one.make(ECHO)
+    with refused("ResourceNotFoundException", 404):
+        one.client.get_function_event_invoke_config(FunctionName=name)
+    one.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=1, MaximumEventAgeInSeconds=60)
+    one.client.update_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=2)
+    shown = one.client.get_function_event_invoke_config(FunctionName=name)
+    assert (shown["MaximumRetryAttempts"], shown["MaximumEventAgeInSeconds"]) == (2, 60)
+    one.client.delete_function_event_invoke_config(FunctionName=name)

@@ -1,0 +1,146 @@
+"""What an environment sees, what it may use, and what is left of it. On real stacks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+LOOK = """
+import os, sys, mu_twisted.wire, worker_lambda
+def handler(event, context):
+    return {
+        "environ": dict(os.environ), "path": sys.path, "cwd": os.getcwd(),
+        "wire": mu_twisted.wire.__file__, "worker": worker_lambda.__file__, "root": os.environ["LAMBDA_TASK_ROOT"],
+        "modules": [n for n in sys.modules if n.startswith("twisted")],
+        "fds": len(os.listdir("/proc/self/fd")),
+    }
+"""
+TEMPORARY = """
+import os, tempfile
+def handler(event, context):
+    directory = tempfile.gettempdir()
+    before = sorted(os.listdir(directory))
+    if "write" in event:
+        open(os.path.join(directory, event["write"]), "w").close()
+    if event.get("for"):
+        import time; time.sleep(event["for"])
+    return {"before": before, "directory": directory}
+"""
+NATIVE = """
+import subprocess, time
+SLEEP = "exec -a {0} sleep 300"
+SCRIPT = "(" + SLEEP + ") & setsid bash -c '(" + SLEEP + ") & " + SLEEP + "' & wait"
+def handler(event, context):
+    subprocess.Popen(["bash", "-c", SCRIPT.format(event["mark"])])
+    time.sleep(60 if event.get("wait") else 0.3)
+"""
+MEMORY = """
+import time
+def handler(event, context):
+    if event.get("take"):
+        held = bytearray(event["take"] << 20)
+        for place in range(0, len(held), 4096): held[place] = 1
+    time.sleep(event.get("for", 0))
+    return "alive"
+"""
+
+
+def named(mark: str) -> list[int]:
+    """Processes that call themselves this."""
+    found = []
+    for path in Path("/proc").iterdir():
+        try:
+            if path.name.isdecimal() and (path / "cmdline").read_bytes().startswith(mark.encode()):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def until(condition: Callable[[], bool], limit: float) -> float:
+    """Wait for it; the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit, "it did not happen in time"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def test_an_environment_sees_the_zips_worker_and_nothing_of_the_hosts(
+    caller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"mu_twisted__slash____init__": "", "mu_twisted__slash__wire": "", "worker_lambda": ""}
+    payload, _ = caller.call(caller.make(LOOK, files=files, Environment={"Variables": {"MINE": "yes"}}))
+    root = payload["root"]
+    assert payload["wire"].startswith(root)
+    assert payload["worker"].startswith(root)
+    assert (payload["path"][0], payload["cwd"], payload["modules"]) == (root, root, [])
+    environ = payload["environ"]
+    assert environ["MINE"] == "yes"
+    assert environ["AWS_ENDPOINT_URL_S3"] == caller.stack.s3_endpoint
+    assert environ["AWS_ACCESS_KEY_ID"] == caller.stack.access_key
+    assert environ["AWS_LAMBDA_FUNCTION_VERSION"] == "$LATEST"
+    strangers = {name for name in os.environ if name in environ} - {"LANG", "PATH", "TZ", "TMPDIR", "PYTHONPATH"}
+    assert not {name for name in strangers if not name.startswith(("AWS_", "_", "LD_"))}
+    assert "site-packages" not in " ".join(payload["path"])
+    assert payload["fds"] < 8
+
+
+def test_temporary_files_are_one_environments_own_and_survive_warm_reuse(caller: Any, tmp_path: Path) -> None:
+    name = caller.make(TEMPORARY)
+    mark = f"mark-{name}-{os.getpid()}"
+    first, _ = caller.call(name, {"write": mark})
+    assert mark not in first["before"]
+    again, _ = caller.call(name)
+    assert mark in again["before"]
+    other, _ = caller.call(caller.make(TEMPORARY))
+    assert mark not in other["before"]
+    assert not Path("/tmp", mark).exists()  # noqa: S108
+    assert not Path("/var/tmp", mark).exists()  # noqa: S108
+
+
+def test_the_time_limit_ends_native_grandchildren_too(caller: Any) -> None:
+    mark = f"mu-native-{caller.stack.access_key}"
+    payload, _ = caller.call(caller.make(NATIVE, Timeout=1), {"mark": mark, "wait": True})
+    assert "timed out" in payload["errorMessage"]
+    until(lambda: not named(mark), 0.2)
+
+
+def test_what_runs_on_ends_with_its_environment(caller: Any) -> None:
+    mark = f"mu-onward-{caller.stack.access_key}"
+    name = caller.make(NATIVE)
+    caller.call(name, {"mark": mark})
+    assert len(named(mark)) == 3
+    caller.client.delete_function(FunctionName=name)
+    until(lambda: not named(mark), 1.0)
+
+
+def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    name = caller.make(MEMORY, MemorySize=128)
+    with ThreadPoolExecutor(1) as threads:
+        beside = threads.submit(caller.call, name, {"for": 1.5})
+        payload, answer = caller.call(name, {"take": 400})
+        assert answer["FunctionError"] == "Unhandled"
+        assert payload["errorType"] in ("Runtime.ExitError", "MemoryError")
+        assert beside.result()[0] == "alive"
+    assert caller.call(name)[0] == "alive"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be sure of namespaces")
+def test_an_environment_does_not_see_the_stacks_keys(one: Any) -> None:
+    source = "import os\ndef handler(e, c):\n    return [p for p in e if os.path.exists(p)]\n"
+    root = one.call(one.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_TASK_ROOT']\n"))[0]
+    state = Path(root).parents[2]
+    assert (state / "keys.json").exists()
+    asked = [str(state / "keys.json"), str(state / "stack.json"), str(state / "run" / "tmp"), sys.prefix]
+    assert one.call(one.make(source), asked)[0] == [sys.prefix]
