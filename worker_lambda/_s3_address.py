@@ -1,0 +1,74 @@
+"""Where a request for an object goes: origin and path from bucket, key, region and endpoint. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from worker_lambda._http import Origin
+from worker_lambda._s3 import S3Error
+from worker_lambda._sigv4 import quote, quote_key
+
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,20}){1,4}")
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+    "eusc-": "amazonaws.eu",
+}
+"""Domains of AWS's partitions by how their regions' names begin; all others are in ``amazonaws.com``."""
+
+
+def endpoint_of(endpoint: str | None, environment: Mapping[str, str]) -> str | None:
+    """The endpoint to use: the given one, else the environment's; None is AWS itself."""
+    return endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
+
+
+def locate(bucket: str, key: bytes, region: str, endpoint: str | None) -> tuple[Origin, str]:
+    """Origin and encoded path of an object.
+
+    The bucket stands in the host (virtual-host style) at AWS where its name can be a host name under AWS's certificate,
+    else in the path.
+
+    :raises S3Error: the region or the endpoint cannot be one.
+    """
+    if endpoint is None:
+        host = f"s3.{region}.{domain(region)}"
+        if _LABEL.fullmatch(bucket):
+            return Origin("https", f"{bucket}.{host}", 443), f"/{quote_key(key)}"
+        return Origin("https", host, 443), f"/{_quote_bucket(bucket)}/{quote_key(key)}"
+    origin, prefix = split(endpoint)
+    return origin, f"{prefix}/{_quote_bucket(bucket)}/{quote_key(key)}"
+
+
+def domain(region: str) -> str:
+    """AWS's domain for a region.
+
+    :raises S3Error: it has no name of a region, so that it must not get into a host name.
+    """
+    if not _REGION.fullmatch(region):
+        raise S3Error(f"{region[:64]!r} is not the name of an AWS region; set the region to one such as us-east-1")
+    return next((name for start, name in _DOMAINS.items() if region.startswith(start)), "amazonaws.com")
+
+
+def split(url: str) -> tuple[Origin, str]:
+    """Origin and path of a URL, the path without its last ``/``.
+
+    :raises S3Error: not an absolute http or https URL.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in ("http", "https") or not host:
+        raise S3Error(f"the S3 endpoint {url[:200]!r} is not of the form https://HOST[:PORT]")
+    return Origin(scheme, host, port or (443 if scheme == "https" else 80)), parts.path.rstrip("/")
+
+
+def _quote_bucket(bucket: str) -> str:
+    return quote(bucket.encode("utf-8", "surrogateescape"))

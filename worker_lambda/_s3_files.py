@@ -1,0 +1,129 @@
+"""The files of transfers: one appears whole or not at all, one is read as often as needed; their faults in one line.
+
+By ``os`` alone: ``pathlib`` would cost the worker milliseconds.
+"""
+# ruff: noqa: PTH105, PTH108, PTH116, PTH118, PTH120
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+from worker_lambda._s3 import S3Error
+
+BLOCK = 256 * 1024
+"""Bytes that are read or written at once."""
+
+
+class Landing:
+    """A file under a private name beside its target."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise S3Error(f"{one_line(path, 200)} is there and is not a regular file")
+        self.part = os.path.join(os.path.dirname(path), f".mu-{os.urandom(8).hex()}.part")
+        self._file = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def restart(self) -> None:
+        """Forget what an earlier try wrote."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        os.ftruncate(self._file, 0)
+
+    def write(self, block: bytes) -> None:
+        view = memoryview(block)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            raise S3Error(local_fault("write", self._path, error)) from None
+
+    def commit(self) -> None:
+        """Give the file its name."""
+        os.replace(self.part, self._path)
+
+    def close(self) -> None:
+        os.close(self._file)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.part)
+
+
+@contextlib.contextmanager
+def landing_at(what: str, path: str) -> Iterator[Landing]:
+    try:
+        landing = Landing(path)
+    except S3Error as error:
+        raise S3Error(f"{what}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise S3Error(f"{what}: {local_fault('write', path, error)}") from None
+    try:
+        yield landing
+    except OSError as error:
+        raise S3Error(f"{what}: {local_fault('write', path, error)}") from None
+    finally:
+        landing.close()
+
+
+class Source:
+    """A regular file that is read from its start as often as needed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        # Without O_NONBLOCK a FIFO would keep us until somebody writes.
+        self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode):
+            raise S3Error(f"{one_line(self._path, 200)} is not a regular file")
+        return status.st_size
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The file's first ``size`` bytes.
+
+        :raises S3Error: they are not there any more, or cannot be read.
+        """
+        offset = 0
+        while offset < size:
+            try:
+                block = os.pread(self._file, min(BLOCK, size - offset), offset)
+            except OSError as error:
+                raise S3Error(local_fault("read", self._path, error)) from None
+            if not block:
+                raise S3Error(f"{one_line(self._path, 200)} became shorter while it was read")
+            yield block
+            offset += len(block)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@contextlib.contextmanager
+def source_of(what: str, path: str) -> Iterator[Source]:
+    try:
+        source = Source(path)
+    except (OSError, ValueError) as error:
+        raise S3Error(f"{what}: {local_fault('read', path, error)}") from None
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def local_fault(verb: str, path: str, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"cannot {verb} {one_line(path, 200)}: {reason}"
+
+
+def shown(bucket: str, key: bytes) -> str:
+    """An object's name in a message."""
+    return one_line(f"{bucket}/{key.decode('utf-8', 'backslashreplace')}", 200)
+
+
+def one_line(text: str, limit: int) -> str:
+    """Text without control characters, of bounded length."""
+    clean = "".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: limit + 1]])
+    return clean if len(clean) <= limit else clean[:limit] + "..."
