@@ -222,9 +222,6 @@ class Transfers:
                 raise S3Error(f"{origin.header} cannot be reached: {one_line(str(error), 200)}") from None
             try:
                 return connection, connection.request(method, path, signed, body.blocks(), cancelled)
-            except ValueError as error:
-                connection.close()
-                raise S3Error(f"the request cannot be sent: {one_line(str(error), 200)}") from None
             except ConnectionError:
                 connection.close()
                 if not connection.kept:  # a kept one may have been closed while it was idle: that is no failed try
@@ -244,8 +241,13 @@ def _signed(origin: Origin, method: str, path: str, region: str, headers: Mappin
     if not access_key or not secret_key:
         raise S3Error("no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set for the worker")
     complete = {**headers, "host": origin.header, "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())}
-    if token := os.environ.get("AWS_SESSION_TOKEN", "").strip():
+    token = os.environ.get("AWS_SESSION_TOKEN", "").strip()
+    if token:
         complete["x-amz-security-token"] = token
+    if not all(text.isascii() and text.isprintable() for text in (access_key, secret_key, token)):
+        raise S3Error(
+            "the credentials hold characters that none can have; look at AWS_ACCESS_KEY_ID and its companions"
+        )
     complete["authorization"] = authorization(
         method, path, "", complete, region=region, access_key=access_key, secret_key=secret_key
     )

@@ -1,0 +1,111 @@
+"""The function's zip: reproducible, complete by itself, and refused with one line where it cannot be made."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from mu_twisted.aws._package import MAX_UNZIPPED, PackageError, build_package
+
+
+def program(path, data=b"\x7fELF"):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def opened(package):
+    return zipfile.ZipFile(io.BytesIO(package))
+
+
+def test_two_builds_of_the_same_input_are_equal_whatever_the_files_times_modes_and_order(tmp_path):
+    first = program(tmp_path / "a" / "tool", b"x" * 3_000_000)
+    other = program(tmp_path / "a" / "other")
+    package = build_package([first, other], b"./tool ##INFILE##")
+    again = program(tmp_path / "b" / "tool", b"x" * 3_000_000)
+    again.chmod(0o600)
+    os.utime(again, (1, 1))
+    assert build_package([other, again], b"./tool ##INFILE##") == package
+
+
+def test_it_holds_the_worker_the_wire_the_command_and_the_executables_at_the_root(tmp_path):
+    tool, renamed = program(tmp_path / "tool"), program(tmp_path / "ffmpeg-linux-v7", b"big")
+    with opened(build_package([tool, renamed], b"./tool \xff", names={renamed: "ffmpeg"})) as archive:
+        assert archive.testzip() is None
+        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+        assert all(entry.date_time == (1980, 1, 1, 0, 0, 0) for entry in archive.infolist())
+        assert list(modes) == sorted(modes)
+        assert archive.read("mu_command") == b"./tool \xff"
+        assert archive.read("ffmpeg") == b"big"
+        assert len(archive.read("mu_twisted/__init__.py")) > 0
+    assert {"worker_lambda/_s3.py", "mu_twisted/wire/__init__.py", "mu_twisted/wire/_errors.py"} < set(modes)
+    assert {name for name, mode in modes.items() if mode == 0o100755} == {"tool", "ffmpeg"}
+    assert all(mode in (0o100755, 0o100644) for mode in modes.values())
+    ours = set(modes) - {"tool", "ffmpeg", "mu_command", "mu_twisted/__init__.py"}
+    assert all(name.startswith(("worker_lambda/", "mu_twisted/wire/")) and name.endswith(".py") for name in ours)
+
+
+def test_alone_on_the_path_of_a_bare_python_it_holds_all_that_the_worker_imports(tmp_path):
+    with opened(build_package([])) as archive:
+        archive.extractall(tmp_path)
+        modules = [
+            name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+            for name in archive.namelist()
+            if name.startswith("worker_lambda/") and name.endswith(".py")
+        ]
+    assert "worker_lambda._s3_transfer" in modules
+    check = (
+        "import importlib, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "for name in sys.argv[2:]:\n"
+        "    assert importlib.import_module(name).__file__.startswith(sys.argv[1]), name\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules} & {'twisted', 'boto3', 'botocore', 'asyncio'}))\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", check, str(tmp_path), *modules], capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout) == (0, "\n"), said.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("worker_lambda.lambda_function") is None, reason="the worker's handler is not there"
+)
+def test_alone_on_the_path_of_a_bare_python_it_has_a_handler(tmp_path):
+    with opened(build_package([])) as archive:
+        archive.extractall(tmp_path)
+    check = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from worker_lambda.lambda_function import lambda_handler\n"
+        "print(callable(lambda_handler))"
+    )
+    said = subprocess.run([sys.executable, "-I", "-S", "-c", check, str(tmp_path)], capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "True\n"), said.stderr
+
+
+def test_what_cannot_be_packed_is_named_in_one_line(tmp_path):
+    tool, twin = program(tmp_path / "a" / "tool"), program(tmp_path / "b" / "tool")
+    os.mkfifo(tmp_path / "fifo")
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(MAX_UNZIPPED)
+    for executables, names, reason in [
+        ([tmp_path / "missing"], None, r"missing: No such file or directory"),
+        ([tmp_path], None, "not a regular file"),
+        ([tmp_path / "fifo"], None, "not a regular file"),
+        ([tool, twin], None, "would both be tool"),
+        ([tool, tool], None, "would both be tool"),
+        ([tool], {tool: "mu_command"}, "would both be mu_command"),
+        ([tool], {tool: "worker_lambda"}, "would both be worker_lambda"),
+        ([tool], {tool: "../tool"}, "plain file name"),
+        ([tool], {tool: ""}, "plain file name"),
+        ([tool, big], None, f"more than the {MAX_UNZIPPED} .*biggest is .*big"),
+    ]:
+        with pytest.raises(PackageError, match=reason) as caught:
+            build_package(executables, names=names)
+        assert len(str(caught.value).splitlines()) == 1
