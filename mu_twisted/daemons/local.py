@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +86,7 @@ class Options(OneLineOptions):
 
 def fail(reactor: Any, line: str) -> None:
     """Say one line, end everything in order, and exit with status 1."""
-    with redirect_stderr(sys.__stderr__):  # twistd has put the log in its place
-        complain(line)
+    complain(line)
     set_status(FAILURE)
     reactor.callWhenRunning(reactor.stop)
 

@@ -15,6 +15,7 @@ from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._code import unpack
 from mu_twisted.local._environments import Environment, Output, make_private, remove_tree
 from mu_twisted.local._functions import Function, FunctionStore
+from mu_twisted.local._listener import LoopbackListener
 from mu_twisted.local._output import PipeOutput
 from mu_twisted.local._runtime import environment_variables, link_runtime
 from mu_twisted.local._runtime_api import runtime_site
@@ -63,7 +64,7 @@ class RealGround:
         self._isolation = isolation
         self._plain = plain
         self._cgroups = cgroups
-        self._ports: dict[str, Any] = {}
+        self._ports: dict[str, LoopbackListener] = {}
         self._by_port: dict[int, Environment] = {}
         self._site = runtime_site(reactor, self._by_port.get)
         self._zygote: Zygote | None = None
@@ -84,7 +85,7 @@ class RealGround:
     def start(self) -> Deferred[str]:
         """Start the zygote. Fires with one line about the isolation in force."""
         self._zygote = Zygote(
-            self._reactor, self._run / "zygote", self._isolation, self.on_ended, self.on_gone, self._lost
+            self._reactor, self._run / "zygote", self._runtime, self._isolation, self.on_ended, self.on_gone, self._lost
         )
         return self._zygote.when_ready().addCallback(self._describe)
 
@@ -117,8 +118,8 @@ class RealGround:
 
     def make(self, environment: Environment) -> Output:
         function = environment.function
-        port = self._reactor.listenTCP(0, self._site, interface=_LOOPBACK)
-        number = port.getHost().port
+        port = LoopbackListener(self._reactor, self._site)
+        number = port.port
         self._ports[environment.name] = port
         self._by_port[number] = environment
         temporary = make_private(self._run / "tmp" / environment.name)
@@ -163,8 +164,8 @@ class RealGround:
     def clear(self, environment: Environment) -> None:
         port = self._ports.pop(environment.name, None)
         if port is not None:
-            del self._by_port[port.getHost().port]
-            port.stopListening()
+            del self._by_port[port.port]
+            port.close()
         if environment.groups is not None:
             self._remove_group(environment.groups, environment.name, 20)
         if not self._stopping:

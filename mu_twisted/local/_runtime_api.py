@@ -159,6 +159,8 @@ class LimitedRequest(Request):
 class QuietSite(Site):
     """A site without an access log, as requests are not news."""
 
+    noisy = False
+
     def __init__(self, resource: Resource, request: type[Request], reactor: Any, timeout: float | None) -> None:
         super().__init__(resource, requestFactory=request, timeout=timeout, reactor=reactor)  # type: ignore[no-untyped-call]
 

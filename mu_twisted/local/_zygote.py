@@ -12,7 +12,6 @@ from __future__ import annotations
 
 # What most handlers import anyway is loaded once and shared by all forks.
 import base64  # noqa: E401, F401, E501, I001
-import builtins
 import gc
 import importlib.util
 import json
@@ -222,6 +221,7 @@ def run(spec: Spec) -> None:
         os.execve(sys.executable, [sys.executable, "-s", "-S", "-c", _PLAIN, spec["handler"]], dict(os.environ))
     gc.enable()
     sys.argv[:] = ["awslambdaric", spec["handler"]]
+    _unload(spec["root"])
     importlib.invalidate_caches()
     runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
 
@@ -275,8 +275,23 @@ def _descend(level: str) -> None:
     isolation.set_death_signal(signal.SIGKILL)
 
 
+def _preload(runtime: str) -> None:
+    """Load what AWS's client will import and what knows no endpoint: a third of its start."""
+    sys.path.insert(0, runtime)
+    with suppress(ImportError):
+        importlib.import_module("simplejson")
+    sys.path.remove(runtime)
+
+
+def _unload(root: str) -> None:
+    """A function that brings its own gets its own."""
+    if {"simplejson", "simplejson.py"}.intersection(os.listdir(root)):  # noqa: PTH208
+        for name in [name for name in sys.modules if name.partition(".")[0] == "simplejson"]:
+            del sys.modules[name]
+
+
 def main(arguments: list[str]) -> Spec | None:
-    """``DAEMON_PID CONTROL_DESCRIPTOR ISOLATION``."""
+    """``DAEMON_PID CONTROL_DESCRIPTOR ISOLATION RUNTIME_DIRECTORY``."""
     daemon, descriptor, wanted = int(arguments[0]), int(arguments[1]), arguments[2]
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -293,7 +308,7 @@ def main(arguments: list[str]) -> Spec | None:
     if level == "none":
         isolation.set_death_signal(0)
         isolation.become_subreaper()
-    builtins.__dict__.pop("_", None)
+    _preload(arguments[3])
     site.setquit()
     gc.collect()
     gc.disable()

@@ -101,6 +101,7 @@ class Zygote(ProcessProtocol):
 
     :param reactor: for the process, its socket and time.
     :param directory: an empty directory of ours, its working directory.
+    :param runtime: the directory of links to AWS's client.
     :param isolation: ``auto``, ``user`` or ``none``: the strongest to try.
     :param on_ended: ``(environment, status, reason)``: the runtime has ended; status as of ``waitstatus_to_exitcode``,
         None where it never ran.
@@ -114,6 +115,7 @@ class Zygote(ProcessProtocol):
         self,
         reactor: Any,
         directory: Path,
+        runtime: Path,
         isolation: str,
         on_ended: Callable[[str, int | None, str], None],
         on_gone: Callable[[str], None],
@@ -135,7 +137,7 @@ class Zygote(ProcessProtocol):
             self._process = reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-I", "-S", str(_SCRIPT), str(os.getpid()), "3", isolation],
+                [sys.executable, "-I", "-S", str(_SCRIPT), str(os.getpid()), "3", isolation, str(runtime)],
                 env={"LANG": "en_US.UTF-8", "PYTHONUTF8": "1", MARK: str(directory.parent)},
                 path=str(directory),
                 childFDs={0: null, 1: "r", 2: "r", 3: theirs.fileno()},
