@@ -6,12 +6,8 @@ a loopback port, so the peer must belong to our own user.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
@@ -20,28 +16,12 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mu_twisted.local._environments import Environment
 from mu_twisted.local._invocation import LARGEST_RESPONSE, Invocation
+from mu_twisted.local._peer import ours
 
 _ANSWER = re.compile(rb"/2018-06-01/runtime/invocation/([0-9a-f-]{1,64})/(response|error)")
 _NEXT = b"/2018-06-01/runtime/invocation/next"
 _INIT_ERROR = b"/2018-06-01/runtime/init/error"
 _MOST_BODY = LARGEST_RESPONSE + (1 << 20)
-
-
-def owner(local: tuple[str, int], peer: tuple[str, int], table: str) -> int | None:
-    """The user who owns the far end of a loopback connection.
-
-    :param local: our address and port.
-    :param peer: theirs.
-    :param table: the text of ``/proc/net/tcp``.
-    :returns: the user's id, or None where the table does not show the connection.
-    """
-    wanted = " ".join(
-        f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}" for host, port in (peer, local)
-    )
-    for line in table.splitlines():
-        if wanted in line:
-            return int(line.split()[7])
-    return None
 
 
 class HeldPoll:
@@ -113,12 +93,7 @@ class RuntimeResource(Resource):
         known = getattr(channel, "mu_ours", None)
         if known is None:
             host, peer = request.getHost(), request.getClientAddress()
-            try:
-                table = Path("/proc/net/tcp").read_text()
-            except OSError:
-                return True
-            user = owner((host.host, host.port), (peer.host, peer.port), table)
-            known = user is None or user == os.geteuid()
+            known = ours((host.host, host.port), (peer.host, peer.port))
             channel.mu_ours = known
         return bool(known)
 
@@ -173,4 +148,4 @@ def runtime_site(reactor: Any, find: Callable[[int], Environment | None]) -> Sit
     return QuietSite(RuntimeResource(find), LimitedRequest, reactor, None)
 
 
-__all__ = ["HeldPoll", "LimitedRequest", "QuietSite", "RuntimeResource", "owner", "runtime_site"]
+__all__ = ["HeldPoll", "LimitedRequest", "QuietSite", "RuntimeResource", "runtime_site"]
