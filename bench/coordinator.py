@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +19,7 @@ from bench._figure import Figure
 
 SIZES = (100, 1000, 4000)
 FEW = 16
-ECHOES = 40_000
+MESSAGES = 60_000
 """Messages in each run, over all active workers."""
 
 _HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ def _make_keys(work: Path) -> None:
 
 
 def _measure(work: Path, size: int, active: int) -> dict[str, float]:
-    echoes = max(1, ECHOES // active)
+    echoes = MESSAGES // active
     with _process(
         [sys.executable, "-m", "bench.coordinator", str(work), str(size), str(active), str(echoes)]
     ) as server:
@@ -81,11 +82,11 @@ def _measure(work: Path, size: int, active: int) -> dict[str, float]:
             assert load.stdin is not None
             load.stdin.write("go\n")
             load.stdin.flush()
-            assert _line(server) == "done"
-            done_cpu, memory = _cpu(server.pid), _resident_kb(server.pid)
+            message = float(_line(server))
+            memory = _resident_kb(server.pid)
     return {
         "handshake": (shaken_cpu - idle_cpu) / size * 1e3,
-        "message": (done_cpu - shaken_cpu) / (echoes * active) * 1e6,
+        "message": message,
         "memory": (memory - idle_memory) / size,
     }
 
@@ -125,7 +126,10 @@ def _resident_kb(pid: int) -> float:
 
 
 def serve(work: Path, size: int, active: int, echoes: int) -> None:
-    """The process under measure: says its port, "connected" and "done"."""
+    """The process under measure: says its port, "connected", and in the end its CPU per message, microseconds.
+
+    Counted from when every worker has greeted, so that greetings and the making of machines are not in it.
+    """
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
     from twisted.internet.endpoints import serverFromString
@@ -141,16 +145,20 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     from mu_twisted.wire import MAX_REPLY
 
     raise_descriptor_limit()
-    left = active
+    begun = messages = since = 0
+    cpu = 0.0
 
     async def task(w: Worker) -> None:
-        nonlocal left
+        nonlocal begun, messages, since, cpu
+        begun += 1
+        if begun == size:
+            cpu, since = time.process_time(), messages
         if w.task < active:
             for _ in range(echoes):
                 await w.echo("0123456789")
-            left -= 1
-            if not left:
-                print("done", flush=True)
+                messages += 1
+            if messages == active * echoes:
+                print((time.process_time() - cpu) / (messages - since) * 1e6, flush=True)
         await w.echo("hold")
 
     async def diagnose() -> str:

@@ -130,9 +130,10 @@ static void connect_all(struct worker *workers, long count, SSL_CTX *context, co
         int ready = epoll_wait(epoll, events, HANDSHAKES, -1);
         for (int at = 0; at < ready; at++) {
             struct worker *worker = events[at].data.ptr;
-            if (worker->shaken) continue;
             shake(worker);
             shaken += worker->shaken;
+            /* What comes before we greet, session tickets, is read later: else it would wake us again and again. */
+            if (worker->shaken) watch(worker, 0, EPOLL_CTL_MOD);
         }
     }
 }
@@ -178,9 +179,10 @@ int main(int argc, char **argv) {
     fflush(stdout);
     char line[16];
     if (!fgets(line, sizeof line, stdin)) return 0;
-    for (long at = 0; at < count; at++) send_frame(&workers[at], "OK:HELLO", 8);
-    for (long at = 0; at < count; at++)
-        if (!workers[at].closed) readable(&workers[at]);
+    for (long at = 0; at < count; at++) {
+        send_frame(&workers[at], "OK:HELLO", 8);
+        watch(&workers[at], EPOLLIN, EPOLL_CTL_MOD);
+    }
     serve();
     return 0;
 }

@@ -12,10 +12,20 @@ from typing import Any
 from mu_twisted.aws import AccessKeys, AWSError, Control, aws_session, build_package, lambda_endpoint, s3_endpoint
 from mu_twisted.local import LocalError, default_state_dir, find
 
-SHOWN = (
-    "CodeSize LastModified MemorySize CodeSha256 Description FunctionName Role Handler Runtime Timeout Version "
-    "FunctionArn"
-).split()
+SHOWN = [
+    "CodeSize",
+    "LastModified",
+    "MemorySize",
+    "CodeSha256",
+    "Description",
+    "FunctionName",
+    "Role",
+    "Handler",
+    "Runtime",
+    "Timeout",
+    "Version",
+    "FunctionArn",
+]
 
 
 def add(commands: Any) -> None:

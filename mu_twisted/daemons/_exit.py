@@ -32,8 +32,8 @@ def _leave() -> None:
 
 
 def complain(message: str) -> None:
-    """Tell the user on standard error."""
-    print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the user reads it there, log or no log
+    """Tell the user on the real standard error; twistd redirects ``sys.stderr`` into the log."""
+    print(f"error: {message}", file=sys.__stderr__, flush=True)  # noqa: T201 - the user reads it there, log or no log
 
 
 def fail_start(message: str) -> NoReturn:

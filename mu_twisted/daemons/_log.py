@@ -20,8 +20,11 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
-console = Console(stderr=True, highlight=False)
-"""The one console of the process: log lines and the live line share it, so that neither tears the other."""
+console = Console(file=sys.__stderr__, highlight=False)
+"""The one console of the process: log lines and the live line share it, so that neither tears the other.
+
+It is the real standard error: twistd redirects ``sys.stderr`` into the log.
+"""
 
 
 def observe_on_console(twistd: Any, level: LogLevel) -> None:
@@ -55,4 +58,4 @@ def _show(event: LogEvent) -> None:
     if console.is_terminal:
         console.print(Text(line), soft_wrap=True)
     else:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the log
+        print(line, file=sys.__stderr__, flush=True)  # noqa: T201 - this is the log

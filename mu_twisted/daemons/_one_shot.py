@@ -1,6 +1,7 @@
 """One job from its options to its result: look at what can be wrong first, then launch, run and report."""
 
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -199,4 +200,5 @@ class OneShot:
             console.print(f"task {task} failed: {error}", markup=False, soft_wrap=True)
         if len(failures) > SHOWN_FAILURES:
             console.print(f"and {len(failures) - SHOWN_FAILURES} more", markup=False)
-        print(f"{run.name}: {counts.done} of {counts.tasks} tasks done in {seconds:.1f} s", flush=True)  # noqa: T201
+        result = f"{run.name}: {counts.done} of {counts.tasks} tasks done in {seconds:.1f} s"
+        print(result, file=sys.__stdout__, flush=True)  # noqa: T201 - twistd redirects sys.stdout into the log

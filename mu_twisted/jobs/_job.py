@@ -66,7 +66,7 @@ class Job:
         self.failures: dict[int, str] = {}
         self._overprovision = overprovision
         self._states = dict.fromkeys(order, TaskState.WAITING)
-        self._tally = {state: 0 for state in TaskState} | {TaskState.WAITING: len(order)}
+        self._tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(order)}
         self._waiting = deque(order)
         self._working: dict[int, int] = {}
         self._warming: set[int] = set()

@@ -1,0 +1,41 @@
+"""Where Lambda and S3 are."""
+
+import pytest
+
+from mu_twisted.aws import AWSError, check_region, lambda_endpoint, s3_endpoint
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        ("us-east-1", "https://lambda.us-east-1.amazonaws.com"),
+        ("cn-north-1", "https://lambda.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "https://lambda.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_endpoints_of_every_partition_come_from_botocores_data(region: str, url: str) -> None:
+    assert lambda_endpoint(region, environ={}) == url
+
+
+def test_an_unknown_region_names_the_nearest() -> None:
+    with pytest.raises(AWSError, match="did you mean .*eu-west-1"):
+        check_region("eu-wset-1")
+
+
+def test_what_the_user_says_stands_before_the_environment_and_that_before_aws() -> None:
+    environ = {"AWS_ENDPOINT_URL": "https://all", "AWS_ENDPOINT_URL_LAMBDA": "https://lambda/"}
+    assert lambda_endpoint("us-east-1", "https://mine", environ) == "https://mine"
+    assert lambda_endpoint("us-east-1", None, environ) == "https://lambda"
+    assert s3_endpoint(None, environ) == "https://all"
+    assert s3_endpoint(None, {}) is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000"])
+def test_plain_http_is_taken_to_loopback(url: str) -> None:
+    assert s3_endpoint(url, {}) == url
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1", "http://example.com", "ftp://x", "nonsense", "http://"])
+def test_plain_http_to_another_machine_and_nonsense_are_refused(url: str) -> None:
+    with pytest.raises(AWSError):
+        s3_endpoint(url, {})

@@ -1,0 +1,104 @@
+"""The ``mu`` command as a user runs it."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
+
+
+def mu(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*MU, *words], cwd=cwd, capture_output=True, text=True, timeout=100, check=False, env=environment(cwd)
+    )
+
+
+def environment(home: Path) -> dict[str, str]:
+    temporary = home / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary)}
+
+
+def test_genkeys_makes_the_originals_files_and_never_overwrites(tmp_path: Path) -> None:
+    done = mu("genkeys", "ssl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = {f"{who}_{what}.pem" for who in ("ca", "server", "server2") for what in ("key", "cert")}
+    assert {path.name for path in (tmp_path / "ssl").iterdir()} == names
+    for name in names:
+        mode = stat.S_IMODE((tmp_path / "ssl" / name).stat().st_mode)
+        assert mode == 0o600 or "cert" in name
+    again = mu("genkeys", "ssl", cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr.startswith("error: ")
+    assert again.stderr.count("\n") == 1
+
+
+def test_genkeys_can_make_what_original_parties_need(tmp_path: Path) -> None:
+    assert mu("genkeys", "ssl", "--rsa", cwd=tmp_path).returncode == 0
+    assert "BEGIN RSA PRIVATE KEY" in (tmp_path / "ssl" / "server_key.pem").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["lambdaize", "nosuch", "--role", "r"], 1, "nosuch"),
+        (["lambdaize", "/bin/true"], 1, "--role"),
+        (["lambdaize", "/bin/true", "--memory", "x"], 2, "--memory"),
+        (["lambdaize", "/bin/true", "--local", "--state-dir", "."], 1, "no local stack is running"),
+        (["local-env", "--state-dir", "."], 1, "no local stack is running"),
+        (["demo", "--frames", "7"], 1, "choose a multiple"),
+        (["nosuch"], 2, "nosuch"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(tmp_path: Path, words: list[str], status: int, said: str) -> None:
+    done = mu(*words, cwd=tmp_path)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_the_demo_makes_and_checks_its_chunks_and_leaves_nothing(tmp_path: Path) -> None:
+    done = mu("demo", "--frames", "6", "--workers", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "made 3 chunks of 2 frames" in done.stdout
+    assert left(tmp_path) == []
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("phase", ["start an S3", "store them in S3", "run png2y4m", "check every chunk"])
+def test_an_interrupt_ends_the_demo_within_3_s_and_leaves_nothing(tmp_path: Path, phase: str) -> None:
+    process = subprocess.Popen(
+        [*MU, "demo", "--frames", "30", "--workers", "3"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if phase in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    began = time.monotonic()
+    rest = process.stdout.read()
+    assert process.wait(10) == 130, rest
+    assert time.monotonic() - began < 3.0
+    assert "Traceback" not in rest
+    process.stdout.close()
+    assert left(tmp_path) == []
+
+
+def left(tmp_path: Path) -> list[str]:
+    """Files in the temporary directory, and processes whose command names it."""
+    found = subprocess.run(["pgrep", "-fa", str(tmp_path)], capture_output=True, text=True, check=False)
+    return [*(path.name for path in (tmp_path / "tmp").iterdir()), *found.stdout.splitlines()]

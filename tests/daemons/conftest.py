@@ -1,0 +1,126 @@
+"""The real daemons as processes, and one embedded stack for all tests that need Lambda and S3."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.local import RunningStack, Stack, start
+
+TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+LIMIT = 60
+"""Seconds after which a process that should have ended is taken for hung."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left."""
+
+    status: int
+    out: str
+    err: str
+
+    def complained(self) -> str:
+        """Its one line of complaint."""
+        [line] = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in self.err + self.out
+        return line
+
+
+Coordinate = Callable[..., Ended]
+
+
+def environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """A user's environment with an empty home, and nothing of this machine's AWS."""
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "PYTHONPATH") if key in os.environ}
+    return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+@pytest.fixture
+def coordinate(tmp_path: Path) -> Coordinate:
+    """Run ``twistd mu-coordinator`` with these words to its end."""
+
+    def run(*words: str, **more: str) -> Ended:
+        done = subprocess.run(
+            [*TWISTD, "mu-coordinator", *words],
+            env=environment(tmp_path, more),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Local:
+    """The embedded stack, a bucket and a function of the worker in it."""
+
+    state_dir: Path
+    stack: Stack
+    control: Control
+
+    BUCKET = "work"
+    FUNCTION = "worker"
+
+    def words(self, *words: str) -> list[str]:
+        """Options that point a coordinator at it; ``words`` are the pipeline and its own."""
+        daemon = ["--local", "--state-dir", str(self.state_dir), "-t", "0"]
+        return [*daemon, *words, "-b", self.BUCKET, "-l", self.FUNCTION]
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    state_dir = tmp_path_factory.mktemp("state")
+    running: RunningStack = start(state_dir / "local")
+    try:
+        stack = running.stack
+        control = Control(
+            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+            stack.region,
+            lambda_endpoint=stack.lambda_endpoint,
+            s3_endpoint=stack.s3_endpoint,
+        )
+        control.create_bucket(Local.BUCKET)
+        control.create_function(Local.FUNCTION, build_package([], b"cat ##INFILE## > ##OUTFILE##"))
+        yield Local(state_dir, stack, control)
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start ``twistd mu-coordinator`` and leave it running until the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*words: str, ready: str | None = "ready for workers") -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*TWISTD, "mu-coordinator", *words],
+            env=environment(tmp_path, {}),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stderr is not None
+        while ready is not None:
+            line = process.stderr.readline()
+            assert line, "it ended before it was ready"
+            if ready in line:
+                break
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()

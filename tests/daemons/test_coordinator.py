@@ -1,0 +1,199 @@
+"""``twistd mu-coordinator`` as a process: a user's mistakes are one line, and a job runs from end to end."""
+
+import json
+import pstats
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("png2y4m -n 0", "-n: expected a whole number of at least 1"),
+        ("png2y4m -n many", "-n: expected a whole number"),
+        ("png2y4m --nosuch", "--nosuch"),
+        ("--nosuch png2y4m", "--nosuch"),
+        ("nosuch", "no pipeline is called 'nosuch'"),
+        ("./nosuch.py", "no pipeline module"),
+        ("exec -n 2", "exec needs a command"),
+        ("-t 65536 png2y4m", "-t: expected a port"),
+        ("-t x png2y4m", "-t: expected a port"),
+        ("-c ca.pem -s s.pem -k k.pem png2y4m", "--share-key"),
+        ("-s s.pem png2y4m", "without the CA certificate"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(coordinate: Any, words: str, said: str) -> None:
+    ended = coordinate(*words.split())
+    assert ended.status == 2
+    assert said in ended.complained()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-t 0 png2y4m", "no AWS credentials: set AWS_ACCESS_KEY_ID"),
+        ("-t 0 png2y4m -r us-esat-1", "did you mean us-east-1"),
+        ("-t 0 png2y4m -n 100000000", "file descriptors"),
+        ("-t 0 -c nosuch.pem --ca-key nosuch.pem png2y4m", "nosuch.pem"),
+        ("-t 0 --state-dir /proc/none png2y4m", "/proc/none"),
+        ("-t 0 --endpoint-url http://192.0.2.1 png2y4m", "plain http"),
+        ("-t 0 -P /nonexistent/profile png2y4m", "/nonexistent/profile"),
+    ],
+)
+def test_what_cannot_start_is_one_line_and_status_1(coordinate: Any, words: str, said: str) -> None:
+    ended = coordinate(*words.split(), **NO_KEYS)
+    assert ended.status == 1
+    assert said in ended.complained()
+
+
+def test_missing_credentials_name_the_way_without_any(coordinate: Any) -> None:
+    assert "--local" in coordinate("-t", "0", "png2y4m", **NO_KEYS).complained()
+
+
+def test_a_port_in_use_is_one_line_and_status_1(coordinate: Any) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        ended = coordinate("-t", str(taken.getsockname()[1]), "png2y4m")
+    assert ended.status == 1
+    assert "cannot listen" in ended.complained()
+
+
+def test_a_state_directory_in_use_names_the_process_that_has_it(coordinate: Any, daemon: Any, tmp_path: Path) -> None:
+    first = daemon("-t", "0", "--state-dir", str(tmp_path / "state"))
+    ended = coordinate("-t", "0", "--state-dir", str(tmp_path / "state"))
+    assert ended.status == 1
+    assert f"process {first.pid}" in ended.complained()
+
+
+def test_without_a_pipeline_it_idles_until_it_is_told_to_stop(daemon: Any, tmp_path: Path) -> None:
+    process = daemon("-t", "0", "--state-dir", str(tmp_path / "state"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"), [("-l", "there is no function nosuch"), ("-b", "there is no bucket nosuch")]
+)
+def test_a_missing_function_or_bucket_is_found_before_the_launch(
+    coordinate: Any, local: Any, switch: str, said: str
+) -> None:
+    ended = coordinate(*local.words("png2y4m"), switch, "nosuch")
+    assert ended.status == 1
+    assert said in ended.complained()
+
+
+def test_a_job_runs_from_end_to_end(coordinate: Any, local: Any, tmp_path: Path) -> None:
+    for number in range(3):
+        local.control.put_object(local.BUCKET, f"in/{number}", b"%d" % number * 10)
+    words = ["-n", "3", "--in", "in/{n}", "--out", "out/{n}", "-O", "times", "-P", "profile"]
+    ended = coordinate(*local.words("exec"), *words, "--", "rev < {in} > {out}; echo {n} >> {out}")
+    assert ended.status == 0, ended.err
+    assert "3 of 3 tasks done" in ended.out
+    for number in range(3):
+        assert local.control.get_object(local.BUCKET, f"out/{number}") == b"%d" % number * 10 + b"%d\n" % number
+    records = [json.loads(line) for line in (tmp_path / "times").read_text().splitlines()]
+    assert sorted(record["task"] for record in records) == [0, 1, 2]
+    assert pstats.Stats(str(tmp_path / "profile")).total_calls  # type: ignore[attr-defined]
+
+
+def test_a_users_own_module_is_run_with_its_own_options(coordinate: Any, local: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from mu_twisted.pipelines import Pipeline, PipelineOptions\n"
+        "class Options(PipelineOptions):\n"
+        "    optParameters = [['word', 'w', 'none', 'what to write']]\n"
+        "async def task(w):\n"
+        "    await w.run(f\"echo {w.settings['word']} > ##TMPDIR##/f\")\n"
+        "    await w.upload(f'mine/{w.task}', '##TMPDIR##/f')\n"
+        "pipeline = Pipeline(name='mine', summary='', first=task, options=Options)\n"
+    )
+    ended = coordinate(*local.words("./mine.py"), "-n", "2", "-w", "hello")
+    assert ended.status == 0, ended.err
+    assert local.control.get_object(local.BUCKET, "mine/1") == b"hello\n"
+
+
+def test_a_task_that_fails_fails_the_job_and_no_other_task(coordinate: Any, local: Any) -> None:
+    ended = coordinate(*local.words("exec"), "-n", "3", "--", "test {n} != 1")
+    assert ended.status == 1
+    assert "1 of 3 tasks failed" in ended.complained()
+    assert "task 1 failed" in ended.err
+    assert "2 of 3 tasks done" in ended.out
+
+
+def test_fewer_workers_than_tasks_are_used_again(coordinate: Any, local: Any) -> None:
+    """Where Lambda refuses some launches, warm workers take the tasks that are left."""
+    ended = coordinate(*local.words("exec"), "-n", "12", "--overprovision", "2", "--", "true")
+    assert ended.status == 0, ended.err
+
+
+def test_nobody_reaching_us_prints_the_end_of_the_workers_log(coordinate: Any, local: Any, free_port: int) -> None:
+    words = ["--host-addr", "127.0.0.1", "--start-timeout", "1"]
+    local.control.create_function("broken", broken_package())
+    ended = coordinate(*local.words("exec"), *words, "-l", "broken", "--", "true")
+    assert ended.status == 1
+    assert "nobody reached 127.0.0.1:" in ended.complained()
+    assert "no module of that name here" in ended.err
+
+
+def test_the_originals_shared_key_serves_workers_that_know_nothing_else(
+    coordinate: Any, local: Any, tmp_path: Path
+) -> None:
+    from mu_twisted.tls import generate_keys
+
+    generate_keys(tmp_path / "ssl", rsa=True)
+    keys = {
+        "CA_CERT": str(tmp_path / "ssl" / "ca_cert.pem"),
+        "SRV_CERT": str(tmp_path / "ssl" / "server_cert.pem"),
+        "SRV_KEY": str(tmp_path / "ssl" / "server_key.pem"),
+    }
+    ended = coordinate("--share-key", *local.words("exec"), "-n", "2", "--", "true", **keys)
+    assert ended.status == 0, ended.err
+
+
+def test_keys_of_the_users_own_ca_are_used_with_its_key_beside_it(coordinate: Any, local: Any, tmp_path: Path) -> None:
+    from mu_twisted.tls import generate_keys
+
+    generate_keys(tmp_path / "ssl")
+    ended = coordinate("-c", str(tmp_path / "ssl" / "ca_cert.pem"), *local.words("exec"), "-n", "2", "--", "true")
+    assert ended.status == 0, ended.err
+
+
+def test_an_interrupt_ends_the_job_and_its_programs(daemon: Any, local: Any) -> None:
+    mark = f"sleep {time.monotonic():.6f}1"
+    process = daemon(*local.words("exec"), "-n", "2", "--", mark, ready=None)
+    _until(lambda: len(_running(mark)) == 2)
+    process.send_signal(signal.SIGINT)
+    process.wait(3)
+    _until(lambda: not _running(mark))
+
+
+def _running(mark: str) -> list[str]:
+    found = subprocess.run(["pgrep", "-f", f"^{mark}$"], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+def _until(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def broken_package() -> bytes:
+    """A function whose module cannot be imported."""
+    import io
+    import zipfile
+
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("worker_lambda/__init__.py", "")
+        archive.writestr("worker_lambda/lambda_function.py", "raise ImportError('no module of that name here')\n")
+    return held.getvalue()
