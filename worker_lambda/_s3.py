@@ -35,6 +35,7 @@ class S3:
     :param tries: how often a request is sent at most while the fault may pass.
     :param back_off: bound, in seconds, of the random pause after the first try; it doubles with each further one.
     :param timeout: seconds without a byte after which a try is given up.
+    :param part_size: a file of more than twice as many bytes is stored in parts of this size (S3 takes 5 MiB and more).
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class S3:
         tries: int = 5,
         back_off: float = 0.5,
         timeout: float = 20.0,
+        part_size: int = 64 * 1024 * 1024,
     ) -> None:
-        self._settings = (region, endpoint, tries, back_off, timeout)
+        self._settings = (region, endpoint, tries, back_off, timeout, part_size)
         self._lock = threading.Lock()
         self._transfers: Transfers | None = None
 

@@ -26,6 +26,7 @@ _PASSING_CODES = frozenset(
     )
 )
 """Answers that another try may turn (AWS: "Error responses", S3 API Reference)."""
+_ENTITIES = (("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&apos;"), ("&", "&amp;"))
 _CHECKSUMS = ("crc32", "sha256", "sha1")
 
 
@@ -38,10 +39,10 @@ class Refused(Exception):
 
     def __init__(self, status: int, reason: str, header: Callable[[str], str | None], body: bytes) -> None:
         self.status = status
-        self.code = _element(body, "Code")
-        self.region = header("x-amz-bucket-region") or _element(body, "Region")
+        self.code = element(body, "Code")
+        self.region = header("x-amz-bucket-region") or element(body, "Region")
         self.location = header("location") or ""
-        message = _element(body, "Message") or ("" if self.code else reason)
+        message = element(body, "Message") or ("" if self.code else reason)
         self.passing = status in _PASSING_STATUS or self.code in _PASSING_CODES
         super().__init__(one_line(f"{status} {self.code}: {message}".replace(" :", ":").rstrip(": "), 300))
 
@@ -77,9 +78,17 @@ class Check:
             raise Passing("the body's checksum is not the object's: it was damaged on its way")
 
 
-def _element(body: bytes, name: str) -> str:
+def element(body: bytes, name: str) -> str:
+    """The text of the first element of that name, or an empty one. Enough for S3's answers, which are flat."""
     found = re.search(rb"<%b>([^<]{0,1024})" % name.encode(), body)
     text = found[1].decode("utf-8", "replace").strip() if found else ""
-    for entity, letter in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
+    for letter, entity in _ENTITIES:
         text = text.replace(entity, letter)
+    return text
+
+
+def escape(text: str) -> str:
+    """Text as it stands in XML."""
+    for letter, entity in reversed(_ENTITIES):
+        text = text.replace(letter, entity)
     return text

@@ -81,15 +81,15 @@ class Source:
             raise S3Error(f"{one_line(self._path, 200)} is not a regular file")
         return status.st_size
 
-    def blocks(self, size: int) -> Iterator[bytes]:
-        """The file's first ``size`` bytes.
+    def blocks(self, offset: int, size: int) -> Iterator[bytes]:
+        """``size`` bytes of the file from ``offset`` on.
 
         :raises S3Error: they are not there any more, or cannot be read.
         """
-        offset = 0
-        while offset < size:
+        end = offset + size
+        while offset < end:
             try:
-                block = os.pread(self._file, min(BLOCK, size - offset), offset)
+                block = os.pread(self._file, min(BLOCK, end - offset), offset)
             except OSError as error:
                 raise S3Error(local_fault("read", self._path, error)) from None
             if not block:
@@ -109,6 +109,8 @@ def source_of(what: str, path: str) -> Iterator[Source]:
         raise S3Error(f"{what}: {local_fault('read', path, error)}") from None
     try:
         yield source
+    except S3Error as error:
+        raise error if str(error).startswith(what) else S3Error(f"{what}: {error}") from None
     finally:
         source.close()
 

@@ -1,75 +1,56 @@
-"""Transfers between S3 and files: signing, redirects, retries, and files that appear whole or not at all."""
+"""Transfers between S3 and files: an object to a file, a file to an object in one request or in parts."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hashlib
-import http.client
-import os
-import random
-import ssl
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
-from worker_lambda._http import Cancelled, Connection, Origin, Pool
-from worker_lambda._s3 import S3Cancelled, S3Error
-from worker_lambda._s3_address import domain, endpoint_of, locate, split
-from worker_lambda._s3_answers import Check, Passing, Refused
-from worker_lambda._s3_files import BLOCK, Landing, Source, landing_at, one_line, shown, source_of
-from worker_lambda._sigv4 import EMPTY_SHA256, UNSIGNED, authorization
+from worker_lambda._http import Cancelled
+from worker_lambda._s3 import S3Error
+from worker_lambda._s3_answers import Check, Passing, Refused, element, escape
+from worker_lambda._s3_exchange import NOTHING, Body, Exchange, text_of
+from worker_lambda._s3_files import BLOCK, Landing, Source, landing_at, shown, source_of
+from worker_lambda._sigv4 import UNSIGNED
 
-_MAX_SINGLE_PUT = 5 * 1024**3
-"""Bytes that S3 takes in one request ("Amazon S3 multipart upload limits")."""
-_MAX_ERROR_BODY = 64 * 1024
-_REDIRECTS = 3
-_MAX_PAUSE = 8.0
-
-
-class _Body(NamedTuple):
-    """What a request carries: ``blocks`` can be walked anew for each try."""
-
-    size: int
-    sha256: str
-    blocks: Callable[[], Iterable[bytes]]
-
-
-_NOTHING = _Body(0, EMPTY_SHA256, lambda: ())
+_MAX_PARTS = 10_000
+"""Parts of one upload at most ("Amazon S3 multipart upload limits"); one of them may have 5 GiB."""
 
 
 class Transfers:
     """The working half of :class:`worker_lambda._s3.S3`, with the same parameters."""
 
-    def __init__(self, region: str, endpoint: str | None, tries: int, back_off: float, timeout: float) -> None:
-        self._region = region
-        self._endpoint = endpoint
-        self._tries = tries
-        self._back_off = back_off
-        self._pool = Pool(timeout)
-        self._regions: dict[str, str] = {}
-        """Where redirects have shown a bucket to be."""
+    def __init__(
+        self, region: str, endpoint: str | None, tries: int, back_off: float, timeout: float, part_size: int
+    ) -> None:
+        self._s3 = Exchange(region, endpoint, tries, back_off, timeout)
+        self._part_size = part_size
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._pool.close()
+        self._s3.close()
 
     def get(self, bucket: str, key: bytes, path: str, cancelled: Callable[[], bool]) -> None:
         """See :meth:`worker_lambda._s3.S3.get`."""
         what = f"cannot get {shown(bucket, key)}"
         with landing_at(what, path) as landing:
-            self._persist(what, cancelled, lambda: self._fetch(bucket, key, landing, cancelled))
+            self._s3.persist(what, cancelled, lambda: self._fetch(bucket, key, landing, cancelled))
             landing.commit()
 
     def put(self, bucket: str, key: bytes, path: str, cancelled: Callable[[], bool]) -> None:
         """See :meth:`worker_lambda._s3.S3.put`."""
         what = f"cannot put {shown(bucket, key)}"
         with source_of(what, path) as source:
-            self._persist(what, cancelled, lambda: self._store(bucket, key, source, cancelled))
+            size = source.size()
+            if size > 2 * self._part_size:
+                self._put_in_parts(what, bucket, key, source, size, cancelled)
+            else:
+                self._s3.persist(what, cancelled, lambda: self._store(bucket, key, source, 0, size, cancelled))
 
     def _fetch(self, bucket: str, key: bytes, landing: Landing, cancelled: Callable[[], bool]) -> None:
-        with self._exchange("GET", bucket, key, {"x-amz-checksum-mode": "ENABLED"}, None, cancelled) as answer:
+        with self._s3.open("GET", bucket, key, {"x-amz-checksum-mode": "ENABLED"}, NOTHING, cancelled) as answer:
             connection, response = answer
             expected = response.length
             if expected is None and not response.chunked:
@@ -85,180 +66,89 @@ class Transfers:
                 raise Passing(f"the body ended after {received} of {expected} bytes")
             check.finish()
 
-    def _store(self, bucket: str, key: bytes, source: Source, cancelled: Callable[[], bool]) -> None:
-        size = source.size()
-        if size > _MAX_SINGLE_PUT:
-            raise S3Error(f"the file has {size} bytes, more than the {_MAX_SINGLE_PUT} that one request can carry")
-        plain = not self._secure(bucket, key)
-        digest, checksum = hashlib.sha256(), 0
-        for block in source.blocks(size):
+    def _store(
+        self,
+        bucket: str,
+        key: bytes,
+        source: Source,
+        offset: int,
+        size: int,
+        cancelled: Callable[[], bool],
+        query: tuple[tuple[str, str], ...] = (),
+    ) -> tuple[str, str]:
+        """Send a stretch of a file; returns the ETag and the CRC-32 in base64."""
+        plain = not self._s3.secure(bucket, key)
+        digest, sum_ = hashlib.sha256(), 0
+        for block in source.blocks(offset, size):
             if cancelled():
                 raise Cancelled
-            checksum = zlib.crc32(block, checksum)
+            sum_ = zlib.crc32(block, sum_)
             if plain:
                 digest.update(block)
-        body = _Body(size, digest.hexdigest() if plain else UNSIGNED, lambda: source.blocks(size))
-        headers = {"x-amz-checksum-crc32": base64.b64encode(checksum.to_bytes(4)).decode()}
-        with self._exchange("PUT", bucket, key, headers, body, cancelled) as (connection, response):
-            for _ in connection.blocks(response, BLOCK, cancelled):
-                pass
+        checksum = base64.b64encode(sum_.to_bytes(4)).decode()
+        body = Body(size, digest.hexdigest() if plain else UNSIGNED, lambda: source.blocks(offset, size))
+        headers = {"x-amz-checksum-crc32": checksum}
+        with self._s3.open("PUT", bucket, key, headers, body, cancelled, query) as (connection, response):
+            text_of(connection, response, cancelled)
+            return response.getheader("etag", ""), checksum
 
-    def _persist(self, what: str, cancelled: Callable[[], bool], once: Callable[[], None]) -> None:
-        """Try until it succeeds, may not be tried again, or has been tried often enough."""
-        for tried in range(1, self._tries + 1):
-            try:
-                if cancelled():
-                    raise Cancelled
-                return once()
-            except Cancelled:
-                raise S3Cancelled(f"{what}: cancelled") from None
-            except Refused as refused:
-                if not refused.passing:
-                    raise S3Error(f"{what}: {refused}") from None
-                reason = str(refused)
-            except Passing as passing:
-                reason = str(passing)
-            except S3Error as error:
-                raise S3Error(f"{what}: {error}") from None
-            except ssl.SSLCertVerificationError as error:
-                raise S3Error(f"{what}: the server's certificate is not trusted: {error.verify_message}") from None
-            except (OSError, http.client.HTTPException) as error:
-                reason = one_line(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}", 200)
-            if tried < self._tries:
-                self._pause(what, tried, cancelled)
-        raise S3Error(f"{what}: {reason} (tried {self._tries} times)")
+    def _put_in_parts(
+        self, what: str, bucket: str, key: bytes, source: Source, size: int, cancelled: Callable[[], bool]
+    ) -> None:
+        """One part after the other, each with tries of its own: one connection fills what a function has of network."""
 
-    def _pause(self, what: str, tried: int, cancelled: Callable[[], bool]) -> None:
-        end = time.monotonic() + random.uniform(0, min(_MAX_PAUSE, self._back_off * 2 ** (tried - 1)))
-        while (left := end - time.monotonic()) > 0:
-            if cancelled():
-                raise S3Cancelled(f"{what}: cancelled")
-            time.sleep(min(left, 0.1))
+        def ask(
+            method: str, query: tuple[tuple[str, str], ...], headers: dict[str, str], text: bytes
+        ) -> Callable[[], bytes]:
+            return lambda: self._ask(method, bucket, key, query, headers, text, cancelled)
 
-    def _place(self, bucket: str, key: bytes) -> tuple[Origin, str, str]:
-        region = self._regions.get(bucket, self._region)
-        origin, path = locate(bucket, key, region, endpoint_of(self._endpoint, os.environ))
-        return origin, path, region
+        algorithm = {"x-amz-checksum-algorithm": "CRC32"}
+        created = self._s3.persist(what, cancelled, ask("POST", (("uploads", ""),), algorithm, b""))
+        upload = ("uploadId", element(created, "UploadId"))
+        if not upload[1]:
+            raise S3Error(f"{what}: the server began an upload in parts without an UploadId")
+        try:
+            parts = []
+            part_size = max(self._part_size, -(-size // _MAX_PARTS))
+            for number, offset in enumerate(range(0, size, part_size), 1):
+                query = (("partNumber", str(number)), upload)
+                length = min(part_size, size - offset)
 
-    def _secure(self, bucket: str, key: bytes) -> bool:
-        return self._place(bucket, key)[0].scheme == "https"
+                def store(
+                    offset: int = offset, length: int = length, query: tuple[tuple[str, str], ...] = query
+                ) -> None:
+                    etag, checksum = self._store(bucket, key, source, offset, length, cancelled, query)
+                    parts.append(
+                        f"<Part><PartNumber>{len(parts) + 1}</PartNumber><ETag>{escape(etag)}</ETag>"
+                        f"<ChecksumCRC32>{checksum}</ChecksumCRC32></Part>"
+                    )
 
-    @contextlib.contextmanager
-    def _exchange(
+                self._s3.persist(what, cancelled, store)
+            space = "http://s3.amazonaws.com/doc/2006-03-01/"
+            text = f'<CompleteMultipartUpload xmlns="{space}">{"".join(parts)}</CompleteMultipartUpload>'
+            self._s3.persist(what, cancelled, ask("POST", (upload,), {}, text.encode()))
+        except BaseException:
+            # The parts cost money until they are dropped; that the upload failed is the news, not that this did.
+            with contextlib.suppress(S3Error):
+                self._s3.persist(what, lambda: False, lambda: self._abort(bucket, key, upload))
+            raise
+
+    def _ask(
         self,
         method: str,
         bucket: str,
         key: bytes,
-        headers: Mapping[str, str],
-        body: _Body | None,
+        query: tuple[tuple[str, str], ...],
+        headers: dict[str, str],
+        text: bytes,
         cancelled: Callable[[], bool],
-    ) -> Iterator[tuple[Connection, http.client.HTTPResponse]]:
-        """One successful answer, after any redirects; its body is the caller's to read.
+    ) -> bytes:
+        body = Body(len(text), hashlib.sha256(text).hexdigest(), lambda: (text,))
+        with self._s3.open(method, bucket, key, headers, body, cancelled, query) as (connection, response):
+            answer = text_of(connection, response, cancelled)
+            if b"<Error>" in answer:  # of a completion: its status went out before its outcome was known
+                raise Refused(response.status, response.reason, response.getheader, answer)
+            return answer
 
-        :raises Refused: an answer that is no success.
-        """
-        if not bucket or not key:
-            raise S3Error("the bucket is empty" if not bucket else "the key is empty")
-        origin, path, region = self._place(bucket, key)
-        for hop in range(_REDIRECTS + 1):
-            connection, response = self._send(origin, method, path, region, headers, body or _NOTHING, cancelled)
-            refused = None
-            try:
-                if response.status == 200:
-                    yield connection, response
-                else:
-                    refused = _refusal(connection, response, cancelled)
-            except BaseException:
-                response.close()
-                connection.close()
-                raise
-            self._pool.give(connection, response)
-            if refused is None:
-                return
-            moved = self._moved(refused, bucket, key, origin, path, region)
-            if moved is None or hop == _REDIRECTS:
-                raise refused
-            origin, path, region = moved
-
-    def _moved(
-        self, refused: Refused, bucket: str, key: bytes, origin: Origin, path: str, region: str
-    ) -> tuple[Origin, str, str] | None:
-        """Where an answer sends us, or None where it does not or may not.
-
-        A bucket's region comes with 301, with 307, and with 400 where the signature names another one. A 307 without it
-        is a new bucket whose name is not yet known everywhere; its ``Location`` is followed inside AWS or on one host.
-        """
-        if refused.status not in (301, 302, 307, 308) and refused.code != "AuthorizationHeaderMalformed":
-            return None
-        if refused.region and refused.region != region:
-            self._regions[bucket] = refused.region
-            return self._place(bucket, key)
-        if not refused.location or refused.status not in (307, 308):
-            return None
-        target, _ = split(refused.location)
-        at_aws = endpoint_of(self._endpoint, os.environ) is None
-        trusted = target.host == origin.host or (at_aws and target.host.endswith(f".{domain(region)}"))
-        if target.scheme != origin.scheme or not trusted:
-            return None
-        return target, "/" + "".join(refused.location.partition("?")[0].split("/", 3)[3:]), region
-
-    def _send(
-        self,
-        origin: Origin,
-        method: str,
-        path: str,
-        region: str,
-        headers: Mapping[str, str],
-        body: _Body,
-        cancelled: Callable[[], bool],
-    ) -> tuple[Connection, http.client.HTTPResponse]:
-        while True:
-            signed = _signed(origin, method, path, region, {**headers, "x-amz-content-sha256": body.sha256})
-            if method == "PUT":
-                signed["content-length"] = str(body.size)
-            try:
-                connection = self._pool.take(origin)
-            except ValueError as error:
-                raise S3Error(f"{origin.header} cannot be reached: {one_line(str(error), 200)}") from None
-            try:
-                return connection, connection.request(method, path, signed, body.blocks(), cancelled)
-            except ConnectionError:
-                connection.close()
-                if not connection.kept:  # a kept one may have been closed while it was idle: that is no failed try
-                    raise
-            except BaseException:
-                connection.close()
-                raise
-
-
-def _signed(origin: Origin, method: str, path: str, region: str, headers: Mapping[str, str]) -> dict[str, str]:
-    """All headers of a request, signed with the environment's credentials of now.
-
-    :raises S3Error: there are none.
-    """
-    access_key = os.environ.get("AWS_ACCESS_KEY_ID", "").strip()
-    secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY", "").strip()
-    if not access_key or not secret_key:
-        raise S3Error("no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set for the worker")
-    complete = {**headers, "host": origin.header, "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())}
-    token = os.environ.get("AWS_SESSION_TOKEN", "").strip()
-    if token:
-        complete["x-amz-security-token"] = token
-    if not all(text.isascii() and text.isprintable() for text in (access_key, secret_key, token)):
-        raise S3Error(
-            "the credentials hold characters that none can have; look at AWS_ACCESS_KEY_ID and its companions"
-        )
-    complete["authorization"] = authorization(
-        method, path, "", complete, region=region, access_key=access_key, secret_key=secret_key
-    )
-    return complete
-
-
-def _refusal(connection: Connection, response: http.client.HTTPResponse, cancelled: Callable[[], bool]) -> Refused:
-    body = bytearray()
-    with contextlib.suppress(OSError, http.client.HTTPException):  # the status alone says enough
-        for block in connection.blocks(response, BLOCK, cancelled):
-            body += block[: _MAX_ERROR_BODY - len(body)]
-            if len(body) >= _MAX_ERROR_BODY:
-                break
-    return Refused(response.status, response.reason, response.getheader, bytes(body))
+    def _abort(self, bucket: str, key: bytes, upload: tuple[str, str]) -> None:
+        self._ask("DELETE", bucket, key, (upload,), {}, b"", lambda: False)

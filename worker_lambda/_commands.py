@@ -1,0 +1,307 @@
+"""What each command of the coordinator means. Knows no connection: commands come in, replies go out by a call."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu_twisted.wire import CommandError, MuError, fail, info, parse_command
+from worker_lambda._errors import JobError, WorkerError
+from worker_lambda._event import TLS_KEYS, Event
+from worker_lambda._jobs import Jobs
+from worker_lambda._program import Program
+from worker_lambda._state import StateRun, finish_state, state_run
+from worker_lambda._store import Store
+from worker_lambda._template import Substitutions, expand_command, expand_file, state_placeholders
+from worker_lambda._variables import Variables
+from worker_lambda._workdir import WorkDirectory
+
+MAX_QUEUED = 10_000
+MAX_QUEUED_BYTES = 16 << 20
+"""Commands that wait for the one before: so many, of so many bytes altogether."""
+
+
+@dataclass
+class Place:
+    """Where a worker works.
+
+    :param root: the function's files; commands run here, and relative file names are meant from here.
+    :param default_command: file with the command given when the function was made.
+    :param temporary: where private directories are made.
+    """
+
+    root: Path
+    default_command: Path
+    temporary: Path
+
+
+class Commands:
+    """Takes commands in the order of their arrival and sees that each is answered.
+
+    :param event: see :class:`Event`.
+    :param place: see :class:`Place`.
+    :param jobs: does what takes time.
+    :param send: takes one reply.
+    :param greet: sends the greeting.
+    :ivar leaving: whether ``quit:`` has come.
+    """
+
+    def __init__(
+        self, event: Event, place: Place, jobs: Jobs, send: Callable[[bytes], None], greet: Callable[[], None]
+    ) -> None:
+        self.leaving = False
+        self._event = event
+        self._place = place
+        self._jobs = jobs
+        self._send = send
+        self._greet = greet
+        self._store = Store(event.s3_endpoint)
+        self.variables = Variables(event.variables)
+        self.directory = WorkDirectory(place.temporary)
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._foreground = False
+        self._killed: int | None = None
+        self._known: dict[bytes, Callable[[bytes], None]] = {
+            b"set": self._set,
+            b"seti": self._seti,
+            b"get": self._get,
+            b"geti": self._geti,
+            b"dump_vals": self._dump,
+            b"retrieve": lambda argument: self._transfer(argument, upload=False),
+            b"upload": lambda argument: self._transfer(argument, upload=True),
+            b"run": self._run,
+            b"echo": lambda argument: self._send(b"OK:ECHO(" + argument + b")"),
+            b"connect": self._no_peers,
+            b"close_connect": self._no_peers,
+            b"identity": self._no_peers,
+            b"quit": self._quit,
+        }
+
+    # -- from the loop ---------------------------------------------------------------------------------------------
+
+    def receive(self, payload: bytes) -> None:
+        """Take one command. ``ping:``, ``kill:`` and ``reset:`` do not wait for those before."""
+        if payload.startswith(b"ping:"):
+            self._send(b"OK:PONG(" + payload[5:] + b")")
+        elif self._killed is None and payload.startswith((b"kill:", b"reset:")):
+            self._at_once(payload)
+        else:
+            self._enqueue(payload)
+        self.pump()
+
+    def pump(self) -> None:
+        """Carry out what can be carried out now."""
+        while True:
+            if self._killed is not None:
+                if self._jobs.active:
+                    return
+                killed, self._killed = self._killed, None
+                self._send(b"OK:KILL(%d)" % killed)
+            if self.leaving or self._foreground or not self._queue:
+                return
+            payload = self._queue.popleft()
+            self._queued -= len(payload)
+            if payload.startswith((b"kill:", b"reset:")):  # came while a kill was under way
+                self._at_once(payload)
+            else:
+                self._execute(payload)
+
+    def close(self) -> None:
+        """Give the directory and the connections to S3 back; ``rm_tmpdir`` says whether the directory is deleted."""
+        self._store.close()
+        self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
+
+    # -- order -----------------------------------------------------------------------------------------------------
+
+    def _at_once(self, payload: bytes) -> None:
+        self._drop_queue()
+        if payload.startswith(b"kill:"):
+            self._killed = self._jobs.kill()
+        else:
+            self._reset()
+
+    def _enqueue(self, payload: bytes) -> None:
+        if len(self._queue) >= MAX_QUEUED or self._queued + len(payload) > MAX_QUEUED_BYTES:
+            self._send(fail("too many commands are waiting for the one before"))
+            return
+        self._queue.append(payload)
+        self._queued += len(payload)
+
+    def _drop_queue(self) -> None:
+        self._queue.clear()
+        self._queued = 0
+
+    def _reset(self) -> None:
+        self._drop_queue()
+        self._jobs.drop()
+        self._foreground = False
+        self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
+        self.variables.restore()
+        self.directory = WorkDirectory(self._place.temporary)
+        self._greet()
+
+    def _execute(self, payload: bytes) -> None:
+        command = parse_command(payload)
+        known = self._known.get(command.name) if len(payload) > len(command.name) else None
+        if known is None:
+            self._send(fail(b"no such command '" + payload + b"'"))
+            return
+        try:
+            known(command.argument)
+        except WorkerError:
+            raise
+        except MuError as error:
+            self._send(fail(str(error)))
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def _set(self, argument: bytes) -> None:
+        key, value = _key_and_value(argument)
+        self.variables.set(key, value)
+        self._send(b"OK:SET(" + key + b")")
+
+    def _seti(self, argument: bytes) -> None:
+        key, value = _key_and_value(argument)
+        self.variables.set_integer(key, value)
+        self._send(b"OK:SETI(" + key + b")")
+
+    def _get(self, key: bytes) -> None:
+        self._send(b"OK:GET(" + self._value(key) + b")")
+
+    def _geti(self, key: bytes) -> None:
+        self._send(info(key, self._value(key)))
+        self._send(b"OK:GETI(" + key + b")")
+
+    def _dump(self, _: bytes) -> None:
+        self._send(b"OK:DUMP_VALS:" + self.variables.dump(key for key in TLS_KEYS if key in self._event.tls))
+
+    def _quit(self, _: bytes) -> None:
+        self._drop_queue()
+        self.leaving = True
+
+    def _no_peers(self, _: bytes) -> None:
+        raise CommandError("this worker has no peer channel yet: connect, close_connect and identity do nothing")
+
+    def _run(self, argument: bytes) -> None:
+        command = self.expand(argument)
+        if b"\0" in command:
+            raise CommandError("a command cannot hold a NUL byte")
+        state = state_run(command, self.variables, marked_by_text=self._event.job is None)
+        background = self.variables.flag(b"nonblock")
+        directory = self.directory.path
+        self._jobs.run(command, lambda program: self._ran(program, state, directory, background))
+        self._started(background, b"OK:RUNNING(" + command + b")")
+
+    def _ran(self, program: Program, state: StateRun | None, directory: Path, background: bool) -> None:
+        status, output = program.result()
+        if status == 0 and state is not None:
+            fault = finish_state(state, directory)
+            if fault is not None and self._event.job is not None:
+                self._send(info(b"state_error", fault.encode()))
+        self._foreground = self._foreground and background
+        self._send(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, program.command))
+
+    def _transfer(self, argument: bytes, *, upload: bool) -> None:
+        key, name = self._parameters(argument, upload=upload)
+        name = expand_file(name, bytes(self.directory.path))
+        if self.variables.flag(b"hash_s3keys"):
+            key = _hashed(key)
+        bucket, region = (self.variables.get(each) or b"" for each in (b"bucket", b"region"))
+        if not bucket:
+            raise CommandError("the variable bucket is empty")
+        background = self.variables.flag(b"nonblock")
+        path = bytes(self._place.root) + b"/" + name if not name.startswith(b"/") else name
+        place = bucket + b"/" + key
+        if upload:
+            bracketed = b"OK:UPLOADING(" + name + b"->" + place + b")"
+            success = b"OK:UPLOAD(" + place + b")"
+            doing = b"uploading " + name + b" to s3 as " + bucket + b":" + key
+        else:
+            bracketed = b"OK:RETRIEVING(" + place + b"->" + name + b")"
+            success = b"OK:RETRIEVE(" + place + b")"
+            doing = b"retrieving " + bucket + b":" + key + b" from s3 to " + name
+
+        def finished(error: str | None) -> None:
+            self._foreground = self._foreground and background
+            self._send(success if error is None else fail(doing + b": " + error.encode("utf-8", "backslashreplace")))
+
+        move = self._store.upload if upload else self._store.retrieve
+        self._jobs.transfer(lambda cancelled: move(region, bucket, key, path, cancelled), finished)
+        self._started(background, bracketed)
+
+    def _started(self, background: bool, bracketed: bytes) -> None:
+        if not background:
+            self._foreground = True
+        elif not self.variables.flag(b"bg_silent"):
+            self._send(bracketed)
+
+    # -- values ----------------------------------------------------------------------------------------------------
+
+    def expand(self, argument: bytes) -> bytes:
+        """A run's command with all placeholders replaced; the one given when the function was made, if empty.
+
+        :raises MuError: the text is the reason of a FAIL.
+        """
+        wait = switch = b""
+        if self.variables.flag(b"expect_statefile"):
+            wait, switch = state_placeholders(
+                self.variables.integer(b"run_iter"),
+                expected=True,
+                minimal_recode=self.variables.flag(b"minimal_recode"),
+            )
+        values = Substitutions(
+            tmpdir=bytes(self.directory.path),
+            quality=self._fallback(b"quality"),
+            infile=self._fallback(b"infile"),
+            outfile=self._fallback(b"outfile"),
+            variables=self._fallback(b"vars"),
+            arguments=self._fallback(b"args"),
+            wait=wait,
+            switch=switch,
+        )
+        return expand_command(argument or self._default_command(), values)
+
+    def _default_command(self) -> bytes:
+        try:
+            return self._place.default_command.read_bytes()
+        except OSError as error:
+            raise JobError(
+                f"the function was made without a command: {self._place.default_command.name}: {error.strerror}"
+            ) from None
+
+    def _fallback(self, name: bytes) -> bytes | None:
+        value = self.variables.get(b"cmd" + name)
+        return self._event.fallbacks.get(name) if value is None else value
+
+    def _value(self, key: bytes) -> bytes:
+        value = self.variables.get(key)
+        if value is None:
+            raise CommandError("no such variable " + key.decode("utf-8", "surrogateescape"))
+        return value
+
+    def _parameters(self, argument: bytes, *, upload: bool) -> tuple[bytes, bytes]:
+        if argument:
+            key, _, name = argument.partition(b"\0")
+        else:
+            names = (b"outkey", b"fromfile") if upload else (b"inkey", b"targfile")
+            key, name = (self.variables.get(each) or b"" for each in names)
+        if not key or not name:
+            kind, needed = ("upload", "outkey and fromfile") if upload else ("download", "inkey and targfile")
+            raise CommandError(f"could not compute {kind} params: expected KEY NUL FILE, or {needed} set")
+        return key, name
+
+
+def _key_and_value(argument: bytes) -> tuple[bytes, bytes]:
+    key, colon, value = argument.partition(b":")
+    if not key or not colon:
+        raise CommandError("invalid syntax: expected a name, a colon and a value")
+    return key, value
+
+
+def _hashed(key: bytes) -> bytes:
+    """The key, spread over S3's partitions as the original does: by its last path part."""
+    import hashlib  # costs, and few want it
+
+    last = key.rsplit(b"/", 1)[-1]
+    return hashlib.md5(last, usedforsecurity=False).hexdigest()[:4].encode() + b"-" + key

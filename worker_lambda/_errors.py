@@ -1,0 +1,26 @@
+"""The worker's branch of the project's errors."""
+
+from mu_twisted.wire import MuError
+
+
+class WorkerError(MuError):
+    """Something that ends the worker; the text is one line."""
+
+
+class EventError(WorkerError):
+    """The event lacks something, or a value of it cannot be used."""
+
+
+class DialError(WorkerError):
+    """A coordinator cannot be reached, or is not who it should be.
+
+    :ivar final: whether trying again cannot help.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class JobError(MuError):
+    """One command cannot be carried out; the text is the reason inside ``FAIL(...)``."""

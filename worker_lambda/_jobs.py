@@ -1,0 +1,165 @@
+"""What runs beside the control connection: programs and transfers, started, watched and ended here.
+
+Knows no commands and no connection. Every finished job is reported by a call in the loop's thread.
+"""
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_lambda import _processes
+from worker_lambda._errors import JobError
+from worker_lambda._program import Program
+from worker_lambda._transfers import Transfer, Transfers
+
+MAX_PROGRAMS = 256
+MAX_TRANSFERS = 10_000
+GRACE = 1.0
+"""Seconds after a kill for which the output's end is waited for."""
+_POLL = 0.002, 0.05
+_PATIENCE = 1.0
+_CHUNKS = 16
+
+
+class _Running:
+    def __init__(self, program: Program, finished: Callable[[Program], None]) -> None:
+        self.program = program
+        self.finished = finished
+        self.open = True  # the output
+        self.pause = _POLL[0]
+
+
+class Jobs:
+    """The jobs of one worker.
+
+    :param selector: the loop's; programs' outputs are registered with it, data being the function to call.
+    :param directory: where commands run.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, directory: Path) -> None:
+        self._selector = selector
+        self._directory = directory
+        self._mark = os.urandom(12).hex()
+        self._running: list[_Running] = []
+        self._transfers: Transfers | None = None
+        self._marked = False
+        self._deadline: float | None = None
+
+    @property
+    def active(self) -> int:
+        """How many have not been reported."""
+        return len(self._running) + (self._transfers.active if self._transfers is not None else 0)
+
+    @property
+    def programs(self) -> int:
+        """How many programs have not been reported."""
+        return len(self._running)
+
+    def run(self, command: bytes, finished: Callable[[Program], None]) -> None:
+        """Start a program.
+
+        :param finished: is given it when it has exited and everybody has closed its output.
+        :raises JobError: it cannot be started.
+        """
+        if len(self._running) >= MAX_PROGRAMS:
+            raise JobError(f"{MAX_PROGRAMS} programs are running, that is the limit")
+        program = Program(command, self._directory, self._mark)
+        self._marked = True
+        running = _Running(program, finished)
+        self._running.append(running)
+        self._selector.register(program.output, selectors.EVENT_READ, lambda _: self._read(running))
+
+    def transfer(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
+        """Start a transfer, see :class:`Transfer`.
+
+        :raises JobError: too many wait already.
+        """
+        if self._transfers is None:
+            self._transfers = Transfers()
+            transfers = self._transfers
+            self._selector.register(transfers.wake, selectors.EVENT_READ, lambda _: transfers.collect())
+        if self._transfers.active >= MAX_TRANSFERS:
+            raise JobError(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
+        self._transfers.start(Transfer(work, finished))
+
+    def tick(self) -> float | None:
+        """Look after what no descriptor tells; return in how many seconds to be called again, None for never."""
+        overdue = self._deadline is not None and time.monotonic() >= self._deadline
+        if not self._running:
+            self._deadline = None
+        wait = None if self._deadline is None else 0.02
+        for running in list(self._running):
+            if overdue and running.open:
+                self._close(running)
+            if running.open:
+                continue
+            if running.program.poll() is not None or overdue:
+                self._report(running)
+            else:
+                wait = running.pause if wait is None else min(wait, running.pause)
+                running.pause = min(running.pause * 2, _POLL[1])
+        return wait
+
+    def kill(self) -> int:
+        """Kill all programs; those that were running are reported as ever, within :data:`GRACE` seconds. Transfers are
+        given up: each is reported as failed, at once.
+
+        :returns: how many process groups there were.
+        """
+        met = self._end_processes()
+        if self._transfers is not None:
+            for transfer in self._transfers.cancel():
+                transfer.finished("it was killed")
+        if self._running:
+            self._deadline = time.monotonic() + GRACE
+        return len(met)
+
+    def drop(self) -> None:
+        """End everything and report nothing."""
+        self._end_processes()
+        if self._transfers is not None:
+            self._transfers.cancel()
+        for running in self._running:
+            self._close(running)
+            running.program.close()
+        self._running.clear()
+        self._deadline = None
+
+    def close(self) -> None:
+        """End everything, for good."""
+        self.drop()
+        if self._transfers is not None:
+            self._selector.unregister(self._transfers.wake)
+            self._transfers.close(_PATIENCE)
+            self._transfers = None
+
+    def _end_processes(self) -> set[int]:
+        if not self._marked:
+            return set()
+        groups = {running.program.group for running in self._running if running.program.poll() is None}
+        met = _processes.end(self._mark, {group for group in groups if group is not None})
+        self._marked = bool(self._running)
+        return met
+
+    def _read(self, running: _Running) -> None:
+        for _ in range(_CHUNKS):  # not for ever: others want their turn
+            data = running.program.read()
+            if data is None:
+                return
+            if not data:
+                self._close(running)
+                return
+
+    def _close(self, running: _Running) -> None:
+        if running.open:
+            running.open = False
+            self._selector.unregister(running.program.output)
+
+    def _report(self, running: _Running) -> None:
+        self._running.remove(running)
+        if not self._running:
+            self._deadline = None
+        running.program.close()
+        running.finished(running.program)

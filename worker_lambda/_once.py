@@ -1,0 +1,47 @@
+"""Mode 0: the command, once, without a coordinator."""
+
+import selectors
+import time
+
+from worker_lambda._commands import Commands, Place
+from worker_lambda._errors import WorkerError
+from worker_lambda._event import Event
+from worker_lambda._jobs import Jobs
+from worker_lambda._program import Program
+from worker_lambda._workdir import sweep
+from worker_lambda._worker import Surroundings, Timing
+
+
+def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str, object]:
+    """Run the command that was given when the function was made, placeholders replaced.
+
+    :returns: ``retval``, ``output`` (text, at most the last 64 KiB) and ``command``.
+    :raises MuError: it cannot be run, or the function's time is up first; its processes have been ended then.
+    """
+    remaining = surroundings.remaining_ms()
+    deadline = None if remaining is None else time.monotonic() + remaining / 1000 - Timing.margin
+    if event.variables.get(b"rm_tmpdir", b"1") != b"0":
+        sweep(place.temporary)
+    ended: list[Program] = []
+    with selectors.DefaultSelector() as selector:
+        jobs = Jobs(selector, place.root)
+        commands = Commands(event, place, jobs, lambda _: None, lambda: None)
+        try:
+            jobs.run(commands.expand(b""), ended.append)
+            while not ended:
+                wait = jobs.tick()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise WorkerError("the function's time is up")
+                known = [each for each in (wait, left) if each is not None]
+                for key, events in selector.select(min(known) if known else None) if not ended else ():
+                    key.data(events)
+        finally:
+            jobs.close()
+            commands.close()
+    status, output = ended[0].result()
+    return {
+        "retval": status,
+        "output": output.decode("utf-8", "replace"),
+        "command": ended[0].command.decode("utf-8", "replace"),
+    }

@@ -1,0 +1,101 @@
+"""One program: a shell command in a session of its own, its output read as it comes and forgotten but for the end."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from worker_lambda._errors import JobError
+from worker_lambda._processes import MARK
+
+MAX_OUTPUT = 64 << 10
+"""Bytes of output that are kept: the last ones."""
+_READ = 64 << 10
+
+
+class Tail:
+    """The last bytes of a stream, in constant memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        self._data += data
+        if len(self._data) > 2 * self._limit:
+            del self._data[: -self._limit]
+
+    def value(self) -> bytes:
+        """What is kept."""
+        return bytes(self._data[-self._limit :])
+
+
+class Program:
+    """A running command. Its end has two parts: the shell exits, and all who hold the output close it.
+
+    :param command: for ``/bin/sh -c``.
+    :param directory: where it runs.
+    :param mark: put into its environment, see :mod:`worker_lambda._processes`.
+    :raises JobError: it cannot be started.
+    """
+
+    def __init__(self, command: bytes, directory: Path, mark: str) -> None:
+        if b"\0" in command:
+            raise JobError("a command cannot hold a NUL byte")
+        self.command = command
+        self._tail = Tail(MAX_OUTPUT)
+        self._closed = False
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._process = subprocess.Popen(
+                [b"/bin/sh", b"-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env={**os.environ, MARK: mark},
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(reading)
+            raise JobError(f"could not start the command: {error.strerror}") from None
+        finally:
+            os.close(writing)
+        os.set_blocking(reading, False)
+        self.output = reading
+
+    @property
+    def group(self) -> int | None:
+        """Its process group, None once the shell has been waited for: then the number may be another's."""
+        return self._process.pid if self._process.returncode is None else None
+
+    def read(self) -> int | None:
+        """Take some output.
+
+        :returns: how many bytes; None if there is nothing now, 0 once all who held it have closed it.
+        """
+        try:
+            data = os.read(self.output, _READ)
+        except BlockingIOError:
+            return None
+        self._tail.add(data)
+        return len(data)
+
+    def poll(self) -> int | None:
+        """Exit status, negative for a signal; None while the shell runs."""
+        return self._process.poll()
+
+    def result(self) -> tuple[int, bytes]:
+        """Status and output, as far as they are known; to be called at the end."""
+        status = self._process.poll()
+        return -9 if status is None else status, self._tail.value()
+
+    def close(self) -> None:
+        """Give the descriptor back, and wait for the shell if it has been killed."""
+        if not self._closed:
+            self._closed = True
+            os.close(self.output)
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:  # stuck in the kernel; subprocess reaps it later
+                return

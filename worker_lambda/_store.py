@@ -1,0 +1,70 @@
+"""The S3 client as the commands use it: one for each region, made and imported when it is first wanted."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from worker_lambda._errors import JobError
+
+if TYPE_CHECKING:
+    from worker_lambda._s3 import S3
+
+_MAX_REGIONS = 32
+
+
+class Store:
+    """Blocking transfers; may be used in several threads.
+
+    :param endpoint: URL of an S3; None: the environment's, else AWS's own.
+    """
+
+    def __init__(self, endpoint: str | None) -> None:
+        self._endpoint = endpoint
+        self._clients: dict[str, S3] = {}
+        self._lock = threading.Lock()
+
+    def retrieve(self, region: bytes, bucket: bytes, key: bytes, path: bytes, cancelled: Callable[[], bool]) -> None:
+        """An object to a file.
+
+        :raises MuError: the text says why not.
+        """
+        self._client(region).get(_text(bucket, "bucket"), key, _file(path), cancelled)
+
+    def upload(self, region: bytes, bucket: bytes, key: bytes, path: bytes, cancelled: Callable[[], bool]) -> None:
+        """A file to an object.
+
+        :raises MuError: the text says why not.
+        """
+        self._client(region).put(_text(bucket, "bucket"), key, _file(path), cancelled)
+
+    def close(self) -> None:
+        """Close all kept connections."""
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client.close()
+
+    def _client(self, region: bytes) -> "S3":
+        from worker_lambda._s3 import S3
+
+        name = _text(region, "region")
+        with self._lock:
+            if name not in self._clients:
+                if len(self._clients) >= _MAX_REGIONS:
+                    self._clients.pop(next(iter(self._clients))).close()
+                self._clients[name] = S3(name, self._endpoint)
+            return self._clients[name]
+
+
+def _text(value: bytes, name: str) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise JobError(f"the variable {name} is not plain text") from None
+
+
+def _file(path: bytes) -> str:
+    if b"\0" in path:
+        raise JobError("a file name cannot hold a NUL byte")
+    return os.fsdecode(path)

@@ -1,0 +1,111 @@
+"""From the event's keys to a TLS context, and from a certificate to who shows it."""
+
+import base64
+import binascii
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker_lambda._errors import DialError, EventError
+
+COORDINATOR = "mu:role/coordinator"
+_PKCS8, _PKCS1, _SEC1 = 0x30, 0x02, 0x04
+
+
+def client_context(tls: Mapping[str, str], directory: Path) -> ssl.SSLContext:
+    """A context that demands a certificate of the event's CA, whatever the host's name, and shows the event's own.
+
+    :param tls: base64 bodies under ``cacert``, and ``srvcrt`` and ``srvkey`` if a certificate is to be shown.
+    :param directory: a private one; certificate and key are in files there while the library reads them.
+    :raises EventError: a body is not base64, or not what its name says.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(cadata=_certificates("cacert", tls["cacert"]).decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise EventError(f"the event's cacert is no certificate: {_reason(error)}") from None
+    if "srvcrt" in tls:
+        pair = _certificates("srvcrt", tls["srvcrt"]) + _key("srvkey", tls["srvkey"])
+        try:
+            _load_pair(context, pair, directory / f"pair_{os.urandom(8).hex()}")
+        except ssl.SSLError as error:
+            raise EventError(
+                f"the event's srvcrt and srvkey are no certificate and its key: {_reason(error)}"
+            ) from None
+        except OSError as error:
+            raise EventError(f"the certificate could not be handed to the TLS library: {error.strerror}") from None
+    return context
+
+
+def demand_coordinator(connection: ssl.SSLSocket) -> None:
+    """Check that the certificate shown is a coordinator's.
+
+    :raises DialError: it is somebody else's.
+    """
+    names = [value for _, value in _alternative_names(connection)]
+    if ("URI", COORDINATOR) not in _alternative_names(connection):
+        raise DialError(
+            f"the certificate shown there is not a coordinator's: "
+            f"expected {COORDINATOR}, got {', '.join(names) or 'none'}",
+            final=True,
+        )
+
+
+def _alternative_names(connection: ssl.SSLSocket) -> list[tuple[str, str]]:
+    certificate = connection.getpeercert() or {}
+    return [(str(name[0]), str(name[1])) for name in certificate.get("subjectAltName", ())]
+
+
+def _load_pair(context: ssl.SSLContext, pair: bytes, path: Path) -> None:
+    # The library takes certificates of its own from files only.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(pair)
+        context.load_cert_chain(path)
+    finally:
+        path.unlink()
+
+
+def _certificates(key: str, bodies: str) -> bytes:
+    parts = bodies.split()
+    if not parts:
+        raise EventError(f"the event's {key} is empty")
+    return b"".join(_pem("CERTIFICATE", _decoded(key, body)) for body in parts)
+
+
+def _key(key: str, body: str) -> bytes:
+    der = _decoded(key, "".join(body.split()))
+    kind = _second_member(der)
+    label = {_PKCS8: "PRIVATE KEY", _PKCS1: "RSA PRIVATE KEY", _SEC1: "EC PRIVATE KEY"}.get(kind)
+    if label is None:
+        raise EventError(f"the event's {key} is no private key: expected PKCS#8 or PKCS#1")
+    return _pem(label, der)
+
+
+def _second_member(der: bytes) -> int:
+    """The DER tag after the version: an algorithm in PKCS#8, a number in PKCS#1, a string in SEC 1; -1 in none."""
+    try:
+        at = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+        return der[at + 2 + der[at + 1]] if der[0] == 0x30 and der[at] == 0x02 else -1
+    except IndexError:
+        return -1
+
+
+def _decoded(key: str, body: str) -> bytes:
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise EventError(f"the event's {key} is not base64: expected the body of a PEM block, no BEGIN line") from None
+
+
+def _pem(label: str, der: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(der) + f"-----END {label}-----\n".encode()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "reason", None) or error).split())

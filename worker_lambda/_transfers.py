@@ -1,0 +1,117 @@
+"""Blocking transfers in a few threads beside the loop."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from mu_twisted.wire import MuError
+
+MAX_THREADS = 8
+
+
+class Transfer:
+    """One transfer.
+
+    :param work: blocks until done; is given a function that says whether it is no longer wanted.
+    :param finished: called in the loop's thread with the reason of a failure, None for success; not after
+        :attr:`cancelled` was set.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
+        self.work = work
+        self.finished = finished
+        self.cancelled = False
+        self.error: str | None = None
+
+    def run(self) -> None:
+        """Do it, in a thread."""
+        try:
+            self.work(lambda: self.cancelled)
+        except MuError as error:
+            self.error = str(error)
+        except Exception as error:  # noqa: BLE001 (a fault in one transfer is that transfer's failure)
+            self.error = f"{type(error).__name__}: {error}"
+
+
+class Transfers:
+    """All transfers of a worker; at most :data:`MAX_THREADS` at once, the others wait.
+
+    :ivar wake: descriptor that can be read when :meth:`collect` has something to do.
+    """
+
+    def __init__(self) -> None:
+        self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._lock = threading.Lock()
+        self._waiting: deque[Transfer] = deque()
+        self._done: deque[Transfer] = deque()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._current: list[Transfer] = []
+        self._closed = False
+
+    @property
+    def active(self) -> int:
+        """How many have not been collected."""
+        return len(self._current)
+
+    def start(self, transfer: Transfer) -> None:
+        """Have it done as soon as a thread is free."""
+        self._current.append(transfer)
+        with self._lock:
+            self._waiting.append(transfer)
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            if len(self._threads) < MAX_THREADS:
+                thread = threading.Thread(target=self._serve, name="mu-transfer", daemon=True)
+                self._threads.append(thread)
+            else:
+                return
+        thread.start()
+
+    def collect(self) -> None:
+        """Report what is finished."""
+        with suppress(BlockingIOError):
+            os.read(self.wake, 4096)
+        while self._done:
+            transfer = self._done.popleft()
+            if transfer in self._current:
+                self._current.remove(transfer)
+                transfer.finished(transfer.error)
+
+    def cancel(self) -> list[Transfer]:
+        """Give all up; none of them will be reported. Those in a thread end when they next ask.
+
+        :returns: what was given up.
+        """
+        given_up, self._current = self._current, []
+        for transfer in given_up:
+            transfer.cancelled = True
+        with self._lock:
+            self._waiting.clear()
+        return given_up
+
+    def close(self, patience: float) -> None:
+        """Give all up and wait for the threads, at most this many seconds altogether each."""
+        self.cancel()
+        for thread in self._threads:
+            thread.join(patience)
+        with self._lock:
+            self._closed = True
+            os.close(self.wake)
+            os.close(self._waker)
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads.remove(threading.current_thread())
+                    return
+                transfer = self._waiting.popleft()
+            transfer.run()
+            with self._lock:
+                if self._closed:
+                    return
+                self._done.append(transfer)
+                with suppress(BlockingIOError):  # full: it is awake already
+                    os.write(self._waker, b"!")

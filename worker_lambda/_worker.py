@@ -1,0 +1,299 @@
+"""One worker: the loop that holds connection, commands and jobs together until the coordinator lets it go.
+
+With ``job`` in the event a lost coordinator is looked for again, with jitter, for ``orphan_timeout`` seconds, while the
+programs go on. Then the worker greets as at first, and sends the replies of what has ended meanwhile, the last ones if
+they are many. Replies that were on their way when the connection broke are gone. A coordinator that has other plans
+for such a worker says ``reset:`` before anything else.
+"""
+
+import os
+import selectors
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mu_twisted.wire import VERSION, Greeting
+from worker_lambda._commands import Commands, Place
+from worker_lambda._connection import DIAL_TIMEOUT, Connection, Target, resolve
+from worker_lambda._errors import DialError, EventError
+from worker_lambda._event import Event
+from worker_lambda._jobs import Jobs
+from worker_lambda._tls import client_context
+from worker_lambda._workdir import sweep
+
+MAX_KEPT = 64
+"""Replies kept for a coordinator that is away."""
+_KEPT_BYTES = 2 << 20
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a worker waits for, in seconds.
+
+    :param silence: without ``job``, nothing at all for so long ends a worker that does nothing (the original's rule).
+    :param margin: so long before the function's deadline a worker ends by itself.
+    :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
+    :param redial: bound of the random pause before the first redial; it doubles up to ``redial_max``.
+    """
+
+    silence: float = 300.0
+    margin: float = 0.5
+    settled: float = 10.0
+    redial: float = 0.5
+    redial_max: float = 8.0
+
+
+class Surroundings:
+    """What Lambda's context says about this invocation.
+
+    :param context: None outside Lambda; then nothing is known.
+    """
+
+    def __init__(self, context: object = None) -> None:
+        self._remaining = getattr(context, "get_remaining_time_in_millis", None)
+        memory = getattr(context, "memory_limit_in_mb", None)
+        self.memory_mb = int(memory) if memory is not None and str(memory).isdigit() else 0
+
+    def remaining_ms(self) -> int | None:
+        """Milliseconds left of the function's time, None if it is unknown."""
+        return max(0, int(self._remaining())) if self._remaining is not None else None
+
+
+class Worker:
+    """Serves one coordinator.
+
+    :param event: with mode 1.
+    :param place: see :class:`Place`.
+    :param surroundings: see :class:`Surroundings`.
+    :param log: takes one line, for who operates it.
+    :raises WorkerError: it cannot begin.
+    """
+
+    def __init__(
+        self,
+        event: Event,
+        place: Place,
+        surroundings: Surroundings,
+        log: Callable[[str], None],
+        timing: Timing | None = None,
+    ) -> None:
+        self._event = event
+        self._surroundings = surroundings
+        self._log = log
+        self._timing = timing or Timing()
+        self._selector = selectors.DefaultSelector()
+        self._jobs = Jobs(self._selector, place.root)
+        self._connection: Connection | None = None
+        self._context: ssl.SSLContext | None = None
+        self._up_since: float | None = None
+        self._reached = False
+        self._orphan_since = time.monotonic()
+        self._redial_at: float | None = None
+        self._fault: DialError | None = None
+        self._pause = self._timing.redial
+        self._last_event = time.monotonic()
+        self._kept: deque[bytes] = deque(maxlen=MAX_KEPT)
+        self._end: dict[str, str] | None = None
+        remaining = surroundings.remaining_ms()
+        self._deadline = None if remaining is None else time.monotonic() + remaining / 1000 - self._timing.margin
+        try:
+            if event.variables.get(b"rm_tmpdir", b"1") != b"0":
+                sweep(place.temporary)
+            self._commands = Commands(event, place, self._jobs, self._send, self._greet)
+        except BaseException:
+            self._selector.close()
+            raise
+
+    def serve(self) -> dict[str, str]:
+        """Work until the end.
+
+        :returns: ``{"ended": why}``, or ``{"error": why}``; a line of text in either.
+        """
+        try:
+            if self._event.tls:
+                self._context = client_context(self._event.tls, self._commands.directory.path)
+            self._dial()
+            while self._end is None:
+                self._pass()
+            return self._end
+        finally:
+            self._close()
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        wait = self._step()
+        if self._end is not None:
+            return
+        for key, events in self._selector.select(wait):
+            self._last_event = time.monotonic()
+            # One that was served before may have closed this one, and its number may be another's already.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data(events)
+
+    def _step(self) -> float | None:
+        """Everything but waiting; returns how long to wait."""
+        waits = [self._jobs.tick()]
+        self._commands.pump()
+        connection = self._connection
+        if connection is not None:
+            waits.append(connection.step())
+            if connection.lost is not None:
+                self._lost(connection, connection.lost)
+        if self._commands.leaving:
+            self._leave()
+        waits += [self._check_redial(), self._check_orphaned(), self._check_silence(), self._check_deadline()]
+        known = [wait for wait in waits if wait is not None]
+        return max(0.0, min(known)) if known else None
+
+    def _leave(self) -> None:
+        self._jobs.drop()
+        if self._connection is not None:
+            self._connection.close(flush=True)
+        self._end = {"ended": "the coordinator said quit"}
+
+    def _check_silence(self) -> float | None:
+        if self._event.job is not None or self._jobs.active:
+            return None
+        left = self._last_event + self._timing.silence - time.monotonic()
+        if left <= 0:
+            self._end = {"ended": f"nothing happened for {self._timing.silence:g} s"}
+        return left
+
+    def _check_deadline(self) -> float | None:
+        if self._deadline is None:
+            return None
+        left = self._deadline - time.monotonic()
+        if left <= 0 and self._end is None:
+            self._end = {"error": "the function's time is up"}
+        return left
+
+    # -- the coordinator -------------------------------------------------------------------------------------------
+
+    def _dial(self) -> None:
+        event = self._event
+        try:
+            targets = resolve(event.host, event.port)
+        except DialError as error:
+            self._try_again(error)
+            return
+        if self._context is None:
+            if not all(_is_loopback(target) for target in targets):
+                raise EventError(
+                    f"the event has no cacert: without TLS only loopback can be dialled, not {event.address}"
+                )
+            self._log(f"warning: no cacert in the event, {event.address} is dialled without TLS")
+        self._connection = Connection(
+            self._selector,
+            targets,
+            self._context,
+            expect_coordinator=event.job is not None and self._context is not None,
+            came_up=self._came_up,
+            received=self._received,
+        )
+
+    def _came_up(self) -> None:
+        self._up_since = time.monotonic()
+        self._greet()
+        while self._kept:
+            self._send(self._kept.popleft())
+
+    def _received(self, payload: bytes) -> None:
+        self._reached = True
+        if not self._commands.leaving:
+            self._commands.receive(payload)
+
+    def _greet(self) -> None:
+        event = self._event
+        if self._connection is None or not self._connection.up:
+            self._kept.clear()  # a reset that was waiting when the connection broke; the greeting comes with the next
+            return
+        greeting = Greeting()
+        if event.job is not None:
+            greeting = Greeting(
+                version=VERSION,
+                launch_id=event.launch_id,
+                deadline_ms=self._surroundings.remaining_ms() or 0,
+                memory_mb=self._surroundings.memory_mb,
+            )
+        self._connection.send(greeting.encode())
+
+    def _send(self, payload: bytes) -> None:
+        if self._connection is not None and self._connection.up:
+            self._connection.send(payload)
+            return
+        self._kept.append(payload)
+        while sum(map(len, self._kept)) > _KEPT_BYTES:
+            self._kept.popleft()
+
+    def _lost(self, connection: Connection, error: DialError) -> None:
+        self._connection = None
+        now = time.monotonic()
+        lasted = None if self._up_since is None else now - self._up_since
+        self._up_since = None
+        if lasted is not None and (connection.heard or lasted >= self._timing.settled):
+            self._reached = True
+            self._orphan_since = now
+            self._pause = self._timing.redial
+        if self._commands.leaving:
+            self._end = {"ended": "the coordinator said quit"}
+        elif self._event.job is not None:
+            self._try_again(error)
+        elif lasted is not None:
+            kind = "error" if str(error).startswith("protocol error") else "ended"
+            self._end = {kind: str(error)}
+        else:
+            self._give_up(error)
+
+    def _try_again(self, error: DialError) -> None:
+        now = time.monotonic()
+        pause = self._pause * int.from_bytes(os.urandom(4), "big") / 2**32
+        self._pause = min(self._pause * 2, self._timing.redial_max)
+        self._fault = error
+        if self._event.job is None or (error.final and not self._reached):
+            self._give_up(error)
+        elif now < self._orphan_since + self._event.orphan_timeout:
+            self._log(f"{self._event.address}: {error}; dialling again")
+            self._redial_at = now + pause
+
+    def _check_orphaned(self) -> float | None:
+        if self._event.job is None or (self._connection is not None and self._connection.up) or self._end is not None:
+            return None
+        patience = self._event.orphan_timeout
+        if self._fault is None:  # the first try has not ended
+            patience = max(patience, DIAL_TIMEOUT)
+        left = self._orphan_since + patience - time.monotonic()
+        if left <= 0:
+            self._give_up(self._fault or DialError("no answer"))
+        return left
+
+    def _check_redial(self) -> float | None:
+        if self._redial_at is None or self._end is not None:
+            return None
+        left = self._redial_at - time.monotonic()
+        if left <= 0:
+            self._redial_at = None
+            self._dial()
+            return 0.0
+        return left
+
+    def _give_up(self, error: DialError) -> None:
+        verb = "lost the coordinator at" if self._reached else "could not reach"
+        self._end = {"error": f"{verb} {self._event.address}: {error}"}
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close(flush=self._end is not None)
+            self._connection = None
+        with suppress(OSError):
+            self._jobs.close()
+        self._commands.close()
+        self._selector.close()
+
+
+def _is_loopback(target: Target) -> bool:
+    host = target[1][0]
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -1,0 +1,55 @@
+"""The entry that Lambda calls: ``worker_lambda.lambda_function.lambda_handler``."""
+
+import os
+import sys
+from pathlib import Path
+
+from mu_twisted.wire import MuError
+from worker_lambda._commands import Place
+from worker_lambda._event import RUN_ONCE, parse_event
+from worker_lambda._once import run_once
+from worker_lambda._workdir import temporary_directory
+from worker_lambda._worker import Surroundings, Worker
+
+COMMAND_FILE = "mu_command"
+"""At the zip's root: the command given when the function was made."""
+
+
+def lambda_handler(event: object, context: object = None) -> dict[str, object]:
+    """Serve the coordinator that the event names, or run the command once; see PROTOCOL.md for the event.
+
+    Returns normally whatever happens, so that Lambda does not run it again; what went wrong is also printed, so that it
+    is in the log's tail.
+
+    :param event: decoded from JSON.
+    :param context: Lambda's.
+    :returns: ``{"ended": why}`` or ``{"error": why}``; in mode 0 ``retval``, ``output`` and ``command``.
+    """
+    return serve_event(event, context)
+
+
+def serve_event(event: object, context: object = None, command_file: Path | None = None) -> dict[str, object]:
+    """As :func:`lambda_handler`.
+
+    :param command_file: holds the command; None: the function's own.
+    """
+    root = Path(os.environ.get("LAMBDA_TASK_ROOT") or Path(__file__).resolve().parent.parent)
+    place = Place(root, command_file or root / COMMAND_FILE, temporary_directory())
+    result: dict[str, object]
+    try:
+        parsed = parse_event(event)
+        surroundings = Surroundings(context)
+        if parsed.mode == RUN_ONCE:
+            return run_once(parsed, place, surroundings)
+        result = {**Worker(parsed, place, surroundings, log).serve()}
+    except MuError as error:
+        result = {"error": str(error)}
+    if "error" in result:
+        log(f"error: {result['error']}")
+    return result
+
+
+def log(line: str) -> None:
+    """One line for the function's log."""
+    sys.stderr.write(f"mu worker: {line}\n")
+    sys.stderr.flush()
