@@ -1,0 +1,70 @@
+"""A wheel of the project in an empty virtual environment: daemons, command, extension, the worker's files."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.process
+
+
+def run(words: Sequence[str | Path], cwd: Path) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environment's directory. What the project depends on is lent by the one that runs the tests."""
+    work = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = work / "source"
+    tracked = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], PROJECT).stdout.split("\0")
+    for name in filter(None, tracked):
+        if (PROJECT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((PROJECT / name).read_bytes())
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", work, source], work)
+    [wheel] = work.glob("*.whl")
+    empty = work / "venv"
+    venv.create(empty, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(empty), "platbase": str(empty)}))
+    run([*pip, "--python", empty / "bin" / "python", "install", "--no-deps", wheel], work)
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return empty
+
+
+def test_twistd_shows_the_daemons_without_a_warning(installed: Path, tmp_path: Path) -> None:
+    twistd = [installed / "bin" / "python", "-W", "error", "-c", "from twisted.scripts.twistd import run; run()"]
+    done = run([*twistd, "--help"], tmp_path)
+    assert "mu-coordinator" in done.stdout
+    assert "mu-local" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_mu_command_and_the_extension_are_there(installed: Path, tmp_path: Path) -> None:
+    assert "genkeys" in run([installed / "bin" / "mu", "--help"], tmp_path).stdout
+    where = run(
+        [installed / "bin" / "python", "-c", "import mu_twisted.launch._launch as l; print(l.__file__)"], tmp_path
+    )
+    assert where.stdout.startswith(str(installed))
+
+
+def test_it_ships_the_workers_files(installed: Path, tmp_path: Path) -> None:
+    code = "from mu_twisted.aws import build_package; open('p.zip', 'wb').write(build_package([], b''))"
+    run([installed / "bin" / "python", "-c", code], tmp_path)
+    listed = run([installed / "bin" / "python", "-m", "zipfile", "-l", "p.zip"], tmp_path).stdout
+    for name in ("worker_lambda/lambda_function.py", "mu_twisted/wire/_frames.py", "mu_command"):
+        assert name in listed
+
+
+def test_the_pipelines_are_found_by_their_entry_points(installed: Path, tmp_path: Path) -> None:
+    code = "from mu_twisted.pipelines import load_pipeline; print(load_pipeline('exec').summary)"
+    assert run([installed / "bin" / "python", "-c", code], tmp_path).stdout.strip()
