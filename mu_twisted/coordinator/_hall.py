@@ -35,7 +35,7 @@ class Hall:
         self._strangers: dict[Session, float] = {}
         self._sessions: dict[Session, JobRun | None] = {}
         self._sweep = LoopingCall(self._drop_silent)
-        self._sweep.clock = clock
+        self._sweep.clock = clock  # type: ignore[assignment]
 
     def __len__(self) -> int:
         return len(self._sessions)

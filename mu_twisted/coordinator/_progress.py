@@ -42,7 +42,7 @@ class Progress:
         self._start = clock.seconds()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._loop = LoopingCall(self._show)
-        self._loop.clock = clock
+        self._loop.clock = clock  # type: ignore[assignment]
 
     def start(self) -> None:
         """Begin to show."""

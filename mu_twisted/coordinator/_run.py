@@ -63,7 +63,7 @@ class JobRun:
         self._todo: deque[Action] = deque()
         self._busy = False
         self._tick = LoopingCall(self._time_passed)
-        self._tick.clock = clock
+        self._tick.clock = clock  # type: ignore[assignment]
 
     @property
     def name(self) -> str:

@@ -5,7 +5,6 @@ Under twistd's own ``--logfile``, ``--syslog`` or ``--logger`` nothing here is u
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -27,24 +26,37 @@ It is the real standard error: twistd redirects ``sys.stderr`` into the log.
 """
 
 
-def observe_on_console(twistd: Any, level: LogLevel) -> None:
+def observe_on_console(twistd: Any, level: Any) -> None:
     """Have twistd log to :data:`console` if it runs in the foreground and was told nothing else.
 
     :param twistd: twistd's own parsed options.
-    :param level: the least that is shown.
+    :param level: the least that is shown: LogLevel's debug, info or warn.
     """
     told = twistd.get("logfile") or twistd.get("syslog") or twistd.get("logger")
     if told or not twistd.get("nodaemon"):
         return
-    twistd["logger"] = _factory(level)
+    # By name, since twistd resolves it itself after our options are parsed.
+    twistd["logger"] = f"{__name__}.{level.name}_observer"
 
 
-def _factory(level: LogLevel) -> Callable[[], ILogObserver]:
-    def make() -> ILogObserver:
-        observer: Any = FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])  # type: ignore[list-item]
-        return observer  # type: ignore[no-any-return]
+def _observer(level: Any) -> ILogObserver:
+    observer: Any = FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])  # type: ignore[list-item]
+    return observer  # type: ignore[no-any-return]
 
-    return make
+
+def debug_observer() -> ILogObserver:
+    """Everything."""
+    return _observer(LogLevel.debug)
+
+
+def info_observer() -> ILogObserver:
+    """What a daemon says of its life."""
+    return _observer(LogLevel.info)
+
+
+def warn_observer() -> ILogObserver:
+    """Only what is amiss."""
+    return _observer(LogLevel.warn)
 
 
 @provider(ILogObserver)  # type: ignore[untyped-decorator]
