@@ -68,18 +68,20 @@ def landing_at(what: str, path: str) -> Iterator[Landing]:
 
 
 class Source:
-    """A regular file that is read from its start as often as needed."""
+    """A regular file that is read as often as needed.
+
+    :ivar size: bytes that it had when it was opened.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         # Without O_NONBLOCK a FIFO would keep us until somebody writes.
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def size(self) -> int:
         status = os.fstat(self._file)
         if not stat.S_ISREG(status.st_mode):
-            raise S3Error(f"{one_line(self._path, 200)} is not a regular file")
-        return status.st_size
+            os.close(self._file)
+            raise S3Error(f"{one_line(path, 200)} is not a regular file")
+        self.size = status.st_size
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
         """``size`` bytes of the file from ``offset`` on.
@@ -105,12 +107,12 @@ class Source:
 def source_of(what: str, path: str) -> Iterator[Source]:
     try:
         source = Source(path)
+    except S3Error as error:
+        raise S3Error(f"{what}: {error}") from None
     except (OSError, ValueError) as error:
         raise S3Error(f"{what}: {local_fault('read', path, error)}") from None
     try:
         yield source
-    except S3Error as error:
-        raise error if str(error).startswith(what) else S3Error(f"{what}: {error}") from None
     finally:
         source.close()
 

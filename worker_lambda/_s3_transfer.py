@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 from worker_lambda._http import Cancelled
 from worker_lambda._s3 import S3Error
@@ -17,6 +18,9 @@ from worker_lambda._sigv4 import UNSIGNED
 
 _MAX_PARTS = 10_000
 """Parts of one upload at most ("Amazon S3 multipart upload limits"); one of them may have 5 GiB."""
+
+
+_Query = tuple[tuple[str, str], ...]
 
 
 class Transfers:
@@ -43,7 +47,7 @@ class Transfers:
         """See :meth:`worker_lambda._s3.S3.put`."""
         what = f"cannot put {shown(bucket, key)}"
         with source_of(what, path) as source:
-            size = source.size()
+            size = source.size
             if size > 2 * self._part_size:
                 self._put_in_parts(what, bucket, key, source, size, cancelled)
             else:
@@ -74,7 +78,7 @@ class Transfers:
         offset: int,
         size: int,
         cancelled: Callable[[], bool],
-        query: tuple[tuple[str, str], ...] = (),
+        query: _Query = (),
     ) -> tuple[str, str]:
         """Send a stretch of a file; returns the ETag and the CRC-32 in base64."""
         plain = not self._s3.secure(bucket, key)
@@ -97,51 +101,45 @@ class Transfers:
     ) -> None:
         """One part after the other, each with tries of its own: one connection fills what a function has of network."""
 
-        def ask(
-            method: str, query: tuple[tuple[str, str], ...], headers: dict[str, str], text: bytes
-        ) -> Callable[[], bytes]:
-            return lambda: self._ask(method, bucket, key, query, headers, text, cancelled)
-
+        ask = partial(self._ask, bucket, key, cancelled)
         algorithm = {"x-amz-checksum-algorithm": "CRC32"}
-        created = self._s3.persist(what, cancelled, ask("POST", (("uploads", ""),), algorithm, b""))
+        created = self._s3.persist(what, cancelled, partial(ask, "POST", (("uploads", ""),), algorithm, b""))
         upload = ("uploadId", element(created, "UploadId"))
         if not upload[1]:
             raise S3Error(f"{what}: the server began an upload in parts without an UploadId")
         try:
-            parts = []
+            parts = ""
             part_size = max(self._part_size, -(-size // _MAX_PARTS))
             for number, offset in enumerate(range(0, size, part_size), 1):
                 query = (("partNumber", str(number)), upload)
                 length = min(part_size, size - offset)
-
-                def store(
-                    offset: int = offset, length: int = length, query: tuple[tuple[str, str], ...] = query
-                ) -> None:
-                    etag, checksum = self._store(bucket, key, source, offset, length, cancelled, query)
-                    parts.append(
-                        f"<Part><PartNumber>{len(parts) + 1}</PartNumber><ETag>{escape(etag)}</ETag>"
-                        f"<ChecksumCRC32>{checksum}</ChecksumCRC32></Part>"
-                    )
-
-                self._s3.persist(what, cancelled, store)
+                store = partial(self._store, bucket, key, source, offset, length, cancelled, query)
+                etag, checksum = self._s3.persist(what, cancelled, store)
+                parts += (
+                    f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag>"
+                    f"<ChecksumCRC32>{checksum}</ChecksumCRC32></Part>"
+                )
             space = "http://s3.amazonaws.com/doc/2006-03-01/"
-            text = f'<CompleteMultipartUpload xmlns="{space}">{"".join(parts)}</CompleteMultipartUpload>'
-            self._s3.persist(what, cancelled, ask("POST", (upload,), {}, text.encode()))
+            text = f'<CompleteMultipartUpload xmlns="{space}">{parts}</CompleteMultipartUpload>'
+            self._s3.persist(what, cancelled, partial(ask, "POST", (upload,), {}, text.encode()))
         except BaseException:
             # The parts cost money until they are dropped; that the upload failed is the news, not that this did.
+            def never() -> bool:
+                return False
+
             with contextlib.suppress(S3Error):
-                self._s3.persist(what, lambda: False, lambda: self._abort(bucket, key, upload))
+                self._s3.persist(what, never, partial(self._ask, bucket, key, never, "DELETE", (upload,), {}, b""))
             raise
 
     def _ask(
         self,
-        method: str,
         bucket: str,
         key: bytes,
-        query: tuple[tuple[str, str], ...],
+        cancelled: Callable[[], bool],
+        method: str,
+        query: _Query,
         headers: dict[str, str],
         text: bytes,
-        cancelled: Callable[[], bool],
     ) -> bytes:
         body = Body(len(text), hashlib.sha256(text).hexdigest(), lambda: (text,))
         with self._s3.open(method, bucket, key, headers, body, cancelled, query) as (connection, response):
@@ -149,6 +147,3 @@ class Transfers:
             if b"<Error>" in answer:  # of a completion: its status went out before its outcome was known
                 raise Refused(response.status, response.reason, response.getheader, answer)
             return answer
-
-    def _abort(self, bucket: str, key: bytes, upload: tuple[str, str]) -> None:
-        self._ask("DELETE", bucket, key, (upload,), {}, b"", lambda: False)

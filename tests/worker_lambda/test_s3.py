@@ -55,8 +55,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         if self._accepted(body):
-            self.server.objects[self._key()] = body
-            self.answer(200, b"", {})
+            part = re.search(r"\?partNumber=(\d+)&uploadId=a%26b$", self.path)
+            if part:
+                self.server.uploads["a&b"][int(part[1])] = body
+            else:
+                self.server.objects[self._key()] = body
+            self.answer(200, b"", {"etag": f'"{hashlib.md5(body).hexdigest()}"'})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self._accepted(body):
+            path, _, query = self.path.partition("?")
+            if query == "uploads=":
+                self.server.uploads["a&b"] = {}
+                self.answer(200, b"<R><Bucket>b</Bucket><UploadId>a&amp;b</UploadId></R>", {})
+                return
+            parts = self.server.uploads.pop("a&b")
+            named = re.findall(rb"<PartNumber>(\d+)</PartNumber><ETag>&quot;(\w+)&quot;</ETag>", body)
+            assert query == "uploadId=a%26b"
+            assert [(int(number), etag.decode()) for number, etag in named] == [
+                (number, hashlib.md5(parts[number]).hexdigest()) for number in sorted(parts)
+            ]
+            self.server.objects[unquote_to_bytes(path)] = b"".join(parts[number] for number in sorted(parts))
+            self.answer(200, b"<CompleteMultipartUploadResult/>", {})
+
+    def do_DELETE(self) -> None:
+        if self._accepted(b""):
+            del self.server.uploads["a&b"]
+            self.answer(204, b"", {})
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], *, length: int | None = None) -> None:
         self.send_response(status)
@@ -130,6 +156,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[bytes, bytes] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
         self.script: list = []
         self.requests: list = []
         self.region = "us-east-1"
@@ -366,6 +393,50 @@ def test_redirects_in_a_circle_end(server, s3, tmp_path):
     assert len(server.requests) == 4
 
 
+@pytest.fixture
+def parted(server):
+    client = S3("us-east-1", server.url, back_off=0.001, part_size=100_000)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("fault", [None, *PASSING])
+def test_a_big_file_is_stored_in_parts_and_each_outlives_faults_that_pass(server, parted, tmp_path, fault):
+    data = os.urandom(250_001)
+    (tmp_path / "in").write_bytes(data)
+    server.script = [action for _ in range(5) for action in ([PASSING[fault]] * 4 if fault else []) + [None]]
+    parted.put("b", b"k //+", str(tmp_path / "in"), never)
+    assert server.objects == {b"/b/k //+": data}
+    assert not server.uploads
+    assert [method for _, method, *_ in server.requests if fault is None] in (["POST", "PUT", "PUT", "PUT", "POST"], [])
+
+
+@pytest.mark.parametrize(("good", "status"), [(1, 403), (2, 403), (4, 403), (4, 200)])
+def test_parts_of_an_upload_that_failed_are_dropped(server, parted, tmp_path, good, status):
+    (tmp_path / "in").write_bytes(bytes(250_001))
+    server.script = [None] * good + [lambda h: h.refuse(status, "AccessDenied", "Access <Error> Denied")]
+    assert "AccessDenied" in failure(parted.put, "b", b"k", str(tmp_path / "in"), never)
+    assert server.requests[-1][1:3] == ("DELETE", "/b/k?uploadId=a%26b")
+    assert not server.uploads
+    assert not server.objects
+
+
+def test_parts_of_an_upload_that_was_cancelled_are_dropped(server, parted, tmp_path):
+    (tmp_path / "in").write_bytes(bytes(250_001))
+    with pytest.raises(S3Cancelled):
+        parted.put("b", b"k", str(tmp_path / "in"), lambda: len(server.requests) >= 2)
+    assert not server.uploads
+    assert server.requests[-1][1] == "DELETE"
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(server, parted, tmp_path):
+    path = tmp_path / "in"
+    path.write_bytes(bytes(250_001))
+    server.script = [None, lambda h: (os.truncate(path, 10), h.refuse(500, "InternalError", "again"))]
+    assert "became shorter" in failure(parted.put, "b", b"k", str(path), never)
+    assert not server.uploads
+
+
 def test_a_server_that_answers_nothing_is_given_up_after_the_timeout(server, tmp_path):
     released = threading.Event()
     server.script = [lambda h: released.wait(10)] * 2
@@ -517,6 +588,13 @@ def test_the_client_and_boto3_understand_each_other_at_motos_s3(tmp_path, monkey
         reference.put_object(Bucket="bucket", Key="back", Body=data[::-1])
         s3.get("bucket", b"back", str(tmp_path / "out"), never)
         assert (tmp_path / "out").read_bytes() == data[::-1]
+        data *= 16
+        (tmp_path / "in").write_bytes(data)
+        parted = S3("us-east-1", url, part_size=5 * 1024 * 1024)
+        parted.put("bucket", b"parts", str(tmp_path / "in"), never)
+        parted.close()
+        s3.get("bucket", b"parts", str(tmp_path / "out"), never)
+        assert (tmp_path / "out").read_bytes() == data
         assert "NoSuchKey" in failure(s3.get, "bucket", b"none", str(tmp_path / "out"), never)
         s3.close()
         reference.close()
