@@ -347,5 +347,6 @@ def _dial_error(error: OSError) -> DialError:
         return DialError(f"the certificate shown there is not trusted: {error.verify_message}", final=True)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return DialError("closed by the other side during the TLS handshake")
-    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return DialError(" ".join(str(reason or error).replace("_", " ").lower().split()))
+    if isinstance(error, ssl.SSLError):
+        return DialError("TLS: " + str(error.reason or error).replace("_", " ").lower())
+    return DialError(error.strerror or str(error))

@@ -88,7 +88,9 @@ def state_placeholders(run_iter: int, *, expected: bool, minimal_recode: bool) -
 
 def _replace(text: bytes, mark: bytes, value: bytes, limit: int) -> bytes:
     count = text.count(mark)
+    if not count:
+        return text
     size = len(text) + count * (len(value) - len(mark))
     if size > limit:  # looked at first: a few placeholders and a large value would take all memory
         raise JobError(f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}")
-    return text.replace(mark, value) if count else text
+    return text.replace(mark, value)

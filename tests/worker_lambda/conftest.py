@@ -1,0 +1,207 @@
+"""A coordinator by hand, and workers as processes that dial it."""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, Role, RoleIdentity, pem_body
+from mu_twisted.wire import MAX_REPLY, Decoder, encode
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 20.0
+
+
+class Talk:
+    """The coordinator's end of one connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(PATIENCE)
+        self.sock = sock
+        self._decoder = Decoder(MAX_REPLY)
+        self._payloads: list[bytes] = []
+
+    def say(self, *payloads: bytes) -> None:
+        self.sock.sendall(b"".join(map(encode, payloads)))
+
+    def hear(self) -> bytes:
+        """The next reply; EOFError when the worker has closed."""
+        while not self._payloads:
+            data = self.sock.recv(65536)
+            if not data:
+                raise EOFError
+            self._payloads += self._decoder.feed(data)
+        return self._payloads.pop(0)
+
+    def ask(self, payload: bytes) -> bytes:
+        self.say(payload)
+        return self.hear()
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Coordinator:
+    """A listener on loopback.
+
+    :param pair: what it shows, with the CA's certificate; None for plain TCP.
+    """
+
+    def __init__(self, files: Path, pair: KeyPair | None = None, ca: bytes = b"", port: int = 0) -> None:
+        self._files = files
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener.settimeout(PATIENCE)
+        self.port: int = self._listener.getsockname()[1]
+        self._talks: list[Talk] = []
+        self._context: ssl.SSLContext | None = None
+        if pair is not None:
+            path = files / "pair.pem"
+            path.write_bytes(pair.certificate + pair.key)
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(path)
+            self._context.load_verify_locations(cadata=ca.decode())
+            self._context.verify_mode = ssl.CERT_REQUIRED
+
+    def accept(self) -> Talk:
+        sock, _ = self._listener.accept()
+        sock.settimeout(PATIENCE)
+        if self._context is not None:
+            sock = self._context.wrap_socket(sock, server_side=True)
+        talk = Talk(sock)
+        self._talks.append(talk)
+        return talk
+
+    def close(self) -> None:
+        for talk in self._talks:
+            talk.close()
+        self._listener.close()
+
+
+class Keys:
+    """A CA and what the two sides show, as event keys too."""
+
+    def __init__(self) -> None:
+        self.authority = Authority.generate()
+        self.coordinator = self._issue(RoleIdentity(Role.COORDINATOR))
+        self.rendezvous = self._issue(RoleIdentity(Role.RENDEZVOUS))
+        self.nobody = self._issue(None)
+        self.launch = self._issue(LaunchIdentity("j"))
+
+    def _issue(self, identity: Any) -> KeyPair:
+        return self.authority.issue(identity, lifetime=timedelta(hours=1))
+
+    def event(self) -> dict[str, str]:
+        return {
+            "cacert": pem_body(self.authority.certificate),
+            "srvcrt": pem_body(self.launch.certificate),
+            "srvkey": pem_body(self.launch.key),
+        }
+
+
+class WorkerProcess:
+    """``python -m worker_lambda``."""
+
+    def __init__(self, directory: Path, event: dict[str, Any], command: bytes | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        arguments = [str(directory / "event.json")]
+        (directory / "event.json").write_text(json.dumps(event))
+        if command is not None:
+            (directory / "command").write_bytes(command)
+            arguments.append(str(directory / "command"))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "worker_lambda", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(self.temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def result(self) -> tuple[dict[str, Any], str]:
+        """What it returned and what it logged, once it has ended."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return json.loads(out.splitlines()[-1]), err.decode()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    made = Coordinator(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tls_coordinator(tmp_path: Path, keys: Keys) -> Iterator[Coordinator]:
+    made = Coordinator(tmp_path, keys.coordinator, keys.authority.certificate)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_coordinator(tmp_path: Path, keys: Keys) -> Iterator[Callable[..., Coordinator]]:
+    """Make listeners; given no pair, of plain TCP."""
+    made: list[Coordinator] = []
+
+    def make(pair: KeyPair | None = None, port: int = 0) -> Coordinator:
+        made.append(Coordinator(tmp_path, pair, keys.authority.certificate, port))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start workers; they are ended with the test."""
+    started: list[WorkerProcess] = []
+
+    def start_one(event: dict[str, Any], command: bytes | None = None) -> WorkerProcess:
+        started.append(WorkerProcess(tmp_path / f"worker{len(started)}", event, command))
+        return started[-1]
+
+    yield start_one
+    for each in started:
+        each.close()
+
+
+def event_for(coordinator: Coordinator, **more: Any) -> dict[str, Any]:
+    return {"mode": 1, "addr": "127.0.0.1", "port": coordinator.port, **more}
+
+
+@pytest.fixture
+def event() -> Callable[..., dict[str, Any]]:
+    """An event for a listener, with more keys if wanted."""
+    return event_for
+
+
+@pytest.fixture
+def pair(coordinator: Coordinator, start: Callable[..., WorkerProcess]) -> Callable[..., tuple[Talk, WorkerProcess]]:
+    """A worker that has greeted over plain TCP, and the talk with it."""
+
+    def dialled(command: bytes | None = None, **more: Any) -> tuple[Talk, WorkerProcess]:
+        worker = start(event_for(coordinator, **more), command)
+        talk = coordinator.accept()
+        assert talk.hear().startswith(b"OK:HELLO")
+        return talk, worker
+
+    return dialled

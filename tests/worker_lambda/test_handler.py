@@ -1,0 +1,110 @@
+"""The handler: results, errors, the same process used again, any thread."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_lambda.lambda_function import lambda_handler
+
+
+class Context:
+    """Lambda's, as far as the worker looks at it."""
+
+    memory_limit_in_mb = "1769"
+
+    def __init__(self, remaining: int) -> None:
+        self._remaining = remaining
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._remaining
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The function's files."""
+    made = tmp_path / "task"
+    made.mkdir()
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(made))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return made
+
+
+def test_mode_0_runs_the_command_once(root: Path) -> None:
+    (root / "mu_command").write_bytes(b"pwd; echo ##QUALITY## >&2; exit 3")
+    result = lambda_handler({"mode": 0, "quality": 5})
+    assert result == {"retval": 3, "output": f"{root}\n5\n", "command": "pwd; echo 5 >&2; exit 3"}
+    assert not [path for path in root.parent.iterdir() if path.name.startswith("mu_worker_")]
+
+
+def test_mode_0_ends_its_program_before_the_functions_time_is_up(root: Path) -> None:
+    (root / "mu_command").write_bytes(b"sleep 600")
+    assert lambda_handler({"mode": 0}, Context(600)) == {"error": "the function's time is up"}
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (None, "the event is not a JSON object"),
+        ({"mode": 1, "addr": "127.0.0.1"}, "the event's port is None, expected 1 to 65535"),
+        (
+            {"addr": "192.0.2.1", "port": 1},
+            "the event has no cacert: without TLS only loopback can be dialled, not 192.0.2.1:1",
+        ),
+        (
+            {"addr": "127.0.0.1", "port": 1, "cacert": "-----BEGIN"},
+            "the event's cacert is not base64: expected the body of a PEM block, no BEGIN line",
+        ),
+        ({"mode": 0}, "the function was made without a command: mu_command: No such file or directory"),
+    ],
+)
+def test_a_bad_event_is_answered_with_a_short_error(
+    root: Path, capfd: pytest.CaptureFixture[str], event: Any, error: str
+) -> None:
+    assert lambda_handler(event) == {"error": error}
+    assert f"error: {error}\n" in capfd.readouterr().err
+
+
+def test_a_coordinator_that_is_not_there_is_told_in_the_log_too(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = lambda_handler({"addr": "127.0.0.1", "port": 1})
+    assert result == {"error": "could not reach 127.0.0.1:1: Connection refused"}
+    assert "error: could not reach 127.0.0.1:1: Connection refused\n" in capfd.readouterr().err
+
+
+def test_the_same_process_serves_again_in_any_thread_and_leaks_nothing(
+    root: Path, coordinator: Any, event: Callable[..., dict[str, Any]]
+) -> None:
+    def serve(into: list[dict[str, object]]) -> None:
+        into.append(lambda_handler(event(coordinator, job="j"), Context(60_000)))
+
+    counts = []
+    for number in range(3):
+        results: list[dict[str, object]] = []
+        thread = threading.Thread(target=serve, args=(results,))
+        thread.start()
+        talk = coordinator.accept()
+        assert b'"memory_mb":1769' in talk.hear()
+        assert talk.ask(b"get:mine").startswith(b"FAIL(")
+        assert talk.ask(b"set:mine:%d" % number) == b"OK:SET(mine)"
+        assert talk.ask(b"run:echo x").startswith(b"OK:RETVAL(0):OUTPUT(x\n)")
+        assert talk.ask(b"retrieve:k\0/nosuch/f").startswith(b"FAIL(")
+        talk.say(b"quit:")
+        thread.join(20)
+        assert results == [{"ended": "the coordinator said quit"}]
+        talk.close()
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[1] == counts[2]
+    assert threading.active_count() == 1
+    assert list(root.iterdir()) == []
+
+
+def test_a_worker_ends_before_its_functions_deadline(root: Path, coordinator: Any, event: Callable) -> None:
+    results: list[dict[str, object]] = []
+    thread = threading.Thread(target=lambda: results.append(lambda_handler(event(coordinator), Context(700))))
+    thread.start()
+    talk = coordinator.accept()
+    talk.say(b"run:sleep 600")
+    thread.join(20)
+    assert results == [{"error": "the function's time is up"}]

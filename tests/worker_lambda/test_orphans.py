@@ -1,0 +1,177 @@
+"""Coordinators that are lost, silent, somebody else, or not there."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu_twisted.tls import pem_body
+from mu_twisted.wire import parse_greeting
+from worker_lambda._commands import Place
+from worker_lambda._event import parse_event
+from worker_lambda._worker import Surroundings, Timing, Worker
+
+
+class Here:
+    """A worker in a thread of this process, with waiting times of its own."""
+
+    def __init__(self, directory: Path, event: dict[str, Any], timing: Timing) -> None:
+        self.log: list[str] = []
+        self._result: list[dict[str, str]] = []
+        place = Place(directory, directory / "mu_command", directory)
+        worker = Worker(parse_event(event), place, Surroundings(), self.log.append, timing)
+        self._thread = threading.Thread(target=lambda: self._result.append(worker.serve()))
+        self._thread.start()
+
+    def result(self) -> dict[str, str]:
+        self._thread.join(20)
+        return self._result[0]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Callable[..., Here]:
+    return lambda event, **timing: Here(tmp_path, event, Timing(**{"redial": 0.05, **timing}))
+
+
+def test_a_lost_coordinator_is_found_again_and_told_what_has_ended(
+    here: Callable[..., Here], tls_coordinator: Any, keys: Any, event: Callable, tmp_path: Path
+) -> None:
+    worker = here(event(tls_coordinator, job="j", launch_id="l", nonblock=1, bg_silent=1, **keys.event()))
+    talk = tls_coordinator.accept()
+    assert parse_greeting(talk.hear()).launch_id == "l"
+    talk.say(b"run:until [ -f ##TMPDIR##/go ]; do sleep 0.02; done; echo went", b"ping:1")
+    assert talk.hear() == b"OK:PONG(1)"
+    talk.close()
+    folder = next(tmp_path.glob("mu_worker_*"))
+    (folder / "go").touch()
+    again = tls_coordinator.accept()
+    assert parse_greeting(again.hear()).launch_id == "l"
+    reply = again.hear()
+    assert reply.startswith(b"OK:RETVAL(0):OUTPUT(")
+    assert b"went\n" in reply
+    again.say(b"quit:")
+    assert worker.result() == {"ended": "the coordinator said quit"}
+    assert any("dialling again" in line for line in worker.log)
+
+
+def test_a_lost_coordinator_that_stays_away_ends_the_worker(
+    here: Callable[..., Here], make_coordinator: Callable, event: Callable
+) -> None:
+    coordinator = make_coordinator()
+    worker = here(event(coordinator, job="j", orphan_timeout=0.4))
+    talk = coordinator.accept()
+    talk.hear()
+    assert talk.ask(b"echo:x") == b"OK:ECHO(x)"
+    talk.say(b"run:sleep 600")
+    coordinator.close()
+    assert worker.result()["error"].startswith(f"lost the coordinator at 127.0.0.1:{coordinator.port}: ")
+
+
+def test_one_that_only_closes_is_not_dialled_for_ever(
+    here: Callable[..., Here], coordinator: Any, event: Callable
+) -> None:
+    worker = here(event(coordinator, job="j", orphan_timeout=0.5))
+    done = threading.Event()
+
+    def shut_out() -> None:
+        while not done.is_set():
+            try:
+                coordinator.accept().close()
+            except OSError:
+                return
+
+    thread = threading.Thread(target=shut_out)
+    thread.start()
+    result = worker.result()
+    done.set()
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", coordinator.port)).close()
+    thread.join(20)
+    assert result["error"].startswith("could not reach")
+
+
+def test_without_a_job_nothing_for_the_time_of_silence_ends_a_worker_that_does_nothing(
+    here: Callable[..., Here], coordinator: Any, event: Callable
+) -> None:
+    worker = here(event(coordinator, nonblock=1), silence=0.5)
+    talk = coordinator.accept()
+    assert talk.hear() == b"OK:HELLO"
+    assert talk.ask(b"run:sleep 1; echo x").startswith(b"OK:RUNNING")
+    assert talk.hear().startswith(b"OK:RETVAL(0):OUTPUT(x")  # longer than the silence
+    with pytest.raises(EOFError):
+        talk.hear()
+    assert worker.result() == {"ended": "nothing happened for 0.5 s"}
+
+
+@pytest.mark.parametrize("shown", ["rendezvous", "nobody", "launch"])
+def test_only_a_coordinators_certificate_is_accepted_for_a_job(
+    here: Callable[..., Here], make_coordinator: Callable, keys: Any, event: Callable, shown: str
+) -> None:
+    coordinator = make_coordinator(getattr(keys, shown))
+    worker = here(event(coordinator, job="j", **keys.event()))
+    talk = coordinator.accept()
+    with pytest.raises((EOFError, OSError)):
+        talk.hear()
+    assert "not a coordinator's: expected mu:role/coordinator" in worker.result()["error"]
+
+
+def test_a_legacy_coordinators_certificate_needs_no_name(
+    here: Callable[..., Here], make_coordinator: Callable, keys: Any, event: Callable
+) -> None:
+    coordinator = make_coordinator(keys.nobody)
+    worker = here(event(coordinator, **keys.event()))
+    talk = coordinator.accept()
+    assert talk.hear() == b"OK:HELLO"
+    assert b"<secret>" in talk.ask(b"dump_vals:")
+    talk.close()
+    assert worker.result() == {"ended": "closed by the coordinator"}
+
+
+def test_a_certificate_of_another_authority_ends_the_first_dial_at_once(
+    here: Callable[..., Here], tls_coordinator: Any, keys: Any, event: Callable
+) -> None:
+    other = type(keys)()
+    given = {**keys.event(), "cacert": other.event()["cacert"]}
+    worker = here(event(tls_coordinator, job="j", **given))
+    with pytest.raises(OSError, match=r"(?i)alert|eof|reset|broken"):
+        tls_coordinator.accept()
+    assert "is not trusted" in worker.result()["error"]
+
+
+def test_keys_of_every_kind_are_taken(
+    here: Callable[..., Here], tls_coordinator: Any, keys: Any, event: Callable
+) -> None:
+    rsa = keys.authority.issue(None, lifetime=timedelta(hours=1), rsa=True)
+    assert b"BEGIN RSA PRIVATE KEY" in rsa.key
+    given = {**keys.event(), "srvcrt": pem_body(rsa.certificate), "srvkey": pem_body(rsa.key)}
+    worker = here(event(tls_coordinator, **given))
+    talk = tls_coordinator.accept()
+    assert talk.hear() == b"OK:HELLO"
+    talk.say(b"quit:")
+    assert worker.result() == {"ended": "the coordinator said quit"}
+
+
+def test_the_private_key_is_in_no_file_once_the_worker_has_greeted(
+    here: Callable[..., Here], tls_coordinator: Any, keys: Any, event: Callable, tmp_path: Path
+) -> None:
+    worker = here(event(tls_coordinator, job="j", **keys.event()))
+    talk = tls_coordinator.accept()
+    talk.hear()
+    assert [path for folder in tmp_path.glob("mu_worker_*") for path in folder.iterdir()] == []
+    talk.say(b"quit:")
+    worker.result()
+
+
+def test_garbage_closes_the_connection_with_what_was_wrong(
+    here: Callable[..., Here], coordinator: Any, event: Callable
+) -> None:
+    worker = here(event(coordinator))
+    talk = coordinator.accept()
+    talk.hear()
+    talk.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert worker.result()["error"].startswith("protocol error: ")
