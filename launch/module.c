@@ -188,6 +188,31 @@ static bool pause_batch(void *context)
     return going;
 }
 
+/* -- credentials ------------------------------------------------------------------------------------------------ */
+
+/* As a converter: what Python says about a text that cannot be encoded holds the text, so ours does not. */
+static int read_secret(PyObject *given, void *into)
+{
+    Py_ssize_t size;
+    if (!PyUnicode_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "credentials are texts");
+        return 0;
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(given, &size);
+    if (!text || strlen(text) != (size_t)size) {
+        PyErr_Clear();
+        PyErr_SetString(PyExc_ValueError, "the credentials hold characters that cannot be sent");
+        return 0;
+    }
+    *(const char **)into = text;
+    return 1;
+}
+
+static int read_token(PyObject *given, void *into)
+{
+    return given == Py_None || read_secret(given, into);
+}
+
 /* -- Launcher -------------------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(perform_doc,
@@ -203,8 +228,9 @@ static PyObject *launcher_perform(LauncherObject *self, PyObject *args, PyObject
     const char *region;
     credentials keys = {0};
     performance work = {.report = Py_None};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Osss|z$O:perform", names, &given, &region,
-                                     &keys.access_key, &keys.secret_key, &keys.token, &work.report))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OsO&O&|O&$O:perform", names, &given, &region, read_secret,
+                                     &keys.access_key, read_secret, &keys.secret_key, read_token, &keys.token,
+                                     &work.report))
         return NULL;
     const char *fault = region_fault(region) ? region_fault(region) : credentials_fault(&keys);
     if (fault) {
@@ -329,8 +355,9 @@ static PyObject *sign(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwa
     credentials keys = {0};
     signer made;
     signature found;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sssy#ss|z$L:sign", names, &host, &path, &region, &payload, &size,
-                                     &keys.access_key, &keys.secret_key, &keys.token, &timestamp))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sssy#O&O&|O&$L:sign", names, &host, &path, &region, &payload, &size,
+                                     read_secret, &keys.access_key, read_secret, &keys.secret_key, read_token,
+                                     &keys.token, &timestamp))
         return NULL;
     const char *fault = region_fault(region) ? region_fault(region) : credentials_fault(&keys);
     if (fault || timestamp < 0) {

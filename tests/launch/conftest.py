@@ -1,0 +1,27 @@
+"""Endpoints and launchers of the tests."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tls_endpoint import Endpoint  # noqa: E402 - it lies beside this file
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Endpoint]]:
+    """Start an endpoint; ended after the test, which fails if a signature was wrong."""
+    started: list[Endpoint] = []
+
+    def serve(*args: Any, **kwargs: Any) -> Endpoint:
+        started.append(Endpoint(tmp_path, *args, **kwargs))
+        return started[-1]
+
+    yield serve
+    for endpoint in started:
+        endpoint.close()
+    assert [fault for endpoint in started for fault in endpoint.faults] == []

@@ -1,0 +1,379 @@
+"""The C extension against a TLS endpoint: what it sends, and what it makes of every answer."""
+
+import json
+import resource
+import socket
+import threading
+import urllib.parse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSRequest
+from hypothesis import given
+from hypothesis import strategies as st
+from tls_endpoint import ACCEPTED, ACCESS, SECRET, TOKEN, Cut, botocore_signature, refusal
+
+from mu_twisted.launch import _launch
+
+KEYS = ("us-east-1", ACCESS, SECRET)
+
+
+def batch(count: int, function: str = "worker") -> list[tuple[str, str, bytes]]:
+    return [(f"b-{at}", function, json.dumps({"id": f"b-{at}"}).encode()) for at in range(count)]
+
+
+def launcher(endpoint: Any, pool_size: int = 4, **more: Any) -> _launch.Launcher:
+    return _launch.Launcher(endpoint.url, str(endpoint.ca), pool_size, **more)
+
+
+def test_each_launch_is_sent_once_as_an_event_and_comes_back_once(serve):
+    endpoint = serve()
+    results = launcher(endpoint).perform(batch(50), *KEYS)
+    assert sorted(result.id for result in results) == sorted(f"b-{at}" for at in range(50))
+    assert {tuple(result)[1:3] for result in results} == {(202, "")}
+    assert all(0 <= result.times[3] <= result.times[4] < 60 for result in results)
+    assert sorted(endpoint.payloads) == sorted(payload for _, _, payload in batch(50))
+    for request in endpoint.requests:
+        assert request.path == "/2015-03-31/functions/worker/invocations"
+        assert request.headers["X-Amz-Invocation-Type"] == "Event"
+        assert request.headers["Content-Type"] == "application/json"
+        assert request.headers["Accept"] == "*/*"
+
+
+def test_connections_are_at_most_the_pool_and_are_kept_between_calls(serve):
+    endpoint = serve()
+    ours = launcher(endpoint, 4)
+    for _ in range(5):
+        assert len(ours.perform(batch(40), *KEYS)) == 40
+    assert endpoint.connections == len({request.connection for request in endpoint.requests}) == 4
+
+
+def test_a_session_token_is_sent_and_signed(serve):
+    endpoint = serve(secrets={ACCESS: (SECRET, TOKEN)})
+    ours = launcher(endpoint)
+    assert {result.status for result in ours.perform(batch(3), *KEYS, TOKEN)} == {202}
+    assert {request.headers["X-Amz-Security-Token"] for request in endpoint.requests} == {TOKEN}
+
+
+def test_one_launcher_signs_for_a_new_token_secret_or_region_as_soon_as_it_is_given(serve):
+    endpoint = serve()
+    ours = launcher(endpoint)
+    for region, secret, token in [
+        ("us-east-1", "one", None),
+        ("us-east-1", "two", TOKEN),
+        ("eu-west-3", "two", None),
+        ("us-east-1", "one", "t2"),
+    ]:
+        endpoint.region, endpoint.secrets = region, {ACCESS: (secret, token)}
+        assert [result.status for result in ours.perform(batch(2), region, ACCESS, secret, token)] == [202, 202]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "a" * 170,
+        "arn:aws:lambda:us-east-1:123456789012:function:work:LIVE",
+        "work:$LATEST",
+        "mit Leerzeichen",
+        "größe/../ü%2F?#&+~",
+        "...",
+    ],
+)
+def test_odd_function_names_are_percent_encoded_and_signed_as_botocore_does(serve, function):
+    endpoint = serve()
+    assert launcher(endpoint).perform(batch(1, function), *KEYS)[0].status == 202
+    quoted = urllib.parse.quote(function, safe="")
+    assert endpoint.requests[0].path == f"/2015-03-31/functions/{quoted}/invocations"
+
+
+@pytest.mark.parametrize("function", ["", ".", "..", "a" * 257])
+def test_what_is_no_function_name_is_never_sent(serve, function):
+    endpoint = serve()
+    assert launcher(endpoint).perform(batch(1, function), *KEYS)[0].status == _launch.NEVER
+    assert not endpoint.requests
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", bytes(range(256)), b"\0" * 70_000, b'"' + b"x" * 1_000_000 + b'"'])
+def test_payload_bytes_arrive_as_they_are(serve, payload):
+    endpoint = serve()
+    assert launcher(endpoint).perform([("a", "f", payload)], *KEYS)[0].status == 202
+    assert endpoint.payloads == [payload]
+
+
+def test_the_mark_in_a_payload_becomes_the_launchs_identifier(serve):
+    endpoint = serve()
+    template = b'["##ID##", "#", "##ID", "###ID##", "##ID####ID##"]'
+    items = [(f"long-identifier-{at}", "f", template) for at in range(3)]
+    launcher(endpoint, 1).perform([*items, ("x", "f", template)], *KEYS)
+    ids = [item[0].encode() for item in items] + [b"x"]
+    assert sorted(endpoint.payloads) == sorted(template.replace(b"##ID##", launch_id) for launch_id in ids)
+
+
+@given(
+    payload=st.binary(max_size=300),
+    function=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40),
+    secret=st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), min_size=1, max_size=200),
+    token=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=1500),
+    region=st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True),
+    when=st.integers(0, 4_000_000_000),
+)
+def test_signatures_are_botocores(payload, function, secret, token, region, when):
+    path = f"/2015-03-31/functions/{urllib.parse.quote(function, safe='')}/invocations"
+    made = _launch.sign("h:1", path, region, payload, ACCESS, secret, token, timestamp=when)
+    request = AWSRequest("POST", f"https://h:1{path}", data=payload)
+    request.headers["Content-Type"] = "application/json"
+    request.headers["X-Amz-Invocation-Type"] = "Event"
+    moment = datetime.fromtimestamp(when, UTC)
+    assert made["Authorization"].endswith(botocore_signature(request, secret, token, region, moment))
+    assert made.get("X-Amz-Security-Token") == token
+
+
+REFUSALS = {
+    "throttled": refusal(429, "TooManyRequestsException", "Rate Exceeded.", retryAfterSeconds="7"),
+    "slow down": (429, {"Retry-After": "3"}, b""),
+    "broken": refusal(500, "ServiceException", "An error occurred"),
+    "forbidden": refusal(403, "AccessDeniedException", "no"),
+    "redirect": (307, {"Location": "https://127.0.0.1:1/elsewhere"}, b""),
+    "other success": (200, {}, b"hello"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusals_status_type_and_body_come_back(serve, name):
+    status, headers, body = REFUSALS[name]
+    endpoint = serve(lambda request: REFUSALS[name])
+    result = launcher(endpoint).perform(batch(1), *KEYS)[0]
+    assert (result.status, result.reason, result.body) == (status, "", body)
+    assert result.error_type == headers.get("x-amzn-ErrorType", "").partition(":")[0]
+    assert result.retry_after == (float(headers["Retry-After"]) if "Retry-After" in headers else None)
+    assert len(endpoint.requests) == 1
+
+
+CUTS = {
+    "closed": Cut(),
+    "reset": Cut(reset=True),
+    "garbage": Cut(b"\x00\xff garbage\r\n\r\n" * 10),
+    "old http": Cut(b"just a text"),
+    "half a head": Cut(b"HTTP/1.1 202 Accepted\r\nContent-Le"),
+    "endless head": Cut(b"HTTP/1.1 202 Accepted\r\n" + b"X: " + b"y" * 400_000),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_what_is_no_answer_comes_back_without_a_status_and_with_a_reason(serve, name):
+    def answer(request):
+        raise CUTS[name]
+
+    endpoint = serve(answer)
+    result = launcher(endpoint).perform(batch(1), *KEYS)[0]
+    assert result.status == _launch.NO_ANSWER
+    assert result.reason
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("status", [202, 500])
+def test_a_status_counts_though_the_body_is_cut(serve, status):
+    def answer(request):
+        raise Cut(b"HTTP/1.1 %d X\r\nContent-Length: 100\r\n\r\n{" % status)
+
+    assert launcher(serve(answer)).perform(batch(1), *KEYS)[0].status == status
+
+
+def test_a_body_is_not_read_beyond_a_bound_and_its_beginning_is_kept(serve):
+    sent = b"x" * 30_000_000
+    endpoint = serve(lambda request: (500, {}, sent))
+    result = launcher(endpoint).perform(batch(1), *KEYS)[0]
+    assert (result.status, result.body) == (500, sent[:2048])
+
+
+def test_silence_ends_at_the_time_limit(serve):
+    silent = threading.Event()
+    endpoint = serve(lambda request: silent.wait(30) and ACCEPTED)
+    result = launcher(endpoint, timeout=0.2).perform(batch(1), *KEYS)[0]
+    silent.set()
+    assert (result.status, "timed out" in result.reason) == (_launch.NO_ANSWER, True)
+
+
+def test_a_connection_that_the_endpoint_closed_meanwhile_is_replaced(serve):
+    endpoint = serve(lambda request: (202, {"Connection": "close"}, b""))
+    ours = launcher(endpoint, 1)
+    assert {result.status for result in ours.perform(batch(5), *KEYS)} == {202}
+    assert endpoint.connections == 5
+
+
+def test_a_certificate_of_another_authority_is_refused_for_good_and_nothing_is_sent(serve, tmp_path):
+    endpoint, other = serve(), serve()
+    result = _launch.Launcher(endpoint.url, str(other.ca), 2).perform(batch(1), *KEYS)[0]
+    assert (result.status, "certificate" in result.reason) == (_launch.NEVER, True)
+    assert _launch.Launcher(endpoint.url).perform(batch(1), *KEYS)[0].status == _launch.NEVER
+    assert not endpoint.requests
+
+
+def test_a_certificate_for_another_host_is_refused_for_good(serve):
+    endpoint = serve(names=["elsewhere.example", "10.0.0.1"])
+    result = launcher(endpoint).perform(batch(1), *KEYS)[0]
+    assert (result.status, "certificate" in result.reason) == (_launch.NEVER, True)
+    assert not endpoint.requests
+
+
+def test_a_missing_ca_bundle_is_an_answer_and_not_a_crash(serve):
+    result = _launch.Launcher(serve().url, "/nonexistent.pem", 2).perform(batch(1), *KEYS)[0]
+    assert (result.status, "/nonexistent.pem" in result.reason) == (_launch.NEVER, True)
+
+
+def test_a_refused_port_and_an_unknown_host_are_no_answers():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        refused = _launch.Launcher(f"https://127.0.0.1:{bound.getsockname()[1]}").perform(batch(1), *KEYS)[0]
+    unknown = _launch.Launcher("https://nowhere.invalid").perform(batch(1), *KEYS)[0]
+    assert (refused.status, unknown.status) == (_launch.NO_ANSWER, _launch.NO_ANSWER)
+    assert "connect" in refused.reason
+    assert "nowhere.invalid" in unknown.reason
+
+
+def test_cancel_brings_back_at_once_those_that_are_not_sent(serve):
+    held, arrived = threading.Event(), threading.Event()
+
+    def answer(request):
+        arrived.set()
+        held.wait(30)
+        return ACCEPTED
+
+    endpoint = serve(answer)
+    ours = launcher(endpoint, 1)
+    told, results = threading.Event(), []
+
+    def report(some):
+        results.extend(some)
+        told.set()
+
+    thread = threading.Thread(target=lambda: results.extend(ours.perform(batch(20), *KEYS, report=report)))
+    thread.start()
+    assert arrived.wait(10)
+    ours.cancel()
+    assert told.wait(10)
+    assert [result.status for result in results] == [_launch.CANCELLED] * 19
+    held.set()
+    thread.join(10)
+    assert len({result.id for result in results}) == len(results) == 20
+    assert results[-1].status == 202
+    assert len(endpoint.requests) == 1
+
+
+def test_cancel_at_once_cuts_off_what_is_in_flight_and_holds_from_then_on(serve):
+    held, arrived = threading.Event(), threading.Event()
+
+    def answer(request):
+        arrived.set()
+        held.wait(30)
+        return ACCEPTED
+
+    ours = launcher(serve(answer), 2)
+    results = []
+    thread = threading.Thread(target=lambda: results.extend(ours.perform(batch(20), *KEYS)))
+    thread.start()
+    assert arrived.wait(10)
+    ours.cancel(at_once=True)
+    thread.join(10)
+    held.set()
+    assert [result.status for result in results] == [_launch.CANCELLED] * 20
+    assert [result.status for result in ours.perform(batch(2), *KEYS)] == [_launch.CANCELLED] * 2
+
+
+def test_a_launcher_at_work_refuses_a_second_call_and_goes_on(serve):
+    held, arrived = threading.Event(), threading.Event()
+
+    def answer(request):
+        arrived.set()
+        held.wait(30)
+        return ACCEPTED
+
+    ours = launcher(serve(answer))
+    results = []
+    thread = threading.Thread(target=lambda: results.extend(ours.perform(batch(3), *KEYS)))
+    thread.start()
+    assert arrived.wait(10)
+    with pytest.raises(RuntimeError, match="at work"):
+        ours.perform(batch(1), *KEYS)
+    held.set()
+    thread.join(10)
+    assert [result.status for result in results] == [202] * 3
+
+
+def test_an_error_in_the_report_ends_the_batch_and_the_launcher_stays_usable(serve):
+    def report(results):
+        raise KeyError("mine")
+
+    held = threading.Event()
+    endpoint = serve(lambda request: (request.identifier == "b-0" or held.wait(30)) and ACCEPTED)
+    ours = launcher(endpoint, 2)
+    with pytest.raises(KeyError, match="mine"):
+        ours.perform(batch(2), *KEYS, report=report)
+    held.set()
+    assert [result.status for result in ours.perform(batch(2), *KEYS)] == [202] * 2
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("ftp://a", "https://"),
+        ("https://", "no host"),
+        ("https://a/b?c", "only https"),
+        ("https://user@a", "only https"),
+        ("https://a:0", "port"),
+        ("https://a:99999", "port"),
+        ("https://a b", "only https"),
+        ("http://example.com", "loopback"),
+        ("http://127.0.0.1.example.com", "loopback"),
+    ],
+)
+def test_what_is_no_endpoint_is_said_at_once(endpoint, why):
+    with pytest.raises(ValueError, match=why):
+        _launch.Launcher(endpoint)
+
+
+@pytest.mark.parametrize(
+    "item", [("a", "f"), ["a", "f", b""], (1, "f", b""), ("a", "f", "text"), ("a", "f\0", b""), ("", "f", b""), 'a"b']
+)
+def test_what_is_no_launch_is_refused_before_anything_is_sent(serve, item):
+    endpoint = serve()
+    with pytest.raises((TypeError, ValueError)):
+        launcher(endpoint).perform([("a", "f", b"{}"), item], *KEYS)
+    assert not endpoint.requests
+
+
+@pytest.mark.parametrize("secret", ["hidden\0hidden", "hidden\udc80", ""])
+@pytest.mark.parametrize("where", ["access", "secret", "token"])
+def test_no_error_holds_credentials(secret, where):
+    given = {"access": ACCESS, "secret": SECRET, "token": TOKEN, where: secret}
+    with pytest.raises(ValueError, match=r".") as caught:
+        _launch.Launcher("https://127.0.0.1:9").perform(batch(1), "us-east-1", *given.values())
+    for text in (str(caught.value), repr(caught.value), str(vars(caught.value)), repr(caught.value.__context__)):
+        assert "hidden" not in text
+        assert SECRET not in text
+
+
+def test_no_result_holds_credentials():
+    ours = _launch.Launcher("https://127.0.0.1:9")
+    text = repr(ours) + repr(ours.perform(batch(2), *KEYS, TOKEN))
+    assert SECRET not in text
+    assert TOKEN not in text
+
+
+def test_memory_is_flat_over_calls_and_launchers(serve):
+    endpoint = serve(lambda request: (500, {"x-amzn-ErrorType": "E"}, b"x" * 2000))
+    kept = launcher(endpoint)
+
+    def work(times: int) -> int:
+        for _ in range(times):
+            kept.perform(batch(20), *KEYS, TOKEN)
+            launcher(endpoint).perform(batch(2), *KEYS)
+            endpoint.requests.clear()
+            endpoint.faults.clear()
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+    endpoint.secrets = {ACCESS: (SECRET, None)}
+    before = work(30)
+    assert work(40) - before < 1_000_000, "bytes"
