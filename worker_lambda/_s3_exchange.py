@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import random
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
@@ -73,8 +72,6 @@ class Exchange:
                 reason = str(passing)
             except S3Error as error:
                 raise S3Error(f"{what}: {error}") from None
-            except ssl.SSLCertVerificationError as error:
-                raise S3Error(f"{what}: the server's certificate is not trusted: {error.verify_message}") from None
             except (OSError, http.client.HTTPException) as error:
                 reason = one_line(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}", 200)
             if tried < self._tries:
@@ -176,7 +173,7 @@ class Exchange:
                 signed["content-length"] = str(body.size)
             try:
                 connection = self._pool.take(origin)
-            except ValueError as error:
+            except ValueError as error:  # a certificate that is not trusted is one, too
                 raise S3Error(f"{origin.header} cannot be reached: {one_line(str(error), 200)}") from None
             try:
                 return connection, connection.request(method, target, signed, body.blocks(), cancelled)

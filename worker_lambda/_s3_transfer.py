@@ -100,7 +100,6 @@ class Transfers:
         self, what: str, bucket: str, key: bytes, source: Source, size: int, cancelled: Callable[[], bool]
     ) -> None:
         """One part after the other, each with tries of its own: one connection fills what a function has of network."""
-
         ask = partial(self._ask, bucket, key, cancelled)
         algorithm = {"x-amz-checksum-algorithm": "CRC32"}
         created = self._s3.persist(what, cancelled, partial(ask, "POST", (("uploads", ""),), algorithm, b""))
