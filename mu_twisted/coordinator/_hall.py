@@ -6,6 +6,7 @@ shared keys, may speak for any) and that a connection which never greets must no
 
 from itertools import count
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -14,6 +15,8 @@ from mu_twisted.coordinator._session import Session
 from mu_twisted.tls import LaunchIdentity, TaskIdentity
 from mu_twisted.transport import ReactorTime
 
+CLOSE_PATIENCE = 2.0
+"""Seconds that workers have to take their leave when the coordinator stops."""
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
 
@@ -34,6 +37,7 @@ class Hall:
         self._runs: dict[str, JobRun] = {}
         self._strangers: dict[Session, float] = {}
         self._sessions: dict[Session, JobRun | None] = {}
+        self._empty: Deferred[None] | None = None
         self._sweep = LoopingCall(self._drop_silent)
         self._sweep.clock = clock  # type: ignore[assignment]
 
@@ -44,12 +48,21 @@ class Hall:
         """Begin to watch the time."""
         self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
 
-    def close(self) -> None:
-        """Tell every worker to quit."""
+    def close(self) -> Deferred[None]:
+        """Tell every worker to quit.
+
+        :returns: fires when all are gone, or after ``CLOSE_PATIENCE``.
+        """
         if self._sweep.running:
             self._sweep.stop()
         for session in list(self._sessions):
             session.dismiss()
+        empty = self._empty = Deferred()
+        if not self._sessions:
+            empty.callback(None)
+            return empty
+        patience = self._clock.callLater(CLOSE_PATIENCE, lambda: empty.callback(None))
+        return empty.addBoth(lambda _: patience.cancel() if patience.active() else None)
 
     def add(self, run: JobRun) -> None:
         """From now on workers may come for this job."""
@@ -92,6 +105,8 @@ class Hall:
         run = self._sessions.pop(session, None)
         if run is not None:
             run.session_closed(session, reason)
+        if self._empty is not None and not self._sessions and not self._empty.called:
+            self._empty.callback(None)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -102,8 +102,10 @@ class Session:
         self._send(b"reset:")
 
     def dismiss(self) -> None:
-        """Tell the worker to quit, and close when that is written."""
+        """Tell the worker to quit, and close when that is written. What it runs is ended, if it knows how."""
         if self._connection is not None and self._phase is not _Phase.LEAVING:
+            if self._phase is _Phase.WORKING and self.greeting.version:
+                self._send(b"kill:")
             self._phase = _Phase.LEAVING
             self.machine = self.watch = None
             self._connection.close(b"quit:")

@@ -150,7 +150,7 @@ class CoordinatorService(Service):
     async def _close(self) -> None:
         if self._one_shot is not None:
             self._one_shot.abort()
-        self._hall.close()
+        await self._hall.close()
         if self._one_shot is not None:
             await self._one_shot.close()
         if self._port is not None:

@@ -90,7 +90,6 @@ def test_a_job_goes_from_launch_to_result() -> None:
     second.says(b"OK:ECHO(hi)")
     assert bench.finished == [None]
     assert bench.run.job.error is None
-    assert not bench.clock.getDelayedCalls() or bench.hall.close() is None
 
 
 def test_a_wrong_reply_ends_its_task_only_and_says_what_was_expected() -> None:
@@ -225,12 +224,12 @@ def test_nobody_in_time_stops_launching_and_brings_the_diagnosis() -> None:
     assert bench.finished == [None]
 
 
-def test_an_abort_tells_every_worker_to_quit() -> None:
+def test_an_abort_ends_what_workers_run_and_tells_them_to_quit() -> None:
     bench = Bench()
     worker = bench.worker()
     worker.says(ours("0-0"))
     bench.run.abort("interrupted")
-    assert worker.takes()[-1] == b"quit:"
+    assert worker.takes() == [b"echo:hi", b"kill:", b"quit:"]
     assert bench.finished == [None]
 
 
@@ -285,3 +284,16 @@ def test_the_diagnosis_names_address_function_and_the_end_of_the_log() -> None:
     )
     for part in ("nobody reached 192.0.2.1:13579", "fn", "ImportError", "    a\n    b"):
         assert part in text
+
+
+def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None:
+    bench = Bench(tasks=1)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    closed: list[object] = []
+    worker.abort = lambda: None  # type: ignore[method-assign]
+    bench.hall.close().addCallback(closed.append)
+    assert worker.takes()[-1] == b"quit:"
+    assert closed == []
+    bench.clock.advance(2.0)
+    assert closed == [None]
