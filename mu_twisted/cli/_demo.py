@@ -137,13 +137,16 @@ def _store_frames(control: Control, ffmpeg: Path, directory: Path, frames: int) 
     source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24"
     _run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
     control.create_bucket(BUCKET)
-    with ThreadPoolExecutor(8) as pool:
+    pool = ThreadPoolExecutor(8)
+    try:
         jobs = [
             pool.submit(control.put_object, BUCKET, f"{VIDEO}-png16/{path.name}", path.read_bytes())
             for path in sorted(directory.iterdir())
         ]
         for job in jobs:
             job.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
@@ -153,13 +156,14 @@ def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
 
 def _run_coordinator(command: list[str]) -> None:
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-    process = subprocess.Popen([*twistd, *command], cwd="/")
+    # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
+    process = subprocess.Popen([*twistd, *command], cwd="/", start_new_session=True)
     try:
         status = process.wait()
     except KeyboardInterrupt:
         process.terminate()
         try:
-            process.wait(2.0)
+            process.wait(1.5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

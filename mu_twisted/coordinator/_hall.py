@@ -15,7 +15,7 @@ from mu_twisted.coordinator._session import Session
 from mu_twisted.tls import LaunchIdentity, TaskIdentity
 from mu_twisted.transport import ReactorTime
 
-CLOSE_PATIENCE = 2.0
+CLOSE_PATIENCE = 1.0
 """Seconds that workers have to take their leave when the coordinator stops."""
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""

@@ -295,5 +295,5 @@ def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None
     bench.hall.close().addCallback(closed.append)
     assert worker.takes()[-1] == b"quit:"
     assert closed == []
-    bench.clock.advance(2.0)
+    bench.clock.advance(1.0)
     assert closed == [None]
