@@ -12,7 +12,8 @@ from worker_lambda._jobs import Jobs
 from worker_lambda._program import Program
 from worker_lambda._state import StateRun, finish_state, state_run
 from worker_lambda._store import Store
-from worker_lambda._template import Substitutions, expand_command, expand_file, state_placeholders
+from worker_lambda._template import Substitutions, expand_command, state_placeholders
+from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
 
@@ -43,11 +44,18 @@ class Commands:
     :param jobs: does what takes time.
     :param send: takes one reply.
     :param greet: sends the greeting.
+    :param clear: says whether replies are being taken; commands wait while they are not.
     :ivar leaving: whether ``quit:`` has come.
     """
 
     def __init__(
-        self, event: Event, place: Place, jobs: Jobs, send: Callable[[bytes], None], greet: Callable[[], None]
+        self,
+        event: Event,
+        place: Place,
+        jobs: Jobs,
+        send: Callable[[bytes], None],
+        greet: Callable[[], None],
+        clear: Callable[[], bool],
     ) -> None:
         self.leaving = False
         self._event = event
@@ -55,6 +63,7 @@ class Commands:
         self._jobs = jobs
         self._send = send
         self._greet = greet
+        self._clear = clear
         self._store = Store(event.s3_endpoint)
         self.variables = Variables(event.variables)
         self.directory = WorkDirectory(place.temporary)
@@ -90,6 +99,11 @@ class Commands:
             self._enqueue(payload)
         self.pump()
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether :meth:`pump` has something to do."""
+        return bool(self._queue) and self._killed is None and not self._foreground and self._clear()
+
     def pump(self) -> None:
         """Carry out what can be carried out now."""
         while True:
@@ -98,7 +112,7 @@ class Commands:
                     return
                 killed, self._killed = self._killed, None
                 self._send(b"OK:KILL(%d)" % killed)
-            if self.leaving or self._foreground or not self._queue:
+            if self.leaving or self._foreground or not self._queue or not self._clear():
                 return
             payload = self._queue.popleft()
             self._queued -= len(payload)
@@ -203,32 +217,17 @@ class Commands:
         self._send(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, program.command))
 
     def _transfer(self, argument: bytes, *, upload: bool) -> None:
-        key, name = self._parameters(argument, upload=upload)
-        name = expand_file(name, bytes(self.directory.path))
-        if self.variables.flag(b"hash_s3keys"):
-            key = _hashed(key)
-        bucket, region = (self.variables.get(each) or b"" for each in (b"bucket", b"region"))
-        if not bucket:
-            raise CommandError("the variable bucket is empty")
+        order = transfer_order(argument, self.variables, upload=upload, tmpdir=bytes(self.directory.path))
         background = self.variables.flag(b"nonblock")
-        path = bytes(self._place.root) + b"/" + name if not name.startswith(b"/") else name
-        place = bucket + b"/" + key
-        if upload:
-            bracketed = b"OK:UPLOADING(" + name + b"->" + place + b")"
-            success = b"OK:UPLOAD(" + place + b")"
-            doing = b"uploading " + name + b" to s3 as " + bucket + b":" + key
-        else:
-            bracketed = b"OK:RETRIEVING(" + place + b"->" + name + b")"
-            success = b"OK:RETRIEVE(" + place + b")"
-            doing = b"retrieving " + bucket + b":" + key + b" from s3 to " + name
+        region, path = self.variables.get(b"region") or b"", order.path(bytes(self._place.root))
 
         def finished(error: str | None) -> None:
             self._foreground = self._foreground and background
-            self._send(success if error is None else fail(doing + b": " + error.encode("utf-8", "backslashreplace")))
+            self._send(order.success if error is None else order.failure(error))
 
         move = self._store.upload if upload else self._store.retrieve
-        self._jobs.transfer(lambda cancelled: move(region, bucket, key, path, cancelled), finished)
-        self._started(background, bracketed)
+        self._jobs.transfer(lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished)
+        self._started(background, order.bracketed)
 
     def _started(self, background: bool, bracketed: bytes) -> None:
         if not background:
@@ -280,28 +279,9 @@ class Commands:
             raise CommandError("no such variable " + key.decode("utf-8", "surrogateescape"))
         return value
 
-    def _parameters(self, argument: bytes, *, upload: bool) -> tuple[bytes, bytes]:
-        if argument:
-            key, _, name = argument.partition(b"\0")
-        else:
-            names = (b"outkey", b"fromfile") if upload else (b"inkey", b"targfile")
-            key, name = (self.variables.get(each) or b"" for each in names)
-        if not key or not name:
-            kind, needed = ("upload", "outkey and fromfile") if upload else ("download", "inkey and targfile")
-            raise CommandError(f"could not compute {kind} params: expected KEY NUL FILE, or {needed} set")
-        return key, name
-
 
 def _key_and_value(argument: bytes) -> tuple[bytes, bytes]:
     key, colon, value = argument.partition(b":")
     if not key or not colon:
         raise CommandError("invalid syntax: expected a name, a colon and a value")
     return key, value
-
-
-def _hashed(key: bytes) -> bytes:
-    """The key, spread over S3's partitions as the original does: by its last path part."""
-    import hashlib  # costs, and few want it
-
-    last = key.rsplit(b"/", 1)[-1]
-    return hashlib.md5(last, usedforsecurity=False).hexdigest()[:4].encode() + b"-" + key

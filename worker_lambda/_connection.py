@@ -14,6 +14,7 @@ from contextlib import suppress
 from enum import Enum
 
 from mu_twisted.wire import MAX_COMMAND, Decoder, FrameError, encode
+from worker_lambda._dialling import Target, dial_error, tune
 from worker_lambda._errors import DialError
 from worker_lambda._tls import demand_coordinator
 
@@ -25,9 +26,6 @@ _READ = 64 << 10
 _CHUNKS = 16
 _FLUSH = 2.0
 
-Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
-"""Address family and address."""
-
 
 class _Phase(Enum):
     CONNECTING = 0
@@ -36,26 +34,11 @@ class _Phase(Enum):
     CLOSED = 3
 
 
-def resolve(host: str, port: int) -> list[Target]:
-    """Where a host is. Blocks while a name is looked up; an address is not.
-
-    :raises DialError: nowhere.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise DialError(getattr(error, "strerror", None) or str(error)) from None
-    targets: list[Target] = [(int(family), address) for family, _, _, _, address in found]  # type: ignore[misc]
-    if not targets:
-        raise DialError("the host has no address")
-    return targets
-
-
 class Connection:
     """Tries a host's addresses in turn until one answers.
 
     :param selector: the loop's; the data registered is the function to call with the events.
-    :param targets: where to dial, see :func:`resolve`.
+    :param targets: where to dial, see :func:`worker_lambda._dialling.resolve`.
     :param context: for TLS; None for plain TCP.
     :param expect_coordinator: whether the certificate shown must name a coordinator.
     :param came_up: called once when frames can be sent.
@@ -97,6 +80,11 @@ class Connection:
         """Whether frames can be sent."""
         return self._phase is _Phase.UP
 
+    @property
+    def clogged(self) -> bool:
+        """Whether the coordinator does not take what it is sent."""
+        return len(self._unsent) > MAX_UNSENT
+
     def send(self, payload: bytes) -> None:
         """Queue one frame; dropped when the connection is gone."""
         if self._phase is _Phase.UP:
@@ -107,13 +95,13 @@ class Connection:
 
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        if self._phase is _Phase.UP and self._read_more and len(self._unsent) <= MAX_UNSENT:
+        if self._phase is _Phase.UP and self._read_more and not self.clogged:
             self._read()
         if self._phase is _Phase.UP:
             self._flush()
         self._watch()
         if self._phase is _Phase.UP:
-            return 0.0 if self._read_more and len(self._unsent) <= MAX_UNSENT else None
+            return 0.0 if self._read_more and not self.clogged else None
         if self._phase is _Phase.CLOSED:
             return None
         left = self._deadline - time.monotonic()
@@ -131,9 +119,10 @@ class Connection:
             self._drain()
         sock = self._socket
         if sock is not None and self._phase is _Phase.UP:
-            with suppress(OSError, ValueError):
-                if isinstance(sock, ssl.SSLSocket):
+            if isinstance(sock, ssl.SSLSocket):
+                with suppress(OSError, ValueError):
                     sock.unwrap()  # says goodbye; does not wait for the answer
+            with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
         self._close_socket()
         self._phase = _Phase.CLOSED
@@ -148,10 +137,10 @@ class Connection:
         try:
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             self._socket.setblocking(False)
-            _tune(self._socket)
+            tune(self._socket)
             code = self._socket.connect_ex(address)
         except OSError as error:
-            self._fail_target(_dial_error(error))
+            self._fail_target(dial_error(error))
             return
         if code not in (0, errno.EINPROGRESS):
             self._fail_target(DialError(os.strerror(code)))
@@ -187,7 +176,7 @@ class Connection:
             try:
                 self._socket = self._context.wrap_socket(sock, do_handshake_on_connect=False)
             except OSError as error:
-                self._fail_target(_dial_error(error))
+                self._fail_target(dial_error(error))
                 return
             self._phase = _Phase.SHAKING
 
@@ -205,7 +194,7 @@ class Connection:
         except DialError as error:
             self._fail_target(error)
         except OSError as error:
-            self._fail_target(_dial_error(error))
+            self._fail_target(dial_error(error))
         else:
             self._opened()
 
@@ -233,7 +222,7 @@ class Connection:
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 data = b""
             except OSError as error:
-                self._fail_target(_dial_error(error))
+                self._fail_target(dial_error(error))
                 return
             if not data:
                 self._fail_target(DialError("closed by the coordinator"))
@@ -257,7 +246,7 @@ class Connection:
             if self._phase is _Phase.UP:
                 self._fail_target(DialError(f"protocol error: {fault}"))
             return False
-        if len(self._unsent) > MAX_UNSENT:
+        if self.clogged:
             self._read_more = True  # later: TLS may hold what the kernel no longer reports
             return False
         return self._phase is _Phase.UP
@@ -276,7 +265,7 @@ class Connection:
             except ssl.SSLWantReadError:
                 return
             except OSError as error:
-                self._fail_target(_dial_error(error))
+                self._fail_target(dial_error(error))
                 return
             del self._unsent[:count]
 
@@ -303,7 +292,7 @@ class Connection:
         elif self._phase is _Phase.SHAKING:
             interest = selectors.EVENT_WRITE if self._wants_write else selectors.EVENT_READ
         else:
-            reading = selectors.EVENT_READ if len(self._unsent) <= MAX_UNSENT else 0
+            reading = selectors.EVENT_READ if not self.clogged else 0
             interest = reading | (selectors.EVENT_WRITE if self._wants_write else 0)
         if interest == self._interest:
             return
@@ -326,27 +315,3 @@ class Connection:
             self._socket.close()
             self._socket = None
         self._unsent.clear()
-
-
-def _tune(sock: socket.socket) -> None:
-    """No waiting for more to send, and notice within about a minute that the other side is gone without a word."""
-    for level, option, value in (
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
-    ):
-        with suppress(OSError):  # not everywhere, and not vital
-            sock.setsockopt(level, option, value)
-
-
-def _dial_error(error: OSError) -> DialError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return DialError(f"the certificate shown there is not trusted: {error.verify_message}", final=True)
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return DialError("closed by the other side during the TLS handshake")
-    if isinstance(error, ssl.SSLError):
-        return DialError("TLS: " + str(error.reason or error).replace("_", " ").lower())
-    return DialError(error.strerror or str(error))

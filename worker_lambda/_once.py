@@ -25,7 +25,7 @@ def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str
     ended: list[Program] = []
     with selectors.DefaultSelector() as selector:
         jobs = Jobs(selector, place.root)
-        commands = Commands(event, place, jobs, lambda _: None, lambda: None)
+        commands = Commands(event, place, jobs, lambda _: None, lambda: None, lambda: True)
         try:
             jobs.run(commands.expand(b""), ended.append)
             while not ended:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,7 +48,6 @@ class Transfers:
         self._waiting: deque[Transfer] = deque()
         self._done: deque[Transfer] = deque()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
         self._current: list[Transfer] = []
         self._closed = False
 
@@ -92,10 +92,11 @@ class Transfers:
         return given_up
 
     def close(self, patience: float) -> None:
-        """Give all up and wait for the threads, at most this many seconds altogether each."""
+        """Give all up and wait for the threads, at most this many seconds."""
         self.cancel()
-        for thread in self._threads:
-            thread.join(patience)
+        deadline = time.monotonic() + patience
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             self._closed = True
             os.close(self.wake)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from mu_twisted.wire import VERSION, Greeting
 from worker_lambda._commands import Commands, Place
-from worker_lambda._connection import DIAL_TIMEOUT, Connection, Target, resolve
+from worker_lambda._connection import DIAL_TIMEOUT, Connection
+from worker_lambda._dialling import Target, resolve
 from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import Event
 from worker_lambda._jobs import Jobs
@@ -102,7 +103,7 @@ class Worker:
         try:
             if event.variables.get(b"rm_tmpdir", b"1") != b"0":
                 sweep(place.temporary)
-            self._commands = Commands(event, place, self._jobs, self._send, self._greet)
+            self._commands = Commands(event, place, self._jobs, self._send, self._greet, self._is_clear)
         except BaseException:
             self._selector.close()
             raise
@@ -143,6 +144,8 @@ class Worker:
             waits.append(connection.step())
             if connection.lost is not None:
                 self._lost(connection, connection.lost)
+            elif self._commands.can_go_on:  # what it sent just now has made room
+                waits.append(0.0)
         if self._commands.leaving:
             self._leave()
         waits += [self._check_redial(), self._check_orphaned(), self._check_silence(), self._check_deadline()]
@@ -229,6 +232,9 @@ class Worker:
         while sum(map(len, self._kept)) > _KEPT_BYTES:
             self._kept.popleft()
 
+    def _is_clear(self) -> bool:
+        return self._connection is None or not self._connection.clogged
+
     def _lost(self, connection: Connection, error: DialError) -> None:
         self._connection = None
         now = time.monotonic()
@@ -243,7 +249,7 @@ class Worker:
         elif self._event.job is not None:
             self._try_again(error)
         elif lasted is not None:
-            kind = "error" if str(error).startswith("protocol error") else "ended"
+            kind = "error" if str(error).startswith(("protocol error", "TLS")) else "ended"
             self._end = {kind: str(error)}
         else:
             self._give_up(error)

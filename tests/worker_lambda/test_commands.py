@@ -178,3 +178,15 @@ def test_the_result_is_json_that_lambda_can_return(pair: Pair) -> None:
     assert json.dumps(result)
     assert result == {"ended": "the coordinator said quit"}
     assert "without TLS" in log
+
+
+def test_small_commands_with_large_replies_take_bounded_memory(pair: Pair) -> None:
+    talk, worker = pair()
+    body = b"x" * 1_000_000
+    assert talk.ask(b"set:k:" + body) == b"OK:SET(k)"
+    talk.say(*[b"get:k"] * 400, b"ping:1")
+    for _ in range(401):
+        talk.hear()
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0])
+    assert peak < 100_000  # kB; all replies together would be four times that
