@@ -501,7 +501,8 @@ client *client_new(const client_options *options, char *fault, size_t fault_size
     }
     atomic_init(&self->cancelled, KEEP_GOING);
     if ((wrong = read_endpoint(self, options->endpoint)))
-        snprintf(fault, fault_size, "%.200s is no endpoint: %s", options->endpoint, wrong);
+        snprintf(fault, fault_size, "%.200s is no endpoint: %s",
+                 strchr(options->endpoint, '@') ? "what is given" : options->endpoint, wrong);
     else if (!signer_init(&self->signer) || !(self->multi = curl_multi_init()) ||
              !(self->slots = calloc((size_t)options->pool_size, sizeof *self->slots)))
         snprintf(fault, fault_size, "no memory is left");

@@ -106,7 +106,6 @@ class _Waiting:
     until: float
     tries: int = 0
     in_flight: bool = False
-    listed: bool = True
     renewed: bool = False
     cancelled: bool = False
     last: Answer | None = None
@@ -249,10 +248,9 @@ class Launching:
         return self._settle(launch, Settle(launch.launch_id, False, status, why))
 
     def _refused(self, launch: _Waiting, answer: Answer, now: float) -> list[LaunchAction]:
-        if answer.fault is Fault.EXPIRED and not launch.renewed and not launch.cancelled:
+        if answer.fault is Fault.EXPIRED and not launch.renewed and not launch.cancelled and now < launch.until:
             launch.renewed = True
             launch.region.ready.appendleft(launch)
-            self._list_end(launch)
             return []
         again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and _is_temporary(answer.status))
         if not again:
@@ -270,24 +268,17 @@ class Launching:
         if due >= launch.until:
             return [self._given_up(launch, f"given up after {launch.tries} tries")]
         heapq.heappush(launch.region.later, (due, self._number(), launch))
-        self._list_end(launch)
         return []
-
-    def _list_end(self, launch: _Waiting) -> None:
-        if not launch.listed:
-            launch.listed = True
-            heapq.heappush(launch.region.ends, (launch.until, self._number(), launch))
 
     def _forget_settled(self, region: _Region) -> None:
         ends = region.ends
-        while ends and (ends[0][2].in_flight or self._waiting.get(ends[0][2].launch_id) is not ends[0][2]):
-            heapq.heappop(ends)[2].listed = False
+        while ends and self._waiting.get(ends[0][2].launch_id) is not ends[0][2]:
+            heapq.heappop(ends)
 
     def _expire(self, region: _Region, now: float) -> list[LaunchAction]:
         actions: list[LaunchAction] = []
         while region.ends and region.ends[0][0] <= now:
             launch = heapq.heappop(region.ends)[2]
-            launch.listed = False
             if self._waiting.get(launch.launch_id) is launch and not launch.in_flight:
                 actions.append(self._given_up(launch, f"not sent within {self._policy.deadline:g} s"))
         return actions

@@ -1,9 +1,12 @@
-"""Launches: thousands of Lambda invocations asked for with little CPU. C does the bytes, ``jobs`` the policy."""
+"""Launching: many invocations at once, the bytes in C, the decisions in jobs/, threads in between.
+
+Knows Lambda's Invoke call and nothing of jobs, tasks or who waits for the outcomes.
+"""
 
 from mu_twisted.jobs._launching import LaunchPolicy
 from mu_twisted.launch._launcher import Launcher
 from mu_twisted.launch._launchpar import launchpar
-from mu_twisted.launch._types import Credentials, Launch, LaunchError, LaunchOutcome
+from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
 
 __all__ = [
     "Credentials",

@@ -1,64 +1,55 @@
-"""Lambda's answers, as the policy wants them. Bytes in, values out."""
+"""What an endpoint's answer means, in words that are fit for a user and hold no secret."""
 
 import json
 import math
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mu_twisted.jobs._launching import ACCEPTED, Answer, Fault
-from mu_twisted.launch import _launch
+from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, Result
+from mu_twisted.launch._values import Credentials
 
-LONGEST_REASON = 400
-_EXPIRED = {"ExpiredTokenException", "ExpiredToken"}
-_EXPIRED_MESSAGE = "security token included in the request is expired"
-_FAULTS = {
-    _launch.NO_ANSWER: Fault.NO_ANSWER,
-    _launch.CANCELLED: Fault.CANCELLED,
-    _launch.NEVER: Fault.NEVER,
-}
+LONGEST_REASON = 300
+LONGEST_WAIT = 3600.0
+"""Seconds that an endpoint may ask for."""
 
-
-def answer_of(result: _launch.Result, endpoint: str) -> Answer:
-    """What the policy needs to know of one result."""
-    if result.status == ACCEPTED:
-        return Answer(result.id, ACCEPTED)
-    fault = _FAULTS.get(result.status)
-    if fault is Fault.CANCELLED:
-        return Answer(result.id, 0, result.reason, fault=fault)
-    if fault is not None:
-        return Answer(result.id, 0, one_line(f"{endpoint}: {result.reason}"), fault=fault)
-    return _refusal(result)
+_FAULTS = {NO_ANSWER: Fault.NO_ANSWER, CANCELLED: Fault.CANCELLED, NEVER: Fault.NEVER}
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_KEYS = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
+"""What may be a key, a token or a part of one; no function's name or sentence is like that."""
 
 
-def one_line(text: str) -> str:
-    """The text without control characters and runs of blanks, cut to a length fit for a line."""
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    line = " ".join(printable.split())
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
+def read_answers(results: Iterable[Result], endpoint: str, credentials: Credentials) -> list[Answer]:
+    """Results of a batch as the policy wants them.
+
+    :param endpoint: where it was sent, for the texts.
+    :param credentials: what it was signed with, to keep it out of the texts.
+    """
+    clean = _cleaner(credentials)
+    return [_read(result, endpoint, clean) for result in results]
 
 
-def _refusal(result: _launch.Result) -> Answer:
+def _read(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
+    launch_id, status, reason, _ = result
+    if status == ACCEPTED:
+        return Answer(launch_id, status)
+    if status == CANCELLED:
+        return Answer(launch_id, 0, reason, fault=Fault.CANCELLED)
+    if status in _FAULTS:
+        return Answer(launch_id, 0, f"{endpoint}: {clean(reason)}", fault=_FAULTS[status])
     known = _json_object(result.body)
-    error = result.error_type or _text(known, "__type", "code", "Code").rpartition("#")[2]
-    message = _text(known, "message", "Message", "errorMessage")
-    cause = _text(known, "Reason", "reason")
-    fault = Fault.EXPIRED if result.status == 403 and (error in _EXPIRED or _EXPIRED_MESSAGE in message) else None
-    if error and cause:
-        error = f"{error} ({cause})"
-    said = ": ".join(part for part in (error, message) if part)
+    kind = result.error_type or clean(_text(known, "__type", "code", "Code").rpartition("#")[2])
+    if 300 <= status <= 399:
+        reason = f"{endpoint}: HTTP {status} sends us elsewhere, which is not followed; is its URL right?"
+    elif status < 300:
+        reason = f"{endpoint}: expected HTTP {ACCEPTED}, got {status}; is this Lambda's endpoint?"
+    else:
+        reason = ": ".join(text for text in (kind or f"HTTP {status}", clean(_message(known))) if text)
+    expired = status == 403 and (kind in _EXPIRED or b"token included in the request is expired" in result.body)
     return Answer(
-        result.id,
-        result.status,
-        one_line(said or _unknown(result.status, result.body)),
-        retry_after=_retry_after(result.retry_after, known),
-        fault=fault,
+        launch_id, status, reason, _retry_after(result.retry_after, known), Fault.EXPIRED if expired else None
     )
-
-
-def _unknown(status: int, body: bytes) -> str:
-    text = one_line(body[:120].decode("utf-8", "replace"))
-    if 200 <= status < 400:
-        return f"HTTP {status} where Lambda says 202; is the endpoint Lambda's?"
-    return f"HTTP {status}: {text}" if text else f"HTTP {status}"
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -76,11 +67,30 @@ def _text(known: dict[str, Any], *names: str) -> str:
     return ""
 
 
+def _message(known: dict[str, Any]) -> str:
+    """AWS's message; of one with several lines the first, as the others repeat what was signed, the token included."""
+    first = _text(known, "message", "Message", "errorMessage").split("\n", 1)[0].strip()
+    reason = _text(known, "Reason")
+    return f"{first} ({reason})".strip() if reason and reason not in first else first
+
+
 def _retry_after(header: float | None, known: dict[str, Any]) -> float | None:
     try:
         said = float(known["retryAfterSeconds"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return header
-    if not math.isfinite(said) or said < 0:
+    if not 0 <= said < math.inf:
         return header
-    return max(min(said, 3600.0), header or 0.0)
+    return max(min(said, LONGEST_WAIT), header or 0.0)
+
+
+def _cleaner(credentials: Credentials) -> Callable[[str], str]:
+    secrets = [secret for secret in (credentials.token, credentials.secret_key) if secret]
+
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "...")
+        text = " ".join("".join(c if c.isprintable() else " " for c in _KEYS.sub("...", text)).split())
+        return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
+
+    return clean

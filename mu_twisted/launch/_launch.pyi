@@ -1,11 +1,15 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any, Final, final
 
-NO_ANSWER: int
-CANCELLED: int
-NEVER: int
-LIBCURL: str
+NO_ANSWER: Final = 0
+"""The connection failed, or what came was no HTTP; trying again may help."""
+CANCELLED: Final = -1
+NEVER: Final = -2
+"""The server's certificate, the function's name: trying again does not help."""
+LIBCURL: Final[str]
 
-class Result(tuple[str, int, str, tuple[float, float, float, float, float]]):
+@final
+class Result(tuple[str, int, str, tuple[float, ...]]):
     @property
     def id(self) -> str: ...
     @property
@@ -13,7 +17,7 @@ class Result(tuple[str, int, str, tuple[float, float, float, float, float]]):
     @property
     def reason(self) -> str: ...
     @property
-    def times(self) -> tuple[float, float, float, float, float]: ...
+    def times(self) -> tuple[float, ...]: ...
     @property
     def error_type(self) -> str: ...
     @property
@@ -21,6 +25,7 @@ class Result(tuple[str, int, str, tuple[float, float, float, float, float]]):
     @property
     def body(self) -> bytes: ...
 
+@final
 class Launcher:
     def __new__(
         cls,
@@ -34,13 +39,13 @@ class Launcher:
     ) -> Launcher: ...
     def perform(
         self,
-        batch: Sequence[tuple[str, str, bytes]],
+        batch: Iterable[tuple[str, str, bytes]],
         region: str,
         access_key: str,
         secret_key: str,
         token: str | None = None,
         *,
-        report: Callable[[list[Result]], object] | None = None,
+        report: Callable[[list[Result]], Any] | None = None,
     ) -> list[Result]: ...
     def cancel(self, at_once: bool = False) -> None: ...
 

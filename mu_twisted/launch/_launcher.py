@@ -1,58 +1,49 @@
-"""The launcher as Twisted code sees it: blocking work in threads of its own, decisions in the reactor's thread."""
+"""The launcher for Twisted: the policy's decisions carried out by threads of its own."""
 
-import random
+import random as random_module
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 from twisted.internet.base import DelayedCall
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.jobs._launching import Answer, LaunchAction, Launching, LaunchPolicy, SendBatch, Settle
-from mu_twisted.launch._sender import CANCELLED, Sender
-from mu_twisted.launch._types import Credentials, Launch, LaunchOutcome
+from mu_twisted.launch._region import RegionLauncher
+from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
 from mu_twisted.wire import MuError
 
-MOST_THREADS = 32
-"""Regions at work at once; there are about as many."""
+MOST_THREADS = 16
+"""Regions that are launched in at the same moment."""
 
 
-class Threads(Protocol):
-    """The part of Twisted's thread pool that the launcher uses."""
+class _Order:
+    """One call of :meth:`Launcher.launch`."""
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def callInThread(self, func: Callable[..., object], *args: Any) -> None: ...
-
-
-def _own_threads() -> Threads:
-    pool: Any = ThreadPool
-    return cast(Threads, pool(0, MOST_THREADS, "launch"))
-
-
-class _Group:
-    """The launches of one call."""
-
-    def __init__(self, left: int, on_outcome: Callable[[LaunchOutcome], None]) -> None:
-        self.left = left
+    def __init__(self, size: int, on_outcome: Callable[[LaunchOutcome], None]) -> None:
+        self.left = size
         self.on_outcome = on_outcome
-        self.done: Deferred[None] = Deferred()
+        self.finished: Deferred[None] = Deferred()
 
 
 class Launcher:
-    """Launches functions, retrying as the policy says. Methods are called in the reactor's thread.
+    """Launches in any number of regions; all methods belong to the reactor's thread.
 
-    :param reactor: with ``callFromThread``, ``callLater``, ``seconds`` and ``addSystemEventTrigger``.
-    :param endpoint: base URL of Lambda in a region; called in a thread.
-    :param credentials: called in a thread before each batch; may block. Raises a
-        :class:`~mu_twisted.wire.MuError` whose text becomes the reason of the batch's launches.
+    :param reactor: Twisted's, for its clock and its thread.
+    :param endpoint: base URL of Lambda in a region.
+    :param credentials: what to sign with now. Called in a thread before each batch, may block; what it raises as a
+        :class:`~mu_twisted.wire.MuError` becomes the outcome of that batch.
     :param ca_bundle: file of CA certificates; None: the system's.
-    :param pool_size: connections to each region, at most.
-    :param policy: how hard to try, and how fast.
-    :param random: a number from 0 to 1 at each call.
-    :param threads: what runs the batches; None: a pool of this launcher's own.
+    :param pool_size: connections to each region at most.
+    :param policy: how fast and how often to try.
+    :param connect_timeout: seconds for one connection.
+    :param timeout: seconds for one answer, connecting included.
+    :param random: a number from 0 to 1 at each call, for the delays.
+    :param threads: makes the thread pool that runs the batches.
     """
 
     log = Logger()
@@ -66,144 +57,157 @@ class Launcher:
         ca_bundle: str | None,
         pool_size: int = 64,
         policy: LaunchPolicy | None = None,
-        random: Callable[[], float] = random.random,
-        threads: Threads | None = None,
+        connect_timeout: float = 5.0,
+        timeout: float = 20.0,
+        random: Callable[[], float] = random_module.random,
+        threads: Callable[[], Any] = lambda: ThreadPool(minthreads=0, maxthreads=MOST_THREADS, name="launching"),
     ) -> None:
         self._reactor = reactor
-        self._policy = Launching(policy or LaunchPolicy(), random)
-        self._new_sender = lambda: Sender(
-            endpoint=endpoint, credentials=credentials, ca_bundle=ca_bundle, pool_size=pool_size
-        )
-        self._sender = self._new_sender()
-        self._threads = threads or _own_threads()
-        self._started = False
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._limits: dict[str, Any] = {
+            "ca_bundle": ca_bundle,
+            "pool_size": pool_size,
+            "connect_timeout": connect_timeout,
+            "timeout": timeout,
+        }
+        self._launching = Launching(policy or LaunchPolicy(), random)
+        self._new_threads = threads
+        self._threads: Any = None
+        self._regions: dict[str, RegionLauncher] = {}
+        self._at_work: dict[str, tuple[RegionLauncher, Deferred[None]]] = {}
+        self._launches: dict[str, tuple[Launch, _Order]] = {}
+        self._wake: DelayedCall | None = None
+        self._settled: deque[Settle] = deque()
         self._closed = False
-        self._batches = 0
-        self._launches: dict[str, tuple[Launch, _Group]] = {}
-        self._todo: deque[LaunchAction] = deque()
-        self._busy = False
-        self._alarm: DelayedCall | None = None
-        self._closing: list[Deferred[None]] = []
-        self._trigger = reactor.addSystemEventTrigger("during", "shutdown", self.close)
+        self._at_shutdown = reactor.addSystemEventTrigger("during", "shutdown", self.close)
 
     def launch(self, launches: Sequence[Launch], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        """Launch all of these.
+        """Launch these, in turn with what is in progress.
 
-        :param on_outcome: called exactly once for each of them, in the reactor's thread.
-        :returns: fires once all have had their outcome.
-        :raises ValueError: an identifier is in use.
+        :param on_outcome: called exactly once for each launch, never before this returns.
+        :returns: fires when each has its outcome; fails with :class:`LaunchError`, before any is sent, where an
+            identifier is in use, an endpoint is none, or the launcher is closed.
         """
+        if self._closed:
+            return _failed(LaunchError("the launcher is closed"))
         if not launches:
             return succeed(None)
-        group = _Group(len(launches), on_outcome)
-        if self._closed:
-            for launch in launches:
-                self._tell(group, LaunchOutcome(launch.launch_id, False, 0, CANCELLED))
-            return group.done
-        now = self._reactor.seconds()
-        actions = self._policy.submit([(launch.launch_id, launch.region) for launch in launches], now)
-        self._launches.update((launch.launch_id, (launch, group)) for launch in launches)
+        try:
+            for region in {launch.region for launch in launches}:
+                self._in(region)
+            actions = self._launching.submit(
+                [(launch.launch_id, launch.region) for launch in launches], self._reactor.seconds()
+            )
+        except MuError as error:
+            return _failed(error)
+        except ValueError as error:
+            return _failed(LaunchError(str(error)))
+        order = _Order(len(launches), on_outcome)
+        self._launches.update((launch.launch_id, (launch, order)) for launch in launches)
         self._carry_out(actions)
-        return group.done
+        return order.finished
 
     def cancel(self) -> None:
-        """Send none of those that are not yet sent; those in flight end with their answer. Later launches are sent."""
-        self._cancel(at_once=False)
+        """Send nothing of what waits: it ends as cancelled. What is in flight ends with its answer."""
+        self._stop(at_once=False)
 
     def close(self) -> Deferred[None]:
-        """Cut off what is in flight, give up the rest, end the threads. May be called again."""
-        done: Deferred[None] = Deferred()
-        self._closing.append(done)
+        """Cancel, cut off what is in flight, and end the threads. Fires when all is over; may be called again."""
         if not self._closed:
             self._closed = True
-            self._reactor.removeSystemEventTrigger(self._trigger)
-            self._cancel(at_once=True)
-        self._end_if_idle()
-        return done
+            self._reactor.removeSystemEventTrigger(self._at_shutdown)
+            self._stop(at_once=True)
+        ended: Deferred[Any] = DeferredList([ended for _, ended in self._at_work.values()])
+        return ended.addCallback(lambda _: self._end_threads())
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _cancel(self, *, at_once: bool) -> None:
-        self._sender.cancel(at_once=at_once)
-        self._sender = self._new_sender()
-        self._carry_out(self._policy.cancel(self._reactor.seconds()))
+    def _in(self, name: str) -> RegionLauncher:
+        if name not in self._regions:
+            self._regions[name] = RegionLauncher(self._endpoint(name), name, self._credentials, **self._limits)
+        return self._regions[name]
 
     def _carry_out(self, actions: Iterable[LaunchAction]) -> None:
-        self._todo.extend(actions)
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while self._todo:
-                action = self._todo.popleft()
-                if isinstance(action, SendBatch):
-                    self._send(action)
-                else:
-                    self._settle(action)
-        finally:
-            self._busy = False
-        self._set_alarm()
+        for action in actions:
+            match action:
+                case SendBatch(region, launch_ids):
+                    self._send(region, [self._launches[launch_id][0] for launch_id in launch_ids])
+                case Settle():
+                    # Later, so that nobody is called back from within a call of theirs.
+                    if not self._settled:
+                        self._reactor.callLater(0, self._tell)
+                    self._settled.append(action)
+        self._set_wake()
 
-    def _set_alarm(self) -> None:
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-        self._alarm = None
-        now = self._reactor.seconds()
-        wake = self._policy.wake_at(now)
-        if wake is not None:
-            self._alarm = self._reactor.callLater(wake - now, self._wake)
+    def _send(self, name: str, launches: list[Launch]) -> None:
+        region = self._in(name)
 
-    def _wake(self) -> None:
-        self._alarm = None
-        self._carry_out(self._policy.time_passed(self._reactor.seconds()))
+        def report(answers: list[Answer]) -> None:
+            self._reactor.callFromThread(self._answered, answers)
 
-    def _settle(self, action: Settle) -> None:
-        _, group = self._launches.pop(action.launch_id)
-        self._tell(group, LaunchOutcome(action.launch_id, action.accepted, action.status, action.reason))
+        working = deferToThreadPool(self._reactor, self._pool(), region.perform, launches, report)
+        ended = working.addErrback(self._broken).addCallback(lambda reason: self._ended(name, reason))
+        self._at_work[name] = (region, ended)
 
-    def _tell(self, group: _Group, outcome: LaunchOutcome) -> None:
-        group.left -= 1
-        try:
-            group.on_outcome(outcome)
-        except Exception:  # noqa: BLE001 - whatever the caller's function does, the other launches have their outcome
-            self.log.failure("what was to be told of launch {id} failed", id=outcome.launch_id)
-        if group.left == 0:
-            group.done.callback(None)
-
-    def _send(self, action: SendBatch) -> None:
-        if not self._started:
-            self._started = True
-            self._threads.start()
-        self._batches += 1
-        batch = [self._launches[launch_id][0] for launch_id in action.launch_ids]
-        self._threads.callInThread(self._send_in_thread, self._sender, action.region, batch)
-
-    def _send_in_thread(self, sender: Sender, region: str, batch: list[Launch]) -> None:
-        reason = "no answer came"
-        try:
-            sender.send(region, batch, lambda answers: self._reactor.callFromThread(self._answered, answers))
-        except MuError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - each launch has its outcome all the same
-            reason = f"launching failed: {type(error).__name__}; the log has more"
-            self.log.failure("a batch of launches failed")
-        finally:
-            self._reactor.callFromThread(self._ended, region, reason)
+    def _broken(self, failure: Failure) -> str:
+        self.log.failure("a batch of launches ended early", failure)
+        return f"launching failed: {type(failure.value).__name__}; the log has more"
 
     def _answered(self, answers: list[Answer]) -> None:
-        self._carry_out(self._policy.answered(answers, self._reactor.seconds()))
+        self._carry_out(self._launching.answered(answers, self._reactor.seconds()))
 
     def _ended(self, region: str, reason: str) -> None:
-        self._batches -= 1
-        self._carry_out(self._policy.batch_ended(region, reason, self._reactor.seconds()))
-        self._end_if_idle()
+        del self._at_work[region]
+        self._carry_out(self._launching.batch_ended(region, reason, self._reactor.seconds()))
 
-    def _end_if_idle(self) -> None:
-        if not self._closed or self._batches:
-            return
-        if self._started:
-            self._started = False
-            self._threads.stop()  # they are idle: this takes no time
-        waiting, self._closing = self._closing, []
-        for done in waiting:
-            done.callback(None)
+    def _tell(self) -> None:
+        while self._settled:
+            self._settle(self._settled.popleft())
+
+    def _settle(self, settled: Settle) -> None:
+        _, order = self._launches.pop(settled.launch_id)
+        outcome = LaunchOutcome(settled.launch_id, settled.accepted, settled.status, settled.reason)
+        try:
+            order.on_outcome(outcome)
+        except Exception:  # noqa: BLE001 - one listener's mistake must not cost the others their outcomes
+            self.log.failure("an outcome of a launch could not be told")
+        order.left -= 1
+        if not order.left:
+            order.finished.callback(None)
+
+    def _stop(self, *, at_once: bool) -> None:
+        for region, _ in self._at_work.values():
+            region.cancel(at_once=at_once)
+        self._regions.clear()
+        self._carry_out(self._launching.cancel(self._reactor.seconds()))
+
+    def _set_wake(self) -> None:
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        self._wake = None
+        now = self._reactor.seconds()
+        at = self._launching.wake_at(now)
+        if at is not None:
+            self._wake = self._reactor.callLater(at - now, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._carry_out(self._launching.time_passed(self._reactor.seconds()))
+
+    def _pool(self) -> Any:
+        if self._threads is None:
+            self._threads = self._new_threads()
+            self._threads.start()
+        return self._threads
+
+    def _end_threads(self) -> None:
+        self._tell()
+        if self._threads is not None:
+            self._threads.stop()
+            self._threads = None
+
+
+def _failed(error: MuError) -> Deferred[None]:
+    deferred: Deferred[None] = Deferred()
+    deferred.errback(error)
+    return deferred

@@ -1,16 +1,25 @@
-"""The original's call: launch so many, wait for all. A thin loop over the policy and the sender; needs no reactor."""
+"""``launchpar``: launch and wait, with the arguments of the original's pylaunch."""
 
 import queue
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from mu_twisted.jobs._launching import LaunchAction, Launching, LaunchPolicy, SendBatch, in_turn
-from mu_twisted.launch._sender import Sender
-from mu_twisted.launch._types import Credentials, Launch, LaunchError, LaunchOutcome
-from mu_twisted.wire import MuError
+from mu_twisted.jobs._launching import (
+    Answer,
+    LaunchAction,
+    Launching,
+    LaunchPolicy,
+    SendBatch,
+    Settle,
+    in_turn,
+)
+from mu_twisted.launch._region import RegionLauncher
+from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
+
+_Event = list[Answer] | tuple[str, str]
 
 
 def launchpar(
@@ -25,85 +34,106 @@ def launchpar(
     endpoint_url: str | None = None,
     ca_bundle: str | None = None,
     pool_size: int = 64,
+    connect_timeout: float = 5.0,
+    timeout: float = 20.0,
     policy: LaunchPolicy | None = None,
 ) -> list[LaunchOutcome]:
-    """Launch a function so many times, and wait for the outcome of each.
+    """Invoke a function many times as events, and wait until Lambda has taken or refused each.
 
-    Arguments as in the original's ``pylaunch.launchpar``; there the number was that of each region, here it is the
-    total, spread over the regions in turn.
+    The arguments are those of the original's ``pylaunch.launchpar``; there ``num_to_launch`` went to each region, here
+    it is the total, spread over the regions in turn.
 
-    :param json_payload: ``##ID##`` in it is replaced by each launch's identifier, which no other call uses again.
-    :param endpoint_url: in place of AWS's own, in all regions.
+    :param num_to_launch: how many.
+    :param function: name, name and alias, or ARN.
+    :param access_key_id: the key's id.
+    :param secret_access_key: its secret.
+    :param json_payload: the event; ``##ID##`` in it stands for the launch's identifier, which no other call uses again.
+    :param regions: AWS regions, at least one.
+    :param session_token: of temporary keys.
+    :param endpoint_url: base URL of Lambda for all regions; None: AWS's, by region.
     :param ca_bundle: file of CA certificates; None: the system's.
-    :param pool_size: connections to each region, at most.
-    :returns: outcomes in the order of the launches' numbers.
-    :raises LaunchError: nothing can be launched with these arguments.
+    :param pool_size: connections to each region at most.
+    :param connect_timeout: seconds for one connection.
+    :param timeout: seconds for one answer, connecting included.
+    :param policy: how fast and how often to try.
+    :returns: the outcomes, in the order of their numbers, with which their ``launch_id`` end.
+    :raises LaunchError: a number, region or endpoint is of no use; nothing was launched.
     """
     if num_to_launch < 1 or not regions:
-        raise LaunchError("expected at least one launch and one region")
+        raise LaunchError(f"expected at least one launch and one region, got {num_to_launch} and {list(regions)}")
     payload = json_payload.encode() if isinstance(json_payload, str) else json_payload
-    batch = secrets.token_hex(4)
-    launches = {
-        f"{batch}-{number}": Launch(f"{batch}-{number}", region, function, payload)
+    credentials = Credentials(access_key_id, secret_access_key, session_token)
+    call = secrets.token_hex(4)
+    launches = [
+        Launch(f"{call}-{number}", region, function, payload)
         for number, region in enumerate(in_turn(num_to_launch, regions))
+    ]
+    launchers = {
+        region: RegionLauncher(
+            endpoint_url or _endpoint(region),
+            region,
+            lambda: credentials,
+            ca_bundle=ca_bundle,
+            pool_size=pool_size,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+        )
+        for region in dict.fromkeys(regions)
     }
-    keys = Credentials(access_key_id, secret_access_key, session_token)
-    sender = Sender(
-        endpoint=lambda region: endpoint_url or default_endpoint(region),
-        credentials=lambda: keys,
-        ca_bundle=ca_bundle,
-        pool_size=pool_size,
-    )
-    outcomes = _run(launches, sender, Launching(policy or LaunchPolicy(), random.random), len(set(regions)))
-    return [outcomes[launch_id] for launch_id in launches]
+    return _Loop(launches, launchers, policy or LaunchPolicy()).run()
 
 
-def default_endpoint(region: str) -> str:
-    """AWS's own address of Lambda, in its public partitions."""
-    return f"https://lambda.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+class _Loop:
+    """The policy's decisions carried out in the calling thread, one more thread for each region."""
 
+    def __init__(self, launches: Sequence[Launch], launchers: dict[str, RegionLauncher], policy: LaunchPolicy) -> None:
+        self._launches = {launch.launch_id: launch for launch in launches}
+        self._launchers = launchers
+        self._launching = Launching(policy, random.random)
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._outcomes: dict[str, LaunchOutcome] = {}
 
-Event = Callable[[float], list[LaunchAction]]
+    def run(self) -> list[LaunchOutcome]:
+        launching, now = self._launching, time.monotonic
+        with ThreadPoolExecutor(len(self._launchers), "launchpar") as threads:
+            try:
+                wanted = [(launch.launch_id, launch.region) for launch in self._launches.values()]
+                self._carry_out(launching.submit(wanted, now()), threads)
+                while launching.pending:
+                    self._carry_out(self._next(), threads)
+            except BaseException:
+                # Ctrl-C above all: the threads must not go on behind the caller's back.
+                for launcher in self._launchers.values():
+                    launcher.cancel(at_once=True)
+                raise
+        return [self._outcomes[launch_id] for launch_id in self._launches]
 
-
-def _run(launches: dict[str, Launch], sender: Sender, policy: Launching, threads: int) -> dict[str, LaunchOutcome]:
-    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    outcomes: dict[str, LaunchOutcome] = {}
-
-    def send(action: SendBatch) -> None:
-        reason = "no answer came"
+    def _next(self) -> list[LaunchAction]:
+        now = time.monotonic()
+        wake = self._launching.wake_at(now)
         try:
-            sender.send(
-                action.region,
-                [launches[launch_id] for launch_id in action.launch_ids],
-                lambda answers: events.put(lambda now: policy.answered(answers, now)),
-            )
-        except MuError as error:
-            reason = str(error)
-        finally:
-            events.put(lambda now: policy.batch_ended(action.region, reason, now))
+            event = self._events.get(timeout=None if wake is None else wake - now)
+        except queue.Empty:
+            return self._launching.time_passed(time.monotonic())
+        if isinstance(event, tuple):
+            return self._launching.batch_ended(*event, time.monotonic())
+        return self._launching.answered(event, time.monotonic())
 
-    def carry_out(actions: list[LaunchAction]) -> None:
+    def _carry_out(self, actions: Sequence[LaunchAction], threads: ThreadPoolExecutor) -> None:
         for action in actions:
-            if isinstance(action, SendBatch):
-                pool.submit(send, action)
-            else:
-                outcomes[action.launch_id] = LaunchOutcome(
-                    action.launch_id, action.accepted, action.status, action.reason
-                )
+            match action:
+                case SendBatch(region, launch_ids):
+                    batch = [self._launches[launch_id] for launch_id in launch_ids]
+                    working = threads.submit(self._launchers[region].perform, batch, self._events.put)
+                    working.add_done_callback(lambda done, region=region: self._ended(region, done))  # type: ignore[misc]
+                case Settle(launch_id, accepted, status, reason):
+                    self._outcomes[launch_id] = LaunchOutcome(launch_id, accepted, status, reason)
 
-    with ThreadPoolExecutor(threads, "launch") as pool:
-        try:
-            named = [(launch.launch_id, launch.region) for launch in launches.values()]
-            carry_out(policy.submit(named, time.monotonic()))
-            while policy.pending:
-                wake = policy.wake_at(time.monotonic())
-                try:
-                    event = events.get(timeout=None if wake is None else max(0.0, wake - time.monotonic()))
-                except queue.Empty:
-                    event = policy.time_passed
-                carry_out(event(time.monotonic()))
-        except BaseException:
-            sender.cancel(at_once=True)
-            raise
-    return outcomes
+    def _ended(self, region: str, done: Future[str]) -> None:
+        error = done.exception()
+        self._events.put((region, done.result() if error is None else f"launching failed: {type(error).__name__}"))
+
+
+def _endpoint(region: str) -> str:
+    """AWS's public endpoint; the parts of the cloud that follow no such rule are for ``endpoint_url``."""
+    return f"https://lambda.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"

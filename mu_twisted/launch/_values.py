@@ -1,4 +1,4 @@
-"""What goes into the launcher and what comes out."""
+"""What goes into a launcher and what comes out."""
 
 from dataclasses import dataclass, field
 
@@ -7,18 +7,20 @@ from mu_twisted.wire import MuError
 LONGEST_ID = 256
 LONGEST_FUNCTION = 256
 LARGEST_PAYLOAD = 1024 * 1024
-"""Bytes that Lambda takes with an event."""
+"""Bytes that Lambda takes as an event."""
 
 
 class LaunchError(MuError):
-    """A launch cannot be sent as it is; one line."""
+    """Launching cannot begin: what it was given is of no use. One line."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What requests are signed with.
+    """Keys to sign with. Their text shows no secret.
 
-    :param token: the session token of temporary credentials.
+    :param access_key: the key's id.
+    :param secret_key: its secret.
+    :param token: session token of temporary keys.
     """
 
     access_key: str
@@ -28,11 +30,13 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Launch:
-    """One invocation asked for, as an event.
+    """One invocation to ask for, as an event: Lambda answers at once and runs it later.
 
-    :param launch_id: 1 to 256 printable ASCII characters, without quotes and backslashes.
-    :param function: a name, or an ARN.
-    :param payload: JSON; ``##ID##`` in it stands for the launch's identifier.
+    :param launch_id: printable ASCII without quotes and backslashes, unique among a launcher's launches in progress.
+    :param region: AWS region.
+    :param function: name, name and alias, or ARN.
+    :param payload: the event as JSON, in which ``##ID##`` stands for the launch's identifier. The same bytes object
+        may serve many launches, which then share its memory.
     :raises LaunchError: one of them can never be sent.
     """
 
@@ -56,11 +60,11 @@ class Launch:
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """What came of a launch; each has exactly one.
+    """How a launch ended.
 
     :param accepted: whether Lambda has taken the event.
-    :param status: HTTP status of the last answer; 0 where none came.
-    :param reason: one line: AWS's name of the error and its message; empty where it was accepted.
+    :param status: the last answer's HTTP status; 0 where none came.
+    :param reason: one line that says why it was not accepted; else empty.
     """
 
     launch_id: str

@@ -1,0 +1,94 @@
+"""The launches of one region: a C launcher, with credentials asked for before each batch. Blocking; for a thread."""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+from mu_twisted.jobs._launching import Answer
+from mu_twisted.launch import _launch
+from mu_twisted.launch._answers import read_answers
+from mu_twisted.launch._values import Credentials, Launch, LaunchError
+from mu_twisted.wire import MuError
+
+
+class RegionLauncher:
+    """Sends batches to one region's endpoint, one batch at a time.
+
+    :param endpoint: base URL of Lambda there.
+    :param region: AWS region.
+    :param credentials: what to sign with now; called in the thread that performs, before each batch.
+    :param ca_bundle: file of CA certificates; None: the system's.
+    :param pool_size: connections at most.
+    :param connect_timeout: seconds for one connection.
+    :param timeout: seconds for one launch, connecting included.
+    :raises LaunchError: the endpoint or the region is none.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        region: str,
+        credentials: Callable[[], Credentials],
+        *,
+        ca_bundle: str | None = None,
+        pool_size: int = 64,
+        connect_timeout: float = 5.0,
+        timeout: float = 20.0,
+    ) -> None:
+        self._region = region
+        self._endpoint = endpoint
+        self._credentials = credentials
+        try:
+            self._native = _launch.Launcher(
+                endpoint,
+                ca_bundle,
+                pool_size,
+                connect_timeout=connect_timeout,
+                timeout=timeout,
+                proxy=proxy_for(endpoint),
+            )
+        except ValueError as error:
+            raise LaunchError(f"cannot launch in {region}: {error}") from None
+
+    def perform(self, launches: Sequence[Launch], report: Callable[[list[Answer]], None]) -> str:
+        """Send a batch and wait until it has ended.
+
+        :param report: given the answers as they come, in this thread.
+        :returns: why launches without an answer have none; empty where all have one.
+        """
+        try:
+            credentials = self._credentials()
+        except MuError as error:
+            return str(error)
+        batch = [(launch.launch_id, launch.function, launch.payload) for launch in launches]
+
+        def pass_on(results: list[_launch.Result]) -> None:
+            if results:
+                report(read_answers(results, self._endpoint, credentials))
+
+        keys = (credentials.access_key, credentials.secret_key, credentials.token)
+        try:
+            left = self._native.perform(batch, self._region, *keys, report=pass_on)
+        except ValueError as error:
+            return f"cannot launch in {self._region}: {error}"
+        pass_on(left)
+        return ""
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        """From any thread, for good: send no more; with ``at_once`` cut off what is in flight, too."""
+        self._native.cancel(at_once)
+
+
+def proxy_for(endpoint: str) -> str | None:
+    """The proxy that the environment names for an endpoint (``https_proxy``, ``no_proxy``); none for loopback.
+
+    Read here, in the thread that may change the environment, and not by libcurl in another.
+    """
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    proxies = getproxies_environment()
+    if proxy_bypass_environment(host, proxies):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")
