@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         command = _coordinator(work / "state", workers, chunk)
         clock.say("   $ " + " ".join(["twistd", *command]))
         with clock.phase(f"run png2y4m on {workers} workers"):
-            _run_coordinator(command)
+            _run_coordinator(command, cleanup)
         with clock.phase("check every chunk by decoding it"):
             sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
         clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
@@ -115,6 +115,21 @@ class Clock:
 
 def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put an interrupt off until the block is done, so that a process that was just started is not lost sight of."""
+    late: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if late:
+            raise KeyboardInterrupt
 
 
 def _ffmpeg() -> Path:
@@ -154,22 +169,26 @@ def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
     return [*options, "-n", str(workers), "-f", str(chunk), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
 
 
-def _run_coordinator(command: list[str]) -> None:
+def _run_coordinator(command: list[str], cleanup: ExitStack) -> None:
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
     # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
-    process = subprocess.Popen([*twistd, *command], cwd="/", start_new_session=True)
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        try:
-            process.wait(1.5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+    with _uninterrupted():
+        process = subprocess.Popen([*twistd, *command], cwd="/", start_new_session=True)
+        cleanup.callback(_end, process)
+    status = process.wait()
     if status:
         raise DemoError(f"the coordinator ended with status {status}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(1.5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _key(task: int, chunk: int) -> str:
