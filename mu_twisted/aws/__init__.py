@@ -4,7 +4,7 @@ Blocking calls over boto3, for the CLI and for threads; launching in bulk is not
 """
 
 from mu_twisted.aws._control import Control, FunctionSettings, Invocation
-from mu_twisted.aws._credentials import AccessKeys, aws_session, current_keys
+from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
 from mu_twisted.aws._package import PackageError, build_package
@@ -19,6 +19,7 @@ __all__ = [
     "aws_session",
     "build_package",
     "check_region",
+    "credentials_chain",
     "current_keys",
     "lambda_endpoint",
     "s3_endpoint",

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -74,6 +74,11 @@ class Control:
                 found = self._lambda.get_function_configuration(FunctionName=function)
             return FunctionSettings(timedelta(seconds=found.get("Timeout", 3)), found.get("MemorySize", 128))
 
+    def function_exists(self, function: str) -> bool:
+        """Whether there is such a function."""
+        with one_line(f"look up function {function} in {self.region}"):
+            return self._found(self._lambda.get_function_configuration, FunctionName=function)
+
     def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
         """Invoke the function once, wait for its end, and bring the tail of its log."""
         with one_line(f"invoke function {function} in {self.region}"):
@@ -114,9 +119,10 @@ class Control:
             )
             self._lambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
             # An event that was lost is launched again by the coordinator, which knows whether it is still wanted.
-            self._lambda.put_function_event_invoke_config(
-                FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
-            )
+            with _tolerating_unsupported():
+                self._lambda.put_function_event_invoke_config(
+                    FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
+                )
         made.pop("ResponseMetadata", None)
         return made
 
@@ -126,6 +132,11 @@ class Control:
         """An error if the bucket does not exist or may not be used."""
         with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
             self._s3.head_bucket(Bucket=bucket)
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """Whether there is such a bucket; an error where it may not be used."""
+        with one_line(f"use bucket {bucket}"):
+            return self._found(self._s3.head_bucket, Bucket=bucket)
 
     def create_bucket(self, bucket: str) -> None:
         """Make a bucket in this region."""
@@ -144,6 +155,18 @@ class Control:
             body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
 
+    @staticmethod
+    def _found(call: Callable[..., Any], **request: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            call(**request)
+        except ClientError as error:
+            if _code(error) in _NOT_THERE:
+                return False
+            raise
+        return True
+
     @contextlib.contextmanager
     def _missing(self, text: str) -> Iterator[None]:
         from botocore.exceptions import ClientError
@@ -151,11 +174,29 @@ class Control:
         try:
             yield
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in (
-                "ResourceNotFoundException",
-                "NoSuchBucket",
-                "NoSuchKey",
-                "404",
-            ):
+            if _code(error) in _NOT_THERE:
                 raise AWSError(text) from None
+            raise
+
+
+_NOT_THERE = frozenset({"ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "404"})
+_NOT_SUPPORTED = frozenset(
+    {"UnknownOperationException", "NotImplemented", "NotImplementedException", "404", "405", "501"}
+)
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def _tolerating_unsupported() -> Iterator[None]:
+    """Go on where what stands in for Lambda has no such call."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if _code(error) not in _NOT_SUPPORTED and status not in (405, 501):
             raise

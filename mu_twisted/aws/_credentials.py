@@ -1,5 +1,7 @@
 """Credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +26,13 @@ def aws_session(keys: AccessKeys | None = None) -> Any:
     """A boto3 session.
 
     :param keys: used as they are; None: botocore's chain, which renews what expires.
-    :raises AWSError: the profile that is asked for does not exist.
+    :raises AWSError: the profile that is asked for does not exist, or the keys cannot be sent.
     """
     import boto3  # half a second; only where AWS is really asked
 
     with one_line("read the AWS configuration"):
+        if keys is not None:
+            _check(keys)
         if keys is None:
             return boto3.Session()
         return boto3.Session(
@@ -41,7 +45,7 @@ def aws_session(keys: AccessKeys | None = None) -> Any:
 def current_keys(session: Any) -> AccessKeys:
     """The keys to sign with now; asks again where they are about to expire. May block.
 
-    :raises AWSError: there are none.
+    :raises AWSError: there are none, or what there is cannot be sent.
     """
     with one_line("get AWS credentials"):
         found = session.get_credentials()
@@ -50,4 +54,36 @@ def current_keys(session: Any) -> AccessKeys:
         frozen = found.get_frozen_credentials()
     if not frozen.access_key or not frozen.secret_key:
         raise AWSError(NO_CREDENTIALS)
-    return AccessKeys(frozen.access_key, frozen.secret_key, frozen.token)
+    return _check(AccessKeys(frozen.access_key, frozen.secret_key, frozen.token))
+
+
+def credentials_chain(session: Any = None) -> Callable[[], AccessKeys]:
+    """What gives the keys to sign with now, each time it is called; for threads.
+
+    botocore's chain is asked at the first call, not here: it may read files, start programs and ask the network.
+
+    :param session: a boto3 session; None: one is made at the first call.
+    :returns: raises :class:`AWSError` where there are no keys.
+    """
+    lock = threading.Lock()
+    made: list[Any] = [] if session is None else [session]
+
+    def keys_now() -> AccessKeys:
+        with lock:
+            if not made:
+                made.append(aws_session())
+            return current_keys(made[0])
+
+    return keys_now
+
+
+def _check(keys: AccessKeys) -> AccessKeys:
+    """Refuse here what HTTP would refuse later, with the key in its error's text."""
+    for name, value in (
+        ("access key", keys.access_key),
+        ("secret key", keys.secret_key),
+        ("session token", keys.token),
+    ):
+        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
+            raise AWSError(f"the AWS {name} holds a blank, a line break or a character that no key has: copy it again")
+    return keys

@@ -1,5 +1,6 @@
 """The aws branch of the project's errors, and botocore's errors as one line."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,7 +39,7 @@ def one_line(doing: str) -> Iterator[None]:
         raise AWSError(NO_CREDENTIALS) from None
     except botocore_errors.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "?"))
-        message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:300]
+        message = _shown(str(error.response.get("Error", {}).get("Message", "")))
         if code in _REFUSED_KEYS:
             raise AWSError(f"cannot {doing}: the credentials were refused ({code}); check the keys") from None
         if code in _EXPIRED_KEYS:
@@ -47,7 +48,20 @@ def one_line(doing: str) -> Iterator[None]:
             raise AWSError(f"cannot {doing}: access denied; these credentials need a policy that allows it") from None
         raise AWSError(f"cannot {doing}: {code}: {message}") from None
     except (botocore_errors.BotoCoreError, ValueError) as error:
-        raise AWSError(f"cannot {doing}: {' '.join(str(error).split())[:300]}") from None
+        raise AWSError(f"cannot {doing}: {_shown(str(error))}") from None
+
+
+_KEYS = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
+"""What may be a key, a token or a part of one."""
+
+
+def _shown(text: str) -> str:
+    """A message as one line without keys: AWS's further lines repeat what was signed, and HTTP's a refused header."""
+    if "Invalid header value" in text:
+        return "a header cannot be sent; are the keys copied right?"
+    first = text.strip().split("\n", 1)[0]
+    # An address is long and harmless; a key stands in none of ours.
+    return " ".join(word if "://" in word else _KEYS.sub("...", word) for word in first.split())[:300]
 
 
 NO_CREDENTIALS = (

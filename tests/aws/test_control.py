@@ -1,0 +1,175 @@
+"""Control calls against an endpoint that answers what the test says: one line for each fault, no secret in any."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mu_twisted.aws import AccessKeys, AWSError, Control, aws_session, credentials_chain
+
+KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers by method and the end of the path; remembers what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[tuple[str, str], tuple[int, str, dict[str, object]]] = {}
+        self.asked: list[tuple[str, str, bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def say(self, method: str, ending: str, status: int, code: str = "", **body: object) -> None:
+        self.answers[method, ending] = (status, code, body)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append((self.command, self.path, body))
+        found = [v for (m, end), v in self.server.answers.items() if m == self.command and self.path.endswith(end)]
+        status, code, reply = found[-1] if found else (404, "ResourceNotFoundException", {})
+        data = json.dumps(reply).encode()
+        self.send_response(status)
+        if code:
+            self.send_header("x-amzn-ErrorType", code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_HEAD = _answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def control(endpoint: Endpoint) -> Control:
+    return Control(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, s3_endpoint=endpoint.url)
+
+
+def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
+    assert not control.function_exists("f")
+    with pytest.raises(AWSError, match="no function f in us-east-1.*mu lambdaize"):
+        control.function_settings("f")
+    endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, MemorySize=512)
+    assert control.function_exists("f")
+    assert control.function_settings("f").timeout == timedelta(seconds=7)
+
+
+def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
+    assert not control.bucket_exists("b")
+    with pytest.raises(AWSError, match="no bucket b"):
+        control.check_bucket("b")
+    endpoint.say("HEAD", "/b", 200)
+    assert control.bucket_exists("b")
+
+
+def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoint: Endpoint, control: Control) -> None:
+    endpoint.say("HEAD", "/b", 403)
+    with pytest.raises(AWSError, match="access denied"):
+        control.bucket_exists("b")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("AccessDeniedException", "access denied"),
+        ("UnrecognizedClientException", "credentials were refused"),
+        ("ExpiredTokenException", "have expired"),
+    ],
+)
+def test_a_refusal_is_one_line(endpoint: Endpoint, control: Control, code: str, text: str) -> None:
+    endpoint.say("GET", "/functions/f/configuration", 403, code, message="no\nand why")
+    with pytest.raises(AWSError, match=text) as caught:
+        control.function_exists("f")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_endpoint_that_nobody_serves_is_one_line_that_names_it() -> None:
+    control = Control(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
+    with pytest.raises(AWSError, match=r"127\.0\.0\.1:9") as caught:
+        control.function_exists("f")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_aws_repeats_of_the_request_is_not_shown(endpoint: Endpoint, control: Control) -> None:
+    message = f"It is wrong {'s3cret' * 10}.\n\nThe canonical string was\nx-amz-security-token:{KEYS.token}"
+    endpoint.say("GET", "/functions/f/configuration", 400, "OddException", message=message)
+    with pytest.raises(AWSError, match="OddException: It is wrong") as caught:
+        control.function_exists("f")
+    assert KEYS.token is not None
+    assert KEYS.token not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [AccessKeys("AK\nID", "B"), AccessKeys("A", "se cret"), AccessKeys("A", "B", "Q7Z\nen")]
+)
+def test_keys_with_a_line_break_are_refused_before_they_stand_in_an_error(bad: AccessKeys) -> None:
+    with pytest.raises(AWSError, match="copy it again") as caught:
+        aws_session(bad)
+    for value in ("AK\nID", "se cret", "Q7Z"):
+        assert value not in str(caught.value)
+
+
+def test_a_function_is_made_of_the_package_and_never_retried_by_lambda(endpoint: Endpoint, control: Control) -> None:
+    endpoint.say("POST", "/functions", 201, FunctionName="f", CodeSize=3)
+    endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
+    endpoint.say("PUT", "/functions/f/event-invoke-config", 200)
+    assert control.create_function("f", b"zip")["CodeSize"] == 3
+    made = json.loads(next(body for method, path, body in endpoint.asked if path.endswith("/functions")))
+    assert made["Handler"] == "worker_lambda.lambda_function.lambda_handler"
+    assert made["Runtime"] == "python3.13"
+    asked = json.loads(next(body for _, path, body in endpoint.asked if path.endswith("event-invoke-config")))
+    assert asked == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "UnknownOperationException"), (501, ""), (405, "")])
+def test_an_endpoint_without_event_settings_is_tolerated(
+    endpoint: Endpoint, control: Control, status: int, code: str
+) -> None:
+    endpoint.say("POST", "/functions", 201, FunctionName="f")
+    endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
+    endpoint.say("PUT", "/functions/f/event-invoke-config", status, code)
+    assert control.create_function("f", b"zip") == {"FunctionName": "f"}
+
+
+def test_event_settings_that_are_denied_are_an_error(endpoint: Endpoint, control: Control) -> None:
+    endpoint.say("POST", "/functions", 201, FunctionName="f")
+    endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
+    endpoint.say("PUT", "/functions/f/event-invoke-config", 403, "AccessDeniedException")
+    with pytest.raises(AWSError, match="access denied"):
+        control.create_function("f", b"zip")
+
+
+def test_the_chain_is_asked_when_keys_are_wanted_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys_now = credentials_chain()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "LATE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "later")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    assert keys_now() == AccessKeys("LATE", "later", None)
