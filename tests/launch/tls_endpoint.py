@@ -32,12 +32,13 @@ def refusal(status: int, error: str, message: str, **more: Any) -> Answer:
 
 
 class Cut(Exception):
-    """Raised by a script: write these bytes in place of an answer, then close (or reset)."""
+    """Raised by a script: write these bytes in place of an answer, then close (or reset), ``after`` having returned."""
 
-    def __init__(self, data: bytes = b"", *, reset: bool = False) -> None:
+    def __init__(self, data: bytes = b"", *, reset: bool = False, after: Callable[[], object] = lambda: None) -> None:
         super().__init__()
         self.data = data
         self.reset = reset
+        self.after = after
 
 
 class Request:
@@ -225,6 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Cut as cut:
             self.close_connection = True
             self.wfile.write(cut.data)
+            cut.after()
             if cut.reset:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
