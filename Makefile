@@ -1,6 +1,7 @@
 # make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
 # make test    all tests
 # make check   style, types, layers
+# make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make bench   figures, as ratios in one run
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
@@ -12,7 +13,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check check-native bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -25,6 +26,9 @@ check: $(VENV)/develop.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
+
+check-native: $(VENV)/develop.stamp
+	PYTHON=$(BIN)/python launch/check.sh
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

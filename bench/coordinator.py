@@ -164,8 +164,9 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     async def diagnose() -> str:
         return "nobody came"
 
-    def launching(_ids: Any, _on_outcome: Any) -> None:
+    def launching(_ids: Any, _on_outcome: Any) -> Deferred[None]:
         """The workers come by themselves."""
+        return Deferred()
 
     pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
     hall = Hall(reactor)

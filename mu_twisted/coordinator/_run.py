@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.coordinator._session import Session, serves
 from mu_twisted.coordinator._times import StateTimes
@@ -15,9 +16,11 @@ from mu_twisted.jobs import Action, Assign, Counts, Diagnose, Dismiss, Finish, J
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wire import MuError
 
-Launching = Callable[[Sequence[str], Callable[[LaunchOutcome], None]], None]
-"""Asks for one worker for each launch id and reports each outcome once, in the reactor's thread."""
+Launching = Callable[[Sequence[str], Callable[[LaunchOutcome], None]], Deferred[None]]
+"""Asks for one worker for each launch id and reports each outcome once, in the reactor's thread. Raises, or fails, if
+none can be launched at all."""
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
@@ -150,7 +153,7 @@ class JobRun:
     def _act(self, action: Action) -> None:
         match action:
             case StartLaunches(launch_ids):
-                self._launching(launch_ids, self._launched)
+                maybeDeferred(self._launching, launch_ids, self._launched).addErrback(self._cannot_launch)
             case Assign(worker, task, attempt):
                 self._assign(self._sessions[worker], task, attempt)
             case Warm(worker):
@@ -179,12 +182,17 @@ class JobRun:
             self.log.info("launch {id} failed: {reason}", id=outcome.launch_id, reason=outcome.reason)
             self._carry_out(self.job.launch_refused(outcome.launch_id, outcome.reason, now))
 
+    def _cannot_launch(self, failure: Failure) -> None:
+        if not isinstance(failure.value, MuError):
+            self.log.failure("launching failed", failure)
+        self.abort(failure.getErrorMessage())
+
     async def _explain(self) -> None:
         explanation = await self._diagnose()
         if not self.counts.workers:
             self.abort(explanation)
 
-    def _cannot_explain(self, failure: Any) -> None:
+    def _cannot_explain(self, failure: Failure) -> None:
         self.log.failure("the diagnosis failed", failure)
         self.abort(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
 

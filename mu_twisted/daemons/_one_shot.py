@@ -8,10 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from mu_twisted.coordinator import Hall, JobRun, Progress, StateTimes, diagnosis, job_event, with_launch_id
+from mu_twisted.coordinator import Hall, JobRun, Launching, Progress, StateTimes, diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._address import own_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import Keys
@@ -150,24 +151,15 @@ class OneShot:
 
         return event
 
-    def _launching(
-        self, launcher: Launcher, template: bytes
-    ) -> Callable[[Sequence[str], Callable[[LaunchOutcome], None]], None]:
-        regions = self._settings["regions"]
+    def _launching(self, launcher: Launcher, template: bytes) -> Launching:
+        regions, function = self._settings["regions"], self._settings["function"]
 
-        def launching(launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
+        def launching(launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
             launches = [
-                Launch(
-                    launch_id,
-                    regions[at % len(regions)],
-                    self._settings["function"],
-                    with_launch_id(template, launch_id),
-                )
+                Launch(launch_id, regions[at % len(regions)], function, template)
                 for at, launch_id in enumerate(launch_ids)
             ]
-            launcher.launch(launches, on_outcome).addErrback(
-                lambda failure: self.log.failure("launching ended early", failure)
-            )
+            return launcher.launch(launches, on_outcome)
 
         return launching
 

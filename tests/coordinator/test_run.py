@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from worker_double import WorkerDouble, launch_identity, ours
 
@@ -15,7 +16,7 @@ from mu_twisted.jobs import Job
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity
-from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY
+from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, MuError
 
 
 class Echo(CommandListState):
@@ -36,7 +37,16 @@ class Breaks(MachineState):
 class Bench:
     """A hall with one job in it."""
 
-    def __init__(self, tasks: int = 2, first: Any = Echo, *, shared_key: bool = False, **more: Any) -> None:
+    def __init__(
+        self,
+        tasks: int = 2,
+        first: Any = Echo,
+        *,
+        shared_key: bool = False,
+        cannot_launch: MuError | None = None,
+        **more: Any,
+    ) -> None:
+        self.cannot_launch = cannot_launch
         self.clock = Clock()
         self.hall = Hall(self.clock, shared_key=shared_key)
         self.hall.open()
@@ -58,10 +68,13 @@ class Bench:
         self.hall.add(self.run)
         self.run.start()
 
-    def _launching(self, ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
+    def _launching(self, ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        if self.cannot_launch is not None:
+            raise self.cannot_launch
         self.launched += ids
         for launch_id in ids:
             on_outcome(LaunchOutcome(launch_id, True, 202, ""))
+        return succeed(None)
 
     def _stop(self) -> None:
         self.stopped += 1
@@ -222,6 +235,12 @@ def test_nobody_in_time_stops_launching_and_brings_the_diagnosis() -> None:
     assert bench.diagnoses == 1
     assert bench.run.job.error == "nobody reached us: ImportError"
     assert bench.finished == [None]
+
+
+def test_what_cannot_be_launched_at_all_ends_the_job_with_the_reason() -> None:
+    bench = Bench(cannot_launch=MuError("a function's name is 1 to 256 bytes"))
+    assert bench.finished == [None]
+    assert bench.run.job.error == "a function's name is 1 to 256 bytes"
 
 
 def test_an_abort_ends_what_workers_run_and_tells_them_to_quit() -> None:

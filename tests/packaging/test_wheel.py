@@ -31,7 +31,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (PROJECT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((PROJECT / name).read_bytes())
-    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", work, source], work)
+    run([*pip, "wheel", "--no-deps", "--wheel-dir", work, source], work)
     [wheel] = work.glob("*.whl")
     empty = work / "venv"
     venv.create(empty, with_pip=False)
