@@ -2,11 +2,12 @@
 
 import base64
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, one_line
 
 HANDLER = "worker_lambda.lambda_function.lambda_handler"
@@ -78,6 +79,15 @@ class Control:
         """Whether there is such a function."""
         with one_line(f"look up function {function} in {self.region}"):
             return self._found(self._lambda.get_function_configuration, FunctionName=function)
+
+    def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
+        """Which of these files the function's package does not hold. Without programs nothing is asked."""
+        if not programs:
+            return []
+        with one_line(f"look up the code of function {function} in {self.region}"):
+            where = self._lambda.get_function(FunctionName=function)["Code"]["Location"]
+        held = files_in_package(where, function)
+        return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
         """Invoke the function once, wait for its end, and bring the tail of its log."""

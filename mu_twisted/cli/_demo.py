@@ -165,7 +165,8 @@ def _store_frames(control: Control, ffmpeg: Path, directory: Path, frames: int) 
 
 
 def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
-    options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(state), "-t", "0", "png2y4m"]
+    options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(state)]
+    options += ["-t", "tcp:0:interface=127.0.0.1", "png2y4m"]
     return [*options, "-n", str(workers), "-f", str(chunk), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mu_twisted.aws import (
     AccessKeys,
+    AWSError,
     Control,
     Invocation,
     aws_session,
@@ -53,14 +54,23 @@ class Cloud:
         keys = current_keys(self.session)
         return Credentials(keys.access_key, keys.secret_key, keys.token)
 
-    def check(self, function: str, bucket: str) -> timedelta:
-        """Whether credentials, the function in each region, and the bucket are there.
+    def check(self, function: str, bucket: str, programs: Sequence[str]) -> timedelta:
+        """Whether credentials, the function in each region with its programs, and the bucket are there.
 
         :returns: the function's time-out, the longest of all regions.
         :raises mu_twisted.aws.AWSError: what is missing, on one line.
         """
         self.credentials()
-        timeouts = [self._control(region).function_settings(function).timeout for region in self.endpoints]
+        timeouts = []
+        for region in self.endpoints:
+            control = self._control(region)
+            timeouts.append(control.function_settings(function).timeout)
+            missing = control.missing_programs(function, programs)
+            if missing:
+                raise AWSError(
+                    f"function {function} in {region} lacks {', '.join(missing)}, which this pipeline runs: "
+                    "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
+                )
         self._control(next(iter(self.endpoints))).check_bucket(bucket)
         return max(timeouts)
 

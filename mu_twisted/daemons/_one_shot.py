@@ -106,7 +106,9 @@ class OneShot:
         settings = self._settings
         order = self._pipeline.task_order(settings)
         self._cloud = cloud = await deferToThread(open_cloud, self._options, settings["regions"], self._local_state)
-        function_timeout = await deferToThread(cloud.check, settings["function"], settings["bucket"])
+        function_timeout = await deferToThread(
+            cloud.check, settings["function"], settings["bucket"], self._pipeline.programs
+        )
         endpoint = cloud.lambda_endpoint(settings["regions"][0])
         address = self._options["host-addr"] or own_address(endpoint)
         name = f"{self._pipeline.name}-{secrets.token_hex(4)}"

@@ -21,7 +21,8 @@ class Pipeline:
     :param summary: one line for the list of pipelines.
     :param first: the state that every task's machine starts in, or a script, ``async def task(w)``.
     :param options: the job options; parsed, they are the ``settings`` that states and scripts see.
-    :param programs: files that the Lambda function must contain, relative to its root.
+    :param programs: files that the Lambda function must contain, relative to its root; a job is not launched if one
+        is missing.
     :param order: from the settings, the task numbers 0 .. tasks-1 in the order in which they are to be assigned
         (producers before consumers); None: low first.
     """

@@ -91,6 +91,17 @@ def test_a_missing_function_or_bucket_is_found_before_the_launch(
     assert said in ended.complained()
 
 
+def test_a_missing_program_is_found_before_the_launch(coordinate: Any, local: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from mu_twisted.fsm import TerminalState\n"
+        "from mu_twisted.pipelines import Pipeline\n"
+        "pipeline = Pipeline(name='m', summary='', first=TerminalState, programs=('mu_command', './xc-enc'))\n"
+    )
+    ended = coordinate(*local.words("./mine.py"))
+    assert ended.status == 1
+    assert "lacks ./xc-enc" in ended.complained()
+
+
 def test_a_job_runs_from_end_to_end(coordinate: Any, local: Any, tmp_path: Path) -> None:
     for number in range(3):
         local.control.put_object(local.BUCKET, f"in/{number}", b"%d" % number * 10)
