@@ -1,5 +1,6 @@
 """The ``mu`` command as a user runs it."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -106,5 +107,8 @@ def test_an_interrupt_ends_the_demo_within_3_s_and_leaves_nothing(tmp_path: Path
 
 def left(tmp_path: Path) -> list[str]:
     """Files in the temporary directory, and processes whose command names it."""
-    found = subprocess.run(["pgrep", "-fa", str(tmp_path)], capture_output=True, text=True, check=False)
-    return [*(path.name for path in (tmp_path / "tmp").iterdir()), *found.stdout.splitlines()]
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [*(path.name for path in (tmp_path / "tmp").iterdir()), *(c for c in commands if str(tmp_path) in c)]

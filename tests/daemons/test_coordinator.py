@@ -1,10 +1,10 @@
 """``twistd mu-coordinator`` as a process: a user's mistakes are one line, and a job runs from end to end."""
 
+import contextlib
 import json
 import pstats
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -186,9 +186,14 @@ def test_an_interrupt_ends_the_job_and_its_programs(daemon: Any, local: Any) -> 
     _until(lambda: not _running(mark))
 
 
-def _running(mark: str) -> list[str]:
-    found = subprocess.run(["pgrep", "-f", f"^{mark}$"], capture_output=True, text=True, check=False)
-    return found.stdout.split()
+def _running(mark: str) -> list[Path]:
+    """Processes whose command is exactly this."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == mark.replace(" ", "\0").encode() + b"\0":
+                found.append(path)
+    return found
 
 
 def _until(condition: Any) -> None:
