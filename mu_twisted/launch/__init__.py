@@ -3,7 +3,7 @@
 Knows Lambda's Invoke call and nothing of jobs, tasks or who waits for the outcomes.
 """
 
-from mu_twisted.jobs._launching import LaunchPolicy
+from mu_twisted.jobs import LaunchPolicy
 from mu_twisted.launch._launcher import Launcher
 from mu_twisted.launch._launchpar import launchpar
 from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome

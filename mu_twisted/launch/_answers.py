@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mu_twisted.jobs._launching import ACCEPTED, Answer, Fault
+from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, Result
 from mu_twisted.launch._values import Credentials
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from mu_twisted.jobs._launching import Answer, LaunchAction, Launching, LaunchPolicy, SendBatch, Settle
+from mu_twisted.jobs import Answer, LaunchAction, Launching, LaunchPolicy, SendBatch, Settle
 from mu_twisted.launch._region import RegionLauncher
 from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
 from mu_twisted.wire import MuError

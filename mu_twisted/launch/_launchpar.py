@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from mu_twisted.jobs._launching import (
+from mu_twisted.jobs import (
     Answer,
     LaunchAction,
     Launching,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from mu_twisted.jobs._launching import Answer
+from mu_twisted.jobs import Answer
 from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import read_answers
 from mu_twisted.launch._values import Credentials, Launch, LaunchError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mu_twisted.jobs._launching import (
+from mu_twisted.jobs import (
     ACCEPTED,
     Answer,
     Fault,

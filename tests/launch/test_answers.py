@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.jobs._launching import ACCEPTED, Answer, Fault
+from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch import Credentials, _launch
 from mu_twisted.launch._answers import LONGEST_REASON, read_answers
 from mu_twisted.launch._region import proxy_for
