@@ -17,7 +17,7 @@ from mu_twisted.daemons._address import own_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._log import console
-from mu_twisted.jobs import Job
+from mu_twisted.jobs import Job, in_turn
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import MuError
@@ -157,10 +157,8 @@ class OneShot:
         regions, function = self._settings["regions"], self._settings["function"]
 
         def launching(launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-            launches = [
-                Launch(launch_id, regions[at % len(regions)], function, template)
-                for at, launch_id in enumerate(launch_ids)
-            ]
+            places = zip(launch_ids, in_turn(len(launch_ids), regions), strict=True)
+            launches = [Launch(launch_id, region, function, template) for launch_id, region in places]
             return launcher.launch(launches, on_outcome)
 
         return launching

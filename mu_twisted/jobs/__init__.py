@@ -5,7 +5,17 @@ Knows neither sockets nor clocks nor AWS. Whoever drives it carries the actions 
 
 from mu_twisted.jobs._actions import Action, Assign, Diagnose, Dismiss, Finish, StartLaunches, Warm
 from mu_twisted.jobs._job import Counts, Job, JobError, TaskState
-from mu_twisted.jobs._launching import ACCEPTED, Answer, Fault, LaunchAction, Launching, LaunchPolicy, SendBatch, Settle
+from mu_twisted.jobs._launching import (
+    ACCEPTED,
+    Answer,
+    Fault,
+    LaunchAction,
+    Launching,
+    LaunchPolicy,
+    SendBatch,
+    Settle,
+    in_turn,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -27,4 +37,5 @@ __all__ = [
     "StartLaunches",
     "TaskState",
     "Warm",
+    "in_turn",
 ]
