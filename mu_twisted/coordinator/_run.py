@@ -129,7 +129,7 @@ class JobRun:
         self._sessions.pop(session.number, None)
         task = self.job.task_of(session.number)
         if task is not None:
-            self.log.warn("task {task}: its worker was lost: {reason}", task=task, reason=reason)
+            self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
         self._carry_out(self.job.worker_lost(session.number, reason, self._clock.seconds()))
 
     # -- inside ----------------------------------------------------------------------------------------------------

@@ -136,8 +136,13 @@ class Session:
         # In every other phase nothing is expected: what was left over of a task that was given up is dropped.
 
     def disconnected(self, reason: str) -> None:
-        """The connection is gone."""
+        """The connection is gone. A task that was under way has failed where it stood."""
         self._connection = None
+        if self.machine is not None:
+            self.machine.fail(f"its worker was lost: {reason}")
+            reason = self.machine.error or reason
+            if self.watch is not None:
+                self.watch(self.machine)
         self._phase = _Phase.LEAVING
         self._desk.session_closed(self, reason)
 

@@ -156,7 +156,10 @@ class Job:
         return self._released(worker)
 
     def worker_lost(self, worker: int, reason: str, now: float) -> list[Action]:
-        """The connection has ended, whoever ended it."""
+        """The connection has ended, whoever ended it.
+
+        :param reason: what a task that was under way has failed of.
+        """
         if worker not in self._workers:
             return []
         self._workers.discard(worker)
@@ -166,7 +169,7 @@ class Job:
             self._spares.remove(worker)
         if worker in self._working:
             task = self._settle(worker, TaskState.FAILED)
-            self.failures[task] = f"its worker was lost: {reason}"
+            self.failures[task] = reason
         return self._after_a_task()
 
     def time_passed(self, now: float) -> list[Action]:

@@ -224,7 +224,8 @@ def test_a_lost_worker_fails_its_task_with_the_reason() -> None:
     worker = bench.worker()
     worker.says(ours("0-0"))
     worker.session.disconnected("reset by the peer")
-    assert "reset by the peer" in bench.run.job.failures[0]
+    assert "Echo" in bench.run.job.failures[0]
+    assert "its worker was lost: reset by the peer" in bench.run.job.failures[0]
     assert bench.finished == [None]
 
 
