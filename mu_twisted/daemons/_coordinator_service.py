@@ -139,7 +139,8 @@ class CoordinatorService(Service):
             _exit.set_status(_exit.SUCCESS)
         else:
             _exit.complain(error)
-        self._reactor.stop()
+        if self.running:
+            self._reactor.stop()
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("the job was ended by a fault of the coordinator", failure)

@@ -1,5 +1,6 @@
 """One job from its options to its result: look at what can be wrong first, then launch, run and report."""
 
+import re
 import secrets
 import sys
 import time
@@ -26,6 +27,11 @@ DIAGNOSIS_PATIENCE = 3.0
 """Seconds that the worker of a diagnosis tries to reach us."""
 SHOWN_FAILURES = 10
 """Failed tasks that are listed one by one."""
+
+
+def job_name(pipeline: str) -> str:
+    """A new name for a job: it stands in certificates, so only some characters may."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', pipeline)[:40]}-{secrets.token_hex(4)}"
 
 
 class OneShot:
@@ -111,7 +117,7 @@ class OneShot:
         )
         endpoint = cloud.lambda_endpoint(settings["regions"][0])
         address = self._options["host-addr"] or own_address(endpoint)
-        name = f"{self._pipeline.name}-{secrets.token_hex(4)}"
+        name = job_name(self._pipeline.name)
         event = self._event(name, address, function_timeout)
         self._launcher = launcher = Launcher(
             self._reactor,

@@ -124,7 +124,7 @@ def test_a_users_own_module_is_run_with_its_own_options(coordinate: Any, local: 
         "async def task(w):\n"
         "    await w.run(f\"echo {w.settings['word']} > ##TMPDIR##/f\")\n"
         "    await w.upload(f'mine/{w.task}', '##TMPDIR##/f')\n"
-        "pipeline = Pipeline(name='mine', summary='', first=task, options=Options)\n"
+        "pipeline = Pipeline(name='mine: a name with blanks', summary='', first=task, options=Options)\n"
     )
     ended = coordinate(*local.words("./mine.py"), "-n", "2", "-w", "hello")
     assert ended.status == 0, ended.err
