@@ -138,8 +138,11 @@ class Jobs:
     def _end_processes(self) -> set[int]:
         if not self._marked:
             return set()
-        groups = {running.program.group for running in self._running if running.program.poll() is None}
-        met = _processes.end(self._mark, {group for group in groups if group is not None})
+        for running in self._running:
+            running.program.poll()
+        groups = {running.program.group for running in self._running}
+        outputs = [running.program.output for running in self._running if running.open]
+        met = _processes.end(self._mark, {group for group in groups if group is not None}, outputs)
         self._marked = bool(self._running)
         return met
 

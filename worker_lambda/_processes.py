@@ -1,59 +1,112 @@
 """Finding and ending what a command has started, wherever its processes have gone.
 
-A program's processes are its process group; but a grandchild may have made a group or a session of its own. All carry
-the mark that the worker puts into their environment, and are found by it.
+A program's processes are its process group; but a grandchild may have made a group or a session of its own, and may
+have cleared its environment. A process is a program's if it carries the mark that the worker puts into the command's
+environment, or holds the command's output, or descends from one that is.
 """
 
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 MARK = "MU_WORKER_RUN"
 """Name of the variable in a command's environment."""
+_STATE, _PARENT, _GROUP, _START = 0, 1, 2, 19
 _ROUNDS = 25
 _PAUSE = 0.002
 
 
-def find(mark: str) -> dict[int, int]:
-    """Living processes that carry a mark: process group by process id. Those that were not reaped do not count."""
+def find(mark: str, shells: Iterable[int] = (), outputs: Iterable[int] = ()) -> dict[int, int]:
+    """Living processes of a mark's programs: process group by process id. Those that were not reaped do not count.
+
+    :param shells: process ids of the commands' shells, none of them reaped.
+    :param outputs: descriptors of the pipes that the commands write to.
+    """
     wanted = f"{MARK}={mark}".encode()
-    found: dict[int, int] = {}
-    own = os.getpid()
+    pipes = {_pipe(f"/proc/self/fd/{each}") for each in outputs} - {""}
+    groups: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    ours = []
+    known, own = set(shells), os.getpid()
     try:
         names = os.listdir("/proc")  # noqa: PTH208
+        begun = int(_status("self")[_START])
     except OSError:
-        return found
+        return {}
     for name in names:
         if not name.isdigit() or int(name) == own:
             continue
-        with suppress(OSError):
-            with open(f"/proc/{name}/environ", "rb") as source:  # noqa: PTH123
-                carried = source.read()
-            if wanted in carried.split(b"\0"):
-                found[int(name)] = os.getpgid(int(name))
+        with suppress(OSError, ValueError, IndexError):
+            process = int(name)
+            status = _status(name)
+            if status[_STATE] in (b"Z", b"X") or int(status[_START]) < begun:  # older than the worker: not from here
+                continue
+            groups[process] = int(status[_GROUP])
+            children.setdefault(int(status[_PARENT]), []).append(process)
+            if process in known or _holds(name, pipes) or wanted in _read(f"/proc/{name}/environ").split(b"\0"):
+                ours.append(process)
+    found: dict[int, int] = {}
+    while ours:
+        process = ours.pop()
+        if process not in found:
+            found[process] = groups[process]
+            ours += children.get(process, ())
     return found
 
 
-def end(mark: str, groups: set[int]) -> set[int]:
-    """Kill all processes that carry a mark.
+def end(mark: str, shells: Iterable[int], outputs: Iterable[int] = ()) -> set[int]:
+    """Kill all processes of a mark's programs. The shells are left to be reaped by who started them.
 
-    :param groups: process groups that are known to be theirs.
-    :returns: the process groups that were met, ``groups`` included.
+    :param shells: process ids of the commands' shells, none of them reaped; each leads a process group.
+    :param outputs: see :func:`find`.
+    :returns: the process groups that were met, the shells' included.
     """
-    met = set(groups)
-    for group in groups:
+    known, pipes = set(shells), tuple(outputs)
+    met: set[int] = set(known)
+    killed: set[int] = set()
+    found = find(mark, known, pipes)  # before any is killed: then it is no longer known who descends from whom
+    for group in known:
         with suppress(OSError):
             os.killpg(group, signal.SIGKILL)
     for _ in range(_ROUNDS):  # again: one may have been born between look and kill
-        found = find(mark)
-        if not found:
-            break
         met.update(found.values())
+        killed.update(found)
         for process in found:
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-            with suppress(OSError):  # where there is no other init, orphans come back to this process
-                os.waitpid(process, os.WNOHANG)
         time.sleep(_PAUSE)
+        found = find(mark, known, pipes)
+        if not found:
+            break
+    for process in killed - known:
+        with suppress(OSError):  # where there is no other init, orphans come back to this process
+            os.waitpid(process, os.WNOHANG)
     return met
+
+
+def _holds(name: str, pipes: set[str]) -> bool:
+    if not pipes:
+        return False
+    with suppress(OSError):
+        return any(_pipe(f"/proc/{name}/fd/{each}") in pipes for each in os.listdir(f"/proc/{name}/fd"))  # noqa: PTH208
+    return False
+
+
+def _pipe(path: str) -> str:
+    """Which pipe a descriptor is; empty if it is none, or gone."""
+    with suppress(OSError):
+        target = os.readlink(path)  # noqa: PTH115
+        return target if target.startswith("pipe:") else ""
+    return ""
+
+
+def _status(name: str) -> list[bytes]:
+    """The fields of proc(5)'s ``stat`` behind the program's name, which may hold blanks and parentheses."""
+    return _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as source:  # noqa: PTH123
+        return source.read()
