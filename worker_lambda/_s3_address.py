@@ -12,6 +12,7 @@ from worker_lambda._sigv4 import quote, quote_key
 
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,20}){1,4}")
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _DOMAINS = {
     "cn-": "amazonaws.com.cn",
     "us-iso-": "c2s.ic.gov",
@@ -34,7 +35,7 @@ def locate(bucket: str, key: bytes, region: str, endpoint: str | None) -> tuple[
     The bucket stands in the host (virtual-host style) at AWS where its name can be a host name under AWS's certificate,
     else in the path.
 
-    :raises S3Error: the region or the endpoint cannot be one.
+    :raises S3Error: the region or the endpoint cannot be one, or that is plain http to another machine.
     """
     if endpoint is None:
         host = f"s3.{region}.{domain(region)}"
@@ -42,6 +43,10 @@ def locate(bucket: str, key: bytes, region: str, endpoint: str | None) -> tuple[
             return Origin("https", f"{bucket}.{host}", 443), f"/{quote_key(key)}"
         return Origin("https", host, 443), f"/{_quote_bucket(bucket)}/{quote_key(key)}"
     origin, prefix = split(endpoint)
+    if origin.scheme == "http" and not _LOOPBACK.fullmatch(origin.host):
+        raise S3Error(
+            f"the S3 endpoint {endpoint[:200]!r} is on another machine: plain http is for loopback, use https"
+        )
     return origin, f"{prefix}/{_quote_bucket(bucket)}/{quote_key(key)}"
 
 

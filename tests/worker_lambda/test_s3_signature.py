@@ -98,6 +98,12 @@ def test_an_endpoint_that_is_no_url_is_named(endpoint):
         locate("bucket", b"k", "us-east-1", endpoint)
 
 
+@pytest.mark.parametrize("host", ["s3.example.com", "10.0.0.1", "127.0.0.1.example.com", "[2001:db8::1]"])
+def test_plain_http_leaves_this_machine_never(host):
+    with pytest.raises(S3Error, match="plain http is for loopback, use https"):
+        locate("bucket", b"k", "us-east-1", f"http://{host}:9000")
+
+
 def test_the_given_endpoint_goes_before_s3s_and_that_before_the_general_one():
     environment = {"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://all"}
     assert endpoint_of("http://given", environment) == "http://given"
