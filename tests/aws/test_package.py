@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
+import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ import zipfile
 import pytest
 
 from mu_twisted.aws._package import MAX_UNZIPPED, PackageError, build_package
+from mu_twisted.wire import MAX_REPLY, VERSION, Decoder, encode, parse_greeting
 
 
 def program(path, data=b"\x7fELF"):
@@ -73,19 +75,41 @@ def test_alone_on_the_path_of_a_bare_python_it_holds_all_that_the_worker_imports
     assert (said.returncode, said.stdout) == (0, "\n"), said.stderr
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("worker_lambda.lambda_function") is None, reason="the worker's handler is not there"
-)
-def test_alone_on_the_path_of_a_bare_python_it_has_a_handler(tmp_path):
-    with opened(build_package([])) as archive:
-        archive.extractall(tmp_path)
-    check = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+def test_alone_on_the_path_of_a_bare_python_it_greets_and_runs_its_command_from_the_zips_root(tmp_path):
+    with opened(build_package([program(tmp_path / "a" / "tool", b"#!/bin/sh\npwd")], b"./tool")) as archive:
+        archive.extractall(tmp_path / "task")
+    (tmp_path / "task" / "tool").chmod(0o755)  # zipfile does not take modes over, Lambda does
+    call = (
+        "import json, sys; sys.path.insert(0, sys.argv[1])\n"
         "from worker_lambda.lambda_function import lambda_handler\n"
-        "print(callable(lambda_handler))"
+        "print(json.dumps(lambda_handler(json.loads(sys.argv[2]))))"
     )
-    said = subprocess.run([sys.executable, "-I", "-S", "-c", check, str(tmp_path)], capture_output=True, text=True)
-    assert (said.returncode, said.stdout) == (0, "True\n"), said.stderr
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "LAMBDA_TASK_ROOT": str(tmp_path / "task")}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        event = {"mode": 1, "addr": "127.0.0.1", "port": listener.getsockname()[1], "job": "j", "launch_id": "b-1"}
+        worker = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", call, str(tmp_path / "task"), json.dumps(event)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            talk, _ = listener.accept()
+            talk.settimeout(20)
+            replies = Decoder(MAX_REPLY)
+            heard: list[bytes] = []
+            with talk:
+                talk.sendall(encode(b"run:") + encode(b"quit:"))
+                while data := talk.recv(65536):
+                    heard += replies.feed(data)
+        finally:
+            out, err = worker.communicate(timeout=20)
+    greeting = parse_greeting(heard[0])
+    assert (greeting.version, greeting.launch_id) == (VERSION, "b-1")
+    assert heard[1:] == [f"OK:RETVAL(0):OUTPUT({tmp_path / 'task'}\n):COMMAND(./tool)".encode()]
+    assert json.loads(out) == {"ended": "the coordinator said quit"}, err
 
 
 def test_what_cannot_be_packed_is_named_in_one_line(tmp_path):
