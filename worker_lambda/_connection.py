@@ -24,7 +24,6 @@ MAX_UNSENT = 4 << 20
 """Bytes of replies beyond which no more commands are read until the coordinator takes them."""
 _READ = 64 << 10
 _CHUNKS = 16
-_FLUSH = 2.0
 
 
 class _Phase(Enum):
@@ -110,13 +109,13 @@ class Connection:
             return 0.0
         return left
 
-    def close(self, *, flush: bool) -> None:
+    def close(self, *, flush: float) -> None:
         """Close it.
 
-        :param flush: whether to write what is queued, as long as that takes no more than two seconds.
+        :param flush: for how many seconds at most to write what is queued.
         """
-        if flush and self._phase is _Phase.UP:
-            self._drain()
+        if flush > 0 and self._phase is _Phase.UP:
+            self._drain(flush)
         sock = self._socket
         if sock is not None and self._phase is _Phase.UP:
             if isinstance(sock, ssl.SSLSocket):
@@ -269,8 +268,8 @@ class Connection:
                 return
             del self._unsent[:count]
 
-    def _drain(self) -> None:
-        deadline = time.monotonic() + _FLUSH
+    def _drain(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while self._phase is _Phase.UP:
             self._flush()
             left = deadline - time.monotonic()

@@ -19,7 +19,6 @@ MAX_TRANSFERS = 10_000
 GRACE = 1.0
 """Seconds after a kill for which the output's end is waited for."""
 _POLL = 0.002, 0.05
-_PATIENCE = 1.0
 _CHUNKS = 16
 
 
@@ -77,8 +76,10 @@ class Jobs:
         :raises JobError: too many wait already.
         """
         if self._transfers is None:
-            self._transfers = Transfers()
-            transfers = self._transfers
+            try:
+                self._transfers = transfers = Transfers()
+            except OSError as error:
+                raise JobError(f"could not start the transfer: {error.strerror}") from None
             self._selector.register(transfers.wake, selectors.EVENT_READ, lambda _: transfers.collect())
         if self._transfers.active >= MAX_TRANSFERS:
             raise JobError(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
@@ -127,12 +128,15 @@ class Jobs:
         self._running.clear()
         self._deadline = None
 
-    def close(self) -> None:
-        """End everything, for good."""
+    def close(self, patience: float = 0.0) -> None:
+        """End everything, for good.
+
+        :param patience: for how many seconds at most to wait for threads that do not end at once.
+        """
         self.drop()
         if self._transfers is not None:
             self._selector.unregister(self._transfers.wake)
-            self._transfers.close(_PATIENCE)
+            self._transfers.close(patience)
             self._transfers = None
 
     def _end_processes(self) -> set[int]:

@@ -45,7 +45,10 @@ class Program:
         self.command = command
         self._tail = Tail(MAX_OUTPUT)
         self._closed = False
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise JobError(f"could not start the command: {error.strerror}") from None
         try:
             self._process = subprocess.Popen(
                 [b"/bin/sh", b"-c", command],

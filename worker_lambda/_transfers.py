@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mu_twisted.wire import MuError
+from worker_lambda._errors import JobError
 
 MAX_THREADS = 8
 
@@ -57,17 +58,27 @@ class Transfers:
         return len(self._current)
 
     def start(self, transfer: Transfer) -> None:
-        """Have it done as soon as a thread is free."""
-        self._current.append(transfer)
+        """Have it done as soon as a thread is free.
+
+        :raises JobError: there is no thread, and none can be started.
+        """
         with self._lock:
             self._waiting.append(transfer)
+            self._current.append(transfer)
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            if len(self._threads) < MAX_THREADS:
-                thread = threading.Thread(target=self._serve, name="mu-transfer", daemon=True)
-                self._threads.append(thread)
-            else:
+            if len(self._threads) >= MAX_THREADS:
                 return
-        thread.start()
+            thread = threading.Thread(target=self._serve, name="mu-transfer", daemon=True)
+            self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                self._threads.remove(thread)
+                if not self._threads and transfer in self._waiting:
+                    self._waiting.remove(transfer)
+                    self._current.remove(transfer)
+                    raise JobError("could not start the transfer: no more threads can be had") from None
 
     def collect(self) -> None:
         """Report what is finished."""

@@ -38,6 +38,8 @@ class Timing:
     :param margin: so long before the function's deadline a worker ends by itself.
     :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
     :param redial: bound of the random pause before the first redial; it doubles up to ``redial_max``.
+    :param flush: for the last replies to be taken, at most.
+    :param transfers: for cancelled transfers to end, at most.
     """
 
     silence: float = 300.0
@@ -45,6 +47,8 @@ class Timing:
     settled: float = 10.0
     redial: float = 0.5
     redial_max: float = 8.0
+    flush: float = 2.0
+    transfers: float = 1.0
 
 
 class Surroundings:
@@ -155,7 +159,7 @@ class Worker:
     def _leave(self) -> None:
         self._jobs.drop()
         if self._connection is not None:
-            self._connection.close(flush=True)
+            self._connection.close(flush=self._patience(self._timing.flush))
         self._end = {"ended": "the coordinator said quit"}
 
     def _check_silence(self) -> float | None:
@@ -292,12 +296,18 @@ class Worker:
 
     def _close(self) -> None:
         if self._connection is not None:
-            self._connection.close(flush=self._end is not None)
+            self._connection.close(flush=0.0 if self._end is None else self._patience(self._timing.flush))
             self._connection = None
         with suppress(OSError):
-            self._jobs.close()
+            self._jobs.close(self._patience(self._timing.transfers))
         self._commands.close()
         self._selector.close()
+
+    def _patience(self, most: float) -> float:
+        """For how many seconds the end may wait for one thing: of the function's last moments only a part."""
+        if self._deadline is None:
+            return most
+        return max(0.0, min(most, (self._deadline + self._timing.margin - time.monotonic()) / 4))
 
 
 def _is_loopback(target: Target) -> bool:

@@ -44,12 +44,17 @@ def serve_event(event: object, context: object = None, command_file: Path | None
         result = {**Worker(parsed, place, surroundings, log).serve()}
     except MuError as error:
         result = {"error": str(error)}
+    except Exception as error:  # noqa: BLE001 (a fault of ours: told here in full, and not worth a second invocation)
+        import traceback
+
+        log(traceback.format_exc().rstrip())
+        result = {"error": " ".join(f"fault of the worker: {type(error).__name__}: {error}".split())[:500]}
     if "error" in result:
         log(f"error: {result['error']}")
     return result
 
 
 def log(line: str) -> None:
-    """One line for the function's log."""
+    """A line for the function's log."""
     sys.stderr.write(f"mu worker: {line}\n")
     sys.stderr.flush()

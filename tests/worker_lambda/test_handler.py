@@ -1,6 +1,7 @@
 """The handler: results, errors, the same process used again, any thread."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,34 @@ def test_a_worker_ends_before_its_functions_deadline(root: Path, coordinator: An
     talk.say(b"run:sleep 600")
     thread.join(20)
     assert results == [{"error": "the function's time is up"}]
+
+
+def test_a_coordinator_that_takes_no_replies_does_not_keep_a_worker_beyond_its_functions_deadline(
+    root: Path, coordinator: Any, event: Callable
+) -> None:
+    results: list[tuple[dict[str, object], float]] = []
+    begun = time.monotonic()
+
+    def serve() -> None:
+        result = lambda_handler(event(coordinator), Context(1500))
+        results.append((result, time.monotonic() - begun))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    talk = coordinator.accept()
+    talk.say(b"set:k:" + b"x" * 1_000_000, *[b"get:k"] * 30)
+    thread.join(20)
+    result, lasted = results[0]
+    assert result == {"error": "the function's time is up"}
+    assert lasted < 2.0  # to flush takes two seconds where there is time
+
+
+def test_a_fault_of_ours_is_a_result_and_in_the_log_in_full(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            raise KeyError("broken\ncontext")
+
+    result = lambda_handler({"addr": "127.0.0.1", "port": 1}, Broken(0))
+    assert result == {"error": "fault of the worker: KeyError: 'broken\\ncontext'"}
+    assert "Traceback (most recent call last)" in capfd.readouterr().err
+    assert not list(root.parent.glob("mu_worker_*"))

@@ -1,0 +1,102 @@
+"""Jobs where the system gives nothing more: a reason, and the worker goes on."""
+
+import os
+import resource
+import selectors
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from worker_lambda._errors import JobError
+from worker_lambda._jobs import Jobs
+from worker_lambda._program import Program
+
+
+@pytest.fixture
+def selector() -> Iterator[selectors.BaseSelector]:
+    with selectors.DefaultSelector() as made:
+        yield made
+
+
+@pytest.fixture
+def jobs(selector: selectors.BaseSelector, tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(selector, tmp_path)
+    yield made
+    made.close(10)
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    before = threading.stack_size(1 << 46)  # more than there is address space
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def turn(selector: selectors.BaseSelector, jobs: Jobs, until: Callable[[], bool]) -> None:
+    """The loop, as far as jobs need it."""
+    while not until():
+        wait = jobs.tick()
+        for key, events in selector.select(wait) if not until() else ():
+            key.data(events)
+
+
+def test_without_descriptors_neither_programs_nor_transfers_begin_and_both_do_later(
+    selector: selectors.BaseSelector, jobs: Jobs
+) -> None:
+    ended: list[object] = []
+    with no_descriptors():
+        with pytest.raises(JobError, match="could not start the command: Too many open files"):
+            jobs.run(b"true", ended.append)
+        with pytest.raises(JobError, match="could not start the transfer: Too many open files"):
+            jobs.transfer(lambda _: None, ended.append)
+    assert jobs.active == 0
+    jobs.run(b"true", ended.append)
+    jobs.transfer(lambda _: None, ended.append)
+    turn(selector, jobs, lambda: len(ended) == 2)
+    assert None in ended
+    assert any(isinstance(each, Program) and each.result() == (0, b"") for each in ended)
+
+
+def test_without_threads_a_transfer_fails_and_the_next_one_begins(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+    done: list[str | None] = []
+    with no_threads(), pytest.raises(JobError, match="no more threads can be had"):
+        jobs.transfer(lambda _: None, done.append)
+    assert jobs.active == 0
+    jobs.transfer(lambda _: None, done.append)
+    turn(selector, jobs, lambda: bool(done))
+    assert done == [None]
+
+
+def test_where_one_thread_is_all_there_is_transfers_wait_for_it(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+    done: list[str | None] = []
+    go = threading.Event()
+    jobs.transfer(lambda _: go.wait(10) and None, done.append)
+    with no_threads():
+        jobs.transfer(lambda _: None, done.append)
+    go.set()
+    turn(selector, jobs, lambda: len(done) == 2)
+    assert done == [None, None]
+
+
+def test_a_fault_in_a_transfer_is_that_transfers_failure(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+    done: list[str | None] = []
+    jobs.transfer(lambda _: [][0], done.append)
+    turn(selector, jobs, lambda: bool(done))
+    assert done == ["IndexError: list index out of range"]
