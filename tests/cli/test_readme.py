@@ -1,0 +1,37 @@
+"""The README's first job, run as it is printed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.local import default_state_dir, start
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def commands_after(text: str) -> str:
+    """The indented block that follows this text."""
+    found = re.search(re.escape(text) + r".*?\n\n((?:    .*\n|\n)+)", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return "".join(line[4:] + "\n" for line in found[1].splitlines())
+
+
+@pytest.mark.process
+def test_the_first_job_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = commands_after("In another, make a bucket and a function")
+    assert "mu-coordinator --local exec" in script
+    running = start(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    finally:
+        running.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8 tasks done" in done.stdout
+    assert "numbers/07.gz" in done.stdout
