@@ -15,7 +15,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 def commands_after(text: str) -> str:
     """The indented block that follows this text."""
-    found = re.search(re.escape(text) + r".*?\n\n((?:    .*\n|\n)+)", README.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(re.escape(text) + r"[\s\S]*?\n\n((?:    .*\n|\n)+)", README.read_text(encoding="utf-8"))
     assert found is not None
     return "".join(line[4:] + "\n" for line in found[1].splitlines())
 
