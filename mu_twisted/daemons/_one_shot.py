@@ -179,6 +179,7 @@ class OneShot:
             function=function,
             timeout=self._settings["start-timeout"],
             error=invocation.error,
+            result=invocation.result,
             log_tail=invocation.log_tail,
         )
 

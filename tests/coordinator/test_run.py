@@ -299,11 +299,18 @@ def test_the_event_holds_the_originals_keys_and_ours_only_with_a_job() -> None:
 
 
 def test_the_diagnosis_names_address_function_and_the_end_of_the_log() -> None:
-    text = diagnosis(
-        address="192.0.2.1", port=13579, function="fn", timeout=30, error="Unhandled: ImportError", log_tail="a\n\nb\n"
-    )
+    about = {"address": "192.0.2.1", "port": 13579, "function": "fn", "timeout": 30.0, "log_tail": "a\n\nb\n"}
+    text = diagnosis(error="Unhandled: ImportError", result="{}", **about)  # type: ignore[arg-type]
     for part in ("nobody reached 192.0.2.1:13579", "fn", "ImportError", "    a\n    b"):
         assert part in text
+
+
+def test_the_diagnosis_says_what_a_worker_said_that_could_not_reach_us() -> None:
+    about = {"address": "192.0.2.1", "port": 13579, "function": "fn", "timeout": 30.0, "log_tail": ""}
+    text = diagnosis(error=None, result='{"error": "could not reach"}', **about)  # type: ignore[arg-type]
+    assert "said 'could not reach': is 192.0.2.1:13579 open to it" in text
+    for odd in ("", "null", "[1]", '{"error": null}', "not json"):
+        assert "function fn ran: is" in diagnosis(error=None, result=odd, **about)  # type: ignore[arg-type]
 
 
 def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None:
