@@ -20,8 +20,9 @@ def diagnosis(
         lines.append(f"invoked once more, function {function} failed: {error}")
     else:
         said = _worker_error(result)
+        did = f"said {said!r}" if said else "ran"
         lines.append(
-            f"invoked once more, function {function} {f'said {said!r}' if said else 'ran'}: is {address}:{port} open to it "
+            f"invoked once more, function {function} {did}: is {address}:{port} open to it "
             "(security group, firewall, NAT; --host-addr says another address)?"
         )
     tail = [line for line in log_tail.strip().splitlines() if line.strip()]

@@ -154,6 +154,15 @@ def test_nobody_reaching_us_prints_the_end_of_the_workers_log(coordinate: Any, l
     assert "no module of that name here" in ended.err
 
 
+def test_workers_that_find_nobody_at_the_address_say_so(coordinate: Any, local: Any) -> None:
+    words = ["-t", "tcp:0:interface=127.0.0.2", "--host-addr", "127.0.0.1", "--start-timeout", "1"]
+    ended = coordinate(*local.words("exec"), *words, "--", "true")
+    assert ended.status == 1
+    assert "nobody reached 127.0.0.1:" in ended.complained()
+    assert "Connection refused" in ended.err
+    assert "--host-addr" in ended.err
+
+
 def test_the_originals_shared_key_serves_workers_that_know_nothing_else(
     coordinate: Any, local: Any, tmp_path: Path
 ) -> None:
