@@ -53,6 +53,7 @@ class Options(OneLineOptions):
         ["idle-timeout", None, 60.0, "Seconds that an environment without work stays warm", _seconds],
         ["retry-delay", None, 60.0, "Seconds before a failed event is tried again; twice that the next time", _seconds],
         ["isolation", None, "auto", "Strongest isolation to try: auto, user (user namespaces) or none"],
+        ["s3", None, "auto", "The S3: seaweedfs, moto, or auto for seaweedfs where it is installed, else moto"],
         ["spawn", None, "zygote", "How environments start: zygote (forked) or plain (a fresh Python each)"],
     ]
     optFlags = [
@@ -65,6 +66,8 @@ class Options(OneLineOptions):
             raise usage.UsageError(f"--isolation must be auto, user or none, not {self['isolation']!r}")
         if self["spawn"] not in ("zygote", "plain"):
             raise usage.UsageError(f"--spawn must be zygote or plain, not {self['spawn']!r}")
+        if self["s3"] not in ("auto", "seaweedfs", "moto"):
+            raise usage.UsageError(f"--s3 must be auto, seaweedfs or moto, not {self['s3']!r}")
         if not self["region"].replace("-", "").isalnum():
             raise usage.UsageError(f"--region {self['region']!r} is no region; for example us-east-1")
 
@@ -81,6 +84,7 @@ class Options(OneLineOptions):
             concurrency=self["concurrency"],
             idle=self["idle-timeout"],
             retry_delay=self["retry-delay"],
+            s3=self["s3"],
         )
 
 

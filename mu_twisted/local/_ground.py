@@ -9,14 +9,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._code import unpack
 from mu_twisted.local._environments import Environment, Output, make_private, remove_tree
+from mu_twisted.local._errors import LocalError
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._listener import LoopbackListener
 from mu_twisted.local._output import PipeOutput
+from mu_twisted.local._patience import Patience
 from mu_twisted.local._runtime import environment_variables, link_runtime
 from mu_twisted.local._runtime_api import runtime_site
 from mu_twisted.local._zygote_client import Zygote
@@ -41,8 +43,6 @@ class RealGround:
     :param plain: start a fresh Python per environment instead of forking a warm one.
     :param cgroups: the memory groups, or None.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -77,6 +77,8 @@ class RealGround:
         self.on_ended: Any = lambda name, status, reason: None
         self.on_gone: Any = lambda name: None
         self.on_lost: Any = lambda: None
+        self.on_failure: Any = lambda failure: None
+        self._patience = Patience()
         for name in ("code", "tmp", "zygote"):
             make_private(run / name)
         self._runtime = run / "runtime"
@@ -178,9 +180,13 @@ class RealGround:
     def _lost(self) -> None:
         """The zygote was killed; with it every environment. A new one takes over."""
         self.on_lost()
-        if not self._stopping:
-            again = self.start()
-            again.addErrback(lambda failure: self._log.failure("the zygote cannot be started again", failure))
+        if self._stopping:
+            return
+        if self._patience.once_more(self._reactor.seconds()):
+            self.start().addErrback(self.on_failure)
+        else:
+            error = LocalError("the process that forks environments ends again and again")
+            self.on_failure(Failure(error))  # type: ignore[no-untyped-call]
 
     def stop(self) -> Deferred[None]:
         """End every environment."""

