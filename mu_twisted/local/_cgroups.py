@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,10 +62,11 @@ class MemoryGroups:
         self.version = version
 
     @classmethod
-    def make(cls, name: str) -> MemoryGroups | None:
+    def make(cls, name: str, on_make: Callable[[Path], None]) -> MemoryGroups | None:
         """Make our group where the kernel and our rights allow it; None where they do not.
 
         :param name: tells this stack's group from others'.
+        :param on_make: told of each group before it is made, so that it can be found should we be killed.
         """
         try:
             mountinfo = Path("/proc/self/mountinfo").read_text()
@@ -74,6 +75,7 @@ class MemoryGroups:
             return None
         for version, parent in candidates(mountinfo, membership):
             groups = cls(parent / f"{_PREFIX}{name}", version)
+            on_make(groups.base)
             try:
                 groups.base.mkdir(exist_ok=True)
             except OSError:

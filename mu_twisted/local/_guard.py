@@ -1,7 +1,7 @@
 """Run a program that must not outlive us: ``_guard.py PARENT_PID TEMPORARY SHOWN PROGRAM [ARGUMENTS]``.
 
 Run by its path with the standard library. The program gets SIGKILL when the parent ends, whatever way it ends, and,
-where the host allows it, a private /tmp: ``weed`` leaves sockets there.
+where TEMPORARY is not empty and the host allows it, that as its /tmp: ``weed`` leaves sockets there.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ else:
 def main(arguments: list[str]) -> None:
     parent, temporary, shown, program = int(arguments[0]), arguments[1], arguments[2].split(os.pathsep), arguments[3]
     os.setsid()
-    with suppress(OSError):
-        if os.geteuid() != 0:
-            isolation.enter_user_namespace()
-        isolation.private_mounts(temporary, None, shown, writable=True)
+    if temporary:
+        with suppress(OSError):
+            if os.geteuid() != 0:
+                isolation.enter_user_namespace()
+            isolation.private_mounts(temporary, None, shown, writable=True)
     isolation.set_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
         return

@@ -84,6 +84,7 @@ class LocalS3:
     :param region: that clients are to use.
     :param port: to listen at, or 0 for any.
     :param on_lost: called with an error of one line where it has ended and cannot be had again.
+    :param private: give it a temporary directory of its own, where the host allows that.
     """
 
     _log = Logger()
@@ -99,6 +100,8 @@ class LocalS3:
         region: str,
         port: int,
         on_lost: Callable[[Failure], None],
+        *,
+        private: bool = True,
     ) -> None:
         self._reactor = reactor
         self._threads = threads
@@ -109,6 +112,7 @@ class LocalS3:
         self._region = region
         self._wanted = port
         self._on_lost = on_lost
+        self._private = private
         self._process: _Process | None = None
         self._transport: Any = None
         self._serving = False
@@ -155,11 +159,12 @@ class LocalS3:
         temporary = self._run / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
         shown = os.pathsep.join(
             sorted({str(self._data), str(self._run), str(Path(arguments[0]).parent), sys.prefix, sys.base_prefix})
         )
-        guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(temporary), shown]
+        guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -122,9 +122,8 @@ class LocalService(Service):
         keys = state.credentials()
         self._store = store = FunctionStore(state.path / "functions")
         if settings.cgroups:
-            self._cgroups = MemoryGroups.make(f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
-            if self._cgroups is not None:
-                state.leave("cgroup", str(self._cgroups.base))
+            name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            self._cgroups = MemoryGroups.make(name, lambda group: state.leave("cgroup", str(group)))
         self._threads.start()
         self._threads_running = True
         self._ground = ground = RealGround(
@@ -150,6 +149,7 @@ class LocalService(Service):
             settings.region,
             settings.s3_port,
             self._fail,
+            private=settings.isolation != "none",
         )
         self._s3.choose_port()
         self._pool = pool = EnvironmentPool(

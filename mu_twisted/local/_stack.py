@@ -84,21 +84,22 @@ class RunningStack:
     """A stack that we started and will end.
 
     :ivar stack: its address and keys.
-    :ivar pid: the daemon's process.
+    :ivar state_dir: its state directory.
     """
 
     def __init__(self, stack: Stack, process: subprocess.Popen[bytes], state_dir: Path) -> None:
         self.stack = stack
         self._process = process
-        self._state_dir = state_dir
+        self.state_dir = state_dir
 
     @property
     def pid(self) -> int:
+        """The daemon's process."""
         return self._process.pid
 
     def stop(self, limit: float = 5.0) -> None:
         """End it and all that it made; returns when that is done. Again: does nothing."""
-        _end(self._process, self._state_dir, limit)
+        _end(self._process, self.state_dir, limit)
 
 
 def _end(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> None:

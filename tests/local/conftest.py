@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +22,19 @@ from botocore.config import Config
 
 from mu_twisted.local import RunningStack, Stack, start
 
+NOBODY = 65534
 ROLE = "arn:aws:iam::000000000000:role/any"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long") is not None]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
 
 
 def make_zip(**files: str) -> bytes:
@@ -74,37 +91,109 @@ def connector() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunningStack]]:
-    """Three stacks at once: one for each way to start an environment, and one with no help of the kernel's."""
+def caller_of() -> Callable[[Stack], Caller]:
+    return Caller
+
+
+class Ordinary:
+    """A stack that an ordinary user runs: we ourselves, or where we are root, another."""
+
+    def __init__(self, directory: Path, options: list[str]) -> None:
+        self.state_dir = directory / "state"
+        uid = os.geteuid() or NOBODY
+        os.chown(directory, uid, -1)
+        script = Path(__file__).with_name("ordinary.py")
+        self._process = subprocess.Popen(
+            [sys.executable, script, str(uid), self.state_dir, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().decode()
+        if not line.startswith("{"):
+            self.stop()
+            raise RuntimeError(f"no stack of an ordinary user's: {line.strip()}")
+        said = json.loads(line)
+        self.stack = Stack(**said["stack"])
+        self.pid = said["pid"]
+
+    def stop(self) -> None:
+        self._process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def ordinary() -> Iterator[Callable[..., Ordinary]]:
+    """Starts a stack as an ordinary user, in a directory that it reaches; skips where this machine cannot."""
+    directories: list[Path] = []
+    stacks: list[Ordinary] = []
+
+    def begin(*options: str) -> Ordinary:
+        directory = Path(tempfile.mkdtemp(prefix="mu-ordinary-", dir="/tmp"))
+        directories.append(directory)
+        try:
+            running = Ordinary(directory, list(options))
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        stacks.append(running)
+        return running
+
+    yield begin
+    for running in stacks:
+        running.stop()
+    for directory in directories:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def stacks(
+    tmp_path_factory: pytest.TempPathFactory, ordinary: Callable[..., Ordinary]
+) -> Iterator[dict[str, RunningStack]]:
+    """Stacks at once: one for each way to start an environment, and two of an ordinary user's, with no help of the
+    kernel's and with what it may have."""
+    common = ["--retry-delay=0.1", "--concurrency=20"]
     options = {
-        "zygote": ["--retry-delay=0.2", "--concurrency=20"],
-        "plain": ["--retry-delay=0.2", "--concurrency=20", "--spawn=plain"],
-        "weak": ["--retry-delay=0.2", "--concurrency=20", "--isolation=none", "--no-cgroups"],
+        "zygote": [],
+        "plain": ["--spawn=plain", "--s3=moto"],
+        "weak": ["--isolation=none", "--no-cgroups"],
+        "user": ["--s3=moto"],
     }
     root = tmp_path_factory.mktemp("stacks")
+
+    def begin(name: str) -> Any:
+        given = [*common, *options[name]]
+        return ordinary(*given) if name in ("weak", "user") else start(root / name, options=given)
+
+    running: dict[str, Any] = {}
     with ThreadPoolExecutor() as threads:
-        starting = {name: threads.submit(start, Path(root, name), options=given) for name, given in options.items()}
-        running = {name: started.result() for name, started in starting.items()}
+        starting = {name: threads.submit(begin, name) for name in options}
+        for name, started in starting.items():
+            # What cannot be had here is skipped by the tests that want it.
+            error = started.exception()
+            if error is None:
+                running[name] = started.result()
+            elif not isinstance(error, pytest.skip.Exception):
+                raise error
     yield running
     for stack in running.values():
         stack.stop()
 
 
-@pytest.fixture(scope="module", params=["zygote", "plain", "weak"])
-def caller(request: pytest.FixtureRequest, stacks: dict[str, RunningStack]) -> Iterator[Caller]:
-    """A caller of each stack in turn."""
-    caller = Caller(stacks[request.param].stack)
+def calling(stacks: dict[str, RunningStack], name: str) -> Iterator[Caller]:
+    """A caller of one of the stacks, whose functions go with it."""
+    if name not in stacks:
+        pytest.skip("this machine can have no stack of an ordinary user's")
+    caller = Caller(stacks[name].stack)
     yield caller
     for function in caller.client.list_functions()["Functions"]:
         caller.client.delete_function(FunctionName=function["FunctionName"])
     caller.client.close()
+
+
+@pytest.fixture(scope="module", params=["zygote", "plain", "weak"])
+def caller(request: pytest.FixtureRequest, stacks: dict[str, RunningStack]) -> Iterator[Caller]:
+    """A caller of each stack in turn."""
+    yield from calling(stacks, request.param)
 
 
 @pytest.fixture(scope="module")
 def one(stacks: dict[str, RunningStack]) -> Iterator[Caller]:
     """A caller of the ordinary stack, for what does not depend on how environments start."""
-    caller = Caller(stacks["zygote"].stack)
-    yield caller
-    for function in caller.client.list_functions()["Functions"]:
-        caller.client.delete_function(FunctionName=function["FunctionName"])
-    caller.client.close()
+    yield from calling(stacks, "zygote")

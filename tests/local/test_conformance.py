@@ -9,11 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 pytestmark = pytest.mark.process
@@ -164,39 +169,34 @@ def test_the_context_tells_the_time_that_is_left(caller: Any, faulty: str) -> No
 
 
 def test_a_dry_run_runs_nothing(caller: Any, ear: Ear) -> None:
-    answer = caller.client.invoke(
-        FunctionName=caller.make(MARKS), InvocationType="DryRun", Payload=json.dumps({"port": ear.port})
-    )
+    _, answer = caller.call(caller.make(MARKS), {"port": ear.port}, InvocationType="DryRun")
     assert answer["StatusCode"] == 204
     assert ear.hear(0.2) is None
 
 
 def test_a_failing_event_runs_three_times_under_one_id(caller: Any, ear: Ear) -> None:
-    payload = json.dumps({"port": ear.port, "fail": True})
-    sent = caller.client.invoke(FunctionName=caller.make(MARKS), InvocationType="Event", Payload=payload)
+    _, sent = caller.call(caller.make(MARKS), {"port": ear.port, "fail": True}, InvocationType="Event")
     assert sent["StatusCode"] == 202
     (one, first), (two, second), (three, third) = ear.heard(3)
     assert {one, two, three} == {sent["ResponseMetadata"]["RequestId"]}
-    assert second - first >= 0.19
-    assert third - second >= 0.39
-    assert ear.hear(0.8) is None
+    assert second - first >= 0.09
+    assert third - second >= 0.19
+    assert ear.hear(0.5) is None
 
 
 def test_no_retries_means_that_a_failing_event_runs_once(caller: Any, ear: Ear) -> None:
     name = caller.make(MARKS)
     caller.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
-    payload = json.dumps({"port": ear.port, "fail": True})
-    caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+    caller.call(name, {"port": ear.port, "fail": True}, InvocationType="Event")
     assert ear.hear() is not None
-    assert ear.hear(0.8) is None
+    assert ear.hear(0.3) is None
 
 
 def test_a_throttled_event_waits_its_turn(caller: Any, ear: Ear) -> None:
     name = caller.make(MARKS)
     caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     for _ in range(3):
-        payload = json.dumps({"port": ear.port, "for": 0.2})
-        caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+        caller.call(name, {"port": ear.port, "for": 0.2}, InvocationType="Event")
     moments = [moment for _, moment in ear.heard(3)]
     assert all(later - earlier >= 0.19 for earlier, later in pairwise(moments))
     caller.client.delete_function_concurrency(FunctionName=name)
@@ -206,42 +206,81 @@ def test_reserved_concurrency_throttles_with_its_reason(caller: Any) -> None:
     name = caller.make(FAULTS)
     caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     assert caller.client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 1
-    busy = json.dumps({"do": "sleep", "for": 1})
-    caller.client.invoke(FunctionName=name, InvocationType="Event", Payload=busy)
+    caller.call(name, {"do": "sleep", "for": 1}, InvocationType="Event")
     with refused("TooManyRequestsException", 429) as answer:
         caller.call(name)
     assert answer["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     caller.client.delete_function_concurrency(FunctionName=name)
 
 
-def test_too_many_at_once_are_throttled(one: Any) -> None:
-    name = one.make(FAULTS)
+def test_too_many_at_once_are_throttled(caller: Any) -> None:
+    name, other = caller.make(FAULTS), caller.make(FAULTS)
+    caller.client.put_function_concurrency(FunctionName=other, ReservedConcurrentExecutions=16)
 
     def call(_: int) -> str:
         try:
-            one.call(name, {"do": "sleep", "for": 1})
-        except one.client.exceptions.TooManyRequestsException as error:
+            caller.call(name, {"do": "sleep", "for": 0.8})
+        except caller.client.exceptions.TooManyRequestsException as error:
             return str(error.response["Reason"])
         return "served"
 
-    with ThreadPoolExecutor(30) as threads:
-        answers = list(threads.map(call, range(25)))
-    assert answers.count("served") == 20
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(call, range(8)))
+    caller.client.delete_function_concurrency(FunctionName=other)
+    # What an earlier test left under way counts too.
+    assert 1 <= answers.count("served") <= 4
     assert set(answers) == {"served", "ConcurrentInvocationLimitExceeded"}
 
 
-def test_what_is_too_large_is_refused(one: Any) -> None:
-    name = one.make("def handler(event, context):\n    return len(event)\n")
-    assert one.client.invoke(FunctionName=name, Payload=json.dumps("x" * (6 << 20 - 10)))["StatusCode"] == 200
+def test_what_is_too_large_is_refused(caller: Any) -> None:
+    name = caller.make("def handler(event, context):\n    return len(event)\n")
+    whole = (6 << 20) - 2
+    assert caller.call(name, "x" * whole)[0] == whole
     with refused("RequestTooLargeException", 413):
-        one.client.invoke(FunctionName=name, Payload=json.dumps("x" * (6 << 20)))
+        caller.call(name, "x" * (whole + 1))
+    whole = (1 << 20) - 2
+    assert caller.call(name, "x" * whole, InvocationType="Event")[1]["StatusCode"] == 202
     with refused("RequestTooLargeException", 413):
-        one.client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps("x" * (1 << 20)))
+        caller.call(name, "x" * (whole + 1), InvocationType="Event")
     with refused("InvalidRequestContentException", 400):
-        one.client.invoke(FunctionName=name, Payload=b"{")
+        caller.client.invoke(FunctionName=name, Payload=b"{")
 
 
-def test_a_wrong_secret_is_refused(one: Any, connector: Callable[..., Any]) -> None:
+def test_a_function_that_is_not_there_is_not_found(caller: Any) -> None:
+    for kind in ("RequestResponse", "Event", "DryRun"):
+        with refused("ResourceNotFoundException", 404):
+            caller.client.invoke(FunctionName="nothing", InvocationType=kind)
+
+
+@pytest.mark.parametrize("token", [None, "a/token+with=all"])
+@pytest.mark.parametrize("presign", [False, True], ids=["header", "presigned"])
+def test_a_wrong_secret_and_a_skewed_clock_are_refused(caller: Any, presign: bool, token: str | None) -> None:
+    def listed(secret: str, skew: timedelta = timedelta()) -> str:
+        class Signer(SigV4QueryAuth if presign else SigV4Auth):  # type: ignore[misc]
+            def _modify_request_before_signing(self, request: AWSRequest) -> None:
+                request.context["timestamp"] = (datetime.now(UTC) + skew).strftime("%Y%m%dT%H%M%SZ")
+                super()._modify_request_before_signing(request)
+
+        request = AWSRequest("GET", f"{caller.stack.lambda_endpoint}/2015-03-31/functions/")
+        Signer(Credentials(caller.stack.access_key, secret, token), "lambda", "us-east-1").add_auth(request)
+        made = request.prepare()
+        headers = {name: v.decode() if isinstance(v, bytes) else v for name, v in made.headers.items()}
+        try:
+            with urlopen(Request(made.url, headers=headers)) as answer:
+                return f"{answer.status}"
+        except HTTPError as error:
+            error.close()
+            return f"{error.code} {error.headers['x-amzn-ErrorType']}"
+
+    secret = caller.stack.secret_key
+    refusal = "403 InvalidSignatureException"
+    # What is presigned holds for its hour.
+    slow = timedelta(minutes=62 if presign else 16)
+    assert [listed(secret), listed("wrong")] == ["200", refusal]
+    assert [listed(secret, skew) for skew in (-slow, timedelta(minutes=16))] == [refusal, refusal]
+
+
+def test_a_wrong_secret_is_refused_to_the_sdk(one: Any, connector: Callable[..., Any]) -> None:
     for more in ({}, {"aws_session_token": "token"}):
         client = connector(one.stack, "lambda", aws_secret_access_key="wrong", **more)
         with refused("InvalidSignatureException", 403):
@@ -263,6 +302,40 @@ def test_the_s3_takes_our_keys_only(one: Any, connector: Callable[..., Any]) -> 
     with refused("SignatureDoesNotMatch", 403):
         stranger.list_buckets()
     stranger.close()
+
+
+def test_the_s3_that_is_kept_in_memory_serves_where_the_other_is_not(
+    stacks: dict[str, Any], connector: Callable[..., Any]
+) -> None:
+    s3 = connector(stacks["plain"].stack, "s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="a key/\u00e9+", Body=b"body")
+    with closing(s3.get_object(Bucket="bucket", Key="a key/\u00e9+", Range="bytes=1-2")["Body"]) as body:
+        assert body.read() == b"od"
+    s3.close()
+    assert "S3 (moto) answers" in (stacks["plain"].state_dir / "local.log").read_text()
+
+
+def test_an_event_that_waited_for_a_reservation_runs_once_it_is_lifted(caller: Any, ear: Ear) -> None:
+    name = caller.make(MARKS)
+    caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    caller.call(name, {"port": ear.port}, InvocationType="Event")
+    assert ear.hear(0.1) is None
+    caller.client.delete_function_concurrency(FunctionName=name)
+    assert ear.hear() is not None
+
+
+@pytest.mark.long
+def test_an_event_that_grew_too_old_while_it_waited_never_runs(caller: Any, ear: Ear) -> None:
+    name = caller.make(MARKS)
+    caller.client.put_function_event_invoke_config(FunctionName=name, MaximumEventAgeInSeconds=60)
+    caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    caller.call(name, {"port": ear.port}, InvocationType="Event")
+    assert ear.hear(62.0) is None
+    caller.client.delete_function_concurrency(FunctionName=name)
+    assert ear.hear(1.0) is None
+    caller.call(name, {"port": ear.port}, InvocationType="Event")
+    assert ear.hear() is not None
 
 
 def test_a_function_is_made_listed_shown_changed_and_deleted(one: Any, package: Callable[..., bytes]) -> None:

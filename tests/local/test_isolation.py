@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.process
+
+everywhere = pytest.mark.parametrize("caller", ["zygote", "plain", "weak", "user"], indirect=True)
 
 LOOK = """
 import os, sys, mu_twisted.wire, worker_lambda
@@ -39,6 +43,7 @@ import subprocess, time
 SLEEP = "exec -a {0} sleep 300"
 SCRIPT = "(" + SLEEP + ") & setsid bash -c '(" + SLEEP + ") & " + SLEEP + "' & wait"
 def handler(event, context):
+    print("deadline", time.time() + context.get_remaining_time_in_millis() / 1000)
     subprocess.Popen(["bash", "-c", SCRIPT.format(event["mark"])])
     time.sleep(60 if event.get("wait") else 0.3)
 """
@@ -74,6 +79,7 @@ def until(condition: Callable[[], bool], limit: float) -> float:
     return time.monotonic() - began
 
 
+@everywhere
 def test_an_environment_sees_the_zips_worker_and_nothing_of_the_hosts(
     caller: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +101,7 @@ def test_an_environment_sees_the_zips_worker_and_nothing_of_the_hosts(
     assert payload["fds"] < 8
 
 
+@everywhere
 def test_temporary_files_are_one_environments_own_and_survive_warm_reuse(caller: Any, tmp_path: Path) -> None:
     name = caller.make(TEMPORARY)
     mark = f"mark-{name}-{os.getpid()}"
@@ -102,19 +109,30 @@ def test_temporary_files_are_one_environments_own_and_survive_warm_reuse(caller:
     assert mark not in first["before"]
     again, _ = caller.call(name)
     assert mark in again["before"]
-    other, _ = caller.call(caller.make(TEMPORARY))
-    assert mark not in other["before"]
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(lambda _: caller.call(name, {"for": 0.5})[0], range(2)))
+    assert sorted(mark in found["before"] for found in both) == [False, True]
     assert not Path("/tmp", mark).exists()  # noqa: S108
     assert not Path("/var/tmp", mark).exists()  # noqa: S108
 
 
-def test_the_time_limit_ends_native_grandchildren_too(caller: Any) -> None:
+@everywhere
+def test_nothing_is_left_two_tenths_of_a_second_after_the_time_limit(caller: Any) -> None:
     mark = f"mu-native-{caller.stack.access_key}"
-    payload, _ = caller.call(caller.make(NATIVE, Timeout=1), {"mark": mark, "wait": True})
+    name = caller.make(NATIVE, Timeout=1)
+    with ThreadPoolExecutor(1) as threads:
+        under_way = threads.submit(caller.call, name, {"mark": mark, "wait": True}, LogType="Tail")
+        until(lambda: len(named(mark)) == 3, 5.0)
+        until(lambda: not named(mark), 5.0)
+        gone = time.time()
+        payload, answer = under_way.result()
     assert "timed out" in payload["errorMessage"]
-    until(lambda: not named(mark), 0.2)
+    printed = base64.b64decode(answer["LogResult"]).decode()
+    deadline = float(printed.partition("deadline ")[2].split()[0])
+    assert deadline <= gone <= deadline + 0.2
 
 
+@everywhere
 def test_what_runs_on_ends_with_its_environment(caller: Any) -> None:
     mark = f"mu-onward-{caller.stack.access_key}"
     name = caller.make(NATIVE)
@@ -124,12 +142,11 @@ def test_what_runs_on_ends_with_its_environment(caller: Any) -> None:
     until(lambda: not named(mark), 1.0)
 
 
+@everywhere
 def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     name = caller.make(MEMORY, MemorySize=128)
     with ThreadPoolExecutor(1) as threads:
-        beside = threads.submit(caller.call, name, {"for": 1.5})
+        beside = threads.submit(caller.call, name, {"for": 1.0})
         payload, answer = caller.call(name, {"take": 400})
         assert answer["FunctionError"] == "Unhandled"
         assert payload["errorType"] in ("Runtime.ExitError", "MemoryError")
@@ -137,11 +154,44 @@ def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
     assert caller.call(name)[0] == "alive"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be sure of namespaces")
-def test_an_environment_does_not_see_the_stacks_keys(one: Any) -> None:
+@pytest.mark.parametrize("caller", ["zygote", "plain", "user"], indirect=True)
+def test_an_environment_does_not_see_the_stacks_keys(caller: Any) -> None:
     source = "import os\ndef handler(e, c):\n    return [p for p in e if os.path.exists(p)]\n"
-    root = one.call(one.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_TASK_ROOT']\n"))[0]
+    root = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_TASK_ROOT']\n"))[0]
     state = Path(root).parents[2]
     assert (state / "keys.json").exists()
     asked = [str(state / "keys.json"), str(state / "stack.json"), str(state / "run" / "tmp"), sys.prefix]
-    assert one.call(one.make(source), asked)[0] == [sys.prefix]
+    assert caller.call(caller.make(source), asked)[0] == [sys.prefix]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("weak", "no namespaces: TMPDIR only, processes are swept; memory limits by rlimit"),
+        ("user", "process and mount namespaces inside a user namespace; memory limits by "),
+        ("plain", "environments: python -m awslambdaric each"),
+        ("zygote", "environments: forked from a zygote"),
+    ],
+)
+def test_which_isolation_is_in_force_is_said_at_the_start(stacks: dict[str, Any], name: str, said: str) -> None:
+    if name not in stacks:
+        pytest.skip("this machine can have no stack of an ordinary user's")
+    found = [line for line in (stacks[name].state_dir / "local.log").read_text().splitlines() if "isolation: " in line]
+    assert len(found) == 1
+    assert said in found[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+@pytest.mark.parametrize("name", ["weak", "user"])
+def test_a_stack_of_an_ordinary_users_has_no_process_of_roots(stacks: dict[str, Any], name: str) -> None:
+    if name not in stacks:
+        pytest.skip("this machine can have no stack of an ordinary user's")
+    state = stacks[name].state_dir
+    owners = set()
+    for path in Path("/proc").iterdir():
+        try:
+            if path.name.isdecimal() and os.fsencode(state) in (path / "environ").read_bytes():
+                owners.add((path / "status").read_text().partition("Uid:")[2].split()[1])
+        except OSError:
+            continue
+    assert owners == {"65534"}
