@@ -88,13 +88,16 @@ def environ(pid: int) -> bytes:
         return b""
 
 
+SOCKETS = "seaweedfs-*-grpc-*.sock"
+BEFORE = set(Path("/tmp").glob(SOCKETS))
+"""What others have left, or still use."""
 WEAK = ["--isolation=none", "--no-cgroups"]
 KEPT = ["functions", "keys.json", "local.log", "lock", "s3"]
 
 
 def left(state: Path, pid: int) -> list[object]:
     """Everything that a stack that is over has left, but what it is to keep."""
-    sockets = [path for path in Path("/tmp").glob("seaweedfs-*-grpc-*.sock") if dead(path)]
+    sockets = [path for path in Path("/tmp").glob(SOCKETS) if path not in BEFORE and dead(path)]
     strays = [path.name for path in state.iterdir() if path.name not in KEPT]
     return [*marked(state), *groups(pid), *mounts(state), *strays, *sockets]
 
