@@ -1,6 +1,6 @@
 """Time limits of many things with one timer. Knows a clock, and nothing of what it limits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -35,6 +35,12 @@ class Deadlines(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._due)
+
+    def __contains__(self, thing: object) -> bool:
+        return thing in self._due
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._due)
 
     def start(self, thing: T) -> None:
         """Its time begins, again if it had begun before."""

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
+from mu_twisted.transport._crowd import Crowd
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
@@ -17,9 +18,12 @@ class FrameFactory(Factory[Any]):
     A peer is dropped, and logged, that
 
     - does not finish the handshake within ``handshake_timeout``, or fails it;
+    - has a handshake that stands still for ``crowd_patience``, when there are ``max_handshakes``;
     - sends a malformed header, or announces more than the connection's ``max_frame``;
     - stops in the middle of a frame for ``frame_timeout``. The time begins anew with each frame and with each 64 KiB of
-      a longer one, and stands still while reading is paused. Between frames a peer may be silent for ever.
+      a longer one, and stands still while reading is paused. Between frames a peer may be silent for ever;
+
+    - does not take what it is sent, when more than ``max_unsent`` waits and there is more to send.
 
     A peer that does not take the closing of a connection within ``close_timeout`` is cut off.
 
@@ -29,9 +33,13 @@ class FrameFactory(Factory[Any]):
     :param handshake_timeout: seconds.
     :param max_handshakes: how many may be in progress before the port is paused, until a quarter of them is done: a
         burst waits in the kernel's backlog. The port accepts some hundreds in one turn, so up to twice that number is
-        borne, and more refused. Where the port cannot be paused, refusal begins at the number itself.
+        borne, and more refused. Where the port cannot be paused, refusal begins at the number itself. Silent peers
+        cannot hold the others up: they give way, so many in each ``crowd_patience``.
+    :param crowd_patience: seconds that a handshake may stand still while there are so many.
     :param frame_timeout: seconds.
     :param close_timeout: seconds.
+    :param max_unsent: bytes that may wait to be sent on one connection before another write; that one may be of any
+        size.
     """
 
     noisy = False
@@ -46,17 +54,20 @@ class FrameFactory(Factory[Any]):
         max_handshakes: int = 1024,
         frame_timeout: float = 60.0,
         close_timeout: float = 15.0,
+        crowd_patience: float = 1.0,
+        max_unsent: int = 16 << 20,
     ) -> None:
         self._build_receiver = build_receiver
         self._max_frame = max_frame
         self._max_handshakes = max_handshakes
         self._port: Any = None
-        self._port_paused = False
         self.connections = 0
+        self.max_unsent = max_unsent
         self.drops = DropLog(clock)
         self.handshakes: Deadlines[FrameProtocol] = Deadlines(
             clock, handshake_timeout, lambda late: late.drop(f"no TLS handshake within {handshake_timeout:g} s")
         )
+        self.crowd = Crowd(clock, self.handshakes, crowd_patience)
         self.frames: Deadlines[FrameProtocol] = Deadlines(
             clock, frame_timeout, lambda late: late.drop(f"silent in the middle of a frame for {frame_timeout:g} s")
         )
@@ -83,9 +94,10 @@ class FrameFactory(Factory[Any]):
     def connection_opened(self, protocol: FrameProtocol) -> None:
         self.connections += 1
         self.handshakes.start(protocol)
-        if self._port is not None and not self._port_paused and len(self.handshakes) >= self._max_handshakes:
-            self._port_paused = True
-            self._port.stopReading()
+        if not self.crowd.pressing and len(self.handshakes) >= self._max_handshakes:
+            if self._port is not None:
+                self._port.stopReading()
+            self.crowd.press()
 
     def connection_established(self, protocol: FrameProtocol) -> Receiver:
         self._handshake_ended(protocol)
@@ -105,10 +117,11 @@ class FrameFactory(Factory[Any]):
         if not self.connections:
             for deadlines in (self.handshakes, self.frames, self.closing):
                 deadlines.stop()
+            self.crowd.stop()
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)
-        if self._port_paused and len(self.handshakes) <= self._max_handshakes * 3 // 4:
-            self._port_paused = False
+        if self.crowd.pressing and len(self.handshakes) <= self._max_handshakes * 3 // 4:
+            self.crowd.pressing = False
             if self._port is not None:
                 self._port.startReading()

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mu_twisted.tls import Identity, TLSError, describe_failure, identity_of
+from mu_twisted.transport._outflow import Outflow
 from mu_twisted.wire import Decoder, FrameError, encode
 
 if TYPE_CHECKING:
@@ -58,7 +59,18 @@ class FrameProtocol:
     A connection in use holds its receiver and is held by its transport only. It has no timers of its own.
     """
 
-    __slots__ = ("__weakref__", "_decoder", "_factory", "_mark", "_paused", "_reason", "_receiver", "peer", "transport")
+    __slots__ = (
+        "__weakref__",
+        "_decoder",
+        "_factory",
+        "_mark",
+        "_outflow",
+        "_paused",
+        "_reason",
+        "_receiver",
+        "peer",
+        "transport",
+    )
 
     def __init__(self, factory: "FrameFactory", max_frame: int) -> None:
         self._factory = factory
@@ -67,6 +79,7 @@ class FrameProtocol:
         self._reason: str | None = None
         self._mark = _NOT_WATCHED
         self._paused = False
+        self._outflow = Outflow(None)
         self.peer = Peer("", 0, None)
         # What Twisted's transports offer beyond ITransport is not in one interface.
         self.transport: Any = None
@@ -80,16 +93,26 @@ class FrameProtocol:
     def max_frame(self, limit: int) -> None:
         self._decoder.max_frame = limit
 
+    @property
+    def handshake(self) -> object:
+        """How far the TLS handshake is; equal to what it was before if the peer has brought it no further."""
+        handle = getattr(self.transport, "getHandle", lambda: None)()
+        return getattr(handle, "get_state_string", lambda: None)()
+
     # What the receiver asks for
 
     def send(self, *payloads: bytes) -> None:
         """Send each as a frame, all in one write. Does nothing once the connection is closed or closing.
 
+        A peer that has not taken what was sent to it, more than the factory's ``max_unsent``, is dropped.
+
         :raises FrameError: a payload is too long for any header.
         """
         if self._receiver is None or self._reason is not None or not payloads:
             return
-        self.transport.write(encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads)))
+        data = encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads))
+        if not self._outflow.write(data, self._factory.max_unsent):
+            self.drop(f"it does not take what it is sent: {self._outflow.held} bytes wait, and more is to come")
 
     def close(self, farewell: bytes | None = None) -> None:
         """Send what is yet to be sent, then close. What comes meanwhile is not looked at.
@@ -105,7 +128,7 @@ class FrameProtocol:
         self._factory.closing.start(self)
         if self._paused:
             self.transport.resumeProducing()  # else the peer's answer to the closing would never be read
-        self.transport.unregisterProducer()
+        self._outflow.release()
         self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -131,17 +154,18 @@ class FrameProtocol:
         if self.transport is None or self._reason is not None:
             producer.stopProducing()
         else:
-            self.transport.registerProducer(producer, streaming)
+            self._outflow.register(producer, streaming)
 
     def unregister_producer(self) -> None:
         """As ``IConsumer.unregisterProducer``."""
         if self.transport is not None:
-            self.transport.unregisterProducer()
+            self._outflow.unregister()
 
     # What Twisted tells
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
+        self._outflow = Outflow(transport)
         address = transport.getPeer()
         self.peer = Peer(getattr(address, "host", ""), getattr(address, "port", 0), None)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
@@ -186,6 +210,7 @@ class FrameProtocol:
                 self._factory.connection_dropped(self, why)
             self._reason = why
         self.transport = None
+        self._outflow = Outflow(None)
         receiver, self._receiver = self._receiver, None
         self._factory.connection_lost(self, why)
         if receiver is not None:
