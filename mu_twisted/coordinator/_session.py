@@ -24,6 +24,10 @@ from mu_twisted.wire import (
 MAX_GREETING = 64 << 10
 """Largest first message, bytes: a stranger is given no more."""
 
+MAX_UNASKED = 10_000
+"""Messages that nobody asked for, in place of a task or on the way to the next, before a worker counts as hostile; one
+of more than 16 KiB counts as several. What a task leaves behind that was given up is far less."""
+
 _OWN_REPLIES = (b"OK:PONG", b"OK:KILL")
 
 
@@ -60,7 +64,7 @@ class Session:
 
     log = Logger()
 
-    __slots__ = ("_connection", "_desk", "_phase", "greeting", "machine", "number", "watch")
+    __slots__ = ("_connection", "_desk", "_phase", "_unasked", "greeting", "machine", "number", "watch")
 
     def __init__(self, number: int, desk: Desk) -> None:
         self.number = number
@@ -70,6 +74,7 @@ class Session:
         self._desk = desk
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
+        self._unasked = 0
 
     @property
     def identity(self) -> Identity | None:
@@ -93,6 +98,7 @@ class Session:
         self.machine = machine
         self.watch = watch
         self._phase = _Phase.WORKING
+        self._unasked = 0
         self._drive(lambda: machine.receive([b"OK:HELLO"]))
 
     def warm(self) -> None:
@@ -132,8 +138,13 @@ class Session:
             machine = self.machine
             assert machine is not None
             messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
-            self._drive(lambda: machine.receive(messages))
-        # In every other phase nothing is expected: what was left over of a task that was given up is dropped.
+            if len(messages) < len(payloads):
+                self._ignore([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
+            if messages and self.machine is machine:
+                self._drive(lambda: machine.receive(messages))
+        elif payloads:
+            # Nothing is expected: it was left over of a task that was given up.
+            self._ignore(payloads)
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone. A task that was under way has failed where it stood."""
@@ -153,6 +164,7 @@ class Session:
         assert connection is not None
         for at, payload in enumerate(payloads):
             if self._phase is _Phase.WARMING and not payload.startswith(b"OK:HELLO"):
+                self._ignore([payload])
                 continue
             try:
                 self.greeting = parse_greeting(payload)
@@ -165,6 +177,12 @@ class Session:
             self._desk.worker_greeted(self)
             return payloads[at + 1 :]
         return []
+
+    def _ignore(self, payloads: list[bytes]) -> None:
+        """Drop what was not asked for, and a worker that does not stop."""
+        self._unasked += sum(1 + (len(payload) >> 14) for payload in payloads)
+        if self._unasked > MAX_UNASKED and self._connection is not None:
+            self._connection.drop("it floods us with replies that nobody asked for")
 
     def _drive(self, step: Callable[[], list[bytes]]) -> None:
         machine = self.machine
