@@ -1,0 +1,51 @@
+"""What hostile peers were let loose on: daemons of our own, and a summary of what was tried."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+for directory in (HERE, HERE.parent / "transport", HERE.parent / "coordinator", HERE.parent / "fsm"):
+    sys.path.append(str(directory))
+
+from peers import Target  # noqa: E402
+
+TRIED: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def tried() -> Callable[[str], None]:
+    """Takes a line for the summary: what was tried, in numbers."""
+    return TRIED.append
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if TRIED:
+        terminalreporter.section("hostile peers")
+        for line in TRIED:
+            terminalreporter.write_line(f"hostile peers: {line}")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Callable[..., Target]]:
+    """Starts a daemon to be attacked, with a log to be read and keys to reach it with."""
+    started: list[Target] = []
+
+    def begin(*words: str) -> Target:
+        log = tmp_path / "log"
+        with log.open("wb") as out:
+            process = subprocess.Popen([sys.executable, *words], cwd=tmp_path, stdout=out, stderr=out)
+        started.append(Target(process, log, tmp_path / "state"))
+        started[-1].wait_until_ready()
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.process.kill()
+        running.process.wait()

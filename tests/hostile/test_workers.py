@@ -1,0 +1,98 @@
+"""Workers with valid keys that mean ill, over real sockets and TLS: bounded memory, one line, nobody else is harmed."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import PATIENCE, Target, Wire
+
+pytestmark = pytest.mark.process
+
+DAEMON = str(Path(__file__).with_name("busy_daemon.py"))
+
+
+def hired(target: Target, number: int, kind: bytes) -> Wire:
+    """A worker that has a task and has told it what to do."""
+    worker = target.dial(f"0-{number}")
+    assert next(worker.commands()) == b"get:kind"
+    worker.send(b"OK:GET(" + kind + b")")
+    return worker
+
+
+def assert_unharmed(target: Target, number: int) -> None:
+    """Another worker does its task."""
+    with hired(target, number, b"nothing") as worker:
+        assert list(worker.commands()) == [b"quit:"]
+
+
+def test_a_worker_that_never_reads_is_ended_before_it_fills_the_memory(
+    target: Any, tried: Callable[[str], None]
+) -> None:
+    daemon = target(DAEMON, "2")
+    before = daemon.forget_peak()
+    with hired(daemon, 0, b"talk") as worker:
+        # It answers what it has not read: each answer brings it 256 KiB more.
+        asked = 0
+        with contextlib.suppress(OSError):
+            while asked < 2000:
+                worker.send(b"OK:SET(much)")
+                asked += 1
+                time.sleep(0.001)
+        ended = daemon.wait_for("dropped 127.0.0.1:.*it does not take what it is sent: .*")[0]
+        daemon.wait_for("task 0 failed: .*it does not take what it is sent")
+    grown = daemon.memory() - before
+    assert asked < 2000
+    assert grown < 64 << 20
+    assert_unharmed(daemon, 1)
+    tried(f"never reads, and asked for {asked // 4} MiB: '{ended[8:]}', memory grew by {grown >> 20} MiB")
+
+
+def test_a_flood_of_replies_that_nobody_asked_for_ends_its_session(target: Any, tried: Callable[[str], None]) -> None:
+    daemon = target(DAEMON, "2")
+    before = daemon.forget_peak()
+    with hired(daemon, 0, b"listen") as worker:
+        count = 0
+        with contextlib.suppress(OSError):
+            while count < 1_000_000:
+                worker.send(*[b"OK:PONG"] * 100)
+                count += 100
+        daemon.wait_for("task 0 failed: .*it floods us with replies that nobody asked for")
+    grown = daemon.memory() - before
+    assert count < 1_000_000
+    assert grown < 16 << 20
+    assert_unharmed(daemon, 1)
+    tried(f"replies that nobody asked for: ended after 10000 ({count} were sent), memory grew by {grown >> 20} MiB")
+
+
+@pytest.mark.parametrize(
+    ("what", "frame", "volume"),
+    [("of 64 KiB", b"INFO:k:" + b"v" * (64 << 10), 384 << 20), ("of 10 bytes", b"INFO:key:v", 4 << 20)],
+    ids=["large", "small"],
+)
+def test_a_worker_that_sends_without_end_costs_no_memory(
+    target: Any, tried: Callable[[str], None], what: str, frame: bytes, volume: int
+) -> None:
+    # What came before leaves nothing behind, so 10 GB cost what these cost: the second half is measured alone.
+    daemon = target(DAEMON, "2")
+    frames = volume // len(frame)
+    batch = max(1, (64 << 10) // len(frame))
+    begun = time.monotonic()
+    with hired(daemon, 0, b"listen") as worker:
+        peaks = []
+        for _ in range(2):
+            peaks.append(daemon.forget_peak())
+            for _ in range(frames // batch // 2):
+                worker.send(*[frame] * batch)
+        assert_unharmed(daemon, 1)
+        seconds = time.monotonic() - begun
+        grown = daemon.memory() - peaks[1]
+        assert "task 0 failed" not in daemon.log
+    assert seconds < PATIENCE
+    assert grown < 4 << 20
+    tried(
+        f"{frames} INFOs {what}, {volume >> 20} MiB in {seconds:.1f} s: in the second half memory grew by "
+        f"{grown >> 10} KiB, a worker beside it did its task"
+    )
