@@ -78,7 +78,7 @@ class RealGround:
         self.on_gone: Any = lambda name: None
         self.on_lost: Any = lambda: None
         self.on_failure: Any = lambda failure: None
-        self._patience = Patience()
+        self._patience = Patience(10, 10.0)
         for name in ("code", "tmp", "zygote"):
             make_private(run / name)
         self._runtime = run / "runtime"
@@ -179,14 +179,17 @@ class RealGround:
 
     def _lost(self) -> None:
         """The zygote was killed; with it every environment. A new one takes over."""
+        self._again(Failure(LocalError("the process that forks environments ends again and again")))  # type: ignore[no-untyped-call]
+
+    def _again(self, failure: Failure) -> None:
         self.on_lost()
         if self._stopping:
             return
         if self._patience.once_more(self._reactor.seconds()):
-            self.start().addErrback(self.on_failure)
+            # It may be killed again before it is ready.
+            self.start().addErrback(self._again)
         else:
-            error = LocalError("the process that forks environments ends again and again")
-            self.on_failure(Failure(error))  # type: ignore[no-untyped-call]
+            self.on_failure(failure)
 
     def stop(self) -> Deferred[None]:
         """End every environment."""

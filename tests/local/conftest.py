@@ -174,6 +174,9 @@ def stacks(
     yield running
     for stack in running.values():
         stack.stop()
+        kept = ["functions", "keys.json", "local.log", "lock", "s3"]
+        assert sorted(path.name for path in stack.state_dir.iterdir()) == kept
+        assert "Traceback" not in (stack.state_dir / "local.log").read_text()
 
 
 def calling(stacks: dict[str, RunningStack], name: str) -> Iterator[Caller]:

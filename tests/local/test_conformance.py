@@ -181,7 +181,7 @@ def test_a_failing_event_runs_three_times_under_one_id(caller: Any, ear: Ear) ->
     assert {one, two, three} == {sent["ResponseMetadata"]["RequestId"]}
     assert second - first >= 0.09
     assert third - second >= 0.19
-    assert ear.hear(0.5) is None
+    assert ear.hear(0.35) is None
 
 
 def test_no_retries_means_that_a_failing_event_runs_once(caller: Any, ear: Ear) -> None:
@@ -189,7 +189,7 @@ def test_no_retries_means_that_a_failing_event_runs_once(caller: Any, ear: Ear) 
     caller.client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
     caller.call(name, {"port": ear.port, "fail": True}, InvocationType="Event")
     assert ear.hear() is not None
-    assert ear.hear(0.3) is None
+    assert ear.hear(0.25) is None
 
 
 def test_a_throttled_event_waits_its_turn(caller: Any, ear: Ear) -> None:

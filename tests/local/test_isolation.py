@@ -146,7 +146,7 @@ def test_what_runs_on_ends_with_its_environment(caller: Any) -> None:
 def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
     name = caller.make(MEMORY, MemorySize=128)
     with ThreadPoolExecutor(1) as threads:
-        beside = threads.submit(caller.call, name, {"for": 1.0})
+        beside = threads.submit(caller.call, name, {"for": 0.6})
         payload, answer = caller.call(name, {"take": 400})
         assert answer["FunctionError"] == "Unhandled"
         assert payload["errorType"] in ("Runtime.ExitError", "MemoryError")
