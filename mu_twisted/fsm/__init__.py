@@ -9,6 +9,7 @@ from mu_twisted.fsm._commandlist import CommandListState
 from mu_twisted.fsm._errors import FSMError
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
+from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._references import StateReference
 from mu_twisted.fsm._replies import RunResult, parse_run
 from mu_twisted.fsm._script import Script
@@ -27,6 +28,7 @@ __all__ = [
     "MultiPassState",
     "OnePassState",
     "Outcome",
+    "Peering",
     "RunError",
     "RunResult",
     "Script",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm._errors import FSMError, show
+from mu_twisted.fsm._peering import Peering
 from mu_twisted.wire import MAX_COMMAND
 
 MAX_STEPS = 10_000
@@ -18,17 +19,31 @@ class Context:
 
     :param info: what the worker told by ``INFO:`` and what the states note down.
     :param settings: the job's options.
+    :param peering: how the task finds its peers, if it has any.
     """
 
-    __slots__ = ("_steps", "commands", "counters", "info", "messages", "settings")
+    __slots__ = ("_peering", "_steps", "commands", "counters", "info", "messages", "settings")
 
-    def __init__(self, info: Mapping[str, Any] | None = None, settings: Any = None) -> None:
+    def __init__(
+        self, info: Mapping[str, Any] | None = None, settings: Any = None, peering: Peering | None = None
+    ) -> None:
         self.info: dict[str, Any] = dict(info or {})
         self.settings = settings
+        self._peering = peering
         self.messages: list[str] = []
         self.commands: list[bytes] = []
         self.counters: dict[str, int] = {}
         self._steps = 0
+
+    @property
+    def peering(self) -> Peering:
+        """How the task finds its peers.
+
+        :raises FSMError: its pipeline says nothing of peers.
+        """
+        if self._peering is None:
+            raise FSMError("this task has no peers: its pipeline must say whose messages a task takes (consumes=)")
+        return self._peering
 
     def emit(self, command: str | bytes | None) -> None:
         """Have a command sent; None is none.

@@ -8,6 +8,7 @@ from typing import Any
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import StateFault, fault, one_line, show
 from mu_twisted.fsm._expect import failed_run
+from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._script import Script, ScriptState
 from mu_twisted.fsm._states import ErrorState, MachineState, Origin, TerminalState, deliver, enter, inform, settle
 from mu_twisted.wire import WireError, parse_info
@@ -40,6 +41,7 @@ class Machine:
     :param actor_num: number of the task, counted from 0.
     :param info: what ``info`` begins with, e.g. ``{"group": 2}``.
     :param settings: the job's options, as the states see them.
+    :param peering: how the task finds its peers, if it has any.
     """
 
     __slots__ = ("_context", "_first", "_held", "_started", "_state", "_tried", "error", "outcome")
@@ -51,9 +53,10 @@ class Machine:
         *,
         info: Mapping[str, Any] | None = None,
         settings: Any = None,
+        peering: Peering | None = None,
     ) -> None:
         self._first = first
-        self._context = Context(info, settings)
+        self._context = Context(info, settings, peering)
         self._state: MachineState = Origin(self._context, actor_num)
         self._started = False
         self._held: deque[str] = deque()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, StateFault, fault
+from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._references import StateReference, state_class
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class MachineState:
     :param actorNum: number of the task, counted from 0.
     :ivar info: dictionary of what the worker told by ``INFO:`` (texts) and of whatever the states put in.
     :ivar settings: the job's options.
+    :ivar peering: how the task finds its peers; FSMError if its pipeline has none.
     :ivar messages: the last messages that were taken, texts; ``messages[-1]`` is the one just received.
     :cvar expect: text that a message must begin with to be taken here; None goes on at once.
     :cvar command: what to send then; None sends nothing.
@@ -50,6 +52,10 @@ class MachineState:
     @property
     def settings(self) -> Any:
         return self._context.settings
+
+    @property
+    def peering(self) -> Peering:
+        return self._context.peering
 
     @property
     def messages(self) -> list[str]:

@@ -161,6 +161,18 @@ class Worker:
         reply = await Step(f"echo:{_text(text)}", ("OK:ECHO(",), lambda reply: 3 * (reply == f"OK:ECHO({text})"))
         return reply[len("OK:ECHO(") :].removesuffix(")")
 
+    async def connect(self, to: int) -> None:
+        """Open the channel to the task's peers, through the rendezvous.
+
+        :param to: the task that all messages of this one go to; its own number where it sends none.
+        :raises FSMError: the pipeline says nothing of peers (``consumes``).
+        """
+        await Step(self._context.peering.connect(self.task, to), ("OK:CONNECT(",))
+
+    async def close_connect(self) -> None:
+        """Close the channel to the peers, once the rendezvous has all that was sent."""
+        await Step("close_connect:", ("OK:CLOSE_CONNECT",))
+
     async def command(self, text: str, expect: str | None = None) -> str:
         """Send any command, and return its reply.
 

@@ -1,10 +1,11 @@
 """Pipelines: the programs of jobs, and the one door by which they come in, the user's own as the built-in ones."""
 
 from mu_twisted.pipelines._load import load_pipeline, pipeline_names
-from mu_twisted.pipelines._options import PipelineOptions, at_least, coerced
+from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced
 from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
 
 __all__ = [
+    "PeerOptions",
     "Pipeline",
     "PipelineError",
     "PipelineOptions",

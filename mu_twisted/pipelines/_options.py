@@ -46,6 +46,13 @@ def _positive_seconds(text: str) -> float:
     return seconds
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError
+    return port
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
@@ -97,3 +104,12 @@ class PipelineOptions(usage.Options):
     def opt_h(self) -> None:
         """Display this help and exit."""
         self.opt_help()  # type: ignore[no-untyped-call]
+
+
+class PeerOptions(PipelineOptions):
+    """The options of jobs whose tasks talk to one another."""
+
+    optParameters = [
+        ["rendezvous-host", "H", "127.0.0.1", "host name or address at which workers reach the rendezvous"],
+        ["rendezvous-port", "T", 13337, "port of the rendezvous", coerced(_port, "a port from 1 to 65535", "-T")],
+    ]

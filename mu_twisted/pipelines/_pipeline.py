@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from mu_twisted.fsm import MachineState, Script
-from mu_twisted.pipelines._options import PipelineOptions
+from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.wire import MuError
 
 
@@ -25,6 +26,9 @@ class Pipeline:
         is missing.
     :param order: from the settings, the task numbers 0 .. tasks-1 in the order in which they are to be assigned
         (producers before consumers); None: low first.
+    :param consumes: from the settings and a task's number, the tasks whose messages that task takes, its producers.
+        Where it is given, tasks may talk to one another (``Worker.connect``), and the options must be
+        :class:`PeerOptions`.
     """
 
     name: str
@@ -33,18 +37,51 @@ class Pipeline:
     options: type[PipelineOptions] = PipelineOptions
     programs: tuple[str, ...] = ()
     order: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.consumes is not None and not issubclass(self.options, PeerOptions):
+            raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
+
+    def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+        """For each task that takes messages, the tasks that send them.
+
+        :raises PipelineError: a task is named that the job does not have, or a task comes after itself.
+        """
+        if self.consumes is None:
+            return {}
+        tasks = settings["tasks"]
+        found = {task: tuple(self.consumes(settings, task)) for task in range(tasks)}
+        for task, producers in found.items():
+            for producer in producers:
+                if not 0 <= producer < tasks or producer == task:
+                    raise PipelineError(
+                        f"pipeline {self.name}: task {task} takes messages of {producer}, which is no other task"
+                    )
+        try:
+            TopologicalSorter(found).prepare()
+        except CycleError:
+            raise PipelineError(f"pipeline {self.name}: its tasks wait for one another in a circle") from None
+        return {task: producers for task, producers in found.items() if producers}
 
     def task_order(self, settings: Mapping[str, Any]) -> list[int]:
         """The task numbers in order of assignment.
 
-        :raises PipelineError: the pipeline's own order is not an arrangement of 0 .. tasks-1.
+        :raises PipelineError: the pipeline's own order is not an arrangement of 0 .. tasks-1, or a task stands in it
+            before one whose messages it takes.
         """
         numbers = list(range(settings["tasks"]))
-        if self.order is None:
-            return numbers
-        ordered = list(self.order(settings))
+        ordered = numbers if self.order is None else list(self.order(settings))
         if sorted(ordered) != numbers:
             raise PipelineError(
                 f"pipeline {self.name}: its order must name each task from 0 to {len(numbers) - 1} once"
             )
+        place = {task: at for at, task in enumerate(ordered)}
+        for task, producers in self.producers(settings).items():
+            for producer in producers:
+                if place[producer] > place[task]:
+                    raise PipelineError(
+                        f"pipeline {self.name}: in its order task {task} stands before {producer}, "
+                        "whose messages it takes"
+                    )
         return ordered

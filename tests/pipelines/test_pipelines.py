@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
-from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, load_pipeline, pipeline_names
+from mu_twisted.fsm import Machine, Outcome, TerminalState
+from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, pipeline_names
 from mu_twisted.pipelines.exec import Options, fill, pipeline
 
 SWITCHES = ("-n", "5", "-f", "3", "-o", "2", "-v", "x", "-b", "y", "-i", "z", "-l", "f", "-r", "a,b", "-O", "out")
@@ -139,3 +139,43 @@ def test_filling_in_never_fails_and_touches_its_own_fields_only(text: str) -> No
     filled = fill(text, {"n": 3, "in": "I", "out": "O"})
     if not any(mark in text for mark in ("{n", "{in}", "{out}")):
         assert filled == text
+
+
+def chain(consumes: Any, order: Any = None) -> Pipeline:
+    return Pipeline(name="c", summary="", first=TerminalState, options=PeerOptions, consumes=consumes, order=order)
+
+
+def after_the_one_before(_: Any, task: int) -> list[int]:
+    return [task - 1] if task else []
+
+
+def test_a_pipeline_says_whose_messages_each_task_takes() -> None:
+    assert chain(after_the_one_before).producers({"tasks": 3}) == {1: (0,), 2: (1,)}
+    assert Pipeline(name="p", summary="", first=TerminalState).producers({"tasks": 3}) == {}
+
+
+@pytest.mark.parametrize(
+    ("consumes", "said"),
+    [
+        (lambda _, task: [task], "no other task"),
+        (lambda _, task: [7], "no other task"),
+        (lambda _, task: [(task + 1) % 3], "in a circle"),
+    ],
+)
+def test_a_task_cannot_wait_for_itself(consumes: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        chain(consumes).producers({"tasks": 3})
+
+
+def test_consumers_cannot_be_assigned_before_their_producers() -> None:
+    pipeline = chain(after_the_one_before, order=lambda _: [0, 2, 1])
+    with pytest.raises(PipelineError, match="task 2 stands before 1"):
+        pipeline.task_order({"tasks": 3})
+
+
+def test_a_pipeline_with_peers_takes_the_rendezvous_address() -> None:
+    assert parsed(PeerOptions, "-H", "::1", "-T", "99")["rendezvous-port"] == 99
+    with pytest.raises(usage.UsageError, match="-T: expected a port"):
+        parsed(PeerOptions, "-T", "0")
+    with pytest.raises(PipelineError, match="PeerOptions"):
+        Pipeline(name="p", summary="", first=TerminalState, consumes=after_the_one_before)
