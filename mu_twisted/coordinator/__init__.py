@@ -7,7 +7,9 @@ outside.
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
 from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._progress import Progress, progress_line
+from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._run import JobRun, Launching
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._times import StateTimes
@@ -16,7 +18,9 @@ __all__ = [
     "Hall",
     "JobRun",
     "Launching",
+    "Peers",
     "Progress",
+    "RendezvousLink",
     "Session",
     "StateTimes",
     "diagnosis",

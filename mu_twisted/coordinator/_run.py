@@ -9,6 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, serves
 from mu_twisted.coordinator._times import StateTimes
 from mu_twisted.fsm import Machine
@@ -37,6 +38,7 @@ class JobRun:
     :param stop_launching: gives up launches that have not been sent.
     :param diagnose: finds out why no worker came; its text becomes the job's error.
     :param times: where to note the states of tasks, if asked for.
+    :param peers: how tasks come to their peers, if they have any.
     """
 
     log = Logger()
@@ -52,6 +54,7 @@ class JobRun:
         stop_launching: Callable[[], None],
         diagnose: Callable[[], Coroutine[Any, Any, str]],
         times: StateTimes | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.job = job
         self.finished: Deferred[None] = Deferred()
@@ -62,6 +65,7 @@ class JobRun:
         self._stop_launching = stop_launching
         self._diagnose = diagnose
         self._times = times
+        self._peers = peers
         self._sessions: dict[int, Session] = {}
         self._todo: deque[Action] = deque()
         self._busy = False
@@ -132,6 +136,16 @@ class JobRun:
             self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
         self._carry_out(self.job.worker_lost(session.number, reason, self._clock.seconds()))
 
+    # -- what the rendezvous tells ---------------------------------------------------------------------------------
+
+    def messages_lost(self, task: int) -> None:
+        """A message that this task has sent is wanted again, and gone."""
+        self.abort(f"a message of task {task} is wanted again and the rendezvous no longer has it")
+
+    def store_lost(self) -> None:
+        """The rendezvous was started anew, or has dropped the job: all messages are gone."""
+        self.abort("the rendezvous has lost the messages of the job")
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _time_passed(self) -> None:
@@ -170,9 +184,12 @@ class JobRun:
                 self._finish()
 
     def _assign(self, session: Session, task: int, attempt: int) -> None:
-        machine = Machine(self._pipeline.first, task, settings=self._settings)
+        peers = self._peers
+        identity = peers.identity(task, attempt) if peers is not None else None
+        peering = peers.peering(attempt, replay=attempt > 0) if peers is not None else None
+        machine = Machine(self._pipeline.first, task, settings=self._settings, peering=peering)
         watch = self._times.watch(task, attempt) if self._times is not None else None
-        session.assign(machine, watch)
+        session.assign(machine, watch, identity=identity)
 
     def _launched(self, outcome: LaunchOutcome) -> None:
         now = self._clock.seconds()

@@ -28,7 +28,7 @@ MAX_UNASKED = 10_000
 """Messages that nobody asked for, in place of a task or on the way to the next, before a worker counts as hostile; one
 of more than 16 KiB counts as several. What a task leaves behind that was given up is far less."""
 
-_OWN_REPLIES = (b"OK:PONG", b"OK:KILL")
+_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY")
 
 
 class Desk(Protocol):
@@ -90,15 +90,24 @@ class Session:
 
     # -- what the desk asks ----------------------------------------------------------------------------------------
 
-    def assign(self, machine: Machine, watch: Callable[[Machine], None] | None = None) -> None:
+    def assign(
+        self,
+        machine: Machine,
+        watch: Callable[[Machine], None] | None = None,
+        *,
+        identity: bytes | None = None,
+    ) -> None:
         """Drive the worker by this machine from now on.
 
         :param watch: is called whenever the machine may have changed state.
+        :param identity: an ``identity:`` command to send before anything of the machine's.
         """
         self.machine = machine
         self.watch = watch
         self._phase = _Phase.WORKING
         self._unasked = 0
+        if identity is not None:
+            self._send(identity)
         self._drive(lambda: machine.receive([b"OK:HELLO"]))
 
     def warm(self) -> None:

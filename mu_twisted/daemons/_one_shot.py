@@ -13,11 +13,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from mu_twisted.coordinator import Hall, JobRun, Launching, Progress, StateTimes, diagnosis, job_event, with_launch_id
+from mu_twisted.coordinator import (
+    Hall,
+    JobRun,
+    Launching,
+    Peers,
+    Progress,
+    RendezvousLink,
+    StateTimes,
+    diagnosis,
+    job_event,
+    with_launch_id,
+)
 from mu_twisted.daemons._address import own_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._log import console
+from mu_twisted.daemons._rendezvous import open_link, peers, rendezvous_address
 from mu_twisted.jobs import Job, in_turn
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
 from mu_twisted.pipelines import Pipeline
@@ -70,6 +82,7 @@ class OneShot:
         self._local_state = local_state
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
+        self._link: RendezvousLink | None = None
         self._run: JobRun | None = None
 
     async def run(self) -> str | None:
@@ -84,6 +97,8 @@ class OneShot:
         started = time.monotonic()
         progress = Progress(console, self._reactor, lambda: run.counts)
         self._hall.add(run)
+        if self._link is not None:
+            self._link.add(run.name, run)
         progress.start()
         run.start()
         try:
@@ -91,6 +106,8 @@ class OneShot:
         finally:
             progress.stop()
             self._hall.remove(run)
+            if self._link is not None:
+                self._link.remove(run.name)
         self._report(run, time.monotonic() - started)
         return run.job.error
 
@@ -101,6 +118,8 @@ class OneShot:
 
     async def close(self) -> None:
         """Give back what ``run`` has opened."""
+        if self._link is not None:
+            self._link.close()
         if self._launcher is not None:
             await self._launcher.close()
         if self._cloud is not None:
@@ -118,6 +137,7 @@ class OneShot:
         endpoint = cloud.lambda_endpoint(settings["regions"][0])
         address = self._options["host-addr"] or own_address(endpoint)
         name = job_name(self._pipeline.name)
+        found_peers = await self._find_peers(name, endpoint, function_timeout)
         event = self._event(name, address, function_timeout)
         self._launcher = launcher = Launcher(
             self._reactor,
@@ -139,7 +159,15 @@ class OneShot:
             stop_launching=launcher.cancel,
             diagnose=lambda: self._diagnose(cloud, event(orphan_timeout=DIAGNOSIS_PATIENCE), address),
             times=self._times(),
+            peers=found_peers,
         )
+
+    async def _find_peers(self, job: str, lambda_endpoint: str, function_timeout: timedelta) -> Peers | None:
+        if self._pipeline.consumes is None:
+            return None
+        address = rendezvous_address(self._settings, lambda_endpoint)
+        self._link = await open_link(self._reactor, self._keys, self._settings, address)
+        return peers(self._keys, job, address, function_timeout)
 
     def _event(self, name: str, address: str, function_timeout: timedelta) -> Callable[..., bytes]:
         pair = self._keys.for_job(name, function_timeout)
