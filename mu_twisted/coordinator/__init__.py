@@ -6,6 +6,15 @@ outside.
 
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
+from mu_twisted.coordinator._facts import (
+    DaemonFact,
+    JobFact,
+    JobService,
+    Request,
+    ServiceError,
+    TaskFact,
+    UnknownJob,
+)
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._progress import Progress, progress_line
@@ -15,14 +24,21 @@ from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._times import StateTimes
 
 __all__ = [
+    "DaemonFact",
     "Hall",
+    "JobFact",
     "JobRun",
+    "JobService",
     "Launching",
     "Peers",
     "Progress",
     "RendezvousLink",
+    "Request",
+    "ServiceError",
     "Session",
     "StateTimes",
+    "TaskFact",
+    "UnknownJob",
     "diagnosis",
     "job_event",
     "progress_line",

@@ -1,0 +1,125 @@
+"""What the coordinator tells about its jobs, and what it is asked to do: plain facts, as they travel in JSON.
+
+Knows neither sessions nor how the facts come about. The control API and the commands speak in these.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from mu_twisted.wire import MuError
+
+State = Literal["running", "done", "failed", "cancelled"]
+
+
+class ServiceError(MuError):
+    """What was asked for cannot be done now: one line that says why."""
+
+
+class UnknownJob(ServiceError):
+    """There is no such job, or no such task in it."""
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as it was asked for; kept as long as the job's record.
+
+    :param pipeline: an installed pipeline's name, or the path that its module had.
+    :param words: the job options, as typed.
+    :param source: the module's source, where the pipeline is a path. It is run in the daemon.
+    """
+
+    pipeline: str
+    words: tuple[str, ...] = ()
+    source: str | None = None
+
+
+class TaskFact(msgspec.Struct, frozen=True):
+    """One task.
+
+    :param state: ``waiting``, ``active``, ``done`` or ``failed``.
+    :param attempts: tries begun so far.
+    :param error: of the last attempt that failed.
+    """
+
+    task: int
+    state: str
+    attempts: int = 0
+    error: str | None = None
+
+
+class JobFact(msgspec.Struct, frozen=True):
+    """One job.
+
+    :param state: ``running``, ``done``, ``failed`` or ``cancelled``.
+    :param error: what the job failed of, one line or several.
+    :param note: what the user should know meanwhile, e.g. that Lambda throttles.
+    :param submitted: seconds since 1970, as ``ended``; None while it runs.
+    :param workers: connected ones; ``launches`` those that are still to come.
+    """
+
+    job: str
+    pipeline: str
+    state: State
+    submitted: float
+    tasks: int
+    waiting: int = 0
+    active: int = 0
+    done: int = 0
+    failed: int = 0
+    workers: int = 0
+    launches: int = 0
+    error: str | None = None
+    note: str | None = None
+    ended: float | None = None
+
+
+class DaemonFact(msgspec.Struct, frozen=True):
+    """The coordinator itself.
+
+    :param note: why it takes no new job, if so.
+    :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
+    """
+
+    pid: int
+    version: str
+    port: int
+    jobs: int
+    workers: int
+    note: str | None = None
+    launch_rate: float | None = None
+
+
+class JobService(Protocol):
+    """What can be asked of a coordinator. Every method raises :class:`ServiceError` for what cannot be done."""
+
+    def submit(self, request: Request) -> Deferred[JobFact]:
+        """Take a job; fires when it is in the journal, before anything is launched."""
+
+    def daemon(self) -> DaemonFact:
+        """How the coordinator itself is."""
+
+    def jobs(self) -> Sequence[JobFact]:
+        """All jobs on record, the oldest first."""
+
+    def job(self, name: str) -> JobFact:
+        """One job."""
+
+    def tasks(self, name: str) -> Sequence[TaskFact]:
+        """All tasks of a job, by number."""
+
+    def wait(self, name: str) -> Deferred[JobFact]:
+        """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
+
+    def cancel(self, name: str) -> Deferred[JobFact]:
+        """End a job and every worker of it; fires when they are told and gone. A job that is over stays as it is."""
+
+    def retry(self, name: str) -> JobFact:
+        """Run the failed tasks of a job that is over again."""
+
+    def log(self, name: str, task: int | None) -> str:
+        """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
+
+    def remove(self, name: str) -> None:
+        """Delete the record of a job that is over."""
