@@ -16,6 +16,7 @@ from mu_twisted.coordinator._facts import (
     UnknownJob,
 )
 from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
@@ -29,6 +30,8 @@ __all__ = [
     "JobFact",
     "JobRun",
     "JobService",
+    "Journal",
+    "JournalError",
     "Launching",
     "Peers",
     "Progress",
