@@ -22,7 +22,7 @@ from mu_twisted.aws import (
     s3_endpoint,
 )
 from mu_twisted.launch import Credentials
-from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
+from mu_twisted.local import RunningStack, default_state_dir, find, start
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Cloud:
     """Lambda and S3. Methods block.
 
     :param session: boto3's, with the credentials.
-    :param endpoints: Lambda's base URL by region.
+    :param lambda_endpoint: Lambda's base URL in a region.
     :param s3_endpoint: S3's base URL; None: AWS's own.
     :param stack: the embedded stack, where it was started for this process.
     """
 
     session: Any
-    endpoints: Mapping[str, str]
+    lambda_endpoint: Callable[[str], str]
     s3_endpoint: str | None
     stack: RunningStack | None = None
 
@@ -45,24 +45,25 @@ class Cloud:
         """CA certificates for the endpoints: ``$AWS_CA_BUNDLE``, as AWS's tools take it; None: the system's."""
         return os.environ.get("AWS_CA_BUNDLE") or None
 
-    def lambda_endpoint(self, region: str) -> str:
-        """Lambda's base URL in a region of the job."""
-        return self.endpoints[region]
-
     def credentials(self) -> Credentials:
         """What to sign with now."""
         keys = current_keys(self.session)
         return Credentials(keys.access_key, keys.secret_key, keys.token)
 
-    def check(self, function: str, bucket: str, programs: Sequence[str]) -> timedelta:
+    def check(self, regions: Sequence[str], function: str, bucket: str, programs: Sequence[str]) -> timedelta:
         """Whether credentials, the function in each region with its programs, and the bucket are there.
 
+        :param regions: the job's.
+        :param bucket: in the first of them.
         :returns: the function's time-out, the longest of all regions.
         :raises mu_twisted.aws.AWSError: what is missing, on one line.
         """
+        for region in regions:
+            check_region(region)
+            self.lambda_endpoint(region)
         self.credentials()
         timeouts = []
-        for region in self.endpoints:
+        for region in regions:
             control = self._control(region)
             timeouts.append(control.function_settings(function).timeout)
             missing = control.missing_programs(function, programs)
@@ -71,12 +72,12 @@ class Cloud:
                     f"function {function} in {region} lacks {', '.join(missing)}, which this pipeline runs: "
                     "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
                 )
-        self._control(next(iter(self.endpoints))).check_bucket(bucket)
+        self._control(regions[0]).check_bucket(bucket)
         return max(timeouts)
 
-    def invoke_with_tail(self, function: str, event: bytes) -> Invocation:
-        """Invoke once in the first region and wait for the end."""
-        return self._control(next(iter(self.endpoints))).invoke_with_tail(function, event)
+    def invoke_with_tail(self, region: str, function: str, event: bytes) -> Invocation:
+        """Invoke once and wait for the end."""
+        return self._control(region).invoke_with_tail(function, event)
 
     def close(self) -> None:
         """End the embedded stack if it is ours."""
@@ -84,25 +85,21 @@ class Cloud:
             self.stack.stop()
 
     def _control(self, region: str) -> Control:
-        return Control(self.session, region, lambda_endpoint=self.endpoints[region], s3_endpoint=self.s3_endpoint)
+        return Control(self.session, region, lambda_endpoint=self.lambda_endpoint(region), s3_endpoint=self.s3_endpoint)
 
 
-def open_cloud(options: Mapping[str, Any], regions: Sequence[str], local_state: Path | None) -> Cloud:
+def open_cloud(options: Mapping[str, Any], local_state: Path | None) -> Cloud:
     """Find what the options ask for; with ``--local`` start it if it does not run. Blocks.
 
     :param options: the daemon options.
-    :param regions: the job's regions.
     :param local_state: the embedded stack's state directory; None: its default.
     :raises mu_twisted.wire.MuError: one line that says what is missing.
     """
-    for region in regions:
-        check_region(region)
     if not options["local"]:
-        return _named(
+        return Cloud(
             aws_session(),
             lambda region: lambda_endpoint(region, options["endpoint-url"]),
             s3_endpoint(options["s3-endpoint-url"]),
-            regions,
         )
     directory = local_state or default_state_dir(os.environ)
     running = None
@@ -110,20 +107,10 @@ def open_cloud(options: Mapping[str, Any], regions: Sequence[str], local_state: 
     if stack is None:
         running = start(directory)
         stack = running.stack
-    return _embedded(stack, options, regions, running)
-
-
-def _embedded(stack: Stack, options: Mapping[str, Any], regions: Sequence[str], running: RunningStack | None) -> Cloud:
-    session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
     endpoint = options["endpoint-url"] or stack.lambda_endpoint
-    return _named(session, lambda _region: endpoint, options["s3-endpoint-url"] or stack.s3_endpoint, regions, running)
-
-
-def _named(
-    session: Any,
-    endpoint: Callable[[str], str],
-    s3: str | None,
-    regions: Sequence[str],
-    running: RunningStack | None = None,
-) -> Cloud:
-    return Cloud(session, {region: endpoint(region) for region in regions}, s3, running)
+    return Cloud(
+        aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+        lambda _region: endpoint,
+        options["s3-endpoint-url"] or stack.s3_endpoint,
+        running,
+    )

@@ -130,9 +130,9 @@ class OneShot:
     async def _prepare(self) -> JobRun:
         settings = self._settings
         order = self._pipeline.task_order(settings)
-        self._cloud = cloud = await deferToThread(open_cloud, self._options, settings["regions"], self._local_state)
+        self._cloud = cloud = await deferToThread(open_cloud, self._options, self._local_state)
         function_timeout = await deferToThread(
-            cloud.check, settings["function"], settings["bucket"], self._pipeline.programs
+            cloud.check, settings["regions"], settings["function"], settings["bucket"], self._pipeline.programs
         )
         endpoint = cloud.lambda_endpoint(settings["regions"][0])
         address = self._options["host-addr"] or own_address(endpoint)
@@ -200,7 +200,7 @@ class OneShot:
     async def _diagnose(self, cloud: Cloud, template: bytes, address: str) -> str:
         function = self._settings["function"]
         event = with_launch_id(template, "diagnosis")
-        invocation = await deferToThread(cloud.invoke_with_tail, function, event)
+        invocation = await deferToThread(cloud.invoke_with_tail, self._settings["regions"][0], function, event)
         return diagnosis(
             address=address,
             port=self._port,
