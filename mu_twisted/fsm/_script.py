@@ -72,6 +72,7 @@ class ScriptState(MachineState):
         self._script = script
         self._called = getattr(script, "__name__", type(script).__name__)
         self._root: _Strand | None = None
+        self._worker = Worker(self._context, actorNum)
 
     @property
     def _holds_back(self) -> bool:  # type: ignore[override]
@@ -88,6 +89,8 @@ class ScriptState(MachineState):
         return expected[0] if expected else None
 
     def str_extra(self) -> str:
+        if self._worker.extra:
+            return f"({self._worker.extra})"
         place = self._place()
         return f"({self._called})" if place is None else f"({self._called}, line {place[1]})"
 
@@ -129,7 +132,7 @@ class ScriptState(MachineState):
         return state
 
     def _begin(self) -> _Strand:
-        coroutine = self._script(Worker(self._context, self.actorNum))
+        coroutine = self._script(self._worker)
         if not isinstance(coroutine, Coroutine):
             raise FSMError(f"a script is an async function, but this one returned {show(repr(coroutine))}")
         self._root = _Strand(coroutine)

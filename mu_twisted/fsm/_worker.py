@@ -65,13 +65,15 @@ class Worker:
     A ``FAIL`` of the worker, or a reply that is none to what was sent, ends the task: scripts see successes only.
 
     :ivar task: number of the task, counted from 0.
+    :ivar extra: what the script is about, in a few words; set by the script, and shown in place of its line.
     """
 
-    __slots__ = ("_context", "task")
+    __slots__ = ("_context", "extra", "task")
 
     def __init__(self, context: Context, task: int) -> None:
         self._context = context
         self.task = task
+        self.extra = ""
 
     @property
     def settings(self) -> Any:

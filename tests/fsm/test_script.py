@@ -399,3 +399,15 @@ def test_a_partial_application_is_a_script_too() -> None:
 
     bound: Coroutine[Any, Any, None] | Any = functools.partial(task, text="x")
     assert greeted(bound)[1] == [b"echo:x"]
+
+
+def test_a_script_may_say_what_it_is_about() -> None:
+    async def task(w: Worker) -> None:
+        await w.echo("a")
+        w.extra = "listening"
+        await w.echo("b")
+
+    machine, _ = greeted(task, actor_num=3)
+    assert "line" in machine.text
+    machine.receive([b"OK:ECHO(a)"])
+    assert machine.text == "3:(listening)"
