@@ -1,0 +1,174 @@
+"""Workers without network or processes of their own, one for each task of a job.
+
+Programs are really run, with the worker's own filling-in of placeholders; where a program would wait for a state, its
+worker waits instead. Which worker goes on next is drawn by lot.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.fsm import Machine, Outcome, Peering
+from mu_twisted.pipelines import Pipeline
+from mu_twisted.wire import parse_peer_greeting, parse_state, state_message
+from worker_lambda._template import Substitutions, expand_command, expand_file, state_placeholders
+
+ADDRESS = "192.0.2.1:13337"
+
+
+class Job:
+    """All tasks of a job.
+
+    :param store: the objects of its bucket.
+    :ivar mailboxes: messages that came to a task before it was connected, or after.
+    """
+
+    def __init__(self, pipeline: Pipeline, settings: Any, tools: Path, work: Path, store: dict[str, bytes]) -> None:
+        self.store = store
+        self.tools = tools
+        self.mailboxes: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
+        self.workers = [Simulated(self, pipeline, settings, task, work) for task in range(settings["tasks"])]
+
+    def run(self, seed: int = 0, late: int | None = None) -> None:
+        """Carry on until nobody can.
+
+        :param late: a worker that does nothing as long as any other can go on.
+        """
+        lots = random.Random(seed)
+        while True:
+            ready = [worker for worker in self.workers if worker.can_go_on]
+            punctual = [worker for worker in ready if worker.task != late] or ready
+            if not punctual:
+                break
+            lots.choice(punctual).step()
+
+    def send(self, to: int, message: bytes) -> None:
+        """What the rendezvous does."""
+        self.mailboxes[to].append(message)
+        self.workers[to].take_messages()
+
+
+class Simulated:
+    """One worker.
+
+    :ivar log: its commands.
+    :ivar channel: the task that its messages go to, while it is connected.
+    """
+
+    def __init__(self, job: Job, pipeline: Pipeline, settings: Any, task: int, work: Path) -> None:
+        self.task = task
+        self.log: list[str] = []
+        self.channel: int | None = None
+        self.directory = work / f"worker {task}"
+        self.directory.mkdir()
+        self.machine = Machine(pipeline.first, task, settings=settings, peering=Peering(ADDRESS, "job"))
+        self._job = job
+        self._variables: dict[str, int] = {}
+        self._queue: deque[str] = deque()
+        self._told(b"OK:HELLO")
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a command, and if it waits for a state, that."""
+        if not self._queue:
+            return False
+        waits = "##INSTATEWAIT##" in self._queue[0] and self._value("expect_statefile")
+        return not waits or (self.directory / f"{self._value('run_iter') - 1}.state").exists()
+
+    def step(self) -> None:
+        """Carry out the next command."""
+        command = self._queue.popleft()
+        name, _, argument = command.partition(":")
+        self._told(getattr(self, f"_do_{name}")(argument))
+
+    def take_messages(self) -> None:
+        """Make state files of what came, if there is a channel."""
+        waiting = self._job.mailboxes[self.task]
+        while self.channel is not None and waiting:
+            number, state = parse_state(waiting.pop(0), 1 << 20)
+            path = self.directory / f"{number}.state"
+            assert not path.exists(), f"state {number} came twice"
+            path.write_bytes(state)
+
+    def _told(self, message: bytes) -> None:
+        commands = [command.decode() for command in self.machine.receive([message])]
+        self.log += commands
+        self._queue += commands
+
+    def _value(self, key: str) -> int:
+        return self._variables.get(key, 0)
+
+    def _path(self, name: str) -> Path:
+        return Path(expand_file(name.encode(), bytes(self.directory)).decode())
+
+    def _do_seti(self, argument: str) -> bytes:
+        key, _, value = argument.partition(":")
+        self._variables[key] = int(value)
+        return b"OK:SETI(%b)" % key.encode()
+
+    def _do_retrieve(self, argument: str) -> bytes:
+        key, _, name = argument.partition("\0")
+        self._path(name).write_bytes(self._job.store[key])
+        return b"OK:RETRIEVE(b/%b)" % key.encode()
+
+    def _do_upload(self, argument: str) -> bytes:
+        key, _, name = argument.partition("\0")
+        self._job.store[key] = self._path(name).read_bytes()
+        return b"OK:UPLOAD(b/%b)" % key.encode()
+
+    def _do_connect(self, argument: str) -> bytes:
+        assert argument.startswith(f"{ADDRESS}:")
+        assert self.channel is None
+        greeting = parse_peer_greeting(argument.removeprefix(f"{ADDRESS}:").encode())
+        assert (greeting.run, greeting.me) == (b"job", self.task)
+        self.channel = greeting.to
+        self.take_messages()
+        return b"OK:CONNECT(%b)" % argument.encode()
+
+    def _do_close_connect(self, _: str) -> bytes:
+        assert self.channel is not None
+        self.channel = None
+        return b"OK:CLOSE_CONNECT"
+
+    def _do_run(self, argument: str) -> bytes:
+        started = dict(self._variables)
+        wait, switch = state_placeholders(
+            self._value("run_iter"), expected=bool(self._value("expect_statefile")), minimal_recode=False
+        )
+        values = Substitutions(tmpdir=bytes(self.directory), wait=wait, switch=switch)
+        command = expand_command(argument.encode(), values)
+        done = subprocess.run(
+            [b"/bin/sh", b"-c", command],
+            cwd=self._job.tools,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode == 0 and started.get("produces_state"):
+            self._finish(started)
+        return b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (done.returncode, done.stdout, command)
+
+    def _finish(self, started: dict[str, int]) -> None:
+        run_iter = started["run_iter"]
+        if run_iter > 1:
+            (self.directory / f"{run_iter - 2}.state").unlink(missing_ok=True)
+        shutil.copy(self.directory / "output.ivf", self.directory / "prev.ivf")
+        if started["send_statefile"]:
+            assert self.channel is not None, "a state to send and no channel"
+            state = (self.directory / "final.state").read_bytes()
+            self._job.send(self.channel, state_message(run_iter, state))
+
+
+def failures(job: Job) -> dict[int, str | None]:
+    """The tasks that did not get to their end, and why."""
+    return {
+        worker.task: worker.machine.error or worker.machine.text
+        for worker in job.workers
+        if worker.machine.outcome is not Outcome.DONE
+    }
