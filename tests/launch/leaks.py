@@ -1,4 +1,4 @@
-"""A hundred calls of everything in the extension, for a leak checker to watch; ends with status 0 if all went well."""
+"""Many calls of everything in the extension, for a leak checker to watch; ends with status 0 if all went well."""
 
 import contextlib
 import sys
@@ -9,7 +9,6 @@ from tls_endpoint import ACCEPTED, ACCESS, SECRET, Cut, Endpoint, refusal
 
 from mu_twisted.launch import _launch
 
-CALLS = 100
 BATCH = [(f"a-{at}", "f", b'{"id": "##ID##"}') for at in range(20)]
 
 
@@ -33,13 +32,13 @@ def stop(results):
     raise KeyError(len(results))
 
 
-def main(directory: str) -> None:
+def main(directory: str, calls: int) -> None:
     """All calls."""
     assert Path(str(_launch.__file__)).is_relative_to(directory), "the checked extension is not the one that is used"
     with tempfile.TemporaryDirectory() as work:
         endpoint = Endpoint(Path(work), answer, checks=False)
         kept = _launch.Launcher(endpoint.url, str(endpoint.ca), 4)
-        for number in range(CALLS):
+        for number in range(calls):
             assert len(kept.perform(BATCH, f"us-east-{number % 3}", ACCESS, SECRET, f"token{number}")) == len(BATCH)
             fresh = _launch.Launcher(endpoint.url, str(endpoint.ca), 2)
             fresh.perform(BATCH[:5], "us-east-1", ACCESS, SECRET, report=lambda results: None)
@@ -56,4 +55,4 @@ def main(directory: str) -> None:
         endpoint.close()
 
 
-main(sys.argv[1])
+main(sys.argv[1], int(sys.argv[2]))
