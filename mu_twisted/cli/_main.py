@@ -1,14 +1,21 @@
 """The ``mu`` command's line: subcommands, and errors as one line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any
 
-from mu_twisted.cli import _demo, _genkeys, _lambdaize, _local
 from mu_twisted.wire import MuError
 
-COMMANDS = (_demo, _genkeys, _lambdaize, _local)
+COMMANDS = {
+    "demo": "_demo",
+    "genkeys": "_genkeys",
+    "lambdaize": "_lambdaize",
+    "local-env": "_local",
+}
+"""The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,21 +24,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the words after ``mu``; None: those of the process.
     :returns: exit status: 0, 1 for a failure, 2 for usage (argparse's own), 130 for an interrupt.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="mu",
         description="Thousands of native programs at once on AWS Lambda. The daemons: twistd mu-coordinator --help, "
         "twistd mu-local --help.",
     )
-    parser.add_argument("--version", action="version", version=f"mu-twisted {version('mu-twisted')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        module.add(commands)
-    options = parser.parse_args(arguments)
+    for name in _modules(words):
+        import_module(f"mu_twisted.cli.{name}").add(commands)
+    options = parser.parse_args(words)
     try:
         return int(options.run(options) or 0)
     except MuError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has enough, as `head` does. What is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _modules(words: Sequence[str]) -> list[str]:
+    """The modules that this command line needs.
+
+    Only the one command's: Twisted's and boto3's imports cost most of a second, which a command that asks a daemon
+    something, and is called in loops, should not pay for its neighbours.
+    """
+    wanted = COMMANDS.get(words[0]) if words else None
+    return [wanted] if wanted is not None else list(dict.fromkeys(COMMANDS.values()))
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"mu-twisted {version('mu-twisted')}")
+        parser.exit()
