@@ -18,7 +18,16 @@ class FSMError(MuError):
 
 
 class StateFault(FSMError):
-    """An error with the state's name already in its text; it ends the machine that it happened in."""
+    """An error with the state's name already in its text; it ends the machine that it happened in.
+
+    :ivar reply: the worker's message that caused it, if one did.
+    :ivar status: the exit status of the run that caused it, if one did.
+    """
+
+    def __init__(self, text: str, *, reply: str | None = None, status: int | None = None) -> None:
+        super().__init__(text)
+        self.reply = reply
+        self.status = status
 
 
 def show(text: str) -> str:

@@ -3,12 +3,14 @@
 import enum
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._errors import StateFault, fault, one_line, show
+from mu_twisted.fsm._errors import FSMError, StateFault, fault, one_line, show
 from mu_twisted.fsm._expect import failed_run
 from mu_twisted.fsm._peering import Peering
+from mu_twisted.fsm._replies import parse_run
 from mu_twisted.fsm._script import Script, ScriptState
 from mu_twisted.fsm._states import ErrorState, MachineState, Origin, TerminalState, deliver, enter, inform, settle
 from mu_twisted.wire import WireError, parse_info
@@ -21,6 +23,7 @@ MAX_INFO_KEYS = 1000
 """Different keys that ``info`` may have before a worker's INFO is refused."""
 MAX_INFO_VALUE = 64 << 10
 """Longest value of an INFO, bytes."""
+_KEPT_REPLY = 1000
 
 
 class Outcome(enum.Enum):
@@ -42,9 +45,12 @@ class Machine:
     :param info: what ``info`` begins with, e.g. ``{"group": 2}``.
     :param settings: the job's options, as the states see them.
     :param peering: how the task finds its peers, if it has any.
+    :ivar error: one line, once ``outcome`` is FAILED.
+    :ivar reply: the worker's message that it failed of, if one did.
+    :ivar status: the exit status of the run that it failed of, if one did.
     """
 
-    __slots__ = ("_context", "_first", "_held", "_started", "_state", "_tried", "error", "outcome")
+    __slots__ = ("_context", "_first", "_held", "_started", "_state", "_tried", "error", "outcome", "reply", "status")
 
     def __init__(
         self,
@@ -63,6 +69,8 @@ class Machine:
         self._tried = 0
         self.outcome = Outcome.RUNNING
         self.error: str | None = None
+        self.reply: str | None = None
+        self.status: int | None = None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -99,7 +107,7 @@ class Machine:
         try:
             self._become(settle(self._construct()))
         except BaseException as error:  # noqa: BLE001 - a mistake in a task ends that task only
-            self._fail(str(fault(self._where(), error)))
+            self._stumble(error)
         return self._flush()
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
@@ -119,7 +127,7 @@ class Machine:
                 self._become(inform(self._state))
             self._work()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(str(fault(self._where(), error)))
+            self._stumble(error)
         commands += self._flush()
         return commands if self.error is None else []
 
@@ -209,6 +217,7 @@ class Machine:
     def _become(self, state: MachineState) -> None:
         before, self._state = self._state, state
         if isinstance(state, ErrorState):
+            self._blame(self._context.messages[-1] if self._context.messages else "")
             self._fail(one_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
             self.outcome = Outcome.DONE
@@ -216,7 +225,9 @@ class Machine:
 
     def _unexpected(self, message: str) -> StateFault:
         expected = " or ".join(repr(text) for text in dict.fromkeys(self._expected()))
-        return StateFault(f"{self._where()}: expected {_bounded(expected) or 'nothing'}, got {show(message)}")
+        return StateFault(
+            f"{self._where()}: expected {_bounded(expected) or 'nothing'}, got {show(message)}", reply=message
+        )
 
     def _expected(self) -> list[str]:
         try:
@@ -226,6 +237,19 @@ class Machine:
 
     def _where(self) -> str:
         return self._state._where()
+
+    def _stumble(self, error: BaseException) -> None:
+        found = fault(self._where(), error)
+        self.status = found.status
+        if found.reply is not None:
+            self._blame(found.reply)
+        self._fail(str(found))
+
+    def _blame(self, reply: str) -> None:
+        self.reply = reply[:_KEPT_REPLY]
+        if failed_run(reply):
+            with suppress(FSMError):
+                self.status = parse_run(reply).status
 
     def _fail(self, error: str) -> None:
         state, self.outcome, self.error = self._state, Outcome.FAILED, error

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from mu_twisted.fsm._errors import FSMError, StateFault, describe, is_ours, one_line, place_of, show, user_line
 from mu_twisted.fsm._states import MachineState, TerminalState
-from mu_twisted.fsm._worker import INFORMED, Step, Together, Worker
+from mu_twisted.fsm._worker import INFORMED, RunError, Step, Together, Worker
 
 Script: TypeAlias = Callable[[Worker], Coroutine[Any, Any, Any]]
 """A task as a coroutine function: ``async def task(w): ...``."""
@@ -159,7 +159,8 @@ class ScriptState(MachineState):
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
             where = f"script {self._called}" + (f" ({place})" if place else "")
-            raise StateFault(one_line(f"{where}: {describe(error)}")) from error
+            status = error.result.status if isinstance(error, RunError) else None
+            raise StateFault(one_line(f"{where}: {describe(error)}"), status=status) from error
         return TerminalState(self, self.actorNum) if self._root.done else self
 
     def _drive(self, strand: _Strand, message: str | None) -> None:

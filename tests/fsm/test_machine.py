@@ -17,6 +17,7 @@ from mu_twisted.fsm import (
     Outcome,
     SuperpositionState,
     TerminalState,
+    Worker,
     default_expect,
 )
 from mu_twisted.wire import MAX_COMMAND
@@ -582,3 +583,25 @@ def test_what_is_neither_state_nor_script_fails_at_the_start(first: Any) -> None
 )
 def test_the_default_expectation_follows_from_the_command(command: str, expected: str) -> None:
     assert default_expect(command) == expected
+
+
+def test_what_a_machine_failed_of_can_be_told_apart() -> None:
+    class Runs(CommandListState):
+        commandlist = [("OK:HELLO", "run:x"), ("OK:RETVAL(0)", None)]
+        nextState = TerminalState
+
+    async def script(w: Worker) -> None:
+        await w.run("x")
+
+    killed = b"OK:RETVAL(-9):OUTPUT():COMMAND(x)"
+    for first, answer, reply, status in [
+        (Runs, killed, killed.decode(), -9),
+        (Runs, b"FAIL(no)", "FAIL(no)", None),
+        (Runs, b"OK:RETVAL(x", "OK:RETVAL(x", None),
+        (script, killed, None, -9),
+        (script, b"FAIL(no)", "FAIL(no)", None),
+    ]:
+        machine = Machine(first, 0)  # type: ignore[arg-type]
+        machine.receive([b"OK:HELLO"])
+        machine.receive([answer])
+        assert (machine.outcome, machine.reply, machine.status) == (Outcome.FAILED, reply, status)
