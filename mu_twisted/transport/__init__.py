@@ -4,6 +4,7 @@ from mu_twisted.transport._deadlines import ReactorTime
 from mu_twisted.transport._endpoints import connect, listen
 from mu_twisted.transport._errors import TransportError
 from mu_twisted.transport._factory import FrameFactory
-from mu_twisted.transport._protocol import FrameProtocol, Peer, Receiver
+from mu_twisted.transport._protocol import FrameProtocol
+from mu_twisted.transport._receiver import Peer, Receiver
 
 __all__ = ["FrameFactory", "FrameProtocol", "Peer", "ReactorTime", "Receiver", "TransportError", "connect", "listen"]

@@ -1,7 +1,7 @@
 """One connection: bytes to frames and back, over TLS or any other stream. Knows nothing of what the frames mean."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTrans
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.tls import Identity, TLSError, describe_failure, identity_of
+from mu_twisted.tls import TLSError, describe_failure, identity_of
 from mu_twisted.transport._outflow import Outflow
+from mu_twisted.transport._receiver import Peer, Receiver
 from mu_twisted.wire import Decoder, FrameError, encode
 
 if TYPE_CHECKING:
@@ -22,36 +23,6 @@ PROGRESS = 64 * 1024
 _NOT_WATCHED = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end.
-
-    :param host: its address, empty if the transport has none.
-    :param port: its port, 0 if the transport has none.
-    :param identity: whom its certificate speaks for; None without TLS, or if it names nobody.
-    """
-
-    host: str
-    port: int
-    identity: Identity | None
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Receiver(Protocol):
-    """What stands above one connection. Its calls come in this order: connected, any number of frames, disconnected."""
-
-    def connected(self, connection: "FrameProtocol") -> None:
-        """The peer is verified and known; sending may begin."""
-
-    def frames_received(self, payloads: list[bytes]) -> None:
-        """All that one read completed, in order; never empty, and none after ``close`` or ``abort``."""
-
-    def disconnected(self, reason: str) -> None:
-        """The connection is gone. Once; the reason is one line."""
-
-
 @implementer(IProtocol, IHandshakeListener)
 class FrameProtocol:
     """A connection that carries frames. Made by :class:`FrameFactory`.
@@ -61,6 +32,7 @@ class FrameProtocol:
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_decoder",
         "_factory",
         "_mark",
@@ -76,6 +48,7 @@ class FrameProtocol:
         self._factory = factory
         self._decoder = Decoder(max_frame)
         self._receiver: Receiver | None = None
+        self._begun: Callable[[int], None] | None = None
         self._reason: str | None = None
         self._mark = _NOT_WATCHED
         self._paused = False
@@ -110,7 +83,12 @@ class FrameProtocol:
         """
         if self._receiver is None or self._reason is not None or not payloads:
             return
-        data = encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads))
+        self.write(encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads)))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of frames that somebody else has encoded; otherwise as :meth:`send`."""
+        if self._receiver is None or self._reason is not None:
+            return
         if not self._outflow.write(data, self._factory.max_unsent):
             self.drop(f"it does not take what it is sent: {self._outflow.held} bytes wait, and more is to come")
 
@@ -187,18 +165,28 @@ class FrameProtocol:
         self._established()
 
     def dataReceived(self, data: bytes) -> None:
+        self.chunksReceived((data,))
+
+    def chunksReceived(self, chunks: Iterable[bytes]) -> None:
+        """All that one read brought, in pieces: what they complete goes to the receiver in one call."""
         if self._reason is not None or self._receiver is None:
             return
+        payloads: list[bytes] = []
+        flaw: FrameError | None = None
         try:
-            payloads = self._decoder.feed(data)
+            for chunk in chunks:
+                payloads += self._decoder.feed(chunk)
         except FrameError as error:
-            if error.completed:
-                self._receiver.frames_received(error.completed)
-            self.drop(f"protocol error: {error}")
-            return
-        self._watch(anew=bool(payloads))
+            payloads += error.completed
+            flaw = error
+        else:
+            self._watch(anew=bool(payloads))
         if payloads:
             self._receiver.frames_received(payloads)
+        if flaw is not None:
+            self.drop(f"protocol error: {flaw}")
+        elif self._begun is not None and self._decoder.announced and self._reason is None:
+            self._begun(self._decoder.announced)
 
     def connectionLost(self, reason: Failure) -> None:
         if self.transport is None:
@@ -211,7 +199,7 @@ class FrameProtocol:
             self._reason = why
         self.transport = None
         self._outflow = Outflow(None)
-        receiver, self._receiver = self._receiver, None
+        receiver, self._receiver, self._begun = self._receiver, None, None
         self._factory.connection_lost(self, why)
         if receiver is not None:
             receiver.disconnected(why)
@@ -239,6 +227,7 @@ class FrameProtocol:
 
     def _established(self) -> None:
         self._receiver = self._factory.connection_established(self)
+        self._begun = getattr(self._receiver, "frame_begun", None)
         self._receiver.connected(self)
         self._factory.connection_announced(self)
 

@@ -58,6 +58,11 @@ class Decoder:
             return HEADER_SIZE + self._body.filled
         return len(self._header)
 
+    @property
+    def announced(self) -> int:
+        """Size of the payload in the making, bytes; 0 if its header has not come yet."""
+        return self._body.size if self._body is not None else 0
+
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Take what one read brought and return the payloads that it completed, in order.
 
