@@ -1,4 +1,4 @@
-"""HTTP connections that are kept, and waits on them that can be cancelled. It knows nothing of S3."""
+"""HTTP connections that are kept, and can be cancelled at any moment. It knows nothing of S3."""
 
 from __future__ import annotations
 
@@ -9,56 +9,33 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+
+from worker_lambda._http_sockets import Cancelled, Origin, dial, wait_for
 
 _IDLE = 10.0
 """Seconds after which a kept connection is not trusted: a frozen environment does not see its peer close."""
 _KEPT = 16
 """Kept connections to one origin at most."""
-_SLICE = 0.2
-"""Seconds between two looks at whether the caller still wants the answer."""
-_CONNECT_TIMEOUT = 10.0
-_PORTS = {"http": 80, "https": 443}
-
-
-class Cancelled(Exception):
-    """The caller does not want the answer any more."""
-
-
-class Origin(NamedTuple):
-    """Where connections go. ``host`` is without brackets."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def header(self) -> str:
-        """The ``Host`` header: brackets around IPv6, no default port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 class Connection:
     """One connection, for one request at a time.
 
     :ivar kept: it has served before, so the server may have closed it meanwhile.
+    :raises Cancelled: the caller said so before it was made.
     """
 
-    def __init__(self, origin: Origin, timeout: float, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, timeout: float, context: ssl.SSLContext | None, cancelled: Callable[[], bool]
+    ) -> None:
         self.origin = origin
         self.kept = False
         self.idle_since = 0.0
         self._timeout = timeout
-        connect_timeout = min(timeout, _CONNECT_TIMEOUT)
-        self._http = (
-            http.client.HTTPConnection(origin.host, origin.port, timeout=connect_timeout)
-            if context is None
-            else http.client.HTTPSConnection(origin.host, origin.port, timeout=connect_timeout, context=context)
-        )
-        self._http.connect()
-        self._socket = self._http.sock  # http.client forgets it before the body of a last answer is read
-        self._socket.settimeout(timeout)
+        self._http = http.client.HTTPConnection(origin.host, origin.port)
+        self._http.auto_open = 0  # it would dial by itself, and without TLS
+        # Kept here too: http.client forgets it before the body of a last answer is read.
+        self._socket = self._http.sock = dial(origin, timeout, context, cancelled)
 
     def request(
         self,
@@ -79,9 +56,7 @@ class Connection:
         self._http.endheaders()
         try:
             for block in body:
-                if cancelled():
-                    raise Cancelled
-                self._http.send(block)
+                self._send(block, cancelled)
         except ConnectionError:
             # A server that refuses does not read the body; its answer may be here and says why.
             try:
@@ -102,15 +77,15 @@ class Connection:
             raise Cancelled
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        end = time.monotonic() + self._timeout
-        while (left := end - time.monotonic()) > 0:
-            if poll.poll(min(left, _SLICE) * 1000):
-                return
+        wait_for(self._socket, select.POLLIN, self._timeout, cancelled, f"no answer in {self._timeout:g} s")
+
+    def _send(self, block: bytes, cancelled: Callable[[], bool]) -> None:
+        view = memoryview(block)
+        while view:
             if cancelled():
                 raise Cancelled
-        raise TimeoutError(f"no answer in {self._timeout:g} s")
+            wait_for(self._socket, select.POLLOUT, self._timeout, cancelled, f"nothing taken in {self._timeout:g} s")
+            view = view[self._socket.send(view) :]
 
     def blocks(self, response: http.client.HTTPResponse, size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
         """The body of an answer as it comes, in blocks of ``size`` bytes at most; it may end early."""
@@ -150,9 +125,10 @@ class Pool:
         self._kept: dict[Origin, list[Connection]] = {}
         self._context: ssl.SSLContext | None = None
 
-    def take(self, origin: Origin) -> Connection:
+    def take(self, origin: Origin, cancelled: Callable[[], bool]) -> Connection:
         """A connection for one request: a kept one or a new one.
 
+        :raises Cancelled: the caller said so.
         :raises OSError: it cannot be made.
         :raises ValueError: it never can: a name that is none, a bad ``AWS_CA_BUNDLE``.
         """
@@ -165,7 +141,7 @@ class Pool:
             if abs(time.time() - connection.idle_since) < _IDLE:
                 return connection
             connection.close()
-        return Connection(origin, self._timeout, self._tls() if origin.scheme == "https" else None)
+        return Connection(origin, self._timeout, self._tls() if origin.scheme == "https" else None, cancelled)
 
     def give(self, connection: Connection, response: http.client.HTTPResponse) -> None:
         """Take a connection back, to keep it where its answer was read to the end and the server keeps it too."""

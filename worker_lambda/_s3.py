@@ -36,6 +36,8 @@ class S3:
     :param back_off: bound, in seconds, of the random pause after the first try; it doubles with each further one.
     :param timeout: seconds without a byte after which a try is given up.
     :param part_size: a file of more than twice as many bytes is stored in parts of this size (S3 takes 5 MiB and more).
+    :param range_size: an object of more than twice as many bytes is fetched in ranges of this size.
+    :param connections: for one such object at most.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class S3:
         back_off: float = 0.5,
         timeout: float = 20.0,
         part_size: int = 64 * 1024 * 1024,
+        range_size: int = 8 * 1024 * 1024,
+        connections: int = 4,
     ) -> None:
-        self._settings = (region, endpoint, tries, back_off, timeout, part_size)
+        self._settings = (region, endpoint, tries, back_off, timeout, part_size, range_size, connections)
         self._lock = threading.Lock()
         self._transfers: Transfers | None = None
 
@@ -56,7 +60,7 @@ class S3:
         """Fetch an object into a file, which appears whole or not at all.
 
         :param path: the file; an old one is replaced. Its directory must be there.
-        :param cancelled: asked between blocks and while waiting; true ends the transfer.
+        :param cancelled: asked between blocks and while waiting, from several threads; true ends the transfer.
         :raises S3Error: as its text says. Nothing new is under ``path`` then.
         """
         self._ready().get(bucket, key, path, cancelled)

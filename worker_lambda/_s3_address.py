@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from worker_lambda._http import Origin
+from worker_lambda._http_sockets import Origin
 from worker_lambda._s3 import S3Error
 from worker_lambda._sigv4 import quote, quote_key
 

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable
 
+from worker_lambda._s3_crc import joined
 from worker_lambda._s3_files import one_line
 
 _PASSING_STATUS = frozenset((429, 500, 502, 503, 504))
@@ -27,7 +28,8 @@ _PASSING_CODES = frozenset(
 )
 """Answers that another try may turn (AWS: "Error responses", S3 API Reference)."""
 _ENTITIES = (("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&apos;"), ("&", "&amp;"))
-_CHECKSUMS = ("crc32", "sha256", "sha1")
+_CHECKSUMS = ("crc32", "sha256", "sha1", "sha512", "md5")
+"""Those of S3's that the standard library has; CRC-32C, CRC-64/NVME and XXHash would take C."""
 
 
 class Passing(Exception):
@@ -48,9 +50,13 @@ class Refused(Exception):
 
 
 class Check:
-    """The checksum that an answer carries, where it is one that can be computed here and covers the whole object."""
+    """The checksum that an answer carries, where it is one that can be computed here and covers the whole object.
+
+    :ivar sums: whether it is a CRC-32, so that those of stretches are enough, see :meth:`join`.
+    """
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.sums = False
         self._crc = 0
         self._hash = None
         self._expected = None
@@ -60,16 +66,25 @@ class Check:
             value = response.getheader(f"x-amz-checksum-{name}")
             if value is not None and "-" not in value:  # DIGEST-N is a sum over N parts' sums
                 self._expected = value
-                self._hash = None if name == "crc32" else hashlib.new(name, usedforsecurity=False)
+                self.sums = name == "crc32"
+                self._hash = None if self.sums else hashlib.new(name, usedforsecurity=False)
                 return
 
+    @property
+    def reads(self) -> bool:
+        """Whether it needs all bytes in order, by :meth:`update`."""
+        return self._hash is not None
+
     def update(self, block: bytes) -> None:
-        if self._expected is None:
-            return
-        if self._hash is None:
-            self._crc = zlib.crc32(block, self._crc)
-        else:
+        """Bytes that follow."""
+        if self._hash is not None:
             self._hash.update(block)
+        elif self.sums:
+            self._crc = zlib.crc32(block, self._crc)
+
+    def join(self, crc: int, size: int) -> None:
+        """A stretch that follows, by its CRC-32."""
+        self._crc = joined(self._crc, crc, size)
 
     def finish(self) -> None:
         """:raises Passing: what came is not what was stored."""

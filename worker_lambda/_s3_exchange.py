@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
-from worker_lambda._http import Cancelled, Connection, Origin, Pool
+from worker_lambda._http import Connection, Pool
+from worker_lambda._http_sockets import Cancelled, Origin
 from worker_lambda._s3 import S3Cancelled, S3Error
 from worker_lambda._s3_address import domain, endpoint_of, locate, split
 from worker_lambda._s3_answers import Passing, Refused
@@ -117,7 +118,7 @@ class Exchange:
             connection, response = self._send(origin, method, path, parameters, region, headers, body, cancelled)
             refused = None
             try:
-                if response.status in (200, 204):
+                if response.status in (200, 204, 206):
                     yield connection, response
                 else:
                     refused = _refusal(connection, response, cancelled)
@@ -172,7 +173,7 @@ class Exchange:
             if method in ("PUT", "POST"):
                 signed["content-length"] = str(body.size)
             try:
-                connection = self._pool.take(origin)
+                connection = self._pool.take(origin, cancelled)
             except ValueError as error:  # a certificate that is not trusted is one, too
                 raise S3Error(f"{origin.header} cannot be reached: {one_line(str(error), 200)}") from None
             try:

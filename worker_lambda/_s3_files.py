@@ -7,6 +7,7 @@ By ``os`` alone: ``pathlib`` would cost the worker milliseconds.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from worker_lambda._s3 import S3Error
 
 BLOCK = 256 * 1024
 """Bytes that are read or written at once."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Landing:
-    """A file under a private name beside its target."""
+    """A file under a private name beside its target. Several threads may write stretches of it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -26,20 +28,35 @@ class Landing:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise S3Error(f"{one_line(path, 200)} is there and is not a regular file")
         self.part = os.path.join(os.path.dirname(path), f".mu-{os.urandom(8).hex()}.part")
-        self._file = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._file = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def restart(self) -> None:
         """Forget what an earlier try wrote."""
-        os.lseek(self._file, 0, os.SEEK_SET)
         os.ftruncate(self._file, 0)
 
-    def write(self, block: bytes) -> None:
+    def reserve(self, size: int) -> None:
+        """Have the disk's space before it is fetched in vain.
+
+        :raises S3Error: there is not so much.
+        """
+        try:
+            os.posix_fallocate(self._file, 0, size)
+        except OSError as error:
+            if error.errno in _FULL:  # else it is a file system that cannot do this
+                raise S3Error(f"{local_fault('write', self._path, error)} ({size} bytes are needed)") from None
+
+    def write(self, block: bytes, offset: int) -> None:
         view = memoryview(block)
         try:
             while view:
-                view = view[os.write(self._file, view) :]
+                written = os.pwrite(self._file, view, offset)
+                view, offset = view[written:], offset + written
         except OSError as error:
             raise S3Error(local_fault("write", self._path, error)) from None
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """What was written, the first ``size`` bytes of it."""
+        return _blocks(self._file, self._path, 0, size)
 
     def commit(self) -> None:
         """Give the file its name."""
@@ -88,16 +105,7 @@ class Source:
 
         :raises S3Error: they are not there any more, or cannot be read.
         """
-        end = offset + size
-        while offset < end:
-            try:
-                block = os.pread(self._file, min(BLOCK, end - offset), offset)
-            except OSError as error:
-                raise S3Error(local_fault("read", self._path, error)) from None
-            if not block:
-                raise S3Error(f"{one_line(self._path, 200)} became shorter while it was read")
-            yield block
-            offset += len(block)
+        return _blocks(self._file, self._path, offset, size)
 
     def close(self) -> None:
         os.close(self._file)
@@ -115,6 +123,19 @@ def source_of(what: str, path: str) -> Iterator[Source]:
         yield source
     finally:
         source.close()
+
+
+def _blocks(file: int, path: str, offset: int, size: int) -> Iterator[bytes]:
+    end = offset + size
+    while offset < end:
+        try:
+            block = os.pread(file, min(BLOCK, end - offset), offset)
+        except OSError as error:
+            raise S3Error(local_fault("read", path, error)) from None
+        if not block:
+            raise S3Error(f"{one_line(path, 200)} became shorter while it was read")
+        yield block
+        offset += len(block)
 
 
 def local_fault(verb: str, path: str, error: Exception) -> str:

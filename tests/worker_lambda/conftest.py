@@ -16,6 +16,12 @@ import pytest
 from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, Role, RoleIdentity, pem_body
 from mu_twisted.wire import MAX_REPLY, Decoder, encode
 
+sys.path.append(str(Path(__file__).parent))
+
+from s3_server import ACCESS, SECRET, TOKEN, Server, serving  # noqa: E402 - it lies beside this file
+
+from worker_lambda._s3 import S3  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 20.0
 
@@ -205,3 +211,20 @@ def pair(coordinator: Coordinator, start: Callable[..., WorkerProcess]) -> Calla
         return talk, worker
 
     return dialled
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An S3 that misbehaves as it is told, with credentials for it in the environment."""
+    for name, value in (("ACCESS_KEY_ID", ACCESS), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", TOKEN)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(server: Server) -> Iterator[S3]:
+    """A client of it that does not wait long."""
+    client = S3("us-east-1", server.url, back_off=0.001, timeout=5.0)
+    yield client
+    client.close()
