@@ -4,30 +4,30 @@ Everything lives in one temporary directory and ends with the command, whatever 
 """
 
 import argparse
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.aws import Control, build_package
+from mu_twisted.cli._stage import (
+    Clock,
+    DemoError,
+    be_interruptible,
+    control_of,
+    find_ffmpeg,
+    positive,
+    run_coordinator,
+    run_ffmpeg,
+)
 from mu_twisted.local import start
-from mu_twisted.wire import MuError
 
 BUCKET = "mu-demo"
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
 WIDTH, HEIGHT = 640, 360
 COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
-
-
-class DemoError(MuError):
-    """The demo did not do what it shows."""
 
 
 def add(commands: Any) -> None:
@@ -38,16 +38,9 @@ def add(commands: Any) -> None:
         description="Make PNG frames, store them in an S3 of our own, make a Lambda function of the worker and ffmpeg, "
         "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only; leaves nothing.",
     )
-    parser.add_argument("--frames", type=_positive, default=60, help="frames to make (default: 60)")
-    parser.add_argument("--workers", type=_positive, default=10, help="workers, one a chunk (default: 10)")
+    parser.add_argument("--frames", type=positive, default=60, help="frames to make (default: 60)")
+    parser.add_argument("--workers", type=positive, default=10, help="workers, one a chunk (default: 10)")
     parser.set_defaults(run=run)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return number
 
 
 def run(options: argparse.Namespace) -> None:
@@ -56,8 +49,8 @@ def run(options: argparse.Namespace) -> None:
     if frames % workers:
         raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
     chunk = frames // workers
-    ffmpeg = _ffmpeg()
-    signal.signal(signal.SIGTERM, _interrupt)
+    ffmpeg = find_ffmpeg()
+    be_interruptible()
     with ExitStack() as cleanup:
         work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
         clock = Clock()
@@ -65,12 +58,7 @@ def run(options: argparse.Namespace) -> None:
             running = start(work / "state" / "local")
             cleanup.callback(running.stop)
         stack = running.stack
-        control = Control(
-            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
-            stack.region,
-            lambda_endpoint=stack.lambda_endpoint,
-            s3_endpoint=stack.s3_endpoint,
-        )
+        control = control_of(stack)
         with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
             _store_frames(control, ffmpeg, work / "png", frames)
         with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
@@ -78,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         command = _coordinator(work / "state", workers, chunk)
         clock.say("   $ " + " ".join(["twistd", *command]))
         with clock.phase(f"run png2y4m on {workers} workers"):
-            _run_coordinator(command, cleanup)
+            run_coordinator(command, cleanup)
         with clock.phase("check every chunk by decoding it"):
             sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
         clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
@@ -88,69 +76,10 @@ def run(options: argparse.Namespace) -> None:
     print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
 
 
-class Clock:
-    """Says what is being done, and at the end how long each phase took."""
-
-    def __init__(self) -> None:
-        self._phases: list[tuple[str, float]] = []
-
-    @contextmanager
-    def phase(self, what: str) -> Iterator[None]:
-        """One phase: named when it begins, timed when it ends."""
-        self.say(f"-- {what}")
-        begin = time.monotonic()
-        yield
-        self._phases.append((what, time.monotonic() - begin))
-
-    def say(self, text: str) -> None:
-        """A line, at once."""
-        print(text, flush=True)
-
-    def report(self) -> None:
-        """How long each phase took."""
-        for what, seconds in self._phases:
-            print(f"{seconds:6.1f} s  {what}")
-        print(f"{sum(seconds for _, seconds in self._phases):6.1f} s  in all", flush=True)
-
-
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put an interrupt off until the block is done, so that a process that was just started is not lost sight of."""
-    late: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        if late:
-            raise KeyboardInterrupt
-
-
-def _ffmpeg() -> Path:
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise DemoError("the demo needs the package imageio-ffmpeg: pip install 'mu-twisted[local]'") from None
-    return Path(imageio_ffmpeg.get_ffmpeg_exe())
-
-
-def _run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
-    done = subprocess.run([str(ffmpeg), "-nostdin", "-v", "error", *words], capture_output=True, check=False)
-    if done.returncode:
-        raise DemoError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
-
-
 def _store_frames(control: Control, ffmpeg: Path, directory: Path, frames: int) -> None:
     directory.mkdir()
     source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24"
-    _run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
+    run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
     control.create_bucket(BUCKET)
     pool = ThreadPoolExecutor(8)
     try:
@@ -168,28 +97,6 @@ def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
     options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(state)]
     options += ["-t", "tcp:0:interface=127.0.0.1", "png2y4m"]
     return [*options, "-n", str(workers), "-f", str(chunk), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
-
-
-def _run_coordinator(command: list[str], cleanup: ExitStack) -> None:
-    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-    # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
-    with _uninterrupted():
-        process = subprocess.Popen([*twistd, *command], cwd="/", start_new_session=True)
-        cleanup.callback(_end, process)
-    status = process.wait()
-    if status:
-        raise DemoError(f"the coordinator ended with status {status}")
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(1.5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _key(task: int, chunk: int) -> str:
@@ -210,7 +117,7 @@ def _check(control: Control, ffmpeg: Path, directory: Path, workers: int, chunk:
 
 def _check_chunk(ffmpeg: Path, path: Path, chunk: int) -> None:
     """Decode a chunk, and count its frames and their bytes (4:2:0, one and a half a pixel)."""
-    table = _run_ffmpeg(ffmpeg, "-i", str(path), "-f", "framecrc", "-").decode()
+    table = run_ffmpeg(ffmpeg, "-i", str(path), "-f", "framecrc", "-").decode()
     lines = [line for line in table.splitlines() if line and not line.startswith("#")]
     wanted = WIDTH * HEIGHT * 3 // 2
     sizes = {int(line.split(",")[4]) for line in lines}
