@@ -1,18 +1,19 @@
 """What each command of the coordinator means. Knows no connection: commands come in, replies go out by a call."""
 
+import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from mu_twisted.wire import CommandError, MuError, fail, info, parse_command
-from worker_lambda._errors import JobError, WorkerError
+from worker_lambda._errors import WorkerError
 from worker_lambda._event import TLS_KEYS, Event
+from worker_lambda._expansion import Place, expand_run
+from worker_lambda._finishing import Finishing
 from worker_lambda._jobs import Jobs
+from worker_lambda._peers import Channel
 from worker_lambda._program import Program
-from worker_lambda._state import StateRun, finish_state, state_run
+from worker_lambda._states import state_run
 from worker_lambda._store import Store
-from worker_lambda._template import Substitutions, expand_command, state_placeholders
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
@@ -22,26 +23,14 @@ MAX_QUEUED_BYTES = 16 << 20
 """Commands that wait for the one before: so many, of so many bytes altogether."""
 
 
-@dataclass
-class Place:
-    """Where a worker works.
-
-    :param root: the function's files; commands run here, and relative file names are meant from here.
-    :param default_command: file with the command given when the function was made.
-    :param temporary: where private directories are made.
-    """
-
-    root: Path
-    default_command: Path
-    temporary: Path
-
-
 class Commands:
     """Takes commands in the order of their arrival and sees that each is answered.
 
     :param event: see :class:`Event`.
     :param place: see :class:`Place`.
     :param jobs: does what takes time.
+    :param channel: to the peers.
+    :param finishing: takes the runs that have produced a state.
     :param send: takes one reply.
     :param greet: sends the greeting.
     :param clear: says whether replies are being taken; commands wait while they are not.
@@ -53,6 +42,9 @@ class Commands:
         event: Event,
         place: Place,
         jobs: Jobs,
+        channel: Channel,
+        finishing: Finishing,
+        *,
         send: Callable[[bytes], None],
         greet: Callable[[], None],
         clear: Callable[[], bool],
@@ -61,12 +53,15 @@ class Commands:
         self._event = event
         self._place = place
         self._jobs = jobs
+        self._channel = channel
+        self._finishing = finishing
         self._send = send
         self._greet = greet
         self._clear = clear
         self._store = Store(event.s3_endpoint)
         self.variables = Variables(event.variables)
         self.directory = WorkDirectory(place.temporary)
+        channel.begin(self.directory.path)
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._foreground = False
@@ -81,9 +76,9 @@ class Commands:
             b"upload": lambda argument: self._transfer(argument, upload=True),
             b"run": self._run,
             b"echo": lambda argument: self._send(b"OK:ECHO(" + argument + b")"),
-            b"connect": self._no_peers,
-            b"close_connect": self._no_peers,
-            b"identity": self._no_peers,
+            b"connect": channel.connect,
+            b"close_connect": lambda _: channel.close_connect(),
+            b"identity": channel.identity,
             b"quit": self._quit,
         }
 
@@ -102,17 +97,23 @@ class Commands:
     @property
     def can_go_on(self) -> bool:
         """Whether :meth:`pump` has something to do."""
-        return bool(self._queue) and self._killed is None and not self._foreground and self._clear()
+        return bool(self._queue) and self._killed is None and not self._waits and self._clear()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the reply to a command is due before the next one may begin."""
+        return self._foreground or self._channel.busy
 
     def pump(self) -> None:
         """Carry out what can be carried out now."""
+        self._finishing.pump()
         while True:
             if self._killed is not None:
                 if self._jobs.active:
                     return
                 killed, self._killed = self._killed, None
                 self._send(b"OK:KILL(%d)" % killed)
-            if self.leaving or self._foreground or not self._queue or not self._clear():
+            if self.leaving or self._waits or not self._queue or not self._clear():
                 return
             payload = self._queue.popleft()
             self._queued -= len(payload)
@@ -132,6 +133,8 @@ class Commands:
         self._drop_queue()
         if payload.startswith(b"kill:"):
             self._killed = self._jobs.kill()
+            self._finishing.kill()
+            self._channel.kill()
         else:
             self._reset()
 
@@ -149,10 +152,12 @@ class Commands:
     def _reset(self) -> None:
         self._drop_queue()
         self._jobs.drop()
+        self._finishing.drop()
         self._foreground = False
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
         self.variables.restore()
         self.directory = WorkDirectory(self._place.temporary)
+        self._channel.begin(self.directory.path)
         self._greet()
 
     def _execute(self, payload: bytes) -> None:
@@ -194,27 +199,33 @@ class Commands:
         self._drop_queue()
         self.leaving = True
 
-    def _no_peers(self, _: bytes) -> None:
-        raise CommandError("this worker has no peer channel yet: connect, close_connect and identity do nothing")
-
     def _run(self, argument: bytes) -> None:
-        command = self.expand(argument)
+        directory = self.directory.path
+        command = expand_run(argument, self._event, self.variables, self._place, directory)
         if b"\0" in command:
             raise CommandError("a command cannot hold a NUL byte")
         state = state_run(command, self.variables, marked_by_text=self._event.job is None)
         background = self.variables.flag(b"nonblock")
-        directory = self.directory.path
-        self._jobs.run(command, lambda program: self._ran(program, state, directory, background))
-        self._started(background, b"OK:RUNNING(" + command + b")")
 
-    def _ran(self, program: Program, state: StateRun | None, directory: Path, background: bool) -> None:
-        status, output = program.result()
-        if status == 0 and state is not None:
-            fault = finish_state(state, directory)
-            if fault is not None and self._event.job is not None:
-                self._send(info(b"state_error", fault.encode()))
-        self._foreground = self._foreground and background
-        self._send(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, program.command))
+        def told(reply: bytes) -> None:
+            self._foreground = self._foreground and background
+            self._send(reply)
+
+        def ended(program: Program) -> None:
+            status, output = program.result()
+            reply = b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)"
+            if status == 0 and state is not None:
+                self._finishing.add(
+                    state,
+                    directory,
+                    lambda fault: told(reply % (0, output, command) if fault is None else fail(fault)),
+                    lambda: told(reply % (-signal.SIGKILL, output, command)),
+                )
+            else:
+                told(reply % (status, output, command))
+
+        self._jobs.run(command, ended)
+        self._started(background, b"OK:RUNNING(" + command + b")")
 
     def _transfer(self, argument: bytes, *, upload: bool) -> None:
         order = transfer_order(argument, self.variables, upload=upload, tmpdir=bytes(self.directory.path))
@@ -234,44 +245,6 @@ class Commands:
             self._foreground = True
         elif not self.variables.flag(b"bg_silent"):
             self._send(bracketed)
-
-    # -- values ----------------------------------------------------------------------------------------------------
-
-    def expand(self, argument: bytes) -> bytes:
-        """A run's command with all placeholders replaced; the one given when the function was made, if empty.
-
-        :raises MuError: the text is the reason of a FAIL.
-        """
-        wait = switch = b""
-        if self.variables.flag(b"expect_statefile"):
-            wait, switch = state_placeholders(
-                self.variables.integer(b"run_iter"),
-                expected=True,
-                minimal_recode=self.variables.flag(b"minimal_recode"),
-            )
-        values = Substitutions(
-            tmpdir=bytes(self.directory.path),
-            quality=self._fallback(b"quality"),
-            infile=self._fallback(b"infile"),
-            outfile=self._fallback(b"outfile"),
-            variables=self._fallback(b"vars"),
-            arguments=self._fallback(b"args"),
-            wait=wait,
-            switch=switch,
-        )
-        return expand_command(argument or self._default_command(), values)
-
-    def _default_command(self) -> bytes:
-        try:
-            return self._place.default_command.read_bytes()
-        except OSError as error:
-            raise JobError(
-                f"the function was made without a command: {self._place.default_command.name}: {error.strerror}"
-            ) from None
-
-    def _fallback(self, name: bytes) -> bytes | None:
-        value = self.variables.get(b"cmd" + name)
-        return self._event.fallbacks.get(name) if value is None else value
 
     def _value(self, key: bytes) -> bytes:
         value = self.variables.get(key)

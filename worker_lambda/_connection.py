@@ -1,10 +1,8 @@
-"""One connection to the coordinator: dialling, TLS, frames in and out, none of it blocking.
+"""One connection to a coordinator or a rendezvous: frames in and out, none of it blocking.
 
 Knows frames, not what they say. Nothing is called back from within :meth:`Connection.send`.
 """
 
-import errno
-import os
 import selectors
 import socket
 import ssl
@@ -13,37 +11,36 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
-from mu_twisted.wire import MAX_COMMAND, Decoder, FrameError, encode
-from worker_lambda._dialling import Target, dial_error, tune
+from mu_twisted.wire import Decoder, FrameError, encode
+from worker_lambda._dialling import Dial, Partner, Target, dial_error
 from worker_lambda._errors import DialError
-from worker_lambda._tls import demand_coordinator
+from worker_lambda._watch import Watch
 
-DIAL_TIMEOUT = 10.0
-"""Seconds for connecting and for the TLS handshake, at each of the host's addresses."""
 MAX_UNSENT = 4 << 20
-"""Bytes of replies beyond which no more commands are read until the coordinator takes them."""
+"""Bytes that were not taken beyond which a connection is clogged."""
 _READ = 64 << 10
 _CHUNKS = 16
 
 
 class _Phase(Enum):
-    CONNECTING = 0
-    SHAKING = 1
-    UP = 2
-    CLOSED = 3
+    DIALLING = 0
+    UP = 1
+    CLOSED = 2
 
 
 class Connection:
-    """Tries a host's addresses in turn until one answers.
+    """Tries a host's addresses in turn until one answers; then frames travel.
 
     :param selector: the loop's; the data registered is the function to call with the events.
     :param targets: where to dial, see :func:`worker_lambda._dialling.resolve`.
     :param context: for TLS; None for plain TCP.
-    :param expect_coordinator: whether the certificate shown must name a coordinator.
-    :param came_up: called once when frames can be sent.
+    :param partner: see :class:`worker_lambda._dialling.Partner`.
+    :param came_up: called once when frames travel.
     :param received: called with each payload.
+    :param held: says whether nothing is to be read now; None: not while the connection is clogged.
     :ivar lost: why it is over, None while it is not. To be looked at after each pass of the loop.
     :ivar heard: whether a whole frame has come.
+    :ivar finished: whether the other side has closed too after :meth:`finish`, having read everything.
     """
 
     def __init__(
@@ -51,63 +48,83 @@ class Connection:
         selector: selectors.BaseSelector,
         targets: list[Target],
         context: ssl.SSLContext | None,
+        partner: Partner,
         *,
-        expect_coordinator: bool,
         came_up: Callable[[], None],
         received: Callable[[bytes], None],
+        held: Callable[[], bool] | None = None,
     ) -> None:
         self.lost: DialError | None = None
         self.heard = False
-        self._selector = selector
-        self._targets = list(targets)
-        self._context = context
-        self._expect_coordinator = expect_coordinator
+        self.finished = False
+        self._partner = partner
         self._came_up = came_up
         self._received = received
-        self._decoder = Decoder(MAX_COMMAND)
+        self._held = held or (lambda: self.clogged)
+        self._decoder = Decoder(partner.max_frame)
         self._unsent = bytearray()
         self._socket: socket.socket | None = None
-        self._phase = _Phase.CONNECTING
-        self._deadline = 0.0
-        self._interest = 0
+        self._watch = Watch(selector, self._ready)
+        self._phase = _Phase.DIALLING
+        self._patience = partner.patience
+        self._taken = 0.0  # when something was taken last
+        self._finishing = False
+        self._half_closed = False
         self._read_more = False
         self._wants_write = False
-        self._next()
+        self._dial = Dial(selector, targets, context, partner.role, self._opened)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the other side has taken the connection; with TLS, frames may have to wait for its handshake."""
+        return self._dial.answered
 
     @property
     def up(self) -> bool:
-        """Whether frames can be sent."""
+        """Whether frames travel."""
         return self._phase is _Phase.UP
 
     @property
     def clogged(self) -> bool:
-        """Whether the coordinator does not take what it is sent."""
+        """Whether the other side does not take what it is sent."""
         return len(self._unsent) > MAX_UNSENT
 
     def send(self, payload: bytes) -> None:
-        """Queue one frame; dropped when the connection is gone."""
-        if self._phase is _Phase.UP:
+        """Queue one frame; it waits until the connection is up, and is dropped when that is gone."""
+        if self._phase is not _Phase.CLOSED and not self._finishing:
+            if not self._unsent:
+                self._taken = time.monotonic()
             self._unsent += encode(payload)
+
+    def finish(self, patience: float) -> None:
+        """Say goodbye behind what is queued; what comes is received until the other side has closed too.
+
+        :param patience: seconds for which nothing may happen until then.
+        """
+        self._finishing = True
+        self._patience = patience
+        self._taken = time.monotonic()
 
     def step(self) -> float | None:
         """Write what can be written, read what TLS holds back; to be called in each pass of the loop.
 
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        if self._phase is _Phase.UP and self._read_more and not self.clogged:
+        if self._phase is _Phase.DIALLING:
+            wait = self._dial.step()
+            if self._dial.error is not None:
+                self._lose(self._dial.error)
+            return wait
+        if self._phase is _Phase.UP and self._read_more and not self._held():
             self._read()
         if self._phase is _Phase.UP:
             self._flush()
-        self._watch()
-        if self._phase is _Phase.UP:
-            return 0.0 if self._read_more and not self.clogged else None
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _Phase.UP and self._finishing and not self._unsent and not self._half_closed:
+            self._half_close()
+        if self._phase is not _Phase.UP:
             return None
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            self._fail_target(DialError("no answer" if self._phase is _Phase.CONNECTING else "no TLS handshake"))
-            return 0.0
-        return left
+        self._watch_socket()
+        return 0.0 if self._read_more and not self._held() else self._check_patience()
 
     def close(self, *, flush: float) -> None:
         """Close it.
@@ -124,93 +141,84 @@ class Connection:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
         self._close_socket()
-        self._phase = _Phase.CLOSED
 
-    # -- dialling --------------------------------------------------------------------------------------------------
+    # -- its course ------------------------------------------------------------------------------------------------
 
-    def _next(self) -> None:
-        """Begin with the next address."""
-        family, address = self._targets.pop(0)
-        self._phase = _Phase.CONNECTING
-        self._deadline = time.monotonic() + DIAL_TIMEOUT
-        try:
-            self._socket = socket.socket(family, socket.SOCK_STREAM)
-            self._socket.setblocking(False)
-            tune(self._socket)
-            code = self._socket.connect_ex(address)
-        except OSError as error:
-            self._fail_target(dial_error(error))
-            return
-        if code not in (0, errno.EINPROGRESS):
-            self._fail_target(DialError(os.strerror(code)))
-            return
-        self._watch()
-
-    def _fail_target(self, error: DialError) -> None:
-        self._close_socket()
-        if self._targets and not error.final and self._phase is not _Phase.UP:
-            self._next()
-        else:
-            self._phase = _Phase.CLOSED
-            self.lost = error
-
-    def _ready(self, events: int) -> None:
-        if self._phase is _Phase.CONNECTING:
-            self._connected()
-        if self._phase is _Phase.SHAKING:
-            self._shake()
-        elif self._phase is _Phase.UP and events & selectors.EVENT_READ:
-            self._read()
-
-    def _connected(self) -> None:
-        sock = self._socket
-        assert sock is not None
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._fail_target(DialError(os.strerror(code)))
-        elif self._context is None:
-            self._opened()
-        else:
-            self._unregister()
-            try:
-                self._socket = self._context.wrap_socket(sock, do_handshake_on_connect=False)
-            except OSError as error:
-                self._fail_target(dial_error(error))
-                return
-            self._phase = _Phase.SHAKING
-
-    def _shake(self) -> None:
-        sock = self._socket
-        assert isinstance(sock, ssl.SSLSocket)
-        try:
-            sock.do_handshake()
-            if self._expect_coordinator:
-                demand_coordinator(sock)
-        except ssl.SSLWantReadError:
-            self._wants_write = False
-        except ssl.SSLWantWriteError:
-            self._wants_write = True
-        except DialError as error:
-            self._fail_target(error)
-        except OSError as error:
-            self._fail_target(dial_error(error))
-        else:
-            self._opened()
-
-    def _opened(self) -> None:
+    def _opened(self, sock: socket.socket) -> None:
+        self._socket = sock
         self._phase = _Phase.UP
-        self._targets.clear()
-        self._wants_write = False
+        self._taken = time.monotonic()
         self._read_more = True  # the handshake may have brought more than itself
         self._came_up()
 
-    # -- bytes -----------------------------------------------------------------------------------------------------
+    def _check_patience(self) -> float | None:
+        if self._patience is None or not (self._unsent or self._finishing):
+            return None
+        left = self._taken + self._patience - time.monotonic()
+        if left > 0:
+            return left
+        what = "not confirmed" if self._half_closed else "taken nothing of"
+        self._lose(DialError(f"the {self._partner.name} has {what} what it was sent for {self._patience:g} s"))
+        return 0.0
 
-    def _read(self) -> None:
+    def _half_close(self) -> None:
         sock = self._socket
         assert sock is not None
+        try:
+            if isinstance(sock, ssl.SSLSocket):
+                sock.unwrap()
+            else:
+                sock.shutdown(socket.SHUT_WR)
+        except ssl.SSLWantWriteError:
+            self._wants_write = True
+            return
+        except ssl.SSLWantReadError:
+            pass  # it has been sent; the answer comes behind what is still to be read
+        except OSError as error:
+            self._lose(dial_error(error))
+            return
+        self._half_closed = True
+        self._taken = time.monotonic()
+        self._read_more = True
+
+    def _ended(self) -> None:
+        """The other side has closed, in due form."""
+        if self._half_closed:
+            self.finished = True
+            self._close_socket()
+        else:
+            self._lose(DialError(f"closed by the {self._partner.name}"))
+
+    def _lose(self, error: DialError) -> None:
+        self._close_socket()
+        self.lost = error
+
+    def _close_socket(self) -> None:
+        self._phase = _Phase.CLOSED
+        self._dial.close()
+        self._watch.clear()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._unsent.clear()
+
+    # -- bytes -----------------------------------------------------------------------------------------------------
+
+    def _ready(self, events: int) -> None:
+        if self._phase is _Phase.UP and events & selectors.EVENT_READ:
+            self._read()
+
+    def _watch_socket(self) -> None:
+        assert self._socket is not None
+        reading = selectors.EVENT_READ if not self._held() else 0
+        self._watch.set(self._socket, reading | (selectors.EVENT_WRITE if self._wants_write else 0))
+
+    def _read(self) -> None:
         self._read_more = False
-        for _ in range(_CHUNKS):  # not for ever: jobs want their turn
+        for _ in range(_CHUNKS):  # not for ever: others want their turn
+            sock = self._socket
+            if sock is None:
+                return
             try:
                 data = sock.recv(_READ)
             except (ssl.SSLWantReadError, BlockingIOError):
@@ -218,13 +226,16 @@ class Connection:
             except ssl.SSLWantWriteError:
                 self._wants_write = True
                 return
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            except ssl.SSLZeroReturnError:
                 data = b""
+            except ssl.SSLEOFError:
+                self._lose(DialError(f"closed by the {self._partner.name}"))
+                return
             except OSError as error:
-                self._fail_target(dial_error(error))
+                self._lose(dial_error(error))
                 return
             if not data:
-                self._fail_target(DialError("closed by the coordinator"))
+                self._ended()
                 return
             if not self._deliver(data):
                 return
@@ -243,9 +254,9 @@ class Connection:
             with suppress(OSError):
                 self._flush()
             if self._phase is _Phase.UP:
-                self._fail_target(DialError(f"protocol error: {fault}"))
+                self._lose(DialError(f"protocol error: {fault}"))
             return False
-        if self.clogged:
+        if self._held():
             self._read_more = True  # later: TLS may hold what the kernel no longer reports
             return False
         return self._phase is _Phase.UP
@@ -254,7 +265,9 @@ class Connection:
         sock = self._socket
         assert sock is not None
         self._wants_write = False
-        while self._unsent:
+        for _ in range(_CHUNKS):
+            if not self._unsent:
+                return
             try:
                 with memoryview(self._unsent) as view:
                     count = sock.send(view[:_READ])
@@ -264,9 +277,11 @@ class Connection:
             except ssl.SSLWantReadError:
                 return
             except OSError as error:
-                self._fail_target(dial_error(error))
+                self._lose(dial_error(error))
                 return
+            self._taken = time.monotonic()
             del self._unsent[:count]
+        self._wants_write = bool(self._unsent)
 
     def _drain(self, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -279,38 +294,3 @@ class Connection:
             with selectors.DefaultSelector() as waiting:
                 waiting.register(sock, selectors.EVENT_WRITE)
                 waiting.select(left)
-
-    # -- the selector ----------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        if self._phase is _Phase.CONNECTING:
-            interest = selectors.EVENT_WRITE
-        elif self._phase is _Phase.SHAKING:
-            interest = selectors.EVENT_WRITE if self._wants_write else selectors.EVENT_READ
-        else:
-            reading = selectors.EVENT_READ if not self.clogged else 0
-            interest = reading | (selectors.EVENT_WRITE if self._wants_write else 0)
-        if interest == self._interest:
-            return
-        if not self._interest:
-            self._selector.register(sock, interest, self._ready)
-        elif interest:
-            self._selector.modify(sock, interest, self._ready)
-        else:
-            self._selector.unregister(sock)
-        self._interest = interest
-
-    def _unregister(self) -> None:
-        if self._interest and self._socket is not None:
-            self._selector.unregister(self._socket)
-            self._interest = 0
-
-    def _close_socket(self) -> None:
-        self._unregister()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self._unsent.clear()

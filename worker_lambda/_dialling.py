@@ -1,13 +1,40 @@
-"""What dialling needs of the system: addresses of a host, options of a socket, and faults in words."""
+"""Dialling: from a host's addresses to a socket that is connected and has shaken hands, none of it blocking."""
 
+import errno
+import os
+import selectors
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from worker_lambda._errors import DialError
+from worker_lambda._tls import demand_role
+from worker_lambda._watch import Watch
+
+DIAL_TIMEOUT = 10.0
+"""Seconds for connecting and for the TLS handshake, at each of the host's addresses."""
 
 Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 """Address family and address."""
+
+
+@dataclass(frozen=True)
+class Partner:
+    """Who is at the other end.
+
+    :param name: for a user, e.g. ``coordinator``.
+    :param role: what its certificate must name; None: anything.
+    :param max_frame: largest payload taken from it, in bytes.
+    :param patience: seconds for which it may take nothing of what it is sent; None: for ever.
+    """
+
+    name: str
+    role: str | None
+    max_frame: int
+    patience: float | None = None
 
 
 def resolve(host: str, port: int) -> list[Target]:
@@ -17,7 +44,7 @@ def resolve(host: str, port: int) -> list[Target]:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no name at all
         raise DialError(getattr(error, "strerror", None) or str(error)) from None
     targets: list[Target] = [(int(family), address) for family, _, _, _, address in found]  # type: ignore[misc]
     if not targets:
@@ -25,7 +52,133 @@ def resolve(host: str, port: int) -> list[Target]:
     return targets
 
 
-def tune(sock: socket.socket) -> None:
+def is_loopback(target: Target) -> bool:
+    """Whether an address stays on this machine; only there is TLS not needed."""
+    host = target[1][0]
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
+
+
+class Dial:
+    """Tries addresses in turn until one answers.
+
+    :param selector: the loop's; the data registered is the function to call with the events.
+    :param targets: where to dial, see :func:`resolve`.
+    :param context: for TLS; None for plain TCP.
+    :param role: what the certificate shown must name, see :func:`worker_lambda._tls.demand_role`; None: anything.
+    :param done: called once with the socket when frames can travel.
+    :ivar answered: whether an address has taken the connection; the TLS handshake may still be under way.
+    :ivar error: why it has come to nothing, None while it has not. To be looked at after each :meth:`step`.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        targets: list[Target],
+        context: ssl.SSLContext | None,
+        role: str | None,
+        done: Callable[[socket.socket], None],
+    ) -> None:
+        self.answered = False
+        self.error: DialError | None = None
+        self._targets = list(targets)
+        self._context = context
+        self._role = role
+        self._done = done
+        self._socket: socket.socket | None = None
+        self._watch = Watch(selector, self._ready)
+        self._deadline = 0.0
+        self._next()
+
+    def step(self) -> float | None:
+        """To be called in each pass of the loop.
+
+        :returns: in how many seconds to call again at the latest; None: it is over.
+        """
+        if self._socket is None:
+            return None
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            shaking = isinstance(self._socket, ssl.SSLSocket)
+            self._fail(DialError("no TLS handshake" if shaking else "no answer"))
+            return 0.0
+        return left
+
+    def close(self) -> None:
+        """Give up."""
+        self._watch.clear()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _next(self) -> None:
+        """Begin with the next address."""
+        family, address = self._targets.pop(0)
+        self._deadline = time.monotonic() + DIAL_TIMEOUT
+        try:
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
+            self._socket.setblocking(False)
+            _tune(self._socket)
+            code = self._socket.connect_ex(address)
+        except OSError as error:
+            self._fail(dial_error(error))
+            return
+        if code not in (0, errno.EINPROGRESS):
+            self._fail(DialError(os.strerror(code)))
+            return
+        self._watch.set(self._socket, selectors.EVENT_WRITE)
+
+    def _fail(self, error: DialError) -> None:
+        self.close()
+        if self._targets and not error.final:
+            self._next()
+        else:
+            self.error = error
+
+    def _ready(self, _: int) -> None:
+        if self._socket is not None and not isinstance(self._socket, ssl.SSLSocket):
+            self._connected(self._socket)
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._shake(self._socket)
+
+    def _connected(self, sock: socket.socket) -> None:
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._fail(DialError(os.strerror(code)))
+            return
+        self.answered = True
+        if self._context is None:
+            self._hand_over(sock)
+            return
+        self._watch.clear()
+        try:
+            # An end without goodbye is told from one with: the second alone says that everything was taken.
+            self._socket = self._context.wrap_socket(sock, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        except OSError as error:
+            self._fail(dial_error(error))
+
+    def _shake(self, sock: ssl.SSLSocket) -> None:
+        try:
+            sock.do_handshake()
+            if self._role is not None:
+                demand_role(sock, self._role)
+        except ssl.SSLWantReadError:
+            self._watch.set(sock, selectors.EVENT_READ)
+        except ssl.SSLWantWriteError:
+            self._watch.set(sock, selectors.EVENT_WRITE)
+        except DialError as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(dial_error(error))
+        else:
+            self._hand_over(sock)
+
+    def _hand_over(self, sock: socket.socket) -> None:
+        self._watch.clear()
+        self._socket = None
+        self._done(sock)
+
+
+def _tune(sock: socket.socket) -> None:
     """No waiting for more to send, and notice within about a minute that the other side is gone without a word."""
     for level, option, value in (
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),

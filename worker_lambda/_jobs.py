@@ -12,10 +12,11 @@ from pathlib import Path
 from worker_lambda import _processes
 from worker_lambda._errors import JobError
 from worker_lambda._program import Program
-from worker_lambda._transfers import Transfer, Transfers
+from worker_lambda._transfers import MAX_THREADS, Transfer, Transfers
 
 MAX_PROGRAMS = 256
 MAX_TRANSFERS = 10_000
+MAX_CHORES = 4
 GRACE = 1.0
 """Seconds after a kill for which the output's end is waited for."""
 _POLL = 0.002, 0.05
@@ -43,6 +44,7 @@ class Jobs:
         self._mark = os.urandom(12).hex()
         self._running: list[_Running] = []
         self._transfers: Transfers | None = None
+        self._chores: Transfers | None = None
         self._marked = False
         self._deadline: float | None = None
 
@@ -77,13 +79,32 @@ class Jobs:
         """
         if self._transfers is None:
             try:
-                self._transfers = transfers = Transfers()
+                self._transfers = self._threads(MAX_THREADS)
             except OSError as error:
                 raise JobError(f"could not start the transfer: {error.strerror}") from None
-            self._selector.register(transfers.wake, selectors.EVENT_READ, lambda _: transfers.collect())
         if self._transfers.active >= MAX_TRANSFERS:
             raise JobError(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
         self._transfers.start(Transfer(work, finished))
+
+    def chore(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
+        """Have something done beside the loop that is nobody's command: it neither counts as active nor waits behind
+        transfers, and is not killed. Where there is no thread to be had it is done at once.
+
+        :param work: see :class:`Transfer`; so is ``finished``, which is not called after :meth:`drop`.
+        """
+        chore = Transfer(work, finished)
+        try:
+            if self._chores is None:
+                self._chores = self._threads(MAX_CHORES)
+            self._chores.start(chore)
+        except (JobError, OSError):
+            chore.run()
+            finished(chore.error)
+
+    def _threads(self, most: int) -> Transfers:
+        made = Transfers(most)
+        self._selector.register(made.wake, selectors.EVENT_READ, lambda _: made.collect())
+        return made
 
     def tick(self) -> float | None:
         """Look after what no descriptor tells; return in how many seconds to be called again, None for never."""
@@ -120,8 +141,9 @@ class Jobs:
     def drop(self) -> None:
         """End everything and report nothing."""
         self._end_processes()
-        if self._transfers is not None:
-            self._transfers.cancel()
+        for threads in (self._transfers, self._chores):
+            if threads is not None:
+                threads.cancel()
         for running in self._running:
             self._close(running)
             running.program.close()
@@ -134,10 +156,12 @@ class Jobs:
         :param patience: for how many seconds at most to wait for threads that do not end at once.
         """
         self.drop()
-        if self._transfers is not None:
-            self._selector.unregister(self._transfers.wake)
-            self._transfers.close(patience)
-            self._transfers = None
+        deadline = time.monotonic() + patience
+        for threads in (self._transfers, self._chores):
+            if threads is not None:
+                self._selector.unregister(threads.wake)
+                threads.close(max(0.0, deadline - time.monotonic()))
+        self._transfers = self._chores = None
 
     def _end_processes(self) -> set[int]:
         if not self._marked:

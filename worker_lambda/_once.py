@@ -3,13 +3,14 @@
 import selectors
 import time
 
-from worker_lambda._commands import Commands, Place
 from worker_lambda._errors import WorkerError
 from worker_lambda._event import Event
+from worker_lambda._expansion import Place, expand_run
 from worker_lambda._jobs import Jobs
 from worker_lambda._program import Program
-from worker_lambda._workdir import sweep
-from worker_lambda._worker import Surroundings, Timing
+from worker_lambda._surroundings import Surroundings, Timing
+from worker_lambda._variables import Variables
+from worker_lambda._workdir import WorkDirectory, sweep
 
 
 def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str, object]:
@@ -23,11 +24,11 @@ def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str
     if event.variables.get(b"rm_tmpdir", b"1") != b"0":
         sweep(place.temporary)
     ended: list[Program] = []
+    variables, directory = Variables(event.variables), WorkDirectory(place.temporary)
     with selectors.DefaultSelector() as selector:
         jobs = Jobs(selector, place.root)
-        commands = Commands(event, place, jobs, lambda _: None, lambda: None, lambda: True)
         try:
-            jobs.run(commands.expand(b""), ended.append)
+            jobs.run(expand_run(b"", event, variables, place, directory.path), ended.append)
             while not ended:
                 wait = jobs.tick()
                 left = None if deadline is None else deadline - time.monotonic()
@@ -38,7 +39,7 @@ def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str
                     key.data(events)
         finally:
             jobs.close()
-            commands.close()
+            directory.close(remove=variables.flag(b"rm_tmpdir"))
     status, output = ended[0].result()
     return {
         "retval": status,

@@ -1,4 +1,4 @@
-"""From the event's keys to a TLS context, and from a certificate to who shows it."""
+"""From base64 bodies to a TLS context, and from a certificate to who shows it."""
 
 import base64
 import binascii
@@ -10,48 +10,51 @@ from pathlib import Path
 from worker_lambda._errors import DialError, EventError
 
 COORDINATOR = "mu:role/coordinator"
+RENDEZVOUS = "mu:role/rendezvous"
 _PKCS8, _PKCS1, _SEC1 = 0x30, 0x02, 0x04
 
 
-def client_context(tls: Mapping[str, str], directory: Path) -> ssl.SSLContext:
-    """A context that demands a certificate of the event's CA, whatever the host's name, and shows the event's own.
+def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event") -> ssl.SSLContext:
+    """A context that demands a certificate of the given CA, whatever the host's name, and shows the given one.
 
     :param tls: base64 bodies under ``cacert``, and ``srvcrt`` and ``srvkey`` if a certificate is to be shown.
     :param directory: a private one; certificate and key are in files there while the library reads them.
+    :param giver: where the bodies come from, for a user.
     :raises EventError: a body is not base64, or not what its name says.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.check_hostname = False
+    authority = _certificates(f"the {giver}'s cacert", tls["cacert"])
     try:
-        context.load_verify_locations(cadata=_certificates("cacert", tls["cacert"]).decode("ascii"))
+        context.load_verify_locations(cadata=authority.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise EventError(f"the event's cacert is no certificate: {_reason(error)}") from None
+        raise EventError(f"the {giver}'s cacert is no certificate: {_reason(error)}") from None
     if "srvcrt" in tls:
-        pair = _certificates("srvcrt", tls["srvcrt"]) + _key("srvkey", tls["srvkey"])
+        pair = _certificates(f"the {giver}'s srvcrt", tls["srvcrt"]) + _key(f"the {giver}'s srvkey", tls["srvkey"])
         try:
             _load_pair(context, pair, directory / f"pair_{os.urandom(8).hex()}")
         except ssl.SSLError as error:
             raise EventError(
-                f"the event's srvcrt and srvkey are no certificate and its key: {_reason(error)}"
+                f"the {giver}'s srvcrt and srvkey are no certificate and its key: {_reason(error)}"
             ) from None
         except OSError as error:
             raise EventError(f"the certificate could not be handed to the TLS library: {error.strerror}") from None
     return context
 
 
-def demand_coordinator(connection: ssl.SSLSocket) -> None:
-    """Check that the certificate shown is a coordinator's.
+def demand_role(connection: ssl.SSLSocket, role: str) -> None:
+    """Check that the certificate shown names a role.
 
+    :param role: e.g. :data:`COORDINATOR`.
     :raises DialError: it is somebody else's.
     """
-    names = [value for _, value in _alternative_names(connection)]
-    if ("URI", COORDINATOR) not in _alternative_names(connection):
+    names = _alternative_names(connection)
+    if ("URI", role) not in names:
+        got = ", ".join(value for _, value in names) or "none"
         raise DialError(
-            f"the certificate shown there is not a coordinator's: "
-            f"expected {COORDINATOR}, got {', '.join(names) or 'none'}",
-            final=True,
+            f"the certificate shown there is not a {role.rpartition('/')[2]}'s: expected {role}, got {got}", final=True
         )
 
 
@@ -71,19 +74,19 @@ def _load_pair(context: ssl.SSLContext, pair: bytes, path: Path) -> None:
         path.unlink()
 
 
-def _certificates(key: str, bodies: str) -> bytes:
+def _certificates(what: str, bodies: str) -> bytes:
     parts = bodies.split()
     if not parts:
-        raise EventError(f"the event's {key} is empty")
-    return b"".join(_pem("CERTIFICATE", _decoded(key, body)) for body in parts)
+        raise EventError(f"{what} is empty")
+    return b"".join(_pem("CERTIFICATE", _decoded(what, body)) for body in parts)
 
 
-def _key(key: str, body: str) -> bytes:
-    der = _decoded(key, "".join(body.split()))
+def _key(what: str, body: str) -> bytes:
+    der = _decoded(what, "".join(body.split()))
     kind = _second_member(der)
     label = {_PKCS8: "PRIVATE KEY", _PKCS1: "RSA PRIVATE KEY", _SEC1: "EC PRIVATE KEY"}.get(kind)
     if label is None:
-        raise EventError(f"the event's {key} is no private key: expected PKCS#8 or PKCS#1")
+        raise EventError(f"{what} is no private key: expected PKCS#8 or PKCS#1")
     return _pem(label, der)
 
 
@@ -96,11 +99,11 @@ def _second_member(der: bytes) -> int:
         return -1
 
 
-def _decoded(key: str, body: str) -> bytes:
+def _decoded(what: str, body: str) -> bytes:
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
-        raise EventError(f"the event's {key} is not base64: expected the body of a PEM block, no BEGIN line") from None
+        raise EventError(f"{what} is not base64: expected the body of a PEM block, no BEGIN line") from None
 
 
 def _pem(label: str, der: bytes) -> bytes:

@@ -38,12 +38,14 @@ class Transfer:
 
 
 class Transfers:
-    """All transfers of a worker; at most :data:`MAX_THREADS` at once, the others wait.
+    """All transfers of a worker; so many at once, the others wait.
 
+    :param most: at once.
     :ivar wake: descriptor that can be read when :meth:`collect` has something to do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_THREADS) -> None:
+        self._most = most
         self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._lock = threading.Lock()
         self._waiting: deque[Transfer] = deque()
@@ -66,7 +68,7 @@ class Transfers:
             self._waiting.append(transfer)
             self._current.append(transfer)
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            if len(self._threads) >= MAX_THREADS:
+            if len(self._threads) >= self._most:
                 return
             thread = threading.Thread(target=self._serve, name="mu-transfer", daemon=True)
             self._threads.append(thread)

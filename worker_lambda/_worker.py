@@ -8,63 +8,28 @@ for such a worker says ``reset:`` before anything else.
 
 import os
 import selectors
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from mu_twisted.wire import VERSION, Greeting
-from worker_lambda._commands import Commands, Place
-from worker_lambda._connection import DIAL_TIMEOUT, Connection
-from worker_lambda._dialling import Target, resolve
+from mu_twisted.wire import MAX_COMMAND, VERSION, Greeting
+from worker_lambda._commands import Commands
+from worker_lambda._connection import Connection
+from worker_lambda._dialling import DIAL_TIMEOUT, Partner, is_loopback, resolve
 from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import Event
+from worker_lambda._expansion import Place
+from worker_lambda._finishing import Finishing
 from worker_lambda._jobs import Jobs
-from worker_lambda._tls import client_context
+from worker_lambda._peers import Channel
+from worker_lambda._surroundings import Surroundings, Timing
+from worker_lambda._tls import COORDINATOR, client_context
 from worker_lambda._workdir import sweep
 
 MAX_KEPT = 64
 """Replies kept for a coordinator that is away."""
 _KEPT_BYTES = 2 << 20
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What a worker waits for, in seconds.
-
-    :param silence: without ``job``, nothing at all for so long ends a worker that does nothing (the original's rule).
-    :param margin: so long before the function's deadline a worker ends by itself.
-    :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
-    :param redial: bound of the random pause before the first redial; it doubles up to ``redial_max``.
-    :param flush: for the last replies to be taken, at most.
-    :param transfers: for cancelled transfers to end, at most.
-    """
-
-    silence: float = 300.0
-    margin: float = 0.5
-    settled: float = 10.0
-    redial: float = 0.5
-    redial_max: float = 8.0
-    flush: float = 2.0
-    transfers: float = 1.0
-
-
-class Surroundings:
-    """What Lambda's context says about this invocation.
-
-    :param context: None outside Lambda; then nothing is known.
-    """
-
-    def __init__(self, context: object = None) -> None:
-        self._remaining = getattr(context, "get_remaining_time_in_millis", None)
-        memory = getattr(context, "memory_limit_in_mb", None)
-        self.memory_mb = int(memory) if memory is not None and str(memory).isdigit() else 0
-
-    def remaining_ms(self) -> int | None:
-        """Milliseconds left of the function's time, None if it is unknown."""
-        return max(0, int(self._remaining())) if self._remaining is not None else None
 
 
 class Worker:
@@ -91,8 +56,9 @@ class Worker:
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
         self._jobs = Jobs(self._selector, place.root)
+        self._channel = Channel(self._selector, event, self._jobs, self._send, self._is_clear, log)
+        finishing = Finishing(self._jobs, self._channel, strict=event.job is not None, log=log)
         self._connection: Connection | None = None
-        self._context: ssl.SSLContext | None = None
         self._up_since: float | None = None
         self._reached = False
         self._orphan_since = time.monotonic()
@@ -107,7 +73,16 @@ class Worker:
         try:
             if event.variables.get(b"rm_tmpdir", b"1") != b"0":
                 sweep(place.temporary)
-            self._commands = Commands(event, place, self._jobs, self._send, self._greet, self._is_clear)
+            self._commands = Commands(
+                event,
+                place,
+                self._jobs,
+                self._channel,
+                finishing,
+                send=self._send,
+                greet=self._greet,
+                clear=self._is_clear,
+            )
         except BaseException:
             self._selector.close()
             raise
@@ -119,7 +94,7 @@ class Worker:
         """
         try:
             if self._event.tls:
-                self._context = client_context(self._event.tls, self._commands.directory.path)
+                self._channel.context = client_context(self._event.tls, self._commands.directory.path)
             self._dial()
             while self._end is None:
                 self._pass()
@@ -143,13 +118,14 @@ class Worker:
         """Everything but waiting; returns how long to wait."""
         waits = [self._jobs.tick()]
         self._commands.pump()
+        waits.append(self._channel.step())
         connection = self._connection
         if connection is not None:
             waits.append(connection.step())
             if connection.lost is not None:
                 self._lost(connection, connection.lost)
-            elif self._commands.can_go_on:  # what it sent just now has made room
-                waits.append(0.0)
+        if self._commands.can_go_on:  # a reply that was due has been given, or there is room again
+            waits.append(0.0)
         if self._commands.leaving:
             self._leave()
         waits += [self._check_redial(), self._check_orphaned(), self._check_silence(), self._check_deadline()]
@@ -187,8 +163,9 @@ class Worker:
         except DialError as error:
             self._try_again(error)
             return
-        if self._context is None:
-            if not all(_is_loopback(target) for target in targets):
+        context = self._channel.context
+        if context is None:
+            if not all(is_loopback(target) for target in targets):
                 raise EventError(
                     f"the event has no cacert: without TLS only loopback can be dialled, not {event.address}"
                 )
@@ -196,8 +173,8 @@ class Worker:
         self._connection = Connection(
             self._selector,
             targets,
-            self._context,
-            expect_coordinator=event.job is not None and self._context is not None,
+            context,
+            Partner("coordinator", COORDINATOR if event.job is not None and context is not None else None, MAX_COMMAND),
             came_up=self._came_up,
             received=self._received,
         )
@@ -298,6 +275,7 @@ class Worker:
         if self._connection is not None:
             self._connection.close(flush=0.0 if self._end is None else self._patience(self._timing.flush))
             self._connection = None
+        self._channel.close(flush=0.0 if self._end is None else self._patience(self._timing.flush))
         with suppress(OSError):
             self._jobs.close(self._patience(self._timing.transfers))
         self._commands.close()
@@ -308,8 +286,3 @@ class Worker:
         if self._deadline is None:
             return most
         return max(0.0, min(most, (self._deadline + self._timing.margin - time.monotonic()) / 4))
-
-
-def _is_loopback(target: Target) -> bool:
-    host = target[1][0]
-    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 from mu_twisted.wire import MuError
-from worker_lambda._commands import Place
 from worker_lambda._event import RUN_ONCE, parse_event
+from worker_lambda._expansion import Place
 from worker_lambda._once import run_once
+from worker_lambda._surroundings import Surroundings
 from worker_lambda._workdir import temporary_directory
-from worker_lambda._worker import Surroundings, Worker
+from worker_lambda._worker import Worker
 
 COMMAND_FILE = "mu_command"
 """At the zip's root: the command given when the function was made."""

@@ -123,14 +123,6 @@ def test_the_event_of_a_legacy_coordinator_is_served_to_the_end(pair: Pair) -> N
     assert list(worker.temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [b"connect:127.0.0.1:80:t", b"close_connect:", b"identity:c k"])
-def test_commands_of_the_peer_channel_fail_with_a_reason(pair: Pair, command: bytes) -> None:
-    talk, _ = pair()
-    reply = talk.ask(command)
-    assert reply.startswith(b"FAIL(")
-    assert b"peer channel" in reply
-
-
 def test_a_function_made_without_a_command_fails_a_run_without_one(pair: Pair) -> None:
     talk, _ = pair()
     assert talk.ask(b"run:").startswith(b"FAIL(the function was made without a command")

@@ -12,9 +12,10 @@ import pytest
 
 from mu_twisted.tls import pem_body
 from mu_twisted.wire import parse_greeting
-from worker_lambda._commands import Place
 from worker_lambda._event import parse_event
-from worker_lambda._worker import Surroundings, Timing, Worker
+from worker_lambda._expansion import Place
+from worker_lambda._surroundings import Surroundings, Timing
+from worker_lambda._worker import Worker
 
 
 class Here:

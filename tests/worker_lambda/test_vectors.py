@@ -15,19 +15,11 @@ from mu_twisted.tls import Authority
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 ROOT = VECTORS.parent.parent
 PARALLEL = 4
-WITHOUT_CHANNEL = {"peer-finished-noconnect", "peer-finished-no-output"}
-"""Scenarios about the peer channel that never open one."""
-
-
-def _is_of_peers(scenario: dict) -> bool:
-    if scenario["id"] in WITHOUT_CHANNEL:
-        return False
-    return scenario["kind"] == "peer" or any("relay" in step for step in scenario["steps"])
 
 
 def _scenarios() -> list[dict]:
     every = json.loads((VECTORS / "worker.json").read_text(encoding="utf-8"))["scenarios"]
-    return [scenario for scenario in every if scenario.get("replay", True) and not _is_of_peers(scenario)]
+    return [scenario for scenario in every if scenario.get("replay", True)]
 
 
 def _cases() -> list[tuple[str, str]]:

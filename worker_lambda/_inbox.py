@@ -1,0 +1,73 @@
+"""What neighbours send: taken in the order of its arrival, written beside the loop."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from mu_twisted.wire import WireError, fail, info
+from worker_lambda._errors import JobError
+from worker_lambda._jobs import Jobs
+from worker_lambda._states import Arrivals
+
+MAX_PENDING = 16 << 20
+"""Bytes of messages not yet written beyond which no more are read."""
+MAX_TOLD = 16
+"""Faults of messages that are told in one task: a neighbour must not drown what else the coordinator is told."""
+
+
+class Inbox:
+    """The messages of one task.
+
+    :param jobs: does what takes time.
+    :param directory: where states go.
+    :param keep_first: see :class:`Arrivals`.
+    :param tell: takes what is to be told to the coordinator.
+    """
+
+    def __init__(self, jobs: Jobs, directory: Path, *, keep_first: bool, tell: Callable[[bytes], None]) -> None:
+        self._jobs = jobs
+        self._arrivals = Arrivals(directory, keep_first=keep_first)
+        self._tell = tell
+        self._told = 0
+        self._waiting: deque[bytes] = deque()
+        self._pending = 0
+        self._busy = False
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be read for now."""
+        return self._pending > MAX_PENDING
+
+    def add(self, message: bytes) -> None:
+        """Take one message."""
+        self._waiting.append(message)
+        self._pending += len(message)
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        batch, self._waiting = self._waiting, deque()
+        size, faults = sum(map(len, batch)), list[bytes]()
+        self._busy = True
+
+        def written(error: str | None) -> None:
+            self._busy = False
+            self._pending -= size
+            for fault in faults if error is None else [*faults, fail(f"a message of a peer was lost: {error}")]:
+                if self._told < MAX_TOLD:
+                    self._told += 1
+                    self._tell(fault)
+            self._pump()
+
+        self._jobs.chore(lambda cancelled: self._write(batch, faults, cancelled), written)
+
+    def _write(self, batch: deque[bytes], faults: list[bytes], cancelled: Callable[[], bool]) -> None:
+        """In a thread."""
+        while batch and not cancelled():
+            try:
+                self._arrivals.take(batch.popleft(), cancelled)
+            except WireError as error:
+                faults.append(info(b"peer_error", f"a message of a peer was dropped: {error}".encode()))
+            except JobError as error:
+                faults.append(fail(str(error)))

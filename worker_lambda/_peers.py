@@ -1,0 +1,259 @@
+"""The peer channel: the connection to the rendezvous, through which workers of a job reach one another.
+
+Knows the commands that open and close it, and what the rendezvous itself may say; the states that travel are handed
+on. With ``job`` in the event the rendezvous is ours: it must show its role, it confirms on closing that it has
+everything, and to lose it or to be refused is a failure. Without, all is as with the original's.
+"""
+
+import selectors
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu_twisted.wire import FULL, MAX_PEER_MESSAGE, CommandError, fail, parse_integer
+from worker_lambda._connection import Connection
+from worker_lambda._dialling import Partner, Target, is_loopback, resolve
+from worker_lambda._errors import DialError, EventError
+from worker_lambda._event import Event
+from worker_lambda._inbox import Inbox
+from worker_lambda._jobs import Jobs
+from worker_lambda._tls import RENDEZVOUS, client_context
+
+STALL = 60.0
+"""Seconds for which the rendezvous may take nothing of what it is sent."""
+CONFIRM = 10.0
+"""Seconds without progress that a close may take."""
+MAX_DEPARTING = 4
+_MAX_HOST = 255
+_MAX_REFUSAL = 500
+
+
+@dataclass(eq=False)
+class _Line:
+    """One ``connect:``, from the command to the end of the connection.
+
+    :ivar connecting: whether its reply is still due; ``closing``: whether that of a ``close_connect:`` is.
+    """
+
+    argument: bytes
+    host: str
+    port: int
+    text: bytes
+    connecting: bool = True
+    closing: bool = False
+    refusal: bytes | None = None
+    connection: Connection | None = None
+
+    @property
+    def where(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Channel:
+    """See the module. :meth:`begin` is to be called before anything else.
+
+    :param selector: the loop's.
+    :param event: see :class:`Event`.
+    :param jobs: does what takes time.
+    :param send: takes one message to the coordinator.
+    :param clear: says whether such messages are being taken; nothing is read from peers while they are not.
+    :param log: takes one line.
+    :ivar context: for TLS where there is no identity, None for plain TCP.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        event: Event,
+        jobs: Jobs,
+        send: Callable[[bytes], None],
+        clear: Callable[[], bool],
+        log: Callable[[str], None],
+    ) -> None:
+        self.context: ssl.SSLContext | None = None
+        self._selector = selector
+        self._event = event
+        self._jobs = jobs
+        self._send = send
+        self._clear = clear
+        self._log = log
+        role = RENDEZVOUS if event.job is not None and event.tls else None
+        self._partner = Partner("rendezvous", role, MAX_PEER_MESSAGE, STALL)
+        self._identity: ssl.SSLContext | None = None
+        self._line: _Line | None = None
+        self._departing: list[Connection] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command's reply is due; the next command waits for it."""
+        return self._line is not None and (self._line.connecting or self._line.closing)
+
+    @property
+    def open(self) -> bool:
+        """Whether what is sent will be sent."""
+        return self._line is not None and not self.busy
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the last messages have been taken; also where there is nobody to take any."""
+        line = self._line
+        return line is None or line.connection is None or not line.connection.clogged
+
+    def begin(self, directory: Path) -> None:
+        """Forget what was: a new task begins.
+
+        :param directory: its private one, where states go.
+        """
+        self._directory = directory
+        self._identity = None
+        self._inbox = Inbox(self._jobs, directory, keep_first=self._event.job is not None, tell=self._send)
+        self.close(flush=0.0)
+
+    def close(self, *, flush: float) -> None:
+        """Close it, and say nothing to the coordinator.
+
+        :param flush: for how many seconds at most to write what is queued.
+        """
+        line, self._line = self._line, None
+        departing, self._departing = self._departing, []
+        for connection in [*departing, *([line.connection] if line is not None and line.connection else [])]:
+            connection.close(flush=flush)
+
+    def kill(self) -> None:
+        """Give up what a reply is due for, and say so."""
+        if self.busy:
+            self.close(flush=0.0)
+            self._send(fail("it was killed"))
+
+    def send(self, message: bytes) -> None:
+        """Queue one message; it waits until the rendezvous takes it."""
+        if self._line is not None and self._line.connection is not None:
+            self._line.connection.send(message)
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def connect(self, argument: bytes) -> None:
+        """``connect:HOST:PORT:TEXT``.
+
+        :raises CommandError: the argument cannot be read, or the channel is open.
+        """
+        host, port, text = _parse(argument)
+        if self._line is not None:
+            raise CommandError(f"already connected to {self._line.where}: close_connect: comes first")
+        line = self._line = _Line(argument, host, port, text)
+        found: list[Target] = []
+        self._jobs.chore(lambda _: found.extend(resolve(host, port)), lambda error: self._resolved(line, found, error))
+
+    def close_connect(self) -> None:
+        """``close_connect:``; a channel that is not open is closed."""
+        line = self._line
+        if line is not None and line.connection is not None:
+            line.connection.finish(CONFIRM)
+            if self._event.job is not None:
+                line.closing = True
+                return
+            self._departing = [*self._departing, line.connection]
+            while len(self._departing) > MAX_DEPARTING:
+                self._departing.pop(0).close(flush=0.0)
+            self._line = None
+        self._send(b"OK:CLOSE_CONNECT")
+
+    def identity(self, argument: bytes) -> None:
+        """``identity:CERT KEY``: what is shown from now on.
+
+        :raises CommandError: it cannot be used.
+        """
+        parts = argument.decode("ascii", "replace").split()
+        if len(parts) < 2:
+            raise CommandError("expected the base64 bodies of a certificate, or of a chain, and of its key")
+        if "cacert" not in self._event.tls:
+            raise CommandError("the event has no cacert: without TLS there is nobody to show a certificate to")
+        pair = {"cacert": self._event.tls["cacert"], "srvcrt": " ".join(parts[:-1]), "srvkey": parts[-1]}
+        try:
+            self._identity = client_context(pair, self._directory, "identity")
+        except EventError as error:
+            raise CommandError(str(error)) from None
+        self._send(b"OK:IDENTITY")
+
+    # -- from the loop ---------------------------------------------------------------------------------------------
+
+    def step(self) -> float | None:
+        """To be called in each pass of the loop.
+
+        :returns: in how many seconds to call again at the latest; None: when something happens.
+        """
+        waits = [connection.step() for connection in self._departing]
+        self._departing = [each for each in self._departing if not each.finished and each.lost is None]
+        line = self._line
+        if line is not None and line.connection is not None:
+            waits.append(line.connection.step())
+            self._look_after(line, line.connection)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _look_after(self, line: _Line, connection: Connection) -> None:
+        if line.connecting and connection.answered:
+            line.connecting = False
+            self._send(b"OK:CONNECT(" + line.argument + b")")
+        if line.refusal is not None:
+            self.close(flush=0.0)
+            self._send(fail(b"rendezvous: " + line.refusal))
+        elif connection.finished:
+            self._line = None
+            self._send(b"OK:CLOSE_CONNECT")
+        elif connection.lost is not None:
+            self._line = None
+            self._lost(line, connection.lost)
+
+    def _lost(self, line: _Line, error: DialError) -> None:
+        if line.connecting:
+            self._send(fail(f"could not connect to {line.where}: {error}"))
+        elif self._event.job is not None:
+            self._send(fail(f"the peer channel to {line.where} was lost: {error}"))
+        else:
+            self._log(f"the peer channel to {line.where} was lost: {error}")
+
+    def _resolved(self, line: _Line, targets: list[Target], error: str | None) -> None:
+        if line is not self._line:
+            return
+        context = self._identity or self.context
+        if error is None and context is None and not all(map(is_loopback, targets)):
+            error = "the event has no cacert, and without TLS only loopback can be dialled"
+        if error is not None:
+            self._line = None
+            self._lost(line, DialError(error))
+            return
+        line.connection = Connection(
+            self._selector,
+            targets,
+            context,
+            self._partner,
+            came_up=lambda: None,
+            received=lambda message: self._received(line, message),
+            held=lambda: self._inbox.full or not self._clear(),
+        )
+        if line.text:
+            line.connection.send(line.text)
+
+    def _received(self, line: _Line, message: bytes) -> None:
+        if line is not self._line or line.refusal is not None:
+            return
+        if self._event.job is not None and (message == FULL or message.startswith(b"FAIL(")):
+            text = message if message == FULL else message[len(b"FAIL(") :].removesuffix(b")")
+            line.refusal = b" ".join(text.split())[:_MAX_REFUSAL]
+        else:
+            self._inbox.add(message)
+
+
+def _parse(argument: bytes) -> tuple[str, int, bytes]:
+    if argument.startswith(b"["):
+        host, found, rest = argument[1:].partition(b"]:")
+    else:
+        host, found, rest = argument.partition(b":")
+    digits, colon, text = rest.partition(b":")
+    if not host or not found or not colon or len(host) > _MAX_HOST:
+        raise CommandError("expected HOST:PORT:TEXT, an IPv6 address in brackets")
+    port = parse_integer(digits)
+    if not 0 < port < 1 << 16:
+        raise CommandError(f"the port is {digits[:20].decode('ascii')}, expected 1 to 65535")
+    return host.decode("utf-8", "surrogateescape"), port, text
