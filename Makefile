@@ -1,4 +1,5 @@
 # make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
+# make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
 # make test    all tests
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
@@ -13,10 +14,14 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo test check check-native bench clean
+.PHONY: demo demo-xcenc test check check-native bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
+
+demo-xcenc: $(VENV)/demo.stamp
+	@etc/prepare.sh "$(PYTHON)" vpxenc=vpx-tools
+	@$(BIN)/mu demo-xcenc
 
 test: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest

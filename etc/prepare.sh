@@ -1,8 +1,10 @@
 #!/bin/sh
 # Sees to it that the machine can build the project: a C compiler, Python's headers and venv module, the headers of
 # libcurl and OpenSSL. Installs the Debian packages that are missing where root allows, else names them.
+# Usage: prepare.sh PYTHON [COMMAND=PACKAGE ...], with further commands that are needed, and the packages that have them
 set -eu
 python=$1
+shift
 
 if ! command -v "$python" >/dev/null 2>&1; then
     python_missing=yes
@@ -36,6 +38,10 @@ else
     want python3-venv
     want python3-dev
 fi
+
+for each; do
+    command -v "${each%%=*}" >/dev/null 2>&1 || want "${each#*=}"
+done
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -11,6 +11,7 @@ from mu_twisted.wire import MuError
 
 COMMANDS = {
     "demo": "_demo",
+    "demo-xcenc": "_demo_xcenc",
     "genkeys": "_genkeys",
     "lambdaize": "_lambdaize",
     "local-env": "_local",
