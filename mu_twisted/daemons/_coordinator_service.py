@@ -11,25 +11,20 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import Hall
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
-from mu_twisted.daemons._limits import backlog_limit, check_workers_fit, raise_descriptor_limit
+from mu_twisted.daemons._limits import check_workers_fit, raise_descriptor_limit
 from mu_twisted.daemons._one_shot import OneShot
-from mu_twisted.daemons._options import BACKLOG
+from mu_twisted.daemons._start import listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
 from mu_twisted.wire import MAX_REPLY, MuError
-
-
-class StartError(MuError):
-    """The daemon cannot start."""
 
 
 class CoordinatorService(Service):
@@ -110,24 +105,11 @@ class CoordinatorService(Service):
         return Path(self._private.name)
 
     def _listen(self, keys: Keys) -> Any:
-        endpoint = serverFromString(self._reactor, self._options["listen"])  # type: ignore[no-untyped-call]
         factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)
-        outcome: list[Any] = []
-        listen(endpoint, server_contexts(keys.own, keys.ca), factory, self._reactor).addBoth(outcome.append)
-        if not outcome:
-            raise StartError(f"-t {self._options['port']}: this kind of endpoint is not ready at once")
-        if isinstance(outcome[0], Failure):
-            raise StartError(
-                f"cannot listen on {self._options['port']}: {' '.join(outcome[0].getErrorMessage().split())}; "
-                "choose another with -t (0: any that is free)"
-            )
-        kernel = backlog_limit()
-        if kernel is not None and kernel < BACKLOG:
-            self.log.warn(
-                "the kernel lets only {kernel} connections wait (net.core.somaxconn): a burst of more may be delayed",
-                kernel=kernel,
-            )
-        return outcome[0]
+        contexts = server_contexts(keys.own, keys.ca)
+        return listen_at_once(
+            self._reactor, self._options, lambda endpoint: listen(endpoint, contexts, factory, self._reactor)
+        )
 
     def _local_state(self) -> Path | None:
         given = self._options["state-dir"]
@@ -166,17 +148,3 @@ class CoordinatorService(Service):
             self._state.close()
         if self._private is not None:
             self._private.cleanup()
-
-
-def open_profile(path: Path) -> cProfile.Profile:
-    """Begin to profile this thread, the reactor's.
-
-    :raises StartError: the file that is to hold the result cannot be written.
-    """
-    try:
-        path.touch()
-    except OSError as error:
-        raise StartError(f"-P {path}: {error.strerror}") from None
-    profile = cProfile.Profile()
-    profile.enable()
-    return profile

@@ -6,7 +6,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.tls import Authority, Identity, KeyPair, LaunchIdentity, RoleIdentity, load_certificate, load_key_pair
+from cryptography.x509 import load_pem_x509_certificate
+
+from mu_twisted.tls import (
+    Authority,
+    Identity,
+    KeyPair,
+    LaunchIdentity,
+    RoleIdentity,
+    TLSError,
+    identity_of,
+    load_certificate,
+    load_key_pair,
+)
 
 OWN_LIFETIME = timedelta(days=30)
 """Of the daemon's own certificate; a new one is made at each start."""
@@ -55,4 +67,26 @@ def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity)
     return Keys(authority.certificate, authority.issue(identity, lifetime=OWN_LIFETIME), authority)
 
 
+def rendezvous_keys(options: Mapping[str, Any], state_dir: Path) -> Keys:
+    """The keys of a rendezvous: as :func:`daemon_keys`, but a pair that names a rendezvous needs no CA key.
+
+    :raises mu_twisted.tls.TLSError: a file is missing, does not fit, or is no rendezvous's.
+    """
+    certificate, key = options["srv-cert"], options["srv-key"]
+    if options["ca-cert"] is None or options["share-key"] or certificate is None or key is None:
+        return daemon_keys(options, state_dir, RENDEZVOUS)
+    pair = load_key_pair(Path(certificate), Path(key))
+    identity = identity_of(load_pem_x509_certificate(pair.certificate))
+    if identity == RENDEZVOUS:
+        return Keys(load_certificate(Path(options["ca-cert"])), pair, None)
+    if options["ca-key"] is not None:
+        return daemon_keys(options, state_dir, RENDEZVOUS)
+    raise TLSError(
+        f"{certificate} is not a certificate of a rendezvous, which workers look for: give rendezvous_cert.pem and "
+        "rendezvous_key.pem of `mu genkeys` with -s and -k, or the CA's key with --ca-key, or --share-key if all share "
+        "one key as in the original"
+    )
+
+
 COORDINATOR = RoleIdentity("coordinator")
+RENDEZVOUS = RoleIdentity("rendezvous")

@@ -47,14 +47,20 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
 
     :raises twisted.python.usage.UsageError: the keys given do not go together.
     """
-    for key, variable in (("ca-cert", "CA_CERT"), ("srv-cert", "SRV_CERT"), ("srv-key", "SRV_KEY")):
-        options[key] = options[key] or environ.get(variable) or None
+    find_keys(options, environ)
     if environ.get("MU_LOCAL", "0") not in ("", "0"):
         options["local"] = 1
-    _check_keys(options)
+    if options["ca-cert"] is not None and options["ca-key"] is None and not options["share-key"]:
+        raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
 
 
-def _check_keys(options: dict[str, Any]) -> None:
+def find_keys(options: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Fill in the files of keys from the environment, and the CA's key from beside its certificate.
+
+    :raises twisted.python.usage.UsageError: those given do not go together.
+    """
+    for key, variable in (("ca-cert", "CA_CERT"), ("srv-cert", "SRV_CERT"), ("srv-key", "SRV_KEY")):
+        options[key] = options[key] or environ.get(variable) or None
     if options["ca-cert"] is None:
         given = [f"--{key}" for key in ("srv-cert", "srv-key", "ca-key") if options[key]]
         if given:
@@ -62,13 +68,10 @@ def _check_keys(options: dict[str, Any]) -> None:
         if options["share-key"]:
             raise usage.UsageError("--share-key needs a key to share: give -c, -s and -k")
         return
-    if options["ca-key"] is None and not options["share-key"]:
-        beside = Path(options["ca-cert"]).parent / "ca_key.pem"
-        if beside.is_file():
-            options["ca-key"] = str(beside)
-    if options["ca-key"] is None:
-        if not options["share-key"]:
-            raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
+    beside = Path(options["ca-cert"]).parent / "ca_key.pem"
+    if options["ca-key"] is None and not options["share-key"] and beside.is_file():
+        options["ca-key"] = str(beside)
+    if options["share-key"] and options["ca-key"] is None:
         for key, switch in (("srv-cert", "-s"), ("srv-key", "-k")):
             if options[key] is None:
                 raise usage.UsageError(f"--share-key needs {switch} too")

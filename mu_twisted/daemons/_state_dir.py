@@ -25,14 +25,15 @@ class StateDirectory:
     """A directory that this process holds until :meth:`close`, or its end.
 
     :param path: made, for its owner only, if it is not there.
+    :param lock: name of the lock's file; daemons of different kinds share a directory.
     :raises StateDirectoryError: another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: str = "coordinator.lock") -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(path / "coordinator.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(path / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateDirectoryError(
                 f"cannot use the state directory {path}: {error.strerror}; choose another with --state-dir"

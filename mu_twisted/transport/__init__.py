@@ -1,10 +1,22 @@
 """Frames over mutual TLS, for every daemon. Knows nothing of what the frames mean."""
 
-from mu_twisted.transport._deadlines import ReactorTime
+from mu_twisted.transport._deadlines import Deadlines, ReactorTime
+from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._endpoints import connect, listen
 from mu_twisted.transport._errors import TransportError
 from mu_twisted.transport._factory import FrameFactory
 from mu_twisted.transport._protocol import FrameProtocol
 from mu_twisted.transport._receiver import Peer, Receiver
 
-__all__ = ["FrameFactory", "FrameProtocol", "Peer", "ReactorTime", "Receiver", "TransportError", "connect", "listen"]
+__all__ = [
+    "Deadlines",
+    "DropLog",
+    "FrameFactory",
+    "FrameProtocol",
+    "Peer",
+    "ReactorTime",
+    "Receiver",
+    "TransportError",
+    "connect",
+    "listen",
+]

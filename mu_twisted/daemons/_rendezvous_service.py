@@ -1,0 +1,110 @@
+"""The rendezvous's service: state directory, keys, listener.
+
+Whatever can go wrong at the start goes wrong in startService, so that it is one line and exit status 1.
+"""
+
+import cProfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mu_twisted.daemons import _exit
+from mu_twisted.daemons._keys import rendezvous_keys
+from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
+from mu_twisted.daemons._start import listen_at_once, open_profile
+from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
+from mu_twisted.rendezvous import Limits, Relay, Spill
+from mu_twisted.tls import server_contexts
+from mu_twisted.wire import MuError
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that workers have to hear why they are cut off when the rendezvous stops."""
+
+
+class RendezvousService(Service):
+    """Listens for workers and coordinators.
+
+    :param reactor: Twisted's.
+    :param options: the daemon options, a mapping.
+    :param limits: of everything that peers can fill.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, options: Mapping[str, Any], limits: Limits) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._limits = limits
+        self._relay: Relay | None = None
+        self._port: Any | None = None
+        self._state: StateDirectory | None = None
+        self._profile: cProfile.Profile | None = None
+
+    def startService(self) -> None:
+        """Open everything, or exit 1 with one line."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            port = self._open()
+        except MuError as error:
+            self._close_state()
+            _exit.fail_start(str(error))
+        self.log.info("ready for peers on port {port}", port=port)
+
+    def stopService(self) -> Deferred[None]:
+        """Close everything and write the profile."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._close())
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> int:
+        connections = min(self._options["connections"], raise_descriptor_limit() - SPARE_DESCRIPTORS)
+        given = self._options["state-dir"]
+        self._state = StateDirectory(Path(given) if given else default_state_dir(), "rendezvous.lock")
+        keys = rendezvous_keys(self._options, self._state.path)
+        if self._options["profile"]:
+            self._profile = open_profile(Path(self._options["profile"]))
+        self._relay = relay = Relay(
+            self._reactor,
+            self._limits,
+            Spill(self._state.path / "rendezvous"),
+            connections=connections,
+            shared_key=bool(self._options["share-key"]),
+        )
+        contexts = server_contexts(keys.own, keys.ca)
+        self._port = listen_at_once(self._reactor, self._options, lambda endpoint: relay.listen(endpoint, contexts))
+        relay.open()
+        port: int = getattr(self._port.getHost(), "port", 0)
+        return port
+
+    async def _close(self) -> None:
+        if self._port is not None:
+            await self._port.stopListening()
+        if self._relay is not None:
+            self._relay.close()
+            await self._parting(self._relay)
+        if self._profile is not None:
+            self._profile.disable()
+            self._profile.dump_stats(self._options["profile"])
+        self._close_state()
+
+    def _parting(self, relay: Relay) -> Deferred[None]:
+        gone: Deferred[None] = Deferred()
+        patience = self._reactor.seconds() + CLOSE_PATIENCE
+
+        def look() -> None:
+            if not len(relay) or self._reactor.seconds() > patience:
+                gone.callback(None)
+            else:
+                self._reactor.callLater(0.02, look)
+
+        look()
+        return gone
+
+    def _close_state(self) -> None:
+        if self._state is not None:
+            self._state.close()

@@ -1,0 +1,119 @@
+"""``twistd mu-rendezvous``: carries messages between workers, which can only dial out.
+
+Options and makeService; what they set going stands in the module beside.
+"""
+
+import os
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import LogLevel
+from twisted.python import usage
+
+from mu_twisted.daemons._exit import Options as OneLineOptions
+from mu_twisted.daemons._log import observe_on_console
+from mu_twisted.daemons._options import find_keys, listen_description
+from mu_twisted.rendezvous import Limits
+
+_DEFAULT = Limits()
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def _size(text: str) -> int:
+    number, unit = text[:-1], text[-1:].lower()
+    if text.isdecimal():
+        number, unit = text, ""
+    if not (number.isascii() and number.isdecimal()) or unit not in _UNITS or len(number) > 12:
+        raise ValueError(f"{text!r} is no size: give bytes, or a number with K, M or G, as 64M")
+    return int(number) * _UNITS[unit]
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= 10**7:
+        raise ValueError(f"{text!r} is no number: give one from 1 to 10000000")
+    return int(text)
+
+
+def _show(size: int) -> str:
+    return next(f"{size // unit}{name.upper()}" for name, unit in reversed(_UNITS.items()) if not size % unit)
+
+
+class Options(OneLineOptions):
+    """The command line of ``twistd mu-rendezvous``."""
+
+    optParameters: list[list[Any]] = [
+        ["port", "t", "13337", "port to listen on, or a Twisted endpoint string"],
+        ["ca-cert", "c", None, "CA certificate file, PEM (default: $CA_CERT, else that in the state directory)"],
+        ["srv-cert", "s", None, "certificate file of the rendezvous, PEM (default: $SRV_CERT)"],
+        ["srv-key", "k", None, "its key file, PEM (default: $SRV_KEY)"],
+        ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
+        ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
+        ["profile", "P", None, "write profiling data (cProfile) to this file"],
+        ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
+        ["memory", None, _show(_DEFAULT.memory), "most memory for messages, those that are coming in included", _size],
+        ["retain", None, _show(_DEFAULT.retain), "most that a job keeps of delivered messages; the oldest go", _size],
+        ["spill", None, _show(_DEFAULT.spill), "most that a job or run has of undelivered messages, on disk", _size],
+        ["disk", None, _show(_DEFAULT.disk), "the same of all jobs and runs together", _size],
+        ["max-message", None, _show(_DEFAULT.message), "largest message", _size],
+        ["connections", None, "10000", "most connections", _number],
+        ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number],
+        ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all of them", _number],
+    ]
+    optFlags: list[list[Any]] = [
+        ["debug", "D", "log everything"],
+        ["share-key", None, "all share one key, as in the original: certificates that name no job speak for any"],
+    ]
+    longdesc = (
+        "Messages that nobody has taken are kept for 600 s (those of a job for as long as a coordinator mentions it), "
+        "in memory and then in the state directory. Beyond --spill or --disk a job's sender is told so and an original "
+        "worker is not read. Memory: 45 MB, --memory, and at most 200 kB for each connection; a message of more than "
+        "half of --memory comes in beside it, one at a time."
+    )
+
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return "Usage: twistd [twistd's options] mu-rendezvous [options]"
+
+    def parseArgs(self, *words: str) -> None:
+        """There are none."""
+        if words:
+            raise usage.UsageError(f"a rendezvous takes options only, not {words[0]!r}")
+
+    def postOptions(self) -> None:
+        """What can be checked without touching anything."""
+        for row in self.optParameters:
+            if len(row) == 5 and isinstance(self[row[0]], str):
+                self[row[0]] = row[4](self[row[0]])  # defaults are shown as users write them
+        find_keys(self, os.environ)
+        if self["ca-cert"] is not None and self["ca-key"] is None and not (self["srv-cert"] and self["srv-key"]):
+            raise usage.UsageError(
+                f"{self['ca-cert']} comes without a certificate of the rendezvous: give -s and -k (rendezvous_cert.pem "
+                "and rendezvous_key.pem of `mu genkeys`), or --ca-key"
+            )
+        self["listen"] = listen_description(self["port"])
+        if self["memory"] < 1 << 20:
+            raise usage.UsageError("--memory: at least 1M")
+        if self.parent is not None:
+            observe_on_console(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
+
+    def limits(self) -> Limits:
+        """What the options allow."""
+        return Limits(
+            memory=self["memory"],
+            retain=self["retain"],
+            spill=self["spill"],
+            disk=self["disk"],
+            message=self["max-message"],
+            runs=self["jobs"],
+            mailboxes=self["mailboxes"],
+        )
+
+
+def makeService(options: Options) -> IService:
+    """The service that the options ask for. Opens nothing: twistd may fork after it."""
+    from twisted.internet import reactor  # the composition root is where the reactor comes in
+
+    from mu_twisted.daemons._rendezvous_service import RendezvousService
+
+    service: Any = RendezvousService(reactor, options, options.limits())
+    return service  # type: ignore[no-any-return]

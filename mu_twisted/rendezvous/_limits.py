@@ -1,0 +1,43 @@
+"""How much of everything there may be."""
+
+from dataclasses import dataclass
+
+from mu_twisted.wire import MAX_PEER_MESSAGE
+
+OVERHEAD = 256
+"""Bytes that a message costs beside its own, so that many small ones are bounded as well."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All are bytes but the last four.
+
+    :param memory: of messages in memory: those that are coming in, undelivered and retained ones.
+    :param window: of undelivered messages of one mailbox in memory; what is beyond pushes back on its senders for
+        ``patience``, and goes to disk after it.
+    :param retain: of delivered messages that a job keeps, to send them again. The oldest go.
+    :param spill: of undelivered messages of one run or job, in memory and on disk.
+    :param disk: the same of all together.
+    :param message: of one message.
+    :param runs: number of runs and jobs.
+    :param mailboxes: number of mailboxes of all of them together.
+    :param retention: seconds from its arrival that an undelivered message of a run is kept, and from its last mention
+        that a job is.
+    :param patience: seconds that a reader may take nothing before what waits for it goes to disk.
+    """
+
+    memory: int = 24 << 20
+    window: int = 1 << 20
+    retain: int = 16 << 20
+    spill: int = 1 << 30
+    disk: int = 4 << 30
+    message: int = MAX_PEER_MESSAGE
+    runs: int = 1000
+    mailboxes: int = 100_000
+    retention: float = 600.0
+    patience: float = 0.5
+
+    @property
+    def giant(self) -> int:
+        """Messages from this size on never wait in memory; one of them at a time may come in."""
+        return self.memory // 2

@@ -1,0 +1,62 @@
+"""What lies in a mailbox: one message in memory, or several in a row in one file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu_twisted.rendezvous._limits import OVERHEAD
+from mu_twisted.wire import HEADER_SIZE
+
+Origins = tuple[tuple[int, int], ...]
+"""Which task and which of its attempts has sent it; empty in a run of the original's, where nobody asks."""
+
+
+class Parcel:
+    """One message in memory.
+
+    :param body: the payload.
+    :param origins: who has sent it.
+    :param arrived: when.
+    """
+
+    __slots__ = ("arrived", "body", "length", "origins")
+
+    def __init__(self, body: bytes, origins: Origins, arrived: float) -> None:
+        self.body: bytes | None = body
+        self.length = HEADER_SIZE + len(body)
+        self.origins = origins
+        self.arrived = arrived
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds of the memory for messages."""
+        return OVERHEAD + (0 if self.body is None else self.length)
+
+
+class Bundle(Parcel):
+    """Messages in a file, as frames.
+
+    :param path: the file; it belongs to this bundle.
+    :param length: of the file, bytes.
+    """
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: Path, length: int, origins: Origins, arrived: float) -> None:
+        self.body = None
+        self.path = path
+        self.length = length
+        self.origins = origins
+        self.arrived = arrived
+
+
+@dataclass
+class Account:
+    """Bytes held, and how many there may be."""
+
+    limit: int
+    used: int = 0
+
+    @property
+    def free(self) -> int:
+        """What is left; below zero if too many are held."""
+        return self.limit - self.used

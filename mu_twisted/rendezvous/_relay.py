@@ -1,0 +1,185 @@
+"""The relay: all connections, and what they share. Knows sockets only through the transport."""
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.rendezvous._connection import Connection
+from mu_twisted.rendezvous._limits import Limits
+from mu_twisted.rendezvous._mailboxes import Mailboxes
+from mu_twisted.rendezvous._pressure import Pressure
+from mu_twisted.rendezvous._room import Room
+from mu_twisted.rendezvous._run import Run
+from mu_twisted.rendezvous._shelf import Shelf
+from mu_twisted.rendezvous._spill import Spill
+from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, listen
+from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
+
+GREETING_TIMEOUT = 30.0
+"""Seconds that a connection has to greet, once its handshake is done."""
+PARTING = 15.0
+"""Seconds that a connection has to take the rest of a message before it is closed."""
+TLS_SLICE = 16 << 10
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
+
+
+class Relay:
+    """Takes connections, and carries messages between them.
+
+    :param clock: for all time limits.
+    :param limits: of everything.
+    :param spill: the disk.
+    :param connections: how many at once.
+    :param shared_key: whether a certificate without identity may speak for any job.
+    :param token: makes the tokens of jobs.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: ReactorTime,
+        limits: Limits,
+        spill: Spill,
+        *,
+        connections: int = 10_000,
+        shared_key: bool = False,
+        token: Callable[[], str] = _token,
+    ) -> None:
+        self.now = clock.seconds
+        self.shared_key = shared_key
+        self._clock = clock
+        self._limits = limits
+        self._spill = spill
+        self._most = connections
+        shelf = Shelf(limits, spill, lambda line: self.log.error("{line}", line=line))
+        self.mailboxes = Mailboxes(shelf, token)
+        self.room = Room(shelf)
+        self.pressure = Pressure(clock, limits.patience)
+        self.settling = False
+        self._connections: set[Connection] = set()
+        self._strangers: Deadlines[Connection] = Deadlines(
+            clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
+        )
+        self._parting: Deadlines[Connection] = Deadlines(clock, PARTING, Connection.part_late)
+        self._sweep = LoopingCall(self._swept)
+        self._sweep.clock = clock  # type: ignore[assignment]
+        self.factory = FrameFactory(
+            lambda: Connection(self), clock=clock, max_frame=limits.message, tls_slice=TLS_SLICE
+        )
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def listen(
+        self, endpoint: IStreamServerEndpoint, contexts: IOpenSSLServerConnectionCreator | None
+    ) -> Deferred[IListeningPort]:
+        """Accept connections.
+
+        :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.
+        """
+        return listen(endpoint, contexts, self.factory, self._clock)
+
+    def open(self) -> None:
+        """Begin to watch the time."""
+        self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
+
+    def close(self) -> None:
+        """Close every connection; all messages go."""
+        if self._sweep.running:
+            self._sweep.stop()
+        for connection in list(self._connections):
+            connection.refuse("the rendezvous stops")
+        self.pressure.stop()
+        self._strangers.stop()
+        self._parting.stop()
+        self.mailboxes.clear()
+        self._spill.close()
+
+    # -- what connections report -----------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """A handshake is done."""
+        self._connections.add(connection)
+        if len(self._connections) > self._most:
+            connection.drop(f"there are {self._most} connections already")
+            return
+        self._strangers.start(connection)
+
+    def greeted(self, connection: Connection) -> None:
+        """It is known who it is."""
+        self._strangers.end(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """It is gone."""
+        self._strangers.end(connection)
+        self._parting.end(connection)
+        self._connections.discard(connection)
+        self.settle()
+
+    def refused(self, connection: FrameProtocol, reason: str) -> None:
+        """It is told to go."""
+        self.factory.connection_dropped(connection, reason)
+
+    def part_soon(self, connection: Connection) -> None:
+        """It is to go once it has taken the rest of its message."""
+        self._parting.start(connection)
+
+    def settle(self) -> None:
+        """Memory may have become free."""
+        self.room.settle(self.now())
+
+    def lost(self, run: Run, tasks: Iterable[int]) -> None:
+        """What these tasks have sent is wanted again, and gone."""
+        for task in tasks:
+            if isinstance(run.watcher, Connection) and run.watcher in self._connections:
+                run.watcher.say(LostNotice(run.label, task).encode())
+            else:
+                run.lost.add(task)
+
+    def notice(self, connection: Connection, payload: bytes) -> None:
+        """A coordinator says something.
+
+        :raises WireError: nothing that it may say.
+        :raises Refused: there are too many jobs.
+        """
+        notice = parse_notice(payload)
+        if isinstance(notice, JobNotice):
+            name = notice.job.encode("ascii")
+            run, lost = self.mailboxes.mention(name, notice.limits, connection, self.now())
+            connection.say(JobTaken(notice.job, run.store).encode())
+            self.lost(run, lost)
+        elif isinstance(notice, EndNotice):
+            ended = self.mailboxes.end(notice.job.encode("ascii"))
+            if ended is not None:
+                self._dismiss(ended, f"job {ended.label} is over")
+            connection.say(EndTaken(notice.job).encode())
+        else:
+            raise WireError(f"a coordinator says JOB:J:LIMITS or END:J, got {payload[:80]!r}")
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _dismiss(self, run: Run, reason: str) -> None:
+        for mailbox in run.mailboxes.values():
+            reader: Any = mailbox.reader
+            if reader is not None:
+                reader.refuse(reason)
+        self.settle()
+
+    def _swept(self) -> None:
+        now = self.now()
+        for run in self.mailboxes.sweep(now):
+            self._dismiss(run, f"no coordinator has mentioned job {run.label} for {self._limits.retention:g} s")
+        self.pressure.sweep()
+        self.room.sweep(now)
+        if self.room.wanted:
+            self.mailboxes.give_way(now - self._limits.patience)
+        self.settle()

@@ -1,0 +1,65 @@
+"""What all mailboxes share: the memory, the disk, and who gives way when memory is short."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mu_twisted.rendezvous._limits import Limits
+from mu_twisted.rendezvous._parcel import Account, Bundle, Parcel
+from mu_twisted.rendezvous._spill import Spill, SpillError
+
+if TYPE_CHECKING:
+    from mu_twisted.rendezvous._mailbox import Mailbox
+
+
+class Shelf:
+    """Room for parcels.
+
+    :param limits: of everything.
+    :param spill: the disk.
+    :param trouble: is told, on one line, when the disk does not take messages any more.
+    :ivar memory: of messages in memory, those that are coming in included.
+    :ivar undelivered: of messages in memory and on disk.
+    :ivar idle: mailboxes whose messages in memory nobody takes now; they go to disk first.
+    :ivar retained: delivered messages in memory, the oldest first, with their mailboxes; they go next.
+    """
+
+    def __init__(self, limits: Limits, spill: Spill, trouble: Callable[[str], object]) -> None:
+        self.limits = limits
+        self.spill = spill
+        self.memory = Account(limits.memory)
+        self.undelivered = Account(limits.disk)
+        self.idle: dict[Mailbox, None] = {}
+        self.retained: dict[Parcel, Mailbox] = {}
+        self.broken = False
+        self._trouble = trouble
+
+    def make_room(self, size: int) -> bool:
+        """Have so many bytes of memory free, if it can be done at once.
+
+        :returns: whether they are.
+        """
+        while self.memory.free < size and self.idle:
+            next(iter(self.idle)).spill()
+        while self.memory.free < size and self.retained:
+            next(iter(self.retained.values())).forget_oldest()
+        return self.memory.free >= size
+
+    def write(self, directory: Path, parcels: Sequence[Parcel]) -> Bundle | None:
+        """Parcels go to disk; None if the disk does not take them, and they stay where they are."""
+        try:
+            bundle = self.spill.write(directory, parcels)
+        except SpillError as error:
+            if not self.broken:
+                self._trouble(f"{error}; until it can, no more is taken than fits the memory")
+            self.broken = True
+            return None
+        self.broken = False
+        self.memory.used += bundle.memory - sum(parcel.memory for parcel in parcels)
+        return bundle
+
+    def release(self, parcel: Parcel) -> None:
+        """A parcel is of no more use."""
+        self.memory.used -= parcel.memory
+        if isinstance(parcel, Bundle):
+            self.spill.remove(parcel)

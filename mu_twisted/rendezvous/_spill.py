@@ -1,0 +1,91 @@
+"""The directory that messages go to when memory is short: a file for each bundle, in a directory for each run.
+
+Nothing here outlives the process: what an earlier one left is removed at the start.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+
+from mu_twisted.rendezvous._errors import RendezvousError
+from mu_twisted.rendezvous._parcel import Bundle, Parcel
+from mu_twisted.wire import HEADER_SIZE
+
+BUNDLE = 8 << 20
+"""Bytes from which on a bundle takes no further message."""
+
+
+class SpillError(RendezvousError):
+    """The disk does not take what it should."""
+
+
+class Spill:
+    """Writes and reads bundles. Calls block, for as long as the kernel's page cache takes.
+
+    :param root: the directory, for its owner only; made when it is first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._numbers = count()
+        shutil.rmtree(root, ignore_errors=True)
+
+    def new_directory(self) -> Path:
+        """Where one run's bundles may go; it is made with the first of them."""
+        return self._root / str(next(self._numbers))
+
+    def write(self, directory: Path, parcels: Iterable[Parcel]) -> Bundle:
+        """Messages in memory become one bundle, in their order.
+
+        :raises SpillError: they cannot be written; nothing is left of them on disk.
+        """
+        path = directory / str(next(self._numbers))
+        origins: dict[int, int] = {}
+        length, arrived = 0, 0.0
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                for parcel in parcels:
+                    assert parcel.body is not None
+                    file.write(b"%012d " % len(parcel.body))
+                    file.write(parcel.body)
+                    length += HEADER_SIZE + len(parcel.body)
+                    arrived = parcel.arrived
+                    for task, attempt in parcel.origins:
+                        origins[task] = max(attempt, origins.get(task, 0))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise SpillError(f"cannot write {length} bytes of messages to {directory}: {error.strerror}") from None
+        return Bundle(path, length, tuple(origins.items()), arrived)
+
+    def read(self, bundle: Bundle, at: int, count: int) -> bytes:
+        """Bytes of a bundle.
+
+        :raises SpillError: they are not there.
+        """
+        try:
+            descriptor = os.open(bundle.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.pread(descriptor, min(count, bundle.length - at), at)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise SpillError(f"cannot read {bundle.path}: {error.strerror}") from None
+        if not data:
+            raise SpillError(f"{bundle.path} has become shorter than it was")
+        return data
+
+    def remove(self, bundle: Bundle) -> None:
+        """It is of no more use."""
+        bundle.path.unlink(missing_ok=True)
+
+    def remove_directory(self, directory: Path) -> None:
+        """The run is no more."""
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self._root, ignore_errors=True)
