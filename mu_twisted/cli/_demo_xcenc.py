@@ -6,8 +6,8 @@ one before it ended with is checked all the same.
 """
 
 import argparse
+import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -77,12 +77,8 @@ def run(options: argparse.Namespace) -> None:
         with clock.phase("build the function's zip (worker, vpxenc, stand-in) and create the function"):
             # Debian's vpxenc wants libraries, which this machine has: the stack's environments run on it.
             control.create_function(FUNCTION, build_package([encoder, *tools]))
-        port = _free_port()
         with clock.phase("start a rendezvous"):
-            words = ["-n", "--pidfile=", "mu-rendezvous", "--state-dir", str(work / "state")]
-            words += ["-t", f"tcp:{port}:interface=127.0.0.1"]
-            clock.say("   $ " + " ".join(["twistd", *words]))
-            _wait_for(port, start_twistd(words, cleanup))
+            port = _start_rendezvous(work, clock, cleanup)
         command = _coordinator(work, port, chunks, group)
         clock.say("   $ " + " ".join(["twistd", *command]))
         with clock.phase(f"run xcenc on {chunks} workers"):
@@ -116,20 +112,27 @@ def _chunks(ffmpeg: Path, chunks: int, frames: int) -> list[bytes]:
     return [header + newline + clip[number * size : (number + 1) * size] for number in range(chunks)]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
+    """Start one on a free port.
 
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    :returns: the port.
+    """
+    words = ["-n", "--pidfile=", "mu-rendezvous", "--state-dir", str(work / "state")]
+    words += ["-t", "tcp:0:interface=127.0.0.1"]
+    clock.say("   $ " + " ".join(["twistd", *words]))
+    log = work / "rendezvous.log"
+    with log.open("wb") as sink:
+        process = start_twistd(words, cleanup, stdout=sink, stderr=sink)
     deadline = time.monotonic() + RENDEZVOUS_PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise DemoError("the rendezvous did not start")
+    while True:
+        ended = process.poll() is not None or time.monotonic() > deadline
+        said = log.read_text(errors="replace")
+        ready = re.search(r"ready for peers on port ([0-9]+)\n", said)
+        if ready is not None:
+            return int(ready[1])
+        if ended:
+            raise DemoError(f"the rendezvous did not start: {said.strip().rpartition(chr(10))[2]}")
+        time.sleep(0.05)
 
 
 def _coordinator(work: Path, port: int, chunks: int, group: int) -> list[str]:
