@@ -1,30 +1,19 @@
-"""Transfers between S3 and files: an object to a file, a file to an object in one request or in parts."""
+"""Transfers between S3 and files, over the requests of one :class:`worker_lambda._s3_exchange.Exchange`."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
 import threading
-import zlib
 from collections.abc import Callable
-from functools import partial
 
-from worker_lambda._http_sockets import Cancelled
 from worker_lambda._s3 import S3Cancelled, S3Error
-from worker_lambda._s3_answers import Check, Passing, Refused, element, escape
-from worker_lambda._s3_exchange import NOTHING, Body, Exchange, text_of
-from worker_lambda._s3_files import BLOCK, Landing, Source, landing_at, shown, source_of
+from worker_lambda._s3_answers import Check, Passing
+from worker_lambda._s3_exchange import NOTHING, Exchange
+from worker_lambda._s3_files import BLOCK, Landing, landing_at, shown, source_of
+from worker_lambda._s3_put import Upload
 from worker_lambda._s3_ranged import Ranged, Unranged, comparable
-from worker_lambda._sigv4 import UNSIGNED
 
 _MOST_BESIDE = 8
 """Connections that all transfers together have beside one each, so that many at once stay within a small function."""
-_MAX_PARTS = 10_000
-"""Parts of one upload at most ("Amazon S3 multipart upload limits"); one of them may have 5 GiB."""
-
-
-_Query = tuple[tuple[str, str], ...]
 
 
 class Transfers:
@@ -67,11 +56,11 @@ class Transfers:
         """See :meth:`worker_lambda._s3.S3.put`."""
         what = f"cannot put {shown(bucket, key)}"
         with source_of(what, path) as source:
-            size = source.size
-            if size > 2 * self._part_size:
-                self._put_in_parts(what, bucket, key, source, size, cancelled)
+            upload = Upload(self._s3, bucket, key, source, cancelled)
+            if source.size > 2 * self._part_size:
+                upload.store_in_parts(what, self._part_size)
             else:
-                self._s3.persist(what, cancelled, lambda: self._store(bucket, key, source, 0, size, cancelled))
+                self._s3.persist(what, cancelled, lambda: upload.store(0, source.size))
 
     def _fetch(self, bucket: str, key: bytes, landing: Landing, beside: int, cancelled: Callable[[], bool]) -> None:
         with self._s3.open("GET", bucket, key, {"x-amz-checksum-mode": "ENABLED"}, NOTHING, cancelled) as answer:
@@ -99,80 +88,3 @@ class Transfers:
             if expected is not None and received != expected:
                 raise Passing(f"the body ended after {received} of {expected} bytes")
             check.finish()
-
-    def _store(
-        self,
-        bucket: str,
-        key: bytes,
-        source: Source,
-        offset: int,
-        size: int,
-        cancelled: Callable[[], bool],
-        query: _Query = (),
-    ) -> tuple[str, str]:
-        """Send a stretch of a file; returns the ETag and the CRC-32 in base64."""
-        plain = not self._s3.secure(bucket, key)
-        digest, sum_ = hashlib.sha256(), 0
-        for block in source.blocks(offset, size):
-            if cancelled():
-                raise Cancelled
-            sum_ = zlib.crc32(block, sum_)
-            if plain:
-                digest.update(block)
-        checksum = base64.b64encode(sum_.to_bytes(4)).decode()
-        body = Body(size, digest.hexdigest() if plain else UNSIGNED, lambda: source.blocks(offset, size))
-        headers = {"x-amz-checksum-crc32": checksum}
-        with self._s3.open("PUT", bucket, key, headers, body, cancelled, query) as (connection, response):
-            text_of(connection, response, cancelled)
-            return response.getheader("etag", ""), checksum
-
-    def _put_in_parts(
-        self, what: str, bucket: str, key: bytes, source: Source, size: int, cancelled: Callable[[], bool]
-    ) -> None:
-        """One part after the other, each with tries of its own: one connection fills what a function has of network."""
-        ask = partial(self._ask, bucket, key, cancelled)
-        algorithm = {"x-amz-checksum-algorithm": "CRC32"}
-        created = self._s3.persist(what, cancelled, partial(ask, "POST", (("uploads", ""),), algorithm, b""))
-        upload = ("uploadId", element(created, "UploadId"))
-        if not upload[1]:
-            raise S3Error(f"{what}: the server began an upload in parts without an UploadId")
-        try:
-            parts = ""
-            part_size = max(self._part_size, -(-size // _MAX_PARTS))
-            for number, offset in enumerate(range(0, size, part_size), 1):
-                query = (("partNumber", str(number)), upload)
-                length = min(part_size, size - offset)
-                store = partial(self._store, bucket, key, source, offset, length, cancelled, query)
-                etag, checksum = self._s3.persist(what, cancelled, store)
-                parts += (
-                    f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag>"
-                    f"<ChecksumCRC32>{checksum}</ChecksumCRC32></Part>"
-                )
-            space = "http://s3.amazonaws.com/doc/2006-03-01/"
-            text = f'<CompleteMultipartUpload xmlns="{space}">{parts}</CompleteMultipartUpload>'
-            self._s3.persist(what, cancelled, partial(ask, "POST", (upload,), {}, text.encode()))
-        except BaseException:
-            # The parts cost money until they are dropped; that the upload failed is the news, not that this did.
-            def never() -> bool:
-                return False
-
-            with contextlib.suppress(S3Error):
-                self._s3.persist(what, never, partial(self._ask, bucket, key, never, "DELETE", (upload,), {}, b""))
-            raise
-
-    def _ask(
-        self,
-        bucket: str,
-        key: bytes,
-        cancelled: Callable[[], bool],
-        method: str,
-        query: _Query,
-        headers: dict[str, str],
-        text: bytes,
-    ) -> bytes:
-        body = Body(len(text), hashlib.sha256(text).hexdigest(), lambda: (text,))
-        with self._s3.open(method, bucket, key, headers, body, cancelled, query) as (connection, response):
-            answer = text_of(connection, response, cancelled)
-            if b"<Error>" in answer:  # of a completion: its status went out before its outcome was known
-                raise Refused(response.status, response.reason, response.getheader, answer)
-            return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
+import io
 import re
 import socket
 import struct
@@ -97,14 +98,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.uploads["a&b"] = {}
                 self.answer(200, b"<R><Bucket>b</Bucket><UploadId>a&amp;b</UploadId></R>", {})
                 return
-            parts = self.server.uploads.pop("a&b")
-            named = re.findall(rb"<PartNumber>(\d+)</PartNumber><ETag>&quot;(\w+)&quot;</ETag>", body)
             assert query == "uploadId=a%26b"
+            parts = self.server.uploads.pop("a&b", None)
+            if parts is None:
+                self.refuse(404, "NoSuchUpload", "The specified multipart upload does not exist.")
+                return
+            named = re.findall(rb"<PartNumber>(\d+)</PartNumber><ETag>&quot;(\w+)&quot;</ETag>", body)
+            whole = b"".join(parts[number] for number in sorted(parts))
             assert [(int(number), etag.decode()) for number, etag in named] == [
                 (number, hashlib.md5(parts[number]).hexdigest()) for number in sorted(parts)
             ]
-            self.server.objects[unquote_to_bytes(path)] = b"".join(parts[number] for number in sorted(parts))
+            assert self.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+            assert self.headers["x-amz-checksum-crc32"] == base64.b64encode(zlib.crc32(whole).to_bytes(4)).decode()
+            self.server.objects[unquote_to_bytes(path)] = whole
+            self.server.completed(self)
             self.answer(200, b"<CompleteMultipartUploadResult/>", {})
+
+    def do_HEAD(self) -> None:
+        if self._accepted(b""):
+            self.answer(200, b"", self.server.head)
 
     def do_DELETE(self) -> None:
         if self._accepted(b""):
@@ -138,6 +150,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refuse(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         body = f'<?xml version="1.0"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
         self.answer(status, body.encode(), headers or {})
+
+    def lose(self) -> None:
+        """Have the answer that follows get lost."""
+        self.wfile = io.BytesIO()
+        self.close_connection = True
 
     def reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -206,6 +223,10 @@ class Server(http.server.ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.region = "us-east-1"
         self.knows_if_match = True
+        self.head: dict[str, str] = {}
+        """Headers of any object, where only they are asked for."""
+        self.completed: Callable[[Handler], object] = lambda handler: None
+        """Called when an upload in parts is done, before the answer."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
