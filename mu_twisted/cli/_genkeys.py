@@ -1,4 +1,4 @@
-"""``mu genkeys``: the files of the original's ``genkeys.sh``."""
+"""``mu genkeys``: the files of the original's ``genkeys.sh``, and a pair for the rendezvous."""
 
 import argparse
 from pathlib import Path
@@ -11,9 +11,10 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "genkeys",
-        help="make a CA and two server certificates",
-        description="Make a CA (ca_) and two certificates signed by it (server_, server2_), each as NAME_key.pem and "
-        "NAME_cert.pem. Private files are readable by their owner only; nothing is overwritten.",
+        help="make a CA and certificates signed by it",
+        description="Make a CA (ca_), two certificates signed by it (server_, server2_), and one that names a "
+        "rendezvous (rendezvous_), each as NAME_key.pem and NAME_cert.pem. Private files are readable "
+        "by their owner only; nothing is overwritten.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="where to; made if it is not there")
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 as PKCS#1, which the original's parties need")

@@ -24,7 +24,7 @@ from mu_twisted.tls._files import (
     parse_key,
     write_new,
 )
-from mu_twisted.tls._identity import Identity
+from mu_twisted.tls._identity import Identity, Role, RoleIdentity
 
 YEARS_10 = timedelta(days=3652)
 HOUR = timedelta(hours=1)
@@ -160,11 +160,12 @@ class Authority:
 
 
 def generate_keys(directory: Path, *, rsa: bool = False) -> list[Path]:
-    """The files of the original's ``genkeys``: a CA and two pairs that it signed, without identities, for ten years.
+    """A CA and three pairs that it signed, for ten years: the original's ``server`` and ``server2``, which name nobody,
+    and ``rendezvous``, which has its role, for a host that the CA's key is not on.
 
     :param directory: made if need be. Existing files are never overwritten.
     :param rsa: RSA-2048 with keys as PKCS#1 (``BEGIN RSA PRIVATE KEY``), which original parties need; else P-256.
-    :returns: the six paths; keys are 0600.
+    :returns: the eight paths; keys are 0600.
     :raises TLSError: one of the files is there, or cannot be written. Nothing is left of a set that failed.
     """
     try:
@@ -173,8 +174,8 @@ def generate_keys(directory: Path, *, rsa: bool = False) -> list[Path]:
         raise TLSError(f"cannot make the directory {directory}: {error.strerror}") from None
     authority = Authority.generate(rsa=rsa)
     pairs = {"ca": authority.key_pair}
-    for name in ("server", "server2"):
-        pairs[name] = authority.issue(None, lifetime=YEARS_10 - HOUR, common_name=f"mu {name}", rsa=rsa)
+    for name, identity in (("server", None), ("server2", None), ("rendezvous", RoleIdentity(Role.RENDEZVOUS))):
+        pairs[name] = authority.issue(identity, lifetime=YEARS_10 - HOUR, common_name=f"mu {name}", rsa=rsa)
     written: list[Path] = []
     try:
         for name, pair in pairs.items():

@@ -26,10 +26,10 @@ def environment(home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary)}
 
 
-def test_genkeys_makes_the_originals_files_and_never_overwrites(tmp_path: Path) -> None:
+def test_genkeys_makes_the_originals_files_and_a_rendezvouss_and_never_overwrites(tmp_path: Path) -> None:
     done = mu("genkeys", "ssl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = {f"{who}_{what}.pem" for who in ("ca", "server", "server2") for what in ("key", "cert")}
+    names = {f"{who}_{what}.pem" for who in ("ca", "server", "server2", "rendezvous") for what in ("key", "cert")}
     assert {path.name for path in (tmp_path / "ssl").iterdir()} == names
     for name in names:
         mode = stat.S_IMODE((tmp_path / "ssl" / name).stat().st_mode)

@@ -118,14 +118,15 @@ def test_a_leaf_is_no_authority(tmp_path: Path) -> None:
         Authority.load(*write(tmp_path, AUTHORITY.issue(None, lifetime=HOUR)))
 
 
-def test_genkeys_makes_the_originals_six_files(tmp_path: Path) -> None:
+def test_genkeys_makes_the_originals_six_files_and_two_of_a_rendezvous(tmp_path: Path) -> None:
     paths = generate_keys(tmp_path / "keys")
     names = ["ca_key", "ca_cert", "server_key", "server_cert", "server2_key", "server2_cert"]
+    names += ["rendezvous_key", "rendezvous_cert"]
     assert [path.name for path in paths] == [f"{name}.pem" for name in names]
     assert sorted(paths) == sorted((tmp_path / "keys").iterdir())
-    assert [mode(path) for path in paths] == [0o600, 0o644] * 3
+    assert [mode(path) for path in paths] == [0o600, 0o644] * 4
     authority = Authority.load(paths[1], paths[0])
-    for key, certificate in (paths[2:4], paths[4:6]):
+    for key, certificate in (paths[2:4], paths[4:6], paths[6:8]):
         pair = load_key_pair(certificate, key)
         issued = x509.load_pem_x509_certificate(pair.certificate)
         issued.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate))
