@@ -1,0 +1,7 @@
+"""The control API: HTTP and JSON for those who run jobs. Knows the job service and its facts, no workers."""
+
+from mu_twisted.web._api import MAX_SOURCE, VERSION
+from mu_twisted.web._calls import ControlError
+from mu_twisted.web._listeners import Control, open_control
+
+__all__ = ["MAX_SOURCE", "VERSION", "Control", "ControlError", "open_control"]

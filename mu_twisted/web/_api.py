@@ -1,0 +1,199 @@
+"""What can be asked of the coordinator, and how: from a request to the job service and back. Knows no sockets."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as WaitedEnough
+from twisted.logger import Logger
+from twisted.python.usage import UsageError
+
+from mu_twisted.coordinator import JobService, Request, ServiceError, UnknownJob
+from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
+from mu_twisted.wire import MuError
+
+VERSION = "v1"
+"""The first segment of every path; another one when what stands behind it changes its meaning."""
+MAX_SOURCE = 1 << 20
+"""Bytes of a pipeline module that is submitted."""
+MAX_BODY = 3 * MAX_SOURCE
+"""Bytes of a request's body: a module's source, in which JSON may double each byte, and the job's options."""
+DEFAULT_WAIT = 30.0
+MAX_WAIT = 300.0
+"""Seconds that a request to wait for a job stays open; who wants to wait longer asks again."""
+
+T = TypeVar("T")
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+class Api:
+    """Answers requests.
+
+    :param service: does what is asked for.
+    :param clock: for the time that a request may wait; Twisted's reactor.
+    """
+
+    log = Logger()
+
+    def __init__(self, service: JobService, clock: Any) -> None:
+        self._service = service
+        self._clock = clock
+        # None stands for a job's name.
+        self._routes: dict[tuple[str | None, ...], dict[str, Handler]] = {
+            ("daemon",): {"GET": self._daemon},
+            ("jobs",): {"GET": self._jobs, "POST": self._submit},
+            ("jobs", None): {"GET": self._job, "DELETE": self._remove},
+            ("jobs", None, "tasks"): {"GET": self._tasks},
+            ("jobs", None, "wait"): {"GET": self._wait},
+            ("jobs", None, "log"): {"GET": self._job_log},
+            ("jobs", None, "cancel"): {"POST": self._cancel},
+            ("jobs", None, "retry"): {"POST": self._retry},
+        }
+
+    async def answer(self, call: Call) -> Reply:
+        """Do what is asked for. Cancelling gives up waiting for a job; what changes something is carried out."""
+        try:
+            return await self._handler(call)(call)
+        except Refusal as refusal:
+            return refusal_reply(refusal)
+        except UnknownJob as error:
+            return refusal_reply(Refusal(HTTPStatus.NOT_FOUND, str(error)))
+        except ServiceError as error:
+            return refusal_reply(Refusal(HTTPStatus.CONFLICT, str(error)))
+        except (MuError, UsageError) as error:
+            return refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, str(error)))
+
+    # -- which handler ---------------------------------------------------------------------------------------------
+
+    def _handler(self, call: Call) -> Handler:
+        version, *path = call.path or ("",)
+        shape = tuple(None if at == 1 else segment for at, segment in enumerate(path))
+        methods = self._routes.get(shape) if version == VERSION else None
+        if methods is None:
+            raise Refusal(
+                HTTPStatus.NOT_FOUND,
+                f"no such resource; this is {VERSION} of mu's control API: /{VERSION}/jobs, /{VERSION}/daemon",
+            )
+        handler = methods.get(call.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            raise Refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allowed}, got {call.method[:20]}", {"Allow": allowed}
+            )
+        if call.method != "GET" and call.from_page:
+            # A browser that holds an operator's certificate would show it on behalf of any page.
+            raise Refusal(HTTPStatus.FORBIDDEN, "nothing is changed at the request of a web page (Origin)")
+        return handler
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def _daemon(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply(self._service.daemon())
+
+    async def _jobs(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply({"jobs": self._service.jobs()})
+
+    async def _job(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply(self._service.job(call.path[2]))
+
+    async def _tasks(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply({"tasks": self._service.tasks(call.path[2])})
+
+    async def _job_log(self, call: Call) -> Reply:
+        task = _parameters(call, task=_number).get("task")
+        return text_reply(self._service.log(call.path[2], task))
+
+    async def _wait(self, call: Call) -> Reply:
+        timeout = min(_parameters(call, timeout=_seconds).get("timeout", DEFAULT_WAIT), MAX_WAIT)
+        waiting = self._service.wait(call.path[2]).addTimeout(timeout, self._clock)
+        try:
+            return json_reply(await waiting)
+        except WaitedEnough:
+            return json_reply(self._service.job(call.path[2]))
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    async def _submit(self, call: Call) -> Reply:
+        _parameters(call)
+        request = _request(call.body)
+        try:
+            fact = await _carried_out(self._service.submit(request))
+        except ServiceError:
+            note = self._service.daemon().note
+            if note is None:
+                raise
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
+        self.log.info("{who} submitted {job}", who=call.who, job=fact.job)
+        return json_reply(fact, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{fact.job}"})
+
+    async def _cancel(self, call: Call) -> Reply:
+        _parameters(call)
+        self._service.job(call.path[2])
+        self.log.info("{who} cancels {job}", who=call.who, job=call.path[2])
+        return json_reply(await _carried_out(self._service.cancel(call.path[2])))
+
+    async def _retry(self, call: Call) -> Reply:
+        _parameters(call)
+        fact = self._service.retry(call.path[2])
+        self.log.info("{who} has the failed tasks of {job} run again", who=call.who, job=fact.job)
+        return json_reply(fact)
+
+    async def _remove(self, call: Call) -> Reply:
+        _parameters(call)
+        self._service.remove(call.path[2])
+        self.log.info("{who} removed {job}", who=call.who, job=call.path[2])
+        return Reply(HTTPStatus.NO_CONTENT)
+
+
+def _carried_out(doing: Deferred[T]) -> Deferred[T]:
+    """What fires with it, and can be cancelled without it."""
+    told: Deferred[T] = Deferred()
+    doing.addCallbacks(told.callback, told.errback)
+    return told
+
+
+def _request(body: bytes) -> Request:
+    try:
+        request = msgspec.json.decode(body, type=Request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"expected a job in JSON (pipeline, words, source): {text}") from None
+    if request.source is not None and len(request.source.encode("utf-8", "surrogatepass")) > MAX_SOURCE:
+        raise Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the module {request.pipeline} is longer than {MAX_SOURCE} bytes"
+        )
+    return request
+
+
+def _parameters(call: Call, **known: Callable[[str], Any]) -> dict[str, Any]:
+    found = {}
+    for name, text in call.query.items():
+        if name not in known:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"no parameter is called {name[:40]!r} here")
+        try:
+            found[name] = known[name](text)
+        except ValueError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"{name}: {error}, got {text[:40]!r}") from None
+    return found
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError("expected a task's number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise ValueError("expected a number of seconds of at least 0")
+    return seconds

@@ -1,0 +1,89 @@
+"""One request to the control API and its answer, as values. Knows no sockets and no jobs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from mu_twisted.wire import MuError
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class ControlError(MuError):
+    """The control API cannot be opened; one line that says what to do."""
+
+
+class Refusal(MuError):
+    """A request that is not carried out.
+
+    :param status: of HTTP.
+    :param text: one line for the user.
+    :param headers: further ones that the status asks for.
+    """
+
+    def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request.
+
+    :param path: its segments, percent-decoded.
+    :param query: the parameters behind the ``?``.
+    :param who: who asks, for the log.
+    :param from_page: whether a web page had it sent (it has an ``Origin``).
+    """
+
+    method: str
+    path: tuple[str, ...]
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    who: str = "somebody"
+    from_page: bool = False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    kind: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:
+    """An answer of facts, on one line."""
+    try:
+        body = msgspec.json.encode(content)
+    except UnicodeEncodeError:
+        body = msgspec.json.encode(_encodable(msgspec.to_builtins(content)))
+    return Reply(status, body + b"\n", headers=headers or {})
+
+
+def refusal_reply(refusal: Refusal) -> Reply:
+    """What whoever asked is told: ``{"error": ...}``."""
+    return json_reply({"error": " ".join(str(refusal).split())}, refusal.status, refusal.headers)
+
+
+def text_reply(text: str) -> Reply:
+    """An answer for people."""
+    return Reply(HTTPStatus.OK, text.encode("utf-8", "backslashreplace"), TEXT)
+
+
+def _encodable(content: Any) -> Any:
+    """With bytes that were no UTF-8, as programs print them and errors quote them, spelt out."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(content, dict):
+        return {key: _encodable(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_encodable(value) for value in content]
+    return content

@@ -1,0 +1,121 @@
+"""Makes the control API's connections, counts them, and ends them. Knows not what they carry."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+
+from mu_twisted.transport._droplog import DropLog
+from mu_twisted.web._calls import Call, Reply
+from mu_twisted.web._http import Channel
+
+Admission = Callable[[Any], str]
+"""From a connection's transport, whose peer it is; raises Refusal for those who may not come."""
+
+_log = Logger()
+
+
+class _TurnedAway(Protocol):
+    """One more connection than is borne."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
+
+
+class ControlFactory(Factory):
+    """Makes the connections of one listener and counts them.
+
+    :param answer: answers a request; cancelled when whoever asked has gone.
+    :param admit: says who a connection's peer is.
+    :param clock: for the time limits.
+    :param max_connections: open at the same time; so many again are told that there are too many (503), and more are
+        turned away without a word.
+    :param max_body: bytes of a request's body.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        answer: Callable[[Call], Awaitable[Reply]],
+        admit: Admission,
+        *,
+        clock: Any,
+        max_connections: int = 256,
+        max_body: int,
+    ) -> None:
+        self.answer = answer
+        self.admit = admit
+        self.clock = clock
+        self.max_connections = max_connections
+        self.max_body = max_body
+        self.channels: set[Channel] = set()
+        self._drops = DropLog(clock)
+        self._emptied: Deferred[None] | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are too many connections."""
+        return len(self.channels) > self.max_connections
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if len(self.channels) >= 2 * self.max_connections or self._emptied is not None:
+            return _TurnedAway()
+        channel: Any = Channel()  # type: ignore[no-untyped-call]
+        channel.factory = self
+        channel.callLater = self.clock.callLater
+        return channel
+
+    def close(self, patience: float) -> Deferred[None]:
+        """End all connections: answers that are under way within ``patience`` seconds, the others at once."""
+        done: Deferred[None] = Deferred()
+        if not self.channels:
+            done.callback(None)
+            return done
+        self._emptied = done
+        for channel in list(self.channels):
+            channel.loseConnection()  # type: ignore[no-untyped-call]
+        late = self.clock.callLater(patience, self._cut_off)
+
+        def stop(_: None) -> None:
+            if late.active():
+                late.cancel()
+
+        return done.addCallback(stop)
+
+    def stopFactory(self) -> None:
+        self._drops.flush()
+
+    # What the channels tell
+
+    def opened(self, channel: Channel) -> None:
+        self.channels.add(channel)
+
+    def closed(self, channel: Channel) -> None:
+        self.channels.discard(channel)
+        if self._emptied is not None and not self.channels:
+            self._emptied.callback(None)
+
+    def log(self, request: Any) -> None:
+        """Called by Twisted for each request that was answered."""
+        _log.debug(
+            "{who}: {method} {uri} {code}",
+            who=request.channel.who,
+            method=request.method.decode("ascii", "replace"),
+            uri=request.uri.decode("ascii", "replace"),
+            code=request.code,
+        )
+
+    def dropped(self, channel: Channel, reason: str) -> None:
+        """A connection is not borne, or its request is not."""
+        peer = channel.transport.getPeer()
+        self._drops.dropped(f"{peer.host}:{peer.port}" if hasattr(peer, "port") else "control socket", reason)
+
+    def _cut_off(self) -> None:
+        for channel in list(self.channels):
+            channel.transport.abortConnection()

@@ -1,0 +1,208 @@
+"""One request over one connection: how much may come, and how long it may take. Knows not what is asked for."""
+
+from collections.abc import Awaitable
+from http import HTTPStatus
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.iweb import INonQueuedRequestFactory
+from zope.interface import provider
+
+from mu_twisted.tls import describe_failure
+from mu_twisted.web._calls import Call, Refusal, Reply, refusal_reply
+
+if TYPE_CHECKING:
+    from mu_twisted.web._factory import ControlFactory
+
+READ_TIME = 30.0
+"""Seconds from the connection to the end of the request, a TLS handshake included."""
+WRITE_TIME = 300.0
+"""Seconds that a peer has to take the answer."""
+LINGER_TIME = 5.0
+LINGER_BYTES = 16 << 20
+"""For how long, and how much, is read and thrown away of a request that was refused before its end: a connection that
+is closed upon unread bytes takes the refusal with it."""
+
+FAULT = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the coordinator itself; its log says more")
+
+
+class _Request(http.Request):
+    """Gathers a body that is not too long, has it answered, and writes the answer."""
+
+    log = Logger()
+    channel: "Channel"
+    content: Any
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        if length is not None and length > self.channel.factory.max_body:
+            self._too_long()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.channel.refused:
+            return
+        if self.content.tell() + len(data) > self.channel.factory.max_body:
+            self._too_long()
+            return
+        self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # In place of Twisted's, which takes forms apart.
+        self.method, self.uri, self.clientproto = command, path, version
+        self.args = {}
+        if self.channel.refused:
+            return
+        self.channel.request_complete()
+        self.process()
+
+    def process(self) -> None:
+        if self.channel.factory.crowded:
+            text = f"more than {self.channel.factory.max_connections} requests are open; try again later"
+            self._reply(refusal_reply(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})))
+            return
+        try:
+            call = self._call()
+        except ValueError:
+            self._reply(refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, "a path or query that is not UTF-8 in ASCII")))
+            return
+        answering = Deferred.fromCoroutine(_awaited(self.channel.factory.answer(call)))
+        gone = self.notifyFinish()
+        gone.addErrback(lambda _: answering.cancel())
+        answering.addCallbacks(self._reply, self._fault)
+
+    def _call(self) -> Call:
+        path, _, query = self.uri.decode("ascii").partition("?")
+        return Call(
+            method=self.method.decode("ascii"),
+            path=tuple(unquote(segment, errors="strict") for segment in path.strip("/").split("/")),
+            query=dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20)),
+            body=self.content.getvalue(),
+            who=self.channel.who,
+            from_page=self.requestHeaders.hasHeader("Origin"),
+        )
+
+    def _reply(self, reply: Reply) -> None:
+        if self._disconnected:
+            return
+        self.setResponseCode(reply.status, reply.status.phrase.encode("ascii"))
+        for name, value in _headers(reply):
+            self.responseHeaders.addRawHeader(name, value)
+        self.write(reply.body)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def _fault(self, failure: Failure) -> None:
+        if self._disconnected:
+            return  # who asked is gone, and the asking was cancelled
+        self.log.failure(
+            "a request to the control API failed: {method} {uri}", failure, method=self.method, uri=self.uri
+        )
+        self._reply(refusal_reply(FAULT))
+
+    def _too_long(self) -> None:
+        self.requestHeaders.removeHeader("Expect")
+        limit = self.channel.factory.max_body
+        self.channel.refuse(Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body is at most {limit} bytes long"))
+
+
+async def _awaited(answer: Awaitable[Reply]) -> Reply:
+    return await answer
+
+
+def _headers(reply: Reply) -> list[tuple[str, str]]:
+    more = [("Content-Type", reply.kind), ("Content-Length", str(len(reply.body)))] if reply.body else []
+    return [*more, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), *reply.headers.items()]
+
+
+@provider(INonQueuedRequestFactory)  # type: ignore[untyped-decorator]
+def _make_request(channel: Any) -> _Request:
+    return _Request(channel)
+
+
+class Channel(http.HTTPChannel):
+    """One connection: one request, within its time."""
+
+    maxHeaders = 64
+    requestFactory = staticmethod(_make_request)  # type: ignore[assignment]
+    transport: Any
+    factory: "ControlFactory"
+    refused = False
+    who = ""
+    _deadline: Any = None
+    _discarded = 0
+
+    def connectionMade(self) -> None:
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._expect_within(READ_TIME)
+        self.factory.opened(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.who and not self.refused:
+            try:
+                self.who = self.factory.admit(self.transport)
+            except Refusal as refusal:
+                self.refuse(refusal)
+        if self.refused:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.transport.abortConnection()
+            return
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        # One request a connection: the limits are simple, and a refusal cannot be taken for another request's answer.
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def request_complete(self) -> None:
+        """The request is there; the answer takes the time that it takes."""
+        self._expect_within(None)
+
+    def requestDone(self, request: http.Request) -> None:
+        self._expect_within(WRITE_TIME)
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer before the request is complete, and read no more of it."""
+        if self.refused:
+            return
+        self.refused = True
+        reply = refusal_reply(refusal)
+        head = "".join(f"{name}: {value}\r\n" for name, value in [*_headers(reply), ("Connection", "close")])
+        line = f"HTTP/1.1 {reply.status.value} {reply.status.phrase}\r\n"
+        self.transport.write(f"{line}{head}\r\n".encode("ascii") + reply.body)
+        self.factory.dropped(self, str(refusal))
+        # The parser may be amid a buffer; it goes on with these to the buffer's end.
+        self.lineReceived = self.rawDataReceived = lambda _: None  # type: ignore[method-assign, assignment]
+        self._expect_within(LINGER_TIME)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._respondToBadRequestAndDisconnect()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # Twisted's own says nothing but the status. It is private there: if it goes, that is what remains.
+        self.refuse(Refusal(HTTPStatus.BAD_REQUEST, "this is not an HTTP request that can be understood"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._expect_within(None)
+        if not self.who and not self.refused and not isinstance(reason.value, ConnectionDone):
+            self.factory.dropped(self, describe_failure(reason.value or ConnectionLost()))
+        self.factory.closed(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _expect_within(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.factory.clock.callLater(seconds, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        if not self.refused:
+            self.factory.dropped(self, "it was too slow")
+        self.transport.abortConnection()

@@ -1,0 +1,138 @@
+"""Where the control API listens: a UNIX socket for this machine, TLS for operators elsewhere."""
+
+import socket
+import struct
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from mu_twisted.coordinator import JobService
+from mu_twisted.tls import Role, RoleIdentity, TLSError, identity_of
+from mu_twisted.web._api import MAX_BODY, Api
+from mu_twisted.web._calls import ControlError, Refusal
+from mu_twisted.web._factory import Admission, ControlFactory
+from mu_twisted.web._unix import listen_unix
+
+CLOSE_TIME = 1.0
+"""Seconds that answers under way have when the API closes."""
+_OPERATOR = RoleIdentity(Role.OPERATOR)
+
+
+class Control:
+    """The open control API.
+
+    :param port: the port that operators dial, if it listens for them.
+    """
+
+    def __init__(self) -> None:
+        self.port: int | None = None
+        self._open: list[tuple[Any, ControlFactory]] = []
+
+    def add(self, port: Any, factory: ControlFactory) -> None:
+        """One more listener."""
+        self._open.append((port, factory))
+
+    def close(self) -> Deferred[Any]:
+        """Listen no more and end all connections; fires within about a second. Requests to wait for a job end."""
+        ending: list[Deferred[Any]] = []
+        for port, factory in self._open:
+            ending.append(Deferred.fromCoroutine(_stop(port)))
+            ending.append(factory.close(CLOSE_TIME))
+        self._open.clear()
+        return DeferredList(ending)
+
+
+def open_control(
+    reactor: Any,
+    service: JobService,
+    *,
+    socket_path: Path,
+    group: str | None = None,
+    endpoint: str | None = None,
+    contexts: IOpenSSLServerConnectionCreator | None = None,
+) -> Control:
+    """Open the control API, at once.
+
+    :param reactor: Twisted's.
+    :param service: does what is asked for.
+    :param socket_path: of the UNIX socket. Its mode is 0600, so that the daemon's user alone can dial it.
+    :param group: the name of a group that may dial it too, 0660.
+    :param endpoint: a port, or an endpoint string of Twisted's, on which to serve operators with TLS as well.
+    :param contexts: for that, as :func:`mu_twisted.tls.server_contexts` makes them.
+    :raises ControlError: one line; then nothing is left open.
+    """
+    api = Api(service, reactor)
+    control = Control()
+
+    def factory(admit: Admission) -> ControlFactory:
+        return ControlFactory(api.answer, admit, clock=reactor, max_body=MAX_BODY)
+
+    local: Any = factory(_local_user)
+    control.add(listen_unix(reactor, socket_path, local, group), local)
+    if endpoint is not None:
+        if contexts is None:
+            raise ValueError("an endpoint needs contexts")
+        operators: Any = factory(_operator)
+        try:
+            port = _listen_tls(reactor, endpoint, contexts, operators)
+        except ControlError:
+            control.close()
+            raise
+        control.add(port, operators)
+        control.port = port.getHost().port
+    return control
+
+
+def _listen_tls(reactor: Any, text: str, contexts: IOpenSSLServerConnectionCreator, factory: Any) -> Any:
+    description = f"tcp:{text}" if text.isascii() and text.isdigit() else text
+    try:
+        endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ControlError(f"--control: expected a port number or an endpoint string, got {text!r} ({error})") from None
+    outcome: list[Any] = []
+    endpoint.listen(TLSMemoryBIOFactory(contexts, False, factory, reactor)).addBoth(outcome.append)
+    if not outcome:
+        raise ControlError(f"--control {text}: this kind of endpoint is not ready at once")
+    if isinstance(outcome[0], Failure):
+        reason = " ".join(outcome[0].getErrorMessage().split())
+        raise ControlError(f"cannot listen on {text}: {reason}; choose another with --control (0: any that is free)")
+    if not hasattr(outcome[0].getHost(), "port"):
+        # Twisted makes a UNIX socket that it is given writable for everybody.
+        outcome[0].stopListening()
+        raise ControlError(f"--control {text}: expected TCP; the UNIX socket is in the state directory")
+    return outcome[0]
+
+
+def _operator(transport: Any) -> str:
+    """Who dials over TLS. Known as soon as the first byte of a request is there, before it is looked at."""
+    certificate = transport.getPeerCertificate()
+    try:
+        identity = identity_of(certificate)
+    except TLSError as error:
+        raise Refusal(HTTPStatus.FORBIDDEN, str(error)) from None
+    if identity != _OPERATOR:
+        shown = identity.uri if identity is not None else "one without identity"
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"expected a certificate of {_OPERATOR.uri}, got {shown}; make one with `mu genkeys DIR --operator NAME`",
+        )
+    names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return f"operator {names[0].value}" if names else "operator"
+
+
+def _local_user(transport: Any) -> str:
+    """Who dials over the UNIX socket: its mode has let them."""
+    credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    _, user, _ = struct.unpack("iII", credentials)
+    return f"user {user}"
+
+
+async def _stop(port: Any) -> None:
+    await port.stopListening()

@@ -1,0 +1,102 @@
+"""A coordinator's job service in memory: jobs are there, and end when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail, succeed
+
+from mu_twisted.coordinator import DaemonFact, JobFact, Request, ServiceError, TaskFact, UnknownJob
+
+
+class MemoryService:
+    """Implements ``JobService``. The fourth job and those after it are refused: its journal is small."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.note: str | None = None
+        self.waiting: dict[str, list[Deferred[JobFact]]] = {}
+        self._jobs: dict[str, JobFact] = {}
+        self._tasks: dict[str, list[TaskFact]] = {}
+
+    # What a coordinator does by itself
+
+    def end(self, name: str, state: str = "done", error: str | None = None) -> None:
+        """The job comes to its end; a failed one by its last task."""
+        job = self._jobs[name]
+        tasks = [TaskFact(task, "done", 1) for task in range(job.tasks)]
+        if state == "failed":
+            tasks[-1] = TaskFact(job.tasks - 1, "failed", 3, error)
+        self._tasks[name] = tasks
+        done = sum(task.state == "done" for task in tasks)
+        self._set(name, state=state, error=error, ended=1_700_000_012.5, waiting=0, done=done, failed=job.tasks - done)
+        for waiter in self.waiting.pop(name, []):
+            waiter.callback(self._jobs[name])
+
+    def progress(self, name: str, done: int) -> None:
+        """So many tasks are done."""
+        self._set(name, done=done, waiting=self._jobs[name].tasks - done)
+
+    def _set(self, name: str, **changes: object) -> None:
+        self._jobs[name] = replace(self._jobs[name], **changes)
+
+    # JobService
+
+    def submit(self, request: Request) -> Deferred[JobFact]:
+        if self.note is not None:
+            return fail(ServiceError("the journal cannot be written"))
+        if request.pipeline == "nosuch":
+            return fail(ServiceError("no pipeline is called 'nosuch'"))
+        self.requests.append(request)
+        words = list(request.words)
+        tasks = int(words[words.index("-n") + 1]) if "-n" in words else 1
+        name = f"{request.pipeline.split('/')[-1]}-{len(self.requests):08x}"
+        self._jobs[name] = JobFact(name, request.pipeline, "running", 1_700_000_000.0, tasks, waiting=tasks)
+        self._tasks[name] = [TaskFact(task, "waiting") for task in range(tasks)]
+        return succeed(self._jobs[name])
+
+    def daemon(self) -> DaemonFact:
+        return DaemonFact(4711, "0.1.0", 13579, len(self._jobs), 2, self.note)
+
+    def jobs(self) -> Sequence[JobFact]:
+        return list(self._jobs.values())
+
+    def job(self, name: str) -> JobFact:
+        if name not in self._jobs:
+            raise UnknownJob(f"there is no job {name[:64]!r}")
+        return self._jobs[name]
+
+    def tasks(self, name: str) -> Sequence[TaskFact]:
+        self.job(name)
+        return self._tasks[name]
+
+    def wait(self, name: str) -> Deferred[JobFact]:
+        job = self.job(name)
+        if job.state != "running":
+            return succeed(job)
+        waiters = self.waiting.setdefault(name, [])
+        waiter: Deferred[JobFact] = Deferred(waiters.remove)
+        waiters.append(waiter)
+        return waiter
+
+    def cancel(self, name: str) -> Deferred[JobFact]:
+        if self.job(name).state == "running":
+            self.end(name, "cancelled", "cancelled")
+        return succeed(self.job(name))
+
+    def retry(self, name: str) -> JobFact:
+        if self.job(name).state == "running":
+            raise ServiceError(f"{name} is running: cancel it first, or wait")
+        self._set(name, state="running", error=None, ended=None, waiting=self.job(name).failed, failed=0)
+        return self.job(name)
+
+    def log(self, name: str, task: int | None) -> str:
+        if task is not None and task >= len(self.tasks(name)):
+            raise UnknownJob(f"{name} has no task {task}")
+        return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"
+
+    def remove(self, name: str) -> None:
+        if self.job(name).state == "running":
+            raise ServiceError(f"{name} is running: cancel it first")
+        del self._jobs[name], self._tasks[name]
