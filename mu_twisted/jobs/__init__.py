@@ -3,8 +3,23 @@
 Knows neither sockets nor clocks nor AWS. Whoever drives it carries the actions out.
 """
 
-from mu_twisted.jobs._actions import Action, Assign, Diagnose, Dismiss, Finish, StartLaunches, Warm
-from mu_twisted.jobs._job import Counts, Job, JobError, TaskState
+from mu_twisted.jobs._actions import (
+    Abort,
+    Action,
+    Assign,
+    Diagnose,
+    Dismiss,
+    Finish,
+    Interrupt,
+    Ping,
+    Record,
+    StartLaunches,
+    StopLaunches,
+    Warm,
+)
+from mu_twisted.jobs._errors import JobError, RecordError
+from mu_twisted.jobs._failures import Failure, explain_exit, is_out_of_memory
+from mu_twisted.jobs._job import Counts, Job, TaskState
 from mu_twisted.jobs._launching import (
     ACCEPTED,
     Answer,
@@ -16,26 +31,78 @@ from mu_twisted.jobs._launching import (
     Settle,
     in_turn,
 )
+from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._records import (
+    Assigned,
+    AttemptEnded,
+    Cancelled,
+    Finished,
+    Forgiven,
+    JobRecord,
+    Launched,
+    Outcome,
+    Reopened,
+    ResultReached,
+    ResultStands,
+    Retried,
+    Started,
+    StoreNamed,
+    Submitted,
+    TaskFailed,
+    record_from_dict,
+    record_to_dict,
+)
+from mu_twisted.jobs._tasks import JobSnapshot, TaskView
 
 __all__ = [
     "ACCEPTED",
+    "Abort",
     "Action",
     "Answer",
     "Assign",
+    "Assigned",
+    "AttemptEnded",
+    "Cancelled",
     "Counts",
     "Diagnose",
     "Dismiss",
+    "Failure",
     "Fault",
     "Finish",
+    "Finished",
+    "Forgiven",
+    "Interrupt",
     "Job",
     "JobError",
+    "JobPolicy",
+    "JobRecord",
+    "JobSnapshot",
     "LaunchAction",
     "LaunchPolicy",
+    "Launched",
     "Launching",
+    "Outcome",
+    "Ping",
+    "Record",
+    "RecordError",
+    "Reopened",
+    "ResultReached",
+    "ResultStands",
+    "Retried",
     "SendBatch",
     "Settle",
     "StartLaunches",
+    "Started",
+    "StopLaunches",
+    "StoreNamed",
+    "Submitted",
+    "TaskFailed",
     "TaskState",
+    "TaskView",
     "Warm",
+    "explain_exit",
     "in_turn",
+    "is_out_of_memory",
+    "record_from_dict",
+    "record_to_dict",
 ]

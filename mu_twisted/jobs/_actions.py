@@ -2,24 +2,42 @@
 
 from dataclasses import dataclass
 
+from mu_twisted.jobs._records import JobRecord
+
+
+@dataclass(frozen=True)
+class Record:
+    """Journal this. All records of one list of actions must be kept before its other actions are carried out."""
+
+    record: JobRecord
+
 
 @dataclass(frozen=True)
 class StartLaunches:
     """Ask Lambda for one worker for each of these.
 
-    :param launch_ids: unique within the job, relaunches included.
+    :param launch_ids: unique within the job, relaunches and restarts of the coordinator included.
     """
 
     launch_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class StopLaunches:
+    """Give up launches that have not been sent."""
+
+
+@dataclass(frozen=True)
 class Assign:
-    """Drive this worker through this task from its first state."""
+    """Drive this worker through this task from its first state.
+
+    :param replay: whether messages for the task may have been delivered before, so that all are to be asked for again.
+    """
 
     worker: int
     task: int
     attempt: int
+    replay: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,17 @@ class Warm:
     """Clear the worker of its last task (``reset:``); when it greets again it is free for another."""
 
     worker: int
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """End whatever the worker is at (``kill:`` and ``reset:``); when it greets again it is free for another task.
+
+    :param reason: one line for the log.
+    """
+
+    worker: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,24 @@ class Dismiss:
 
 
 @dataclass(frozen=True)
+class Abort:
+    """Drop the worker's connection without a word: it does not listen any more.
+
+    :param reason: one line for the log.
+    """
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Ask the worker for a sign of life."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
 class Diagnose:
     """No worker has come in time: launch no more, and find out why."""
 
@@ -50,4 +97,4 @@ class Finish:
     """The job is over; :attr:`Job.error` says how. Nothing follows this action."""
 
 
-Action = StartLaunches | Assign | Warm | Dismiss | Diagnose | Finish
+Action = Record | StartLaunches | StopLaunches | Assign | Warm | Interrupt | Dismiss | Abort | Ping | Diagnose | Finish

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mu_twisted.jobs._actions import Action, Assign, Diagnose, Dismiss, Finish, StartLaunches, Warm
-from mu_twisted.wire import MuError
-
-
-class JobError(MuError):
-    """A job cannot be made as it was asked for."""
+from mu_twisted.jobs._errors import JobError
 
 
 class TaskState(Enum):

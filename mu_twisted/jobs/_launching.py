@@ -200,13 +200,21 @@ class Launching:
             actions += self._send(region, now)
         return actions
 
-    def cancel(self, now: float) -> list[LaunchAction]:
-        """Send none of those that are waiting; what is in flight ends with its answer."""
+    def cancel(self, now: float, launch_ids: Iterable[str] | None = None) -> list[LaunchAction]:
+        """Send none of those that are waiting; what is in flight ends with its answer.
+
+        :param launch_ids: which; None: all.
+        """
         actions: list[LaunchAction] = []
-        for launch in list(self._waiting.values()):
+        for launch_id in list(self._waiting if launch_ids is None else launch_ids):
+            launch = self._waiting.get(launch_id)
+            if launch is None:
+                continue
             launch.cancelled = True
             if not launch.in_flight:
                 actions.append(self._given_up(launch, "cancelled"))
+        if launch_ids is not None:
+            return actions
         for region in self._regions.values():
             region.ready.clear()
             region.later.clear()

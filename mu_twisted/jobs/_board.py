@@ -1,0 +1,146 @@
+"""What all decisions of a job share: who is at what, and the actions that have been decided.
+
+Keeps its parts in step with one another; decides nothing.
+"""
+
+from collections.abc import Callable, Iterable
+
+from mu_twisted.jobs._actions import Abort, Action, Assign, Dismiss, Interrupt, Record, Warm
+from mu_twisted.jobs._backlog import Backlog
+from mu_twisted.jobs._crew import Attempt, Crew, Place, Worker
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._launches import Launches
+from mu_twisted.jobs._ledger import Ledger
+from mu_twisted.jobs._records import Assigned, AttemptEnded, JobRecord, Outcome
+from mu_twisted.jobs._tasks import Task, TaskState
+from mu_twisted.jobs._timers import Due, Timers
+
+MAX_ERROR = 2000
+"""Characters of an error that are kept: it may come from a worker."""
+
+
+class Board:
+    """The present state of a job.
+
+    :param ledger: what is recorded.
+    :param random: a number from 0 to 1 at each call.
+    """
+
+    def __init__(self, ledger: Ledger, random: Callable[[], float]) -> None:
+        self.ledger = ledger
+        self.policy = ledger.submitted.policy
+        self.random = random
+        self.now = 0.0
+        self.crew = Crew()
+        self.launches = Launches()
+        self.backlog = Backlog()
+        self.timers = Timers()
+        self.attempts: dict[int, list[Attempt]] = {}
+        self.first_attempts: dict[Attempt, None] = {}
+        self.lost: dict[str, tuple[int, int]] = {}
+        self._actions: list[Action] = []
+
+    # -- what was decided ------------------------------------------------------------------------------------------
+
+    def do(self, action: Action) -> None:
+        """Ask the driver for this."""
+        self._actions.append(action)
+
+    def record(self, record: JobRecord) -> None:
+        """This has happened, and is to be kept."""
+        self.ledger.apply(record)
+        self._actions.append(Record(record))
+
+    def take(self) -> list[Action]:
+        """All that was decided since the last time."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def dismiss(self, worker: Worker, reason: str) -> None:
+        """Tell it to quit, and forget it."""
+        self.forget(worker)
+        self.do(Dismiss(worker.number, reason))
+
+    def abort(self, worker: Worker, reason: str) -> None:
+        """Drop its connection, and forget it."""
+        self.forget(worker)
+        self.do(Abort(worker.number, reason))
+
+    def wipe(self) -> None:
+        """Nobody is there any more, and nobody is expected."""
+        self.launches.give_up_all()
+        self.timers.clear()
+        self.attempts.clear()
+        self.first_attempts.clear()
+        self.backlog.doubles.clear()
+        self.lost.clear()
+
+    def forget(self, worker: Worker) -> None:
+        """It is gone."""
+        self.crew.remove(worker)
+        self.launches.left(worker.launch_id, worker.number)
+
+    def clear(self, worker: Worker, reason: str | None = None) -> None:
+        """Make it free for another task.
+
+        :param reason: of ending what it is at; None: it is at nothing.
+        """
+        self._expect_greeting(worker, Place.WARMING)
+        self.do(Warm(worker.number) if reason is None else Interrupt(worker.number, reason))
+
+    def see_off(self, worker: Worker, reason: str) -> None:
+        """Tell it to quit, and wait until it is gone."""
+        self._expect_greeting(worker, Place.LEAVING)
+        self.do(Dismiss(worker.number, reason))
+
+    def _expect_greeting(self, worker: Worker, place: Place) -> None:
+        self.crew.move(worker, place)
+        worker.warmings += 1
+        self.timers.push(self.now + self.policy.warm_timeout, Due.WARM, (worker, worker.warmings))
+
+    # -- tasks and attempts ----------------------------------------------------------------------------------------
+
+    def enqueue(self, tasks: Iterable[Task]) -> None:
+        """These are waiting, and ready for a worker."""
+        for task in tasks:
+            if task.state is TaskState.BACKING_OFF:
+                self.ledger.move(task, TaskState.WAITING)
+            self.backlog.add(task)
+
+    def begin(self, worker: Worker, task: Task, *, speculative: bool = False) -> None:
+        """The worker gets the task."""
+        number = task.attempts
+        self.record(Assigned(task.number, number, worker.launch_id, speculative))
+        attempt = worker.attempt = Attempt(task.number, number, worker, self.now, speculative)
+        self.crew.move(worker, Place.WORKING)
+        self.attempts.setdefault(task.number, []).append(attempt)
+        if not speculative:
+            self.first_attempts[attempt] = None
+        if self.policy.task_timeout is not None:
+            self.timers.push(self.now + self.policy.task_timeout, Due.ATTEMPT, attempt)
+        replay = number > 0 and bool(self.ledger.lineage.producers(task.number))
+        self.do(Assign(worker.number, task.number, number, replay))
+
+    def end(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        *,
+        costs: bool = False,
+        kind: Failure | None = None,
+        status: int | None = None,
+        error: str = "",
+    ) -> None:
+        """The attempt is over, whatever its worker is at by now."""
+        attempt.worker.attempt = None
+        running = self.attempts[attempt.task]
+        running.remove(attempt)
+        if not running:
+            del self.attempts[attempt.task]
+        self.first_attempts.pop(attempt, None)
+        self.backlog.doubles.pop(self.ledger.tasks[attempt.task], None)
+        seconds = round(max(0.0, self.now - attempt.began), 3)
+        error = error[:MAX_ERROR]
+        self.record(AttemptEnded(attempt.task, attempt.number, outcome, seconds, costs, kind, status, error))

@@ -1,0 +1,149 @@
+"""Tasks that need one another's messages: what runs again when messages are lost, who fails with whom, who gives way.
+
+That a task waits for messages is not told; but one that has a producer which is neither done nor active, directly or
+through others, cannot finish. So its worker may be taken away where that producer needs one.
+"""
+
+from collections.abc import Sequence
+
+from mu_twisted.jobs._board import MAX_ERROR, Board
+from mu_twisted.jobs._crew import Attempt
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, TaskFailed
+from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+
+
+class Chains:
+    """The decisions about producers and consumers.
+
+    :param board: the job.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._lineage = board.ledger.lineage
+
+    def settled(self, task: Task) -> None:
+        """The task is done or failed: its producers need not run again on its account."""
+        tasks, stack = self._board.ledger.tasks, [task.number]
+        while stack:
+            for number in self._lineage.producers(stack.pop()):
+                producer = tasks[number]
+                if producer.has_result and producer.state not in SETTLED and not self._is_needed(producer):
+                    self._withdraw(producer, "nobody needs its messages any more")
+                    self._stand(producer)
+                    stack.append(number)
+
+    def fail(self, task: Task, error: str) -> None:
+        """The task has failed for good, and all that need its messages fail with it, instead of waiting for ever."""
+        if task.has_result:
+            self._stand(task)
+            error = f"had to send its messages again, {error}"
+        else:
+            self._board.record(TaskFailed(task.number, error))
+        self.fail_consumers(task, error)
+        self.settled(task)
+
+    def fail_consumers(self, task: Task, error: str) -> None:
+        """All that need messages of the task, which has failed for good, have failed."""
+        tasks = self._board.ledger.tasks
+        why = f"task {task.number}, whose messages it needs, failed: {error}"[:MAX_ERROR]
+        failed = []
+        for number in self._lineage.downstream([task.number], lambda number: tasks[number].state not in SETTLED):
+            consumer = tasks[number]
+            self._withdraw(consumer, why)
+            if consumer.has_result:
+                self._stand(consumer)
+            else:
+                self._board.record(TaskFailed(number, why))
+            failed.append(consumer)
+        for consumer in failed:
+            self.settled(consumer)
+
+    def messages_lost(self, task: Task) -> bool:
+        """Messages that the task had sent are wanted again, and gone.
+
+        :returns: whether it had enough of that, so that it is to be given up.
+        """
+        if not self._is_needed(task) or task.state not in (TaskState.DONE, TaskState.ACTIVE):
+            return False
+        enough = task.free >= self._board.policy.reruns
+        if task.state is TaskState.DONE:
+            self._reopen([task.number], "its messages were lost")
+            task.error = "its messages were lost again and again"
+            return enough
+        self._withdraw(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
+        self._board.enqueue([task])
+        return task.charged > self._board.policy.retries
+
+    def store_lost(self, reason: str) -> None:
+        """All messages are gone: whatever somebody still needs is sent again, by tasks that are done as well."""
+        tasks = self._board.ledger.tasks
+        open_ = [number for number, task in tasks.items() if task.state not in SETTLED]
+        done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
+        self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
+        for number in list(self._board.attempts):
+            if self._is_needed(tasks[number]):
+                self._withdraw(tasks[number], reason)
+                self._board.enqueue([tasks[number]])
+
+    def give_way(self) -> None:
+        """Where nothing can go on because producers have no worker, the latest tasks give theirs up."""
+        board = self._board
+        busy = board.crew.idle or board.crew.warming or board.launches
+        if not self._lineage or busy or board.ledger.over or not board.attempts or board.backlog.first() is None:
+            return
+        blocked = self._blocked()
+        if blocked is None:
+            return
+        tasks = board.ledger.tasks
+        victims = sorted(board.attempts, key=lambda number: tasks[number].rank)
+        chosen: set[int] = set()
+        for task in board.backlog.lowest(len(victims)):
+            if not victims or tasks[victims[-1]].rank < task.rank:
+                return
+            if not all(
+                producer in chosen or tasks[producer].state is TaskState.DONE
+                for producer in self._lineage.producers(task.number)
+            ):
+                continue
+            chosen.add(task.number)
+            victim = tasks[victims.pop()]
+            self._withdraw(victim, f"task {task.number}, whose messages it needs, has no worker")
+            board.enqueue([victim])
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _is_needed(self, task: Task) -> bool:
+        return self._board.ledger.undone_consumers[task.number] > 0
+
+    def _blocked(self) -> set[int] | None:
+        """The active tasks if each of them waits for a task that is not active; else None."""
+        board, tasks = self._board, self._board.ledger.tasks
+        for number in board.attempts:
+            if all(tasks[producer].state is TaskState.DONE for producer in self._lineage.producers(number)):
+                return None
+        absent = [number for number, task in tasks.items() if task.state in (TaskState.WAITING, TaskState.BACKING_OFF)]
+        blocked = set(self._lineage.downstream(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
+        return blocked if blocked.issuperset(board.attempts) else None
+
+    def _reopen(self, numbers: Sequence[int], reason: str) -> None:
+        if numbers:
+            self._board.record(Reopened(tuple(numbers), reason))
+            self._board.enqueue(self._board.ledger.tasks[number] for number in numbers)
+
+    def _stand(self, task: Task) -> None:
+        self._board.record(ResultStands((task.number,)))
+
+    def _withdraw(self, task: Task, reason: str, *, kind: Failure | None = None, costs: bool = False) -> None:
+        """End the task's attempts; their workers take others."""
+        for attempt in list(self._board.attempts.get(task.number, ())):
+            self._take_back(attempt, reason, kind, costs)
+
+    def _take_back(self, attempt: Attempt, reason: str, kind: Failure | None, costs: bool) -> None:
+        board, worker = self._board, attempt.worker
+        board.end(attempt, Outcome.WITHDRAWN, costs=costs, kind=kind, error=reason)
+        if worker.reusable:
+            board.clear(worker, reason)
+        else:
+            board.dismiss(worker, reason)

@@ -1,0 +1,140 @@
+"""Dataclasses as JSON's objects and back, and nothing taken on trust on the way back.
+
+A field's annotation says what may stand in it; anything else, a missing member and a strange one are refused.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from enum import Enum
+from typing import Any, TypeVar, get_type_hints
+
+from mu_twisted.jobs._errors import JobError, RecordError
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._policy import JobPolicy
+
+T = TypeVar("T")
+
+_MOST = 1 << 53
+"""The largest integer that every JSON library keeps."""
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass of the kinds known here as what ``json`` can write."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return {name: to_plain(getattr(value, name)) for name in _decoders(type(value))}
+
+
+def from_plain(kind: type[T], plain: Mapping[str, Any]) -> T:
+    """The dataclass that ``to_plain`` has written.
+
+    :raises RecordError: anything is missing, too much or of another type.
+    """
+    decoders = _decoders(kind)
+    if plain.keys() != decoders.keys():
+        odd = ", ".join(sorted(str(name) for name in plain.keys() ^ decoders.keys()))
+        raise RecordError(f"{kind.__name__}: members are missing or strange: {odd}")
+    values = {}
+    for name, decode in decoders.items():
+        try:
+            values[name] = decode(plain[name])
+        except (TypeError, ValueError):
+            raise RecordError(f"{kind.__name__}: {name} cannot be {str(plain[name])[:80]!r}") from None
+    try:
+        return kind(**values)
+    except JobError as error:
+        raise RecordError(f"{kind.__name__}: {error}") from None
+
+
+def _decoders(kind: type) -> dict[str, Callable[[Any], Any]]:
+    found = _KNOWN.get(kind)
+    if found is None:
+        hints = get_type_hints(kind)
+        found = _KNOWN[kind] = {field.name: _DECODERS[hints[field.name]] for field in fields(kind)}
+    return found
+
+
+_KNOWN: dict[type, dict[str, Callable[[Any], Any]]] = {}
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) > _MOST:
+        raise ValueError
+    return value
+
+
+def _natural(value: Any) -> int:
+    if _integer(value) < 0:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise ValueError
+    return value
+
+
+def _naturals(value: Any) -> tuple[int, ...]:
+    return tuple(_natural(item) for item in _list(value))
+
+
+def _edges(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    return tuple((_natural(task), _naturals(others)) for task, others in _list(value))
+
+
+def _policy(value: Any) -> JobPolicy:
+    if type(value) is not dict:
+        raise ValueError
+    return from_plain(JobPolicy, value)
+
+
+def _or_none(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else decode(value)
+
+
+_DECODERS: dict[Any, Callable[[Any], Any]] = {
+    int: _natural,
+    int | None: _or_none(_integer),
+    float: _number,
+    float | None: _or_none(_number),
+    str: _text,
+    str | None: _or_none(_text),
+    bool: _truth,
+    tuple[int, ...]: _naturals,
+    tuple[tuple[int, tuple[int, ...]], ...]: _edges,
+    frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
+    Failure | None: _or_none(Failure),
+    JobPolicy: _policy,
+}
+
+
+def decodes(kind: type[Enum]) -> type[Enum]:
+    """Let fields of this enumeration be read back."""
+    _DECODERS[kind] = kind
+    return kind

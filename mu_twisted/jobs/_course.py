@@ -1,0 +1,143 @@
+"""A job from its beginning to its end: taken up, taken up again, concluded after each event, finished."""
+
+from mu_twisted.jobs._actions import Finish, Record, StopLaunches
+from mu_twisted.jobs._board import Board
+from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._outcomes import Outcomes
+from mu_twisted.jobs._records import AttemptEnded, Cancelled, Finished, Outcome, Retried, Started
+from mu_twisted.jobs._staffing import Staffing
+from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+from mu_twisted.jobs._timers import Due
+
+
+class Course:
+    """The decisions about the job as a whole.
+
+    :param board: the job.
+    """
+
+    def __init__(self, board: Board, chains: Chains, outcomes: Outcomes, staffing: Staffing) -> None:
+        self._board = board
+        self._chains = chains
+        self._outcomes = outcomes
+        self._staffing = staffing
+
+    def start(self) -> None:
+        """A new job begins."""
+        self._board.do(Record(self._board.ledger.submitted))
+        self._next_generation()
+        self._board.enqueue(self._board.ledger.tasks.values())
+        self.conclude(self._board.policy.overprovision)
+
+    def resume(self) -> None:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+        board, ledger = self._board, self._board.ledger
+        extra = board.policy.overprovision if ledger.generation < 0 else 0
+        self._next_generation()
+        tasks = list(ledger.tasks.values())
+        back = [launch_id for task in tasks for launch_id in self._interrupted(task)]
+        for task in tasks:
+            self._take_in(task)
+        back += board.launches.unseen(self._staffing.wanted - len(back))
+        for launch_id in back:
+            board.launches.expect_back(launch_id)
+            board.timers.push(board.now + board.policy.redial_timeout, Due.LAUNCH, launch_id)
+        self.conclude(extra)
+
+    def retry(self) -> None:
+        """The tasks that have failed are wanted all the same."""
+        board, ledger = self._board, self._board.ledger
+        failed = sorted((ledger.tasks[number] for number in ledger.failures), key=lambda task: task.rank)
+        board.record(Retried(tuple(task.number for task in failed)))
+        self._next_generation()
+        board.enqueue(failed)
+        self._chains.store_lost("the job was over, and its messages gone with it")
+        self.conclude()
+
+    def cancel(self, reason: str) -> None:
+        """The user does not want the job any more."""
+        self._board.record(Cancelled(reason))
+        self.finish(reason)
+
+    def conclude(self, extra: int = 0) -> None:
+        """What follows from an event for those who have nothing to do.
+
+        :param extra: workers to ask for beyond those that are needed.
+        """
+        board, staffing = self._board, self._staffing
+        if board.ledger.over:
+            return
+        if not board.ledger.open:
+            self.finish(self._summary())
+            return
+        staffing.employ()
+        if self._is_refused_throughout():
+            self.finish(f"no launch was accepted: {board.launches.refusal}")
+            return
+        staffing.launch(extra)
+        if staffing.has_given_up and not board.launches and not staffing.paused:
+            self.finish(self._summary())
+
+    def finish(self, error: str | None) -> None:
+        """The job is over."""
+        self.leave("the job is over")
+        self._board.record(Finished(error))
+        self._board.do(Finish())
+
+    def leave(self, reason: str) -> None:
+        """Send everybody home, and let nobody else come."""
+        board = self._board
+        if board.launches:
+            board.do(StopLaunches())
+        for worker in list(board.crew.members.values()):
+            board.dismiss(worker, reason)
+        board.wipe()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _next_generation(self) -> None:
+        board, ledger = self._board, self._board.ledger
+        board.record(Started(ledger.generation + 1))
+        board.launches.begin(ledger.generation, ledger.launched, ledger.seen)
+        self._staffing.begin()
+
+    def _interrupted(self, task: Task) -> list[str]:
+        """End what was under way when the coordinator ended; the launch ids of those who were at it."""
+        board = self._board
+        outcome = Outcome.WITHDRAWN if task.won is None else Outcome.BEATEN
+        running = dict(task.running)
+        for attempt in running:
+            board.record(AttemptEnded(task.number, attempt, outcome, 0.0, error="the coordinator was restarted"))
+        if task.won is not None:
+            # Its other worker may still be at it, until it is back and cleared or has ended by itself.
+            wait = board.policy.redial_timeout if running else 0.0
+            board.timers.push(board.now + wait, Due.SETTLE, task)
+        return [launch_id for launch_id in running.values() if launch_id is not None]
+
+    def _take_in(self, task: Task) -> None:
+        """Do what had been decided about the task but was not recorded any more."""
+        if task.state is TaskState.WAITING:
+            if task.charged > self._board.policy.retries:
+                self._outcomes.give_up(task)
+            else:
+                self._board.enqueue([task])
+        elif task.state is TaskState.FAILED:
+            self._chains.fail_consumers(task, task.error)
+        if task.state in SETTLED:
+            self._chains.settled(task)
+
+    def _is_refused_throughout(self) -> bool:
+        launches = self._board.launches
+        nobody = not launches and not self._board.crew.members
+        return nobody and not launches.any_accepted and not launches.anybody_came and launches.refusal is not None
+
+    def _summary(self) -> str | None:
+        ledger = self._board.ledger
+        failed = ledger.tally[TaskState.FAILED]
+        if not failed and not ledger.open:
+            return None
+        text = f"{failed + ledger.open} of {len(ledger.tasks)} tasks failed"
+        if ledger.open:
+            why = self._board.launches.refusal or "their workers never dialled in"
+            text += f", {ledger.open} of them because no worker came: {why}"
+        return text

@@ -1,0 +1,102 @@
+"""Workers that are connected, and what each is at."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Place(Enum):
+    """What a worker is at."""
+
+    IDLE = "idle"
+    WORKING = "working"
+    WARMING = "warming"
+    LEAVING = "leaving"
+
+    __hash__ = object.__hash__
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try at a task, under way.
+
+    :ivar began: when.
+    :ivar beaten: whether another attempt has been done first, and this one's worker is being cleared of it.
+    """
+
+    task: int
+    number: int
+    worker: "Worker"
+    began: float
+    speculative: bool
+    beaten: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One live connection.
+
+    :ivar reusable: whether it knows how to be cleared of a task, and answers pings; the original's does neither.
+    :ivar deadline: when its function ends, if it says so.
+    :ivar unanswered: pings since its last message.
+    :ivar failed: attempts in a row that failed on it.
+    :ivar warmings: how often it was cleared; says which timer is about the present time.
+    """
+
+    number: int
+    launch_id: str | None
+    reusable: bool
+    deadline: float | None
+    place: Place = Place.IDLE
+    attempt: Attempt | None = None
+    unanswered: int = 0
+    failed: int = 0
+    warmings: int = 0
+
+
+@dataclass(slots=True)
+class Crew:
+    """All workers of a job.
+
+    :ivar idle: those that have nothing to do, who came first before the others.
+    :ivar warming: how many are being cleared of their last task.
+    """
+
+    members: dict[int, Worker] = field(default_factory=dict)
+    idle: dict[int, Worker] = field(default_factory=dict)
+    warming: int = 0
+    leaving: int = 0
+
+    def __len__(self) -> int:
+        return len(self.members) - self.leaving
+
+    def add(self, worker: Worker) -> None:
+        """It has come, and is idle."""
+        self.members[worker.number] = worker
+        self.idle[worker.number] = worker
+
+    def move(self, worker: Worker, place: Place) -> None:
+        """It is at something else now."""
+        self._out(worker)
+        worker.place = place
+        if place is Place.IDLE:
+            self.idle[worker.number] = worker
+        self.warming += place is Place.WARMING
+        self.leaving += place is Place.LEAVING
+
+    def remove(self, worker: Worker) -> None:
+        """It is gone, or will not be heard any more."""
+        self._out(worker)
+        del self.members[worker.number]
+
+    def clear(self) -> list[Worker]:
+        """Forget all; who they were, by number."""
+        members = sorted(self.members.values(), key=lambda worker: worker.number)
+        self.members.clear()
+        self.idle.clear()
+        self.warming = self.leaving = 0
+        return members
+
+    def _out(self, worker: Worker) -> None:
+        self.idle.pop(worker.number, None)
+        self.warming -= worker.place is Place.WARMING
+        self.leaving -= worker.place is Place.LEAVING

@@ -1,0 +1,11 @@
+"""What can be wrong with a job before it begins, or with what is left of one."""
+
+from mu_twisted.wire import MuError
+
+
+class JobError(MuError):
+    """A job cannot be made as it was asked for."""
+
+
+class RecordError(JobError):
+    """A record is malformed, or cannot have come after the ones before it: the journal is corrupt."""

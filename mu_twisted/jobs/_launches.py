@@ -1,0 +1,163 @@
+"""Launches: identifiers that are used once, which of them somebody may still come for, and who came."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_STRANGE = 64
+"""Launch ids that are not ours and are let in all the same (somebody invoked the function by hand)."""
+MAX_REASONS = 100
+"""Reasons for refusals that are told apart."""
+
+
+class Arrival(Enum):
+    """Who it is that has greeted."""
+
+    NEW = "its launch id has not been used"
+    BACK = "a worker that had lost us is back"
+    DOUBLED = "its launch id is in use"
+    STRANGE = "its launch id is not ours"
+
+
+@dataclass(slots=True)
+class _Expected:
+    """A launch that somebody may still come for.
+
+    :ivar accepted: whether Lambda has taken it.
+    :ivar known: whether its worker has been here before.
+    """
+
+    accepted: bool = False
+    known: bool = False
+
+
+class Launches:
+    """The launches of a job.
+
+    :param generation: first part of new identifiers.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.anybody_came = False
+        self.any_accepted = False
+        self._number = 0
+        self._limits: dict[int, int] = {}
+        self._expected: dict[str, _Expected] = {}
+        self._used: dict[str, int | None] = {}
+        self._strange = 0
+        self._refusals: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._expected)
+
+    @property
+    def unsent(self) -> int:
+        """Launches that Lambda has not taken yet."""
+        return sum(not expected.accepted for expected in self._expected.values())
+
+    def begin(self, generation: int, launched: Mapping[int, int], used: Iterable[str]) -> None:
+        """A new generation of identifiers.
+
+        :param launched: how many there were in those before.
+        :param used: those with which somebody came.
+        """
+        self.generation = generation
+        self._number = 0
+        self._limits = dict(launched)
+        self._expected.clear()
+        self._used = dict.fromkeys(used)
+        self.anybody_came = bool(self._used)
+
+    def new(self, count: int) -> tuple[str, ...]:
+        """Identifiers that have never been used; somebody is expected for each."""
+        ids = tuple(f"{self.generation}-{number}" for number in range(self._number, self._number + count))
+        self._number += count
+        self._limits[self.generation] = self._number
+        self._expected.update({launch_id: _Expected() for launch_id in ids})
+        return ids
+
+    def expect_back(self, launch_id: str) -> None:
+        """Its worker was connected, or on its way, before the coordinator was restarted."""
+        self._expected[launch_id] = _Expected(accepted=True, known=True)
+
+    def unseen(self, count: int) -> list[str]:
+        """The latest identifiers, ``count`` at most, with which nobody has come yet."""
+        found: list[str] = []
+        for generation in sorted(self._limits, reverse=True):
+            for number in range(self._limits[generation] - 1, -1, -1):
+                if len(found) >= count:
+                    return found
+                launch_id = f"{generation}-{number}"
+                if launch_id not in self._used and launch_id not in self._expected:
+                    found.append(launch_id)
+        return found
+
+    def accept(self, launch_id: str) -> bool:
+        """Lambda has taken it; False if nobody is expected for it."""
+        expected = self._expected.get(launch_id)
+        if expected is None:
+            return False
+        self.any_accepted = expected.accepted = True
+        return True
+
+    def refuse(self, launch_id: str, reason: str) -> bool:
+        """Nobody will come of it; False if nobody was expected."""
+        if self._expected.pop(launch_id, None) is None:
+            return False
+        if reason in self._refusals or len(self._refusals) < MAX_REASONS:
+            self._refusals[reason] = self._refusals.get(reason, 0) + 1
+        return True
+
+    def give_up(self, launch_id: str) -> bool | None:
+        """Nobody is expected for it any more.
+
+        :returns: None if nobody was; else whether it was a launch, not a worker that was to come back.
+        """
+        expected = self._expected.pop(launch_id, None)
+        return None if expected is None else not expected.known
+
+    def give_up_all(self) -> None:
+        """Nobody is expected any more."""
+        self._expected.clear()
+
+    def arrive(self, launch_id: str | None, worker: int, redial: bool | None) -> tuple[Arrival, int | None]:
+        """Somebody has greeted.
+
+        :param redial: whether it says that it has been here before; None: it does not say.
+        :returns: who it is, and the number of the connection that it has replaced.
+        """
+        if launch_id is None:
+            self.anybody_came = True
+            if self._expected:
+                self._expected.popitem()
+            return Arrival.NEW, None
+        known, before = launch_id in self._used, self._used.get(launch_id)
+        if (redial is False and known) or (redial is None and before is not None):
+            return Arrival.DOUBLED, before
+        if not known and not self._is_ours(launch_id):
+            self._strange += 1
+            if self._strange > MAX_STRANGE:
+                return Arrival.STRANGE, None
+        self.anybody_came = True
+        self._used[launch_id] = worker
+        self._expected.pop(launch_id, None)
+        return Arrival.BACK if known or redial else Arrival.NEW, before
+
+    def left(self, launch_id: str | None, worker: int) -> None:
+        """The connection is gone; its worker may come back."""
+        if launch_id is not None and self._used.get(launch_id) == worker:
+            self._used[launch_id] = None
+
+    @property
+    def refusal(self) -> str | None:
+        """The most common reason of refusals, if there was any."""
+        return max(self._refusals, key=lambda reason: self._refusals[reason]) if self._refusals else None
+
+    def _is_ours(self, launch_id: str) -> bool:
+        generation, dash, number = launch_id.partition("-")
+        if not dash or not (generation.isdecimal() and number.isdecimal() and launch_id.isascii()):
+            return False
+        if len(launch_id) > 40 or launch_id != f"{int(generation)}-{int(number)}":
+            return False
+        return int(number) < self._limits.get(int(generation), 0)

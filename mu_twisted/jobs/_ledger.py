@@ -1,0 +1,243 @@
+"""The job as its records tell it: each record is applied here, when it is decided as when the journal is read back.
+
+Refuses what cannot have happened, so that a corrupt journal is found and not believed.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mu_twisted.jobs._durations import Durations
+from mu_twisted.jobs._errors import RecordError
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._lineage import Lineage
+from mu_twisted.jobs._records import (
+    Assigned,
+    AttemptEnded,
+    Cancelled,
+    Finished,
+    Forgiven,
+    JobRecord,
+    Launched,
+    Outcome,
+    Reopened,
+    ResultReached,
+    ResultStands,
+    Retried,
+    Started,
+    StoreNamed,
+    Submitted,
+    TaskFailed,
+)
+from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+
+
+class Ledger:
+    """Every task of a job and what of its workers must outlive the coordinator.
+
+    :param submitted: the first record.
+    :raises JobError: what was submitted is no job.
+    """
+
+    def __init__(self, submitted: Submitted) -> None:
+        self.submitted = submitted
+        self.lineage = Lineage(submitted.order, dict(submitted.consumes))
+        self.tasks = {number: Task(number, rank) for rank, number in enumerate(self.lineage.order)}
+        self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
+        self.undone_consumers = {number: len(self.lineage.consumers(number)) for number in self.tasks}
+        self.failures: dict[int, str] = {}
+        self.durations = Durations()
+        self.generation = -1
+        self.launched: dict[int, int] = {}
+        self.seen: set[str] = set()
+        self.speculated = 0
+        self.results = 0
+        self.store: str | None = None
+        self.cancelled = False
+        self.over = False
+        self.error: str | None = None
+
+    @classmethod
+    def fold(cls, records: Iterable[JobRecord]) -> "Ledger":
+        """The job that these records tell of.
+
+        :raises RecordError: they tell of none, or of what cannot have happened.
+        """
+        ledger: Ledger | None = None
+        for record in records:
+            if ledger is not None:
+                ledger.apply(record)
+            elif isinstance(record, Submitted):
+                ledger = cls(record)
+            else:
+                raise RecordError(f"a job's first record says what was submitted, not {record!r}"[:300])
+        if ledger is None:
+            raise RecordError("there is no record of the job")
+        return ledger
+
+    def apply(self, record: JobRecord) -> None:
+        """What the record tells has happened.
+
+        :raises RecordError: it cannot have, after all before it.
+        """
+        try:
+            _APPLY[type(record)](self, record)
+        except KeyError:
+            raise RecordError(f"{record!r}"[:300] + " cannot come here: it names what is not there") from None
+
+    @property
+    def open(self) -> int:
+        """Tasks that are neither done nor failed."""
+        tally = self.tally
+        return tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF] + tally[TaskState.ACTIVE]
+
+    def move(self, task: Task, state: TaskState) -> None:
+        """Count the task elsewhere."""
+        was, task.state = task.state, state
+        self.tally[was] -= 1
+        self.tally[state] += 1
+        if (was in SETTLED) is not (state in SETTLED):
+            change = -1 if state in SETTLED else 1
+            for producer in self.lineage.producers(task.number):
+                self.undone_consumers[producer] += change
+
+    # -- one method a record ---------------------------------------------------------------------------------------
+
+    def _submitted(self, record: Submitted) -> None:
+        raise RecordError("a job is submitted once")
+
+    def _started(self, record: Started) -> None:
+        _hold(record.generation > self.generation, record)
+        self.generation = record.generation
+
+    def _launched(self, record: Launched) -> None:
+        _hold(record.generation == self.generation and record.first == self.launched.get(record.generation, 0), record)
+        self.launched[record.generation] = record.first + record.count
+
+    def _assigned(self, record: Assigned) -> None:
+        task = self.tasks[record.task]
+        _hold(not self.over and task.state not in SETTLED and record.attempt >= task.attempts, record)
+        _hold(len(task.running) == record.speculative and task.won is None, record)
+        task.attempts = record.attempt + 1
+        task.running[record.attempt] = record.launch_id
+        if record.launch_id is not None:
+            self.seen.add(record.launch_id)
+        self.speculated += record.speculative
+        self.move(task, TaskState.ACTIVE)
+
+    def _attempt_ended(self, record: AttemptEnded) -> None:
+        task = self.tasks[record.task]
+        del task.running[record.attempt]
+        if record.outcome is Outcome.DONE:
+            _hold(task.won is None, record)
+            task.won = record.attempt
+            task.seconds = record.seconds
+            task.error = ""
+            self.durations.add(record.seconds)
+            return
+        if record.outcome is Outcome.BEATEN:
+            _hold(task.won is not None, record)
+            return
+        task.charged += record.costs
+        task.free += record.kind is Failure.CHANNEL and not record.costs
+        if record.outcome is Outcome.FAILED:
+            task.error = record.error
+        if not task.running:
+            _hold(task.won is None, record)
+            self.move(task, TaskState.WAITING)
+
+    def _forgiven(self, record: Forgiven) -> None:
+        task = self.tasks[record.task]
+        _hold(task.charged > 0 and not task.running, record)
+        task.charged -= 1
+        task.free += 1
+
+    def _result_reached(self, record: ResultReached) -> None:
+        task = self.tasks[record.task]
+        _hold(task.won == record.attempt and not task.running and not task.has_result, record)
+        task.won = None
+        task.has_result = True
+        self.results += 1
+        self.move(task, TaskState.DONE)
+
+    def _result_stands(self, record: ResultStands) -> None:
+        for number in record.tasks:
+            task = self.tasks[number]
+            _hold(task.has_result and not task.running, record)
+            task.won = None
+            task.error = ""
+            self.move(task, TaskState.DONE)
+
+    def _task_failed(self, record: TaskFailed) -> None:
+        task = self.tasks[record.task]
+        _hold(task.state not in SETTLED and not task.running and task.won is None, record)
+        self._fail(task, record.error)
+
+    def _reopened(self, record: Reopened) -> None:
+        for number in record.tasks:
+            task = self.tasks[number]
+            _hold(task.state is TaskState.DONE, record)
+            task.free += 1
+            self.move(task, TaskState.WAITING)
+
+    def _retried(self, record: Retried) -> None:
+        self.over = self.cancelled = False
+        self.error = self.store = None
+        for number in record.tasks:
+            task = self.tasks[number]
+            _hold(task.state is TaskState.FAILED, record)
+            task.charged = task.free = 0
+            del self.failures[number]
+            self.move(task, TaskState.WAITING)
+
+    def _store_named(self, record: StoreNamed) -> None:
+        self.store = record.store
+
+    def _cancelled(self, record: Cancelled) -> None:
+        self.cancelled = True
+
+    def _finished(self, record: Finished) -> None:
+        _hold(not self.over, record)
+        self.over = True
+        self.error = record.error
+        for task in self.tasks.values():
+            if task.state in SETTLED:
+                continue
+            was_active = task.state is TaskState.ACTIVE
+            task.running.clear()
+            if task.has_result or task.won is not None:
+                self.results += not task.has_result
+                task.has_result = True
+                task.won = None
+                self.move(task, TaskState.DONE)
+            elif was_active or self.cancelled:
+                self._fail(task, record.error or "the job was over")
+            else:
+                self._fail(task, task.error or "no worker came for it")
+
+    def _fail(self, task: Task, error: str) -> None:
+        task.error = error
+        self.failures[task.number] = error
+        self.move(task, TaskState.FAILED)
+
+
+def _hold(condition: bool, record: JobRecord) -> None:
+    if not condition:
+        raise RecordError(f"{record!r}"[:300] + " cannot come here")
+
+
+_APPLY: dict[type, Callable[[Ledger, Any], None]] = {
+    Submitted: Ledger._submitted,
+    Started: Ledger._started,
+    Launched: Ledger._launched,
+    Assigned: Ledger._assigned,
+    AttemptEnded: Ledger._attempt_ended,
+    Forgiven: Ledger._forgiven,
+    ResultReached: Ledger._result_reached,
+    ResultStands: Ledger._result_stands,
+    TaskFailed: Ledger._task_failed,
+    Reopened: Ledger._reopened,
+    Retried: Ledger._retried,
+    StoreNamed: Ledger._store_named,
+    Cancelled: Ledger._cancelled,
+    Finished: Ledger._finished,
+}

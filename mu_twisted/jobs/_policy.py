@@ -1,0 +1,70 @@
+"""How hard a job tries: the options that its decisions depend on."""
+
+import math
+from dataclasses import dataclass, fields
+
+from mu_twisted.jobs._errors import JobError
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPolicy:
+    """The options of one job's decisions. Times are in seconds.
+
+    :param retries: attempts that a task gets after a failed one.
+    :param retry_exit: exit statuses of commands that are retried at all; None: every one.
+    :param retry_delay: before a task's second attempt, doubled with each further one; the half of it is random.
+    :param retry_longest: what that may grow to.
+    :param task_timeout: that one attempt may take; None: as long as its function.
+    :param max_workers: connected and asked for at once; None: one a task.
+    :param overprovision: workers beyond, so that a launch that is lost costs no time.
+    :param start_timeout: from an accepted launch until a worker that has not come counts as lost.
+    :param start_retries: rounds of launches in a row that may bring nobody before those tasks are given up.
+    :param relaunch_delay: between two rounds of launches, doubled with each that brings nobody.
+    :param relaunch_longest: what that may grow to.
+    :param speculate: a task that runs longer than this many times the median of finished ones gets a second attempt;
+        None: never.
+    :param heartbeat: between two pings.
+    :param heartbeat_misses: pings without any message in reply after which a worker counts as dead.
+    :param warm_timeout: that a worker has to greet again when it was cleared of its task.
+    :param redial_timeout: after a restart, for workers to come back before others are launched.
+    :param reruns: attempts that cost a task no retry (its messages were lost, a connection failed) before they do.
+    :raises JobError: a number makes no sense.
+    """
+
+    retries: int = 2
+    retry_exit: frozenset[int] | None = frozenset()
+    retry_delay: float = 0.5
+    retry_longest: float = 30.0
+    task_timeout: float | None = None
+    max_workers: int | None = None
+    overprovision: int = 0
+    start_timeout: float = 30.0
+    start_retries: int = 4
+    relaunch_delay: float = 1.0
+    relaunch_longest: float = 30.0
+    speculate: float | None = None
+    heartbeat: float = 10.0
+    heartbeat_misses: int = 3
+    warm_timeout: float = 15.0
+    redial_timeout: float = 15.0
+    reruns: int = 20
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(getattr(self, field.name), float) and not math.isfinite(getattr(self, field.name)):
+                raise JobError(f"{field.name} of a job must be a finite number")
+        for name in ("retries", "overprovision", "start_retries", "reruns"):
+            if getattr(self, name) < 0:
+                raise JobError(f"{name} of a job is {getattr(self, name)}: it must be 0 or more")
+        for name in ("max_workers", "heartbeat_misses"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise JobError(f"{name} of a job is {getattr(self, name)}: it must be 1 or more")
+        for name in ("task_timeout", "start_timeout", "heartbeat", "warm_timeout", "relaunch_delay"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise JobError(f"{name} of a job is {getattr(self, name):g}: it must be more than 0 seconds")
+        if self.speculate is not None and not self.speculate >= 1:
+            raise JobError(f"speculate of a job is {self.speculate:g}: it must be 1 or more times the median")
+        if not 0 <= self.retry_delay <= self.retry_longest or not self.relaunch_delay <= self.relaunch_longest:
+            raise JobError("the delays of a job's retries must grow: 0 <= first <= longest")
+        if self.redial_timeout < 0:
+            raise JobError("redial_timeout of a job must be 0 seconds or more")

@@ -1,0 +1,110 @@
+"""What one can ask a job. Nothing here changes it."""
+
+from collections.abc import Mapping
+
+from mu_twisted.jobs._board import Board
+from mu_twisted.jobs._crew import Attempt, Place, Worker
+from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
+
+
+class Reading:
+    """A job as others see it."""
+
+    _board: Board
+
+    @property
+    def name(self) -> str:
+        """The job's identifier."""
+        return self._board.ledger.submitted.job
+
+    @property
+    def over(self) -> bool:
+        """Whether every task is done or has failed."""
+        return self._board.ledger.over
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, of a job that is over; None where every task is done."""
+        return self._board.ledger.error
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user did not want it any more."""
+        return self._board.ledger.cancelled
+
+    @property
+    def failures(self) -> Mapping[int, str]:
+        """Tasks that have failed for good, each with its last error."""
+        return self._board.ledger.failures
+
+    def counts(self) -> Counts:
+        """How many tasks stand where."""
+        tally = self._board.ledger.tally
+        return Counts(
+            waiting=tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF],
+            active=tally[TaskState.ACTIVE],
+            done=tally[TaskState.DONE],
+            failed=tally[TaskState.FAILED],
+            workers=len(self._board.crew),
+            backing_off=tally[TaskState.BACKING_OFF],
+        )
+
+    def snapshot(self) -> JobSnapshot:
+        """The whole, without its tasks one by one."""
+        board, ledger = self._board, self._board.ledger
+        unsent = board.launches.unsent
+        return JobSnapshot(
+            name=self.name,
+            over=ledger.over,
+            error=ledger.error,
+            counts=self.counts(),
+            results=ledger.results,
+            idle=len(board.crew.idle),
+            warming=board.crew.warming,
+            unsent=unsent,
+            accepted=len(board.launches) - unsent,
+            launched=sum(ledger.launched.values()),
+            speculated=ledger.speculated,
+            median=ledger.durations.median,
+        )
+
+    def tasks(self, first: int = 0, count: int | None = None) -> list[TaskView]:
+        """Tasks one by one, by number.
+
+        :param first: how many to leave out.
+        :param count: how many at most; None: all.
+        """
+        numbers = sorted(self._board.ledger.tasks)[first : None if count is None else first + count]
+        return [self._view(number) for number in numbers]
+
+    def task_of(self, worker: int) -> int | None:
+        """The task that the worker is on, if any."""
+        found = self._working(worker)
+        return found[1].task if found is not None else None
+
+    def attempt_of(self, worker: int) -> tuple[int, int] | None:
+        """Task and attempt that the worker is on, if any."""
+        found = self._working(worker)
+        return (found[1].task, found[1].number) if found is not None else None
+
+    def wake_at(self) -> float | None:
+        """When :meth:`time_passed` has something to do at the latest, apart from what a look once a second finds."""
+        return self._board.timers.next
+
+    def _working(self, worker: int) -> tuple[Worker, Attempt] | None:
+        member = self._board.crew.members.get(worker)
+        if member is None or member.place is not Place.WORKING or member.attempt is None:
+            return None
+        return member, member.attempt
+
+    def _view(self, number: int) -> TaskView:
+        task = self._board.ledger.tasks[number]
+        return TaskView(
+            task=number,
+            state=task.state,
+            attempts=task.attempts,
+            retries=task.charged,
+            workers=tuple(attempt.worker.number for attempt in self._board.attempts.get(number, ())),
+            error=task.error,
+            seconds=task.seconds,
+        )

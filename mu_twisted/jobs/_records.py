@@ -1,0 +1,220 @@
+"""What the journal keeps of a job, at the grain of tasks.
+
+A record holds no time, only durations: clocks do not outlive a process. Folded in order
+(:class:`~mu_twisted.jobs._ledger.Ledger`), the records are the job; there is no second bookkeeping.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from mu_twisted.jobs._codec import decodes, from_plain, to_plain
+from mu_twisted.jobs._errors import RecordError
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._policy import JobPolicy
+
+
+@decodes
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BEATEN = "beaten"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job as it was asked for: always the first record.
+
+    :param job: its name.
+    :param order: task numbers in order of assignment.
+    :param consumes: tasks that take messages, each with those that send them.
+    :param side_effects: whether a task may not be tried twice at once.
+    """
+
+    job: str
+    order: tuple[int, ...]
+    policy: JobPolicy
+    consumes: tuple[tuple[int, tuple[int, ...]], ...]
+    side_effects: bool
+
+
+@dataclass(frozen=True)
+class Started:
+    """The coordinator takes the job up: at its start, after a restart, and when failed tasks are tried again.
+
+    :param generation: counts these, from 0; the first part of launch ids.
+    """
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Launched:
+    """Workers are asked for: ``GENERATION-FIRST`` and so on, ``count`` of them."""
+
+    generation: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """An attempt begins.
+
+    :param launch_id: of the worker; None where it has none.
+    :param speculative: whether it runs beside another that takes too long.
+    """
+
+    task: int
+    attempt: int
+    launch_id: str | None
+    speculative: bool
+
+
+@dataclass(frozen=True)
+class AttemptEnded:
+    """An attempt is over.
+
+    :param seconds: that it took.
+    :param costs: whether it used up one of the task's retries.
+    :param kind: of a failure, with the exit ``status`` if it is about one.
+    :param error: one line; empty where it was done.
+    """
+
+    task: int
+    attempt: int
+    outcome: Outcome
+    seconds: float
+    costs: bool = False
+    kind: Failure | None = None
+    status: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Forgiven:
+    """The worker that was taken for lost is back: the task's last attempt cost no retry."""
+
+    task: int
+
+
+@dataclass(frozen=True)
+class ResultReached:
+    """The task is done, and nobody works on it any more."""
+
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class ResultStands:
+    """These tasks were to run once more for their messages; nobody needs those any more, or they have been sent."""
+
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """The task has failed for good."""
+
+    task: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """Done tasks run again because their messages are gone; they stay done for the user."""
+
+    tasks: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The user wants these failed tasks tried again."""
+
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StoreNamed:
+    """The rendezvous keeps the job's messages under this token; another one means that those before are gone."""
+
+    store: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The user does not want the job any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The job is over. Every task that is not done by then has failed.
+
+    :param error: None where every task is done.
+    """
+
+    error: str | None
+
+
+JobRecord = (
+    Submitted
+    | Started
+    | Launched
+    | Assigned
+    | AttemptEnded
+    | Forgiven
+    | ResultReached
+    | ResultStands
+    | TaskFailed
+    | Reopened
+    | Retried
+    | StoreNamed
+    | Cancelled
+    | Finished
+)
+
+_NAMES: dict[type, str] = {
+    Submitted: "submitted",
+    Started: "started",
+    Launched: "launched",
+    Assigned: "assigned",
+    AttemptEnded: "attempt-ended",
+    Forgiven: "forgiven",
+    ResultReached: "result",
+    ResultStands: "result-stands",
+    TaskFailed: "task-failed",
+    Reopened: "reopened",
+    Retried: "retried",
+    StoreNamed: "store",
+    Cancelled: "cancelled",
+    Finished: "finished",
+}
+_KINDS = {name: kind for kind, name in _NAMES.items()}
+
+
+def record_to_dict(record: JobRecord) -> dict[str, Any]:
+    """What ``json`` can write; ``type`` says which record it is."""
+    return {"type": _NAMES[type(record)], **to_plain(record)}
+
+
+def record_from_dict(plain: Mapping[str, Any]) -> JobRecord:
+    """The record that :func:`record_to_dict` has written.
+
+    :raises RecordError: it is not one: corrupt, or of a version that this one does not know.
+    """
+    if not isinstance(plain, Mapping):
+        raise RecordError(f"a record is an object, not {str(plain)[:80]!r}")
+    name = plain.get("type")
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise RecordError(f"there is no record of type {str(name)[:80]!r}")
+    record: JobRecord = from_plain(kind, {key: value for key, value in plain.items() if key != "type"})
+    return record

@@ -1,0 +1,153 @@
+"""How many workers a job needs, who gets which task, and who is sent home."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from mu_twisted.jobs._actions import StartLaunches
+from mu_twisted.jobs._board import Board
+from mu_twisted.jobs._crew import Worker
+from mu_twisted.jobs._records import Launched
+from mu_twisted.jobs._timers import Due
+
+MARGIN = 5.0
+"""Seconds of its function that a worker must have left beyond what a task takes."""
+ENOUGH = 5
+"""Finished attempts from which one may tell how long the next will take."""
+
+
+class Staffing:
+    """The decisions about workers.
+
+    :param board: the job.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._rounds = 0
+        self._next_round = float("-inf")
+        self._armed = False
+        self._longest_life = 0.0
+        self.paused = False
+
+    @property
+    def limit(self) -> int:
+        """Workers that tasks may have at once."""
+        most = self._board.policy.max_workers
+        tasks = len(self._board.ledger.tasks)
+        return tasks if most is None else min(most, tasks)
+
+    @property
+    def wanted(self) -> int:
+        """Workers that the job needs now."""
+        return min(self.limit, self._board.ledger.open + len(self._board.backlog.doubles))
+
+    def begin(self) -> None:
+        """A new generation: the first round is due at once."""
+        self._rounds = 0
+        self._next_round = float("-inf")
+        self.paused = False
+
+    # -- launches --------------------------------------------------------------------------------------------------
+
+    def launch(self, extra: int = 0) -> None:
+        """Ask for as many workers as are missing, not too often, and less often as long as nobody comes.
+
+        :param extra: beyond what is needed.
+        """
+        board = self._board
+        missing = self.wanted - len(board.crew) - len(board.launches) + extra
+        if missing <= 0 or self.paused or self.has_given_up:
+            return
+        if board.now < self._next_round:
+            if not self._armed:
+                self._armed = True
+                board.timers.push(self._next_round, Due.STAFF, None)
+            return
+        policy = board.policy
+        delay = min(policy.relaunch_longest, policy.relaunch_delay * 2.0 ** min(self._rounds, 60))
+        self._next_round = board.now + delay
+        self._rounds += 1
+        ids = board.launches.new(missing)
+        first = int(ids[0].partition("-")[2])
+        board.record(Launched(board.launches.generation, first, missing))
+        board.do(StartLaunches(ids))
+
+    def round_is_due(self) -> None:
+        """The next round of launches may begin."""
+        self._armed = False
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nobody came so often that nobody is launched any more."""
+        return self._rounds > self._board.policy.start_retries and not self._board.crew.members
+
+    def somebody_came(self, seconds_left: float | None) -> None:
+        """Launching works.
+
+        :param seconds_left: of the newcomer's function.
+        """
+        board = self._board
+        self._rounds = 0
+        self._next_round = min(self._next_round, board.now + board.policy.relaunch_delay)
+        self.paused = False
+        self._longest_life = max(self._longest_life, seconds_left or 0.0)
+
+    # -- who gets what ---------------------------------------------------------------------------------------------
+
+    def has_room(self) -> bool:
+        """Whether one more worker may stay: to work, or as a spare."""
+        board = self._board
+        if board.policy.max_workers is not None and len(board.crew) >= self.limit + board.policy.overprovision:
+            return False
+        return len(board.crew.idle) <= board.ledger.open
+
+    def employ(self) -> None:
+        """Idle workers get the tasks that are ready, then slow tasks a second worker; too many spares go home."""
+        board = self._board
+        backlog, crew = board.backlog, board.crew
+        for worker in self._able_workers():
+            task = backlog.take()
+            if task is not None:
+                board.begin(worker, task)
+                continue
+            task = backlog.take_double()
+            if task is None:
+                break
+            board.begin(worker, task, speculative=True)
+        while len(crew.idle) > board.ledger.open:
+            board.dismiss(next(iter(crew.idle.values())), "no task is left for it")
+
+    def dismiss_the_old(self) -> None:
+        """Spares whose functions end too soon for any task go home."""
+        idle = self._board.crew.idle
+        for worker in [worker for worker in idle.values() if not self._has_time(worker)]:
+            self._send_home(worker)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _able_workers(self) -> Iterator[Worker]:
+        backlog = self._board.backlog
+        idle = deque(self._board.crew.idle.values()) if backlog.first() is not None or backlog.doubles else deque()
+        for worker in idle:
+            if self._has_time(worker):
+                yield worker
+            else:
+                self._send_home(worker)
+
+    def _send_home(self, worker: Worker) -> None:
+        left = max(0.0, (worker.deadline or 0.0) - self._board.now)
+        self._board.dismiss(worker, f"its function ends in {left:.0f} s, too soon for a task")
+
+    def _has_time(self, worker: Worker) -> bool:
+        return worker.deadline is None or worker.deadline - self._board.now >= self._needed()
+
+    def _needed(self) -> float:
+        """Seconds that a worker must have left. A fresh one is good enough whatever tasks take: there is no better."""
+        durations, limit = self._board.ledger.durations, self._board.policy.task_timeout
+        median = durations.median
+        if median is not None and (len(durations) >= ENOUGH or limit is None):
+            likely = 1.25 * min(durations.longest, 3.0 * median)
+            needed = likely if limit is None else min(likely, limit)
+        else:
+            needed = limit or 0.0
+        return min(needed + MARGIN, 0.9 * self._longest_life)

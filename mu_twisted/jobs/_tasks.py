@@ -1,0 +1,114 @@
+"""Where tasks stand."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class TaskState(Enum):
+    """Where a task stands."""
+
+    WAITING = "waiting"
+    BACKING_OFF = "backing off"
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+
+    # Members are singletons: the default, by name, costs a call for each look-up, and there are many.
+    __hash__ = object.__hash__
+
+
+SETTLED = (TaskState.DONE, TaskState.FAILED)
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One task, as the records so far have it.
+
+    :ivar rank: its place in the order of assignment, producers before consumers.
+    :ivar attempts: begun so far, over the job's whole life: the next one's number.
+    :ivar charged: failed attempts that cost a retry.
+    :ivar free: attempts that had to be repeated and cost none.
+    :ivar running: attempts under way, each with its worker's launch id.
+    :ivar won: the attempt that was done, as long as the task's result is not announced.
+    :ivar has_result: whether it ever was done, even if it runs again for its messages.
+    :ivar seconds: that the attempt took that was done.
+    """
+
+    number: int
+    rank: int
+    state: TaskState = TaskState.WAITING
+    attempts: int = 0
+    charged: int = 0
+    free: int = 0
+    running: dict[int, str | None] = field(default_factory=dict)
+    won: int | None = None
+    has_result: bool = False
+    error: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of the job's tasks are in each state, and how many workers are connected.
+
+    :param waiting: for a worker; those that are backing off included.
+    :param backing_off: of those waiting: they failed and are tried again after a while.
+    """
+
+    waiting: int
+    active: int
+    done: int
+    failed: int
+    workers: int
+    backing_off: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """All tasks of the job."""
+        return self.waiting + self.active + self.done + self.failed
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """One task, for whoever asks how a job stands.
+
+    :param attempts: begun so far.
+    :param retries: that failures have used up.
+    :param workers: the numbers of those that are on it.
+    :param error: of the last attempt that failed; empty if none did or if it is done.
+    :param seconds: that the attempt took that was done.
+    """
+
+    task: int
+    state: TaskState
+    attempts: int
+    retries: int
+    workers: tuple[int, ...]
+    error: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """A job, for whoever asks how it stands.
+
+    :param results: tasks that have been done, those included that run again for their messages.
+    :param idle: workers that have nothing to do; ``warming`` ones are being cleared of their last task.
+    :param unsent: launches that Lambda has not taken yet; ``accepted`` ones are on their way.
+    :param launched: workers asked for so far, over the job's whole life.
+    :param speculated: second attempts begun beside a slow one.
+    :param median: seconds of attempts that were done; None as long as there is none.
+    """
+
+    name: str
+    over: bool
+    error: str | None
+    counts: Counts
+    results: int
+    idle: int
+    warming: int
+    unsent: int
+    accepted: int
+    launched: int
+    speculated: int
+    median: float | None
