@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # The gate says the same of the same code: properties are tried on the same examples each time. MU_SEARCH=1 looks
@@ -9,3 +10,14 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", derandomize=False, max_examples=1000)
 settings.load_profile("search" if os.environ.get("MU_SEARCH") else "same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long") is not None]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
