@@ -23,6 +23,7 @@ T = TypeVar("T")
 _MAX_TEXT = 64 * 1024
 _REDIRECTS = 3
 _MAX_PAUSE = 8.0
+"""Seconds."""
 
 
 class Body(NamedTuple):
@@ -80,7 +81,7 @@ class Exchange:
         raise S3Error(f"{what}: {reason} (tried {self._tries} times)")
 
     def _pause(self, what: str, tried: int, cancelled: Callable[[], bool]) -> None:
-        end = time.monotonic() + random.uniform(0, min(_MAX_PAUSE, self._back_off * 2 ** (tried - 1)))
+        end = time.monotonic() + pause_after(tried, self._back_off, random.random())
         while (left := end - time.monotonic()) > 0:
             if cancelled():
                 raise S3Cancelled(f"{what}: cancelled")
@@ -185,6 +186,16 @@ class Exchange:
             except BaseException:
                 connection.close()
                 raise
+
+
+def pause_after(tried: int, back_off: float, random: float) -> float:
+    """Seconds before the next try: anything up to a bound that doubles, so that many clients do not come back as one.
+
+    :param tried: tries so far.
+    :param back_off: the first bound, in seconds.
+    :param random: from 0 to 1.
+    """
+    return random * min(_MAX_PAUSE, back_off * 2.0 ** min(tried - 1, 64))
 
 
 def _signed(

@@ -8,6 +8,7 @@ import http.server
 import io
 import re
 import socket
+import ssl
 import struct
 import threading
 import zlib
@@ -183,7 +184,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         )
         if given is None:
             return "malformed"
-        if self.headers["x-amz-content-sha256"] != hashlib.sha256(body).hexdigest():
+        secure = self.server.url.startswith("https:") and self.command == "PUT"
+        if self.headers["x-amz-content-sha256"] != ("UNSIGNED-PAYLOAD" if secure else hashlib.sha256(body).hexdigest()):
             return "payload"
         if self.command == "PUT" and base64.b64decode(self.headers["x-amz-checksum-crc32"]) != zlib.crc32(
             body
@@ -195,7 +197,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for name in ("x-amz-date", "x-amz-content-sha256", "x-amz-security-token"):
             if headers.pop(name, None) is None:
                 return f"{name} is not signed"
-        request = AWSRequest(self.command, f"http://{self.headers['host']}{self.path}", headers, data=body)
+        scheme = self.server.url.partition(":")[0]
+        request = AWSRequest(self.command, f"{scheme}://{self.headers['host']}{self.path}", headers, data=body)
         signer = botocore.auth.S3SigV4Auth(Credentials(ACCESS, SECRET, TOKEN), "s3", self.server.region)
         stamp = self.headers["x-amz-date"]
         signer._modify_request_before_signing = lambda request: None
@@ -212,8 +215,8 @@ class Server(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.objects: dict[bytes, bytes] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.script: list[Action | None] = []
@@ -229,6 +232,13 @@ class Server(http.server.ThreadingHTTPServer):
         """Called when an upload in parts is done, before the answer."""
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
+    def secure(self, pair: str) -> None:
+        """Speak TLS from now on, with the certificate and key in this file."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
@@ -237,9 +247,14 @@ Action = Callable[[Handler], object]
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """One more of them."""
-    server = Server()
+def serving(port: int = 0, pair: str | None = None) -> Iterator[Server]:
+    """One more of them.
+
+    :param pair: file with certificate and key, for TLS.
+    """
+    server = Server(port)
+    if pair is not None:
+        server.secure(pair)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -10,9 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from s3_server import PASSING, PASSING_GET, SECRET, Handler, failure, never
 
 from worker_lambda._s3 import S3, S3Cancelled
+from worker_lambda._s3_exchange import pause_after
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +115,15 @@ def test_a_fault_that_stays_ends_after_five_tries_with_the_old_file_untouched(se
     assert "(tried 5 times)" in failure(s3.get, "b", b"k", str(tmp_path / "out"), never)
     assert len(server.requests) == 5
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+@given(st.integers(1, 60), st.floats(0, 100), st.floats(0, 1))
+def test_pauses_are_random_up_to_a_bound_that_doubles_and_ends(tried, back_off, random):
+    longest = pause_after(tried, back_off, 1.0)
+    assert pause_after(tried, back_off, 0.0) == 0
+    assert pause_after(tried, back_off, random) == random * longest
+    assert longest <= 8
+    assert pause_after(tried + 1, back_off, 1.0) == min(8, 2 * longest)
 
 
 def test_a_checksum_over_parts_is_not_taken_for_one_over_the_object(server, s3, tmp_path):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import datetime
 import os
-import ssl
 import zlib
 
 import pytest
-from s3_server import Handler, failure, never
+from s3_server import failure, never
 
 from mu_twisted.tls import Authority
 from worker_lambda._s3 import S3
@@ -21,16 +20,8 @@ def secure(server, tmp_path):
     pair = authority.issue(None, hosts=["127.0.0.1"], lifetime=datetime.timedelta(hours=1))
     (tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "pair.pem")
-    server.RequestHandlerClass = Unverified
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    return server.url.replace("http:", "https:")
-
-
-class Unverified(Handler):
-    def _fault(self, body: bytes) -> str:
-        return ""
+    server.secure(str(tmp_path / "pair.pem"))
+    return server.url
 
 
 def test_over_tls_the_payload_has_a_checksum_in_place_of_a_signature(server, secure, tmp_path, monkeypatch):
