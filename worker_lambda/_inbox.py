@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from mu_twisted.wire import WireError, fail, info
+from mu_twisted.wire import WireError, fail, info, is_fail
 from worker_lambda._errors import JobError
 from worker_lambda._jobs import Jobs
 from worker_lambda._states import Arrivals
@@ -12,7 +12,7 @@ from worker_lambda._states import Arrivals
 MAX_PENDING = 16 << 20
 """Bytes of messages not yet written beyond which no more are read."""
 MAX_TOLD = 16
-"""Faults of messages that are told in one task: a neighbour must not drown what else the coordinator is told."""
+"""Faults of either kind that are told in one task: a neighbour must not drown what else the coordinator is told."""
 
 
 class Inbox:
@@ -28,7 +28,7 @@ class Inbox:
         self._jobs = jobs
         self._arrivals = Arrivals(directory, keep_first=keep_first)
         self._tell = tell
-        self._told = 0
+        self._told = {"INFO": 0, "FAIL": 0}
         self._waiting: deque[bytes] = deque()
         self._pending = 0
         self._busy = False
@@ -37,6 +37,11 @@ class Inbox:
     def full(self) -> bool:
         """Whether nothing more should be read for now."""
         return self._pending > MAX_PENDING
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that came has been handled."""
+        return not self._busy
 
     def add(self, message: bytes) -> None:
         """Take one message."""
@@ -55,8 +60,9 @@ class Inbox:
             self._busy = False
             self._pending -= size
             for fault in faults if error is None else [*faults, fail(f"a message of a peer was lost: {error}")]:
-                if self._told < MAX_TOLD:
-                    self._told += 1
+                kind = "FAIL" if is_fail(fault) else "INFO"
+                if self._told[kind] < MAX_TOLD:
+                    self._told[kind] += 1
                     self._tell(fault)
             self._pump()
 

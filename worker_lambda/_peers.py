@@ -7,6 +7,7 @@ everything, and to lose it or to be refused is a failure. Without, all is as wit
 
 import selectors
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,11 @@ from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import Event
 from worker_lambda._inbox import Inbox
 from worker_lambda._jobs import Jobs
+from worker_lambda._surroundings import Timing
 from worker_lambda._tls import RENDEZVOUS, client_context
 
-STALL = 60.0
-"""Seconds for which the rendezvous may take nothing of what it is sent."""
-CONFIRM = 10.0
-"""Seconds without progress that a close may take."""
 MAX_DEPARTING = 4
+"""Connections that are closed already for the coordinator, and still send."""
 _MAX_HOST = 255
 _MAX_REFUSAL = 500
 
@@ -59,6 +58,7 @@ class Channel:
     :param send: takes one message to the coordinator.
     :param clear: says whether such messages are being taken; nothing is read from peers while they are not.
     :param log: takes one line.
+    :param timing: see :class:`Timing`.
     :ivar context: for TLS where there is no identity, None for plain TCP.
     """
 
@@ -70,6 +70,7 @@ class Channel:
         send: Callable[[bytes], None],
         clear: Callable[[], bool],
         log: Callable[[str], None],
+        timing: Timing,
     ) -> None:
         self.context: ssl.SSLContext | None = None
         self._selector = selector
@@ -79,7 +80,8 @@ class Channel:
         self._clear = clear
         self._log = log
         role = RENDEZVOUS if event.job is not None and event.tls else None
-        self._partner = Partner("rendezvous", role, MAX_PEER_MESSAGE, STALL)
+        self._partner = Partner("rendezvous", role, MAX_PEER_MESSAGE, timing.stall)
+        self._confirm = timing.confirm
         self._identity: ssl.SSLContext | None = None
         self._line: _Line | None = None
         self._departing: list[Connection] = []
@@ -117,8 +119,9 @@ class Channel:
         """
         line, self._line = self._line, None
         departing, self._departing = self._departing, []
+        deadline = time.monotonic() + flush
         for connection in [*departing, *([line.connection] if line is not None and line.connection else [])]:
-            connection.close(flush=flush)
+            connection.close(flush=deadline - time.monotonic() if flush else 0.0)
 
     def kill(self) -> None:
         """Give up what a reply is due for, and say so."""
@@ -149,7 +152,7 @@ class Channel:
         """``close_connect:``; a channel that is not open is closed."""
         line = self._line
         if line is not None and line.connection is not None:
-            line.connection.finish(CONFIRM)
+            line.connection.finish(self._confirm)
             if self._event.job is not None:
                 line.closing = True
                 return
@@ -198,7 +201,7 @@ class Channel:
         if line.refusal is not None:
             self.close(flush=0.0)
             self._send(fail(b"rendezvous: " + line.refusal))
-        elif connection.finished:
+        elif connection.finished and self._inbox.idle:  # what came is handled before the answer, also if it fails
             self._line = None
             self._send(b"OK:CLOSE_CONNECT")
         elif connection.lost is not None:

@@ -92,11 +92,13 @@ class Arrivals:
     :param directory: where they go.
     :param keep_first: whether a state that is there is kept when one of its number comes again with other bytes, as
         from another attempt of the producer; else the last one counts, as in the original.
+    :param limit: bytes that a state may have.
     """
 
-    def __init__(self, directory: Path, *, keep_first: bool) -> None:
+    def __init__(self, directory: Path, *, keep_first: bool, limit: int = MAX_STATE) -> None:
         self._directory = directory
         self._keep_first = keep_first
+        self._limit = limit
         self._digests: dict[int, bytes] = {}  # the file itself may have been deleted: it was used
 
     def take(self, message: bytes, cancelled: Callable[[], bool]) -> None:
@@ -108,7 +110,7 @@ class Arrivals:
         """
         import hashlib  # costs, and few workers have peers
 
-        number, state = parse_state(message, MAX_STATE)
+        number, state = parse_state(message, self._limit)
         digest = hashlib.sha256(state).digest()
         known = self._digests.get(number)
         if known is not None and self._keep_first:

@@ -13,6 +13,8 @@ class Timing:
     :param redial: bound of the random pause before the first redial; it doubles up to ``redial_max``.
     :param flush: for the last replies to be taken, at most.
     :param transfers: for cancelled transfers to end, at most.
+    :param confirm: for progress while the rendezvous takes the last messages and confirms that it has them.
+    :param stall: for the rendezvous to take something of what it is sent.
     """
 
     silence: float = 300.0
@@ -22,6 +24,8 @@ class Timing:
     redial_max: float = 8.0
     flush: float = 2.0
     transfers: float = 1.0
+    confirm: float = 10.0
+    stall: float = 60.0
 
 
 class Surroundings:

@@ -56,7 +56,7 @@ class Worker:
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
         self._jobs = Jobs(self._selector, place.root)
-        self._channel = Channel(self._selector, event, self._jobs, self._send, self._is_clear, log)
+        self._channel = Channel(self._selector, event, self._jobs, self._send, self._is_clear, log, self._timing)
         finishing = Finishing(self._jobs, self._channel, strict=event.job is not None, log=log)
         self._connection: Connection | None = None
         self._up_since: float | None = None

@@ -6,15 +6,21 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, Role, RoleIdentity, pem_body
-from mu_twisted.wire import MAX_REPLY, Decoder, encode
+from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, Role, RoleIdentity, TaskIdentity, pem_body
+from mu_twisted.wire import MAX_PEER_MESSAGE, Decoder, encode
+from worker_lambda._event import parse_event
+from worker_lambda._expansion import Place
+from worker_lambda._surroundings import Surroundings, Timing
+from worker_lambda._worker import Worker
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -27,12 +33,12 @@ PATIENCE = 20.0
 
 
 class Talk:
-    """The coordinator's end of one connection."""
+    """The coordinator's end of one connection, or the rendezvous's."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
         self.sock = sock
-        self._decoder = Decoder(MAX_REPLY)
+        self._decoder = Decoder(MAX_PEER_MESSAGE)
         self._payloads: list[bytes] = []
 
     def say(self, *payloads: bytes) -> None:
@@ -41,11 +47,24 @@ class Talk:
     def hear(self) -> bytes:
         """The next reply; EOFError when the worker has closed."""
         while not self._payloads:
-            data = self.sock.recv(65536)
+            data = self._receive()
             if not data:
                 raise EOFError
             self._payloads += self._decoder.feed(data)
         return self._payloads.pop(0)
+
+    def _receive(self) -> bytes:
+        try:
+            return self.sock.recv(65536)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def goodbye(self) -> None:
+        """Close in due form."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            with suppress(OSError):
+                self.sock.unwrap()
+        self.sock.close()
 
     def ask(self, payload: bytes) -> bytes:
         self.say(payload)
@@ -56,14 +75,17 @@ class Talk:
 
 
 class Coordinator:
-    """A listener on loopback.
+    """A listener on loopback, as a coordinator or a rendezvous has.
 
     :param pair: what it shows, with the CA's certificate; None for plain TCP.
     """
 
-    def __init__(self, files: Path, pair: KeyPair | None = None, ca: bytes = b"", port: int = 0) -> None:
+    def __init__(
+        self, files: Path, pair: KeyPair | None = None, ca: bytes = b"", port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
         self._files = files
-        self._listener = socket.create_server(("127.0.0.1", port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
         self._listener.settimeout(PATIENCE)
         self.port: int = self._listener.getsockname()[1]
         self._talks: list[Talk] = []
@@ -77,10 +99,13 @@ class Coordinator:
             self._context.verify_mode = ssl.CERT_REQUIRED
 
     def accept(self) -> Talk:
-        sock, _ = self._listener.accept()
+        return self.adopt(self._listener.accept()[0])
+
+    def adopt(self, sock: socket.socket) -> Talk:
+        """Make a talk of a connection that was taken."""
         sock.settimeout(PATIENCE)
         if self._context is not None:
-            sock = self._context.wrap_socket(sock, server_side=True)
+            sock = self._context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
         talk = Talk(sock)
         self._talks.append(talk)
         return talk
@@ -103,6 +128,11 @@ class Keys:
 
     def _issue(self, identity: Any) -> KeyPair:
         return self.authority.issue(identity, lifetime=timedelta(hours=1))
+
+    def task(self, number: int, attempt: int = 1) -> bytes:
+        """The argument of an ``identity:``."""
+        pair = self._issue(TaskIdentity("j", number, attempt))
+        return f"{pem_body(pair.certificate)} {pem_body(pair.key)}".encode()
 
     def event(self) -> dict[str, str]:
         return {
@@ -143,6 +173,27 @@ class WorkerProcess:
         self.process.communicate()
 
 
+class Here:
+    """A worker in a thread of this process, with waiting times of its own."""
+
+    def __init__(self, directory: Path, event: dict[str, Any], timing: Timing) -> None:
+        self.log: list[str] = []
+        self._result: list[dict[str, str]] = []
+        place = Place(directory, directory / "mu_command", directory)
+        worker = Worker(parse_event(event), place, Surroundings(), self.log.append, timing)
+        self._thread = threading.Thread(target=lambda: self._result.append(worker.serve()))
+        self._thread.start()
+
+    def result(self) -> dict[str, str]:
+        self._thread.join(20)
+        return self._result[0]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Callable[..., Here]:
+    return lambda event, **timing: Here(tmp_path, event, Timing(**{"redial": 0.05, **timing}))
+
+
 @pytest.fixture(scope="session")
 def keys() -> Keys:
     return Keys()
@@ -167,8 +218,8 @@ def make_coordinator(tmp_path: Path, keys: Keys) -> Iterator[Callable[..., Coord
     """Make listeners; given no pair, of plain TCP."""
     made: list[Coordinator] = []
 
-    def make(pair: KeyPair | None = None, port: int = 0) -> Coordinator:
-        made.append(Coordinator(tmp_path, pair, keys.authority.certificate, port))
+    def make(pair: KeyPair | None = None, port: int = 0, host: str = "127.0.0.1") -> Coordinator:
+        made.append(Coordinator(tmp_path, pair, keys.authority.certificate, port, host))
         return made[-1]
 
     yield make

@@ -12,31 +12,8 @@ import pytest
 
 from mu_twisted.tls import pem_body
 from mu_twisted.wire import parse_greeting
-from worker_lambda._event import parse_event
-from worker_lambda._expansion import Place
-from worker_lambda._surroundings import Surroundings, Timing
-from worker_lambda._worker import Worker
 
-
-class Here:
-    """A worker in a thread of this process, with waiting times of its own."""
-
-    def __init__(self, directory: Path, event: dict[str, Any], timing: Timing) -> None:
-        self.log: list[str] = []
-        self._result: list[dict[str, str]] = []
-        place = Place(directory, directory / "mu_command", directory)
-        worker = Worker(parse_event(event), place, Surroundings(), self.log.append, timing)
-        self._thread = threading.Thread(target=lambda: self._result.append(worker.serve()))
-        self._thread.start()
-
-    def result(self) -> dict[str, str]:
-        self._thread.join(20)
-        return self._result[0]
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Callable[..., Here]:
-    return lambda event, **timing: Here(tmp_path, event, Timing(**{"redial": 0.05, **timing}))
+Here = Any  # a worker in a thread of this process
 
 
 def test_a_lost_coordinator_is_found_again_and_told_what_has_ended(
