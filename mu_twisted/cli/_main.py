@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from mu_twisted.cli._misuse import Misuse
 from mu_twisted.wire import MuError
 
 COMMANDS = {
+    "submit": "_submit",
+    "jobs": "_jobs",
+    "status": "_jobs",
+    "wait": "_wait",
+    "logs": "_jobs",
+    "cancel": "_changes",
+    "retry": "_changes",
+    "rm": "_changes",
     "demo": "_demo",
     "demo-xcenc": "_demo_xcenc",
     "genkeys": "_genkeys",
@@ -23,13 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     :param arguments: the words after ``mu``; None: those of the process.
-    :returns: exit status: 0, 1 for a failure, 2 for usage (argparse's own), 130 for an interrupt.
+    :returns: exit status: 0, 1 for a failure, 2 for usage, 130 for an interrupt.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="mu",
-        description="Thousands of native programs at once on AWS Lambda. The daemons: twistd mu-coordinator --help, "
-        "twistd mu-local --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Thousands of native programs at once on AWS Lambda.",
+        epilog="`mu COMMAND --help` says more. The daemons have a --help too: twistd mu-coordinator,\n"
+        "twistd mu-rendezvous, twistd mu-local.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -38,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         return int(options.run(options) or 0)
+    except Misuse as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except MuError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

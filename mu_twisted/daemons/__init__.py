@@ -1,1 +1,5 @@
 """The daemons: one module each, with its Options and makeService. The composition root: here the parts meet."""
+
+from mu_twisted.daemons._state_dir import default_state_dir
+
+__all__ = ["default_state_dir"]

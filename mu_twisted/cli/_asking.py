@@ -1,0 +1,60 @@
+"""The options that all commands have which ask a coordinator."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._places import Local, Remote
+from mu_twisted.daemons import default_state_dir
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say where the coordinator is, and how to print."""
+    where = parser.add_argument_group(
+        "which coordinator",
+        "By default the one on this machine whose state directory is the default one. One elsewhere, that was "
+        "started with --control, is reached as an operator, with files that `mu genkeys DIR --operator NAME` makes.",
+    )
+    where.add_argument("--state-dir", metavar="DIR", type=Path, help="the coordinator's state directory")
+    where.add_argument("--server", metavar="HOST:PORT", help="a coordinator's --control address (also: $MU_SERVER)")
+    for switches, variable, what in (
+        (("-c", "--ca-cert"), "CA_CERT", "CA certificate file, PEM"),
+        (("-s", "--cert"), "MU_CERT", "operator's certificate file, PEM"),
+        (("-k", "--key"), "MU_KEY", "operator's key file, PEM"),
+    ):
+        where.add_argument(
+            *switches,
+            metavar="FILE",
+            type=Path,
+            default=_path(os.environ.get(variable)),
+            help=f"{what} (also: ${variable})",
+        )
+    parser.add_argument("--json", action="store_true", help="print the facts as JSON, on one line")
+
+
+def coordinator(options: argparse.Namespace) -> Coordinator:
+    """The coordinator that the options name.
+
+    :raises Misuse: they do not go together.
+    """
+    if options.server is not None and options.state_dir is not None:
+        raise Misuse("--server and --state-dir name two coordinators: give one of them")
+    server = options.server or (os.environ.get("MU_SERVER") if options.state_dir is None else None)
+    if not server:
+        return Coordinator(Local(options.state_dir or default_state_dir()))
+    host, _, port = server.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise Misuse(f"--server: expected HOST:PORT, got {server!r}")
+    for value, switch in ((options.ca_cert, "-c"), (options.cert, "-s"), (options.key, "-k")):
+        if value is None:
+            raise Misuse(
+                f"--server needs {switch} too: the CA's certificate (-c), and an operator's certificate (-s) and key "
+                "(-k), as `mu genkeys DIR --operator NAME` makes them"
+            )
+    return Coordinator(Remote(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

@@ -1,0 +1,101 @@
+"""Asks a coordinator over its control API, and understands what it answers.
+
+Standard library alone, on purpose: importing Twisted takes half a second, and these commands are called in loops.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from mu_twisted.cli._places import TIMEOUT, ControlError, Gone, Local, Remote, Unreachable, reason_of
+
+VERSION = "v1"
+_MAX_ANSWER = 256 << 20
+
+
+class Refused(ControlError):
+    """The coordinator does not do it.
+
+    :param status: HTTP's.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Coordinator:
+    """A coordinator to be asked. Every method blocks, and raises :class:`ControlError` with one line."""
+
+    def __init__(self, place: Local | Remote) -> None:
+        self.place = place
+
+    def get(self, *path: str, patience: float = TIMEOUT, **query: object) -> Any:
+        """Facts, as JSON holds them.
+
+        :param path: its segments.
+        :param patience: seconds that the answer may take.
+        """
+        return _facts(self._ask("GET", path, query, patience=patience))
+
+    def text(self, *path: str, **query: object) -> str:
+        """Text for people."""
+        return self._ask("GET", path, query).decode("utf-8", "replace")
+
+    def post(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Have something done; what came of it."""
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return _facts(self._ask("POST", path, {}, content))
+
+    def delete(self, *path: str) -> None:
+        """Have something deleted."""
+        self._ask("DELETE", path, {})
+
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, object],
+        body: bytes | None = None,
+        patience: float = TIMEOUT,
+    ) -> bytes:
+        target = "/".join(["", VERSION, *(quote(segment, safe="") for segment in path)])
+        if query:
+            target += "?" + urlencode(query)
+        connection = http.client.HTTPConnection("mu")
+        connection.sock = self.place.dial()
+        connection.sock.settimeout(patience)
+        try:
+            with suppress(BrokenPipeError):  # it may have answered before it had read all
+                connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
+            with connection.getresponse() as answer:
+                content = answer.read(_MAX_ANSWER)
+        except TimeoutError:
+            raise ControlError(f"the coordinator at {self.place} does not answer within {patience:g} s") from None
+        except ssl.SSLError as error:
+            raise Unreachable(f"no TLS with {self.place}: {reason_of(error)}") from None
+        except (http.client.HTTPException, OSError) as error:
+            raise Gone(f"the coordinator at {self.place} went away: {reason_of(error)}") from None
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise Refused(answer.status, _complaint(answer.status, content))
+        return content
+
+
+def _facts(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise ControlError("the answer is no JSON: is this a coordinator of mu?") from None
+
+
+def _complaint(status: int, content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, TypeError, KeyError):
+        return f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?"

@@ -1,0 +1,83 @@
+"""``mu jobs``, ``mu status`` and ``mu logs``: what a coordinator knows."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from mu_twisted.cli import _asking, _shown
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser's."""
+    jobs = commands.add_parser(
+        "jobs",
+        help="list a coordinator's jobs",
+        description="List all jobs on record, the oldest first, in columns. Records stay until `mu rm` or the "
+        "coordinator's --keep.",
+    )
+    jobs.set_defaults(run=list_jobs)
+    status = commands.add_parser(
+        "status",
+        help="show a job, or the coordinator itself",
+        description="Show all that is known of a job, and which tasks failed of what; without JOB the coordinator "
+        "itself: its workers, and why it takes no new job or launches slowly, if so.",
+    )
+    status.add_argument("job", metavar="JOB", nargs="?", help="its name, as `mu submit` and `mu jobs` print it")
+    status.set_defaults(run=show)
+    logs = commands.add_parser(
+        "logs",
+        help="show what happened in a job",
+        description="Print what happened in a job, one event a line; with --task all attempts at that task, with "
+        "their states.",
+    )
+    logs.add_argument("job", metavar="JOB", help="its name")
+    logs.add_argument("--task", metavar="N", type=_task, help="one task's attempts, state by state")
+    logs.set_defaults(run=show_log)
+    for parser in (jobs, status, logs):
+        _asking.add_options(parser)
+
+
+def _task(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a task's number, got {text}")
+    return number
+
+
+def list_jobs(options: argparse.Namespace) -> None:
+    """Print the table."""
+    answer = _asking.coordinator(options).get("jobs")
+    if options.json:
+        print(json.dumps(answer))
+        return
+    head = ["JOB", "STATE", "TASKS", "DONE", "FAILED", "WORKERS", "SUBMITTED"]
+    keys = ["job", "state", "tasks", "done", "failed", "workers"]
+    rows = [[*(job[key] for key in keys), _shown.when(job["submitted"])] for job in answer["jobs"]]
+    print(_shown.table(head, rows))
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print what is known of a job or of the coordinator."""
+    coordinator = _asking.coordinator(options)
+    if options.job is None:
+        fact = coordinator.get("daemon")
+        print(json.dumps(fact) if options.json else _shown.daemon(fact))
+        return
+    job = coordinator.get("jobs", options.job)
+    if options.json:
+        print(json.dumps({"job": job, **coordinator.get("jobs", options.job, "tasks")}))
+        return
+    print(_shown.details(job))
+    if job["failed"]:
+        print("\n".join(_shown.failures(coordinator.get("jobs", options.job, "tasks")["tasks"])))
+
+
+def show_log(options: argparse.Namespace) -> None:
+    """Print the log."""
+    query = {} if options.task is None else {"task": options.task}
+    text = _asking.coordinator(options).text("jobs", options.job, "log", **query)
+    if options.json:
+        print(json.dumps({"log": text.splitlines()}))
+        return
+    sys.stdout.write(_shown.clean(text) if sys.stdout.isatty() else text)

@@ -1,0 +1,108 @@
+"""Facts as people read them. Knows no coordinator."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Fact = Mapping[str, Any]
+SHOWN_FAILURES = 10
+"""Failed tasks that are listed one by one."""
+
+
+def clean(text: str) -> str:
+    """The text without characters that a terminal would obey: errors quote what programs print."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def when(seconds: float) -> str:
+    """A time of day, here."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def how_long(seconds: float) -> str:
+    """A span of time."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns: text to the left, numbers to the right."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    numeric = [all(row[at].isdigit() for row in cells[1:]) for at in range(len(head))]
+    lines = [
+        "  ".join(row[at].rjust(widths[at]) if numeric[at] else row[at].ljust(widths[at]) for at in range(len(head)))
+        for row in cells
+    ]
+    return clean("\n".join(line.rstrip() for line in lines))
+
+
+def result(job: Fact) -> str:
+    """A job that is over, in one line."""
+    took = f" in {how_long(job['ended'] - job['submitted'])}" if job.get("ended") is not None else ""
+    state = "" if job["state"] == "done" else f"{job['state']}, "
+    return clean(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{took}")
+
+
+def progress(job: Fact) -> str:
+    """A job that runs, in one line."""
+    parts = [f"{job['done']} of {job['tasks']} tasks done"]
+    parts += [f"{job[key]} {key}" for key in ("failed", "active", "waiting") if job[key]]
+    parts += [f"{job['workers']} workers"]
+    if job["launches"]:
+        parts.append(f"{job['launches']} to come")
+    note = f" ({job['note']})" if job.get("note") else ""
+    return " ".join(clean(f"{job['job']}: {', '.join(parts)}{note}").split())
+
+
+def details(job: Fact) -> str:
+    """A job, all that is known."""
+    rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
+    counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key]]
+    rows.append(("tasks", f"{job['tasks']}: {', '.join(counts)}"))
+    rows.append(("workers", f"{job['workers']} connected, {job['launches']} to come"))
+    rows.append(("submitted", when(job["submitted"])))
+    if job.get("ended") is not None:
+        rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
+    return facts(job["job"], [*rows, ("note", job.get("note")), ("error", job.get("error"))])
+
+
+def daemon(fact: Fact) -> str:
+    """The coordinator itself."""
+    rate = fact.get("launch_rate")
+    return facts(
+        f"coordinator {fact['version']}, process {fact['pid']}",
+        [
+            ("workers", f"{fact['workers']} connected, on port {fact['port']}"),
+            ("jobs", f"{fact['jobs']} on record"),
+            ("launches", None if rate is None else f"at most {rate:g} a second at the moment"),
+            ("note", fact.get("note")),
+        ],
+    )
+
+
+def facts(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
+    """A title, and below it what is known, in two columns."""
+    shown = [(name, value.replace("\n", "\n" + " " * 12)) for name, value in rows if value]
+    return clean("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
+
+
+def failures(tasks: Iterable[Fact]) -> list[str]:
+    """The failed tasks, a line each, and how many more there are."""
+    failed = [task for task in tasks if task["state"] == "failed"]
+    lines = [
+        clean(
+            f"task {task['task']} failed after {_attempts(task['attempts'])}: {task.get('error') or 'no reason given'}"
+        )
+        for task in failed[:SHOWN_FAILURES]
+    ]
+    if len(failed) > SHOWN_FAILURES:
+        lines.append(f"and {len(failed) - SHOWN_FAILURES} more")
+    return lines
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt" if number == 1 else f"{number} attempts"

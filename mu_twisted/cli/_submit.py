@@ -1,0 +1,105 @@
+"""``mu submit``: hand a job to a coordinator that runs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.cli import _asking, _shown
+from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._places import ControlError, Gone
+from mu_twisted.cli._wait import wait_and_report
+
+MAX_SOURCE = 1 << 20
+"""Bytes of a module; the control API takes no more."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "submit",
+        usage="mu submit [options] PIPELINE [job options]",
+        help="hand a job to a coordinator that runs",
+        description="Hand a job to a coordinator and print the job's name, which `mu wait`, `mu status`, `mu logs`, "
+        "`mu cancel`, `mu retry` and `mu rm` take. The job goes on whatever becomes of this command, and survives "
+        "restarts of the coordinator.",
+        epilog="Example: mu submit exec -n 8 -b BUCKET -l FUNCTION --out '{n}.txt' -- 'date > {out}'",
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until the job is over, as `mu wait` does")
+    _asking.add_options(parser)
+    parser.add_argument(
+        "pipeline",
+        metavar="PIPELINE",
+        help="its name, or the path of a module (./mine.py), whose source is sent, and runs in the coordinator",
+    )
+    parser.add_argument(
+        "words",
+        metavar="job options",
+        nargs=argparse.REMAINDER,
+        help="the pipeline's own, such as -n; `mu submit PIPELINE --help` shows them",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check what can be checked here, submit, and wait if asked to."""
+    name, words = options.pipeline, options.words
+    is_path = "/" in name or name.endswith(".py")
+    request = {"pipeline": name, "words": words, "source": _source(Path(name)) if is_path else None}
+    _check(name, words)
+    coordinator = _asking.coordinator(options)
+    job = _submitted(coordinator, request)
+    if not options.wait:
+        print(json.dumps(job) if options.json else _shown.clean(job["job"]))
+        return 0
+    if not options.json:
+        print(_shown.clean(job["job"]), flush=True)
+    return wait_and_report(coordinator, job, as_json=options.json)
+
+
+def _submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
+    try:
+        return coordinator.post("jobs", body=request)
+    except Gone as error:
+        raise ControlError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
+
+
+def _source(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Misuse(f"cannot read the pipeline module {path}: {error.strerror}") from None
+    if len(content) > MAX_SOURCE:
+        raise Misuse(f"the pipeline module {path} has {len(content)} bytes; at most {MAX_SOURCE} can be sent")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Misuse(f"the pipeline module {path} is not UTF-8") from None
+
+
+def _check(name: str, words: list[str]) -> None:
+    """Parse the job options here, so that mistakes are told at once, and ``--help`` needs no coordinator.
+
+    A pipeline that is not installed here may be where the coordinator is.
+    """
+    # What they import takes a quarter of a second.
+    from twisted.python.usage import UsageError
+
+    from mu_twisted.pipelines import PipelineError, load_pipeline, pipeline_names
+
+    if "/" not in name and not name.endswith(".py") and name not in pipeline_names():
+        if "--help" in words or "-h" in words:
+            raise Misuse(f"pipeline {name!r} is not installed here, so its options are not known here")
+        return
+    try:
+        pipeline = load_pipeline(name)
+        settings: Any = pipeline.options()
+        own = str(getattr(settings, "synopsis", None) or "[job options]")
+        settings.synopsis = f"Usage: mu submit [options] {name} {own.removeprefix('Usage: ')}"
+        settings.parseOptions(words)
+    except PipelineError as error:
+        raise Misuse(str(error)) from None
+    except UsageError as error:
+        text = str(error).removeprefix("Parameter type enforcement failed: ")
+        raise Misuse(f"{text} (mu submit {name} --help shows the options)") from None

@@ -1,0 +1,100 @@
+"""``mu wait``: until a job is over, also across restarts of its coordinator."""
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from mu_twisted.cli import _asking, _shown
+from mu_twisted.cli._control import Coordinator, Refused
+from mu_twisted.cli._places import Unreachable
+
+QUIET_STEP = 60.0
+SHOWN_STEP = 1.0
+"""Seconds of one request; with progress shown, from one picture to the next."""
+MARGIN = 30.0
+"""Seconds that an answer may be late."""
+COMEBACK = 60.0
+"""Seconds that a coordinator may be gone, as it is when it is restarted."""
+PAUSE = 0.5
+INTERRUPTED = 130
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "wait",
+        help="wait until a job is over",
+        description="Wait until a job is over, and show meanwhile how far it is if standard error is a terminal. Exit "
+        "status 0 if all its tasks are done, 1 if it failed or was cancelled. The command bears a restart of the "
+        f"coordinator that takes less than {COMEBACK:g} s; interrupting it does not end the job.",
+    )
+    parser.add_argument("job", metavar="JOB", help="its name, as `mu submit` and `mu jobs` print it")
+    _asking.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Wait and report."""
+    coordinator = _asking.coordinator(options)
+    return wait_and_report(coordinator, coordinator.get("jobs", options.job), as_json=options.json)
+
+
+def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool) -> int:
+    """Wait for a job, say how it ended, and give the exit status of the command.
+
+    :param job: as it was last seen.
+    """
+    try:
+        job = _until_over(coordinator, job)
+    except KeyboardInterrupt:
+        name = job["job"]
+        print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`", file=sys.stderr)
+        return INTERRUPTED
+    if job["failed"]:
+        for line in _shown.failures(coordinator.get("jobs", job["job"], "tasks")["tasks"]):
+            print(line, file=sys.stderr)
+    if job.get("error"):
+        print(f"error: {_shown.clean(job['error'])}", file=sys.stderr)
+    print(json.dumps(job) if as_json else _shown.result(job))
+    return 0 if job["state"] == "done" else 1
+
+
+def _until_over(coordinator: Coordinator, job: _shown.Fact) -> _shown.Fact:
+    line = _Line()
+    lost: float | None = None
+    step = SHOWN_STEP if line.shown else QUIET_STEP
+    try:
+        while job["state"] == "running":
+            line.show(_shown.progress(job))
+            try:
+                job = coordinator.get("jobs", job["job"], "wait", timeout=step, patience=step + MARGIN)
+                lost = None
+            except (Unreachable, Refused) as error:
+                if isinstance(error, Refused) and error.status != 503:
+                    raise
+                now = time.monotonic()
+                lost = now if lost is None else lost
+                if now - lost > COMEBACK:
+                    raise
+                line.show(f"{job['job']}: waiting for the coordinator to come back")
+                time.sleep(PAUSE)
+    finally:
+        line.clear()
+    return job
+
+
+class _Line:
+    """The last line of a terminal, written anew each time; nothing where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
