@@ -19,7 +19,7 @@ from mu_twisted.jobs._actions import (
 )
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure, explain_exit, is_out_of_memory
-from mu_twisted.jobs._job import Counts, Job, TaskState
+from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launching import (
     ACCEPTED,
     Answer,
@@ -52,7 +52,7 @@ from mu_twisted.jobs._records import (
     record_from_dict,
     record_to_dict,
 )
-from mu_twisted.jobs._tasks import JobSnapshot, TaskView
+from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
 
 __all__ = [
     "ACCEPTED",

@@ -69,11 +69,12 @@ class Chains:
             return False
         enough = task.free >= self._board.policy.reruns
         if task.state is TaskState.DONE:
-            self._reopen([task.number], "its messages were lost")
+            self._reopen([task.number], "its messages were lost", costs=enough)
+        else:
+            self._withdraw(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
+            self._board.enqueue([task])
+        if enough:
             task.error = "its messages were lost again and again"
-            return enough
-        self._withdraw(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
-        self._board.enqueue([task])
         return task.charged > self._board.policy.retries
 
     def store_lost(self, reason: str) -> None:
@@ -127,9 +128,9 @@ class Chains:
         blocked = set(self._lineage.downstream(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
         return blocked if blocked.issuperset(board.attempts) else None
 
-    def _reopen(self, numbers: Sequence[int], reason: str) -> None:
+    def _reopen(self, numbers: Sequence[int], reason: str, *, costs: bool = False) -> None:
         if numbers:
-            self._board.record(Reopened(tuple(numbers), reason))
+            self._board.record(Reopened(tuple(numbers), reason, costs))
             self._board.enqueue(self._board.ledger.tasks[number] for number in numbers)
 
     def _stand(self, task: Task) -> None:

@@ -1,263 +1,272 @@
-"""One job: which worker gets which task, when it is over and how it went.
+"""One job: which worker gets which task, what is tried again, when it is over and how it went.
 
-The rules, from the design: task numbers go out in connection order, in the order that the pipeline wants; a launch is
-good for one connection; a worker that has done its task takes the next one of the same job; what no worker will ever
-come for has failed. A task that fails takes no other down with it.
+Every method that takes ``now``, seconds of a clock that never goes back, reports an event and returns what to do about
+it. The decisions stand in the modules beside this one.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
 
-from mu_twisted.jobs._actions import Action, Assign, Diagnose, Dismiss, Finish, StartLaunches, Warm
-from mu_twisted.jobs._errors import JobError
-
-
-class TaskState(Enum):
-    """Where a task stands."""
-
-    WAITING = "waiting"
-    ACTIVE = "active"
-    DONE = "done"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many of the job's tasks are in each state, and how many workers are connected."""
-
-    waiting: int
-    active: int
-    done: int
-    failed: int
-    workers: int
-
-    @property
-    def tasks(self) -> int:
-        """All tasks of the job."""
-        return self.waiting + self.active + self.done + self.failed
+from mu_twisted.jobs._actions import Action, Dismiss
+from mu_twisted.jobs._board import Board
+from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._course import Course
+from mu_twisted.jobs._crew import Place, Worker
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._launches import Arrival
+from mu_twisted.jobs._ledger import Ledger
+from mu_twisted.jobs._outcomes import Outcomes
+from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._reading import Reading
+from mu_twisted.jobs._records import JobRecord, StoreNamed, Submitted
+from mu_twisted.jobs._staffing import Staffing
+from mu_twisted.jobs._stragglers import Stragglers
+from mu_twisted.jobs._timers import Due
+from mu_twisted.jobs._watch import Watch
 
 
-class Job:
-    """The decisions of one job. Every method that takes ``now`` reports an event and returns what to do about it.
+class Job(Reading):
+    """The decisions of one job.
 
-    :param name: the job's identifier; part of nothing but texts here.
+    :param name: the job's identifier.
     :param order: task numbers in the order in which they are to be assigned, each once.
-    :param overprovision: launches beyond one a task, so that a launch that is lost costs nothing.
-    :param start_timeout: seconds from an accepted launch until a worker that has not come counts as lost.
-    :raises JobError: there is no task, or a number stands in ``order`` twice.
+    :param consumes: for tasks that take messages, those that send them; these are assigned first.
+    :param side_effects: whether a task may not be tried twice at once.
+    :param random: a number from 0 to 1 at each call; None: from a generator whose seed is the name.
+    :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another.
     """
 
-    def __init__(self, name: str, order: Sequence[int], *, overprovision: int = 0, start_timeout: float = 30.0) -> None:
-        if not order:
-            raise JobError("a job needs at least one task")
-        if len(set(order)) != len(order):
-            raise JobError("a task number stands in the job's order twice")
-        self.name = name
-        self.start_timeout = start_timeout
-        self.started_at: float | None = None
-        self.over = False
-        self.error: str | None = None
-        self.failures: dict[int, str] = {}
-        self._overprovision = overprovision
-        self._states = dict.fromkeys(order, TaskState.WAITING)
-        self._tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(order)}
-        self._waiting = deque(order)
-        self._working: dict[int, int] = {}
-        self._warming: set[int] = set()
-        self._spares: deque[int] = deque()
-        self._workers: set[int] = set()
-        self._single_use: set[int] = set()
-        self._due: dict[str, float | None] = {}
-        self._spent: set[str] = set()
-        self._anybody_came = False
-        self._refusals: dict[str, int] = {}
+    def __init__(
+        self,
+        name: str,
+        order: Sequence[int],
+        policy: JobPolicy | None = None,
+        *,
+        consumes: Mapping[int, Sequence[int]] | None = None,
+        side_effects: bool = False,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        edges = tuple((task, tuple(producers)) for task, producers in sorted((consumes or {}).items()) if producers)
+        self._adopt(Ledger(Submitted(name, tuple(order), policy or JobPolicy(), edges, side_effects)), random)
 
-    # -- what one can ask ------------------------------------------------------------------------------------------
+    @classmethod
+    def restore(cls, records: Iterable[JobRecord], *, random: Callable[[], float] | None = None) -> "Job":
+        """The job that these records tell of; :meth:`resume` goes on with it.
 
-    def counts(self) -> Counts:
-        """A snapshot for progress and results."""
-        tally = self._tally
-        return Counts(
-            waiting=tally[TaskState.WAITING],
-            active=tally[TaskState.ACTIVE],
-            done=tally[TaskState.DONE],
-            failed=tally[TaskState.FAILED],
-            workers=len(self._workers),
-        )
+        :raises RecordError: they tell of none, or of what cannot have happened.
+        """
+        job = cls.__new__(cls)
+        job._adopt(Ledger.fold(records), random)
+        return job
 
-    def task_of(self, worker: int) -> int | None:
-        """The task that the worker is on, if any."""
-        return self._working.get(worker)
+    def _adopt(self, ledger: Ledger, random: Callable[[], float] | None) -> None:
+        board = self._board = Board(ledger, random or Random(ledger.submitted.job).random)
+        self._chains = Chains(board)
+        self._outcomes = Outcomes(board, self._chains)
+        self._staffing = Staffing(board)
+        self._stragglers = Stragglers(board)
+        self._watch = Watch(board, self._outcomes, self._staffing)
+        self._course = Course(board, self._chains, self._outcomes, self._staffing)
+        self._stopped = False
 
-    # -- events ----------------------------------------------------------------------------------------------------
+    # -- from beginning to end -------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        """The job begins: one launch for each task, and the overprovisioned ones."""
-        self.started_at = now
-        ids = tuple(f"0-{number}" for number in range(len(self._states) + self._overprovision))
-        self._due = dict.fromkeys(ids)
-        return [StartLaunches(ids)]
+        """The job begins."""
+        self._board.now = now
+        self._course.start()
+        return self._board.take()
+
+    def resume(self, now: float) -> list[Action]:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+        if self._goes_on(now):
+            self._course.resume()
+        return self._board.take()
+
+    def retry(self, now: float) -> list[Action]:
+        """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
+        if self.over and self.failures:
+            self._board.now = now
+            self._course.retry()
+        return self._board.take()
+
+    def abort(self, error: str, now: float) -> list[Action]:
+        """Something makes going on useless: every task that is not done has failed.
+
+        :param error: one line for the user.
+        """
+        if self._goes_on(now):
+            self._course.finish(error)
+        return self._board.take()
+
+    def cancel(self, reason: str, now: float) -> list[Action]:
+        """The user does not want the job any more.
+
+        :param reason: one line; becomes the job's error.
+        """
+        if self._goes_on(now):
+            self._course.cancel(reason)
+        return self._board.take()
+
+    def stop(self, now: float) -> list[Action]:
+        """The coordinator ends, the job does not: its records go on with it. Nothing is decided after this."""
+        if self._goes_on(now):
+            self._course.leave("the coordinator is stopped")
+            self._stopped = True
+        return self._board.take()
+
+    def time_passed(self, now: float) -> list[Action]:
+        """The clock has moved. To be reported once a second, and where :meth:`wake_at` says so."""
+        if self._goes_on(now):
+            self._watch.look()
+            self._stragglers.look()
+            self._staffing.dismiss_the_old()
+            self._course.conclude()
+            self._chains.give_way()
+        return self._board.take()
+
+    # -- launches and workers --------------------------------------------------------------------------------------
 
     def launch_accepted(self, launch_id: str, now: float) -> list[Action]:
         """Lambda has taken the event: from now on the worker may come, and is due after the start timeout."""
-        if launch_id in self._due:
-            self._due[launch_id] = now + self.start_timeout
+        if self._goes_on(now) and self._board.launches.accept(launch_id):
+            self._board.timers.push(now + self._board.policy.start_timeout, Due.LAUNCH, launch_id)
         return []
 
     def launch_refused(self, launch_id: str, reason: str, now: float) -> list[Action]:
         """The launch has failed for good; no worker will come of it."""
-        if launch_id not in self._due:
-            return []
-        del self._due[launch_id]
-        self._refusals[reason] = self._refusals.get(reason, 0) + 1
-        return self._give_up_if_nobody_comes()
+        if self._goes_on(now) and self._board.launches.refuse(launch_id, reason):
+            self._course.conclude()
+        return self._board.take()
 
-    def worker_came(self, worker: int, launch_id: str | None, now: float, *, reusable: bool = True) -> list[Action]:
-        """A worker has greeted, for the first time or again after :class:`Warm`.
+    def worker_came(
+        self,
+        worker: int,
+        launch_id: str | None,
+        now: float,
+        *,
+        reusable: bool = True,
+        seconds_left: float | None = None,
+        redial: bool | None = None,
+    ) -> list[Action]:
+        """A worker has greeted: for the first time, after it had lost us, or after :class:`Warm`, :class:`Interrupt`.
 
         :param worker: a number that stands for its connection.
         :param launch_id: what its event said; None for a worker that cannot tell (the original's).
-        :param reusable: whether it can be warmed for another task; the original's cannot.
+        :param reusable: whether it can be cleared for another task and answers pings; the original's cannot.
+        :param seconds_left: of its function's time; None if it does not say.
+        :param redial: whether it says that it has been here before; None if it does not say.
         """
-        if worker in self._warming:
-            self._warming.discard(worker)
-            return self._employ(worker)
-        if self.over:
-            return [Dismiss(worker, "the job is over")]
-        if launch_id is not None:
-            if launch_id in self._spent:
-                return [Dismiss(worker, f"launch {launch_id} has been used: a doubled event or a worker that redials")]
-            # A worker that comes after its time is as good as any other.
-            self._spent.add(launch_id)
-            self._due.pop(launch_id, None)
-        elif self._due:
-            self._due.popitem()
-        self._anybody_came = True
-        self._workers.add(worker)
-        if not reusable:
-            self._single_use.add(worker)
-        return self._employ(worker)
+        if not self._goes_on(now):
+            return [Dismiss(worker, "the coordinator is stopped" if self._stopped else "the job is over")]
+        deadline = None if seconds_left is None else now + seconds_left
+        member = self._board.crew.members.get(worker)
+        if member is None:
+            self._arrived(Worker(worker, launch_id, reusable, deadline), seconds_left, redial)
+            self._course.conclude()
+        elif member.place is Place.WARMING:
+            member.unanswered = 0
+            member.deadline = deadline or member.deadline
+            self._outcomes.cleared(member)
+            self._course.conclude()
+        return self._board.take()
+
+    def heard(self, worker: int, now: float) -> None:
+        """The worker has said something, whatever it was."""
+        member = self._board.crew.members.get(worker)
+        if member is not None:
+            member.unanswered = 0
 
     def task_done(self, worker: int, now: float) -> list[Action]:
         """The worker's machine has reached its end."""
-        self._settle(worker, TaskState.DONE)
-        return self._released(worker)
+        found = self._working(worker)
+        if self._goes_on(now) and found is not None:
+            self._outcomes.done(*found)
+            self._course.conclude()
+        return self._board.take()
 
-    def task_failed(self, worker: int, error: str, now: float) -> list[Action]:
-        """The worker's machine has ended with an error; the worker itself is still there."""
-        task = self._settle(worker, TaskState.FAILED)
-        self.failures[task] = error
-        return self._released(worker)
+    def task_failed(
+        self, worker: int, error: str, now: float, *, kind: Failure = Failure.REPLY, status: int | None = None
+    ) -> list[Action]:
+        """The worker's machine has ended with an error; the worker itself is still there.
+
+        :param error: one line for the user.
+        :param status: the exit status that a failure of kind :attr:`Failure.EXIT` is about.
+        """
+        found = self._working(worker)
+        if self._goes_on(now) and found is not None:
+            self._outcomes.failed(*found, kind, status, error)
+            self._course.conclude()
+        return self._board.take()
 
     def worker_lost(self, worker: int, reason: str, now: float) -> list[Action]:
         """The connection has ended, whoever ended it.
 
         :param reason: what a task that was under way has failed of.
         """
-        if worker not in self._workers:
-            return []
-        self._workers.discard(worker)
-        self._warming.discard(worker)
-        self._single_use.discard(worker)
-        if worker in self._spares:
-            self._spares.remove(worker)
-        if worker in self._working:
-            task = self._settle(worker, TaskState.FAILED)
-            self.failures[task] = reason
-        return self._after_a_task()
+        member = self._board.crew.members.get(worker)
+        if self._goes_on(now) and member is not None:
+            self._board.forget(member)
+            self._outcomes.lost(member, Failure.LOST, reason)
+            self._course.conclude()
+        return self._board.take()
 
-    def time_passed(self, now: float) -> list[Action]:
-        """The clock has moved: workers that are overdue count as lost."""
-        if self.over:
-            return []
-        late = [launch for launch, due in self._due.items() if due is not None and due <= now]
-        if not late:
-            return []
-        for launch in late:
-            del self._due[launch]
-        if not self._anybody_came:
-            self._due.clear()
-            return [Diagnose()]
-        return self._give_up_if_nobody_comes()
+    # -- messages between tasks ------------------------------------------------------------------------------------
 
-    def abort(self, error: str, now: float) -> list[Action]:
-        """Something makes going on useless, or the user has cancelled: every task that is not done has failed."""
-        if self.over:
-            return []
-        return self._finish(error)
+    def messages_lost(self, task: int, now: float) -> list[Action]:
+        """The rendezvous does not have a message of this task any more that somebody wants again."""
+        found = self._board.ledger.tasks.get(task)
+        if self._goes_on(now) and found is not None:
+            if self._chains.messages_lost(found):
+                self._outcomes.give_up(found)
+            self._course.conclude()
+        return self._board.take()
 
-    # -- how they are decided --------------------------------------------------------------------------------------
+    def store_lost(self, now: float) -> list[Action]:
+        """All messages of the job are gone."""
+        if self._goes_on(now):
+            self._chains.store_lost("all messages of the job were lost")
+            self._course.conclude()
+        return self._board.take()
 
-    def _employ(self, worker: int) -> list[Action]:
-        if not self._waiting:
-            if self.over:
-                return [Dismiss(worker, "the job is over")]
-            self._spares.append(worker)
-            return []
-        task = self._waiting.popleft()
-        self._move(task, TaskState.ACTIVE)
-        self._working[worker] = task
-        return [Assign(worker, task, attempt=0)]
+    def store_named(self, store: str, now: float) -> list[Action]:
+        """The rendezvous keeps the job's messages under this token; a new one means that those before are gone."""
+        known = self._board.ledger.store
+        if self._goes_on(now) and store != known:
+            self._board.record(StoreNamed(store))
+            if known is not None:
+                self._chains.store_lost("all messages of the job were lost")
+            self._course.conclude()
+        return self._board.take()
 
-    def _released(self, worker: int) -> list[Action]:
-        actions: list[Action]
-        if self._waiting and not self.over and worker not in self._single_use:
-            self._warming.add(worker)
-            actions = [Warm(worker)]
-        else:
-            self._workers.discard(worker)
-            self._single_use.discard(worker)
-            actions = [Dismiss(worker, "no task is left for it")]
-        return actions + self._after_a_task()
+    # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _after_a_task(self) -> list[Action]:
-        if self.over:
-            return []
-        if self._tally[TaskState.WAITING] or self._tally[TaskState.ACTIVE]:
-            return self._give_up_if_nobody_comes()
-        return self._finish(self._summary())
+    def _goes_on(self, now: float) -> bool:
+        self._board.now = max(now, self._board.now)
+        return not (self.over or self._stopped)
 
-    def _give_up_if_nobody_comes(self) -> list[Action]:
-        if self.over or self._due or self._workers:
-            return []
-        if not self._anybody_came and self._refusals:
-            return self._finish(f"no launch was accepted: {self._most_common_refusal()}")
-        return self._finish(self._summary())
-
-    def _finish(self, error: str | None) -> list[Action]:
-        self.over = True
-        self.error = error
-        for task, state in self._states.items():
-            if state in (TaskState.WAITING, TaskState.ACTIVE):
-                self.failures[task] = error if state is TaskState.ACTIVE and error else "no worker came for it"
-                self._move(task, TaskState.FAILED)
-        self._waiting.clear()
-        self._working.clear()
-        self._warming.clear()
-        self._spares.clear()
-        return [*(Dismiss(worker, "the job is over") for worker in sorted(self._workers)), Finish()]
-
-    def _summary(self) -> str | None:
-        lost = self._tally[TaskState.FAILED] + self._tally[TaskState.WAITING]
-        if not lost:
-            return None
-        text = f"{lost} of {len(self._states)} tasks failed"
-        if self._tally[TaskState.WAITING]:
-            why = self._most_common_refusal() if self._refusals else "their workers never dialled in"
-            text += f", {self._tally[TaskState.WAITING]} of them because no worker came: {why}"
-        return text
-
-    def _most_common_refusal(self) -> str:
-        return max(self._refusals, key=lambda reason: self._refusals[reason])
-
-    def _settle(self, worker: int, state: TaskState) -> int:
-        task = self._working.pop(worker)
-        self._move(task, state)
-        return task
-
-    def _move(self, task: int, state: TaskState) -> None:
-        self._tally[self._states[task]] -= 1
-        self._tally[state] += 1
-        self._states[task] = state
+    def _arrived(self, worker: Worker, seconds_left: float | None, redial: bool | None) -> None:
+        board = self._board
+        arrival, before = board.launches.arrive(worker.launch_id, worker.number, redial)
+        if arrival is Arrival.DOUBLED:
+            why = f"launch {worker.launch_id} has been used: its event was delivered twice"
+            board.do(Dismiss(worker.number, why))
+            return
+        if arrival is Arrival.STRANGE:
+            board.do(Dismiss(worker.number, "its launch is none of this job's"))
+            return
+        old = board.crew.members.get(before) if before is not None else None
+        if old is not None:
+            board.abort(old, "its worker has dialled in again")
+            self._outcomes.lost(old, Failure.LOST, "its worker lost the connection, and dialled in again")
+        self._staffing.somebody_came(seconds_left)
+        board.crew.add(worker)
+        if arrival is Arrival.BACK and worker.launch_id is not None:
+            self._outcomes.came_back(worker.launch_id)
+        if not self._staffing.has_room():
+            board.dismiss(worker, "there are as many workers as the job has use for")
+            return
+        if worker.reusable:
+            self._watch.keep(worker)
+        if arrival is Arrival.BACK:
+            board.clear(worker, "it had lost the connection, and may still be at its last task")

@@ -176,7 +176,8 @@ class Ledger:
         for number in record.tasks:
             task = self.tasks[number]
             _hold(task.state is TaskState.DONE, record)
-            task.free += 1
+            task.charged += record.costs
+            task.free += not record.costs
             self.move(task, TaskState.WAITING)
 
     def _retried(self, record: Retried) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._crew import Attempt, Place, Worker
+from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
 
 
@@ -16,6 +17,11 @@ class Reading:
     def name(self) -> str:
         """The job's identifier."""
         return self._board.ledger.submitted.job
+
+    @property
+    def policy(self) -> JobPolicy:
+        """Its options."""
+        return self._board.policy
 
     @property
     def over(self) -> bool:

@@ -127,10 +127,14 @@ class TaskFailed:
 
 @dataclass(frozen=True)
 class Reopened:
-    """Done tasks run again because their messages are gone; they stay done for the user."""
+    """Done tasks run again because their messages are gone; they stay done for the user.
+
+    :param costs: whether that uses up one of their retries: they have done so too often.
+    """
 
     tasks: tuple[int, ...]
     reason: str
+    costs: bool = False
 
 
 @dataclass(frozen=True)

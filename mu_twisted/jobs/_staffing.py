@@ -95,9 +95,9 @@ class Staffing:
     # -- who gets what ---------------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        """Whether one more worker may stay: to work, or as a spare."""
+        """Whether the one who came last may stay: to work, or as a spare."""
         board = self._board
-        if board.policy.max_workers is not None and len(board.crew) >= self.limit + board.policy.overprovision:
+        if board.policy.max_workers is not None and len(board.crew) > self.limit + board.policy.overprovision:
             return False
         return len(board.crew.idle) <= board.ledger.open
 

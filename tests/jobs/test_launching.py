@@ -236,6 +236,16 @@ def test_cancelling_ends_what_waits_at_once_and_what_is_in_flight_with_its_answe
     assert play.tries["afterwards"] > 1
 
 
+def test_some_can_be_cancelled_and_the_others_go_out():
+    play = Play(LaunchPolicy(rate=100, burst=2), lambda i, number: accepted(i))
+    play.submit(ids(8))
+    play.carry_out(play.launching.cancel(play.now, ["l-1", "l-3", "l-5", "unknown"]))
+    play.run()
+    assert sorted(i for i, outcome in play.outcomes.items() if not outcome.accepted) == ["l-3", "l-5"]
+    assert len(play.outcomes) == 8
+    assert play.tries["l-3"] == play.tries["l-5"] == 0
+
+
 def test_what_a_failed_batch_left_unanswered_is_settled_with_its_reason():
     play = Play(LaunchPolicy(), lambda launch_id, number: None)
     play.submit(ids(3))
