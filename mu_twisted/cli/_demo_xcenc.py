@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
                 control.put_object(BUCKET, f"{VIDEO}/{number:08d}.y4m", video)
         with clock.phase("build the function's zip (worker, vpxenc, stand-in) and create the function"):
             # Debian's vpxenc wants libraries, which this machine has: the stack's environments run on it.
-            control.create_function(FUNCTION, build_package([encoder, *tools]))
+            control.create_function(FUNCTION, build_package([encoder, *tools], names={encoder: "vpxenc"}))
         with clock.phase("start a rendezvous"):
             port = _start_rendezvous(work, clock, cleanup)
         command = _coordinator(work, port, chunks, group)
@@ -98,7 +98,7 @@ def _vpxenc() -> Path:
     found = shutil.which("vpxenc")
     if found is None:
         raise DemoError("the demo needs vpxenc, which is not installed: as root, apt-get install vpx-tools")
-    return Path(found).resolve()
+    return Path(found)
 
 
 def _chunks(ffmpeg: Path, chunks: int, frames: int) -> list[bytes]:
