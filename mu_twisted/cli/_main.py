@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(f"mu_twisted.cli.{name}").add(commands)
     options = parser.parse_args(words)
     try:
-        return int(options.run(options) or 0)
+        status = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return status
     except Misuse as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from mu_twisted.tls._identity import (
     identity_of,
     parse_identity,
 )
+from mu_twisted.tls._operators import generate_operator
 
 __all__ = [
     "Authority",
@@ -26,6 +27,7 @@ __all__ = [
     "client_contexts",
     "describe_failure",
     "generate_keys",
+    "generate_operator",
     "identity_of",
     "load_certificate",
     "load_key_pair",

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from server import Loop, Served, running_loop  # noqa: E402
+from control_server import Loop, Served, running_loop  # noqa: E402
 
 
 @pytest.fixture(scope="session")

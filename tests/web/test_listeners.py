@@ -12,7 +12,7 @@ from grp import getgrgid
 from typing import Any
 
 import pytest
-from server import Loop, Served
+from control_server import Loop, Served
 
 from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity, TaskIdentity
 from mu_twisted.web import ControlError, open_control
@@ -210,9 +210,8 @@ def test_operators_alone_are_served_over_tls(served: Served, identity: Any) -> N
 
 
 def test_a_foreign_operator_is_not_talked_to(served: Served) -> None:
-    with served.dial_tls(OPERATOR, Authority.generate()) as caller:
-        with pytest.raises(OSError, match="unknown ca"):
-            caller.recv(1)  # with TLS 1.3 the first read tells
+    with served.dial_tls(OPERATOR, Authority.generate()) as caller, pytest.raises(OSError, match="unknown ca"):
+        caller.recv(1)  # with TLS 1.3 the first read tells
 
 
 def test_the_socket_is_the_owners_alone(served: Served) -> None:

@@ -80,6 +80,7 @@ class Served:
     def __init__(self, loop: Loop, state: Path) -> None:
         self.loop = loop
         self.state = state
+        self.role = "coordinator"
         self.service = MemoryService()
         self.authority = Authority.generate()
         self.socket_path = state / "control.sock"
@@ -98,7 +99,7 @@ class Served:
         return self.control
 
     def contexts(self) -> Any:
-        own = self.authority.issue(RoleIdentity("coordinator"), lifetime=LIFETIME)
+        own = self.authority.issue(RoleIdentity(self.role), lifetime=LIFETIME)
         return server_contexts(own, self.authority.certificate)
 
     def close(self) -> None:
