@@ -26,9 +26,9 @@ class Limits:
     :param patience: seconds that a reader may take nothing before what waits for it goes to disk.
     """
 
-    memory: int = 24 << 20
+    memory: int = 16 << 20
     window: int = 1 << 20
-    retain: int = 16 << 20
+    retain: int = 8 << 20
     spill: int = 1 << 30
     disk: int = 4 << 30
     message: int = MAX_PEER_MESSAGE

@@ -99,7 +99,7 @@ class Mailbox:
             if self.held:
                 self.run.shelf.idle[self] = None
 
-    def take(self, limit: int, now: float) -> bytes:
+    def take(self, limit: int, now: float) -> bytes | memoryview:
         """The next bytes for the reader, frames as they are; empty if nothing waits.
 
         :param limit: how many at most, more than a header has.
@@ -129,7 +129,7 @@ class Mailbox:
                 self._shipped(parcel)
         if pieces:
             self.taken = now
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def replay(self) -> list[int]:
         """All that is kept waits again, from the first.

@@ -22,6 +22,7 @@ from mu_twisted.transport._protocol import FrameProtocol
 from mu_twisted.transport._receiver import Receiver
 
 _RECORD = 16 * 1024
+_FLUSH = 32 * 1024
 
 
 class _LeanTLSProtocol(TLSMemoryBIOProtocol):
@@ -41,12 +42,15 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
         if not self._handshakeDone or self._appSendBuffer:
             super().dataReceived(bytes)  # type: ignore[no-untyped-call]
             return
-        connection, size = self._tlsConnection, self._slice
+        connection, size, view = self._tlsConnection, self._slice, memoryview(bytes)
         chunks: list[Any] = []
+        last = len(bytes) - size
         for at in range(0, len(bytes), size):
-            connection.bio_write(bytes[at : at + size])
+            connection.bio_write(view[at : at + size])
             try:
-                while True:
+                chunks.append(connection.recv(_RECORD))
+                # Behind a large record there is no whole one; to learn that from OpenSSL takes long.
+                while at >= last or len(chunks[-1]) < size // 2:
                     chunks.append(connection.recv(_RECORD))
             except SSL.WantReadError:
                 continue
@@ -75,11 +79,26 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
 
     def write(self, bytes: bytes) -> None:
         size = self._slice
-        if len(bytes) <= size:
-            super().write(bytes)  # type: ignore[no-untyped-call]
+        if len(bytes) <= size or self.disconnecting or self._appSendBuffer or self._lostTLSConnection:
+            self._write_slices(bytes)
             return
-        for at in range(0, len(bytes), size):
-            super().write(bytes[at : at + size])  # type: ignore[no-untyped-call]
+        connection, view, at = self._tlsConnection, memoryview(bytes), 0
+        transport: Any = self.transport
+        out: list[Any] = []
+        try:
+            while at < len(bytes):
+                at += connection.send(view[at : at + size])
+                out.append(connection.bio_read(_FLUSH))
+        except SSL.Error:
+            transport.writeSequence(out)
+            self._write_slices(bytes[at:])
+            return
+        transport.writeSequence(out)
+
+    def _write_slices(self, data: bytes) -> None:
+        """As the base, which knows what to do when TLS cannot go on at once."""
+        for at in range(0, len(data), self._slice):
+            super().write(data[at : at + self._slice])  # type: ignore[no-untyped-call]
 
 
 class _TLSFactory(TLSMemoryBIOFactory):

@@ -26,7 +26,7 @@ class Outflow:
         self._producer: Any = None
         self._registered = self._stuck = False
 
-    def write(self, data: bytes, limit: int) -> bool:
+    def write(self, data: bytes | memoryview, limit: int) -> bool:
         """Send, unless more than so many bytes are held back already; a single write may be of any size.
 
         :returns: whether it was written.

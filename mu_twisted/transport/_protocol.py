@@ -40,6 +40,7 @@ class FrameProtocol:
         "_paused",
         "_reason",
         "_receiver",
+        "_takes_views",
         "peer",
         "transport",
     )
@@ -52,6 +53,7 @@ class FrameProtocol:
         self._reason: str | None = None
         self._mark = _NOT_WATCHED
         self._paused = False
+        self._takes_views = False
         self._outflow = Outflow(None)
         self.peer = Peer("", 0, None)
         # What Twisted's transports offer beyond ITransport is not in one interface.
@@ -85,10 +87,12 @@ class FrameProtocol:
             return
         self.write(encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads)))
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes of frames that somebody else has encoded; otherwise as :meth:`send`."""
         if self._receiver is None or self._reason is not None:
             return
+        if isinstance(data, memoryview) and not self._takes_views:
+            data = bytes(data)
         if not self._outflow.write(data, self._factory.max_unsent):
             self.drop(f"it does not take what it is sent: {self._outflow.held} bytes wait, and more is to come")
 
@@ -146,11 +150,12 @@ class FrameProtocol:
         self._outflow = Outflow(transport)
         address = transport.getPeer()
         self.peer = Peer(getattr(address, "host", ""), getattr(address, "port", 0), None)
+        self._takes_views = ISSLTransport.providedBy(transport)
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
         self._factory.connection_opened(self)
-        if not ISSLTransport.providedBy(transport):
+        if not self._takes_views:
             self._established()
 
     def handshakeCompleted(self) -> None:

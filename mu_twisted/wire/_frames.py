@@ -19,6 +19,7 @@ MAX_PEER_MESSAGE = 64 << 20
 """Largest message relayed between workers, bytes of payload."""
 
 _FIRST_CAPACITY = 4096
+_AS_IT_IS = 4096
 
 
 def encode(payload: bytes | bytearray | memoryview) -> bytes:
@@ -36,8 +37,8 @@ class Decoder:
     """Cuts a stream of bytes into payloads, however the stream was split.
 
     A payload that arrives in one piece is copied once. One that arrives in many is gathered in blocks that start
-    small and grow with what has come, so no byte is copied more than twice, and a peer that announces much and sends
-    little costs little.
+    small and grow with what has come, and larger pieces of ``bytes`` are kept as they are, so no byte is copied more
+    than twice, and a peer that announces much and sends little costs little.
 
     :param max_frame: largest payload accepted, in bytes. May be raised or lowered between calls; it is looked at
         when a header is complete.
@@ -119,15 +120,17 @@ class Decoder:
 
 
 class _Body:
-    """A payload in the making: blocks, each as large as all before it together, the last one cut to fit."""
+    """A payload in the making: blocks, each as large as all before it together, the last one cut to fit. Larger pieces
+    of bytes that nobody can change any more are blocks as they are.
+    """
 
     __slots__ = ("_blocks", "_room", "filled", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.filled = 0
-        self._blocks = [bytearray(min(size, _FIRST_CAPACITY))]
-        self._room = len(self._blocks[0])
+        self._blocks: list[bytearray | memoryview] = []
+        self._room = 0
 
     @property
     def missing(self) -> int:
@@ -136,10 +139,13 @@ class _Body:
     def add(self, piece: memoryview) -> int:
         """Take what is missing at most from the piece's start; return how many bytes."""
         wanted = min(len(piece), self.missing)
+        if wanted >= _AS_IT_IS and type(piece.obj) is bytes:
+            self._add_as_it_is(piece[:wanted])
+            return wanted
         at = 0
         while at < wanted:
             if not self._room:
-                self._room = min(self.missing, max(self.filled, wanted - at))
+                self._room = min(self.missing, max(self.filled, wanted - at, _FIRST_CAPACITY))
                 self._blocks.append(bytearray(self._room))
             block, count = self._blocks[-1], min(self._room, wanted - at)
             start = len(block) - self._room
@@ -148,6 +154,14 @@ class _Body:
             self.filled += count
             at += count
         return wanted
+
+    def _add_as_it_is(self, piece: memoryview) -> None:
+        if self._room:
+            block = self._blocks[-1]
+            self._blocks[-1] = memoryview(block)[: len(block) - self._room]
+            self._room = 0
+        self._blocks.append(piece)
+        self.filled += len(piece)
 
     def take(self) -> bytes:
         """The whole payload; to be called once it is complete."""
