@@ -1,0 +1,468 @@
+/* A relay to compare ours with, and the load for both: mutual TLS, the frames of the wire, one thread, epoll.
+ *
+ * relay serve CA CERT KEY                                says its port, and relays until standard input ends
+ * relay pairs PORT CA CERT KEY PAIRS SIZE TOTAL SLOW     TOTAL bytes in messages of SIZE, from PAIRS senders to as many
+ *                                                        receivers, of which the first SLOW read nothing until all
+ *                                                        others are done; says "connected", waits for a line,
+ *                                                        says the seconds that the others took, waits for a line
+ * relay ping PORT CA CERT KEY SIZE COUNT                 one pair, back and forth; says p50 and p99, microseconds
+ *
+ * The relay keeps whole messages in memory until their receiver takes them, and does not read a sender whose receiver
+ * has HIGH bytes waiting. It checks no identities and keeps no delivered message.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HEADER = 13, READ = 256 << 10, HIGH = 1 << 20, BOXES = 1 << 16, EVENTS = 256 };
+
+struct buffer {
+    char *data;
+    size_t from, to, room;
+};
+
+struct box {
+    struct buffer waiting;
+    struct connection *reader;
+    struct connection *held; /* the sender that waits until this box has room */
+};
+
+struct connection {
+    SSL *ssl;
+    int fd, number, next, greeted, shaken, paused, sender;
+    unsigned events;
+    struct buffer in;
+    /* of the load */
+    long left, expected;
+    size_t sent;
+};
+
+static int epoll;
+static struct box boxes[BOXES];
+static char scratch[READ];
+
+static void die(const char *what) {
+    fprintf(stderr, "relay: %s: %s\n", what, strerror(errno));
+    ERR_print_errors_fp(stderr);
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static void append(struct buffer *buffer, const char *data, size_t size) {
+    if (buffer->from == buffer->to) buffer->from = buffer->to = 0;
+    if (buffer->to + size > buffer->room) {
+        memmove(buffer->data, buffer->data + buffer->from, buffer->to - buffer->from);
+        buffer->to -= buffer->from;
+        buffer->from = 0;
+        if (buffer->to + size > buffer->room) {
+            buffer->room = (buffer->to + size) * 3 / 2;
+            buffer->data = realloc(buffer->data, buffer->room);
+            if (!buffer->data) die("memory");
+        }
+    }
+    memcpy(buffer->data + buffer->to, data, size);
+    buffer->to += size;
+}
+
+static void watch(struct connection *connection, unsigned events) {
+    if (events == connection->events) return;
+    struct epoll_event event = {.events = events, .data = {.ptr = connection}};
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd, &event) < 0) die("epoll_ctl");
+    connection->events = events;
+}
+
+static struct connection *open_connection(int fd, SSL_CTX *context, int accepting) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    int on = 1;
+    if (!connection) die("memory");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    connection->fd = fd;
+    connection->ssl = SSL_new(context);
+    SSL_set_fd(connection->ssl, fd);
+    if (accepting)
+        SSL_set_accept_state(connection->ssl);
+    else
+        SSL_set_connect_state(connection->ssl);
+    connection->events = EPOLLIN;
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = connection}};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
+    return connection;
+}
+
+/* Whether the handshake is done. */
+static int shake(struct connection *connection) {
+    int done = SSL_do_handshake(connection->ssl);
+    if (done == 1) return connection->shaken = 1;
+    int why = SSL_get_error(connection->ssl, done);
+    if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) die("handshake");
+    return 0;
+}
+
+/* Send what the buffer holds, as far as it goes. */
+static void drain(struct connection *connection, struct buffer *buffer) {
+    while (buffer->from < buffer->to) {
+        int sent = SSL_write(connection->ssl, buffer->data + buffer->from, (int)(buffer->to - buffer->from));
+        if (sent <= 0) {
+            int why = SSL_get_error(connection->ssl, sent);
+            ERR_clear_error();
+            if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ) return;
+            buffer->from = buffer->to;
+            return;
+        }
+        buffer->from += sent;
+    }
+}
+
+/* -- the relay ---------------------------------------------------------------------------------------------------- */
+
+static void relay_readable(struct connection *connection);
+
+static unsigned wanted(struct connection *connection) {
+    unsigned events = connection->paused ? 0 : EPOLLIN;
+    if (connection->greeted && boxes[connection->number].reader == connection) {
+        struct buffer *waiting = &boxes[connection->number].waiting;
+        if (waiting->from < waiting->to) events |= EPOLLOUT;
+    }
+    return events;
+}
+
+static void deliver(struct box *box) {
+    struct connection *reader = box->reader;
+    if (!reader) return;
+    drain(reader, &box->waiting);
+    watch(reader, wanted(reader));
+    if (box->held && box->waiting.to - box->waiting.from < HIGH / 2) {
+        struct connection *held = box->held;
+        box->held = NULL;
+        held->paused = 0;
+        watch(held, wanted(held));
+        relay_readable(held); /* what OpenSSL has read ahead wakes nobody */
+    }
+}
+
+static void greet(struct connection *connection, const char *greeting, size_t size) {
+    char text[256];
+    if (size >= sizeof text) die("greeting");
+    memcpy(text, greeting, size);
+    text[size] = 0;
+    if (sscanf(text, "HELLO_STATE2:bench:%d:%d:", &connection->number, &connection->next) != 2) die(text);
+    connection->greeted = 1;
+    boxes[connection->number].reader = connection;
+    deliver(&boxes[connection->number]);
+}
+
+static void leave(struct connection *connection) {
+    if (connection->greeted && boxes[connection->number].reader == connection) boxes[connection->number].reader = NULL;
+    for (int at = 0; at < BOXES; at++)
+        if (boxes[at].held == connection) boxes[at].held = NULL;
+    epoll_ctl(epoll, EPOLL_CTL_DEL, connection->fd, NULL);
+    SSL_free(connection->ssl);
+    close(connection->fd);
+    free(connection->in.data);
+    free(connection);
+}
+
+/* Pass on the whole frames that have come. */
+static void pass_on(struct connection *connection) {
+    struct buffer *in = &connection->in;
+    struct box *box = NULL;
+    size_t at = in->from, start = at;
+    while (in->to - at >= HEADER) {
+        size_t size = strtoul(in->data + at, NULL, 10);
+        if (in->to - at < HEADER + size) break;
+        if (!connection->greeted) {
+            greet(connection, in->data + at + HEADER, size);
+            start = at + HEADER + size;
+        }
+        at += HEADER + size;
+    }
+    if (at > start) {
+        box = &boxes[connection->next];
+        append(&box->waiting, in->data + start, at - start);
+    }
+    in->from = at;
+    if (!box) return;
+    if (box->waiting.to - box->waiting.from > HIGH && box->reader) {
+        box->held = connection;
+        connection->paused = 1;
+        watch(connection, wanted(connection));
+    }
+    deliver(box);
+}
+
+static void relay_readable(struct connection *connection) {
+    while (!connection->paused) {
+        int got = SSL_read(connection->ssl, scratch, READ);
+        if (got <= 0) {
+            int why = SSL_get_error(connection->ssl, got);
+            ERR_clear_error();
+            if (why != SSL_ERROR_WANT_READ) leave(connection);
+            return;
+        }
+        append(&connection->in, scratch, got);
+        pass_on(connection);
+    }
+}
+
+static int serve(SSL_CTX *context) {
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof where;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&where, length) < 0 || listen(listener, 4096) < 0) die("listen");
+    getsockname(listener, (struct sockaddr *)&where, &length);
+    printf("%d\n", ntohs(where.sin_port));
+    fflush(stdout);
+    struct connection door = {.fd = listener}, input = {.fd = STDIN_FILENO};
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = &door}};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0) die("epoll_ctl");
+    event.data.ptr = &input;
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0) die("epoll_ctl");
+    struct epoll_event events[EVENTS];
+    for (;;) {
+        int ready = epoll_wait(epoll, events, EVENTS, -1);
+        for (int at = 0; at < ready; at++) {
+            struct connection *connection = events[at].data.ptr;
+            if (connection == &input) return 0;
+            if (connection == &door) {
+                int fd = accept(listener, NULL, NULL);
+                if (fd >= 0) open_connection(fd, context, 1);
+            } else if (!connection->shaken) {
+                if (shake(connection)) relay_readable(connection);
+            } else {
+                if (events[at].events & EPOLLOUT) deliver(&boxes[connection->number]);
+                /* One that was freed by what an earlier event led to is not in this round: only its own event does. */
+                if (events[at].events & ~EPOLLOUT) relay_readable(connection);
+            }
+        }
+    }
+}
+
+/* -- the load ----------------------------------------------------------------------------------------------------- */
+
+static struct connection *dial(int port, SSL_CTX *context, int number, int next) {
+    struct sockaddr_in where = {
+        .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&where, sizeof where) < 0) die("connect");
+    struct connection *connection = open_connection(fd, context, 0);
+    struct epoll_event events[1];
+    /* One at a time: only this one's events are waited for, as all others are asked for nothing yet. */
+    while (!shake(connection)) epoll_wait(epoll, events, 1, 10);
+    connection->number = number;
+    connection->next = next;
+    char greeting[128], frame[160];
+    int size = snprintf(greeting, sizeof greeting, "HELLO_STATE2:bench:%d:%d:0:0", number, next);
+    size = snprintf(frame, sizeof frame, "%012d %s", size, greeting);
+    if (SSL_write(connection->ssl, frame, size) != size) die("greeting");
+    watch(connection, 0);
+    return connection;
+}
+
+/* A message: its header, its number in sixteen digits, and filling. */
+static char *message_of(size_t size) {
+    char *message = malloc(HEADER + size + 32);
+    if (!message) die("memory");
+    memset(message, 'x', HEADER + size);
+    char header[32];
+    snprintf(header, sizeof header, "%012zu ", size);
+    memcpy(message, header, HEADER);
+    return message;
+}
+
+static void number_message(char *message, long number) {
+    char digits[32];
+    snprintf(digits, sizeof digits, "%016ld", number);
+    memcpy(message + HEADER, digits, 16);
+}
+
+/* A sender goes on where it has stopped; each has a message of its own, as half of one may be sent. */
+static void more(struct connection *connection, size_t size) {
+    struct buffer *out = &connection->in;
+    for (int burst = 0; connection->left; burst++) {
+        if (!connection->sent) number_message(out->data, connection->expected);
+        int sent = SSL_write(connection->ssl, out->data + connection->sent, (int)(HEADER + size - connection->sent));
+        if (sent <= 0) {
+            ERR_clear_error();
+            return;
+        }
+        connection->sent += sent;
+        if (connection->sent == HEADER + size) {
+            connection->sent = 0;
+            connection->expected++;
+            connection->left--;
+        }
+        if (burst == 64) return; /* let others have a turn */
+    }
+    watch(connection, 0);
+}
+
+/* Count what has come, and check each message's length and number. Returns how many messages are complete. */
+static long count_messages(struct connection *connection, size_t size) {
+    long complete = 0;
+    for (;;) {
+        int got = SSL_read(connection->ssl, scratch, READ);
+        if (got <= 0) {
+            if (SSL_get_error(connection->ssl, got) != SSL_ERROR_WANT_READ) die("the relay has closed a connection");
+            ERR_clear_error();
+            return complete;
+        }
+        char *data = scratch;
+        while (got) {
+            if (connection->sent < HEADER + 16) {
+                size_t part = HEADER + 16 - connection->sent;
+                if (part > (size_t)got) part = got;
+                append(&connection->in, data, part);
+                connection->sent += part;
+                data += part, got -= (int)part;
+                if (connection->sent == HEADER + 16) {
+                    char *head = connection->in.data + connection->in.from;
+                    connection->in.from += HEADER + 16;
+                    if (strtoul(head, NULL, 10) != size) die("a message has another length");
+                    char digits[17] = {0};
+                    memcpy(digits, head + HEADER, 16);
+                    if (strtol(digits, NULL, 10) != connection->expected) die("a message is not the next");
+                }
+            } else {
+                size_t part = HEADER + size - connection->sent;
+                if (part > (size_t)got) part = got;
+                connection->sent += part;
+                data += part, got -= (int)part;
+            }
+            if (connection->sent == HEADER + size) {
+                connection->sent = 0;
+                connection->expected++;
+                complete++;
+            }
+        }
+    }
+}
+
+static int pairs(int port, SSL_CTX *context, long count, size_t size, long total, long slow) {
+    struct connection **ends = calloc(2 * count, sizeof *ends);
+    long each = total / (long)size / count;
+    if (each < 1) each = 1;
+    for (long at = 0; at < count; at++) {
+        ends[2 * at + 1] = dial(port, context, (int)(2 * at + 1), (int)(2 * at));
+        ends[2 * at] = dial(port, context, (int)(2 * at), (int)(2 * at + 1));
+        ends[2 * at]->sender = 1;
+        ends[2 * at]->left = each;
+        ends[2 * at]->in.data = message_of(size);
+    }
+    printf("connected\n");
+    fflush(stdout);
+    char line[16];
+    if (!fgets(line, sizeof line, stdin)) return 0;
+    double begun = now();
+    for (long at = 0; at < count; at++) {
+        watch(ends[2 * at], EPOLLOUT);
+        if (at >= slow) watch(ends[2 * at + 1], EPOLLIN);
+    }
+    long left = each * count, left_of_slow = each * slow;
+    double fast = 0;
+    struct epoll_event events[EVENTS];
+    while (left) {
+        int ready = epoll_wait(epoll, events, EVENTS, 20000);
+        if (ready <= 0) die("nothing comes any more");
+        for (int at = 0; at < ready; at++) {
+            struct connection *connection = events[at].data.ptr;
+            if (connection->sender)
+                more(connection, size);
+            else
+                left -= count_messages(connection, size);
+        }
+        if (!fast && left <= left_of_slow) {
+            fast = now() - begun;
+            for (long at = 0; at < slow; at++) watch(ends[2 * at + 1], EPOLLIN);
+        }
+    }
+    printf("%.6f %ld\n", fast, each * count * (long)size);
+    fflush(stdout);
+    if (!fgets(line, sizeof line, stdin)) return 0; /* whoever measures has looked */
+    return 0;
+}
+
+static int compare(const void *one, const void *other) {
+    double a = *(const double *)one, b = *(const double *)other;
+    return (a > b) - (a < b);
+}
+
+static int ping(int port, SSL_CTX *context, size_t size, long count) {
+    struct connection *one = dial(port, context, 0, 1), *other = dial(port, context, 1, 0);
+    char *message = message_of(size);
+    double *times = calloc(count, sizeof *times);
+    struct epoll_event events[2];
+    watch(one, EPOLLIN);
+    watch(other, EPOLLIN);
+    for (long at = 0; at < count; at++) {
+        double begun = now();
+        number_message(message, at);
+        if (SSL_write(one->ssl, message, (int)(HEADER + size)) <= 0) die("ping");
+        for (int back = 0; !back;) {
+            int ready = epoll_wait(epoll, events, 2, 20000);
+            if (ready <= 0) die("no pong");
+            for (int event = 0; event < ready; event++) {
+                struct connection *connection = events[event].data.ptr;
+                if (!count_messages(connection, size)) continue;
+                if (connection == one)
+                    back = 1;
+                else if (SSL_write(other->ssl, message, (int)(HEADER + size)) <= 0)
+                    die("pong");
+            }
+        }
+        times[at] = (now() - begun) * 1e6;
+    }
+    qsort(times, count, sizeof *times, compare);
+    printf("%.1f %.1f\n", times[count / 2], times[count * 99 / 100]);
+    return 0;
+}
+
+static SSL_CTX *context_of(const SSL_METHOD *method, char **files) {
+    SSL_CTX *context = SSL_CTX_new(method);
+    if (!SSL_CTX_load_verify_locations(context, files[0], NULL) || !SSL_CTX_use_certificate_chain_file(context, files[1]) ||
+        !SSL_CTX_use_PrivateKey_file(context, files[2], SSL_FILETYPE_PEM))
+        die("keys");
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(context, 0);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(context, 1);
+    return context;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    epoll = epoll_create1(0);
+    if (argc == 5 && !strcmp(argv[1], "serve")) return serve(context_of(TLS_server_method(), argv + 2));
+    if (argc == 10 && !strcmp(argv[1], "pairs"))
+        return pairs(atoi(argv[2]), context_of(TLS_client_method(), argv + 3), atol(argv[6]), (size_t)atol(argv[7]),
+                     atol(argv[8]), atol(argv[9]));
+    if (argc == 8 && !strcmp(argv[1], "ping"))
+        return ping(atoi(argv[2]), context_of(TLS_client_method(), argv + 3), (size_t)atol(argv[6]), atol(argv[7]));
+    fprintf(stderr, "usage: relay serve CA CERT KEY | pairs PORT CA CERT KEY PAIRS SIZE TOTAL SLOW | "
+                    "ping PORT CA CERT KEY SIZE COUNT\n");
+    return 2;
+}
