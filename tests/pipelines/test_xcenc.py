@@ -158,6 +158,14 @@ def test_the_head_of_a_group_is_terminated_and_sends_to_the_next(tools: Path, tm
     assert "seti:send_statefile:1" in log
 
 
+def test_the_last_of_a_group_sends_nothing_and_names_nobody(tools: Path, tmp_path: Path) -> None:
+    job = encoded(tools, tmp_path / "job", "-n", 5, "-K", 3)
+    greetings = [next((c for c in worker.log if c.startswith("connect:")), "") for worker in job.workers]
+    to = [greeting.split(":")[-3] for greeting in greetings]
+    assert to == ["1", "2", "2", "4", "4"]
+    assert ["seti:send_statefile:1" in worker.log for worker in job.workers] == [True, True, False, True, False]
+
+
 def test_a_states_name_is_what_the_chunk_is_about(tools: Path, tmp_path: Path) -> None:
     settings = parsed("-n", 3)
     store = {f"sintel-1k-y4m_06/{number:08d}.y4m": y4m(number) for number in range(3)}
