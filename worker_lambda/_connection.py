@@ -12,14 +12,13 @@ from contextlib import suppress
 from enum import Enum
 
 from mu_twisted.wire import Decoder, FrameError, encode
-from worker_lambda._dialling import Dial, Partner, Target, dial_error
+from worker_lambda._dialling import Dial, Partner, Target, dial_error, unacknowledged
 from worker_lambda._errors import DialError
 from worker_lambda._watch import Watch
 
 MAX_UNSENT = 4 << 20
 """Bytes that were not taken beyond which a connection is clogged."""
-_READ = 64 << 10
-_CHUNKS = 16
+_READ, _CHUNKS = 64 << 10, 16
 
 
 class _Phase(Enum):
@@ -55,8 +54,7 @@ class Connection:
         held: Callable[[], bool] | None = None,
     ) -> None:
         self.lost: DialError | None = None
-        self.heard = False
-        self.finished = False
+        self.heard = self.finished = False
         self._partner = partner
         self._came_up = came_up
         self._received = received
@@ -68,10 +66,9 @@ class Connection:
         self._phase = _Phase.DIALLING
         self._patience = partner.patience
         self._taken = 0.0  # when something was taken last
-        self._finishing = False
-        self._half_closed = False
-        self._read_more = False
-        self._wants_write = False
+        self._finishing = self._half_closed = False
+        self._on_the_way = 0
+        self._read_more = self._wants_write = False
         self._dial = Dial(selector, targets, context, partner.role, self._opened)
 
     @property
@@ -154,7 +151,12 @@ class Connection:
     def _check_patience(self) -> float | None:
         if self._patience is None or not (self._unsent or self._finishing):
             return None
-        left = self._taken + self._patience - time.monotonic()
+        now = time.monotonic()
+        if now >= self._taken + self._patience and self._half_closed and self._socket is not None:
+            before, self._on_the_way = self._on_the_way, unacknowledged(self._socket)
+            if self._on_the_way < before:  # slowly, but it moves
+                self._taken = now
+        left = self._taken + self._patience - now
         if left > 0:
             return left
         what = "not confirmed" if self._half_closed else "taken nothing of"
@@ -175,9 +177,10 @@ class Connection:
         except ssl.SSLWantReadError:
             pass  # it has been sent; the answer comes behind what is still to be read
         except OSError as error:
-            self._lose(dial_error(error))
+            self._broke(error)
             return
         self._half_closed = True
+        self._on_the_way = unacknowledged(sock)
         self._taken = time.monotonic()
         self._read_more = True
 
@@ -188,6 +191,10 @@ class Connection:
             self._close_socket()
         else:
             self._lose(DialError(f"closed by the {self._partner.name}"))
+
+    def _broke(self, error: OSError) -> None:
+        closed = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        self._lose(DialError(f"closed by the {self._partner.name}") if closed else dial_error(error))
 
     def _lose(self, error: DialError) -> None:
         self._close_socket()
@@ -228,11 +235,8 @@ class Connection:
                 return
             except ssl.SSLZeroReturnError:
                 data = b""
-            except ssl.SSLEOFError:
-                self._lose(DialError(f"closed by the {self._partner.name}"))
-                return
             except OSError as error:
-                self._lose(dial_error(error))
+                self._broke(error)
                 return
             if not data:
                 self._ended()
@@ -277,7 +281,7 @@ class Connection:
             except ssl.SSLWantReadError:
                 return
             except OSError as error:
-                self._lose(dial_error(error))
+                self._broke(error)
                 return
             self._taken = time.monotonic()
             del self._unsent[:count]

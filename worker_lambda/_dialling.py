@@ -1,10 +1,13 @@
 """Dialling: from a host's addresses to a socket that is connected and has shaken hands, none of it blocking."""
 
 import errno
+import fcntl
 import os
 import selectors
 import socket
 import ssl
+import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -190,6 +193,15 @@ def _tune(sock: socket.socket) -> None:
     ):
         with suppress(OSError):  # not everywhere, and not vital
             sock.setsockopt(level, option, value)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes that were sent and that the other machine has not taken yet."""
+    try:
+        answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def dial_error(error: OSError) -> DialError:
