@@ -33,8 +33,10 @@ class ControlFactory(Factory):
     :param answer: answers a request; cancelled when whoever asked has gone.
     :param admit: says who a connection's peer is.
     :param clock: for the time limits.
-    :param max_connections: open at the same time; so many again are told that there are too many (503), and more are
+    :param max_connections: of peers that may come; so many again are told that there are too many (503), and more are
         turned away without a word.
+    :param max_strangers: connections of peers that have not come so far, or may not come. One more, and that which is
+        there the longest gives way: who holds many open keeps nobody out.
     :param max_body: bytes of a request's body.
     """
 
@@ -47,6 +49,7 @@ class ControlFactory(Factory):
         *,
         clock: Any,
         max_connections: int = 256,
+        max_strangers: int = 64,
         max_body: int,
     ) -> None:
         self.answer = answer
@@ -55,16 +58,18 @@ class ControlFactory(Factory):
         self.max_connections = max_connections
         self.max_body = max_body
         self.channels: set[Channel] = set()
+        self._max_strangers = max_strangers
+        self._strangers: dict[Channel, None] = {}
         self._drops = DropLog(clock)
         self._emptied: Deferred[None] | None = None
 
     @property
     def crowded(self) -> bool:
-        """Whether there are too many connections."""
-        return len(self.channels) > self.max_connections
+        """Whether there are too many connections of peers that may come."""
+        return len(self.channels) - len(self._strangers) > self.max_connections
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.channels) >= 2 * self.max_connections or self._emptied is not None:
+        if len(self.channels) >= 2 * self.max_connections + self._max_strangers or self._emptied is not None:
             return _TurnedAway()
         channel: Any = Channel()  # type: ignore[no-untyped-call]
         channel.factory = self
@@ -79,7 +84,7 @@ class ControlFactory(Factory):
             return done
         self._emptied = done
         for channel in list(self.channels):
-            channel.loseConnection()  # type: ignore[no-untyped-call]
+            channel.close()
         late = self.clock.callLater(patience, self._cut_off)
 
         def stop(_: None) -> None:
@@ -95,9 +100,18 @@ class ControlFactory(Factory):
 
     def opened(self, channel: Channel) -> None:
         self.channels.add(channel)
+        self._strangers[channel] = None
+        if len(self._strangers) > self._max_strangers:
+            oldest = next(iter(self._strangers))
+            self.dropped(oldest, f"{self._max_strangers} others came that are not known either")
+            oldest.transport.abortConnection()
+
+    def admitted(self, channel: Channel) -> None:
+        self._strangers.pop(channel, None)
 
     def closed(self, channel: Channel) -> None:
         self.channels.discard(channel)
+        self._strangers.pop(channel, None)
         if self._emptied is not None and not self.channels:
             self._emptied.callback(None)
 

@@ -146,6 +146,7 @@ class Channel(http.HTTPChannel):
         if not self.who and not self.refused:
             try:
                 self.who = self.factory.admit(self.transport)
+                self.factory.admitted(self)
             except Refusal as refusal:
                 self.refuse(refusal)
         if self.refused:
@@ -181,6 +182,11 @@ class Channel(http.HTTPChannel):
         # The parser may be amid a buffer; it goes on with these to the buffer's end.
         self.lineReceived = self.rawDataReceived = lambda _: None  # type: ignore[method-assign, assignment]
         self._expect_within(LINGER_TIME)
+
+    def close(self) -> None:
+        """End the connection; an answer that was given is still sent."""
+        if not self.transport.disconnecting:
+            self.loseConnection()  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._respondToBadRequestAndDisconnect()
