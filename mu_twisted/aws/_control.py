@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -153,6 +153,16 @@ class Control:
         where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
         with one_line(f"create bucket {bucket}"):
             self._s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
+
+    def existing(self, bucket: str, keys: Collection[str]) -> set[str]:
+        """Which of these objects there are, by listing what lies beside them."""
+        found: set[str] = set()
+        with one_line(f"list bucket {bucket}"):
+            pages = self._s3.get_paginator("list_objects_v2")
+            for prefix in {key[: key.rfind("/") + 1] for key in keys}:
+                for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+                    found.update(item["Key"] for item in page.get("Contents", ()))
+        return found.intersection(keys)
 
     def put_object(self, bucket: str, key: str, body: bytes) -> None:
         """Store one object."""

@@ -4,6 +4,7 @@ Knows how a job's decisions become connections, commands and launches; who launc
 outside.
 """
 
+from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
 from mu_twisted.coordinator._facts import (
@@ -16,34 +17,41 @@ from mu_twisted.coordinator._facts import (
     UnknownJob,
 )
 from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._job_run import JobRun, Keeper, Launching
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.coordinator._run import JobRun, Launching
+from mu_twisted.coordinator._service import Jobs, Opened, Opener, job_name
 from mu_twisted.coordinator._session import Session
-from mu_twisted.coordinator._times import StateTimes
 
 __all__ = [
+    "AttemptFile",
+    "Attempts",
     "DaemonFact",
     "Hall",
     "JobFact",
     "JobRun",
     "JobService",
+    "Jobs",
     "Journal",
     "JournalError",
+    "Keeper",
     "Launching",
+    "Opened",
+    "Opener",
     "Peers",
     "Progress",
     "RendezvousLink",
     "Request",
     "ServiceError",
     "Session",
-    "StateTimes",
     "TaskFact",
+    "TimesFile",
     "UnknownJob",
     "diagnosis",
     "job_event",
+    "job_name",
     "progress_line",
     "with_launch_id",
 ]

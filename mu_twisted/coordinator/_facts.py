@@ -56,6 +56,7 @@ class JobFact(msgspec.Struct, frozen=True):
     :param error: what the job failed of, one line or several.
     :param note: what the user should know meanwhile, e.g. that Lambda throttles.
     :param submitted: seconds since 1970, as ``ended``; None while it runs.
+    :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
     :param workers: connected ones; ``launches`` those that are still to come.
     """
 
@@ -68,6 +69,7 @@ class JobFact(msgspec.Struct, frozen=True):
     active: int = 0
     done: int = 0
     failed: int = 0
+    skipped: int = 0
     workers: int = 0
     launches: int = 0
     error: str | None = None

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._run import JobRun
+from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
+from mu_twisted.fsm import Machine
 from mu_twisted.tls import LaunchIdentity, TaskIdentity
 from mu_twisted.transport import ReactorTime
 
@@ -83,6 +84,12 @@ class Hall:
         self._sessions[session] = None
         self._strangers[session] = self._clock.seconds() + GREETING_TIMEOUT
 
+    def heard(self, session: Session) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.heard(session)
+
     def worker_greeted(self, session: Session) -> None:
         """Lead the worker to its job, or out."""
         self._strangers.pop(session, None)
@@ -93,11 +100,11 @@ class Hall:
         self._sessions[session] = run
         run.worker_greeted(session)
 
-    def task_ended(self, session: Session, error: str | None) -> None:
+    def task_ended(self, session: Session, machine: Machine) -> None:
         """Pass it on to the session's job."""
         run = self._sessions.get(session)
         if run is not None:
-            run.task_ended(session, error)
+            run.task_ended(session, machine)
 
     def session_closed(self, session: Session, reason: str) -> None:
         """Forget the session."""

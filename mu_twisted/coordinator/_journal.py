@@ -95,11 +95,17 @@ class Journal:
         :raises JournalError: one is damaged.
         """
         self.flush()
-        for number, record in self._read("SELECT number, record FROM events WHERE job = ? ORDER BY number", job):
-            try:
-                yield msgspec.json.decode(record, type=dict[str, Any])
-            except msgspec.MsgspecError as error:
-                raise JournalError(f"the journal {self._path} is damaged: record {number}: {error}") from None
+        for (record,) in self._read("SELECT record FROM events WHERE job = ? ORDER BY number", job):
+            yield self._decoded(job, record)
+
+    def last(self, job: str) -> dict[str, Any]:
+        """The last record of a job.
+
+        :raises JournalError: it is damaged.
+        """
+        self.flush()
+        ((record,),) = self._read("SELECT record FROM events WHERE job = ? ORDER BY number DESC LIMIT 1", job)
+        return self._decoded(job, record)
 
     def remove(self, job: str) -> None:
         """Delete all records of a job.
@@ -152,6 +158,12 @@ class Journal:
             return False
         self.fault = None
         return True
+
+    def _decoded(self, job: str, record: str) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(record, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise JournalError(f"the journal {self._path} is damaged in job {job}: {error}") from None
 
     def _read(self, query: str, *values: Any) -> list[Any]:
         try:

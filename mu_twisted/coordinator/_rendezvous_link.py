@@ -32,15 +32,14 @@ class Mailing(Protocol):
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
 
-    def store_lost(self) -> None:
-        """All messages of the job are gone."""
+    def store_named(self, store: str) -> None:
+        """The job's messages are kept under this token; another one than before means that those before are gone."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Job:
     notice: JobNotice
     mailing: Mailing
-    store: str | None = None
 
 
 class RendezvousLink:
@@ -66,11 +65,21 @@ class RendezvousLink:
         self._again.clock = clock  # type: ignore[assignment]
 
     async def open(self) -> None:
-        """Dial for the first time.
+        """Dial for the first time, unless it is open.
 
         :raises mu_twisted.transport.TransportError: the rendezvous cannot be reached, or refuses us.
         """
-        await self._dial(self)
+        if not self._open:
+            await self._dial(self)
+            self._begin()
+
+    def start(self) -> None:
+        """As ``open``, but a rendezvous that is not there is dialled until it is."""
+        if not self._open:
+            self._begin()
+            self._redial_now()
+
+    def _begin(self) -> None:
         self._open = True
         self._again.start(SAY_AGAIN, now=False).addErrback(lambda failure: self.log.failure("say again", failure))
 
@@ -116,7 +125,7 @@ class RendezvousLink:
                 continue
             match notice:
                 case JobTaken(job, store) if job in self._jobs:
-                    self._taken(self._jobs[job], store)
+                    self._jobs[job].mailing.store_named(store)
                 case LostNotice(job, task) if job in self._jobs:
                     self.log.info("job {job}: the messages of task {task} are gone", job=job, task=task)
                     self._jobs[job].mailing.messages_lost(task)
@@ -133,12 +142,6 @@ class RendezvousLink:
             self._redial_later()
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _taken(self, entry: _Job, store: str) -> None:
-        before, entry.store = entry.store, store
-        if before is not None and before != store:
-            self.log.warn("job {job}: the rendezvous has lost all messages", job=entry.notice.job)
-            entry.mailing.store_lost()
 
     def _redial_later(self) -> None:
         pause, self._pause = self._pause, min(2 * self._pause, REDIAL[1])

@@ -37,11 +37,14 @@ class Desk(Protocol):
     def session_opened(self, session: "Session") -> None:
         """The handshake is done; nothing has been said yet."""
 
+    def heard(self, session: "Session") -> None:
+        """The worker has said something, whatever it was."""
+
     def worker_greeted(self, session: "Session") -> None:
         """The worker has introduced itself, or is warm again."""
 
-    def task_ended(self, session: "Session", error: str | None) -> None:
-        """The machine has reached its end, or failed with this error."""
+    def task_ended(self, session: "Session", machine: Machine) -> None:
+        """The machine has reached its end, or has failed."""
 
     def session_closed(self, session: "Session", reason: str) -> None:
         """The connection is gone."""
@@ -112,9 +115,19 @@ class Session:
 
     def warm(self) -> None:
         """Clear the worker of its task; it greets again when it is ready."""
-        self.machine = self.watch = None
+        self._give_up("the task was given up")
         self._phase = _Phase.WARMING
         self._send(b"reset:")
+
+    def interrupt(self, reason: str) -> None:
+        """End what the worker does, whatever it is, and clear it of its task; it greets again when it is ready."""
+        self._give_up(reason)
+        self._phase = _Phase.WARMING
+        self._send(b"kill:", b"reset:")
+
+    def ping(self) -> None:
+        """Have the worker say something."""
+        self._send(b"ping:")
 
     def dismiss(self) -> None:
         """Tell the worker to quit, and close when that is written. What it runs is ended, if it knows how."""
@@ -122,12 +135,13 @@ class Session:
             if self._phase is _Phase.WORKING and self.greeting.version:
                 self._send(b"kill:")
             self._phase = _Phase.LEAVING
-            self.machine = self.watch = None
+            self._give_up("the worker was told to quit")
             self._connection.close(b"quit:")
 
     def abort(self) -> None:
         """Drop the connection without a word."""
         self._phase = _Phase.LEAVING
+        self._give_up("the worker was given up")
         if self._connection is not None:
             self._connection.abort()
 
@@ -141,6 +155,7 @@ class Session:
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """All that one read brought."""
+        self._desk.heard(self)
         if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
             payloads = self._greet(payloads)
         if self._phase is _Phase.WORKING and payloads:
@@ -158,15 +173,23 @@ class Session:
     def disconnected(self, reason: str) -> None:
         """The connection is gone. A task that was under way has failed where it stood."""
         self._connection = None
-        if self.machine is not None:
-            self.machine.fail(f"its worker was lost: {reason}")
-            reason = self.machine.error or reason
-            if self.watch is not None:
-                self.watch(self.machine)
+        machine = self.machine
+        if machine is not None:
+            self._give_up(f"its worker was lost: {reason}")
+            reason = machine.error or reason
         self._phase = _Phase.LEAVING
         self._desk.session_closed(self, reason)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _give_up(self, reason: str) -> None:
+        """End the machine, if one is under way; who watches it sees why."""
+        machine, watch = self.machine, self.watch
+        self.machine = self.watch = None
+        if machine is not None:
+            machine.fail(reason)
+            if watch is not None:
+                watch(machine)
 
     def _greet(self, payloads: list[bytes]) -> list[bytes]:
         connection = self._connection
@@ -202,7 +225,7 @@ class Session:
         if machine.outcome is not Outcome.RUNNING:
             self._phase = _Phase.FREE
             self.machine = self.watch = None
-            self._desk.task_ended(self, machine.error if machine.outcome is Outcome.FAILED else None)
+            self._desk.task_ended(self, machine)
 
     def _send(self, *commands: bytes) -> None:
         if commands and self._connection is not None:

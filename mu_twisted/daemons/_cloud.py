@@ -4,7 +4,7 @@ Everything behind this sees endpoints and credentials only, and cannot tell whic
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -74,6 +74,10 @@ class Cloud:
                 )
         self._control(regions[0]).check_bucket(bucket)
         return max(timeouts)
+
+    def existing(self, region: str, bucket: str, keys: Collection[str]) -> set[str]:
+        """Which of these objects the bucket holds."""
+        return self._control(region).existing(bucket, keys)
 
     def invoke_with_tail(self, region: str, function: str, event: bytes) -> Invocation:
         """Invoke once and wait for the end."""

@@ -1,99 +1,175 @@
-"""The coordinator's service: state directory, keys, listener, and in the one-shot form its one job.
+"""The coordinator's service: state directory, keys, journal, listener, its jobs, and how they are asked for.
 
+With a pipeline it runs one job and ends with it; else it goes on with what its journal holds and waits for more.
 Whatever can go wrong at the start goes wrong in startService, so that it is one line and exit status 1.
 """
 
 import cProfile
+import os
 import tempfile
+import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import Hall
+from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
-from mu_twisted.daemons._limits import check_workers_fit, raise_descriptor_limit
+from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._one_shot import OneShot
-from mu_twisted.daemons._start import listen_at_once, open_profile
+from mu_twisted.daemons._opener import CloudOpener
+from mu_twisted.daemons._start import listen_at_once, open_profile, remembered_port
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
+from mu_twisted.web import Control, open_control
 from mu_twisted.wire import MAX_REPLY, MuError
+
+DAY = 86_400.0
+FORGET = 3600.0
+"""Seconds between two looks for records that need not be kept any longer."""
+
+
+class ControlledJobs(Jobs):
+    """The jobs as the control API sees them: with the daemon around them."""
+
+    def __init__(self, *given: Any, port: int, hall: Hall, **more: Any) -> None:
+        super().__init__(*given, hall=hall, **more)
+        self._port = port
+        self._workers = hall
+
+    def daemon(self) -> DaemonFact:
+        """How the coordinator itself is."""
+        return DaemonFact(
+            pid=os.getpid(),
+            version=version("mu-twisted"),
+            port=self._port,
+            jobs=self.running,
+            workers=len(self._workers),
+            note=self.trouble,
+        )
 
 
 class CoordinatorService(Service):
-    """Listens for workers; with a pipeline, runs one job of it and stops the reactor.
+    """Listens for workers and runs jobs; with a pipeline, one job of it, and stops the reactor then.
 
     :param reactor: Twisted's.
     :param options: the daemon options, a mapping.
     :param pipeline: the one job's pipeline; None for a daemon that waits.
-    :param settings: the job's options.
+    :param settings: the job's options, and ``request`` how they were asked for.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, options: Mapping[str, Any], *, pipeline: Pipeline | None = None, settings: Any = None
+        self,
+        reactor: Any,
+        options: Mapping[str, Any],
+        *,
+        pipeline: Pipeline | None = None,
+        settings: Any = None,
+        request: Request | None = None,
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._pipeline = pipeline
         self._settings = settings
+        self._request = request
         self._hall = Hall(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._state: StateDirectory | None = None
         self._private: tempfile.TemporaryDirectory[str] | None = None
+        self._journal: Journal | None = None
+        self._opener: CloudOpener | None = None
+        self._jobs: ControlledJobs | None = None
+        self._control: Control | None = None
         self._one_shot: OneShot | None = None
         self._profile: cProfile.Profile | None = None
+        self._forgetting = LoopingCall(self._forget)
+        self._forgetting.clock = reactor
 
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
-            keys, address = self._open()
+            jobs = self._open()
+            if self._pipeline is None:
+                self._serve(jobs)
         except MuError as error:
             self._close_state()
             _exit.fail_start(str(error))
-        if self._pipeline is None:
-            self.log.info("ready for workers on port {port}", port=address)
-            return
-        self._one_shot = OneShot(
-            self._reactor,
-            options=self._options,
-            pipeline=self._pipeline,
-            settings=self._settings,
-            keys=keys,
-            hall=self._hall,
-            port=address,
-            local_state=self._local_state(),
-        )
-        _exit.set_status(_exit.FAILURE)
-        Deferred.fromCoroutine(self._run(self._one_shot)).addErrback(self._broken)
+        if self._pipeline is not None and self._request is not None:
+            self._one_shot = OneShot(self._reactor, jobs, self._request, self._pipeline, self._settings)
+            _exit.set_status(_exit.FAILURE)
+            self._reactor.callWhenRunning(self._run_job, self._one_shot)
 
     def stopService(self) -> Deferred[None]:
         """Tell the workers to quit, close everything and write the profile."""
         super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._close())
+        closing = Deferred.fromCoroutine(self._close())
+        return closing.addErrback(lambda failure: self.log.failure("closing failed", failure))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _open(self) -> tuple[Keys, int]:
-        limit = raise_descriptor_limit()
-        if self._settings is not None:
-            check_workers_fit(self._settings["tasks"] + self._settings["overprovision"], limit)
-        self._state = StateDirectory(self._state_path())
-        keys = daemon_keys(self._options, self._state.path, COORDINATOR)
+    def _open(self) -> ControlledJobs:
+        descriptors = raise_descriptor_limit()
+        self._state = state = StateDirectory(self._state_path())
+        keys = daemon_keys(self._options, state.path, COORDINATOR)
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
-        self._port = self._listen(keys)
+        self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
+        self._port = self._listen(keys, state.path)
         self._hall.open()
-        return keys, self._port.getHost().port
+        port = self._port.getHost().port
+        self._opener = CloudOpener(
+            self._reactor,
+            self._options,
+            keys,
+            port=port,
+            local_state=Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None,
+            descriptors=descriptors,
+        )
+        self._jobs = jobs = ControlledJobs(
+            self._reactor,
+            wall=time.time,
+            journal=self._journal,
+            hall=self._hall,
+            opener=self._opener,
+            directory=state.path / "jobs",
+            port=port,
+        )
+        if self._pipeline is None:
+            self._open_control(jobs, keys, state.path)
+        return jobs
+
+    def _serve(self, jobs: ControlledJobs) -> None:
+        jobs.restore()
+        if self._options["keep"] is not None:
+            self._forgetting.start(FORGET).addErrback(lambda failure: self.log.failure("forgetting", failure))
+        if self._options["local"] and self._opener is not None:
+            # Begun now, so that it runs when the first job comes.
+            Deferred.fromCoroutine(self._opener.cloud()).addErrback(self._no_cloud)
+        self.log.info("ready for workers on port {port}", port=self._port.getHost().port if self._port else 0)
+
+    def _open_control(self, jobs: ControlledJobs, keys: Keys, directory: Path) -> None:
+        self._control = open_control(
+            self._reactor,
+            jobs,
+            socket_path=directory / "control.sock",
+            group=self._options["control-group"],
+            endpoint=self._options["control"],
+            contexts=server_contexts(keys.own, keys.ca),
+        )
+        if self._control.port is not None:
+            self.log.info("ready for operators on port {port}", port=self._control.port)
 
     def _state_path(self) -> Path:
         given = self._options["state-dir"]
@@ -104,16 +180,29 @@ class CoordinatorService(Service):
         self._private = tempfile.TemporaryDirectory(prefix="mu-coordinator-")
         return Path(self._private.name)
 
-    def _listen(self, keys: Keys) -> Any:
+    def _listen(self, keys: Keys, directory: Path) -> Any:
         factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)
         contexts = server_contexts(keys.own, keys.ca)
-        return listen_at_once(
-            self._reactor, self._options, lambda endpoint: listen(endpoint, contexts, factory, self._reactor)
+        options = self._options if self._pipeline is not None else remembered_port(self._options, directory)
+        port = listen_at_once(
+            self._reactor, options, lambda endpoint: listen(endpoint, contexts, factory, self._reactor)
         )
+        if self._pipeline is None:
+            (directory / "port").write_text(f"{port.getHost().port}\n", encoding="ascii")
+        return port
 
-    def _local_state(self) -> Path | None:
-        given = self._options["state-dir"]
-        return Path(given) / "local" if given is not None else None
+    def _journal_failed(self, fault: str) -> None:
+        self.log.error("{fault}: no new job is taken until it can", fault=fault)
+
+    def _no_cloud(self, failure: Failure) -> None:
+        self.log.error("{error}", error=failure.getErrorMessage())
+
+    def _forget(self) -> None:
+        if self._jobs is not None:
+            self._jobs.forget_old(time.time() - self._options["keep"] * DAY)
+
+    def _run_job(self, one_shot: OneShot) -> None:
+        Deferred.fromCoroutine(self._run(one_shot)).addErrback(self._broken)
 
     async def _run(self, one_shot: OneShot) -> None:
         error = await one_shot.run()
@@ -131,13 +220,21 @@ class CoordinatorService(Service):
             self._reactor.stop()
 
     async def _close(self) -> None:
+        if self._forgetting.running:
+            self._forgetting.stop()
+        if self._control is not None:
+            await self._control.close()
         if self._one_shot is not None:
             self._one_shot.abort()
+        if self._jobs is not None:
+            self._jobs.stop()
         await self._hall.close()
-        if self._one_shot is not None:
-            await self._one_shot.close()
+        if self._opener is not None:
+            await self._opener.close()
         if self._port is not None:
             await self._port.stopListening()
+        if self._journal is not None:
+            self._journal.close()
         if self._profile is not None:
             self._profile.disable()
             self._profile.dump_stats(self._options["profile"])

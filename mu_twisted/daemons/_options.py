@@ -15,6 +15,26 @@ SHARE_HINT = (
 )
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 100_000:
+        raise ValueError(f"--launch-rate: expected a number above 0, got {text!r}")
+    return rate
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= 36_500:
+        raise ValueError(f"--keep: expected a number of days, got {text!r}")
+    return days
+
+
 class DaemonOptions(usage.Options):
     """Listener, keys, state directory, and where Lambda and S3 are."""
 
@@ -25,9 +45,13 @@ class DaemonOptions(usage.Options):
         ["srv-key", "k", None, "server key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it every job gets keys of its own"],
         ["state-dir", None, None, "directory for keys and records, locked while in use"],
+        ["keep", None, None, "days that records of jobs that are over are kept (default: until `mu rm`)", _days],
+        ["control", None, None, "serve operators on this port or Twisted endpoint too, by TLS"],
+        ["control-group", None, None, "group that may use the control socket in the state directory"],
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (default: that of the route to Lambda)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
+        ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
     ]
     optFlags: list[list[Any]] = [

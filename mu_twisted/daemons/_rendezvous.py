@@ -1,6 +1,7 @@
-"""The coordinator's way to the rendezvous that a job names: checked before anything is launched."""
+"""The coordinator's way to the rendezvous that jobs name."""
 
 import ipaddress
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from mu_twisted.wire import MuError
 RENDEZVOUS = RoleIdentity("rendezvous")
 DIAL_TIMEOUT = 5.0
 """Seconds for the TCP connection."""
+LONGEST_FUNCTION = timedelta(minutes=15)
+"""Lambda's own limit: the keys of an attempt are good for so long, and the margin of a launch's."""
 _MAX_NOTICE = 64 << 10
 
 
@@ -24,57 +27,81 @@ class RendezvousError(MuError):
     """The rendezvous of a job cannot be used."""
 
 
-def rendezvous_address(settings: Any, lambda_endpoint: str) -> str:
+def rendezvous_address(settings: Any, lambda_endpoint: str | None) -> str:
     """HOST:PORT as workers are to dial it.
 
     :param settings: the job's options.
-    :param lambda_endpoint: base URL of the Lambda whose workers are to reach it.
+    :param lambda_endpoint: base URL of the Lambda whose workers are to reach it, where it is known.
     :raises RendezvousError: no worker could.
     """
     host = settings["rendezvous-host"].strip("[]")
-    if _is_loopback(host) and not _is_loopback(urlsplit(lambda_endpoint).hostname or ""):
+    if lambda_endpoint and _is_loopback(host) and not _is_loopback(urlsplit(lambda_endpoint).hostname or ""):
         raise RendezvousError(
             f"workers on Lambda cannot reach a rendezvous at {host}: give the address at which they can with -H"
         )
     return f"[{host}]:{settings['rendezvous-port']}" if ":" in host else f"{host}:{settings['rendezvous-port']}"
 
 
-async def open_link(reactor: Any, keys: Keys, settings: Any, address: str) -> RendezvousLink | None:
-    """Connect to the rendezvous.
+class LinkOpener:
+    """Connections to all rendezvous that jobs name.
 
-    :returns: None where keys are shared: then it is only seen to be there, as the original's knows no coordinator.
-    :raises RendezvousError: it is not there, or its keys are of another CA.
+    :param reactor: Twisted's.
+    :param keys: the coordinator's.
     """
-    host, port = settings["rendezvous-host"].strip("[]"), settings["rendezvous-port"]
-    endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=DIAL_TIMEOUT)
-    contexts = client_contexts(keys.own, keys.ca, expected=None if keys.shared else RENDEZVOUS)
 
-    def dial(receiver: Receiver) -> Deferred[FrameProtocol]:
-        return connect(endpoint, contexts, receiver, reactor, _MAX_NOTICE)
+    def __init__(self, reactor: Any, keys: Keys) -> None:
+        self._reactor = reactor
+        self._keys = keys
+        self._links: dict[str, RendezvousLink] = {}
 
-    link = RendezvousLink(reactor, dial, address)
-    try:
-        if keys.shared:
-            (await dial(_Caller())).close()
+    def link(self, settings: Any, address: str) -> RendezvousLink | None:
+        """The connection to a rendezvous, open or not.
+
+        :returns: None where keys are shared: the original's rendezvous knows no coordinator.
+        """
+        if self._keys.shared:
             return None
-        await link.open()
-    except TransportError as error:
-        raise RendezvousError(_explain(address, str(error))) from None
-    return link
+        if address not in self._links:
+            self._links[address] = RendezvousLink(self._reactor, self._dialler(settings), address)
+        return self._links[address]
+
+    async def open(self, settings: Any, link: RendezvousLink | None) -> None:
+        """See that a job's rendezvous is there.
+
+        :raises RendezvousError: it is not, or its keys are of another CA.
+        """
+        try:
+            if link is not None:
+                await link.open()
+            else:
+                (await self._dialler(settings)(_Caller())).close()
+        except TransportError as error:
+            raise RendezvousError(_explain(rendezvous_address(settings, None), str(error))) from None
+
+    def close(self) -> None:
+        """Leave all of them."""
+        for link in self._links.values():
+            link.close()
+
+    def _dialler(self, settings: Any) -> Callable[[Receiver], Deferred[FrameProtocol]]:
+        host, port = settings["rendezvous-host"].strip("[]"), settings["rendezvous-port"]
+        endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=DIAL_TIMEOUT)
+        contexts = client_contexts(self._keys.own, self._keys.ca, expected=None if self._keys.shared else RENDEZVOUS)
+
+        def dial(receiver: Receiver) -> Deferred[FrameProtocol]:
+            return connect(endpoint, contexts, receiver, self._reactor, _MAX_NOTICE)
+
+        return dial
 
 
-def peers(keys: Keys, job: str, address: str, function_timeout: timedelta) -> Peers:
-    """What a job's run gives to the attempts at its tasks.
-
-    :param function_timeout: an attempt's keys are good for so long, and the margin of a launch's.
-    """
+def peers(keys: Keys, job: str, address: str) -> Peers:
+    """What a job's run gives to the attempts at its tasks."""
     authority = keys.authority
     if authority is None:
         return Peers(job, address, None)
-    lifetime = function_timeout + LAUNCH_MARGIN
 
     def issue(identity: TaskIdentity) -> KeyPair:
-        return authority.issue(identity, lifetime=lifetime)
+        return authority.issue(identity, lifetime=LONGEST_FUNCTION + LAUNCH_MARGIN)
 
     return Peers(job, address, issue)
 

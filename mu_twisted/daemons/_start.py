@@ -1,6 +1,7 @@
 """What every daemon does at its start: listen at once or fail, and profile where asked."""
 
 import cProfile
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.daemons._limits import backlog_limit
-from mu_twisted.daemons._options import BACKLOG
+from mu_twisted.daemons._options import BACKLOG, listen_description
 from mu_twisted.wire import MuError
 
 _log = Logger()
@@ -46,6 +47,23 @@ def listen_at_once(reactor: Any, options: Mapping[str, Any], listen: Callable[[A
             kernel=kernel,
         )
     return outcome[0]
+
+
+def remembered_port(options: Mapping[str, Any], directory: Path) -> Mapping[str, Any]:
+    """The options with the port of the last start in place of ``-t 0``, so that workers find us again.
+
+    :param directory: the state directory, which holds it in ``port``. One that somebody else has taken is left to them.
+    """
+    if options["port"] != "0":
+        return options
+    try:
+        port = int((directory / "port").read_text(encoding="ascii"))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+    except (OSError, ValueError, OverflowError):
+        return options
+    return {**options, "listen": listen_description(str(port))}
 
 
 def open_profile(path: Path) -> cProfile.Profile:

@@ -3,16 +3,20 @@
 Options and makeService; what they set going stands in the modules beside.
 """
 
+import getopt
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import LogLevel
 from twisted.python import usage
 
+from mu_twisted.coordinator import Request
+from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._log import observe_on_console
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
-from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names
+from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names, source_of
 
 
 class Options(OneLineOptions, DaemonOptions):
@@ -20,6 +24,7 @@ class Options(OneLineOptions, DaemonOptions):
 
     pipeline: Pipeline | None = None
     settings: Any = None
+    request: Request | None = None
 
     def getSynopsis(self) -> str:
         """The first line of the help."""
@@ -44,6 +49,7 @@ class Options(OneLineOptions, DaemonOptions):
         except PipelineError as error:
             raise usage.UsageError(str(error)) from None
         self.settings = self._parse_settings(self.pipeline, list(words[1:]))
+        self.request = Request(words[0], self._job_words(words[1:]), source_of(words[0]))
 
     def _parse_settings(self, pipeline: Pipeline, words: list[str]) -> Any:
         """The pipeline's options, among which the daemon's may stand as well."""
@@ -57,6 +63,17 @@ class Options(OneLineOptions, DaemonOptions):
             self[key] = settings.pop(key)
         settings["function"] = settings["function"] or pipeline.name
         return settings
+
+    def _job_words(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The options of the job alone, as they were typed."""
+        settings, daemons = self.settings, daemon_keys()
+        pairs, rest = getopt.getopt(list(words), settings.shortOpt, settings.longOpt)
+        kept = []
+        for option, value in pairs:
+            name = settings.synonyms[option.lstrip("-")]
+            if name not in daemons:
+                kept += [f"--{name}={value}"] if value or f"{name}=" in settings.longOpt else [f"--{name}"]
+        return (*kept, "--", *rest) if rest else tuple(kept)
 
     def postOptions(self) -> None:
         """What can be checked without touching anything."""
@@ -74,5 +91,7 @@ def makeService(options: Options) -> IService:
 
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
-    service: Any = CoordinatorService(reactor, options, pipeline=options.pipeline, settings=options.settings)
+    service: Any = CoordinatorService(
+        steady(reactor), options, pipeline=options.pipeline, settings=options.settings, request=options.request
+    )
     return service  # type: ignore[no-any-return]

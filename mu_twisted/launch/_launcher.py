@@ -70,6 +70,7 @@ class Launcher:
             "pool_size": pool_size,
             "connect_timeout": connect_timeout,
             "timeout": timeout,
+            "clock": reactor.seconds,
         }
         self._launching = Launching(policy or LaunchPolicy(), random)
         self._new_threads = threads
@@ -111,6 +112,10 @@ class Launcher:
     def cancel(self) -> None:
         """Send nothing of what waits: it ends as cancelled. What is in flight ends with its answer."""
         self._stop(at_once=False)
+
+    def withdraw(self, launch_ids: Iterable[str]) -> None:
+        """As :meth:`cancel`, for these only."""
+        self._carry_out(self._launching.cancel(self._reactor.seconds(), launch_ids))
 
     def close(self) -> Deferred[None]:
         """Cancel, cut off what is in flight, and end the threads. Fires when all is over; may be called again."""

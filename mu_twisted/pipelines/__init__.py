@@ -1,7 +1,7 @@
 """Pipelines: the programs of jobs, and the one door by which they come in, the user's own as the built-in ones."""
 
-from mu_twisted.pipelines._load import load_pipeline, pipeline_names
-from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced
+from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
+from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced, job_policy
 from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
 
 __all__ = [
@@ -11,6 +11,9 @@ __all__ = [
     "PipelineOptions",
     "at_least",
     "coerced",
+    "job_policy",
     "load_pipeline",
+    "load_source",
     "pipeline_names",
+    "source_of",
 ]

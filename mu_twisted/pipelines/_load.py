@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
 
@@ -36,10 +37,43 @@ def load_pipeline(name: str) -> Pipeline:
     return _checked(value, name)
 
 
+def source_of(name: str) -> str | None:
+    """The source of a pipeline's module, if it is named by a path.
+
+    :raises PipelineError: the file cannot be read.
+    """
+    if "/" not in name and not name.endswith(".py"):
+        return None
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise PipelineError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def load_source(source: str, path: str) -> Pipeline:
+    """A pipeline from its module's source, which is run.
+
+    :param path: what the module was called where it comes from; for errors.
+    :raises PipelineError: running it failed, or it defines no pipeline.
+    """
+    module = ModuleType(_module_name(Path(path)))
+    module.__file__ = path
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - whoever may submit jobs is trusted
+    except Exception as error:
+        raise PipelineError(f"pipeline {path!r} cannot be loaded: {_one_line(error)}") from error
+    return _checked(_defined(module, path), path)
+
+
+def _module_name(path: Path) -> str:
+    return "mu_pipeline_" + "".join(c if c.isalnum() else "_" for c in path.stem)
+
+
 def _from_file(path: Path) -> object:
     if not path.is_file():
         raise PipelineError(f"there is no pipeline module {str(path)!r}")
-    module_name = "mu_pipeline_" + "".join(c if c.isalnum() else "_" for c in path.stem)
+    module_name = _module_name(path)
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise PipelineError(f"{str(path)!r} is not a Python module: its name must end in .py")
@@ -50,12 +84,14 @@ def _from_file(path: Path) -> object:
         spec.loader.exec_module(module)
     except Exception as error:
         raise PipelineError(f"pipeline {str(path)!r} cannot be loaded: {_one_line(error)}") from error
+    return _defined(module, str(path))
+
+
+def _defined(module: ModuleType, path: str) -> object:
     try:
         return module.pipeline
     except AttributeError:
-        raise PipelineError(
-            f"{str(path)!r} defines no pipeline: expected a variable `pipeline = Pipeline(...)`"
-        ) from None
+        raise PipelineError(f"{path!r} defines no pipeline: expected a variable `pipeline = Pipeline(...)`") from None
 
 
 def _checked(value: object, name: str) -> Pipeline:

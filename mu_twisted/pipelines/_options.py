@@ -3,11 +3,13 @@
 Switches, names and defaults are those of the original's servers (its README); what is new has a long name only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
+
+from mu_twisted.jobs import JobPolicy
 
 
 def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable[[str], Any]:
@@ -60,6 +62,22 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _statuses(text: str) -> frozenset[int] | None:
+    if text == "all":
+        return None
+    found = frozenset(int(number) for number in text.split(",")) if text else frozenset()
+    if not all(-64 <= status <= 255 for status in found):
+        raise ValueError
+    return found
+
+
+def _factor(text: str) -> float:
+    factor = float(text)
+    if not 1 <= factor < 1e6:
+        raise ValueError
+    return factor
+
+
 class PipelineOptions(usage.Options):
     """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on."""
 
@@ -90,7 +108,37 @@ class PipelineOptions(usage.Options):
             "seconds that a launched worker has to dial in",
             coerced(_positive_seconds, "a number of seconds above 0", "--start-timeout"),
         ],
+        [
+            "max-workers",
+            None,
+            None,
+            "workers at once; each takes one task after the other",
+            at_least(1, "--max-workers"),
+        ],
+        ["retries", None, 2, "attempts that a task gets after a failed one", at_least(0, "--retries")],
+        [
+            "retry-exit",
+            None,
+            "",
+            "exit statuses of commands that are worth a retry: 1,2 or all (default: none)",
+            coerced(_statuses, "numbers from -64 to 255 separated by commas, or all", "--retry-exit"),
+        ],
+        [
+            "task-timeout",
+            "m",
+            None,
+            "seconds that an attempt at a task may take (default: as long as its function)",
+            coerced(_positive_seconds, "a number of seconds above 0", "-m"),
+        ],
+        [
+            "speculate",
+            None,
+            None,
+            "give a task that takes longer than this many times the median a second attempt",
+            coerced(_factor, "a number of at least 1", "--speculate"),
+        ],
     ]
+    optFlags = [["skip-existing", None, "leave out tasks whose output is there"]]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -104,6 +152,22 @@ class PipelineOptions(usage.Options):
     def opt_h(self) -> None:
         """Display this help and exit."""
         self.opt_help()  # type: ignore[no-untyped-call]
+
+
+def job_policy(settings: Mapping[str, Any]) -> JobPolicy:
+    """How hard a job tries, by its options.
+
+    :raises mu_twisted.jobs.JobError: they make no sense together.
+    """
+    return JobPolicy(
+        retries=settings["retries"],
+        retry_exit=settings["retry-exit"],
+        task_timeout=settings["task-timeout"],
+        max_workers=settings["max-workers"],
+        overprovision=settings["overprovision"],
+        start_timeout=settings["start-timeout"],
+        speculate=settings["speculate"],
+    )
 
 
 class PeerOptions(PipelineOptions):

@@ -26,6 +26,9 @@ class Pipeline:
         is missing.
     :param order: from the settings, the task numbers 0 .. tasks-1 in the order in which they are to be assigned
         (producers before consumers); None: low first.
+    :param side_effects: whether a task may not be tried twice at once, as with a program that counts its runs.
+    :param outputs: from the settings and a task's number, the keys of the objects that the task stores; a job may leave
+        out tasks whose objects are all there.
     :param consumes: from the settings and a task's number, the tasks whose messages that task takes, its producers.
         Where it is given, tasks may talk to one another (``Worker.connect``), and the options must be
         :class:`PeerOptions`.
@@ -37,6 +40,8 @@ class Pipeline:
     options: type[PipelineOptions] = PipelineOptions
     programs: tuple[str, ...] = ()
     order: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    side_effects: bool = False
+    outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
 
     def __post_init__(self) -> None:

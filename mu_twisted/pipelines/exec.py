@@ -69,6 +69,11 @@ def file_name(key: str, prefix: str) -> str:
     return f"##TMPDIR##/{prefix}-{safe}"
 
 
+def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+    """The object that a task stores, if any."""
+    return [] if settings["out"] is None else [fill(settings["out"], {"n": settings["offset"] + task})]
+
+
 async def run_command(w: Worker) -> None:
     """Fetch, run, store."""
     settings = w.settings
@@ -92,4 +97,5 @@ pipeline = Pipeline(
     summary="run a shell command for each task",
     first=run_command,
     options=Options,
+    outputs=outputs,
 )

@@ -4,6 +4,9 @@ Frames are taken from ``VIDEO-INFORMAT/%08d.png``, numbered from 1, and chunks g
 numbered from 0; FF is the number of frames in a chunk. Keys and switches are those of the original's png2y4m_server.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from mu_twisted.fsm import CommandListState, ForLoopState, MachineState, TerminalState
 from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
 
@@ -16,6 +19,11 @@ class Options(PipelineOptions):
         ["frames", "f", 6, "number of frames in a chunk", at_least(1, "-f")],
         ["in-format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],
     ]
+
+
+def output(settings: Mapping[str, Any], task: int) -> str:
+    """Key of the chunk that a task makes."""
+    return f"{settings['video']}-y4m_{settings['frames']:02d}/{settings['offset'] + task:08d}.y4m"
 
 
 class Configure(CommandListState):
@@ -73,9 +81,7 @@ class Convert(CommandListState):
 
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        video, frames = self.settings["video"], self.settings["frames"]
-        chunk = self.settings["offset"] + actorNum
-        self.commands[1] = f"upload:{video}-y4m_{frames:02d}/{chunk:08d}.y4m\0##TMPDIR##/out.y4m"
+        self.commands[1] = f"upload:{output(self.settings, actorNum)}\0##TMPDIR##/out.y4m"
 
 
 class Finished(TerminalState):
@@ -90,4 +96,5 @@ pipeline = Pipeline(
     first=Configure,
     options=Options,
     programs=(),
+    outputs=lambda settings, task: [output(settings, task)],
 )

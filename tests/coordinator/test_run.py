@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import Hall, JobRun, StateTimes, diagnosis, job_event, with_launch_id
-from mu_twisted.fsm import CommandListState, MachineState, TerminalState, Worker
-from mu_twisted.jobs import Job
+from mu_twisted.coordinator import Attempts, Hall, JobRun, Peers, TimesFile, diagnosis, job_event, with_launch_id
+from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.fsm import CommandListState, Machine, MachineState, TerminalState, Worker
+from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
-from mu_twisted.tls import Identity, KeyPair, RoleIdentity
+from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity
 from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, MuError
 
 
@@ -35,7 +36,7 @@ class Breaks(MachineState):
 
 
 class Bench:
-    """A hall with one job in it."""
+    """A hall with one job in it, and where its workers come from."""
 
     def __init__(
         self,
@@ -44,7 +45,9 @@ class Bench:
         *,
         shared_key: bool = False,
         cannot_launch: MuError | None = None,
-        **more: Any,
+        attempts: Attempts | None = None,
+        peers: Peers | None = None,
+        **policy: Any,
     ) -> None:
         self.cannot_launch = cannot_launch
         self.clock = Clock()
@@ -53,41 +56,58 @@ class Bench:
         self.launched: list[str] = []
         self.stopped = 0
         self.diagnoses = 0
+        self.kept: list[JobRecord] = []
+        self.durable: list[JobRecord] = []
+        tries = {"retries": 0, "start_timeout": 5.0, "start_retries": 0} | policy
         self.run = JobRun(
             self.clock,
-            Job("j", range(tasks), start_timeout=5.0),
+            Job("j", range(tasks), JobPolicy(**tries)),
             Pipeline(name="p", summary="", first=first),
             {"function": "fn"},
-            launching=self._launching,
-            stop_launching=self._stop,
-            diagnose=self._diagnose,
-            **more,
+            launching=self,
+            keeper=self,
+            attempts=attempts or Attempts(self.clock),
+            peers=peers,
         )
         self.finished: list[None] = []
-        self.run.finished.addCallback(self.finished.append)
+        self.run.finished().addCallback(self.finished.append)
         self.hall.add(self.run)
         self.run.start()
+        self.turn()
 
-    def _launching(self, ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+    def turn(self) -> None:
+        self.clock.advance(0)
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        assert self.durable == self.kept
         if self.cannot_launch is not None:
             raise self.cannot_launch
-        self.launched += ids
-        for launch_id in ids:
-            on_outcome(LaunchOutcome(launch_id, True, 202, ""))
+        self.launched += launch_ids
+        for launch_id in launch_ids:
+            on_outcome(LaunchOutcome(f"j/{launch_id}", True, 202, ""))
         return succeed(None)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         self.stopped += 1
 
-    async def _diagnose(self) -> str:
+    def note(self) -> None:
+        return None
+
+    async def diagnose(self) -> str:
         self.diagnoses += 1
         return "nobody reached us: ImportError"
 
+    def keep(self, records: Sequence[JobRecord]) -> None:
+        self.kept += records
+
+    def flush(self) -> None:
+        self.durable = list(self.kept)
+
     def worker(self, identity: Identity | None = None) -> WorkerDouble:
-        return WorkerDouble(self.hall.new_session(), identity or launch_identity())
+        return WorkerDouble(self.hall.new_session(), identity or launch_identity(), self.turn)
 
     def stranger(self) -> WorkerDouble:
-        return WorkerDouble(self.hall.new_session(), None)
+        return WorkerDouble(self.hall.new_session(), None, self.turn)
 
 
 def test_a_job_goes_from_launch_to_result() -> None:
@@ -127,11 +147,16 @@ def test_an_exception_in_a_state_ends_its_task_and_never_the_coordinator() -> No
     assert bench.run.counts.failed == 2
 
 
-def test_a_greeting_and_replies_in_one_read_lose_nothing() -> None:
+def test_a_task_is_assigned_once_that_is_in_the_journal() -> None:
     bench = Bench(tasks=1)
     worker = bench.worker()
-    worker.says(ours("0-0"), b"OK:ECHO(hi)")
-    assert bench.run.counts.done == 1
+    worker.turn = lambda: None
+    worker.says(ours("0-0"))
+    assert worker.takes() == []
+    assert len(bench.durable) < len(bench.kept)
+    bench.turn()
+    assert bench.durable == bench.kept
+    assert worker.takes() == [b"echo:hi"]
 
 
 def test_replies_to_the_sessions_own_commands_never_reach_the_machine() -> None:
@@ -150,7 +175,7 @@ def test_a_worker_that_is_done_is_warmed_for_a_task_that_waits_and_old_replies_a
     worker.says(ours("0-0"))
     worker.says(b"OK:ECHO(hi)")
     assert worker.takes() == [b"echo:hi", b"reset:"]
-    worker.says(b"OK:ECHO(late)", ours("0-0"))
+    worker.says(b"OK:ECHO(late)", ours("j/0-0"))
     assert worker.takes() == [b"echo:hi"]
     worker.says(b"OK:ECHO(hi)")
     assert bench.finished == [None]
@@ -208,7 +233,8 @@ def test_a_bad_greeting_drops_that_connection_only(greeting: bytes) -> None:
     stranger.says(greeting)
     assert stranger.closed
     worker = bench.worker()
-    worker.says(ours("0-0"), b"OK:ECHO(hi)")
+    worker.says(ours("0-0"))
+    worker.says(b"OK:ECHO(hi)")
     assert bench.run.counts.done == 1
 
 
@@ -224,6 +250,7 @@ def test_a_lost_worker_fails_its_task_with_the_reason() -> None:
     worker = bench.worker()
     worker.says(ours("0-0"))
     worker.session.disconnected("reset by the peer")
+    bench.turn()
     assert "Echo" in bench.run.job.failures[0]
     assert "its worker was lost: reset by the peer" in bench.run.job.failures[0]
     assert bench.finished == [None]
@@ -231,7 +258,7 @@ def test_a_lost_worker_fails_its_task_with_the_reason() -> None:
 
 def test_nobody_in_time_stops_launching_and_brings_the_diagnosis() -> None:
     bench = Bench()
-    bench.clock.pump([1.0] * 6)
+    bench.clock.pump([1.0] * 60)
     assert bench.stopped
     assert bench.diagnoses == 1
     assert bench.run.job.error == "nobody reached us: ImportError"
@@ -249,6 +276,7 @@ def test_an_abort_ends_what_workers_run_and_tells_them_to_quit() -> None:
     worker = bench.worker()
     worker.says(ours("0-0"))
     bench.run.abort("interrupted")
+    bench.turn()
     assert worker.takes() == [b"echo:hi", b"kill:", b"quit:"]
     assert bench.finished == [None]
 
@@ -267,8 +295,8 @@ def test_a_script_is_driven_as_states_are() -> None:
 
 def test_times_hold_each_attempts_states_and_when(tmp_path: Path) -> None:
     clock = Clock()
-    times = StateTimes(tmp_path / "times", clock)
-    bench = Bench(tasks=1, times=times)
+    times = Attempts(clock, TimesFile(tmp_path / "times").append)
+    bench = Bench(tasks=1, attempts=times)
     worker = bench.worker()
     worker.says(ours("0-0"))
     clock.advance(1.5)
@@ -324,3 +352,84 @@ def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None
     assert closed == []
     bench.clock.advance(1.0)
     assert closed == [None]
+
+
+def test_a_silent_worker_is_pinged_and_then_given_up() -> None:
+    bench = Bench(tasks=1)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    bench.clock.pump([1.0] * 15)
+    assert worker.takes() == [b"echo:hi", b"ping:"]
+    worker.says(b"OK:PONG()")
+    bench.clock.pump([1.0] * 60)
+    assert worker.closed
+    assert "has not answered 3 pings" in bench.run.job.failures[0]
+
+
+def test_a_worker_that_redials_is_cleared_and_takes_a_task_again() -> None:
+    bench = Bench(tasks=1, retries=3, reruns=5)
+    first = bench.worker()
+    first.says(ours("0-0"))
+    first.abort()
+    bench.turn()
+    again = bench.worker()
+    again.says(ours("j/0-0"))
+    assert again.takes() == [b"kill:", b"reset:"]
+    again.says(b"OK:ECHO(hi)", b"OK:KILL(1)", ours("j/0-0"))
+    bench.clock.pump([1.0] * 2)
+    assert again.takes()[0] == b"echo:hi"
+    again.says(b"OK:ECHO(hi)")
+    assert bench.run.job.error is None
+    assert bench.launched == ["0-0"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "said"),
+    [
+        (b"OK:RETVAL(-9):OUTPUT():COMMAND(x)", Failure.EXIT, "probably out of memory"),
+        (b"OK:RETVAL(137):OUTPUT():COMMAND(x)", Failure.EXIT, "probably out of memory"),
+        (b"OK:RETVAL(3):OUTPUT(bad):COMMAND(x)", Failure.EXIT, "status 3: 'bad'"),
+        (b"FAIL(no space left)", Failure.REPLY, "no space left"),
+        (b"FAIL(the peer channel to h:1 was lost: reset)", Failure.CHANNEL, "was lost"),
+        (b"FAIL(rendezvous: FULL)", Failure.CHANNEL, "FULL"),
+        (b"FAIL(STATE(1) came again and differs: the program is not deterministic)", Failure.DIFFERS, "STATE(1)"),
+        (b"OK:WHAT", Failure.MACHINE, "expected"),
+    ],
+)
+def test_what_a_task_failed_of_is_told_apart(reply: bytes, kind: Failure, said: str) -> None:
+    async def task(w: Worker) -> None:
+        await w.run("x")
+
+    machine = Machine(task)
+    machine.receive([b"OK:HELLO"])
+    machine.receive([reply])
+    found, status, error = failure_of(machine)
+    assert found is kind
+    assert (status is not None) == (kind is Failure.EXIT)
+    assert said in error
+
+
+def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_attempt() -> None:
+    asked: list[TaskIdentity] = []
+
+    def issue(identity: TaskIdentity) -> KeyPair:
+        asked.append(identity)
+        pem = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
+        return KeyPair(pem, pem)
+
+    async def task(w: Worker) -> None:
+        await w.connect(1)
+
+    bench = Bench(tasks=1, first=task, peers=Peers("j", "h:1", issue), retries=2, retry_delay=0.0)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    assert worker.takes() == [b"identity:QUJD QUJD", b"connect:h:1:HELLO_STATE2:j:0:1:0:0"]
+    worker.says(b"OK:IDENTITY", b"FAIL(rendezvous: refused)")
+    bench.clock.pump([1.0] * 3)
+    assert worker.takes() == [b"reset:"]
+    worker.says(ours("0-0"))
+    bench.clock.pump([1.0] * 3)
+    assert worker.takes() == [b"identity:QUJD QUJD", b"connect:h:1:HELLO_STATE2:j:0:1:1:0"]
+    assert asked == [TaskIdentity("j", 0, 0), TaskIdentity("j", 0, 1)]
+    worker.says(b"OK:IDENTITY", b"OK:CONNECT(x)")
+    assert bench.run.job.error is None

@@ -1,5 +1,7 @@
 """A worker at the other end of a session, in memory: what it was sent, and what it says."""
 
+from collections.abc import Callable
+
 from mu_twisted.coordinator import Session
 from mu_twisted.tls import Identity, LaunchIdentity
 from mu_twisted.transport import Peer
@@ -7,10 +9,14 @@ from mu_twisted.wire import Greeting
 
 
 class WorkerDouble:
-    """Stands for the connection below a session and for the worker beyond it."""
+    """Stands for the connection below a session and for the worker beyond it.
 
-    def __init__(self, session: Session, identity: Identity | None) -> None:
+    :param turn: ends a turn of the reactor.
+    """
+
+    def __init__(self, session: Session, identity: Identity | None, turn: Callable[[], object]) -> None:
         self.session = session
+        self.turn = turn
         self.peer = Peer("192.0.2.1", 4000, identity)
         self.max_frame = 0
         self.sent: list[bytes] = []
@@ -31,8 +37,12 @@ class WorkerDouble:
             self.session.disconnected("closed here")
 
     def says(self, *payloads: bytes) -> None:
-        """What one read brings."""
+        """What one read brings; then the reactor's turn ends."""
         self.session.frames_received(list(payloads))
+        self.turn()
+
+    def drop(self, reason: str) -> None:
+        self.abort()
 
     def takes(self) -> list[bytes]:
         """What has been sent to it since it last looked."""

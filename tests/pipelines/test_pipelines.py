@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from twisted.python import usage
 
 from mu_twisted.fsm import Machine, Outcome, TerminalState
-from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, pipeline_names
+from mu_twisted.pipelines import (
+    PeerOptions,
+    Pipeline,
+    PipelineError,
+    PipelineOptions,
+    job_policy,
+    load_pipeline,
+    load_source,
+    pipeline_names,
+)
 from mu_twisted.pipelines.exec import Options, fill, pipeline
 
 SWITCHES = ("-n", "5", "-f", "3", "-o", "2", "-v", "x", "-b", "y", "-i", "z", "-l", "f", "-r", "a,b", "-O", "out")
@@ -179,3 +188,40 @@ def test_a_pipeline_with_peers_takes_the_rendezvous_address() -> None:
         parsed(PeerOptions, "-T", "0")
     with pytest.raises(PipelineError, match="PeerOptions"):
         Pipeline(name="p", summary="", first=TerminalState, consumes=after_the_one_before)
+
+
+def test_a_submitted_modules_source_is_a_pipeline_as_its_file_is() -> None:
+    assert load_source(MINE, "./mine.py").name == "mine"
+    for text, said in [("1 / 0", "mine.py, line 1"), ("def x(:", "SyntaxError"), ("x = 1", "defines no pipeline")]:
+        with pytest.raises(PipelineError) as caught:
+            load_source(text, "./mine.py")
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_options_say_how_hard_a_job_tries() -> None:
+    policy = job_policy(
+        parsed(PipelineOptions, "--retries", "5", "--retry-exit", "1,-9", "-m", "7", "--speculate", "2")
+    )
+    assert (policy.retries, policy.retry_exit, policy.task_timeout, policy.speculate) == (5, {1, -9}, 7.0, 2.0)
+    assert job_policy(parsed(PipelineOptions, "--retry-exit", "all")).retry_exit is None
+    assert job_policy(parsed(PipelineOptions)).retry_exit == frozenset()
+    for words in (
+        ["--retry-exit", "x"],
+        ["--retry-exit", "256"],
+        ["-m", "0"],
+        ["--speculate", "0.5"],
+        ["--retries", "-1"],
+    ):
+        with pytest.raises(usage.UsageError, match="expected"):
+            parsed(PipelineOptions, *words)
+
+
+def test_built_in_pipelines_say_what_their_tasks_store() -> None:
+    png2y4m = load_pipeline("png2y4m")
+    settings = parsed(png2y4m.options, "-v", "a", "-f", "6", "-o", "2")
+    assert png2y4m.outputs is not None
+    assert png2y4m.outputs(settings, 1) == ["a-y4m_06/00000003.y4m"]
+    settings = parsed(pipeline.options, "--out", "o/{n:03d}", "-n", "5", "--", "true > {out}")
+    assert pipeline.outputs is not None
+    assert pipeline.outputs(settings, 4) == ["o/004"]

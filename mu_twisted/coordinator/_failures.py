@@ -1,0 +1,25 @@
+"""What a failed machine failed of, in the terms of jobs: the worker's words say which."""
+
+from mu_twisted.fsm import Machine
+from mu_twisted.jobs import Failure, explain_exit, is_out_of_memory
+
+_CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:")
+_DIFFERS = "not deterministic"
+
+
+def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
+    """Kind, exit status and text of a failed machine's error.
+
+    A reply that no state expected is a mistake of the pipeline, unless it says that something has failed.
+    """
+    error = machine.error or "failed"
+    if machine.status is not None:
+        if is_out_of_memory(machine.status):
+            error = f"{error}: {explain_exit(machine.status)}"
+        return Failure.EXIT, machine.status, error
+    reply = machine.reply or ""
+    if reply.startswith(_CHANNEL):
+        return Failure.CHANNEL, None, error
+    if reply.startswith("FAIL"):
+        return (Failure.DIFFERS if _DIFFERS in reply else Failure.REPLY), None, error
+    return Failure.MACHINE, None, error

@@ -1,0 +1,360 @@
+"""The run of one job: its decisions carried out on sessions and launches, once they are in the journal."""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure as TwistedFailure
+
+from mu_twisted.coordinator._attempts import Attempts
+from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.coordinator._peers import Peers
+from mu_twisted.coordinator._session import Session, serves
+from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.jobs import (
+    Abort,
+    Action,
+    Assign,
+    Counts,
+    Diagnose,
+    Dismiss,
+    Finish,
+    Interrupt,
+    Job,
+    JobRecord,
+    Ping,
+    Record,
+    StartLaunches,
+    StopLaunches,
+    Warm,
+)
+from mu_twisted.launch import LaunchOutcome
+from mu_twisted.pipelines import Pipeline
+from mu_twisted.transport import ReactorTime
+from mu_twisted.wire import MuError
+
+TICK = 1.0
+"""Seconds between two looks at the clock."""
+
+
+class Launching(Protocol):
+    """Where a job's workers come from."""
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        """Ask for one worker for each launch id and report each outcome once, in the reactor's thread.
+
+        Fails if none can be launched at all.
+        """
+
+    def stop(self) -> None:
+        """Give up launches that have not been sent."""
+
+    def note(self) -> str | None:
+        """What the job's user should know of its launches, e.g. that Lambda throttles; None: nothing."""
+
+    def diagnose(self) -> Coroutine[Any, Any, str]:
+        """Find out why no worker came; the text becomes the job's error."""
+
+
+class Keeper(Protocol):
+    """What keeps a job's records."""
+
+    def keep(self, records: Sequence[JobRecord]) -> None:
+        """Take records that are to be durable with the next :meth:`flush`."""
+
+    def flush(self) -> None:
+        """Make them so."""
+
+
+class JobRun:
+    """Carries out what a :class:`~mu_twisted.jobs.Job` decides.
+
+    Decisions of one turn of the reactor are journalled together, at its end, and carried out after that.
+
+    :param clock: the time; it must not jump.
+    :param job: the decisions.
+    :param pipeline: what every task's machine starts in.
+    :param settings: the job's options.
+    :param launching: see :class:`Launching`.
+    :param keeper: see :class:`Keeper`.
+    :param attempts: where the states of attempts are noted.
+    :param peers: how tasks come to their peers, if they have any.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: ReactorTime,
+        job: Job,
+        pipeline: Pipeline,
+        settings: Any,
+        *,
+        launching: Launching,
+        keeper: Keeper,
+        attempts: Attempts,
+        peers: Peers | None = None,
+    ) -> None:
+        self.job = job
+        self._clock = clock
+        self._pipeline = pipeline
+        self._settings = settings
+        self._launching = launching
+        self._keeper = keeper
+        self._attempts = attempts
+        self._peers = peers
+        self._finished: list[Deferred[None]] = []
+        self._sessions: dict[int, Session] = {}
+        self._gone: list[Deferred[None]] = []
+        self._todo: deque[Action] = deque()
+        self._turn: Any = None
+        self._busy = False
+        self._tick = LoopingCall(self._time_passed)
+        self._tick.clock = clock  # type: ignore[assignment]
+
+    @property
+    def name(self) -> str:
+        """The job's identifier."""
+        return self.job.name
+
+    @property
+    def counts(self) -> Counts:
+        """Where the job's tasks stand."""
+        return self.job.counts()
+
+    def finished(self) -> Deferred[None]:
+        """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
+        waiting: Deferred[None] = Deferred(self._finished.remove)
+        if self.job.over and not self._todo:
+            waiting.callback(None)
+        else:
+            self._finished.append(waiting)
+        return waiting
+
+    def gone(self) -> Deferred[None]:
+        """Fires when no worker of the job is connected any more. Cancelling gives up waiting only."""
+        waiting: Deferred[None] = Deferred(self._gone.remove)
+        if self._sessions:
+            self._gone.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting
+
+    # -- what the service asks -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ask for the workers of a new job."""
+        self._begin(self.job.start(self._now()))
+
+    def resume(self) -> None:
+        """Go on after a restart of the coordinator."""
+        self._begin(self.job.resume(self._now()))
+
+    def retry(self) -> None:
+        """The job is over: run its failed tasks again."""
+        self._begin(self.job.retry(self._now()))
+
+    def cancel(self, reason: str) -> None:
+        """End the job as its user wants it."""
+        self._carry_out(self.job.cancel(reason, self._now()))
+
+    def abort(self, error: str) -> None:
+        """End the job; what is not done has failed.
+
+        :param error: one line for the user.
+        """
+        self._carry_out(self.job.abort(error, self._now()))
+
+    def stop(self) -> None:
+        """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
+        self._carry_out(self.job.stop(self._now()))
+        self._end_turn()
+        if self._tick.running:
+            self._tick.stop()
+        self._attempts.close()
+
+    # -- what the hall reports -------------------------------------------------------------------------------------
+
+    def heard(self, session: Session) -> None:
+        """A worker is alive."""
+        self.job.heard(session.number, self._now())
+
+    def worker_greeted(self, session: Session) -> None:
+        """A worker of this job is there, new or warm."""
+        greeting = session.greeting
+        if not serves(greeting):
+            session.dismiss()
+            self.abort(
+                f"function {self._settings['function']} holds a worker of protocol version {greeting.version}, "
+                "which this coordinator cannot serve: make the function again with `mu lambdaize`"
+            )
+            return
+        self._sessions[session.number] = session
+        self._carry_out(
+            self.job.worker_came(
+                session.number,
+                greeting.launch_id.removeprefix(f"{self.name}/") or None,
+                self._now(),
+                reusable=greeting.version > 0,
+                seconds_left=greeting.deadline_ms / 1000 if greeting.deadline_ms else None,
+            )
+        )
+
+    def task_ended(self, session: Session, machine: Machine) -> None:
+        """The machine of the session's task has ended."""
+        now = self._now()
+        task = self.job.task_of(session.number)
+        if task is None:
+            return
+        if machine.outcome is Outcome.DONE:
+            self._carry_out(self.job.task_done(session.number, now))
+            return
+        kind, status, error = failure_of(machine)
+        self.log.warn("task {task} failed: {error}", task=task, error=error)
+        self._carry_out(self.job.task_failed(session.number, error, now, kind=kind, status=status))
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """The worker is gone."""
+        self._sessions.pop(session.number, None)
+        task = self.job.task_of(session.number)
+        if task is not None:
+            self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
+        self._carry_out(self.job.worker_lost(session.number, reason, self._now()))
+        if not self._sessions:
+            gone, self._gone = self._gone, []
+            for waiting in gone:
+                waiting.callback(None)
+
+    # -- what the rendezvous tells ---------------------------------------------------------------------------------
+
+    def messages_lost(self, task: int) -> None:
+        """A message that this task has sent is wanted again, and gone."""
+        self._carry_out(self.job.messages_lost(task, self._now()))
+
+    def store_named(self, store: str) -> None:
+        """The rendezvous keeps the job's messages under this token; another than before means that they are gone."""
+        self._carry_out(self.job.store_named(store, self._now()))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self._clock.seconds()
+
+    def _begin(self, actions: Iterable[Action]) -> None:
+        if not self._tick.running:
+            self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
+        self._carry_out(actions)
+
+    def _time_passed(self) -> None:
+        self._carry_out(self.job.time_passed(self._now()))
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        records = []
+        for action in actions:
+            if isinstance(action, Record):
+                records.append(action.record)
+            else:
+                self._todo.append(action)
+        if records:
+            self._keeper.keep(records)
+            if self._turn is None:
+                self._turn = self._clock.callLater(0, self._end_turn)
+        elif self._turn is None:
+            self._act_all()
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.active():
+            turn.cancel()
+        self._keeper.flush()
+        self._act_all()
+
+    def _act_all(self) -> None:
+        # Carrying one out may report the next event at once (a machine that ends where it starts): then its actions
+        # wait their turn behind those that were decided before.
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._todo and self._turn is None:
+                self._act(self._todo.popleft())
+        finally:
+            self._busy = False
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case StartLaunches(launch_ids):
+                starting = maybeDeferred(self._launching.start, launch_ids, self._launched)
+                starting.addErrback(self._cannot_launch)
+            case StopLaunches():
+                self._launching.stop()
+            case Assign(worker, task, attempt, replay):
+                self._assign(worker, task, attempt, replay)
+            case Diagnose():
+                Deferred.fromCoroutine(self._explain()).addErrback(self._cannot_explain)
+            case Finish():
+                self._finish()
+            case Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
+                session = self._sessions.get(worker)
+                if session is not None:
+                    self._tell(session, action)
+            case Record():
+                raise AssertionError("records are kept before anything is carried out")
+
+    def _tell(self, session: Session, action: Action) -> None:
+        match action:
+            case Warm():
+                session.warm()
+            case Interrupt(_, reason):
+                session.interrupt(reason)
+            case Dismiss(worker, reason):
+                self.log.debug("worker {worker} is told to quit: {reason}", worker=worker, reason=reason)
+                session.dismiss()
+            case Abort(worker, reason):
+                self.log.info("worker {worker} is given up: {reason}", worker=worker, reason=reason)
+                session.abort()
+            case Ping():
+                session.ping()
+
+    def _assign(self, worker: int, task: int, attempt: int, replay: bool) -> None:
+        session = self._sessions.get(worker)
+        if session is None:  # lost between the decision and now; the job hears of it
+            return
+        peers = self._peers
+        identity = peers.identity(task, attempt) if peers is not None else None
+        peering = peers.peering(attempt, replay=replay) if peers is not None else None
+        machine = Machine(self._pipeline.first, task, settings=self._settings, peering=peering)
+        session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
+
+    def _launched(self, outcome: LaunchOutcome) -> None:
+        launch_id = outcome.launch_id.removeprefix(f"{self.name}/")
+        if outcome.accepted:
+            self._carry_out(self.job.launch_accepted(launch_id, self._now()))
+        else:
+            self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
+            self._carry_out(self.job.launch_refused(launch_id, outcome.reason, self._now()))
+
+    def _cannot_launch(self, failure: TwistedFailure) -> None:
+        if not isinstance(failure.value, MuError):
+            self.log.failure("launching failed", failure)
+        self.abort(failure.getErrorMessage())
+
+    async def _explain(self) -> None:
+        explanation = await self._launching.diagnose()
+        if not self.counts.workers:
+            self.abort(explanation)
+
+    def _cannot_explain(self, failure: TwistedFailure) -> None:
+        self.log.failure("the diagnosis failed", failure)
+        self.abort(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+
+    def _finish(self) -> None:
+        if self._tick.running:
+            self._tick.stop()
+        self._attempts.close()
+        finished, self._finished = self._finished, []
+        for waiting in finished:
+            waiting.callback(None)

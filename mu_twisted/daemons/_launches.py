@@ -1,0 +1,106 @@
+"""Where the workers of one job come from: its event, its launches through the launcher of all jobs, its diagnosis."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
+from mu_twisted.daemons._cloud import Cloud
+from mu_twisted.daemons._keys import Keys
+from mu_twisted.jobs import in_turn
+from mu_twisted.launch import Launch, Launcher, LaunchOutcome
+
+DIAGNOSIS_PATIENCE = 3.0
+"""Seconds that the worker of a diagnosis tries to reach us."""
+
+
+class JobLaunching:
+    """The launches of one job.
+
+    :param name: the job's.
+    :param settings: its options.
+    :param keys: what its workers are given.
+    :param dial: how they reach us: looks at all that must be there, at most once, and gives cloud, launcher, the
+        function's time-out, and the address and port to dial.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Any,
+        keys: Keys,
+        ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, timedelta, str, int]]],
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._keys = keys
+        self._ready = ready
+        self._launcher: Launcher | None = None
+        self._asked: set[str] = set()
+        self._turn = 0
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        """As :class:`mu_twisted.coordinator.Launching` says."""
+        return Deferred.fromCoroutine(self._start(launch_ids, on_outcome))
+
+    def stop(self) -> None:
+        """Give up what has not been sent."""
+        if self._launcher is not None and self._asked:
+            self._launcher.withdraw(sorted(self._asked))
+
+    def note(self) -> str | None:
+        """What the user should know of the launches."""
+        return None
+
+    async def diagnose(self) -> str:
+        """Invoke the function once more and wait for what it says."""
+        cloud, _, timeout, address, port = await self._ready()
+        function, region = self._settings["function"], self._settings["regions"][0]
+        template = self._event(cloud, timeout, address, port, orphan_timeout=DIAGNOSIS_PATIENCE)
+        event = with_launch_id(template, f"{self._name}/diagnosis")
+        invocation = await deferToThread(cloud.invoke_with_tail, region, function, event)
+        return diagnosis(
+            address=address,
+            port=port,
+            function=function,
+            timeout=self._settings["start-timeout"],
+            error=invocation.error,
+            result=invocation.result,
+            log_tail=invocation.log_tail,
+        )
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
+        cloud, launcher, timeout, address, port = await self._ready()
+        self._launcher = launcher
+        event = self._event(cloud, timeout, address, port)
+        regions, function = self._settings["regions"], self._settings["function"]
+        places = in_turn(len(launch_ids) + self._turn, regions)[self._turn :]
+        self._turn = (self._turn + len(launch_ids)) % len(regions)
+        names = [f"{self._name}/{launch_id}" for launch_id in launch_ids]
+
+        def told(outcome: LaunchOutcome) -> None:
+            self._asked.discard(outcome.launch_id)
+            on_outcome(outcome)
+
+        self._asked.update(names)
+        await launcher.launch(
+            [Launch(name, region, function, event) for name, region in zip(names, places, strict=True)], told
+        )
+
+    def _event(self, cloud: Cloud, timeout: timedelta, address: str, port: int, **more: Any) -> bytes:
+        return job_event(
+            address=address,
+            port=port,
+            ca=self._keys.ca,
+            pair=self._keys.for_job(self._name, timeout),
+            bucket=self._settings["bucket"],
+            region=self._settings["regions"][0],
+            job=None if self._keys.shared else self._name,
+            s3_endpoint=cloud.s3_endpoint,
+            **more,
+        )

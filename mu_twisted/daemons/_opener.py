@@ -1,0 +1,185 @@
+"""What jobs need from the world: pipelines, Lambda and S3, the rendezvous. Looked at before anything is launched."""
+
+from collections.abc import Coroutine, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.threads import deferToThread
+from twisted.python import usage
+
+from mu_twisted.coordinator import Opened, Peers, RendezvousLink, Request
+from mu_twisted.daemons._address import own_address
+from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._exit import usage_text
+from mu_twisted.daemons._keys import Keys
+from mu_twisted.daemons._launches import JobLaunching
+from mu_twisted.daemons._limits import check_workers_fit
+from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_address
+from mu_twisted.jobs import JobPolicy, LaunchPolicy
+from mu_twisted.launch import Launcher
+from mu_twisted.pipelines import Pipeline, PipelineError, job_policy, load_pipeline, load_source
+from mu_twisted.wire import MuError
+
+MAX_TASKS = 1_000_000
+"""Of one job: each takes about a kilobyte in the coordinator."""
+
+
+class CloudOpener:
+    """Opens jobs on one Lambda and S3.
+
+    :param reactor: Twisted's.
+    :param options: the daemon options.
+    :param keys: what workers are given.
+    :param port: that they dial.
+    :param local_state: the embedded stack's state directory; None: the default one.
+    :param descriptors: file descriptors that the process may have.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        options: Mapping[str, Any],
+        keys: Keys,
+        *,
+        port: int,
+        local_state: Path | None,
+        descriptors: int,
+    ) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._keys = keys
+        self._port = port
+        self._local_state = local_state
+        self._descriptors = descriptors
+        self._opening = DeferredLock()
+        self._cloud: Cloud | None = None
+        self._launcher: Launcher | None = None
+        self._links = LinkOpener(reactor, keys)
+
+    # -- what the coordinator asks ---------------------------------------------------------------------------------
+
+    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+        """As :class:`mu_twisted.coordinator.Opener` says."""
+        if request.source is None:
+            pipeline = load_pipeline(request.pipeline)
+        else:
+            pipeline = load_source(request.source, request.pipeline)
+        settings = pipeline.options()
+        try:
+            settings.parseOptions(list(request.words))  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise PipelineError(f"{pipeline.name}: {usage_text(error)}") from None
+        except SystemExit:
+            raise PipelineError(f"{pipeline.name}: --help and --version are no options of a job") from None
+        settings["function"] = settings["function"] or pipeline.name
+        return pipeline, settings
+
+    def policy(self, settings: Any) -> JobPolicy:
+        """How hard the job tries, by its options, if it fits here at all."""
+        tasks = settings["tasks"]
+        check_workers_fit(min(tasks, settings["max-workers"] or tasks) + settings["overprovision"], self._descriptors)
+        if tasks > MAX_TASKS:
+            raise PipelineError(f"-n: a job has at most {MAX_TASKS} tasks, not {tasks}; submit several")
+        return job_policy(settings)
+
+    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
+        cloud = await self.cloud()
+        timeout = await self._look(cloud, pipeline, settings)
+        found, link = self._peers(name, pipeline, settings, cloud)
+        if link is not None or found is not None:
+            await self._links.open(settings, link)
+        skipped: frozenset[int] = frozenset()
+        if settings["skip-existing"]:
+            skipped = await deferToThread(self._existing, cloud, pipeline, settings)
+        return Opened(self._launching(name, pipeline, settings, timeout), found, link, skipped)
+
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        """The same without looking: a worker may come before Lambda can be asked."""
+        found, link = self._peers(name, pipeline, settings, None)
+        if link is not None:
+            link.start()
+        return Opened(self._launching(name, pipeline, settings, None), found, link)
+
+    # -- what the daemon asks --------------------------------------------------------------------------------------
+
+    async def cloud(self) -> Cloud:
+        """Lambda and S3; the embedded ones are started if they are wanted and do not run.
+
+        :raises MuError: what is missing, on one line.
+        """
+        async with self._opening:
+            if self._cloud is None:
+                self._cloud = await deferToThread(open_cloud, self._options, self._local_state)
+        return self._cloud
+
+    async def close(self) -> None:
+        """Give back what was opened."""
+        self._links.close()
+        if self._launcher is not None:
+            await self._launcher.close()
+        if self._cloud is not None:
+            await deferToThread(self._cloud.close)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _launching(self, name: str, pipeline: Pipeline, settings: Any, timeout: timedelta | None) -> JobLaunching:
+        known = timeout
+
+        async def ready() -> tuple[Cloud, Launcher, timedelta, str, int]:
+            nonlocal known
+            cloud = await self.cloud()
+            if known is None:
+                known = await self._look(cloud, pipeline, settings)
+            return cloud, self._launcher_of(cloud), known, self._address(cloud, settings), self._port
+
+        return JobLaunching(name, settings, self._keys, ready)
+
+    def _launcher_of(self, cloud: Cloud) -> Launcher:
+        if self._launcher is None:
+            rate = self._options["launch-rate"]
+            self._launcher = Launcher(
+                self._reactor,
+                endpoint=cloud.lambda_endpoint,
+                credentials=cloud.credentials,
+                ca_bundle=cloud.ca_bundle,
+                policy=LaunchPolicy(rate=rate, burst=max(1, int(rate))) if rate else None,
+            )
+        return self._launcher
+
+    def _address(self, cloud: Cloud, settings: Any) -> str:
+        return self._options["host-addr"] or own_address(cloud.lambda_endpoint(settings["regions"][0]))
+
+    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, timedelta]:
+        async def look() -> timedelta:
+            return await deferToThread(
+                cloud.check, settings["regions"], settings["function"], settings["bucket"], pipeline.programs
+            )
+
+        return look()
+
+    def _peers(
+        self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None
+    ) -> tuple[Peers | None, RendezvousLink | None]:
+        if pipeline.consumes is None:
+            return None, None
+        address = rendezvous_address(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
+        return peers(self._keys, name, address), self._links.link(settings, address)
+
+    @staticmethod
+    def _existing(cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
+        """The tasks whose objects are all there, and whose messages nobody needs."""
+        outputs = pipeline.outputs
+        if outputs is None:
+            raise MuError(f"pipeline {pipeline.name} does not say what its tasks store: --skip-existing is of no use")
+        wanted = {task: tuple(outputs(settings, task)) for task in range(settings["tasks"])}
+        all_keys = {key for keys in wanted.values() for key in keys}
+        there = cloud.existing(settings["regions"][0], settings["bucket"], all_keys)
+        skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}
+        producers = pipeline.producers(settings)
+        for task in reversed(pipeline.task_order(settings)):  # consumers first
+            if task not in skipped:
+                skipped.difference_update(producers.get(task, ()))
+        return frozenset(skipped)
