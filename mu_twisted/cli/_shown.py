@@ -44,7 +44,7 @@ def result(job: Fact) -> str:
     """A job that is over, in one line."""
     took = f" in {how_long(job['ended'] - job['submitted'])}" if job.get("ended") is not None else ""
     state = "" if job["state"] == "done" else f"{job['state']}, "
-    return clean(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{took}")
+    return clean(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}")
 
 
 def progress(job: Fact) -> str:
@@ -62,6 +62,7 @@ def details(job: Fact) -> str:
     """A job, all that is known."""
     rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
     counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key]]
+    counts += [f"{job['skipped']} more skipped, as their output was there"] if job.get("skipped") else []
     rows.append(("tasks", f"{job['tasks']}: {', '.join(counts)}"))
     rows.append(("workers", f"{job['workers']} connected, {job['launches']} to come"))
     rows.append(("submitted", when(job["submitted"])))
@@ -77,7 +78,7 @@ def daemon(fact: Fact) -> str:
         f"coordinator {fact['version']}, process {fact['pid']}",
         [
             ("workers", f"{fact['workers']} connected, on port {fact['port']}"),
-            ("jobs", f"{fact['jobs']} on record"),
+            ("jobs", f"{fact['jobs']} running"),
             ("launches", None if rate is None else f"at most {rate:g} a second at the moment"),
             ("note", fact.get("note")),
         ],
@@ -102,6 +103,10 @@ def failures(tasks: Iterable[Fact]) -> list[str]:
     if len(failed) > SHOWN_FAILURES:
         lines.append(f"and {len(failed) - SHOWN_FAILURES} more")
     return lines
+
+
+def _skipped(job: Fact) -> str:
+    return f", {job['skipped']} skipped" if job.get("skipped") else ""
 
 
 def _attempts(number: int) -> str:

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
-from mu_twisted.transport._droplog import DropLog
+from mu_twisted.transport import DropLog
 from mu_twisted.web._calls import Call, Reply
 from mu_twisted.web._http import Channel
 

@@ -134,7 +134,7 @@ def test_status_tells_of_a_job_and_its_failures_and_of_the_coordinator(mu: Mu, s
     assert mu("status").out == (
         "coordinator 0.1.0, process 4711\n"
         "  workers   2 connected, on port 13579\n"
-        "  jobs      1 on record\n"
+        "  jobs      0 running\n"
         "  note      the disk is full\n"
     )
     assert mu("submit", "exec", "true").error() == "error: no new job is taken: the disk is full\n"

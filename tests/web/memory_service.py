@@ -57,7 +57,8 @@ class MemoryService:
         return succeed(self._jobs[name])
 
     def daemon(self) -> DaemonFact:
-        return DaemonFact(4711, "0.1.0", 13579, len(self._jobs), 2, self.note)
+        running = sum(job.state == "running" for job in self._jobs.values())
+        return DaemonFact(4711, "0.1.0", 13579, running, 2, self.note)
 
     def jobs(self) -> Sequence[JobFact]:
         return list(self._jobs.values())
