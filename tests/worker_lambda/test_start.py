@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HEAVY = {"boto3", "botocore", "asyncio", "twisted", "urllib3", "requests", "cryptography", "OpenSSL", "http", "email"}
+HEAVY = {
+    *("boto3", "botocore", "asyncio", "twisted", "urllib3", "requests", "cryptography", "OpenSSL", "http", "email"),
+    "hashlib",
+}
 
 
 def test_nothing_heavy_is_imported() -> None:
