@@ -3,8 +3,7 @@
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from grp import getgrnam
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ class Port(unix.Port):
     """As its base, but removes its own file only, and does not mind if that is gone."""
 
     def __init__(self, path: Path, directory: int, factory: IProtocolFactory, reactor: Any) -> None:
-        # Over the directory's descriptor: a path of any length will do.
-        name = f"/proc/self/fd/{directory}/{path.name}"
-        super().__init__(os.fsencode(name), factory, BACKLOG, 0o600, reactor)
+        super().__init__(os.fsencode(_name(path, directory)), factory, BACKLOG, 0o600, reactor)
         self._path = path
         self._directory = directory
         self._inode = 0
@@ -56,10 +53,10 @@ def listen_unix(reactor: Any, path: Path, factory: IProtocolFactory, group: str 
         does not let us.
     """
     number = _group_number(group) if group is not None else None
-    _clear(path)
+    path = path.absolute()
     try:
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        port = Port(path, directory, factory, reactor)
+        _clear(path)
+        port = Port(path, _directory(path), factory, reactor)
         port.startListening()
     except (OSError, CannotListenError) as error:
         raise ControlError(f"cannot listen on the control socket {path}: {_reason(error)}") from None
@@ -89,8 +86,6 @@ def _clear(path: Path) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise ControlError(f"cannot look at the control socket {path}: {error.strerror}") from None
     if not stat.S_ISSOCK(mode):
         raise ControlError(f"{path} is in the way of the control socket and is none; move it")
     if _answered(path):
@@ -99,28 +94,27 @@ def _clear(path: Path) -> None:
 
 
 def _answered(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as caller, dialled(path) as name:
-        caller.setblocking(False)
-        try:
-            caller.connect(name)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True  # its queue is full, or it is not ours to dial
-        return True
-
-
-@contextmanager
-def dialled(path: Path) -> Iterator[str]:
-    """The path as a socket address takes it, however long it is."""
-    if len(os.fsencode(path)) <= _LONGEST:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = _directory(path)
     try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.setblocking(False)
+            caller.connect(_name(path, directory))
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # its queue is full, or it is not ours to dial
     finally:
         os.close(directory)
+    return True
+
+
+def _directory(path: Path) -> int:
+    return os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _name(path: Path, directory: int) -> str:
+    """The path as a socket's address takes it: one that is too long goes over the directory's descriptor."""
+    return str(path) if len(os.fsencode(path)) <= _LONGEST else f"/proc/self/fd/{directory}/{path.name}"
 
 
 def _reason(error: OSError | CannotListenError) -> str:
