@@ -233,9 +233,10 @@ class Job(Reading):
         """The rendezvous keeps the job's messages under this token; a new one means that those before are gone."""
         known = self._board.ledger.store
         if self._goes_on(now) and store != known:
-            self._board.record(StoreNamed(store))
             if known is not None:
                 self._chains.store_lost("all messages of the job were lost")
+            # The last of the records: as long as it is not kept, the loss is found again after a restart.
+            self._board.record(StoreNamed(store))
             self._course.conclude()
         return self._board.take()
 

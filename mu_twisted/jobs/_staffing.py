@@ -56,7 +56,7 @@ class Staffing:
         """
         board = self._board
         missing = self.wanted - len(board.crew) - len(board.launches) + extra
-        if missing <= 0 or self.paused or self.has_given_up:
+        if missing <= 0 or self.paused or self.has_given_up or self._is_first_round:
             return
         if board.now < self._next_round:
             if not self._armed:
@@ -75,6 +75,12 @@ class Staffing:
     def round_is_due(self) -> None:
         """The next round of launches may begin."""
         self._armed = False
+
+    @property
+    def _is_first_round(self) -> bool:
+        """Whether it is not known yet if launching works at all."""
+        launches = self._board.launches
+        return self._rounds > 0 and bool(launches) and not (launches.any_accepted or launches.anybody_came)
 
     @property
     def has_given_up(self) -> bool:

@@ -1,201 +1,237 @@
-"""The decisions of a job, in virtual time."""
+"""The decisions of a job about its tasks, one rule at a time."""
 
-import random
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from play import Play, assigns, kinds
 
-from mu_twisted.jobs import Assign, Diagnose, Dismiss, Finish, Job, JobError, StartLaunches, Warm
+from mu_twisted.jobs import (
+    Assign,
+    Dismiss,
+    Failure,
+    Finish,
+    Interrupt,
+    Job,
+    JobError,
+    JobPolicy,
+    ResultReached,
+    StopLaunches,
+    TaskState,
+    Warm,
+    explain_exit,
+    is_out_of_memory,
+)
 
 
-def started(tasks: int = 3, **more: object) -> Job:
-    job = Job("j", range(tasks), **more)  # type: ignore[arg-type]
-    [launch] = job.start(0.0)
-    assert isinstance(launch, StartLaunches)
-    for launch_id in launch.launch_ids:
-        job.launch_accepted(launch_id, 0.0)
-    return job
-
-
-def test_a_job_without_tasks_is_refused() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"retries": -1},
+        {"max_workers": 0},
+        {"task_timeout": 0.0},
+        {"speculate": 0.5},
+        {"retry_delay": 2.0, "retry_longest": 1.0},
+        {"heartbeat": float("nan")},
+        {"redial_timeout": -1.0},
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(JobError):
-        Job("j", [])
+        JobPolicy(**wrong)
 
 
-def test_one_launch_is_started_for_each_task_and_each_overprovisioned_worker() -> None:
-    [launch] = Job("j", range(3), overprovision=2).start(0.0)
-    assert isinstance(launch, StartLaunches)
-    assert len(set(launch.launch_ids)) == 5
+@pytest.mark.parametrize("order", [[], [0, 0]])
+def test_a_job_without_tasks_or_with_one_twice_is_refused(order: list[int]) -> None:
+    with pytest.raises(JobError):
+        Job("j", order)
 
 
 def test_tasks_go_out_in_connection_order_and_in_the_order_of_the_pipeline() -> None:
-    job = Job("j", [2, 0, 1])
-    job.start(0.0)
-    assert job.worker_came(10, "0-1", 1.0) == [Assign(10, 2, 0)]
-    assert job.worker_came(11, "0-0", 1.0) == [Assign(11, 0, 0)]
-    assert job.worker_came(12, "0-2", 1.0) == [Assign(12, 1, 0)]
+    play = Play(Job("j", [2, 0, 1]))
+    assert play.come(10, "0-1") == [Assign(10, 2, 0)]
+    assert play.come(11, "0-0") == [Assign(11, 0, 0)]
+    assert play.come(12, "0-2") == [Assign(12, 1, 0)]
 
 
-def test_a_launch_is_good_for_one_connection() -> None:
-    job = started(2)
-    job.worker_came(1, "0-0", 1.0)
-    [dismissed] = job.worker_came(2, "0-0", 1.0)
+def test_the_job_is_over_when_every_task_is_done_and_spares_are_told_to_quit() -> None:
+    play = Play(tasks=1, overprovision=1)
+    play.come(1)
+    assert play.come(2) == []
+    assert play.done(1) == [Dismiss(1, "no task is left for it"), Dismiss(2, "the job is over"), Finish()]
+    assert play.job.over
+    assert play.job.error is None
+    assert play.job.counts().done == 1
+
+
+def test_what_comes_when_the_job_is_over_is_told_to_quit_and_changes_nothing() -> None:
+    play = Play(tasks=1)
+    play.come(1)
+    play.done(1)
+    assert kinds(play.come(2, "0-7")) == ["Dismiss"]
+    assert play.lose(1) == play.tick(100.0) == play.done(1) == play.fail(1) == []
+    assert play.take(play.job.abort("late", play.now)) == []
+    assert play.job.error is None
+
+
+def test_a_failed_attempt_is_followed_by_another_after_a_pause_that_grows() -> None:
+    play = Play(tasks=1, retries=6, retry_delay=1.0, retry_longest=4.0)
+    play.come(1)
+    for attempt, pause in enumerate([0.75, 1.5, 3.0, 3.0], start=1):
+        play.now += 100.0  # so that the next round of launches is due
+        play.lose(attempt)
+        assert play.job.tasks()[0].state is TaskState.BACKING_OFF
+        assert play.job.counts().backing_off == play.job.counts().waiting == 1
+        assert assigns(play.come(attempt + 1)) == []
+        assert assigns(play.tick(pause - 0.01)) == []
+        assert assigns(play.tick(0.02)) == [(attempt + 1, 0, attempt)]
+
+
+def test_a_task_that_has_failed_too_often_has_failed_with_its_last_error_and_no_other_with_it() -> None:
+    play = Play(tasks=2, retries=2)
+    play.come(1)
+    play.come(2)
+    play.fail(1, "first")
+    worker, _, attempt = play.on()
+    assert attempt == 1
+    play.fail(worker, "second")
+    worker, _, attempt = play.on()
+    assert attempt == 2
+    play.fail(worker, "third")
+    assert play.job.failures == {0: "third (tried 3 times)"}
+    assert Finish() in play.done(2)
+    assert play.job.error == "1 of 2 tasks failed"
+
+
+def test_a_worker_on_which_two_attempts_in_a_row_have_failed_is_not_used_again() -> None:
+    play = Play(tasks=3, retries=5, max_workers=1)
+    play.come(1)
+    assert play.fail(1) == [Warm(1)]
+    play.warm(1)
+    [dismissed] = play.fail(1)
     assert isinstance(dismissed, Dismiss)
-    assert job.counts().workers == 1
+    play.tick()
+    assert len(play.launched) == 2
 
 
-def test_the_job_is_over_when_every_task_is_done_and_its_workers_are_told_to_quit() -> None:
-    job = started(1, overprovision=1)
-    job.worker_came(1, "0-0", 1.0)
-    assert job.worker_came(2, "0-1", 1.0) == []
-    actions = job.task_done(1, 2.0)
-    assert actions[0] == Dismiss(1, "no task is left for it")
-    assert isinstance(actions[1], Dismiss)
-    assert actions[1].worker == 2
-    assert actions[2] == Finish()
-    assert job.over
-    assert job.error is None
+@pytest.mark.parametrize("kind", [Failure.MACHINE, Failure.DIFFERS])
+def test_what_would_fail_again_is_not_tried_again(kind: Failure) -> None:
+    play = Play(tasks=1, retries=5)
+    play.come(1)
+    assert Finish() in play.fail(1, "no state for that", kind)
+    assert play.job.failures == {0: "no state for that"}
 
 
-def test_a_failed_task_fails_the_job_at_its_end_and_no_other_task() -> None:
-    job = started(2)
-    job.worker_came(1, "0-0", 1.0)
-    job.worker_came(2, "0-1", 1.0)
-    assert Finish() not in job.task_failed(1, "state A: bad", 2.0)
-    assert Finish() in job.task_done(2, 3.0)
-    assert job.error == "1 of 2 tasks failed"
-    assert job.failures == {0: "state A: bad"}
-
-
-def test_a_lost_worker_fails_its_task_only() -> None:
-    job = started(2)
-    job.worker_came(1, "0-0", 1.0)
-    job.worker_came(2, "0-1", 1.0)
-    job.worker_lost(1, "reset", 2.0)
-    assert Finish() in job.task_done(2, 3.0)
-    assert "reset" in job.failures[0]
-
-
-def test_a_worker_that_is_done_takes_a_task_that_still_waits() -> None:
-    job = started(2)
-    job.launch_refused("0-1", "429", 0.5)
-    job.worker_came(1, "0-0", 1.0)
-    assert job.task_done(1, 2.0) == [Warm(1)]
-    assert job.worker_came(1, None, 2.5) == [Assign(1, 1, 0)]
-    assert Finish() in job.task_done(1, 3.0)
-    assert job.error is None
-
-
-def test_a_worker_of_the_originals_kind_is_used_once() -> None:
-    job = started(2)
-    job.worker_came(1, None, 1.0, reusable=False)
-    assert job.task_done(1, 2.0) == [Dismiss(1, "no task is left for it")]
-
-
-def test_nobody_in_time_asks_for_a_diagnosis_once() -> None:
-    job = started(2, start_timeout=5.0)
-    assert job.time_passed(4.9) == []
-    assert job.time_passed(5.0) == [Diagnose()]
-    assert job.time_passed(6.0) == []
-    assert job.abort("nobody reached us", 7.0) == [Finish()]
-    assert job.error == "nobody reached us"
-
-
-def test_a_worker_that_never_comes_fails_its_task_when_no_other_is_left_to_do_it() -> None:
-    job = started(2, start_timeout=5.0)
-    job.worker_came(1, "0-0", 1.0)
-    job.worker_lost(1, "gone", 2.0)
-    assert not job.over
-    assert job.time_passed(5.0) == [Finish()]
-    assert job.counts().failed == 2
-    assert job.error is not None
-    assert "never dialled in" in job.error
-
-
-def test_launches_refused_throughout_end_the_job_with_the_commonest_reason() -> None:
-    job = Job("j", range(2))
-    job.start(0.0)
-    job.launch_refused("0-0", "AccessDenied", 1.0)
-    assert job.launch_refused("0-1", "AccessDenied", 1.0) == [Finish()]
-    assert job.error == "no launch was accepted: AccessDenied"
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    tasks=st.integers(1, 12),
-    overprovision=st.integers(0, 3),
-    chance=st.randoms(use_true_random=False),
-    faults=st.floats(0, 0.5),
+@pytest.mark.parametrize(
+    ("retry_exit", "status", "again"),
+    [
+        (frozenset(), 1, False),
+        (frozenset(), -9, False),
+        (frozenset({3}), 3, True),
+        (frozenset({3}), 4, False),
+        (frozenset({137}), -9, True),
+        (frozenset({-9}), 137, True),
+        (None, 77, True),
+    ],
 )
-def test_every_job_ends_with_each_task_done_or_failed_once(
-    tasks: int, overprovision: int, chance: random.Random, faults: float
+def test_an_exit_status_is_retried_only_if_the_user_says_so(
+    retry_exit: frozenset[int] | None, status: int, again: bool
 ) -> None:
-    """Workers come, come twice, never come, die, fail and finish in any order: the job ends, and its books balance."""
-    job = Job("j", range(tasks), overprovision=overprovision, start_timeout=10.0)
-    now, next_worker = 0.0, 0
-    [first] = job.start(now)
-    assert isinstance(first, StartLaunches)
-    coming: list[str] = []
-    for launch_id in first.launch_ids:
-        if chance.random() < faults:
-            assert isinstance(job.launch_refused(launch_id, "429", now), list)
-        else:
-            job.launch_accepted(launch_id, now)
-            if chance.random() >= faults:
-                coming += [launch_id] * (2 if chance.random() < faults else 1)
-    working: dict[int, int] = {}
-    warming: set[int] = set()
-    assigned: list[int] = []
-    ended = False
+    play = Play(tasks=1, retry_exit=retry_exit)
+    play.come(1)
+    play.fail(1, "exit", Failure.EXIT, status=status)
+    assert play.job.over is not again
 
-    def carry_out(actions: list[object]) -> None:
-        nonlocal ended
-        for action in actions:
-            assert not ended, "nothing may follow Finish"
-            if isinstance(action, Assign):
-                working[action.worker] = action.task
-                assigned.append(action.task)
-            elif isinstance(action, Warm):
-                warming.add(action.worker)
-            elif isinstance(action, Dismiss):
-                working.pop(action.worker, None)
-                warming.discard(action.worker)
-            elif isinstance(action, Diagnose):
-                carry_out(list(job.abort("nobody", now)))
-            elif isinstance(action, Finish):
-                ended = True
 
-    ended = job.over
-    for _ in range(1000):
-        if ended:
-            break
-        now += 0.5
-        choices = ["tick"] + ["come"] * bool(coming) + ["end"] * bool(working) + ["warm"] * bool(warming)
-        match chance.choice(choices):
-            case "come":
-                launch_id = coming.pop(chance.randrange(len(coming)))
-                next_worker += 1
-                carry_out(list(job.worker_came(next_worker, launch_id, now)))
-            case "end":
-                worker = chance.choice(sorted(working))
-                del working[worker]
-                how = chance.random()
-                if how < faults / 2:
-                    carry_out(list(job.worker_lost(worker, "died", now)))
-                elif how < faults:
-                    carry_out(list(job.task_failed(worker, "bad", now)))
-                else:
-                    carry_out(list(job.task_done(worker, now)))
-            case "warm":
-                worker = warming.pop()
-                carry_out(list(job.worker_came(worker, None, now)))
-            case _:
-                carry_out(list(job.time_passed(now)))
-    assert ended
-    counts = job.counts()
-    assert counts.waiting == counts.active == 0
-    assert counts.done + counts.failed == tasks
-    assert len(assigned) == len(set(assigned))
-    assert counts.failed == len(job.failures)
-    assert (job.error is None) == (counts.failed == 0)
+def test_an_exit_status_is_explained() -> None:
+    assert is_out_of_memory(-9)
+    assert is_out_of_memory(137)
+    assert not is_out_of_memory(9)
+    assert "probably out of memory" in explain_exit(-9) == explain_exit(137)
+    assert explain_exit(3) == "exit status 3"
+    assert explain_exit(-11) == "killed by SIGSEGV"
+    assert explain_exit(139) == "exit status 139 (SIGSEGV)"
+    assert explain_exit(255) == "exit status 255"
+
+
+def test_a_lost_peer_channel_costs_no_retry_up_to_a_bound() -> None:
+    play = Play(tasks=1, retries=0, reruns=3)
+    worker, _, _ = play.on()
+    for _ in range(3):
+        play.fail(worker, "channel", Failure.CHANNEL)
+        worker, _, _ = play.on()
+    assert play.job.tasks()[0].retries == 0
+    assert Finish() in play.fail(worker, "channel", Failure.CHANNEL)
+
+
+def test_an_attempt_that_takes_too_long_is_ended_and_tried_again() -> None:
+    play = Play(tasks=1, task_timeout=60.0)
+    play.come(1)
+    assert play.ticks(59, alive=[1]) == []
+    [interrupt] = play.ticks(1, alive=[1])
+    assert interrupt == Interrupt(1, "its attempt took too long")
+    assert play.job.tasks()[0].error == "it took longer than 60 s"
+    assert play.on() == (1, 0, 1)
+    assert play.ticks(58, alive=[1]) == []
+
+
+def test_errors_of_workers_are_kept_to_a_bound() -> None:
+    play = Play(tasks=1, retries=0)
+    play.come(1)
+    play.fail(1, "x" * 1_000_000)
+    assert len(play.job.failures[0]) <= 2000
+
+
+def test_a_cancelled_job_ends_all_and_lists_no_task_as_tried() -> None:
+    play = Play(tasks=3)
+    play.come(1)
+    actions = play.take(play.job.cancel("cancelled by its user", play.now))
+    assert actions == [StopLaunches(), Dismiss(1, "the job is over"), Finish()]
+    assert play.job.cancelled
+    assert play.job.error == "cancelled by its user"
+    assert set(play.job.failures) == {0, 1, 2}
+
+
+def test_a_stopped_coordinator_ends_all_and_leaves_the_job_to_its_records() -> None:
+    play = Play(tasks=2)
+    play.come(1)
+    assert play.take(play.job.stop(play.now)) == [StopLaunches(), Dismiss(1, "the coordinator is stopped")]
+    assert not play.job.over
+    assert kinds(play.come(2, "0-1")) == ["Dismiss"]
+    assert play.lose(1) == play.tick(100.0) == []
+    again = play.restarted()
+    assert again.job.counts().waiting == 2
+    assert again.job.tasks()[0].retries == 0
+
+
+def test_failed_tasks_alone_are_tried_again_with_all_their_retries() -> None:
+    play = Play(tasks=2, retries=0)
+    play.come(1)
+    play.come(2)
+    play.done(1)
+    play.fail(2)
+    assert play.job.over
+    play.launched.clear()
+    assert play.take(play.job.retry(play.now)) == []
+    assert play.launched == ["1-0"]
+    assert not play.job.over
+    assert play.come(5, "1-0") == [Assign(5, 1, 1)]
+    assert Finish() in play.done(5)
+    assert play.job.error is None
+    assert [record.task for record in play.records if isinstance(record, ResultReached)] == [0, 1]
+    assert play.take(play.job.retry(play.now)) == []
+
+
+def test_views_tell_where_tasks_stand() -> None:
+    play = Play(tasks=3)
+    play.come(1)
+    play.now = 4.0
+    play.done(1)
+    play.warm(1)
+    first, second, third = play.job.tasks()
+    assert (first.state, first.seconds, first.workers) == (TaskState.DONE, 4.0, ())
+    assert (second.state, second.attempts, second.workers) == (TaskState.ACTIVE, 1, (1,))
+    assert third.state is TaskState.WAITING
+    assert [view.task for view in play.job.tasks(1, 1)] == [1]
+    assert play.job.attempt_of(1) == (1, 0)
+    snapshot = play.job.snapshot()
+    assert (snapshot.accepted, snapshot.unsent, snapshot.launched, snapshot.results) == (2, 0, 3, 1)

@@ -104,7 +104,7 @@ class World:
         self.producers = {task: lineage.producers(task) for task in lineage.order}
         self.consumers = {task: lineage.consumers(task) for task in lineage.order}
         self.sent: set[tuple[int, int]] = set()  # messages that the rendezvous has
-        self.ever: set[tuple[int, int]] = set()
+        self.gone: set[tuple[int, int]] = set()  # those it had, until their sender begins anew
         self.waiting: dict[int, Hand] = {}  # who waits for messages, by task
         self.store = 0
 
@@ -168,7 +168,7 @@ class World:
         """The rendezvous starts anew, and all that have a channel open lose it."""
         self.store += 1
         self.sent.clear()
-        self.ever.clear()
+        self.gone.clear()
         for hand in list(self.waiting.values()):
             self.fail(hand, "the peer channel was lost", Failure.CHANNEL)
         if not self.finished:
@@ -284,6 +284,7 @@ class World:
         assert self.attempts[task] <= 2, "a task has two attempts at most"
         hand.dirty = True
         hand.task, hand.attempt = task, action.attempt
+        self.gone.difference_update((task, consumer) for consumer in self.consumers[task])
         hand.step += 1
         faults, chance = self.faults, self.chance
         takes = self.seconds * chance.uniform(0.5, 1.5)
@@ -310,16 +311,16 @@ class World:
         hand.waits_for = set()
         for producer in self.producers[task]:
             edge = (producer, task)
-            if edge in self.ever and hand.attempt > 0 and self.chance.random() < self.faults.lost:
+            if edge in self.sent and hand.attempt > 0 and self.chance.random() < self.faults.lost:
                 self.sent.discard(edge)
+                self.gone.add(edge)
             if edge not in self.sent:
                 hand.waits_for.add(producer)
         step = hand.step
-        gone = [producer for producer in hand.waits_for if (producer, task) in self.ever]
+        lost = [producer for producer in hand.waits_for if hand.attempt > 0 and (producer, task) in self.gone]
         hand.rest = rest
         self.waiting[task] = hand
-        for producer in gone:
-            self.ever.discard((producer, task))
+        for producer in lost:
             self.carry_out(self.job.messages_lost(producer, self.now))
         if hand.step == step and not self.finished:
             self.go_on(hand)
@@ -333,7 +334,6 @@ class World:
     def send_messages(self, task: int) -> None:
         for consumer in self.consumers[task]:
             self.sent.add((task, consumer))
-            self.ever.add((task, consumer))
             hand = self.waiting.get(consumer)
             if hand is not None and not hand.frozen:
                 hand.waits_for.discard(task)
