@@ -213,16 +213,21 @@ class Commands:
 
         def ended(program: Program) -> None:
             status, output = program.result()
-            reply = b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)"
-            if status == 0 and state is not None:
+
+            def result(status: int) -> None:
+                told(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))
+
+            if status != 0 or state is None:
+                result(status)
+            elif self._killed is not None:  # the shell had ended, and somebody who held its output was killed
+                result(-signal.SIGKILL)
+            else:
                 self._finishing.add(
                     state,
                     directory,
-                    lambda fault: told(reply % (0, output, command) if fault is None else fail(fault)),
-                    lambda: told(reply % (-signal.SIGKILL, output, command)),
+                    lambda fault: result(0) if fault is None else told(fail(fault)),
+                    lambda: result(-signal.SIGKILL),
                 )
-            else:
-                told(reply % (status, output, command))
 
         self._jobs.run(command, ended)
         self._started(background, b"OK:RUNNING(" + command + b")")

@@ -66,7 +66,7 @@ class Finishing:
         self.pump()
 
     def pump(self) -> None:
-        """Begin with the next one, if it can be begun."""
+        """Begin with the next one, if it can be begun; to be called in each pass of the loop."""
         while self._current is None and self._waiting:
             item = self._waiting[0]
             if item.run.send and not self._channel.has_room:
@@ -103,4 +103,3 @@ class Finishing:
         elif error is None and item.message is not None:
             self._channel.send(item.message)
         item.done(error)
-        self.pump()

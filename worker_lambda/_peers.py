@@ -25,6 +25,7 @@ from worker_lambda._tls import RENDEZVOUS, client_context
 MAX_DEPARTING = 4
 """Connections that are closed already for the coordinator, and still send."""
 _MAX_HOST = 255
+_MAX_DIGITS = 20
 _MAX_REFUSAL = 500
 
 
@@ -141,7 +142,7 @@ class Channel:
 
         :raises CommandError: the argument cannot be read, or the channel is open.
         """
-        host, port, text = _parse(argument)
+        host, port, text = parse_address(argument)
         if self._line is not None:
             raise CommandError(f"already connected to {self._line.where}: close_connect: comes first")
         line = self._line = _Line(argument, host, port, text)
@@ -248,7 +249,11 @@ class Channel:
             self._inbox.add(message)
 
 
-def _parse(argument: bytes) -> tuple[str, int, bytes]:
+def parse_address(argument: bytes) -> tuple[str, int, bytes]:
+    """Host without brackets, port and text of ``HOST:PORT:TEXT``.
+
+    :raises CommandError: it is none.
+    """
     if argument.startswith(b"["):
         host, found, rest = argument[1:].partition(b"]:")
     else:
@@ -256,7 +261,7 @@ def _parse(argument: bytes) -> tuple[str, int, bytes]:
     digits, colon, text = rest.partition(b":")
     if not host or not found or not colon or len(host) > _MAX_HOST:
         raise CommandError("expected HOST:PORT:TEXT, an IPv6 address in brackets")
-    port = parse_integer(digits)
-    if not 0 < port < 1 << 16:
-        raise CommandError(f"the port is {digits[:20].decode('ascii')}, expected 1 to 65535")
+    port = parse_integer(digits[:_MAX_DIGITS])
+    if not 0 < port < 1 << 16 or len(digits) > _MAX_DIGITS:
+        raise CommandError(f"the port is {digits[:_MAX_DIGITS].decode('ascii', 'replace')}, expected 1 to 65535")
     return host.decode("utf-8", "surrogateescape"), port, text

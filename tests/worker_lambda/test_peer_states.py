@@ -274,6 +274,18 @@ def test_kill_gives_up_a_run_whose_state_waits(peered: Callable) -> None:
     assert flushed(talk, peer) == []
 
 
+def test_a_run_that_had_ended_but_for_its_output_is_killed_all_the_same(peered: Callable) -> None:
+    talk, peer, _ = peered(send_statefile=1)
+    talk.say(
+        b"seti:produces_state:1", b"run:cd ##TMPDIR## && touch output.ivf final.state; sleep 600 & exit 0", b"ping:1"
+    )
+    assert {talk.hear(), talk.hear()} == {b"OK:SETI(produces_state)", b"OK:PONG(1)"}
+    talk.say(b"kill:")
+    assert talk.hear().startswith(b"OK:RETVAL(-9)")
+    assert talk.hear() == b"OK:KILL(1)"
+    assert flushed(talk, peer) == []
+
+
 def test_what_is_queued_arrives_before_a_close_is_answered(peered: Callable) -> None:
     talk, peer, _ = peered(send_statefile=1)
     bulky = b"run:cd ##TMPDIR## && touch output.ivf && head -c 20000000 /dev/urandom >final.state"
