@@ -108,10 +108,11 @@ class Course:
         running = dict(task.running)
         for attempt in running:
             board.record(AttemptEnded(task.number, attempt, outcome, 0.0, error="the coordinator was restarted"))
-        if task.won is not None:
+        if task.won is not None and running:
             # Its other worker may still be at it, until it is back and cleared or has ended by itself.
-            wait = board.policy.redial_timeout if running else 0.0
-            board.timers.push(board.now + wait, Due.SETTLE, task)
+            board.timers.push(board.now + board.policy.redial_timeout, Due.SETTLE, task)
+        else:
+            self._outcomes.settle(task)
         return [launch_id for launch_id in running.values() if launch_id is not None]
 
     def _take_in(self, task: Task) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mu_twisted.jobs._durations import Durations
-from mu_twisted.jobs._errors import RecordError
+from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._records import (
@@ -67,7 +67,10 @@ class Ledger:
             if ledger is not None:
                 ledger.apply(record)
             elif isinstance(record, Submitted):
-                ledger = cls(record)
+                try:
+                    ledger = cls(record)
+                except JobError as error:
+                    raise RecordError(f"what was submitted is no job: {error}") from None
             else:
                 raise RecordError(f"a job's first record says what was submitted, not {record!r}"[:300])
         if ledger is None:
