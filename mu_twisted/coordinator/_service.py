@@ -247,11 +247,12 @@ class Jobs:
         history = History(self._journal, name)
         try:
             job = self._folded(history)
-            self._go_on(name, history, job).run.retry()
+            active = self._go_on(name, history, job)
         except MuError as error:
             raise ServiceError(str(error)) from None
         del self._past[name]
-        return self._fact(name)
+        self._begin(active.run, active.run.retry)
+        return self.job(name)
 
     def log(self, name: str, task: int | None) -> str:
         """What happened, one event a line: of the job, or of one task with the states of its attempts."""
@@ -309,9 +310,9 @@ class Jobs:
             raise ServiceError(str(error)) from None
         active = self._activate(request, submitted, job, pipeline, settings, opened)
         self._journal.append(name, request_row(request, submitted))
-        active.run.start()
+        self._begin(active.run, active.run.start)
         self._journal.flush()
-        return self._fact(name)
+        return self.job(name)
 
     def _nothing_to_do(self, name: str, request: Request, at: float, skipped: int) -> JobFact:
         fact = JobFact(name, request.pipeline, "done", at, 0, skipped=skipped, ended=at)
@@ -332,9 +333,7 @@ class Jobs:
             self._journal.append(name, record_row(Finished(str(error)), at, fact))
             self._past[name] = fact
             return
-        active.run.resume()
-        if active.run.job.over:
-            self._over(name)
+        self._begin(active.run, active.run.resume)
 
     def _folded(self, history: History) -> Job:
         try:
@@ -371,8 +370,11 @@ class Jobs:
         self._hall.add(run)
         if opened.link is not None:
             opened.link.add(name, run)
-        run.finished().addCallback(lambda _: self._over(name))
         return active
+
+    def _begin(self, run: JobRun, begin: Callable[[], None]) -> None:
+        begin()
+        run.finished().addCallback(lambda _: self._over(run.name))
 
     def _over(self, name: str) -> None:
         active = self._active.get(name)

@@ -163,7 +163,7 @@ class CloudOpener:
     def _peers(
         self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None
     ) -> tuple[Peers | None, RendezvousLink | None]:
-        if pipeline.consumes is None:
+        if not pipeline.producers(settings):
             return None, None
         address = rendezvous_address(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
         return peers(self._keys, name, address), self._links.link(settings, address)

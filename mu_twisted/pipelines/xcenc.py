@@ -88,6 +88,14 @@ def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
     return [task - 1] if task % group_size(settings) else []
 
 
+def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+    """The chunk, and with ``-u`` what is stored beside it."""
+    keys = ["{}/out/{:08d}.ivf"]
+    if settings["upload-states"]:
+        keys += ["{}/first/{:08d}.ivf", "{}/final_state/{:08d}.state"]
+    return [key.format(settings["video"], settings["offset"] + task) for key in keys]
+
+
 async def xcenc(w: Worker) -> None:
     """One chunk."""
     settings, size = w.settings, group_size(w.settings)
@@ -171,4 +179,5 @@ pipeline = Pipeline(
     programs=PROGRAMS,
     order=order,
     consumes=consumes,
+    outputs=outputs,
 )

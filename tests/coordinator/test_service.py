@@ -1,0 +1,332 @@
+"""All jobs of a coordinator, with workers in memory, a real journal and a clock that stands still."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from worker_double import WorkerDouble, launch_identity, ours
+
+from mu_twisted.coordinator import Hall, JobFact, Jobs, Journal, Opened, Request, ServiceError, UnknownJob
+from mu_twisted.fsm import CommandListState, TerminalState
+from mu_twisted.jobs import JobPolicy
+from mu_twisted.launch import LaunchOutcome
+from mu_twisted.pipelines import Pipeline, PipelineError, job_policy
+
+
+class Echo(CommandListState):
+    commandlist = [("OK:HELLO", "echo:hi"), ("OK:ECHO(hi)", None)]
+    nextState = TerminalState
+
+
+PIPELINE = Pipeline(name="p", summary="", first=Echo)
+
+
+class Launches:
+    """Stands for Lambda: takes every launch and starts nobody."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.stopped = 0
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        self.asked += launch_ids
+        for launch_id in launch_ids:
+            on_outcome(LaunchOutcome(launch_id, True, 202, ""))
+        return succeed(None)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def note(self) -> str | None:
+        return None
+
+    async def diagnose(self) -> str:
+        return "nobody came"
+
+
+class World:
+    """A coordinator's jobs that can be killed and started again on the same directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.clock = Clock()
+        self.wall = 1000.0
+        self.launches = Launches()
+        self.skipped: frozenset[int] = frozenset()
+        self.missing: str | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.hall = Hall(self.clock)
+        self.faults: list[str] = []
+        self.journal = Journal(self.directory / "journal.db", self.clock, self.faults.append)
+        self.jobs = Jobs(
+            self.clock,
+            wall=lambda: self.wall,
+            journal=self.journal,
+            hall=self.hall,
+            opener=self,
+            directory=self.directory / "jobs",
+        )
+        self.jobs.restore()
+        self.turn()
+
+    def killed_and_started_again(self) -> None:
+        """Nothing is told to anybody, and what is not in the journal is gone."""
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
+        self.journal._database.close()
+        self.launches = Launches()
+        self.start()
+
+    def turn(self) -> None:
+        self.clock.advance(0)
+
+    # what the jobs ask
+
+    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+        if request.pipeline != "p":
+            raise PipelineError(f"no pipeline is called {request.pipeline!r}")
+        settings = PIPELINE.options()
+        settings.parseOptions(list(request.words))  # type: ignore[no-untyped-call]
+        return PIPELINE, settings
+
+    def policy(self, settings: Any) -> JobPolicy:
+        return job_policy(settings)
+
+    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        if self.missing:
+            raise PipelineError(self.missing)
+        return Opened(self.launches, skipped=self.skipped)
+
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        return Opened(self.launches)
+
+    # what the tests do
+
+    def submit(self, *words: str) -> str:
+        found: list[Any] = []
+        self.jobs.submit(Request("p", words)).addBoth(found.append)
+        self.turn()
+        if not isinstance(found[0], JobFact):
+            found[0].raiseException()
+        return found[0].job  # type: ignore[no-any-return]
+
+    def worker(self, job: str, launch_id: str) -> WorkerDouble:
+        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker.says(ours(f"{job}/{launch_id}"))
+        return worker
+
+    def finish(self, job: str, launch_id: str) -> None:
+        self.worker(job, launch_id).says(b"OK:ECHO(hi)")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def test_a_submitted_job_is_launched_done_and_told_of(world: World) -> None:
+    job = world.submit("-n", "2")
+    assert world.launches.asked == ["0-0", "0-1"]
+    over: list[JobFact] = []
+    world.jobs.wait(job).addCallback(over.append)
+    world.finish(job, "0-0")
+    assert over == []
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.done, fact.tasks, fact.ended) == ("running", 1, 2, None)
+    world.wall = 1060.0
+    world.finish(job, "0-1")
+    assert [(fact.state, fact.error, fact.submitted, fact.ended) for fact in over] == [("done", None, 1000.0, 1060.0)]
+    assert world.jobs.jobs() == over
+    world.jobs.wait(job).addCallback(over.append)
+    assert len(over) == 2
+    assert [task.state for task in world.jobs.tasks(job)] == ["done", "done"]
+
+
+def test_what_cannot_be_done_is_said_and_leaves_nothing(world: World) -> None:
+    failed: list[Any] = []
+    world.jobs.submit(Request("x")).addErrback(failed.append)
+    assert failed[0].check(ServiceError)
+    assert "no pipeline is called 'x'" in failed[0].getErrorMessage()
+    world.missing = "there is no function p"
+    with pytest.raises(ServiceError, match="there is no function p"):
+        world.submit()
+    assert world.journal.jobs() == []
+    assert world.jobs.jobs() == []
+    for ask in (
+        world.jobs.job,
+        world.jobs.tasks,
+        world.jobs.wait,
+        world.jobs.cancel,
+        world.jobs.retry,
+        world.jobs.remove,
+    ):
+        with pytest.raises(UnknownJob, match="`mu jobs` lists them"):
+            ask("nosuch")
+
+
+def test_after_a_kill_finished_tasks_stay_finished_and_the_others_run(world: World) -> None:
+    job = world.submit("-n", "3")
+    world.finish(job, "0-0")
+    worker = world.worker(job, "0-1")
+    assert worker.takes() == [b"echo:hi"]
+    world.killed_and_started_again()
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.done, fact.active, fact.submitted) == ("running", 1, 0, 1000.0)
+    back = world.worker(job, "0-1")
+    assert back.takes() == [b"kill:", b"reset:"]
+    back.says(b"OK:KILL(0)", ours(f"{job}/0-1"))
+    assert back.takes() == [b"echo:hi"]
+    back.says(b"OK:ECHO(hi)")
+    world.clock.pump([1.0] * 5)
+    assert back.takes()[0] == b"reset:"
+    back.says(ours(f"{job}/0-1"))
+    back.says(b"OK:ECHO(hi)")
+    assert world.jobs.job(job).state == "done"
+    attempts = [task.attempts for task in world.jobs.tasks(job)]
+    assert attempts == [1, 2, 1]
+
+
+def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world: World) -> None:
+    job = world.submit("-n", "2", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no space left)")
+    world.finish(job, "0-1")
+    world.killed_and_started_again()
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.done, fact.failed, fact.error) == ("failed", 1, 1, "1 of 2 tasks failed")
+    assert "no space left" in (world.jobs.tasks(job)[0].error or "")
+    assert world.launches.asked == []
+    assert world.jobs.retry(job).state == "running"
+    world.turn()
+    with pytest.raises(ServiceError, match="still running"):
+        world.jobs.retry(job)
+    (launch,) = world.launches.asked
+    world.finish(job, launch)
+    assert world.jobs.job(job).state == "done"
+    with pytest.raises(ServiceError, match="no failed tasks"):
+        world.jobs.retry(job)
+
+
+def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: World) -> None:
+    job = world.submit("-n", "3")
+    busy = world.worker(job, "0-0")
+    told: list[JobFact] = []
+    world.jobs.cancel(job).addCallback(told.append)
+    world.turn()
+    assert busy.takes() == [b"echo:hi", b"kill:", b"quit:"]
+    assert told[0].state == "cancelled"
+    assert world.launches.stopped
+    late = world.worker(job, "0-1")
+    assert late.takes() == [b"quit:"]
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "cancelled"
+    assert world.launches.asked == []
+
+
+def test_a_cancellation_does_not_wait_for_ever(world: World) -> None:
+    job = world.submit()
+    stuck = world.worker(job, "0-0")
+    stuck.abort = lambda: None  # type: ignore[method-assign]
+    told: list[JobFact] = []
+    world.jobs.cancel(job).addCallback(told.append)
+    world.turn()
+    assert told == []
+    world.clock.advance(2.0)
+    assert told[0].state == "cancelled"
+
+
+def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: World) -> None:
+    job = world.submit()
+    worker = world.worker(job, "0-0")
+    world.jobs.stop()
+    assert worker.takes()[-1] == b"quit:"
+    with pytest.raises(ServiceError, match="stopping"):
+        world.submit()
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "running"
+    world.clock.pump([1.0] * 20)
+    (launch,) = world.launches.asked
+    assert launch != "0-0"
+    world.finish(job, launch)
+    assert world.jobs.job(job).state == "done"
+    assert world.jobs.tasks(job)[0].attempts == 2
+
+
+def test_tasks_whose_output_is_there_are_left_out(world: World) -> None:
+    world.skipped = frozenset({0, 2})
+    job = world.submit("-n", "3")
+    assert world.launches.asked == ["0-0"]
+    world.finish(job, "0-0")
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.done, fact.tasks, fact.skipped) == ("done", 1, 1, 2)
+    world.skipped = frozenset({0, 1, 2})
+    fact = world.jobs.job(world.submit("-n", "3"))
+    assert (fact.state, fact.tasks, fact.skipped) == ("done", 0, 3)
+
+
+def test_logs_tell_what_happened_and_the_states_of_a_task(world: World) -> None:
+    job = world.submit("-n", "2", "--retries", "1")
+    worker = world.worker(job, "0-0")
+    worker.says(b"FAIL(disk on fire)")
+    world.clock.pump([1.0] * 3)
+    worker.says(ours(f"{job}/0-0"))
+    worker.says(b"OK:ECHO(hi)")
+    text = world.jobs.log(job, None)
+    assert text.startswith("1970-01-01 00:16:40.000Z submitted: p -n 2 --retries 1\n")
+    assert "disk on fire" in text
+    told = world.jobs.log(job, 0)
+    assert "attempt 0: failed" in told
+    assert "0:(Echo)" in told or "Echo" in told
+    assert "task 1" not in told
+    with pytest.raises(UnknownJob, match="no task 7"):
+        world.jobs.log(job, 7)
+
+
+def test_a_removed_job_is_gone_for_good(world: World) -> None:
+    job = world.submit()
+    with pytest.raises(ServiceError, match="cancel it first"):
+        world.jobs.remove(job)
+    world.finish(job, "0-0")
+    assert list((world.directory / "jobs").iterdir())
+    world.jobs.remove(job)
+    assert world.jobs.jobs() == []
+    assert not list((world.directory / "jobs").iterdir())
+    world.killed_and_started_again()
+    assert world.jobs.jobs() == []
+
+
+def test_old_records_are_forgotten_and_running_jobs_never(world: World) -> None:
+    old, young, running = world.submit(), world.submit(), world.submit()
+    world.finish(old, "0-0")
+    world.wall = 5000.0
+    world.finish(young, "0-0")
+    world.jobs.forget_old(4000.0)
+    assert sorted(fact.job for fact in world.jobs.jobs()) == sorted([young, running])
+
+
+def test_a_job_whose_records_are_damaged_is_told_of_and_the_others_go_on(world: World) -> None:
+    broken, sound = world.submit(), world.submit()
+    world.journal.append(broken, {"at": 1.0, "record": {"type": "nonsense"}})
+    world.journal.flush()
+    world.killed_and_started_again()
+    fact = world.jobs.job(broken)
+    assert fact.state == "failed"
+    assert "damaged" in (fact.error or "")
+    assert world.jobs.job(sound).state == "running"
+    world.jobs.remove(broken)
+
+
+def test_a_pipeline_that_is_no_longer_there_fails_its_job_and_no_other(world: World) -> None:
+    job = world.submit()
+    world.journal.flush()
+    world.parse = lambda request: (_ for _ in ()).throw(PipelineError("no pipeline is called 'p'"))  # type: ignore[method-assign]
+    world.killed_and_started_again()
+    assert world.jobs.job(job).error == "no pipeline is called 'p'"
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "failed"
