@@ -92,13 +92,14 @@ class Arrivals:
     :param directory: where they go.
     :param keep_first: whether a state that is there is kept when one of its number comes again with other bytes, as
         from another attempt of the producer; else the last one counts, as in the original.
-    :param limit: bytes that a state may have.
+    :param limit: bytes that a state may have; ``most``: how many there may be.
     """
 
-    def __init__(self, directory: Path, *, keep_first: bool, limit: int = MAX_STATE) -> None:
+    def __init__(self, directory: Path, *, keep_first: bool, limit: int = MAX_STATE, most: int = MAX_STATES) -> None:
         self._directory = directory
         self._keep_first = keep_first
         self._limit = limit
+        self._most = most
         self._digests: dict[int, bytes] = {}  # the file itself may have been deleted: it was used
 
     def take(self, message: bytes, cancelled: Callable[[], bool]) -> None:
@@ -120,8 +121,8 @@ class Arrivals:
                     f"its program is not deterministic; the first is kept"
                 )
             return
-        if known is None and len(self._digests) >= MAX_STATES:
-            raise JobError(f"STATE({number}) is one more than the {MAX_STATES} states that a task may be sent")
+        if known is None and len(self._digests) >= self._most:
+            raise JobError(f"STATE({number}) is one more than the {self._most} states that a task may be sent")
         view = memoryview(state)
         blocks = (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
         try:

@@ -163,9 +163,9 @@ def test_a_state_that_cannot_be_written_fails_and_leaves_nothing(peered: Callabl
 
 def test_messages_that_come_faster_than_they_are_written_take_bounded_memory(peered: Callable) -> None:
     talk, peer, worker = peered()
-    body = os.urandom(8_000_000)
+    body = state(0, os.urandom(8_000_000)).removeprefix(b"STATE(0):")
     for number in range(20):
-        peer.say(state(number, body))
+        peer.say(b"STATE(%d):%b" % (number, body))
     wait_for(talk, b"19.state")
     assert talk.ask(b"ping:1") == b"OK:PONG(1)"
     status = Path(f"/proc/{worker.process.pid}/status").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from mu_twisted.wire import WireError, state_message
 from worker_lambda._errors import JobError
-from worker_lambda._states import MAX_STATES, Arrivals, StateRun, keep_output
+from worker_lambda._states import Arrivals, StateRun, keep_output
 
 
 @contextmanager
@@ -61,13 +61,13 @@ def test_a_bomb_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_neighbour_cannot_fill_the_directory_with_small_states(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path, keep_first=True)
-    for number in range(MAX_STATES):
+    arrivals = Arrivals(tmp_path, keep_first=True, most=3)
+    for number in range(3):
         arrivals.take(state_message(number, b""), wanted)
-    with pytest.raises(JobError, match=f"one more than the {MAX_STATES} states"):
-        arrivals.take(state_message(MAX_STATES, b""), wanted)
-    arrivals.take(state_message(7, b""), wanted)
-    assert len(list(tmp_path.iterdir())) == MAX_STATES
+    with pytest.raises(JobError, match="one more than the 3 states"):
+        arrivals.take(state_message(3, b""), wanted)
+    arrivals.take(state_message(1, b""), wanted)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_what_is_no_longer_wanted_is_not_written(tmp_path: Path) -> None:
