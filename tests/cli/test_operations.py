@@ -1,0 +1,120 @@
+"""docs/operations.md: its commands are run in order, and say what is printed there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.web._api import Api
+
+DOC = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+LIMIT = 60
+TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+CHANGING = [
+    (r"-[0-9a-f]{8}\b", "-NAME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
+    (r"in \d+\.\d s", "in SECONDS"),
+    (r"process \d+", "process PID"),
+    (r"(mu-coordinator --control|port|127\.0\.0\.1:) ?\d+", "PORT"),
+]
+
+
+def settled(text: str) -> str:
+    """Without what differs from run to run."""
+    for pattern, word in CHANGING:
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def blocks() -> list[str]:
+    """The indented blocks."""
+    found = re.findall(r"(?:^    .*\n)(?:(?:    .*)?\n)*", DOC, re.MULTILINE)
+    return ["".join(line[4:] + "\n" for line in block.rstrip().splitlines()) for block in found]
+
+
+def session() -> tuple[list[str], list[str]]:
+    """The commands behind a ``$``, and what each printed."""
+    commands: list[str] = []
+    printed: list[str] = []
+    for block in blocks():
+        if block.startswith("$ "):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                commands.append(command)
+                printed.append(output)
+    return commands, printed
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A user's home, with a coordinator that runs as the first paragraphs say."""
+    process = subprocess.Popen(
+        [*TWISTD, "mu-coordinator", "--local", "-t", "0", "--control", "tcp:0:interface=127.0.0.1"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "ready for operators" in line:
+                (tmp_path / "control-port").write_text(line.split()[-1])
+            if "ready for workers" in line:
+                break
+        else:
+            pytest.fail("it ended before it was ready")
+        yield tmp_path
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def environment(home: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"HOME": str(home), "PATH": path, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.mark.process
+def test_the_commands_say_what_is_printed(home: Path) -> None:
+    commands, printed = session()
+    assert len(commands) > 10
+    [module] = [block for block in blocks() if "pipeline = Pipeline(" in block]
+    (home / "mine.py").write_text(module)
+    [preparation] = [block for block in blocks() if "create_bucket" in block]
+    port = (home / "control-port").read_text()
+    marked = "".join(f"echo '--- {at}'\n{command}\n" for at, command in enumerate(commands))
+    script = f"until mu local-env > ready; do sleep 0.2; done 2> waiting\n{preparation}\n{marked}"
+    done = subprocess.run(
+        ["bash", "-uc", script.replace("127.0.0.1:13580", f"127.0.0.1:{port}")],
+        env=environment(home),
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    outputs = re.split(r"^--- \d+\n", done.stdout, flags=re.MULTILINE)[1:]
+    assert [settled(output) for output in outputs] == [settled(output) for output in printed]
+
+
+def test_every_request_is_in_the_table() -> None:
+    written = set(re.findall(r"^\| `([A-Z]+) /v1/([^`?]+)", DOC, re.MULTILINE))
+    routes = Api(None, None)._routes  # type: ignore[arg-type]
+    offered = {
+        (method, "/".join(segment or "JOB" for segment in shape))
+        for shape, methods in routes.items()
+        for method in methods
+    }
+    assert written == offered
