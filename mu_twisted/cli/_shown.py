@@ -51,7 +51,7 @@ def progress(job: Fact) -> str:
     """A job that runs, in one line."""
     parts = [f"{job['done']} of {job['tasks']} tasks done"]
     parts += [f"{job[key]} {key}" for key in ("failed", "active", "waiting") if job[key]]
-    parts += [f"{job['workers']} workers"]
+    parts.append("1 worker" if job["workers"] == 1 else f"{job['workers']} workers")
     if job["launches"]:
         parts.append(f"{job['launches']} to come")
     note = f" ({job['note']})" if job.get("note") else ""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from typing import Any
@@ -67,7 +68,8 @@ def _until_over(coordinator: Coordinator, job: _shown.Fact) -> _shown.Fact:
     step = SHOWN_STEP if line.shown else QUIET_STEP
     try:
         while job["state"] == "running":
-            line.show(_shown.progress(job))
+            if lost is None:
+                line.show(_shown.progress(job))
             try:
                 job = coordinator.get("jobs", job["job"], "wait", timeout=step, patience=step + MARGIN)
                 lost = None
@@ -93,7 +95,8 @@ class _Line:
 
     def show(self, text: str) -> None:
         if self.shown:
-            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a longer one would go on in the next line, and stay there
+            print(f"\r{text[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self.shown:

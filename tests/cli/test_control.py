@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "web"))
 from control_server import Loop, Served, running_loop  # noqa: E402
 
 from mu_twisted.cli import main  # noqa: E402
+from mu_twisted.coordinator import Request  # noqa: E402
 from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity  # noqa: E402
 
 OPERATOR = RoleIdentity("operator")
@@ -296,6 +298,28 @@ def test_a_server_that_is_no_coordinator_is_not_talked_to(
     ca, cert, key = served.files(OPERATOR)
     said = run("jobs", "--server", f"127.0.0.1:{served.control.port}", "-c", ca, "-s", cert, "-k", key).error()
     assert "is no coordinator" in said
+
+
+def test_a_terminal_shows_how_far_the_job_is(served: Served, loop: Loop) -> None:
+    job = loop.do(served.service.submit, Request("exec", ("-n", "4"))).job
+    loop.do(served.service.progress, job, 3)
+    ours, its = os.openpty()
+    code = "import sys; from mu_twisted.cli import main; sys.exit(main())"
+    waiting = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, "wait", job, "--state-dir", str(served.state)],
+        stdout=subprocess.PIPE,
+        stderr=its,
+        env={**os.environ, "COLUMNS": "40"},
+        text=True,
+    )
+    os.close(its)
+    loop.until(lambda: served.service.waiting.get(job))
+    shown = os.read(ours, 1000).decode()
+    loop.do(served.service.end, job)
+    out, _ = waiting.communicate(timeout=60)
+    os.close(ours)
+    assert shown == f"\r{job}: 3 of 4 tasks done, 1 wai\x1b[K"
+    assert (waiting.returncode, out) == (0, f"{job}: 4 of 4 tasks done in 12.5 s\n")
 
 
 def test_asking_loads_no_twisted(served: Served) -> None:
