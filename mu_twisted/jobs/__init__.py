@@ -17,20 +17,22 @@ from mu_twisted.jobs._actions import (
     StopLaunches,
     Warm,
 )
+from mu_twisted.jobs._admission import Admission, AdmissionState, Grant, fair_shares
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure, explain_exit, is_out_of_memory
 from mu_twisted.jobs._job import Job
-from mu_twisted.jobs._launching import (
+from mu_twisted.jobs._launch_values import (
     ACCEPTED,
     Answer,
     Fault,
     LaunchAction,
-    Launching,
     LaunchPolicy,
+    Pace,
     SendBatch,
     Settle,
     in_turn,
 )
+from mu_twisted.jobs._launching import Launching
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,
@@ -58,6 +60,8 @@ __all__ = [
     "ACCEPTED",
     "Abort",
     "Action",
+    "Admission",
+    "AdmissionState",
     "Answer",
     "Assign",
     "Assigned",
@@ -71,6 +75,7 @@ __all__ = [
     "Finish",
     "Finished",
     "Forgiven",
+    "Grant",
     "Interrupt",
     "Job",
     "JobError",
@@ -82,6 +87,7 @@ __all__ = [
     "Launched",
     "Launching",
     "Outcome",
+    "Pace",
     "Ping",
     "Record",
     "RecordError",
@@ -101,6 +107,7 @@ __all__ = [
     "TaskView",
     "Warm",
     "explain_exit",
+    "fair_shares",
     "in_turn",
     "is_out_of_memory",
     "record_from_dict",

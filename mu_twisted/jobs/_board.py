@@ -38,7 +38,31 @@ class Board:
         self.attempts: dict[int, list[Attempt]] = {}
         self.first_attempts: dict[Attempt, None] = {}
         self.lost: dict[str, tuple[int, int]] = {}
+        self.ceiling: int | None = None
         self._actions: list[Action] = []
+
+    @property
+    def alone(self) -> int:
+        """Workers that tasks may have at once, as far as the job alone is concerned."""
+        most, tasks = self.policy.max_workers, len(self.ledger.tasks)
+        return tasks if most is None else min(most, tasks)
+
+    @property
+    def limit(self) -> int:
+        """Workers that tasks may have at once."""
+        return self.alone if self.ceiling is None else min(self.alone, self.ceiling)
+
+    @property
+    def needed(self) -> int:
+        """Workers that would all have something to do now."""
+        return self.ledger.open + len(self.backlog.doubles)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more workers than may stay; where nothing limits them, spares may."""
+        if self.policy.max_workers is None and self.ceiling is None:
+            return False
+        return len(self.crew) > self.limit + self.policy.overprovision
 
     # -- what was decided ------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """A job from its beginning to its end: taken up, taken up again, concluded after each event, finished."""
 
-from mu_twisted.jobs._actions import Finish, Record, StopLaunches
+from mu_twisted.jobs._actions import Finish, StopLaunches
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._outcomes import Outcomes
@@ -24,7 +24,6 @@ class Course:
 
     def start(self) -> None:
         """A new job begins."""
-        self._board.do(Record(self._board.ledger.submitted))
         self._next_generation()
         self._board.enqueue(self._board.ledger.tasks.values())
         self.conclude(self._board.policy.overprovision)

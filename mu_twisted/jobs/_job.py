@@ -7,7 +7,7 @@ it. The decisions stand in the modules beside this one.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
-from mu_twisted.jobs._actions import Action, Dismiss
+from mu_twisted.jobs._actions import Action, Dismiss, Record
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._course import Course
@@ -57,6 +57,7 @@ class Job(Reading):
         """
         job = cls.__new__(cls)
         job._adopt(Ledger.fold(records), random)
+        job._is_recorded = True
         return job
 
     def _adopt(self, ledger: Ledger, random: Callable[[], float] | None) -> None:
@@ -67,18 +68,20 @@ class Job(Reading):
         self._stragglers = Stragglers(board)
         self._watch = Watch(board, self._outcomes, self._staffing)
         self._course = Course(board, self._chains, self._outcomes, self._staffing)
-        self._stopped = False
+        self._begun = self._stopped = self._is_recorded = False
 
     # -- from beginning to end -------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
         """The job begins."""
-        self._board.now = now
-        self._course.start()
+        self._begin()
+        if self._goes_on(now):
+            self._course.start()
         return self._board.take()
 
     def resume(self, now: float) -> list[Action]:
         """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+        self._begin()
         if self._goes_on(now):
             self._course.resume()
         return self._board.take()
@@ -86,7 +89,8 @@ class Job(Reading):
     def retry(self, now: float) -> list[Action]:
         """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
         if self.over and self.failures:
-            self._board.now = now
+            self._begin()
+            self._board.now = max(now, self._board.now)
             self._course.retry()
         return self._board.take()
 
@@ -95,6 +99,7 @@ class Job(Reading):
 
         :param error: one line for the user.
         """
+        self._begin()
         if self._goes_on(now):
             self._course.finish(error)
         return self._board.take()
@@ -104,6 +109,7 @@ class Job(Reading):
 
         :param reason: one line; becomes the job's error.
         """
+        self._begin()
         if self._goes_on(now):
             self._course.cancel(reason)
         return self._board.take()
@@ -123,6 +129,18 @@ class Job(Reading):
             self._staffing.dismiss_the_old()
             self._course.conclude()
             self._chains.give_way()
+        return self._board.take()
+
+    def allow_workers(self, most: int | None, now: float) -> list[Action]:
+        """Other jobs have use for workers too: this one may have so many. Those that work finish their tasks.
+
+        :param most: workers at once; None: as many as its policy says.
+        """
+        if most == self._board.ceiling:
+            return []
+        self._board.ceiling = most
+        if self._goes_on(now):
+            self._course.conclude()
         return self._board.take()
 
     # -- launches and workers --------------------------------------------------------------------------------------
@@ -158,7 +176,7 @@ class Job(Reading):
         :param redial: whether it says that it has been here before; None if it does not say.
         """
         if not self._goes_on(now):
-            return [Dismiss(worker, "the coordinator is stopped" if self._stopped else "the job is over")]
+            return [Dismiss(worker, "the job is over" if self.over else "the coordinator is not ready")]
         deadline = None if seconds_left is None else now + seconds_left
         member = self._board.crew.members.get(worker)
         if member is None:
@@ -242,9 +260,15 @@ class Job(Reading):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        self._begun = True
+        if not self._is_recorded:
+            self._is_recorded = True
+            self._board.do(Record(self._board.ledger.submitted))
+
     def _goes_on(self, now: float) -> bool:
         self._board.now = max(now, self._board.now)
-        return not (self.over or self._stopped)
+        return self._begun and not (self.over or self._stopped)
 
     def _arrived(self, worker: Worker, seconds_left: float | None, redial: bool | None) -> None:
         board = self._board

@@ -8,93 +8,21 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 
-ACCEPTED = 202
-"""The status with which Lambda takes an event."""
-
-
-@dataclass(frozen=True)
-class LaunchPolicy:
-    """How hard to try, and how fast.
-
-    :param rate: launches a second in each region, tries again included.
-    :param burst: how many may go out at once after a rest.
-    :param tries: how often one launch is sent at most.
-    :param first_delay: seconds before the second try, doubled with each further one; the half of it is random.
-    :param longest_delay: seconds that this may grow to.
-    :param deadline: seconds from its submission after which a launch is not sent any more.
-    """
-
-    rate: float = 1000.0
-    burst: int = 1000
-    tries: int = 8
-    first_delay: float = 0.25
-    longest_delay: float = 15.0
-    deadline: float = 120.0
-
-    def __post_init__(self) -> None:
-        if self.rate <= 0 or self.burst < 1 or self.tries < 1 or self.deadline <= 0:
-            raise ValueError("a launch policy needs a positive rate, burst, number of tries and deadline")
-        if self.first_delay < 0 or self.longest_delay < self.first_delay:
-            raise ValueError("a launch policy's delays must be 0 <= first <= longest")
-
-
-class Fault(Enum):
-    """What an answer's status alone does not say."""
-
-    NO_ANSWER = "the connection failed, or what came was no HTTP"
-    EXPIRED = "the session token has expired"
-    CANCELLED = "given up by us"
-    NEVER = "it cannot work: the certificate, the name, the credentials"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of sending one launch.
-
-    :param status: HTTP status; 0 where none came.
-    :param reason: one line; empty where it was accepted.
-    :param retry_after: seconds that the endpoint asks to wait.
-    """
-
-    launch_id: str
-    status: int
-    reason: str = ""
-    retry_after: float | None = None
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True)
-class SendBatch:
-    """Send these launches now, all in one region; then report ``batch_ended``. Never two of a region at once."""
-
-    region: str
-    launch_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Settle:
-    """The one outcome of a launch.
-
-    :param status: that of the last answer; 0 where none came.
-    :param reason: one line; empty where it was accepted.
-    """
-
-    launch_id: str
-    accepted: bool
-    status: int
-    reason: str
-
-
-LaunchAction = SendBatch | Settle
-
-
-def in_turn(count: int, regions: Sequence[str]) -> list[str]:
-    """The region of each of ``count`` launches: their number is the total, spread over the regions in turn."""
-    return [regions[at % len(regions)] for at in range(count)]
+from mu_twisted.jobs._launch_values import (
+    ACCEPTED,
+    THROTTLED,
+    Answer,
+    Fault,
+    LaunchAction,
+    LaunchPolicy,
+    Pace,
+    SendBatch,
+    Settle,
+)
+from mu_twisted.jobs._tokens import Tokens
 
 
 @dataclass
@@ -114,8 +42,7 @@ class _Waiting:
 @dataclass
 class _Region:
     name: str
-    tokens: float
-    filled_at: float
+    tokens: Tokens
     busy: bool = False
     held_until: float = float("-inf")
     ready: deque[_Waiting] = field(default_factory=deque)
@@ -137,13 +64,24 @@ class Launching:
         self._regions: dict[str, _Region] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._count = 0
-        # So that a steady stream goes out in batches and not one by one.
-        self._least = max(1.0, min(policy.burst, policy.rate / 20))
 
     @property
     def pending(self) -> int:
         """Launches without an outcome."""
         return len(self._waiting)
+
+    def paces(self) -> list[Pace]:
+        """How fast launches go out in each region, for a status: one that throttles is slower than its limit."""
+        return [
+            Pace(
+                region=region.name,
+                rate=region.tokens.rate,
+                limit=region.tokens.limit,
+                waiting=len(region.ready) + len(region.later),
+                in_flight=len(region.in_flight),
+            )
+            for region in self._regions.values()
+        ]
 
     def submit(self, launches: Iterable[tuple[str, str]], now: float) -> list[LaunchAction]:
         """Take launches on.
@@ -158,7 +96,7 @@ class Launching:
         for launch_id, name in wanted:
             region = self._regions.get(name)
             if region is None:
-                region = self._regions[name] = _Region(name, float(self._policy.burst), now)
+                region = self._regions[name] = _Region(name, Tokens(self._policy.rate, self._policy.burst, now))
             launch = _Waiting(launch_id, region, now + self._policy.deadline)
             self._waiting[launch_id] = launch
             region.ready.append(launch)
@@ -233,9 +171,7 @@ class Launching:
             if region.later:
                 times.append(region.later[0][0])
             if region.ready:
-                missing = min(self._least, len(region.ready)) - region.tokens
-                filled = region.filled_at + max(0.0, missing) / self._policy.rate
-                times.append(max(filled, region.held_until))
+                times.append(max(region.tokens.when(len(region.ready)), region.held_until))
         return max(now, min(times)) if times else None
 
     # -- how they are decided --------------------------------------------------------------------------------------
@@ -260,6 +196,8 @@ class Launching:
             launch.renewed = True
             launch.region.ready.appendleft(launch)
             return []
+        if answer.status == THROTTLED:
+            launch.region.tokens.slow_down(now)
         again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and _is_temporary(answer.status))
         if not again:
             return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
@@ -271,7 +209,7 @@ class Launching:
         due = now + delay * (0.5 + 0.5 * self._random())
         if answer.retry_after is not None:
             due += answer.retry_after
-            if answer.status == 429:
+            if answer.status == THROTTLED:
                 launch.region.held_until = max(launch.region.held_until, now + answer.retry_after)
         if due >= launch.until:
             return [self._given_up(launch, f"given up after {launch.tries} tries")]
@@ -292,17 +230,14 @@ class Launching:
         return actions
 
     def _send(self, region: _Region, now: float) -> list[LaunchAction]:
-        policy = self._policy
         while region.later and region.later[0][0] <= now:
             region.ready.append(heapq.heappop(region.later)[2])
-        region.tokens = min(float(policy.burst), region.tokens + max(0.0, now - region.filled_at) * policy.rate)
-        region.filled_at = max(now, region.filled_at)
+        region.tokens.fill(now)
         if region.busy or not region.ready or now < region.held_until:
             return []
-        if region.tokens + 1e-6 < min(self._least, len(region.ready)):
-            return []
+        most = region.tokens.available(len(region.ready))
         sent: list[str] = []
-        while region.ready and len(sent) < int(region.tokens + 1e-6):
+        while region.ready and len(sent) < most:
             launch = region.ready.popleft()
             if self._waiting.get(launch.launch_id) is not launch:
                 continue
@@ -312,10 +247,10 @@ class Launching:
             region.in_flight[launch.launch_id] = launch
         if not sent:
             return []
-        region.tokens -= len(sent)
+        region.tokens.spend(len(sent))
         region.busy = True
         return [SendBatch(region.name, tuple(sent))]
 
 
 def _is_temporary(status: int) -> bool:
-    return status == 429 or 500 <= status <= 599
+    return status == THROTTLED or 500 <= status <= 599

@@ -131,4 +131,4 @@ class Outcomes:
     def _is_useful(self) -> bool:
         board, tally = self._board, self._board.ledger.tally
         wanted = tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF] + len(board.backlog.doubles)
-        return wanted > len(board.crew.idle) + board.crew.warming
+        return wanted > len(board.crew.idle) + board.crew.warming and not board.is_full

@@ -43,6 +43,17 @@ class Reading:
         """Tasks that have failed for good, each with its last error."""
         return self._board.ledger.failures
 
+    @property
+    def wanted_workers(self) -> int:
+        """Workers that the job would have if no other did."""
+        board = self._board
+        return 0 if self.over else min(board.alone, board.needed)
+
+    @property
+    def in_flight(self) -> int:
+        """Workers that are there, on their way, or asked for."""
+        return len(self._board.crew) + len(self._board.launches)
+
     def counts(self) -> Counts:
         """How many tasks stand where."""
         tally = self._board.ledger.tally

@@ -30,16 +30,9 @@ class Staffing:
         self.paused = False
 
     @property
-    def limit(self) -> int:
-        """Workers that tasks may have at once."""
-        most = self._board.policy.max_workers
-        tasks = len(self._board.ledger.tasks)
-        return tasks if most is None else min(most, tasks)
-
-    @property
     def wanted(self) -> int:
         """Workers that the job needs now."""
-        return min(self.limit, self._board.ledger.open + len(self._board.backlog.doubles))
+        return min(self._board.limit, self._board.needed)
 
     def begin(self) -> None:
         """A new generation: the first round is due at once."""
@@ -103,14 +96,14 @@ class Staffing:
     def has_room(self) -> bool:
         """Whether the one who came last may stay: to work, or as a spare."""
         board = self._board
-        if board.policy.max_workers is not None and len(board.crew) > self.limit + board.policy.overprovision:
-            return False
-        return len(board.crew.idle) <= board.ledger.open
+        return not board.is_full and len(board.crew.idle) <= board.ledger.open
 
     def employ(self) -> None:
         """Idle workers get the tasks that are ready, then slow tasks a second worker; too many spares go home."""
         board = self._board
         backlog, crew = board.backlog, board.crew
+        while crew.idle and board.is_full:
+            board.dismiss(next(iter(crew.idle.values())), "other jobs have use for it")
         for worker in self._able_workers():
             task = backlog.take()
             if task is not None:
@@ -121,7 +114,7 @@ class Staffing:
                 break
             board.begin(worker, task, speculative=True)
         while len(crew.idle) > board.ledger.open:
-            board.dismiss(next(iter(crew.idle.values())), "no task is left for it")
+            board.dismiss(next(iter(crew.idle.values())), "there are as many workers as the job has use for")
 
     def dismiss_the_old(self) -> None:
         """Spares whose functions end too soon for any task go home."""

@@ -1,0 +1,129 @@
+"""How the jobs of one coordinator share its workers and its launches, so that none waits for another to be over.
+
+How fast launches go out, and how that gives way to throttling, is decided in one place for all jobs
+(:class:`~mu_twisted.jobs.Launching`); here is decided whose are next.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Send these launches now."""
+
+    job: str
+    launch_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AdmissionState:
+    """Where the launches of all jobs stand, for a status.
+
+    :param workers: that may be in flight at once; None: any number.
+    :param in_flight: workers that are there or on their way, as far as the last look told.
+    :param unanswered: launches that were let go and have no outcome yet.
+    :param waiting: launches of each job that were not let go yet.
+    """
+
+    workers: int | None
+    in_flight: int
+    unanswered: int
+    waiting: Mapping[str, int]
+
+
+def fair_shares(workers: int, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Divide workers among jobs: none gets more than it wants, and what one leaves the others share equally.
+
+    :returns: for each job, in the order given, at least 1 if it wants any: a job with no worker would never end.
+    """
+    shares: dict[str, int] = {}
+    left, jobs = workers, len(wanted)
+    for job, count in sorted(wanted.items(), key=lambda item: item[1]):
+        share = min(count, -(-left // jobs))
+        shares[job] = max(share, min(count, 1))
+        left = max(0, left - share)
+        jobs -= 1
+    return {job: shares[job] for job in wanted}
+
+
+class Admission:
+    """Launches of all jobs, let go in turn.
+
+    :param workers: that may be in flight at once, over all jobs; None: any number.
+    :param unanswered: launches that may be without an outcome at once: what was let go cannot be overtaken.
+    """
+
+    def __init__(self, workers: int | None = None, *, unanswered: int = 1000) -> None:
+        if unanswered < 1 or (workers is not None and workers < 1):
+            raise ValueError("an admission needs room for at least one worker")
+        self._workers = workers
+        self._most = unanswered
+        self._queues: dict[str, deque[str]] = {}
+        self._turns: deque[str] = deque()
+        self._unanswered: set[tuple[str, str]] = set()
+        self._in_flight = 0
+
+    @property
+    def state(self) -> AdmissionState:
+        """For a status."""
+        waiting = {job: len(queue) for job, queue in self._queues.items() if queue}
+        return AdmissionState(self._workers, self._in_flight, len(self._unanswered), waiting)
+
+    def ceilings(self, wanted: Mapping[str, int]) -> dict[str, int | None]:
+        """How many workers each job may have (:meth:`Job.allow_workers`).
+
+        :param wanted: what each job would have if it were alone (:attr:`Job.wanted_workers`).
+        """
+        if self._workers is None or sum(wanted.values()) <= self._workers:
+            return dict.fromkeys(wanted)
+        return dict(fair_shares(self._workers, wanted))
+
+    def ask(self, job: str, launch_ids: Sequence[str]) -> None:
+        """A job wants these launched."""
+        if job not in self._queues:
+            self._queues[job] = deque()
+            self._turns.append(job)
+        self._queues[job].extend(launch_ids)
+
+    def drop(self, job: str) -> list[str]:
+        """The job wants none of those any more that were not let go.
+
+        :returns: these.
+        """
+        queue = self._queues.pop(job, None)
+        if queue is None:
+            return []
+        self._turns.remove(job)
+        return list(queue)
+
+    def answered(self, job: str, launch_ids: Iterable[str]) -> None:
+        """These launches have their outcome."""
+        self._unanswered.difference_update((job, launch_id) for launch_id in launch_ids)
+
+    def grants(self, in_flight: Mapping[str, int]) -> list[Grant]:
+        """Let go what there is room for, one of each job in turn.
+
+        :param in_flight: for each job the workers that are there, on their way, or asked for here
+            (:attr:`Job.in_flight`).
+        """
+        queued = sum(len(queue) for queue in self._queues.values())
+        self._in_flight = max(0, sum(in_flight.values()) - queued)
+        room = self._most - len(self._unanswered)
+        if self._workers is not None:
+            room = min(room, self._workers - self._in_flight)
+        chosen: dict[str, list[str]] = {}
+        while room > 0 and self._turns:
+            job = self._turns.popleft()
+            queue = self._queues[job]
+            if not queue:
+                del self._queues[job]
+                continue
+            chosen.setdefault(job, []).append(queue.popleft())
+            self._turns.append(job)
+            room -= 1
+        for job, launch_ids in chosen.items():
+            self._unanswered.update((job, launch_id) for launch_id in launch_ids)
+            self._in_flight += len(launch_ids)
+        return [Grant(job, tuple(launch_ids)) for job, launch_ids in chosen.items()]
