@@ -7,27 +7,40 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
-from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, Result
+from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
 from mu_twisted.launch._values import Credentials
 
 LONGEST_REASON = 300
 LONGEST_WAIT = 3600.0
 """Seconds that an endpoint may ask for."""
 
-_FAULTS = {NO_ANSWER: Fault.NO_ANSWER, CANCELLED: Fault.CANCELLED, NEVER: Fault.NEVER}
+_FAULTS = {NO_ANSWER: Fault.NO_ANSWER, NEVER: Fault.NEVER, UNREACHED: Fault.NO_ANSWER}
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _KEYS = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
 """What may be a key, a token or a part of one; no function's name or sentence is like that."""
 
 
-def read_answers(results: Iterable[Result], endpoint: str, credentials: Credentials) -> list[Answer]:
+def read_answers(
+    results: Iterable[Result], endpoint: str, credentials: Credentials, *, hopeless: bool = False
+) -> list[Answer]:
     """Results of a batch as the policy wants them.
 
     :param endpoint: where it was sent, for the texts.
     :param credentials: what it was signed with, to keep it out of the texts.
+    :param hopeless: whether what could not connect need not be tried again.
     """
     clean = _cleaner(credentials)
-    return [_read(result, endpoint, clean) for result in results]
+    return [
+        _unreached(result, endpoint, clean)
+        if hopeless and result.status == UNREACHED
+        else _read(result, endpoint, clean)
+        for result in results
+    ]
+
+
+def _unreached(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
+    reason = f"{endpoint}: {clean(result.reason)}; nothing was ever there: is its URL right, and does it run?"
+    return Answer(result.id, 0, reason, fault=Fault.NEVER)
 
 
 def _read(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:

@@ -6,6 +6,8 @@ NO_ANSWER: Final = 0
 CANCELLED: Final = -1
 NEVER: Final = -2
 """The server's certificate, the function's name: trying again does not help."""
+UNREACHED: Final = -3
+"""No connection could be made, so nothing was sent; trying again may help."""
 LIBCURL: Final[str]
 
 @final
@@ -35,6 +37,7 @@ class Launcher:
         *,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
+        patience: float = 5.0,
         proxy: str | None = None,
     ) -> Launcher: ...
     def perform(

@@ -42,6 +42,7 @@ class Launcher:
     :param policy: how fast and how often to try.
     :param connect_timeout: seconds for one connection.
     :param timeout: seconds for one answer, connecting included.
+    :param patience: seconds for the last answers of many that were asked for together, where others came sooner.
     :param random: a number from 0 to 1 at each call, for the delays.
     :param threads: makes the thread pool that runs the batches.
     """
@@ -59,6 +60,7 @@ class Launcher:
         policy: LaunchPolicy | None = None,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
+        patience: float = 5.0,
         random: Callable[[], float] = random_module.random,
         threads: Callable[[], Any] = lambda: ThreadPool(minthreads=0, maxthreads=MOST_THREADS, name="launching"),
     ) -> None:
@@ -70,6 +72,7 @@ class Launcher:
             "pool_size": pool_size,
             "connect_timeout": connect_timeout,
             "timeout": timeout,
+            "patience": patience,
             "clock": reactor.seconds,
         }
         self._launching = Launching(policy or LaunchPolicy(), random)

@@ -1,12 +1,14 @@
 """The launches of one region: a C launcher, with credentials asked for before each batch. Blocking; for a thread."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from mu_twisted.jobs import Answer
 from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import read_answers
+from mu_twisted.launch._reach import Reach
 from mu_twisted.launch._values import Credentials, Launch, LaunchError
 from mu_twisted.wire import MuError
 
@@ -21,6 +23,9 @@ class RegionLauncher:
     :param pool_size: connections at most.
     :param connect_timeout: seconds for one connection.
     :param timeout: seconds for one launch, connecting included.
+    :param patience: seconds for the last ones of a batch, once others have been answered: nothing else is sent to the
+        region meanwhile. One that is cut off may have been taken, as with any answer that is lost.
+    :param clock: seconds, from any beginning; called in the thread that performs.
     :raises LaunchError: the endpoint or the region is none.
     """
 
@@ -34,7 +39,11 @@ class RegionLauncher:
         pool_size: int = 64,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
+        patience: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._reach = Reach()
         self._region = region
         self._endpoint = endpoint
         self._credentials = credentials
@@ -45,6 +54,7 @@ class RegionLauncher:
                 pool_size,
                 connect_timeout=connect_timeout,
                 timeout=timeout,
+                patience=patience,
                 proxy=proxy_for(endpoint),
             )
         except ValueError as error:
@@ -64,7 +74,8 @@ class RegionLauncher:
 
         def pass_on(results: list[_launch.Result]) -> None:
             if results:
-                report(read_answers(results, self._endpoint, credentials))
+                hopeless = self._is_hopeless(results)
+                report(read_answers(results, self._endpoint, credentials, hopeless=hopeless))
 
         keys = (credentials.access_key, credentials.secret_key, credentials.token)
         try:
@@ -73,6 +84,12 @@ class RegionLauncher:
             return f"cannot launch in {self._region}: {error}"
         pass_on(left)
         return ""
+
+    def _is_hopeless(self, results: Iterable[_launch.Result]) -> bool:
+        now = self._clock()
+        # What was cut off says nothing about the endpoint.
+        self._reach.tried((one.status != _launch.UNREACHED for one in results if one.status != _launch.CANCELLED), now)
+        return self._reach.hopeless(now)
 
     def cancel(self, *, at_once: bool = False) -> None:
         """From any thread, for good: send no more; with ``at_once`` cut off what is in flight, too."""

@@ -1,7 +1,9 @@
 """The launcher under a fake reactor and threads that run when told, the extension and the endpoint being real."""
 
 import json
+import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +73,7 @@ class FakeThreads:
 class Bench:
     """A launcher and what surrounds it."""
 
-    def __init__(self, urls, ca, credentials=lambda: Credentials(ACCESS, SECRET), policy=POLICY):
+    def __init__(self, urls, ca, credentials=lambda: Credentials(ACCESS, SECRET), policy=POLICY, patience=5.0):
         self.reactor = FakeReactor()
         self.threads = FakeThreads()
         self.outcomes = []
@@ -83,6 +85,7 @@ class Bench:
             ca_bundle=str(ca),
             pool_size=4,
             policy=policy,
+            patience=patience,
             random=lambda: 0.5,
             threads=lambda: self.threads,
         )
@@ -202,6 +205,90 @@ def test_a_wrong_certificate_is_told_with_the_endpoint_and_not_tried_again(serve
     bench.run(10)
     assert bench.batches == 1
     assert bench.told["a"].startswith(f"{endpoint.url}: SSL certificate problem")
+
+
+def nobody():
+    """A URL at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"https://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("url", [nobody(), "https://nowhere.invalid"], ids=["refused", "unknown"])
+def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url):
+    bench = Bench(url, serve().ca, policy=LaunchPolicy())
+    done = bench.launch([f"l{at}" for at in range(10)])
+    bench.run(5)
+    assert done.called
+    for reason in bench.told.values():
+        assert reason.startswith(f"{url}: ")
+        assert reason.endswith("nothing was ever there: is its URL right, and does it run?")
+    assert bench.batches > 2
+
+
+def test_an_endpoint_that_comes_up_a_little_late_is_waited_for(serve):
+    endpoint = serve()
+    url = [nobody()]
+    bench = Bench(lambda region: url[0], endpoint.ca, policy=LaunchPolicy())
+    bench.launch(["a"])
+    bench.run(1)
+    assert bench.outcomes == []
+    port = int(url[0].rpartition(":")[2])
+    late = serve(port=port)
+    late.ca.replace(endpoint.ca)
+    bench.run(10)
+    assert bench.told == {"a": ""}
+
+
+def test_an_endpoint_that_was_there_before_is_tried_as_often_as_any(serve):
+    endpoint = serve()
+    bench = Bench(endpoint.url, endpoint.ca, policy=LaunchPolicy())
+    bench.launch(["a"])
+    bench.run_now()
+    endpoint.close()
+    bench.launch(["b"])
+    bench.run(20)
+    assert "b" not in bench.told
+    bench.run(40)
+    assert bench.told["b"].startswith("given up after 8 tries; the last answer: ")
+
+
+def test_regions_that_cannot_be_reached_or_trusted_do_not_hold_up_the_others(serve):
+    good, untrusted, named = serve(checks=False), serve(), serve(names=["elsewhere.example"])
+    named.ca.write_bytes(named.ca.read_bytes() + good.ca.read_bytes())
+    urls = {"r-1": good.url, "r-2": untrusted.url, "r-3": named.url, "r-4": nobody(), "r-5": "https://nowhere.invalid"}
+    bench = Bench(urls.__getitem__, named.ca, policy=LaunchPolicy())
+    names = [f"l{at}" for at in range(50)]
+    done = bench.launch(names, list(urls))
+    bench.run_now()
+    assert [name for name in names if bench.told.get(name) == ""] == names[::5]
+    assert len(bench.outcomes) == 30
+    bench.run(5)
+    assert done.called
+    assert sorted(bench.told) == sorted(names)
+    for at, words in enumerate(["", "certificate", "certificate", "nothing was ever there", "nothing was ever there"]):
+        assert all(words in bench.told[name] for name in names[at::5])
+
+
+def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
+    held = threading.Event()
+    tries = Counter()
+
+    def answer(request):
+        tries[request.identifier] += 1
+        if request.identifier == "hangs" and tries["hangs"] == 1:
+            held.wait(30)
+        if request.identifier == "throttled" and tries["throttled"] == 1:
+            return refusal(429, "TooManyRequestsException", "Rate Exceeded.")
+        return ACCEPTED
+
+    endpoint = serve(answer)
+    bench = Bench(endpoint.url, endpoint.ca, patience=0.2)
+    bench.launch(["hangs", "throttled"])
+    bench.run(5)
+    held.set()
+    assert bench.told == {"hangs": "", "throttled": ""}
+    assert tries == {"hangs": 2, "throttled": 2}
 
 
 def test_credentials_that_expire_in_mid_launch_are_asked_for_again_once(serve):

@@ -1,6 +1,7 @@
 """The original's call."""
 
 import json
+import threading
 from collections import Counter
 
 import pytest
@@ -82,16 +83,19 @@ def test_what_is_no_region_is_every_launchs_reason():
 def test_of_ten_thousand_with_every_failure_each_has_one_outcome_and_none_is_invoked_twice_but_after_a_lost_answer(
     serve,
 ):
+    silent = threading.Event()
     failures = [
         refusal(429, "TooManyRequestsException", "slow", retryAfterSeconds="0"),
         refusal(500, "ServiceException", "oh"),
         refusal(403, "AccessDeniedException", "no"),
         (307, {"Location": "https://127.0.0.1:1"}, b""),
+        refusal(403, "ExpiredTokenException", "The security token included in the request is expired"),
         Cut(b"garbage\r\n\r\n"),
         Cut(),
         Cut(reset=True),
         Cut(b"HTTP/1.1 202 Accepted\r\nConte"),
         Cut(b"HTTP/1.1 500 Oh\r\nContent-Length: 10\r\n\r\n{"),
+        Cut(after=lambda: silent.wait(60)),
     ]
     seen: Counter[str] = Counter()
     invoked: Counter[str] = Counter()
@@ -121,9 +125,11 @@ def test_of_ten_thousand_with_every_failure_each_has_one_outcome_and_none_is_inv
         ["us-east-1"],
         endpoint_url=endpoint.url,
         ca_bundle=str(endpoint.ca),
-        pool_size=16,
+        pool_size=128,
+        timeout=4.0,
         policy=FAST,
     )
+    silent.set()
     assert len({outcome.launch_id for outcome in outcomes}) == len(outcomes) == 10_000
     refused = {int(outcome.launch_id.partition("-")[2]) % 100: outcome for outcome in outcomes if not outcome.accepted}
     assert {number: outcome.status for number, outcome in refused.items()} == {2: 403, 3: 307}

@@ -5,6 +5,7 @@ import resource
 import socket
 import threading
 import urllib.parse
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -230,14 +231,69 @@ def test_a_missing_ca_bundle_is_an_answer_and_not_a_crash(serve):
     assert (result.status, "/nonexistent.pem" in result.reason) == (_launch.NEVER, True)
 
 
-def test_a_refused_port_and_an_unknown_host_are_no_answers():
+def test_a_refused_port_and_an_unknown_host_are_not_reached():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         refused = _launch.Launcher(f"https://127.0.0.1:{bound.getsockname()[1]}").perform(batch(1), *KEYS)[0]
     unknown = _launch.Launcher("https://nowhere.invalid").perform(batch(1), *KEYS)[0]
-    assert (refused.status, unknown.status) == (_launch.NO_ANSWER, _launch.NO_ANSWER)
+    assert (refused.status, unknown.status) == (_launch.UNREACHED, _launch.UNREACHED)
     assert "connect" in refused.reason
     assert "nowhere.invalid" in unknown.reason
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["nothing", "no TLS"])
+def test_who_does_not_speak_tls_is_not_reached(says):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            with listening.accept()[0] as connection, suppress(ConnectionError):
+                if says:
+                    connection.sendall(says)
+                while connection.recv(1000):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        ours = _launch.Launcher(f"https://127.0.0.1:{listening.getsockname()[1]}", connect_timeout=0.2)
+        result = ours.perform(batch(1), *KEYS)[0]
+        thread.join(10)
+    assert result.status == _launch.UNREACHED
+    assert result.reason
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_endpoint_that_closes_in_mid_request_gives_no_answer(serve, kept):
+    endpoint = serve(checks=False)
+    ours = launcher(endpoint, 1)
+    if kept:
+        ours.perform(batch(1), *KEYS)
+    endpoint.hangs_up = True
+    large = ("large", "worker", b'"' + b"x" * 1_000_000 + b'"')
+    result = ours.perform([large], *KEYS)[0]
+    assert (result.status, bool(result.reason)) == (_launch.NO_ANSWER, True)
+    endpoint.hangs_up = False
+    assert ours.perform([large], *KEYS)[0].status == 202
+
+
+def test_launches_that_hang_do_not_hold_up_a_batch_whose_others_are_answered(serve):
+    held = threading.Event()
+    endpoint = serve(lambda request: (int(request.identifier[2:]) < 8 or held.wait(30)) and ACCEPTED)
+    ours = launcher(endpoint, 4, patience=0.3, timeout=30)
+    results = {result.id: result for result in ours.perform(batch(10), *KEYS)}
+    again = ours.perform([("b-8", "worker", b'{"id": "b-8"}')], *KEYS)
+    held.set()
+    assert [results[f"b-{at}"].status for at in range(10)] == [202] * 8 + [_launch.NO_ANSWER] * 2
+    for result in (results["b-8"], results["b-9"], *again):
+        assert result.reason.endswith("while others had theirs")
+    assert [result.status for result in ours.perform(batch(10), *KEYS)] == [202] * 10
+
+
+def test_where_nothing_was_ever_answered_every_launch_has_its_whole_time(serve):
+    held = threading.Event()
+    endpoint = serve(lambda request: held.wait(30) and ACCEPTED)
+    result = launcher(endpoint, 4, patience=0.001, timeout=0.4).perform(batch(1), *KEYS)[0]
+    held.set()
+    assert (result.status, "timed out" in result.reason) == (_launch.NO_ANSWER, True)
 
 
 def test_cancel_brings_back_at_once_those_that_are_not_sent(serve):
@@ -383,4 +439,4 @@ def test_memory_is_flat_over_calls_and_launchers(serve):
 
     endpoint.secrets = {ACCESS: (SECRET, None)}
     before = work(30)
-    assert work(40) - before < 1_000_000, "bytes"
+    assert work(100) - before < 1_000_000, "bytes"

@@ -73,8 +73,11 @@ class Endpoint:
         region: str = "us-east-1",
         secrets: dict[str, tuple[str, str | None]] | None = None,
         checks: bool = True,
+        port: int = 0,
     ) -> None:
         self.checks = checks
+        self.hangs_up = False
+        """Close as soon as a request's head is there."""
         self.answer = answer
         self.region = region
         self.secrets = {ACCESS: (SECRET, None)} if secrets is None else secrets
@@ -85,7 +88,7 @@ class Endpoint:
         self.ca = make_certificate(directory, names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca)
-        self.server = _Server(self, context)
+        self.server = _Server(self, context, port)
         self.url = f"https://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.thread.start()
@@ -171,8 +174,8 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.endpoint = endpoint
         self.context = context
         self.open: set[socket.socket] = set()
@@ -214,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
+        if self.server.endpoint.hangs_up:
+            self.close_connection = True
+            return
         payload = self.rfile.read(int(self.headers["Content-Length"]))
         endpoint = self.server.endpoint
         request = Request(self.path, self.headers, payload, id(self.connection))

@@ -1,0 +1,53 @@
+"""How soon it is told that nobody is there."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu_twisted.jobs import Answer, Fault, Launching, LaunchPolicy, SendBatch, Settle
+from mu_twisted.launch._reach import UNREACHED_TIME, Reach
+
+
+def test_nobody_is_given_up_who_was_never_asked():
+    assert not Reach().hopeless(1e9)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_was_there_once_is_not_given_up(first):
+    reach = Reach()
+    reach.tried([first, not first, False], 0.0)
+    reach.tried([False], 100.0)
+    assert not reach.hopeless(100.0)
+
+
+def test_who_never_was_there_is_given_up_after_a_while():
+    reach = Reach()
+    reach.tried([False], 7.0)
+    assert not reach.hopeless(7.0 + UNREACHED_TIME - 0.1)
+    assert reach.hopeless(7.0 + UNREACHED_TIME)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 30))
+def test_every_launch_to_nobody_has_its_outcome_within_five_seconds_and_more_than_two_tries(randoms, count):
+    launching = Launching(LaunchPolicy(), itertools.cycle(randoms).__next__)
+    reach, now, ends, tries = Reach(), 0.0, {}, dict.fromkeys(range(count), 0)
+    actions = launching.submit([(str(number), "r") for number in range(count)], now)
+    while launching.pending:
+        for action in actions:
+            if isinstance(action, Settle):
+                ends[action.launch_id] = now
+        sent = [action for action in actions if isinstance(action, SendBatch)]
+        if not sent:
+            now = launching.wake_at(now)
+            actions = launching.time_passed(now)
+            continue
+        reach.tried([False] * len(sent[0].launch_ids), now)
+        fault = Fault.NEVER if reach.hopeless(now) else Fault.NO_ANSWER
+        for launch_id in sent[0].launch_ids:
+            tries[int(launch_id)] += 1
+        actions = launching.answered([Answer(one, 0, "refused", fault=fault) for one in sent[0].launch_ids], now)
+        actions += launching.batch_ended("r", "", now)
+    assert now <= 5.0
+    assert min(tries.values()) > 2
