@@ -274,6 +274,24 @@ def test_kill_gives_up_a_run_whose_state_waits(peered: Callable) -> None:
     assert flushed(talk, peer) == []
 
 
+def test_a_reset_forgets_runs_whose_states_wait_and_the_next_task_sends_its_own(peered: Callable, relay: Any) -> None:
+    talk, peer, _ = peered(nonblock=1, send_statefile=1)
+    bulky = b"run:cd ##TMPDIR## && touch output.ivf && head -c 20000000 /dev/urandom >final.state"
+    talk.say(b"seti:produces_state:1", bulky)
+    assert talk.hear() == b"OK:SETI(produces_state)"
+    assert talk.hear().startswith(b"OK:RETVAL(0)")
+    talk.say(PRODUCE % (b"i", b"second"), b"seti:produces_state:0")
+    assert talk.hear() == b"OK:SETI(produces_state)"
+    assert output(talk, b"until grep -q second ##TMPDIR##/final.state; do sleep 0.02; done") == b""
+    assert talk.ask(b"reset:").startswith(b"OK:HELLO")
+    peer.close()
+    again = connect(talk, relay)
+    assert talk.ask(b"seti:produces_state:1") == b"OK:SETI(produces_state)"
+    assert talk.ask(PRODUCE % (b"i", b"new")).startswith(b"OK:RETVAL(0)")
+    assert parse_state(again.hear(), 100) == (0, b"new\n")
+    assert flushed(talk, again) == []
+
+
 def test_a_run_that_had_ended_but_for_its_output_is_killed_all_the_same(peered: Callable) -> None:
     talk, peer, _ = peered(send_statefile=1)
     talk.say(
