@@ -137,10 +137,10 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     from twisted.internet.endpoints import serverFromString
     from twisted.internet.task import LoopingCall
 
-    from mu_twisted.coordinator import Hall, JobRun
+    from mu_twisted.coordinator import Attempts, Hall, JobRun
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.fsm import Worker
-    from mu_twisted.jobs import Job
+    from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
     from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
     from mu_twisted.transport import FrameFactory, listen
@@ -163,23 +163,38 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
                 print((time.process_time() - cpu) / (messages - since) * 1e6, flush=True)
         await w.echo("hold")
 
-    async def diagnose() -> str:
-        return "nobody came"
+    class ByThemselves:
+        """Where the workers come from, and where nothing is kept."""
 
-    def launching(_ids: Any, _on_outcome: Any) -> Deferred[None]:
-        """The workers come by themselves."""
-        return Deferred()
+        def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
+            return Deferred()
+
+        def stop(self) -> None:
+            pass
+
+        def note(self) -> None:
+            pass
+
+        async def diagnose(self) -> str:
+            return "nobody came"
+
+        def keep(self, _records: Any) -> None:
+            pass
+
+        def flush(self) -> None:
+            pass
 
     pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
     hall = Hall(reactor)
     run_ = JobRun(
         reactor,
-        Job("bench", range(size)),
+        # The load answers no pings.
+        Job("bench", range(size), JobPolicy(start_timeout=3600.0, heartbeat=3600.0)),
         Pipeline(name="bench", summary="echoes", first=task),
         {},
-        launching=launching,
-        stop_launching=lambda: None,
-        diagnose=diagnose,
+        launching=ByThemselves(),
+        keeper=ByThemselves(),
+        attempts=Attempts(reactor),  # type: ignore[arg-type]
     )
     hall.add(run_)
     factory = FrameFactory(hall.new_session, clock=reactor, max_frame=MAX_REPLY)

@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from mu_twisted.coordinator import Hall, JobRun
+from mu_twisted.coordinator import Attempts, Hall, JobRun
 from mu_twisted.fsm import Worker
-from mu_twisted.jobs import Job
+from mu_twisted.jobs import Job, JobPolicy
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
@@ -39,14 +39,28 @@ async def task(w: Worker) -> None:
             await w.informed()
 
 
-def launch(ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-    for launch_id in ids:
-        on_outcome(LaunchOutcome(launch_id, True, 202, ""))
-    return succeed(None)
+class Outside:
+    """Where the workers come from, and where nothing is kept."""
 
+    def start(self, ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        for launch_id in ids:
+            on_outcome(LaunchOutcome(launch_id, True, 202, ""))
+        return succeed(None)
 
-async def nobody() -> str:
-    return "nobody came"
+    def stop(self) -> None:
+        pass
+
+    def note(self) -> None:
+        pass
+
+    async def diagnose(self) -> str:
+        return "nobody came"
+
+    def keep(self, records: Any) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
 
 
 def ready(port: Any) -> None:
@@ -60,15 +74,15 @@ def main() -> None:
     own = authority.issue(RoleIdentity("coordinator"), lifetime=timedelta(hours=1))
     hall = Hall(reactor)
     hall.open()
-    job = Job("j", range(int(sys.argv[1])), start_timeout=3600.0)
+    job = Job("j", range(int(sys.argv[1])), JobPolicy(retries=0, start_timeout=3600.0, heartbeat=3600.0))
     run = JobRun(
         reactor,
         job,
         Pipeline(name="p", summary="", first=task),
         {"function": "fn"},
-        launching=launch,
-        stop_launching=lambda: None,
-        diagnose=nobody,
+        launching=Outside(),
+        keeper=Outside(),
+        attempts=Attempts(reactor),
     )
     hall.add(run)
     run.start()
