@@ -80,6 +80,7 @@ class JobFact(msgspec.Struct, frozen=True):
 class DaemonFact(msgspec.Struct, frozen=True):
     """The coordinator itself.
 
+    :param jobs: how many run.
     :param note: why it takes no new job, if so.
     :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
     """
@@ -97,7 +98,10 @@ class JobService(Protocol):
     """What can be asked of a coordinator. Every method raises :class:`ServiceError` for what cannot be done."""
 
     def submit(self, request: Request) -> Deferred[JobFact]:
-        """Take a job; fires when it is in the journal, before anything is launched."""
+        """Take a job; fires when it is in the journal, before anything is launched.
+
+        :raises MuError: the request makes no sense: its pipeline or options are wrong. It is the Deferred that fails.
+        """
 
     def daemon(self) -> DaemonFact:
         """How the coordinator itself is."""

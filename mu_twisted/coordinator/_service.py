@@ -181,7 +181,8 @@ class Jobs:
         """Take a job.
 
         :param parsed: its pipeline and settings, where the caller has them.
-        :returns: fires when it is in the journal, before anything is launched; fails with :class:`ServiceError`.
+        :returns: fires when it is in the journal, before anything is launched; fails with :class:`ServiceError`, or
+            another :class:`MuError` for a request that makes no sense.
         """
         return Deferred.fromCoroutine(self._submit(request, parsed))
 
@@ -288,11 +289,13 @@ class Jobs:
 
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobFact:
         self._check_open()
+        pipeline, settings = parsed or self._opener.parse(request)
+        policy = self._opener.policy(settings)
+        order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
+        if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
+            raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
+        name = job_name(pipeline.name)
         try:
-            pipeline, settings = parsed or self._opener.parse(request)
-            policy = self._opener.policy(settings)
-            order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
-            name = job_name(pipeline.name)
             opened = await self._opener.open(name, pipeline, settings)
         except MuError as error:
             raise ServiceError(str(error)) from None

@@ -6,9 +6,10 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from mu_twisted.coordinator import JobFact, Jobs, Progress, Request, ServiceError
+from mu_twisted.coordinator import JobFact, Jobs, Progress, Request
 from mu_twisted.daemons._log import console
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.wire import MuError
 
 SHOWN_FAILURES = 10
 """Failed tasks that are listed one by one."""
@@ -38,7 +39,7 @@ class OneShot:
         """
         try:
             fact = await self._jobs.submit(self._request, self._parsed)
-        except ServiceError as error:
+        except MuError as error:
             return str(error)
         name = self._name = fact.job
         started = time.monotonic()

@@ -78,6 +78,11 @@ class Options(OneLineOptions, DaemonOptions):
     def postOptions(self) -> None:
         """What can be checked without touching anything."""
         apply_environment(self)
+        if self["control"] is not None and self["share-key"]:
+            raise usage.UsageError(
+                "--control needs a certificate that says who the coordinator is, which --share-key has not: "
+                "give --ca-key in its place"
+            )
         self["listen"] = listen_description(self["port"])
         if self.parent is not None:
             one_shot = self.pipeline is not None

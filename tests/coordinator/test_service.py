@@ -152,8 +152,10 @@ def test_a_submitted_job_is_launched_done_and_told_of(world: World) -> None:
 def test_what_cannot_be_done_is_said_and_leaves_nothing(world: World) -> None:
     failed: list[Any] = []
     world.jobs.submit(Request("x")).addErrback(failed.append)
-    assert failed[0].check(ServiceError)
+    assert failed[0].check(PipelineError)
     assert "no pipeline is called 'x'" in failed[0].getErrorMessage()
+    world.jobs.submit(Request("p", ("-O", "times"))).addErrback(failed.append)
+    assert "give an absolute path" in failed[1].getErrorMessage()
     world.missing = "there is no function p"
     with pytest.raises(ServiceError, match="there is no function p"):
         world.submit()
