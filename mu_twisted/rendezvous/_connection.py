@@ -98,7 +98,7 @@ class Connection:
                 return
             mailbox = self._seat.inbox
             try:
-                data = mailbox.take(PIECE, self._relay.now())
+                data = mailbox.take(PIECE)
             except SpillError as error:
                 self.drop(str(error))
                 return

@@ -4,8 +4,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mu_twisted.rendezvous._errors import Full
-from mu_twisted.rendezvous._parcel import Origins, Parcel
-from mu_twisted.rendezvous._spill import BUNDLE, SpillError
+from mu_twisted.rendezvous._parcel import Bundle, Origins, Parcel
+from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
 from mu_twisted.wire import HEADER_SIZE
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ class Mailbox:
     :ivar reader: who takes from it; None: nobody is there.
     :ivar users: connections that read from it or send to it.
     :ivar held: bytes that wait in memory.
-    :ivar taken: when its reader has last taken something, or come.
     :ivar slow: whether its reader takes too little, so that what waits goes to disk.
     """
 
-    __slots__ = ("_at", "delivered", "gone", "held", "me", "reader", "run", "slow", "taken", "users", "waiting")
+    __slots__ = ("_at", "delivered", "gone", "held", "me", "reader", "run", "slow", "users", "waiting")
 
     def __init__(self, run: "Run", me: int) -> None:
         self.run = run
@@ -38,7 +37,6 @@ class Mailbox:
         self.reader: object | None = None
         self.users = 0
         self.held = 0
-        self.taken = 0.0
         self.slow = False
         self._at = 0
 
@@ -50,7 +48,14 @@ class Mailbox:
     @property
     def pressing(self) -> bool:
         """Whether more waits in memory than should."""
-        return self.held > self.run.shelf.limits.window
+        shelf = self.run.shelf
+        return self.held > (0 if shelf.short else shelf.limits.window)
+
+    @property
+    def eased(self) -> bool:
+        """Whether so little waits that more may come."""
+        shelf = self.run.shelf
+        return self.held <= (0 if shelf.short else shelf.limits.window // 2)
 
     def put(self, body: bytes, origins: Origins, now: float) -> None:
         """Keep a message.
@@ -76,17 +81,16 @@ class Mailbox:
                 self.spill()
         if parcel.length >= shelf.limits.giant:
             self.spill()
-        if shelf.memory.free < 0:
-            shelf.make_room(0)
+        if shelf.memory.free < 0 and not shelf.make_room(0):
+            self.spill()
 
-    def attach(self, reader: object, now: float) -> object | None:
+    def attach(self, reader: object) -> object | None:
         """A reader comes, and gets what waits from its first byte.
 
         :returns: the one that was there before.
         """
         before, self.reader = self.reader, reader
-        self._at = 0
-        self.taken = now
+        self._begin_again()
         self.slow = False
         self.run.shelf.idle.pop(self, None)
         return before
@@ -95,11 +99,11 @@ class Mailbox:
         """A reader has gone. What it has not taken to its end waits on."""
         if self.reader is reader:
             self.reader = None
-            self._at = 0
+            self._begin_again()
             if self.held:
                 self.run.shelf.idle[self] = None
 
-    def take(self, limit: int, now: float) -> bytes | memoryview:
+    def take(self, limit: int) -> bytes | memoryview:
         """The next bytes for the reader, frames as they are; empty if nothing waits.
 
         :param limit: how many at most, more than a header has.
@@ -108,7 +112,8 @@ class Mailbox:
         pieces: list[bytes | memoryview] = []
         room, waiting = limit, self.waiting
         while waiting and room > HEADER_SIZE:
-            parcel, at = waiting[0], self._at
+            parcel = waiting[0]
+            at = self._at or parcel.start
             if parcel.body is None:
                 pieces.append(self._read(parcel, at, room))
                 count = len(pieces[-1])
@@ -124,11 +129,9 @@ class Mailbox:
                     start = at - HEADER_SIZE
                     pieces.append(memoryview(parcel.body)[start : start + count])
             room -= count
-            self._at += count
+            self._at = at + count
             if self._at == parcel.length:
                 self._shipped(parcel)
-        if pieces:
-            self.taken = now
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def replay(self) -> list[int]:
@@ -137,6 +140,9 @@ class Mailbox:
         :returns: tasks that have sent what is gone and have not begun again since.
         """
         run, shelf = self.run, self.run.shelf
+        self._at = 0
+        if self.waiting:
+            self._start(self.waiting[0], 0)
         for parcel in reversed(self.delivered):
             run.unretain(parcel)
             run.undelivered.used += parcel.length
@@ -145,7 +151,6 @@ class Mailbox:
                 self.held += parcel.length
             self.waiting.appendleft(parcel)
         self.delivered.clear()
-        self._at = 0
         return [task for task, attempt in self.gone.items() if run.attempts.get(task, attempt) <= attempt]
 
     def forget_oldest(self) -> None:
@@ -181,7 +186,8 @@ class Mailbox:
                 write()
                 kept.append(parcel)
                 continue
-            if batch and (size + parcel.length > BUNDLE or parcel.arrived - batch[0].arrived > TOGETHER):
+            young = not batch or parcel.arrived - batch[0].arrived <= TOGETHER
+            if batch and (size + parcel.length > BUNDLE or len(batch) == BUNDLED or not young):
                 write()
             batch.append(parcel)
             size += parcel.length
@@ -216,12 +222,30 @@ class Mailbox:
         self._at = 0
         if parcel.body is not None:
             self.held -= parcel.length
-        self.run.undelivered.used -= parcel.length
-        self.run.shelf.undelivered.used -= parcel.length
+        self.run.undelivered.used -= parcel.left
+        self.run.shelf.undelivered.used -= parcel.left
         return parcel
+
+    def _begin_again(self) -> None:
+        """Whoever comes next gets the message from its first byte that this one had a part of."""
+        at, self._at = self._at, 0
+        if at and isinstance(self.waiting[0], Bundle):
+            try:
+                self._start(self.waiting[0], self.run.shelf.spill.boundary(self.waiting[0], at))
+            except SpillError:
+                self._drop_first()
+
+    def _start(self, parcel: Parcel, start: int) -> None:
+        if isinstance(parcel, Bundle):
+            change = parcel.start - start
+            self.run.undelivered.used += change
+            self.run.shelf.undelivered.used += change
+            parcel.start = start
 
     def _shipped(self, parcel: Parcel) -> None:
         self._remove_first()
+        if isinstance(parcel, Bundle):
+            parcel.start = 0
         if self.run.job:
             self.delivered.append(parcel)
             self.run.retain(parcel, self)

@@ -74,12 +74,13 @@ class Mailboxes:
         if greeting.attempt is not None:
             run.attempts[greeting.me] = greeting.attempt
             origins = ((greeting.me, greeting.attempt),)
-        else:
-            inbox.expire(now - self._limits.retention)
-        lost = inbox.replay() if greeting.replay else []
         inbox.users += 1
         outbox.users += 1
-        return Welcome(Seat(run, inbox, outbox, origins), inbox.attach(reader, now), lost)
+        replaced = inbox.attach(reader)
+        lost = inbox.replay() if greeting.replay else []
+        if not run.job:
+            inbox.expire(now - self._limits.retention)
+        return Welcome(Seat(run, inbox, outbox, origins), replaced, lost)
 
     def leave(self, seat: Seat, reader: object) -> None:
         """Who had a seat is gone, or was replaced."""

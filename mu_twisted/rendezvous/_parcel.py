@@ -20,11 +20,19 @@ class Parcel:
 
     __slots__ = ("arrived", "body", "length", "origins")
 
+    start = 0
+    """Bytes of it that need not be delivered any more."""
+
     def __init__(self, body: bytes, origins: Origins, arrived: float) -> None:
         self.body: bytes | None = body
         self.length = HEADER_SIZE + len(body)
         self.origins = origins
         self.arrived = arrived
+
+    @property
+    def left(self) -> int:
+        """Bytes that are yet to be delivered."""
+        return self.length - self.start
 
     @property
     def memory(self) -> int:
@@ -39,11 +47,12 @@ class Bundle(Parcel):
     :param length: of the file, bytes.
     """
 
-    __slots__ = ("path",)
+    __slots__ = ("path", "start")
 
     def __init__(self, path: Path, length: int, origins: Origins, arrived: float) -> None:
         self.body = None
         self.path = path
+        self.start = 0
         self.length = length
         self.origins = origins
         self.arrived = arrived

@@ -47,7 +47,7 @@ class Pressure:
 
     def taken(self, mailbox: Mailbox) -> None:
         """A reader has taken something, or has gone: let its senders go on if little is left."""
-        if mailbox in self._held and (mailbox.reader is None or mailbox.held * 2 <= mailbox.run.shelf.limits.window):
+        if mailbox in self._held and (mailbox.reader is None or mailbox.eased):
             self._release(mailbox)
         if mailbox.slow and not mailbox.waiting:
             mailbox.slow = False

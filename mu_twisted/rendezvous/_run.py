@@ -68,7 +68,7 @@ class Run:
         self._oldest[parcel] = mailbox
         self.retained.used += parcel.length
         if parcel.body is not None:
-            self.shelf.retained[parcel] = mailbox
+            self.shelf.keep(parcel, mailbox)
         if self.retained.used > self.retained.limit:
             self._keep_few()
 
@@ -76,7 +76,7 @@ class Run:
         """It is not kept as delivered any longer."""
         del self._oldest[parcel]
         self.retained.used -= parcel.length
-        self.shelf.retained.pop(parcel, None)
+        self.shelf.keep_no_more(parcel)
 
     def clear(self) -> None:
         """All messages go."""

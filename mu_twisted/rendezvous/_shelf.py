@@ -31,8 +31,24 @@ class Shelf:
         self.undelivered = Account(limits.disk)
         self.idle: dict[Mailbox, None] = {}
         self.retained: dict[Parcel, Mailbox] = {}
+        self._kept = 0
         self.broken = False
         self._trouble = trouble
+
+    @property
+    def short(self) -> bool:
+        """Whether little memory is free, and little could be had by letting delivered messages go."""
+        return self.memory.free + self._kept < self.memory.limit // 8
+
+    def keep(self, parcel: Parcel, mailbox: "Mailbox") -> None:
+        """A message in memory was delivered."""
+        self.retained[parcel] = mailbox
+        self._kept += parcel.memory
+
+    def keep_no_more(self, parcel: Parcel) -> None:
+        """It waits again, or goes."""
+        if self.retained.pop(parcel, None) is not None:
+            self._kept -= parcel.memory
 
     def make_room(self, size: int) -> bool:
         """Have so many bytes of memory free, if it can be done at once.

@@ -14,7 +14,9 @@ from mu_twisted.rendezvous._parcel import Bundle, Parcel
 from mu_twisted.wire import HEADER_SIZE
 
 BUNDLE = 8 << 20
-"""Bytes from which on a bundle takes no further message."""
+"""Most bytes of a bundle, if it has more than one message."""
+BUNDLED = 4096
+"""Most messages of a bundle."""
 
 
 class SpillError(RendezvousError):
@@ -77,6 +79,22 @@ class Spill:
         if not data:
             raise SpillError(f"{bundle.path} has become shorter than it was")
         return data
+
+    def boundary(self, bundle: Bundle, at: int) -> int:
+        """Where the last message begins that begins at an offset or before it.
+
+        :raises SpillError: the file cannot be read.
+        """
+        try:
+            with bundle.path.open("rb", buffering=0) as file:
+                begins = following = bundle.start
+                while following <= at:
+                    begins = following
+                    file.seek(begins)
+                    following += HEADER_SIZE + int(file.read(HEADER_SIZE) or b"0" * HEADER_SIZE)
+        except OSError as error:
+            raise SpillError(f"cannot read {bundle.path}: {error.strerror}") from None
+        return begins
 
     def remove(self, bundle: Bundle) -> None:
         """It is of no more use."""
