@@ -1,0 +1,300 @@
+"""What the relay does for its peers: carries, keeps, refuses, tells."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from relay_world import Peer, World
+from transport_contract import _log  # noqa: F401
+
+from mu_twisted.rendezvous import Limits
+from mu_twisted.wire import FULL, encode
+
+MIB = 1 << 20
+Make = Callable[..., World]
+
+
+@pytest.fixture
+def make(log: list[str]) -> Iterator[Make]:
+    worlds: list[World] = []
+
+    def new(*positional: Any, **options: Any) -> World:
+        worlds.append(World(*positional, **options))
+        return worlds[-1]
+
+    yield new
+    for world in worlds:
+        world.close()
+
+
+def failed(peer: Peer) -> str:
+    """The reason that a peer was refused with; its connection is closed."""
+    peer.world.settle()
+    [said] = peer.heard()
+    assert peer.reasons
+    assert said.startswith(b"FAIL(")
+    return said[5:-1].decode()
+
+
+@pytest.mark.parametrize("kind", ["peer", "worker"])
+def test_messages_go_verbatim_to_next_in_order(make: Make, kind: str) -> None:
+    world = make()
+    one, two = getattr(world, kind)(1, 2), getattr(world, kind)(2, 3)
+    one.says(b"a", b"", b"b" * 100_000, b"HELLO_STATE:r:7:8")
+    one.says(b"c")
+    assert two.heard() == [b"a", b"", b"b" * 100_000, b"HELLO_STATE:r:7:8", b"c"]
+    assert one.heard() == []
+
+
+def test_messages_wait_for_their_receiver(make: Make) -> None:
+    world = make()
+    one = world.peer(1, 2)
+    one.says(b"a", b"b")
+    one.wire.close()
+    world.settle()
+    world.advance(599)
+    two = world.peer(2, 3)
+    assert two.heard() == [b"a", b"b"]
+    two.wire.close()
+    world.settle()
+    assert world.peer(2, 3).heard() == []
+
+
+def test_messages_of_a_run_are_kept_for_600_s(make: Make) -> None:
+    world = make()
+    world.peer(1, 2).says(b"old")
+    world.advance(300)
+    world.peer(1, 2).says(b"young")
+    world.advance(300)
+    assert world.peer(2, 3).heard() == [b"young"]
+
+
+def test_runs_and_jobs_of_one_name_are_apart(make: Make) -> None:
+    world = make()
+    of_run, of_job = world.peer(2, 3, b"j"), world.worker(2, 3)
+    world.worker(1, 2).says(b"to the job")
+    world.peer(1, 2, b"j").says(b"to the run")
+    assert of_run.heard() == [b"to the run"]
+    assert of_job.heard() == [b"to the job"]
+
+
+def test_a_second_connection_takes_the_place_of_the_first(make: Make, log: list[str]) -> None:
+    world = make()
+    one, first, second = world.peer(1, 2), world.peer(2, 3), world.peer(2, 3)
+    one.says(b"m")
+    assert first.reasons == ["closed by the peer"]
+    assert first.heard() == []
+    assert second.heard() == [b"m"]
+    assert "another connection has taken its place" in log[0]
+
+
+def test_a_higher_attempt_takes_over_and_a_lower_one_is_refused(make: Make) -> None:
+    world = make()
+    sender, first = world.worker(1, 2), world.worker(2, 3)
+    sender.says(b"a")
+    assert first.heard() == [b"a"]
+    second = world.worker(2, 3, 1, replay=True)
+    assert failed(first) == "another connection has taken its place"
+    assert second.heard() == [b"a"]
+    refused = "attempt 0 of task 2 of job j is over: attempt 1 has its mailbox"
+    assert failed(world.worker(2, 3, 0)) == refused
+    second.wire.close()
+    world.settle()
+    assert failed(world.worker(2, 3, 0, replay=True)) == refused
+    assert world.worker(2, 3, 1, replay=True).heard() == [b"a"]
+
+
+def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
+    world = make()
+    receiver, stale = world.worker(2, 3), world.worker(1, 2)
+    stale.wire.write(encode(b"x" * 50)[:30])
+    world.settle()
+    world.worker(1, 2, 1).says(b"fresh")
+    stale.wire.write(encode(b"x" * 50)[30:])
+    world.settle()
+    assert receiver.heard() == [b"fresh"]
+
+
+def test_replay_gives_what_was_delivered_and_what_waits_in_order(make: Make) -> None:
+    world = make()
+    sender, first = world.worker(1, 2), world.worker(2, 3)
+    sender.says(b"a", b"b")
+    first.wire.close()
+    world.settle()
+    sender.says(b"c")
+    assert world.worker(2, 3).heard() == [b"c"]
+    assert world.worker(2, 3, 1, replay=True).heard() == [b"a", b"b", b"c"]
+    assert world.worker(2, 3, 2, replay=True).heard() == [b"a", b"b", b"c"]
+
+
+def test_the_oldest_delivered_messages_go_and_their_loss_is_told(make: Make) -> None:
+    world = make(Limits(retain=250_000))
+    coordinator = world.coordinator()
+    coordinator.says(b"JOB:j:{}")
+    assert coordinator.heard() == [b"OK:JOB:j:store1"]
+    receiver = world.worker(9, 9)
+    for task in (1, 2, 3):
+        world.worker(task, 9).says(b"%d" % task * 100_000)
+    assert len(receiver.heard()) == 3
+    again = world.worker(9, 9, 1, replay=True)
+    assert [message[:1] for message in again.heard()] == [b"2", b"3"]
+    assert coordinator.heard() == [b"LOST:j:1"]
+    # The producer runs again; what was lost of its first attempt is of no interest then.
+    world.worker(1, 9, 1).says(b"1" * 10)
+    third = world.worker(9, 9, 2, replay=True)
+    assert [message[:1] for message in third.heard()] == [b"2", b"3", b"1"]
+    assert coordinator.heard() == []
+
+
+def test_a_coordinator_may_ask_for_less_than_is_allowed(make: Make) -> None:
+    world = make()
+    coordinator = world.coordinator()
+    coordinator.says(b'JOB:j:{"retain":1000,"spill":5000,"other":1}')
+    receiver, sender = world.worker(2, 2), world.worker(1, 2)
+    sender.says(b"x" * 2000)
+    assert len(receiver.heard()) == 1
+    assert world.worker(2, 2, 1, replay=True).heard() == []
+    assert coordinator.heard() == [b"OK:JOB:j:store1", b"LOST:j:1"]
+    world.worker(1, 3, 1).says(b"y" * 4000, b"y" * 4000)
+    assert world.worker(3, 3).heard() == [b"y" * 4000]
+
+
+def test_a_loss_is_told_to_the_coordinator_that_comes_later(make: Make) -> None:
+    world = make(Limits(retain=0))
+    receiver = world.worker(2, 3)
+    world.worker(1, 2).says(b"a")
+    assert receiver.heard() == [b"a"]
+    world.worker(2, 3, 1, replay=True)
+    coordinator = world.coordinator()
+    coordinator.says(b"JOB:j:{}")
+    assert coordinator.heard() == [b"OK:JOB:j:store1", b"LOST:j:1"]
+
+
+def test_end_drops_a_jobs_messages_and_its_workers(make: Make) -> None:
+    world = make()
+    coordinator, sender = world.coordinator(), world.worker(1, 2)
+    sender.says(b"a")
+    coordinator.says(b"JOB:j:{}", b"END:j", b"END:unknown", b"JOB:j:{}")
+    assert coordinator.heard() == [b"OK:JOB:j:store1", b"OK:END:j", b"OK:END:unknown", b"OK:JOB:j:store2"]
+    assert failed(sender) == "job j is over"
+    assert world.worker(2, 3).heard() == []
+
+
+def test_a_job_lives_while_a_coordinator_mentions_it(make: Make) -> None:
+    world = make()
+    coordinator = world.coordinator()
+    coordinator.says(b"JOB:j:{}")
+    world.worker(1, 2).says(b"a")
+    for _ in range(30):
+        world.advance(60)
+        coordinator.says(b"JOB:j:{}")
+    assert set(coordinator.heard()) == {b"OK:JOB:j:store1"}
+    world.advance(590)
+    receiver = world.worker(2, 3)
+    assert receiver.heard() == [b"a"]
+    world.advance(11)
+    assert failed(receiver) == "no coordinator has mentioned job j for 600 s"
+    coordinator.says(b"JOB:j:{}")
+    assert coordinator.heard() == [b"OK:JOB:j:store2"]
+
+
+@pytest.mark.parametrize("said", [b"JOB:j:[]", b"LOST:j:1", b"OK:END:j", b"quit:", b""])
+def test_a_coordinator_that_says_anything_else_is_dropped(make: Make, said: bytes, log: list[str]) -> None:
+    world = make()
+    coordinator = world.coordinator()
+    coordinator.says(b"JOB:j:{}", said)
+    assert coordinator.reasons
+    assert log
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"", b"FOO", b"HELLO_STATE:r:1", b"HELLO_STATE:r:x:2", b"HELLO_STATE:r:1:2:3", b"HELLO:r:1:2"]
+)
+def test_a_malformed_greeting_ends_that_connection_only(make: Make, greeting: bytes, log: list[str]) -> None:
+    world = make()
+    one, two, stranger = world.peer(1, 2), world.peer(2, 3), world.dial()
+    stranger.says(greeting, b"more")
+    assert stranger.reasons
+    assert stranger.heard() == []
+    one.says(b"m")
+    assert two.heard() == [b"m"]
+    assert len(log) == 1
+
+
+def test_a_malformed_new_greeting_is_told_why(make: Make) -> None:
+    stranger = make().dial()
+    stranger.says(b"HELLO_STATE2:j:1:2:0")
+    assert failed(stranger).startswith("expected HELLO_STATE2:JOB:ME:NEXT:ATTEMPT:REPLAY, got ")
+
+
+def test_who_does_not_greet_is_dropped(make: Make, log: list[str]) -> None:
+    world = make()
+    silent, greeted = world.dial(), world.peer(1, 2)
+    world.advance(32)
+    assert silent.reasons
+    assert not greeted.reasons
+    assert "it has not greeted within 30 s" in log[0]
+
+
+@pytest.mark.parametrize("said", [encode(b"x" * 5000)[:4500], encode(b"HELLO_STATE:" + b"x" * 5000 + b":1:2")])
+def test_a_stranger_is_given_little(make: Make, said: bytes) -> None:
+    world = make()
+    stranger = world.dial()
+    stranger.wire.write(said)
+    world.settle()
+    assert stranger.reasons
+    assert not world.relay.mailboxes.runs
+
+
+def test_only_so_many_connections_are_there(make: Make, log: list[str]) -> None:
+    world = make(connections=2)
+    one, two = world.peer(1, 2), world.peer(2, 1)
+    assert world.dial().reasons
+    one.says(b"m")
+    assert two.heard() == [b"m"]
+    two.wire.close()
+    world.settle()
+    assert not world.dial().reasons
+
+
+def test_only_so_many_mailboxes_and_jobs_are_there(make: Make) -> None:
+    world = make(Limits(mailboxes=4, runs=2))
+    world.worker(1, 2)
+    world.worker(3, 4)
+    assert failed(world.worker(5, 6)) == "there are 4 mailboxes already"
+    world.coordinator().says(b"END:j", b"JOB:k:{}", b"JOB:l:{}")
+    assert failed(world.worker(1, 2)) == "there are 2 jobs already"
+    assert not world.peer(1, 2).reasons
+
+
+def test_full_is_said_to_the_sender_whose_message_finds_no_room(make: Make) -> None:
+    world = make(Limits(spill=250_000, window=50_000))
+    sender = world.worker(1, 2)
+    sender.says(b"a" * 100_000, b"b" * 100_000)
+    assert sender.heard() == []
+    assert world.on_disk() > 200_000
+    sender.says(b"c" * 100_000, b"never")
+    assert sender.heard() == [FULL]
+    assert sender.reasons
+    assert [message[:1] for message in world.worker(2, 3).heard()] == [b"a", b"b"]
+
+
+def test_an_original_sender_is_not_read_while_its_run_has_too_much(make: Make) -> None:
+    world = make(Limits(spill=250_000, window=50_000))
+    sender = world.peer(1, 2)
+    for letter in (b"a", b"b", b"c", b"d", b"e"):
+        sender.says(letter * 100_000)
+    assert world.on_disk() < 350_000
+    receiver = world.peer(2, 3)
+    world.advance(5)
+    assert [message[:1] for message in receiver.heard()] == [b"a", b"b", b"c", b"d", b"e"]
+
+
+def test_closing_says_so_and_forgets_everything(make: Make) -> None:
+    world = make(Limits(window=1000))
+    sender = world.worker(1, 2)
+    sender.says(b"a" * 100_000)
+    assert world.on_disk()
+    world.relay.close()
+    assert failed(sender) == "the rendezvous stops"
+    assert not world.on_disk()
