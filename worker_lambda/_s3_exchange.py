@@ -74,8 +74,10 @@ class Exchange:
                 reason = str(passing)
             except S3Error as error:
                 raise S3Error(f"{what}: {error}") from None
-            except (OSError, http.client.HTTPException) as error:
-                reason = one_line(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}", 200)
+            except OSError as error:
+                reason = one_line(error.strerror or str(error) or type(error).__name__, 200)
+            except http.client.HTTPException as error:
+                reason = one_line(f"what came is no HTTP: {type(error).__name__}: {error}", 200)
             if tried < self._tries:
                 self._pause(what, tried, cancelled)
         raise S3Error(f"{what}: {reason} (tried {self._tries} times)")

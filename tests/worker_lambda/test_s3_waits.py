@@ -1,0 +1,79 @@
+"""Servers that stand still at every stage: given up in time, and at once where the transfer is cancelled."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+from s3_server import failure
+
+from worker_lambda._s3 import S3, S3Cancelled
+
+SIZE = 30_000_000
+"""Bytes; more than the system takes for a server that reads none."""
+
+
+@pytest.fixture
+def still(server):
+    """Accepts, and then does nothing: an address, and an event that says when somebody is there."""
+    there = threading.Event()
+    held = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            try:
+                while True:
+                    held.append(listening.accept()[0])
+                    there.set()
+            except OSError:
+                return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"//127.0.0.1:{listening.getsockname()[1]}", there
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in held:
+        connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("verb", ["get", "put"])
+def test_a_transfer_is_cancelled_at_once_whatever_it_waits_for(still, tmp_path, scheme, verb):
+    address, there = still
+    (tmp_path / "file").write_bytes(bytes(SIZE))
+    client = S3("us-east-1", f"{scheme}:{address}", timeout=3600)  # which nobody would wait for
+    with pytest.raises(S3Cancelled):
+        getattr(client, verb)("b", b"k", str(tmp_path / "file"), there.is_set)
+    assert (tmp_path / "file").stat().st_size == SIZE
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "verb", "why"),
+    [
+        ("http", "get", "no answer in 0.1 s"),
+        ("http", "put", "nothing taken in 0.1 s"),
+        ("https", "get", "no TLS in 0.1 s"),
+    ],
+)
+def test_a_wait_that_takes_too_long_is_named_and_tried_again(still, tmp_path, scheme, verb, why):
+    (tmp_path / "file").write_bytes(bytes(SIZE))
+    client = S3("us-east-1", f"{scheme}:{still[0]}", tries=2, back_off=0.001, timeout=0.1)
+    text = failure(getattr(client, verb), "b", b"k", str(tmp_path / "file"), lambda: False)
+    assert text.endswith(f"{why} (tried 2 times)")
+
+
+def test_a_host_that_nobody_knows_and_a_port_that_nobody_serves_are_named(server, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    for address, why in [
+        (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}: Connection refused"),
+        ("https://nowhere.invalid", ""),
+    ]:
+        client = S3("us-east-1", address, tries=2, back_off=0.001)
+        text = failure(client.get, "b", b"k", str(tmp_path / "out"), lambda: False)
+        assert text.startswith(f"cannot get b/k: {address.partition('//')[2]}: ")
+        assert text.endswith(f"{why} (tried 2 times)")
+    assert not list(tmp_path.iterdir())
