@@ -1,14 +1,40 @@
 """The address that workers are told to dial."""
 
 import ipaddress
+import os
 import socket
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from mu_twisted.aws.metadata import public_address
 from mu_twisted.wire import MuError
+
+_log = Logger()
 
 
 class AddressError(MuError):
     """No address of this host can be found."""
+
+
+async def find_address(reactor: Any, endpoint: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The address of this host at which workers reach it: on EC2 its public one, else that of the route to Lambda.
+
+    :param endpoint: Lambda's base URL.
+    :raises AddressError: there is no route.
+    """
+    address = await deferToThread(own_address, endpoint)
+    if ipaddress.ip_address(address).is_loopback:
+        return address
+    public = await public_address(reactor, environ)
+    if public is not None:
+        _log.info("workers are told to dial {address}, this instance's public address", address=public)
+        return public
+    _log.info("workers are told to dial {address}, from which Lambda is reached (--host-addr)", address=address)
+    return address
 
 
 def own_address(endpoint: str) -> str:

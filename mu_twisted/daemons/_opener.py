@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
 from mu_twisted.coordinator import Opened, Peers, RendezvousLink, Request
-from mu_twisted.daemons._address import own_address
+from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._keys import Keys
@@ -56,6 +56,7 @@ class CloudOpener:
         self._opening = DeferredLock()
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
+        self._addresses: dict[str, str] = {}
         self._links = LinkOpener(reactor, keys)
 
     # -- what the coordinator asks ---------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class CloudOpener:
             cloud = await self.cloud()
             if known is None:
                 known = await self._look(cloud, pipeline, settings)
-            return cloud, self._launcher_of(cloud), known, self._address(cloud, settings), self._port
+            return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
 
         return JobLaunching(name, settings, self._keys, ready)
 
@@ -149,8 +150,14 @@ class CloudOpener:
             )
         return self._launcher
 
-    def _address(self, cloud: Cloud, settings: Any) -> str:
-        return self._options["host-addr"] or own_address(cloud.lambda_endpoint(settings["regions"][0]))
+    async def _address(self, cloud: Cloud, settings: Any) -> str:
+        given: str | None = self._options["host-addr"]
+        if given:
+            return given
+        endpoint = cloud.lambda_endpoint(settings["regions"][0])
+        if endpoint not in self._addresses:
+            self._addresses[endpoint] = await find_address(self._reactor, endpoint)
+        return self._addresses[endpoint]
 
     def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, timedelta]:
         async def look() -> timedelta:
