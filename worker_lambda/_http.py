@@ -90,7 +90,7 @@ class Connection:
     def blocks(self, response: http.client.HTTPResponse, size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
         """The body of an answer as it comes, in blocks of ``size`` bytes at most; it may end early."""
         # What came with the head lies in the response's own buffer, where poll does not see it; the reads after the
-        # first pass that buffer by. A chunked body always goes through it, so there only the socket's timeout counts.
+        # first pass that buffer by, but for a chunked body.
         direct = False
         while block := self._block(response, size, direct and not response.chunked, cancelled):
             yield block
@@ -101,11 +101,23 @@ class Connection:
     ) -> bytes:
         if cancelled():
             raise Cancelled
-        if not response.chunked and not response.length:
-            return b"" if response.length == 0 else response.read1(size)
-        if direct:
+        if not response.chunked and response.length == 0:
+            return b""
+        if direct or not self._is_buffered(response):
             self.wait(cancelled)
         return response.read1(size)
+
+    def _is_buffered(self, response: http.client.HTTPResponse) -> bool:
+        """Whether a read would not wait."""
+        if response.isclosed():
+            return True
+        self._socket.settimeout(0)
+        try:
+            return bool(response.fp.peek(1))
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
         """Give the connection up."""

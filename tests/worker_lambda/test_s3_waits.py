@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 import threading
 
 import pytest
-from s3_server import failure
+from s3_server import Handler, failure
 
+from mu_twisted.tls import Authority
 from worker_lambda._s3 import S3, S3Cancelled
 
 SIZE = 30_000_000
@@ -48,6 +50,38 @@ def test_a_transfer_is_cancelled_at_once_whatever_it_waits_for(still, tmp_path, 
         getattr(client, verb)("b", b"k", str(tmp_path / "file"), there.is_set)
     assert (tmp_path / "file").stat().st_size == SIZE
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
+@pytest.mark.parametrize("begun", [b"", b"some"], ids=["after the head", "in the body"])
+def test_a_body_that_stands_still_is_cancelled_at_once(server, tmp_path, monkeypatch, secure, chunked, begun):
+    if secure:
+        authority = Authority.generate()
+        pair = authority.issue(None, hosts=["127.0.0.1"], lifetime=datetime.timedelta(hours=1))
+        (tmp_path / "pair").write_bytes(pair.certificate + pair.key)
+        (tmp_path / "ca").write_bytes(authority.certificate)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca"))
+        server.secure(str(tmp_path / "pair"))
+    held, there = threading.Event(), threading.Event()
+
+    def stand_still(h: Handler) -> None:
+        h.send_response(200)
+        h.send_header(*(("transfer-encoding", "chunked") if chunked else ("content-length", "1000")))
+        h.end_headers()
+        h.wfile.write(b"%x\r\n%b\r\n" % (len(begun), begun) if chunked and begun else begun)
+        there.set()
+        held.wait(60)
+        h.close_connection = True
+
+    server.script = [stand_still]
+    client = S3("us-east-1", server.url, timeout=3600)
+    try:
+        with pytest.raises(S3Cancelled):
+            client.get("b", b"k", str(tmp_path / "out"), there.is_set)
+    finally:
+        held.set()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
