@@ -27,6 +27,20 @@ PARTING = 15.0
 TLS_SLICE = 16 << 10
 
 
+STRANGERS = (
+    "coordinator and rendezvous must have the same CA: start both with the same --state-dir, or both with files of one "
+    "`mu genkeys` (-c, -s, -k)"
+)
+
+
+class _Factory(FrameFactory):
+    """Says what to do where certificates are not trusted, which a wrong start leads to more often than an attack."""
+
+    def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
+        hint = "TLS failed" in reason and any(word in reason for word in ("certificate", "unknown ca"))
+        super().connection_dropped(protocol, f"{reason}; {STRANGERS}" if hint else reason)
+
+
 def _token() -> str:
     return secrets.token_hex(8)
 
@@ -72,9 +86,7 @@ class Relay:
         self._parting: Deadlines[Connection] = Deadlines(clock, PARTING, Connection.part_late)
         self._sweep = LoopingCall(self._swept)
         self._sweep.clock = clock  # type: ignore[assignment]
-        self.factory = FrameFactory(
-            lambda: Connection(self), clock=clock, max_frame=limits.message, tls_slice=TLS_SLICE
-        )
+        self.factory = _Factory(lambda: Connection(self), clock=clock, max_frame=limits.message, tls_slice=TLS_SLICE)
 
     def __len__(self) -> int:
         return len(self._connections)

@@ -1,0 +1,70 @@
+"""The real daemon, as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+LIMIT = 60
+"""Seconds after which a process that should have ended is taken for hung."""
+
+
+class Daemon:
+    """``twistd mu-rendezvous`` with these words; its log is read as it comes.
+
+    :param home: the user's home, and its working directory.
+    """
+
+    def __init__(self, home: Path, *words: str, name: str = "mu-rendezvous", ready: str = "ready for peers") -> None:
+        self.process = subprocess.Popen(
+            [*TWISTD, name, *words], env=environment(home), cwd=home, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self.port = int(self.wait_for(ready).split()[-1])
+
+    def wait_for(self, text: str) -> str:
+        """The next line of the log that holds this."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"it ended before it said {text!r}: {self.lines}")
+
+    def stop(self) -> int:
+        """End it as systemd does; its exit status."""
+        self.process.terminate()
+        _, rest = self.process.communicate(timeout=LIMIT)
+        self.lines += rest.splitlines(keepends=True)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def peak_kb(self) -> int:
+        """The most memory that it has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A user's environment with an empty home."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
+def complaint(home: Path, *words: str) -> tuple[int, str]:
+    """Exit status and the one line that a start that must fail leaves."""
+    done = subprocess.run(
+        [*TWISTD, "mu-rendezvous", *words],
+        env=environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.returncode, line
