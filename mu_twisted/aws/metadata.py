@@ -54,12 +54,6 @@ async def _ask(agent: Any, base: str) -> str | None:
 async def _answer(agent: Any, method: str, url: str, headers: Mapping[str, str]) -> tuple[int, str]:
     known = Headers({name: [value] for name, value in headers.items()})
     response = await treq.request(method, url, headers=known, agent=agent, allow_redirects=False)
-        method,
-        url,
-        headers=Headers({name: [value] for name, value in headers.items()}),
-        agent=agent,
-        allow_redirects=False,
-    )
     parts: list[bytes] = []
 
     def take(part: bytes) -> None:
