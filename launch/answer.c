@@ -1,5 +1,6 @@
 #include "answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -127,6 +128,21 @@ static bool is_unreached(CURL *easy, CURLcode code)
     return code == CURLE_OPERATION_TIMEDOUT && sending == 0;
 }
 
+/* Why there is no answer: libcurl's words, or the system's where no connection was made, which libcurl leaves out. */
+static void say_fault(const reply *self, CURL *easy, CURLcode code, char *into, size_t room)
+{
+    long number = 0;
+    char text[128];
+    if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
+        number != 0 && strerror_r((int)number, text, sizeof text) == 0)
+        snprintf(into, room, "cannot connect: %s", text);
+    else
+        snprintf(into, room, "%s",
+                 code == CURLE_OK ? "the endpoint did not answer in HTTP"
+                 : *self->fault   ? self->fault
+                                  : curl_easy_strerror(code));
+}
+
 void reply_end(const reply *self, CURL *easy, CURLcode code, double started, launch_answer *answer)
 {
     note_times(easy, started, answer->times);
@@ -134,9 +150,8 @@ void reply_end(const reply *self, CURL *easy, CURLcode code, double started, lau
     if (self->headers_done)
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer->status);
     if (!self->headers_done || answer->status < 200) {
-        const char *fault = code == CURLE_OK ? "the endpoint did not answer in HTTP"
-                            : *self->fault   ? self->fault
-                                             : curl_easy_strerror(code);
+        char fault[CURL_ERROR_SIZE];
+        say_fault(self, easy, code, fault, sizeof fault);
         launch_answer_refuse(answer,
                              is_hopeless(code)          ? ANSWER_NEVER
                              : is_unreached(easy, code) ? ANSWER_UNREACHED

@@ -237,7 +237,7 @@ def test_a_refused_port_and_an_unknown_host_are_not_reached():
         refused = _launch.Launcher(f"https://127.0.0.1:{bound.getsockname()[1]}").perform(batch(1), *KEYS)[0]
     unknown = _launch.Launcher("https://nowhere.invalid").perform(batch(1), *KEYS)[0]
     assert (refused.status, unknown.status) == (_launch.UNREACHED, _launch.UNREACHED)
-    assert "connect" in refused.reason
+    assert refused.reason == "cannot connect: Connection refused"
     assert "nowhere.invalid" in unknown.reason
 
 
