@@ -168,6 +168,10 @@ class JobRun:
         """
         self._carry_out(self.job.abort(error, self._now()))
 
+    def allow_workers(self, most: int | None) -> None:
+        """Other jobs have use for workers too: this one may have so many; None: any number."""
+        self._carry_out(self.job.allow_workers(most, self._now()))
+
     def stop(self) -> None:
         """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
         self._carry_out(self.job.stop(self._now()))

@@ -21,6 +21,7 @@ from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._history import History, last_fact, log_lines, record_row, request_row, state_lines
 from mu_twisted.coordinator._job_run import JobRun, Launching
 from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._launch_desk import LaunchDesk
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.jobs import Finished, Job, JobError, JobPolicy, JobRecord
@@ -110,6 +111,7 @@ class Jobs:
     :param hall: where workers come in.
     :param opener: see :class:`Opener`.
     :param directory: for the states of attempts.
+    :param workers: in flight at once over all jobs; None: any number.
     """
 
     _log = Logger()
@@ -123,6 +125,7 @@ class Jobs:
         hall: Hall,
         opener: Opener,
         directory: Path,
+        workers: int | None = None,
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -130,6 +133,7 @@ class Jobs:
         self._hall = hall
         self._opener = opener
         self._directory = directory
+        self.desk = LaunchDesk(clock, workers)
         self._active: dict[str, _Active] = {}
         self._past: dict[str, JobFact] = {}
         self._closing = False
@@ -163,6 +167,7 @@ class Jobs:
         self._closing = True
         for active in list(self._active.values()):
             active.run.stop()
+        self.desk.close()
         self._journal.flush()
 
     # -- what can be asked -----------------------------------------------------------------------------------------
@@ -359,18 +364,20 @@ class Jobs:
         sinks = [self._attempt_file(name).append]
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"])).append)
+        queue = self.desk.queue(name, opened.launching)
         run = JobRun(
             self._clock,
             job,
             pipeline,
             settings,
-            launching=opened.launching,
+            launching=queue,
             keeper=_Keeper(self._journal, self._wall, name, lambda: self._fact(name)),
             attempts=Attempts(self._clock, *sinks),
             peers=opened.peers,
         )
         active = self._active[name] = _Active(request, submitted, run, opened)
         self._hall.add(run)
+        self.desk.add(run, queue)
         if opened.link is not None:
             opened.link.add(name, run)
         return active
@@ -386,6 +393,7 @@ class Jobs:
         self._past[name] = self._fact(name)
         del self._active[name]
         self._hall.remove(active.run)
+        self.desk.remove(name)
         if active.opened.link is not None:
             active.opened.link.remove(name)
 

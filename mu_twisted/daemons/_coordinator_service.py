@@ -8,7 +8,7 @@ import cProfile
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,11 @@ FORGET = 3600.0
 class ControlledJobs(Jobs):
     """The jobs as the control API sees them: with the daemon around them."""
 
-    def __init__(self, *given: Any, port: int, hall: Hall, **more: Any) -> None:
+    def __init__(
+        self, *given: Any, port: int, hall: Hall, launch_rate: Callable[[], float | None], **more: Any
+    ) -> None:
         super().__init__(*given, hall=hall, **more)
+        self.launch_rate = launch_rate
         self._port = port
         self._workers = hall
 
@@ -55,6 +58,7 @@ class ControlledJobs(Jobs):
             jobs=self.running,
             workers=len(self._workers),
             note=self.trouble,
+            launch_rate=self.launch_rate(),
         )
 
 
@@ -144,7 +148,9 @@ class CoordinatorService(Service):
             hall=self._hall,
             opener=self._opener,
             directory=state.path / "jobs",
+            workers=self._options["worker-limit"],
             port=port,
+            launch_rate=self._opener.launch_rate,
         )
         if self._pipeline is None:
             self._open_control(jobs, keys, state.path)

@@ -53,7 +53,11 @@ class JobLaunching:
 
     def note(self) -> str | None:
         """What the user should know of the launches."""
-        return None
+        if self._launcher is None:
+            return None
+        slow = [pace for pace in self._launcher.paces() if pace.throttled and pace.region in self._settings["regions"]]
+        told = ", ".join(f"{pace.rate:.0f} a second in {pace.region}" for pace in slow)
+        return f"Lambda throttles launches (429): {told}" if told else None
 
     async def diagnose(self) -> str:
         """Invoke the function once more and wait for what it says."""

@@ -116,6 +116,11 @@ class CloudOpener:
                 self._cloud = await deferToThread(open_cloud, self._options, self._local_state)
         return self._cloud
 
+    def launch_rate(self) -> float | None:
+        """Launches a second, where Lambda's throttling has slowed them down."""
+        paces = self._launcher.paces() if self._launcher is not None else []
+        return min((pace.rate for pace in paces if pace.throttled), default=None)
+
     async def close(self) -> None:
         """Give back what was opened."""
         self._links.close()

@@ -25,6 +25,12 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise ValueError(f"--worker-limit: expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def _days(text: str) -> float:
     try:
         days = float(text)
@@ -51,6 +57,7 @@ class DaemonOptions(usage.Options):
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (default: that of the route to Lambda)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
+        ["worker-limit", None, None, "workers at once over all jobs (default: any number)", _workers],
         ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
     ]

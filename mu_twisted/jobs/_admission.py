@@ -71,6 +71,11 @@ class Admission:
         waiting = {job: len(queue) for job, queue in self._queues.items() if queue}
         return AdmissionState(self._workers, self._in_flight, len(self._unanswered), waiting)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether launches wait for their turn."""
+        return any(self._queues.values())
+
     def ceilings(self, wanted: Mapping[str, int]) -> dict[str, int | None]:
         """How many workers each job may have (:meth:`Job.allow_workers`).
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from mu_twisted.jobs import Answer, LaunchAction, Launching, LaunchPolicy, SendBatch, Settle
+from mu_twisted.jobs import Answer, LaunchAction, Launching, LaunchPolicy, Pace, SendBatch, Settle
 from mu_twisted.launch._region import RegionLauncher
 from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
 from mu_twisted.wire import MuError
@@ -115,6 +115,10 @@ class Launcher:
     def cancel(self) -> None:
         """Send nothing of what waits: it ends as cancelled. What is in flight ends with its answer."""
         self._stop(at_once=False)
+
+    def paces(self) -> list[Pace]:
+        """How fast launches go out in each region at the moment."""
+        return self._launching.paces()
 
     def withdraw(self, launch_ids: Iterable[str]) -> None:
         """As :meth:`cancel`, for these only."""

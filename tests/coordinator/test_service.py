@@ -25,16 +25,22 @@ PIPELINE = Pipeline(name="p", summary="", first=Echo)
 
 
 class Launches:
-    """Stands for Lambda: takes every launch and starts nobody."""
+    """Stands for Lambda: takes every launch and starts nobody. Where it is slow it takes none before it is told."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.stopped = 0
+        self.slow = False
+        self.takes: list[Callable[[], None]] = []
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         self.asked += launch_ids
         for launch_id in launch_ids:
-            on_outcome(LaunchOutcome(launch_id, True, 202, ""))
+            outcome = LaunchOutcome(launch_id, True, 202, "")
+            if self.slow:
+                self.takes.append(lambda outcome=outcome: on_outcome(outcome))  # type: ignore[misc]
+            else:
+                on_outcome(outcome)
         return succeed(None)
 
     def stop(self) -> None:
@@ -50,7 +56,8 @@ class Launches:
 class World:
     """A coordinator's jobs that can be killed and started again on the same directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, workers: int | None = None) -> None:
+        self.workers = workers
         self.directory = directory
         self.clock = Clock()
         self.wall = 1000.0
@@ -70,6 +77,7 @@ class World:
             hall=self.hall,
             opener=self,
             directory=self.directory / "jobs",
+            workers=self.workers,
         )
         self.jobs.restore()
         self.turn()
@@ -332,3 +340,37 @@ def test_a_pipeline_that_is_no_longer_there_fails_its_job_and_no_other(world: Wo
     assert world.jobs.job(job).error == "no pipeline is called 'p'"
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "failed"
+
+
+def test_the_launches_of_a_large_job_do_not_stand_before_those_of_a_small_one(world: World) -> None:
+    world.launches.slow = True
+    world.submit("-n", "3000")
+    assert len(world.launches.asked) == 1000
+    small = world.submit("-n", "3")
+    for take in world.launches.takes[:10]:
+        take()
+    world.turn()
+    assert len(world.launches.asked) == 1010
+    assert [
+        world.jobs.job(small).launches,
+        world.jobs.desk.state.waiting[small] if small in world.jobs.desk.state.waiting else 0,
+    ] == [3, 0]
+
+
+def test_jobs_share_the_workers_that_the_coordinator_may_have(tmp_path: Path) -> None:
+    world = World(tmp_path, workers=4)
+    first = world.submit("-n", "10")
+    assert len(world.launches.asked) == 4
+    workers = [world.worker(first, launch_id) for launch_id in world.launches.asked]
+    second = world.submit("-n", "10")
+    world.clock.pump([1.0] * 3)
+    assert len(world.launches.asked) == 4
+    for worker, launch_id in zip(workers[:2], world.launches.asked[:2], strict=True):
+        worker.says(b"OK:ECHO(hi)")
+        if not worker.closed:
+            worker.says(ours(f"{first}/{launch_id}"))
+    world.clock.pump([1.0] * 5)
+    assert len(world.launches.asked) == 6
+    assert world.jobs.job(first).workers == 2
+    assert world.jobs.desk.state.in_flight == 4
+    world.journal.close()

@@ -1,0 +1,164 @@
+"""The launches of all jobs, let go in turn and within the coordinator's own limit. Knows not how they are sent."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._job_run import JobRun, Launching
+from mu_twisted.jobs import Admission, AdmissionState
+from mu_twisted.launch import LaunchOutcome
+from mu_twisted.transport import ReactorTime
+
+LOOK = 1.0
+"""Seconds between two looks at who may have how many workers."""
+
+Told = Callable[[LaunchOutcome], None]
+
+
+@dataclass
+class _Call:
+    """One call of a job for launches."""
+
+    told: Told
+    failed: Deferred[None]
+
+
+class LaunchDesk:
+    """Where the jobs' runs ask for launches.
+
+    :param clock: for the looks.
+    :param workers: in flight at once over all jobs; None: any number.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: ReactorTime, workers: int | None = None) -> None:
+        self._admission = Admission(workers)
+        self._queues: dict[str, JobQueue] = {}
+        self._look = LoopingCall(self.look)
+        self._look.clock = clock  # type: ignore[assignment]
+
+    @property
+    def state(self) -> AdmissionState:
+        """For a status."""
+        return self._admission.state
+
+    def queue(self, name: str, launching: Launching) -> "JobQueue":
+        """What a job's run is to launch through."""
+        return JobQueue(self, name, launching)
+
+    def add(self, run: JobRun, queue: "JobQueue") -> None:
+        """From now on the job counts."""
+        queue.run = run
+        self._queues[run.name] = queue
+        if not self._look.running:
+            self._look.start(LOOK, now=False).addErrback(lambda failure: self.log.failure("look", failure))
+
+    def remove(self, name: str) -> None:
+        """The job is over."""
+        self._queues.pop(name).stop()
+        if not self._queues:
+            self.close()
+        self.let_go()
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._look.running:
+            self._look.stop()
+
+    def ask(self, name: str, launch_ids: Sequence[str]) -> None:
+        """A job wants these."""
+        self._admission.ask(name, launch_ids)
+        self.let_go()
+
+    def drop(self, name: str) -> list[str]:
+        """A job wants nothing any more that was not let go; returns that."""
+        return self._admission.drop(name)
+
+    def answered(self, name: str, launch_id: str) -> None:
+        """A launch has its outcome."""
+        self._admission.answered(name, [launch_id])
+        if self._admission.waiting:
+            self.let_go()
+
+    def look(self) -> None:
+        """Divide the workers among the jobs anew."""
+        wanted = {name: queue.job.wanted_workers for name, queue in self._queues.items()}
+        for name, most in self._admission.ceilings(wanted).items():
+            self._queues[name].allow(most)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Send what there is room for."""
+        for grant in self._admission.grants({name: queue.job.in_flight for name, queue in self._queues.items()}):
+            if grant.job in self._queues:
+                self._queues[grant.job].send(grant.launch_ids)
+
+
+class JobQueue:
+    """The launches of one job, in the desk's turn: a :class:`Launching` before another.
+
+    :param launching: sends them.
+    """
+
+    run: JobRun
+
+    def __init__(self, desk: LaunchDesk, name: str, launching: Launching) -> None:
+        self._desk = desk
+        self._name = name
+        self._launching = launching
+        self._calls: dict[str, _Call] = {}
+
+    @property
+    def job(self) -> Any:
+        """The job's decisions."""
+        return self.run.job
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Told) -> Deferred[None]:
+        """As :class:`Launching` says; the Deferred fires only if it fails."""
+        call = _Call(on_outcome, Deferred())
+        self._calls.update(dict.fromkeys(launch_ids, call))
+        self._desk.ask(self._name, launch_ids)
+        return call.failed
+
+    def stop(self) -> None:
+        """Give up what has not been sent."""
+        for launch_id in self._desk.drop(self._name):
+            self._told(LaunchOutcome(launch_id, False, 0, "cancelled"))
+        self._launching.stop()
+
+    def note(self) -> str | None:
+        """As :class:`Launching` says."""
+        return self._launching.note()
+
+    def diagnose(self) -> Coroutine[Any, Any, str]:
+        """As :class:`Launching` says."""
+        return self._launching.diagnose()
+
+    def allow(self, workers: int | None) -> None:
+        """So many workers are this job's share."""
+        self.run.allow_workers(workers)
+
+    def send(self, launch_ids: Sequence[str]) -> None:
+        """These have their turn."""
+        sending = maybeDeferred(self._launching.start, launch_ids, self._told)
+        sending.addErrback(lambda failure: self._failed(launch_ids, failure))
+
+    def _told(self, outcome: LaunchOutcome) -> None:
+        launch_id = outcome.launch_id.removeprefix(f"{self._name}/")
+        call = self._calls.pop(launch_id, None)
+        self._desk.answered(self._name, launch_id)
+        if call is not None:
+            call.told(outcome)
+
+    def _failed(self, launch_ids: Sequence[str], failure: Any) -> None:
+        calls = [self._calls.pop(launch_id, None) for launch_id in launch_ids]
+        for launch_id in launch_ids:
+            self._desk.answered(self._name, launch_id)
+        for call in calls:
+            if call is not None and not call.failed.called:
+                call.failed.errback(failure)
