@@ -84,8 +84,10 @@ class Course:
         self._board.do(Finish())
 
     def leave(self, reason: str) -> None:
-        """Send everybody home, and let nobody else come."""
+        """End what is under way, send everybody home, and let nobody else come."""
         board = self._board
+        for attempt in [attempt for attempts in board.attempts.values() for attempt in attempts]:
+            board.end(attempt, Outcome.BEATEN if attempt.beaten else Outcome.WITHDRAWN, error=reason)
         if board.launches:
             board.do(StopLaunches())
         for worker in list(board.crew.members.values()):

@@ -206,17 +206,16 @@ class Ledger:
         for task in self.tasks.values():
             if task.state in SETTLED:
                 continue
-            was_active = task.state is TaskState.ACTIVE
             task.running.clear()
             if task.has_result or task.won is not None:
                 self.results += not task.has_result
                 task.has_result = True
                 task.won = None
                 self.move(task, TaskState.DONE)
-            elif was_active or self.cancelled:
-                self._fail(task, record.error or "the job was over")
+            elif task.attempts or self.cancelled:
+                self._fail(task, task.error or record.error or "the job was over")
             else:
-                self._fail(task, task.error or "no worker came for it")
+                self._fail(task, "no worker came for it")
 
     def _fail(self, task: Task, error: str) -> None:
         task.error = error
