@@ -128,6 +128,11 @@ class Connection:
         """There is memory for its message."""
         self.let_go("room")
 
+    def room_denied(self) -> None:
+        """There is none for long. An original worker knows no answer to that, and waits on."""
+        if self._seat is not None and self._seat.run.job:
+            self.refuse("there is no memory for its message", FULL)
+
     def lease_ended(self, size: int, seconds: float) -> None:
         """Its message takes too long to come."""
         self.drop(f"a message of {size} bytes has not come within {seconds:.0f} s, and others wait for the memory")

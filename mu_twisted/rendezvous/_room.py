@@ -7,6 +7,8 @@ from mu_twisted.rendezvous._shelf import Shelf
 
 SMALL = 16 << 10
 """Bytes of a message that are never waited for: they have come with one read already."""
+WAIT = 30.0
+"""Seconds that a message may wait for its memory, before who brings it is told so."""
 LEASE = 10.0
 """Seconds that a message may take to come in while others wait for the memory."""
 SLOWEST = 64 << 10
@@ -18,6 +20,9 @@ class Comer(Protocol):
 
     def room_granted(self) -> None:
         """There is room now: go on."""
+
+    def room_denied(self) -> None:
+        """There has been no room for long."""
 
     def lease_ended(self, size: int, seconds: float) -> None:
         """It took too long, and others wait."""
@@ -34,8 +39,8 @@ class Room:
         self._limits: Limits = shelf.limits
         self._sizes: dict[Comer, int] = {}
         self._since: dict[Comer, float] = {}
-        self._queue: dict[Comer, int] = {}
-        self._giants: dict[Comer, int] = {}
+        self._queue: dict[Comer, tuple[int, float]] = {}
+        self._giants: dict[Comer, tuple[int, float]] = {}
         self._giant: Comer | None = None
 
     @property
@@ -50,10 +55,8 @@ class Room:
         """
         if comer in self._sizes or comer is self._giant:
             return True
-        if size >= self._limits.giant:
-            self._giants[comer] = size
-        else:
-            self._queue[comer] = size
+        queue = self._giants if size >= self._limits.giant else self._queue
+        queue[comer] = size, now
         self._grant(now, asking=comer)
         return comer not in self._queue and comer not in self._giants
 
@@ -76,13 +79,18 @@ class Room:
             self._grant(now, asking=None)
 
     def sweep(self, now: float) -> None:
-        """Those who take too long give way, if others wait."""
+        """If anybody waits, those who take too long give way, and those who have waited for long are told."""
         if not self.wanted:
             return
         for comer, since in list(self._since.items()):
             size = self._sizes.get(comer, self._limits.message)
             if now - since > LEASE + size / SLOWEST:
                 comer.lease_ended(size, now - since)
+        patience = 0.0 if self._shelf.broken else WAIT
+        for queue in (self._queue, self._giants):
+            for comer, (_, since) in list(queue.items()):
+                if now - since > patience:
+                    comer.room_denied()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -95,7 +103,7 @@ class Room:
             if comer is not asking:
                 comer.room_granted()
         while self._queue:
-            comer, size = next(iter(self._queue.items()))
+            comer, (size, _) = next(iter(self._queue.items()))
             if size > SMALL and not self._shelf.make_room(size):
                 return
             del self._queue[comer]

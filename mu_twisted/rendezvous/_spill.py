@@ -6,6 +6,7 @@ Nothing here outlives the process: what an earlier one left is removed at the st
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Spill:
                     for task, attempt in parcel.origins:
                         origins[task] = max(attempt, origins.get(task, 0))
         except OSError as error:
-            path.unlink(missing_ok=True)
+            _unlink(path)
             raise SpillError(f"cannot write {length} bytes of messages to {directory}: {error.strerror}") from None
         return Bundle(path, length, tuple(origins.items()), arrived)
 
@@ -98,7 +99,7 @@ class Spill:
 
     def remove(self, bundle: Bundle) -> None:
         """It is of no more use."""
-        bundle.path.unlink(missing_ok=True)
+        _unlink(bundle.path)
 
     def remove_directory(self, directory: Path) -> None:
         """The run is no more."""
@@ -107,3 +108,8 @@ class Spill:
     def close(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):  # what else is wrong with the disk shows when it is written to
+        path.unlink()

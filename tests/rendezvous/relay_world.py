@@ -124,6 +124,7 @@ class World:
         self.settle()
         self.network.break_all()
         self.settle()
+        self.network.factory.doStop()
         assert self.clock.getDelayedCalls() == []
         assert self.in_memory() == 0
         shutil.rmtree(self.directory)
