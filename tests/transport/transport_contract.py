@@ -24,6 +24,7 @@ class Recorder:
         self.connection: FrameProtocol | None = None
         self.payloads: list[bytes] = []
         self.reads: list[int] = []
+        self.begun: list[int] = []
         self.reasons: list[str] = []
         self.echo = False
 
@@ -39,6 +40,10 @@ class Recorder:
         if self.echo:
             assert self.connection is not None
             self.connection.send(*payloads)
+
+    def frame_begun(self, size: int) -> None:
+        assert not self.reasons
+        self.begun.append(size)
 
     def disconnected(self, reason: str) -> None:
         assert self.connection is not None
@@ -170,6 +175,34 @@ class TransportContract:
         near.end.send()
         world.settle()
         assert far.reads == [3]
+        for _ in range(40):
+            near.end.send(b"d" * 200)
+        world.settle()
+        assert far.reads == [3, 40]
+
+    @pytest.mark.parametrize("tls_slice", [4096, 16384])
+    def test_bytes_of_frames_can_be_sent_as_they_are(self, world: World, tls_slice: int) -> None:
+        near, far = self.pair(world, tls_slice=tls_slice)
+        payload = bytes(range(256)) * 1000
+        frame = memoryview(encode(payload) * 3)
+        for at in range(0, len(frame), 100_000):
+            far.end.write(frame[at : at + 100_000])
+            world.settle()
+        assert near.payloads == [payload] * 3
+
+    def test_a_receiver_can_know_what_a_frame_announces_before_it_has_come(self, world: World) -> None:
+        near, far = self.pair(world)
+        frame = encode(b"x" * 100_000)
+        near.end.write(frame[:5])
+        world.settle()
+        assert far.begun == []
+        near.end.write(frame[5:50_000])
+        world.settle()
+        assert far.begun == [100_000]
+        near.end.write(frame[50_000:] + frame)
+        world.settle()
+        assert set(far.begun) == {100_000}
+        assert far.payloads == [b"x" * 100_000] * 2
 
     def test_a_big_frame_travels_whole(self, world: World) -> None:
         near, far = self.pair(world)
