@@ -7,7 +7,7 @@ from pathlib import Path
 from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._misuse import Misuse
 from mu_twisted.cli._places import Local, Remote
-from mu_twisted.daemons import default_state_dir
+from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
         raise Misuse("--server and --state-dir name two coordinators: give one of them")
     server = options.server or (os.environ.get("MU_SERVER") if options.state_dir is None else None)
     if not server:
-        return Coordinator(Local(options.state_dir or default_state_dir()))
+        return Coordinator(Local(options.state_dir or _own_or_systems()))
     host, _, port = server.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise Misuse(f"--server: expected HOST:PORT, got {server!r}")
@@ -54,6 +54,12 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
                 "(-k), as `mu genkeys DIR --operator NAME` makes them"
             )
     return Coordinator(Remote(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
+
+
+def _own_or_systems() -> Path:
+    """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
+    own = default_state_dir()
+    return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY
 
 
 def _path(text: str | None) -> Path | None:

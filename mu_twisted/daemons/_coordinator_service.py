@@ -23,10 +23,11 @@ from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._limits import raise_descriptor_limit
+from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._start import listen_at_once, open_profile, remembered_port
-from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
+from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
@@ -97,6 +98,7 @@ class CoordinatorService(Service):
         self._control: Control | None = None
         self._one_shot: OneShot | None = None
         self._profile: cProfile.Profile | None = None
+        self._notifier = Notifier(reactor)
         self._forgetting = LoopingCall(self._forget)
         self._forgetting.clock = reactor
 
@@ -163,13 +165,15 @@ class CoordinatorService(Service):
         if self._options["local"] and self._opener is not None:
             # Begun now, so that it runs when the first job comes.
             Deferred.fromCoroutine(self._opener.cloud()).addErrback(self._no_cloud)
-        self.log.info("ready for workers on port {port}", port=self._port.getHost().port if self._port else 0)
+        port = self._port.getHost().port if self._port is not None else 0
+        self.log.info("ready for workers on port {port}", port=port)
+        self._notifier.ready(f"ready for workers on port {port}")
 
     def _open_control(self, jobs: ControlledJobs, keys: Keys, directory: Path) -> None:
         self._control = open_control(
             self._reactor,
             jobs,
-            socket_path=directory / "control.sock",
+            socket_path=socket_path(directory, self._options["state-dir"]),
             group=self._options["control-group"],
             endpoint=self._options["control"],
             contexts=server_contexts(keys.own, keys.ca),
@@ -226,6 +230,7 @@ class CoordinatorService(Service):
             self._reactor.stop()
 
     async def _close(self) -> None:
+        self._notifier.stopping()
         if self._forgetting.running:
             self._forgetting.stop()
         if self._control is not None:

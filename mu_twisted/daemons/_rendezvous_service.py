@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
+from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._start import listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import Limits, Relay, Spill
@@ -42,6 +43,7 @@ class RendezvousService(Service):
         self._relay: Relay | None = None
         self._port: Any | None = None
         self._state: StateDirectory | None = None
+        self._notifier = Notifier(reactor)
         self._profile: cProfile.Profile | None = None
 
     def startService(self) -> None:
@@ -53,6 +55,7 @@ class RendezvousService(Service):
             self._close_state()
             _exit.fail_start(str(error))
         self.log.info("ready for peers on port {port}", port=port)
+        self._notifier.ready(f"ready for peers on port {port}")
 
     def stopService(self) -> Deferred[None]:
         """Close everything and write the profile."""
@@ -82,6 +85,7 @@ class RendezvousService(Service):
         return port
 
     async def _close(self) -> None:
+        self._notifier.stopping()
         if self._port is not None:
             await self._port.stopListening()
         if self._relay is not None:

@@ -21,6 +21,16 @@ def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return root / "mu"
 
 
+RUN_DIRECTORY = Path("/run/mu")
+"""Where systemd keeps the control socket of the coordinator that it runs, by the units in ``etc/``."""
+
+
+def socket_path(state_dir: Path, given: str | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The control socket: in the state directory; under systemd, unless that was given, in ``$RUNTIME_DIRECTORY``."""
+    run = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return (Path(run) if run and given is None else state_dir) / "control.sock"
+
+
 class StateDirectory:
     """A directory that this process holds until :meth:`close`, or its end.
 

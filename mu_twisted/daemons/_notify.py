@@ -1,0 +1,59 @@
+"""systemd's notify protocol: datagrams that say that the daemon is ready, alive, or stopping (``man sd_notify``)."""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+
+class Notifier:
+    """Tells the service manager, if there is one.
+
+    :param reactor: Twisted's, whose running is what the watchdog watches.
+    :param environ: ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` with ``WATCHDOG_PID``, as systemd sets them.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, environ: Mapping[str, str] = os.environ) -> None:
+        self._path = environ.get("NOTIFY_SOCKET", "")
+        self._period = _watchdog_seconds(environ) / 2
+        self._alive = LoopingCall(self._say, "WATCHDOG=1")
+        self._alive.clock = reactor
+
+    def ready(self, status: str) -> None:
+        """The daemon can be used from now on.
+
+        :param status: one line for ``systemctl status``.
+        """
+        self._say(f"READY=1\nSTATUS={status}")
+        if self._period > 0:
+            self._alive.start(self._period).addErrback(lambda failure: self.log.failure("watchdog", failure))
+
+    def stopping(self) -> None:
+        """The daemon was told to stop."""
+        if self._alive.running:
+            self._alive.stop()
+        self._say("STOPPING=1")
+
+    def _say(self, text: str) -> None:
+        if not self._path:
+            return
+        address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+                line.sendto(text.encode("utf-8"), address)
+        except OSError as error:
+            self.log.warn("the service manager cannot be told: {error}", error=str(error))
+            self._path = ""
+
+
+def _watchdog_seconds(environ: Mapping[str, str]) -> float:
+    """How long the service manager waits for a sign of life; 0: it does not."""
+    told, whom = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not told.isascii() or not told.isdigit() or whom != str(os.getpid()):
+        return 0.0
+    return int(told) / 1e6

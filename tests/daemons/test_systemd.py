@@ -1,0 +1,164 @@
+"""The units and the template in etc/, checked by the tools that read them, and the notify protocol.
+
+PID 1 is not systemd on every machine that tests run on: the units are verified here, not booted.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from mu_twisted.daemons._notify import Notifier
+
+ETC = Path(__file__).resolve().parents[2] / "etc"
+UNITS = ("mu-coordinator", "mu-rendezvous")
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's tools")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The units as the script installs them, for a mu that is where the tests' is."""
+    environment = {**os.environ, "ROOT": str(tmp_path), "PREFIX": sys.prefix}
+    subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=60)
+    return tmp_path / "etc" / "systemd" / "system"
+
+
+@needs_systemd
+def test_the_units_are_what_systemd_takes(installed: Path) -> None:
+    units = [str(path) for path in sorted(installed.iterdir())]
+    assert len(units) == 4
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=120, check=False
+    )
+    ours = [line for line in (checked.stdout + checked.stderr).splitlines() if "mu-" in line]
+    assert ours == []
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_units_leave_little_open(installed: Path, unit: str) -> None:
+    told = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(installed / f"{unit}.service")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    ).stdout
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
+    assert found is not None, told
+    assert float(found[1]) <= 2.0
+
+
+def test_what_the_administrator_wrote_stays(tmp_path: Path) -> None:
+    environment = {**os.environ, "ROOT": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=60)
+        mine = tmp_path / "etc" / "mu" / "coordinator.env"
+        assert mine.stat().st_mode & 0o777 == 0o600
+        mine.write_text("MU_COORDINATOR_OPTIONS=--keep 1\n")
+    assert mine.read_text() == "MU_COORDINATOR_OPTIONS=--keep 1\n"
+
+
+def test_the_template_is_what_cloudformation_takes() -> None:
+    checked = subprocess.run(
+        [f"{sys.prefix}/bin/cfn-lint", ETC / "cloudformation.yaml"], capture_output=True, text=True, timeout=120
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+class Manager:
+    """Stands for systemd's end of the notify socket."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.line.bind("\0" + path[1:] if path.startswith("@") else path)
+        self.line.settimeout(20)
+
+    def hears(self) -> str:
+        return self.line.recv(4096).decode()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: Any, tmp_path: Path) -> Any:
+    manager = Manager(str(tmp_path / "n") if request.param == "path" else f"@mu-test-{os.getpid()}")
+    yield manager
+    manager.line.close()
+
+
+def test_ready_signs_of_life_and_the_end_are_told(manager: Manager) -> None:
+    clock = Clock()
+    environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}
+    notifier = Notifier(clock, environ)
+    notifier.ready("here")
+    assert manager.hears() == "READY=1\nSTATUS=here"
+    assert manager.hears() == "WATCHDOG=1"
+    clock.advance(15.0)
+    assert manager.hears() == "WATCHDOG=1"
+    notifier.stopping()
+    assert manager.hears() == "STOPPING=1"
+    assert not clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "5000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "x"}])
+def test_without_a_watchdog_no_signs_of_life_are_told(manager: Manager, watchdog: dict[str, str]) -> None:
+    clock = Clock()
+    Notifier(clock, {"NOTIFY_SOCKET": manager.path, **watchdog}).ready("here")
+    assert not clock.getDelayedCalls()
+
+
+def test_without_a_manager_nothing_is_told_and_nothing_fails(tmp_path: Path) -> None:
+    Notifier(Clock(), {}).ready("here")
+    gone = Notifier(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    gone.ready("here")
+    gone.stopping()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
+@pytest.mark.parametrize("name", UNITS)
+def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path: Path, name: str) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    daemon = subprocess.Popen(
+        [
+            *("systemd-socket-activate", "--listen", f"127.0.0.1:{port}", f"--fdname={name}"),
+            *("--setenv", f"NOTIFY_SOCKET={manager.path}", "--setenv", f"STATE_DIRECTORY={tmp_path}/state"),
+            *("--setenv", f"RUNTIME_DIRECTORY={tmp_path}/run", "--setenv", f"PATH={os.environ['PATH']}"),
+            *(f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name, "-t", f"systemd:domain=INET:name={name}"),
+        ],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    (tmp_path / "run").mkdir()
+    try:
+        caller = _dial(port)
+        assert manager.hears().startswith("READY=1\n")
+        assert (tmp_path / "run" / "control.sock").exists() == (name == "mu-coordinator")
+        caller.close()
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(20)
+        manager.line.close()
+
+
+def _dial(port: int) -> socket.socket:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=20)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
