@@ -9,6 +9,9 @@ from world import Faults, World
 
 from mu_twisted.jobs import Job, JobPolicy
 
+FOR_EVER = 50_000.0
+"""Seconds that a function may take where nobody is to be rescued by its end."""
+
 
 def test_ten_thousand_tasks_on_a_thousand_workers_that_die_double_linger_and_never_come() -> None:
     policy = JobPolicy(max_workers=1000, retries=25, speculate=5.0)
@@ -77,12 +80,13 @@ def test_chains_survive_deaths_lost_messages_and_lost_stores(groups: int, worker
     policy = JobPolicy(max_workers=workers, retries=50, reruns=50, retry_delay=0.5, retry_longest=4.0)
     job = Job("j", range(16), policy, consumes=chains(groups, length), random=Random(seed).random)
     faults = Faults(death=0.2, failure=0.1, lost=0.1, absent=0.05, doubled=0.02, redial=0.5)
-    world = World(job, seed, faults)
+    world = World(job, seed, faults, life=FOR_EVER)
     world.start()
     for at in (20.0, 55.0, 90.0):
         world.always(at, world.lose_store)
     world.play()
     world.hold_all_done()
+    assert world.now < FOR_EVER / 10
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -151,7 +155,7 @@ def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject
         retry_longest=2.0,
     )
     job = Job("j", range(tasks), policy, consumes=consumes, random=chance.random)
-    world = World(job, seed, faults)
+    world = World(job, seed, faults, life=FOR_EVER)
     world.crashes = data.draw(st.sampled_from([0, 3, 10]))
     world.start()
     for _ in range(data.draw(st.integers(0, 3))):
@@ -160,5 +164,6 @@ def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject
         world.always(chance.random() * 60, lambda: None if world.finished else world.lose_store())
     world.play(steps=500_000)
     assert world.finished
+    assert world.now < FOR_EVER / 2
     if world.job.error not in ("nobody came", "no launch was accepted: 429: too many"):
         world.hold_all_done()
