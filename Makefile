@@ -3,6 +3,7 @@
 # make test    all tests
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
+# make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=)
 # make bench   figures, as ratios in one run
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
@@ -14,7 +15,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc test check check-native bench clean
+.PHONY: demo demo-xcenc test check check-native chaos bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -34,6 +35,10 @@ check: $(VENV)/develop.stamp
 
 check-native: $(VENV)/develop.stamp
 	PYTHON=$(BIN)/python launch/check.sh
+
+RUNS ?= 50
+chaos: $(VENV)/develop.stamp
+	$(BIN)/python tests/chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

@@ -1,0 +1,71 @@
+"""Runs under faults: ``python tests/chaos --runs 50 --seed 7``."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from chaos_runs import run_chain, run_commands  # noqa: E402
+from chaos_stage import Stage  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Kill workers and daemons; results must be those of a serial run.")
+    parser.add_argument("--runs", type=int, default=50, help="of each kind (default: 50)")
+    parser.add_argument("--seed", type=int, help="makes the same choices again (default: of the time)")
+    parser.add_argument("--only", choices=("exec", "xcenc"), help="one kind of run only")
+    parser.add_argument("--keep", action="store_true", help="leave the directory with logs and journal")
+    options = parser.parse_args()
+    seed = int(time.time()) if options.seed is None else options.seed
+    _say(f"chaos: {options.runs} runs, seed {seed}")
+    directory = Path(tempfile.mkdtemp(prefix="mu-chaos-"))
+    failed = 0
+    stage = Stage(directory)
+    try:
+        stage.open()
+        if options.only != "exec":
+            stage.open_xcenc(0.3)
+        for number in range(options.runs):
+            for kind in ("exec", "xcenc"):
+                if options.only in (None, kind):
+                    failed += not _run(stage, kind, number, random.Random(f"{seed}/{kind}/{number}"))
+    finally:
+        stage.close()
+        if failed or options.keep:
+            _say(f"logs and journal are in {directory}")
+        else:
+            shutil.rmtree(directory)
+    _say(f"chaos: {failed} of {options.runs * (1 if options.only else 2)} runs failed (seed {seed})")
+    return 1 if failed else 0
+
+
+def _run(stage: Stage, kind: str, number: int, dice: random.Random) -> bool:
+    try:
+        if kind == "exec":
+            told = run_commands(stage, dice, f"exec-{number}", tasks=200, workers=8, pause=0.2)
+        else:
+            told = run_chain(stage, dice, f"xcenc-{number}", tasks=16)
+    except Exception as error:  # noqa: BLE001 - told here, and the next run shows whether it is alone
+        _say(f"{number:3} FAILED {kind}: {error}")
+        if not isinstance(error, AssertionError):
+            _say(traceback.format_exc())
+        return False
+    _say(f"{number:3} {told}")
+    return True
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

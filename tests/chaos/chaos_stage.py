@@ -1,0 +1,258 @@
+"""What the faults fall upon: an embedded stack, a coordinator and a rendezvous as processes, on one state directory."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._places import ControlError, Local
+from mu_twisted.cli._standin import TOOLS, make_standin
+from mu_twisted.local import start
+
+TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
+PATIENCE = 30.0
+"""Seconds for a daemon to answer."""
+BUCKET = "chaos"
+SHELL = "shell"
+XCENC = "xcenc"
+NAMED = """
+import ctypes
+_serve = lambda_handler
+def lambda_handler(event, context=None):
+    name = ctypes.CDLL(None).prctl
+    name(15, b"w:" + event.get("launch_id", "").rpartition("/")[2].encode()[:13], 0, 0, 0)
+    try:
+        return _serve(event, context)
+    finally:
+        name(15, b"idle", 0, 0, 0)
+"""
+"""Shows in a worker's process which launch it is of."""
+SLOW = "#!/bin/sh\nsleep {pause}\nfor input; do :; done\n{command}\n"
+
+
+class Broken(AssertionError):
+    """What was promised did not come true."""
+
+
+class Daemon:
+    """One of the daemons, that may be killed and started again.
+
+    :param words: twistd's, from the daemon's name on.
+    :param log: file that takes what it says.
+    """
+
+    def __init__(self, words: list[str], log: Path, environ: Mapping[str, str]) -> None:
+        self.words = words
+        self.log = log
+        self._environ = dict(environ)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = 0
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, ready: str | None = "ready for") -> re.Match[str]:
+        """Start it and wait until it says so; what it said."""
+        self._said = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [*TWISTD, *self.words], env=self._environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
+        if ready is None:
+            return re.match("", "")  # type: ignore[return-value]
+        pattern = re.compile(rf"{ready}.* on port ([0-9]+)$", re.MULTILINE)
+        found: list[re.Match[str]] = []
+
+        def is_ready() -> bool:
+            match = pattern.search(self.said())
+            found.extend([match] if match else [])
+            return match is not None or self.ended
+
+        until(is_ready, f"{self.words[0]} is ready")
+        if not found:
+            raise Broken(f"{self.words[0]} ended at its start: {self.said()[-2000:]}")
+        return found[0]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        return self._process is None or self._process.poll() is not None
+
+    def said(self) -> str:
+        """What it has said since its last start."""
+        with self.log.open("rb") as source:
+            source.seek(self._said)
+            return source.read().decode(errors="replace")
+
+    def kill(self) -> None:
+        """As ``kill -9`` does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def stop(self, limit: float = PATIENCE) -> float:
+        """As SIGTERM does; how long that took, in seconds."""
+        if self._process is None or self._process.poll() is not None:
+            return 0.0
+        begun = time.monotonic()
+        self._process.terminate()
+        try:
+            self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            raise Broken(f"{self.words[0]} did not end within {limit:g} s of SIGTERM") from None
+        return time.monotonic() - begun
+
+
+class Stage:
+    """A state directory and all that works on it.
+
+    :param directory: an empty one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.state_dir = directory / "state"
+        self.home = directory
+        self.tools = directory / "tools"
+        self._local = start(self.state_dir / "local", options=["--retry-delay=3", "--idle-timeout=10"])
+        stack = self._local.stack
+        self.control = Control(
+            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+            stack.region,
+            lambda_endpoint=stack.lambda_endpoint,
+            s3_endpoint=stack.s3_endpoint,
+        )
+        self.coordinator = Daemon(
+            ["mu-coordinator", "--local", "-t", "0", "--state-dir", str(self.state_dir)],
+            directory / "coordinator.log",
+            self.environment(),
+        )
+        self.rendezvous: Daemon | None = None
+        self.rendezvous_port = 0
+        self.api = Coordinator(Local(self.state_dir))
+
+    @property
+    def stack_pid(self) -> int:
+        """The process below which all environments are."""
+        return self._local.pid
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """A user's environment with an empty home, and nothing of this machine's AWS."""
+        kept = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "PYTHONPATH") if key in os.environ}
+        return {**kept, "HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+    def open(self) -> None:
+        """Make the bucket and the function of a shell; start the coordinator."""
+        self.control.create_bucket(BUCKET)
+        self.control.create_function(SHELL, _named(build_package([])))
+        self.coordinator.start()
+
+    def open_xcenc(self, pause: float) -> None:
+        """Build the stand-in for the encoders, a function of it, and start a rendezvous.
+
+        :param pause: seconds that each of a chunk's encodes takes at least.
+        """
+        make_standin(self.tools)
+        slow = {"vpxenc": 'place=$(mktemp -d) && ln -s "$PWD/really" "$place/vpxenc" && exec "$place/vpxenc" "$@"'}
+        renamed = {self.tools / "vpxenc": "really"}
+        for name, command in slow.items():
+            path = self.tools / f"slow-{name}"
+            path.write_text(SLOW.format(pause=pause, command=command), encoding="ascii")
+            renamed[path] = name
+        others = [self.tools / name for name in TOOLS if name != "vpxenc"]
+        self.control.create_function(XCENC, _named(build_package([*others, *renamed], names=renamed)))
+        self.rendezvous = Daemon(
+            ["mu-rendezvous", "--state-dir", str(self.state_dir), "-t", "tcp:0:interface=127.0.0.1"],
+            self.home / "rendezvous.log",
+            self.environment(),
+        )
+        self.rendezvous_port = int(self.rendezvous.start()[1])
+        self.rendezvous.words[-1] = f"tcp:{self.rendezvous_port}:interface=127.0.0.1"
+
+    def close(self) -> None:
+        """End everything."""
+        for daemon in (self.coordinator, self.rendezvous):
+            if daemon is not None:
+                daemon.stop()
+        self._local.stop()
+
+    # -- what users do ---------------------------------------------------------------------------------------------
+
+    def mu(self, *words: str, limit: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Run a ``mu`` command."""
+        return subprocess.run(
+            [*MU, words[0], "--state-dir", str(self.state_dir), *words[1:]],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+
+    @contextmanager
+    def submitted(self, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        """``mu submit --wait``: the job's name, and the command, which ends with the job."""
+        process = subprocess.Popen(
+            [*MU, "submit", "--state-dir", str(self.state_dir), "--wait", *words],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            name = process.stdout.readline().strip()
+            if not name:
+                raise Broken(f"mu submit: {process.communicate()[1]}")
+            yield name, process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        """The facts of a job; None as long as nobody answers."""
+        try:
+            fact: dict[str, Any] = self.api.get("jobs", name)
+        except ControlError:
+            return None
+        return fact
+
+
+def until(condition: Callable[[], object], what: str, limit: float = PATIENCE, pause: float = 0.02) -> None:
+    """Wait for something.
+
+    :raises Broken: it did not come about.
+    """
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Broken(f"not within {limit:g} s: {what}")
+        time.sleep(pause)
+
+
+def _named(package: bytes) -> bytes:
+    """The package, with a handler that shows the launch id."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        members = {info: archive.read(info) for info in archive.infolist()}
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for info, data in members.items():
+            is_handler = info.filename == "worker_lambda/lambda_function.py"
+            archive.writestr(info, data + NAMED.encode() if is_handler else data)
+    return held.getvalue()

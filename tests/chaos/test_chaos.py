@@ -1,0 +1,44 @@
+"""Jobs under faults, one run of each kind; ``make chaos`` does many and larger ones."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from chaos_runs import run_chain, run_commands  # noqa: E402
+from chaos_stage import Stage  # noqa: E402
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("chaos"))
+    try:
+        stage.open()
+        yield stage
+    finally:
+        stage.close()
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Other faults in each run; the seed is shown where a test fails."""
+    seed = random.SystemRandom().randrange(10**6)
+    sys.stdout.write(f"seed {seed}\n")
+    return random.Random(seed)
+
+
+def test_commands_on_few_workers_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
+    run_commands(stage, dice, "exec", tasks=60, workers=8, pause=0.1)
+
+
+def test_a_chain_of_encoders_comes_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
+    stage.open_xcenc(0.2)
+    run_chain(stage, dice, "xcenc", tasks=8)
