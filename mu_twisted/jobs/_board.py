@@ -39,6 +39,7 @@ class Board:
         self.first_attempts: dict[Attempt, None] = {}
         self.lost: dict[str, tuple[int, int]] = {}
         self.ceiling: int | None = None
+        self.failed = 0
         self._actions: list[Action] = []
 
     @property

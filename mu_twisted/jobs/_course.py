@@ -28,8 +28,11 @@ class Course:
         self._board.enqueue(self._board.ledger.tasks.values())
         self.conclude(self._board.policy.overprovision)
 
-    def resume(self) -> None:
-        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+    def resume(self, *, alone: bool) -> None:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back.
+
+        :param alone: they will not.
+        """
         board, ledger = self._board, self._board.ledger
         extra = board.policy.overprovision if ledger.generation < 0 else 0
         self._next_generation()
@@ -38,7 +41,7 @@ class Course:
         for task in tasks:
             self._take_in(task)
         back += board.launches.unseen(self._staffing.wanted - len(back))
-        for launch_id in back:
+        for launch_id in back if not alone else ():
             board.launches.expect_back(launch_id)
             board.timers.push(board.now + board.policy.redial_timeout, Due.LAUNCH, launch_id)
         self.conclude(extra)

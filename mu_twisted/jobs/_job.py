@@ -79,11 +79,14 @@ class Job(Reading):
             self._course.start()
         return self._board.take()
 
-    def resume(self, now: float) -> list[Action]:
-        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+    def resume(self, now: float, *, alone: bool = False) -> list[Action]:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back.
+
+        :param alone: they will not, as the coordinator was away for longer than they look for it: do not wait.
+        """
         self._begin()
         if self._goes_on(now):
-            self._course.resume()
+            self._course.resume(alone=alone)
         return self._board.take()
 
     def retry(self, now: float) -> list[Action]:

@@ -8,6 +8,8 @@ MAX_STRANGE = 64
 """Launch ids that are not ours and are let in all the same (somebody invoked the function by hand)."""
 MAX_REASONS = 100
 """Reasons for refusals that are told apart."""
+MAX_REASON = 500
+"""Characters of each that are kept."""
 
 
 class Arrival(Enum):
@@ -105,6 +107,7 @@ class Launches:
         """Nobody will come of it; False if nobody was expected."""
         if self._expected.pop(launch_id, None) is None:
             return False
+        reason = reason[:MAX_REASON]
         if reason in self._refusals or len(self._refusals) < MAX_REASONS:
             self._refusals[reason] = self._refusals.get(reason, 0) + 1
         return True

@@ -9,7 +9,8 @@ from mu_twisted.jobs._tasks import Task, TaskState
 from mu_twisted.jobs._timers import Due
 
 FAILED_ENOUGH = 2
-"""Attempts in a row that may fail on one worker before it is not used again: it may be at fault itself."""
+"""Attempts in a row that may fail on one worker before it is not used again: where most attempts are done elsewhere,
+it is at fault itself."""
 
 
 class Outcomes:
@@ -40,6 +41,7 @@ class Outcomes:
     def failed(self, worker: Worker, attempt: Attempt, kind: Failure, status: int | None, error: str) -> None:
         """The attempt has failed; its worker is still there, and may still be at it."""
         worker.failed += 1
+        self._board.failed += 1
         self._fail(attempt, kind, status, error)
         self._release(worker, "its attempt took too long" if kind is Failure.DEADLINE else None)
 
@@ -123,7 +125,7 @@ class Outcomes:
         board = self._board
         if not worker.reusable or not self._is_useful():
             board.dismiss(worker, "no task is left for it")
-        elif worker.failed >= FAILED_ENOUGH:
+        elif worker.failed >= FAILED_ENOUGH and board.failed < len(board.ledger.durations):
             board.dismiss(worker, f"{worker.failed} attempts in a row have failed on it")
         else:
             board.clear(worker, busy)

@@ -102,15 +102,25 @@ def test_a_task_that_has_failed_too_often_has_failed_with_its_last_error_and_no_
     assert play.job.error == "1 of 2 tasks failed"
 
 
-def test_a_worker_on_which_two_attempts_in_a_row_have_failed_is_not_used_again() -> None:
+def test_a_worker_on_which_attempts_fail_that_others_do_is_not_used_again() -> None:
+    play = Play(tasks=20, retries=5, max_workers=2)
+    play.come(1)
+    play.come(2)
+    for _ in range(4):
+        play.done(1)
+        play.warm(1)
+    assert play.fail(2) == [Warm(2)]
+    play.warm(2)
+    assert kinds(play.fail(2)) == ["Dismiss"]
+
+
+def test_where_everything_fails_no_worker_is_at_fault() -> None:
     play = Play(tasks=3, retries=5, max_workers=1)
     play.come(1)
-    assert play.fail(1) == [Warm(1)]
-    play.warm(1)
-    [dismissed] = play.fail(1)
-    assert isinstance(dismissed, Dismiss)
-    play.tick()
-    assert len(play.launched) == 2
+    for _ in range(8):
+        assert play.fail(1) == [Warm(1)]
+        play.on()
+    assert len(play.launched) == 1
 
 
 @pytest.mark.parametrize("kind", [Failure.MACHINE, Failure.DIFFERS])
