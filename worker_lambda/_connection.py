@@ -4,7 +4,6 @@ Knows frames, not what they say. Nothing is called back from within :meth:`Conne
 """
 
 import selectors
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -14,11 +13,12 @@ from enum import Enum
 from mu_twisted.wire import Decoder, FrameError, encode
 from worker_lambda._dialling import Dial, Partner, Target, dial_error, unacknowledged
 from worker_lambda._errors import DialError
+from worker_lambda._streams import Stream
 from worker_lambda._watch import Watch
 
 MAX_UNSENT = 4 << 20
 """Bytes that were not taken beyond which a connection is clogged."""
-_READ, _CHUNKS = 64 << 10, 16
+_CHUNKS = 64
 
 
 class _Phase(Enum):
@@ -61,14 +61,14 @@ class Connection:
         self._held = held or (lambda: self.clogged)
         self._decoder = Decoder(partner.max_frame)
         self._unsent = bytearray()
-        self._socket: socket.socket | None = None
+        self._stream: Stream | None = None
         self._watch = Watch(selector, self._ready)
         self._phase = _Phase.DIALLING
         self._patience = partner.patience
         self._taken = 0.0  # when something was taken last
         self._finishing = self._half_closed = False
         self._on_the_way = 0
-        self._read_more = self._wants_write = False
+        self._read_more = False
         self._dial = Dial(selector, targets, context, partner.role, self._opened)
 
     @property
@@ -116,11 +116,13 @@ class Connection:
             self._read()
         if self._phase is _Phase.UP:
             self._flush()
-        if self._phase is _Phase.UP and self._finishing and not self._unsent and not self._half_closed:
-            self._half_close()
-        if self._phase is not _Phase.UP:
+        if self._stream is not None and self._finishing and not self._unsent and not self._half_closed:
+            self._half_close(self._stream)
+        if self._stream is None:
             return None
-        self._watch_socket()
+        reading = selectors.EVENT_READ if not self._held() else 0
+        writing = selectors.EVENT_WRITE if self._unsent or self._stream.unsent else 0
+        self._watch.set(self._stream.socket, reading | writing)
         return 0.0 if self._read_more and not self._held() else self._check_patience()
 
     def close(self, *, flush: float) -> None:
@@ -130,19 +132,15 @@ class Connection:
         """
         if flush > 0 and self._phase is _Phase.UP:
             self._drain(flush)
-        sock = self._socket
-        if sock is not None and self._phase is _Phase.UP:
-            if isinstance(sock, ssl.SSLSocket):
-                with suppress(OSError, ValueError):
-                    sock.unwrap()  # says goodbye; does not wait for the answer
+        if self._stream is not None and not self._half_closed:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
+                self._stream.say_goodbye()  # and does not wait for the answer
         self._close_socket()
 
     # -- its course ------------------------------------------------------------------------------------------------
 
-    def _opened(self, sock: socket.socket) -> None:
-        self._socket = sock
+    def _opened(self, stream: Stream) -> None:
+        self._stream = stream
         self._phase = _Phase.UP
         self._taken = time.monotonic()
         self._read_more = True  # the handshake may have brought more than itself
@@ -152,8 +150,8 @@ class Connection:
         if self._patience is None or not (self._unsent or self._finishing):
             return None
         now = time.monotonic()
-        if now >= self._taken + self._patience and self._half_closed and self._socket is not None:
-            before, self._on_the_way = self._on_the_way, unacknowledged(self._socket)
+        if now >= self._taken + self._patience and self._half_closed and self._stream is not None:
+            before, self._on_the_way = self._on_the_way, unacknowledged(self._stream.socket)
             if self._on_the_way < before:  # slowly, but it moves
                 self._taken = now
         left = self._taken + self._patience - now
@@ -163,24 +161,14 @@ class Connection:
         self._lose(DialError(f"the {self._partner.name} has {what} what it was sent for {self._patience:g} s"))
         return 0.0
 
-    def _half_close(self) -> None:
-        sock = self._socket
-        assert sock is not None
+    def _half_close(self, stream: Stream) -> None:
         try:
-            if isinstance(sock, ssl.SSLSocket):
-                sock.unwrap()
-            else:
-                sock.shutdown(socket.SHUT_WR)
-        except ssl.SSLWantWriteError:
-            self._wants_write = True
-            return
-        except ssl.SSLWantReadError:
-            pass  # it has been sent; the answer comes behind what is still to be read
+            stream.say_goodbye()
         except OSError as error:
             self._broke(error)
             return
         self._half_closed = True
-        self._on_the_way = unacknowledged(sock)
+        self._on_the_way = unacknowledged(stream.socket)
         self._taken = time.monotonic()
         self._read_more = True
 
@@ -204,9 +192,9 @@ class Connection:
         self._phase = _Phase.CLOSED
         self._dial.close()
         self._watch.clear()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
         self._unsent.clear()
 
     # -- bytes -----------------------------------------------------------------------------------------------------
@@ -215,28 +203,17 @@ class Connection:
         if self._phase is _Phase.UP and events & selectors.EVENT_READ:
             self._read()
 
-    def _watch_socket(self) -> None:
-        assert self._socket is not None
-        reading = selectors.EVENT_READ if not self._held() else 0
-        self._watch.set(self._socket, reading | (selectors.EVENT_WRITE if self._wants_write else 0))
-
     def _read(self) -> None:
         self._read_more = False
         for _ in range(_CHUNKS):  # not for ever: others want their turn
-            sock = self._socket
-            if sock is None:
+            if self._stream is None:
                 return
             try:
-                data = sock.recv(_READ)
-            except (ssl.SSLWantReadError, BlockingIOError):
-                return
-            except ssl.SSLWantWriteError:
-                self._wants_write = True
-                return
-            except ssl.SSLZeroReturnError:
-                data = b""
+                data = self._stream.receive()
             except OSError as error:
                 self._broke(error)
+                return
+            if data is None:
                 return
             if not data:
                 self._ended()
@@ -266,35 +243,29 @@ class Connection:
         return self._phase is _Phase.UP
 
     def _flush(self) -> None:
-        sock = self._socket
-        assert sock is not None
-        self._wants_write = False
-        for _ in range(_CHUNKS):
-            if not self._unsent:
-                return
-            try:
+        stream = self._stream
+        assert stream is not None
+        try:
+            for _ in range(_CHUNKS):
+                if not self._unsent:
+                    stream.flush()
+                    return
                 with memoryview(self._unsent) as view:
-                    count = sock.send(view[:_READ])
-            except (ssl.SSLWantWriteError, BlockingIOError):
-                self._wants_write = True
-                return
-            except ssl.SSLWantReadError:
-                return
-            except OSError as error:
-                self._broke(error)
-                return
-            self._taken = time.monotonic()
-            del self._unsent[:count]
-        self._wants_write = bool(self._unsent)
+                    count = stream.send(view)
+                if not count:
+                    return
+                self._taken = time.monotonic()
+                del self._unsent[:count]
+        except OSError as error:
+            self._broke(error)
 
     def _drain(self, patience: float) -> None:
         deadline = time.monotonic() + patience
         while self._phase is _Phase.UP:
             self._flush()
             left = deadline - time.monotonic()
-            sock = self._socket
-            if not self._unsent or left <= 0 or sock is None:
+            if self._stream is None or not (self._unsent or self._stream.unsent) or left <= 0:
                 return
             with selectors.DefaultSelector() as waiting:
-                waiting.register(sock, selectors.EVENT_WRITE)
+                waiting.register(self._stream.socket, selectors.EVENT_WRITE)
                 waiting.select(left)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from worker_lambda._errors import DialError
+from worker_lambda._streams import Stream, TlsStream
 from worker_lambda._tls import demand_role
 from worker_lambda._watch import Watch
 
@@ -68,7 +69,7 @@ class Dial:
     :param targets: where to dial, see :func:`resolve`.
     :param context: for TLS; None for plain TCP.
     :param role: what the certificate shown must name, see :func:`worker_lambda._tls.demand_role`; None: anything.
-    :param done: called once with the socket when frames can travel.
+    :param done: called once with the stream when frames can travel.
     :ivar answered: whether an address has taken the connection; the TLS handshake may still be under way.
     :ivar error: why it has come to nothing, None while it has not. To be looked at after each :meth:`step`.
     """
@@ -79,7 +80,7 @@ class Dial:
         targets: list[Target],
         context: ssl.SSLContext | None,
         role: str | None,
-        done: Callable[[socket.socket], None],
+        done: Callable[[Stream], None],
     ) -> None:
         self.answered = False
         self.error: DialError | None = None
@@ -88,6 +89,7 @@ class Dial:
         self._role = role
         self._done = done
         self._socket: socket.socket | None = None
+        self._stream: TlsStream | None = None
         self._watch = Watch(selector, self._ready)
         self._deadline = 0.0
         self._next()
@@ -101,8 +103,7 @@ class Dial:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            shaking = isinstance(self._socket, ssl.SSLSocket)
-            self._fail(DialError("no TLS handshake" if shaking else "no answer"))
+            self._fail(DialError("no answer" if self._stream is None else "no TLS handshake"))
             return 0.0
         return left
 
@@ -111,7 +112,7 @@ class Dial:
         self._watch.clear()
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket = self._stream = None
 
     def _next(self) -> None:
         """Begin with the next address."""
@@ -138,10 +139,10 @@ class Dial:
             self.error = error
 
     def _ready(self, _: int) -> None:
-        if self._socket is not None and not isinstance(self._socket, ssl.SSLSocket):
+        if self._stream is None and self._socket is not None:
             self._connected(self._socket)
-        if isinstance(self._socket, ssl.SSLSocket):
-            self._shake(self._socket)
+        if self._stream is not None:
+            self._shake(self._stream)
 
     def _connected(self, sock: socket.socket) -> None:
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -150,35 +151,29 @@ class Dial:
             return
         self.answered = True
         if self._context is None:
-            self._hand_over(sock)
-            return
-        self._watch.clear()
-        try:
-            # An end without goodbye is told from one with: the second alone says that everything was taken.
-            self._socket = self._context.wrap_socket(sock, do_handshake_on_connect=False, suppress_ragged_eofs=False)
-        except OSError as error:
-            self._fail(dial_error(error))
+            self._hand_over(Stream(sock))
+        else:
+            self._stream = TlsStream(sock, self._context)
 
-    def _shake(self, sock: ssl.SSLSocket) -> None:
+    def _shake(self, stream: TlsStream) -> None:
         try:
-            sock.do_handshake()
+            if not stream.shake():
+                writing = selectors.EVENT_WRITE if stream.unsent else 0
+                self._watch.set(stream.socket, selectors.EVENT_READ | writing)
+                return
             if self._role is not None:
-                demand_role(sock, self._role)
-        except ssl.SSLWantReadError:
-            self._watch.set(sock, selectors.EVENT_READ)
-        except ssl.SSLWantWriteError:
-            self._watch.set(sock, selectors.EVENT_WRITE)
+                demand_role(stream.tls, self._role)
         except DialError as error:
             self._fail(error)
         except OSError as error:
             self._fail(dial_error(error))
         else:
-            self._hand_over(sock)
+            self._hand_over(stream)
 
-    def _hand_over(self, sock: socket.socket) -> None:
+    def _hand_over(self, stream: Stream) -> None:
         self._watch.clear()
-        self._socket = None
-        self._done(sock)
+        self._socket = self._stream = None
+        self._done(stream)
 
 
 def _tune(sock: socket.socket) -> None:

@@ -44,7 +44,7 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
     return context
 
 
-def demand_role(connection: ssl.SSLSocket, role: str) -> None:
+def demand_role(connection: ssl.SSLObject, role: str) -> None:
     """Check that the certificate shown names a role.
 
     :param role: e.g. :data:`COORDINATOR`.
@@ -58,7 +58,7 @@ def demand_role(connection: ssl.SSLSocket, role: str) -> None:
         )
 
 
-def _alternative_names(connection: ssl.SSLSocket) -> list[tuple[str, str]]:
+def _alternative_names(connection: ssl.SSLObject) -> list[tuple[str, str]]:
     certificate = connection.getpeercert() or {}
     return [(str(name[0]), str(name[1])) for name in certificate.get("subjectAltName", ())]
 
