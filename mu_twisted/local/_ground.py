@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._code import unpack
-from mu_twisted.local._environments import Environment, Output, make_private, remove_tree
+from mu_twisted.local._environment import Environment, Output
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._listener import LoopbackListener
@@ -21,6 +21,7 @@ from mu_twisted.local._output import PipeOutput
 from mu_twisted.local._patience import Patience
 from mu_twisted.local._runtime import environment_variables, link_runtime
 from mu_twisted.local._runtime_api import runtime_site
+from mu_twisted.local._trees import make_private, remove_tree
 from mu_twisted.local._zygote_client import Zygote
 
 _LOOPBACK = "127.0.0.1"

@@ -6,13 +6,14 @@ So a package that the function forgot to bring is missing here as it is on Lambd
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from mu_twisted.local._errors import LocalError
-from mu_twisted.local._functions import VERSION, Function, execution_environment
+from mu_twisted.local._function_requests import VERSION
+from mu_twisted.local._functions import Function, execution_environment
+from mu_twisted.local._places import with_targets
 
 _NEEDED = ("awslambdaric", "runtime_client")
 _OFFERED = (
@@ -35,7 +36,7 @@ def link_runtime(directory: Path) -> list[str]:
     :raises LocalError: where awslambdaric is not installed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    holders = {sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parent)}
+    holders = {sys.prefix, sys.base_prefix, str(Path(__file__).parent)}
     for name in (*_NEEDED, *_OFFERED):
         try:
             spec = importlib.util.find_spec(name)
@@ -49,7 +50,7 @@ def link_runtime(directory: Path) -> list[str]:
         target = origin.parent if spec.submodule_search_locations else origin
         (directory / target.name).symlink_to(target)
         holders.add(str(target.parent))
-    return sorted({os.path.realpath(path) for path in holders} | holders)
+    return with_targets(holders)
 
 
 def environment_variables(

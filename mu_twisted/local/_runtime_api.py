@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from mu_twisted.local._environments import Environment
+from mu_twisted.local._environment import Environment
 from mu_twisted.local._invocation import LARGEST_RESPONSE, Invocation
 from mu_twisted.local._peer import ours
 

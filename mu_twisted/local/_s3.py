@@ -23,10 +23,11 @@ from twisted.python.failure import Failure
 
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._patience import Patience
+from mu_twisted.local._places import python_places, with_targets
 from mu_twisted.local._s3_programs import Program, free_ports
 from mu_twisted.local._state import MARK
 
-_GUARD = Path(__file__).with_name("_guard.py")
+_ALONE = Path(__file__).with_name("_alone.py")
 _LOOPBACK = "127.0.0.1"
 _STARTS = 4
 _MOST_OUTPUT = 8192
@@ -161,11 +162,14 @@ class LocalS3:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
-        shown = os.pathsep.join(
-            sorted({str(self._data), str(self._run), str(Path(arguments[0]).parent), sys.prefix, sys.base_prefix})
-        )
-        guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), hidden, shown]
+        program = Path(arguments[0])
+        own = [str(path) for path in (self._data, self._run, program.parent, program.resolve().parent)]
+        shown = os.pathsep.join([*with_targets(own), *python_places()])
+        guard = [sys.executable, "-I", "-S", str(_ALONE), "_guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}
+        if os.environ.get("PYTHONPATH"):
+            # A program in Python finds its packages where we find ours.
+            variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._transport = self._reactor.spawnProcess(

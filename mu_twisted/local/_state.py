@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mu_twisted.local._cgroups import MemoryGroups
-from mu_twisted.local._environments import make_private, remove_tree
 from mu_twisted.local._errors import LocalError
+from mu_twisted.local._trees import make_private, remove_tree
 
 STACK = "stack.json"
 MARK = "MU_LOCAL_RUN"

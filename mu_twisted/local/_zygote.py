@@ -1,22 +1,18 @@
-"""The zygote: a small process that forks one process tree per environment. Run by its path, with the standard library.
+"""The zygote: a small process that forks one process tree per environment. Standard library only.
 
 Each environment is an init, which owns the tree, and below it the runtime: AWS's runtime client, imported after the
 fork since it reads its endpoint when it is loaded. In a process namespace of its own the init's end is the end of all
 of them, by the kernel; without namespaces the init is a subreaper and sweeps. The daemon speaks JSON packets over a
 ``SOCK_SEQPACKET`` socket, each ``spawn`` with the descriptor that takes the environment's output.
-
-This must not import the project: ``mu_twisted`` and ``worker_lambda`` are to come from the function's own zip.
 """
 
 from __future__ import annotations
 
 # What most handlers import anyway is loaded once and shared by all forks.
-import base64  # noqa: E401, F401, E501, I001
+import base64  # noqa: F401
 import gc
-import importlib.util
 import json
 import os
-import runpy
 import select
 import signal
 import site
@@ -24,22 +20,12 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from mu_twisted.local import _isolation as isolation
-else:
-    _spec = importlib.util.spec_from_file_location("_mu_isolation", __file__.replace("_zygote.py", "_isolation.py"))
-    isolation = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(isolation)
+from . import _isolation as isolation
+from ._level import enter
+from ._runtime_process import Spec, become, preload, run
 
 _PACKET = 1 << 18
-_PLAIN = (
-    "import os, runpy, site, sys; site.setquit(); sys.path[0] = os.getcwd(); sys.argv[0] = 'awslambdaric'; "
-    "runpy.run_module('awslambdaric', run_name='__main__', alter_sys=True)"
-)
-
-Spec = dict[str, Any]
 
 
 class Zygote:
@@ -170,7 +156,7 @@ class Zygote:
                 isolation.mount_proc()
             pid = os.fork()
             if pid == 0:
-                self._become_runtime(spec, output)
+                become(spec, output, self._level, self._baseline, self._stdlib)
                 return spec
         except BaseException as error:  # noqa: BLE001 - nothing of this process may go on
             self._say(event="ended", id=spec["id"], status=None, reason=f"{type(error).__name__}: {error}")
@@ -191,108 +177,17 @@ class Zygote:
         isolation.sweep()
         os._exit(0)
 
-    def _become_runtime(self, spec: Spec, output: int) -> None:
-        isolation.set_death_signal(signal.SIGKILL)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-        isolation.set_name(b"mu-runtime")
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.closerange(3, 65536)
-        limit = spec["data"]
-        isolation.limit_resources(None if limit is None else limit + self._baseline)
-        if self._level == "user":
-            isolation.drop_privileges()
-        os.umask(0o022)
-        os.chdir(spec["root"])
-        os.environ.clear()
-        os.environ.update(spec["env"])
-        time.tzset()
-        sys.path[:] = [spec["root"], spec["runtime"], *self._stdlib]
 
-
-def run(spec: Spec) -> None:
-    """Become AWS's runtime client, in this process or as a fresh Python."""
-    if spec["plain"]:
-        os.environ["PYTHONPATH"] = spec["runtime"]
-        os.execve(sys.executable, [sys.executable, "-s", "-S", "-c", _PLAIN, spec["handler"]], dict(os.environ))
-    gc.enable()
-    sys.argv[:] = ["awslambdaric", spec["handler"]]
-    _unload(spec["root"])
-    importlib.invalidate_caches()
-    runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
-
-
-def _enter(wanted: str) -> str:
-    """Take the strongest isolation that this host grants, up to ``wanted``; the process that goes on is a child."""
-    levels = {"auto": ["root", "user", "none"], "user": ["user", "none"], "none": ["none"]}[wanted]
-    if os.geteuid() != 0 and "root" in levels:
-        levels.remove("root")
-    for level in levels:
-        if level == "none" or _possible(level):
-            if level != "none":
-                _descend(level)
-            return level
-    return "none"
-
-
-def _unshare(level: str) -> None:
-    if level == "user":
-        isolation.enter_user_namespace(isolation.CLONE_NEWPID)
-    else:
-        isolation.unshare(isolation.CLONE_NEWPID)
-
-
-def _possible(level: str) -> bool:
-    """Try it for good in a child: namespaces, and a mount."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _unshare(level)
-            inner = os.fork()
-            if inner == 0:
-                isolation.private_mounts(os.getcwd(), os.getcwd(), [])  # noqa: PTH109
-                os._exit(0)
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-def _descend(level: str) -> None:
-    """Go on as the first process of a process namespace, so that our end ends every environment."""
-    _unshare(level)
-    pid = os.fork()
-    if pid:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        os.closerange(3, 65536)
-        os.waitpid(pid, 0)
-        os._exit(0)
-    isolation.set_death_signal(signal.SIGKILL)
-
-
-def _preload(runtime: str) -> None:
-    """Load what AWS's client will import and what knows no endpoint: a third of its start."""
-    sys.path.insert(0, runtime)
-    with suppress(ImportError):
-        importlib.import_module("simplejson")
-    sys.path.remove(runtime)
-
-
-def _unload(root: str) -> None:
-    """A function that brings its own gets its own."""
-    if {"simplejson", "simplejson.py"}.intersection(os.listdir(root)):  # noqa: PTH208
-        for name in [name for name in sys.modules if name.partition(".")[0] == "simplejson"]:
-            del sys.modules[name]
-
-
-def main(arguments: list[str]) -> Spec | None:
+def main(arguments: list[str]) -> None:
     """``DAEMON_PID CONTROL_DESCRIPTOR ISOLATION RUNTIME_DIRECTORY``."""
-    daemon, descriptor, wanted = int(arguments[0]), int(arguments[1]), arguments[2]
+    found = _serve(arguments)
+    # The zygote's sockets are forgotten by now: their numbers are the runtime's to use.
+    if found is not None:
+        run(found)
+
+
+def _serve(arguments: list[str]) -> Spec | None:
+    daemon, descriptor, wanted, runtime = int(arguments[0]), int(arguments[1]), arguments[2], arguments[3]
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     isolation.set_name(b"mu-zygote")
@@ -304,19 +199,13 @@ def main(arguments: list[str]) -> Spec | None:
         isolation.become_subreaper()
     if os.getppid() != daemon:
         return None
-    level = _enter(wanted)
+    level = enter(wanted)
     if level == "none":
         isolation.set_death_signal(0)
         isolation.become_subreaper()
-    _preload(arguments[3])
+    preload(runtime)
     site.setquit()
     gc.collect()
     gc.disable()
     gc.freeze()
     return Zygote(control, level).serve()
-
-
-if __name__ == "__main__":
-    _found = main(sys.argv[1:])
-    if _found is not None:
-        run(_found)

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._state import MARK
 
-_SCRIPT = Path(__file__).with_name("_zygote.py")
+_ALONE = Path(__file__).with_name("_alone.py")
 _PACKET = 1 << 18
 _MOST_OUTPUT = 4096
 
@@ -137,7 +137,7 @@ class Zygote(ProcessProtocol):
             self._process = reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-I", "-S", str(_SCRIPT), str(os.getpid()), "3", isolation, str(runtime)],
+                [sys.executable, "-I", "-S", str(_ALONE), "_zygote", str(os.getpid()), "3", isolation, str(runtime)],
                 env={"LANG": "en_US.UTF-8", "PYTHONUTF8": "1", MARK: str(directory.parent)},
                 path=str(directory),
                 childFDs={0: null, 1: "r", 2: "r", 3: theirs.fileno()},

@@ -9,7 +9,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from mu_twisted.local._dispatch import Dispatcher
-from mu_twisted.local._environments import Environment, EnvironmentPool, Limits
+from mu_twisted.local._environment import Environment
+from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._invocation import Invocation

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mu_twisted.local import ApiError
-from mu_twisted.local._environments import Environment, EnvironmentPool, Limits
+from mu_twisted.local._environment import Environment
+from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._functions import Function
 from mu_twisted.local._invocation import Invocation, Result
 

@@ -1,0 +1,151 @@
+"""The Lambda of a local stack: functions, environments, events and the endpoint, put together.
+
+Knows where the S3 is and nothing of how it runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mu_twisted.local._api import ApiRequest, LambdaApi
+from mu_twisted.local._calls import Backend
+from mu_twisted.local._cgroups import MemoryGroups
+from mu_twisted.local._dispatch import Dispatcher
+from mu_twisted.local._environments import EnvironmentPool, Limits
+from mu_twisted.local._errors import LocalError
+from mu_twisted.local._events import EventQueue
+from mu_twisted.local._functions import Function, FunctionStore
+from mu_twisted.local._ground import RealGround
+from mu_twisted.local._runtime_api import QuietSite
+from mu_twisted.local._settings import Settings
+
+_LOOPBACK = "127.0.0.1"
+_IDLE = 120.0
+"""Seconds that a caller's connection may stand idle."""
+
+
+class LocalLambda:
+    """A Lambda endpoint on this machine; its port is open from the first moment.
+
+    :param reactor: runs it.
+    :param threads: for what blocks.
+    :param settings: what the stack is told.
+    :param state: the state directory, which no environment is to see.
+    :param run: a directory that goes with us.
+    :param keys: access key and secret key, the only ones that it takes.
+    :param cgroups: the memory groups, or None.
+    :param fetch: reads a package from S3 by bucket, key and version.
+    :param on_failure: told where environments cannot be had any more.
+    :raises LocalError: where the port is taken, or AWS's runtime client is not installed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        threads: Any,
+        settings: Settings,
+        state: Path,
+        run: Path,
+        keys: tuple[str, str],
+        cgroups: MemoryGroups | None,
+        fetch: Callable[[str, str, str | None], Deferred[bytes]],
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self._store = store = FunctionStore(state / "functions")
+        self._ground = ground = RealGround(
+            reactor,
+            threads,
+            run,
+            state,
+            store,
+            isolation=settings.isolation,
+            plain=settings.plain,
+            cgroups=cgroups,
+        )
+        limits = Limits(settings.concurrency, settings.idle)
+        self._pool = pool = EnvironmentPool(reactor, time.time, ground, limits, lambda: self._dispatcher.run())
+        self._dispatcher = Dispatcher(reactor, EventQueue(settings.retry_delay), store, pool, settings.region)
+        for function in store:
+            pool.reserve(function.name, function.reserved)
+        ground.region = settings.region
+        ground.credentials = keys
+        ground.on_ended = self._ended
+        ground.on_gone = self._gone
+        ground.on_lost = pool.lost
+        ground.on_failure = on_failure
+        backend = Backend(
+            store,
+            pool.invoke,
+            self._dispatcher.enqueue,
+            ground.prepare,
+            self._changed,
+            fetch,
+            settings.concurrency,
+        )
+        site = QuietSite(LambdaApi(backend, {keys[0]: keys[1]}, time.time), ApiRequest, reactor, _IDLE)
+        try:
+            self._port = reactor.listenTCP(settings.lambda_port, site, 4096, _LOOPBACK)
+        except CannotListenError as error:
+            raise LocalError(
+                f"port {settings.lambda_port} cannot be listened at: {error.socketError}; give another --lambda-port"
+            ) from error
+        self._stopped = False
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+        return f"http://{_LOOPBACK}:{self._port.getHost().port}"
+
+    def point(self, s3_endpoint: str) -> None:
+        """Tell environments where S3 and Lambda are."""
+        self._ground.variables = {"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint}
+
+    def start(self) -> Deferred[str]:
+        """Start what environments are forked from. Fires with one line about the isolation in force."""
+        return self._ground.start()
+
+    def _ended(self, name: str, status: int | None, reason: str) -> None:
+        environment = self._pool.find(name)
+        if environment is not None:
+            if status is None:
+                self._log.error("an environment could not be made: {reason}", reason=reason)
+            environment.ended(status, reason)
+
+    def _gone(self, name: str) -> None:
+        environment = self._pool.find(name)
+        if environment is not None:
+            environment.gone()
+            self._forget_code()
+
+    def _changed(self, name: str, function: Function | None) -> None:
+        self._pool.reserve(name, None if function is None else function.reserved)
+        self._pool.retire_stale(name, None if function is None else function.revision)
+        self._forget_code()
+        self._dispatcher.run()
+
+    def _forget_code(self) -> None:
+        if not self._stopped:
+            self._ground.forget_code(self._pool.codes() | {function.code for function in self._store})
+
+    async def stop(self) -> None:
+        """Take nothing more, end every environment, and answer whoever waits for one."""
+        self._stopped = True
+        self._dispatcher.stop()
+        self._pool.stop()
+        closed, ended = self._port.stopListening(), self._ground.stop()
+        if closed is not None:
+            await closed
+        try:
+            await ended
+        finally:
+            self._pool.lost()
