@@ -67,8 +67,6 @@ class Course:
         :param extra: workers to ask for beyond those that are needed.
         """
         board, staffing = self._board, self._staffing
-        if board.ledger.over:
-            return
         if not board.ledger.open:
             self.finish(self._summary())
             return

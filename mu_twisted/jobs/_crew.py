@@ -88,14 +88,6 @@ class Crew:
         self._out(worker)
         del self.members[worker.number]
 
-    def clear(self) -> list[Worker]:
-        """Forget all; who they were, by number."""
-        members = sorted(self.members.values(), key=lambda worker: worker.number)
-        self.members.clear()
-        self.idle.clear()
-        self.warming = self.leaving = 0
-        return members
-
     def _out(self, worker: Worker) -> None:
         self.idle.pop(worker.number, None)
         self.warming -= worker.place is Place.WARMING

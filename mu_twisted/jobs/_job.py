@@ -198,11 +198,11 @@ class Job(Reading):
         if member is not None:
             member.unanswered = 0
 
-    def task_done(self, worker: int, now: float) -> list[Action]:
-        """The worker's machine has reached its end."""
+    def task_done(self, worker: int, now: float, remark: str = "") -> list[Action]:
+        """The worker's machine has reached its end; ``remark`` is what it leaves for the job's report."""
         found = self._working(worker)
         if self._goes_on(now) and found is not None:
-            self._outcomes.done(*found)
+            self._outcomes.done(*found, remark)
             self._course.conclude()
         return self._board.take()
 

@@ -19,6 +19,7 @@ from mu_twisted.jobs._records import (
     JobRecord,
     Launched,
     Outcome,
+    Remarked,
     Reopened,
     ResultReached,
     ResultStands,
@@ -45,6 +46,7 @@ class Ledger:
         self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
         self.undone_consumers = {number: len(self.lineage.consumers(number)) for number in self.tasks}
         self.failures: dict[int, str] = {}
+        self.remarks: dict[int, str] = {}
         self.durations = Durations()
         self.generation = -1
         self.launched: dict[int, int] = {}
@@ -148,6 +150,10 @@ class Ledger:
             _hold(task.won is None, record)
             self.move(task, TaskState.WAITING)
 
+    def _remarked(self, record: Remarked) -> None:
+        _hold(record.attempt in self.tasks[record.task].running, record)
+        self.remarks[record.task] = record.text
+
     def _forgiven(self, record: Forgiven) -> None:
         task = self.tasks[record.task]
         _hold(task.charged > 0 and not task.running, record)
@@ -234,6 +240,7 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     Launched: Ledger._launched,
     Assigned: Ledger._assigned,
     AttemptEnded: Ledger._attempt_ended,
+    Remarked: Ledger._remarked,
     Forgiven: Ledger._forgiven,
     ResultReached: Ledger._result_reached,
     ResultStands: Ledger._result_stands,

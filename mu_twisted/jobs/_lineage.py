@@ -45,10 +45,6 @@ class Lineage:
         """Who takes the task's messages."""
         return self._consumers.get(task, ())
 
-    def linked(self, task: int) -> bool:
-        """Whether the task takes or sends messages."""
-        return task in self._producers or task in self._consumers
-
     def downstream(self, tasks: Iterable[int], open_: Callable[[int], bool]) -> list[int]:
         """All that need messages of these tasks, directly or through others, as far as they are open."""
         return self._closure(tasks, self.consumers, open_)

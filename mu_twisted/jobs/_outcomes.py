@@ -4,7 +4,7 @@ from mu_twisted.jobs._board import MAX_ERROR, Board
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._crew import Attempt, Place, Worker
 from mu_twisted.jobs._failures import Failure, is_retried
-from mu_twisted.jobs._records import Forgiven, Outcome, ResultReached, ResultStands
+from mu_twisted.jobs._records import Forgiven, Outcome, Remarked, ResultReached, ResultStands
 from mu_twisted.jobs._tasks import Task, TaskState
 from mu_twisted.jobs._timers import Due
 
@@ -24,10 +24,15 @@ class Outcomes:
         self._board = board
         self._chains = chains
 
-    def done(self, worker: Worker, attempt: Attempt) -> None:
-        """The attempt has reached its end: others at the same task are killed before its result is announced."""
+    def done(self, worker: Worker, attempt: Attempt, remark: str = "") -> None:
+        """The attempt has reached its end: others at the same task are killed before its result is announced.
+
+        :param remark: what it leaves for the job's report.
+        """
         board = self._board
         worker.failed = 0
+        if remark:
+            board.record(Remarked(attempt.task, attempt.number, remark))
         board.end(attempt, Outcome.DONE)
         for other in board.attempts.get(attempt.task, ()):
             other.beaten = True

@@ -44,6 +44,11 @@ class Reading:
         return self._board.ledger.failures
 
     @property
+    def remarks(self) -> Mapping[int, str]:
+        """What tasks have left for the job's report."""
+        return self._board.ledger.remarks
+
+    @property
     def wanted_workers(self) -> int:
         """Workers that the job would have if no other did."""
         board = self._board

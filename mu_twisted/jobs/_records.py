@@ -96,6 +96,15 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True)
+class Remarked:
+    """What an attempt that is about to end well leaves for the job's report."""
+
+    task: int
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Forgiven:
     """The worker that was taken for lost is back: the task's last attempt cost no retry."""
 
@@ -174,6 +183,7 @@ JobRecord = (
     | Launched
     | Assigned
     | AttemptEnded
+    | Remarked
     | Forgiven
     | ResultReached
     | ResultStands
@@ -191,6 +201,7 @@ _NAMES: dict[type, str] = {
     Launched: "launched",
     Assigned: "assigned",
     AttemptEnded: "attempt-ended",
+    Remarked: "remarked",
     Forgiven: "forgiven",
     ResultReached: "result",
     ResultStands: "result-stands",

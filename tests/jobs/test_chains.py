@@ -154,6 +154,20 @@ def test_a_done_producer_that_fails_when_it_runs_again_keeps_its_result_and_fail
     )
 
 
+def test_tasks_that_run_again_for_others_keep_their_results_when_their_producer_fails() -> None:
+    play = chain(3, retries=0)
+    play.done(0)
+    play.done(1)
+    play.take(play.job.messages_lost(1, play.now))
+    play.take(play.job.messages_lost(0, play.now))
+    assert states(play) == "WWA"
+    play.tick()
+    assert assigns(play.come(9)) == [(9, 0, 1)]
+    play.fail(9, "no disk")
+    assert states(play) == "DDF"
+    assert "task 0" in play.job.failures[2]
+
+
 def test_when_all_messages_are_gone_everything_that_somebody_needs_is_sent_again() -> None:
     play = chain(5, retry_delay=0.0)
     play.done(0)

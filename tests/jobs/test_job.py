@@ -173,6 +173,14 @@ def test_a_lost_peer_channel_costs_no_retry_up_to_a_bound() -> None:
     assert Finish() in play.fail(worker, "channel", Failure.CHANNEL)
 
 
+def test_workers_stay_however_often_the_rendezvous_fails_them() -> None:
+    play = Play(tasks=1)
+    worker, _, _ = play.on()
+    for _ in range(5):
+        play.fail(worker, "channel", Failure.CHANNEL)
+        assert play.on()[0] == worker
+
+
 def test_an_attempt_that_takes_too_long_is_ended_and_tried_again() -> None:
     play = Play(tasks=1, task_timeout=60.0)
     play.come(1)
@@ -229,6 +237,16 @@ def test_failed_tasks_alone_are_tried_again_with_all_their_retries() -> None:
     assert play.job.error is None
     assert [record.task for record in play.records if isinstance(record, ResultReached)] == [0, 1]
     assert play.take(play.job.retry(play.now)) == []
+
+
+def test_the_job_tells_when_it_wants_to_know_the_time() -> None:
+    play = Play(tasks=1, start_timeout=7.0)
+    assert play.job.wake_at() == 7.0
+    assert play.job.wanted_workers == play.job.in_flight == 1
+    play.come(1)
+    play.done(1)
+    assert play.job.wake_at() is None
+    assert play.job.wanted_workers == play.job.in_flight == 0
 
 
 def test_views_tell_where_tasks_stand() -> None:

@@ -207,6 +207,14 @@ def test_a_result_whose_loser_was_not_gone_yet_is_announced_after_a_while() -> N
     assert play.job.over
 
 
+def test_a_task_that_had_failed_too_often_fails_even_if_the_journal_ends_before_it_says_so() -> None:
+    one = Submitted("j", (0,), JobPolicy(retries=0), (), False)
+    ended = AttemptEnded(0, 0, Outcome.FAILED, 1.0, True, error="bad")
+    play = Play(Job.restore([one, Started(0), Launched(0, 0, 1), Assigned(0, 0, "0-0", False), ended]), start=False)
+    play.take(play.job.resume(0.0))
+    assert play.job.failures == {0: "bad"}
+
+
 def test_a_failed_producers_consumers_fail_even_if_the_journal_ends_between_them() -> None:
     records = [*BEGIN, Assigned(0, 0, "0-0", False), AttemptEnded(0, 0, Outcome.FAILED, 1.0, True, error="bad")]
     play = Play(Job.restore([*records, TaskFailed(0, "bad")]), start=False)

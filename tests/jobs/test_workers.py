@@ -339,6 +339,16 @@ def test_a_loser_that_does_not_react_is_waited_for_no_longer_than_the_time_out()
     assert kinds(actions) == ["Abort", "Finish"]
 
 
+def test_a_task_that_was_done_is_done_even_if_the_job_ends_before_its_loser() -> None:
+    play = slow_job()
+    play.ticks(21, alive=[0])
+    play.come(50)
+    play.done(50)
+    play.take(play.job.abort("enough", play.now))
+    assert play.job.counts().done == 10
+    assert play.restarted().job.counts().done == 10
+
+
 def test_a_loser_that_cannot_be_cleared_is_seen_off() -> None:
     play = Play(Job("j", range(2), JobPolicy(speculate=2.0), random=lambda: 0.5))
     play.come(1, None, reusable=False)
