@@ -3,7 +3,7 @@
 from mu_twisted.fsm import Machine
 from mu_twisted.jobs import Failure, explain_exit, is_out_of_memory
 
-_CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:")
+_CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:", "FAIL(could not connect to")
 _DIFFERS = "not deterministic"
 
 
