@@ -48,11 +48,12 @@ def main() -> int:
 
 
 def _run(stage: Stage, kind: str, number: int, dice: random.Random) -> bool:
+    again = dice.choice([2, 4, 8])
     try:
         if kind == "exec":
-            told = run_commands(stage, dice, f"exec-{number}", tasks=200, workers=8, pause=0.2)
+            told = run_commands(stage, dice, f"exec-{number}", tasks=200, workers=8, pause=0.2, again=again)
         else:
-            told = run_chain(stage, dice, f"xcenc-{number}", tasks=16)
+            told = run_chain(stage, dice, f"xcenc-{number}", tasks=16, again=again)
     except Exception as error:  # noqa: BLE001 - told here, and the next run shows whether it is alone
         _say(f"{number:3} FAILED {kind}: {error}")
         if not isinstance(error, AssertionError):

@@ -21,8 +21,6 @@ from chaos_tree import state as state_of
 
 from mu_twisted.jobs import Failure
 
-MOST_CHARGED = 7
-"""Retries that a task may have used up and still be hit again, of 10."""
 ENDS_WITHIN = 20.0
 """Seconds within which the journal must know of a fault."""
 
@@ -44,11 +42,13 @@ class Faults:
 
     :param job: its name.
     :param dice: decides.
+    :param most: retries that a task may have used up and still be hit again.
     """
 
     stage: Stage
     job: str
     dice: random.Random
+    most: int = 7
     hits: list[Hit] = field(default_factory=list)
     missed: int = 0
     restarts: int = 0
@@ -83,7 +83,7 @@ class Faults:
                 if (
                     attempt is None
                     or state_of(process.pid) not in ("T", "t")
-                    or story.charged.get(attempt[0], 0) > MOST_CHARGED
+                    or story.charged.get(attempt[0], 0) >= self.most
                 ):
                     self.missed += 1
                     continue

@@ -44,11 +44,14 @@ class Told:
         )
 
 
-def run_commands(stage: Stage, dice: random.Random, name: str, *, tasks: int, workers: int, pause: float) -> Told:
+def run_commands(
+    stage: Stage, dice: random.Random, name: str, *, tasks: int, workers: int, pause: float, again: int
+) -> Told:
     """``exec`` with fewer workers than tasks.
 
     :param name: stands in the keys of inputs and outputs.
     :param pause: seconds that a command takes.
+    :param again: how often one task is killed at most; each time it waits longer for its next attempt.
     """
     inputs = ["".join(f"{dice.randrange(10**6)}\n" for _ in range(50)) for _ in range(tasks)]
     for number, text in enumerate(inputs):
@@ -56,7 +59,7 @@ def run_commands(stage: Stage, dice: random.Random, name: str, *, tasks: int, wo
     words = ["-n", str(tasks), "-b", BUCKET, "-l", SHELL, "--max-workers", str(workers), "--retries", "10"]
     words += ["--retry-exit", "137", "--in", f"{name}/in/{{n}}", "--out", f"{name}/out/{{n}}"]
     with stage.submitted("exec", *words, "--", COMMAND.format(pause=pause)) as (job, waiting):
-        faults = Faults(stage, job, dice)
+        faults = Faults(stage, job, dice, again)
         told = _harass(faults, waiting, "exec", tasks, most=3)
     for number, text in enumerate(inputs):
         command = COMMAND.format(pause=0).replace("{n}", str(number)).replace("{in}", "in").replace("{out}", "out")
@@ -64,13 +67,13 @@ def run_commands(stage: Stage, dice: random.Random, name: str, *, tasks: int, wo
         subprocess.run(["sh", "-c", command], cwd=stage.home, check=True)
         if stage.control.get_object(BUCKET, f"{name}/out/{number}") != (stage.home / "out").read_bytes():
             raise Broken(f"{job}: the output of task {number} is not the reference's")
-    again = faults.story().after_result
-    if again:
-        raise Broken(f"{job}: tasks that had their result were begun again: {again}")
+    repeated = faults.story().after_result
+    if repeated:
+        raise Broken(f"{job}: tasks that had their result were begun again: {repeated}")
     return told
 
 
-def run_chain(stage: Stage, dice: random.Random, name: str, *, tasks: int) -> Told:
+def run_chain(stage: Stage, dice: random.Random, name: str, *, tasks: int, again: int) -> Told:
     """``xcenc``: each chunk takes states of the one before."""
     inputs = [y4m(dice.randrange(10**6)) for _ in range(tasks)]
     for number, video in enumerate(inputs):
@@ -78,7 +81,7 @@ def run_chain(stage: Stage, dice: random.Random, name: str, *, tasks: int) -> To
     words = ["-n", str(tasks), "-b", BUCKET, "-l", XCENC, "--retries", "10", "--retry-exit", "137", "-u"]
     words += ["-v", name, "-T", str(stage.rendezvous_port)]
     with stage.submitted("xcenc", *words) as (job, waiting):
-        told = _harass(Faults(stage, job, dice), waiting, "xcenc", tasks, most=4, rendezvous=True)
+        told = _harass(Faults(stage, job, dice, again), waiting, "xcenc", tasks, most=4, rendezvous=True)
     work = stage.home / name
     work.mkdir()
     for number, chunk in enumerate(serial(stage.tools, work, inputs, tasks)):

@@ -391,6 +391,7 @@ def test_a_worker_that_redials_is_cleared_and_takes_a_task_again() -> None:
         (b"OK:RETVAL(3):OUTPUT(bad):COMMAND(x)", Failure.EXIT, "status 3: 'bad'"),
         (b"FAIL(no space left)", Failure.REPLY, "no space left"),
         (b"FAIL(the peer channel to h:1 was lost: reset)", Failure.CHANNEL, "was lost"),
+        (b"FAIL(could not connect to h:1: Connection refused)", Failure.CHANNEL, "refused"),
         (b"FAIL(rendezvous: FULL)", Failure.CHANNEL, "FULL"),
         (b"FAIL(STATE(1) came again and differs: the program is not deterministic)", Failure.DIFFERS, "STATE(1)"),
         (b"OK:WHAT", Failure.MACHINE, "expected"),
