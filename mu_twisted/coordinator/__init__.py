@@ -19,10 +19,11 @@ from mu_twisted.coordinator._facts import (
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._job_run import JobRun, Keeper, Launching
 from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.coordinator._service import Jobs, Opened, Opener, job_name
+from mu_twisted.coordinator._service import Jobs, job_name
 from mu_twisted.coordinator._session import Session
 
 __all__ = [

@@ -6,100 +6,29 @@ Knows neither where workers come from nor what a pipeline needs: an :class:`Open
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._facts import JobFact, Request, ServiceError, TaskFact, UnknownJob
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._history import History, last_fact, log_lines, record_row, request_row, state_lines
-from mu_twisted.coordinator._job_run import JobRun, Launching
+from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_desk import LaunchDesk
-from mu_twisted.coordinator._peers import Peers
-from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.jobs import Finished, Job, JobError, JobPolicy, JobRecord
+from mu_twisted.coordinator._opening import Opener
+from mu_twisted.coordinator._running import Running
+from mu_twisted.jobs import Finished, Job, JobError
 from mu_twisted.pipelines import Pipeline, PipelineError
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
 LEAVE = 2.0
 """Seconds that the workers of a cancelled job have to go before its cancellation is told all the same."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What the run of a job needs from outside.
-
-    :param launching: where its workers come from.
-    :param peers: how its tasks come to their peers; with the ``link`` to their rendezvous.
-    :param skipped: tasks that need not run, as their output is there.
-    """
-
-    launching: Launching
-    peers: Peers | None = None
-    link: RendezvousLink | None = None
-    skipped: frozenset[int] = field(default_factory=frozenset)
-
-
-class Opener(Protocol):
-    """What knows pipelines, Lambda, S3 and the rendezvous."""
-
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
-        """The pipeline and its settings.
-
-        :raises MuError: there is no such pipeline, or its options are wrong; one line.
-        """
-
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
-        """Look at all that can be missing before anything is launched.
-
-        :raises MuError: what is missing, on one line.
-        """
-
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
-        """The same for a job that goes on after a restart: nothing is looked at before it is needed."""
-
-    def policy(self, settings: Any) -> JobPolicy:
-        """How hard the job tries.
-
-        :raises MuError: the options make no sense together.
-        """
-
-
-@dataclass
-class _Active:
-    """A job that is being run."""
-
-    request: Request
-    submitted: float
-    run: JobRun
-    opened: Opened
-
-
-class _Keeper:
-    """Keeps the records of one job, with the time of day."""
-
-    def __init__(self, journal: Journal, wall: Callable[[], float], name: str, ended: Callable[[], JobFact]) -> None:
-        self._journal = journal
-        self._wall = wall
-        self._name = name
-        self._ended = ended
-
-    def keep(self, records: Sequence[JobRecord]) -> None:
-        at = self._wall()
-        for record in records:
-            fact = self._ended() if isinstance(record, Finished) else None
-            self._journal.append(self._name, record_row(record, at, fact))
-
-    def flush(self) -> None:
-        self._journal.flush()
 
 
 class Jobs:
@@ -130,11 +59,12 @@ class Jobs:
         self._clock = clock
         self._wall = wall
         self._journal = journal
-        self._hall = hall
         self._opener = opener
         self._directory = directory
         self.desk = LaunchDesk(clock, workers)
-        self._active: dict[str, _Active] = {}
+        self._running = Running(
+            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._keep
+        )
         self._past: dict[str, JobFact] = {}
         self._closing = False
 
@@ -165,8 +95,8 @@ class Jobs:
     def stop(self) -> None:
         """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
         self._closing = True
-        for active in list(self._active.values()):
-            active.run.stop()
+        for name in self._running:
+            self._running.run(name).stop()
         self.desk.close()
         self._journal.flush()
 
@@ -175,7 +105,7 @@ class Jobs:
     @property
     def running(self) -> int:
         """How many jobs run."""
-        return len(self._active)
+        return len(self._running)
 
     @property
     def trouble(self) -> str | None:
@@ -193,13 +123,13 @@ class Jobs:
 
     def jobs(self) -> list[JobFact]:
         """All jobs on record, the oldest first."""
-        running = [self._fact(name) for name in self._active]
+        running = map(self._running.fact, self._running)
         return sorted([*self._past.values(), *running], key=lambda fact: fact.submitted)
 
     def job(self, name: str) -> JobFact:
         """One job."""
-        if name in self._active:
-            return self._fact(name)
+        if name in self._running:
+            return self._running.fact(name)
         try:
             return self._past[name]
         except KeyError:
@@ -207,8 +137,8 @@ class Jobs:
 
     def tasks(self, name: str) -> list[TaskFact]:
         """All tasks of a job, by number."""
-        if name in self._active:
-            job = self._active[name].run.job
+        if name in self._running:
+            job = self._running.run(name).job
         else:
             self.job(name)
             job = self._folded(History(self._journal, name))
@@ -218,17 +148,17 @@ class Jobs:
     def wait(self, name: str) -> Deferred[JobFact]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
         fact = self.job(name)
-        if name not in self._active:
+        if name not in self._running:
             return succeed(fact)
-        waiting: Deferred[Any] = self._active[name].run.finished()
+        waiting: Deferred[Any] = self._running.run(name).finished()
         return waiting.addCallback(lambda _: self.job(name))
 
     def cancel(self, name: str) -> Deferred[JobFact]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
         fact = self.job(name)
-        if name not in self._active:
+        if name not in self._running:
             return succeed(fact)
-        run = self._active[name].run
+        run = self._running.run(name)
         run.cancel("cancelled by its user")
         gone: Deferred[Any] = run.gone()
         gone.addTimeout(LEAVE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)  # type: ignore[arg-type]
@@ -239,25 +169,25 @@ class Jobs:
 
         :param error: one line.
         """
-        if name in self._active:
-            self._active[name].run.abort(error)
+        if name in self._running:
+            self._running.run(name).abort(error)
 
     def retry(self, name: str) -> JobFact:
         """Run the failed tasks of a job that is over again."""
         fact = self.job(name)
         self._check_open()
-        if name in self._active:
+        if name in self._running:
             raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
         if not fact.failed:
             raise ServiceError(f"job {name} has no failed tasks")
         history = History(self._journal, name)
         try:
             job = self._folded(history)
-            active = self._go_on(name, history, job)
+            run = self._go_on(name, history, job)
         except MuError as error:
             raise ServiceError(str(error)) from None
         del self._past[name]
-        self._begin(active.run, active.run.retry)
+        self._running.begin(run, run.retry)
         return self.job(name)
 
     def log(self, name: str, task: int | None) -> str:
@@ -268,14 +198,14 @@ class Jobs:
         if task is not None:
             if not lines and not any(fact.task == task for fact in self.tasks(name)):
                 raise UnknownJob(f"job {name} has no task {task}")
-            for attempt in self._attempt_file(name).read(task):
+            for attempt in self._running.attempt_file(name).read(task):
                 lines += state_lines(attempt)
         return "".join(f"{line}\n" for line in lines)
 
     def remove(self, name: str) -> None:
         """Delete the record of a job that is over."""
         self.job(name)
-        if name in self._active:
+        if name in self._running:
             raise ServiceError(f"job {name} is still running: cancel it first")
         try:
             self._journal.remove(name)
@@ -285,6 +215,9 @@ class Jobs:
         del self._past[name]
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _keep(self, fact: JobFact) -> None:
+        self._past[fact.job] = fact
 
     def _check_open(self) -> None:
         if self._closing:
@@ -316,9 +249,9 @@ class Jobs:
             job = Job(name, order, policy, consumes=kept, side_effects=pipeline.side_effects)
         except JobError as error:
             raise ServiceError(str(error)) from None
-        active = self._activate(request, submitted, job, pipeline, settings, opened)
+        run = self._running.add(request, submitted, job, pipeline, settings, opened)
         self._journal.append(name, request_row(request, submitted))
-        self._begin(active.run, active.run.start)
+        self._running.begin(run, run.start)
         self._journal.flush()
         return self.job(name)
 
@@ -333,7 +266,7 @@ class Jobs:
     def _resume(self, name: str) -> None:
         history = History(self._journal, name)
         try:
-            active = self._go_on(name, history, self._folded(history))
+            run = self._go_on(name, history, self._folded(history))
         except (PipelineError, ServiceError) as error:
             self._log.warn("job {name} cannot go on: {error}", name=name, error=str(error))
             at = self._wall()
@@ -341,7 +274,7 @@ class Jobs:
             self._journal.append(name, record_row(Finished(str(error)), at, fact))
             self._past[name] = fact
             return
-        self._begin(active.run, active.run.resume)
+        self._running.begin(run, run.resume)
 
     def _folded(self, history: History) -> Job:
         try:
@@ -349,81 +282,13 @@ class Jobs:
         except JobError as error:
             raise JournalError(f"the journal's records of a job are damaged: {error}") from None
 
-    def _go_on(self, name: str, history: History, job: Job) -> _Active:
+    def _go_on(self, name: str, history: History, job: Job) -> JobRun:
         try:
             pipeline, settings = self._opener.parse(history.request)
             opened = self._opener.reopen(name, pipeline, settings)
         except MuError as error:
             raise ServiceError(str(error)) from None
-        return self._activate(history.request, history.submitted, job, pipeline, settings, opened)
-
-    def _activate(
-        self, request: Request, submitted: float, job: Job, pipeline: Pipeline, settings: Any, opened: Opened
-    ) -> _Active:
-        name = job.name
-        sinks = [self._attempt_file(name).append]
-        if settings["times"] is not None:
-            sinks.append(TimesFile(Path(settings["times"])).append)
-        queue = self.desk.queue(name, opened.launching)
-        run = JobRun(
-            self._clock,
-            job,
-            pipeline,
-            settings,
-            launching=queue,
-            keeper=_Keeper(self._journal, self._wall, name, lambda: self._fact(name)),
-            attempts=Attempts(self._clock, *sinks),
-            peers=opened.peers,
-        )
-        active = self._active[name] = _Active(request, submitted, run, opened)
-        self._hall.add(run)
-        self.desk.add(run, queue)
-        if opened.link is not None:
-            opened.link.add(name, run)
-        return active
-
-    def _begin(self, run: JobRun, begin: Callable[[], None]) -> None:
-        begin()
-        run.finished().addCallback(lambda _: self._over(run.name))
-
-    def _over(self, name: str) -> None:
-        active = self._active.get(name)
-        if active is None:
-            return
-        self._past[name] = self._fact(name)
-        del self._active[name]
-        self._hall.remove(active.run)
-        self.desk.remove(name)
-        if active.opened.link is not None:
-            active.opened.link.remove(name)
-
-    def _attempt_file(self, name: str) -> AttemptFile:
-        return AttemptFile(self._directory / name / "attempts.jsonl.gz")
-
-    def _fact(self, name: str) -> JobFact:
-        active = self._active[name]
-        job, counts = active.run.job, active.run.counts
-        snapshot = job.snapshot()
-        state = "running"
-        if job.over:
-            state = "cancelled" if job.cancelled else "failed" if job.error else "done"
-        return JobFact(
-            name,
-            active.request.pipeline,
-            state,  # type: ignore[arg-type]
-            active.submitted,
-            counts.tasks,
-            waiting=counts.waiting,
-            active=counts.active,
-            done=counts.done,
-            failed=counts.failed,
-            skipped=len(active.opened.skipped),
-            workers=counts.workers,
-            launches=snapshot.unsent + snapshot.accepted,
-            error=job.error,
-            note=active.opened.launching.note(),
-            ended=self._wall() if job.over else None,
-        )
+        return self._running.add(history.request, history.submitted, job, pipeline, settings, opened)
 
 
 def job_name(pipeline: str) -> str:

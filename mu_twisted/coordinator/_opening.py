@@ -1,0 +1,51 @@
+"""What a job needs from outside: said here, provided by whoever knows pipelines, Lambda and S3."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mu_twisted.coordinator._facts import Request
+from mu_twisted.coordinator._job_run import Launching
+from mu_twisted.coordinator._peers import Peers
+from mu_twisted.coordinator._rendezvous_link import RendezvousLink
+from mu_twisted.jobs import JobPolicy
+from mu_twisted.pipelines import Pipeline
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the run of a job needs from outside.
+
+    :param launching: where its workers come from.
+    :param peers: how its tasks come to their peers; with the ``link`` to their rendezvous.
+    :param skipped: tasks that need not run, as their output is there.
+    """
+
+    launching: Launching
+    peers: Peers | None = None
+    link: RendezvousLink | None = None
+    skipped: frozenset[int] = field(default_factory=frozenset)
+
+
+class Opener(Protocol):
+    """What knows pipelines, Lambda, S3 and the rendezvous."""
+
+    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+        """The pipeline and its settings.
+
+        :raises MuError: there is no such pipeline, or its options are wrong; one line.
+        """
+
+    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        """Look at all that can be missing before anything is launched.
+
+        :raises MuError: what is missing, on one line.
+        """
+
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        """The same for a job that goes on after a restart: nothing is looked at before it is needed."""
+
+    def policy(self, settings: Any) -> JobPolicy:
+        """How hard the job tries.
+
+        :raises MuError: the options make no sense together.
+        """

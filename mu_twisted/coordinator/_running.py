@@ -1,0 +1,174 @@
+"""The jobs that are being run: put together, told of, and taken apart when they are over."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._facts import JobFact, Request
+from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._history import record_row
+from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator._journal import Journal
+from mu_twisted.coordinator._launch_desk import LaunchDesk
+from mu_twisted.coordinator._opening import Opened
+from mu_twisted.jobs import Finished, Job, JobRecord
+from mu_twisted.pipelines import Pipeline
+from mu_twisted.transport import ReactorTime
+
+
+@dataclass
+class Active:
+    """A job that is being run."""
+
+    request: Request
+    submitted: float
+    run: JobRun
+    opened: Opened
+
+
+class _Keeper:
+    """Keeps the records of one job, with the time of day."""
+
+    def __init__(self, journal: Journal, wall: Callable[[], float], name: str, ended: Callable[[], JobFact]) -> None:
+        self._journal = journal
+        self._wall = wall
+        self._name = name
+        self._ended = ended
+
+    def keep(self, records: Sequence[JobRecord]) -> None:
+        at = self._wall()
+        for record in records:
+            fact = self._ended() if isinstance(record, Finished) else None
+            self._journal.append(self._name, record_row(record, at, fact))
+
+    def flush(self) -> None:
+        self._journal.flush()
+
+
+class Running:
+    """Jobs in progress.
+
+    :param clock: the time; it must not jump.
+    :param wall: the time of day, seconds since 1970.
+    :param journal: what outlives the process.
+    :param hall: where workers come in.
+    :param desk: where launches are asked for.
+    :param directory: for the states of attempts.
+    :param ended: is told how a job has ended.
+    """
+
+    def __init__(
+        self,
+        clock: ReactorTime,
+        *,
+        wall: Callable[[], float],
+        journal: Journal,
+        hall: Hall,
+        desk: LaunchDesk,
+        directory: Path,
+        ended: Callable[[JobFact], None],
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._journal = journal
+        self._hall = hall
+        self._desk = desk
+        self._directory = directory
+        self._ended = ended
+        self._active: dict[str, Active] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._active
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._active))
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def run(self, name: str) -> JobRun:
+        """The run of a job that is among them."""
+        return self._active[name].run
+
+    def fact(self, name: str) -> JobFact:
+        """Where a job stands that is among them."""
+        active = self._active[name]
+        job, counts = active.run.job, active.run.counts
+        snapshot = job.snapshot()
+        state, error, report = "running", job.error, None
+        if job.over:
+            report = active.run.report()
+            error = error or report.error
+            state = "cancelled" if job.cancelled else "failed" if error else "done"
+        return JobFact(
+            name,
+            active.request.pipeline,
+            state,  # type: ignore[arg-type]
+            active.submitted,
+            counts.tasks,
+            waiting=counts.waiting,
+            active=counts.active,
+            done=counts.done,
+            failed=counts.failed,
+            skipped=len(active.opened.skipped),
+            workers=counts.workers,
+            launches=snapshot.unsent + snapshot.accepted,
+            error=error,
+            note=active.opened.launching.note(),
+            ended=self._wall() if job.over else None,
+            report=report.text or None if report is not None else None,
+        )
+
+    def add(
+        self, request: Request, submitted: float, job: Job, pipeline: Pipeline, settings: Any, opened: Opened
+    ) -> JobRun:
+        """Put a job together; :meth:`begin` sets it going."""
+        name = job.name
+        sinks = [self.attempt_file(name).append]
+        if settings["times"] is not None:
+            sinks.append(TimesFile(Path(settings["times"])).append)
+        queue = self._desk.queue(name, opened.launching)
+        run = JobRun(
+            self._clock,
+            job,
+            pipeline,
+            settings,
+            launching=queue,
+            keeper=_Keeper(self._journal, self._wall, name, lambda: self.fact(name)),
+            attempts=Attempts(self._clock, *sinks),
+            peers=opened.peers,
+        )
+        self._active[name] = Active(request, submitted, run, opened)
+        self._hall.add(run)
+        self._desk.add(run, queue)
+        if opened.link is not None:
+            opened.link.add(name, run)
+        return run
+
+    def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
+        """Set it going.
+
+        :param begin: the run's ``start``, ``resume`` or ``retry``.
+        """
+        begin()
+        run.finished().addCallback(lambda _: self._over(run.name))
+
+    def attempt_file(self, name: str) -> AttemptFile:
+        """Where the states of a job's attempts are kept."""
+        return AttemptFile(self._directory / name / "attempts.jsonl.gz")
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _over(self, name: str) -> None:
+        active = self._active.get(name)
+        if active is None:
+            return
+        fact = self.fact(name)
+        del self._active[name]
+        self._hall.remove(active.run)
+        self._desk.remove(name)
+        if active.opened.link is not None:
+            active.opened.link.remove(name)
+        self._ended(fact)
