@@ -68,7 +68,7 @@ def details(job: Fact) -> str:
     rows.append(("submitted", when(job["submitted"])))
     if job.get("ended") is not None:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
-    return facts(job["job"], [*rows, ("note", job.get("note")), ("error", job.get("error"))])
+    return facts(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
 
 
 def daemon(fact: Fact) -> str:

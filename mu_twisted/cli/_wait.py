@@ -56,6 +56,8 @@ def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool
     if job["failed"]:
         for line in _shown.failures(coordinator.get("jobs", job["job"], "tasks")["tasks"]):
             print(line, file=sys.stderr)
+    if job.get("report") and not as_json:
+        print(_shown.clean(job["report"]))
     if job.get("error"):
         print(f"error: {_shown.clean(job['error'])}", file=sys.stderr)
     print(json.dumps(job) if as_json else _shown.result(job))

@@ -54,6 +54,7 @@ class JobFact(msgspec.Struct, frozen=True):
 
     :param state: ``running``, ``done``, ``failed`` or ``cancelled``.
     :param error: what the job failed of, one line or several.
+    :param report: what its pipeline has to say of it, once it is over; one line or several.
     :param note: what the user should know meanwhile, e.g. that Lambda throttles.
     :param submitted: seconds since 1970, as ``ended``; None while it runs.
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
@@ -75,6 +76,7 @@ class JobFact(msgspec.Struct, frozen=True):
     error: str | None = None
     note: str | None = None
     ended: float | None = None
+    report: str | None = None
 
 
 class DaemonFact(msgspec.Struct, frozen=True):

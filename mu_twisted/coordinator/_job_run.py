@@ -12,6 +12,7 @@ from twisted.python.failure import Failure as TwistedFailure
 from mu_twisted.coordinator._attempts import Attempts
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.coordinator._peers import Peers
+from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, serves
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
@@ -32,7 +33,7 @@ from mu_twisted.jobs import (
     Warm,
 )
 from mu_twisted.launch import LaunchOutcome
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import Pipeline, Report
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
@@ -125,6 +126,10 @@ class JobRun:
         """Where the job's tasks stand."""
         return self.job.counts()
 
+    def report(self) -> Report:
+        """What the pipeline has to say of the job, which is over."""
+        return report_of(self._pipeline, self._settings, dict(self.job.remarks))
+
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
         waiting: Deferred[None] = Deferred(self._finished.remove)
@@ -214,7 +219,7 @@ class JobRun:
         if task is None:
             return
         if machine.outcome is Outcome.DONE:
-            self._carry_out(self.job.task_done(session.number, now))
+            self._carry_out(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
         self.log.warn("task {task} failed: {error}", task=task, error=error)

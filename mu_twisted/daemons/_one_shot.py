@@ -65,6 +65,8 @@ class OneShot:
             console.print(f"task {task.task} failed: {task.error}", markup=False, soft_wrap=True)
         if len(failed) > SHOWN_FAILURES:
             console.print(f"and {len(failed) - SHOWN_FAILURES} more", markup=False)
+        if fact.report:
+            print(fact.report, file=sys.__stdout__)  # noqa: T201 - twistd redirects sys.stdout into the log
         skipped = f", {fact.skipped} skipped as their output is there" if fact.skipped else ""
         result = f"{fact.job}: {fact.done} of {fact.tasks} tasks done in {seconds:.1f} s{skipped}"
         print(result, file=sys.__stdout__, flush=True)  # noqa: T201 - twistd redirects sys.stdout into the log

@@ -167,7 +167,7 @@ class CloudOpener:
     def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, timedelta]:
         async def look() -> timedelta:
             return await deferToThread(
-                cloud.check, settings["regions"], settings["function"], settings["bucket"], pipeline.programs
+                cloud.check, settings["regions"], settings["function"], settings["bucket"], pipeline.needs(settings)
             )
 
         return look()

@@ -23,6 +23,8 @@ MAX_INFO_KEYS = 1000
 """Different keys that ``info`` may have before a worker's INFO is refused."""
 MAX_INFO_VALUE = 64 << 10
 """Longest value of an INFO, bytes."""
+MAX_REMARK = 2000
+"""Characters of what a task leaves for its job's report."""
 _KEPT_REPLY = 1000
 
 
@@ -76,6 +78,11 @@ class Machine:
     def info(self) -> dict[str, Any]:
         """What the worker told by INFO, and what the states put in."""
         return self._context.info
+
+    @property
+    def remark(self) -> str:
+        """What the task leaves for its job's report: the text that it has put into ``info["remark"]``."""
+        return str(self._context.info.get("remark") or "")[:MAX_REMARK]
 
     @property
     def state_name(self) -> str:

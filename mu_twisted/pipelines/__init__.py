@@ -2,13 +2,14 @@
 
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced, job_policy
-from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
+from mu_twisted.pipelines._pipeline import Pipeline, PipelineError, Report
 
 __all__ = [
     "PeerOptions",
     "Pipeline",
     "PipelineError",
     "PipelineOptions",
+    "Report",
     "at_least",
     "coerced",
     "job_policy",

@@ -1,4 +1,4 @@
-"""What a pipeline is: a first state or a script, its options, its programs, and the order of its tasks."""
+"""What a pipeline is: a first state or a script, its options, programs and order of tasks, and its last word."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,18 @@ class PipelineError(MuError):
     """A pipeline cannot be found, loaded or used."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What a pipeline has to say when a job of it is over.
+
+    :param text: for the user, a line or several.
+    :param error: what the job has failed of although all its tasks are done, one line.
+    """
+
+    text: str = ""
+    error: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """The program of a job.
@@ -22,8 +34,8 @@ class Pipeline:
     :param summary: one line for the list of pipelines.
     :param first: the state that every task's machine starts in, or a script, ``async def task(w)``.
     :param options: the job options; parsed, they are the ``settings`` that states and scripts see.
-    :param programs: files that the Lambda function must contain, relative to its root; a job is not launched if one
-        is missing.
+    :param programs: files that the Lambda function must contain, relative to its root, or a function that tells them
+        from the settings; a job is not launched if one is missing.
     :param order: from the settings, the task numbers 0 .. tasks-1 in the order in which they are to be assigned
         (producers before consumers); None: low first.
     :param side_effects: whether a task may not be tried twice at once, as with a program that counts its runs.
@@ -32,21 +44,28 @@ class Pipeline:
     :param consumes: from the settings and a task's number, the tasks whose messages that task takes, its producers.
         Where it is given, tasks may talk to one another (``Worker.connect``), and the options must be
         :class:`PeerOptions`.
+    :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
+        task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
     """
 
     name: str
     summary: str
     first: type[MachineState] | Script
     options: type[PipelineOptions] = PipelineOptions
-    programs: tuple[str, ...] = ()
+    programs: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]] = ()
     order: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
     side_effects: bool = False
     outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
+    report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
 
     def __post_init__(self) -> None:
         if self.consumes is not None and not issubclass(self.options, PeerOptions):
             raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
+
+    def needs(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The files that the Lambda function must contain for such a job."""
+        return self.programs(settings) if callable(self.programs) else self.programs
 
     def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
         """For each task that takes messages, the tasks that send them.
