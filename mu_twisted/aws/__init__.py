@@ -3,22 +3,31 @@
 Blocking calls over boto3, for the CLI and for threads; launching in bulk is not done here. Knows nothing of who asks.
 """
 
+from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._control import Control, FunctionSettings, Invocation
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._functions import Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
+from mu_twisted.aws._programs import ARCHITECTURES, Programs, collect_programs
 
 __all__ = [
+    "ARCHITECTURES",
     "AWSError",
     "AccessKeys",
+    "Clients",
     "Control",
     "FunctionSettings",
+    "FunctionSpec",
+    "Functions",
     "Invocation",
     "PackageError",
+    "Programs",
     "aws_session",
     "build_package",
     "check_region",
+    "collect_programs",
     "credentials_chain",
     "current_keys",
     "lambda_endpoint",

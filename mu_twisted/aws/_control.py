@@ -7,16 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
-from mu_twisted.aws._errors import AWSError, one_line
-
-HANDLER = "worker_lambda.lambda_function.lambda_handler"
-"""Entry of every function that is made of our package."""
-RUNTIME = "python3.13"
-LOCAL_ROLE = "arn:aws:iam::000000000000:role/mu-local"
-"""Role of functions on the embedded endpoint, where nobody looks at it."""
-MAX_DIRECT_UPLOAD = 50 << 20
-"""Largest zip that Lambda takes in the request itself, bytes."""
+from mu_twisted.aws._errors import AWSError, error_code, one_line
+from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
 
 
 @dataclass(frozen=True)
@@ -57,14 +51,8 @@ class Control:
     def __init__(
         self, session: Any, region: str, *, lambda_endpoint: str | None = None, s3_endpoint: str | None = None
     ) -> None:
-        from botocore.config import Config
-
         self.region = region
-        path_style = Config(s3={"addressing_style": "path"}) if s3_endpoint else Config()
-        calm = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 3, "mode": "standard"})
-        with one_line("set up the AWS clients"):
-            self._lambda = session.client("lambda", region_name=region, endpoint_url=lambda_endpoint, config=calm)
-            self._s3 = session.client("s3", region_name=region, endpoint_url=s3_endpoint, config=calm.merge(path_style))
+        self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint)
 
     # -- Lambda ----------------------------------------------------------------------------------------------------
 
@@ -72,27 +60,27 @@ class Control:
         """The function's settings; an error if there is no such function."""
         with one_line(f"look up function {function} in {self.region}"):
             with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
-                found = self._lambda.get_function_configuration(FunctionName=function)
+                found = self.clients.awslambda.get_function_configuration(FunctionName=function)
             return FunctionSettings(timedelta(seconds=found.get("Timeout", 3)), found.get("MemorySize", 128))
 
     def function_exists(self, function: str) -> bool:
         """Whether there is such a function."""
         with one_line(f"look up function {function} in {self.region}"):
-            return self._found(self._lambda.get_function_configuration, FunctionName=function)
+            return self._found(self.clients.awslambda.get_function_configuration, FunctionName=function)
 
     def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
         """Which of these files the function's package does not hold. Without programs nothing is asked."""
         if not programs:
             return []
         with one_line(f"look up the code of function {function} in {self.region}"):
-            where = self._lambda.get_function(FunctionName=function)["Code"]["Location"]
+            where = self.clients.awslambda.get_function(FunctionName=function)["Code"]["Location"]
         held = files_in_package(where, function)
         return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
         """Invoke the function once, wait for its end, and bring the tail of its log."""
         with one_line(f"invoke function {function} in {self.region}"):
-            answer = self._lambda.invoke(
+            answer = self.clients.awslambda.invoke(
                 FunctionName=function, InvocationType="RequestResponse", LogType="Tail", Payload=payload
             )
             result = answer["Payload"].read(1 << 20).decode("utf-8", "replace")
@@ -101,64 +89,34 @@ class Control:
         return Invocation(f"{error}: {' '.join(result.split())[:500]}" if error else None, result, tail)
 
     def create_function(
-        self,
-        name: str,
-        package: bytes,
-        *,
-        role: str = LOCAL_ROLE,
-        memory_mb: int = 1536,
-        timeout: timedelta = timedelta(seconds=180),
-        runtime: str = RUNTIME,
-        description: str = "",
+        self, name: str, package: bytes, *, role: str = LOCAL_ROLE, description: str = ""
     ) -> dict[str, Any]:
-        """Make a function of our package, never retried by Lambda, and wait until it can be invoked.
-
-        :param package: the zip, as :func:`build_package` makes it.
-        :returns: what Lambda says of it: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
-        """
-        with one_line(f"create function {name} in {self.region}"):
-            made: dict[str, Any] = self._lambda.create_function(
-                FunctionName=name,
-                Runtime=runtime,
-                Role=role,
-                Handler=HANDLER,
-                Code={"ZipFile": package},
-                Description=description,
-                Timeout=int(timeout.total_seconds()),
-                MemorySize=memory_mb,
-            )
-            self._lambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
-            # An event that was lost is launched again by the coordinator, which knows whether it is still wanted.
-            with _tolerating_unsupported():
-                self._lambda.put_function_event_invoke_config(
-                    FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
-                )
-        made.pop("ResponseMetadata", None)
-        return made
+        """As :meth:`Functions.create`, with the usual settings."""
+        return Functions(self.clients).create(FunctionSpec(name=name, role=role, description=description), package)
 
     # -- S3 --------------------------------------------------------------------------------------------------------
 
     def check_bucket(self, bucket: str) -> None:
         """An error if the bucket does not exist or may not be used."""
         with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
-            self._s3.head_bucket(Bucket=bucket)
+            self.clients.s3.head_bucket(Bucket=bucket)
 
     def bucket_exists(self, bucket: str) -> bool:
         """Whether there is such a bucket; an error where it may not be used."""
         with one_line(f"use bucket {bucket}"):
-            return self._found(self._s3.head_bucket, Bucket=bucket)
+            return self._found(self.clients.s3.head_bucket, Bucket=bucket)
 
     def create_bucket(self, bucket: str) -> None:
         """Make a bucket in this region."""
         where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
         with one_line(f"create bucket {bucket}"):
-            self._s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
+            self.clients.s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
 
     def existing(self, bucket: str, keys: Collection[str]) -> set[str]:
         """Which of these objects there are, by listing what lies beside them."""
         found: set[str] = set()
         with one_line(f"list bucket {bucket}"):
-            pages = self._s3.get_paginator("list_objects_v2")
+            pages = self.clients.s3.get_paginator("list_objects_v2")
             for prefix in {key[: key.rfind("/") + 1] for key in keys}:
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
                     found.update(item["Key"] for item in page.get("Contents", ()))
@@ -167,12 +125,12 @@ class Control:
     def put_object(self, bucket: str, key: str, body: bytes) -> None:
         """Store one object."""
         with one_line(f"store s3://{bucket}/{key}"):
-            self._s3.put_object(Bucket=bucket, Key=key, Body=body)
+            self.clients.s3.put_object(Bucket=bucket, Key=key, Body=body)
 
     def get_object(self, bucket: str, key: str) -> bytes:
         """Fetch one object."""
         with one_line(f"fetch s3://{bucket}/{key}"), self._missing(f"there is no object s3://{bucket}/{key}"):
-            body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            body: bytes = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
 
     @staticmethod
@@ -182,7 +140,7 @@ class Control:
         try:
             call(**request)
         except ClientError as error:
-            if _code(error) in _NOT_THERE:
+            if error_code(error) in _NOT_THERE:
                 return False
             raise
         return True
@@ -194,29 +152,9 @@ class Control:
         try:
             yield
         except ClientError as error:
-            if _code(error) in _NOT_THERE:
+            if error_code(error) in _NOT_THERE:
                 raise AWSError(text) from None
             raise
 
 
 _NOT_THERE = frozenset({"ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "404"})
-_NOT_SUPPORTED = frozenset(
-    {"UnknownOperationException", "NotImplemented", "NotImplementedException", "404", "405", "501"}
-)
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextlib.contextmanager
-def _tolerating_unsupported() -> Iterator[None]:
-    """Go on where what stands in for Lambda has no such call."""
-    from botocore.exceptions import ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if _code(error) not in _NOT_SUPPORTED and status not in (405, 501):
-            raise

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import botocore.exceptions as botocore_errors
 
@@ -24,6 +25,20 @@ _REFUSED_KEYS = {
 }
 _EXPIRED_KEYS = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _DENIED = {"AccessDenied", "AccessDeniedException", "403"}
+
+
+_NOT_SUPPORTED = {"UnknownOperationException", "NotImplemented", "NotImplementedException", "404", "405", "501"}
+
+
+def error_code(error: Any) -> str:
+    """The code of a botocore ``ClientError``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def is_unsupported(error: Any) -> bool:
+    """Whether a ``ClientError`` says that there is no such call, as what stands in for AWS may."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return error_code(error) in _NOT_SUPPORTED or status in (405, 501)
 
 
 @contextmanager

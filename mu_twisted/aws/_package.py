@@ -30,39 +30,54 @@ class PackageError(MuError):
 
 
 def build_package(
-    executables: Sequence[Path], command: bytes = b"", *, names: Mapping[Path, str] | None = None
+    executables: Sequence[Path],
+    command: bytes = b"",
+    *,
+    names: Mapping[Path, str] | None = None,
+    members: Mapping[str, Path | bytes] | None = None,
 ) -> bytes:
     """The zip of a function: the same input gives the same bytes, whenever and by whomever it is built.
 
     :param executables: files that go to the zip's root, which is the commands' working directory, with mode 0755.
     :param command: the command given when the function is made.
     :param names: names in the zip of those executables that should not keep their own.
+    :param members: further files with mode 0755, by their names in the zip, which may have directories.
     :raises PackageError: a file is missing or no regular file, two want one name, or all are more than Lambda takes.
     """
-    members: dict[str, bytes | Path] = dict(_worker_files())
-    members[COMMAND_NAME] = command
-    total = sum(len(data) for data in members.values() if isinstance(data, bytes))
-    programs: dict[str, Path] = {}
+    own: dict[str, bytes] = {**dict(_worker_files()), COMMAND_NAME: command}
+    programs: dict[str, Path | bytes] = {}
     for path in executables:
         name = (names or {}).get(path, path.name)
         if not name or "/" in name or name in (".", ".."):
             raise PackageError(f"{path} cannot be packed as {name!r}: give a plain file name")
-        if name in programs or name in members or any(member.startswith(f"{name}/") for member in members):
-            holder = programs.get(name, "the worker")
-            raise PackageError(f"{path} and {holder} would both be {name} in the package; rename one of them")
-        total += _size(path)
+        _check_free(name, path, own, programs)
         programs[name] = path
+    for name, content in (members or {}).items():
+        if not name or any(part in ("", ".", "..") for part in name.split("/")):
+            raise PackageError(f"{name!r} cannot be a file's name in a package")
+        _check_free(name, content if isinstance(content, Path) else Path(name), own, programs)
+        programs[name] = content
+    sizes = {name: len(content) if isinstance(content, bytes) else _size(content) for name, content in programs.items()}
+    total = sum(map(len, own.values())) + sum(sizes.values())
     if total > MAX_UNZIPPED:
+        biggest = max(sizes, key=lambda name: sizes[name])
         raise PackageError(
             f"the package would have {total} bytes unzipped, more than the {MAX_UNZIPPED} that Lambda takes; leave out "
-            f"executables (the biggest is {max(programs.values(), key=_size)})"
+            f"executables (the biggest is {biggest}, {sizes[biggest]} bytes)"
         )
-    members.update(programs)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-        for name, member in sorted(members.items()):
+        for name, member in sorted({**own, **programs}.items()):
             _add(archive, name, member, 0o755 if name in programs else 0o644)
     return target.getvalue()
+
+
+def _check_free(name: str, path: Path, own: Mapping[str, bytes], programs: Mapping[str, Path | bytes]) -> None:
+    top = name.split("/")[0]
+    if name in programs or name in own or any(member.startswith(f"{top}/") for member in own):
+        holder = programs.get(name, "the worker")
+        told = "another" if isinstance(holder, bytes) else holder
+        raise PackageError(f"{path} and {told} would both be {name} in the package; rename one of them")
 
 
 def _add(archive: zipfile.ZipFile, name: str, member: bytes | Path, mode: int) -> None:

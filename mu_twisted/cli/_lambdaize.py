@@ -3,14 +3,26 @@
 import argparse
 import json
 import os
+import platform
 import secrets
 import string
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, AWSError, Control, aws_session, build_package, lambda_endpoint, s3_endpoint
-from mu_twisted.local import LocalError, default_state_dir, find
+from mu_twisted.aws import (
+    ARCHITECTURES,
+    AWSError,
+    Functions,
+    FunctionSpec,
+    PackageError,
+    build_package,
+    collect_programs,
+)
+from mu_twisted.cli._cloud import Cloud, add_cloud_options, open_cloud
 
 SHOWN = [
     "CodeSize",
@@ -26,6 +38,8 @@ SHOWN = [
     "Version",
     "FunctionArn",
 ]
+MAX_COPIES = 100
+_LONGEST_NAME = 64
 
 
 def add(commands: Any) -> None:
@@ -35,48 +49,140 @@ def add(commands: Any) -> None:
         help="make a Lambda function of a program",
         description="Make a Lambda function, NAME_XXXXXXXX, of the worker, EXE and the EXTRA files. Its packaged "
         "command is PRE_ARGS ./EXE POST_ARGS, in which ##INFILE## and the like are filled in by the worker. "
-        "MEM_SIZE, TIMEOUT, REGION and AWS_ROLE in the environment stand for the options.",
+        "AWS_ROLE, MEM_SIZE, TIMEOUT, REGION, ALLOW_LD and SKIP_UPLOAD in the environment stand for the options.",
     )
-    parser.add_argument("executable", metavar="EXE", type=Path, help="a static Linux executable")
+    parser.add_argument("executable", metavar="EXE", type=Path, help="a static Linux program, or a script")
     parser.add_argument("pre_args", metavar="PRE_ARGS", nargs="?", default="", help="what stands before ./EXE")
     parser.add_argument("post_args", metavar="POST_ARGS", nargs="?", default="", help="what stands behind it")
-    parser.add_argument("extra", metavar="EXTRA", nargs="*", type=Path, help="further files for the function's root")
+    parser.add_argument("extra", metavar="EXTRA", nargs="*", type=Path, help="further files and directories")
     env = os.environ
-    parser.add_argument("--name", help="the function's whole name (default: EXE's, and a random suffix)")
-    parser.add_argument("--memory", type=_whole, default=env.get("MEM_SIZE", "1536"), help="in MB (1536)")
-    parser.add_argument("--timeout", type=_whole, default=env.get("TIMEOUT", "180"), help="in seconds (180)")
-    parser.add_argument("--region", default=env.get("REGION", "us-east-1"), help="(us-east-1)")
-    parser.add_argument(
-        "--role", default=env.get("AWS_ROLE"), help="ARN of the execution role; not needed with --local"
+    made = parser.add_argument_group("the function")
+    made.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")
+    made.add_argument("--role", default=env.get("AWS_ROLE"), help="ARN of its execution role (not with --local)")
+    made.add_argument(
+        "--memory", type=_range(128, 10240), metavar="MB", default=env.get("MEM_SIZE") or "1536", help="(1536)"
     )
-    parser.add_argument("--endpoint-url", help="base URL of Lambda")
-    parser.add_argument("--local", action="store_true", help="on the stack that `twistd mu-local` runs")
-    parser.add_argument("--state-dir", type=Path, help="of that stack (default: the one that twistd mu-local has)")
+    made.add_argument("--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or "180", help="(180)")
+    made.add_argument(
+        "--tmp-size", type=_range(512, 10240), metavar="MB", default=512, help="for temporary files (512)"
+    )
+    made.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
+    made.add_argument("--runtime", default="python3.13", help="(python3.13)")
+    made.add_argument(
+        "--copies",
+        type=_range(1, MAX_COPIES),
+        metavar="K",
+        default=1,
+        help="make it K times, as NAME, NAME-2, ... NAME-K: each may grow by 1,000 workers in 10 s (1)",
+    )
+    packed = parser.add_argument_group("its package")
+    packed.add_argument(
+        "--allow-ld",
+        action="store_true",
+        default=_is_set("ALLOW_LD"),
+        help="take programs that are linked dynamically, and pack their loader and libraries",
+    )
+    packed.add_argument(
+        "--skip-upload",
+        action="store_true",
+        default=_is_set("SKIP_UPLOAD"),
+        help="make no function; leave its package here, as NAME.zip",
+    )
+    packed.add_argument(
+        "--code-bucket",
+        metavar="BUCKET",
+        help="where a zip above 50 MiB goes through; in the function's region, {region} stands for its name",
+    )
+    add_cloud_options(parser)
     parser.set_defaults(run=run)
 
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
-    return number
-
-
 def run(options: argparse.Namespace) -> None:
-    """Build, create, print what Lambda says."""
+    """Look at the programs, build, create, print what Lambda says."""
+    if options.role is None and not options.skip_upload and not _is_local(options):
+        raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
+    name = options.name or f"{options.executable.name.replace('.', '_')}_{_suffix()}"
+    if not set(name) <= set(string.ascii_letters + string.digits + "-_") or len(name) > _LONGEST_NAME - 4:
+        raise PackageError(
+            f"{name!r} cannot be a function's name, which has letters, digits, - and _, at most {_LONGEST_NAME - 4}: "
+            "give --name"
+        )
+    package = _package(options)
+    if options.skip_upload:
+        path = Path(f"{name}.zip")
+        path.write_bytes(package)
+        print(json.dumps({"FunctionName": name, "CodeSize": len(package), "ZipFile": str(path)}, indent=4))
+        return
+    made = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
+    print(json.dumps(made[0] if len(made) == 1 else made, indent=4))
+
+
+def _package(options: argparse.Namespace) -> bytes:
+    local = _is_local(options)
+    host = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    options.arch = options.arch or (host if local and host in ARCHITECTURES else "x86_64")
+    programs = collect_programs(
+        options.executable,
+        options.extra,
+        architecture=options.arch,
+        allow_ld=options.allow_ld,
+        same_machine=local,
+    )
+    for note in programs.notes:
+        print(f"note: {note}", file=sys.stderr)
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
-    package = build_package([options.executable, *options.extra], os.fsencode(command))
-    control, more = _where(options)
-    made = control.create_function(
-        options.name or f"{options.executable.name}_{_suffix()}",
-        package,
+    return build_package([], os.fsencode(command), members=programs.members)
+
+
+def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[dict[str, Any]]:
+    """Make it in all places; what was made is removed where one cannot be."""
+    cloud = open_cloud(options)
+    made: list[tuple[Functions, str]] = []
+    found = []
+    try:
+        for functions in [Functions(cloud.clients(region)) for region in _regions(options, cloud)]:
+            for number in range(1, options.copies + 1):
+                copy = name if number == 1 else f"{name}-{number}"
+                found.append(functions.create(_spec(options, copy), package, bucket=_bucket(options, functions.region)))
+                made.append((functions, copy))
+    except BaseException:
+        for functions, copy in made:
+            with suppress(AWSError):
+                functions.remove(copy)
+        raise
+    yield from found
+
+
+def _spec(options: argparse.Namespace, name: str) -> FunctionSpec:
+    return FunctionSpec(
+        name=name,
         memory_mb=options.memory,
         timeout=timedelta(seconds=options.timeout),
+        runtime=options.runtime,
+        architecture=options.arch,
+        tmp_mb=options.tmp_size,
         description=options.executable.name,
-        **more,
+        **({"role": options.role} if options.role and not _is_local(options) else {}),
     )
-    print(json.dumps({key: made[key] for key in SHOWN if key in made}, indent=4))
+
+
+def _regions(options: argparse.Namespace, cloud: Cloud) -> list[str]:
+    regions: list[str] = options.region
+    return regions[:1] if cloud.local else regions
+
+
+def _bucket(options: argparse.Namespace, region: str) -> str | None:
+    bucket: str | None = options.code_bucket
+    return bucket.replace("{region}", region) if bucket else None
+
+
+def _is_local(options: argparse.Namespace) -> bool:
+    return bool(options.local) or _is_set("MU_LOCAL")
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "0") not in ("", "0")
 
 
 def _suffix() -> str:
@@ -84,20 +190,10 @@ def _suffix() -> str:
     return "".join(secrets.choice(letters) for _ in range(8))
 
 
-def _where(options: argparse.Namespace) -> tuple[Control, dict[str, Any]]:
-    if options.local or os.environ.get("MU_LOCAL", "0") not in ("", "0"):
-        directory = options.state_dir or default_state_dir(os.environ)
-        stack = find(directory)
-        if stack is None:
-            raise LocalError(
-                f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`"
-            )
-        session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
-        return Control(
-            session, options.region, lambda_endpoint=stack.lambda_endpoint, s3_endpoint=stack.s3_endpoint
-        ), {}
-    if options.role is None:
-        raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
-    endpoint = lambda_endpoint(options.region, options.endpoint_url)
-    control = Control(aws_session(), options.region, lambda_endpoint=endpoint, s3_endpoint=s3_endpoint())
-    return control, {"role": options.role}
+def _range(low: int, high: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text}")
+        return int(text)
+
+    return whole

@@ -1,0 +1,73 @@
+"""Which Lambda and S3 a command works with: AWS's, others that were named, or the embedded ones that run here."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import AccessKeys, Clients, aws_session, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.local import LocalError, default_state_dir, find
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Lambda and S3.
+
+    :param session: boto3's.
+    :param local: whether they are the embedded ones.
+    """
+
+    session: Any
+    lambda_endpoint: str | None
+    s3_endpoint: str | None
+    local: bool
+
+    def clients(self, region: str) -> Clients:
+        """Clients of one region.
+
+        :raises mu_twisted.aws.AWSError: there is no such region, or its endpoint is none.
+        """
+        check_region(region)
+        endpoint = self.lambda_endpoint if self.local else lambda_endpoint(region, self.lambda_endpoint)
+        return Clients(self.session, region, lambda_endpoint=endpoint, s3_endpoint=self.s3_endpoint)
+
+
+def add_cloud_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which."""
+    where = parser.add_argument_group(
+        "which Lambda", "By default AWS's, with credentials as AWS's own tools find them."
+    )
+    where.add_argument(
+        "--region", metavar="R,R...", type=_names, default=os.environ.get("REGION", "us-east-1"), help="(us-east-1)"
+    )
+    where.add_argument("--endpoint-url", metavar="URL", help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)")
+    where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
+    where.add_argument(
+        "--local", action="store_true", help="the embedded ones that `twistd mu-local` runs (also: MU_LOCAL=1)"
+    )
+    where.add_argument(
+        "--state-dir", metavar="DIR", type=Path, help="with --local: of that stack (default: the one that it has)"
+    )
+
+
+def open_cloud(options: argparse.Namespace) -> Cloud:
+    """What the options ask for; asks nobody anything yet.
+
+    :raises mu_twisted.wire.MuError: the embedded stack does not run, or an address is none.
+    """
+    if not options.local and os.environ.get("MU_LOCAL", "0") in ("", "0"):
+        return Cloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), local=False)
+    directory = options.state_dir or default_state_dir(os.environ)
+    stack = find(directory)
+    if stack is None:
+        raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
+    session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
+    return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, local=True)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected region,region..., got {text!r}")
+    return list(dict.fromkeys(names))
