@@ -162,8 +162,7 @@ class LocalS3:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
-        program = Path(arguments[0])
-        own = [str(path) for path in (self._data, self._run, program.parent, program.resolve().parent)]
+        own = [str(path) for path in (self._data, self._run, Path(arguments[0]).parent)]
         shown = os.pathsep.join([*with_targets(own), *python_places()])
         guard = [sys.executable, "-I", "-S", str(_ALONE), "_guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}

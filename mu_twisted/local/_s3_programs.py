@@ -87,7 +87,8 @@ class SeaweedFS:
     def __init__(
         self, weed: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]
     ) -> None:
-        self._weed = weed
+        # Without links on the way, as it must be found also where most of /tmp is out of sight.
+        self._weed = os.path.realpath(weed)
         self._data = data
         self._run = run
         self._keys = keys
