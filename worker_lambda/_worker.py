@@ -61,6 +61,7 @@ class Worker:
         self._connection: Connection | None = None
         self._up_since: float | None = None
         self._reached = False
+        self._connections = 0
         self._orphan_since = time.monotonic()
         self._redial_at: float | None = None
         self._fault: DialError | None = None
@@ -181,6 +182,7 @@ class Worker:
 
     def _came_up(self) -> None:
         self._up_since = time.monotonic()
+        self._connections += 1
         self._greet()
         while self._kept:
             self._send(self._kept.popleft())
@@ -202,6 +204,7 @@ class Worker:
                 launch_id=event.launch_id,
                 deadline_ms=self._surroundings.remaining_ms() or 0,
                 memory_mb=self._surroundings.memory_mb,
+                redial=self._connections > 1,
             )
         self._connection.send(greeting.encode())
 

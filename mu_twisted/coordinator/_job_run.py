@@ -208,6 +208,7 @@ class JobRun:
                 greeting.launch_id.removeprefix(f"{self.name}/") or None,
                 self._now(),
                 reusable=greeting.version > 0,
+                redial=True if greeting.redial else None,
                 seconds_left=greeting.deadline_ms / 1000 if greeting.deadline_ms else None,
             )
         )

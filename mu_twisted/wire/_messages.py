@@ -100,23 +100,27 @@ class Greeting:
     :param launch_id: the event's ``launch_id``, empty if there was none.
     :param deadline_ms: milliseconds left of the function's time when it greeted; 0 if unknown.
     :param memory_mb: the function's memory in MB; 0 if unknown.
+    :param redial: whether it had greeted before, on a connection that was lost.
     """
 
     version: int = 0
     launch_id: str = ""
     deadline_ms: int = 0
     memory_mb: int = 0
+    redial: bool = False
 
     def encode(self) -> bytes:
         """``OK:HELLO``, followed by a JSON object if there is anything to announce."""
         if not self.version:
             return HELLO
-        body = {
+        body: dict[str, Any] = {
             "version": self.version,
             "launch_id": self.launch_id,
             "deadline_ms": self.deadline_ms,
             "memory_mb": self.memory_mb,
         }
+        if self.redial:
+            body["redial"] = True
         return HELLO + b":" + json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
@@ -144,6 +148,7 @@ def parse_greeting(message: bytes) -> Greeting:
         launch_id=launch_id,
         deadline_ms=_member(body, "deadline_ms", int),
         memory_mb=_member(body, "memory_mb", int),
+        redial=_member(body, "redial", bool),
     )
 
 

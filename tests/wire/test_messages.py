@@ -89,9 +89,10 @@ def test_a_fail_can_hold_a_surrogate_that_stands_for_no_byte() -> None:
 printable = st.text(max_size=256).filter(str.isprintable)
 
 
-@given(st.integers(1, 99), printable, st.integers(0, 900_000), st.integers(0, 10_240))
-def test_a_greeting_survives_the_way_there_and_back(version: int, launch: str, deadline: int, memory: int) -> None:
-    greeting = Greeting(version, launch, deadline, memory)
+@given(
+    st.builds(Greeting, st.integers(1, 99), printable, st.integers(0, 900_000), st.integers(0, 10_240), st.booleans())
+)
+def test_a_greeting_survives_the_way_there_and_back(greeting: Greeting) -> None:
     encoded = greeting.encode()
     assert encoded.startswith(b"OK:HELLO:")
     assert parse_greeting(encoded) == greeting

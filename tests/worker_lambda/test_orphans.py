@@ -21,14 +21,16 @@ def test_a_lost_coordinator_is_found_again_and_told_what_has_ended(
 ) -> None:
     worker = here(event(tls_coordinator, job="j", launch_id="l", nonblock=1, bg_silent=1, **keys.event()))
     talk = tls_coordinator.accept()
-    assert parse_greeting(talk.hear()).launch_id == "l"
+    first = parse_greeting(talk.hear())
+    assert (first.launch_id, first.redial) == ("l", False)
     talk.say(b"run:until [ -f ##TMPDIR##/go ]; do sleep 0.02; done; echo went", b"ping:1")
     assert talk.hear() == b"OK:PONG(1)"
     talk.close()
     folder = next(tmp_path.glob("mu_worker_*"))
     (folder / "go").touch()
     again = tls_coordinator.accept()
-    assert parse_greeting(again.hear()).launch_id == "l"
+    second = parse_greeting(again.hear())
+    assert (second.launch_id, second.redial) == ("l", True)
     reply = again.hear()
     assert reply.startswith(b"OK:RETVAL(0):OUTPUT(")
     assert b"went\n" in reply
