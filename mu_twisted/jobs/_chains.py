@@ -4,12 +4,12 @@ That a task waits for messages is not told; but one that has a producer which is
 through others, cannot finish. So its worker may be taken away where that producer needs one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from mu_twisted.jobs._board import MAX_ERROR, Board
 from mu_twisted.jobs._crew import Attempt
 from mu_twisted.jobs._failures import Failure
-from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, TaskFailed
+from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, StoreNamed, TaskFailed
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
 
 
@@ -77,14 +77,34 @@ class Chains:
             task.error = "its messages were lost again and again"
         return task.charged > self._board.policy.retries
 
-    def store_lost(self, reason: str) -> None:
-        """All messages are gone: whatever somebody still needs is sent again, by tasks that are done as well."""
+    def store_named(self, store: str, shard: int, of: Container[int] | None) -> bool:
+        """A shard of the rendezvous keeps messages under this token; a new one means that those before are gone.
+
+        :param of: the tasks whose messages it keeps; None: all.
+        :returns: whether it is new, be it the first.
+        """
+        known = self._board.ledger.stores.get(shard)
+        if store == known:
+            return False
+        if known is not None:
+            everything = "all messages of the job were lost"
+            self.store_lost(everything if of is None else f"all messages on shard {shard} were lost", of)
+        # The last of the records: as long as it is not kept, the loss is found again after a restart.
+        self._board.record(StoreNamed(store, shard))
+        return True
+
+    def store_lost(self, reason: str, of: Container[int] | None = None) -> None:
+        """All messages are gone: whatever somebody still needs is sent again, by tasks that are done as well.
+
+        :param of: only messages of these tasks are; they have no peers but one another. None: those of all.
+        """
         tasks = self._board.ledger.tasks
-        open_ = [number for number, task in tasks.items() if task.state not in SETTLED]
+        hit = tasks if of is None else [number for number in tasks if number in of]
+        open_ = [number for number in hit if tasks[number].state not in SETTLED]
         done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
         self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
         for number in list(self._board.attempts):
-            if self._is_needed(tasks[number]):
+            if (of is None or number in of) and self._is_needed(tasks[number]):
                 self._withdraw(tasks[number], reason)
                 self._board.enqueue([tasks[number]])
 

@@ -4,7 +4,7 @@ Every method that takes ``now``, seconds of a clock that never goes back, report
 it. The decisions stand in the modules beside this one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from random import Random
 
 from mu_twisted.jobs._actions import Action, Dismiss, Record
@@ -18,7 +18,7 @@ from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._reading import Reading
-from mu_twisted.jobs._records import JobRecord, StoreNamed, Submitted
+from mu_twisted.jobs._records import JobRecord, Submitted
 from mu_twisted.jobs._staffing import Staffing
 from mu_twisted.jobs._stragglers import Stragglers
 from mu_twisted.jobs._timers import Due
@@ -250,14 +250,12 @@ class Job(Reading):
             self._course.conclude()
         return self._board.take()
 
-    def store_named(self, store: str, now: float) -> list[Action]:
-        """The rendezvous keeps the job's messages under this token; a new one means that those before are gone."""
-        known = self._board.ledger.store
-        if self._goes_on(now) and store != known:
-            if known is not None:
-                self._chains.store_lost("all messages of the job were lost")
-            # The last of the records: as long as it is not kept, the loss is found again after a restart.
-            self._board.record(StoreNamed(store))
+    def store_named(self, store: str, now: float, shard: int = 0, tasks: Container[int] | None = None) -> list[Action]:
+        """A shard of the rendezvous keeps messages under this token; a new one means that those before are gone.
+
+        :param tasks: whose messages it keeps; None: those of all.
+        """
+        if self._goes_on(now) and self._chains.store_named(store, shard, tasks):
             self._course.conclude()
         return self._board.take()
 

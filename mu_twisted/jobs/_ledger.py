@@ -53,7 +53,7 @@ class Ledger:
         self.seen: set[str] = set()
         self.speculated = 0
         self.results = 0
-        self.store: str | None = None
+        self.stores: dict[int, str] = {}
         self.cancelled = False
         self.over = False
         self.error: str | None = None
@@ -191,7 +191,8 @@ class Ledger:
 
     def _retried(self, record: Retried) -> None:
         self.over = self.cancelled = False
-        self.error = self.store = None
+        self.error = None
+        self.stores.clear()
         for number in record.tasks:
             task = self.tasks[number]
             _hold(task.state is TaskState.FAILED, record)
@@ -200,7 +201,7 @@ class Ledger:
             self.move(task, TaskState.WAITING)
 
     def _store_named(self, record: StoreNamed) -> None:
-        self.store = record.store
+        self.stores[record.shard] = record.store
 
     def _cancelled(self, record: Cancelled) -> None:
         self.cancelled = True

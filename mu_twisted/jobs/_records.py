@@ -155,9 +155,13 @@ class Retried:
 
 @dataclass(frozen=True)
 class StoreNamed:
-    """The rendezvous keeps the job's messages under this token; another one means that those before are gone."""
+    """A shard of the rendezvous keeps messages of the job under this token; another one means that they are gone.
+
+    :param shard: its place among those that the job uses.
+    """
 
     store: str
+    shard: int = 0
 
 
 @dataclass(frozen=True)

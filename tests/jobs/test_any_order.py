@@ -140,9 +140,9 @@ class AnyOrder(RuleBasedStateMachine):
     def messages_lost(self, task: int) -> None:
         self.take(self.job.messages_lost(task, self.now))
 
-    @rule(store=st.sampled_from("ab"))
-    def store_named(self, store: str) -> None:
-        self.take(self.job.store_named(store, self.now))
+    @rule(store=st.sampled_from("ab"), shard=st.integers(0, 1), tasks=st.none() | st.frozensets(st.integers(0, 6)))
+    def store_named(self, store: str, shard: int, tasks: frozenset[int] | None) -> None:
+        self.take(self.job.store_named(store, self.now, shard, tasks))
 
     @rule(most=st.none() | st.integers(1, 4))
     def shared(self, most: int | None) -> None:

@@ -196,6 +196,36 @@ def test_a_new_name_of_the_store_means_that_all_is_lost_and_the_first_means_noth
     assert states(play) == "WW"
 
 
+def test_a_shard_that_has_lost_its_messages_concerns_the_tasks_on_it_alone() -> None:
+    consumes = {task: [task - 1] for task in (1, 2, 4, 5)}
+    play = Play(Job("j", range(6), JobPolicy(), consumes=consumes, random=lambda: 0.5))
+    for worker in range(6):
+        play.come(worker)
+    play.done(0)
+    play.done(3)
+    groups = (frozenset({0, 1, 2}), frozenset({3, 4, 5}))
+    for shard, tasks in enumerate(groups):
+        assert play.take(play.job.store_named("a", play.now, shard, tasks)) == []
+    play = play.restarted()
+    play.take(play.job.store_named("a", play.now, 0, groups[0]))
+    play.take(play.job.store_named("b", play.now, 1, groups[1]))
+    assert states(play) == "DWWWWW"
+    [reopened] = [record for record in play.records if isinstance(record, Reopened)]
+    assert (reopened.tasks, reopened.reason) == ((3,), "all messages on shard 1 were lost")
+    assert [view.retries for view in play.job.tasks()] == [0] * 6
+
+
+def test_tasks_at_work_on_a_shard_begin_again_when_it_has_lost_its_messages() -> None:
+    consumes = {1: [0], 3: [2]}
+    play = Play(Job("j", range(4), JobPolicy(), consumes=consumes, random=lambda: 0.5))
+    for worker in range(4):
+        play.come(worker)
+    play.take(play.job.store_named("a", play.now, 1, {2, 3}))
+    actions = play.take(play.job.store_named("b", play.now, 1, {2, 3}))
+    # 3 sends to nobody: it waits for what is sent again.
+    assert actions == [Interrupt(2, "all messages on shard 1 were lost")]
+
+
 def test_the_latest_task_gives_its_worker_to_a_producer_that_has_none_and_it_costs_nothing() -> None:
     play = chain(4, workers=2, retries=5)
     play.done(0)

@@ -52,7 +52,7 @@ EVERY: list[JobRecord] = [
     TaskFailed(1, "bad"),
     Reopened((0,), "lost", True),
     Retried((1,)),
-    StoreNamed("abc"),
+    StoreNamed("abc", 1),
     Cancelled("by its user"),
     Finished(None),
     Finished("bad"),
