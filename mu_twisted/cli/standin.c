@@ -2,8 +2,10 @@
  * it is says the name that it is called by. It encodes nothing. What it writes follows from all that it was given,
  * inputs, states and switches, so that a wrong state, a wrong order or a lost message changes the bytes. It takes the
  * same command lines, refuses what the pipeline does not use, and like xc-enc reads its inputs first, then waits for
- * the end of standard input, then reads the state. An IVF file holds in its header's last field which state it was
- * made for, as alfalfa's do, and a prediction that does not go with its state is refused. */
+ * the end of standard input, then reads the state. With the switches of 2016 it waits for the state to be there, too,
+ * for encoders of that time did, and at an S quantizer of 0 it ends on the same state whatever it began with, so that
+ * passes can converge. An IVF file holds in its header's last field which state it was made for, as alfalfa's do, and
+ * a prediction that does not go with its state is refused. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,12 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef STATE_BYTES
 #define STATE_BYTES 50000 /* of a state; with 1280x720 the real one has some 4 MB */
 #endif
 #define FRAME_BYTES 3000
+#define PATIENCE 60 /* seconds that an encoder of 2016 waits for a state here */
 #define IVF_HEADER 32
 #define MADE_FOR 28 /* where in an IVF's header it stands for which state it was made; 0: for none */
 
@@ -199,25 +203,45 @@ static int xc_terminate_chunk(int argc, char **argv)
     return 0;
 }
 
-static int xc_enc(int argc, char **argv)
+static int encode(const char *const *given, const char *input)
 {
-    static const struct option options[] = {
-        {"output", 1, NULL, 'o'},   {"input-format", 1, NULL, 'i'}, {"output-state", 1, NULL, 'O'},
-        {"input-state", 1, NULL, 'I'}, {"reencode", 0, NULL, 'r'},  {"pred-ivf", 1, NULL, 'p'},
-        {"pred-state", 1, NULL, 'S'}, {"kf-q-weight", 1, NULL, 'w'}, {NULL, 0, NULL, 0}};
-    const char *given[128] = {NULL};
-    int option;
-    while ((option = getopt_long(argc, argv, "o:i:O:I:rp:S:w:", options, NULL)) != -1) {
-        if (option == '?')
-            return 1;
-        given[option] = optarg ? optarg : "";
+    if (given['r'] || given['I'] || given['p'] || given['S'] || given['w'] || given['s'] || given['e'])
+        fail("a first encode takes no state and no prediction");
+    uint64_t digest = add_text(new_digest(), given['y'] ? given['y'] : "");
+    digest = add_bytes(digest, read_y4m(input));
+    write_ivf(given['o'], digest, 0);
+    write_state(given['O'], digest);
+    return 0;
+}
+
+static void wait_for_end_of_input(void)
+{
+    char rest[64];
+    ssize_t got;
+    while ((got = read(STDIN_FILENO, rest, sizeof rest)) != 0)
+        if (got < 0 && errno != EINTR)
+            fail("cannot read standard input: %s", strerror(errno));
+}
+
+static void wait_for_file(const char *path)
+{
+    const struct timespec step = {0, 20000000};
+    for (int i = 0; access(path, R_OK) != 0; i++) {
+        if (i == PATIENCE * 50)
+            fail("waited %d s in vain for %s", PATIENCE, path);
+        nanosleep(&step, NULL);
     }
-    if (optind + 1 != argc || !given['r'] || !given['I'] || !given['p'] || !given['o'] || !given['O'])
-        fail("expected -r -I STATE -p PREDICTION -o OUTPUT -O STATE INPUT");
-    if (given['i'] == NULL || strcmp(given['i'], "y4m") != 0)
-        fail("unsupported input format");
+}
+
+static int rebase(const char *const *given, const char *input)
+{
     uint64_t digest = add_text(new_digest(), given['w'] ? given['w'] : "1.0");
-    digest = add_bytes(digest, read_y4m(argv[optind]));
+    digest = add_bytes(digest, read_y4m(input));
+    if (given['e'])
+        digest = add_text(digest, "-e");
+    if (given['s'])
+        digest = add_text(digest, given['s']);
+    uint64_t forgetful = digest;
     Bytes prediction = read_ivf(given['p']);
     unsigned char made_for[4] = {0};
     if (given['S']) {
@@ -228,16 +252,39 @@ static int xc_enc(int argc, char **argv)
     if (memcmp(prediction.data + MADE_FOR, made_for, 4) != 0)
         fail("Mismatch between prediction IVF and prediction_ivf_initial_state");
     digest = add_bytes(digest, prediction);
-    char rest[64];
-    ssize_t got;
-    while ((got = read(STDIN_FILENO, rest, sizeof rest)) != 0)
-        if (got < 0 && errno != EINTR)
-            fail("cannot read standard input: %s", strerror(errno));
+    wait_for_end_of_input();
+    if (given['s'])
+        wait_for_file(given['I']);
     Bytes state = read_file(given['I']);
     digest = add_bytes(digest, state);
     write_ivf(given['o'], digest, name_of(state));
-    write_state(given['O'], digest);
+    write_state(given['O'], given['s'] && strcmp(given['s'], "0") == 0 ? forgetful : digest);
     return 0;
+}
+
+static int xc_enc(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"output", 1, NULL, 'o'},     {"input-format", 1, NULL, 'i'},      {"output-state", 1, NULL, 'O'},
+        {"input-state", 1, NULL, 'I'}, {"reencode", 0, NULL, 'r'},         {"pred-ivf", 1, NULL, 'p'},
+        {"pred-state", 1, NULL, 'S'}, {"kf-q-weight", 1, NULL, 'w'},       {"extra-frame-chunk", 0, NULL, 'e'},
+        {"y-ac-qi", 1, NULL, 'y'},    {"s-ac-qi", 1, NULL, 's'},           {NULL, 0, NULL, 0}};
+    const char *given[128] = {NULL};
+    int option;
+    while ((option = getopt_long(argc, argv, "o:i:O:I:rp:S:w:ey:", options, NULL)) != -1) {
+        if (option == '?')
+            return 1;
+        given[option] = optarg ? optarg : "";
+    }
+    if (optind + 1 != argc || !given['o'] || !given['O'])
+        fail("expected -o OUTPUT -O STATE INPUT");
+    if (given['i'] == NULL || strcmp(given['i'], "y4m") != 0)
+        fail("unsupported input format");
+    if (given['y'])
+        return encode(given, argv[optind]);
+    if (!given['r'] || !given['I'] || !given['p'])
+        fail("expected -r -I STATE -p PREDICTION -o OUTPUT -O STATE INPUT");
+    return rebase(given, argv[optind]);
 }
 
 static int comp_states(int argc, char **argv)

@@ -6,35 +6,24 @@ that a group decodes as one stream. A re-encoder is started before its state is 
 
 Input is ``VIDEO/%08d.y4m``, output ``VIDEO/out/%08d.ivf``. Commands, keys and switches are those of the original's
 xcenc_server; its one fault in them is not: a group's first chunk must be ended by xc-terminate-chunk, or strict
-decoders reject the next one.
+decoders reject the next one. Its mode of 2016 stands in :mod:`mu_twisted.pipelines._xcenc_chain`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import PeerOptions, Pipeline, at_least, coerced
+from mu_twisted.pipelines import PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
+from mu_twisted.pipelines._xcenc_groups import ENCODE, KEEP_FIRST, REBASE, TERMINATE, group_size, is_last, make_state
 
 PROGRAMS = ("vpxenc", "xc-dump", "xc-terminate-chunk", "xc-enc")
 """What the function must hold."""
 OPTIONAL_PROGRAM = "comp-states"
 """What it may hold: then it is shown how far the first state that a chunk was given is from the last."""
 
-ENCODE = (
-    "./vpxenc --ivf -q --codec=vp8 --good --cpu-used=0 --end-usage=cq --min-q=0 --max-q=63 --cq-level={quality} "
-    "--buf-initial-sz=10000 --buf-optimal-sz=20000 --buf-sz=40000 --undershoot-pct=100 --passes=2 --auto-alt-ref=1 "
-    "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
-    '-o "##TMPDIR##/{output}" "##TMPDIR##/input.y4m"'
-)
 DUMP = './xc-dump "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
-TERMINATE = './xc-terminate-chunk "##TMPDIR##/vpx.ivf" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
-REBASE = (
-    '##INSTATEWAIT## ./xc-enc -w 0.75 -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
-    '-r -I "##TMPDIR##/{given}.state" -p "##TMPDIR##/prev.ivf" {prediction}"##TMPDIR##/input.y4m"'
-)
-KEEP_FIRST = 'cp "##TMPDIR##/output.ivf" "##TMPDIR##/first.ivf"'
 KEEP_GIVEN = 'ln "##TMPDIR##/0.state" "##TMPDIR##/given.state"'
 # It exits with 1 where the states differ, too; where it fails it says nothing on its standard output.
 COMPARE = (
@@ -42,12 +31,8 @@ COMPARE = (
     '|| test -s "##TMPDIR##/comp.txt"'
 )
 
-
-def _quantizer(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 63:
-        raise ValueError
-    return number
+_COARSEST = 63
+"""Quantizer of vpxenc; that of xc-enc is 127."""
 
 
 class Options(PeerOptions):
@@ -56,51 +41,58 @@ class Options(PeerOptions):
     optParameters = [
         ["video", "v", "sintel-1k-y4m_06", "name of the video: chunks are read from VIDEO/, written to VIDEO/out/"],
         ["group", "K", None, "chunks of a group, which decodes as one stream (default: all)", at_least(1, "-K")],
-        ["y-ac-qi", "Y", "30", "quantizer, 0 (best) to 63", coerced(_quantizer, "a number from 0 to 63", "-Y")],
-        ["passes", "p", None, "number of passes in the chain mode of 2016, which is not there yet"],
-        ["s-ac-qi", "S", None, "quantizer for S in the chain mode of 2016, which is not there yet"],
+        [
+            "y-ac-qi",
+            "Y",
+            "30",
+            "quantizer for Y, 0 (best) to 63; with --chain to 127",
+            _xcenc_groups.quantizer(127, "-Y"),
+        ],
+        [
+            "passes",
+            "p",
+            None,
+            f"number of passes; implies --chain (default: {_xcenc_chain.PASSES})",
+            at_least(1, "-p"),
+        ],
+        [
+            "s-ac-qi",
+            "S",
+            None,
+            f"quantizer for S, 0 to 127; implies --chain (default: {_xcenc_chain.S_AC_QI})",
+            _xcenc_groups.quantizer(127, "-S"),
+        ],
     ]
-    optFlags = [["upload-states", "u", "also store first encodes (VIDEO/first/) and states (VIDEO/final_state/)"]]
+    optFlags = [
+        ["upload-states", "u", "also store first encodes (VIDEO/first/) and states (VIDEO/final_state/)"],
+        ["chain", None, "the mode of 2016: encode each chunk -p times, each time on its neighbour's last state"],
+        ["allow-unconverged", None, "with --chain: the job is well even if states still change in the last pass"],
+    ]
 
     def postOptions(self) -> None:
-        """Refuse what would otherwise be ignored."""
-        for key, switch in (("passes", "-p"), ("s-ac-qi", "-S")):
-            if self[key] is not None:
-                raise usage.UsageError(
-                    f"{switch} belongs to the chain mode of 2016, which is not there yet: leave it out to re-encode "
-                    "each chunk at most twice"
-                )
-
-
-def group_size(settings: Mapping[str, Any]) -> int:
-    """How many chunks make a group; the last group may have fewer."""
-    return int(settings["group"] or settings["tasks"])
-
-
-def order(settings: Mapping[str, Any]) -> list[int]:
-    """The first chunks of all groups, then the second ones, and so on: producers before consumers."""
-    size = group_size(settings)
-    return sorted(range(settings["tasks"]), key=lambda task: (task % size, task))
-
-
-def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
-    """A chunk takes the states of the one before it in its group."""
-    return [task - 1] if task % group_size(settings) else []
-
-
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
-    """The chunk, and with ``-u`` what is stored beside it."""
-    keys = ["{}/out/{:08d}.ivf"]
-    if settings["upload-states"]:
-        keys += ["{}/first/{:08d}.ivf", "{}/final_state/{:08d}.state"]
-    return [key.format(settings["video"], settings["offset"] + task) for key in keys]
+        """Which mode it is, and refuse what would be ignored in it."""
+        if self["passes"] is not None or self["s-ac-qi"] is not None:
+            self["chain"] = 1
+        if self["chain"]:
+            self["passes"] = self["passes"] or _xcenc_chain.PASSES
+            self["s-ac-qi"] = _xcenc_chain.S_AC_QI if self["s-ac-qi"] is None else self["s-ac-qi"]
+            for key, switch in (("group", "-K"), ("upload-states", "-u")):
+                if self[key]:
+                    raise usage.UsageError(f"{switch} is of no use in the chain mode (--chain, -p, -S): leave it out")
+        elif self["allow-unconverged"]:
+            raise usage.UsageError("--allow-unconverged is of no use without --chain: only there states are compared")
+        elif self["y-ac-qi"] > _COARSEST:
+            raise usage.UsageError(f"-Y: expected a number from 0 to {_COARSEST}, got '{self['y-ac-qi']}'")
 
 
 async def xcenc(w: Worker) -> None:
     """One chunk."""
-    settings, size = w.settings, group_size(w.settings)
-    place = w.task % size
-    last = place == size - 1 or w.task == settings["tasks"] - 1
+    await (_xcenc_chain.chain(w) if w.settings["chain"] else _joined(w))
+
+
+async def _joined(w: Worker) -> None:
+    settings = w.settings
+    place, last = w.task % group_size(settings), is_last(settings, w.task)
     key = f"{settings['video']}/{{}}{settings['offset'] + w.task:08d}.{{}}"
 
     w.extra = "fetching"
@@ -137,10 +129,10 @@ async def _encode(w: Worker, place: int, *, send: bool) -> None:
     w.extra = "encoding"
     await w.run(ENCODE.format(quality=w.settings["y-ac-qi"], output="output.ivf" if place else "vpx.ivf"))
     w.extra = "taking its state"
-    command = DUMP if place else TERMINATE
+    command = DUMP if place else TERMINATE.format(encoded="vpx.ivf")
     if w.settings["upload-states"]:
-        command += " && " + KEEP_FIRST
-    await _make_state(w, command, 0, send=send)
+        command += " && " + KEEP_FIRST.format(encoded="output.ivf")
+    await make_state(w, command, 0, send=send)
 
 
 async def _rebase(w: Worker, run_iter: int, *, send: bool) -> None:
@@ -150,25 +142,33 @@ async def _rebase(w: Worker, run_iter: int, *, send: bool) -> None:
     """
     w.extra = f"re-encoding on state {run_iter - 1}"
     prediction = '-S "##TMPDIR##/0.state" ' if run_iter > 1 else ""
-    await _make_state(w, REBASE.format(given=run_iter - 1, prediction=prediction), run_iter, send=send)
+    command = REBASE.format(switches="-w 0.75", given=run_iter - 1, prediction=prediction)
+    await make_state(w, command, run_iter, send=send)
 
 
-async def _make_state(w: Worker, command: str, run_iter: int, *, send: bool) -> None:
-    """Run what makes a state.
+def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
+    """A chunk takes the states of the one before it."""
+    return _xcenc_chain.consumes(settings, task) if settings["chain"] else _xcenc_groups.consumes(settings, task)
 
-    All is sent at once: the worker takes commands one by one, and what the variables are when a run starts counts for
-    it. After it no run makes a state until the next that says so.
 
-    :param send: whether the next chunk waits for the state.
-    """
-    await w.all(
-        w.seti("run_iter", run_iter),
-        w.seti("expect_statefile", int(run_iter > 0)),
-        w.seti("send_statefile", int(send)),
-        w.seti("produces_state", 1),
-        w.run(command),
-        w.seti("produces_state", 0),
-    )
+def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+    """What is stored of a chunk."""
+    return _xcenc_chain.outputs(settings, task) if settings["chain"] else _xcenc_groups.outputs(settings, task)
+
+
+def order(settings: Mapping[str, Any]) -> Sequence[int]:
+    """Producers before consumers."""
+    return range(settings["tasks"]) if settings["chain"] else _xcenc_groups.order(settings)
+
+
+def programs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the function must hold, in either mode."""
+    return _xcenc_chain.PROGRAMS if settings["chain"] else PROGRAMS
+
+
+def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+    """What is to be said of the whole job."""
+    return _xcenc_chain.report(settings, remarks) if settings["chain"] else Report()
 
 
 pipeline = Pipeline(
@@ -176,8 +176,9 @@ pipeline = Pipeline(
     summary="encode chunks of a video to VP8 in parallel, groups of them to one stream, as ExCamera did",
     first=xcenc,
     options=Options,
-    programs=PROGRAMS,
+    programs=programs,
     order=order,
     consumes=consumes,
     outputs=outputs,
+    report=report,
 )

@@ -166,12 +166,6 @@ def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: 
     assert "lacks xc-dump, xc-terminate-chunk" in ended.complained()
 
 
-def test_the_chain_mode_that_is_not_there_is_refused_in_a_line(coordinate: Any) -> None:
-    ended = coordinate("xcenc", "-n", "2", "-p", "7")
-    assert ended.status == 2
-    assert "chain mode of 2016" in ended.complained()
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(20))
 def test_sixteen_chunks_come_to_the_same_bytes_every_time(

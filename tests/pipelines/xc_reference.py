@@ -52,6 +52,56 @@ def serial(tools: Path, work: Path, inputs: list[bytes], group: int, quality: in
     return chunks
 
 
+def chained(
+    tools: Path, work: Path, inputs: list[bytes], passes: int, y_ac_qi: int = 30, s_ac_qi: int = 127
+) -> list[Chunk]:
+    """Encode all chunks in order, as the chain mode does."""
+    chunks: list[Chunk] = []
+    for task, video in enumerate(inputs):
+        (work / "in.y4m").write_bytes(video)
+        chunk = Chunk()
+        for number in range(min(passes, task + 1)):
+            words = ["--s-ac-qi" if number else "--y-ac-qi", str(s_ac_qi if number else y_ac_qi), "-i", "y4m"]
+            words += ["-O", f"{number}.state", "-o", f"{number}.ivf"]
+            if number:
+                (work / "given.state").write_bytes(chunks[-1].states[number - 1])
+                words += ["-r", "-I", "given.state", "-p", f"{number - 1}.ivf"]
+            if number > 1:
+                (work / "before.state").write_bytes(chunks[-1].states[number - 2])
+                words += ["-S", "before.state"]
+            _run(tools, work, "xc-enc", *words, "in.y4m")
+            chunk.states[number] = _read(work, f"{number}.state")
+            chunk.output = _read(work, f"{number}.ivf")
+            if number:
+                chunk.comparison = _run(tools, work, "comp-states", f"{number - 1}.state", f"{number}.state", most=1)
+        chunks.append(chunk)
+    return chunks
+
+
+def seventh(
+    tools: Path, work: Path, heads: list[bytes], others: list[bytes], group: int, quality: int = 30
+) -> list[Chunk]:
+    """Encode all chunks in order, as xcenc7 does.
+
+    :param heads: the chunks' Y4M.
+    :param others: the same with a frame of the chunk before in front, for all that are not first in their group.
+    """
+    chunks: list[Chunk] = []
+    for task in range(len(heads)):
+        place = task % group
+        (work / "in.y4m").write_bytes(others[task] if place else heads[task])
+        _run(tools, work, "vpxenc", *VPXENC.format(quality=quality).split(), "-o", "vpx.ivf", "in.y4m")
+        if place == 0:
+            _run(tools, work, "xc-terminate-chunk", "vpx.ivf", "out.ivf", "final.state")
+        else:
+            (work / "given.state").write_bytes(chunks[-1].final)
+            words = ["-e", "-w", "0.75", "-i", "y4m", "-O", "final.state", "-o", "out.ivf"]
+            _run(tools, work, "xc-enc", *words, "-r", "-I", "given.state", "-p", "vpx.ivf", "in.y4m")
+        first = _read(work, "vpx.ivf" if place else "out.ivf")
+        chunks.append(Chunk(first, _read(work, "out.ivf"), _read(work, "final.state")))
+    return chunks
+
+
 def _head(tools: Path, work: Path) -> Chunk:
     _run(tools, work, "xc-terminate-chunk", "vpx.ivf", "out.ivf", "final.state")
     output, final = _read(work, "out.ivf"), _read(work, "final.state")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.fsm import Machine, Outcome, Peering
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import Pipeline, Report
 from mu_twisted.wire import parse_peer_greeting, parse_state, state_message
 from worker_lambda._template import Substitutions, expand_command, expand_file, state_placeholders
 
@@ -25,10 +25,22 @@ class Job:
     """All tasks of a job.
 
     :param store: the objects of its bucket.
+    :param command: the one that the function was made with.
     :ivar mailboxes: messages that came to a task before it was connected, or after.
     """
 
-    def __init__(self, pipeline: Pipeline, settings: Any, tools: Path, work: Path, store: dict[str, bytes]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Any,
+        tools: Path,
+        work: Path,
+        store: dict[str, bytes],
+        command: str = "false",
+    ) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.command = command
         self.store = store
         self.tools = tools
         self.mailboxes: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
@@ -46,6 +58,18 @@ class Job:
             if not punctual:
                 break
             lots.choice(punctual).step()
+
+    @property
+    def report(self) -> Report:
+        """What the pipeline has to say at the end."""
+        assert self.pipeline.report is not None
+        machines = [worker.machine for worker in self.workers]
+        remarks = {
+            task: machine.remark
+            for task, machine in enumerate(machines)
+            if machine.outcome is Outcome.DONE and machine.remark
+        }
+        return self.pipeline.report(self.settings, remarks)
 
     def send(self, to: int, message: bytes) -> None:
         """What the rendezvous does."""
@@ -69,6 +93,7 @@ class Simulated:
         self.machine = Machine(pipeline.first, task, settings=settings, peering=Peering(ADDRESS, "job"))
         self._job = job
         self._variables: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
         self._queue: deque[str] = deque()
         self._told(b"OK:HELLO")
 
@@ -111,6 +136,11 @@ class Simulated:
         self._variables[key] = int(value)
         return b"OK:SETI(%b)" % key.encode()
 
+    def _do_set(self, argument: str) -> bytes:
+        key, _, value = argument.partition(":")
+        self._texts[key] = value
+        return b"OK:SET(%b)" % key.encode()
+
     def _do_retrieve(self, argument: str) -> bytes:
         key, _, name = argument.partition("\0")
         self._path(name).write_bytes(self._job.store[key])
@@ -140,8 +170,17 @@ class Simulated:
         wait, switch = state_placeholders(
             self._value("run_iter"), expected=bool(self._value("expect_statefile")), minimal_recode=False
         )
-        values = Substitutions(tmpdir=bytes(self.directory), wait=wait, switch=switch)
-        command = expand_command(argument.encode(), values)
+        files = {name: text.encode() for name, text in self._texts.items()}
+        values = Substitutions(
+            tmpdir=bytes(self.directory),
+            wait=wait,
+            switch=switch,
+            infile=files.get("cmdinfile"),
+            outfile=files.get("cmdoutfile"),
+        )
+        command = expand_command((argument or self._job.command).encode(), values)
+        if self._value("nonblock"):
+            self._told(b"OK:RUNNING(%b)" % command)
         done = subprocess.run(
             [b"/bin/sh", b"-c", command],
             cwd=self._job.tools,

@@ -1,0 +1,84 @@
+"""Groups of chunks that decode as one stream, and the commands of both encoders that make them.
+
+Knows how chunks stand in their groups, how each program is called and how a run's state is handed on; the order of
+things in a task is its pipeline's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mu_twisted.fsm import Worker
+from mu_twisted.pipelines._options import coerced
+
+ENCODE = (
+    "./vpxenc --ivf -q --codec=vp8 --good --cpu-used=0 --end-usage=cq --min-q=0 --max-q=63 --cq-level={quality} "
+    "--buf-initial-sz=10000 --buf-optimal-sz=20000 --buf-sz=40000 --undershoot-pct=100 --passes=2 --auto-alt-ref=1 "
+    "--threads=1 --token-parts=0 --tune=ssim --target-bitrate=4294967295 "
+    '-o "##TMPDIR##/{output}" "##TMPDIR##/input.y4m"'
+)
+TERMINATE = './xc-terminate-chunk "##TMPDIR##/{encoded}" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
+REBASE = (
+    '##INSTATEWAIT## ./xc-enc {switches} -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
+    '-r -I "##TMPDIR##/{given}.state" -p "##TMPDIR##/prev.ivf" {prediction}"##TMPDIR##/input.y4m"'
+)
+KEEP_FIRST = 'cp "##TMPDIR##/{encoded}" "##TMPDIR##/first.ivf"'
+
+
+def quantizer(most: int, switch: str) -> Any:
+    """A converter for quantizers from 0, the best, to ``most``."""
+
+    def convert(text: str) -> int:
+        number = int(text)
+        if not 0 <= number <= most:
+            raise ValueError
+        return number
+
+    return coerced(convert, f"a number from 0 to {most}", switch)
+
+
+def group_size(settings: Mapping[str, Any]) -> int:
+    """How many chunks make a group; the last group may have fewer."""
+    return int(settings["group"] or settings["tasks"])
+
+
+def order(settings: Mapping[str, Any]) -> list[int]:
+    """The first chunks of all groups, then the second ones, and so on: producers before consumers."""
+    size = group_size(settings)
+    return sorted(range(settings["tasks"]), key=lambda task: (task % size, task))
+
+
+def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
+    """A chunk takes the states of the one before it in its group."""
+    return [task - 1] if task % group_size(settings) else []
+
+
+def is_last(settings: Mapping[str, Any], task: int) -> bool:
+    """Whether no chunk of its group comes after it."""
+    return task % group_size(settings) == group_size(settings) - 1 or task == settings["tasks"] - 1
+
+
+def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+    """The chunk, and with ``-u`` what is stored beside it."""
+    keys = ["{}/out/{:08d}.ivf"]
+    if settings["upload-states"]:
+        keys += ["{}/first/{:08d}.ivf", "{}/final_state/{:08d}.state"]
+    return [key.format(settings["video"], settings["offset"] + task) for key in keys]
+
+
+async def make_state(w: Worker, command: str, run_iter: int, *, send: bool) -> None:
+    """Run what makes a state.
+
+    All is sent at once: the worker takes commands one by one, and what the variables are when a run starts counts for
+    it. After it no run makes a state until the next that says so.
+
+    :param run_iter: number of the state; where it is above 0, the command waits for the one before.
+    :param send: whether the next chunk waits for the state.
+    """
+    await w.all(
+        w.seti("run_iter", run_iter),
+        w.seti("expect_statefile", int(run_iter > 0)),
+        w.seti("send_statefile", int(send)),
+        w.seti("produces_state", 1),
+        w.run(command),
+        w.seti("produces_state", 0),
+    )
