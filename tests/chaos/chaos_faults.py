@@ -21,6 +21,8 @@ from chaos_tree import state as state_of
 
 from mu_twisted.jobs import Failure
 
+HALTED = ("T", "Z", "X", "")
+"""States of a process that does nothing any more, or is gone."""
 ENDS_WITHIN = 20.0
 """Seconds within which the journal must know of a fault."""
 
@@ -75,6 +77,7 @@ class Faults:
                 victim = worker.pid if what != "environment" else worker.parent
                 chosen.append((launch_id, "worker", worker, _killer(victim)))
         try:
+            until(lambda: all(state_of(each.pid) in HALTED for _, _, each, _ in chosen), "victims halt")
             self._settle()
             story = self.story()
             hits = []
@@ -82,7 +85,7 @@ class Faults:
                 attempt = story.on(launch_id)
                 if (
                     attempt is None
-                    or state_of(process.pid) not in ("T", "t")
+                    or state_of(process.pid) != "T"
                     or story.charged.get(attempt[0], 0) >= self.most
                 ):
                     self.missed += 1
