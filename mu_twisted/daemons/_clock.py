@@ -4,10 +4,9 @@ import time
 from typing import Any
 
 
-def steady(reactor: Any) -> Any:
-    """The reactor, with a clock that nobody sets: every timer of the process counts by it from now on.
+def steady(reactor: Any) -> None:
+    """Give the reactor a clock that nobody sets: every timer of the process counts by it from now on.
 
     Twisted counts by the time of day, so that setting the clock would fire all timers, or none for hours.
     """
     reactor.seconds = time.monotonic
-    return reactor

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
+from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
@@ -105,6 +106,7 @@ class CoordinatorService(Service):
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
+        steady(self._reactor)
         try:
             jobs = self._open()
             if self._pipeline is None:

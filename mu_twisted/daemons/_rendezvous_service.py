@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.daemons import _exit
+from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
@@ -49,6 +50,7 @@ class RendezvousService(Service):
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
+        steady(self._reactor)
         try:
             port = self._open()
         except MuError as error:

@@ -12,7 +12,6 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 
 from mu_twisted.coordinator import Request
-from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._log import observe_on_console
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
@@ -97,6 +96,6 @@ def makeService(options: Options) -> IService:
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
     service: Any = CoordinatorService(
-        steady(reactor), options, pipeline=options.pipeline, settings=options.settings, request=options.request
+        reactor, options, pipeline=options.pipeline, settings=options.settings, request=options.request
     )
     return service  # type: ignore[no-any-return]

@@ -13,7 +13,6 @@ from botocore.credentials import Credentials
 from mu_twisted.local import ApiError
 from mu_twisted.local._signature import SignedRequest, verify
 
-NOW = datetime.now(UTC)
 SECRETS = {"AKIATEST": "secret"}
 URL = "http://127.0.0.1:9/2015-03-31/functions/a%3Ab/invocations?Qualifier=%24LATEST&x="
 
@@ -35,9 +34,14 @@ def signed(
     return SignedRequest("POST", made.url.removeprefix("http://127.0.0.1:9"), {**names, "host": "127.0.0.1:9"}, body)
 
 
-def refusal(request: SignedRequest, moment: datetime = NOW) -> str:
+def now() -> datetime:
+    """Asked for each time: a signature of now is made by botocore, and is good for minutes only."""
+    return datetime.now(UTC)
+
+
+def refusal(request: SignedRequest, moment: datetime | None = None) -> str:
     with pytest.raises(ApiError) as caught:
-        verify(request, SECRETS, "lambda", moment.timestamp())
+        verify(request, SECRETS, "lambda", (moment or now()).timestamp())
     assert caught.value.status == 403
     return caught.value.code
 
@@ -46,15 +50,15 @@ def refusal(request: SignedRequest, moment: datetime = NOW) -> str:
 @pytest.mark.parametrize("token", [None, "a/token+with=all"])
 class TestBothForms:
     def test_what_botocore_signs_is_taken_and_its_region_told(self, presign: bool, token: str | None) -> None:
-        assert verify(signed(presign=presign, token=token), SECRETS, "lambda", NOW.timestamp()) == "us-west-2"
+        assert verify(signed(presign=presign, token=token), SECRETS, "lambda", now().timestamp()) == "us-west-2"
 
     def test_a_wrong_secret_is_refused(self, presign: bool, token: str | None) -> None:
         assert refusal(signed("other", token, presign)) == "InvalidSignatureException"
 
     def test_a_clock_that_is_fast_or_slow_is_refused(self, presign: bool, token: str | None) -> None:
         late = timedelta(hours=2)
-        assert refusal(signed(presign=presign, token=token), NOW + late) == "InvalidSignatureException"
-        assert refusal(signed(presign=presign, token=token), NOW - late) == "InvalidSignatureException"
+        assert refusal(signed(presign=presign, token=token), now() + late) == "InvalidSignatureException"
+        assert refusal(signed(presign=presign, token=token), now() - late) == "InvalidSignatureException"
 
     def test_an_unknown_key_is_refused(self, presign: bool, token: str | None) -> None:
         assert refusal(signed(presign=presign, token=token, key="AKIAOTHER")) == "UnrecognizedClientException"
