@@ -45,7 +45,8 @@ def test_a_worker_that_never_reads_is_ended_before_it_fills_the_memory(
         daemon.wait_for("task 0 failed: .*it does not take what it is sent")
     grown = daemon.memory() - before
     assert asked < 2000
-    assert grown < 64 << 20
+    # 16 MiB may wait; Twisted joins what waits before it writes, so for moments it is there several times.
+    assert grown < 8 * (16 << 20)
     assert_unharmed(daemon, 1)
     tried(f"never reads, and asked for {asked // 4} MiB: '{ended[8:]}', memory grew by {grown >> 20} MiB")
 
