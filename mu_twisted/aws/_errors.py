@@ -62,6 +62,8 @@ def one_line(doing: str) -> Iterator[None]:
         if code in _DENIED:
             raise AWSError(f"cannot {doing}: access denied; these credentials need a policy that allows it") from None
         raise AWSError(f"cannot {doing}: {code}: {message}") from None
+    except botocore_errors.ParamValidationError as error:
+        raise AWSError(f"cannot {doing}: {_shown(str(error.kwargs.get('report', error)))}") from None
     except (botocore_errors.BotoCoreError, ValueError) as error:
         raise AWSError(f"cannot {doing}: {_shown(str(error))}") from None
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "rm": "_changes",
     "demo": "_demo",
     "demo-xcenc": "_demo_xcenc",
+    "functions": "_functions",
     "genkeys": "_genkeys",
     "lambdaize": "_lambdaize",
     "local-env": "_local",

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import zipfile
 
 import pytest
@@ -53,7 +52,7 @@ def test_it_holds_the_worker_the_wire_the_command_and_the_executables_at_the_roo
     assert all(name.startswith(("worker_lambda/", "mu_twisted/wire/")) and name.endswith(".py") for name in ours)
 
 
-def test_alone_on_the_path_of_a_bare_python_it_holds_all_that_the_worker_imports(tmp_path):
+def test_alone_on_the_path_of_each_bare_python_here_it_holds_all_that_the_worker_imports(tmp_path, pythons):
     with opened(build_package([])) as archive:
         archive.extractall(tmp_path)
         modules = [
@@ -69,13 +68,18 @@ def test_alone_on_the_path_of_a_bare_python_it_holds_all_that_the_worker_imports
         "    assert importlib.import_module(name).__file__.startswith(sys.argv[1]), name\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'twisted', 'boto3', 'botocore', 'asyncio'}))\n"
     )
-    said = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", check, str(tmp_path), *modules], capture_output=True, text=True
-    )
-    assert (said.returncode, said.stdout) == (0, "\n"), said.stderr
+    for python in pythons:
+        said = subprocess.run(
+            [python, "-I", "-S", "-B", "-W", "error", "-c", check, str(tmp_path), *modules],
+            capture_output=True,
+            text=True,
+        )
+        assert (said.returncode, said.stdout) == (0, "\n"), said.stderr
 
 
-def test_alone_on_the_path_of_a_bare_python_it_greets_and_runs_its_command_from_the_zips_root(tmp_path):
+def test_alone_on_the_path_of_each_bare_python_here_it_greets_and_runs_its_command_from_the_zips_root(
+    tmp_path, pythons
+):
     with opened(build_package([program(tmp_path / "a" / "tool", b"#!/bin/sh\npwd")], b"./tool")) as archive:
         archive.extractall(tmp_path / "task")
     (tmp_path / "task" / "tool").chmod(0o755)  # zipfile does not take modes over, Lambda does
@@ -85,15 +89,26 @@ def test_alone_on_the_path_of_a_bare_python_it_greets_and_runs_its_command_from_
         "print(json.dumps(lambda_handler(json.loads(sys.argv[2]))))"
     )
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "LAMBDA_TASK_ROOT": str(tmp_path / "task")}
+    for python in pythons:
+        words = [python, "-I", "-S", "-B", "-W", "error", "-c", call, str(tmp_path / "task")]
+        heard, out, err = _served(words, environment)
+        greeting = parse_greeting(heard[0])
+        assert (greeting.version, greeting.launch_id) == (VERSION, "b-1")
+        assert heard[1:] == [f"OK:RETVAL(0):OUTPUT({tmp_path / 'task'}\n):COMMAND(./tool)".encode()]
+        assert (json.loads(out), err) == ({"ended": "the coordinator said quit"}, _warning(err)), python
+
+
+def _warning(err):
+    """The one line that a worker says where it dials without TLS."""
+    return err if err.count("\n") == 1 and "is dialled without TLS" in err else ""
+
+
+def _served(words, environment):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)
         event = {"mode": 1, "addr": "127.0.0.1", "port": listener.getsockname()[1], "job": "j", "launch_id": "b-1"}
         worker = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", call, str(tmp_path / "task"), json.dumps(event)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            [*words, json.dumps(event)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         try:
             talk, _ = listener.accept()
@@ -106,10 +121,7 @@ def test_alone_on_the_path_of_a_bare_python_it_greets_and_runs_its_command_from_
                     heard += replies.feed(data)
         finally:
             out, err = worker.communicate(timeout=20)
-    greeting = parse_greeting(heard[0])
-    assert (greeting.version, greeting.launch_id) == (VERSION, "b-1")
-    assert heard[1:] == [f"OK:RETVAL(0):OUTPUT({tmp_path / 'task'}\n):COMMAND(./tool)".encode()]
-    assert json.loads(out) == {"ended": "the coordinator said quit"}, err
+    return heard, out, err
 
 
 def test_what_cannot_be_packed_is_named_in_one_line(tmp_path):

@@ -1,0 +1,78 @@
+"""Programs of all kinds, and an AWS in this process that others have written."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from elf_files import make_elf  # noqa: E402
+
+
+@pytest.fixture
+def elf(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an ELF file."""
+
+    def write(name: str = "program", **how: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(make_elf(**how))  # type: ignore[arg-type]
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles a program that says what it is called by and its arguments."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    directory = tmp_path_factory.mktemp("compiled")
+    (directory / "program.c").write_text(
+        "#include <stdio.h>\nint main(int n, char **words) { for (int i = 0; i < n; i++) puts(words[i]); return 7; }\n"
+    )
+
+    def compile_it(name: str, *flags: str) -> Path:
+        path = directory / name
+        if not path.exists():
+            subprocess.run([compiler, "-o", path, directory / "program.c", *flags], check=True)
+        return path
+
+    return compile_it
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """moto in place of AWS, in this process."""
+    from moto import mock_aws
+
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MU_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", "123456789012")
+    with mock_aws():
+        yield
+
+
+@pytest.fixture(scope="session")
+def pythons() -> list[str]:
+    """The Pythons on this machine that Lambda has a runtime for, besides the tests' own."""
+    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    for minor in range(11, 15):
+        for place in (shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3")):
+            if place is not None and f"3.{minor}" not in found and _runs(str(place), minor):
+                found[f"3.{minor}"] = str(place)
+    return list(found.values())
+
+
+def _runs(python: str, minor: int) -> bool:
+    asked = [python, "-c", "import ssl, sys; print(sys.version_info.minor)"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout == f"{minor}\n"

@@ -1,0 +1,135 @@
+"""Functions made, listed and removed, in a Lambda that others have written (moto), by botocore's own rules."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from mu_twisted.aws import AWSError, Clients, Functions, FunctionSpec, aws_session, build_package
+
+REGION = "eu-west-1"
+
+
+@pytest.fixture
+def clients(moto: None) -> Clients:
+    return Clients(aws_session(), REGION)
+
+
+@pytest.fixture
+def role(moto: None) -> str:
+    trust = '{"Version": "2012-10-17", "Statement": []}'
+    made = boto3.client("iam").create_role(RoleName="worker", AssumeRolePolicyDocument=trust)
+    return str(made["Role"]["Arn"])
+
+
+PACKAGE = build_package([], b"true")
+
+
+def test_a_function_is_made_as_it_was_asked_for(clients: Clients, role: str) -> None:
+    spec = FunctionSpec(
+        name="fib",
+        role=role,
+        memory_mb=3008,
+        timeout=timedelta(seconds=77),
+        architecture="arm64",
+        tmp_mb=2048,
+        description="fib",
+    )
+    made = Functions(clients).create(spec, PACKAGE)
+    assert made["CodeSize"] == len(PACKAGE)
+    assert "ResponseMetadata" not in made
+    known = clients.awslambda.get_function(FunctionName="fib")
+    found = known["Configuration"]
+    assert (found["MemorySize"], found["Timeout"], found["Architectures"]) == (3008, 77, ["arm64"])
+    assert (found["EphemeralStorage"], found["Runtime"], found["Role"]) == ({"Size": 2048}, "python3.13", role)
+    assert list(known["Tags"]) == ["mu-twisted"]
+    events = clients.awslambda.get_function_event_invoke_config(FunctionName="fib")
+    assert (events["MaximumRetryAttempts"], events["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
+def test_what_mu_made_is_known_by_its_tag_and_nothing_else_is_shown(clients: Clients, role: str) -> None:
+    functions = Functions(clients)
+    assert functions.list() == []
+    for name in ("b", "a"):
+        functions.create(FunctionSpec(name=name, role=role), PACKAGE)
+    for name, handler in (("alike", "worker_lambda.lambda_function.lambda_handler"), ("other", "m.h")):
+        clients.awslambda.create_function(
+            FunctionName=name, Runtime="python3.13", Role=role, Handler=handler, Code={"ZipFile": PACKAGE}
+        )
+    assert [function["FunctionName"] for function in functions.list()] == ["a", "b"]
+    functions.remove("a")
+    assert [function["FunctionName"] for function in functions.list()] == ["b"]
+    with pytest.raises(AWSError, match="cannot remove function a in eu-west-1: ResourceNotFoundException"):
+        functions.remove("a")
+
+
+def test_a_large_package_goes_through_s3_and_does_not_stay_there(clients: Clients, role: str) -> None:
+    functions = Functions(clients, direct=len(PACKAGE) - 1)
+    with pytest.raises(AWSError, match="--code-bucket"):
+        functions.create(FunctionSpec(name="big", role=role), PACKAGE)
+    clients.s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
+    asked: list[dict[str, Any]] = []
+    clients.awslambda.meta.events.register(
+        "provide-client-params.lambda.CreateFunction", lambda params, **_: asked.append(params["Code"])
+    )
+    made = functions.create(FunctionSpec(name="big", role=role), PACKAGE, bucket="code")
+    assert made["CodeSize"] == len(PACKAGE)
+    key = f"mu-twisted/{hashlib.sha256(PACKAGE).hexdigest()}.zip"
+    assert asked == [{"S3Bucket": "code", "S3Key": key}]
+    assert "Contents" not in clients.s3.list_objects_v2(Bucket="code")
+    small = Functions(clients)
+    small.create(FunctionSpec(name="small", role=role), PACKAGE, bucket="code")
+    assert asked[1] == {"ZipFile": PACKAGE}
+
+
+def failing(clients: Clients, operation: str, times: int, code: str, message: str = "no") -> None:
+    """Have the next calls of this operation fail, as if Lambda had said so."""
+    left = [times]
+
+    def fail(**_: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+    clients.awslambda.meta.events.register(f"before-call.lambda.{operation}", fail)
+
+
+def test_a_role_that_was_just_made_is_waited_for(clients: Clients, role: str) -> None:
+    slept: list[float] = []
+    failing(
+        clients,
+        "CreateFunction",
+        2,
+        "InvalidParameterValueException",
+        "The role defined for the function cannot be assumed by Lambda.",
+    )
+    Functions(clients, sleep=slept.append).create(FunctionSpec(name="f", role=role), PACKAGE)
+    assert len(slept) == 2
+
+
+def test_a_role_that_never_is_known_is_an_error_in_the_end(clients: Clients, role: str) -> None:
+    slept: list[float] = []
+    failing(clients, "CreateFunction", 99, "InvalidParameterValueException", "the role cannot be assumed")
+    with pytest.raises(AWSError, match="cannot be assumed"):
+        Functions(clients, sleep=slept.append).create(FunctionSpec(name="f", role=role), PACKAGE)
+    assert 20 < sum(slept) < 60
+
+
+def test_a_function_that_cannot_be_set_up_does_not_stay(clients: Clients, role: str) -> None:
+    failing(clients, "PutFunctionEventInvokeConfig", 1, "AccessDeniedException")
+    with pytest.raises(AWSError, match="cannot set up function f in eu-west-1: access denied"):
+        Functions(clients).create(FunctionSpec(name="f", role=role), PACKAGE)
+    assert clients.awslambda.list_functions()["Functions"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"memory_mb": 1}, "MemorySize"), ({"tmp_mb": 1}, "Size"), ({"timeout": timedelta(0)}, "Timeout")],
+)
+def test_what_botocore_refuses_is_one_line(clients: Clients, role: str, change: dict[str, Any], text: str) -> None:
+    with pytest.raises(AWSError, match=text) as caught:
+        Functions(clients).create(FunctionSpec(name="f", role=role, **change), PACKAGE)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,157 @@
+"""``mu lambdaize`` and ``mu functions`` as a user runs them, with moto's server in place of AWS."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from moto_account import Account
+
+README_FIELDS = {
+    *("CodeSize", "LastModified", "MemorySize", "CodeSha256", "Description", "FunctionName"),
+    *("Role", "Handler", "Runtime", "Timeout", "Version", "FunctionArn"),
+}
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Path:
+    path = tmp_path / "png2y4m"
+    path.write_text('#!/bin/sh\necho "$@"\n')
+    return path
+
+
+def test_the_seeds_line_makes_the_seeds_function(account: Account, tool: Path) -> None:
+    settings = {"MEM_SIZE": "1537", "TIMEOUT": "181", "AWS_ROLE": account.role, "REGION": "us-west-2"}
+    made = account.made(tool, "", "-i -d -o ##OUTFILE## ##INFILE##", **settings)
+    assert set(made) == README_FIELDS
+    name = made["FunctionName"]
+    assert name.startswith("png2y4m_")
+    assert len(name) == len("png2y4m_cP4Mf5pn")
+    expected = {"MemorySize": 1537, "Timeout": 181, "Role": account.role, "Description": "png2y4m"}
+    assert {key: made[key] for key in expected} == expected
+    assert made["FunctionArn"].startswith("arn:aws:lambda:us-west-2:")
+    code = account.client("lambda", "us-west-2").get_function(FunctionName=name)
+    assert code["Configuration"]["Runtime"] == "python3.13"
+    left = account.mu("lambdaize", tool, "", "-i -d -o ##OUTFILE## ##INFILE##", "--name", "again", "--skip-upload")
+    assert left.returncode == 0, left.stderr
+    with zipfile.ZipFile(account.home / "again.zip") as package:
+        assert package.read("mu_command") == b"./png2y4m -i -d -o ##OUTFILE## ##INFILE##"
+        assert package.read("png2y4m") == tool.read_bytes()
+    assert made["CodeSize"] == (account.home / "again.zip").stat().st_size
+
+
+def test_options_say_what_the_variables_say_and_stand_before_them(account: Account, tool: Path) -> None:
+    options = ["--role", account.role, "--memory", "512", "--timeout", "9", "--tmp-size", "2048", "--arch", "arm64"]
+    made = account.made(tool, *options, "--runtime", "python3.12", "--name", "f", MEM_SIZE="128", TIMEOUT="3")
+    assert (made["FunctionName"], made["MemorySize"], made["Timeout"], made["Runtime"]) == ("f", 512, 9, "python3.12")
+    found = account.client("lambda").get_function_configuration(FunctionName="f")
+    assert (found["EphemeralStorage"], found["Architectures"]) == ({"Size": 2048}, ["arm64"])
+
+
+def test_several_regions_and_copies_are_listed_and_removed_together(account: Account, tool: Path) -> None:
+    where = ["--region", "us-east-1,eu-west-1"]
+    made = account.made(tool, "--role", account.role, "--name", "fib", "--copies", "2", *where)
+    assert [each["FunctionName"] for each in made] == ["fib", "fib-2"] * 2
+    account.made(tool, "--role", account.role, "--name", "fibber", *where)
+    listed = account.mu("functions", *where)
+    assert listed.returncode == 0, listed.stderr
+    rows = [line.split()[:6] for line in listed.stdout.splitlines()]
+    assert rows[0] == ["FUNCTION", "REGION", "MEMORY", "TIMEOUT", "TMP", "ARCH"]
+    assert ["fib-2", "eu-west-1", "1536", "180", "512", "x86_64"] in rows
+    assert len(rows) == 7
+    told = json.loads(account.mu("functions", "--json").stdout)["functions"]
+    assert [(each["FunctionName"], each["Region"]) for each in told] == [
+        (name, "us-east-1") for name in ("fib", "fib-2", "fibber")
+    ]
+    removed = account.mu("functions", "rm", "fib", *where)
+    assert removed.stdout.splitlines() == [
+        f"{name} in {region}: removed" for region in ("us-east-1", "eu-west-1") for name in ("fib", "fib-2")
+    ]
+    assert account.names("eu-west-1") == ["fibber"]
+    again = account.mu("functions", "rm", "fib", "fibber")
+    assert (again.returncode, again.stdout) == (1, "fibber in us-east-1: removed\n")
+    assert again.stderr.startswith("error: mu has made no function fib in us-east-1: ")
+
+
+def test_what_mu_has_not_made_is_neither_shown_nor_removed(account: Account) -> None:
+    code = {"ZipFile": b"PK\x05\x06" + bytes(18)}
+    account.client("lambda").create_function(
+        FunctionName="precious", Runtime="python3.13", Role=account.role, Handler="m.h", Code=code
+    )
+    assert account.mu("functions").stdout.splitlines()[1:] == []
+    assert account.mu("functions", "rm", "precious").returncode == 1
+    assert account.names() == ["precious"]
+
+
+def test_where_one_place_fails_nothing_stays_in_the_others(account: Account, tool: Path) -> None:
+    account.made(tool, "--role", account.role, "--name", "fib-2", "--region", "eu-west-1")
+    done = account.mu(
+        *("lambdaize", tool, "--role", account.role, "--name", "fib", "--copies", "2"),
+        *("--region", "us-east-1,eu-west-1"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot create function fib-2 in eu-west-1: ResourceConflictException")
+    assert (account.names("us-east-1"), account.names("eu-west-1")) == ([], ["fib-2"])
+
+
+def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, tool: Path) -> None:
+    first, second = (account.made(tool, "x", "y", tool.parent, "--role", account.role) for _ in range(2))
+    assert first["FunctionName"] != second["FunctionName"]
+    assert first["CodeSha256"] == second["CodeSha256"]
+    assert len(first["CodeSha256"]) == len("yv+mJC0/2hsjTcu3BpFwWyhix1YVRimph8O1y8Oy/Lw=")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "status", "said"),
+    [
+        (["/bin/gzip", "--role", "r"], {}, 1, "linked dynamically"),
+        (["/bin/gzip", "--role", "r", "--arch", "arm64"], {}, 1, "the function for arm64"),
+        (["png2y4m"], {}, 1, "--role"),
+        (["png2y4m", "--role", "r"], {"MEM_SIZE": "64"}, 2, "from 128 to 10240"),
+        (["png2y4m", "--role", "r"], {"TIMEOUT": "901"}, 2, "from 1 to 900"),
+        (["png2y4m", "--role", "r", "--tmp-size", "511"], {}, 2, "from 512 to 10240"),
+        (["png2y4m", "--role", "r", "--copies", "0"], {}, 2, "from 1 to 100"),
+        (["png2y4m", "--role", "r", "--name", "a b"], {}, 1, "cannot be a function's name"),
+        (["png2y4m", "--role", "r", "--region", "eu-wset-1"], {}, 1, "did you mean"),
+        (["png2y4m", "", "", "nosuch", "--role", "r"], {}, 1, "nosuch: No such file"),
+        (["png2y4m", "--role", "r", "--endpoint-url", "http://192.0.2.1"], {}, 1, "loopback only"),
+    ],
+)
+def test_mistakes_are_told_on_one_line(
+    account: Account, tool: Path, words: list[str], environment: dict[str, str], status: int, said: str
+) -> None:
+    done = account.mu("lambdaize", *words, **environment)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert status == 2 or done.stderr.count("\n") == 1
+    assert account.names() == []
+
+
+def test_more_than_lambda_takes_unzipped_is_refused_before_anything_is_sent(account: Account, tool: Path) -> None:
+    with (account.home / "huge").open("wb") as file:
+        file.truncate(251 << 20)
+    done = account.mu("lambdaize", tool, "", "", "huge", "--role", account.role)
+    assert done.returncode == 1
+    assert "more than the 262144000 that Lambda takes" in done.stderr
+
+
+def test_allow_ld_packs_what_a_dynamic_program_needs_and_says_so(account: Account) -> None:
+    done = account.mu("lambdaize", "/bin/gzip", "--skip-upload", "--name", "gzip", ALLOW_LD="1")
+    assert done.returncode == 0
+    assert "packed with its loader and" in done.stderr
+    with zipfile.ZipFile(account.home / "gzip.zip") as package:
+        assert package.read("mu_ld/bin/gzip") == Path("/bin/gzip").read_bytes()
+        assert package.read("gzip").startswith(b"#!/bin/sh\n")
+
+
+@pytest.mark.long
+def test_a_zip_above_50_mb_goes_through_s3(account: Account, tool: Path) -> None:
+    (account.home / "noise").write_bytes(os.urandom(52 << 20))
+    words = ["lambdaize", tool, "", "", "noise", "--role", account.role]
+    refused = account.mu(*words)
+    assert refused.returncode == 1
+    assert "--code-bucket" in refused.stderr
+    account.client("s3").create_bucket(Bucket="code-us-east-1")
+    made = account.made(*words[1:], "--code-bucket", "code-{region}")
+    assert made["CodeSize"] > 52 << 20
