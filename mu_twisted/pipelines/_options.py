@@ -79,7 +79,10 @@ def _factor(text: str) -> float:
 
 
 class PipelineOptions(usage.Options):
-    """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on."""
+    """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on.
+
+    A subclass may name one of them anew, to give it another default or description.
+    """
 
     optParameters = [
         ["tasks", "n", 1, "number of tasks, each on a worker of its own", at_least(1, "-n")],
@@ -96,10 +99,10 @@ class PipelineOptions(usage.Options):
         ["times", "O", None, "write each task's states and their times to this file"],
         [
             "overprovision",
-            None,
+            "X",
             0,
             "launch this many workers more than there are tasks",
-            at_least(0, "--overprovision"),
+            at_least(0, "-X"),
         ],
         [
             "start-timeout",
@@ -142,6 +145,7 @@ class PipelineOptions(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.longOpt = list(dict.fromkeys(self.longOpt))
         # usage.Options converts what is given, but not defaults, which the help shows as one would type them.
         rows: list[Any] = []
         accumulateClassList(type(self), "optParameters", rows)  # type: ignore[no-untyped-call]
