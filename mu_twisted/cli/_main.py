@@ -24,6 +24,7 @@ COMMANDS = {
     "functions": "_functions",
     "genkeys": "_genkeys",
     "lambdaize": "_lambdaize",
+    "linpack": "_linpack",
     "local-env": "_local",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""

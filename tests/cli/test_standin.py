@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli._standin import SOURCE, StandinError, make_standin
+from mu_twisted.cli._compile import CompileError
+from mu_twisted.cli._standin import SOURCE, make_standin
 
 REBASE = "-w 0.75 -i y4m -O out.state -o out.ivf -r -I 0.state -p prev.ivf in.y4m"
 
@@ -133,5 +134,5 @@ def test_it_is_built_without_a_warning(tmp_path: Path) -> None:
 
 def test_without_a_compiler_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StandinError, match="install gcc"):
+    with pytest.raises(CompileError, match="install gcc"):
         make_standin(tmp_path / "tools")

@@ -177,6 +177,8 @@ class Simulated:
             switch=switch,
             infile=files.get("cmdinfile"),
             outfile=files.get("cmdoutfile"),
+            variables=files.get("cmdvars"),
+            arguments=files.get("cmdargs"),
         )
         command = expand_command((argument or self._job.command).encode(), values)
         if self._value("nonblock"):
