@@ -3,11 +3,13 @@
 # make test    all tests
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
-# make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=)
+# make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=), and slower faults
+# make fuzz    ten minutes of changed messages at what reads a stranger's bytes; SECONDS chooses
 # make bench   figures, as ratios in one run
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
 PYTHON ?= python3
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
@@ -39,6 +41,10 @@ check-native: $(VENV)/develop.stamp
 RUNS ?= 50
 chaos: $(VENV)/develop.stamp
 	$(BIN)/python tests/chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m pytest tests/chaos -m long
+
+fuzz: $(VENV)/develop.stamp
+	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS)
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

@@ -18,12 +18,14 @@ from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
 from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._places import ControlError, Local
 from mu_twisted.cli._standin import TOOLS, make_standin
-from mu_twisted.local import start
+from mu_twisted.local import RunningStack, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 PATIENCE = 30.0
 """Seconds for a daemon to answer."""
+STACK = ("--retry-delay=3", "--idle-timeout=10")
+"""Lambda tries a failed event again after a minute, this one after seconds."""
 BUCKET = "chaos"
 SHELL = "shell"
 XCENC = "xcenc"
@@ -56,7 +58,7 @@ class Daemon:
     def __init__(self, words: list[str], log: Path, environ: Mapping[str, str]) -> None:
         self.words = words
         self.log = log
-        self._environ = dict(environ)
+        self.environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._said = 0
 
@@ -71,7 +73,7 @@ class Daemon:
         self._said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [*TWISTD, *self.words], env=self._environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+                [*TWISTD, *self.words], env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
             )
         if ready is None:
             return re.match("", "")  # type: ignore[return-value]
@@ -124,14 +126,18 @@ class Stage:
     """A state directory and all that works on it.
 
     :param directory: an empty one.
+    :param beside: the stage whose stack this one is to share; None: it has its own.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str, beside: Stage | None = None) -> None:
         self.state_dir = directory / "state"
         self.home = directory
         self.tools = directory / "tools"
-        self._local = start(self.state_dir / "local", options=["--retry-delay=3", "--idle-timeout=10"])
-        stack = self._local.stack
+        self._own = None if beside is not None else start(directory / "stack", options=STACK)
+        self.local: RunningStack = beside.local if beside is not None else self._own  # type: ignore[assignment]
+        self.state_dir.mkdir(exist_ok=True)
+        (self.state_dir / "local").symlink_to(self.local.state_dir)
+        stack = self.local.stack
         self.control = Control(
             aws_session(AccessKeys(stack.access_key, stack.secret_key)),
             stack.region,
@@ -139,7 +145,7 @@ class Stage:
             s3_endpoint=stack.s3_endpoint,
         )
         self.coordinator = Daemon(
-            ["mu-coordinator", "--local", "-t", "0", "--state-dir", str(self.state_dir)],
+            ["mu-coordinator", "--local", "-t", "0", "--state-dir", str(self.state_dir), *options],
             directory / "coordinator.log",
             self.environment(),
         )
@@ -150,7 +156,7 @@ class Stage:
     @property
     def stack_pid(self) -> int:
         """The process below which all environments are."""
-        return self._local.pid
+        return self.local.pid
 
     def environment(self, **more: str) -> dict[str, str]:
         """A user's environment with an empty home, and nothing of this machine's AWS."""
@@ -190,7 +196,8 @@ class Stage:
         for daemon in (self.coordinator, self.rendezvous):
             if daemon is not None:
                 daemon.stop()
-        self._local.stop()
+        if self._own is not None:
+            self._own.stop()
 
     # -- what users do ---------------------------------------------------------------------------------------------
 

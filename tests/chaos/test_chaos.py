@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,6 @@ from chaos_runs import run_chain, run_commands  # noqa: E402
 from chaos_stage import Stage  # noqa: E402
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("chaos"))
-    try:
-        stage.open()
-        yield stage
-    finally:
-        stage.close()
 
 
 @pytest.fixture

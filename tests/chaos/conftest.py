@@ -1,0 +1,49 @@
+"""One stage, that is one embedded stack, for all tests that put faults on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from chaos_stage import Stage  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long") is not None]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """With a coordinator that runs, and is to be left so."""
+    stage = Stage(tmp_path_factory.mktemp("chaos"))
+    try:
+        stage.open()
+        yield stage
+    finally:
+        stage.close()
+
+
+@pytest.fixture
+def own(stage: Stage, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes a stage of the test's own on the same stack; its coordinator is not started yet."""
+    made: list[Stage] = []
+
+    def make(*options: str) -> Stage:
+        made.append(Stage(tmp_path, *options, beside=stage))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
