@@ -4,7 +4,7 @@
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=), and slower faults
-# make fuzz    ten minutes of changed messages at what reads a stranger's bytes; SECONDS chooses
+# make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
@@ -17,7 +17,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc test check check-native chaos bench clean
+.PHONY: demo demo-xcenc test check check-native chaos fuzz bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -44,7 +44,7 @@ chaos: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest tests/chaos -m long
 
 fuzz: $(VENV)/develop.stamp
-	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS)
+	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from mu_twisted.wire._errors import WireError
+from mu_twisted.wire._errors import CommandError, WireError
 from mu_twisted.wire._messages import parse_integer
 
 FULL = b"FULL"
@@ -61,7 +61,10 @@ def parse_peer_greeting(message: bytes) -> PeerGreeting:
     _, run, me, to = parts
     if len(me) > _MAX_DIGITS or len(to) > _MAX_DIGITS:
         raise WireError(f"the numbers of a greeting are too long: {message[:80]!r}")
-    return PeerGreeting(run, parse_integer(me), parse_integer(to))
+    try:
+        return PeerGreeting(run, parse_integer(me), parse_integer(to))
+    except CommandError:
+        raise WireError(f"ME and NEXT of a greeting are integers, got {message[:80]!r}") from None
 
 
 def _greeting(message: bytes) -> PeerGreeting:
