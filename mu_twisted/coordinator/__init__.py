@@ -20,7 +20,7 @@ from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._job_run import JobRun, Keeper, Launching
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._peers import Peers
+from mu_twisted.coordinator._peers import JobLinks, Peers, spread
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs, job_name
@@ -32,6 +32,7 @@ __all__ = [
     "DaemonFact",
     "Hall",
     "JobFact",
+    "JobLinks",
     "JobRun",
     "JobService",
     "Jobs",
@@ -54,5 +55,6 @@ __all__ = [
     "job_event",
     "job_name",
     "progress_line",
+    "spread",
     "with_launch_id",
 ]

@@ -1,7 +1,7 @@
 """The run of one job: its decisions carried out on sessions and launches, once they are in the journal."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -244,9 +244,12 @@ class JobRun:
         """A message that this task has sent is wanted again, and gone."""
         self._carry_out(self.job.messages_lost(task, self._now()))
 
-    def store_named(self, store: str) -> None:
-        """The rendezvous keeps the job's messages under this token; another than before means that they are gone."""
-        self._carry_out(self.job.store_named(store, self._now()))
+    def store_named(self, store: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
+        """A shard of the rendezvous keeps messages under this token; another than before means that they are gone.
+
+        :param tasks: whose messages; None: those of all.
+        """
+        self._carry_out(self.job.store_named(store, self._now(), shard, tasks))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -335,7 +338,7 @@ class JobRun:
             return
         peers = self._peers
         identity = peers.identity(task, attempt) if peers is not None else None
-        peering = peers.peering(attempt, replay=replay) if peers is not None else None
+        peering = peers.peering(task, attempt, replay=replay) if peers is not None else None
         machine = Machine(self._pipeline.first, task, settings=self._settings, peering=peering)
         session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
 

@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 from mu_twisted.coordinator._facts import Request
 from mu_twisted.coordinator._job_run import Launching
-from mu_twisted.coordinator._peers import Peers
-from mu_twisted.coordinator._rendezvous_link import RendezvousLink
+from mu_twisted.coordinator._peers import JobLinks, Peers
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
 
@@ -16,13 +15,13 @@ class Opened:
     """What the run of a job needs from outside.
 
     :param launching: where its workers come from.
-    :param peers: how its tasks come to their peers; with the ``link`` to their rendezvous.
+    :param peers: how its tasks come to their peers; with the ``links`` to their rendezvous.
     :param skipped: tasks that need not run, as their output is there.
     """
 
     launching: Launching
     peers: Peers | None = None
-    link: RendezvousLink | None = None
+    links: JobLinks | None = None
     skipped: frozenset[int] = field(default_factory=frozenset)
 
 

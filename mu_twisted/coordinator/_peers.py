@@ -1,10 +1,49 @@
-"""How the tasks of one job come to their peers: the certificate that each attempt gets, and what it says to whom."""
+"""How the tasks of one job come to their peers: by which shard of the rendezvous, with what keys, and who hears of it.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A rendezvous is one process or several, its shards. Tasks that exchange messages, directly or through others, are on one
+shard, so that no shard need know of another.
+"""
 
+import heapq
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.fsm import Peering
 from mu_twisted.tls import KeyPair, TaskIdentity, pem_body
+
+
+def spread(tasks: int, consumes: Mapping[int, Sequence[int]], shards: int) -> list[int]:
+    """Spread a job's tasks over shards, its groups whole: the largest first, each to the shard that has least.
+
+    :param tasks: how many there are.
+    :param consumes: for tasks that take messages, those that send them.
+    :returns: for each task the number of its shard. The same for the same arguments, as it is worked out again after a
+        restart of the coordinator.
+    """
+    heads = list(range(tasks))
+
+    def head(task: int) -> int:
+        while heads[task] != task:
+            heads[task] = task = heads[heads[task]]
+        return task
+
+    for task, producers in consumes.items():
+        for producer in producers:
+            one, other = sorted((head(task), head(producer)))
+            heads[other] = one
+    groups: dict[int, list[int]] = {}
+    for task in range(tasks):
+        groups.setdefault(head(task), []).append(task)
+    load = [(0, shard) for shard in range(shards)]
+    found = [0] * tasks
+    for group in sorted(groups.values(), key=len, reverse=True):  # stable: low numbers first among equals
+        least, shard = load[0]
+        heapq.heapreplace(load, (least + len(group), shard))
+        for task in group:
+            found[task] = shard
+    return found
 
 
 @dataclass(frozen=True)
@@ -12,13 +51,20 @@ class Peers:
     """Given to the run of a job whose pipeline has ``consumes``.
 
     :param job: its name.
-    :param address: of the rendezvous, HOST:PORT as workers are to dial it.
+    :param addresses: of the rendezvous' shards, each HOST:PORT as workers are to dial it.
     :param issue: makes the keys of an attempt; None where all share one pair: then attempts greet as the original did.
+    :param shards: for each task the place of its shard among the addresses, where there is more than one.
     """
 
     job: str
-    address: str
+    addresses: Sequence[str]
     issue: Callable[[TaskIdentity], KeyPair] | None
+    shards: Sequence[int] = field(default=(), repr=False)
+
+    @property
+    def used(self) -> list[int]:
+        """The shards that have tasks."""
+        return sorted(set(self.shards)) if self.shards else [0]
 
     def identity(self, task: int, attempt: int) -> bytes | None:
         """The ``identity:`` command that a worker is to get before the task; None if it needs none."""
@@ -27,9 +73,76 @@ class Peers:
         pair = self.issue(TaskIdentity(self.job, task, attempt))
         return f"identity:{pem_body(pair.certificate)} {pem_body(pair.key)}".encode("ascii")
 
-    def peering(self, attempt: int, *, replay: bool) -> Peering:
+    def peering(self, task: int, attempt: int, *, replay: bool) -> Peering:
         """What the task's machine is to know.
 
         :param replay: whether messages may have come to an earlier attempt.
         """
-        return Peering(self.address, self.job, attempt, replay, legacy=self.issue is None)
+        address = self.addresses[self.shards[task] if self.shards else 0]
+        return Peering(address, self.job, attempt, replay, legacy=self.issue is None)
+
+
+class Mailed(Protocol):
+    """A job that is told about its messages."""
+
+    def messages_lost(self, task: int) -> None:
+        """A message that this task has sent is wanted again, and gone."""
+
+    def store_named(self, store: str, shard: int, tasks: Container[int] | None) -> None:
+        """A shard keeps messages under this token; another one than before means that those before are gone.
+
+        :param tasks: whose messages; None: those of all.
+        """
+
+
+class JobLinks:
+    """The connections to the shards that one job's messages go through.
+
+    :param links: by the shard's number.
+    :param shards: as in :class:`Peers`.
+    """
+
+    def __init__(self, links: Mapping[int, RendezvousLink], shards: Sequence[int] = ()) -> None:
+        self._links = links
+        self._shards = shards
+
+    def add(self, job: str, run: Mailed) -> None:
+        """From now on they keep this job's messages."""
+        for shard, link in self._links.items():
+            link.add(job, _Shard(run, shard, _On(self._shards, shard) if self._shards else None))
+
+    def remove(self, job: str) -> None:
+        """The job is over: its messages may go."""
+        for link in self._links.values():
+            link.remove(job)
+
+    def start(self) -> None:
+        """Dial those that are not connected, until they are."""
+        for link in self._links.values():
+            link.start()
+
+
+@dataclass(frozen=True)
+class _On:
+    """The tasks of one shard."""
+
+    shards: Sequence[int]
+    shard: int
+
+    def __contains__(self, task: object) -> bool:
+        return isinstance(task, int) and 0 <= task < len(self.shards) and self.shards[task] == self.shard
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Hears one shard's notices for a job."""
+
+    run: Mailed
+    shard: int
+    tasks: Container[int] | None
+
+    def messages_lost(self, task: int) -> None:
+        self.run.messages_lost(task)
+
+    def store_named(self, store: str) -> None:
+        self.run.store_named(store, self.shard, self.tasks)

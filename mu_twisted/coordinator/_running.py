@@ -143,8 +143,8 @@ class Running:
         self._active[name] = Active(request, submitted, run, opened)
         self._hall.add(run)
         self._desk.add(run, queue)
-        if opened.link is not None:
-            opened.link.add(name, run)
+        if opened.links is not None:
+            opened.links.add(name, run)
         return run
 
     def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
@@ -169,6 +169,6 @@ class Running:
         del self._active[name]
         self._hall.remove(active.run)
         self._desk.remove(name)
-        if active.opened.link is not None:
-            active.opened.link.remove(name)
+        if active.opened.links is not None:
+            active.opened.links.remove(name)
         self._ended(fact)

@@ -9,14 +9,14 @@ from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
-from mu_twisted.coordinator import Opened, Peers, RendezvousLink, Request
+from mu_twisted.coordinator import Opened, Peers, Request
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
-from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_address
+from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
 from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
 from mu_twisted.pipelines import Pipeline, PipelineError, job_policy, load_pipeline, load_source
@@ -89,20 +89,22 @@ class CloudOpener:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
         cloud = await self.cloud()
         timeout = await self._look(cloud, pipeline, settings)
-        found, link = self._peers(name, pipeline, settings, cloud)
-        if link is not None or found is not None:
-            await self._links.open(settings, link)
+        found = self._peers(name, pipeline, settings, cloud)
+        if found is not None:
+            await self._links.open(found)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
             skipped = await deferToThread(self._existing, cloud, pipeline, settings)
-        return Opened(self._launching(name, pipeline, settings, timeout), found, link, skipped)
+        links = self._links.links(found) if found is not None else None
+        return Opened(self._launching(name, pipeline, settings, timeout), found, links, skipped)
 
     def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
-        found, link = self._peers(name, pipeline, settings, None)
-        if link is not None:
-            link.start()
-        return Opened(self._launching(name, pipeline, settings, None), found, link)
+        found = self._peers(name, pipeline, settings, None)
+        links = self._links.links(found) if found is not None else None
+        if links is not None:
+            links.start()
+        return Opened(self._launching(name, pipeline, settings, None), found, links)
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
@@ -172,13 +174,12 @@ class CloudOpener:
 
         return look()
 
-    def _peers(
-        self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None
-    ) -> tuple[Peers | None, RendezvousLink | None]:
-        if not pipeline.producers(settings):
-            return None, None
-        address = rendezvous_address(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
-        return peers(self._keys, name, address), self._links.link(settings, address)
+    def _peers(self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None) -> Peers | None:
+        producers = pipeline.producers(settings)
+        if not producers:
+            return None
+        addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
+        return peers(self._keys, name, addresses, settings["tasks"], producers)
 
     @staticmethod
     def _existing(cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """The coordinator's way to the rendezvous that jobs name."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 
-from mu_twisted.coordinator import Peers, RendezvousLink
+from mu_twisted.coordinator import JobLinks, Peers, RendezvousLink, spread
 from mu_twisted.daemons._keys import LAUNCH_MARGIN, Keys
 from mu_twisted.tls import KeyPair, RoleIdentity, TaskIdentity, client_contexts
 from mu_twisted.transport import FrameProtocol, Receiver, TransportError, connect
@@ -20,6 +20,7 @@ DIAL_TIMEOUT = 5.0
 """Seconds for the TCP connection."""
 LONGEST_FUNCTION = timedelta(minutes=15)
 """Lambda's own limit: the keys of an attempt are good for so long, and the margin of a launch's."""
+MAX_PORT = 65535
 _MAX_NOTICE = 64 << 10
 
 
@@ -27,19 +28,23 @@ class RendezvousError(MuError):
     """The rendezvous of a job cannot be used."""
 
 
-def rendezvous_address(settings: Any, lambda_endpoint: str | None) -> str:
-    """HOST:PORT as workers are to dial it.
+def rendezvous_addresses(settings: Any, lambda_endpoint: str | None) -> list[str]:
+    """HOST:PORT of each shard as workers are to dial it.
 
     :param settings: the job's options.
     :param lambda_endpoint: base URL of the Lambda whose workers are to reach it, where it is known.
     :raises RendezvousError: no worker could.
     """
     host = settings["rendezvous-host"].strip("[]")
+    first, shards = settings["rendezvous-port"], settings["rendezvous-shards"]
+    if first + shards - 1 > MAX_PORT:
+        raise RendezvousError(f"-R: {shards} shards from port {first} on would need ports above {MAX_PORT}")
     if lambda_endpoint and _is_loopback(host) and not _is_loopback(urlsplit(lambda_endpoint).hostname or ""):
         raise RendezvousError(
             f"workers on Lambda cannot reach a rendezvous at {host}: give the address at which they can with -H"
         )
-    return f"[{host}]:{settings['rendezvous-port']}" if ":" in host else f"{host}:{settings['rendezvous-port']}"
+    shown = f"[{host}]" if ":" in host else host
+    return [f"{shown}:{port}" for port in range(first, first + shards)]
 
 
 class LinkOpener:
@@ -54,38 +59,42 @@ class LinkOpener:
         self._keys = keys
         self._links: dict[str, RendezvousLink] = {}
 
-    def link(self, settings: Any, address: str) -> RendezvousLink | None:
-        """The connection to a rendezvous, open or not.
+    def links(self, peers: Peers) -> JobLinks | None:
+        """The connections to the shards that a job uses, open or not.
 
         :returns: None where keys are shared: the original's rendezvous knows no coordinator.
         """
         if self._keys.shared:
             return None
-        if address not in self._links:
-            self._links[address] = RendezvousLink(self._reactor, self._dialler(settings), address)
-        return self._links[address]
+        return JobLinks({shard: self._link(peers.addresses[shard]) for shard in peers.used}, peers.shards)
 
-    async def open(self, settings: Any, link: RendezvousLink | None) -> None:
+    async def open(self, peers: Peers) -> None:
         """See that a job's rendezvous is there.
 
         :raises RendezvousError: it is not, or its keys are of another CA.
         """
-        try:
-            if link is not None:
-                await link.open()
-            else:
-                (await self._dialler(settings)(_Caller())).close()
-        except TransportError as error:
-            raise RendezvousError(_explain(rendezvous_address(settings, None), str(error))) from None
+        for address in (peers.addresses[shard] for shard in peers.used):
+            try:
+                if self._keys.shared:
+                    (await self._dialler(address)(_Caller())).close()
+                else:
+                    await self._link(address).open()
+            except TransportError as error:
+                raise RendezvousError(_explain(address, len(peers.addresses), str(error))) from None
 
     def close(self) -> None:
         """Leave all of them."""
         for link in self._links.values():
             link.close()
 
-    def _dialler(self, settings: Any) -> Callable[[Receiver], Deferred[FrameProtocol]]:
-        host, port = settings["rendezvous-host"].strip("[]"), settings["rendezvous-port"]
-        endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=DIAL_TIMEOUT)
+    def _link(self, address: str) -> RendezvousLink:
+        if address not in self._links:
+            self._links[address] = RendezvousLink(self._reactor, self._dialler(address), address)
+        return self._links[address]
+
+    def _dialler(self, address: str) -> Callable[[Receiver], Deferred[FrameProtocol]]:
+        host, _, port = address.rpartition(":")
+        endpoint: Any = HostnameEndpoint(self._reactor, host.strip("[]"), int(port), timeout=DIAL_TIMEOUT)
         contexts = client_contexts(self._keys.own, self._keys.ca, expected=None if self._keys.shared else RENDEZVOUS)
 
         def dial(receiver: Receiver) -> Deferred[FrameProtocol]:
@@ -94,27 +103,29 @@ class LinkOpener:
         return dial
 
 
-def peers(keys: Keys, job: str, address: str) -> Peers:
+def peers(keys: Keys, job: str, addresses: Sequence[str], tasks: int, producers: Mapping[int, Sequence[int]]) -> Peers:
     """What a job's run gives to the attempts at its tasks."""
+    shards = spread(tasks, producers, len(addresses)) if len(addresses) > 1 else ()
     authority = keys.authority
     if authority is None:
-        return Peers(job, address, None)
+        return Peers(job, addresses, None, shards)
 
     def issue(identity: TaskIdentity) -> KeyPair:
         return authority.issue(identity, lifetime=LONGEST_FUNCTION + LAUNCH_MARGIN)
 
-    return Peers(job, address, issue)
+    return Peers(job, addresses, issue, shards)
 
 
-def _explain(address: str, error: str) -> str:
+def _explain(address: str, shards: int, error: str) -> str:
     if "certificate" in error or "TLS" in error:
         return (
             f"the rendezvous at {address} and this coordinator do not know each other's keys ({error}): start both "
             "with the same --state-dir, or with files of one `mu genkeys` (-c, -s, -k)"
         )
+    many = f" --shards {shards}" if shards > 1 else ""
     return (
-        f"no rendezvous at {address} ({error}): start it with `twistd -n mu-rendezvous`, or say where it is with "
-        "-H and -T"
+        f"no rendezvous at {address} ({error}): start it with `twistd -n mu-rendezvous{many}`, or say where it is with "
+        f"-H and -T{', and how many shards it has with -R' if many else ''}"
     )
 
 

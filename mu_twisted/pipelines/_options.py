@@ -11,6 +11,9 @@ from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.jobs import JobPolicy
 
+MAX_SHARDS = 256
+"""Of a rendezvous."""
+
 
 def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable[[str], Any]:
     """A converter for ``optParameters`` whose error says what was wanted.
@@ -53,6 +56,13 @@ def _port(text: str) -> int:
     if not 0 < port < 65536:
         raise ValueError
     return port
+
+
+def _shards(text: str) -> int:
+    shards = int(text)
+    if not 0 < shards <= MAX_SHARDS:
+        raise ValueError
+    return shards
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -180,4 +190,11 @@ class PeerOptions(PipelineOptions):
     optParameters = [
         ["rendezvous-host", "H", "127.0.0.1", "host name or address at which workers reach the rendezvous"],
         ["rendezvous-port", "T", 13337, "port of the rendezvous", coerced(_port, "a port from 1 to 65535", "-T")],
+        [
+            "rendezvous-shards",
+            "R",
+            1,
+            "shards of the rendezvous, on as many ports from -T on; groups of tasks are spread over them",
+            coerced(_shards, f"a whole number from 1 to {MAX_SHARDS}", "-R"),
+        ],
     ]

@@ -421,7 +421,7 @@ def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_atte
     async def task(w: Worker) -> None:
         await w.connect(1)
 
-    bench = Bench(tasks=1, first=task, peers=Peers("j", "h:1", issue), retries=2, retry_delay=0.0)
+    bench = Bench(tasks=1, first=task, peers=Peers("j", ["h:1"], issue), retries=2, retry_delay=0.0)
     worker = bench.worker()
     worker.says(ours("0-0"))
     assert worker.takes() == [b"identity:QUJD QUJD", b"connect:h:1:HELLO_STATE2:j:0:1:0:0"]
