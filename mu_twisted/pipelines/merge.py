@@ -1,0 +1,85 @@
+"""merge: the chunks of a video to one MP4, in one task, with ffmpeg's concat demuxer.
+
+Chunks are taken from ``VIDEO-INFORMAT/%08d.SUFFIX``, numbered from 0, where the suffix is that of the format,
+``y4m_06`` and ``mp4_06`` for example; ``--in`` names other keys. Chunks that are MP4 are joined as they are, others
+are encoded to H.264.
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from twisted.python import usage
+
+from mu_twisted.fsm import Worker
+from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines._frames import fetch
+from mu_twisted.pipelines.exec import fill
+
+LIST = (
+    'cd "##TMPDIR##" && n=0 && while [ $n -lt {chunks} ]; do printf "file \'%08d{suffix}\'\\n" $n; n=$((n + 1)); '
+    "done > list.txt"
+)
+COMMAND = (
+    './ffmpeg -nostdin -v error -y -f concat -safe 0 -i "##TMPDIR##/list.txt" {codec} -movflags +faststart '
+    '"##TMPDIR##/merged.mp4"'
+)
+COPY = "-c copy"
+ENCODE = "-c:v libx264 -pix_fmt yuv420p"
+
+
+class Options(PipelineOptions):
+    """What merge takes besides the options of every job."""
+
+    optParameters = [
+        ["tasks", "n", 1, "number of tasks: one makes one file of all chunks", at_least(1, "-n")],
+        ["offset", "o", 0, "number of the first chunk: skip this many", at_least(0, "-o")],
+        ["video", "v", "sintel-1k", "name of the video"],
+        ["chunks", None, 1, "number of chunks to merge", at_least(1, "--chunks")],
+        ["in-format", "i", "y4m_06", "input format: chunks are read from VIDEO-INFORMAT/"],
+        ["in", None, None, "S3 keys of the chunks, {n:08d} for the number (default: by -v and -i)"],
+        ["out", None, None, "S3 key of the merged video (default: VIDEO.mp4)"],
+    ]
+
+    def postOptions(self) -> None:
+        """One task, and a key for each chunk."""
+        if self["tasks"] != 1:
+            raise usage.UsageError("merge makes one file in one task: --chunks says of how many chunks; leave out -n")
+        if self["in"] is not None and "{n" not in self["in"] and self["chunks"] > 1:
+            raise usage.UsageError("--in: it names the same chunk each time; put {n:08d} in for its number")
+
+
+def inputs(settings: Mapping[str, Any]) -> list[str]:
+    """Keys of the chunks, in order."""
+    form = settings["in-format"]
+    pattern = settings["in"] or f"{settings['video']}-{form}/{{n:08d}}.{form.partition('_')[0]}"
+    first = settings["offset"]
+    return [fill(pattern, {"n": number}) for number in range(first, first + settings["chunks"])]
+
+
+def output(settings: Mapping[str, Any]) -> str:
+    """Key of the merged video."""
+    return settings["out"] or f"{settings['video']}.mp4"
+
+
+async def merge(w: Worker) -> None:
+    """All chunks."""
+    keys = inputs(w.settings)
+    suffix = "".join(c for c in PurePosixPath(keys[0]).suffix if c.isalnum() or c == ".")
+    w.extra = "fetching"
+    await fetch(w, ((key, f"##TMPDIR##/{here:08d}{suffix}") for here, key in enumerate(keys)))
+    w.extra = "merging"
+    await w.run(LIST.format(chunks=len(keys), suffix=suffix))
+    await w.run(COMMAND.format(codec=COPY if suffix == ".mp4" else ENCODE))
+    w.extra = "storing"
+    await w.upload(output(w.settings), "##TMPDIR##/merged.mp4")
+
+
+pipeline = Pipeline(
+    name="merge",
+    summary="join the chunks of a video to one MP4",
+    first=merge,
+    options=Options,
+    programs=("ffmpeg",),
+    outputs=lambda settings, _: [output(settings)],
+)

@@ -1,0 +1,127 @@
+"""split: a video to numbered PNG frames, each worker its own seconds.
+
+Every worker fetches the video, of which a constant frame rate is assumed, and decodes the frames that begin within its
+seconds. Each goes to ``VIDEO-TO/%08d.png`` under its number in the whole video, from 1.
+"""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+from mu_twisted.fsm import Worker
+from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, coerced
+from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
+
+COMMAND = (
+    './ffmpeg -nostdin -v error -y -ss {start:.6f} -i "##TMPDIR##/video" -map 0:v:0 -frames:v {frames} '
+    '-fps_mode passthrough "##TMPDIR##/%08d.png"'
+)
+ASK = './ffmpeg -nostdin -hide_banner -i "##TMPDIR##/video"'
+_RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
+_NTSC = {f"{rate * 1000 / 1001:.2f}": Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)}
+_MOST = 1000
+
+
+def _positive(most: int, what: str, switch: str) -> Any:
+    def convert(text: str) -> Fraction:
+        try:
+            value = Fraction(text)
+        except ZeroDivisionError:
+            raise ValueError from None
+        if not 0 < value <= most:
+            raise ValueError
+        return value
+
+    return coerced(convert, f"{what} above 0, at most {most}", switch)
+
+
+class Options(PipelineOptions):
+    """What split takes besides the options of every job."""
+
+    optParameters = [
+        ["video", "v", "sintel-1k", "name of the video"],
+        ["in", None, None, "S3 key of the video (default: VIDEO.mp4)"],
+        ["seconds", None, "1", "seconds of the video to each task", _positive(3600, "a number", "--seconds")],
+        [
+            "rate",
+            None,
+            None,
+            "frames a second, as 24 or 30000/1001 (default: as ffmpeg says)",
+            _positive(_MOST, "a number or a fraction", "--rate"),
+        ],
+        ["to", None, "png16", "frames are written to VIDEO-TO/"],
+    ]
+
+
+def frames_between(begin: Fraction, end: Fraction, rate: Fraction) -> range:
+    """The frames that begin in a span of time, counted from 0.
+
+    :param begin: seconds; a frame that begins then belongs to the span.
+    :param end: seconds; one that begins then does not.
+    """
+    return range(ceil(begin * rate), ceil(end * rate))
+
+
+def read_rate(text: str) -> Fraction | None:
+    """The frame rate in what ffmpeg says of a video; those of NTSC, which it rounds, are meant exactly."""
+    streams = [line for line in text.splitlines() if "Video:" in line]
+    found = _RATE.search(streams[0]) if streams else None
+    if found is None:
+        return None
+    return _NTSC.get(found[1], Fraction(found[1])) * (1000 if found[2] else 1) or None
+
+
+async def split(w: Worker) -> None:
+    """The seconds of one task."""
+    settings, number = w.settings, w.settings["offset"] + w.task
+    key = settings["in"] or f"{settings['video']}.mp4"
+    w.extra = "fetching"
+    await w.retrieve(key, "##TMPDIR##/video")
+    rate = settings["rate"] or read_rate((await w.run(ASK, check=False)).output)
+    if rate is None:
+        raise PipelineError(f"ffmpeg says no frame rate of {key}: is it a video? --rate gives one")
+    begin, end = number * settings["seconds"], (number + 1) * settings["seconds"]
+    wanted = frames_between(begin, end, rate)
+    made = 0
+    if wanted:
+        w.extra = "decoding"
+        # Half a frame early: times in a file are rounded, and the frame before must not slip in.
+        start = max(Fraction(0), (wanted.start - Fraction(1, 2)) / rate)
+        await w.run(COMMAND.format(start=float(start), frames=len(wanted)))
+        made = await count(w, '"##TMPDIR##"/*.png')
+        if not made:
+            span = f"from {float(begin):g} to {float(end):g} s"
+            raise PipelineError(f"{key} has no frames {span}: it is shorter than -n and --seconds say")
+    w.extra = "storing"
+    first = wanted.start + 1
+    video, to = settings["video"], settings["to"]
+    await store(w, ((frame_key(video, to, first + here), frame_file(here + 1)) for here in range(made)))
+    w.info["remark"] = f"{made} {len(wanted)}"
+
+
+def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+    """How many frames there are; only the end of the video may have fewer than its seconds hold."""
+    counts = {task: [int(word) for word in remark.split()] for task, remark in sorted(remarks.items())}
+    total = sum(made for made, _ in counts.values())
+    short = [task for task, (made, wanted) in counts.items() if made < wanted and task != settings["tasks"] - 1]
+    text = f"{total} frames: {settings['video']}-{settings['to']}/" if counts else ""
+    if not short:
+        return Report(text)
+    made, wanted = counts[short[0]]
+    return Report(
+        text,
+        error=f"task {short[0]} found {made} of {wanted} frames, though the video goes on: its frame rate is not "
+        "constant, or not the one that --rate says",
+    )
+
+
+pipeline = Pipeline(
+    name="split",
+    summary="decode a video to numbered PNG frames, each task its own seconds",
+    first=split,
+    options=Options,
+    programs=("ffmpeg",),
+    report=report,
+)
