@@ -21,6 +21,7 @@ COMMANDS = {
     "rm": "_changes",
     "demo": "_demo",
     "demo-xcenc": "_demo_xcenc",
+    "demo-video": "_demo_video",
     "functions": "_functions",
     "genkeys": "_genkeys",
     "lambdaize": "_lambdaize",
