@@ -1,5 +1,6 @@
 # make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
+# make demo-video   four jobs on this machine: a clip to frames, to gray, to chunks, to one video
 # make test    all tests
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
@@ -17,7 +18,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc test check check-native chaos fuzz bench clean
+.PHONY: demo demo-xcenc demo-video test check check-native chaos fuzz bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -25,6 +26,9 @@ demo: $(VENV)/demo.stamp
 demo-xcenc: $(VENV)/demo.stamp
 	@etc/prepare.sh "$(PYTHON)" vpxenc=vpx-tools
 	@$(BIN)/mu demo-xcenc
+
+demo-video: $(VENV)/demo.stamp
+	@$(BIN)/mu demo-video
 
 test: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest
