@@ -264,6 +264,7 @@ def inform(state: MachineState) -> MachineState:
 
     :raises StateFault: a state failed.
     """
+    state._context.delivered()
     try:
         following = state._informed()
     except BaseException as error:  # noqa: BLE001 - as above

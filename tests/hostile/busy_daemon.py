@@ -1,7 +1,8 @@
 """A coordinator's listener, hall and job in a process of its own, with tasks that do what their workers ask for.
 
 ``python busy_daemon.py TASKS``. The task asks its worker ``get:kind``: told ``talk`` it sends 256 KiB after each reply,
-told ``listen`` it waits for a reply that it never recognizes, told anything else it is done.
+told ``listen`` it waits for a reply that it never recognizes, told ``burst`` it sends 4 MiB at once, told anything else
+it is done.
 """
 
 import sys
@@ -33,6 +34,8 @@ async def task(w: Worker) -> None:
     kind = await w.get("kind")
     while kind == "talk":
         await w.set("much", MUCH)
+    if kind == "burst":
+        await w.all(*[w.set("much", MUCH) for _ in range(16)])
     if kind == "listen":
         await w.informed()
         while True:

@@ -71,9 +71,16 @@ class Target:
             Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self.memory()
 
-    def dial(self, launch_id: str, *, source: str = "127.0.0.1") -> "Wire":
-        """A worker that has been through the handshake and has greeted."""
-        plain = socket.create_connection(("127.0.0.1", self.port), PATIENCE, source_address=(source, 0))
+    def dial(self, launch_id: str, *, buffer: int | None = None) -> "Wire":
+        """A worker that has been through the handshake and has greeted.
+
+        :param buffer: bytes that the kernel may hold for it.
+        """
+        plain = socket.socket()
+        plain.settimeout(PATIENCE)
+        if buffer is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        plain.connect(("127.0.0.1", self.port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire = Wire(self.context.wrap_socket(plain))
         wire.send(Greeting(1, launch_id, 10_000, 128).encode())
@@ -94,6 +101,11 @@ class Wire:
         """What comes, until the connection ends."""
         while data := self.stream.recv(1 << 16):
             yield from self._decoder.feed(data)
+
+    def some(self, size: int) -> list[bytes] | None:
+        """The commands that so many bytes more complete; None where the connection has ended."""
+        data = self.stream.recv(size)
+        return self._decoder.feed(data) if data else None
 
     def __enter__(self) -> "Wire":
         return self

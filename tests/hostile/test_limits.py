@@ -9,6 +9,7 @@ from transport_contract import Producer, Recorder, _log, outcome  # noqa: F401
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator._session import MAX_UNASKED
+from mu_twisted.fsm import InfoWatcherState, Machine, OnePassState, Outcome, Worker
 from mu_twisted.wire import encode
 
 MIB = 1 << 20
@@ -198,3 +199,34 @@ def test_frames_that_come_without_end_leave_nothing_behind(world: Any) -> None:
         end.payloads.clear()
         end.reads.clear()
         assert end.end._decoder.pending == 0
+
+
+async def listen(w: Worker) -> None:
+    """Has no end of its own."""
+    while True:
+        await w.informed()
+
+
+class Listening(InfoWatcherState):
+    """The same, as a state."""
+
+
+class Greeted(OnePassState):
+    """Goes there."""
+
+    expect = "OK:HELLO"
+    nextState = Listening
+
+
+Listening.nextState = Listening
+
+
+@pytest.mark.parametrize("listener", [listen, Greeted])
+def test_infos_without_end_fail_no_machine_that_listens_to_them(listener: Any) -> None:
+    machine = Machine(listener)
+    machine.start()
+    machine.receive([b"OK:HELLO"])
+    for number in range(15_000):
+        machine.receive([b"INFO:k:%d" % number])
+    assert machine.outcome is Outcome.RUNNING
+    assert machine.info == {"k": "14999"}

@@ -26,17 +26,6 @@ NOBODY = 65534
 ROLE = "arn:aws:iam::000000000000:role/any"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("long") is not None]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
-
-
 def make_zip(**files: str) -> bytes:
     """A package of modules by name."""
     held = io.BytesIO()
