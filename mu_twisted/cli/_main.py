@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "_demo",
     "demo-xcenc": "_demo_xcenc",
     "demo-video": "_demo_video",
+    "doctor": "_doctor",
     "functions": "_functions",
     "genkeys": "_genkeys",
     "lambdaize": "_lambdaize",

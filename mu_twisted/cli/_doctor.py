@@ -1,0 +1,54 @@
+"""``mu doctor``: is all there that a job needs?"""
+
+import argparse
+import os
+from typing import Any
+
+from mu_twisted.aws.doctor import Finding, Health
+from mu_twisted.cli import _shown
+from mu_twisted.cli._misuse import Misuse
+from mu_twisted.daemons.doctor import Options, examine
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "doctor",
+        help="look at all that a job needs: account, function, bucket, keys, network",
+        add_help=False,
+        prefix_chars="\0",  # its words are the coordinator's, which has its own parser
+    )
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, and say for each thing how it is."""
+    asked = Options()  # type: ignore[no-untyped-call]
+    try:
+        asked.parseOptions(options.words)
+    except SystemExit as error:
+        if error.code == 0:
+            return 0
+        raise
+    if asked["control"] is not None or asked["profile"] is not None:
+        raise Misuse("--control and --profile are for a coordinator that runs")
+    worst = [Health.GOOD]
+
+    def tell(finding: Finding) -> None:
+        worst.append(finding.health)
+        print(_text(finding), flush=True)
+
+    examine(asked, tell)
+    if Health.BROKEN in worst:
+        print(f"{worst.count(Health.BROKEN)} broken: a job would not run")
+        return 1
+    doubtful = worst.count(Health.DOUBTFUL)
+    print("nothing is broken" + (f", {doubtful} worth a look" if doubtful else ""))
+    return 0
+
+
+def _text(finding: Finding) -> str:
+    lines = [f"{finding.health.value:8}  {finding.what}"]
+    lines += [f"          {label}: {text}" for label, text in (("why", finding.why), ("do", finding.fix)) if text]
+    return _shown.clean(os.linesep.join(lines))

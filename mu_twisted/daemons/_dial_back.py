@@ -1,0 +1,81 @@
+"""Whether a worker reaches this machine: one is invoked and has to dial back, as a job's workers do."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThread
+
+from mu_twisted.aws import Invocation
+from mu_twisted.tls import KeyPair, server_contexts
+from mu_twisted.transport import FrameFactory, FrameProtocol, listen
+from mu_twisted.wire import MAX_REPLY, Greeting, WireError, parse_greeting
+
+
+@dataclass(frozen=True)
+class DialledBack:
+    """What came of it.
+
+    :param invocation: what Lambda says.
+    :param greeting: what the worker said to us; None if it did not come, or came to somebody else.
+    :param came_from: the worker's address.
+    :param own: whether it was we who listened; else it was what has the port, a coordinator most likely.
+    """
+
+    invocation: Invocation
+    greeting: Greeting | None
+    came_from: str
+    own: bool
+
+
+class _Greeted:
+    """Takes a greeting and says goodbye."""
+
+    def __init__(self, came: Callable[[Greeting, str], None]) -> None:
+        self._came = came
+
+    def connected(self, connection: FrameProtocol) -> None:
+        self._connection = connection
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        with suppress(WireError):
+            self._came(parse_greeting(payloads[0]), self._connection.peer.host)
+        self._connection.send(b"quit:")
+
+    def disconnected(self, reason: str) -> None:
+        """That is all."""
+
+
+async def dial_back(
+    reactor: Any, endpoint: str, own: KeyPair, ca: bytes, invoke: Callable[[int | None], Invocation]
+) -> DialledBack:
+    """Listen, have a worker come, and go.
+
+    :param endpoint: where to listen, a Twisted endpoint string; where the port is taken, whoever has it must answer.
+    :param own: what we show.
+    :param ca: PEM of the CA certificate that workers must have theirs from.
+    :param invoke: has a worker dial the port that is being listened on, None where it is taken, and waits for its end.
+        Called in a thread.
+    :raises mu_twisted.wire.MuError: it cannot be invoked.
+    """
+    found: list[tuple[Greeting, str]] = []
+    factory = FrameFactory(
+        lambda: _Greeted(lambda greeting, host: found.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
+    )
+    port: Any = None
+    with suppress(CannotListenError):
+        server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
+        port = await listen(server, server_contexts(own, ca), factory, reactor)
+    try:
+        number = None if port is None else port.getHost().port
+        working: Deferred[Invocation] = deferToThread(invoke, number)
+        invocation = await working
+    finally:
+        if port is not None:
+            await port.stopListening()
+    greeting, host = found[0] if found else (None, "")
+    return DialledBack(invocation, greeting, host, port is not None)

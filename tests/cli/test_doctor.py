@@ -1,0 +1,124 @@
+"""``mu doctor`` as a user runs it: against moto's server, and against the embedded stack, where a worker dials back."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto_account import Account
+
+from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.local import Stack, start
+
+MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
+TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+
+
+def doctor(environment: dict[str, str], home: Path, *words: str) -> tuple[int, dict[str, list[str]], str]:
+    """Status; what was found ok, doubtful, BROKEN; and all of it."""
+    done = subprocess.run(
+        [*MU, "doctor", *words], env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr
+    found: dict[str, list[str]] = {"ok": [], "doubtful": [], "BROKEN": []}
+    for line in done.stdout.splitlines():
+        if line.partition(" ")[0] in found:
+            kind, _, what = line.partition(" ")
+            found[kind].append(what.strip())
+    return done.returncode, found, done.stdout + done.stderr
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Path:
+    path = tmp_path / "tool"
+    path.write_text("#!/bin/sh\n")
+    return path
+
+
+@pytest.mark.process
+def test_an_account_in_order_passes_and_one_without_finds_all_that_is_wrong(account: Account, tool: Path) -> None:
+    account.client("s3").create_bucket(Bucket="mine")
+    account.made(tool, "--role", account.role, "--name", "f", "--region", "us-east-1,eu-west-1")
+    words = ["--no-invoke", "--host-addr", "192.0.2.1", "exec", "-b", "mine", "-l", "f", "-r", "us-east-1,eu-west-1"]
+    status, found, said = doctor(account.environment, account.home, *words, "--", "true")
+    assert (status, found["BROKEN"], found["doubtful"]) == (0, [], []), said
+    assert found["ok"][0].startswith("credentials: account 123456789012, arn:aws:")
+    assert any("function f in eu-west-1: 1536 MB, 180 s, x86_64, python3.13" in line for line in found["ok"])
+
+    lambda_ = account.client("lambda")
+    lambda_.delete_function_event_invoke_config(FunctionName="f")  # moto keeps the first of two
+    lambda_.put_function_event_invoke_config(
+        FunctionName="f", MaximumRetryAttempts=2, DestinationConfig={"OnFailure": {"Destination": "arn:aws:sqs:::q"}}
+    )
+    lambda_.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=3)
+    account.client("lambda", "eu-west-1").delete_function(FunctionName="f")
+    words = ["--no-invoke", "-c", "old/ca_cert.pem", "png2y4m", "-n", "9", "-b", "yours", "-l", "f"]
+    status, found, said = doctor(account.environment, account.home, *words, "-r", "us-east-1,eu-west-1")
+    assert status == 2, said  # a CA without its key
+    status, found, said = doctor(account.environment, account.home, *words[:1], *words[3:], "-r", "us-east-1,eu-west-1")
+    assert status == 1
+    assert found["BROKEN"] == ["there is no bucket yours"]
+    assert [line.split(":")[0].split(",")[0] for line in found["doubtful"]] == [
+        "function f in us-east-1",
+        "function f in us-east-1 has a destination for failures",
+        "function f in us-east-1 has a reserved concurrency of 3",
+        "there is no function f in eu-west-1",
+    ]
+    assert said.count("why: ") == said.count("do: ") == 5
+    assert said.endswith("1 broken: a job would not run\n")
+
+
+@pytest.mark.process
+def test_without_credentials_that_is_said_first(account: Account) -> None:
+    environment = {**account.environment, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    status, found, _ = doctor(environment, account.home)
+    assert status == 1
+    assert found["BROKEN"][0].startswith("no AWS credentials")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Stack]]:
+    state_dir = tmp_path_factory.mktemp("state")
+    running = start(state_dir / "local", options=["--s3", "moto"])
+    stack = running.stack
+    keys = aws_session(AccessKeys(stack.access_key, stack.secret_key))
+    control = Control(keys, "us-east-1", lambda_endpoint=stack.lambda_endpoint, s3_endpoint=stack.s3_endpoint)
+    control.create_bucket("mine")
+    control.create_function("f", build_package([], b"true"))
+    yield state_dir, stack
+    running.stop()
+
+
+@pytest.mark.process
+def test_a_worker_dials_back_to_us_or_to_the_coordinator_that_has_the_port(
+    local: tuple[Path, Stack], tmp_path: Path
+) -> None:
+    state_dir, _ = local
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"}
+    words = ["--local", "--state-dir", str(state_dir), "-t", "0"]
+    job = ["exec", "-b", "mine", "-l", "f", "--", "true"]
+    status, found, said = doctor(environment, tmp_path, *words, *job)
+    assert (status, found["doubtful"], found["BROKEN"]) == (0, [], []), said
+    assert found["ok"][-1].startswith("an invoked worker reached 127.0.0.1")
+    daemon = subprocess.Popen(
+        [*TWISTD, "mu-coordinator", "--local", "--state-dir", str(state_dir), "-t", "0"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert daemon.stderr is not None
+        line = next(line for line in daemon.stderr if "ready for workers" in line)
+        port = line.split()[-1]
+        status, found, said = doctor(environment, tmp_path, *words[:-1], port, *job)
+        assert status == 0, said
+        assert found["ok"][-1] == f"an invoked worker reached the coordinator that runs at 127.0.0.1:{port}"
+        other = ["--local", "--state-dir", str(state_dir), "-c", "ssl/ca_cert.pem"]
+        subprocess.run([*MU, "genkeys", "ssl"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        status, found, said = doctor(environment, tmp_path, *other, "-t", port, *job)
+        assert status == 1, said
+        assert f"an invoked worker did not reach 127.0.0.1:{port}: could not reach" in found["BROKEN"][0]
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=20)
