@@ -76,8 +76,10 @@ async def chain(w: Worker) -> None:
         await w.close_connect()
 
     w.extra = "storing"
-    upload = w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf")
-    await w.all(upload, _compare(w, key.format("comp_txt/", "txt")))
+    await w.all(
+        w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf"),
+        _compare(w, key.format("comp_txt/", "txt")),
+    )
 
 
 async def _encode(w: Worker, number: int, *, send: bool) -> None:

@@ -114,12 +114,13 @@ async def _joined(w: Worker) -> None:
         await w.close_connect()
 
     w.extra = "storing"
+    if compares:
+        await w.run(COMPARE.format(given=place - 1))
     results = [w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf")]
     if settings["upload-states"]:
         results.append(w.upload(key.format("first/", "ivf"), "##TMPDIR##/first.ivf"))
         results.append(w.upload(key.format("final_state/", "state"), "##TMPDIR##/final.state"))
     if compares:
-        await w.run(COMPARE.format(given=place - 1))
         results.append(w.upload(key.format("comp_txt/", "txt"), "##TMPDIR##/comp.txt"))
     await w.all(*results)
 

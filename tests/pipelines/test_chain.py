@@ -51,6 +51,20 @@ def test_a_job_comes_to_the_serial_references_bytes(tools: Path, tmp_path: Path,
     assert [worker.channel for worker in job.workers] == [None] * tasks
 
 
+PHASES = ["fetching", "encoding", "re-encoding on state 0", "re-encoding on state 1", "handing over", "storing"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_worker_that_is_lost_in_any_phase_changes_nothing(tools: Path, tmp_path: Path, phase: str) -> None:
+    settings = parsed("-n", 5, "-p", 3)
+    store = {f"{VIDEO}/{number:08d}.y4m": y4m(number) for number in range(5)}
+    job = Job(pipeline, settings, tools, tmp_path, store)
+    job.run(len(phase), lost=(2, phase))
+    assert failures(job) == {}
+    assert stored(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 5, 3)]
+    assert job.report.text == "not converged: 2, 3, 4"
+
+
 @pytest.mark.parametrize("late", range(4))
 def test_the_bytes_do_not_depend_on_who_is_late(tools: Path, tmp_path: Path, late: int) -> None:
     job = encoded(tools, tmp_path / "job", "-n", 4, "--chain", seed=late, late=late)

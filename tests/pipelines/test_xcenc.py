@@ -63,6 +63,18 @@ def test_the_bytes_do_not_depend_on_who_is_late(tools: Path, tmp_path: Path, lat
     assert outputs(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 5, 5)]
 
 
+PHASES = ["fetching", "encoding", "taking its state", "re-encoding on state 0", "re-encoding on state 1"]
+
+
+@pytest.mark.parametrize("phase", [*PHASES, "handing over", "storing"])
+def test_a_worker_that_is_lost_in_any_phase_changes_nothing(tools: Path, tmp_path: Path, phase: str) -> None:
+    store = {f"sintel-1k-y4m_06/{number:08d}.y4m": y4m(number) for number in range(4)}
+    job = Job(pipeline, parsed("-n", 4), tools, tmp_path, store)
+    job.run(len(phase), lost=(2, phase))
+    assert failures(job) == {}
+    assert outputs(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 4, 4)]
+
+
 def test_every_message_is_taken_and_every_channel_closed(tools: Path, tmp_path: Path) -> None:
     job = encoded(tools, tmp_path / "job", "-n", 8, "-K", 3)
     assert not any(job.mailboxes.values())

@@ -50,6 +50,16 @@ def test_a_job_comes_to_the_serial_references_bytes(tools: Path, tmp_path: Path,
     assert [worker.channel for worker in job.workers] == [None] * tasks
 
 
+@pytest.mark.parametrize("phase", ["fetching", "encoding", "re-encoding on state 0", "handing over", "storing"])
+def test_a_worker_that_is_lost_in_any_phase_changes_nothing(tools: Path, tmp_path: Path, phase: str) -> None:
+    store = {f"{VIDEO}/{number:08d}.y4m": y4m(number) for number in range(3)}
+    store |= {f"{LONGER}/{number:08d}.y4m": y4m(100 + number) for number in range(3)}
+    job = Job(pipeline, parsed("-n", 3), tools, tmp_path, store)
+    job.run(len(phase), lost=(1, phase))
+    assert failures(job) == {}
+    assert stored(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 3, 3)]
+
+
 def test_u_also_stores_first_encodes_and_last_states(tools: Path, tmp_path: Path) -> None:
     job = encoded(tools, tmp_path / "job", 4, 4, "-u", "-Y", 40)
     expected = reference(tools, tmp_path / "serial", 4, 4, quality=40)

@@ -26,7 +26,7 @@ class Job:
 
     :param store: the objects of its bucket.
     :param command: the one that the function was made with.
-    :ivar mailboxes: messages that came to a task before it was connected, or after.
+    :ivar mailboxes: messages that came to a task before it was connected, or after; ``kept`` all that ever came.
     """
 
     def __init__(
@@ -43,19 +43,26 @@ class Job:
         self.command = command
         self.store = store
         self.tools = tools
+        self.work = work
         self.mailboxes: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
-        self.workers = [Simulated(self, pipeline, settings, task, work) for task in range(settings["tasks"])]
+        self.kept: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
+        self.workers = [Simulated(self, task) for task in range(settings["tasks"])]
 
-    def run(self, seed: int = 0, late: int | None = None) -> None:
+    def run(self, seed: int = 0, late: int | None = None, lost: tuple[int, str] | None = None) -> None:
         """Carry on until nobody can.
 
         :param late: a worker that does nothing as long as any other can go on.
+        :param lost: a task, and what it is about when its worker is lost; another takes the task from the beginning.
         """
         lots = random.Random(seed)
         while True:
+            if lost is not None and self.workers[lost[0]].machine.text == f"{lost[0]}:({lost[1]})":
+                self.workers[lost[0]] = Simulated(self, lost[0], attempt=1)
+                lost = None
             ready = [worker for worker in self.workers if worker.can_go_on]
             punctual = [worker for worker in ready if worker.task != late] or ready
             if not punctual:
+                assert lost is None, f"nobody came to be {lost}"
                 break
             lots.choice(punctual).step()
 
@@ -74,6 +81,7 @@ class Job:
     def send(self, to: int, message: bytes) -> None:
         """What the rendezvous does."""
         self.mailboxes[to].append(message)
+        self.kept[to].append(message)
         self.workers[to].take_messages()
 
 
@@ -84,16 +92,18 @@ class Simulated:
     :ivar channel: the task that its messages go to, while it is connected.
     """
 
-    def __init__(self, job: Job, pipeline: Pipeline, settings: Any, task: int, work: Path) -> None:
+    def __init__(self, job: Job, task: int, attempt: int = 0) -> None:
         self.task = task
         self.log: list[str] = []
         self.channel: int | None = None
-        self.directory = work / f"worker {task}"
+        self.directory = job.work / f"worker {task}-{attempt}"
         self.directory.mkdir()
-        self.machine = Machine(pipeline.first, task, settings=settings, peering=Peering(ADDRESS, "job"))
+        peering = Peering(ADDRESS, "job", attempt, replay=attempt > 0)
+        self.machine = Machine(job.pipeline.first, task, settings=job.settings, peering=peering)
         self._job = job
         self._variables: dict[str, int] = {}
         self._texts: dict[str, str] = {}
+        self._states: dict[int, bytes] = {}
         self._queue: deque[str] = deque()
         self._told(b"OK:HELLO")
 
@@ -116,9 +126,9 @@ class Simulated:
         waiting = self._job.mailboxes[self.task]
         while self.channel is not None and waiting:
             number, state = parse_state(waiting.pop(0), 1 << 20)
-            path = self.directory / f"{number}.state"
-            assert not path.exists(), f"state {number} came twice"
-            path.write_bytes(state)
+            if number not in self._states:
+                (self.directory / f"{number}.state").write_bytes(state)
+            assert self._states.setdefault(number, state) == state, f"state {number} came twice, and not the same"
 
     def _told(self, message: bytes) -> None:
         commands = [command.decode() for command in self.machine.receive([message])]
@@ -157,6 +167,8 @@ class Simulated:
         greeting = parse_peer_greeting(argument.removeprefix(f"{ADDRESS}:").encode())
         assert (greeting.run, greeting.me) == (b"job", self.task)
         self.channel = greeting.to
+        if greeting.replay:
+            self._job.mailboxes[self.task] = list(self._job.kept[self.task])
         self.take_messages()
         return b"OK:CONNECT(%b)" % argument.encode()
 
