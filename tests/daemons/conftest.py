@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from xc_standin import TWISTD, Standin, serving  # noqa: E402
+
 from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
 from mu_twisted.local import RunningStack, Stack, start
 
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 LIMIT = 60
 """Seconds after which a process that should have ended is taken for hung."""
 
@@ -94,6 +97,13 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
         yield Local(state_dir, stack, control)
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def standin(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
+    """Stands for the encoders, as a function; with a rendezvous."""
+    with serving(local, tmp_path_factory.mktemp("tools")) as standin:
+        yield standin
 
 
 @pytest.fixture

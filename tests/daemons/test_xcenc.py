@@ -1,30 +1,15 @@
 """xcenc from end to end: coordinator, rendezvous, embedded Lambda and S3, workers, the stand-in for the encoders."""
 
-import io
 import json
-import re
-import subprocess
-import sys
-import threading
-import zipfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from mu_twisted.aws import build_package
-from mu_twisted.cli._standin import TOOLS, make_standin
-
-sys.path.append(str(Path(__file__).parents[1] / "pipelines"))
-
-from xc_reference import serial, y4m  # noqa: E402
+from xc_standin import FUNCTION, Standin
 
 pytestmark = pytest.mark.process
 
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 VIDEO = "sintel-1k-y4m_06"
-FUNCTION = "xcenc"
 LATE = """
 import time
 _serve = lambda_handler
@@ -55,74 +40,6 @@ place=$(mktemp -d) && ln -s "$PWD/really" "$place/vpxenc" && "$place/vpxenc" "$@
 """Encodes chunk 0 when all the others have long been encoded."""
 
 
-class Standin:
-    """The tools, a function of them on the embedded stack, and a rendezvous beside it."""
-
-    def __init__(self, local: Any, tools: Path, port: int) -> None:
-        self.local = local
-        self.tools = tools
-        self.port = port
-
-    def make(self, name: str, names: Sequence[str] = TOOLS, more: str = "", slow: Path | None = None) -> str:
-        """A function of some of the tools.
-
-        :param more: is added to the worker's handler.
-        :param slow: takes vpxenc's place, which is then called ``really``.
-        """
-        renamed = {} if slow is None else {slow: "vpxenc", self.tools / "vpxenc": "really"}
-        programs = dict.fromkeys([*(self.tools / each for each in names), *renamed])
-        package = io.BytesIO(build_package(list(programs), names=renamed))
-        if more:
-            with zipfile.ZipFile(package) as archive:
-                members = {info: archive.read(info) for info in archive.infolist()}
-            package = io.BytesIO()
-            with zipfile.ZipFile(package, "w") as archive:
-                for info, data in members.items():
-                    is_handler = info.filename == "worker_lambda/lambda_function.py"
-                    archive.writestr(info, data + more.encode() if is_handler else data)
-        self.local.control.create_function(name, package.getvalue())
-        return name
-
-    def encode(self, coordinate: Any, function: str, tasks: int, group: int, video: str, *words: str) -> Any:
-        """A job on fresh inputs."""
-        for number in range(tasks):
-            self.local.control.put_object(self.local.BUCKET, f"{video}/{number:08d}.y4m", y4m(number))
-        options = ["-l", function, "-T", str(self.port), "-n", str(tasks), "-K", str(group), "-v", video]
-        return coordinate(*self.local.words("xcenc"), *options, *words)
-
-    def stored(self, tasks: int, video: str, kind: str = "out", suffix: str = "ivf") -> list[bytes]:
-        """What a job has made."""
-        get = self.local.control.get_object
-        return [get(self.local.BUCKET, f"{video}/{kind}/{number:08d}.{suffix}") for number in range(tasks)]
-
-    def expected(self, work: Path, tasks: int, group: int) -> list[Any]:
-        """What it should have made."""
-        work.mkdir()
-        return serial(self.tools, work, [y4m(number) for number in range(tasks)], group)
-
-
-@pytest.fixture(scope="module")
-def standin(local: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
-    tools = tmp_path_factory.mktemp("tools")
-    make_standin(tools)
-    process = subprocess.Popen(
-        [*TWISTD, "mu-rendezvous", "--state-dir", str(local.state_dir), "-t", "tcp:0:interface=127.0.0.1"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        ready = next(filter(None, (re.search(r"on port ([0-9]+)$", line) for line in process.stderr)))
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        standin = Standin(local, tools, int(ready[1]))
-        standin.make(FUNCTION)
-        yield standin
-    finally:
-        process.terminate()
-        assert process.wait(20) in (0, -15)
-        process.stderr.close()
-
-
 def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
     ended = standin.encode(coordinate, FUNCTION, 8, 4, VIDEO, "-u", "-O", "times")
     assert ended.status == 0, ended.err
@@ -151,7 +68,7 @@ def test_chunks_wait_for_the_one_before_with_their_encoders_started(
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(SLOW)
-    ended = standin.encode(coordinate, standin.make("slow", slow=slow), 4, 4, "slow", "-O", "times")
+    ended = standin.encode(coordinate, standin.make("slow", instead={"vpxenc": slow}), 4, 4, "slow", "-O", "times")
     assert ended.status == 0, ended.err
     assert standin.stored(4, "slow") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 4, 4)]
     records = map(json.loads, (tmp_path / "times").read_text().splitlines())
