@@ -38,6 +38,7 @@ struct worker {
     double due; /* of the next dial, or of giving this one up */
     double pause;
     int accepted;
+    int connections;
     int running;
     size_t filled;
     char buffer[BUFFER];
@@ -93,8 +94,8 @@ static void send_frame(struct worker *worker, const char *payload) {
 static void greet(struct worker *worker) {
     char greeting[256];
     snprintf(greeting, sizeof greeting,
-             "OK:HELLO:{\"version\":1,\"launch_id\":\"%s/0-%td\",\"deadline_ms\":900000,\"memory_mb\":128}", job,
-             worker - workers);
+             "OK:HELLO:{\"version\":1,\"launch_id\":\"%s/0-%td\",\"deadline_ms\":900000,\"memory_mb\":128%s}", job,
+             worker - workers, worker->connections > 1 ? ",\"redial\":true" : "");
     send_frame(worker, greeting);
 }
 
@@ -182,6 +183,7 @@ static void shake(struct worker *worker) {
     if (done == 1) {
         worker->phase = UP;
         worker->running = 0;
+        worker->connections++;
         greet(worker);
         readable(worker);
     } else if (SSL_get_error(worker->ssl, done) != SSL_ERROR_WANT_READ) {

@@ -1,0 +1,141 @@
+"""What the journal costs: its share of the coordinator's CPU, where attempts are as short as they get.
+
+An attempt is twenty messages of its worker, its greeting included. The coordinator's own hall, session, machine, job and
+journal run in a process of their own, which counts the CPU that it spends on keeping. The workers are one C program
+(workers.c).
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench._figure import Figure
+from bench.coordinator import _line, _make_keys, _process
+
+TASKS = 4000
+WORKERS = 100
+MESSAGES = 20
+"""Of a worker's, for each attempt."""
+_HERE = Path(__file__).parent
+
+
+def run() -> list[Figure]:
+    """All figures; takes some seconds."""
+    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
+        work = Path(directory)
+        command = ["cc", "-O2", "-o", str(work / "workers"), str(_HERE / "workers.c"), "-lssl", "-lcrypto"]
+        subprocess.run(command, check=True)
+        _make_keys(work)
+        with _process([sys.executable, "-m", "bench.journal", str(work)]) as server:
+            words = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
+            with _process([str(work / "workers"), "127.0.0.1", _line(server), *words, str(WORKERS), "bench", "0"]):
+                total, records, states = map(float, _line(server).split())
+    name = f"journal, an attempt every {MESSAGES} messages:"
+    return [
+        Figure(f"{name} coordinator's CPU per attempt", total / TASKS * 1e6, "us"),
+        Figure(f"{name} share of the records", records / total * 100, "%", 10.0),
+        Figure(f"{name} share of the states of attempts", states / total * 100, "%"),
+    ]
+
+
+def serve(work: Path) -> None:
+    """The process under measure: says its port, and in the end its CPU, in all, for records and for states, seconds.
+
+    Counted from the first assignment to the job's end.
+    """
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.internet.endpoints import serverFromString
+
+    from mu_twisted.coordinator import AttemptFile, Attempts, Hall, JobRun, Journal
+    from mu_twisted.coordinator._history import record_row
+    from mu_twisted.daemons._clock import steady
+    from mu_twisted.fsm import Worker
+    from mu_twisted.jobs import Job, JobPolicy
+    from mu_twisted.pipelines import Pipeline
+    from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
+    from mu_twisted.transport import FrameFactory, listen
+    from mu_twisted.wire import MAX_REPLY
+
+    begun: list[float] = []
+
+    async def task(w: Worker) -> None:
+        if not begun:
+            begun.append(time.process_time())
+        for _ in range(MESSAGES - 1):
+            await w.echo("0123456789")
+
+    class ByThemselves:
+        """Where the workers come from."""
+
+        def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
+            return Deferred()
+
+        def stop(self) -> None:
+            pass
+
+        def note(self) -> None:
+            pass
+
+        async def diagnose(self) -> str:
+            return "nobody came"
+
+    class Keeping:
+        """Keeps the records as a coordinator does."""
+
+        def keep(self, records: Any) -> None:
+            for record in records:
+                journal.append("bench", record_row(record, time.time()))
+
+        def flush(self) -> None:
+            journal.flush()
+
+    spent = {"records": 0.0, "states": 0.0}
+
+    def counted(kind: str, do: Any) -> Any:
+        def doing(*given: Any) -> None:
+            since = time.process_time()
+            do(*given)
+            spent[kind] += time.process_time() - since
+
+        return doing
+
+    steady(reactor)
+    with tempfile.TemporaryDirectory(dir=work) as place:
+        journal = Journal(Path(place) / "journal.db", reactor, lambda fault: print(fault))
+        keeper: Any = Keeping()
+        keeper.keep, keeper.flush = counted("records", keeper.keep), counted("records", keeper.flush)
+        sink = counted("states", AttemptFile(Path(place) / "attempts.jsonl.gz").append)
+        hall = Hall(reactor)
+        job = JobRun(
+            reactor,
+            Job("bench", range(TASKS), JobPolicy(start_timeout=3600.0, heartbeat=3600.0, max_workers=WORKERS)),
+            Pipeline(name="bench", summary="echoes", first=task),
+            {},
+            launching=ByThemselves(),
+            keeper=keeper,
+            attempts=Attempts(reactor, sink),
+        )
+        hall.add(job)
+        pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
+        contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
+        factory = FrameFactory(hall.new_session, clock=reactor, max_frame=MAX_REPLY)
+        endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
+        listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
+        listening.addCallback(lambda port: print(port.getHost().port, flush=True))
+        job.start()
+
+        def over(_: object) -> None:
+            if job.job.error is not None:
+                raise RuntimeError(job.job.error)
+            print(time.process_time() - begun[0], spent["records"], spent["states"], flush=True)
+
+        job.finished().addCallback(over)
+        reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
