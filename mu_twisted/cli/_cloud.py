@@ -39,7 +39,11 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         "which Lambda", "By default AWS's, with credentials as AWS's own tools find them."
     )
     where.add_argument(
-        "--region", metavar="R,R...", type=_names, default=os.environ.get("REGION", "us-east-1"), help="(us-east-1)"
+        "--region",
+        metavar="R,R...",
+        type=region_names,
+        default=os.environ.get("REGION", "us-east-1"),
+        help="(us-east-1)",
     )
     where.add_argument("--endpoint-url", metavar="URL", help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)")
     where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
@@ -66,7 +70,8 @@ def open_cloud(options: argparse.Namespace) -> Cloud:
     return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, local=True)
 
 
-def _names(text: str) -> list[str]:
+def region_names(text: str) -> list[str]:
+    """Regions separated by commas, each once; for argparse."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(f"expected region,region..., got {text!r}")

@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "_doctor",
     "functions": "_functions",
     "genkeys": "_genkeys",
+    "iam": "_iam",
     "lambdaize": "_lambdaize",
     "linpack": "_linpack",
     "local-env": "_local",
