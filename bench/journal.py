@@ -1,7 +1,7 @@
 """What the journal costs: its share of the coordinator's CPU, where attempts are as short as they get.
 
-An attempt is twenty messages of its worker, its greeting included. The coordinator's own hall, session, machine, job and
-journal run in a process of their own, which counts the CPU that it spends on keeping. The workers are one C program
+An attempt is twenty messages of its worker, its greeting included. The coordinator's own hall, session, machine, job
+and journal run in a process of their own, which counts the CPU that it spends on keeping. The workers are one C program
 (workers.c).
 """
 
