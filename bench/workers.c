@@ -4,7 +4,7 @@
  *
  * Worker I greets with launch id JOB/0-I. "run:sleep T" with T below FAST is answered at once, any other run never; an
  * echo, a kill, a reset and a ping are answered as a worker answers them, a quit ends the worker. Whoever loses the
- * connection dials again after a random pause of at most half a second, doubled with each failure up to 8 s.
+ * connection dials again after a random pause of at most half a second, doubled with each failure up to 4 s.
  *
  * A worker counts as accepted from the first command on its connection to that connection's end. Whenever there is a
  * first one, and whenever all N are, that is said, in seconds of CLOCK_MONOTONIC. Ends when standard input does, or all
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 enum { HEADER = 13, BUFFER = 8192 };
-static const double FIRST_PAUSE = 0.5, LONGEST_PAUSE = 8.0, DIAL_TIMEOUT = 10.0;
+static const double FIRST_PAUSE = 0.5, LONGEST_PAUSE = 4.0, DIAL_TIMEOUT = 10.0;
 
 enum phase { WAITING, CONNECTING, SHAKING, UP, GONE };
 

@@ -21,7 +21,7 @@ class Timing:
     margin: float = 0.5
     settled: float = 10.0
     redial: float = 0.5
-    redial_max: float = 8.0
+    redial_max: float = 4.0
     flush: float = 2.0
     transfers: float = 1.0
     confirm: float = 10.0
