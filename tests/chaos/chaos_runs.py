@@ -20,7 +20,7 @@ SHARE = 0.20
 AIM = 0.30
 """Of all attempts so far that are killed as long as it goes on."""
 COMMAND = "sleep {pause}; {{ sort {{in}}; echo {{n}}; cksum < {{in}}; }} > {{out}}"
-LIMIT = 180.0
+LIMIT = 300.0
 """Seconds that a run may take."""
 
 
