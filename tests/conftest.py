@@ -1,6 +1,8 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,6 +12,23 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", derandomize=False, max_examples=1000)
 settings.load_profile("search" if os.environ.get("MU_SEARCH") else "same")
+
+
+REMARKS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def remark(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Takes a line for the summary: what was tried, in numbers."""
+    return pytestconfig.stash.setdefault(REMARKS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = config.stash.get(REMARKS, [])
+    if lines:
+        terminalreporter.section("what was tried")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""What hostile peers were let loose on: daemons of our own, and a summary of what was tried."""
+"""What hostile peers are let loose on: daemons of our own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,20 +15,11 @@ for directory in (HERE, HERE.parent / "transport", HERE.parent / "coordinator", 
 
 from peers import Target  # noqa: E402
 
-TRIED: list[str] = []
 
-
-@pytest.fixture(scope="session")
-def tried() -> Callable[[str], None]:
+@pytest.fixture
+def tried(remark: Callable[[str], None]) -> Callable[[str], None]:
     """Takes a line for the summary: what was tried, in numbers."""
-    return TRIED.append
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if TRIED:
-        terminalreporter.section("hostile peers")
-        for line in TRIED:
-            terminalreporter.write_line(f"hostile peers: {line}")
+    return lambda line: remark(f"hostile peers: {line}")
 
 
 @pytest.fixture
