@@ -35,7 +35,7 @@ def lambda_handler(event, context=None):
 SLOW = r"""#!/bin/sh
 for input; do :; done
 grep -q '^0\.0\.' "$input" && sleep 1.5
-place=$(mktemp -d) && ln -s "$PWD/really" "$place/vpxenc" && "$place/vpxenc" "$@"
+place=$(mktemp -d) && ln -s "$PWD/really-vpxenc" "$place/vpxenc" && "$place/vpxenc" "$@"
 """
 """Encodes chunk 0 when all the others have long been encoded."""
 

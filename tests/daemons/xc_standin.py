@@ -41,12 +41,12 @@ class Standin:
         """A function of some of the tools.
 
         :param more: is added to the worker's handler.
-        :param instead: takes the place of a tool, which is then called ``really``.
+        :param instead: what takes the place of a tool, which is then called ``really-NAME``.
         :param command: the packaged one.
         """
         renamed = {}
         for tool, program in (instead or {}).items():
-            renamed |= {program: tool, self.tools / tool: "really"}
+            renamed |= {program: tool, self.tools / tool: f"really-{tool}"}
         programs = dict.fromkeys([*(self.tools / each for each in names), *renamed])
         package = io.BytesIO(build_package(list(programs), command, names=renamed))
         if more:
