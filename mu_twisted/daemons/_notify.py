@@ -21,7 +21,7 @@ class Notifier:
     def __init__(self, reactor: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._path = environ.get("NOTIFY_SOCKET", "")
         self._period = _watchdog_seconds(environ) / 2
-        self._alive = LoopingCall(self._say, "WATCHDOG=1")
+        self._alive = LoopingCall(self.say, "WATCHDOG=1")
         self._alive.clock = reactor
 
     def ready(self, status: str) -> None:
@@ -29,17 +29,27 @@ class Notifier:
 
         :param status: one line for ``systemctl status``.
         """
-        self._say(f"READY=1\nSTATUS={status}")
-        if self._period > 0:
+        self.say(f"READY=1\nSTATUS={status}")
+        if self._period > 0 and not self._alive.running:
             self._alive.start(self._period).addErrback(lambda failure: self.log.failure("watchdog", failure))
+
+    def hold(self, status: str) -> None:
+        """A part of the daemon is missing: no signs of life until it is ready again.
+
+        :param status: one line.
+        """
+        if self._alive.running:
+            self._alive.stop()
+        self.say(f"STATUS={status}")
 
     def stopping(self) -> None:
         """The daemon was told to stop."""
         if self._alive.running:
             self._alive.stop()
-        self._say("STOPPING=1")
+        self.say("STOPPING=1")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """One message, in the words of the protocol."""
         if not self._path:
             return
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path

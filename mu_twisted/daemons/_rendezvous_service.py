@@ -5,11 +5,13 @@ Whatever can go wrong at the start goes wrong in startService, so that it is one
 
 import cProfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from mu_twisted.daemons import _exit
@@ -27,24 +29,56 @@ CLOSE_PATIENCE = 1.0
 """Seconds that workers have to hear why they are cut off when the rendezvous stops."""
 
 
+def rendezvous_directory(options: Mapping[str, Any], shard: int | None = None) -> StateDirectory:
+    """The state directory that the options name, held for a rendezvous, the supervisor of shards, or one shard.
+
+    :raises mu_twisted.daemons._state_dir.StateDirectoryError: another process holds it.
+    """
+    given = options["state-dir"]
+    lock = "rendezvous.lock" if shard is None else f"rendezvous-{shard}.lock"
+    return StateDirectory(Path(given) if given else default_state_dir(), lock)
+
+
+def spill_directory(state: StateDirectory, shard: int | None = None) -> Path:
+    """Where messages go when memory is short; a shard's is in that of all, which its supervisor clears."""
+    root = state.path / "rendezvous"
+    return root if shard is None else root / str(shard)
+
+
+@dataclass(frozen=True)
+class Place:
+    """That of a shard among others, which share a state directory.
+
+    :param number: its own.
+    :param endpoint: where it listens, in place of ``-t``.
+    :param notifier: tells its supervisor.
+    """
+
+    number: int
+    endpoint: IStreamServerEndpoint
+    notifier: Notifier
+
+
 class RendezvousService(Service):
     """Listens for workers and coordinators.
 
     :param reactor: Twisted's.
     :param options: the daemon options, a mapping.
     :param limits: of everything that peers can fill.
+    :param place: of a shard; None: there are no others.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, options: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, reactor: Any, options: Mapping[str, Any], limits: Limits, place: Place | None = None) -> None:
         self._reactor = reactor
         self._options = options
         self._limits = limits
+        self._place = place
         self._relay: Relay | None = None
         self._port: Any | None = None
         self._state: StateDirectory | None = None
-        self._notifier = Notifier(reactor)
+        self._notifier = Notifier(reactor) if place is None else place.notifier
         self._profile: cProfile.Profile | None = None
 
     def startService(self) -> None:
@@ -68,20 +102,25 @@ class RendezvousService(Service):
 
     def _open(self) -> int:
         connections = min(self._options["connections"], raise_descriptor_limit() - SPARE_DESCRIPTORS)
-        given = self._options["state-dir"]
-        self._state = StateDirectory(Path(given) if given else default_state_dir(), "rendezvous.lock")
+        place = self._place
+        self._state = rendezvous_directory(self._options, None if place is None else place.number)
         keys = rendezvous_keys(self._options, self._state.path)
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
         self._relay = relay = Relay(
             self._reactor,
             self._limits,
-            Spill(self._state.path / "rendezvous"),
+            Spill(spill_directory(self._state, None if place is None else place.number)),
             connections=connections,
             shared_key=bool(self._options["share-key"]),
         )
         contexts = server_contexts(keys.own, keys.ca)
-        self._port = listen_at_once(self._reactor, self._options, lambda endpoint: relay.listen(endpoint, contexts))
+        self._port = listen_at_once(
+            self._reactor,
+            self._options,
+            lambda endpoint: relay.listen(endpoint, contexts),
+            None if place is None else place.endpoint,
+        )
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port

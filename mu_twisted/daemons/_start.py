@@ -22,15 +22,19 @@ class StartError(MuError):
     """The daemon cannot start."""
 
 
-def listen_at_once(reactor: Any, options: Mapping[str, Any], listen: Callable[[Any], Deferred[Any]]) -> Any:
+def listen_at_once(
+    reactor: Any, options: Mapping[str, Any], listen: Callable[[Any], Deferred[Any]], endpoint: Any = None
+) -> Any:
     """Listen where ``-t`` says.
 
     :param options: the daemon options; ``listen`` is the endpoint, ``port`` what the user has said.
     :param listen: takes the endpoint.
+    :param endpoint: where to listen in place of ``-t``.
     :returns: the port.
     :raises StartError: it is not possible.
     """
-    endpoint = serverFromString(reactor, options["listen"])  # type: ignore[no-untyped-call]
+    if endpoint is None:
+        endpoint = serverFromString(reactor, options["listen"])  # type: ignore[no-untyped-call]
     outcome: list[Any] = []
     listen(endpoint).addBoth(outcome.append)
     if not outcome:

@@ -13,6 +13,7 @@ from twisted.python import usage
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._log import observe_on_console
 from mu_twisted.daemons._options import find_keys, listen_description
+from mu_twisted.daemons._shard_ports import MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import Limits
 
 _DEFAULT = Limits()
@@ -34,6 +35,12 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _shards(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= MAX_SHARDS:
+        raise ValueError(f"--shards: expected a whole number from 1 to {MAX_SHARDS}, got {text!r}")
+    return int(text)
+
+
 def _show(size: int) -> str:
     return next(f"{size // unit}{name.upper()}" for name, unit in reversed(_UNITS.items()) if not size % unit)
 
@@ -47,6 +54,7 @@ class Options(OneLineOptions):
         ["srv-cert", "s", None, "certificate file of the rendezvous, PEM (default: $SRV_CERT)"],
         ["srv-key", "k", None, "its key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
+        ["shards", None, "1", "processes, on as many consecutive ports; what is said of memory is for each", _shards],
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
@@ -91,6 +99,8 @@ class Options(OneLineOptions):
                 "and rendezvous_key.pem of `mu genkeys`), or --ca-key"
             )
         self["listen"] = listen_description(self["port"])
+        if self["shards"] > 1:
+            check_ports(self["listen"], self["shards"])
         if self["memory"] < 1 << 20:
             raise usage.UsageError("--memory: at least 1M")
         if self.parent is not None:
@@ -114,6 +124,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # the composition root is where the reactor comes in
 
     from mu_twisted.daemons._rendezvous_service import RendezvousService
+    from mu_twisted.daemons._shards import ShardsService
 
-    service: Any = RendezvousService(reactor, options, options.limits())
+    kind = ShardsService if options["shards"] > 1 else RendezvousService
+    service: Any = kind(reactor, options, options.limits())
     return service  # type: ignore[no-any-return]
