@@ -242,7 +242,7 @@ def test_every_beginning_of_a_journal_can_be_taken_up_and_finished(seed: int) ->
         world.launched = {f"{generation}-{n}" for generation, most in ledger.launched.items() for n in range(most)}
         world.last_attempt = {task.number: task.attempts - 1 for task in ledger.tasks.values()}
         world.results.update(done)
-        world.store = 1  # nothing of what was sent is there any more
+        world.stores = [1]  # nothing of what was sent is there any more
         world.restart()
         world.play()
         world.hold_all_done()

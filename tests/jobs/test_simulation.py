@@ -89,6 +89,20 @@ def test_chains_survive_deaths_lost_messages_and_lost_stores(groups: int, worker
     assert world.now < FOR_EVER / 10
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_on_one_shard_do_not_notice_what_another_loses(seed: int) -> None:
+    job = Job("j", range(16), JobPolicy(retries=0), consumes=chains(4, 4), random=Random(seed).random)
+    shards = [frozenset({*range(4), *range(8, 12)}), frozenset({*range(4, 8), *range(12, 16)})]
+    world = World(job, seed, life=FOR_EVER, shards=shards)
+    world.start()
+    for at in (8.0, 14.0, 21.0):
+        world.always(at, lambda: None if world.finished else world.lose_store(1))
+    world.play()
+    world.hold_all_done()
+    assert {world.last_attempt[task] for task in shards[0]} == {0}
+    assert max(world.last_attempt[task] for task in shards[1]) > 0
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_coordinator_that_is_killed_again_and_again_loses_nothing(seed: int) -> None:
     """At any moment, also in the middle of its journal."""
@@ -155,13 +169,18 @@ def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject
         retry_longest=2.0,
     )
     job = Job("j", range(tasks), policy, consumes=consumes, random=chance.random)
-    world = World(job, seed, faults, life=FOR_EVER)
+    shards = []
+    if shape == "groups" and data.draw(st.booleans()):
+        shards = [frozenset(task for task in range(tasks) if task // 3 % 2 == shard) for shard in range(2)]
+    world = World(job, seed, faults, life=FOR_EVER, shards=shards)
     world.crashes = data.draw(st.sampled_from([0, 3, 10]))
     world.start()
     for _ in range(data.draw(st.integers(0, 3))):
         world.always(chance.random() * 60, lambda: None if world.finished else world.restart())
     for _ in range(data.draw(st.integers(0, 3)) if consumes else 0):
-        world.always(chance.random() * 60, lambda: None if world.finished else world.lose_store())
+        world.always(
+            chance.random() * 60, lambda: None if world.finished else world.lose_store(len(shards) - 1 if shards else 0)
+        )
     world.play(steps=500_000)
     assert world.finished
     assert world.now < FOR_EVER / 2

@@ -6,7 +6,7 @@ Carries out what the job decides, and holds it to its promises at every step.
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -74,10 +74,18 @@ class World:
     :param seed: of all chance.
     :param seconds: that an attempt takes about.
     :param life: of a function.
+    :param shards: of the rendezvous, each with the tasks whose messages it keeps.
     """
 
     def __init__(
-        self, job: Job, seed: int, faults: Faults | None = None, *, seconds: float = 10.0, life: float = 900.0
+        self,
+        job: Job,
+        seed: int,
+        faults: Faults | None = None,
+        *,
+        seconds: float = 10.0,
+        life: float = 900.0,
+        shards: Sequence[frozenset[int]] = (),
     ) -> None:
         self.job = job
         self.chance = Random(seed)
@@ -106,7 +114,8 @@ class World:
         self.sent: set[tuple[int, int]] = set()  # messages that the rendezvous has
         self.gone: set[tuple[int, int]] = set()  # those it had, until their sender begins anew
         self.waiting: dict[int, Hand] = {}  # who waits for messages, by task
-        self.store = 0
+        self.shards = list(shards) or [frozenset(lineage.order)]
+        self.stores = [0] * len(self.shards)
 
     # -- playing ---------------------------------------------------------------------------------------------------
 
@@ -161,18 +170,23 @@ class World:
             self.cut_off(hand)
         self.later(1.0, self.tick)
 
-    def name_store(self) -> None:
-        self.carry_out(self.job.store_named(f"store-{self.store}", self.now))
+    def name_store(self, shard: int = 0) -> None:
+        """All shards from this one on say which store they have."""
+        for number, tasks in list(enumerate(self.shards))[shard:]:
+            if not self.finished:
+                token = f"store-{self.stores[number]}"
+                self.carry_out(self.job.store_named(token, self.now, number, tasks if len(self.shards) > 1 else None))
 
-    def lose_store(self) -> None:
-        """The rendezvous starts anew, and all that have a channel open lose it."""
-        self.store += 1
-        self.sent.clear()
-        self.gone.clear()
-        for hand in list(self.waiting.values()):
-            self.fail(hand, "the peer channel was lost", Failure.CHANNEL)
-        if not self.finished:
-            self.name_store()
+    def lose_store(self, shard: int = 0) -> None:
+        """A shard of the rendezvous starts anew, and all that have a channel open to it lose it."""
+        self.stores[shard] += 1
+        hit = self.shards[shard]
+        self.sent = {edge for edge in self.sent if edge[0] not in hit}
+        self.gone = {edge for edge in self.gone if edge[0] not in hit}
+        for task, hand in list(self.waiting.items()):
+            if task in hit:
+                self.fail(hand, "the peer channel was lost", Failure.CHANNEL)
+        self.name_store(shard)
 
     # -- what the job decides --------------------------------------------------------------------------------------
 
