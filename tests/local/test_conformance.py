@@ -325,6 +325,30 @@ def test_an_event_that_waited_for_a_reservation_runs_once_it_is_lifted(caller: A
     assert ear.hear() is not None
 
 
+@pytest.mark.parametrize("caller", ["user"], indirect=True)
+def test_a_failing_event_is_given_up_that_would_be_too_old_at_its_next_try(
+    caller: Any, stacks: dict[str, Any], ear: Ear
+) -> None:
+    ends = {}
+    for age in (60, 21600):
+        name = caller.make(MARKS)
+        caller.client.put_function_event_invoke_config(FunctionName=name, MaximumEventAgeInSeconds=age)
+        _, sent = caller.call(name, {"port": ear.port, "fail": True}, InvocationType="Event")
+        assert ear.hear() is not None
+        ends[age] = sent["ResponseMetadata"]["RequestId"]
+
+    def said(request: str) -> str:
+        lines = (stacks["user"].state_dir / "local.log").read_text().splitlines()
+        return next((line for line in lines if f"event {request} " in line and "failed at try 1" in line), "")
+
+    end = time.monotonic() + 5.0
+    while not all(said(request) for request in ends.values()):
+        assert time.monotonic() < end, "the stack did not say what became of the events"
+        time.sleep(0.01)
+    assert said(ends[60]).endswith("; it was the last try")
+    assert said(ends[21600]).endswith("; it will be tried again")
+
+
 @pytest.mark.long
 def test_an_event_that_grew_too_old_while_it_waited_never_runs(caller: Any, ear: Ear) -> None:
     name = caller.make(MARKS)

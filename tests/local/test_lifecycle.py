@@ -274,20 +274,39 @@ def cmdline(pid: int) -> bytes:
 PARTS = "import subprocess, time\ndef handler(e, c):\n    subprocess.run(['sleep', str(e)])\n    return 'whole'\n"
 
 
+KINDS = ("mu-zygote", "mu-init", "mu-runtime", "sleep")
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def kill_parts(state: Path, options: list[str], seed: int, rounds: int, caller_of: Callable[[Stack], Any]) -> None:
-    """Kill anything but the daemon and its S3 at random moments, while it works; then it works."""
+    """Kill anything but the daemon and its S3 at random moments, while it works; then it works.
+
+    Each kind of part in turn, if there is one then: what forks, an environment's first process, its runtime, and what
+    that has started.
+    """
     chance = random.Random(seed)
+    killed = set()
     running = start(state, options=["--s3=moto", *options])
     try:
         caller = caller_of(running.stack)
         name = caller.make(PARTS, Timeout=4)
         with ThreadPoolExecutor(4) as threads:
-            for _ in range(rounds):
+            for number in range(rounds):
                 calls = [threads.submit(caller.call, name, chance.uniform(0.01, 0.3)) for _ in range(4)]
                 time.sleep(chance.uniform(0.0, 0.4))
-                parts = [pid for pid in descendants(running.pid) if b"moto" not in cmdline(pid)]
+                parts = {pid: comm(pid) for pid in descendants(running.pid) if b"moto" not in cmdline(pid)}
+                wanted = KINDS[number % len(KINDS)]
+                parts = {pid: kind for pid, kind in parts.items() if kind == wanted} or parts
                 with suppress(ProcessLookupError):
-                    os.kill(chance.choice(sorted(parts)), signal.SIGKILL)
+                    pid = chance.choice(sorted(parts))
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(parts[pid])
                 for call in calls:
                     payload, answer = call.result(timeout=10)
                     assert payload == "whole" or answer["FunctionError"] == "Unhandled"
@@ -297,6 +316,7 @@ def kill_parts(state: Path, options: list[str], seed: int, rounds: int, caller_o
     finally:
         running.stop()
     assert not left(state, running.pid)
+    assert {"mu-zygote", "mu-init"} <= killed
 
 
 def kill_daemons(state: Path, options: list[str], seed: int, rounds: int) -> None:
