@@ -74,7 +74,7 @@ class Options(OneLineOptions):
     longdesc = (
         "Messages that nobody has taken are kept for 600 s (those of a job for as long as a coordinator mentions it), "
         "in memory and then in the state directory. Beyond --spill or --disk a job's sender is told so and an original "
-        "worker is not read. Memory: 45 MB, --memory, and at most 200 kB for each connection; a message of more than "
+        "worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; a message of more than "
         "half of --memory comes in beside it, one at a time."
     )
 

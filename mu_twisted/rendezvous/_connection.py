@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 MAX_GREETING = 4 << 10
 """Largest first message, bytes."""
-PIECE = 64 << 10
-"""Bytes that are written at once; the transport holds about twice as many before it stops its producer."""
+READ = 64 << 10
+"""Bytes that one read brings at most."""
+HEAD = 16 << 10
+"""The same while a large message is expected, for which there may be no room."""
+MUCH = 256 << 10
+"""The same while there is room for it."""
+PIECE = 128 << 10
+"""Bytes that are written at once; the transport takes no more before they have gone."""
 
 
 class Connection:
@@ -60,6 +66,8 @@ class Connection:
         """What one read has completed."""
         if self._farewell is None:
             self._relay.room.release(self)
+            if self._connection is not None:
+                self._connection.read_at_once(HEAD if len(payloads[-1]) > READ else READ)
             self._take(payloads)
             self._relay.settle()
 
@@ -68,7 +76,9 @@ class Connection:
         if self._seat is None:
             if size > MAX_GREETING:
                 self.drop(f"it announced {size} bytes before it had greeted")
-        elif not self._relay.room.reserve(self, size, self._relay.now()):
+        elif self._relay.room.reserve(self, size, self._relay.now()):
+            self._read_on()
+        else:
             self.hold("room")
 
     def disconnected(self, reason: str) -> None:
@@ -126,6 +136,7 @@ class Connection:
 
     def room_granted(self) -> None:
         """There is memory for its message."""
+        self._read_on()
         self.let_go("room")
 
     def room_denied(self) -> None:
@@ -168,6 +179,11 @@ class Connection:
         """Send a notice to a coordinator."""
         if self._connection is not None:
             self._connection.send(payload)
+
+    def _read_on(self) -> None:
+        if self._connection is not None:
+            # TLS adds 22 bytes to each 16 KiB at most.
+            self._connection.read_at_once(max(HEAD, min(MUCH, self._connection.missing * 65 // 64)))
 
     def _part(self, farewell: bytes) -> None:
         connection = self._connection

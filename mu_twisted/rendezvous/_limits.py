@@ -26,7 +26,7 @@ class Limits:
     :param patience: seconds that a reader may take nothing before what waits for it goes to disk.
     """
 
-    memory: int = 16 << 20
+    memory: int = 12 << 20
     window: int = 1 << 20
     retain: int = 8 << 20
     spill: int = 1 << 30

@@ -60,13 +60,15 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
             except SSL.Error:
                 self._ended(chunks, Failure())  # type: ignore[no-untyped-call]
                 return
-        self._pass_on(chunks)
-        if self._tlsConnection is not None:
+        if chunks:
+            self._pass_on(chunks)
+        else:
+            # A message of TLS itself, which may want an answer; one that comes among data can wait for what we send.
             self._flushSendBIO()  # type: ignore[no-untyped-call]
 
     def _pass_on(self, chunks: list[bytes]) -> None:
         if chunks and not self._aborted:
-            self._frames.chunksReceived(chunks)
+            self._frames.dataReceived(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def _ended(self, chunks: list[bytes], error: Failure | None) -> None:
         """The peer sends no more, or what cannot be understood; as the base does."""

@@ -1,6 +1,6 @@
 """One connection: bytes to frames and back, over TLS or any other stream. Knows nothing of what the frames mean."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -12,7 +12,7 @@ from zope.interface import implementer
 from mu_twisted.tls import TLSError, describe_failure, identity_of
 from mu_twisted.transport._outflow import Outflow
 from mu_twisted.transport._receiver import Peer, Receiver
-from mu_twisted.wire import Decoder, FrameError, encode
+from mu_twisted.wire import HEADER_SIZE, Decoder, FrameError, encode
 
 if TYPE_CHECKING:
     from mu_twisted.transport._factory import FrameFactory
@@ -67,6 +67,17 @@ class FrameProtocol:
     @max_frame.setter
     def max_frame(self, limit: int) -> None:
         self._decoder.max_frame = limit
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are yet to come of the frame in the making; 0 if there is none."""
+        return max(0, self._decoder.announced + HEADER_SIZE - self._decoder.pending) if self._decoder.announced else 0
+
+    def read_at_once(self, size: int) -> None:
+        """How many bytes one read may bring, if the transport can be told; it may take as many before it is full."""
+        socket = getattr(self.transport, "transport", self.transport)
+        if getattr(socket, "bufferSize", size) != size:
+            socket.bufferSize = size
 
     @property
     def handshake(self) -> object:
@@ -170,27 +181,19 @@ class FrameProtocol:
         self._established()
 
     def dataReceived(self, data: bytes) -> None:
-        self.chunksReceived((data,))
-
-    def chunksReceived(self, chunks: Iterable[bytes]) -> None:
-        """All that one read brought, in pieces: what they complete goes to the receiver in one call."""
         if self._reason is not None or self._receiver is None:
             return
-        payloads: list[bytes] = []
-        flaw: FrameError | None = None
         try:
-            for chunk in chunks:
-                payloads += self._decoder.feed(chunk)
+            payloads = self._decoder.feed(data)
         except FrameError as error:
-            payloads += error.completed
-            flaw = error
-        else:
-            self._watch(anew=bool(payloads))
+            if error.completed:
+                self._receiver.frames_received(error.completed)
+            self.drop(f"protocol error: {error}")
+            return
+        self._watch(anew=bool(payloads))
         if payloads:
             self._receiver.frames_received(payloads)
-        if flaw is not None:
-            self.drop(f"protocol error: {flaw}")
-        elif self._begun is not None and self._decoder.announced and self._reason is None:
+        if self._begun is not None and self._decoder.announced and self._reason is None:
             self._begun(self._decoder.announced)
 
     def connectionLost(self, reason: Failure) -> None:

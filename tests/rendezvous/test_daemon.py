@@ -193,7 +193,7 @@ def test_wrong_use_is_one_line(words: list[str], said: str, capfd: pytest.Captur
 
 def test_the_bounds_stand_in_the_help() -> None:
     said = " ".join(str(Options()).split())  # type: ignore[no-untyped-call]
-    for bound in ("--memory= most memory", "[default: 16M]", "--connections=", "--disk=", "200 kB for each connection"):
+    for bound in ("--memory= most memory", "[default: 12M]", "--connections=", "--disk=", "250 kB for each connection"):
         assert bound in said
 
 
