@@ -19,10 +19,14 @@ class FunctionSettings:
 
     :param timeout: how long one invocation may run.
     :param memory_mb: its memory in MB.
+    :param tmp_mb: its temporary files in MB.
+    :param architecture: its processor, ``x86_64`` or ``arm64``.
     """
 
     timeout: timedelta
     memory_mb: int
+    tmp_mb: int = 512
+    architecture: str = "x86_64"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,12 @@ class Control:
         with one_line(f"look up function {function} in {self.region}"):
             with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
                 found = self.clients.awslambda.get_function_configuration(FunctionName=function)
-            return FunctionSettings(timedelta(seconds=found.get("Timeout", 3)), found.get("MemorySize", 128))
+            return FunctionSettings(
+                timedelta(seconds=found.get("Timeout", 3)),
+                found.get("MemorySize", 128),
+                found.get("EphemeralStorage", {}).get("Size", 512),
+                (found.get("Architectures") or ["x86_64"])[0],
+            )
 
     def function_exists(self, function: str) -> bool:
         """Whether there is such a function."""

@@ -6,7 +6,6 @@ Everything behind this sees endpoints and credentials only, and cannot tell whic
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mu_twisted.aws import (
     AccessKeys,
     AWSError,
     Control,
+    FunctionSettings,
     Invocation,
     aws_session,
     check_region,
@@ -21,6 +21,7 @@ from mu_twisted.aws import (
     lambda_endpoint,
     s3_endpoint,
 )
+from mu_twisted.daemons._deployment import Deployment, Place, places_of
 from mu_twisted.launch import Credentials
 from mu_twisted.local import RunningStack, default_state_dir, find, start
 
@@ -50,30 +51,49 @@ class Cloud:
         keys = current_keys(self.session)
         return Credentials(keys.access_key, keys.secret_key, keys.token)
 
-    def check(self, regions: Sequence[str], function: str, bucket: str, programs: Sequence[str]) -> timedelta:
-        """Whether credentials, the function in each region with its programs, and the bucket are there.
+    def check(
+        self, regions: Sequence[str], function: str, bucket: str, programs: Sequence[str], copies: int = 1
+    ) -> Deployment:
+        """Whether credentials, the function with its programs in one of the regions at least, and the bucket are there.
 
         :param regions: the job's.
         :param bucket: in the first of them.
-        :returns: the function's time-out, the longest of all regions.
+        :param copies: of the function in each region.
         :raises mu_twisted.aws.AWSError: what is missing, on one line.
         """
         for region in regions:
             check_region(region)
             self.lambda_endpoint(region)
         self.credentials()
-        timeouts = []
-        for region in regions:
-            control = self._control(region)
-            timeouts.append(control.function_settings(function).timeout)
-            missing = control.missing_programs(function, programs)
-            if missing:
-                raise AWSError(
-                    f"function {function} in {region} lacks {', '.join(missing)}, which this pipeline runs: "
-                    "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
-                )
+        found: dict[Place, FunctionSettings] = {}
+        absent: list[str] = []
+        for place in places_of(regions, function, copies):
+            try:
+                found[place] = self._look(place, programs)
+            except AWSError as error:
+                absent.append(str(error))
+        if not found:
+            raise AWSError(absent[0])
         self._control(regions[0]).check_bucket(bucket)
-        return max(timeouts)
+        return Deployment(
+            places=tuple(found),
+            timeout=max(settings.timeout for settings in found.values()),
+            memory_mb=max(settings.memory_mb for settings in found.values()),
+            tmp_mb=max(settings.tmp_mb for settings in found.values()),
+            architecture=next(iter(found.values())).architecture,
+            absent=tuple(absent),
+        )
+
+    def _look(self, place: Place, programs: Sequence[str]) -> FunctionSettings:
+        control = self._control(place.region)
+        settings = control.function_settings(place.function)
+        missing = control.missing_programs(place.function, programs)
+        if missing:
+            raise AWSError(
+                f"function {place.function} in {place.region} lacks {', '.join(missing)}, which this pipeline runs: "
+                "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
+            )
+        return settings
 
     def existing(self, region: str, bucket: str, keys: Collection[str]) -> set[str]:
         """Which of these objects the bucket holds."""

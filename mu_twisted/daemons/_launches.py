@@ -6,11 +6,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
+from mu_twisted.daemons._deployment import Deployment, Spread
 from mu_twisted.daemons._keys import Keys
-from mu_twisted.jobs import in_turn
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
 
 DIAGNOSIS_PATIENCE = 3.0
@@ -23,16 +25,18 @@ class JobLaunching:
     :param name: the job's.
     :param settings: its options.
     :param keys: what its workers are given.
-    :param dial: how they reach us: looks at all that must be there, at most once, and gives cloud, launcher, the
-        function's time-out, and the address and port to dial.
+    :param ready: how they reach us: looks at all that must be there, at most once, and gives cloud, launcher, the
+        function as it was found, and the address and port to dial.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
         name: str,
         settings: Any,
         keys: Keys,
-        ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, timedelta, str, int]]],
+        ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
     ) -> None:
         self._name = name
         self._settings = settings
@@ -40,7 +44,8 @@ class JobLaunching:
         self._ready = ready
         self._launcher: Launcher | None = None
         self._asked: set[str] = set()
-        self._turn = 0
+        self._spread: Spread | None = None
+        self._stopped = False
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         """As :class:`mu_twisted.coordinator.Launching` says."""
@@ -48,6 +53,7 @@ class JobLaunching:
 
     def stop(self) -> None:
         """Give up what has not been sent."""
+        self._stopped = True
         if self._launcher is not None and self._asked:
             self._launcher.withdraw(sorted(self._asked))
 
@@ -57,19 +63,20 @@ class JobLaunching:
             return None
         slow = [pace for pace in self._launcher.paces() if pace.throttled and pace.region in self._settings["regions"]]
         told = ", ".join(f"{pace.rate:.0f} a second in {pace.region}" for pace in slow)
-        return f"Lambda throttles launches (429): {told}" if told else None
+        notes = [f"Lambda throttles launches (429): {told}"] if told else []
+        return "; ".join([*notes, *(self._spread.notes() if self._spread is not None else ())]) or None
 
     async def diagnose(self) -> str:
         """Invoke the function once more and wait for what it says."""
-        cloud, _, timeout, address, port = await self._ready()
-        function, region = self._settings["function"], self._settings["regions"][0]
-        template = self._event(cloud, timeout, address, port, orphan_timeout=DIAGNOSIS_PATIENCE)
+        cloud, _, deployment, address, port = await self._ready()
+        place = deployment.places[0]
+        template = self._event(cloud, deployment.timeout, address, port, orphan_timeout=DIAGNOSIS_PATIENCE)
         event = with_launch_id(template, f"{self._name}/diagnosis")
-        invocation = await deferToThread(cloud.invoke_with_tail, region, function, event)
+        invocation = await deferToThread(cloud.invoke_with_tail, place.region, place.function, event)
         return diagnosis(
             address=address,
             port=port,
-            function=function,
+            function=place.function,
             timeout=self._settings["start-timeout"],
             error=invocation.error,
             result=invocation.result,
@@ -79,22 +86,35 @@ class JobLaunching:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     async def _start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
-        cloud, launcher, timeout, address, port = await self._ready()
-        self._launcher = launcher
-        event = self._event(cloud, timeout, address, port)
-        regions, function = self._settings["regions"], self._settings["function"]
-        places = in_turn(len(launch_ids) + self._turn, regions)[self._turn :]
-        self._turn = (self._turn + len(launch_ids)) % len(regions)
-        names = [f"{self._name}/{launch_id}" for launch_id in launch_ids]
+        cloud, launcher, deployment, address, port = await self._ready()
+        self._launcher, self._stopped = launcher, False
+        spread = self._spread = self._spread or Spread(deployment)
+        event = self._event(cloud, deployment.timeout, address, port)
+        warned: set[str] = set()
 
         def told(outcome: LaunchOutcome) -> None:
-            self._asked.discard(outcome.launch_id)
-            on_outcome(outcome)
+            next_place = None
+            if not outcome.accepted and not self._stopped:
+                next_place = spread.refused(outcome.launch_id, outcome.status, outcome.reason)
+            if next_place is None:
+                spread.settled(outcome.launch_id)
+                self._asked.discard(outcome.launch_id)
+                on_outcome(outcome)
+                return
+            place, tries = next_place
+            if outcome.reason not in warned:
+                warned.add(outcome.reason)
+                self._log.warn("launches are handed on to other regions or copies: {reason}", reason=outcome.reason)
+            again = Launch(outcome.launch_id, place.region, place.function, event, tries)
+            launcher.launch([again], told).addErrback(lambda failure: lost(outcome, failure))
 
+        def lost(outcome: LaunchOutcome, failure: Failure) -> None:
+            told(LaunchOutcome(outcome.launch_id, False, 0, failure.getErrorMessage()))
+
+        names = [f"{self._name}/{launch_id}" for launch_id in launch_ids]
         self._asked.update(names)
-        await launcher.launch(
-            [Launch(name, region, function, event) for name, region in zip(names, places, strict=True)], told
-        )
+        launches = [Launch(name, at.region, at.function, event, tries) for name, at, tries in spread.begin(names)]
+        await launcher.launch(launches, told)
 
     def _event(self, cloud: Cloud, timeout: timedelta, address: str, port: int, **more: Any) -> bytes:
         return job_event(

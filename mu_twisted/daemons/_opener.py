@@ -1,7 +1,6 @@
 """What jobs need from the world: pipelines, Lambda and S3, the rendezvous. Looked at before anything is launched."""
 
 from collections.abc import Coroutine, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from twisted.python import usage
 from mu_twisted.coordinator import Opened, Peers, Request
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._deployment import Deployment
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
@@ -88,7 +88,7 @@ class CloudOpener:
     async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
         cloud = await self.cloud()
-        timeout = await self._look(cloud, pipeline, settings)
+        deployment = await self._look(cloud, pipeline, settings)
         found = self._peers(name, pipeline, settings, cloud)
         if found is not None:
             await self._links.open(found)
@@ -96,7 +96,7 @@ class CloudOpener:
         if settings["skip-existing"]:
             skipped = await deferToThread(self._existing, cloud, pipeline, settings)
         links = self._links.links(found) if found is not None else None
-        return Opened(self._launching(name, pipeline, settings, timeout), found, links, skipped)
+        return Opened(self._launching(name, pipeline, settings, deployment), found, links, skipped)
 
     def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
@@ -133,10 +133,10 @@ class CloudOpener:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _launching(self, name: str, pipeline: Pipeline, settings: Any, timeout: timedelta | None) -> JobLaunching:
-        known = timeout
+    def _launching(self, name: str, pipeline: Pipeline, settings: Any, deployment: Deployment | None) -> JobLaunching:
+        known = deployment
 
-        async def ready() -> tuple[Cloud, Launcher, timedelta, str, int]:
+        async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
             nonlocal known
             cloud = await self.cloud()
             if known is None:
@@ -166,10 +166,15 @@ class CloudOpener:
             self._addresses[endpoint] = await find_address(self._reactor, endpoint)
         return self._addresses[endpoint]
 
-    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, timedelta]:
-        async def look() -> timedelta:
+    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, Deployment]:
+        async def look() -> Deployment:
             return await deferToThread(
-                cloud.check, settings["regions"], settings["function"], settings["bucket"], pipeline.needs(settings)
+                cloud.check,
+                settings["regions"],
+                settings["function"],
+                settings["bucket"],
+                pipeline.needs(settings),
+                settings["copies"],
             )
 
         return look()

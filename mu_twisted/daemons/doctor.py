@@ -4,7 +4,7 @@ It takes the coordinator's own command line, asks what the coordinator would ask
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ from mu_twisted.aws.doctor import (
 from mu_twisted.coordinator import job_event, with_launch_id
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._deployment import Place, places_of, shares
 from mu_twisted.daemons._dial_back import DialledBack, dial_back
 from mu_twisted.daemons._keys import COORDINATOR, OWN_LIFETIME, Keys, daemon_keys
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
-from mu_twisted.jobs import in_turn
 from mu_twisted.tls import Authority
 from mu_twisted.wire import VERSION, MuError
 
@@ -147,37 +147,41 @@ class _Examination:
 
     def _region(self, cloud: Cloud, region: str, states: list[FunctionState]) -> list[Finding]:
         """All about the functions of a region; those that are there are added to ``states``."""
-        settings = self._settings
         inspection = self._inspection(cloud, region)
         found: list[Finding] = []
         here: list[FunctionState] = []
+        wanted = {place: workers for place, workers in self._wanted().items() if place.region == region}
         try:
-            if settings is not None:
-                wanted = self._wanted(region)
-                state = inspection.function(settings["function"])
+            for place, workers in wanted.items():
+                state = inspection.function(place.function)
                 if state is None:
-                    found.append(judge_missing(settings["function"], region, alone=len(settings["regions"]) == 1))
+                    alone = len(self._settings["regions"]) * self._settings["copies"] == 1
+                    found.append(judge_missing(place.function, region, alone=alone))
                 else:
                     here.append(state)
-                    found += judge_function(state, wanted)
-                    programs = self._options.pipeline.needs(settings) if self._options.pipeline else ()
-                    if programs:
-                        found.append(judge_programs(state, programs, state.files()))
-            else:
-                wanted = 1
+                    found += self._function(state, workers)
             concurrency = inspection.concurrency()
             if concurrency is not None:
-                found.append(judge_concurrency(concurrency, region, [each.reserved for each in here] or [None], wanted))
+                reserved = [each.reserved for each in here] or [None]
+                found.append(judge_concurrency(concurrency, region, reserved, sum(wanted.values()) or 1))
         except MuError as error:
             found.append(_failed(error, POLICY))
         states += here
         return found
 
-    def _wanted(self, region: str) -> int:
-        """How many workers of the job run in this region at once."""
+    def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
+        yield from judge_function(state, workers)
+        programs = self._options.pipeline.needs(self._settings) if self._options.pipeline is not None else ()
+        if programs:
+            yield judge_programs(state, programs, state.files())
+
+    def _wanted(self) -> dict[Place, int]:
+        """How many workers of the job run in each place at once."""
         settings = self._settings
+        if settings is None:
+            return {}
         workers = min(settings["tasks"], settings["max-workers"] or settings["tasks"]) + settings["overprovision"]
-        return in_turn(workers, settings["regions"]).count(region)
+        return shares(workers, places_of(settings["regions"], settings["function"], settings["copies"]))
 
     def _bucket(self, cloud: Cloud, region: str, bucket: str) -> Finding:
         found = self._inspection(cloud, region).bucket_region(bucket)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mu_twisted.jobs._launch_values import (
@@ -32,6 +32,7 @@ class _Waiting:
     launch_id: str
     region: _Region
     until: float
+    most: int
     tries: int = 0
     in_flight: bool = False
     renewed: bool = False
@@ -83,10 +84,13 @@ class Launching:
             for region in self._regions.values()
         ]
 
-    def submit(self, launches: Iterable[tuple[str, str]], now: float) -> list[LaunchAction]:
+    def submit(
+        self, launches: Iterable[tuple[str, str]], now: float, *, tries: Mapping[str, int] | None = None
+    ) -> list[LaunchAction]:
         """Take launches on.
 
         :param launches: identifier and region of each.
+        :param tries: how often those are sent at most that are not to be sent as often as the policy says.
         :raises ValueError: an identifier is in use; then none is taken.
         """
         wanted = list(launches)
@@ -97,7 +101,8 @@ class Launching:
             region = self._regions.get(name)
             if region is None:
                 region = self._regions[name] = _Region(name, Tokens(self._policy.rate, self._policy.burst, now))
-            launch = _Waiting(launch_id, region, now + self._policy.deadline)
+            most = (tries or {}).get(launch_id, self._policy.tries)
+            launch = _Waiting(launch_id, region, now + self._policy.deadline, most)
             self._waiting[launch_id] = launch
             region.ready.append(launch)
             heapq.heappush(region.ends, (launch.until, self._number(), launch))
@@ -203,7 +208,7 @@ class Launching:
             return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
         if launch.cancelled:
             return [self._given_up(launch, "cancelled")]
-        if launch.tries >= self._policy.tries:
+        if launch.tries >= launch.most:
             return [self._given_up(launch, f"given up after {launch.tries} tries")]
         delay = min(self._policy.longest_delay, self._policy.first_delay * 2.0 ** (launch.tries - 1))
         due = now + delay * (0.5 + 0.5 * self._random())

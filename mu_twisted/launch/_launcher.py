@@ -101,7 +101,9 @@ class Launcher:
             for region in {launch.region for launch in launches}:
                 self._in(region)
             actions = self._launching.submit(
-                [(launch.launch_id, launch.region) for launch in launches], self._reactor.seconds()
+                [(launch.launch_id, launch.region) for launch in launches],
+                self._reactor.seconds(),
+                tries={launch.launch_id: launch.tries for launch in launches if launch.tries is not None},
             )
         except MuError as error:
             return _failed(error)

@@ -135,5 +135,9 @@ class _Loop:
 
 
 def _endpoint(region: str) -> str:
-    """AWS's public endpoint; the parts of the cloud that follow no such rule are for ``endpoint_url``."""
-    return f"https://lambda.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+    """AWS's public endpoint, of whatever partition, by botocore's data."""
+    import botocore.session  # half a second; only where AWS itself is meant
+
+    nobody = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
+    client = botocore.session.get_session().create_client("lambda", region_name=region, **nobody)
+    return str(client.meta.endpoint_url)

@@ -37,6 +37,7 @@ class Launch:
     :param function: name, name and alias, or ARN.
     :param payload: the event as JSON, in which ``##ID##`` stands for the launch's identifier. The same bytes object
         may serve many launches, which then share its memory.
+    :param tries: how often it is sent at most; None: as often as the policy says.
     :raises LaunchError: one of them can never be sent.
     """
 
@@ -44,6 +45,7 @@ class Launch:
     region: str
     function: str
     payload: bytes = field(repr=False)
+    tries: int | None = None
 
     def __post_init__(self) -> None:
         name = self.launch_id

@@ -106,6 +106,13 @@ class PipelineOptions(usage.Options):
             "comma-separated regions to launch in, in turn",
             coerced(_names, "region,region", "-r"),
         ],
+        [
+            "copies",
+            None,
+            1,
+            "copies of the function to launch, as mu lambdaize --copies makes them",
+            at_least(1, "--copies"),
+        ],
         ["times", "O", None, "write each task's states and their times to this file"],
         [
             "overprovision",

@@ -358,3 +358,11 @@ def test_whatever_comes_each_launch_has_one_outcome_in_time_within_tries_and_rat
             for at, size in batches[first:]:
                 total += size
                 assert total <= policy.burst + (at - begin) * policy.rate + 1e-3
+
+
+def test_a_launch_may_have_fewer_tries_than_the_policy_gives():
+    play = Play(LaunchPolicy(tries=8), answer=lambda launch_id, number: Answer(launch_id, 429, "slow"))
+    play.carry_out(play.launching.submit([("hasty", "a"), ("patient", "a")], play.now, tries={"hasty": 2}))
+    play.run()
+    assert play.tries == {"hasty": 2, "patient": 8}
+    assert play.outcomes["hasty"].reason == "given up after 2 tries; the last answer: slow"

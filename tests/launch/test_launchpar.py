@@ -8,6 +8,7 @@ import pytest
 from tls_endpoint import ACCEPTED, ACCESS, SECRET, TOKEN, Cut, refusal
 
 from mu_twisted.launch import LaunchError, LaunchPolicy, launchpar
+from mu_twisted.launch._launchpar import _endpoint
 
 FAST = LaunchPolicy(rate=1e6, burst=100_000, tries=20, first_delay=0.001, longest_delay=0.01)
 
@@ -138,3 +139,15 @@ def test_of_ten_thousand_with_every_failure_each_has_one_outcome_and_none_is_inv
         times = invoked[outcome.launch_id]
         assert times >= outcome.accepted
         assert times <= 1 or outcome.launch_id in lost
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        ("us-east-1", "https://lambda.us-east-1.amazonaws.com"),
+        ("cn-north-1", "https://lambda.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "https://lambda.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_the_endpoint_of_a_region_is_what_botocore_knows(region, url):
+    assert _endpoint(region) == url

@@ -1,0 +1,129 @@
+"""Where a job's function is, and how its launches are spread over the places. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+MOST_PLACES = 4
+"""In which one launch is tried, the last of them as patiently as launches are; so that a fault of all costs no hour."""
+HASTY_TRIES = 3
+"""How often a launch is sent in a place, where there are others that can have it: that takes about a second."""
+_THROTTLED, _SERVER = 429, 500
+
+
+@dataclass(frozen=True)
+class Place:
+    """One function in one region.
+
+    :param function: its name there.
+    """
+
+    region: str
+    function: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A job's function as it was found.
+
+    :param places: where it is, copies included; at least one.
+    :param timeout: how long an invocation may run: the longest of all.
+    :param memory_mb: of an environment: the most of all, as ``tmp_mb``, its temporary files.
+    :param absent: for each place that was asked for and cannot be used, why.
+    """
+
+    places: tuple[Place, ...]
+    timeout: timedelta
+    memory_mb: int = 128
+    tmp_mb: int = 512
+    architecture: str = "x86_64"
+    absent: tuple[str, ...] = ()
+
+
+def copies_of(function: str, copies: int) -> list[str]:
+    """The names of a function's copies, as ``mu lambdaize --copies`` gives them: NAME, NAME-2, ..."""
+    return [function if number == 1 else f"{function}-{number}" for number in range(1, copies + 1)]
+
+
+@dataclass
+class _Launch:
+    place: Place
+    left: list[Place] = field(default_factory=list)
+
+
+class Spread:
+    """Gives each launch its place, and another one where that fails.
+
+    :param deployment: the places. Launches go to them in turn, so that each gets its share.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._places = deployment.places
+        self._absent = deployment.absent
+        self._out: dict[Place, str] = {}
+        self._turn = 0
+        self._launches: dict[str, _Launch] = {}
+        self._handed: dict[Place, tuple[int, str]] = {}
+
+    def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, Place, int | None]]:
+        """Places for new launches.
+
+        :returns: for each its identifier, its place, and how often to try there; None: as often as usual.
+        """
+        usable = [place for place in self._places if place not in self._out] or list(self._places)
+        begun = []
+        for launch_id in launch_ids:
+            at = self._turn % len(usable)
+            self._turn += 1
+            place = usable[at]
+            rest = usable[at + 1 :] + usable[:at]
+            elsewhere = [other for other in rest if other.region != place.region]
+            others = [*elsewhere, *(other for other in rest if other.region == place.region)]
+            self._launches[launch_id] = launch = _Launch(place, others[: MOST_PLACES - 1])
+            begun.append((launch_id, place, self._tries(launch)))
+        return begun
+
+    def refused(self, launch_id: str, status: int, reason: str) -> tuple[Place, int | None] | None:
+        """A launch has failed in its place.
+
+        :param status: HTTP's; 0 where no answer came.
+        :returns: the place to try next, and how often; None: there is no other.
+        """
+        launch = self._launches[launch_id]
+        if status != _THROTTLED and status < _SERVER:
+            self._out.setdefault(launch.place, reason)
+        launch.left = [place for place in launch.left if place not in self._out]
+        if not launch.left:
+            del self._launches[launch_id]
+            return None
+        count, _ = self._handed.get(launch.place, (0, ""))
+        self._handed[launch.place] = (count + 1, reason)
+        launch.place = launch.left.pop(0)
+        return launch.place, self._tries(launch)
+
+    def settled(self, launch_id: str) -> None:
+        """A launch was taken, or given up."""
+        self._launches.pop(launch_id, None)
+
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        found = list(self._absent)
+        for place, (count, reason) in self._handed.items():
+            launches = "1 launch" if count == 1 else f"{count} launches"
+            found.append(f"{place.function} in {place.region} handed {launches} on to other places: {reason}")
+        return found
+
+    @staticmethod
+    def _tries(launch: _Launch) -> int | None:
+        return HASTY_TRIES if launch.left else None
+
+
+def places_of(regions: Sequence[str], function: str, copies: int) -> list[Place]:
+    """All places that a job asks for, in the order of its launches."""
+    return [Place(region, name) for name in copies_of(function, copies) for region in regions]
+
+
+def shares(workers: int, places: Sequence[Place]) -> dict[Place, int]:
+    """How many of so many workers each place gets."""
+    even, more = divmod(workers, len(places))
+    return {place: even + (at < more) for at, place in enumerate(places)}

@@ -1,0 +1,125 @@
+"""The launches of one job: handed on where a region fails, told of, given up when the job is over."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from mu_twisted.daemons._cloud import Cloud
+from mu_twisted.daemons._deployment import Deployment, places_of
+from mu_twisted.daemons._keys import COORDINATOR, Keys
+from mu_twisted.daemons._launches import JobLaunching
+from mu_twisted.launch import Launch, Launcher, LaunchError, LaunchOutcome
+from mu_twisted.tls import Authority
+
+AUTHORITY = Authority.generate()
+KEYS = Keys(AUTHORITY.certificate, AUTHORITY.issue(COORDINATOR, lifetime=timedelta(hours=1)), AUTHORITY)
+
+
+class Lambda:
+    """A launcher in front of regions that take launches or refuse them."""
+
+    def __init__(self) -> None:
+        self.refusing: dict[str, tuple[int, str]] = {}
+        self.hanging: dict[str, tuple[Launch, Callable[[LaunchOutcome], None]]] = {}
+        self.unknown: set[str] = set()
+        self.hang = False
+        self.taken: list[Launch] = []
+
+    def launch(self, launches: Sequence[Launch], told: Callable[[LaunchOutcome], None]) -> "Deferred[None]":
+        if self.unknown & {launch.region for launch in launches}:
+            return fail(LaunchError("cannot launch there"))
+        for launch in launches:
+            if self.hang:
+                self.hanging[launch.launch_id] = (launch, told)
+                continue
+            status, reason = self.refusing.get(launch.region, (202, ""))
+            if status == 202:
+                self.taken.append(launch)
+            told(LaunchOutcome(launch.launch_id, status == 202, status, reason))
+        return succeed(None)
+
+    def withdraw(self, launch_ids: Sequence[str]) -> None:
+        for launch_id in launch_ids:
+            _, told = self.hanging.pop(launch_id)
+            told(LaunchOutcome(launch_id, False, 0, "cancelled"))
+
+    def paces(self) -> list[Any]:
+        return []
+
+
+class World:
+    def __init__(self, regions: list[str]) -> None:
+        self.awslambda = Lambda()
+        self.outcomes: list[LaunchOutcome] = []
+        settings = {"regions": regions, "function": "f", "bucket": "b", "start-timeout": 30.0}
+        deployment = Deployment(tuple(places_of(regions, "f", 1)), timedelta(seconds=60))
+        cloud = Cloud(None, lambda region: f"https://{region}", None)
+
+        async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
+            return cloud, cast(Launcher, self.awslambda), deployment, "192.0.2.1", 13579
+
+        self.launching = JobLaunching("job", settings, KEYS, ready)
+
+    def start(self, count: int, first: int = 0) -> None:
+        names = [f"0-{number}" for number in range(first, first + count)]
+        self.launching.start(names, self.outcomes.append)
+
+    def regions(self) -> dict[str, int]:
+        return Counter(launch.region for launch in self.awslambda.taken)
+
+
+@pytest.fixture
+def world() -> World:
+    return World(["us-east-1", "eu-west-1"])
+
+
+def test_the_number_is_split_over_the_regions(world: World) -> None:
+    world.start(5)
+    world.start(5, first=5)
+    assert world.regions() == {"us-east-1": 5, "eu-west-1": 5}
+    assert world.launching.note() is None
+    assert {launch.tries for launch in world.awslambda.taken} == {3}
+
+
+@pytest.mark.parametrize("status", [404, 429])
+def test_a_region_that_fails_hands_its_share_on_and_that_is_told(world: World, status: int) -> None:
+    world.awslambda.refusing["eu-west-1"] = (status, "Function not found" if status == 404 else "Rate exceeded")
+    world.start(6)
+    assert world.regions() == {"us-east-1": 6}
+    assert sorted(outcome.launch_id for outcome in world.outcomes) == [f"job/0-{number}" for number in range(6)]
+    assert all(outcome.accepted for outcome in world.outcomes)
+    reason = world.awslambda.refusing["eu-west-1"][1]
+    assert world.launching.note() == f"f in eu-west-1 handed 3 launches on to other places: {reason}"
+    handed = [launch for launch in world.awslambda.taken if launch.tries is None]
+    assert len(handed) == 3
+    assert len({launch.payload for launch in world.awslambda.taken}) == 1
+
+
+def test_where_all_regions_fail_each_launch_has_one_outcome_the_last(world: World) -> None:
+    world.awslambda.refusing.update({"us-east-1": (429, "first"), "eu-west-1": (404, "second")})
+    world.start(4)
+    assert [outcome.accepted for outcome in world.outcomes] == [False] * 4
+    assert {outcome.reason for outcome in world.outcomes} == {"first", "second"}
+
+
+def test_a_region_in_which_nothing_can_be_sent_at_all_is_a_refusal_too(world: World) -> None:
+    world.awslambda.refusing["us-east-1"] = (429, "slow")
+    world.awslambda.hang = True
+    world.start(1)
+    _, told = world.awslambda.hanging.pop("job/0-0")
+    world.awslambda.unknown.add("eu-west-1")
+    told(LaunchOutcome("job/0-0", False, 429, "slow"))
+    assert world.outcomes == [LaunchOutcome("job/0-0", False, 0, "cannot launch there")]
+
+
+def test_what_is_withdrawn_is_not_handed_on(world: World) -> None:
+    world.awslambda.hang = True
+    world.start(4)
+    world.launching.stop()
+    assert [outcome.reason for outcome in world.outcomes] == ["cancelled"] * 4
+    assert world.awslambda.hanging == {}
+    world.launching.stop()  # nothing is left to withdraw
