@@ -40,6 +40,12 @@ def lambda_endpoint(region: str, override: str | None = None, environ: Mapping[s
     given = override or _from_environment("LAMBDA", environ)
     if given:
         return _checked(given)
+    return _by_botocore(region)
+
+
+@functools.cache
+def _by_botocore(region: str) -> str:
+    """AWS's own, kept: the first time takes a while, and may then be asked for where nothing may block."""
     import botocore.session
 
     # Building a client is how botocore resolves endpoints of every partition; it sends nothing.

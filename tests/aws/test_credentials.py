@@ -1,8 +1,19 @@
 """Credentials by botocore's chain, and nothing secret in what can be printed."""
 
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
-from mu_twisted.aws import AccessKeys, AWSError, aws_session, current_keys
+from mu_twisted.aws import AccessKeys, AWSError, aws_session, credentials_chain, current_keys
+from mu_twisted.daemons._cloud import Cloud
+from mu_twisted.jobs import Answer
+from mu_twisted.launch import Launch
+from mu_twisted.launch._region import RegionLauncher
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +51,100 @@ def test_a_profile_that_does_not_exist_is_one_line(monkeypatch: pytest.MonkeyPat
 
 def test_the_text_of_keys_shows_no_secret() -> None:
     assert "shhh" not in repr(AccessKeys("A", "shhh", "shhh-token"))
+
+
+ISSUER = """\
+import datetime, json, pathlib, sys
+counter = pathlib.Path(sys.argv[1])
+number = int(counter.read_text() or 0) + 1 if counter.exists() else 1
+counter.write_text(str(number))
+lasts = datetime.timedelta(seconds=float(sys.argv[2]))
+end = datetime.datetime.now(datetime.timezone.utc) + lasts
+print(json.dumps({
+    "Version": 1, "AccessKeyId": f"AKID{number}", "SecretAccessKey": "s" * 40, "SessionToken": f"token-{number}",
+    "Expiration": end.isoformat(),
+}))
+"""
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Path]:
+    """A program that issues keys, each good for so many seconds, as single sign-on's do; returns what counts them."""
+
+    def use(lasts: float) -> Path:
+        (tmp_path / "issue.py").write_text(ISSUER)
+        counter = tmp_path / "issued"
+        config = tmp_path / "config"
+        program = f"{sys.executable} {tmp_path / 'issue.py'} {counter} {lasts}"
+        config.write_text(f"[default]\ncredential_process = {program}\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        return counter
+
+    return use
+
+
+def test_keys_that_last_are_asked_for_once_and_not_before_they_are_wanted(issuer: Callable[[float], Path]) -> None:
+    counter = issuer(3600)
+    keys_now = credentials_chain()
+    session = aws_session()
+    assert not counter.exists()
+    assert [keys_now().access_key for _ in range(5)] == ["AKID1"] * 5
+    assert current_keys(session).token == "token-2"  # another session's own
+
+
+def test_keys_are_renewed_before_they_expire(issuer: Callable[[float], Path]) -> None:
+    issuer(300)  # botocore renews what has less than 15 minutes left
+    session = aws_session()
+    assert [current_keys(session).access_key for _ in range(3)] == ["AKID2", "AKID3", "AKID4"]
+
+
+class Signed(BaseHTTPRequestHandler):
+    """Takes launches and notes whose key they were signed with."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        key = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
+        self.seen.append((key, self.headers["X-Amz-Security-Token"]))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_in_mid_launch_each_batch_is_signed_with_the_keys_of_that_moment(issuer: Callable[[float], Path]) -> None:
+    issuer(300)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Signed)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        cloud = Cloud(aws_session(), lambda _region: endpoint, None)
+        launcher = RegionLauncher(endpoint, "us-east-1", cloud.credentials, pool_size=1)
+        for number in range(3):
+            answers: list[Answer] = []
+            assert launcher.perform([Launch(str(number), "us-east-1", "f", b"{}")], answers.extend) == ""
+            assert [answer.status for answer in answers] == [202]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    keys = [key for key, _ in Signed.seen]
+    assert len(set(keys)) == 3
+    assert [token for _, token in Signed.seen] == [key.replace("AKID", "token-") for key in keys]
+
+
+def test_an_issuer_that_fails_is_one_line_and_ends_the_batch_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[default]\ncredential_process = /bin/false\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    cloud = Cloud(aws_session(), lambda _region: "http://127.0.0.1:9", None)
+    launcher = RegionLauncher("http://127.0.0.1:9", "us-east-1", cloud.credentials)
+    reason = launcher.perform([Launch("1", "us-east-1", "f", b"{}")], lambda answers: None)
+    assert reason.startswith("cannot get AWS credentials: ")
+    assert "\n" not in reason
