@@ -33,7 +33,7 @@ class Spill:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._numbers = count()
-        shutil.rmtree(root, ignore_errors=True)
+        self.close()
 
     def new_directory(self) -> Path:
         """Where one run's bundles may go; it is made with the first of them."""
@@ -106,8 +106,12 @@ class Spill:
         shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        """Leave nothing behind that was made here, now or by an earlier process; the directory may hold other things."""
+        with suppress(OSError):
+            for path in list(self._root.iterdir()):
+                if path.name.isdecimal():
+                    shutil.rmtree(path, ignore_errors=True)
+            self._root.rmdir()
 
 
 def _unlink(path: Path) -> None:

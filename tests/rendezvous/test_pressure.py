@@ -111,6 +111,21 @@ def test_a_reader_that_goes_lets_its_senders_go_on(make: Make) -> None:
     assert len(world.peer(2, 3).heard()) == 9
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_what_was_sent_before_a_goodbye_is_taken_before_it_is_answered(make: Make, tls: bool) -> None:
+    world = make(Limits(window=200_000, memory=MIB), tls=tls, shared_key=True)
+    slow, sender = world.worker(2, 3), world.worker(1, 2)
+    slow.wire.pause_reading()
+    sender.wire.send(*[b"%d " % number + b"x" * 100_000 for number in range(20)])
+    sender.wire.close()
+    world.settle()
+    assert not sender.reasons
+    world.advance(5)
+    assert sender.reasons == ["closed here"]
+    again = world.worker(2, 3, 1, replay=True)
+    assert [message.split()[0] for message in again.heard()] == [b"%d" % number for number in range(20)]
+
+
 def test_a_message_is_read_only_when_there_is_memory_for_it(make: Make) -> None:
     world = make(Limits(memory=MIB))
     peers = [world.peer(at, at + 100) for at in range(8)]

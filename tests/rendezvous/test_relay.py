@@ -7,7 +7,7 @@ import pytest
 from relay_world import Peer, World
 from transport_contract import _log  # noqa: F401
 
-from mu_twisted.rendezvous import Limits
+from mu_twisted.rendezvous import Limits, Spill
 from mu_twisted.wire import FULL, encode
 
 MIB = 1 << 20
@@ -298,3 +298,13 @@ def test_closing_says_so_and_forgets_everything(make: Make) -> None:
     world.relay.close()
     assert failed(sender) == "the rendezvous stops"
     assert not world.on_disk()
+
+
+def test_what_an_earlier_process_left_on_disk_is_removed_and_nothing_else(make: Make) -> None:
+    world = make()
+    root = world.directory / "spill"
+    (root / "7").mkdir(parents=True)
+    (root / "7" / "8").write_bytes(b"x")
+    (root / "mine").write_bytes(b"y")
+    Spill(root)
+    assert [path.name for path in root.iterdir()] == ["mine"]
