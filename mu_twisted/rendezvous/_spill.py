@@ -106,7 +106,7 @@ class Spill:
         shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
-        """Leave nothing behind that was made here, now or by an earlier process; the directory may hold other things."""
+        """Leave nothing behind that was made here, now or by an earlier process; what else lies there stays."""
         with suppress(OSError):
             for path in list(self._root.iterdir()):
                 if path.name.isdecimal():
