@@ -65,7 +65,7 @@ class Faults:
     def kill_some(self, count: int) -> None:
         """Kill up to so many workers, or what they run, each in an attempt of its own."""
         found = tree(self.stage.stack_pid)
-        workers = list(found.workers().items())
+        workers = list(found.workers(self.job).items())
         self.dice.shuffle(workers)
         chosen: list[tuple[str, str, Process, Callable[[], None]]] = []
         for launch_id, worker in workers[:count]:

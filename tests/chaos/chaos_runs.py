@@ -60,7 +60,7 @@ def run_commands(
     words += ["--retry-exit", "137", "--in", f"{name}/in/{{n}}", "--out", f"{name}/out/{{n}}"]
     with stage.submitted("exec", *words, "--", COMMAND.format(pause=pause)) as (job, waiting):
         faults = Faults(stage, job, dice, again)
-        told = _harass(faults, waiting, "exec", tasks, most=3)
+        told = _harass(faults, waiting, "exec", tasks, most=4)
     for number, text in enumerate(inputs):
         command = COMMAND.format(pause=0).replace("{n}", str(number)).replace("{in}", "in").replace("{out}", "out")
         (stage.home / "in").write_text(text, encoding="ascii")

@@ -18,7 +18,7 @@ from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
 from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._places import ControlError, Local
 from mu_twisted.cli._standin import TOOLS, make_standin
-from mu_twisted.local import RunningStack, start
+from mu_twisted.local import find, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
@@ -34,13 +34,14 @@ import ctypes
 _serve = lambda_handler
 def lambda_handler(event, context=None):
     name = ctypes.CDLL(None).prctl
-    name(15, b"w:" + event.get("launch_id", "").rpartition("/")[2].encode()[:13], 0, 0, 0)
+    job, _, launch_id = event.get("launch_id", "").rpartition("/")
+    name(15, f"w:{job[-4:]}:{launch_id}".encode()[:15], 0, 0, 0)
     try:
         return _serve(event, context)
     finally:
         name(15, b"idle", 0, 0, 0)
 """
-"""Shows in a worker's process which launch it is of."""
+"""Shows in a worker's process which launch of which job it is of."""
 SLOW = "#!/bin/sh\nsleep {pause}\nfor input; do :; done\n{command}\n"
 
 
@@ -126,29 +127,26 @@ class Stage:
     """A state directory and all that works on it.
 
     :param directory: an empty one.
-    :param beside: the stage whose stack this one is to share; None: it has its own.
+    :param options: more of the coordinator's.
+    :param beside: the stage whose stack this one is to share.
+    :param stack: whether to start a stack, where none is shared; else the coordinator starts one.
     """
 
-    def __init__(self, directory: Path, *options: str, beside: Stage | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, beside: Stage | None = None, stack: bool = True) -> None:
         self.state_dir = directory / "state"
         self.home = directory
         self.tools = directory / "tools"
-        self._own = None if beside is not None else start(directory / "stack", options=STACK)
-        self.local: RunningStack = beside.local if beside is not None else self._own  # type: ignore[assignment]
+        self._own = start(directory / "stack", options=STACK) if stack and beside is None else None
+        self._running = beside._running if beside is not None else self._own
         self.state_dir.mkdir(exist_ok=True)
-        (self.state_dir / "local").symlink_to(self.local.state_dir)
-        stack = self.local.stack
-        self.control = Control(
-            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
-            stack.region,
-            lambda_endpoint=stack.lambda_endpoint,
-            s3_endpoint=stack.s3_endpoint,
-        )
+        if self._running is not None:
+            (self.state_dir / "local").symlink_to(self._running.state_dir)
         self.coordinator = Daemon(
             ["mu-coordinator", "--local", "-t", "0", "--state-dir", str(self.state_dir), *options],
             directory / "coordinator.log",
             self.environment(),
         )
+        self._control: Control | None = None
         self.rendezvous: Daemon | None = None
         self.rendezvous_port = 0
         self.api = Coordinator(Local(self.state_dir))
@@ -156,7 +154,26 @@ class Stage:
     @property
     def stack_pid(self) -> int:
         """The process below which all environments are."""
-        return self.local.pid
+        assert self._running is not None
+        return self._running.pid
+
+    @property
+    def control(self) -> Control:
+        """Control calls to Lambda and S3."""
+        if self._control is None:
+            stack = find(self.state_dir / "local")
+            assert stack is not None
+            self._control = Control(
+                aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+                stack.region,
+                lambda_endpoint=stack.lambda_endpoint,
+                s3_endpoint=stack.s3_endpoint,
+            )
+        return self._control
+
+    def forget_stack(self) -> None:
+        """Look for it anew: the coordinator has started another."""
+        self._control = None
 
     def environment(self, **more: str) -> dict[str, str]:
         """A user's environment with an empty home, and nothing of this machine's AWS."""
@@ -164,10 +181,14 @@ class Stage:
         return {**kept, "HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true", **more}
 
     def open(self) -> None:
-        """Make the bucket and the function of a shell; start the coordinator."""
+        """Make what jobs need and start the coordinator."""
+        self.prepare()
+        self.coordinator.start()
+
+    def prepare(self) -> None:
+        """Make the bucket and the function of a shell."""
         self.control.create_bucket(BUCKET)
         self.control.create_function(SHELL, _named(build_package([])))
-        self.coordinator.start()
 
     def open_xcenc(self, pause: float) -> None:
         """Build the stand-in for the encoders, a function of it, and start a rendezvous.

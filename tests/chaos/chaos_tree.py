@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WORKER = "w:"
-"""How the name of a process begins that serves an invocation; what follows is the launch id."""
+"""How the name of a process begins that serves an invocation: the end of the job's name follows, and the launch id."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,17 @@ class Tree:
         """Those whose parent it is."""
         return [process for process in self.processes.values() if process.parent == pid]
 
-    def workers(self) -> dict[str, Process]:
-        """The processes that serve an invocation, by launch id."""
+    def workers(self, job: str = "") -> dict[str, Process]:
+        """The processes that serve an invocation, by launch id.
+
+        :param job: those of this one only. Others may have late ones: Lambda tries again what has failed.
+        """
         found = {}
         for process in self.processes.values():
             if process.name.startswith(WORKER) and self.parent_name(process) == "mu-init":
-                found[process.name.removeprefix(WORKER)] = process
+                of, _, launch_id = process.name.removeprefix(WORKER).partition(":")
+                if not job or job.endswith(of):
+                    found[launch_id] = process
         return found
 
     def parent_name(self, process: Process) -> str:

@@ -14,7 +14,7 @@ from chaos_stage import Stage  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
+    config.addinivalue_line("markers", "long: takes longer; only where -m asks for it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

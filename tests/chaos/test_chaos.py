@@ -25,7 +25,7 @@ def dice() -> random.Random:
 
 
 def test_commands_on_few_workers_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
-    run_commands(stage, dice, "exec", tasks=60, workers=8, pause=0.1, again=1)
+    run_commands(stage, dice, "exec", tasks=48, workers=8, pause=0.3, again=1)
 
 
 def test_a_chain_of_encoders_comes_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:

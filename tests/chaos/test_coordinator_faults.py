@@ -20,6 +20,7 @@ from chaos_stage import BUCKET, MU, SHELL, TWISTD, Stage, until  # noqa: E402
 from chaos_tree import send, tree  # noqa: E402
 
 from mu_twisted.cli._control import Refused  # noqa: E402
+from mu_twisted.local import find  # noqa: E402
 
 pytestmark = pytest.mark.process
 
@@ -57,6 +58,7 @@ def test_an_idle_coordinator_stops_within_seconds(own: Callable[..., Stage]) -> 
     stage.coordinator.stop(STOPS_WITHIN)
 
 
+@pytest.mark.long
 def test_a_coordinator_that_launches_stops_within_seconds_and_goes_on_launching(own: Callable[..., Stage]) -> None:
     stage = own("--launch-rate", "2")
     stage.coordinator.start()
@@ -90,7 +92,7 @@ def test_a_coordinator_that_cancels_stops_within_seconds_and_keeps_it_cancelled(
     job = submit(stage, "--", "sleep 600")
     running(stage, job, 2)
     # They cannot take their leave, so that the cancelling takes its time.
-    frozen = at_work(stage)
+    frozen = at_work(stage, job)
     assert len(frozen) == 2
     for pid in frozen:
         send(pid, signal.SIGSTOP)
@@ -105,12 +107,12 @@ def test_a_coordinator_that_cancels_stops_within_seconds_and_keeps_it_cancelled(
         cancelling.wait(30)
     stage.coordinator.start()
     assert (stage.job(job) or {})["state"] == "cancelled"
-    until(lambda: not at_work(stage).intersection(frozen), "its workers have been sent home")
+    until(lambda: not at_work(stage, job).intersection(frozen), "its workers have been sent home")
 
 
-def at_work(stage: Stage) -> set[int]:
-    """The processes that serve an invocation."""
-    return {process.pid for process in tree(stage.stack_pid).workers().values()}
+def at_work(stage: Stage, job: str) -> set[int]:
+    """The processes of the job's workers."""
+    return {process.pid for process in tree(stage.stack_pid).workers(job).values()}
 
 
 @pytest.fixture
@@ -163,6 +165,27 @@ def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small
     assert (stage.job(job) or {})["done"] == 12
 
 
+@pytest.mark.long
+def test_a_coordinator_killed_with_the_stack_that_it_has_started_goes_on_with_another(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, stack=False)
+    stage.coordinator.start()
+    try:
+        until(lambda: find(stage.state_dir / "local"), "the coordinator has started a stack", 60.0)
+        stage.prepare()
+        job = submit(stage, "--max-workers", "2", "--out", "o/{n}", "--", "sleep 1; echo {n} > {out}", tasks=6)
+        until(lambda: len(read(stage.state_dir, job).results) >= 2, "two tasks are done")
+        running(stage, job, 2)
+        stage.coordinator.kill()
+        stage.coordinator.start()
+        assert over(stage, job)["state"] == "done"
+        stage.forget_stack()
+        stored = [stage.control.get_object(BUCKET, f"o/{number}") for number in range(6)]
+        assert stored == [b"%d\n" % number for number in range(6)]
+        assert set(read(stage.state_dir, job).results.values()) == {1}
+    finally:
+        stage.close()
+
+
 JUMPING = """
 import os, time
 _real = time.time
@@ -176,6 +199,7 @@ time.time = _jumped
 """
 
 
+@pytest.mark.long
 def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_path: Path) -> None:
     stage = own()
     (tmp_path / "site").mkdir()
@@ -196,6 +220,7 @@ def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_pat
     assert story.launched == 2
 
 
+@pytest.mark.long
 def test_a_second_coordinator_on_the_same_state_directory_disturbs_nothing(stage: Stage, tmp_path: Path) -> None:
     job = submit(stage, "--", "sleep 2")
     running(stage, job, 2)

@@ -52,7 +52,7 @@ def test_a_frozen_workers_task_is_done_by_another_and_its_return_changes_nothing
     job = submit(stage, "-n", "2", "--max-workers", "1", "--out", "frozen/{n}", "--", "sleep 2; echo {n} > {out}")
     until(lambda: read(stage.state_dir, job).live, "somebody is at work")
     [launch_id] = read(stage.state_dir, job).live.values()
-    frozen = tree(stage.stack_pid).workers()[str(launch_id)].pid
+    frozen = tree(stage.stack_pid).workers(job)[str(launch_id)].pid
     send(frozen, signal.SIGSTOP)
     try:
         [attempt] = read(stage.state_dir, job).live
