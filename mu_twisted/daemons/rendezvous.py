@@ -54,7 +54,7 @@ class Options(OneLineOptions):
         ["srv-cert", "s", None, "certificate file of the rendezvous, PEM (default: $SRV_CERT)"],
         ["srv-key", "k", None, "its key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
-        ["shards", None, "1", "processes, on as many consecutive ports; what is said of memory is for each", _shards],
+        ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
@@ -74,8 +74,8 @@ class Options(OneLineOptions):
     longdesc = (
         "Messages that nobody has taken are kept for 600 s (those of a job for as long as a coordinator mentions it), "
         "in memory and then in the state directory. Beyond --spill or --disk a job's sender is told so and an original "
-        "worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; a message of more than "
-        "half of --memory comes in beside it, one at a time."
+        "worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; messages of more than "
+        "half of --memory come in beside it, as much as --max-message at a time, and need twice that."
     )
 
     def getSynopsis(self) -> str:

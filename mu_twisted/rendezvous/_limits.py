@@ -39,5 +39,7 @@ class Limits:
 
     @property
     def giant(self) -> int:
-        """Messages from this size on never wait in memory; one of them at a time may come in."""
+        """Messages from this size on never wait in memory. While they come in, they have memory beside it: ``message``
+        bytes, of all together.
+        """
         return self.memory // 2

@@ -3,15 +3,16 @@
 from typing import Protocol
 
 from mu_twisted.rendezvous._limits import Limits
+from mu_twisted.rendezvous._parcel import Account
 from mu_twisted.rendezvous._shelf import Shelf
 
 SMALL = 16 << 10
 """Bytes of a message that are never waited for: they have come with one read already."""
-WAIT = 30.0
-"""Seconds that a message may wait for its memory, before who brings it is told so."""
+WAIT = 60.0
+"""Seconds that a message may wait for its memory while nobody else gets any, before who brings it is told so."""
 LEASE = 10.0
 """Seconds that a message may take to come in while others wait for the memory."""
-SLOWEST = 64 << 10
+SLOWEST = 128 << 10
 """Bytes in a second beyond that."""
 
 
@@ -29,7 +30,8 @@ class Comer(Protocol):
 
 
 class Room:
-    """Reservations, first come, first served; giants have a queue and a place of their own.
+    """Reservations, first come, first served. Giants have a queue and memory of their own: as much as one message may
+    have.
 
     :param shelf: whose memory it is.
     """
@@ -41,7 +43,8 @@ class Room:
         self._since: dict[Comer, float] = {}
         self._queue: dict[Comer, tuple[int, float]] = {}
         self._giants: dict[Comer, tuple[int, float]] = {}
-        self._giant: Comer | None = None
+        self._beside = Account(shelf.limits.message)
+        self._moved = {False: 0.0, True: 0.0}
 
     @property
     def wanted(self) -> bool:
@@ -53,7 +56,7 @@ class Room:
 
         :returns: whether it may come now; else ``room_granted`` will be called.
         """
-        if comer in self._sizes or comer is self._giant:
+        if comer in self._sizes:
             return True
         queue = self._giants if size >= self._limits.giant else self._queue
         queue[comer] = size, now
@@ -64,10 +67,7 @@ class Room:
         """The message has come, or never will. Call :meth:`settle` after it."""
         size = self._sizes.pop(comer, None)
         if size is not None:
-            self._shelf.memory.used -= size
-            del self._since[comer]
-        elif comer is self._giant:
-            self._giant = None
+            self._account(size).used -= size
             del self._since[comer]
         else:
             self._queue.pop(comer, None)
@@ -83,32 +83,36 @@ class Room:
         if not self.wanted:
             return
         for comer, since in list(self._since.items()):
-            size = self._sizes.get(comer, self._limits.message)
+            size = self._sizes.get(comer, 0)
             if now - since > LEASE + size / SLOWEST:
                 comer.lease_ended(size, now - since)
         patience = 0.0 if self._shelf.broken else WAIT
         for queue in (self._queue, self._giants):
             for comer, (_, since) in list(queue.items()):
-                if now - since > patience:
+                if now - max(since, self._moved[queue is self._giants]) > patience:
                     comer.room_denied()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _account(self, size: int) -> Account:
+        return self._beside if size >= self._limits.giant else self._shelf.memory
+
     def _grant(self, now: float, asking: Comer | None) -> None:
-        if self._giants and self._giant is None:
-            comer = next(iter(self._giants))
-            del self._giants[comer]
-            self._giant = comer
-            self._since[comer] = now
-            if comer is not asking:
-                comer.room_granted()
+        while self._giants:
+            comer, (size, _) = next(iter(self._giants.items()))
+            if self._beside.free < size and self._beside.used:
+                break
+            self._let_in(comer, self._giants, now, asking)
         while self._queue:
             comer, (size, _) = next(iter(self._queue.items()))
             if size > SMALL and not self._shelf.make_room(size):
-                return
-            del self._queue[comer]
-            self._sizes[comer] = size
-            self._since[comer] = now
-            self._shelf.memory.used += size
-            if comer is not asking:
-                comer.room_granted()
+                break
+            self._let_in(comer, self._queue, now, asking)
+
+    def _let_in(self, comer: Comer, queue: dict[Comer, tuple[int, float]], now: float, asking: Comer | None) -> None:
+        size, _ = queue.pop(comer)
+        self._sizes[comer] = size
+        self._since[comer] = self._moved[queue is self._giants] = now
+        self._account(size).used += size
+        if comer is not asking:
+            comer.room_granted()

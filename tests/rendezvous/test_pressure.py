@@ -167,7 +167,7 @@ def test_who_finds_no_memory_for_long_is_told_if_it_can_understand(make: Make) -
     worker, original = world.worker(1, 2), world.peer(1, 2)
     worker.says(b"y" * 400_000)
     original.says(b"y" * 400_000)
-    world.advance(29)
+    world.advance(59)
     assert worker.heard() == []
     world.advance(3)
     assert worker.heard() == [b"FULL"]
@@ -189,8 +189,8 @@ def test_memory_of_a_message_that_never_comes_to_its_end_is_given_back(make: Mak
         assert world.in_memory() == 0
 
 
-def test_a_giant_comes_one_at_a_time_and_waits_on_disk(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+def test_giants_come_in_turn_and_wait_on_disk(make: Make) -> None:
+    world = make(Limits(memory=MIB, message=5 * MIB))
     one, two = world.peer(1, 2), world.peer(3, 4)
     one.wire.write(encode(b"1" * 3 * MIB)[:MIB])
     two.wire.write(encode(b"2" * 3 * MIB)[:MIB])
@@ -207,6 +207,28 @@ def test_a_giant_comes_one_at_a_time_and_waits_on_disk(make: Make) -> None:
     assert world.in_memory() < 10_000
     assert world.peer(2, 1).heard() == [b"1" * 3 * MIB]
     assert world.peer(4, 3).heard() == [b"2" * 3 * MIB]
+
+
+def test_giants_that_are_no_more_than_one_message_may_be_come_together(make: Make) -> None:
+    world = make(Limits(memory=MIB, message=5 * MIB))
+    peers = [world.peer(at, at + 100) for at in range(3)]
+    for peer in peers:
+        peer.wire.write(encode(b"x" * 2 * MIB)[:MIB])
+    world.settle()
+    assert [unread(world, peer) > 0 for peer in peers] == [False, False, True]
+
+
+def test_who_waits_its_turn_in_a_queue_that_moves_is_not_told_to_go(make: Make) -> None:
+    world = make(Limits(memory=MIB))
+    workers = [world.worker(at, at + 100) for at in range(20)]
+    for worker in workers:
+        worker.wire.write(encode(b"x" * 400_000)[:390_000])
+    for worker in workers:
+        world.advance(6)
+        assert not worker.reasons
+        worker.wire.write(encode(b"x" * 400_000)[390_000:])
+        world.settle()
+    assert not any(worker.heard() for worker in workers)
 
 
 def test_a_message_over_the_limit_ends_its_connection(make: Make, log: list[str]) -> None:
