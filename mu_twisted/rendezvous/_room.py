@@ -60,6 +60,8 @@ class Room:
             return True
         queue = self._giants if size >= self._limits.giant else self._queue
         queue[comer] = size, now
+        if size <= SMALL:
+            self._let_in(comer, queue, now, asking=comer)
         self._grant(now, asking=comer)
         return comer not in self._queue and comer not in self._giants
 
@@ -105,7 +107,7 @@ class Room:
             self._let_in(comer, self._giants, now, asking)
         while self._queue:
             comer, (size, _) = next(iter(self._queue.items()))
-            if size > SMALL and not self._shelf.make_room(size):
+            if not self._shelf.make_room(size):
                 break
             self._let_in(comer, self._queue, now, asking)
 

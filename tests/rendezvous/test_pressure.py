@@ -144,6 +144,18 @@ def test_a_message_is_read_only_when_there_is_memory_for_it(make: Make) -> None:
         assert world.peer(at + 100, at).heard() == [b"x" * 400_000]
 
 
+def test_a_small_message_waits_for_no_memory(make: Make) -> None:
+    world = make(Limits(memory=MIB))
+    for at in range(8):
+        world.peer(at, at + 100).wire.write(encode(b"x" * 400_000)[:300_000])
+    reader, sender = world.peer(20, 21), world.peer(21, 20)
+    sender.wire.write(encode(b"y" * 9000)[:8000])
+    world.settle()
+    sender.wire.write(encode(b"y" * 9000)[8000:])
+    world.settle()
+    assert reader.heard() == [b"y" * 9000]
+
+
 def test_who_takes_too_long_with_a_message_gives_way_to_those_who_wait(make: Make, log: list[str]) -> None:
     world = make(Limits(memory=MIB))
     slow = [world.peer(at, at + 100) for at in (1, 2)]
