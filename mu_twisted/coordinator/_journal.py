@@ -55,9 +55,14 @@ class Journal:
             path.touch(mode=0o600)
             self._database = sqlite3.connect(path, isolation_level=None)
             self._prepare()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise JournalError(
                 f"the journal {path} cannot be used: {getattr(error, 'strerror', None) or error}; "
+                "see whether the disk is full or fails, or choose another --state-dir"
+            ) from None
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"the journal {path} cannot be used: {error}; "
                 "move it away to begin with an empty one, or choose another --state-dir"
             ) from None
 

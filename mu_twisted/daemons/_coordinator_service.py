@@ -27,7 +27,7 @@ from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
-from mu_twisted.daemons._start import listen_at_once, open_profile, remembered_port
+from mu_twisted.daemons._start import listen_at_once, open_profile, remember_port, remembered_port
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import server_contexts
@@ -200,7 +200,7 @@ class CoordinatorService(Service):
             self._reactor, options, lambda endpoint: listen(endpoint, contexts, factory, self._reactor)
         )
         if self._pipeline is None:
-            (directory / "port").write_text(f"{port.getHost().port}\n", encoding="ascii")
+            remember_port(directory, port.getHost().port)
         return port
 
     def _journal_failed(self, fault: str) -> None:

@@ -70,6 +70,21 @@ def remembered_port(options: Mapping[str, Any], directory: Path) -> Mapping[str,
     return {**options, "listen": listen_description(str(port))}
 
 
+def remember_port(directory: Path, port: int) -> None:
+    """Note the port for the next start. One that was noted before is there until the new one is.
+
+    :raises StartError: it cannot be written.
+    """
+    path, text = directory / "port", f"{port}\n"
+    try:
+        if not path.exists() or path.read_text(encoding="ascii") != text:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(text, encoding="ascii")
+            fresh.replace(path)
+    except OSError as error:
+        raise StartError(f"cannot write to the state directory {directory}: {error.strerror}") from None
+
+
 def open_profile(path: Path) -> cProfile.Profile:
     """Begin to profile this thread, the reactor's.
 

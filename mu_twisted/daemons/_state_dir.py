@@ -56,8 +56,12 @@ class StateDirectory:
             raise StateDirectoryError(
                 f"the state directory {path} is in use by process {first}: stop it, or choose another with --state-dir"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode("ascii"))
+        try:
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode("ascii"))
+        except OSError as error:
+            os.close(self._lock)
+            raise StateDirectoryError(f"cannot write to the state directory {path}: {error.strerror}") from None
 
     def close(self) -> None:
         """Let another process have it."""

@@ -166,6 +166,27 @@ def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("before", [False, True])
+def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
+    own: Callable[..., Stage], small_disk: Path, before: bool
+) -> None:
+    stage = own()
+    if before:
+        stage.coordinator.start()
+        stage.coordinator.stop()
+    port = (small_disk / "port").read_text(encoding="ascii") if before else None
+    filler = fill(small_disk)
+    stage.coordinator.start(None)
+    until(lambda: stage.coordinator.ended, "the coordinator gives up")
+    [line] = [line for line in stage.coordinator.said().splitlines() if line.startswith("error: ")]
+    assert str(small_disk) in line
+    assert "move it away" not in line
+    assert "Traceback" not in stage.coordinator.said()
+    filler.unlink()
+    assert port in (None, stage.coordinator.start()[1] + "\n")
+
+
+@pytest.mark.long
 def test_a_coordinator_killed_with_the_stack_that_it_has_started_goes_on_with_another(tmp_path: Path) -> None:
     stage = Stage(tmp_path, stack=False)
     stage.coordinator.start()
