@@ -10,6 +10,7 @@ from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
 from mu_twisted.aws._functions import Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
+from mu_twisted.aws._prices import Price, price_in
 from mu_twisted.aws._programs import ARCHITECTURES, Programs, collect_programs
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Functions",
     "Invocation",
     "PackageError",
+    "Price",
     "Programs",
     "aws_session",
     "build_package",
@@ -31,5 +33,6 @@ __all__ = [
     "credentials_chain",
     "current_keys",
     "lambda_endpoint",
+    "price_in",
     "s3_endpoint",
 ]

@@ -68,7 +68,16 @@ def details(job: Fact) -> str:
     rows.append(("submitted", when(job["submitted"])))
     if job.get("ended") is not None:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
+    rows.append(("cost", cost(job["cost"]) if job.get("cost") else None))
     return facts(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
+
+
+def cost(fact: Fact) -> str:
+    """What a job has used of Lambda, in one line."""
+    used = f"{fact['gb_seconds']:.1f} GB-seconds, {fact['requests']} requests"
+    if fact.get("price") is None:
+        return f"{used}; no price is known for its region"
+    return f"{used}: {fact['price']:.4f} {fact['currency']} by AWS's price list of {fact['prices_of']}"
 
 
 def daemon(fact: Fact) -> str:

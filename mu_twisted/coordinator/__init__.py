@@ -8,6 +8,7 @@ from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
 from mu_twisted.coordinator._facts import (
+    CostFact,
     DaemonFact,
     JobFact,
     JobService,
@@ -19,6 +20,7 @@ from mu_twisted.coordinator._facts import (
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._job_run import JobRun, Keeper, Launching
 from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread
 from mu_twisted.coordinator._progress import Progress, progress_line
@@ -29,6 +31,7 @@ from mu_twisted.coordinator._session import Session
 __all__ = [
     "AttemptFile",
     "Attempts",
+    "CostFact",
     "DaemonFact",
     "Hall",
     "JobFact",
@@ -40,6 +43,7 @@ __all__ = [
     "JournalError",
     "Keeper",
     "Launching",
+    "Meter",
     "Opened",
     "Opener",
     "Peers",
@@ -51,6 +55,7 @@ __all__ = [
     "TaskFact",
     "TimesFile",
     "UnknownJob",
+    "Usage",
     "diagnosis",
     "job_event",
     "job_name",

@@ -49,6 +49,23 @@ class TaskFact(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class CostFact(msgspec.Struct, frozen=True):
+    """What a job has cost so far on Lambda, or would have on AWS.
+
+    :param requests: launches that Lambda has taken.
+    :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
+    :param price: by AWS's list, in ``currency``; None where the list does not have the region. ``prices_of`` is the
+        list's date.
+    """
+
+    requests: int
+    seconds: float
+    gb_seconds: float
+    price: float | None = None
+    currency: str | None = None
+    prices_of: str | None = None
+
+
 class JobFact(msgspec.Struct, frozen=True):
     """One job.
 
@@ -59,6 +76,7 @@ class JobFact(msgspec.Struct, frozen=True):
     :param submitted: seconds since 1970, as ``ended``; None while it runs.
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
     :param workers: connected ones; ``launches`` those that are still to come.
+    :param cost: on Lambda; None where it is not known.
     """
 
     job: str
@@ -77,6 +95,7 @@ class JobFact(msgspec.Struct, frozen=True):
     note: str | None = None
     ended: float | None = None
     report: str | None = None
+    cost: CostFact | None = None
 
 
 class DaemonFact(msgspec.Struct, frozen=True):

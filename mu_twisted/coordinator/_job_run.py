@@ -11,6 +11,7 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.coordinator._attempts import Attempts
 from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, serves
@@ -83,6 +84,7 @@ class JobRun:
     :param keeper: see :class:`Keeper`.
     :param attempts: where the states of attempts are noted.
     :param peers: how tasks come to their peers, if they have any.
+    :param meter: adds up what is used.
     """
 
     log = Logger()
@@ -98,6 +100,7 @@ class JobRun:
         keeper: Keeper,
         attempts: Attempts,
         peers: Peers | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.job = job
         self._clock = clock
@@ -107,6 +110,7 @@ class JobRun:
         self._keeper = keeper
         self._attempts = attempts
         self._peers = peers
+        self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._gone: list[Deferred[None]] = []
@@ -202,6 +206,7 @@ class JobRun:
             )
             return
         self._sessions[session.number] = session
+        self._meter.came(session.number, greeting, self._now())
         self._carry_out(
             self.job.worker_came(
                 session.number,
@@ -229,6 +234,7 @@ class JobRun:
     def session_closed(self, session: Session, reason: str) -> None:
         """The worker is gone."""
         self._sessions.pop(session.number, None)
+        self._meter.gone(session.number, self._now())
         task = self.job.task_of(session.number)
         if task is not None:
             self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
@@ -345,6 +351,7 @@ class JobRun:
     def _launched(self, outcome: LaunchOutcome) -> None:
         launch_id = outcome.launch_id.removeprefix(f"{self.name}/")
         if outcome.accepted:
+            self._meter.launched()
             self._carry_out(self.job.launch_accepted(launch_id, self._now()))
         else:
             self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)

@@ -1,10 +1,12 @@
 """What a job needs from outside: said here, provided by whoever knows pipelines, Lambda and S3."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mu_twisted.coordinator._facts import Request
+from mu_twisted.coordinator._facts import CostFact, Request
 from mu_twisted.coordinator._job_run import Launching
+from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
@@ -17,12 +19,14 @@ class Opened:
     :param launching: where its workers come from.
     :param peers: how its tasks come to their peers; with the ``links`` to their rendezvous.
     :param skipped: tasks that need not run, as their output is there.
+    :param cost: what costs what the job has used; None: nobody knows.
     """
 
     launching: Launching
     peers: Peers | None = None
     links: JobLinks | None = None
     skipped: frozenset[int] = field(default_factory=frozenset)
+    cost: Callable[[Usage], CostFact] | None = None
 
 
 class Opener(Protocol):

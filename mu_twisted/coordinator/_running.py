@@ -12,8 +12,9 @@ from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._launch_desk import LaunchDesk
+from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened
-from mu_twisted.jobs import Finished, Job, JobRecord
+from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
 
@@ -26,22 +27,32 @@ class Active:
     submitted: float
     run: JobRun
     opened: Opened
+    used: Callable[[], Usage]
 
 
 class _Keeper:
     """Keeps the records of one job, with the time of day."""
 
-    def __init__(self, journal: Journal, wall: Callable[[], float], name: str, ended: Callable[[], JobFact]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        wall: Callable[[], float],
+        name: str,
+        ended: Callable[[], JobFact],
+        used: Callable[[], Usage],
+    ) -> None:
         self._journal = journal
         self._wall = wall
         self._name = name
         self._ended = ended
+        self._used = used
 
     def keep(self, records: Sequence[JobRecord]) -> None:
         at = self._wall()
         for record in records:
             fact = self._ended() if isinstance(record, Finished) else None
-            self._journal.append(self._name, record_row(record, at, fact))
+            usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
+            self._journal.append(self._name, record_row(record, at, fact, usage))
 
     def flush(self) -> None:
         self._journal.flush()
@@ -119,28 +130,45 @@ class Running:
             note=active.opened.launching.note(),
             ended=self._wall() if job.over else None,
             report=report.text or None if report is not None else None,
+            cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,
         )
 
     def add(
-        self, request: Request, submitted: float, job: Job, pipeline: Pipeline, settings: Any, opened: Opened
+        self,
+        request: Request,
+        submitted: float,
+        job: Job,
+        pipeline: Pipeline,
+        settings: Any,
+        opened: Opened,
+        usage: Usage | None = None,
     ) -> JobRun:
-        """Put a job together; :meth:`begin` sets it going."""
+        """Put a job together; :meth:`begin` sets it going.
+
+        :param usage: what it has used before.
+        """
         name = job.name
         sinks = [self.attempt_file(name).append]
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"])).append)
         queue = self._desk.queue(name, opened.launching)
+        meter = Meter(usage)
+
+        def used() -> Usage:
+            return meter.usage(self._clock.seconds())
+
         run = JobRun(
             self._clock,
             job,
             pipeline,
             settings,
             launching=queue,
-            keeper=_Keeper(self._journal, self._wall, name, lambda: self.fact(name)),
+            keeper=_Keeper(self._journal, self._wall, name, lambda: self.fact(name), used),
             attempts=Attempts(self._clock, *sinks),
             peers=opened.peers,
+            meter=meter,
         )
-        self._active[name] = Active(request, submitted, run, opened)
+        self._active[name] = Active(request, submitted, run, opened, used)
         self._hall.add(run)
         self._desk.add(run, queue)
         if opened.links is not None:

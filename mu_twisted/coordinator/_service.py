@@ -288,7 +288,7 @@ class Jobs:
             opened = self._opener.reopen(name, pipeline, settings)
         except MuError as error:
             raise ServiceError(str(error)) from None
-        return self._running.add(history.request, history.submitted, job, pipeline, settings, opened)
+        return self._running.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 
 
 def job_name(pipeline: str) -> str:

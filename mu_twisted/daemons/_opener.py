@@ -8,9 +8,10 @@ from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
-from mu_twisted.coordinator import Opened, Peers, Request
+from mu_twisted.coordinator import CostFact, JobLinks, Opened, Peers, Request, Usage
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._cost import cost_of
 from mu_twisted.daemons._deployment import Deployment
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._keys import Keys
@@ -96,7 +97,7 @@ class CloudOpener:
         if settings["skip-existing"]:
             skipped = await deferToThread(self._existing, cloud, pipeline, settings)
         links = self._links.links(found) if found is not None else None
-        return Opened(self._launching(name, pipeline, settings, deployment), found, links, skipped)
+        return self._opened(name, pipeline, settings, deployment, found, links, skipped)
 
     def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
@@ -104,7 +105,7 @@ class CloudOpener:
         links = self._links.links(found) if found is not None else None
         if links is not None:
             links.start()
-        return Opened(self._launching(name, pipeline, settings, None), found, links)
+        return self._opened(name, pipeline, settings, None, found, links)
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
@@ -133,7 +134,16 @@ class CloudOpener:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _launching(self, name: str, pipeline: Pipeline, settings: Any, deployment: Deployment | None) -> JobLaunching:
+    def _opened(
+        self,
+        name: str,
+        pipeline: Pipeline,
+        settings: Any,
+        deployment: Deployment | None,
+        found: Peers | None,
+        links: JobLinks | None,
+        skipped: frozenset[int] = frozenset(),
+    ) -> Opened:
         known = deployment
 
         async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
@@ -143,7 +153,10 @@ class CloudOpener:
                 known = await self._look(cloud, pipeline, settings)
             return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
 
-        return JobLaunching(name, settings, self._keys, ready)
+        def cost(usage: Usage) -> CostFact:
+            return cost_of(usage, known, settings["regions"])
+
+        return Opened(JobLaunching(name, settings, self._keys, ready), found, links, skipped, cost)
 
     def _launcher_of(self, cloud: Cloud) -> Launcher:
         if self._launcher is None:

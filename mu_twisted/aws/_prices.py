@@ -1,0 +1,55 @@
+"""What Lambda costs, by a dated table (``prices.json``): prices are looked up there and nowhere else."""
+
+import functools
+import importlib.resources
+import json
+from dataclasses import dataclass
+from typing import Any
+
+FREE_TMP_MB = 512
+"""Of temporary files, which cost nothing."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one region takes.
+
+    :param date: of the table, as YYYY-MM-DD.
+    :param currency: such as USD.
+    :param request: for one.
+    :param gb_second: for a GB of memory and a second.
+    :param tmp_gb_second: for a GB of temporary files above the free ones, and a second.
+    """
+
+    date: str
+    currency: str
+    request: float
+    gb_second: float
+    tmp_gb_second: float
+
+    def of(self, requests: int, seconds: float, memory_mb: int, tmp_mb: int = FREE_TMP_MB) -> float:
+        """What this much costs: list price, without free tier, discounts, traffic and S3.
+
+        :param seconds: for which functions ran, added up.
+        """
+        memory, more = memory_mb / 1024, max(0, tmp_mb - FREE_TMP_MB) / 1024
+        return requests * self.request + seconds * (memory * self.gb_second + more * self.tmp_gb_second)
+
+
+def price_in(region: str, architecture: str) -> Price | None:
+    """The price in a region, for ``x86_64`` or ``arm64``; None where the table does not have it."""
+    table = _table()
+    if region not in table["dearer"] and region not in table["regions"]:
+        return None
+    found = {**table, **table["dearer"].get(region, {})}
+    by_memory = found["gb_second"].get(architecture)
+    if by_memory is None:
+        return None
+    return Price(table["date"], table["currency"], found["request"], by_memory, found["tmp_gb_second"])
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    text = importlib.resources.files("mu_twisted.aws").joinpath("prices.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table

@@ -1,0 +1,115 @@
+"""How much a job has used: workers' times added up, also over restarts of the coordinator."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_service import World
+from worker_double import WorkerDouble, launch_identity
+
+from mu_twisted.coordinator import CostFact, Meter, Opened, Usage
+from mu_twisted.pipelines import Pipeline
+from mu_twisted.wire import VERSION, Greeting
+
+
+def greeting(left: float, **more: Any) -> Greeting:
+    return Greeting(version=VERSION, launch_id="j/0-0", deadline_ms=int(left * 1000), memory_mb=1536, **more)
+
+
+def test_a_worker_counts_from_its_functions_start_to_the_end_of_its_connection() -> None:
+    meter = Meter()
+    meter.launched()
+    meter.came(1, greeting(59.5), 100.0)
+    assert meter.usage(103.0) == Usage(1, 3.0, 1, 59.5, 1536)
+    meter.gone(1, 104.0)
+    usage = meter.usage(200.0)
+    assert usage.seconds == 4.0
+    assert usage.billed(60.0) == 4.5
+    assert usage.billed(None) == 4.0
+
+
+def test_a_warm_worker_counts_once_and_one_that_is_back_does_not_begin_anew() -> None:
+    meter = Meter()
+    meter.came(1, greeting(59.0), 0.0)
+    meter.came(1, greeting(40.0), 19.0)
+    meter.gone(1, 20.0)
+    meter.gone(1, 30.0)
+    meter.came(2, greeting(30.0, redial=True), 30.0)
+    meter.gone(2, 35.0)
+    usage = meter.usage(99.0)
+    assert (usage.seconds, usage.greeted, usage.billed(60.0)) == (25.0, 1, 26.0)
+
+
+def test_a_worker_that_says_nothing_of_its_time_counts_as_long_as_it_is_there() -> None:
+    meter = Meter()
+    meter.came(1, Greeting(), 0.0)
+    assert meter.usage(7.0).billed(60.0) == 7.0
+
+
+def test_a_function_whose_time_was_changed_meanwhile_gives_no_negative_times() -> None:
+    assert Usage(1, 5.0, 1, 900.0, 1536).billed(60.0) == 5.0
+
+
+def test_what_was_used_before_is_gone_on_with() -> None:
+    meter = Meter(Usage(3, 10.0, 2, 100.0, 512))
+    meter.launched()
+    meter.came(1, greeting(50.0), 0.0)
+    assert meter.usage(1.0) == Usage(4, 11.0, 3, 150.0, 1536)
+
+
+class PricedWorld(World):
+    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        return Opened(self.launches, cost=self.cost)
+
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+        return Opened(self.launches, cost=self.cost)
+
+    @staticmethod
+    def cost(usage: Usage) -> CostFact:
+        return CostFact(usage.requests, usage.billed(60.0), usage.billed(60.0) * usage.memory_mb / 1024)
+
+    def come(self, job: str, launch_id: str) -> WorkerDouble:
+        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker.says(Greeting(VERSION, f"{job}/{launch_id}", 59_500, 2048).encode())
+        return worker
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[PricedWorld]:
+    world = PricedWorld(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedWorld) -> None:
+    job = world.submit("-n", "2")
+    assert world.jobs.job(job).cost == CostFact(2, 0.0, 0.0)
+    first, second = world.come(job, "0-0"), world.come(job, "0-1")
+    world.clock.advance(3)
+    assert world.jobs.job(job).cost == CostFact(2, 7.0, 14.0)
+    for worker in (first, second):
+        worker.says(b"OK:ECHO(hi)")
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.cost) == ("done", CostFact(2, 7.0, 14.0))
+    world.killed_and_started_again()
+    assert world.jobs.job(job).cost == CostFact(2, 7.0, 14.0)
+
+
+def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedWorld) -> None:
+    job = world.submit("-n", "2")
+    first, _ = world.come(job, "0-0"), world.come(job, "0-1")
+    world.clock.advance(3)
+    first.says(b"OK:ECHO(hi)")
+    world.killed_and_started_again()
+    cost = world.jobs.job(job).cost
+    assert cost is not None
+    assert (cost.requests, cost.seconds) == (2, 7.0)
+
+
+def test_where_nobody_knows_prices_nothing_is_said(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    try:
+        assert world.jobs.job(world.submit("-n", "1")).cost is None
+    finally:
+        world.journal.close()
