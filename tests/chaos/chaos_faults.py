@@ -32,10 +32,14 @@ class Hit:
     """A fault that was made.
 
     :param what: ``worker``, ``environment`` or ``programs``.
+    :param halted: when all victims were, time of day, and when they were ``killed``.
     """
 
     what: str
     attempt: Try
+    pid: int
+    halted: float
+    killed: float
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Faults:
             # One that has just made a child (vfork) waits for that, which is halted: such a victim is spared.
             with suppress(Broken):
                 until(lambda: all(state_of(each.pid) in HALTED for _, _, each, _ in chosen), "victims halt", 1.0)
+            halted = time.time()
             self._settle()
             story = self.story()
             hits = []
@@ -89,7 +94,7 @@ class Faults:
                     self.missed += 1
                     continue
                 kill()
-                hits.append(Hit(what, attempt))
+                hits.append(Hit(what, attempt, process.pid, halted, time.time()))
         finally:
             for _, what, process, _ in chosen:
                 _go_on(process.pid, group=what == "programs")

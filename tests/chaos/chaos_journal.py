@@ -72,7 +72,7 @@ def read(state_dir: Path, job: str) -> Story:
     story = Story()
     for row in rows(state_dir, job):
         if "record" in row:
-            story._tell(row["record"])
+            story._tell({**row["record"], "at": row["at"]})
     return story
 
 
