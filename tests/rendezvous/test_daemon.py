@@ -1,5 +1,6 @@
 """``twistd mu-rendezvous`` as a user meets it: keys, errors, and beside a coordinator."""
 
+import re
 import signal
 import socket
 import ssl
@@ -12,12 +13,14 @@ import pytest
 from daemons import Daemon, complaint
 
 from mu_twisted.daemons.rendezvous import Options
+from mu_twisted.rendezvous._relay import STRANGERS
 from mu_twisted.tls import Authority, KeyPair, RoleIdentity, TaskIdentity, generate_keys
 from mu_twisted.wire import Decoder, PeerGreeting, encode
 
 pytestmark = pytest.mark.process
 
 HOUR = timedelta(hours=1)
+PAGE = (Path(__file__).parents[2] / "docs" / "rendezvous.md").read_text(encoding="utf-8")
 Start = Callable[..., Daemon]
 
 
@@ -132,6 +135,7 @@ def test_a_pair_that_names_no_rendezvous_is_refused_with_what_to_do(tmp_path: Pa
     assert "keys/server_cert.pem is not a certificate of a rendezvous" in line
     assert "rendezvous_cert.pem and rendezvous_key.pem of `mu genkeys`" in line
     assert "--share-key" in line
+    assert f"    {line}\n" in PAGE
 
 
 def test_a_shared_key_is_anybodys(start: Start, tmp_path: Path) -> None:
@@ -191,10 +195,14 @@ def test_wrong_use_is_one_line(words: list[str], said: str, capfd: pytest.Captur
     assert said in error
 
 
-def test_the_bounds_stand_in_the_help() -> None:
+def test_the_page_shows_the_bounds_as_the_help_does_and_the_errors_as_they_are() -> None:
     said = " ".join(str(Options()).split())  # type: ignore[no-untyped-call]
-    for bound in ("--memory= most memory", "[default: 12M]", "--connections=", "--disk=", "250 kB for each connection"):
-        assert bound in said
+    shown = re.findall(r"^ {10}(--.*)$", PAGE, re.MULTILINE)
+    assert len(shown) == 8
+    assert "55 MB, --memory, and at most 250 kB for each connection" in said
+    for line in shown:
+        assert " ".join(line.split()) in said
+    assert STRANGERS in PAGE
 
 
 @pytest.mark.parametrize(

@@ -36,27 +36,23 @@ def tls(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
     daemon.kill()
 
 
-def replay(port: int, *more: str) -> None:
-    """Play all scenarios, some at once."""
+def players(port: int, *more: str) -> list["subprocess.Popen[str]"]:
+    """All scenarios, some at once."""
     vectors = VECTORS / "relay.json"
     names = [scenario["id"] for scenario in json.loads(vectors.read_text(encoding="utf-8"))["scenarios"]]
     command = [sys.executable, str(VECTORS / "replay_relay.py"), str(vectors), f"127.0.0.1:{port}", *more]
-    players = [
+    return [
         subprocess.Popen([*command, "--only", ",".join(names[at::AT_ONCE])], stdout=subprocess.PIPE, text=True)
         for at in range(AT_ONCE)
     ]
-    for player in players:
+
+
+@pytest.mark.process
+def test_the_daemon_does_as_the_original_did_and_so_does_the_relay_without_tls(
+    tls: tuple[int, list[str]], plain: int
+) -> None:
+    port, keys = tls
+    for player in players(port, "--tls", *keys) + players(plain):
         said, _ = player.communicate(timeout=LIMIT)
         assert " 0 mismatches, 0 informational" in said, said
         assert player.returncode == 0
-
-
-@pytest.mark.process
-def test_the_daemon_does_as_the_original_did(tls: tuple[int, list[str]]) -> None:
-    port, keys = tls
-    replay(port, "--tls", *keys)
-
-
-@pytest.mark.process
-def test_so_does_the_relay_without_tls(plain: int) -> None:
-    replay(plain)
