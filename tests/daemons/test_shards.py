@@ -29,6 +29,7 @@ sys.path.append(str(Path(__file__).parents[1] / "rendezvous"))
 from daemons import Daemon, complaint  # noqa: E402
 
 from mu_twisted.aws import AWSError  # noqa: E402
+from mu_twisted.daemons._notify import Notifier  # noqa: E402
 from mu_twisted.daemons._rendezvous import RendezvousError, rendezvous_addresses  # noqa: E402
 from mu_twisted.daemons._shard_ports import Listener, open_ports  # noqa: E402
 from mu_twisted.daemons._shard_process import LONGEST_PAUSE, STARTS, STEADY, STOP_TIME, Pauses, Shard  # noqa: E402
@@ -210,6 +211,32 @@ def test_what_no_shard_says_is_shown_and_harms_nobody(line: bytes) -> None:
     assert watching.heard == ["ready"]
 
 
+class Said(Notifier):
+    """What the service manager would hear."""
+
+    said: list[str]
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_no_signs_of_life_are_given_while_a_part_is_missing() -> None:
+    clock = Clock()
+    notifier = Said(clock, {"WATCHDOG_USEC": "20000000"})
+    notifier.said = []
+    notifier.ready("here")
+    clock.advance(10)
+    notifier.hold("half")
+    notifier.hold("less")
+    clock.pump([10] * 10)
+    assert notifier.said == ["READY=1\nSTATUS=here", "WATCHDOG=1", "WATCHDOG=1", "STATUS=half", "STATUS=less"]
+    notifier.ready("here")
+    notifier.ready("here")
+    assert notifier.said[5:] == ["READY=1\nSTATUS=here", "WATCHDOG=1", "READY=1\nSTATUS=here"]
+    notifier.stopping()
+    assert not clock.getDelayedCalls()
+
+
 def test_a_service_managers_socket_is_not_for_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     monkeypatch.setenv("WATCHDOG_USEC", "1")
@@ -356,7 +383,7 @@ def test_what_no_shard_could_use_is_told_before_any_is_started(tmp_path: Path) -
 
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
-def test_shards_take_systemds_sockets_and_it_hears_when_all_are_ready(tmp_path: Path) -> None:
+def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(tmp_path: Path) -> None:
     ports = two_free_ports()
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
@@ -366,7 +393,8 @@ def test_shards_take_systemds_sockets_and_it_hears_when_all_are_ready(tmp_path: 
         [
             *("systemd-socket-activate", *(f"--listen=127.0.0.1:{port}" for port in ports), f"--fdname={name}:{name}"),
             *("--setenv", f"NOTIFY_SOCKET={tmp_path}/notify", "--setenv", f"STATE_DIRECTORY={tmp_path}/state"),
-            *("--setenv", f"PATH={os.environ['PATH']}", f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name),
+            *("--setenv", f"PATH={os.environ['PATH']}", "--setenv", "WATCHDOG_USEC=600000000"),
+            *(f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name),
             *("--shards", "2", "-t", f"systemd:domain=INET:name={name}"),
         ],
         stderr=subprocess.PIPE,
@@ -377,8 +405,13 @@ def test_shards_take_systemds_sockets_and_it_hears_when_all_are_ready(tmp_path: 
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if f":{ports[1]}" in line and "istening" in line)
         socket.create_connection(("127.0.0.1", ports[1]), timeout=20).close()  # it is started by that
-        assert manager.recv(4096).decode().startswith("READY=1\nSTATUS=all 2 shards are ready")
+        ready = f"READY=1\nSTATUS=all 2 shards are ready for peers, on consecutive ports from {ports[0]}"
+        assert [manager.recv(4096).decode() for _ in range(2)] == [ready, "WATCHDOG=1"]
         assert all(answers(port, tmp_path / "state") for port in ports)
+        started = next(filter(None, (re.search(r"shard 1 is process ([0-9]+)", line) for line in daemon.stderr)))
+        os.kill(int(started[1]), signal.SIGKILL)
+        missing = "STATUS=shard 1 is being started again: killed by signal 9"
+        assert [manager.recv(4096).decode() for _ in range(3)] == [missing, ready, "WATCHDOG=1"]
     finally:
         daemon.terminate()
         daemon.communicate(timeout=20)
