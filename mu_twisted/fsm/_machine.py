@@ -82,7 +82,8 @@ class Machine:
     @property
     def remark(self) -> str:
         """What the task leaves for its job's report: the text that it has put into ``info["remark"]``."""
-        return str(self._context.info.get("remark") or "")[:MAX_REMARK]
+        text = str(self._context.info.get("remark") or "")[:MAX_REMARK]
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_REMARK]
 
     @property
     def state_name(self) -> str:

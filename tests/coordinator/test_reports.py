@@ -95,6 +95,15 @@ def test_a_cancelled_job_is_reported_as_far_as_it_came(world: Told) -> None:
     assert (fact.state, fact.report) == ("cancelled", "0: hi from 0")
 
 
+def test_what_a_worker_says_reaches_no_terminal_as_it_is(world: Told) -> None:
+    job = world.submit("-n", "2")
+    world.worker(job, "0-0").says(b"OK:ECHO(\xff\xfe)")
+    world.says(job, "0-1", "\x1b[2J")
+    assert world.jobs.job(job).report == "0: \\udcff\\udcfe from 0\n1: \\x1b[2J from 1"
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "done"
+
+
 def test_a_remark_is_bounded(world: Told) -> None:
     job = world.submit()
     world.says(job, "0-0", "x" * 5000)

@@ -1,0 +1,46 @@
+"""What a pipeline has to say of a job, as ``mu wait`` and ``mu status`` show it."""
+
+from typing import Any
+
+import pytest
+
+from mu_twisted.cli import _shown
+from mu_twisted.cli._wait import wait_and_report
+
+JOB: dict[str, Any] = {
+    "job": "count-1",
+    "pipeline": "count",
+    "state": "failed",
+    "submitted": 100.0,
+    "ended": 102.0,
+    "tasks": 2,
+    "waiting": 0,
+    "active": 0,
+    "done": 2,
+    "failed": 0,
+    "workers": 0,
+    "launches": 0,
+    "error": "too few",
+    "report": "3 lines\nin all",
+}
+
+
+def test_wait_prints_the_report_before_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert wait_and_report(None, JOB, as_json=False) == 1  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out == "3 lines\nin all\ncount-1: failed, 2 of 2 tasks done in 2.0 s\n"
+    assert said.err == "error: too few\n"
+
+
+def test_where_json_is_wanted_the_report_is_in_it_only(capsys: pytest.CaptureFixture[str]) -> None:
+    wait_and_report(None, JOB, as_json=True)  # type: ignore[arg-type]
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert '"report": "3 lines\\nin all"' in out
+
+
+def test_status_shows_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _shown.details(JOB).splitlines()
+    at = next(number for number, line in enumerate(lines) if "report" in line)
+    assert lines[at].endswith("3 lines")
+    assert lines[at + 1].strip() == "in all"
