@@ -60,6 +60,7 @@ class Faults:
     restarts: int = 0
     dropped: int = 0
     before_restart: dict[Try, str | None] = field(default_factory=dict)
+    before_drop: dict[Try, str | None] = field(default_factory=dict)
     results_before: set[int] = field(default_factory=set)
 
     def story(self) -> Story:
@@ -130,6 +131,7 @@ class Faults:
         assert rendezvous is not None
         until(lambda: self.story().live, f"somebody is at work for {self.job}")
         rendezvous.kill()
+        self.before_drop = dict(self.story().live)
         time.sleep(pause)
         rendezvous.start()
         self.dropped += 1
@@ -155,8 +157,8 @@ class Faults:
                 raise Broken(f"attempt {attempt} was under way at the restart: {story.ended[attempt]}")
             if story.ended[attempt].get("costs"):
                 raise Broken(f"attempt {attempt}, interrupted by the restart, cost a retry")
-        if self.dropped and len(set(story.stores)) != self.dropped + 1:
-            raise Broken(f"the rendezvous was killed, but its stores were {story.stores}")
+        if self.dropped:
+            self._check_drop(story)
         if story.live:
             raise Broken(f"attempts that never ended: {story.live}")
         return story
@@ -172,6 +174,13 @@ class Faults:
             raise Broken(f"{hit}: the journal says {record}")
         if hit.what == "programs" and record["status"] not in (-9, 137):
             raise Broken(f"{hit}: the journal says {record}")
+
+    def _check_drop(self, story: Story) -> None:
+        if len(set(story.stores)) != self.dropped + 1:
+            raise Broken(f"the rendezvous was killed, but its stores were {story.stores}")
+        ends = [story.ended[attempt] for attempt in self.before_drop]
+        if not any(end["kind"] == Failure.CHANNEL.value or "messages" in end["error"] for end in ends):
+            raise Broken(f"the rendezvous was killed, but of those at work nobody felt it: {ends}")
 
     def _settle(self) -> None:
         """What has reached the coordinator by now is in the journal when this returns."""
