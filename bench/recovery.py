@@ -59,12 +59,14 @@ def _recovery(work: Path, cloud: Yes) -> list[Figure]:
             back = _next(accepted, "all") - begun
             _until(lambda: _at_work(daemon.job(job), FINISHED, WORKERS), "all are at work again")
             again = cloud.invocations - WORKERS
+            ends = daemon.stop()
     name = f"recovery, {WORKERS} workers:"
     return [
         Figure(f"{name} kill -9 and start to the API's first answer", answers, "s", 2.0),
         Figure(f"{name} to the first worker at work", first, "s", 2.0),
         Figure(f"{name} to the last", back, "s", 10.0),
         Figure(f"{name} workers launched anew", again, "", 0.0),
+        Figure(f"{name} SIGTERM to the coordinator's end", ends, "s", 5.0),
     ]
 
 
@@ -131,6 +133,14 @@ class _Daemon:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def stop(self) -> float:
+        """As SIGTERM does; how long that took, in seconds."""
+        assert self._process is not None
+        begun = time.monotonic()
+        self._process.terminate()
+        self._process.wait(LIMIT)
+        return time.monotonic() - begun
 
     def answers(self) -> bool:
         try:
