@@ -5,6 +5,7 @@ Knows the order of things on the connection: greeting, task, reset, quit. Which 
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -27,6 +28,10 @@ MAX_GREETING = 64 << 10
 MAX_UNASKED = 10_000
 """Messages that nobody asked for, in place of a task or on the way to the next, before a worker counts as hostile; one
 of more than 16 KiB counts as several. What a task leaves behind that was given up is far less."""
+
+MAX_TOGETHER = 64
+"""Messages of one read that a machine is given at once. Each may bring a command of any size, and how much waits to be
+sent is only known between one time and the next."""
 
 _OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY")
 
@@ -164,8 +169,10 @@ class Session:
             messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
             if len(messages) < len(payloads):
                 self._ignore([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
-            if messages and self.machine is machine:
-                self._drive(lambda: machine.receive(messages))
+            while messages and self.machine is machine:
+                together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
+                self._drive(partial(machine.receive, together))
+            self._ignore(messages)
         elif payloads:
             # Nothing is expected: it was left over of a task that was given up.
             self._ignore(payloads)

@@ -201,6 +201,28 @@ def test_frames_that_come_without_end_leave_nothing_behind(world: Any) -> None:
         assert end.end._decoder.pending == 0
 
 
+async def talk(w: Worker) -> None:
+    """Sends much for each reply."""
+    while True:
+        await w.set("much", "x" * 100_000)
+
+
+def test_many_replies_at_once_bring_out_little_more_than_may_wait() -> None:
+    bench = Bench(tasks=1, first=talk)
+    worker = Dropping(bench.hall.new_session(), launch_identity(), bench.turn)
+    worker.says(ours("0-0"))
+
+    def send(*payloads: bytes) -> None:
+        worker.sent += payloads
+        if sum(map(len, worker.sent)) > MIB:
+            worker.drop("it takes nothing")
+
+    worker.send = send  # type: ignore[method-assign]
+    worker.says(*[b"OK:SET(much)"] * 5000)
+    assert worker.closed
+    assert sum(map(len, worker.sent)) < MIB + 65 * 100_000
+
+
 async def listen(w: Worker) -> None:
     """Has no end of its own."""
     while True:
