@@ -78,7 +78,6 @@ class Relay:
         self.mailboxes = Mailboxes(shelf, token)
         self.room = Room(shelf)
         self.pressure = Pressure(clock, limits.patience)
-        self.settling = False
         self._connections: set[Connection] = set()
         self._strangers: Deadlines[Connection] = Deadlines(
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
