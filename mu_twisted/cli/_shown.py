@@ -77,7 +77,8 @@ def cost(fact: Fact) -> str:
     used = f"{fact['gb_seconds']:.1f} GB-seconds, {fact['requests']} requests"
     if fact.get("price") is None:
         return f"{used}; no price is known for its region"
-    return f"{used}: {fact['price']:.4f} {fact['currency']} by AWS's price list of {fact['prices_of']}"
+    price = f"{fact['price']:.{2 if fact['price'] >= 1 else 6}f}"
+    return f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
 
 
 def daemon(fact: Fact) -> str:

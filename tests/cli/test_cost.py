@@ -12,5 +12,5 @@ def test_the_cost_is_shown_where_it_is_known() -> None:
     assert "cost" not in _shown.details({**JOB, **REST, "cost": None})
     priced = {**COST, "price": 0.1002, "currency": "USD", "prices_of": "2025-10-01"}
     told = _shown.details({**JOB, **REST, "cost": priced})
-    assert "cost      6000.0 GB-seconds, 1000 requests: 0.1002 USD by AWS's price list of 2025-10-01" in told
+    assert "cost      6000.0 GB-seconds, 1000 requests: 0.100200 USD by AWS's price list of 2025-10-01" in told
     assert "1000 requests; no price is known for its region" in _shown.details({**JOB, **REST, "cost": COST})
