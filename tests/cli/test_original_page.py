@@ -1,0 +1,57 @@
+"""docs/original.md: what it says is there is there."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.cli import _lambdaize
+from mu_twisted.daemons._options import DaemonOptions
+from mu_twisted.daemons.rendezvous import Options as RendezvousOptions
+from mu_twisted.pipelines import load_pipeline, pipeline_names
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "original.md").read_text(encoding="utf-8")
+
+
+def switches_of(script: str) -> set[str]:
+    """Those of the table that follows the script's name."""
+    table = PAGE.partition(f"\nOf `{script}`")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in ("|" + table).splitlines()[2:]]
+    return {letter for cell in cells for letter in re.findall(r"`-(\w)`", cell)}
+
+
+def known(*kinds: type) -> set[str]:
+    return {row[1] for kind in kinds for row in (*kind.optParameters, *getattr(kind, "optFlags", ())) if row[1]}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("script", "name"), [("png2y4m_server.py", "png2y4m"), ("xcenc_server.py", "xcenc")])
+def test_every_switch_of_the_originals_servers_is_taken(script: str, name: str) -> None:
+    pipeline = load_pipeline(name)
+    options = known(DaemonOptions, *(kind for kind in pipeline.options.__mro__ if "optParameters" in vars(kind)))
+    assert switches_of(script)
+    assert switches_of(script) - {"h"} <= options
+
+
+def test_every_switch_of_the_originals_state_server_is_taken() -> None:
+    assert switches_of("lambda_state_server.py") <= known(RendezvousOptions)
+    assert "n" in switches_of("lambda_state_server.py")
+
+
+def test_every_variable_of_lambdaize_stands_for_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| \d* ?\| `(--[a-z-]+)` \|", PAGE, re.MULTILINE)
+    assert len(rows) == 6
+    for variable, option in rows:
+        monkeypatch.setenv(variable, "177")
+        parser = argparse.ArgumentParser()
+        _lambdaize.add(parser.add_subparsers())
+        found = vars(parser.parse_args(["lambdaize", "x"]))[option.removeprefix("--").replace("-", "_")]
+        assert found in ("177", 177, True, ["177"]), variable
+        monkeypatch.delenv(variable)
+
+
+def test_pipelines_and_pages_that_are_named_exist() -> None:
+    for page in re.findall(r"\]\((\w+\.md)", PAGE):
+        assert (DOCS / page).is_file(), page
+    assert {"vpxenc", "xcenc7", "linpack", "y4m2png", "grayscale", "split", "merge"} <= set(pipeline_names())
