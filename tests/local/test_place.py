@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,17 +88,11 @@ def moved(place: Path) -> tuple[list[str], str, str]:
     return [], sys.executable, packages
 
 
-@pytest.mark.parametrize("s3", ["seaweedfs", "moto"])
-def test_all_that_a_stack_is_made_of_may_live_under_the_temporary_directory(place: Path, s3: str) -> None:
-    weed = find_weed()
-    if s3 == "seaweedfs" and weed is None:
-        pytest.skip("SeaweedFS is not installed")
+def test_all_that_a_stack_is_made_of_may_live_under_the_temporary_directory(place: Path) -> None:
     held, python, packages = moved(place)
     venv, project = place / "venv", place / "project"
     make = [*held, python, "-m", "venv", "--without-pip", str(venv)]
     subprocess.run(make, capture_output=True, text=True, check=True, cwd=ROOT)
-    if weed is not None:
-        (venv / "bin" / "weed").symlink_to(weed)
     own = venv / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     for pattern in COPIED:
         for path in Path(sysconfig.get_path("purelib")).glob(pattern):
@@ -107,12 +102,24 @@ def test_all_that_a_stack_is_made_of_may_live_under_the_temporary_directory(plac
     for name in ("mu_twisted", "twisted"):
         shutil.copytree(ROOT / name, project / name)
     conftest = shutil.copy2(ROOT / "tests" / "local" / "conftest.py", project)
-    serve = [*held, str(venv / "bin" / "python"), "-c", SERVE, str(place / "state"), str(project), conftest]
-    served = subprocess.run([*serve, f"--s3={s3}"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=45)
-    assert served.returncode == 0, served.stderr
-    base_prefix, client, seen = json.loads(served.stdout)
-    assert base_prefix == (str(place / "python") if held else sys.base_prefix)
-    assert client == str(own / "awslambdaric" / "__init__.py")
-    assert place.name in seen
-    if not ROOT.is_relative_to("/tmp"):
-        assert seen == [place.name]
+    programs, weed = ["moto"], find_weed()
+    if weed is not None:
+        (venv / "bin" / "weed").symlink_to(weed)
+        programs.append("seaweedfs")
+
+    def serve(s3: str) -> subprocess.CompletedProcess[str]:
+        command = [*held, str(venv / "bin" / "python"), "-c", SERVE, str(place / s3), str(project), conftest]
+        return subprocess.run(
+            [*command, f"--s3={s3}"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=45
+        )
+
+    with ThreadPoolExecutor() as threads:
+        served = list(threads.map(serve, programs))
+    for each in served:
+        assert each.returncode == 0, each.stderr
+        base_prefix, client, seen = json.loads(each.stdout)
+        assert base_prefix == (str(place / "python") if held else sys.base_prefix)
+        assert client == str(own / "awslambdaric" / "__init__.py")
+        assert place.name in seen
+        if not ROOT.is_relative_to("/tmp"):
+            assert seen == [place.name]
