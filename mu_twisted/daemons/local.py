@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from mu_twisted.daemons._exit import FAILURE, complain, set_status
 from mu_twisted.daemons._exit import Options as OneLineOptions
+from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
 
 
@@ -137,6 +138,8 @@ class _Root(MultiService):
         self._stop_on_eof = stop_on_eof
 
     def startService(self) -> None:
+        # Each environment takes three: its port, its connection, its output.
+        raise_descriptor_limit()
         if self._stop_on_eof:
             self._reactor.addReader(_Eof(self._reactor))
         super().startService()  # type: ignore[no-untyped-call]

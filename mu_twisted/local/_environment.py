@@ -89,15 +89,21 @@ class Environment:
         self._timer = self._clock.callLater(INIT_TIME + self.function.timeout, self._time_over)
         ground = self._pool.ground
         if ground.prepared(self.function):
-            self._output = ground.make(self)
+            self._make()
         else:
             ready = ground.prepare(self.function)
             ready.addCallbacks(lambda _: self._make(), self._unmade)
             ready.addErrback(lambda failure: self._log.failure("an environment could not be made", failure))
 
     def _make(self) -> None:
-        if not self._ended:
+        if self._ended:
+            return
+        try:
             self._output = self._pool.ground.make(self)
+        except OSError as error:
+            # No descriptor is free, no process, no memory group: this invocation fails, and others go on.
+            self._log.error("an environment could not be made: {error}", error=str(error))
+            self._unmade(Failure())  # type: ignore[no-untyped-call]
 
     def _unmade(self, failure: Failure) -> None:
         self.ended(None, failure.getErrorMessage())

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from mu_twisted.local._environment import Environment, Ground
-from mu_twisted.local._errors import LocalError, throttled
+from mu_twisted.local._errors import ApiError, throttled
 from mu_twisted.local._functions import Function
 from mu_twisted.local._invocation import Invocation, Result
 
@@ -78,13 +78,13 @@ class EnvironmentPool:
     def invoke(self, function: Function, invocation: Invocation) -> Deferred[Result]:
         """Run one invocation.
 
-        :raises ApiError: 429 with a reason where there are too many.
+        :raises ApiError: 429 with a reason where there are too many; 503 at the end of it all.
         """
         reason = self.refusal(function.name)
         if reason is not None:
             raise throttled(reason)
         if self._stopped:
-            raise LocalError("the local stack is stopping")
+            raise ApiError(503, "ServiceUnavailableException", "The local stack is stopping.")
         self._active[function.name] = self._active.get(function.name, 0) + 1
         warm = next((e for e in self._environments.values() if e.idle and self._fits(e, function)), None)
         if warm is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,17 @@ def ordinary() -> Iterator[Callable[..., Ordinary]]:
         shutil.rmtree(directory)
 
 
+@contextmanager
+def few_descriptors() -> Iterator[None]:
+    """What is started here begins with as few as a desktop gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.fixture(scope="session")
 def stacks(
     tmp_path_factory: pytest.TempPathFactory, ordinary: Callable[..., Ordinary]
@@ -152,7 +164,7 @@ def stacks(
         return ordinary(*given) if name in ("weak", "user") else start(root / name, options=given)
 
     running: dict[str, Any] = {}
-    with ThreadPoolExecutor() as threads:
+    with few_descriptors(), ThreadPoolExecutor() as threads:
         starting = {name: threads.submit(begin, name) for name in options}
         for name, started in starting.items():
             # What cannot be had here is skipped by the tests that want it.

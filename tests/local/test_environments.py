@@ -39,6 +39,7 @@ class FakeGround:
         self.cleared: list[Environment] = []
         self.output = FakeOutput()
         self.preparing: Deferred[None] | None = None
+        self.refusal: OSError | None = None
 
     def prepared(self, function: Function) -> bool:
         return self.preparing is None
@@ -48,6 +49,8 @@ class FakeGround:
         return self.preparing
 
     def make(self, environment: Environment) -> FakeOutput:
+        if self.refusal is not None:
+            raise self.refusal
         self.made.append(environment)
         return self.output
 
@@ -272,3 +275,28 @@ def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
     world.ground.preparing.errback(OSError("disk full"))
     assert b"disk full" in world.results[0].payload
     assert len(world.pool) == 0
+
+
+@pytest.mark.parametrize("preparing", [False, True])
+def test_an_environment_that_the_host_refuses_fails_its_invocation_and_takes_no_room(preparing: bool) -> None:
+    world = World(concurrency=1)
+    world.ground.refusal = OSError(24, "Too many open files")
+    world.ground.preparing = Deferred() if preparing else None
+    world.invoke()
+    if world.ground.preparing is not None:
+        world.ground.preparing.callback(None)
+    assert b"Too many open files" in world.results[0].payload
+    assert (world.results[0].error, len(world.pool), len(world.ground.cleared)) == ("Unhandled", 0, 1)
+    world.ground.refusal = world.ground.preparing = None
+    world.clock.advance(0)
+    world.invoke()
+    assert len(world.ground.made) == 1
+
+
+def test_nothing_more_is_taken_at_the_end() -> None:
+    world = World()
+    world.pool.stop()
+    with pytest.raises(ApiError) as caught:
+        world.invoke()
+    assert caught.value.status == 503
+    assert not world.ground.made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -153,6 +154,13 @@ def test_the_stacks_address_is_private_and_found(stacks: dict[str, Any], tmp_pat
     assert find(state) == stacks["zygote"].stack
     assert find(tmp_path) is None
     assert stacks["zygote"].stack.secret_key not in repr(stacks["zygote"].stack)
+
+
+def test_a_stack_has_as_many_descriptors_as_it_may(stacks: dict[str, Any]) -> None:
+    for stack in stacks.values():
+        found = re.search(r"Max open files +(\w+) +(\w+)", Path(f"/proc/{stack.pid}/limits").read_text())
+        assert found is not None
+        assert found[1] == found[2]
 
 
 def test_stacks_that_run_at_once_do_not_share_anything(stacks: dict[str, Any]) -> None:
