@@ -20,6 +20,14 @@ def _regions() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+@functools.cache
+def partition_of(region: str) -> str:
+    """The part of AWS that a region belongs to: ``aws``, ``aws-cn``, ``aws-us-gov``, ..."""
+    import botocore.session
+
+    return str(botocore.session.get_session().get_partition_for_region(region))
+
+
 def check_region(region: str) -> None:
     """Whether Lambda has such a region, by botocore's data.
 

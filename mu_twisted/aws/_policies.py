@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mu_twisted.aws._endpoints import partition_of
 from mu_twisted.aws._errors import AWSError
 from mu_twisted.aws._functions import UPLOAD_PREFIX
 
@@ -37,13 +38,10 @@ class Scope:
 
         :raises AWSError: the regions are of several.
         """
-        import botocore.session
-
-        session = botocore.session.get_session()
-        found = {session.get_partition_for_region(region) for region in self.regions}
+        found = {partition_of(region) for region in self.regions}
         if len(found) != 1:
             raise AWSError(f"regions of several partitions ({', '.join(sorted(found))}) have no account in common")
-        return str(found.pop())
+        return found.pop()
 
     def function_arns(self) -> list[str]:
         """Of the named functions in each region."""

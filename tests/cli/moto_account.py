@@ -1,6 +1,7 @@
 """An account at moto's server, and the ``mu`` command run in this process against it."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -15,7 +16,12 @@ import boto3
 
 from mu_twisted.cli import main
 
-KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "example"}
+SESSION = boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="example")
+
+
+@functools.cache
+def _client(url: str, service: str, region: str) -> Any:
+    return SESSION.client(service, endpoint_url=url, region_name=region)
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Account:
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         """boto3's."""
-        return boto3.Session(region_name=region, **KEYS).client(service, endpoint_url=self.url)
+        return _client(self.url, service, region)
 
     def mu(self, *words: str | Path, **environment: str) -> Done:
         """Run a command."""

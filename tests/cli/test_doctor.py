@@ -1,5 +1,6 @@
 """``mu doctor`` as a user runs it: against moto's server, and against the embedded stack, where a worker dials back."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from moto_account import Account
 
-from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
+from mu_twisted.aws import build_package, collect_programs
+from mu_twisted.cli._stage import control_of
 from mu_twisted.local import Stack, start
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
@@ -53,10 +55,8 @@ def test_an_account_in_order_passes_and_one_without_finds_all_that_is_wrong(acco
     )
     lambda_.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=3)
     account.client("lambda", "eu-west-1").delete_function(FunctionName="f")
-    words = ["--no-invoke", "-c", "old/ca_cert.pem", "png2y4m", "-n", "9", "-b", "yours", "-l", "f"]
-    status, found, said = doctor(account.environment, account.home, *words, "-r", "us-east-1,eu-west-1")
-    assert status == 2, said  # a CA without its key
-    status, found, said = doctor(account.environment, account.home, *words[:1], *words[3:], "-r", "us-east-1,eu-west-1")
+    words = ["--no-invoke", "png2y4m", "-n", "9", "-b", "yours", "-l", "f", "-r", "us-east-1,eu-west-1"]
+    status, found, said = doctor(account.environment, account.home, *words)
     assert status == 1
     assert found["BROKEN"] == ["there is no bucket yours"]
     assert [line.split(":")[0].split(",")[0] for line in found["doubtful"]] == [
@@ -82,12 +82,24 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Stac
     state_dir = tmp_path_factory.mktemp("state")
     running = start(state_dir / "local", options=["--s3", "moto"])
     stack = running.stack
-    keys = aws_session(AccessKeys(stack.access_key, stack.secret_key))
-    control = Control(keys, "us-east-1", lambda_endpoint=stack.lambda_endpoint, s3_endpoint=stack.s3_endpoint)
+    control = control_of(stack)
     control.create_bucket("mine")
     control.create_function("f", build_package([], b"true"))
     yield state_dir, stack
     running.stop()
+
+
+@pytest.mark.process
+def test_a_dynamic_program_that_was_packed_runs_in_the_functions_package(local: tuple[Path, Stack]) -> None:
+    """AWS's own runtime client runs the zip, with the libraries that are in it."""
+    control = control_of(local[1])
+    members = collect_programs(Path("/bin/gzip"), allow_ld=True).members
+    command = b"./gzip --version; echo $?"
+    control.create_function("packed", build_package([], command, members=members))
+    told = control.invoke_with_tail("packed", b'{"mode": 0}')
+    assert told.error is None
+    result = json.loads(told.result)
+    assert (result["retval"], result["output"].splitlines()[-1]) == (0, "0"), result
 
 
 @pytest.mark.process
