@@ -143,10 +143,14 @@ class Faults:
         :raises Broken: it does not.
         """
         story = self.story()
-        for hit in self.hits:
+        # A victim whose last reply was on its way when it was halted had no attempt to lose: it does not count.
+        hits = [hit for hit in self.hits if story.ended.get(hit.attempt, {}).get("outcome") != "done"]
+        self.missed += len(self.hits) - len(hits)
+        self.hits = hits
+        for hit in hits:
             self._check_hit(story, hit)
-        killed = len({hit.attempt for hit in self.hits})
-        if killed != len(self.hits):
+        killed = len({hit.attempt for hit in hits})
+        if killed != len(hits):
             raise Broken("an attempt was killed twice")
         if killed < share * story.attempts:
             raise Broken(f"only {killed} of {story.attempts} attempts were killed")
