@@ -52,7 +52,7 @@ cd "$work"
 PYTHONPATH="$work/sound:$root/tests/launch" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
-leaks "$work/sound" 20
+leaks "$work/sound" 10
 # A search that finds nothing proves something only if it finds a leak that is there.
 status=0
 leaks "$work/leaky" 2 > "$work/found" || status=$?
