@@ -107,7 +107,7 @@ def _harass(
     # Each daemon falls once so many attempts have begun.
     falls = {"coordinator": dice.uniform(0.1, 0.8) * tasks}
     if rendezvous:
-        falls["rendezvous"] = dice.uniform(0.3, 1.2) * tasks
+        falls["rendezvous"] = dice.uniform(0.3, 0.9) * tasks
     while waiting.poll() is None:
         if time.monotonic() - begun > LIMIT:
             raise Broken(f"{job} is not over after {LIMIT:g} s: {stage.job(job)}")

@@ -74,7 +74,13 @@ def test_the_demo_makes_and_checks_its_chunks_and_leaves_nothing(tmp_path: Path)
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("phase", ["start an S3", "store them in S3", "run png2y4m", "check every chunk"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "run png2y4m",
+        *(pytest.param(phase, marks=pytest.mark.long) for phase in ("start an S3", "store them", "check every chunk")),
+    ],
+)
 def test_an_interrupt_ends_the_demo_within_3_s_and_leaves_nothing(tmp_path: Path, phase: str) -> None:
     process = subprocess.Popen(
         [*MU, "demo", "--frames", "30", "--workers", "3"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +14,16 @@ Pair = Callable[..., tuple]  # talk and worker
 
 
 def processes_with(text: str) -> list[int]:
-    """Living processes whose command line holds a text."""
+    """Living processes whose command line holds a number, and not as part of another one: ports are numbers, too."""
     found = []
+    number = re.compile(rf"(?<![0-9]){text}(?![0-9])".encode())
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) != os.getpid():
             try:
                 line = (path / "cmdline").read_bytes()
             except OSError:
                 continue
-            if text.encode() in line:
+            if number.search(line):
                 found.append(int(path.name))
     return found
 
