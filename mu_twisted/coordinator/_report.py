@@ -26,7 +26,7 @@ def report_of(pipeline: Pipeline, settings: Any, remarks: Mapping[int, str]) -> 
             raise PipelineError(f"expected a Report, got {type(report).__name__}")
         error = None if report.error is None else " ".join(_clean(report.error).split())
         return Report(_clean(report.text).strip("\n"), error)
-    except Exception as error:  # noqa: BLE001 - whatever it raises, the job has come to its end
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the job has come to its end
         _log.failure("the report of pipeline {name} failed", name=pipeline.name)
         return Report(_clean(f"the report of pipeline {pipeline.name} failed: {type(error).__name__}: {error}"))
 

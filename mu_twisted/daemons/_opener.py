@@ -68,15 +68,10 @@ class CloudOpener:
             pipeline = load_pipeline(request.pipeline)
         else:
             pipeline = load_source(request.source, request.pipeline)
-        settings = pipeline.options()
         try:
-            settings.parseOptions(list(request.words))  # type: ignore[no-untyped-call]
+            return pipeline, pipeline.parse(request.words)
         except usage.UsageError as error:
             raise PipelineError(f"{pipeline.name}: {usage_text(error)}") from None
-        except SystemExit:
-            raise PipelineError(f"{pipeline.name}: --help and --version are no options of a job") from None
-        settings["function"] = settings["function"] or pipeline.name
-        return pipeline, settings
 
     def policy(self, settings: Any) -> JobPolicy:
         """How hard the job tries, by its options, if it fits here at all."""
@@ -202,10 +197,9 @@ class CloudOpener:
     @staticmethod
     def _existing(cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
         """The tasks whose objects are all there, and whose messages nobody needs."""
-        outputs = pipeline.outputs
-        if outputs is None:
+        wanted = pipeline.stores(settings)
+        if wanted is None:
             raise MuError(f"pipeline {pipeline.name} does not say what its tasks store: --skip-existing is of no use")
-        wanted = {task: tuple(outputs(settings, task)) for task in range(settings["tasks"])}
         all_keys = {key for keys in wanted.values() for key in keys}
         there = cloud.existing(settings["regions"][0], settings["bucket"], all_keys)
         skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}

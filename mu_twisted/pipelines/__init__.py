@@ -2,7 +2,8 @@
 
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced, job_policy
-from mu_twisted.pipelines._pipeline import Pipeline, PipelineError, Report
+from mu_twisted.pipelines._pipeline import Pipeline, Report
+from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
     "PeerOptions",

@@ -6,7 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from mu_twisted.pipelines._pipeline import Pipeline, PipelineError
+from mu_twisted.pipelines._pipeline import Pipeline
+from mu_twisted.pipelines._user_code import PipelineError, user_code
 
 GROUP = "mu.pipelines"
 
@@ -30,10 +31,8 @@ def load_pipeline(name: str) -> Pipeline:
         raise PipelineError(
             f"no pipeline is called {name!r}: expected one of {', '.join(pipeline_names())}, or the path of a module"
         )
-    try:
+    with user_code(f"pipeline {name!r} cannot be loaded", ()):
         value = found[0].load()
-    except Exception as error:
-        raise PipelineError(f"pipeline {name!r} cannot be loaded: {_one_line(error)}") from error
     return _checked(value, name)
 
 
@@ -59,10 +58,8 @@ def load_source(source: str, path: str) -> Pipeline:
     module = ModuleType(_module_name(Path(path)))
     module.__file__ = path
     sys.modules[module.__name__] = module
-    try:
+    with user_code(f"pipeline {path!r} cannot be loaded", ()):
         exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - whoever may submit jobs is trusted
-    except Exception as error:
-        raise PipelineError(f"pipeline {path!r} cannot be loaded: {_one_line(error)}") from error
     return _checked(_defined(module, path), path)
 
 
@@ -80,10 +77,8 @@ def _from_file(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     # States may name one another by text, which is looked up in their module.
     sys.modules[module_name] = module
-    try:
+    with user_code(f"pipeline {str(path)!r} cannot be loaded", ()):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise PipelineError(f"pipeline {str(path)!r} cannot be loaded: {_one_line(error)}") from error
     return _defined(module, str(path))
 
 
@@ -98,13 +93,3 @@ def _checked(value: object, name: str) -> Pipeline:
     if not isinstance(value, Pipeline):
         raise PipelineError(f"{name!r} is not a pipeline: expected a Pipeline, got {type(value).__name__}")
     return value
-
-
-def _one_line(error: Exception) -> str:
-    where = ""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    if at is not None:
-        where = f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

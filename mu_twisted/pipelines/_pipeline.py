@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from operator import index
 from typing import Any
+
+from twisted.python.usage import UsageError
 
 from mu_twisted.fsm import MachineState, Script
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
+from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire import MuError
-
-
-class PipelineError(MuError):
-    """A pipeline cannot be found, loaded or used."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,54 @@ class Pipeline:
         if self.consumes is not None and not issubclass(self.options, PeerOptions):
             raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
 
+    def parse(self, words: Sequence[str]) -> Any:
+        """The settings of a job with these options.
+
+        :raises twisted.python.usage.UsageError: they are wrong.
+        :raises PipelineError: they ask for no job (``--help``), or the pipeline's own code fails over them.
+        """
+        with user_code(f"pipeline {self.name}: its options failed", (MuError, UsageError)):
+            settings = self.options()
+            try:
+                settings.parseOptions(list(words))  # type: ignore[no-untyped-call]
+            except SystemExit as end:
+                if end.code:
+                    raise
+                raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
+        settings["function"] = settings["function"] or self.name
+        return settings
+
     def needs(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        """The files that the Lambda function must contain for such a job."""
-        return self.programs(settings) if callable(self.programs) else self.programs
+        """The files that the Lambda function must contain for such a job.
+
+        :raises PipelineError: the pipeline's own code fails.
+        """
+        with user_code(f"pipeline {self.name}: its programs cannot be told"):
+            return tuple(self.programs(settings)) if callable(self.programs) else self.programs
+
+    def stores(self, settings: Mapping[str, Any]) -> dict[int, tuple[str, ...]] | None:
+        """For each task the keys of the objects that it stores; None: the pipeline does not say.
+
+        :raises PipelineError: the pipeline's own code fails.
+        """
+        outputs = self.outputs
+        if outputs is None:
+            return None
+        with user_code(f"pipeline {self.name}: its outputs cannot be told"):
+            return {task: tuple(outputs(settings, task)) for task in range(settings["tasks"])}
 
     def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
         """For each task that takes messages, the tasks that send them.
 
-        :raises PipelineError: a task is named that the job does not have, or a task comes after itself.
+        :raises PipelineError: a task is named that the job does not have, or a task comes after itself, or the
+            pipeline's own code fails.
         """
-        if self.consumes is None:
+        consumes = self.consumes
+        if consumes is None:
             return {}
         tasks = settings["tasks"]
-        found = {task: tuple(self.consumes(settings, task)) for task in range(tasks)}
+        with user_code(f"pipeline {self.name}: whose messages a task takes cannot be told"):
+            found = {task: tuple(map(index, consumes(settings, task))) for task in range(tasks)}
         for task, producers in found.items():
             for producer in producers:
                 if not 0 <= producer < tasks or producer == task:
@@ -92,10 +127,11 @@ class Pipeline:
         """The task numbers in order of assignment.
 
         :raises PipelineError: the pipeline's own order is not an arrangement of 0 .. tasks-1, or a task stands in it
-            before one whose messages it takes.
+            before one whose messages it takes, or the pipeline's own code fails.
         """
         numbers = list(range(settings["tasks"]))
-        ordered = numbers if self.order is None else list(self.order(settings))
+        with user_code(f"pipeline {self.name}: its order cannot be told"):
+            ordered = numbers if self.order is None else list(map(index, self.order(settings)))
         if sorted(ordered) != numbers:
             raise PipelineError(
                 f"pipeline {self.name}: its order must name each task from 0 to {len(numbers) - 1} once"

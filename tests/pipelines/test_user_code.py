@@ -1,0 +1,95 @@
+"""What a pipeline's author wrote may fail in any way: it is one line, and nothing else ends."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.python import usage
+
+from mu_twisted.fsm import TerminalState
+from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, load_source
+
+
+def fails(*_: Any) -> Any:
+    raise FileNotFoundError("list.txt")
+
+
+def leaves(*_: Any) -> Any:
+    sys.exit(3)
+
+
+def settings(**more: Any) -> Any:
+    return {"tasks": 2, **more}
+
+
+CALLS: list[tuple[str, Callable[[Pipeline], object]]] = [
+    ("programs", lambda pipeline: pipeline.needs(settings())),
+    ("order", lambda pipeline: pipeline.task_order(settings())),
+    ("consumes", lambda pipeline: pipeline.producers(settings())),
+    ("outputs", lambda pipeline: pipeline.stores(settings())),
+]
+
+
+@pytest.mark.parametrize(("function", "said"), [(fails, "FileNotFoundError: list.txt"), (leaves, "SystemExit: 3")])
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_a_function_of_a_pipeline_that_fails_is_one_line_with_its_place(
+    name: str, call: Callable[[Pipeline], object], function: Any, said: str
+) -> None:
+    pipeline = Pipeline(name="mine", summary="", first=TerminalState, options=PeerOptions, **{name: function})
+    with pytest.raises(PipelineError, match=r"^pipeline mine: ") as raised:
+        call(pipeline)
+    assert f"{said} (test_user_code.py, line " in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("order", [lambda _: ["0", "1"], lambda _: None, lambda _: [[], {}]])
+def test_an_order_of_anything_but_numbers_is_one_line(order: Any) -> None:
+    with pytest.raises(PipelineError, match="its order cannot be told: TypeError"):
+        Pipeline(name="mine", summary="", first=TerminalState, order=order).task_order(settings())
+
+
+def test_what_is_meant_for_the_user_stays_as_it_is() -> None:
+    def refuse(_: Any) -> Any:
+        raise PipelineError("a chain has at least 2 tasks")
+
+    with pytest.raises(PipelineError, match=r"^a chain has at least 2 tasks$"):
+        Pipeline(name="mine", summary="", first=TerminalState, order=refuse).task_order(settings())
+
+
+class Wrong(PipelineOptions):
+    """Options whose last check does what it is told."""
+
+    optParameters = [["do", None, None, "how to fail"]]
+
+    def postOptions(self) -> None:
+        if self["do"] == "usage":
+            raise usage.UsageError("--do: not that")
+        if self["do"] == "exit":
+            sys.exit("no list")
+        if self["do"] == "fail":
+            fails()
+
+
+def test_options_that_fail_are_one_line_and_wrong_ones_are_usage_errors() -> None:
+    pipeline = Pipeline(name="mine", summary="", first=TerminalState, options=Wrong)
+    assert pipeline.parse(["-n", "2"])["function"] == "mine"
+    assert pipeline.parse(["-l", "fn"])["function"] == "fn"
+    with pytest.raises(usage.UsageError, match="not that"):
+        pipeline.parse(["--do", "usage"])
+    with pytest.raises(PipelineError, match="its options failed: SystemExit: no list"):
+        pipeline.parse(["--do", "exit"])
+    with pytest.raises(PipelineError, match=r"its options failed: FileNotFoundError: list\.txt"):
+        pipeline.parse(["--do", "fail"])
+    with pytest.raises(PipelineError, match="no options of a job"):
+        pipeline.parse(["--help"])
+
+
+def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text("import sys\nsys.exit(1)\n")
+    with pytest.raises(PipelineError, match=r"cannot be loaded: SystemExit: 1 \(mine\.py, line 2\)"):
+        load_pipeline(str(module))
+    with pytest.raises(PipelineError, match="cannot be loaded: SystemExit: 1"):
+        load_source(module.read_text(), "mine.py")
