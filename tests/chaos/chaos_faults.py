@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from chaos_journal import Story, Try, read
 from chaos_stage import Broken, Stage, until
-from chaos_tree import Process, send, stop_group, tree
+from chaos_tree import Process, has_said_all, send, stop_group, tree
 from chaos_tree import state as state_of
 
 from mu_twisted.jobs import Failure
@@ -85,7 +85,7 @@ class Faults:
             with suppress(Broken):
                 until(lambda: all(state_of(each.pid) in HALTED for _, _, each, _ in chosen), "victims halt", 1.0)
             halted = time.time()
-            self._settle()
+            self._settle([each.pid for _, what, each, _ in chosen if what == "worker"])
             story = self.story()
             hits = []
             for launch_id, what, process, kill in chosen:
@@ -182,9 +182,11 @@ class Faults:
         if len(set(story.stores)) not in (self.dropped, self.dropped + 1):
             raise Broken(f"the rendezvous was killed, but its stores were {story.stores}")
 
-    def _settle(self) -> None:
-        """What has reached the coordinator by now is in the journal when this returns."""
-        for _ in range(3):
+    def _settle(self, halted: list[int]) -> None:
+        """What these workers have sent by now is in the journal when this returns."""
+        port = int((self.stage.state_dir / "port").read_text(encoding="ascii"))
+        until(lambda: all(has_said_all(pid, port) for pid in halted), "what victims have sent is read")
+        for _ in range(2):
             until(lambda: self.stage.job(self.job) is not None, "the coordinator answers")
             time.sleep(0.01)
 

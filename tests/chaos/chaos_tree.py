@@ -94,6 +94,27 @@ def state(pid: int) -> str:
         return ""
 
 
+def has_said_all(pid: int, port: int) -> bool:
+    """Whether all that a process has sent to a port of this machine has been read there.
+
+    On a busy machine packets may be on their way for a while, even here.
+    """
+    sockets = set()
+    with suppress(OSError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(str(path.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    ends = {(line[1], line[2]): line for line in lines}
+    for line in lines:
+        if line[9] in sockets and int(line[2].partition(":")[2], 16) == port:
+            there = ends.get((line[2], line[1]))
+            unsent, unread = line[4].partition(":")[0], there[4].partition(":")[2] if there is not None else "0"
+            if int(unsent, 16) or int(unread, 16):
+                return False
+    return True
+
+
 def _parse(text: str) -> Process:
     head, _, tail = text.rpartition(")")
     pid, _, name = head.partition(" (")
