@@ -93,9 +93,11 @@ class SeaweedFS:
         self._run = run
         self._keys = keys
         self._leave = leave
+        self._sockets: list[str] = []
 
     def command(self, port: int) -> list[str]:
-        """The command line, its identities written. Every start takes new inner ports."""
+        """The command line, its identities written. Every start takes new inner ports, and removes what a process that
+        was killed has left of its own."""
         config = self._run / "identities.json"
         credentials = [{"accessKey": self._keys[0], "secretKey": self._keys[1]}]
         actions = ["Admin", "Read", "List", "Tagging", "Write"]
@@ -106,8 +108,14 @@ class SeaweedFS:
             shutil.rmtree(path, ignore_errors=True)
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         ports["s3"] = port
-        for name in ("master", "volume", "filer", "s3"):
-            self._leave("file", f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock")  # noqa: S108
+        for left in self._sockets:
+            Path(left).unlink(missing_ok=True)
+        self._sockets = [
+            f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock"  # noqa: S108
+            for name in ("master", "volume", "filer", "s3")
+        ]
+        for made in self._sockets:
+            self._leave("file", made)
         return _weed_arguments(self._weed, self._data, config, ports)
 
 

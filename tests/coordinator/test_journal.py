@@ -1,6 +1,5 @@
 """The journal, on a real file; a small tmpfs stands for a full disk."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -102,9 +101,11 @@ def test_a_newer_programs_journal_is_left_alone(tmp_path: Path, clock: Clock) ->
         Journal(tmp_path / "journal.db", clock, print)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a tmpfs of its own")
 def test_on_a_full_disk_records_wait_until_there_is_room(tmp_path: Path, clock: Clock, faults: list[str]) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path]
+    tried = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here: {tried.stderr.strip()}")
     try:
         ballast = tmp_path / "ballast"
         journal = Journal(tmp_path / "journal.db", clock, faults.append)
