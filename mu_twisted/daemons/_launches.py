@@ -14,6 +14,7 @@ from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.daemons._deployment import Deployment, Spread
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
+from mu_twisted.wire import MuError
 
 DIAGNOSIS_PATIENCE = 3.0
 """Seconds that the worker of a diagnosis tries to reach us."""
@@ -45,7 +46,7 @@ class JobLaunching:
         self._launcher: Launcher | None = None
         self._asked: set[str] = set()
         self._spread: Spread | None = None
-        self._stopped = False
+        self._stops = 0
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         """As :class:`mu_twisted.coordinator.Launching` says."""
@@ -53,7 +54,7 @@ class JobLaunching:
 
     def stop(self) -> None:
         """Give up what has not been sent."""
-        self._stopped = True
+        self._stops += 1
         if self._launcher is not None and self._asked:
             self._launcher.withdraw(sorted(self._asked))
 
@@ -86,15 +87,28 @@ class JobLaunching:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     async def _start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
-        cloud, launcher, deployment, address, port = await self._ready()
-        self._launcher, self._stopped = launcher, False
+        names, stops = [f"{self._name}/{launch_id}" for launch_id in launch_ids], self._stops
+
+        def given_up() -> bool:
+            return self._stops != stops
+
+        try:
+            cloud, launcher, deployment, address, port = await self._ready()
+        except MuError:
+            if not given_up():
+                raise
+        if given_up():
+            for name in names:
+                on_outcome(LaunchOutcome(name, False, 0, "cancelled"))
+            return
+        self._launcher = launcher
         spread = self._spread = self._spread or Spread(deployment)
         event = self._event(cloud, deployment.timeout, address, port)
         warned: set[str] = set()
 
         def told(outcome: LaunchOutcome) -> None:
             next_place = None
-            if not outcome.accepted and not self._stopped:
+            if not outcome.accepted and not given_up():
                 next_place = spread.refused(outcome.launch_id, outcome.status, outcome.reason)
             if next_place is None:
                 spread.settled(outcome.launch_id)
@@ -111,7 +125,6 @@ class JobLaunching:
         def lost(outcome: LaunchOutcome, failure: Failure) -> None:
             told(LaunchOutcome(outcome.launch_id, False, 0, failure.getErrorMessage()))
 
-        names = [f"{self._name}/{launch_id}" for launch_id in launch_ids]
         self._asked.update(names)
         launches = [Launch(name, at.region, at.function, event, tries) for name, at, tries in spread.begin(names)]
         await launcher.launch(launches, told)

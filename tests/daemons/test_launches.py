@@ -55,11 +55,13 @@ class World:
     def __init__(self, regions: list[str]) -> None:
         self.awslambda = Lambda()
         self.outcomes: list[LaunchOutcome] = []
+        self.looking: Deferred[None] = succeed(None)
         settings = {"regions": regions, "function": "f", "bucket": "b", "start-timeout": 30.0}
         deployment = Deployment(tuple(places_of(regions, "f", 1)), timedelta(seconds=60))
         cloud = Cloud(None, lambda region: f"https://{region}", None)
 
         async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
+            await self.looking
             return cloud, cast(Launcher, self.awslambda), deployment, "192.0.2.1", 13579
 
         self.launching = JobLaunching("job", settings, KEYS, ready)
@@ -123,3 +125,26 @@ def test_what_is_withdrawn_is_not_handed_on(world: World) -> None:
     assert [outcome.reason for outcome in world.outcomes] == ["cancelled"] * 4
     assert world.awslambda.hanging == {}
     world.launching.stop()  # nothing is left to withdraw
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_is_given_up_before_anything_could_be_sent_is_never_sent(world: World, missing: bool) -> None:
+    world.looking = Deferred()
+    world.start(2)
+    world.launching.stop()
+    if missing:
+        world.looking.errback(LaunchError("no bucket"))
+    else:
+        world.looking.callback(None)
+    assert world.outcomes == [LaunchOutcome(f"job/0-{number}", False, 0, "cancelled") for number in range(2)]
+    assert world.awslambda.taken == []
+
+
+def test_a_job_that_was_stopped_may_launch_again(world: World) -> None:
+    world.looking = Deferred()
+    world.start(1)
+    world.launching.stop()
+    looking, world.looking = world.looking, succeed(None)
+    world.start(1, first=1)
+    looking.callback(None)
+    assert [launch.launch_id for launch in world.awslambda.taken] == ["job/0-1"]
