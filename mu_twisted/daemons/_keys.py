@@ -20,8 +20,6 @@ from mu_twisted.tls import (
     load_key_pair,
 )
 
-OWN_LIFETIME = timedelta(days=30)
-"""Of the daemon's own certificate; a new one is made at each start."""
 LAUNCH_MARGIN = timedelta(hours=1)
 """Beyond the function's time-out that a launch's certificate is good for."""
 
@@ -54,6 +52,9 @@ class Keys:
 def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity) -> Keys:
     """The keys that the options ask for.
 
+    The daemon's own are made anew at each start and never written down. They are good for as long as the CA is, since
+    a daemon may run for years, and whoever has read its memory has the CA's key as well.
+
     :param identity: the daemon's own.
     :raises mu_twisted.tls.TLSError: a file is missing or does not fit.
     """
@@ -64,7 +65,7 @@ def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity)
         authority = Authority.load(Path(options["ca-cert"]), Path(options["ca-key"]))
     else:
         authority = Authority.open(state_dir / "tls")
-    return Keys(authority.certificate, authority.issue(identity, lifetime=OWN_LIFETIME), authority)
+    return Keys(authority.certificate, authority.issue(identity, lifetime=None), authority)
 
 
 def rendezvous_keys(options: Mapping[str, Any], state_dir: Path) -> Keys:

@@ -35,7 +35,7 @@ from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._deployment import Place, places_of, shares
 from mu_twisted.daemons._dial_back import DialledBack, dial_back
-from mu_twisted.daemons._keys import COORDINATOR, OWN_LIFETIME, Keys, daemon_keys
+from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.tls import Authority
@@ -191,7 +191,7 @@ class _Examination:
         state_dir = Path(self._options["state-dir"] or default_state_dir())
         if self._options["ca-cert"] is None and not (state_dir / "tls" / "ca_cert.pem").exists():
             authority = Authority.generate()
-            self._keys = Keys(authority.certificate, authority.issue(COORDINATOR, lifetime=OWN_LIFETIME), authority)
+            self._keys = Keys(authority.certificate, authority.issue(COORDINATOR, lifetime=None), authority)
             return good(f"the coordinator will make its keys at its first start, in {state_dir / 'tls'}")
         self._keys = keys = daemon_keys(self._options, state_dir, COORDINATOR)
         now = datetime.now(UTC)

@@ -115,7 +115,7 @@ class Authority:
         identity: Identity | None,
         *,
         hosts: Sequence[str] = (),
-        lifetime: timedelta,
+        lifetime: timedelta | None,
         backdate: timedelta = HOUR,
         common_name: str | None = None,
         rsa: bool = False,
@@ -124,7 +124,7 @@ class Authority:
 
         :param identity: whom it speaks for; None for certificates as the original's.
         :param hosts: names and addresses for those who check them.
-        :param lifetime: from now on.
+        :param lifetime: from now on; None: as long as the CA's own certificate.
         :param backdate: from how long before now it is valid, for peers whose clocks are behind.
         :param common_name: for people; default: the identity's URI.
         :param rsa: RSA-2048, PKCS#1, in place of P-256.
@@ -132,8 +132,9 @@ class Authority:
         key = _new_key(rsa)
         name = _name(common_name or (identity.uri if identity is not None else "mu"))
         now = datetime.now(UTC)
+        end = self._certificate.not_valid_after_utc if lifetime is None else now + lifetime
         builder = (
-            _builder(name, self._certificate.subject, key, now - backdate, now + lifetime)
+            _builder(name, self._certificate.subject, key, now - backdate, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
             .add_extension(
