@@ -107,7 +107,7 @@ class JobLinks:
         self._shards = shards
 
     def add(self, job: str, run: Mailed) -> None:
-        """From now on they keep this job's messages."""
+        """From now on they keep this job's messages; those that are not there are dialled until they are."""
         for shard, link in self._links.items():
             link.add(job, _Shard(run, shard, _On(self._shards, shard) if self._shards else None))
 
@@ -115,11 +115,6 @@ class JobLinks:
         """The job is over: its messages may go."""
         for link in self._links.values():
             link.remove(job)
-
-    def start(self) -> None:
-        """Dial those that are not connected, until they are."""
-        for link in self._links.values():
-            link.start()
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,28 @@
 """The coordinator's connection to a rendezvous: which jobs live, and what the rendezvous no longer has.
 
-Dials again as long as there are jobs. Knows the notices of the wire, not how the rendezvous keeps its mailboxes.
+Dials as long as there are jobs, and leaves when there have been none for a while. Knows the notices of the wire, not
+how the rendezvous keeps its mailboxes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver
+from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, TransportError
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
 
-MAX_NOTICE = 64 << 10
-"""Largest message accepted from a rendezvous, bytes."""
 SAY_AGAIN = 60.0
-"""Seconds after which a job's life is told again; the rendezvous drops one that was not mentioned for 600 s."""
+"""Seconds after which a job's life is told again (the rendezvous drops one that was not mentioned for 600 s), and the
+connection is left if there is no job to tell of."""
 REDIAL = (0.25, 5.0)
 """Seconds before the first redial, and the most that it grows to by doubling."""
+OPEN_PATIENCE = 20.0
+"""Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and somebody else may have begun it."""
 
 Dial = Callable[[Receiver], Deferred[FrameProtocol]]
 """Makes a connection with this receiver; fails with :class:`~mu_twisted.transport.TransportError`."""
@@ -57,66 +59,70 @@ class RendezvousLink:
         self._dial = dial
         self._address = address
         self._connection: FrameProtocol | None = None
+        self._dialling: Deferred[Any] | None = None
+        self._waiting: list[Deferred[None]] = []
         self._jobs: dict[str, _Job] = {}
         self._pause = REDIAL[0]
         self._redial: Any = None
-        self._open = False
-        self._again = LoopingCall(self._say_again)
+        self._leaving = False
+        self._closed = False
+        self._again = LoopingCall(self._look)
         self._again.clock = clock  # type: ignore[assignment]
 
     async def open(self) -> None:
-        """Dial for the first time, unless it is open.
+        """See that the rendezvous is there: dial it unless it is connected or being dialled, and wait for the outcome.
 
         :raises mu_twisted.transport.TransportError: the rendezvous cannot be reached, or refuses us.
         """
-        if not self._open:
-            await self._dial(self)
-            self._begin()
-
-    def start(self) -> None:
-        """As ``open``, but a rendezvous that is not there is dialled until it is."""
-        if not self._open:
-            self._begin()
-            self._redial_now()
-
-    def _begin(self) -> None:
-        self._open = True
-        self._again.start(SAY_AGAIN, now=False).addErrback(lambda failure: self.log.failure("say again", failure))
+        if self._closed:
+            raise TransportError("the connection to the rendezvous was given up")
+        if self._connection is not None and not self._leaving:
+            return
+        waiting: Deferred[None] = Deferred(self._waits_no_more)
+        self._waiting.append(waiting)
+        waiting.addTimeout(OPEN_PATIENCE, self._clock, _too_late)  # type: ignore[arg-type]
+        self._dial_now()
+        await waiting
 
     def add(self, job: str, mailing: Mailing, limits: dict[str, int] | None = None) -> None:
-        """From now on the rendezvous keeps this job's messages.
+        """From now on the rendezvous keeps this job's messages, and is dialled until it is there.
 
         :param limits: as in :class:`~mu_twisted.wire.JobNotice`.
         """
         entry = self._jobs[job] = _Job(JobNotice(job, limits or {}), mailing)
         self._say(entry.notice.encode())
+        self._dial_now()
 
     def remove(self, job: str) -> None:
         """The job is over: its messages may go."""
+        # A rendezvous that is not connected learns it by not hearing of the job any more.
         if self._jobs.pop(job, None) is not None:
             self._say(EndNotice(job).encode())
 
     def close(self) -> None:
-        """Say what is to be said and leave."""
-        self._open = False
-        if self._again.running:
-            self._again.stop()
-        if self._redial is not None and self._redial.active():
-            self._redial.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        """Say what is to be said and leave, for good."""
+        self._closed = True
+        self._pause_no_more()
+        self._tell(_failure("the connection to the rendezvous was given up"))
+        if self._dialling is not None:
+            self._dialling.cancel()
+        self._leave()
 
     # -- what the transport tells ----------------------------------------------------------------------------------
 
     def connected(self, connection: FrameProtocol) -> None:
         """The rendezvous is there, for the first time or again."""
-        connection.max_frame = MAX_NOTICE
         self._connection = connection
-        self._pause = REDIAL[0]
+        if self._closed:
+            connection.close()
+            return
+        self._again.start(SAY_AGAIN, now=False).addErrback(lambda failure: self.log.failure("say again", failure))
         self._say_again()
+        self._tell(None)
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """Notices."""
+        self._pause = REDIAL[0]  # and not when connected: one that refuses us says so after that
         for payload in payloads:
             try:
                 notice = parse_notice(payload)
@@ -136,28 +142,91 @@ class RendezvousLink:
 
     def disconnected(self, reason: str) -> None:
         """The rendezvous is gone; it may come back, with its mailboxes or without."""
+        left, self._leaving = self._leaving, False
         self._connection = None
-        if self._open:
+        if self._again.running:
+            self._again.stop()
+        if self._closed:
+            return
+        if self._waiting or (left and self._jobs):  # wanted again while we took our leave
+            self._dial_now()
+        elif self._jobs:
             self.log.warn("rendezvous {address}: {reason}; dialling again", address=self._address, reason=reason)
             self._redial_later()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _redial_later(self) -> None:
-        pause, self._pause = self._pause, min(2 * self._pause, REDIAL[1])
-        self._redial = self._clock.callLater(pause, self._redial_now)
+    def _tell(self, failure: Failure | None) -> None:
+        """The outcome, to all who wait for it."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if one.called:
+                continue  # given up on hearing what the one before was told
+            if failure is None:
+                one.callback(None)
+            else:
+                one.errback(failure)
 
-    def _redial_now(self) -> None:
-        self._dial(self).addErrback(self._not_reached)
+    def _waits_no_more(self, waiting: Deferred[None]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+    def _dial_now(self) -> None:
+        """Dial, unless that is under way or done."""
+        if self._dialling is not None or self._connection is not None or self._closed:
+            return
+        self._pause_no_more()
+        self._dialling = dialling = maybeDeferred(self._dial, self)
+        dialling.addCallbacks(self._reached, self._not_reached)
+
+    def _redial_later(self) -> None:
+        self._pause_no_more()
+        pause, self._pause = self._pause, min(2 * self._pause, REDIAL[1])
+        self._redial = self._clock.callLater(pause, self._dial_now)
+
+    def _pause_no_more(self) -> None:
+        if self._redial is not None and self._redial.active():
+            self._redial.cancel()
+
+    def _reached(self, _: object) -> None:
+        self._dialling = None
 
     def _not_reached(self, failure: Failure) -> None:
-        if self._open:
+        self._dialling = None
+        if self._closed:
+            return
+        if not isinstance(failure.value, TransportError):
+            self.log.failure("dialling the rendezvous {address} failed", failure, address=self._address)
+        self._tell(failure)
+        if self._jobs:
             self.log.info("{error}", error=failure.getErrorMessage())
             self._redial_later()
+
+    def _look(self) -> None:
+        if self._jobs:
+            self._say_again()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close what is open. Until that is done nothing can be said, and no other connection be made."""
+        if self._again.running:
+            self._again.stop()
+        if self._connection is not None and not self._leaving:
+            self._leaving = True
+            self._connection.close()
 
     def _say_again(self) -> None:
         self._say(*(entry.notice.encode() for entry in self._jobs.values()))
 
     def _say(self, *payloads: bytes) -> None:
-        if self._connection is not None:
+        if payloads and self._connection is not None and not self._leaving:
             self._connection.send(*payloads)
+
+
+def _too_late(_: object, seconds: float) -> Failure:
+    return _failure(f"the rendezvous did not answer within {seconds:g} s")
+
+
+def _failure(text: str) -> Failure:
+    return Failure(TransportError(text))  # type: ignore[no-untyped-call]

@@ -98,8 +98,6 @@ class CloudOpener:
         """The same without looking: a worker may come before Lambda can be asked."""
         found = self._peers(name, pipeline, settings, None)
         links = self._links.links(found) if found is not None else None
-        if links is not None:
-            links.start()
         return self._opened(name, pipeline, settings, None, found, links)
 
     # -- what the daemon asks --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
@@ -22,6 +23,7 @@ LONGEST_FUNCTION = timedelta(minutes=15)
 """Lambda's own limit: the keys of an attempt are good for so long, and the margin of a launch's."""
 MAX_PORT = 65535
 _MAX_NOTICE = 64 << 10
+"""Largest message accepted from a rendezvous, bytes."""
 
 
 class RendezvousError(MuError):
@@ -57,7 +59,8 @@ class LinkOpener:
     def __init__(self, reactor: Any, keys: Keys) -> None:
         self._reactor = reactor
         self._keys = keys
-        self._links: dict[str, RendezvousLink] = {}
+        # A link lives as long as a job holds it, or its connection does.
+        self._links: WeakValueDictionary[str, RendezvousLink] = WeakValueDictionary()
 
     def links(self, peers: Peers) -> JobLinks | None:
         """The connections to the shards that a job uses, open or not.
@@ -84,13 +87,14 @@ class LinkOpener:
 
     def close(self) -> None:
         """Leave all of them."""
-        for link in self._links.values():
+        for link in list(self._links.values()):
             link.close()
 
     def _link(self, address: str) -> RendezvousLink:
-        if address not in self._links:
-            self._links[address] = RendezvousLink(self._reactor, self._dialler(address), address)
-        return self._links[address]
+        link = self._links.get(address)
+        if link is None:
+            link = self._links[address] = RendezvousLink(self._reactor, self._dialler(address), address)
+        return link
 
     def _dialler(self, address: str) -> Callable[[Receiver], Deferred[FrameProtocol]]:
         host, _, port = address.rpartition(":")

@@ -88,7 +88,6 @@ def test_a_job_hears_of_each_shard_by_itself(shards: list[int]) -> None:
     relays = {shard: Relay() for shard in set(shards or [0])}
     made = {shard: RendezvousLink(clock, relay.dial, f"h:{shard}") for shard, relay in relays.items()}
     links = JobLinks(made, shards)
-    links.start()
     links.add("j", told)
     for shard, relay in relays.items():
         assert relay.heard == [b"JOB:j:{}"]

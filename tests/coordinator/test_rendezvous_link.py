@@ -20,14 +20,27 @@ class Relay:
         self.heard: list[bytes] = []
         self.max_frame = 0
         self.up = False
+        self.slow = False
+        self.calls: list[Deferred[Any]] = []
 
     def dial(self, receiver: Receiver) -> Deferred[Any]:
         self.dialled += 1
+        self.link = receiver
+        if self.slow:
+            self.calls.append(Deferred())
+            return self.calls[-1]
         if not self.there:
             return fail(TransportError("cannot connect: refused"))
-        self.link, self.up = receiver, True
-        receiver.connected(self)  # type: ignore[arg-type]
+        self.answers()
         return succeed(self)
+
+    def answers(self) -> None:
+        """The connection is made; who waits for a slow one hears of it."""
+        self.up = True
+        self.link.connected(self)
+        for call in self.calls:
+            call.callback(self)
+        self.calls.clear()
 
     def send(self, *payloads: bytes) -> None:
         self.heard += payloads
@@ -111,15 +124,114 @@ def test_a_rendezvous_that_went_is_dialled_until_it_is_back(clock: Clock, relay:
     assert told.events == ["bb"]
 
 
-def test_a_link_that_is_started_dials_until_the_rendezvous_is_there(clock: Clock, relay: Relay) -> None:
+def test_a_link_with_a_job_dials_until_the_rendezvous_is_there(clock: Clock, relay: Relay) -> None:
     relay.there = False
     link = RendezvousLink(clock, relay.dial, "x")
-    link.start()
-    link.start()
     link.add("j", Told())
+    link.add("k", Told())
     relay.there = True
     clock.advance(5.0)
+    assert relay.takes() == [b"JOB:j:{}", b"JOB:k:{}"]
+
+
+def opens(link: RendezvousLink) -> list[Any]:
+    """What comes of opening it, as soon as something does: None, or a failure."""
+    outcome: list[Any] = []
+    Deferred.fromCoroutine(link.open()).addBoth(outcome.append)
+    return outcome
+
+
+def test_all_who_open_it_at_once_wait_for_one_dialling(clock: Clock, relay: Relay) -> None:
+    relay.slow = True
+    link = RendezvousLink(clock, relay.dial, "x")
+    one, other = opens(link), opens(link)
+    link.add("j", Told())
+    assert (one, other, relay.dialled) == ([], [], 1)
+    relay.answers()
+    assert (one, other, opens(link)) == ([None], [None], [None])
     assert relay.takes() == [b"JOB:j:{}"]
+    link.close()
+    assert not relay.up
+    assert not clock.getDelayedCalls()
+
+
+def test_opening_one_that_is_down_waits_until_it_is_up(clock: Clock, relay: Relay, link: RendezvousLink) -> None:
+    link.add("j", Told())
+    relay.there = False
+    relay.breaks()
+    clock.pump([1.0] * 60)
+    (outcome,) = opens(link)
+    assert outcome.check(TransportError)
+    relay.slow = True
+    waiting = opens(link)
+    assert waiting == []
+    relay.answers()
+    assert waiting == [None]
+
+
+def test_opening_does_not_wait_for_ever_for_one_that_does_not_answer(clock: Clock, relay: Relay) -> None:
+    relay.slow = True
+    waiting = opens(RendezvousLink(clock, relay.dial, "x"))
+    clock.advance(60.0)
+    assert waiting[0].check(TransportError)
+    assert "did not answer" in waiting[0].getErrorMessage()
+
+
+def test_who_waits_when_it_is_closed_is_told(clock: Clock, relay: Relay) -> None:
+    relay.slow = True
+    link = RendezvousLink(clock, relay.dial, "x")
+    waiting = opens(link)
+    link.close()
+    assert waiting[0].check(TransportError)
+    assert opens(link)[0].check(TransportError)
+    assert not clock.getDelayedCalls()
+
+
+def test_without_jobs_one_that_went_is_not_dialled_again(clock: Clock, relay: Relay, link: RendezvousLink) -> None:
+    link.add("j", Told())
+    link.remove("j")
+    relay.breaks()
+    clock.pump([1.0] * 3600)
+    assert relay.dialled == 1
+    assert not clock.getDelayedCalls()
+
+
+def test_one_that_nobody_uses_is_left_and_dialled_for_the_next_job(
+    clock: Clock, relay: Relay, link: RendezvousLink
+) -> None:
+    link.add("j", Told())
+    link.remove("j")
+    link.add("k", Told())
+    clock.pump([1.0] * 150)
+    assert relay.up
+    link.remove("k")
+    clock.pump([1.0] * 61)
+    assert not relay.up
+    assert not clock.getDelayedCalls()
+    relay.takes()
+    link.add("l", Told())
+    assert relay.takes() == [b"JOB:l:{}"]
+
+
+def test_a_job_that_comes_while_it_takes_its_leave_is_told_over_the_next_connection(
+    clock: Clock, relay: Relay, link: RendezvousLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "close", lambda: None)  # takes its time
+    clock.advance(60.0)
+    link.add("j", Told())
+    waiting = opens(link)
+    assert (relay.takes(), waiting) == ([], [])
+    relay.breaks()
+    assert (relay.takes(), waiting, relay.dialled) == ([b"JOB:j:{}"], [None], 2)
+
+
+def test_one_that_refuses_us_after_the_handshake_is_dialled_less_and_less(clock: Clock, relay: Relay) -> None:
+    link = RendezvousLink(clock, relay.dial, "x")
+    link.add("j", Told())
+    for _ in range(400):
+        relay.breaks()
+        clock.advance(0.25)
+    assert relay.dialled < 30
 
 
 def test_after_its_close_nothing_is_dialled(clock: Clock, relay: Relay, link: RendezvousLink) -> None:
