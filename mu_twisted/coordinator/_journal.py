@@ -2,10 +2,13 @@
 
 Knows nothing of what the records say. What is appended in one turn of the reactor is committed together; after a
 ``kill -9`` all that was committed is there. After a loss of power the last moments may be missing, whole commits only.
+
+Where it cannot be written, jobs go on all the same: records wait in memory, in their order, and what they tell is
+carried out. After a kill in that state the jobs go on from the last commit, and what was not in it is done again.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,10 @@ _CHECKPOINT = 1000
 """Pages of 4 KiB in the write-ahead log after which SQLite moves them into the database."""
 RETRY = 1.0
 """Seconds until a commit that failed is tried again."""
+PROBE = 1000
+"""Records of the first commit after one that failed: if the disk is still full, a long backlog costs no more."""
+PAGE = 1000
+"""Records that are read at once."""
 
 
 class JournalError(MuError):
@@ -50,6 +57,7 @@ class Journal:
         self._failed = failed
         self._waiting: list[tuple[str, str]] = []
         self._commit: Any = None
+        self._retry: Any = None
         self._encoder = msgspec.json.Encoder()
         try:
             path.touch(mode=0o600)
@@ -70,38 +78,51 @@ class Journal:
         """Note one record; it is on disk after this turn of the reactor, or after :meth:`flush`.
 
         :param record: what JSON can hold.
+        :raises JournalError: it cannot: it holds text that is no Unicode.
         """
-        self._waiting.append((job, self._encoder.encode(record).decode()))
-        if self._commit is None:
+        try:
+            text = self._encoder.encode(record).decode()
+        except UnicodeEncodeError as error:
+            raise JournalError(f"{error.object[:80]!r} cannot be kept: it is not UTF-8") from None
+        self._waiting.append((job, text))
+        if self._commit is None and self._retry is None:
             self._commit = self._clock.callLater(0, self.flush)
 
     def flush(self) -> None:
-        """Commit what was appended."""
+        """Commit what was appended. After a commit that failed only time tries again; :attr:`fault` tells."""
         if self._commit is not None:
             if self._commit.active():
                 self._commit.cancel()
             self._commit = None
-        waiting = self._waiting
-        if not waiting:
-            return
-        if self._change(lambda: self._database.executemany("INSERT INTO events (job, record) VALUES (?, ?)", waiting)):
-            self._waiting = []
-        else:
-            self._commit = self._clock.callLater(RETRY, self.flush)
+        if self._retry is None:
+            self._write()
+
+    def withdraw(self, job: str) -> None:
+        """Forget what of a job is not on disk yet."""
+        self._waiting = [(name, record) for name, record in self._waiting if name != job]
 
     def jobs(self) -> list[str]:
         """The names of all jobs on record, the oldest first."""
         rows = self._read("SELECT job FROM events GROUP BY job ORDER BY MIN(number)")
         return [job for (job,) in rows]
 
-    def records(self, job: str) -> Iterator[dict[str, Any]]:
-        """All records of a job, in the order in which they were appended.
+    def records(self, job: str, containing: str = "") -> Iterator[dict[str, Any]]:
+        """The records of a job, in the order in which they were appended; read as they are asked for.
 
+        :param containing: leave out those whose JSON does not have this text in it.
         :raises JournalError: one is damaged.
         """
         self.flush()
-        for (record,) in self._read("SELECT record FROM events WHERE job = ? ORDER BY number", job):
-            yield self._decoded(job, record)
+        last = -1
+        query = "SELECT number, record FROM events WHERE job = ? AND number > ?"
+        query += " AND instr(record, ?)" if containing else " AND ? = ''"
+        while True:
+            page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, containing)
+            for _, record in page:
+                yield self._decoded(job, record)
+            if len(page) < PAGE:
+                return
+            last = page[-1][0]
 
     def last(self, job: str) -> dict[str, Any]:
         """The last record of a job.
@@ -118,16 +139,20 @@ class Journal:
         :raises JournalError: they cannot be deleted.
         """
         self.flush()
-        self._waiting = [(name, record) for name, record in self._waiting if name != job]
         if not self._change(lambda: self._database.execute("DELETE FROM events WHERE job = ?", (job,))):
             raise JournalError(self.fault or "")
+        self.withdraw(job)
+        self.flush()
 
     def close(self) -> None:
         """Commit and give the file back."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self.flush()
-        if self._commit is not None:
-            self._commit.cancel()
-            self._commit = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._database.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -146,6 +171,28 @@ class Journal:
         database.executescript(_MAKE)
         database.execute(f"PRAGMA user_version = {_SCHEMA}")
 
+    def _write(self) -> None:
+        if self.fault is not None and not self._insert(self._waiting[:PROBE]):
+            return
+        if self._waiting:
+            self._insert(self._waiting)
+
+    def _insert(self, rows: Sequence[tuple[str, str]]) -> bool:
+        def insert() -> None:
+            if rows:
+                self._database.executemany("INSERT INTO events (job, record) VALUES (?, ?)", rows)
+            else:  # something, to see whether it can be written
+                self._database.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+        if not self._change(insert):
+            return False
+        self._waiting = self._waiting[len(rows) :]
+        return True
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._write()
+
     def _change(self, change: Callable[[], object]) -> bool:
         try:
             self._database.execute("BEGIN IMMEDIATE")
@@ -157,11 +204,16 @@ class Journal:
                     self._database.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
+            if self._retry is None:
+                self._retry = self._clock.callLater(RETRY, self._try_again)
             if self.fault is None:
                 self.fault = f"the journal {self._path} cannot be written: {error}"
                 self._failed(self.fault)
             return False
         self.fault = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         return True
 
     def _decoded(self, job: str, record: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The journal, on a real file; a small tmpfs stands for a full disk."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -92,8 +94,6 @@ def test_pages_that_were_overwritten_are_noticed(tmp_path: Path, clock: Clock) -
 
 
 def test_a_newer_programs_journal_is_left_alone(tmp_path: Path, clock: Clock) -> None:
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "journal.db") as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
@@ -125,3 +125,74 @@ def test_on_a_full_disk_records_wait_until_there_is_room(tmp_path: Path, clock: 
         journal.close()
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+class Counting:
+    """A database that counts the rows it is given, and takes none while its disk is full."""
+
+    def __init__(self, database: Any) -> None:
+        self.database = database
+        self.full = True
+        self.given = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    def executemany(self, query: str, rows: Sequence[Any]) -> None:
+        self.given += len(rows)
+        self.database.executemany(query, rows)
+
+    def execute(self, query: str, *values: Any) -> Any:
+        if self.full and query.startswith("COMMIT"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.database.execute(query, *values)
+
+
+def test_while_nothing_can_be_written_a_long_backlog_is_not_tried_at_each_turn(
+    journal: Journal, clock: Clock, faults: list[str]
+) -> None:
+    journal._database = disk = Counting(journal._database)  # type: ignore[assignment]
+    for number in range(5000):
+        journal.append("j", {"n": number})
+        if number % 10 == 0:
+            journal.flush()
+            clock.advance(0)
+    assert disk.given < 5  # type: ignore[attr-defined]
+    clock.pump([1.0] * 3)
+    assert disk.given < 5 + 3 * 1000  # type: ignore[attr-defined]
+    assert len(faults) == 1
+    disk.full = False  # type: ignore[attr-defined]
+    clock.advance(1.0)
+    assert journal.fault is None
+    assert [record["n"] for record in journal.records("j")] == list(range(5000))
+
+
+def test_what_is_withdrawn_is_never_written_and_the_fault_ends_with_its_cause(journal: Journal, clock: Clock) -> None:
+    journal._database = disk = Counting(journal._database)  # type: ignore[assignment]
+    journal.append("a", {})
+    journal.flush()
+    journal.withdraw("a")
+    clock.advance(1.0)
+    assert journal.fault is not None
+    disk.full = False  # type: ignore[attr-defined]
+    clock.advance(1.0)
+    assert journal.fault is None
+    assert journal.jobs() == []
+
+
+def test_a_journal_is_closed_and_its_last_records_tried_although_it_fails(journal: Journal, clock: Clock) -> None:
+    journal._database = Counting(journal._database)  # type: ignore[assignment]
+    journal.append("a", {})
+    clock.advance(0)
+    journal.close()
+    assert clock.getDelayedCalls() == []
+
+
+def test_records_are_read_in_pages_and_by_what_is_in_them(journal: Journal) -> None:
+    for number in range(2500):
+        journal.append("j", {"task": number % 100, "text": '"task":3'})
+    assert len(list(journal.records("j"))) == 2500
+    found = list(journal.records("j", '"task":3'))
+    assert {record["task"] for record in found} == {3, *range(30, 40)}
+    assert len(found) == 25 * 11
+    assert list(journal.records("k")) == []
