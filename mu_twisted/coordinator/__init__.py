@@ -4,6 +4,7 @@ Knows how a job's decisions become connections, commands and launches; who launc
 outside.
 """
 
+from mu_twisted.coordinator._asked import job_name
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
@@ -25,7 +26,7 @@ from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.coordinator._service import Jobs, job_name
+from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
 
 __all__ = [

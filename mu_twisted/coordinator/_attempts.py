@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,19 @@ class Attempts:
 class TimesFile:
     """The file of ``-O``: such lines, as they are.
 
-    :param path: of the file; begun anew.
+    :param path: of the file.
+    :param anew: whether it is begun anew, for a new job; else lines are added, and nothing is looked at before.
     :raises MuError: it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = True) -> None:
         self._path = path
+        if not anew:
+            return
         try:
             path.write_bytes(b"")
-        except OSError as error:
-            raise MuError(f"-O {path}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise MuError(f"-O {path}: {getattr(error, 'strerror', None) or error}") from None
 
     def append(self, line: bytes) -> None:
         """:raises OSError: it cannot be written."""
@@ -110,13 +114,14 @@ class AttemptFile:
         with self._path.open("ab") as file:
             file.write(gzip.compress(line, 1))
 
-    def read(self, task: int) -> Iterator[dict[str, Any]]:
-        """The lines of a task, the oldest first; what is cut off or damaged ends them."""
+    def read(self, task: int) -> Iterator[dict[str, Any] | None]:
+        """The lines of a task, the oldest first, and None for each of another's: there may be many, so that who reads
+        may want to pause. What is cut off or damaged ends them.
+        """
+        start = f'{{"task": {task}, '
         try:
             with gzip.open(self._path, "rt", encoding="ascii") as lines:
                 for line in lines:
-                    found = json.loads(line)
-                    if found["task"] == task:
-                        yield found
-        except (OSError, EOFError, ValueError):
+                    yield json.loads(line) if line.startswith(start) else None
+        except (OSError, EOFError, ValueError, zlib.error):
             return

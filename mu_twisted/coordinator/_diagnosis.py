@@ -2,6 +2,8 @@
 
 import json
 
+from mu_twisted.coordinator._cleaning import clean
+
 
 def diagnosis(
     *, address: str, port: int, function: str, timeout: float, error: str | None, result: str, log_tail: str
@@ -29,7 +31,8 @@ def diagnosis(
     if tail:
         lines.append("the end of its log:")
         lines += [f"    {line}" for line in tail[-20:]]
-    return "\n".join(lines)
+    # The function may be anybody's, and this is shown on terminals.
+    return clean("\n".join(lines))
 
 
 def _worker_error(result: str) -> str | None:

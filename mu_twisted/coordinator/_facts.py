@@ -3,7 +3,7 @@
 Knows neither sessions nor how the facts come about. The control API and the commands speak in these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.wire import MuError
 
-State = Literal["running", "done", "failed", "cancelled"]
+State = Literal["running", "held", "done", "failed", "cancelled"]
 
 
 class ServiceError(MuError):
@@ -69,11 +69,13 @@ class CostFact(msgspec.Struct, frozen=True):
 class JobFact(msgspec.Struct, frozen=True):
     """One job.
 
-    :param state: ``running``, ``done``, ``failed`` or ``cancelled``.
+    :param state: ``running``, ``done``, ``failed``, ``cancelled``, or ``held``: it cannot go on before something is
+        put right that ``error`` says.
     :param error: what the job failed of, one line or several.
     :param report: what its pipeline has to say of it, once it is over; one line or several.
     :param note: what the user should know meanwhile, e.g. that Lambda throttles.
-    :param submitted: seconds since 1970, as ``ended``; None while it runs.
+    :param submitted: seconds since 1970, as ``ended``; that is None while it runs or is held, and where its records are
+        damaged.
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
     :param workers: connected ones; ``launches`` those that are still to come.
     :param cost: on Lambda; None where it is not known.
@@ -143,10 +145,10 @@ class JobService(Protocol):
         """End a job and every worker of it; fires when they are told and gone. A job that is over stays as it is."""
 
     def retry(self, name: str) -> JobFact:
-        """Run the failed tasks of a job that is over again."""
+        """Run the failed tasks of a job that is over again, or let one go on that is held."""
 
-    def log(self, name: str, task: int | None) -> str:
+    def log(self, name: str, task: int | None) -> Awaitable[str]:
         """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
 
     def remove(self, name: str) -> None:
-        """Delete the record of a job that is over."""
+        """Delete the record of a job that is not running."""

@@ -1,12 +1,11 @@
-"""A job in the journal: what its rows hold, and how they read as a log.
+"""A job in the journal: what its rows hold.
 
 A row is an object with ``at``, seconds since 1970, and either ``request``, the job as it was asked for, always the
 first, or ``record``, one of its decisions; the row of its end has ``fact`` as well, so that a job that is over can be
 told of without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,7 +45,7 @@ class History:
 
     def __init__(self, journal: Journal, name: str) -> None:
         self.rows: Sequence[Row] = list(journal.records(name))
-        self._name = name
+        self.name = name
         try:
             self.submitted = float(self.rows[0]["at"])
             self.request = msgspec.convert(self.rows[0]["request"], Request)
@@ -65,59 +64,3 @@ def last_fact(row: Mapping[str, Any]) -> JobFact | None:
     :raises msgspec.ValidationError: the row is damaged.
     """
     return msgspec.convert(row["fact"], JobFact) if "fact" in row else None
-
-
-def log_lines(rows: Iterable[Row], task: int | None) -> Iterator[str]:
-    """One line an event.
-
-    :param task: leave out what is not about this one; None: all.
-    """
-    for row in rows:
-        record = row.get("record")
-        if record is None:
-            words = " ".join(row["request"].get("words", ()))
-            text, about = f"submitted: {row['request']['pipeline']} {words}".rstrip(), None
-        else:
-            text, about = _text(record), record.get("task")
-        if task is None or about == task:
-            yield f"{stamp(row['at'])} {text}"
-
-
-def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
-    """The states of one attempt, as :class:`~mu_twisted.coordinator._attempts.Attempts` writes them."""
-    yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
-    states = attempt["states"]
-    for at, text in states:
-        yield f"  {at - states[0][0]:10.3f} s  {text}"
-    if "dropped" in attempt:
-        yield f"  and {attempt['dropped']} more that were not kept"
-
-
-def stamp(at: float) -> str:
-    """A time of day as logs show it, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
-
-
-def _text(record: Mapping[str, Any]) -> str:
-    kind = str(record.get("type", "?"))
-    rest = {
-        key: value
-        for key, value in record.items()
-        if key not in ("type", "task", "attempt") and value not in (None, "")
-    }
-    if kind == "submitted":
-        return f"{len(record['order'])} tasks"
-    where = f"task {record['task']}: " if "task" in record else ""
-    if "attempt" in record:
-        where = f"task {record['task']}, attempt {record['attempt']}: "
-    error = rest.pop("error", None)
-    facts = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
-    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {error}" if error else "")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list) and len(value) > 20:
-        return f"{', '.join(map(str, value[:20]))} and {len(value) - 20} more"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

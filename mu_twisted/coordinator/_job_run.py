@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.coordinator._attempts import Attempts
+from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
@@ -68,13 +70,14 @@ class Keeper(Protocol):
         """Take records that are to be durable with the next :meth:`flush`."""
 
     def flush(self) -> None:
-        """Make them so."""
+        """Make them so, as far as the disk lets."""
 
 
 class JobRun:
     """Carries out what a :class:`~mu_twisted.jobs.Job` decides.
 
-    Decisions of one turn of the reactor are journalled together, at its end, and carried out after that.
+    Decisions of one turn of the reactor are journalled together, at its end, and carried out after that; where the
+    journal cannot be written, they are carried out all the same (:mod:`mu_twisted.coordinator._journal` says more).
 
     :param clock: the time; it must not jump.
     :param job: the decisions.
@@ -181,6 +184,15 @@ class JobRun:
         """Other jobs have use for workers too: this one may have so many; None: any number."""
         self._carry_out(self.job.allow_workers(most, self._now()))
 
+    def drop(self) -> None:
+        """The job was not taken after all: nothing of what it has decided is carried out."""
+        self._todo.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if self._tick.running:
+            self._tick.stop()
+
     def stop(self) -> None:
         """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
         self._carry_out(self.job.stop(self._now()))
@@ -198,11 +210,13 @@ class JobRun:
     def worker_greeted(self, session: Session) -> None:
         """A worker of this job is there, new or warm."""
         greeting = session.greeting
+        launch_id = greeting.launch_id.removeprefix(f"{self.name}/")
         if not serves(greeting):
             session.dismiss()
-            self.abort(
+            self._cannot_serve(
+                launch_id,
                 f"function {self._settings['function']} holds a worker of protocol version {greeting.version}, "
-                "which this coordinator cannot serve: make the function again with `mu lambdaize`"
+                "which this coordinator cannot serve: make the function again with `mu lambdaize`",
             )
             return
         self._sessions[session.number] = session
@@ -210,7 +224,7 @@ class JobRun:
         self._carry_out(
             self.job.worker_came(
                 session.number,
-                greeting.launch_id.removeprefix(f"{self.name}/") or None,
+                launch_id or None,
                 self._now(),
                 reusable=greeting.version > 0,
                 redial=True if greeting.redial else None,
@@ -268,7 +282,18 @@ class JobRun:
         self._carry_out(actions)
 
     def _time_passed(self) -> None:
-        self._carry_out(self.job.time_passed(self._now()))
+        try:
+            self._carry_out(self.job.time_passed(self._now()))
+        except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
+            self.log.failure("looking at the clock failed in job {name}", name=self.name)
+            self._broken(error)
+
+    def _broken(self, error: Exception) -> None:
+        """The job's decisions failed: it ends while it still can."""
+        try:
+            self.abort(own_fault(error))
+        except Exception:  # noqa: BLE001 - then the user's `mu cancel` may do, or the next look
+            self.log.failure("job {name} cannot be ended", name=self.name)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         records = []
@@ -299,15 +324,33 @@ class JobRun:
         self._busy = True
         try:
             while self._todo and self._turn is None:
-                self._act(self._todo.popleft())
+                action = self._todo.popleft()
+                try:
+                    self._act(action)
+                except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
+                    self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self.name)
+                    self._not_done(action, error)
         finally:
             self._busy = False
+
+    def _not_done(self, action: Action, error: Exception) -> None:
+        """An action has failed: give up the worker that it was about, or else the job."""
+        match action:
+            case Assign(worker) | Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
+                session = self._sessions.get(worker)
+                if session is not None:
+                    self.session_closed(session, own_fault(error))
+                    session.abort()
+            case StopLaunches():
+                pass  # who comes too late is told to quit
+            case _:
+                self._broken(error)
 
     def _act(self, action: Action) -> None:
         match action:
             case StartLaunches(launch_ids):
                 starting = maybeDeferred(self._launching.start, launch_ids, self._launched)
-                starting.addErrback(self._cannot_launch)
+                starting.addErrback(partial(self._cannot_launch, launch_ids))
             case StopLaunches():
                 self._launching.stop()
             case Assign(worker, task, attempt, replay):
@@ -357,24 +400,46 @@ class JobRun:
             self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
             self._carry_out(self.job.launch_refused(launch_id, outcome.reason, self._now()))
 
-    def _cannot_launch(self, failure: TwistedFailure) -> None:
+    def _cannot_launch(self, launch_ids: Sequence[str], failure: TwistedFailure) -> None:
         if not isinstance(failure.value, MuError):
             self.log.failure("launching failed", failure)
-        self.abort(failure.getErrorMessage())
+        if not self.job.is_reached:
+            self.abort(failure.getErrorMessage())
+            return
+        # It has worked before: whatever is in the way may go away, as may Lambda's own refusals.
+        for launch_id in launch_ids:
+            self._carry_out(self.job.launch_refused(launch_id, failure.getErrorMessage(), self._now()))
+
+    def _cannot_serve(self, launch_id: str, why: str) -> None:
+        """A worker has come that cannot be driven: where others could, it is as if it had not been launched."""
+        self.log.warn("{why}", why=why)
+        if self.job.anybody_came:
+            self._carry_out(self.job.launch_refused(launch_id, why, self._now()))
+        else:
+            self.abort(why)
 
     async def _explain(self) -> None:
-        explanation = await self._launching.diagnose()
-        if not self.counts.workers:
-            self.abort(explanation)
+        self._nobody_came(await self._launching.diagnose())
 
     def _cannot_explain(self, failure: TwistedFailure) -> None:
         self.log.failure("the diagnosis failed", failure)
-        self.abort(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+        self._nobody_came(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+
+    def _nobody_came(self, error: str) -> None:
+        if not self.job.anybody_came:
+            self.abort(error)
 
     def _finish(self) -> None:
         if self._tick.running:
             self._tick.stop()
-        self._attempts.close()
-        finished, self._finished = self._finished, []
-        for waiting in finished:
-            waiting.callback(None)
+        try:
+            self._attempts.close()
+        finally:
+            finished, self._finished = self._finished, []
+            for waiting in finished:
+                waiting.callback(None)
+
+
+def own_fault(error: Exception) -> str:
+    """What a user is told of a fault that is nobody's but ours."""
+    return on_one_line(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])

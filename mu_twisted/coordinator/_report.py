@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from mu_twisted.coordinator._cleaning import clean
 from mu_twisted.pipelines import Pipeline, PipelineError, Report
 
 MAX_REPORT = 100_000
@@ -24,13 +25,10 @@ def report_of(pipeline: Pipeline, settings: Any, remarks: Mapping[int, str]) -> 
         report = pipeline.report(settings, remarks)
         if not isinstance(report, Report):
             raise PipelineError(f"expected a Report, got {type(report).__name__}")
-        error = None if report.error is None else " ".join(_clean(report.error).split())
-        return Report(_clean(report.text).strip("\n"), error)
+        error = None if report.error is None else " ".join(clean(report.error[:MAX_REPORT]).split())
+        return Report(clean(report.text[:MAX_REPORT]).strip("\n"), error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the job has come to its end
         _log.failure("the report of pipeline {name} failed", name=pipeline.name)
-        return Report(_clean(f"the report of pipeline {pipeline.name} failed: {type(error).__name__}: {error}"))
-
-
-def _clean(text: str) -> str:
-    """Without what a terminal would obey: remarks quote what programs print."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text[:MAX_REPORT])
+        return Report(
+            clean(f"the report of pipeline {pipeline.name} failed: {type(error).__name__}: {error}"[:MAX_REPORT])
+        )

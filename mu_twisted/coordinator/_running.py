@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._facts import JobFact, Request
 from mu_twisted.coordinator._hall import Hall
@@ -28,6 +30,8 @@ class Active:
     run: JobRun
     opened: Opened
     used: Callable[[], Usage]
+    over: JobFact | None = None
+    """How it has ended: what its record of that says, is told from then on."""
 
 
 class _Keeper:
@@ -70,6 +74,8 @@ class Running:
     :param ended: is told how a job has ended.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         clock: ReactorTime,
@@ -106,32 +112,12 @@ class Running:
     def fact(self, name: str) -> JobFact:
         """Where a job stands that is among them."""
         active = self._active[name]
-        job, counts = active.run.job, active.run.counts
-        snapshot = job.snapshot()
-        state, error, report = "running", job.error, None
-        if job.over:
-            report = active.run.report()
-            error = error or report.error
-            state = "cancelled" if job.cancelled else "failed" if error else "done"
-        return JobFact(
-            name,
-            active.request.pipeline,
-            state,  # type: ignore[arg-type]
-            active.submitted,
-            counts.tasks,
-            waiting=counts.waiting,
-            active=counts.active,
-            done=counts.done,
-            failed=counts.failed,
-            skipped=len(active.opened.skipped),
-            workers=counts.workers,
-            launches=snapshot.unsent + snapshot.accepted,
-            error=error,
-            note=active.opened.launching.note(),
-            ended=self._wall() if job.over else None,
-            report=report.text or None if report is not None else None,
-            cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,
-        )
+        if active.over is not None:
+            return active.over
+        fact = self._fact(name, active)
+        if active.run.job.over:
+            active.over = fact
+        return fact
 
     def add(
         self,
@@ -145,12 +131,13 @@ class Running:
     ) -> JobRun:
         """Put a job together; :meth:`begin` sets it going.
 
-        :param usage: what it has used before.
+        :param usage: what it has used before; None: it is new.
+        :raises MuError: the file of its ``-O`` cannot be written.
         """
         name = job.name
         sinks = [self.attempt_file(name).append]
         if settings["times"] is not None:
-            sinks.append(TimesFile(Path(settings["times"])).append)
+            sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
         queue = self._desk.queue(name, opened.launching)
         meter = Meter(usage)
 
@@ -181,7 +168,15 @@ class Running:
         :param begin: the run's ``start``, ``resume`` or ``retry``.
         """
         begin()
-        run.finished().addCallback(lambda _: self._over(run.name))
+        over = run.finished().addCallback(lambda _: self._over(run.name))
+        over.addErrback(lambda failure: self._log.failure("the end of job {name} failed", failure, name=run.name))
+
+    def discard(self, name: str) -> None:
+        """Forget a job, if it is among them, as if it had not been taken; what it has decided is not carried out."""
+        active = self._active.get(name)
+        if active is not None:
+            active.run.drop()
+            self._take_apart(name, active)
 
     def attempt_file(self, name: str) -> AttemptFile:
         """Where the states of a job's attempts are kept."""
@@ -189,14 +184,46 @@ class Running:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _fact(self, name: str, active: Active) -> JobFact:
+        job, counts = active.run.job, active.run.counts
+        snapshot = job.snapshot()
+        state, error, report = "running", job.error, None
+        if job.over:
+            report = active.run.report()
+            error = error or report.error
+            state = "cancelled" if job.cancelled else "failed" if error else "done"
+        return JobFact(
+            name,
+            active.request.pipeline,
+            state,  # type: ignore[arg-type]
+            active.submitted,
+            counts.tasks,
+            waiting=counts.waiting,
+            active=counts.active,
+            done=counts.done,
+            failed=counts.failed,
+            skipped=len(active.opened.skipped),
+            workers=counts.workers,
+            launches=snapshot.unsent + snapshot.accepted,
+            error=error,
+            note=active.opened.launching.note(),
+            ended=self._wall() if job.over else None,
+            report=report.text or None if report is not None else None,
+            cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,
+        )
+
     def _over(self, name: str) -> None:
         active = self._active.get(name)
-        if active is None:
-            return
-        fact = self.fact(name)
+        if active is not None:
+            fact = self.fact(name)
+            try:
+                self._take_apart(name, active)
+            finally:
+                self._ended(fact)
+
+    def _take_apart(self, name: str, active: Active) -> None:
         del self._active[name]
         self._hall.remove(active.run)
         self._desk.remove(name)
         if active.opened.links is not None:
             active.opened.links.remove(name)
-        self._ended(fact)

@@ -3,30 +3,33 @@
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
 
-import re
-import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from mu_twisted.coordinator._asked import Asked, job_name, understood
+from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._facts import JobFact, Request, ServiceError, TaskFact, UnknownJob
 from mu_twisted.coordinator._hall import Hall
-from mu_twisted.coordinator._history import History, last_fact, log_lines, record_row, request_row, state_lines
-from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator._history import History, last_fact, record_row, request_row
+from mu_twisted.coordinator._job_run import JobRun, own_fault
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_desk import LaunchDesk
-from mu_twisted.coordinator._opening import Opener
+from mu_twisted.coordinator._log import job_log
+from mu_twisted.coordinator._opening import Opened, Opener
+from mu_twisted.coordinator._past import cancelled, damaged, folded, held, sweep, task_facts
 from mu_twisted.coordinator._running import Running
 from mu_twisted.jobs import Finished, Job, JobError
-from mu_twisted.pipelines import Pipeline, PipelineError
+from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
+CANCELLED = "cancelled by its user"
 LEAVE = 2.0
 """Seconds that the workers of a cancelled job have to go before its cancellation is told all the same."""
 
@@ -63,9 +66,10 @@ class Jobs:
         self._directory = directory
         self.desk = LaunchDesk(clock, workers)
         self._running = Running(
-            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._keep
+            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._put_on_record
         )
         self._past: dict[str, JobFact] = {}
+        self._opening: set[str] = set()
         self._closing = False
 
     # -- the daemon's life -----------------------------------------------------------------------------------------
@@ -73,30 +77,45 @@ class Jobs:
     def restore(self) -> None:
         """Take up the jobs that the journal holds: those that are over to be told of, the others to go on.
 
+        One that cannot go on is held: nothing is written about it, and the next start takes it up again.
+
         :raises JournalError: it cannot be read.
         """
-        for name in self._journal.jobs():
+        names = self._journal.jobs()
+        for name in names:
             try:
                 fact = last_fact(self._journal.last(name))
                 if fact is not None:
                     self._past[name] = fact
                 else:
                     self._resume(name)
-            except (JournalError, msgspec.MsgspecError) as error:
-                self._log.error("job {name} is lost: {error}", name=name, error=str(error))
-                self._past[name] = JobFact(name, "?", "failed", 0.0, 0, error=str(error), ended=0.0)
+            except MuError as error:
+                self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
+                self._past[name] = damaged(self._journal, name, on_one_line(str(error)))
+            except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
+                self._log.failure("the records of job {name} cannot be used", name=name)
+                why = f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them"
+                self._past[name] = damaged(self._journal, name, why)
+        for name in sweep(self._directory, frozenset(names)):
+            self._log.info("what was left of job {name}, which was removed, is deleted", name=name)
 
     def forget_old(self, before: float) -> None:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
         for name, fact in list(self._past.items()):
             if fact.ended is not None and fact.ended < before:
-                self.remove(name)
+                try:
+                    self.remove(name)
+                except ServiceError as error:
+                    self._log.error("job {name} is kept for now: {error}", name=name, error=str(error))
 
     def stop(self) -> None:
         """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
         self._closing = True
         for name in self._running:
-            self._running.run(name).stop()
+            try:
+                self._running.run(name).stop()
+            except Exception:  # noqa: BLE001 - the others are to be told all the same
+                self._log.failure("job {name} was not stopped in good order", name=name)
         self.desk.close()
         self._journal.flush()
 
@@ -138,12 +157,11 @@ class Jobs:
     def tasks(self, name: str) -> list[TaskFact]:
         """All tasks of a job, by number."""
         if name in self._running:
-            job = self._running.run(name).job
-        else:
-            self.job(name)
-            job = self._folded(History(self._journal, name))
-        views = job.tasks()
-        return [TaskFact(view.task, view.state.value, view.attempts, view.error or None) for view in views]
+            return task_facts(self._running.run(name).job, running=True)
+        fact = self.job(name)
+        if fact.state == "done" and not fact.tasks:
+            return []  # there was nothing to do
+        return task_facts(self._folded(name)[1], running=False)
 
     def wait(self, name: str) -> Deferred[JobFact]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
@@ -156,10 +174,15 @@ class Jobs:
     def cancel(self, name: str) -> Deferred[JobFact]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
         fact = self.job(name)
+        if fact.state == "held":
+            fact, rows = cancelled(fact, self._folded(name)[1], CANCELLED, self._wall())
+            for row in rows:
+                self._journal.append(name, row)
+            self._past[name] = fact
         if name not in self._running:
             return succeed(fact)
         run = self._running.run(name)
-        run.cancel("cancelled by its user")
+        run.cancel(CANCELLED)
         gone: Deferred[Any] = run.gone()
         gone.addTimeout(LEAVE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)  # type: ignore[arg-type]
         return gone.addCallback(lambda _: self.job(name))
@@ -173,34 +196,33 @@ class Jobs:
             self._running.run(name).abort(error)
 
     def retry(self, name: str) -> JobFact:
-        """Run the failed tasks of a job that is over again."""
+        """Run the failed tasks of a job that is over again, or let one go on that is held."""
         fact = self.job(name)
         self._check_open()
         if name in self._running:
             raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
-        if not fact.failed:
+        if not fact.failed and fact.state != "held":
             raise ServiceError(f"job {name} has no failed tasks")
-        history = History(self._journal, name)
+        history, job = self._folded(name)
         try:
-            job = self._folded(history)
-            run = self._go_on(name, history, job)
+            run = self._go_on(history, job)
         except MuError as error:
             raise ServiceError(str(error)) from None
         del self._past[name]
-        self._running.begin(run, run.retry)
+        try:
+            self._running.begin(run, run.resume if fact.state == "held" else run.retry)
+        except BaseException:
+            self._running.discard(name)
+            self._past[name] = fact
+            raise
         return self.job(name)
 
-    def log(self, name: str, task: int | None) -> str:
-        """What happened, one event a line: of the job, or of one task with the states of its attempts."""
-        self.job(name)
-        rows = list(self._journal.records(name))
-        lines = list(log_lines(rows, task))
-        if task is not None:
-            if not lines and not any(fact.task == task for fact in self.tasks(name)):
-                raise UnknownJob(f"job {name} has no task {task}")
-            for attempt in self._running.attempt_file(name).read(task):
-                lines += state_lines(attempt)
-        return "".join(f"{line}\n" for line in lines)
+    def log(self, name: str, task: int | None) -> Deferred[str]:
+        """What happened, one event a line: of the job, or of one task with the states of its attempts.
+
+        :returns: fires when it is read, which takes several turns of the reactor; fails with :class:`ServiceError`.
+        """
+        return Deferred.fromCoroutine(self._read_log(name, task))
 
     def remove(self, name: str) -> None:
         """Delete the record of a job that is over."""
@@ -216,7 +238,7 @@ class Jobs:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _keep(self, fact: JobFact) -> None:
+    def _put_on_record(self, fact: JobFact) -> None:
         self._past[fact.job] = fact
 
     def _check_open(self) -> None:
@@ -225,72 +247,90 @@ class Jobs:
         if self._journal.fault is not None:
             raise ServiceError(f"no new job is taken: {self._journal.fault}")
 
+    async def _read_log(self, name: str, task: int | None) -> str:
+        self.job(name)
+        try:
+            text = await job_log(self._clock, self._journal, self._running.attempt_file(name), name, task)
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+        if not text and not any(fact.task == task for fact in self.tasks(name)):
+            raise UnknownJob(f"job {name} has no task {task}")
+        return text
+
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobFact:
         self._check_open()
-        pipeline, settings = parsed or self._opener.parse(request)
-        policy = self._opener.policy(settings)
-        order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
-        if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
-            raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
-        name = job_name(pipeline.name)
+        asked = understood(self._opener, request, parsed)
+        name = self._new_name(asked.pipeline.name)
+        self._opening.add(name)
         try:
-            opened = await self._opener.open(name, pipeline, settings)
+            opened = await self._opener.open(name, asked.pipeline, asked.settings)
         except MuError as error:
             raise ServiceError(str(error)) from None
+        finally:
+            self._opening.remove(name)
         self._check_open()
-        submitted = self._wall()
-        order = [task for task in order if task not in opened.skipped]
-        if not order:
-            return self._nothing_to_do(name, request, submitted, len(opened.skipped))
-        kept = {
-            task: tuple(by for by in consumes[task] if by not in opened.skipped) for task in order if task in consumes
-        }
-        try:
-            job = Job(name, order, policy, consumes=kept, side_effects=pipeline.side_effects)
-        except JobError as error:
-            raise ServiceError(str(error)) from None
-        run = self._running.add(request, submitted, job, pipeline, settings, opened)
-        self._journal.append(name, request_row(request, submitted))
-        self._running.begin(run, run.start)
-        self._journal.flush()
+        with self._taking(name):
+            self._take(name, asked, opened)
+            self._journal.flush()
+            if self._journal.fault is not None:
+                raise ServiceError(f"no new job is taken: {self._journal.fault}")
         return self.job(name)
 
-    def _nothing_to_do(self, name: str, request: Request, at: float, skipped: int) -> JobFact:
-        fact = JobFact(name, request.pipeline, "done", at, 0, skipped=skipped, ended=at)
-        self._journal.append(name, request_row(request, at))
-        self._journal.append(name, record_row(Finished(None), at, fact))
-        self._journal.flush()
-        self._past[name] = fact
-        return fact
+    def _take(self, name: str, asked: Asked, opened: Opened) -> None:
+        at = self._wall()
+        self._journal.append(name, request_row(asked.request, at))
+        job = asked.job(name, opened.skipped)
+        if job is None:
+            done = JobFact(name, asked.request.pipeline, "done", at, 0, skipped=len(opened.skipped), ended=at)
+            self._journal.append(name, record_row(Finished(None), at, done))
+            self._past[name] = done
+        else:
+            run = self._running.add(asked.request, at, job, asked.pipeline, asked.settings, opened)
+            self._running.begin(run, run.start)
+
+    @contextmanager
+    def _taking(self, name: str) -> Iterator[None]:
+        """Take a job as a whole, or not at all."""
+        try:
+            yield
+        except BaseException as error:
+            self._running.discard(name)
+            self._past.pop(name, None)
+            self._journal.withdraw(name)
+            if isinstance(error, JobError | JournalError):
+                raise ServiceError(str(error)) from None
+            raise
 
     def _resume(self, name: str) -> None:
-        history = History(self._journal, name)
+        history, job = self._folded(name)
         try:
-            run = self._go_on(name, history, self._folded(history))
-        except (PipelineError, ServiceError) as error:
-            self._log.warn("job {name} cannot go on: {error}", name=name, error=str(error))
-            at = self._wall()
-            fact = JobFact(name, history.request.pipeline, "failed", history.submitted, 0, error=str(error), ended=at)
-            self._journal.append(name, record_row(Finished(str(error)), at, fact))
-            self._past[name] = fact
-            return
-        self._running.begin(run, run.resume)
-
-    def _folded(self, history: History) -> Job:
-        try:
-            return Job.restore(history.records)
-        except JobError as error:
-            raise JournalError(f"the journal's records of a job are damaged: {error}") from None
-
-    def _go_on(self, name: str, history: History, job: Job) -> JobRun:
-        try:
-            pipeline, settings = self._opener.parse(history.request)
-            opened = self._opener.reopen(name, pipeline, settings)
+            run = self._go_on(history, job)
+            self._running.begin(run, run.resume)
         except MuError as error:
+            self._log.warn("job {name} cannot go on: {error}", name=name, error=str(error))
+            self._hold(history, job, on_one_line(str(error)))
+        except Exception as error:  # noqa: BLE001 - as in restore
+            self._log.failure("job {name} cannot go on", name=name)
+            self._hold(history, job, own_fault(error))
+
+    def _hold(self, history: History, job: Job, why: str) -> None:
+        self._running.discard(history.name)
+        self._past[history.name] = held(history, job, why)
+
+    def _folded(self, name: str) -> tuple[History, Job]:
+        try:
+            history = History(self._journal, name)
+            return history, folded(history)
+        except JournalError as error:
             raise ServiceError(str(error)) from None
+
+    def _go_on(self, history: History, job: Job) -> JobRun:
+        pipeline, settings = self._opener.parse(history.request)
+        opened = self._opener.reopen(history.name, pipeline, settings)
         return self._running.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 
-
-def job_name(pipeline: str) -> str:
-    """A new name for a job: it stands in certificates, so only some characters may."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', pipeline)[:40]}-{secrets.token_hex(4)}"
+    def _new_name(self, pipeline: str) -> str:
+        while True:
+            name = job_name(pipeline)
+            if name not in self._past and name not in self._running and name not in self._opening:
+                return name

@@ -59,6 +59,16 @@ class Reading:
         """Workers that are there, on their way, or asked for."""
         return len(self._board.crew) + len(self._board.launches)
 
+    @property
+    def anybody_came(self) -> bool:
+        """Whether a worker has ever come, before a restart too: it had a task then."""
+        return self._board.launches.anybody_came
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether launching is known to work: a worker has come, or a launch was accepted."""
+        return self._board.launches.anybody_came or self._board.launches.any_accepted
+
     def counts(self) -> Counts:
         """How many tasks stand where."""
         tally = self._board.ledger.tally

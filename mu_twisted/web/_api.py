@@ -107,7 +107,7 @@ class Api:
 
     async def _job_log(self, call: Call) -> Reply:
         task = _parameters(call, task=_number).get("task")
-        return text_reply(self._service.log(call.path[2], task))
+        return text_reply(await self._service.log(call.path[2], task))
 
     async def _wait(self, call: Call) -> Reply:
         timeout = min(_parameters(call, timeout=_seconds).get("timeout", DEFAULT_WAIT), MAX_WAIT)

@@ -92,7 +92,7 @@ class MemoryService:
         self._set(name, state="running", error=None, ended=None, waiting=self.job(name).failed, failed=0)
         return self.job(name)
 
-    def log(self, name: str, task: int | None) -> str:
+    async def log(self, name: str, task: int | None) -> str:
         if task is not None and task >= len(self.tasks(name)):
             raise UnknownJob(f"{name} has no task {task}")
         return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"

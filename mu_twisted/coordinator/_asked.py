@@ -1,0 +1,60 @@
+"""What a request asks for, understood and checked, before anything is looked at outside."""
+
+import re
+import secrets
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.coordinator._facts import Request
+from mu_twisted.coordinator._opening import Opener
+from mu_twisted.jobs import Job, JobPolicy
+from mu_twisted.pipelines import Pipeline, PipelineError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job that can be opened.
+
+    :param order: its tasks in order of assignment.
+    :param consumes: for tasks that take messages, those that send them.
+    """
+
+    request: Request
+    pipeline: Pipeline
+    settings: Any
+    policy: JobPolicy
+    order: Sequence[int]
+    consumes: Mapping[int, Sequence[int]]
+
+    def job(self, name: str, skipped: Container[int]) -> Job | None:
+        """The job's decisions; None if nothing is left to do.
+
+        :param skipped: tasks that need not run.
+        :raises mu_twisted.jobs.JobError: its tasks make no job.
+        """
+        order = [task for task in self.order if task not in skipped]
+        if not order:
+            return None
+        kept = {task: [by for by in self.consumes.get(task, ()) if by not in skipped] for task in order}
+        return Job(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects)
+
+
+def understood(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Asked:
+    """What a request asks for.
+
+    :param parsed: its pipeline and settings, where they are known already.
+    :raises mu_twisted.wire.MuError: it makes no sense.
+    """
+    pipeline, settings = parsed or opener.parse(request)
+    policy = opener.policy(settings)
+    order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
+    if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
+        raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
+    return Asked(request, pipeline, settings, policy, order, consumes)
+
+
+def job_name(pipeline: str) -> str:
+    """A new name for a job: it stands in certificates, so only some characters may."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', pipeline)[:40]}-{secrets.token_hex(4)}"

@@ -1,0 +1,310 @@
+"""What goes wrong around jobs: damaged records, pipelines that are gone, full disks; with workers in memory."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_service import World
+from worker_double import WorkerDouble
+
+from mu_twisted.coordinator import Request, ServiceError
+from mu_twisted.coordinator import _asked as asked
+from mu_twisted.coordinator import _log as log
+from mu_twisted.pipelines import Pipeline, PipelineError
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+class Full:
+    """A database whose disk is full."""
+
+    def __init__(self, database: Any) -> None:
+        self.database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    def execute(self, query: str, *values: Any) -> Any:
+        if query.startswith("COMMIT"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.database.execute(query, *values)
+
+
+def fill_the_disk(world: World) -> None:
+    world.journal._database = Full(world.journal._database)  # type: ignore[assignment]
+
+
+def make_room(world: World) -> None:
+    world.journal._database = world.journal._database.database  # type: ignore[attr-defined]
+
+
+def rows(world: World, job: str) -> int:
+    return len(list(world.journal.records(job)))
+
+
+def fail_to_parse(world: World, error: Exception) -> None:
+    def parse(request: Request) -> tuple[Pipeline, Any]:
+        raise error
+
+    world.parse = parse  # type: ignore[method-assign]
+
+
+# -- what cannot be read ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("record", [{"type": "from-the-future"}, {"type": "result", "task": 7, "attempt": 0}, 3, None])
+def test_a_job_that_cannot_be_read_has_not_ended_and_only_its_user_deletes_it(world: World, record: Any) -> None:
+    job, sound = world.submit(), world.submit()
+    world.journal.append(job, {"at": 1.0, "record": record})
+    world.turn()
+    world.killed_and_started_again()
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.ended, fact.submitted, fact.pipeline) == ("failed", None, 1000.0, "p")
+    assert "damaged" in (fact.error or "")
+    assert "`mu rm` deletes them" in (fact.error or "")
+    world.wall = 2e9
+    world.jobs.forget_old(1.9e9)
+    assert [fact.job for fact in world.jobs.jobs()] == [job, sound]
+    with pytest.raises(ServiceError, match="damaged"):
+        world.jobs.tasks(job)
+    world.log(job)
+    world.jobs.remove(job)
+    assert world.journal.jobs() == [sound]
+
+
+def test_rows_that_are_no_rows_keep_nobody_from_starting(world: World) -> None:
+    sound = world.submit()
+    for row in ({}, {"fact": 3}, {"fact": None, "request": []}, {"at": "x", "request": {"pipeline": 1}}):
+        world.journal.append(f"odd-{len(world.journal._waiting)}", row)
+    world.turn()
+    world.killed_and_started_again()
+    assert world.jobs.job(sound).state == "running"
+    odd = [fact for fact in world.jobs.jobs() if fact.job != sound]
+    assert len(odd) == 4
+    assert {fact.state for fact in odd} == {"failed"}
+    for fact in odd:
+        world.log(fact.job)
+        world.jobs.remove(fact.job)
+
+
+# -- what cannot go on -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [PipelineError("no pipeline is called 'p'"), FileNotFoundError("list.txt"), OSError()]
+)
+def test_a_job_that_cannot_go_on_is_held_as_it_stands_until_it_can(world: World, error: Exception) -> None:
+    job, parse = world.submit("-n", "3"), world.parse
+    world.finish(job, "0-0")
+    world.worker(job, "0-1")
+    before = rows(world, job)
+    fail_to_parse(world, error)
+    for _ in range(2):
+        world.killed_and_started_again()
+        fact = world.jobs.job(job)
+        assert (fact.state, fact.tasks, fact.done, fact.waiting, fact.failed, fact.ended) == ("held", 3, 1, 2, 0, None)
+        assert (str(error) or "OSError") in (fact.error or "")
+        assert "`mu retry` tries again" in (fact.error or "")
+        assert [task.state for task in world.jobs.tasks(job)] == ["done", "waiting", "waiting"]
+    assert rows(world, job) == before
+    assert world.jobs.running == 0
+    over: list[Any] = []
+    world.jobs.wait(job).addCallback(over.append)
+    assert over == [fact]
+    world.wall = 2e9
+    world.jobs.forget_old(1.9e9)
+    world.parse = parse  # type: ignore[method-assign]
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "running"
+    assert world.jobs.job(job).done == 1
+
+
+def test_a_held_job_goes_on_at_once_if_it_is_retried(world: World) -> None:
+    job, parse = world.submit("-n", "2"), world.parse
+    world.finish(job, "0-0")
+    fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
+    world.killed_and_started_again()
+    with pytest.raises(ServiceError, match="no pipeline"):
+        world.jobs.retry(job)
+    assert world.jobs.job(job).state == "held"
+    world.parse = parse  # type: ignore[method-assign]
+    assert world.jobs.retry(job).state == "running"
+    world.finish(job, "0-1")
+    assert world.jobs.job(job).state == "done"
+
+
+def test_a_held_job_can_be_cancelled_and_removed(world: World) -> None:
+    job, other = world.submit("-n", "2"), world.submit()
+    world.finish(job, "0-0")
+    fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
+    world.killed_and_started_again()
+    world.wall = 1234.0
+    told: list[Any] = []
+    world.jobs.cancel(job).addCallback(told.append)
+    (fact,) = told
+    assert (fact.state, fact.done, fact.failed, fact.ended) == ("cancelled", 1, 1, 1234.0)
+    world.turn()
+    world.killed_and_started_again()
+    assert world.jobs.job(job) == fact
+    assert [task.state for task in world.jobs.tasks(job)] == ["done", "failed"]
+    world.jobs.remove(other)
+    assert [fact.job for fact in world.jobs.jobs()] == [job]
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(world: World, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    times = place / "times"
+    job = world.submit("-n", "2", "--retries", "0", "-O", str(times))
+    world.finish(job, "0-0")
+    assert len(times.read_text().splitlines()) == 1
+    world.killed_and_started_again()
+    back = world.worker(job, "0-1")
+    back.says(b"FAIL(no)")
+    assert len(times.read_text().splitlines()) == 2
+    assert world.jobs.job(job).failed == 1
+    times.unlink()
+    place.rmdir()
+    world.jobs.retry(job)
+    world.turn()
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "running"
+    world.clock.pump([1.0] * 20)
+    world.finish(job, world.launches.asked[-1])
+    assert world.jobs.job(job).state == "done"
+
+
+@pytest.mark.parametrize("name", ["nosuch/times", "a\0b"])
+def test_times_that_cannot_be_written_are_said_before_the_job_is_taken(world: World, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Exception, match="-O"):
+        world.submit("-O", str(tmp_path / name))
+    assert world.jobs.jobs() == []
+    assert world.journal.jobs() == []
+
+
+def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: World) -> None:
+    job = world.submit()
+    world.finish(job, "0-0")
+    left = world.directory / "jobs" / "p-00000000"
+    left.mkdir()
+    (left / "attempts.jsonl.gz").write_bytes(b"x")
+    world.killed_and_started_again()
+    assert [path.name for path in (world.directory / "jobs").iterdir()] == [job]
+
+
+# -- the disk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skipped", [frozenset(), frozenset({0, 1})])
+def test_a_job_that_cannot_be_journalled_is_refused_and_nothing_of_it_stays(
+    world: World, skipped: frozenset[int]
+) -> None:
+    running = world.submit()
+    world.launches.asked.clear()
+    world.skipped = skipped
+    fill_the_disk(world)
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="no new job is taken: the journal .* disk is full"):
+            world.submit("-n", "2")
+    world.clock.pump([1.0] * 5)
+    assert world.launches.asked == []
+    assert [fact.job for fact in world.jobs.jobs()] == [running]
+    make_room(world)
+    world.clock.advance(1.0)
+    assert world.jobs.trouble is None
+    assert world.journal.jobs() == [running]
+    world.submit("-n", "2")
+
+
+def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: World) -> None:
+    first, second = world.submit(), world.submit()
+    world.finish(first, "0-0")
+    world.finish(second, "0-0")
+    world.wall = 5000.0
+    fill_the_disk(world)
+    world.jobs.forget_old(4000.0)
+    assert [fact.job for fact in world.jobs.jobs()] == [first, second]
+    make_room(world)
+    world.clock.advance(1.0)
+    assert world.jobs.trouble is None
+    world.jobs.forget_old(4000.0)
+    assert world.jobs.jobs() == []
+
+
+def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world: World) -> None:
+    with pytest.raises(ServiceError, match="not UTF-8"):
+        world.submit("-b", "b\udcff")
+    assert world.jobs.jobs() == []
+    assert world.launches.asked == []
+    world.clock.pump([1.0] * 3)
+    assert world.journal.jobs() == []
+
+
+def test_no_two_jobs_have_one_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter(["00", "00", "00", "01"])
+    monkeypatch.setattr(asked.secrets, "token_hex", lambda _: next(made))
+    assert [world.submit(), world.submit()] == ["p-00", "p-01"]
+
+
+# -- what is told ----------------------------------------------------------------------------------------------------
+
+
+def test_how_a_job_ended_is_worked_out_once(world: World) -> None:
+    job = world.submit()
+    times = iter(range(2000, 3000))
+    world.jobs._running._wall = lambda: next(times)
+    world.finish(job, "0-0")
+    fact = world.jobs.job(job)
+    world.killed_and_started_again()
+    assert world.jobs.job(job) == fact
+
+
+def test_a_log_has_one_line_an_event_whatever_is_in_it(world: World) -> None:
+    job = world.submit("-b", "a\nb\x1b[2J\u2028", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(one\r\ntwo)")
+    text = world.log(job)
+    assert len(text.splitlines()) == rows(world, job)
+    assert all(line.startswith("1970-01-01 ") for line in text.splitlines())
+    assert r"a\nb\x1b[2J\u2028" in text
+
+
+def test_a_long_log_keeps_its_end_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_LINES", 5)
+    job = world.submit("-n", "10")
+    workers: list[WorkerDouble] = [world.worker(job, f"0-{number}") for number in range(10)]
+    for worker in workers:
+        worker.says(b"OK:ECHO(hi)")
+    lines = world.log(job).splitlines()
+    assert len(lines) == 5
+    assert lines[0] == f"({rows(world, job) - 4} earlier lines are left out; --task shows those of one task)"
+    assert "finished" in lines[-1]
+
+
+def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
+    job = world.submit()
+    for number in range(3000):
+        world.journal.append(job, {"at": 1.0, "record": {"type": "result", "task": number, "attempt": 0}})
+    assert world.log(job, 7) == "1970-01-01 00:00:01.000Z task 7, attempt 0: result\n"
+    told: list[str] = []
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(len(told))
+        if not told:
+            world.clock.callLater(0, turn)
+
+    world.jobs.log(job, None).addCallback(told.append)
+    turn()
+    world.turn()
+    assert len(turns) > 3
+    assert len(told[0].splitlines()) == 3004
