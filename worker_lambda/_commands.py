@@ -22,6 +22,9 @@ MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
 """Commands that wait for the one before: so many, of so many bytes altogether."""
 
+MAX_ECHOED = 200
+"""Bytes of an unknown command that are sent back: what it is shows at its beginning, and the rest may be secret."""
+
 
 class Commands:
     """Takes commands in the order of their arrival and sees that each is answered.
@@ -164,7 +167,7 @@ class Commands:
         command = parse_command(payload)
         known = self._known.get(command.name) if len(payload) > len(command.name) else None
         if known is None:
-            self._send(fail(b"no such command '" + payload + b"'"))
+            self._send(fail(b"no such command '" + _bounded(payload) + b"'"))
             return
         try:
             known(command.argument)
@@ -256,6 +259,10 @@ class Commands:
         if value is None:
             raise CommandError("no such variable " + key.decode("utf-8", "surrogateescape"))
         return value
+
+
+def _bounded(payload: bytes) -> bytes:
+    return payload if len(payload) <= MAX_ECHOED else payload[:MAX_ECHOED] + b" ..."
 
 
 def _key_and_value(argument: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """What goes wrong in a state machine, as one bounded line each."""
 
 import os
+import re
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARY = str(Path(os.__file__).parent) + os.sep
 _SHOWN = 300
 _WHOLE_LINE = 1000
+_KEYS = re.compile(r"(identity:)[A-Za-z0-9+/=]{16,}( [A-Za-z0-9+/=]+)*")
 
 
 class FSMError(MuError):
@@ -28,6 +30,11 @@ class StateFault(FSMError):
         super().__init__(text)
         self.reply = reply
         self.status = status
+
+
+def without_keys(message: str) -> str:
+    """A message without the private key of an ``identity:`` command that a worker sends back, or says to be wrong."""
+    return _KEYS.sub(r"\1<secret>", message)
 
 
 def show(text: str) -> str:

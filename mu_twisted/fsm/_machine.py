@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._errors import FSMError, StateFault, fault, one_line, show
+from mu_twisted.fsm._errors import FSMError, StateFault, fault, one_line, show, without_keys
 from mu_twisted.fsm._expect import failed_run
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
@@ -167,7 +167,8 @@ class Machine:
                 self._note(_text(key), value)
                 told = True
             else:
-                self._held.append(_text(message))
+                text = _text(message)
+                self._held.append(without_keys(text) if _failed(text) else text)
         return told
 
     def _note(self, key: str, value: bytes) -> None:

@@ -245,6 +245,15 @@ def test_nothing_is_taken_after_the_end() -> None:
     assert machine.error is None
 
 
+def test_a_private_key_that_a_worker_sends_back_is_in_no_error() -> None:
+    machine = started(Greet)
+    machine.receive([b"FAIL(no such command 'identity:" + b"Q0VSVA" * 9 + b"= " + b"U0VDUkVU" * 9 + b"==')"])
+    assert machine.reply == "FAIL(no such command 'identity:<secret>')"
+    assert machine.error is not None
+    assert "identity:<secret>" in machine.error
+    assert "U0VD" not in machine.error + machine.text
+
+
 def test_failing_from_outside_names_the_state() -> None:
     machine = started(Wrong)
     machine.fail("the worker closed the connection")

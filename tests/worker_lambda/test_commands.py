@@ -115,6 +115,7 @@ def test_the_event_of_a_legacy_coordinator_is_served_to_the_end(pair: Pair) -> N
         (b"set:cmdinfile:##TMPDIR##/f", b"OK:SET(cmdinfile)"),
         (b"seti:n:5", b"OK:SETI(n)"),
         (b"nosuch:", b"FAIL(no such command 'nosuch:')"),
+        (b"nosuch:" + b"x" * 1000, b"FAIL(no such command 'nosuch:" + b"x" * 193 + b" ...')"),
     ):
         assert talk.ask(command) == reply
     assert talk.ask(b"run:printf hi > ##TMPDIR##/f").startswith(b"OK:RETVAL(0):")
