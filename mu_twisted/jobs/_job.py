@@ -285,7 +285,7 @@ class Job(Reading):
         if old is not None:
             board.abort(old, "its worker has dialled in again")
             self._outcomes.lost(old, Failure.LOST, "its worker lost the connection, and dialled in again")
-        self._staffing.somebody_came(seconds_left)
+        self._staffing.somebody_came(seconds_left, new=arrival is Arrival.NEW)
         board.crew.add(worker)
         if arrival is Arrival.BACK and worker.launch_id is not None:
             self._outcomes.came_back(worker.launch_id)

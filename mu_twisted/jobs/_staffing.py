@@ -7,12 +7,16 @@ from mu_twisted.jobs._actions import StartLaunches
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._crew import Worker
 from mu_twisted.jobs._records import Launched
+from mu_twisted.jobs._tasks import Task
 from mu_twisted.jobs._timers import Due
 
 MARGIN = 5.0
 """Seconds of its function that a worker must have left beyond what a task takes."""
 ENOUGH = 5
 """Finished attempts from which one may tell how long the next will take."""
+RECENT = 4
+"""Newcomers whose functions' lives say how long those of the next will be: a function's time-out may be changed, and be
+another one in another region."""
 
 
 class Staffing:
@@ -24,9 +28,11 @@ class Staffing:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._rounds = 0
+        self._barren = 0
         self._next_round = float("-inf")
         self._armed = False
-        self._longest_life = 0.0
+        self._lives: deque[float] = deque(maxlen=RECENT)
+        self._returned = 0.0
         self.paused = False
 
     @property
@@ -36,14 +42,14 @@ class Staffing:
 
     def begin(self) -> None:
         """A new generation: the first round is due at once."""
-        self._rounds = 0
+        self._rounds = self._barren = 0
         self._next_round = float("-inf")
         self.paused = False
 
     # -- launches --------------------------------------------------------------------------------------------------
 
     def launch(self, extra: int = 0) -> None:
-        """Ask for as many workers as are missing, not too often, and less often as long as nobody comes.
+        """Ask for as many workers as are missing, not too often, and less often as long as nobody gets a task.
 
         :param extra: beyond what is needed.
         """
@@ -60,6 +66,7 @@ class Staffing:
         delay = min(policy.relaunch_longest, policy.relaunch_delay * 2.0 ** min(self._rounds, 60))
         self._next_round = board.now + delay
         self._rounds += 1
+        self._barren += 1
         ids = board.launches.new(missing)
         first = int(ids[0].partition("-")[2])
         board.record(Launched(board.launches.generation, first, missing))
@@ -78,18 +85,20 @@ class Staffing:
     @property
     def has_given_up(self) -> bool:
         """Whether nobody came so often that nobody is launched any more."""
-        return self._rounds > self._board.policy.start_retries and not self._board.crew.members
+        return self._barren > self._board.policy.start_retries and not self._board.crew.members
 
-    def somebody_came(self, seconds_left: float | None) -> None:
+    def somebody_came(self, seconds_left: float | None, *, new: bool) -> None:
         """Launching works.
 
         :param seconds_left: of the newcomer's function.
+        :param new: whether it has just begun; else it was here before, and says little of how long others live.
         """
-        board = self._board
-        self._rounds = 0
-        self._next_round = min(self._next_round, board.now + board.policy.relaunch_delay)
+        self._barren = 0
         self.paused = False
-        self._longest_life = max(self._longest_life, seconds_left or 0.0)
+        if seconds_left is not None and new:
+            self._lives.append(seconds_left)
+        elif seconds_left is not None:
+            self._returned = max(self._returned, seconds_left)
 
     # -- who gets what ---------------------------------------------------------------------------------------------
 
@@ -107,12 +116,12 @@ class Staffing:
         for worker in self._able_workers():
             task = backlog.take()
             if task is not None:
-                board.begin(worker, task)
+                self._begin(worker, task)
                 continue
             task = backlog.take_double()
             if task is None:
                 break
-            board.begin(worker, task, speculative=True)
+            self._begin(worker, task, speculative=True)
         while len(crew.idle) > board.ledger.open:
             board.dismiss(next(iter(crew.idle.values())), "there are as many workers as the job has use for")
 
@@ -123,6 +132,13 @@ class Staffing:
             self._send_home(worker)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, worker: Worker, task: Task, *, speculative: bool = False) -> None:
+        board = self._board
+        board.begin(worker, task, speculative=speculative)
+        # Only now, not when somebody came: who is sent home at once is no reason to launch others as soon as may be.
+        self._rounds = 0
+        self._next_round = min(self._next_round, board.now + board.policy.relaunch_delay)
 
     def _able_workers(self) -> Iterator[Worker]:
         backlog = self._board.backlog
@@ -149,4 +165,4 @@ class Staffing:
             needed = likely if limit is None else min(likely, limit)
         else:
             needed = limit or 0.0
-        return min(needed + MARGIN, 0.9 * self._longest_life)
+        return min(needed + MARGIN, 0.9 * max(self._lives, default=self._returned))

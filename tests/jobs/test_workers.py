@@ -234,6 +234,72 @@ def test_a_spare_near_its_end_is_sent_home_and_not_replaced() -> None:
     assert len(play.launched) == 2
 
 
+@pytest.mark.parametrize("finished", [0, 9])
+def test_where_functions_live_shorter_than_they_did_the_next_ones_will_do(finished: int) -> None:
+    play = Play(tasks=10, max_workers=1, task_timeout=600.0 if not finished else None)
+    play.come(1, seconds_left=9000.0)
+    for _ in range(finished):
+        play.now += 600.0
+        play.done(1)
+        play.warm(1)
+    play.lose(1)
+    given, life = [], 300.0
+    for _ in range(3600):
+        while not given and play.came < len(play.launched):
+            given += assigns(play.come(1000 + play.came, seconds_left=life))
+        given += assigns(play.tick())
+        if given:
+            break
+    assert given
+    assert len(play.launched) <= 5
+
+
+def test_where_functions_live_shorter_in_one_region_tasks_go_to_those_that_live_longer() -> None:
+    play = Play(tasks=40, task_timeout=600.0, start_timeout=600.0)
+    lives: dict[int, float] = {}
+    for _ in range(300):
+        while play.came < len(play.launched):
+            worker = play.came
+            lives[worker] = 300.0 if worker % 2 else 900.0
+            play.come(worker, seconds_left=lives[worker])
+        play.tick()
+        for worker in lives:
+            play.job.heard(worker, play.now)
+    assert play.job.counts().active == 40
+    assert len(play.launched) < 100
+    assert sum(lives[view.workers[0]] > 600.0 for view in play.job.tasks()) > 30
+
+
+def test_newcomers_that_get_no_task_are_replaced_less_and_less_often_and_end_no_job() -> None:
+    play = Play(tasks=2, max_workers=1, task_timeout=600.0, start_retries=2)
+    play.come(1, seconds_left=900.0)
+    play.done(1)
+    play.now = 500.0
+    times: list[float] = []
+    assert kinds(play.warm(1)) == ["Dismiss"]
+    while play.now < 600.0 and play.job.counts().active == 0:
+        while play.came < len(play.launched):
+            times.append(play.now)
+            play.come(1000 + play.came, seconds_left=900.0 if play.came == 3 else 100.0)
+        play.tick()
+    assert times == [500.0, 501.0, 503.0]
+    assert not play.job.over
+
+
+def test_those_who_come_back_do_not_say_how_long_newcomers_live() -> None:
+    play = Play(tasks=4, task_timeout=600.0)
+    for worker in range(4):
+        play.come(worker, seconds_left=900.0)
+    again = play.restarted()
+    for worker in range(3):
+        assert kinds(again.come(worker, f"0-{worker}", redial=True, seconds_left=100.0)) == ["Interrupt"]
+    assert again.come(3, "0-3", redial=True, seconds_left=700.0) != []
+    assert assigns(again.warm(3)) == [(3, 0, 1)]
+    assert kinds(again.warm(0)) == ["Dismiss"]
+    again.ticks(2, alive=[1, 2, 3])
+    assert assigns(again.come(50, seconds_left=300.0)) == [(50, 1, 1)]
+
+
 # -- who comes back ----------------------------------------------------------------------------------------------------
 
 
