@@ -1,6 +1,5 @@
 """Programs of all kinds, and an AWS in this process that others have written."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from elf_files import make_elf  # noqa: E402
+from moto_here import moto_account  # noqa: E402
 
 
 @pytest.fixture
@@ -50,15 +50,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """moto in place of AWS, in this process."""
-    from moto import mock_aws
-
-    for name in [name for name in os.environ if name.startswith(("AWS_", "MU_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("MOTO_ACCOUNT_ID", "123456789012")
-    with mock_aws():
+    with moto_account(monkeypatch):
         yield
 
 
