@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mu_twisted.tls import TLSError, describe_failure, identity_of
+from mu_twisted.transport._keepalive import watch_peer
 from mu_twisted.transport._outflow import Outflow
 from mu_twisted.transport._receiver import Peer, Receiver
 from mu_twisted.wire import HEADER_SIZE, Decoder, FrameError, encode
@@ -165,6 +166,7 @@ class FrameProtocol:
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
+        watch_peer(transport)
         self._factory.connection_opened(self)
         if not self._takes_views:
             self._established()
