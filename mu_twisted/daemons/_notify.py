@@ -8,6 +8,9 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+PATIENCE = 1.0
+"""Seconds that a message may wait for a service manager that takes none at the moment."""
+
 
 class Notifier:
     """Tells the service manager, if there is one.
@@ -20,6 +23,7 @@ class Notifier:
 
     def __init__(self, reactor: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._path = environ.get("NOTIFY_SOCKET", "")
+        self._reached = True
         self._period = _watchdog_seconds(environ) / 2
         self._alive = LoopingCall(self.say, "WATCHDOG=1")
         self._alive.clock = reactor
@@ -49,16 +53,19 @@ class Notifier:
         self.say("STOPPING=1")
 
     def say(self, text: str) -> None:
-        """One message, in the words of the protocol."""
+        """One message, in the words of the protocol. Where it cannot be told, the next may be."""
         if not self._path:
             return
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+                line.settimeout(PATIENCE)
                 line.sendto(text.encode("utf-8"), address)
+            self._reached = True
         except OSError as error:
-            self.log.warn("the service manager cannot be told: {error}", error=str(error))
-            self._path = ""
+            if self._reached:
+                self.log.warn("the service manager cannot be told: {error}", error=str(error))
+            self._reached = False
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from mu_twisted.daemons._notify import Notifier
 
@@ -123,6 +124,20 @@ def test_without_a_manager_nothing_is_told_and_nothing_fails(tmp_path: Path) -> 
     gone.stopping()
 
 
+def test_a_manager_that_was_not_there_for_a_moment_is_told_again(tmp_path: Path) -> None:
+    warned: list[Any] = []
+    globalLogPublisher.addObserver(warned.append)
+    notifier = Notifier(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "n")})
+    notifier.say("WATCHDOG=1")
+    notifier.say("WATCHDOG=1")
+    globalLogPublisher.removeObserver(warned.append)
+    assert len(warned) == 1
+    manager = Manager(str(tmp_path / "n"))
+    notifier.say("WATCHDOG=1")
+    assert manager.hears() == "WATCHDOG=1"
+    manager.line.close()
+
+
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
 @pytest.mark.parametrize("name", UNITS)
@@ -136,6 +151,7 @@ def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path
             *("systemd-socket-activate", "--listen", f"127.0.0.1:{port}", f"--fdname={name}"),
             *("--setenv", f"NOTIFY_SOCKET={manager.path}", "--setenv", f"STATE_DIRECTORY={tmp_path}/state"),
             *("--setenv", f"RUNTIME_DIRECTORY={tmp_path}/run", "--setenv", f"PATH={os.environ['PATH']}"),
+            *("--setenv", "WATCHDOG_USEC=60000000"),
             *(f"{sys.prefix}/bin/twistd", "-n", "--pidfile=", name, "-t", f"systemd:domain=INET:name={name}"),
         ],
         stderr=subprocess.DEVNULL,
@@ -146,12 +162,38 @@ def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path
     try:
         caller = _dial(port)
         assert manager.hears().startswith("READY=1\n")
+        assert manager.hears() == "WATCHDOG=1"
         assert (tmp_path / "run" / "control.sock").exists() == (name == "mu-coordinator")
         caller.close()
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(20)
-        manager.line.close()
+    assert manager.hears() == "STOPPING=1"
+    manager.line.close()
+
+
+@pytest.mark.process
+def test_who_dials_while_the_daemon_is_restarted_is_served_by_the_next_one(tmp_path: Path) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    environment = {
+        **{"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STATE_DIRECTORY": str(tmp_path / "state")},
+        **{"NOTIFY_SOCKET": manager.path, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "mu-rendezvous"},
+    }
+    twistd = f"{sys.prefix}/bin/twistd"
+    # What systemd does: the socket as descriptor 3, and whom it is for.
+    script = f"LISTEN_PID=$$ exec {twistd} -n --pidfile= mu-rendezvous -t systemd:domain=INET:name=mu-rendezvous 3<&0"
+    with socket.create_server(("127.0.0.1", 0)) as held, Authority(tmp_path / "state") as keys:
+        for _ in range(2):
+            with socket.create_connection(held.getsockname()) as early:  # before there is a daemon
+                daemon = subprocess.Popen(["sh", "-c", script], stdin=held.fileno(), env=environment)
+                try:
+                    assert manager.hears().startswith("READY=1\n")
+                    assert keys.is_served(early)
+                finally:
+                    daemon.terminate()
+                    daemon.wait(20)
+                assert manager.hears() == "STOPPING=1"
+    manager.line.close()
 
 
 def _dial(port: int) -> socket.socket:
