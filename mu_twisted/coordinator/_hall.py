@@ -1,7 +1,8 @@
 """The hall: every connection of a worker, and the job that it belongs to.
 
 Knows who may speak for which job (a worker's certificate names it; one without identity, in the original's way of
-shared keys, may speak for any) and that a connection which never greets must not stay.
+shared keys, may speak for any: if it says for none, it goes where workers are missing) and that a connection which
+never greets must not stay.
 """
 
 from itertools import count
@@ -129,7 +130,7 @@ class Hall:
                 )
             return run
         if identity is None and self._shared_key and self._runs:
-            return next(iter(self._runs.values()))
+            return self._shared_run_for(session)
         self.log.warn(
             "{address} was told to quit: its certificate names no job ({identity})",
             address=session.address,
@@ -137,9 +138,24 @@ class Hall:
         )
         return None
 
+    def _shared_run_for(self, session: Session) -> JobRun | None:
+        """By its launch id, if it says one; else the job that lacks workers, or expects one, and has fewest."""
+        job, slash, _ = session.greeting.launch_id.partition("/")
+        if slash:
+            return self._runs.get(job)
+
+        def place(run: JobRun) -> tuple[bool, bool, int]:
+            workers = run.counts.workers
+            return not run.job.lacks_workers, run.job.in_flight <= workers, workers
+
+        return min(self._runs.values(), key=place)
+
     def _drop_silent(self) -> None:
         now = self._clock.seconds()
         for session in [session for session, due in self._strangers.items() if due <= now]:
-            self.log.warn("{address} never greeted: dropped", address=session.address)
             del self._strangers[session]
-            session.abort()
+            self.log.warn("{address} never greeted: dropped", address=session.address)
+            try:
+                session.abort()
+            except Exception:  # noqa: BLE001 - else no other would ever be dropped
+                self.log.failure("dropping one that never greeted failed")

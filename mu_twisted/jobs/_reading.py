@@ -60,6 +60,12 @@ class Reading:
         return len(self._board.crew) + len(self._board.launches)
 
     @property
+    def lacks_workers(self) -> bool:
+        """Whether one more worker would have something to do, and may stay."""
+        board = self._board
+        return not self.over and len(board.crew) < min(board.limit, board.needed)
+
+    @property
     def anybody_came(self) -> bool:
         """Whether a worker has ever come, before a restart too: it had a task then."""
         return self._board.launches.anybody_came

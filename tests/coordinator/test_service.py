@@ -56,8 +56,9 @@ class Launches:
 class World:
     """A coordinator's jobs that can be killed and started again on the same directory."""
 
-    def __init__(self, directory: Path, workers: int | None = None) -> None:
+    def __init__(self, directory: Path, workers: int | None = None, *, shared_key: bool = False) -> None:
         self.workers = workers
+        self.shared_key = shared_key
         self.directory = directory
         self.clock = Clock()
         self.wall = 1000.0
@@ -67,7 +68,7 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.hall = Hall(self.clock)
+        self.hall = Hall(self.clock, shared_key=self.shared_key)
         self.faults: list[str] = []
         self.journal = Journal(self.directory / "journal.db", self.clock, self.faults.append)
         self.jobs = Jobs(
