@@ -19,7 +19,7 @@ from mu_twisted.coordinator._facts import (
     UnknownJob,
 )
 from mu_twisted.coordinator._hall import Hall
-from mu_twisted.coordinator._job_run import JobRun, Keeper, Launching
+from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
@@ -28,6 +28,7 @@ from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
+from mu_twisted.coordinator._surroundings import Keeper, Launching
 
 __all__ = [
     "AttemptFile",

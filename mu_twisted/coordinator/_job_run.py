@@ -1,76 +1,42 @@
 """The run of one job: its decisions carried out on sessions and launches, once they are in the journal."""
 
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Container, Iterable
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.coordinator._attempts import Attempts
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.coordinator._hands import Beginnings, Hands
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, serves
+from mu_twisted.coordinator._surroundings import Keeper, Launching
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
     Abort,
     Action,
     Assign,
     Counts,
-    Diagnose,
     Dismiss,
     Finish,
     Interrupt,
     Job,
-    JobRecord,
     Ping,
     Record,
-    StartLaunches,
     StopLaunches,
     Warm,
 )
-from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline, Report
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wire import MuError
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
-
-
-class Launching(Protocol):
-    """Where a job's workers come from."""
-
-    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        """Ask for one worker for each launch id and report each outcome once, in the reactor's thread.
-
-        Fails if none can be launched at all.
-        """
-
-    def stop(self) -> None:
-        """Give up launches that have not been sent."""
-
-    def note(self) -> str | None:
-        """What the job's user should know of its launches, e.g. that Lambda throttles; None: nothing."""
-
-    def diagnose(self) -> Coroutine[Any, Any, str]:
-        """Find out why no worker came; the text becomes the job's error."""
-
-
-class Keeper(Protocol):
-    """What keeps a job's records."""
-
-    def keep(self, records: Sequence[JobRecord]) -> None:
-        """Take records that are to be durable with the next :meth:`flush`."""
-
-    def flush(self) -> None:
-        """Make them so, as far as the disk lets."""
 
 
 class JobRun:
@@ -109,13 +75,13 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
-        self._launching = launching
         self._keeper = keeper
         self._attempts = attempts
-        self._peers = peers
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
+        begin = Beginnings(pipeline.first, settings, attempts, peers)
+        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._carry_out)
         self._gone: list[Deferred[None]] = []
         self._todo: deque[Action] = deque()
         self._turn: Any = None
@@ -213,7 +179,7 @@ class JobRun:
         launch_id = greeting.launch_id.removeprefix(f"{self.name}/")
         if not serves(greeting):
             session.dismiss()
-            self._cannot_serve(
+            self._hands.cannot_serve(
                 launch_id,
                 f"function {self._settings['function']} holds a worker of protocol version {greeting.version}, "
                 "which this coordinator cannot serve: make the function again with `mu lambdaize`",
@@ -324,14 +290,19 @@ class JobRun:
         self._busy = True
         try:
             while self._todo and self._turn is None:
-                action = self._todo.popleft()
-                try:
-                    self._act(action)
-                except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
-                    self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self.name)
-                    self._not_done(action, error)
+                self._act(self._todo.popleft())
         finally:
             self._busy = False
+
+    def _act(self, action: Action) -> None:
+        try:
+            if isinstance(action, Finish):
+                self._finish()
+            else:
+                self._hands.act(action)
+        except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
+            self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self.name)
+            self._not_done(action, error)
 
     def _not_done(self, action: Action, error: Exception) -> None:
         """An action has failed: give up the worker that it was about, or else the job."""
@@ -345,89 +316,6 @@ class JobRun:
                 pass  # who comes too late is told to quit
             case _:
                 self._broken(error)
-
-    def _act(self, action: Action) -> None:
-        match action:
-            case StartLaunches(launch_ids):
-                starting = maybeDeferred(self._launching.start, launch_ids, self._launched)
-                starting.addErrback(partial(self._cannot_launch, launch_ids))
-            case StopLaunches():
-                self._launching.stop()
-            case Assign(worker, task, attempt, replay):
-                self._assign(worker, task, attempt, replay)
-            case Diagnose():
-                Deferred.fromCoroutine(self._explain()).addErrback(self._cannot_explain)
-            case Finish():
-                self._finish()
-            case Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
-                session = self._sessions.get(worker)
-                if session is not None:
-                    self._tell(session, action)
-            case Record():
-                raise AssertionError("records are kept before anything is carried out")
-
-    def _tell(self, session: Session, action: Action) -> None:
-        match action:
-            case Warm():
-                session.warm()
-            case Interrupt(_, reason):
-                session.interrupt(reason)
-            case Dismiss(worker, reason):
-                self.log.debug("worker {worker} is told to quit: {reason}", worker=worker, reason=reason)
-                session.dismiss()
-            case Abort(worker, reason):
-                self.log.info("worker {worker} is given up: {reason}", worker=worker, reason=reason)
-                session.abort()
-            case Ping():
-                session.ping()
-
-    def _assign(self, worker: int, task: int, attempt: int, replay: bool) -> None:
-        session = self._sessions.get(worker)
-        if session is None:  # lost between the decision and now; the job hears of it
-            return
-        peers = self._peers
-        identity = peers.identity(task, attempt) if peers is not None else None
-        peering = peers.peering(task, attempt, replay=replay) if peers is not None else None
-        machine = Machine(self._pipeline.first, task, settings=self._settings, peering=peering)
-        session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
-
-    def _launched(self, outcome: LaunchOutcome) -> None:
-        launch_id = outcome.launch_id.removeprefix(f"{self.name}/")
-        if outcome.accepted:
-            self._meter.launched()
-            self._carry_out(self.job.launch_accepted(launch_id, self._now()))
-        else:
-            self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
-            self._carry_out(self.job.launch_refused(launch_id, outcome.reason, self._now()))
-
-    def _cannot_launch(self, launch_ids: Sequence[str], failure: TwistedFailure) -> None:
-        if not isinstance(failure.value, MuError):
-            self.log.failure("launching failed", failure)
-        if not self.job.is_reached:
-            self.abort(failure.getErrorMessage())
-            return
-        # It has worked before: whatever is in the way may go away, as may Lambda's own refusals.
-        for launch_id in launch_ids:
-            self._carry_out(self.job.launch_refused(launch_id, failure.getErrorMessage(), self._now()))
-
-    def _cannot_serve(self, launch_id: str, why: str) -> None:
-        """A worker has come that cannot be driven: where others could, it is as if it had not been launched."""
-        self.log.warn("{why}", why=why)
-        if self.job.anybody_came:
-            self._carry_out(self.job.launch_refused(launch_id, why, self._now()))
-        else:
-            self.abort(why)
-
-    async def _explain(self) -> None:
-        self._nobody_came(await self._launching.diagnose())
-
-    def _cannot_explain(self, failure: TwistedFailure) -> None:
-        self.log.failure("the diagnosis failed", failure)
-        self._nobody_came(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
-
-    def _nobody_came(self, error: str) -> None:
-        if not self.job.anybody_came:
-            self.abort(error)
 
     def _finish(self) -> None:
         if self._tick.running:

@@ -8,10 +8,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._job_run import JobRun, Launching
+from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator._surroundings import Launching
 from mu_twisted.jobs import Admission, AdmissionState
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wire import MuError
 
 LOOK = 1.0
 """Seconds between two looks at who may have how many workers."""
@@ -156,9 +158,14 @@ class JobQueue:
             call.told(outcome)
 
     def _failed(self, launch_ids: Sequence[str], failure: Any) -> None:
-        calls = [self._calls.pop(launch_id, None) for launch_id in launch_ids]
+        if not isinstance(failure.value, MuError):
+            self._desk.log.failure("launching for job {name} failed", failure, name=self._name)
+        calls = [(launch_id, self._calls.pop(launch_id, None)) for launch_id in launch_ids]
         for launch_id in launch_ids:
             self._desk.answered(self._name, launch_id)
-        for call in calls:
-            if call is not None and not call.failed.called:
+        for launch_id, call in calls:
+            if call is not None and self.job.is_reached:
+                # It has worked before; and others of the call may be let go later, and do better.
+                call.told(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
+            elif call is not None and not call.failed.called:
                 call.failed.errback(failure)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mu_twisted.coordinator._facts import CostFact, Request
-from mu_twisted.coordinator._job_run import Launching
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
+from mu_twisted.coordinator._surroundings import Launching
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
 

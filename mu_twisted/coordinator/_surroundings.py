@@ -1,0 +1,38 @@
+"""What the run of a job needs around it: where its workers come from, and what keeps its records."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from mu_twisted.jobs import JobRecord
+from mu_twisted.launch import LaunchOutcome
+
+
+class Launching(Protocol):
+    """Where a job's workers come from."""
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+        """Ask for one worker for each launch id and report each outcome once, in the reactor's thread.
+
+        Fails if none can be launched at all.
+        """
+
+    def stop(self) -> None:
+        """Give up launches that have not been sent."""
+
+    def note(self) -> str | None:
+        """What the job's user should know of its launches, e.g. that Lambda throttles; None: nothing."""
+
+    def diagnose(self) -> Coroutine[Any, Any, str]:
+        """Find out why no worker came; the text becomes the job's error."""
+
+
+class Keeper(Protocol):
+    """What keeps a job's records."""
+
+    def keep(self, records: Sequence[JobRecord]) -> None:
+        """Take records that are to be durable with the next :meth:`flush`."""
+
+    def flush(self) -> None:
+        """Make them so, as far as the disk lets."""
