@@ -53,7 +53,9 @@ class Meter:
     def __init__(self, before: Usage | None = None) -> None:
         before = before or Usage()
         self._total = _Total(before.requests, before.seconds, before.greeted, before.left, before.memory_mb)
-        self._connected: dict[int, float] = {}
+        # In microseconds, as integers: their sum is kept up over millions of workers, and must not drift.
+        self._connected: dict[int, int] = {}
+        self._since = 0
 
     def launched(self) -> None:
         """Lambda has taken a launch."""
@@ -66,7 +68,8 @@ class Meter:
         """
         if worker in self._connected:
             return
-        self._connected[worker] = now
+        since = self._connected[worker] = _microseconds(now)
+        self._since += since
         total = self._total
         total.memory_mb = max(total.memory_mb, greeting.memory_mb)
         if greeting.deadline_ms and not greeting.redial:
@@ -75,10 +78,17 @@ class Meter:
 
     def gone(self, worker: int, now: float) -> None:
         """A connection has ended."""
-        self._total.seconds += now - self._connected.pop(worker, now)
+        since = self._connected.pop(worker, None)
+        if since is not None:
+            self._since -= since
+            self._total.seconds += (_microseconds(now) - since) / 1e6
 
     def usage(self, now: float) -> Usage:
-        """What was used until now."""
+        """What was used until now. Asked at the end of each attempt, so its cost does not grow with the workers."""
         total = self._total
-        seconds = total.seconds + sum(now - since for since in self._connected.values())
+        seconds = total.seconds + (len(self._connected) * _microseconds(now) - self._since) / 1e6
         return Usage(total.requests, round(seconds, 3), total.greeted, round(total.left, 3), total.memory_mb)
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)

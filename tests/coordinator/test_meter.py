@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_service import World
 from worker_double import WorkerDouble, launch_identity
 
@@ -49,6 +51,21 @@ def test_a_worker_that_says_nothing_of_its_time_counts_as_long_as_it_is_there() 
 
 def test_a_function_whose_time_was_changed_meanwhile_gives_no_negative_times() -> None:
     assert Usage(1, 5.0, 1, 900.0, 1536).billed(60.0) == 5.0
+
+
+@given(visits=st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0.0, 1e5)), min_size=1, max_size=40))
+def test_whoever_comes_and_goes_in_whatever_order_the_times_add_up(visits: list[tuple[int, bool, float]]) -> None:
+    meter, now, there, used = Meter(), 1e6, {}, 0.0
+    for worker, comes, pause in visits:
+        now += pause
+        if comes:
+            meter.came(worker, Greeting(), now)
+            there.setdefault(worker, now)
+        else:
+            meter.gone(worker, now)
+            used += now - there.pop(worker, now)
+        so_far = used + sum(now - since for since in there.values())
+        assert meter.usage(now).seconds == pytest.approx(so_far, abs=0.002)
 
 
 def test_what_was_used_before_is_gone_on_with() -> None:
