@@ -15,7 +15,7 @@ from mu_twisted.coordinator._hands import Beginnings, Hands
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
-from mu_twisted.coordinator._session import Session, serves
+from mu_twisted.coordinator._session import Session, unserved
 from mu_twisted.coordinator._surroundings import Keeper, Launching
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
@@ -80,6 +80,7 @@ class JobRun:
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
+        self._private_keys = peers is not None and peers.issue is not None
         begin = Beginnings(pipeline.first, settings, attempts, peers)
         self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._carry_out)
         self._gone: list[Deferred[None]] = []
@@ -177,12 +178,12 @@ class JobRun:
         """A worker of this job is there, new or warm."""
         greeting = session.greeting
         launch_id = greeting.launch_id.removeprefix(f"{self.name}/")
-        if not serves(greeting):
+        why = unserved(greeting, keys=self._private_keys)
+        if why is not None:
             session.dismiss()
+            function = self._settings["function"]
             self._hands.cannot_serve(
-                launch_id,
-                f"function {self._settings['function']} holds a worker of protocol version {greeting.version}, "
-                "which this coordinator cannot serve: make the function again with `mu lambdaize`",
+                launch_id, f"function {function} holds a worker {why}: make the function again with `mu lambdaize`"
             )
             return
         self._sessions[session.number] = session

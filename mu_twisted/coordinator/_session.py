@@ -239,6 +239,13 @@ class Session:
             self._connection.send(*commands)
 
 
-def serves(greeting: Greeting) -> bool:
-    """Whether this coordinator can drive a worker that greets so: the original's, and versions up to its own."""
-    return 0 <= greeting.version <= VERSION
+def unserved(greeting: Greeting, *, keys: bool) -> str | None:
+    """Why this coordinator cannot drive a worker that greets so; None: it can.
+
+    :param keys: whether tasks need keys of their own, for their peers. The original's workers know no ``identity:``.
+    """
+    if not 0 <= greeting.version <= VERSION:
+        return f"of protocol version {greeting.version}, which this coordinator cannot serve"
+    if keys and not greeting.version:
+        return "of the original's, which cannot take a task's own keys for its peers (with --share-key there are none)"
+    return None

@@ -434,3 +434,21 @@ def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_atte
     assert asked == [TaskIdentity("j", 0, 0), TaskIdentity("j", 0, 1)]
     worker.says(b"OK:IDENTITY", b"OK:CONNECT(x)")
     assert bench.run.job.error is None
+
+
+def test_an_original_worker_is_never_sent_keys_and_serves_tasks_with_peers_only_where_one_key_is_shared() -> None:
+    async def task(w: Worker) -> None:
+        await w.connect(1)
+
+    pem = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
+    bench = Bench(tasks=1, first=task, peers=Peers("j", ["h:1"], lambda identity: KeyPair(pem, pem)))
+    worker = bench.worker()
+    worker.says(b"OK:HELLO")
+    assert worker.takes() == [b"quit:"]
+    assert bench.run.job.error is not None
+    assert "a worker of the original's" in bench.run.job.error
+
+    bench = Bench(tasks=1, first=task, peers=Peers("j", ["h:1"], None))
+    worker = bench.worker()
+    worker.says(b"OK:HELLO")
+    assert worker.takes() == [b"connect:h:1:HELLO_STATE:j:0:1"]
