@@ -1,5 +1,6 @@
-"""What a failed machine failed of, in the terms of jobs: the worker's words say which."""
+"""What failed, in the terms of jobs and for their users: a machine by its worker's words, or we ourselves."""
 
+from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.fsm import Machine
 from mu_twisted.jobs import Failure, explain_exit, is_out_of_memory
 
@@ -23,3 +24,8 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
     if reply.startswith("FAIL"):
         return (Failure.DIFFERS if _DIFFERS in reply else Failure.REPLY), None, error
     return Failure.MACHINE, None, error
+
+
+def own_fault(error: Exception) -> str:
+    """What a user is told of a fault that is nobody's but ours."""
+    return on_one_line(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])

@@ -1,6 +1,5 @@
 """The run of one job: its decisions carried out on sessions and launches, once they are in the journal."""
 
-from collections import deque
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -9,14 +8,14 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._cleaning import on_one_line
-from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.coordinator._failures import failure_of, own_fault
 from mu_twisted.coordinator._hands import Beginnings, Hands
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, unserved
 from mu_twisted.coordinator._surroundings import Keeper, Launching
+from mu_twisted.coordinator._turns import Turns
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
     Abort,
@@ -28,7 +27,6 @@ from mu_twisted.jobs import (
     Interrupt,
     Job,
     Ping,
-    Record,
     StopLaunches,
     Warm,
 )
@@ -75,18 +73,15 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
-        self._keeper = keeper
+        self._turns = Turns(clock, keeper, self._act)
         self._attempts = attempts
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
         begin = Beginnings(pipeline.first, settings, attempts, peers)
-        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._carry_out)
+        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take)
         self._gone: list[Deferred[None]] = []
-        self._todo: deque[Action] = deque()
-        self._turn: Any = None
-        self._busy = False
         self._tick = LoopingCall(self._time_passed)
         self._tick.clock = clock  # type: ignore[assignment]
 
@@ -107,7 +102,7 @@ class JobRun:
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
         waiting: Deferred[None] = Deferred(self._finished.remove)
-        if self.job.over and not self._todo:
+        if self.job.over and self._turns.idle:
             waiting.callback(None)
         else:
             self._finished.append(waiting)
@@ -138,32 +133,29 @@ class JobRun:
 
     def cancel(self, reason: str) -> None:
         """End the job as its user wants it."""
-        self._carry_out(self.job.cancel(reason, self._now()))
+        self._turns.take(self.job.cancel(reason, self._now()))
 
     def abort(self, error: str) -> None:
         """End the job; what is not done has failed.
 
         :param error: one line for the user.
         """
-        self._carry_out(self.job.abort(error, self._now()))
+        self._turns.take(self.job.abort(error, self._now()))
 
     def allow_workers(self, most: int | None) -> None:
         """Other jobs have use for workers too: this one may have so many; None: any number."""
-        self._carry_out(self.job.allow_workers(most, self._now()))
+        self._turns.take(self.job.allow_workers(most, self._now()))
 
     def drop(self) -> None:
         """The job was not taken after all: nothing of what it has decided is carried out."""
-        self._todo.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._turns.drop()
         if self._tick.running:
             self._tick.stop()
 
     def stop(self) -> None:
         """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
-        self._carry_out(self.job.stop(self._now()))
-        self._end_turn()
+        self._turns.take(self.job.stop(self._now()))
+        self._turns.end()
         if self._tick.running:
             self._tick.stop()
         self._attempts.close()
@@ -188,7 +180,7 @@ class JobRun:
             return
         self._sessions[session.number] = session
         self._meter.came(session.number, greeting, self._now())
-        self._carry_out(
+        self._turns.take(
             self.job.worker_came(
                 session.number,
                 launch_id or None,
@@ -206,11 +198,11 @@ class JobRun:
         if task is None:
             return
         if machine.outcome is Outcome.DONE:
-            self._carry_out(self.job.task_done(session.number, now, machine.remark))
+            self._turns.take(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
         self.log.warn("task {task} failed: {error}", task=task, error=error)
-        self._carry_out(self.job.task_failed(session.number, error, now, kind=kind, status=status))
+        self._turns.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
 
     def session_closed(self, session: Session, reason: str) -> None:
         """The worker is gone."""
@@ -219,7 +211,7 @@ class JobRun:
         task = self.job.task_of(session.number)
         if task is not None:
             self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
-        self._carry_out(self.job.worker_lost(session.number, reason, self._now()))
+        self._turns.take(self.job.worker_lost(session.number, reason, self._now()))
         if not self._sessions:
             gone, self._gone = self._gone, []
             for waiting in gone:
@@ -229,14 +221,14 @@ class JobRun:
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
-        self._carry_out(self.job.messages_lost(task, self._now()))
+        self._turns.take(self.job.messages_lost(task, self._now()))
 
     def store_named(self, store: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
         """A shard of the rendezvous keeps messages under this token; another than before means that they are gone.
 
         :param tasks: whose messages; None: those of all.
         """
-        self._carry_out(self.job.store_named(store, self._now(), shard, tasks))
+        self._turns.take(self.job.store_named(store, self._now(), shard, tasks))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -246,11 +238,11 @@ class JobRun:
     def _begin(self, actions: Iterable[Action]) -> None:
         if not self._tick.running:
             self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
-        self._carry_out(actions)
+        self._turns.take(actions)
 
     def _time_passed(self) -> None:
         try:
-            self._carry_out(self.job.time_passed(self._now()))
+            self._turns.take(self.job.time_passed(self._now()))
         except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
             self._broken(error)
@@ -261,39 +253,6 @@ class JobRun:
             self.abort(own_fault(error))
         except Exception:  # noqa: BLE001 - then the user's `mu cancel` may do, or the next look
             self.log.failure("job {name} cannot be ended", name=self.name)
-
-    def _carry_out(self, actions: Iterable[Action]) -> None:
-        records = []
-        for action in actions:
-            if isinstance(action, Record):
-                records.append(action.record)
-            else:
-                self._todo.append(action)
-        if records:
-            self._keeper.keep(records)
-            if self._turn is None:
-                self._turn = self._clock.callLater(0, self._end_turn)
-        elif self._turn is None:
-            self._act_all()
-
-    def _end_turn(self) -> None:
-        turn, self._turn = self._turn, None
-        if turn is not None and turn.active():
-            turn.cancel()
-        self._keeper.flush()
-        self._act_all()
-
-    def _act_all(self) -> None:
-        # Carrying one out may report the next event at once (a machine that ends where it starts): then its actions
-        # wait their turn behind those that were decided before.
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while self._todo and self._turn is None:
-                self._act(self._todo.popleft())
-        finally:
-            self._busy = False
 
     def _act(self, action: Action) -> None:
         try:
@@ -327,8 +286,3 @@ class JobRun:
             finished, self._finished = self._finished, []
             for waiting in finished:
                 waiting.callback(None)
-
-
-def own_fault(error: Exception) -> str:
-    """What a user is told of a fault that is nobody's but ours."""
-    return on_one_line(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])

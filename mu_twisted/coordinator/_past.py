@@ -1,78 +1,181 @@
-"""Jobs on record that are not being run: how they are told of, and what becomes of them without a worker.
+"""Jobs on record that are not being run: over, held because they cannot go on, or damaged.
 
 Knows records and facts, neither pipelines nor workers.
 """
 
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+from twisted.logger import Logger
 
-from mu_twisted.coordinator._facts import JobFact, TaskFact
-from mu_twisted.coordinator._history import History, Row, record_row
+from mu_twisted.coordinator._facts import JobFact, ServiceError, TaskFact, UnknownJob
+from mu_twisted.coordinator._history import History, last_fact, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.jobs import Finished, Job, JobError, Record, TaskState
 
 
-def folded(history: History) -> Job:
-    """The job that its records tell of.
+class Past:
+    """What is known of these jobs, and what can be done with them without a worker.
 
-    :raises JournalError: they tell of none.
+    :param journal: has their records.
+    :param directory: has a directory for each job that has had an attempt.
+    :param wall: the time of day, seconds since 1970.
     """
-    try:
-        return Job.restore(history.records)
-    except JobError as error:
-        raise JournalError(
-            f"the journal's records of job {history.name} are damaged: {error}; `mu rm` deletes them"
-        ) from None
 
+    _log = Logger()
 
-def damaged(journal: Journal, name: str, error: str) -> JobFact:
-    """A job whose records cannot be used. It has not ended: nobody knows, and only its user has it deleted.
+    def __init__(self, journal: Journal, directory: Path, wall: Callable[[], float]) -> None:
+        self._journal = journal
+        self._directory = directory
+        self._wall = wall
+        self._facts: dict[str, JobFact] = {}
 
-    :param error: one line.
-    """
-    pipeline, submitted = "?", 0.0
-    try:
-        first = next(iter(journal.records(name)))
-        pipeline, submitted = str(first["request"]["pipeline"]), float(first["at"])
-    except (JournalError, LookupError, TypeError, ValueError, StopIteration):
-        pass  # then nobody knows that either
-    return JobFact(name, pipeline, "failed", submitted, 0, error=error)
+    def __contains__(self, name: str) -> bool:
+        return name in self._facts
 
+    def __getitem__(self, name: str) -> JobFact:
+        """:raises UnknownJob: there is no such job."""
+        try:
+            return self._facts[name]
+        except KeyError:
+            raise UnknownJob(f"there is no job {name!r}: `mu jobs` lists them") from None
 
-def held(history: History, job: Job, error: str) -> JobFact:
-    """A job that cannot go on now, and waits as it stands.
+    def facts(self) -> list[JobFact]:
+        """All of them."""
+        return list(self._facts.values())
 
-    :param error: why, one line.
-    """
-    counts = job.counts()
-    return JobFact(
-        history.name,
-        history.request.pipeline,
-        "held",
-        history.submitted,
-        counts.tasks,
-        waiting=counts.waiting + counts.active,
-        done=counts.done,
-        failed=counts.failed,
-        error=f"it cannot go on: {error} (it is held as it stands: `mu retry` tries again, "
-        "as the coordinator's next start does)",
-    )
+    def put(self, fact: JobFact) -> None:
+        """A job is on record, and not being run."""
+        self._facts[fact.job] = fact
 
+    def discard(self, name: str) -> None:
+        """It is being run, or was never taken."""
+        self._facts.pop(name, None)
 
-def cancelled(fact: JobFact, job: Job, reason: str, at: float) -> tuple[JobFact, list[Row]]:
-    """The end of a job that is held, and the rows that it adds.
+    # -- what the journal says -------------------------------------------------------------------------------------
 
-    :param at: seconds since 1970.
-    """
-    records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
-    counts = job.counts()
-    over = msgspec.structs.replace(
-        fact, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
-    )
-    return over, [record_row(record, at, over if isinstance(record, Finished) else None) for record in records]
+    def recall(self, name: str) -> bool:
+        """Read how a job has ended.
+
+        :returns: whether it has.
+        :raises MuError: its last record is damaged.
+        """
+        try:
+            fact = last_fact(self._journal.last(name))
+        except msgspec.ValidationError as error:
+            raise _damage(name, error) from None
+        if fact is not None:
+            self.put(fact)
+        return fact is not None
+
+    def folded(self, name: str) -> tuple[History, Job]:
+        """A job as all its records tell of it.
+
+        :raises ServiceError: they tell of none.
+        """
+        try:
+            history = History(self._journal, name)
+            return history, Job.restore(history.records)
+        except JobError as error:
+            raise _damage(name, error) from None
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+
+    def tasks(self, name: str) -> list[TaskFact]:
+        """All tasks of a job, by number."""
+        fact = self[name]
+        if fact.state == "done" and not fact.tasks:
+            return []  # there was nothing to do
+        return task_facts(self.folded(name)[1], running=False)
+
+    # -- what becomes of them --------------------------------------------------------------------------------------
+
+    def damaged(self, name: str, error: str) -> None:
+        """A job's records cannot be used. It has not ended: nobody knows, and only its user has it deleted.
+
+        :param error: one line.
+        """
+        pipeline, submitted = "?", 0.0
+        try:
+            first = next(iter(self._journal.records(name)))
+            pipeline, submitted = str(first["request"]["pipeline"]), float(first["at"])
+        except (JournalError, LookupError, TypeError, ValueError, StopIteration):
+            pass  # then nobody knows that either
+        self.put(JobFact(name, pipeline, "failed", submitted, 0, error=error))
+
+    def hold(self, history: History, job: Job, why: str) -> None:
+        """A job cannot go on now, and waits as it stands.
+
+        :param why: one line.
+        """
+        counts = job.counts()
+        self.put(
+            JobFact(
+                history.name,
+                history.request.pipeline,
+                "held",
+                history.submitted,
+                counts.tasks,
+                waiting=counts.waiting + counts.active,
+                done=counts.done,
+                failed=counts.failed,
+                error=f"it cannot go on: {why} (it is held as it stands: `mu retry` tries again, "
+                "as the coordinator's next start does)",
+            )
+        )
+
+    def cancel(self, name: str, reason: str) -> JobFact:
+        """End a job that is held; any other stays as it is."""
+        fact = self[name]
+        if fact.state != "held":
+            return fact
+        _, job = self.folded(name)
+        records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
+        at, counts = self._wall(), job.counts()
+        fact = msgspec.structs.replace(
+            fact, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
+        )
+        for record in records:
+            self._journal.append(name, record_row(record, at, fact if isinstance(record, Finished) else None))
+        self.put(fact)
+        return fact
+
+    def remove(self, name: str) -> None:
+        """Delete all that is kept of a job.
+
+        :raises ServiceError: it cannot be deleted.
+        """
+        try:
+            self._journal.remove(self[name].job)
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+        shutil.rmtree(self._directory / name, ignore_errors=True)
+        self.discard(name)
+
+    def forget_old(self, before: float) -> None:
+        """Delete the records of jobs that ended before a time, seconds since 1970."""
+        for fact in self.facts():
+            if fact.ended is not None and fact.ended < before:
+                try:
+                    self.remove(fact.job)
+                except ServiceError as error:
+                    self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
+
+    def sweep(self) -> None:
+        """Delete what is left of jobs that have no records: the coordinator was killed as it removed them."""
+        known = frozenset(self._journal.jobs())
+        for path in list(self._directories()):
+            if path.name not in known:
+                self._log.info("what was left of job {name}, which was removed, is deleted", name=path.name)
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _directories(self) -> Iterator[Path]:
+        try:
+            yield from filter(Path.is_dir, self._directory.iterdir())
+        except OSError:
+            return
 
 
 def task_facts(job: Job, *, running: bool) -> list[TaskFact]:
@@ -91,16 +194,5 @@ def task_facts(job: Job, *, running: bool) -> list[TaskFact]:
     ]
 
 
-def sweep(directory: Path, known: Container[str]) -> Iterator[str]:
-    """Delete what is left of jobs whose records are gone: the coordinator was killed as it removed them.
-
-    :param directory: has a directory for each job.
-    :returns: the names of those that were deleted.
-    """
-    try:
-        left = [path for path in directory.iterdir() if path.name not in known and path.is_dir()]
-    except OSError:
-        return
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
-        yield path.name
+def _damage(name: str, error: Exception) -> ServiceError:
+    return ServiceError(f"the journal's records of job {name} are damaged: {error}; `mu rm` deletes them")

@@ -3,7 +3,6 @@
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,15 @@ from twisted.logger import Logger
 from mu_twisted.coordinator._asked import Asked, job_name, understood
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._facts import JobFact, Request, ServiceError, TaskFact, UnknownJob
+from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._hall import Hall
-from mu_twisted.coordinator._history import History, last_fact, record_row, request_row
-from mu_twisted.coordinator._job_run import JobRun, own_fault
+from mu_twisted.coordinator._history import History, record_row, request_row
+from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_desk import LaunchDesk
 from mu_twisted.coordinator._log import job_log
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._past import cancelled, damaged, folded, held, sweep, task_facts
+from mu_twisted.coordinator._past import Past, task_facts
 from mu_twisted.coordinator._running import Running
 from mu_twisted.jobs import Finished, Job, JobError
 from mu_twisted.pipelines import Pipeline
@@ -63,12 +63,11 @@ class Jobs:
         self._wall = wall
         self._journal = journal
         self._opener = opener
-        self._directory = directory
+        self._past = Past(journal, directory, wall)
         self.desk = LaunchDesk(clock, workers)
         self._running = Running(
-            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._put_on_record
+            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._past.put
         )
-        self._past: dict[str, JobFact] = {}
         self._opening: set[str] = set()
         self._closing = False
 
@@ -81,32 +80,21 @@ class Jobs:
 
         :raises JournalError: it cannot be read.
         """
-        names = self._journal.jobs()
-        for name in names:
+        for name in self._journal.jobs():
             try:
-                fact = last_fact(self._journal.last(name))
-                if fact is not None:
-                    self._past[name] = fact
-                else:
+                if not self._past.recall(name):
                     self._resume(name)
             except MuError as error:
                 self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-                self._past[name] = damaged(self._journal, name, on_one_line(str(error)))
+                self._past.damaged(name, on_one_line(str(error)))
             except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
                 self._log.failure("the records of job {name} cannot be used", name=name)
-                why = f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them"
-                self._past[name] = damaged(self._journal, name, why)
-        for name in sweep(self._directory, frozenset(names)):
-            self._log.info("what was left of job {name}, which was removed, is deleted", name=name)
+                self._past.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
+        self._past.sweep()
 
     def forget_old(self, before: float) -> None:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
-        for name, fact in list(self._past.items()):
-            if fact.ended is not None and fact.ended < before:
-                try:
-                    self.remove(name)
-                except ServiceError as error:
-                    self._log.error("job {name} is kept for now: {error}", name=name, error=str(error))
+        self._past.forget_old(before)
 
     def stop(self) -> None:
         """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
@@ -143,25 +131,17 @@ class Jobs:
     def jobs(self) -> list[JobFact]:
         """All jobs on record, the oldest first."""
         running = map(self._running.fact, self._running)
-        return sorted([*self._past.values(), *running], key=lambda fact: fact.submitted)
+        return sorted([*self._past.facts(), *running], key=lambda fact: fact.submitted)
 
     def job(self, name: str) -> JobFact:
         """One job."""
-        if name in self._running:
-            return self._running.fact(name)
-        try:
-            return self._past[name]
-        except KeyError:
-            raise UnknownJob(f"there is no job {name!r}: `mu jobs` lists them") from None
+        return self._running.fact(name) if name in self._running else self._past[name]
 
     def tasks(self, name: str) -> list[TaskFact]:
         """All tasks of a job, by number."""
         if name in self._running:
             return task_facts(self._running.run(name).job, running=True)
-        fact = self.job(name)
-        if fact.state == "done" and not fact.tasks:
-            return []  # there was nothing to do
-        return task_facts(self._folded(name)[1], running=False)
+        return self._past.tasks(name)
 
     def wait(self, name: str) -> Deferred[JobFact]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
@@ -173,14 +153,8 @@ class Jobs:
 
     def cancel(self, name: str) -> Deferred[JobFact]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
-        fact = self.job(name)
-        if fact.state == "held":
-            fact, rows = cancelled(fact, self._folded(name)[1], CANCELLED, self._wall())
-            for row in rows:
-                self._journal.append(name, row)
-            self._past[name] = fact
         if name not in self._running:
-            return succeed(fact)
+            return succeed(self._past.cancel(name, CANCELLED))
         run = self._running.run(name)
         run.cancel(CANCELLED)
         gone: Deferred[Any] = run.gone()
@@ -203,17 +177,17 @@ class Jobs:
             raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
         if not fact.failed and fact.state != "held":
             raise ServiceError(f"job {name} has no failed tasks")
-        history, job = self._folded(name)
+        history, job = self._past.folded(name)
         try:
             run = self._go_on(history, job)
         except MuError as error:
             raise ServiceError(str(error)) from None
-        del self._past[name]
+        self._past.discard(name)
         try:
             self._running.begin(run, run.resume if fact.state == "held" else run.retry)
         except BaseException:
             self._running.discard(name)
-            self._past[name] = fact
+            self._past.put(fact)
             raise
         return self.job(name)
 
@@ -225,21 +199,12 @@ class Jobs:
         return Deferred.fromCoroutine(self._read_log(name, task))
 
     def remove(self, name: str) -> None:
-        """Delete the record of a job that is over."""
-        self.job(name)
+        """Delete the record of a job that is not running."""
         if name in self._running:
             raise ServiceError(f"job {name} is still running: cancel it first")
-        try:
-            self._journal.remove(name)
-        except JournalError as error:
-            raise ServiceError(str(error)) from None
-        shutil.rmtree(self._directory / name, ignore_errors=True)
-        del self._past[name]
+        self._past.remove(name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _put_on_record(self, fact: JobFact) -> None:
-        self._past[fact.job] = fact
 
     def _check_open(self) -> None:
         if self._closing:
@@ -283,7 +248,7 @@ class Jobs:
         if job is None:
             done = JobFact(name, asked.request.pipeline, "done", at, 0, skipped=len(opened.skipped), ended=at)
             self._journal.append(name, record_row(Finished(None), at, done))
-            self._past[name] = done
+            self._past.put(done)
         else:
             run = self._running.add(asked.request, at, job, asked.pipeline, asked.settings, opened)
             self._running.begin(run, run.start)
@@ -295,14 +260,14 @@ class Jobs:
             yield
         except BaseException as error:
             self._running.discard(name)
-            self._past.pop(name, None)
+            self._past.discard(name)
             self._journal.withdraw(name)
             if isinstance(error, JobError | JournalError):
                 raise ServiceError(str(error)) from None
             raise
 
     def _resume(self, name: str) -> None:
-        history, job = self._folded(name)
+        history, job = self._past.folded(name)
         try:
             run = self._go_on(history, job)
             self._running.begin(run, run.resume)
@@ -315,14 +280,7 @@ class Jobs:
 
     def _hold(self, history: History, job: Job, why: str) -> None:
         self._running.discard(history.name)
-        self._past[history.name] = held(history, job, why)
-
-    def _folded(self, name: str) -> tuple[History, Job]:
-        try:
-            history = History(self._journal, name)
-            return history, folded(history)
-        except JournalError as error:
-            raise ServiceError(str(error)) from None
+        self._past.hold(history, job, why)
 
     def _go_on(self, history: History, job: Job) -> JobRun:
         pipeline, settings = self._opener.parse(history.request)
