@@ -1,6 +1,10 @@
-"""The launches of all jobs, let go in turn and within the coordinator's own limit. Knows not how they are sent."""
+"""The launches of all jobs, let go in turn and within the coordinator's own limit. Knows not how they are sent.
 
-from collections.abc import Callable, Coroutine, Sequence
+Outcomes come one at a time, and many in one turn of the reactor: what they make room for is let go together at its end,
+as each time that a job may launch costs a key and an event.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +36,15 @@ class _Call:
 class LaunchDesk:
     """Where the jobs' runs ask for launches.
 
-    :param clock: for the looks.
+    :param clock: for the looks, and for the ends of turns.
     :param workers: in flight at once over all jobs; None: any number.
     """
 
     log = Logger()
 
     def __init__(self, clock: ReactorTime, workers: int | None = None) -> None:
+        self._clock = clock
+        self._turn: Any = None
         self._admission = Admission(workers)
         self._queues: dict[str, JobQueue] = {}
         self._look = LoopingCall(self.look)
@@ -71,6 +77,9 @@ class LaunchDesk:
         """Look no more."""
         if self._look.running:
             self._look.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
 
     def ask(self, name: str, launch_ids: Sequence[str]) -> None:
         """A job wants these."""
@@ -81,24 +90,42 @@ class LaunchDesk:
         """A job wants nothing any more that was not let go; returns that."""
         return self._admission.drop(name)
 
-    def answered(self, name: str, launch_id: str) -> None:
-        """A launch has its outcome."""
-        self._admission.answered(name, [launch_id])
-        if self._admission.waiting:
-            self.let_go()
+    def answered(self, name: str, launch_ids: Iterable[str]) -> None:
+        """Launches have their outcome."""
+        self._admission.answered(name, launch_ids)
+        if self._turn is None and self._admission.waiting:
+            self._turn = self._clock.callLater(0, self._end_turn)
 
     def look(self) -> None:
         """Divide the workers among the jobs anew."""
-        wanted = {name: queue.job.wanted_workers for name, queue in self._queues.items()}
-        for name, most in self._admission.ceilings(wanted).items():
-            self._queues[name].allow(most)
-        self.let_go()
+        try:
+            self._divide()
+        except Exception:  # noqa: BLE001 - else nobody would ever look again, and launches wait for ever
+            self.log.failure("looking at the jobs' launches failed")
 
     def let_go(self) -> None:
         """Send what there is room for."""
         for grant in self._admission.grants({name: queue.job.in_flight for name, queue in self._queues.items()}):
             if grant.job in self._queues:
                 self._queues[grant.job].send(grant.launch_ids)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _end_turn(self) -> None:
+        self._turn = None
+        self.let_go()
+
+    def _divide(self) -> None:
+        wanted = {name: queue.job.wanted_workers for name, queue in self._queues.items()}
+        for name, most in self._admission.ceilings(wanted).items():
+            queue = self._queues.get(name)  # else it has ended as another was given its share
+            if queue is None:
+                continue
+            try:
+                queue.allow(most)
+            except Exception:  # noqa: BLE001 - the others are to have theirs
+                self.log.failure("job {name} cannot be given its share of workers", name=name)
+        self.let_go()
 
 
 class JobQueue:
@@ -130,7 +157,7 @@ class JobQueue:
     def stop(self) -> None:
         """Give up what has not been sent."""
         for launch_id in self._desk.drop(self._name):
-            self._told(LaunchOutcome(launch_id, False, 0, "cancelled"))
+            self._tell(LaunchOutcome(launch_id, False, 0, "cancelled"))
         self._launching.stop()
 
     def note(self) -> str | None:
@@ -149,23 +176,28 @@ class JobQueue:
         """These have their turn."""
         sending = maybeDeferred(self._launching.start, launch_ids, self._told)
         sending.addErrback(lambda failure: self._failed(launch_ids, failure))
+        sending.addErrback(lambda failure: self._desk.log.failure("a failed launch cannot be told", failure))
 
     def _told(self, outcome: LaunchOutcome) -> None:
-        launch_id = outcome.launch_id.removeprefix(f"{self._name}/")
-        call = self._calls.pop(launch_id, None)
-        self._desk.answered(self._name, launch_id)
+        self._desk.answered(self._name, [outcome.launch_id.removeprefix(f"{self._name}/")])
+        self._tell(outcome)
+
+    def _tell(self, outcome: LaunchOutcome) -> None:
+        call = self._calls.pop(outcome.launch_id.removeprefix(f"{self._name}/"), None)
         if call is not None:
             call.told(outcome)
 
     def _failed(self, launch_ids: Sequence[str], failure: Any) -> None:
         if not isinstance(failure.value, MuError):
             self._desk.log.failure("launching for job {name} failed", failure, name=self._name)
-        calls = [(launch_id, self._calls.pop(launch_id, None)) for launch_id in launch_ids]
+        if not self.job.is_reached:
+            launch_ids = [*launch_ids, *self._desk.drop(self._name)]  # which would fare no better
         for launch_id in launch_ids:
-            self._desk.answered(self._name, launch_id)
-        for launch_id, call in calls:
+            call = self._calls.pop(launch_id, None)
             if call is not None and self.job.is_reached:
                 # It has worked before; and others of the call may be let go later, and do better.
                 call.told(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
             elif call is not None and not call.failed.called:
                 call.failed.errback(failure)
+        # Only now: a job that has ended of it wants nothing more.
+        self._desk.answered(self._name, launch_ids)
