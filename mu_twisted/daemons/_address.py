@@ -20,16 +20,23 @@ class AddressError(MuError):
     """No address of this host can be found."""
 
 
-async def find_address(reactor: Any, endpoint: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The address of this host at which workers reach it: on EC2 its public one, else that of the route to Lambda.
+async def find_address(
+    reactor: Any, endpoint: str, given: str | None = None, environ: Mapping[str, str] = os.environ
+) -> str:
+    """The address of this host at which workers reach it: the one that the user gives, else on EC2 its public one, else
+    that of the route to Lambda. The choice is logged.
 
     :param endpoint: Lambda's base URL.
+    :param given: ``--host-addr``.
     :raises AddressError: there is no route.
     """
+    if given:
+        _log.info("workers are told to dial {address}, as --host-addr says", address=given)
+        return given
     address = await deferToThread(own_address, endpoint)
-    if ipaddress.ip_address(address).is_loopback:
-        return address
-    public = await public_address(reactor, environ)
+    public = None
+    if not ipaddress.ip_address(address).is_loopback:
+        public = await public_address(reactor, environ)
     if public is not None:
         _log.info("workers are told to dial {address}, this instance's public address", address=public)
         return public

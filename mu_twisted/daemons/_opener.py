@@ -164,12 +164,9 @@ class CloudOpener:
         return self._launcher
 
     async def _address(self, cloud: Cloud, settings: Any) -> str:
-        given: str | None = self._options["host-addr"]
-        if given:
-            return given
         endpoint = cloud.lambda_endpoint(settings["regions"][0])
         if endpoint not in self._addresses:
-            self._addresses[endpoint] = await find_address(self._reactor, endpoint)
+            self._addresses[endpoint] = await find_address(self._reactor, endpoint, self._options["host-addr"])
         return self._addresses[endpoint]
 
     def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, Deployment]:

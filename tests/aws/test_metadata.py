@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -27,7 +28,7 @@ class Service(Resource):
     def render(self, request: Request) -> Any:
         self.asked.append((request.method, request.path))
         found = self.answer(request.method, request.path, request.getHeader(b"x-aws-ec2-metadata-token"))
-        if isinstance(found, int):
+        if isinstance(found, int) and found != NOT_DONE_YET:
             request.setResponseCode(found)
             return b"no"
         return found
@@ -71,6 +72,16 @@ class MetadataTests(TestCase):
     def test_version_1_is_asked_without_one(self) -> Any:
         self.serve(version_1)
         assert (yield self.ask()) == "203.0.113.8"
+
+    @inlineCallbacks
+    def test_where_no_token_comes_this_far_it_is_asked_without_one(self) -> Any:
+        self.serve(lambda method, path, token: NOT_DONE_YET if method == b"PUT" else b"203.0.113.9")
+        assert (yield self.ask()) == "203.0.113.9"
+        self.serve(lambda method, path, token: NOT_DONE_YET if method == b"PUT" else 401)
+        with capturedLogs() as events:
+            assert (yield self.ask()) is None
+        [text] = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+        assert "--http-put-response-hop-limit 2" in text
 
     @inlineCallbacks
     def test_an_instance_without_a_public_address_has_none(self) -> Any:
