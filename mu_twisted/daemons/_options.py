@@ -55,7 +55,7 @@ class DaemonOptions(usage.Options):
         ["control", None, None, "serve operators on this port or Twisted endpoint too, by TLS"],
         ["control-group", None, None, "group that may use the control socket in the state directory"],
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
-        ["host-addr", None, None, "address at which workers reach this host (on EC2: its public one; else the route's)"],
+        ["host-addr", None, None, "address at which workers reach this host (on EC2 its public one, else the route's)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
         ["worker-limit", None, None, "workers at once over all jobs (default: any number)", _workers],
         ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
