@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
 MAX_STATES = 10_000
-"""Changes kept of one attempt; the latest go when there are more, and the line says so."""
+"""Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the
+line says how many are missing."""
 
 Sink = Callable[[bytes], object]
 """Takes one line of JSON, with its end."""
@@ -35,20 +37,19 @@ class Attempts:
         self._clock = clock
         self._start = clock.seconds()
         self._sinks = list(sinks)
-        self._open: dict[tuple[int, int], list[tuple[float, str]]] = {}
+        self._open: dict[tuple[int, int], deque[tuple[float, str]]] = {}
         self._dropped: dict[tuple[int, int], int] = {}
 
     def watch(self, task: int, attempt: int) -> Callable[[Machine], None]:
         """A function to call whenever the attempt's machine may have changed."""
-        states = self._open.setdefault((task, attempt), [])
+        states = self._open.setdefault((task, attempt), deque(maxlen=MAX_STATES))
 
         def look(machine: Machine) -> None:
             text = machine.text
             if not states or states[-1][1] != text:
-                if len(states) < MAX_STATES:
-                    states.append((round(self._clock.seconds() - self._start, 6), text))
-                else:
+                if len(states) == MAX_STATES:
                     self._dropped[task, attempt] = self._dropped.get((task, attempt), 0) + 1
+                states.append((round(self._clock.seconds() - self._start, 6), text))
             if machine.outcome is not Outcome.RUNNING:
                 self._write(task, attempt, machine.outcome.value)
 
@@ -63,7 +64,7 @@ class Attempts:
         states = self._open.pop((task, attempt), None)
         if states is None:
             return
-        line: dict[str, Any] = {"task": task, "attempt": attempt, "outcome": outcome, "states": states}
+        line: dict[str, Any] = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
         dropped = self._dropped.pop((task, attempt), 0)
         if dropped:
             line["dropped"] = dropped

@@ -66,10 +66,10 @@ def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     """The states of one attempt, as :class:`~mu_twisted.coordinator._attempts.Attempts` writes them."""
     yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
     states = attempt["states"]
+    if "dropped" in attempt:
+        yield f"  ({attempt['dropped']} earlier states were not kept)"
     for at, text in states:
         yield f"  {at - states[0][0]:10.3f} s  {on_one_line(text)}"
-    if "dropped" in attempt:
-        yield f"  and {attempt['dropped']} more that were not kept"
 
 
 def stamp(at: float) -> str:

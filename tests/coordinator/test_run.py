@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from twisted.internet.task import Clock
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator import Attempts, Hall, JobRun, Peers, TimesFile, diagnosis, job_event, with_launch_id
+from mu_twisted.coordinator._attempts import MAX_STATES
 from mu_twisted.coordinator._failures import failure_of
-from mu_twisted.fsm import CommandListState, Machine, MachineState, TerminalState, Worker
+from mu_twisted.coordinator._log import state_lines
+from mu_twisted.fsm import CommandListState, Machine, MachineState, Outcome, TerminalState, Worker
 from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
@@ -305,6 +309,23 @@ def test_times_hold_each_attempts_states_and_when(tmp_path: Path) -> None:
     record = json.loads(line)
     assert (record["task"], record["attempt"], record["outcome"]) == (0, 0, "done")
     assert [seconds for seconds, _ in record["states"]] == [0.0, 1.5]
+
+
+def test_of_an_attempt_with_too_many_states_the_last_ones_are_kept_up_to_its_error() -> None:
+    lines: list[bytes] = []
+    machine: Any = SimpleNamespace(text="", outcome=Outcome.RUNNING)
+    look = Attempts(Clock(), lines.append).watch(0, 0)
+    for number in range(MAX_STATES + 5):
+        machine.text = f"0:(state {number})"
+        look(machine)
+        look(machine)
+    machine.text, machine.outcome = "0:(ERROR: it was lost)", Outcome.FAILED
+    look(machine)
+    [line] = lines
+    record = json.loads(line)
+    texts = [text for _, text in record["states"]]
+    assert (len(texts), texts[0], texts[-1]) == (MAX_STATES, "0:(state 6)", "0:(ERROR: it was lost)")
+    assert next(islice(state_lines(record), 1, None)) == "  (6 earlier states were not kept)"
 
 
 def test_the_event_holds_the_originals_keys_and_ours_only_with_a_job() -> None:
