@@ -1,8 +1,12 @@
 """Credentials by botocore's chain, and nothing secret in what can be printed."""
 
+import hashlib
+import json
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -148,3 +152,89 @@ def test_an_issuer_that_fails_is_one_line_and_ends_the_batch_only(
     reason = launcher.perform([Launch("1", "us-east-1", "f", b"{}")], lambda answers: None)
     assert reason.startswith("cannot get AWS credentials: ")
     assert "\n" not in reason
+
+
+class Issuing(BaseHTTPRequestHandler):
+    """Plays the services that issue keys on AWS: an instance's, a container's, and single sign-on's."""
+
+    def do_PUT(self) -> None:
+        self._say("instance-token")
+
+    def do_GET(self) -> None:
+        end = datetime.now(UTC) + timedelta(hours=6)
+        keys = {"SecretAccessKey": "s" * 40, "Token": "t", "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        if self.path.startswith("/federation/credentials") and self.headers["x-amz-sso_bearer_token"] == "logged-in":
+            names = {"accessKeyId": "SSO", "secretAccessKey": "s" * 40, "sessionToken": "t"}
+            self._say(json.dumps({"roleCredentials": {**names, "expiration": int(end.timestamp() * 1000)}}))
+        elif self.path == "/container" and self.headers["Authorization"] == "container-token":
+            self._say(json.dumps({"AccessKeyId": "CONTAINER", **keys}))
+        elif self.headers["x-aws-ec2-metadata-token"] == "instance-token":
+            role = json.dumps({"Code": "Success", "AccessKeyId": "INSTANCE", **keys})
+            self._say("mu-coordinator" if self.path.endswith("/") else role)
+        else:
+            self.send_error(403)
+
+    def _say(self, text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def issuing() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Issuing)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def profile(home: Path, url: str) -> dict[str, str]:
+    (home / ".aws" / "credentials").write_text("[work]\naws_access_key_id = PROFILE\naws_secret_access_key = s\n")
+    return {"AWS_PROFILE": "work"}
+
+
+def single_sign_on(home: Path, url: str) -> dict[str, str]:
+    place = "sso_region = us-east-1\nsso_start_url = https://mine.awsapps.com/start\n"
+    role = "sso_account_id = 123456789012\nsso_role_name = operator\nsso_session = mine\n"
+    (home / ".aws" / "config").write_text(f"[default]\n{role}[sso-session mine]\n{place}")
+    cache = home / ".aws" / "sso" / "cache"
+    cache.mkdir(parents=True)
+    token = {"accessToken": "logged-in", "expiresAt": "2999-01-01T00:00:00Z", "region": "us-east-1"}
+    (cache / f"{hashlib.sha1(b'mine').hexdigest()}.json").write_text(json.dumps(token))
+    return {"AWS_ENDPOINT_URL_SSO": url}
+
+
+def container(home: Path, url: str) -> dict[str, str]:
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/container",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "container-token",
+    }
+
+
+def instance(home: Path, url: str) -> dict[str, str]:
+    return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [(profile, "PROFILE"), (single_sign_on, "SSO"), (container, "CONTAINER"), (instance, "INSTANCE")],
+)
+def test_keys_are_found_wherever_awss_own_tools_find_them(
+    tmp_path: Path, issuing: str, where: Callable[[Path, str], dict[str, str]], key: str
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", "from mu_twisted.aws import credentials_chain; print(credentials_chain()().access_key)"],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **where(tmp_path, issuing)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == f"{key}\n", done.stderr
