@@ -23,6 +23,8 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
     :raises EventError: a body is not base64, or not what its name says.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Some versions of Python take an end that nobody said goodbye at for one in due form, unless told not to.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.check_hostname = False

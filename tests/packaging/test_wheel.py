@@ -1,5 +1,6 @@
 """A wheel of the project in an empty virtual environment: daemons, command, extension, the worker's files."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -26,11 +27,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     source = work / "source"
-    tracked = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], PROJECT).stdout.split("\0")
-    for name in filter(None, tracked):
-        if (PROJECT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((PROJECT / name).read_bytes())
+    made = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.so", "dropin.cache", "build", "dist")
+    shutil.copytree(PROJECT, source, ignore=made)
     run([*pip, "wheel", "--no-deps", "--wheel-dir", work, source], work)
     [wheel] = work.glob("*.whl")
     empty = work / "venv"

@@ -27,6 +27,11 @@ AUTHORITY = Authority.generate()
 HOUR = timedelta(hours=1)
 
 
+def umask() -> int:
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask:")]
+    return int(line.split()[1], 8)
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -124,7 +129,7 @@ def test_genkeys_makes_the_originals_six_files_and_two_of_a_rendezvous(tmp_path:
     names += ["rendezvous_key", "rendezvous_cert"]
     assert [path.name for path in paths] == [f"{name}.pem" for name in names]
     assert sorted(paths) == sorted((tmp_path / "keys").iterdir())
-    assert [mode(path) for path in paths] == [0o600, 0o644] * 4
+    assert [mode(path) for path in paths] == [0o600, 0o666 & ~umask()] * 4
     authority = Authority.load(paths[1], paths[0])
     for key, certificate in (paths[2:4], paths[4:6], paths[6:8]):
         pair = load_key_pair(certificate, key)
