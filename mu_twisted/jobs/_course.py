@@ -28,11 +28,8 @@ class Course:
         self._board.enqueue(self._board.ledger.tasks.values())
         self.conclude(self._board.policy.overprovision)
 
-    def resume(self, *, alone: bool) -> None:
-        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back.
-
-        :param alone: they will not.
-        """
+    def resume(self) -> None:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
         board, ledger = self._board, self._board.ledger
         extra = board.policy.overprovision if ledger.generation < 0 else 0
         self._next_generation()
@@ -41,7 +38,7 @@ class Course:
         for task in tasks:
             self._take_in(task)
         back += board.launches.unseen(self._staffing.wanted - len(back))
-        for launch_id in back if not alone else ():
+        for launch_id in back:
             board.launches.expect_back(launch_id)
             board.timers.push(board.now + board.policy.redial_timeout, Due.LAUNCH, launch_id)
         self.conclude(extra)

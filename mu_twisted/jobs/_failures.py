@@ -10,7 +10,6 @@ class Failure(Enum):
     """What ended an attempt."""
 
     LOST = "worker lost"
-    START = "start failed"
     HEARTBEAT = "no sign of life"
     DEADLINE = "deadline"
     REPLY = "reply"

@@ -79,14 +79,11 @@ class Job(Reading):
             self._course.start()
         return self._board.take()
 
-    def resume(self, now: float, *, alone: bool = False) -> list[Action]:
-        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back.
-
-        :param alone: they will not, as the coordinator was away for longer than they look for it: do not wait.
-        """
+    def resume(self, now: float) -> list[Action]:
+        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
         self._begin()
         if self._goes_on(now):
-            self._course.resume(alone=alone)
+            self._course.resume()
         return self._board.take()
 
     def retry(self, now: float) -> list[Action]:
@@ -125,7 +122,7 @@ class Job(Reading):
         return self._board.take()
 
     def time_passed(self, now: float) -> list[Action]:
-        """The clock has moved. To be reported once a second, and where :meth:`wake_at` says so."""
+        """The clock has moved. To be reported once a second."""
         if self._goes_on(now):
             self._watch.look()
             self._stragglers.look()
@@ -240,13 +237,6 @@ class Job(Reading):
         if self._goes_on(now) and found is not None:
             if self._chains.messages_lost(found):
                 self._outcomes.give_up(found)
-            self._course.conclude()
-        return self._board.take()
-
-    def store_lost(self, now: float) -> list[Action]:
-        """All messages of the job are gone."""
-        if self._goes_on(now):
-            self._chains.store_lost("all messages of the job were lost")
             self._course.conclude()
         return self._board.take()
 

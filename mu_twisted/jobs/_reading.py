@@ -120,15 +120,6 @@ class Reading:
         found = self._working(worker)
         return found[1].task if found is not None else None
 
-    def attempt_of(self, worker: int) -> tuple[int, int] | None:
-        """Task and attempt that the worker is on, if any."""
-        found = self._working(worker)
-        return (found[1].task, found[1].number) if found is not None else None
-
-    def wake_at(self) -> float | None:
-        """When :meth:`time_passed` has something to do at the latest, apart from what a look once a second finds."""
-        return self._board.timers.next
-
     def _working(self, worker: int) -> tuple[Worker, Attempt] | None:
         member = self._board.crew.members.get(worker)
         if member is None or member.place is not Place.WORKING or member.attempt is None:

@@ -36,11 +36,6 @@ class Timers:
             _, _, due, what = heapq.heappop(self._heap)
             yield due, what
 
-    @property
-    def next(self) -> float | None:
-        """When the next one falls due."""
-        return self._heap[0][0] if self._heap else None
-
     def clear(self) -> None:
         """Forget all."""
         self._heap.clear()

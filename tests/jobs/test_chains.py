@@ -172,7 +172,8 @@ def test_when_all_messages_are_gone_everything_that_somebody_needs_is_sent_again
     play = chain(5, retry_delay=0.0)
     play.done(0)
     play.done(1)
-    actions = play.take(play.job.store_lost(play.now))
+    play.take(play.job.store_named("a", play.now))
+    actions = play.take(play.job.store_named("b", play.now))
     # 2 and 3 have sent something perhaps; 4 sends to nobody, and waits.
     assert sorted(action.worker for action in actions if isinstance(action, Interrupt)) == [2, 3]
     assert states(play) == "WWWWA"

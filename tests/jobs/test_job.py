@@ -239,13 +239,11 @@ def test_failed_tasks_alone_are_tried_again_with_all_their_retries() -> None:
     assert play.take(play.job.retry(play.now)) == []
 
 
-def test_the_job_tells_when_it_wants_to_know_the_time() -> None:
-    play = Play(tasks=1, start_timeout=7.0)
-    assert play.job.wake_at() == 7.0
+def test_the_job_tells_how_many_workers_it_wants_and_has() -> None:
+    play = Play(tasks=1)
     assert play.job.wanted_workers == play.job.in_flight == 1
     play.come(1)
     play.done(1)
-    assert play.job.wake_at() is None
     assert play.job.wanted_workers == play.job.in_flight == 0
 
 
@@ -260,6 +258,5 @@ def test_views_tell_where_tasks_stand() -> None:
     assert (second.state, second.attempts, second.workers) == (TaskState.ACTIVE, 1, (1,))
     assert third.state is TaskState.WAITING
     assert [view.task for view in play.job.tasks(1, 1)] == [1]
-    assert play.job.attempt_of(1) == (1, 0)
     snapshot = play.job.snapshot()
     assert (snapshot.accepted, snapshot.unsent, snapshot.launched, snapshot.results) == (2, 0, 3, 1)

@@ -166,15 +166,6 @@ def test_after_a_restart_finished_tasks_are_finished_and_others_begin_anew_at_no
     assert again.job.tasks()[3].retries == 0
 
 
-def test_workers_that_cannot_come_back_are_not_waited_for() -> None:
-    play = Play(tasks=2)
-    play.come(1)
-    play.come(2)
-    again = Play(Job.restore(play.records), start=False)
-    again.take(again.job.resume(0.0, alone=True))
-    assert again.launched == ["1-0", "1-1"]
-
-
 def test_a_job_that_is_over_stays_so() -> None:
     play = Play(tasks=1)
     play.come(1)
