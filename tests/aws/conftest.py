@@ -34,13 +34,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     if compiler is None:
         pytest.skip("there is no C compiler")
     directory = tmp_path_factory.mktemp("compiled")
-    (directory / "program.c").write_text(
+    says = (
         "#include <stdio.h>\nint main(int n, char **words) { for (int i = 0; i < n; i++) puts(words[i]); return 7; }\n"
     )
 
-    def compile_it(name: str, *flags: str) -> Path:
+    def compile_it(name: str, *flags: str, source: str = says) -> Path:
         path = directory / name
         if not path.exists():
+            (directory / "program.c").write_text(source)
             subprocess.run([compiler, "-o", path, directory / "program.c", *flags], check=True)
         return path
 

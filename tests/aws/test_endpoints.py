@@ -1,8 +1,10 @@
 """Where Lambda and S3 are."""
 
+import botocore.session
 import pytest
 
 from mu_twisted.aws import AWSError, check_region, lambda_endpoint, s3_endpoint
+from worker_lambda._s3_address import locate
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,16 @@ def test_plain_http_is_taken_to_loopback(url: str) -> None:
 def test_plain_http_to_another_machine_and_nonsense_are_refused(url: str) -> None:
     with pytest.raises(AWSError):
         s3_endpoint(url, {})
+
+
+def test_workers_ask_the_s3_that_botocore_would_ask_in_every_region() -> None:
+    """The worker has no botocore: its table of domains is held against botocore's data here."""
+    session = botocore.session.get_session()
+    partitions = session.get_available_partitions()
+    regions = [region for name in partitions for region in session.get_available_regions("s3", name)]
+    assert {"us-east-1", "cn-north-1", "us-gov-west-1"} < set(regions)
+    for region in regions:
+        client = session.create_client("s3", region_name=region, aws_access_key_id="-", aws_secret_access_key="-")
+        known = client.meta.endpoint_url.replace("//s3.amazonaws.com", "//s3.us-east-1.amazonaws.com")  # two names
+        origin, _ = locate("bucket.with.dots", b"key", region, None)
+        assert f"{origin.scheme}://{origin.host}" == known

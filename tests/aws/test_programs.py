@@ -87,6 +87,24 @@ def test_programs_share_libraries_and_two_builds_are_equal(compiled: Callable[..
         assert {"dynamic", "another", "mu_ld/bin/dynamic", "mu_ld/bin/another"} < set(archive.namelist())
 
 
+def test_a_real_program_of_the_linkers_is_refused_where_it_is_of_another_processor(
+    compiled: Callable[..., Path],
+) -> None:
+    static = compiled("static", "-static")
+    own = read_elf(static)
+    assert own is not None
+    other = {"x86_64": "arm64", "arm64": "x86_64"}[own.processor]
+    with pytest.raises(PackageError, match=f"static is for {own.processor}, the function for {other}; --arch"):
+        collect_programs(static, architecture=other)
+    if own.processor != "x86_64":
+        return
+    bare = ["-ffreestanding", "-nostdlib", "-static", "-Wl,--entry=0"]
+    for flag, name in (("-m32", "x86 with 32 bits"), ("-mx32", "x32")):
+        program = compiled(f"bare{flag}", flag, *bare, source="int nothing;")
+        with pytest.raises(PackageError, match=f"is for {name}, the function for x86_64: build it for that"):
+            collect_programs(program)
+
+
 def test_another_processors_program_is_refused(elf: Callable[..., Path]) -> None:
     program = elf(machine=183)
     with pytest.raises(PackageError, match=r"program is for arm64, the function for x86_64; --arch arm64, or build"):
