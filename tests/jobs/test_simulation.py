@@ -13,30 +13,37 @@ FOR_EVER = 50_000.0
 """Seconds that a function may take where nobody is to be rescued by its end."""
 
 
-def test_ten_thousand_tasks_on_a_thousand_workers_that_die_double_linger_and_never_come() -> None:
-    policy = JobPolicy(max_workers=1000, retries=25, speculate=5.0)
-    job = Job("j", range(10_000), policy, random=Random(1).random)
+SIZES = [pytest.param(2000, id="2000"), pytest.param(10_000, id="10000", marks=pytest.mark.long)]
+"""Tasks of a large job, and of the largest: that takes seconds, on a busy machine many."""
+
+
+@pytest.mark.parametrize("tasks", SIZES)
+def test_many_tasks_on_a_tenth_as_many_workers_that_die_double_linger_and_never_come(tasks: int) -> None:
+    workers = tasks // 10
+    policy = JobPolicy(max_workers=workers, retries=25, speculate=5.0)
+    job = Job("j", range(tasks), policy, random=Random(1).random)
     world = World(job, 1, Faults(death=0.3, doubled=0.02, absent=0.05, slow=0.01))
     world.start()
     world.play()
     world.hold_all_done()
     deaths = sum(record["type"] == "attempt-ended" and record["kind"] == "worker lost" for record in world.records)
-    assert deaths > 3000
+    assert deaths > 0.3 * tasks
     # No attempt but those that died, and the second ones of slow tasks.
-    assert len(world.assigned) <= 10_000 + deaths + 500
-    assert len(world.launched) <= 1000 + 1.1 * deaths + 600
-    assert world.most_workers <= 1000
+    assert len(world.assigned) <= tasks + deaths + tasks // 20
+    assert len(world.launched) <= workers + 1.1 * deaths + 0.06 * tasks
+    assert world.most_workers <= workers
     # 14 waves of 10 s, and the last ones' retries and slowness.
     assert world.now < 600.0
 
 
-def test_ten_thousand_tasks_on_a_hundred_workers_need_a_hundred_launches() -> None:
-    world = World(Job("j", range(10_000), JobPolicy(max_workers=100)), 1, life=10_000.0)
+@pytest.mark.parametrize("tasks", SIZES)
+def test_many_tasks_on_a_hundredth_as_many_workers_need_as_many_launches_as_workers(tasks: int) -> None:
+    world = World(Job("j", range(tasks), JobPolicy(max_workers=tasks // 100)), 1, life=10_000.0)
     world.start()
     world.play()
     world.hold_all_done()
-    assert len(world.launched) == 100
-    assert len(world.assigned) == 10_000
+    assert len(world.launched) == tasks // 100
+    assert len(world.assigned) == tasks
 
 
 def test_stragglers_hold_the_job_up_for_no_longer_than_a_second_attempt_takes() -> None:
