@@ -1,5 +1,6 @@
 """Where the workers of one job come from: its event, its launches through the launcher of all jobs, its diagnosis."""
 
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,9 @@ from mu_twisted.wire import MuError
 
 DIAGNOSIS_PATIENCE = 3.0
 """Seconds that the worker of a diagnosis tries to reach us."""
+EVENT_AGE = 600.0
+"""Seconds for which launches are given the event that was made for those before them: its key takes time to make, and
+is good for far longer than the function may run."""
 
 
 class JobLaunching:
@@ -28,6 +32,7 @@ class JobLaunching:
     :param keys: what its workers are given.
     :param ready: how they reach us: looks at all that must be there, at most once, and gives cloud, launcher, the
         function as it was found, and the address and port to dial.
+    :param clock: seconds that do not jump.
     """
 
     _log = Logger()
@@ -38,11 +43,14 @@ class JobLaunching:
         settings: Any,
         keys: Keys,
         ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._settings = settings
         self._keys = keys
         self._ready = ready
+        self._clock = clock
+        self._made: tuple[float, Any, bytes] | None = None
         self._launcher: Launcher | None = None
         self._asked: set[str] = set()
         self._spread: Spread | None = None
@@ -103,7 +111,7 @@ class JobLaunching:
             return
         self._launcher = launcher
         spread = self._spread = self._spread or Spread(deployment)
-        event = self._event(cloud, deployment.timeout, address, port)
+        event = self._event_of_late(cloud, deployment.timeout, address, port)
         warned: set[str] = set()
 
         def told(outcome: LaunchOutcome) -> None:
@@ -128,6 +136,12 @@ class JobLaunching:
         self._asked.update(names)
         launches = [Launch(name, at.region, at.function, event, tries) for name, at, tries in spread.begin(names)]
         await launcher.launch(launches, told)
+
+    def _event_of_late(self, cloud: Cloud, timeout: timedelta, address: str, port: int) -> bytes:
+        now, of = self._clock(), (cloud, timeout, address, port)
+        if self._made is None or self._made[1] != of or now - self._made[0] > EVENT_AGE:
+            self._made = now, of, self._event(*of)
+        return self._made[2]
 
     def _event(self, cloud: Cloud, timeout: timedelta, address: str, port: int, **more: Any) -> bytes:
         return job_event(

@@ -64,7 +64,8 @@ class World:
             await self.looking
             return cloud, cast(Launcher, self.awslambda), deployment, "192.0.2.1", 13579
 
-        self.launching = JobLaunching("job", settings, KEYS, ready)
+        self.now = 0.0
+        self.launching = JobLaunching("job", settings, KEYS, ready, lambda: self.now)
 
     def start(self, count: int, first: int = 0) -> None:
         names = [f"0-{number}" for number in range(first, first + count)]
@@ -148,3 +149,14 @@ def test_a_job_that_was_stopped_may_launch_again(world: World) -> None:
     world.start(1, first=1)
     looking.callback(None)
     assert [launch.launch_id for launch in world.awslambda.taken] == ["job/0-1"]
+
+
+def test_launches_of_one_time_carry_one_key_and_those_of_another_another(world: World) -> None:
+    world.start(1)
+    world.now = 500.0
+    world.start(1, first=1)
+    world.now = 700.0
+    world.start(1, first=2)
+    first, second, third = (launch.payload for launch in world.awslambda.taken)
+    assert first is second
+    assert first != third
