@@ -27,7 +27,8 @@ def add(commands: Any) -> None:
         commands,
         "retry",
         "run the failed tasks of a job again",
-        "Run those tasks again that failed or were cancelled, of jobs that are over. Tasks that are done stay done.",
+        "Run those tasks again that failed or were cancelled, of jobs that are over. Tasks that are done stay done. A "
+        "job that is held, as it could not go on when its coordinator was started, goes on.",
         lambda coordinator, job: coordinator.post("jobs", job, "retry"),
         _shown.progress,
     )
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
         commands,
         "rm",
         "delete the record of a job",
-        "Delete the records of jobs that are over, their logs included. What they stored in S3 stays.",
+        "Delete the records of jobs that do not run, their logs included. What they stored in S3 stays.",
         _remove,
         lambda fact: f"{fact['job']}: removed",
     )

@@ -28,8 +28,9 @@ def add(commands: Any) -> None:
         "wait",
         help="wait until a job is over",
         description="Wait until a job is over, and show meanwhile how far it is if standard error is a terminal. Exit "
-        "status 0 if all its tasks are done, 1 if it failed or was cancelled. The command bears a restart of the "
-        f"coordinator that takes less than {COMEBACK:g} s; interrupting it does not end the job.",
+        "status 0 if all its tasks are done, 1 if it failed, was cancelled, or is held, as it cannot go on now. The "
+        f"command bears a restart of the coordinator that takes less than {COMEBACK:g} s; interrupting it does not end "
+        "the job.",
     )
     parser.add_argument("job", metavar="JOB", help="its name, as `mu submit` and `mu jobs` print it")
     _asking.add_options(parser)
