@@ -29,6 +29,7 @@ from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._start import listen_at_once, open_profile, remember_port, remembered_port
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
+from mu_twisted.daemons._threads import expendable
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
@@ -107,6 +108,7 @@ class CoordinatorService(Service):
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
         steady(self._reactor)
+        expendable(self._reactor.getThreadPool())
         try:
             jobs = self._open()
             if self._pipeline is None:

@@ -1,10 +1,12 @@
 """What jobs need from the world: pipelines, Lambda and S3, the rendezvous. Looked at before anything is launched."""
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
@@ -18,6 +20,8 @@ from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
+from mu_twisted.daemons._shared import Shared
+from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
 from mu_twisted.pipelines import Pipeline, PipelineError, job_policy, load_pipeline, load_source
@@ -25,6 +29,11 @@ from mu_twisted.wire import MuError
 
 MAX_TASKS = 1_000_000
 """Of one job: each takes about a kilobyte in the coordinator."""
+
+LAUNCHING = 16
+"""Threads for launches: regions that are launched in at the same moment."""
+CLOSING = 3.0
+"""Seconds that launches in flight and the embedded stack have to end; with this process it ends at the latest."""
 
 
 class CloudOpener:
@@ -36,6 +45,7 @@ class CloudOpener:
     :param port: that they dial.
     :param local_state: the embedded stack's state directory; None: the default one.
     :param descriptors: file descriptors that the process may have.
+    :param in_thread: calls a function that blocks, with arguments.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class CloudOpener:
         port: int,
         local_state: Path | None,
         descriptors: int,
+        in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
         self._reactor = reactor
         self._options = options
@@ -54,7 +65,8 @@ class CloudOpener:
         self._port = port
         self._local_state = local_state
         self._descriptors = descriptors
-        self._opening = DeferredLock()
+        self._in_thread = in_thread
+        self._shared = Shared()
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
         self._addresses: dict[str, str] = {}
@@ -90,7 +102,7 @@ class CloudOpener:
             await self._links.open(found)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
-            skipped = await deferToThread(self._existing, cloud, pipeline, settings)
+            skipped = await self._in_thread(self._existing, cloud, pipeline, settings)
         links = self._links.links(found) if found is not None else None
         return self._opened(name, pipeline, settings, deployment, found, links, skipped)
 
@@ -107,9 +119,10 @@ class CloudOpener:
 
         :raises MuError: what is missing, on one line.
         """
-        async with self._opening:
-            if self._cloud is None:
-                self._cloud = await deferToThread(open_cloud, self._options, self._local_state)
+        if self._cloud is None:
+            self._cloud = await self._shared.call(
+                open_cloud, lambda: self._in_thread(open_cloud, self._options, self._local_state)
+            )
         return self._cloud
 
     def launch_rate(self) -> float | None:
@@ -118,14 +131,22 @@ class CloudOpener:
         return min((pace.rate for pace in paces if pace.throttled), default=None)
 
     async def close(self) -> None:
-        """Give back what was opened."""
+        """Give back what was opened, or is being opened."""
         self._links.close()
-        if self._launcher is not None:
-            await self._launcher.close()
-        if self._cloud is not None:
-            await deferToThread(self._cloud.close)
+        closed: Deferred[None] = Deferred()
+        Deferred.fromCoroutine(self._close()).addBoth(closed.callback)
+        with suppress(DeferredTimeout):
+            await closed.addTimeout(CLOSING, self._reactor)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _close(self) -> None:
+        if self._launcher is not None:
+            await self._launcher.close()
+        if self._cloud is not None or open_cloud in self._shared:
+            with suppress(MuError):
+                cloud = await self.cloud()
+                await self._in_thread(cloud.close)
 
     def _opened(
         self,
@@ -160,27 +181,23 @@ class CloudOpener:
                 credentials=cloud.credentials,
                 ca_bundle=cloud.ca_bundle,
                 policy=LaunchPolicy(rate=rate, burst=max(1, int(rate))) if rate else None,
+                threads=lambda: thread_pool("launching", LAUNCHING),
             )
         return self._launcher
 
     async def _address(self, cloud: Cloud, settings: Any) -> str:
-        endpoint = cloud.lambda_endpoint(settings["regions"][0])
+        endpoint, given = cloud.lambda_endpoint(settings["regions"][0]), self._options["host-addr"]
         if endpoint not in self._addresses:
-            self._addresses[endpoint] = await find_address(self._reactor, endpoint, self._options["host-addr"])
+            self._addresses[endpoint] = await self._shared.call(
+                endpoint, lambda: Deferred.fromCoroutine(find_address(self._reactor, endpoint, given))
+            )
         return self._addresses[endpoint]
 
-    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Coroutine[Any, Any, Deployment]:
-        async def look() -> Deployment:
-            return await deferToThread(
-                cloud.check,
-                settings["regions"],
-                settings["function"],
-                settings["bucket"],
-                pipeline.needs(settings),
-                settings["copies"],
-            )
-
-        return look()
+    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Deferred[Deployment]:
+        """Whether all is there that a job needs; jobs that need the same at the same time share a look."""
+        regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
+        needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
+        return self._shared.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
     def _peers(self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None) -> Peers | None:
         producers = pipeline.producers(settings)

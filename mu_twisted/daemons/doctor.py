@@ -37,6 +37,7 @@ from mu_twisted.daemons._deployment import Place, places_of, shares
 from mu_twisted.daemons._dial_back import DialledBack, dial_back
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._state_dir import default_state_dir
+from mu_twisted.daemons._threads import expendable
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.tls import Authority
 from mu_twisted.wire import VERSION, MuError
@@ -82,6 +83,7 @@ def examine(options: Options, tell: Tell) -> None:
     from twisted.internet import reactor as the_reactor  # a composition root
 
     reactor: Any = the_reactor
+    expendable(reactor.getThreadPool())
     ended: list[Any] = []
 
     def end(result: Any) -> None:
