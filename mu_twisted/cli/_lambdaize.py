@@ -54,7 +54,9 @@ def add(commands: Any) -> None:
     parser.add_argument("executable", metavar="EXE", type=Path, help="a static Linux program, or a script")
     parser.add_argument("pre_args", metavar="PRE_ARGS", nargs="?", default="", help="what stands before ./EXE")
     parser.add_argument("post_args", metavar="POST_ARGS", nargs="?", default="", help="what stands behind it")
-    parser.add_argument("extra", metavar="EXTRA", nargs="*", type=Path, help="further files and directories")
+    parser.add_argument(
+        "extra", metavar="EXTRA", nargs="*", default=[], type=Path, help="further files and directories"
+    )
     env = os.environ
     made = parser.add_argument_group("the function")
     made.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")

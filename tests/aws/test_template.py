@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
+import yaml  # cfn-lint stands on it
 from moto_here import moto_account
 
 from mu_twisted.aws.iam import Policy, Scope, coordinator_policy, function_policy, trust_policy

@@ -105,6 +105,7 @@ def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, 
 @pytest.mark.parametrize(
     ("words", "environment", "status", "said"),
     [
+        ([], {}, 2, "the following arguments are required: EXE\n"),
         (["/bin/gzip", "--role", "r"], {}, 1, "linked dynamically"),
         (["/bin/gzip", "--role", "r", "--arch", "arm64"], {}, 1, "the function for arm64"),
         (["png2y4m"], {}, 1, "--role"),
