@@ -25,7 +25,8 @@ OPEN_PATIENCE = 20.0
 """Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and somebody else may have begun it."""
 
 Dial = Callable[[Receiver], Deferred[FrameProtocol]]
-"""Makes a connection with this receiver; fails with :class:`~mu_twisted.transport.TransportError`."""
+"""Makes a connection with this receiver, which is told ``connected``; or fails with
+:class:`~mu_twisted.transport.TransportError`."""
 
 
 class Mailing(Protocol):
@@ -112,7 +113,7 @@ class RendezvousLink:
 
     def connected(self, connection: FrameProtocol) -> None:
         """The rendezvous is there, for the first time or again."""
-        self._connection = connection
+        self._connection, self._dialling = connection, None
         if self._closed:
             connection.close()
             return
@@ -176,8 +177,9 @@ class RendezvousLink:
         if self._dialling is not None or self._connection is not None or self._closed:
             return
         self._pause_no_more()
-        self._dialling = dialling = maybeDeferred(self._dial, self)
-        dialling.addCallbacks(self._reached, self._not_reached)
+        dialling = maybeDeferred(self._dial, self)
+        self._dialling = None if dialling.called else dialling
+        dialling.addErrback(self._not_reached)
 
     def _redial_later(self) -> None:
         self._pause_no_more()
@@ -187,9 +189,6 @@ class RendezvousLink:
     def _pause_no_more(self) -> None:
         if self._redial is not None and self._redial.active():
             self._redial.cancel()
-
-    def _reached(self, _: object) -> None:
-        self._dialling = None
 
     def _not_reached(self, failure: Failure) -> None:
         self._dialling = None
