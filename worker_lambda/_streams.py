@@ -117,6 +117,10 @@ class TlsStream(Stream):
                     return None
             except ssl.SSLZeroReturnError:
                 return b""
+            except ssl.SSLError as error:
+                if error.reason == "UNEXPECTED_EOF_WHILE_READING":  # which is of this type only in later versions
+                    raise ssl.SSLEOFError(*error.args) from error
+                raise
 
     def send(self, data: memoryview) -> int:
         """See :class:`Stream`."""
