@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from twisted.python.failure import Failure
 from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
+from mu_twisted.daemons._closing import close_in_turn
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
-from mu_twisted.daemons._limits import raise_descriptor_limit
+from mu_twisted.daemons._limits import raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
@@ -44,13 +46,10 @@ FORGET = 3600.0
 class ControlledJobs(Jobs):
     """The jobs as the control API sees them: with the daemon around them."""
 
-    def __init__(
-        self, *given: Any, port: int, hall: Hall, launch_rate: Callable[[], float | None], **more: Any
-    ) -> None:
-        super().__init__(*given, hall=hall, **more)
+    def __init__(self, *given: Any, port: int, launch_rate: Callable[[], float | None], **more: Any) -> None:
+        super().__init__(*given, **more)
         self.launch_rate = launch_rate
         self._port = port
-        self._workers = hall
 
     def daemon(self) -> DaemonFact:
         """How the coordinator itself is."""
@@ -59,7 +58,7 @@ class ControlledJobs(Jobs):
             version=version("mu-twisted"),
             port=self._port,
             jobs=self.running,
-            workers=len(self._workers),
+            workers=len(self.hall),
             note=self.trouble,
             launch_rate=self.launch_rate(),
         )
@@ -131,6 +130,7 @@ class CoordinatorService(Service):
 
     def _open(self) -> ControlledJobs:
         descriptors = raise_descriptor_limit()
+        workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = StateDirectory(self._state_path())
         keys = daemon_keys(self._options, state.path, COORDINATOR)
         if self._options["profile"]:
@@ -154,7 +154,7 @@ class CoordinatorService(Service):
             hall=self._hall,
             opener=self._opener,
             directory=state.path / "jobs",
-            workers=self._options["worker-limit"],
+            workers=workers,
             port=port,
             launch_rate=self._opener.launch_rate,
         )
@@ -234,26 +234,29 @@ class CoordinatorService(Service):
             self._reactor.stop()
 
     async def _close(self) -> None:
-        self._notifier.stopping()
-        if self._forgetting.running:
-            self._forgetting.stop()
-        if self._control is not None:
-            await self._control.close()
-        if self._one_shot is not None:
-            self._one_shot.abort()
-        if self._jobs is not None:
-            self._jobs.stop()
-        await self._hall.close()
-        if self._opener is not None:
-            await self._opener.close()
+        steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
-            await self._port.stopListening()
+            steps.append(self._port.stopListening)
+        if self._forgetting.running:
+            steps.append(self._forgetting.stop)
+        if self._control is not None:
+            steps.append(self._control.close)
+        if self._one_shot is not None:
+            steps.append(self._one_shot.abort)
+        if self._jobs is not None:
+            steps.append(self._jobs.stop)
+        steps.append(self._hall.close)
+        if self._opener is not None:
+            steps.append(self._opener.close)
         if self._journal is not None:
-            self._journal.close()
+            steps.append(self._journal.close)
         if self._profile is not None:
-            self._profile.disable()
-            self._profile.dump_stats(self._options["profile"])
-        self._close_state()
+            steps.append(partial(self._write_profile, self._profile))
+        await close_in_turn(*steps, self._close_state)
+
+    def _write_profile(self, profile: cProfile.Profile) -> None:
+        profile.disable()
+        profile.dump_stats(self._options["profile"])
 
     def _close_state(self) -> None:
         if self._state is not None:

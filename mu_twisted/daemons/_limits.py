@@ -24,8 +24,19 @@ def raise_descriptor_limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 30
 
 
+def worker_limit(asked: int | None, limit: int) -> int:
+    """How many workers may be there at once, over all jobs: as many as there are descriptors for, or fewer.
+
+    :param asked: ``--worker-limit``, if it was given.
+    :param limit: descriptors that the process may have.
+    :raises LimitError: there are not so many.
+    """
+    check_workers_fit(asked or 1, limit)
+    return asked or limit - SPARE_DESCRIPTORS
+
+
 def check_workers_fit(workers: int, limit: int) -> None:
-    """Refuse a job before its launch if its connections cannot fit.
+    """Refuse workers before they are launched if their connections cannot fit.
 
     :raises LimitError: they do not.
     """

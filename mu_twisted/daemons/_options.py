@@ -57,7 +57,7 @@ class DaemonOptions(usage.Options):
         ["profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (on EC2 its public one, else the route's)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
-        ["worker-limit", None, None, "workers at once over all jobs (default: any number)", _workers],
+        ["worker-limit", None, None, "workers at once over all jobs (default: open files allowed, less 128)", _workers],
         ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
     ]

@@ -1,0 +1,17 @@
+"""What workers there may be is bounded by the descriptors that the process may have, over all jobs."""
+
+import pytest
+
+from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, LimitError, worker_limit
+
+
+def test_all_jobs_together_have_as_many_workers_as_may_be_connected() -> None:
+    assert worker_limit(None, 1024) == 1024 - SPARE_DESCRIPTORS
+    assert worker_limit(1024 - SPARE_DESCRIPTORS, 1024) == 1024 - SPARE_DESCRIPTORS
+    assert worker_limit(10, 1024) == 10
+
+
+@pytest.mark.parametrize(("asked", "descriptors"), [(897, 1024), (None, SPARE_DESCRIPTORS), (1, 3)])
+def test_a_limit_that_cannot_be_held_is_refused(asked: int | None, descriptors: int) -> None:
+    with pytest.raises(LimitError, match="file descriptors"):
+        worker_limit(asked, descriptors)
