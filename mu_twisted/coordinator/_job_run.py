@@ -1,4 +1,4 @@
-"""The run of one job: its decisions carried out on sessions and launches, once they are in the journal."""
+"""The run of one job: its decisions carried out once they have been recorded."""
 
 from collections.abc import Container, Iterable
 from typing import Any

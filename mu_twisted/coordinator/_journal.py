@@ -106,6 +106,9 @@ class Journal:
         rows = self._read("SELECT job FROM events GROUP BY job ORDER BY MIN(number)")
         return [job for (job,) in rows]
 
+    def __contains__(self, job: str) -> bool:
+        return bool(self._read("SELECT 1 FROM events WHERE job = ? LIMIT 1", job))
+
     def records(self, job: str, containing: str = "") -> Iterator[dict[str, Any]]:
         """The records of a job, in the order in which they were appended; read as they are asked for.
 

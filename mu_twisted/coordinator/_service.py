@@ -64,6 +64,7 @@ class Jobs:
         self._journal = journal
         self._opener = opener
         self._past = Past(journal, directory, wall)
+        self.hall = hall
         self.desk = LaunchDesk(clock, workers)
         self._running = Running(
             clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._past.put
@@ -290,5 +291,5 @@ class Jobs:
     def _new_name(self, pipeline: str) -> str:
         while True:
             name = job_name(pipeline)
-            if name not in self._past and name not in self._running and name not in self._opening:
+            if not any(name in known for known in (self._past, self._running, self._opening, self._journal)):
                 return name
