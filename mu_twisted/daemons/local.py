@@ -43,7 +43,6 @@ def _seconds(text: str) -> float:
 class Options(OneLineOptions):
     """The options of ``mu-local``."""
 
-    synopsis = "mu-local [options]"
     longdesc = "Serves AWS Lambda's API and an S3 on loopback, for the rest of mu or any AWS SDK to use."
     optParameters = [
         ["state-dir", None, None, "Where functions, objects and keys are kept [default by XDG]"],
@@ -61,6 +60,10 @@ class Options(OneLineOptions):
         ["no-cgroups", None, "Limit memory by rlimit even where control groups could"],
         ["stop-on-eof", None, "Stop when standard input ends: whoever started this is gone"],
     ]
+
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return "Usage: twistd [twistd's options] mu-local [options]"
 
     def postOptions(self) -> None:
         if self["isolation"] not in ("auto", "user", "none"):
