@@ -8,11 +8,12 @@ from typing import Any
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._cleaning import unicode_only
 from mu_twisted.coordinator._facts import JobFact, Request
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.coordinator._journal import Journal
+from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_desk import LaunchDesk
 from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened
@@ -56,7 +57,12 @@ class _Keeper:
         for record in records:
             fact = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
-            self._journal.append(self._name, record_row(record, at, fact, usage))
+            row = record_row(record, at, fact, usage)
+            try:
+                self._journal.append(self._name, row)
+            except JournalError:
+                # An error may quote anything, and what was decided cannot be taken back.
+                self._journal.append(self._name, unicode_only(row))
 
     def flush(self) -> None:
         self._journal.flush()

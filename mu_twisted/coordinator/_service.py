@@ -188,6 +188,7 @@ class Jobs:
             self._running.begin(run, run.resume if fact.state == "held" else run.retry)
         except BaseException:
             self._running.discard(name)
+            self._journal.withdraw(name)
             self._past.put(fact)
             raise
         return self.job(name)
@@ -281,6 +282,7 @@ class Jobs:
 
     def _hold(self, history: History, job: Job, why: str) -> None:
         self._running.discard(history.name)
+        self._journal.withdraw(history.name)
         self._past.hold(history, job, why)
 
     def _go_on(self, history: History, job: Job) -> JobRun:

@@ -308,3 +308,12 @@ def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
     world.turn()
     assert len(turns) > 3
     assert len(told[0].splitlines()) == 3004
+
+
+def test_an_error_that_quotes_strange_bytes_is_kept_spelt_out(world: World) -> None:
+    job = world.submit()
+    world.jobs.abort(job, "no such file: b\udcff")
+    world.turn()
+    world.killed_and_started_again()
+    fact = world.jobs.job(job)
+    assert (fact.state, fact.error) == ("failed", "no such file: b\\udcff")
