@@ -1,5 +1,6 @@
 """Whether a worker reaches this machine: one is invoked and has to dial back, as a job's workers do."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 
 from mu_twisted.aws import Invocation
+from mu_twisted.aws.doctor import Finding, broken, doubtful, good
 from mu_twisted.tls import KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
-from mu_twisted.wire import MAX_REPLY, Greeting, WireError, parse_greeting
+from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, WireError, parse_greeting
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,39 @@ async def dial_back(
             await port.stopListening()
     greeting, host = found[0] if found else (None, "")
     return DialledBack(invocation, greeting, host, port is not None)
+
+
+def judge_dial_back(came: DialledBack, where: str) -> Finding:
+    """Whether the worker came, and which it was.
+
+    :param where: the address that it was to dial.
+    """
+    fix = "open the port to it: security group, firewall, NAT; --host-addr says another address, -t another port"
+    if came.greeting is None:
+        said = came.invocation.error or _said(came.invocation.result)
+        if not came.own and said == "the coordinator said quit":
+            return good(f"an invoked worker reached the coordinator that runs at {where}")
+        tail = [line for line in came.invocation.log_tail.splitlines() if line.strip()][-1:]
+        return broken(
+            f"an invoked worker did not reach {where}: {said or 'it said nothing'}"
+            + (f" (its log ends: {tail[0][:200]})" if tail and not said else ""),
+            "no worker of a job would",
+            fix,
+        )
+    if came.greeting.version != VERSION:
+        return doubtful(
+            f"an invoked worker reached {where}, of protocol version {came.greeting.version}, not {VERSION}",
+            "this coordinator serves the original's workers (0) without warm starts, others not at all",
+            "make the function again with `mu lambdaize`",
+        )
+    return good(f"an invoked worker reached {where}, from {came.came_from}")
+
+
+def _said(result: str) -> str:
+    """What a worker's result says of its end."""
+    try:
+        told = json.loads(result)
+    except ValueError:
+        return ""
+    text = (told.get("error") or told.get("ended")) if isinstance(told, dict) else None
+    return " ".join(str(text or "").split())[:300]
