@@ -202,10 +202,13 @@ class RendezvousLink:
             self._redial_later()
 
     def _look(self) -> None:
-        if self._jobs:
-            self._say_again()
-        else:
-            self._leave()
+        try:
+            if self._jobs:
+                self._say_again()
+            else:
+                self._leave()
+        except Exception:  # noqa: BLE001 - else it would never be said again, and the rendezvous drop the jobs
+            self.log.failure("saying to {address} that jobs live failed", address=self._address)
 
     def _leave(self) -> None:
         """Close what is open. Until that is done nothing can be said, and no other connection be made."""

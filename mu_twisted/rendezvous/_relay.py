@@ -83,7 +83,7 @@ class Relay:
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
         )
         self._parting: Deadlines[Connection] = Deadlines(clock, PARTING, Connection.part_late)
-        self._sweep = LoopingCall(self._swept)
+        self._sweep = LoopingCall(self._look)
         self._sweep.clock = clock  # type: ignore[assignment]
         self.factory = _Factory(lambda: Connection(self), clock=clock, max_frame=limits.message, tls_slice=TLS_SLICE)
 
@@ -184,6 +184,12 @@ class Relay:
             if reader is not None:
                 reader.refuse(reason)
         self.settle()
+
+    def _look(self) -> None:
+        try:
+            self._swept()
+        except Exception:  # noqa: BLE001 - else nothing would be swept any more, and memory fill up
+            self.log.failure("sweeping failed")
 
     def _swept(self) -> None:
         now = self.now()

@@ -69,6 +69,24 @@ def test_messages_of_a_run_are_kept_for_600_s(make: Make) -> None:
     assert world.peer(2, 3).heard() == [b"young"]
 
 
+def test_one_look_that_fails_does_not_end_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.peer(0, 1).says(b"old")
+    sweep, calls = world.relay.pressure.sweep, []
+
+    def fails_once() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        sweep()
+
+    monkeypatch.setattr(world.relay.pressure, "sweep", fails_once)
+    world.advance(700)
+    assert len(calls) == 700
+    assert world.in_memory() == 0
+    world.close()
+
+
 def test_runs_and_jobs_of_one_name_are_apart(make: Make) -> None:
     world = make()
     of_run, of_job = world.peer(2, 3, b"j"), world.worker(2, 3)
