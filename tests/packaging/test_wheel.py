@@ -1,5 +1,6 @@
 """A wheel of the project in an empty virtual environment: daemons, command, extension, the worker's files."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
 pytestmark = pytest.mark.process
 
 
@@ -22,13 +25,19 @@ def run(words: Sequence[str | Path], cwd: Path) -> "subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environment's directory. What the project depends on is lent by the one that runs the tests."""
-    work = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    source = work / "source"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's files, without what was made of them."""
+    source = tmp_path_factory.mktemp("clone") / "source"
     made = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.so", "dropin.cache", "build", "dist")
     shutil.copytree(PROJECT, source, ignore=made)
+    return source
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    """The environment's directory. What the project depends on is lent by the one that runs the tests."""
+    work = tmp_path_factory.mktemp("wheel")
+    pip = [*PIP, "--quiet"]
     run([*pip, "wheel", "--no-deps", "--wheel-dir", work, source], work)
     [wheel] = work.glob("*.whl")
     empty = work / "venv"
@@ -66,3 +75,16 @@ def test_it_ships_the_workers_files(installed: Path, tmp_path: Path) -> None:
 def test_the_pipelines_are_found_by_their_entry_points(installed: Path, tmp_path: Path) -> None:
     code = "from mu_twisted.pipelines import load_pipeline; print(load_pipeline('exec').summary)"
     assert run([installed / "bin" / "python", "-c", code], tmp_path).stdout.strip()
+
+
+def test_pip_takes_what_the_readme_says(source: Path) -> None:
+    [told] = re.findall(r"`pip install '([^']+)'`", (source / "README.md").read_text(encoding="utf-8"))
+    said = run([*PIP, "install", "--dry-run", "--ignore-installed", "--no-deps", told], source).stdout
+    assert "Would install mu-twisted-" in said
+    assert "does not provide the extra" not in said
+
+
+def test_the_units_and_the_template_are_where_their_page_says(installed: Path) -> None:
+    shipped = {path.name for path in (installed / "share" / "mu").iterdir()}
+    known = {path.name for path in (PROJECT / "etc").iterdir()} - {"prepare.sh"}
+    assert shipped == known
