@@ -178,7 +178,7 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         async def diagnose(self) -> str:
             return "nobody came"
 
-        def keep(self, _records: Any) -> None:
+        def record(self, _records: Any) -> None:
             pass
 
         def flush(self) -> None:
@@ -193,7 +193,7 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         Pipeline(name="bench", summary="echoes", first=task),
         {},
         launching=ByThemselves(),
-        keeper=ByThemselves(),
+        recorder=ByThemselves(),
         attempts=Attempts(reactor),  # type: ignore[arg-type]
     )
     hall.add(run_)

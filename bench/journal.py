@@ -86,7 +86,7 @@ def serve(work: Path) -> None:
     class Keeping:
         """Keeps the records as a coordinator does."""
 
-        def keep(self, records: Any) -> None:
+        def record(self, records: Any) -> None:
             for record in records:
                 journal.append("bench", record_row(record, time.time()))
 
@@ -106,8 +106,8 @@ def serve(work: Path) -> None:
     steady(reactor)
     with tempfile.TemporaryDirectory(dir=work) as place:
         journal = Journal(Path(place) / "journal.db", reactor, lambda fault: print(fault))
-        keeper: Any = Keeping()
-        keeper.keep, keeper.flush = counted("records", keeper.keep), counted("records", keeper.flush)
+        recorder: Any = Keeping()
+        recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(place) / "attempts.jsonl.gz").append)
         hall = Hall(reactor)
         job = JobRun(
@@ -116,7 +116,7 @@ def serve(work: Path) -> None:
             Pipeline(name="bench", summary="echoes", first=task),
             {},
             launching=ByThemselves(),
-            keeper=keeper,
+            recorder=recorder,
             attempts=Attempts(reactor, sink),
         )
         hall.add(job)

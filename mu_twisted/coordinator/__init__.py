@@ -28,7 +28,7 @@ from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
-from mu_twisted.coordinator._surroundings import Keeper, Launching
+from mu_twisted.coordinator._surroundings import Launching, Recorder
 
 __all__ = [
     "AttemptFile",
@@ -43,13 +43,13 @@ __all__ = [
     "Jobs",
     "Journal",
     "JournalError",
-    "Keeper",
     "Launching",
     "Meter",
     "Opened",
     "Opener",
     "Peers",
     "Progress",
+    "Recorder",
     "RendezvousLink",
     "Request",
     "ServiceError",

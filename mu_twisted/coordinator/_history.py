@@ -53,8 +53,9 @@ class History:
             used = [row["usage"] for row in self.rows if "usage" in row]
             self.usage = msgspec.convert(used[-1], Usage) if used else Usage()
         except (LookupError, TypeError, ValueError, msgspec.ValidationError, RecordError) as error:
+            what = f"a row has no {error}" if isinstance(error, KeyError) else error
             raise JournalError(
-                f"the journal's records of job {name} are damaged: {error}; `mu rm` deletes them"
+                f"the journal's records of job {name} are damaged: {what}; `mu rm` deletes them"
             ) from None
 
 

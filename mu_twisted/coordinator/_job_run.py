@@ -14,7 +14,7 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, unserved
-from mu_twisted.coordinator._surroundings import Keeper, Launching
+from mu_twisted.coordinator._surroundings import Launching, Recorder
 from mu_twisted.coordinator._turns import Turns
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
@@ -48,7 +48,7 @@ class JobRun:
     :param pipeline: what every task's machine starts in.
     :param settings: the job's options.
     :param launching: see :class:`Launching`.
-    :param keeper: see :class:`Keeper`.
+    :param recorder: see :class:`Recorder`.
     :param attempts: where the states of attempts are noted.
     :param peers: how tasks come to their peers, if they have any.
     :param meter: adds up what is used.
@@ -64,7 +64,7 @@ class JobRun:
         settings: Any,
         *,
         launching: Launching,
-        keeper: Keeper,
+        recorder: Recorder,
         attempts: Attempts,
         peers: Peers | None = None,
         meter: Meter | None = None,
@@ -73,7 +73,7 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
-        self._turns = Turns(clock, keeper, self._act)
+        self._turns = Turns(clock, recorder, self._act)
         self._attempts = attempts
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []

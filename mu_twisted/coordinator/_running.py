@@ -35,7 +35,7 @@ class Active:
     """How it has ended: what its record of that says, is told from then on."""
 
 
-class _Keeper:
+class _JobRecorder:
     """Keeps the records of one job, with the time of day."""
 
     def __init__(
@@ -52,7 +52,7 @@ class _Keeper:
         self._ended = ended
         self._used = used
 
-    def keep(self, records: Sequence[JobRecord]) -> None:
+    def record(self, records: Sequence[JobRecord]) -> None:
         at = self._wall()
         for record in records:
             fact = self._ended() if isinstance(record, Finished) else None
@@ -156,7 +156,7 @@ class Running:
             pipeline,
             settings,
             launching=queue,
-            keeper=_Keeper(self._journal, self._wall, name, lambda: self.fact(name), used),
+            recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.fact(name), used),
             attempts=Attempts(self._clock, *sinks),
             peers=opened.peers,
             meter=meter,

@@ -1,4 +1,4 @@
-"""What the run of a job needs around it: where its workers come from, and what keeps its records."""
+"""What the run of a job needs around it: where its workers come from, and where its records go."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
@@ -28,10 +28,10 @@ class Launching(Protocol):
         """Find out why no worker came; the text becomes the job's error."""
 
 
-class Keeper(Protocol):
-    """What keeps a job's records."""
+class Recorder(Protocol):
+    """Where a job's records go."""
 
-    def keep(self, records: Sequence[JobRecord]) -> None:
+    def record(self, records: Sequence[JobRecord]) -> None:
         """Take records that are to be durable with the next :meth:`flush`."""
 
     def flush(self) -> None:

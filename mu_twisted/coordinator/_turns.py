@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mu_twisted.coordinator._surroundings import Keeper
+from mu_twisted.coordinator._surroundings import Recorder
 from mu_twisted.jobs import Action, Record
 from mu_twisted.transport import ReactorTime
 
@@ -12,13 +12,13 @@ from mu_twisted.transport import ReactorTime
 class Turns:
     """The actions of one job, from their decision until they are carried out.
 
-    :param keeper: of the job's records.
+    :param recorder: of the job's records.
     :param act: carries one action out. It does not fail.
     """
 
-    def __init__(self, clock: ReactorTime, keeper: Keeper, act: Callable[[Action], None]) -> None:
+    def __init__(self, clock: ReactorTime, recorder: Recorder, act: Callable[[Action], None]) -> None:
         self._clock = clock
-        self._keeper = keeper
+        self._recorder = recorder
         self._act = act
         self._todo: deque[Action] = deque()
         self._turn: Any = None
@@ -38,7 +38,7 @@ class Turns:
             else:
                 self._todo.append(action)
         if records:
-            self._keeper.keep(records)
+            self._recorder.record(records)
             if self._turn is None:
                 self._turn = self._clock.callLater(0, self.end)
         elif self._turn is None:
@@ -49,7 +49,7 @@ class Turns:
         turn, self._turn = self._turn, None
         if turn is not None and turn.active():
             turn.cancel()
-        self._keeper.flush()
+        self._recorder.flush()
         self._act_all()
 
     def drop(self) -> None:

@@ -69,7 +69,7 @@ class Bench:
             Pipeline(name="p", summary="", first=first),
             {"function": "fn"},
             launching=self,
-            keeper=self,
+            recorder=self,
             attempts=attempts or Attempts(self.clock),
             peers=peers,
         )
@@ -101,7 +101,7 @@ class Bench:
         self.diagnoses += 1
         return "nobody reached us: ImportError"
 
-    def keep(self, records: Sequence[JobRecord]) -> None:
+    def record(self, records: Sequence[JobRecord]) -> None:
         self.kept += records
 
     def flush(self) -> None:

@@ -59,7 +59,7 @@ class Outside:
     async def diagnose(self) -> str:
         return "nobody came"
 
-    def keep(self, records: Any) -> None:
+    def record(self, records: Any) -> None:
         pass
 
     def flush(self) -> None:
@@ -84,7 +84,7 @@ def main() -> None:
         Pipeline(name="p", summary="", first=task),
         {"function": "fn"},
         launching=Outside(),
-        keeper=Outside(),
+        recorder=Outside(),
         attempts=Attempts(reactor),
     )
     hall.add(run)
