@@ -164,10 +164,13 @@ class Past:
                     self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
 
     def sweep(self) -> None:
-        """Delete what is left of jobs that have no records: the coordinator was killed as it removed them."""
+        """Delete what is left of jobs that have no records: the coordinator was killed as it removed them.
+
+        Beside an empty journal all is left alone: the one before may have been moved away, and may come back.
+        """
         known = frozenset(self._journal.jobs())
         for path in list(self._directories()):
-            if path.name not in known:
+            if known and path.name not in known:
                 self._log.info("what was left of job {name}, which was removed, is deleted", name=path.name)
                 shutil.rmtree(path, ignore_errors=True)
 

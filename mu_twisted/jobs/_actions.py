@@ -7,7 +7,7 @@ from mu_twisted.jobs._records import JobRecord
 
 @dataclass(frozen=True)
 class Record:
-    """Journal this. All records of one list of actions must be kept before its other actions are carried out."""
+    """Journal this. All records of one list of actions go to the journal before its other actions are carried out."""
 
     record: JobRecord
 

@@ -1,6 +1,7 @@
 """What tasks remark and what a pipeline makes of it at the end of its job, over restarts too."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def test_remarks_outlive_the_coordinator_and_so_does_the_report(world: Told) -> 
     assert told == "0: hi from 0\n1: hi from 1"
     world.killed_and_started_again()
     assert world.jobs.job(job).report == told
+
+
+def test_a_report_is_asked_for_once(world: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter(["first", "second"])
+    monkeypatch.setitem(globals(), "PIPELINE", replace(PIPELINE, report=lambda *_: Report(next(told))))
+    job = world.submit()
+    world.says(job, "0-0", "hi")
+    for _ in range(2):
+        assert world.jobs.job(job).report == "first"
+        world.killed_and_started_again()
 
 
 def test_a_report_can_fail_a_job_whose_tasks_are_all_done(world: Told) -> None:

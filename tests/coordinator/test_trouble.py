@@ -202,6 +202,20 @@ def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: World)
     assert [path.name for path in (world.directory / "jobs").iterdir()] == [job]
 
 
+def test_a_journal_that_was_moved_away_costs_no_states_of_attempts(world: World) -> None:
+    job = world.submit()
+    world.finish(job, "0-0")
+    journal = world.directory / "journal.db"
+    world.journal.close()
+    kept = journal.rename(world.directory / "kept.db")
+    world.start()
+    assert world.jobs.jobs() == []
+    world.journal.close()
+    kept.rename(journal)
+    world.start()
+    assert "attempt 0: done" in world.log(job, 0)
+
+
 # -- the disk --------------------------------------------------------------------------------------------------------
 
 
