@@ -101,6 +101,10 @@ class Spread:
         launch.place = launch.left.pop(0)
         return launch.place, self._tries(launch)
 
+    def place_of(self, launch_id: str) -> Place:
+        """Where a launch is being tried."""
+        return self._launches[launch_id].place
+
     def settled(self, launch_id: str) -> None:
         """A launch was taken, or given up."""
         self._launches.pop(launch_id, None)

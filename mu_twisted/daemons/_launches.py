@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.daemons._deployment import Deployment, Spread
+from mu_twisted.daemons._deployment import Deployment, Place, Spread
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
 from mu_twisted.wire import MuError
@@ -110,13 +110,18 @@ class JobLaunching:
                 on_outcome(LaunchOutcome(name, False, 0, "cancelled"))
             return
         self._launcher = launcher
-        spread = self._spread = self._spread or Spread(deployment)
+        if self._spread is None:
+            self._spread = Spread(deployment)
+            for reason in deployment.absent:
+                self._log.warn("the job's other places have this one's share: {reason}", reason=reason)
+        spread = self._spread
         event = self._event_of_late(cloud, deployment.timeout, address, port)
-        warned: set[str] = set()
+        warned: set[tuple[Place, str]] = set()
 
         def told(outcome: LaunchOutcome) -> None:
             next_place = None
             if not outcome.accepted and not given_up():
+                failed = spread.place_of(outcome.launch_id)
                 next_place = spread.refused(outcome.launch_id, outcome.status, outcome.reason)
             if next_place is None:
                 spread.settled(outcome.launch_id)
@@ -124,9 +129,14 @@ class JobLaunching:
                 on_outcome(outcome)
                 return
             place, tries = next_place
-            if outcome.reason not in warned:
-                warned.add(outcome.reason)
-                self._log.warn("launches are handed on to other regions or copies: {reason}", reason=outcome.reason)
+            if (failed, outcome.reason) not in warned:
+                warned.add((failed, outcome.reason))
+                self._log.warn(
+                    "{function} in {region} hands launches on to the job's other places: {reason}",
+                    function=failed.function,
+                    region=failed.region,
+                    reason=outcome.reason,
+                )
             again = Launch(outcome.launch_id, place.region, place.function, event, tries)
             launcher.launch([again], told).addErrback(lambda failure: lost(outcome, failure))
 
