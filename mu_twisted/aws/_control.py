@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -72,11 +72,6 @@ class Control:
                 (found.get("Architectures") or ["x86_64"])[0],
             )
 
-    def function_exists(self, function: str) -> bool:
-        """Whether there is such a function."""
-        with one_line(f"look up function {function} in {self.region}"):
-            return self._found(self.clients.awslambda.get_function_configuration, FunctionName=function)
-
     def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
         """Which of these files the function's package does not hold. Without programs nothing is asked."""
         if not programs:
@@ -110,11 +105,6 @@ class Control:
         with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
             self.clients.s3.head_bucket(Bucket=bucket)
 
-    def bucket_exists(self, bucket: str) -> bool:
-        """Whether there is such a bucket; an error where it may not be used."""
-        with one_line(f"use bucket {bucket}"):
-            return self._found(self.clients.s3.head_bucket, Bucket=bucket)
-
     def create_bucket(self, bucket: str) -> None:
         """Make a bucket in this region."""
         where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
@@ -141,18 +131,6 @@ class Control:
         with one_line(f"fetch s3://{bucket}/{key}"), self._missing(f"there is no object s3://{bucket}/{key}"):
             body: bytes = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
-
-    @staticmethod
-    def _found(call: Callable[..., Any], **request: str) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            call(**request)
-        except ClientError as error:
-            if error_code(error) in _NOT_THERE:
-                return False
-            raise
-        return True
 
     @contextlib.contextmanager
     def _missing(self, text: str) -> Iterator[None]:

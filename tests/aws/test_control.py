@@ -72,26 +72,23 @@ def control(endpoint: Endpoint) -> Control:
 
 
 def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
-    assert not control.function_exists("f")
     with pytest.raises(AWSError, match="no function f in us-east-1.*mu lambdaize"):
         control.function_settings("f")
     endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, MemorySize=512)
-    assert control.function_exists("f")
     assert control.function_settings("f").timeout == timedelta(seconds=7)
 
 
 def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
-    assert not control.bucket_exists("b")
     with pytest.raises(AWSError, match="no bucket b"):
         control.check_bucket("b")
     endpoint.say("HEAD", "/b", 200)
-    assert control.bucket_exists("b")
+    control.check_bucket("b")
 
 
 def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoint: Endpoint, control: Control) -> None:
     endpoint.say("HEAD", "/b", 403)
     with pytest.raises(AWSError, match="access denied"):
-        control.bucket_exists("b")
+        control.check_bucket("b")
 
 
 @pytest.mark.parametrize(
@@ -105,14 +102,14 @@ def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoin
 def test_a_refusal_is_one_line(endpoint: Endpoint, control: Control, code: str, text: str) -> None:
     endpoint.say("GET", "/functions/f/configuration", 403, code, message="no\nand why")
     with pytest.raises(AWSError, match=text) as caught:
-        control.function_exists("f")
+        control.function_settings("f")
     assert "\n" not in str(caught.value)
 
 
 def test_an_endpoint_that_nobody_serves_is_one_line_that_names_it() -> None:
     control = Control(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
     with pytest.raises(AWSError, match=r"127\.0\.0\.1:9") as caught:
-        control.function_exists("f")
+        control.function_settings("f")
     assert "\n" not in str(caught.value)
 
 
@@ -120,7 +117,7 @@ def test_what_aws_repeats_of_the_request_is_not_shown(endpoint: Endpoint, contro
     message = f"It is wrong {'s3cret' * 10}.\n\nThe canonical string was\nx-amz-security-token:{KEYS.token}"
     endpoint.say("GET", "/functions/f/configuration", 400, "OddException", message=message)
     with pytest.raises(AWSError, match="OddException: It is wrong") as caught:
-        control.function_exists("f")
+        control.function_settings("f")
     assert KEYS.token is not None
     assert KEYS.token not in str(caught.value)
     assert "s3cret" not in str(caught.value)
