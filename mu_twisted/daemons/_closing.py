@@ -1,5 +1,6 @@
 """The end of a daemon: everything that it has opened, given back in order."""
 
+import cProfile
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 _log = Logger()
+
+
+def write_profile(profile: cProfile.Profile, path: str) -> None:
+    """End a profile that :func:`~mu_twisted.daemons._start.open_profile` has begun."""
+    profile.disable()
+    profile.dump_stats(path)
 
 
 async def close_in_turn(*steps: Callable[[], Any]) -> None:

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
-from mu_twisted.daemons._closing import close_in_turn
+from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._limits import raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
@@ -251,12 +251,8 @@ class CoordinatorService(Service):
         if self._journal is not None:
             steps.append(self._journal.close)
         if self._profile is not None:
-            steps.append(partial(self._write_profile, self._profile))
+            steps.append(partial(write_profile, self._profile, self._options["profile"]))
         await close_in_turn(*steps, self._close_state)
-
-    def _write_profile(self, profile: cProfile.Profile) -> None:
-        profile.disable()
-        profile.dump_stats(self._options["profile"])
 
     def _close_state(self) -> None:
         if self._state is not None:

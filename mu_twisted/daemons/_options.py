@@ -7,8 +7,6 @@ from typing import Any
 
 from twisted.python import usage
 
-from mu_twisted.daemons import _exit
-
 SHARE_HINT = (
     "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
     "or --share-key to hand the given key to every worker as the original did"
@@ -125,5 +123,3 @@ def listen_description(text: str) -> str:
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; a burst of thousands dials within a second."""
-
-OptionsBase = _exit.Options

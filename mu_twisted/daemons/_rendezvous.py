@@ -11,12 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 
 from mu_twisted.coordinator import JobLinks, Peers, RendezvousLink, spread
-from mu_twisted.daemons._keys import LAUNCH_MARGIN, Keys
-from mu_twisted.tls import KeyPair, RoleIdentity, TaskIdentity, client_contexts
+from mu_twisted.daemons._keys import LAUNCH_MARGIN, RENDEZVOUS, Keys
+from mu_twisted.tls import KeyPair, TaskIdentity, client_contexts
 from mu_twisted.transport import FrameProtocol, Receiver, TransportError, connect
 from mu_twisted.wire import MuError
 
-RENDEZVOUS = RoleIdentity("rendezvous")
 DIAL_TIMEOUT = 5.0
 """Seconds for the TCP connection."""
 LONGEST_FUNCTION = timedelta(minutes=15)

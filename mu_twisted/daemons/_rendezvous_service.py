@@ -4,8 +4,9 @@ Whatever can go wrong at the start goes wrong in startService, so that it is one
 """
 
 import cProfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.logger import Logger
 
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
+from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
@@ -126,16 +128,14 @@ class RendezvousService(Service):
         return port
 
     async def _close(self) -> None:
-        self._notifier.stopping()
+        steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
-            await self._port.stopListening()
+            steps.append(self._port.stopListening)
         if self._relay is not None:
-            self._relay.close()
-            await self._parting(self._relay)
+            steps += [self._relay.close, partial(self._parting, self._relay)]
         if self._profile is not None:
-            self._profile.disable()
-            self._profile.dump_stats(self._options["profile"])
-        self._close_state()
+            steps.append(partial(write_profile, self._profile, self._options["profile"]))
+        await close_in_turn(*steps, self._close_state)
 
     def _parting(self, relay: Relay) -> Deferred[None]:
         gone: Deferred[None] = Deferred()

@@ -3,7 +3,7 @@
 It opens the ports, starts the shards, starts one that ends again, and ends them all with itself. It carries no message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
+from mu_twisted.daemons._closing import close_in_turn
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._rendezvous_service import rendezvous_directory, spill_directory
@@ -121,11 +122,11 @@ class ShardsService(Service):
             shard.look()
 
     async def _close(self) -> None:
-        self._notifier.stopping()
+        steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._looking.running:
-            self._looking.stop()
-        await DeferredList([shard.stop() for shard in self._shards])
-        for listener in self._listeners:
-            listener.close()
+            steps.append(self._looking.stop)
+        steps.append(lambda: DeferredList([shard.stop() for shard in self._shards]))
+        steps += [listener.close for listener in self._listeners]
         if self._state is not None:
-            self._state.close()
+            steps.append(self._state.close)
+        await close_in_turn(*steps)
