@@ -39,7 +39,9 @@ JOB = "doctor"
 PATIENCE = 3.0
 """Seconds that the invoked worker tries to reach us."""
 
-CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the instance's role: as for AWS's own tools"
+CREDENTIALS = (
+    "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the instance's role, as for AWS's own tools"
+)
 POLICY = "the credentials must be allowed what `mu iam coordinator` prints"
 BUCKET = f"check -b, or make the bucket; {POLICY}"
 NETWORK = "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url names another"
@@ -82,7 +84,8 @@ class Examination:
                 check_region(region)
             self._tell(await deferToThread(self._caller, cloud, regions[0]))
         except MuError as error:
-            self._tell(broken(str(error), "Lambda and S3 take no request of ours", CREDENTIALS))
+            fix = f"{CREDENTIALS}; where nothing answers, {NETWORK}"
+            self._tell(broken(str(error), "Lambda and S3 take no request of ours", fix))
         self._tell(await self._try(lambda: judge_clock(clock_skew(cloud.lambda_endpoint(regions[0]))), NETWORK))
         states: list[FunctionState] = []
         for region in regions:
