@@ -170,6 +170,10 @@ class CoordinatorService(Service):
             # Begun now, so that it runs when the first job comes.
             Deferred.fromCoroutine(self._opener.cloud()).addErrback(self._no_cloud)
         port = self._port.getHost().port if self._port is not None else 0
+        self._reactor.callWhenRunning(self._ready, port)
+
+    def _ready(self, port: int) -> None:
+        """The reactor runs. Nobody is told before: who says SIGTERM then finds nothing that ends in good order."""
         self.log.info("ready for workers on port {port}", port=port)
         self._notifier.ready(f"ready for workers on port {port}")
 

@@ -92,8 +92,7 @@ class RendezvousService(Service):
         except MuError as error:
             self._close_state()
             _exit.fail_start(str(error))
-        self.log.info("ready for peers on port {port}", port=port)
-        self._notifier.ready(f"ready for peers on port {port}")
+        self._reactor.callWhenRunning(self._ready, port)
 
     def stopService(self) -> Deferred[None]:
         """Close everything and write the profile."""
@@ -101,6 +100,11 @@ class RendezvousService(Service):
         return Deferred.fromCoroutine(self._close())
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _ready(self, port: int) -> None:
+        """The reactor runs. Nobody is told before: who says SIGTERM then finds nothing that ends in good order."""
+        self.log.info("ready for peers on port {port}", port=port)
+        self._notifier.ready(f"ready for peers on port {port}")
 
     def _open(self) -> int:
         connections = min(self._options["connections"], raise_descriptor_limit() - SPARE_DESCRIPTORS)
