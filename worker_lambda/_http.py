@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import os
-import select
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from worker_lambda._http_sockets import Cancelled, Origin, dial, wait_for
+from worker_lambda._http_sockets import Origin, Wire, dial
 
 _IDLE = 10.0
 """Seconds after which a kept connection is not trusted: a frozen environment does not see its peer close."""
@@ -31,11 +30,11 @@ class Connection:
         self.origin = origin
         self.kept = False
         self.idle_since = 0.0
-        self._timeout = timeout
         self._http = http.client.HTTPConnection(origin.host, origin.port)
         self._http.auto_open = 0  # it would dial by itself, and without TLS
-        # Kept here too: http.client forgets it before the body of a last answer is read.
-        self._socket = self._http.sock = dial(origin, timeout, context, cancelled)
+        self._socket = dial(origin, timeout, context, cancelled)
+        self._wire = Wire(self._socket, timeout, cancelled)
+        self._http.sock = self._wire  # it uses no more of a socket than this has
 
     def request(
         self,
@@ -48,15 +47,17 @@ class Connection:
         """Send a request and read the head of its answer.
 
         :param target: path and query as they go on the wire.
+        :raises Cancelled: the caller said so.
         :raises OSError, http.client.HTTPException: the connection is of no use any more.
         """
+        self._wire.cancelled = cancelled
         self._http.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             self._http.putheader(name, value)
         self._http.endheaders()
         try:
             for block in body:
-                self._send(block, cancelled)
+                self._wire.sendall(block)
         except ConnectionError:
             # A server that refuses does not read the body; its answer may be here and says why.
             try:
@@ -64,60 +65,17 @@ class Connection:
             except (OSError, http.client.HTTPException):
                 pass
             raise
-        self.wait(cancelled)
         return self._http.getresponse()
 
-    def wait(self, cancelled: Callable[[], bool]) -> None:
-        """Block until bytes can be read.
+    def blocks(self, response: http.client.HTTPResponse, size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
+        """The body of an answer as it comes, in blocks of ``size`` bytes at most; it may end early.
 
         :raises Cancelled: the caller said so.
-        :raises TimeoutError: nothing came in time.
+        :raises OSError, http.client.HTTPException: the connection is of no use any more.
         """
-        if cancelled():
-            raise Cancelled
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return
-        wait_for(self._socket, select.POLLIN, self._timeout, cancelled, f"no answer in {self._timeout:g} s")
-
-    def _send(self, block: bytes, cancelled: Callable[[], bool]) -> None:
-        view = memoryview(block)
-        while view:
-            if cancelled():
-                raise Cancelled
-            wait_for(self._socket, select.POLLOUT, self._timeout, cancelled, f"nothing taken in {self._timeout:g} s")
-            view = view[self._socket.send(view) :]
-
-    def blocks(self, response: http.client.HTTPResponse, size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
-        """The body of an answer as it comes, in blocks of ``size`` bytes at most; it may end early."""
-        # What came with the head lies in the response's own buffer, where poll does not see it; the reads after the
-        # first pass that buffer by, but for a chunked body.
-        direct = False
-        while block := self._block(response, size, direct and not response.chunked, cancelled):
+        self._wire.cancelled = cancelled
+        while response.length != 0 and (block := response.read1(size)):
             yield block
-            direct = True
-
-    def _block(
-        self, response: http.client.HTTPResponse, size: int, direct: bool, cancelled: Callable[[], bool]
-    ) -> bytes:
-        if cancelled():
-            raise Cancelled
-        if not response.chunked and response.length == 0:
-            return b""
-        if direct or not self._is_buffered(response):
-            self.wait(cancelled)
-        return response.read1(size)
-
-    def _is_buffered(self, response: http.client.HTTPResponse) -> bool:
-        """Whether a read would not wait."""
-        if response.isclosed():
-            return True
-        self._socket.settimeout(0)
-        try:
-            return bool(response.fp.peek(1))
-        except ssl.SSLWantReadError:
-            return False
-        finally:
-            self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
         """Give the connection up."""

@@ -6,13 +6,14 @@ Only a name's look-up cannot be cancelled: it is the system's.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import select
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _SLICE = 0.2
 """Seconds between two looks at whether the caller still wants it."""
@@ -23,6 +24,70 @@ _PORTS = {"http": 80, "https": 443}
 
 class Cancelled(Exception):
     """The caller does not want the answer any more."""
+
+
+class Wire:
+    """A socket as :mod:`http.client` uses one: whatever is waited for, in the middle of a line too, can be cancelled.
+
+    :param sock: connected; it must not block. It is closed by who made it: http.client would close it too early.
+    :param timeout: seconds without a byte after which a wait fails.
+    :ivar cancelled: whether the caller does not want the present answer any more.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float, cancelled: Callable[[], bool]) -> None:
+        self._sock = sock
+        self._timeout = timeout
+        self.cancelled = cancelled
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it.
+
+        :raises Cancelled: the caller said so.
+        :raises OSError: the connection is broken, or nothing was taken in time.
+        """
+        view = memoryview(data)
+        while view:
+            view = view[self._patiently(self._sock.send, view, f"nothing taken in {self._timeout:g} s") :]
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Receive some bytes; none at the end.
+
+        :raises Cancelled: the caller said so.
+        :raises OSError: the connection is broken, or nothing came in time.
+        """
+        return self._patiently(self._sock.recv_into, buffer, f"no answer in {self._timeout:g} s")
+
+    def _patiently(self, act: Callable[[memoryview], int], data: memoryview, late: str) -> int:
+        while True:
+            if self.cancelled():
+                raise Cancelled
+            try:
+                return act(data)
+            except ssl.SSLWantReadError:
+                event = select.POLLIN
+            except ssl.SSLWantWriteError:
+                event = select.POLLOUT
+            except BlockingIOError:
+                event = select.POLLIN if act == self._sock.recv_into else select.POLLOUT
+            wait_for(self._sock, event, self._timeout, self.cancelled, late)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What comes, as a file."""
+        return io.BufferedReader(_Received(self))
+
+    def close(self) -> None:
+        """Nothing yet: the last answer's body may still be read."""
+
+
+class _Received(io.RawIOBase):
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._wire.receive_into(buffer)
 
 
 class Origin(NamedTuple):
@@ -58,9 +123,9 @@ def wait_for(sock: socket.socket, event: int, seconds: float, cancelled: Callabl
 def dial(
     origin: Origin, timeout: float, context: ssl.SSLContext | None, cancelled: Callable[[], bool]
 ) -> socket.socket:
-    """A socket to the first address that answers, secured where there is a context.
+    """A socket to the first address that answers, secured where there is a context; it does not block.
 
-    :param timeout: seconds, for its later use too.
+    :param timeout: seconds for one address, 5 at most.
     :raises Cancelled: the caller said so.
     :raises OSError: the host is not known or not reached; the text names it.
     :raises ValueError: its certificate is not trusted.
@@ -81,7 +146,6 @@ def dial(
         raise OSError(error.errno or errno.ETIMEDOUT, f"{origin.header}: {error.strerror or error}") from None
     if context is not None:
         sock = _secured(sock, origin.host, context, limit, cancelled)
-    sock.settimeout(timeout)
     return sock
 
 
