@@ -1,6 +1,7 @@
 """The units and the template in etc/, checked by the tools that read them, and the notify protocol.
 
-PID 1 is not systemd on every machine that tests run on: the units are verified here, not booted.
+PID 1 is not systemd on every machine that tests run on: the units are verified here, and booted in the module beside
+where that may be.
 """
 
 import os
