@@ -36,6 +36,8 @@ echo "status $(show mu-coordinator StatusText), $(show mu-rendezvous StatusText)
 echo "users $(show mu-coordinator User) $(stat -c %a:%U /var/lib/private/mu)"
 echo "member $(ask mu-operators)"
 echo "stranger $(ask nogroup)"
+echo "told $(/opt/mu/bin/mu status | head -n 1 | cut -d , -f 1 | cut -d ' ' -f 1)"
+echo "submitted $(/opt/mu/bin/mu submit png2y4m -b mine 2>&1 | cut -d : -f 1-2)"
 systemctl restart mu-coordinator
 echo "restarted $(show mu-coordinator StatusText)"
 kill -STOP "$(show mu-rendezvous MainPID)"
@@ -104,6 +106,8 @@ def test_the_units_run_serve_their_group_and_are_started_again(tmp_path: Path, g
         "users mu 700:mu",
         "member 200",
         "stranger Permission denied",
+        "told coordinator",
+        "submitted error: no AWS credentials",
         "restarted ready for workers on port 13579",
         "hung ready for peers on port 13337",
         "stopped success",
