@@ -31,7 +31,7 @@ demo-video: $(VENV)/demo.stamp
 	@$(BIN)/mu demo-video
 
 test: $(VENV)/develop.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/develop.stamp
 	$(BIN)/ruff check .
