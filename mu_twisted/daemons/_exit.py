@@ -53,9 +53,7 @@ class Options(usage.Options):
             complain(usage_text(error))
             raise SystemExit(USAGE) from None
 
-    def opt_h(self) -> None:
-        """Display this help and exit."""
-        self.opt_help()  # type: ignore[no-untyped-call]
+    opt_h = usage.Options.opt_help
 
 
 def usage_text(error: usage.UsageError) -> str:

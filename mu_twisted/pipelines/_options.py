@@ -170,9 +170,7 @@ class PipelineOptions(usage.Options):
             if isinstance(default, str):
                 self[name] = convert(default)
 
-    def opt_h(self) -> None:
-        """Display this help and exit."""
-        self.opt_help()  # type: ignore[no-untyped-call]
+    opt_h = usage.Options.opt_help
 
 
 def job_policy(settings: Mapping[str, Any]) -> JobPolicy:
