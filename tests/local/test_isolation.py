@@ -194,4 +194,6 @@ def test_a_stack_of_an_ordinary_users_has_no_process_of_roots(stacks: dict[str, 
                 owners.add((path / "status").read_text().partition("Uid:")[2].split()[1])
         except OSError:
             continue
+    if not owners:
+        pytest.skip("this root may not look at others' processes")
     assert owners == {"65534"}

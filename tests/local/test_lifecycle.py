@@ -47,7 +47,7 @@ def marked(state: Path) -> list[int]:
 
 def groups(pid: int) -> list[Path]:
     """Control groups that a stack made."""
-    return [path for path in Path("/sys/fs/cgroup").rglob(f"mu-local-{pid}-*") if path.is_dir()]
+    return [Path(path) for path, _, _ in os.walk("/sys/fs/cgroup") if Path(path).name.startswith(f"mu-local-{pid}-")]
 
 
 def mounts(state: Path) -> list[str]:
