@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
 SHARE_HINT = (
@@ -110,11 +111,18 @@ def listen_description(text: str) -> str:
     """The endpoint string that ``-t`` stands for.
 
     :param text: a port number, or an endpoint string as it is.
-    :raises twisted.python.usage.UsageError: it is a number that is no port.
+    :raises twisted.python.usage.UsageError: it is a number that is no port, or no endpoint string.
     """
     if not text.lstrip("-").isdigit():
+        expected = f"-t: expected a port number or an endpoint string, got {text!r}"
         if ":" not in text:
-            raise usage.UsageError(f"-t: expected a port number or an endpoint string, got {text!r}")
+            raise usage.UsageError(expected)
+        # Which sockets systemd hands over is known at the start only.
+        if not text.startswith("systemd:"):
+            try:
+                serverFromString(None, text)  # type: ignore[no-untyped-call]
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                raise usage.UsageError(f"{expected} ({error})") from None
         return text
     if not 0 <= int(text) <= 65535:
         raise usage.UsageError(f"-t: expected a port from 0 to 65535, got {text}")

@@ -34,7 +34,10 @@ def listen_at_once(
     :raises StartError: it is not possible.
     """
     if endpoint is None:
-        endpoint = serverFromString(reactor, options["listen"])  # type: ignore[no-untyped-call]
+        try:
+            endpoint = serverFromString(reactor, options["listen"])  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, LookupError):
+            raise StartError(f"-t {options['port']}: systemd has handed over no such socket; give a port") from None
     outcome: list[Any] = []
     listen(endpoint).addBoth(outcome.append)
     if not outcome:
@@ -44,6 +47,9 @@ def listen_at_once(
             f"cannot listen on {options['port']}: {' '.join(outcome[0].getErrorMessage().split())}; "
             "choose another with -t (0: any that is free)"
         )
+    if not hasattr(outcome[0].getHost(), "port"):
+        outcome[0].stopListening()
+        raise StartError(f"-t {options['port']}: workers dial over TCP; give a port, or an endpoint of TCP")
     kernel = backlog_limit()
     if kernel is not None and kernel < BACKLOG:
         _log.warn(
