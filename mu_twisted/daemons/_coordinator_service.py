@@ -24,7 +24,7 @@ from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._closing import close_in_turn, write_profile
-from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
+from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
 from mu_twisted.daemons._limits import raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
@@ -132,7 +132,7 @@ class CoordinatorService(Service):
         descriptors = raise_descriptor_limit()
         workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = StateDirectory(self._state_path())
-        keys = daemon_keys(self._options, state.path, COORDINATOR)
+        keys = daemon_keys(self._options, self._key_directory(state.path), COORDINATOR)
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
@@ -197,6 +197,15 @@ class CoordinatorService(Service):
             return default_state_dir()
         self._private = tempfile.TemporaryDirectory(prefix="mu-coordinator-")
         return Path(self._private.name)
+
+    def _key_directory(self, state: Path) -> Path:
+        """The state directory whose CA counts: a private one's is unknown to every rendezvous.
+
+        So a job whose tasks talk to one another takes the CA of the usual one, where a rendezvous has made it.
+        """
+        usual = default_state_dir()
+        talks = self._private is not None and self._pipeline is not None and self._pipeline.consumes is not None
+        return usual if talks and has_authority(usual) else state
 
     def _listen(self, keys: Keys, directory: Path) -> Any:
         factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)

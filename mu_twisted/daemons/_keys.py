@@ -1,5 +1,6 @@
 """Which keys a daemon works with: a CA that gives every job its own, or one pair shared by all as in the original."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +67,11 @@ def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity)
     else:
         authority = Authority.open(state_dir / "tls")
     return Keys(authority.certificate, authority.issue(identity, lifetime=None), authority)
+
+
+def has_authority(state_dir: Path) -> bool:
+    """Whether some daemon has made its CA in this state directory."""
+    return os.path.isfile(state_dir / "tls" / "ca_key.pem")  # noqa: PTH113 - false, too, where we may not look
 
 
 def rendezvous_keys(options: Mapping[str, Any], state_dir: Path) -> Keys:

@@ -1,9 +1,8 @@
 """The real daemons as processes, and one embedded stack for all tests that need Lambda and S3."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from xc_standin import TWISTD, Standin, serving  # noqa: E402
+from xc_standin import TWISTD, Standin, environment, serving  # noqa: E402
 
 from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
 from mu_twisted.local import RunningStack, Stack, start
@@ -36,12 +35,6 @@ class Ended:
 
 
 Coordinate = Callable[..., Ended]
-
-
-def environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """A user's environment with an empty home, and nothing of this machine's AWS."""
-    kept = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "PYTHONPATH") if key in os.environ}
-    return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
 
 
 @pytest.fixture

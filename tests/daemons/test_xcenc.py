@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xc_standin import FUNCTION, Standin
+from xc_standin import FUNCTION, Standin, environment, rendezvous
 
 pytestmark = pytest.mark.process
 
@@ -74,6 +74,19 @@ def test_chunks_wait_for_the_one_before_with_their_encoders_started(
     records = map(json.loads, (tmp_path / "times").read_text().splitlines())
     times = {record["task"]: {text: at for at, text in record["states"]} for record in records}
     assert times[1]["1:(re-encoding on state 0)"] < times[0]["0:(taking its state)"] < times[1]["1:(storing)"]
+
+
+def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+    stack = standin.local.stack
+    endpoints = ("--endpoint-url", stack.lambda_endpoint, "--s3-endpoint-url", stack.s3_endpoint)
+    words = ("xcenc", "-l", FUNCTION, "-b", standin.local.BUCKET, "-n", "2", "-v", "usual")
+    secrets = {"AWS_ACCESS_KEY_ID": stack.access_key, "AWS_SECRET_ACCESS_KEY": stack.secret_key}
+    standin.put(2, "usual")
+    with rendezvous(env=environment(tmp_path, {})) as port:
+        ended = coordinate("-t", "0", *endpoints, *words, "-T", str(port), **secrets)
+    assert ended.status == 0, ended.err
+    assert standin.stored(2, "usual") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
+    assert {path.name for path in (tmp_path / ".local" / "state" / "mu").iterdir()} == {"rendezvous.lock", "tls"}
 
 
 def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: Standin) -> None:

@@ -1,6 +1,7 @@
 """The stand-in for the encoders on the embedded stack, with a rendezvous: what the encoders' tests share."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -89,23 +90,37 @@ class Standin:
         return serial(self.tools, work, [y4m(number) for number in range(tasks)], group)
 
 
+def environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """A user's environment with an empty home, and nothing of this machine's AWS."""
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "PYTHONPATH") if key in os.environ}
+    return {**kept, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
 @contextmanager
-def serving(local: Any, tools: Path) -> Iterator[Standin]:
-    """Compile the stand-in, make a function of it, and start a rendezvous."""
-    make_standin(tools)
+def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A rendezvous, and its port."""
     process = subprocess.Popen(
-        [*TWISTD, "mu-rendezvous", "--state-dir", str(local.state_dir), "-t", "tcp:0:interface=127.0.0.1"],
+        [*TWISTD, "mu-rendezvous", *words, "-t", "tcp:0:interface=127.0.0.1"],
         stderr=subprocess.PIPE,
         text=True,
+        env=env,
     )
     assert process.stderr is not None
     try:
         ready = next(filter(None, (re.search(r"on port ([0-9]+)$", line) for line in process.stderr)))
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        standin = Standin(local, tools, int(ready[1]))
-        standin.make(FUNCTION)
-        yield standin
+        yield int(ready[1])
     finally:
         process.terminate()
         assert process.wait(20) in (0, -15)
         process.stderr.close()
+
+
+@contextmanager
+def serving(local: Any, tools: Path) -> Iterator[Standin]:
+    """Compile the stand-in, make a function of it, and start a rendezvous."""
+    make_standin(tools)
+    with rendezvous("--state-dir", str(local.state_dir)) as port:
+        standin = Standin(local, tools, port)
+        standin.make(FUNCTION)
+        yield standin
