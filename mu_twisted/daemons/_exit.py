@@ -5,7 +5,11 @@ twistd by itself exits 1 for a usage error, 0 after every clean stop, and prints
 
 import atexit
 import os
+import signal
 import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.python import usage
@@ -40,6 +44,34 @@ def fail_start(message: str) -> NoReturn:
     """The daemon cannot start: say why and exit 1."""
     complain(message)
     raise SystemExit(FAILURE)
+
+
+def heed_one_signal(reactor: Any) -> None:
+    """Have SIGINT and SIGTERM stop the reactor once: Twisted takes one that comes while all ends for an error.
+
+    A second one is common: Ctrl-C is pressed again, or a service manager tells the whole group.
+
+    :param reactor: Twisted's, which does not run yet.
+    """
+    ends = False
+
+    def stopping() -> None:
+        nonlocal ends
+        ends = True
+
+    def once(stop: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+        if not ends:
+            stopping()
+            stop(number, frame)
+
+    def wrap() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stop = signal.getsignal(number)
+            if callable(stop):
+                signal.signal(number, partial(once, stop))
+
+    reactor.callWhenRunning(wrap)
+    reactor.addSystemEventTrigger("before", "shutdown", stopping)
 
 
 class Options(usage.Options):

@@ -19,6 +19,7 @@ from twisted.logger import FilteringLogObserver, ILogObserver, LogEvent, LogLeve
 from twisted.logger import globalLogBeginner as log_beginner
 from zope.interface import implementer, provider
 
+from mu_twisted.daemons._exit import heed_one_signal
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._rendezvous_service import Place, RendezvousService
 from mu_twisted.rendezvous import Limits
@@ -92,6 +93,7 @@ def main() -> NoReturn:
     service: Any = RendezvousService(reactor, options, Limits(**told["limits"]), place)
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    heed_one_signal(reactor)
     leash = _Leash()
     reactor.addReader(leash)
     reactor.addSystemEventTrigger("before", "shutdown", reactor.removeReader, leash)

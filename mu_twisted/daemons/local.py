@@ -12,7 +12,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.daemons._exit import FAILURE, complain, set_status
+from mu_twisted.daemons._exit import FAILURE, complain, heed_one_signal, set_status
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
@@ -158,6 +158,7 @@ def makeService(options: Options) -> Any:
     def failed(error: LocalError) -> None:
         fail(reactor, str(error))
 
+    heed_one_signal(reactor)
     root = _Root(reactor, bool(options["stop-on-eof"]))
     LocalService(reactor, options.settings(), failed).setServiceParent(root)  # type: ignore[no-untyped-call]
     return root

@@ -11,6 +11,7 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 
 from mu_twisted.daemons._exit import Options as OneLineOptions
+from mu_twisted.daemons._exit import heed_one_signal
 from mu_twisted.daemons._log import observe_on_console
 from mu_twisted.daemons._options import find_keys, listen_description
 from mu_twisted.daemons._shard_ports import MAX_SHARDS, check_ports
@@ -126,6 +127,7 @@ def makeService(options: Options) -> IService:
     from mu_twisted.daemons._rendezvous_service import RendezvousService
     from mu_twisted.daemons._shards import ShardsService
 
+    heed_one_signal(reactor)
     kind = ShardsService if options["shards"] > 1 else RendezvousService
     service: Any = kind(reactor, options, options.limits())
     return service  # type: ignore[no-any-return]
