@@ -5,6 +5,7 @@ import json
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from mu_twisted.wire import MuError
 MAX_STATES = 10_000
 """Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the
 line says how many are missing."""
+_GZIP = 31
+"""zlib's name for gzip's format."""
+_BEGINNING = b"\x1f\x8b\x08\x00"
+"""Of what :func:`gzip.compress` makes."""
+_CHUNK = 16 << 10
+_LONGEST = 4 << 20
+"""Bytes after which a line that does not end, as it was cut off, is taken for damaged."""
 
 Sink = Callable[[bytes], object]
 """Takes one line of JSON, with its end."""
@@ -28,7 +36,8 @@ class Attempts:
     The original wrote, for each of its actors, the list of (seconds since start, state).
 
     :param clock: seconds are counted from this object's making.
-    :param sinks: where lines go. One that fails is told of in the log, once, and left out from then on.
+    :param sinks: where lines go. One that fails is told of in the log, once until it takes a line again; the lines
+        between are lost.
     """
 
     log = Logger()
@@ -36,7 +45,8 @@ class Attempts:
     def __init__(self, clock: ReactorTime, *sinks: Sink) -> None:
         self._clock = clock
         self._start = clock.seconds()
-        self._sinks = list(sinks)
+        self._sinks = sinks
+        self._failing: set[Sink] = set()
         self._open: dict[tuple[int, int], deque[tuple[float, str]]] = {}
         self._dropped: dict[tuple[int, int], int] = {}
 
@@ -69,12 +79,15 @@ class Attempts:
         if dropped:
             line["dropped"] = dropped
         data = json.dumps(line).encode("ascii") + b"\n"
-        for sink in list(self._sinks):
+        for sink in self._sinks:
             try:
                 sink(data)
             except (OSError, ValueError) as error:
-                self._sinks.remove(sink)
-                self.log.warn("the states of attempts are not kept from now on: {error}", error=str(error))
+                if sink not in self._failing:
+                    self._failing.add(sink)
+                    self.log.warn("the states of attempts are not kept for now: {error}", error=str(error))
+            else:
+                self._failing.discard(sink)
 
 
 class TimesFile:
@@ -117,12 +130,40 @@ class AttemptFile:
 
     def read(self, task: int) -> Iterator[dict[str, Any] | None]:
         """The lines of a task, the oldest first, and None for each of another's: there may be many, so that who reads
-        may want to pause. What is cut off or damaged ends them.
+        may want to pause. What is cut off or damaged is left out.
         """
-        start = f'{{"task": {task}, '
-        try:
-            with gzip.open(self._path, "rt", encoding="ascii") as lines:
-                for line in lines:
-                    yield json.loads(line) if line.startswith(start) else None
-        except (OSError, EOFError, ValueError, zlib.error):
-            return
+        start = f'{{"task": {task}, '.encode("ascii")
+        for line in self._lines():
+            try:
+                yield json.loads(line) if line.startswith(start) else None
+            except ValueError:
+                yield None
+
+    def _lines(self) -> Iterator[bytes]:
+        held = b""
+        with suppress(OSError), self._path.open("rb") as file:
+            more = True
+            while more:
+                chunk = file.read(_CHUNK)
+                more = bool(chunk)
+                held += chunk
+                while held:
+                    unpack = zlib.decompressobj(_GZIP)
+                    try:
+                        line = unpack.decompress(held)
+                    except zlib.error:
+                        held = _after_damage(held)
+                        continue
+                    if unpack.eof:
+                        held = unpack.unused_data
+                        yield line
+                    elif len(held) > _LONGEST or not more:
+                        held = _after_damage(held)
+                    else:
+                        break
+
+
+def _after_damage(data: bytes) -> bytes:
+    """From where another line may begin."""
+    at = data.find(_BEGINNING, 1)
+    return data[at:] if at > 0 else b""

@@ -1,0 +1,68 @@
+"""The file of attempts' states, on disks that fill and machines that stop in the middle of a line."""
+
+import gzip
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from mu_twisted.coordinator import AttemptFile, Attempts
+from mu_twisted.fsm import Outcome
+
+
+def line(attempt: int) -> bytes:
+    return json.dumps({"task": 1, "attempt": attempt, "states": [[0.0, "1:(x)"]]}).encode("ascii") + b"\n"
+
+
+def attempts(path: Path, task: int = 1) -> list[int]:
+    return [found["attempt"] for found in AttemptFile(path).read(task) if found is not None]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.integers(1, len(gzip.compress(line(1), 1)) - 1), st.integers(0, 3))
+def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path, length: int, after: int) -> None:
+    path = tmp_path / "attempts.jsonl.gz"
+    path.unlink(missing_ok=True)
+    file = AttemptFile(path)
+    file.append(line(0))
+    with path.open("ab") as end:
+        end.write(gzip.compress(line(1), 1)[:length])
+    for attempt in range(after):
+        file.append(line(2 + attempt))
+    assert attempts(path) == [0, *range(2, 2 + after)]
+
+
+def test_damage_in_a_long_file_costs_what_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "attempts.jsonl.gz"
+    file = AttemptFile(path)
+    for attempt in range(600):
+        file.append(line(attempt))
+    whole = path.read_bytes()
+    assert len(whole) > 2 * (16 << 10)
+    at = len(whole) // 2
+    path.write_bytes(whole[:at] + bytes(100) + whole[at + 100 :])
+    kept = attempts(path)
+    assert len(kept) >= 590
+    assert (kept[0], kept[-1]) == (0, 599)
+    assert attempts(path, task=2) == []
+    assert attempts(tmp_path / "none") == []
+
+
+def test_states_are_kept_again_as_soon_as_they_can_be() -> None:
+    kept: list[bytes] = []
+    full = [False]
+
+    def sink(data: bytes) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        kept.append(data)
+
+    states = Attempts(Clock(), sink)
+    machine: Any = SimpleNamespace(text="0:(x)", outcome=Outcome.DONE)
+    for attempt, full[0] in enumerate([False, True, True, False]):
+        states.watch(0, attempt)(machine)
+    assert [json.loads(data)["attempt"] for data in kept] == [0, 3]
