@@ -28,7 +28,7 @@ def progress_line(counts: JobFact, seconds: float) -> str:
 class Progress:
     """Shows a job's counts until it is stopped.
 
-    :param console: where to; a terminal gets the live line.
+    :param console: where to; a terminal that can take a line back gets the live line.
     :param clock: drives it.
     :param counts: asked each time.
     """
@@ -40,7 +40,9 @@ class Progress:
         self._clock = clock
         self._counts = counts
         self._start = clock.seconds()
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        # A dumb terminal cannot take a line back: rich would show nothing on it.
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._loop = LoopingCall(self._show)
         self._loop.clock = clock  # type: ignore[assignment]
 

@@ -1,0 +1,44 @@
+"""What a one-shot job shows of itself: a live line on a terminal, elsewhere a line every few seconds."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from twisted.internet.task import Clock
+
+from mu_twisted.coordinator import JobFact, Progress
+
+
+def shown(terminal: bool, kind: str) -> str:
+    """All that is written in seven seconds of a job."""
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, force_terminal=terminal, width=100, _environ={"TERM": kind})
+    progress = Progress(
+        console,
+        clock,
+        lambda: JobFact("j", "p", "running", 0.0, tasks=9, done=int(clock.seconds()), active=2, failed=1),
+    )
+    progress.start()
+    for _ in range(7):
+        clock.advance(1.0)
+    progress.stop()
+    assert not clock.getDelayedCalls()
+    return out.getvalue()
+
+
+def test_on_a_terminal_one_line_is_written_again_and_again() -> None:
+    written = shown(terminal=True, kind="xterm")
+    while_it_ran = written.partition("\n")[0]
+    states = re.findall(r"(\d) done, 2 active, 0 waiting, 1 failed of 9, (\d).0 s", while_it_ran)
+    assert states[:8] == [(str(second), str(second)) for second in range(8)]
+    assert while_it_ran.count("\r\x1b[2K") >= 7
+    assert written.endswith("\x1b[2K7 done, 2 active, 0 waiting, 1 failed of 9, 7.0 s\n")
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "dumb")])
+def test_elsewhere_a_line_is_written_every_few_seconds(terminal: bool, kind: str) -> None:
+    assert shown(terminal, kind).splitlines() == [
+        "5 done, 2 active, 0 waiting, 1 failed of 9, 5.0 s",
+        "7 done, 2 active, 0 waiting, 1 failed of 9, 7.0 s",
+    ]
