@@ -51,7 +51,9 @@ def serve(work: Path) -> None:
     from twisted.internet.endpoints import serverFromString
 
     from mu_twisted.coordinator import AttemptFile, Attempts, Hall, JobRun, Journal
-    from mu_twisted.coordinator._history import record_row
+    from mu_twisted.coordinator._facts import JobFact
+    from mu_twisted.coordinator._meter import Meter
+    from mu_twisted.coordinator._running import _JobRecorder
     from mu_twisted.daemons._clock import steady
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
@@ -83,16 +85,6 @@ def serve(work: Path) -> None:
         async def diagnose(self) -> str:
             return "nobody came"
 
-    class Keeping:
-        """Keeps the records as a coordinator does."""
-
-        def record(self, records: Any) -> None:
-            for record in records:
-                journal.append("bench", record_row(record, time.time()))
-
-        def flush(self) -> None:
-            journal.flush()
-
     spent = {"records": 0.0, "states": 0.0}
 
     def counted(kind: str, do: Any) -> Any:
@@ -106,7 +98,14 @@ def serve(work: Path) -> None:
     steady(reactor)
     with tempfile.TemporaryDirectory(dir=work) as place:
         journal = Journal(Path(place) / "journal.db", reactor, lambda fault: print(fault))
-        recorder: Any = Keeping()
+        meter, ended = Meter(), JobFact("bench", "bench", "done", 0.0, TASKS)
+        recorder: Any = _JobRecorder(
+            journal,
+            time.time,
+            "bench",
+            lambda: ended,
+            lambda: meter.usage(reactor.seconds()),  # type: ignore[attr-defined]
+        )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(place) / "attempts.jsonl.gz").append)
         hall = Hall(reactor)
@@ -118,6 +117,7 @@ def serve(work: Path) -> None:
             launching=ByThemselves(),
             recorder=recorder,
             attempts=Attempts(reactor, sink),
+            meter=meter,
         )
         hall.add(job)
         pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
