@@ -14,6 +14,9 @@ from mu_twisted.cli._wait import wait_and_report
 MAX_SOURCE = 1 << 20
 """Bytes of a module; the control API takes no more."""
 
+OWN_OPTIONS = ("--wait", "--json", "--state-dir", "--server")
+"""Of this command, which are not the job's."""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
@@ -102,4 +105,7 @@ def _check(name: str, words: list[str]) -> None:
         raise Misuse(str(error)) from None
     except UsageError as error:
         text = str(error).removeprefix("Parameter type enforcement failed: ")
+        own_option = next((option for option in OWN_OPTIONS if text == f"option {option} not recognized"), None)
+        if own_option is not None:
+            raise Misuse(f"{own_option} stands before the pipeline: mu submit {own_option} ... {name} ...") from None
         raise Misuse(f"{text} (mu submit {name} --help shows the options)") from None

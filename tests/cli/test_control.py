@@ -132,11 +132,12 @@ def test_status_tells_of_a_job_and_its_failures_and_of_the_coordinator(mu: Mu, s
         "task 2 failed after 3 attempts: 2 of 3\n"
         "went \\x1b[31mwrong \\udcff\n"
     )
-    served.service.note = "the disk is full"
+    served.service.note, served.service.launch_rate = "the disk is full", 31.25
     assert mu("status").out == (
         "coordinator 0.1.0, process 4711\n"
         "  workers   2 connected, on port 13579\n"
         "  jobs      0 running\n"
+        "  launches  at most 31.25 a second at the moment\n"
         "  note      the disk is full\n"
     )
     assert mu("submit", "exec", "true").error() == "error: no new job is taken: the disk is full\n"
@@ -222,6 +223,7 @@ def test_several_jobs_at_once(mu: Mu, served: Served) -> None:
         (["submit", "exec", "-n", "none"], 2, "-n: expected a whole number"),
         (["submit", "exec", "--nosuch"], 2, "mu submit exec --help"),
         (["submit", "exec", "-t", "13579", "true"], 2, "-t"),
+        (["submit", "exec", "--wait", "true"], 2, "--wait stands before the pipeline: mu submit --wait ... exec"),
         (["submit", "./nosuch.py"], 2, "cannot read the pipeline module nosuch.py"),
         (["submit", "./broken.py"], 2, "cannot be loaded: SyntaxError"),
         (["submit", "./long.py"], 2, "at most 1048576 can be sent"),

@@ -16,6 +16,7 @@ class MemoryService:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.note: str | None = None
+        self.launch_rate: float | None = None
         self.waiting: dict[str, list[Deferred[JobFact]]] = {}
         self._jobs: dict[str, JobFact] = {}
         self._tasks: dict[str, list[TaskFact]] = {}
@@ -58,7 +59,7 @@ class MemoryService:
 
     def daemon(self) -> DaemonFact:
         running = sum(job.state == "running" for job in self._jobs.values())
-        return DaemonFact(4711, "0.1.0", 13579, running, 2, self.note)
+        return DaemonFact(4711, "0.1.0", 13579, running, 2, self.note, self.launch_rate)
 
     def jobs(self) -> Sequence[JobFact]:
         return list(self._jobs.values())
