@@ -1,13 +1,16 @@
 """The ``mu`` command as a user runs it."""
 
 import contextlib
+import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,12 +68,66 @@ def test_mistakes_are_told_without_a_traceback(tmp_path: Path, words: list[str],
     assert "Traceback" not in done.stderr
 
 
+NETWORK = """
+ip link set lo up && ip tuntap add dev outside mode tun && ip address add 192.0.2.1/24 dev outside &&
+ip link set outside up && ip route add default via 192.0.2.2 || exit 77
+"$@" || exit
+ip -json -statistics link show outside >&2
+"""
+"""Runs a command where every way but loopback leads nowhere, and tells what went there."""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, subprocess.CompletedProcess[str]]":
+    """The demo's directory, and what it said; in a network of its own where that can be had."""
+    directory = tmp_path_factory.mktemp("demo")
+    words = [*MU, "demo", "--frames", "6", "--workers", "3"]
+    for begin in (["unshare", "--net", "sh", "-c", NETWORK, "sh"], []):
+        done = subprocess.run(
+            [*begin, *words],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env=environment(directory),
+        )
+        if done.returncode != 77 and "unshare" not in done.stderr:
+            break
+    return directory, done
+
+
 @pytest.mark.process
-def test_the_demo_makes_and_checks_its_chunks_and_leaves_nothing(tmp_path: Path) -> None:
-    done = mu("demo", "--frames", "6", "--workers", "3", cwd=tmp_path)
+def test_the_demo_makes_and_checks_its_chunks_and_leaves_nothing(demo: Any) -> None:
+    directory, done = demo
     assert done.returncode == 0, done.stdout + done.stderr
     assert "made 3 chunks of 2 frames" in done.stdout
-    assert left(tmp_path) == []
+    assert left(directory) == []
+
+
+@pytest.mark.process
+def test_the_demo_asks_no_address_but_loopbacks(demo: Any) -> None:
+    counted = re.search(r"^\[\{.*\}\]$", demo[1].stderr, re.MULTILINE)
+    if counted is None:
+        pytest.skip("no network of one's own here")
+    sent = json.loads(counted[0])[0]["stats64"]["tx"]
+    assert (sent["packets"], sent["dropped"], sent["errors"]) == (0, 0, 0)
+
+
+@pytest.mark.process
+def test_the_readme_shows_what_the_demo_prints(demo: Any) -> None:
+    """But for numbers and names that are made each time."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^(    -- start an S3 .*?)\n\n", readme, re.MULTILINE | re.DOTALL)
+    # A progress line is on a terminal only.
+    wanted = [line[4:] for line in shown.splitlines() if " waiting, " not in line]
+    assert [_form(line) for line in demo[1].stdout.splitlines()] == [_form(line) for line in wanted]
+
+
+def _form(line: str) -> str:
+    line = re.sub(r"\S*/mu-demo-\w+/", "DIRECTORY/", line)
+    line = re.sub(r"png2y4m-[0-9a-f]{8}:", "JOB:", line)
+    return re.sub(r" +[\d.]+|\d+", " N", line)
 
 
 @pytest.mark.process
