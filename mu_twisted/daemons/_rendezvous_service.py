@@ -119,6 +119,7 @@ class RendezvousService(Service):
             Spill(spill_directory(self._state, None if place is None else place.number)),
             connections=connections,
             shared_key=bool(self._options["share-key"]),
+            debug=bool(self._options["debug"]),
         )
         contexts = server_contexts(keys.own, keys.ca)
         self._port = listen_at_once(

@@ -83,6 +83,8 @@ class Connection:
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
+        if self._connection is not None:
+            self._relay.note(self._connection, f"is gone: {reason}")
         self._connection = None
         self._relay.room.release(self)
         self._leave()
@@ -231,6 +233,7 @@ class Connection:
         self._seat = welcome.seat
         self._take = self._send
         self._relay.greeted(self)
+        self._relay.note(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
         if isinstance(welcome.replaced, Connection):
             welcome.replaced.refuse("another connection has taken its place")
         self._relay.lost(welcome.seat.run, welcome.lost)
@@ -254,6 +257,8 @@ class Connection:
 
     def _noticed(self, payloads: list[bytes]) -> None:
         for payload in payloads:
+            if self._connection is not None:
+                self._relay.note(self._connection, f"gives notice: {payload[:200]!r}")
             try:
                 self._relay.notice(self, payload)
             except (WireError, Refused) as error:

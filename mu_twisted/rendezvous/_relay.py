@@ -53,6 +53,7 @@ class Relay:
     :param spill: the disk.
     :param connections: how many at once.
     :param shared_key: whether a certificate without identity may speak for any job.
+    :param debug: whether comings and goings are logged; there may be many.
     :param token: makes the tokens of jobs.
     """
 
@@ -66,6 +67,7 @@ class Relay:
         *,
         connections: int = 10_000,
         shared_key: bool = False,
+        debug: bool = False,
         token: Callable[[], str] = _token,
     ) -> None:
         self.now = clock.seconds
@@ -74,6 +76,7 @@ class Relay:
         self._limits = limits
         self._spill = spill
         self._most = connections
+        self._debug = debug
         shelf = Shelf(limits, spill, lambda line: self.log.error("{line}", line=line))
         self.mailboxes = Mailboxes(shelf, token)
         self.room = Room(shelf)
@@ -139,6 +142,11 @@ class Relay:
     def refused(self, connection: FrameProtocol, reason: str) -> None:
         """It is told to go."""
         self.factory.connection_dropped(connection, reason)
+
+    def note(self, connection: FrameProtocol, what: str) -> None:
+        """It does what is only logged where everything is."""
+        if self._debug:
+            self.log.debug("{peer} {what}", peer=str(connection.peer), what=what)
 
     def part_soon(self, connection: Connection) -> None:
         """It is to go once it has taken the rest of its message."""

@@ -308,6 +308,19 @@ def test_an_original_sender_is_not_read_while_its_run_has_too_much(make: Make) -
     assert [message[:1] for message in receiver.heard()] == [b"a", b"b", b"c", b"d", b"e"]
 
 
+def test_comings_and_goings_are_logged_where_that_is_wanted(make: Make, log: list[str]) -> None:
+    for debug in (False, True):
+        world = make(debug=debug)
+        world.coordinator().says(b"JOB:j:{}")
+        world.worker(1, 2).wire.close()
+        world.settle()
+    assert [line.partition(" ")[2] for line in log] == [
+        "gives notice: b'JOB:j:{}'",
+        "has greeted: b'HELLO_STATE2:j:1:2:0:0'",
+        "is gone: closed by the peer",
+    ]
+
+
 def test_closing_says_so_and_forgets_everything(make: Make) -> None:
     world = make(Limits(window=1000))
     sender = world.worker(1, 2)
