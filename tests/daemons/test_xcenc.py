@@ -1,11 +1,14 @@
 """xcenc from end to end: coordinator, rendezvous, embedded Lambda and S3, workers, the stand-in for the encoders."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xc_standin import FUNCTION, Standin, environment, rendezvous
+
+from mu_twisted.tls import generate_keys
 
 pytestmark = pytest.mark.process
 
@@ -87,6 +90,27 @@ def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: 
     assert ended.status == 0, ended.err
     assert standin.stored(2, "usual") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
     assert {path.name for path in (tmp_path / ".local" / "state" / "mu").iterdir()} == {"rendezvous.lock", "tls"}
+
+
+def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_is_said(
+    coordinate: Any, standin: Standin, tmp_path: Path
+) -> None:
+    generate_keys(tmp_path / "ssl")
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("ca_cert", "rendezvous_cert", "rendezvous_key"):
+        shutil.copy(tmp_path / "ssl" / f"{name}.pem", there)
+    files = ("-c", f"{there}/ca_cert.pem", "-s", f"{there}/rendezvous_cert.pem", "-k", f"{there}/rendezvous_key.pem")
+    standin.put(2, "far")
+    with rendezvous("--state-dir", f"{there}/state", *files) as port:
+        far = Standin(standin.local, standin.tools, port)
+        forgotten = far.run(coordinate, "xcenc", FUNCTION, 2, "far")
+        ended = far.run(coordinate, "xcenc", FUNCTION, 2, "far", "-c", "ssl/ca_cert.pem")
+    assert forgotten.status == 1
+    assert "do not know each other's keys" in forgotten.complained()
+    assert "with the same --state-dir, or with files of one `mu genkeys` (-c, -s, -k)" in forgotten.complained()
+    assert ended.status == 0, ended.err
+    assert standin.stored(2, "far") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
 
 
 def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: Standin) -> None:
