@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,12 +53,19 @@ def session() -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def short_path() -> Iterator[Path]:
+    """A directory whose control socket curl can dial: it takes no path of more than 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="mu-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def home(short_path: Path) -> Iterator[Path]:
     """A user's home, with a coordinator that runs as the first paragraphs say."""
     process = subprocess.Popen(
         [*TWISTD, "mu-coordinator", "--local", "-t", "0", "--control", "tcp:0:interface=127.0.0.1"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
+        env=environment(short_path),
+        cwd=short_path,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -65,12 +73,12 @@ def home(tmp_path: Path) -> Iterator[Path]:
     try:
         for line in process.stderr:
             if "ready for operators" in line:
-                (tmp_path / "control-port").write_text(line.split()[-1])
+                (short_path / "control-port").write_text(line.split()[-1])
             if "ready for workers" in line:
                 break
         else:
             pytest.fail("it ended before it was ready")
-        yield tmp_path
+        yield short_path
     finally:
         process.terminate()
         try:
