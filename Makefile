@@ -2,6 +2,7 @@
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
 # make demo-video   four jobs on this machine: a clip to frames, to gray, to chunks, to one video
 # make test    all tests
+# make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=), and slower faults
@@ -18,7 +19,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video test check check-native chaos fuzz bench clean
+.PHONY: demo demo-xcenc demo-video test test-long check check-native chaos fuzz bench clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -32,6 +33,9 @@ demo-video: $(VENV)/demo.stamp
 
 test: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: $(VENV)/develop.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long --ignore tests/chaos
 
 check: $(VENV)/develop.stamp
 	$(BIN)/ruff check .
