@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,6 +103,9 @@ class Control:
 
     def check_bucket(self, bucket: str) -> None:
         """An error if the bucket does not exist or may not be used."""
+        # botocore's own words for it are a page of patterns.
+        if not bucket.startswith("arn:") and not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
+            raise AWSError(f"{bucket!r} cannot be the name of a bucket: check -b")
         with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
             self.clients.s3.head_bucket(Bucket=bucket)
 

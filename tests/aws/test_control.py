@@ -85,6 +85,14 @@ def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
     control.check_bucket("b")
 
 
+@pytest.mark.parametrize("name", ["", "two words", "a/b"])
+def test_what_cannot_name_a_bucket_is_told_in_a_few_words(endpoint: Endpoint, control: Control, name: str) -> None:
+    with pytest.raises(AWSError) as caught:
+        control.check_bucket(name)
+    assert str(caught.value) == f"{name!r} cannot be the name of a bucket: check -b"
+    assert not endpoint.asked
+
+
 def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoint: Endpoint, control: Control) -> None:
     endpoint.say("HEAD", "/b", 403)
     with pytest.raises(AWSError, match="access denied"):
