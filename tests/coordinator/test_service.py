@@ -85,7 +85,7 @@ class World:
 
     def killed_and_started_again(self) -> None:
         """Nothing is told to anybody, and what is not in the journal is gone."""
-        for call in self.clock.getDelayedCalls():
+        for call in list(self.clock.getDelayedCalls()):
             call.cancel()
         self.journal._database.close()
         self.launches = Launches()
