@@ -65,6 +65,11 @@ class Options(OneLineOptions):
         """The first line of the help."""
         return "Usage: twistd [twistd's options] mu-local [options]"
 
+    def parseArgs(self, *words: str) -> None:
+        """There are none."""
+        if words:
+            raise usage.UsageError(f"mu-local takes options only, not {words[0]!r}")
+
     def postOptions(self) -> None:
         if self["isolation"] not in ("auto", "user", "none"):
             raise usage.UsageError(f"--isolation must be auto, user or none, not {self['isolation']!r}")

@@ -170,6 +170,14 @@ class PipelineOptions(usage.Options):
             if isinstance(default, str):
                 self[name] = convert(default)
 
+    def parseArgs(self, *words: str) -> None:
+        """There are none, unless a subclass takes some.
+
+        :raises twisted.python.usage.UsageError: there are.
+        """
+        if words:
+            raise usage.UsageError(f"only options are expected here, not {words[0]!r}")
+
     opt_h = usage.Options.opt_help
 
 

@@ -22,6 +22,7 @@ NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/n
         ("png2y4m -n 0", "-n: expected a whole number of at least 1"),
         ("png2y4m -n many", "-n: expected a whole number"),
         ("png2y4m --nosuch", "--nosuch"),
+        ("png2y4m -n 3 video", "only options are expected here, not 'video'"),
         ("--nosuch png2y4m", "--nosuch"),
         ("nosuch", "no pipeline is called 'nosuch'"),
         ("./nosuch.py", "no pipeline module"),

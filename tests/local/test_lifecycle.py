@@ -367,7 +367,7 @@ def test_any_part_may_be_killed_at_any_of_many_moments(
     kill_daemons(tmp_path / "daemons", options, 100 + seed, 10)
 
 
-@pytest.mark.parametrize("bad", [["--lambda-port", "x"], ["--spawn", "x"], ["--isolation", "x"], ["--nothing"]])
+@pytest.mark.parametrize("bad", [["--lambda-port", "x"], ["--spawn", "x"], ["--isolation", "x"], ["--nothing"], ["x"]])
 def test_wrong_usage_is_one_line_and_status_2(bad: list[str]) -> None:
     ended = run(*bad)
     assert ended.returncode == 2
