@@ -86,7 +86,7 @@ class Pipeline:
         :raises PipelineError: the pipeline's own code fails.
         """
         with user_code(f"pipeline {self.name}: its programs cannot be told"):
-            return tuple(self.programs(settings)) if callable(self.programs) else self.programs
+            return tuple(self.programs(settings) if callable(self.programs) else self.programs)
 
     def stores(self, settings: Mapping[str, Any]) -> dict[int, tuple[str, ...]] | None:
         """For each task the keys of the objects that it stores; None: the pipeline does not say.

@@ -27,11 +27,11 @@ def user_code(doing: str, passing: tuple[type[Exception], ...] = (MuError,)) -> 
 
 
 def one_line(error: BaseException) -> str:
-    """The exception's name and text, and where it was raised."""
+    """The exception's name and text, and where it was raised: of a mistake in the syntax, the text tells that."""
     where = ""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
-    if at is not None:
+    if at is not None and not isinstance(error, SyntaxError):
         where = f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

@@ -47,12 +47,18 @@ def test_a_module_is_loaded_by_its_path(tmp_path: Path) -> None:
     assert load_pipeline(str(path)).name == "mine"
 
 
+def test_programs_that_are_given_as_a_list_can_be_compared_as_others_can() -> None:
+    listed: Any = ["a", "b"]
+    for programs in (listed, lambda _: listed):
+        assert Pipeline(name="p", summary="", first=TerminalState, programs=programs).needs({}) == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("import nothing_of_that_name", "nothing_of_that_name"),
         ("1 / 0", "mine.py, line 1"),
-        ("def x(:", "SyntaxError"),
+        ("def x(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
         ("x = 1", "defines no pipeline"),
         ("pipeline = 3", "expected a Pipeline, got int"),
     ],
@@ -63,6 +69,7 @@ def test_a_module_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, sai
     with pytest.raises(PipelineError) as caught:
         load_pipeline(str(path))
     assert said in str(caught.value)
+    assert "importlib" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
