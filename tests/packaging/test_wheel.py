@@ -53,6 +53,7 @@ def test_twistd_shows_the_daemons_without_a_warning(installed: Path, tmp_path: P
     done = run([*twistd, "--help"], tmp_path)
     assert "mu-coordinator" in done.stdout
     assert "mu-local" in done.stdout
+    assert "mu-rendezvous" in done.stdout
     assert done.stderr == ""
 
 
