@@ -7,6 +7,10 @@ python=$1
 shift
 
 if ! command -v "$python" >/dev/null 2>&1; then
+    [ "$python" = python3 ] || {
+        echo "error: there is no $python: make PYTHON=/path/to/python3.11, or later" >&2
+        exit 1
+    }
     python_missing=yes
 else
     python_missing=no
