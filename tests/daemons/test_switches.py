@@ -137,3 +137,13 @@ def test_the_originals_lines_for_xcenc_choose_its_mode_of_2016(line: str) -> Non
     options = coordinator.Options()
     options.parseOptions(["xcenc", *line.split()])  # type: ignore[no-untyped-call]
     assert (options.settings["tasks"], bool(options.settings["chain"])) == (25, True)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("1", 1), ("0", 0), ("", 0)])
+def test_the_embedded_default_can_be_asked_for_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, wanted: int
+) -> None:
+    monkeypatch.setenv("MU_LOCAL", value)
+    options = coordinator.Options()
+    options.parseOptions(["png2y4m"])  # type: ignore[no-untyped-call]
+    assert options["local"] == wanted
