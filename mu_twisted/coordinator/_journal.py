@@ -110,7 +110,8 @@ class Journal:
         return bool(self._read("SELECT 1 FROM events WHERE job = ? LIMIT 1", job))
 
     def records(self, job: str, containing: str = "") -> Iterator[dict[str, Any]]:
-        """The records of a job, in the order in which they were appended; read as they are asked for.
+        """The records of a job, in the order in which they were appended; read as they are asked for. Those that cannot
+        be written now are among them.
 
         :param containing: leave out those whose JSON does not have this text in it.
         :raises JournalError: one is damaged.
@@ -121,11 +122,15 @@ class Journal:
         query += " AND instr(record, ?)" if containing else " AND ? = ''"
         while True:
             page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, containing)
-            for _, record in page:
+            is_last = len(page) < PAGE
+            if is_last:
+                # Looked at now: by the time that the page has been told, they may be on disk.
+                page += [(0, text) for name, text in self._waiting if name == job and containing in text]
+            for number, record in page:
                 yield self._decoded(job, record)
-            if len(page) < PAGE:
+                last = number
+            if is_last:
                 return
-            last = page[-1][0]
 
     def last(self, job: str) -> dict[str, Any]:
         """The last record of a job.

@@ -240,6 +240,30 @@ def test_a_job_that_cannot_be_journalled_is_refused_and_nothing_of_it_stays(
     world.submit("-n", "2")
 
 
+def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: World) -> None:
+    job, parse = world.submit("-n", "2"), world.parse
+    world.finish(job, "0-0")
+    fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
+    world.killed_and_started_again()
+    world.parse = parse  # type: ignore[method-assign]
+    fill_the_disk(world)
+    world.jobs.cancel(job)
+    assert world.jobs.retry(job).state == "running"
+    world.turn()
+    assert world.jobs.trouble is not None
+    assert "retried" in world.log(job)
+    (launch,) = world.launches.asked
+    world.finish(job, launch)
+    assert world.jobs.job(job).state == "done"
+    assert [task.state for task in world.jobs.tasks(job)] == ["done", "done"]
+    assert world.log(job, 1).count("result") == 1
+    make_room(world)
+    world.clock.advance(1.0)
+    world.killed_and_started_again()
+    assert world.jobs.job(job).state == "done"
+    assert world.log(job, 1).count("result") == 1
+
+
 def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: World) -> None:
     first, second = world.submit(), world.submit()
     world.finish(first, "0-0")
