@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -138,17 +139,46 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
         raise LocalError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
     package = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", _TWISTD, package, "-n", "--pidfile=", "mu-local", "--state-dir", str(state_dir)]
+    process = None
     try:
-        process = subprocess.Popen(
-            [*command, "--stop-on-eof", *options],
-            stdin=subprocess.PIPE,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-            cwd="/",
-        )
+        with _uninterrupted():
+            process = subprocess.Popen(
+                [*command, "--stop-on-eof", *options],
+                stdin=subprocess.PIPE,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                cwd="/",
+            )
+        return _when_ready(process, state_dir, limit)
+    except KeyboardInterrupt:
+        # By itself it would end a little later than we do, in a directory that may be going meanwhile.
+        if process is not None:
+            _end(process, state_dir, 2.0)
+        raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put an interrupt off until the block is done, so that a process that was just started is not lost sight of."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not come here
+        return
+    late: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if late:
+            signal.raise_signal(late[0])
+
+
+def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> RunningStack:
     until = time.monotonic() + limit
     while time.monotonic() < until:
         found = _read(state_dir)
