@@ -315,7 +315,9 @@ def kill_parts(state: Path, options: list[str], seed: int, rounds: int, caller_o
                 time.sleep(chance.uniform(0.0, 0.4))
                 parts = {pid: comm(pid) for pid in descendants(running.pid) if b"moto" not in cmdline(pid)}
                 wanted = KINDS[number % len(KINDS)]
-                parts = {pid: kind for pid, kind in parts.items() if kind == wanted} or parts
+                # What forks is killed in its turn only: if it ends again and again, the stack does too.
+                others = {pid: kind for pid, kind in parts.items() if kind != KINDS[0]}
+                parts = {pid: kind for pid, kind in parts.items() if kind == wanted} or others or parts
                 with suppress(ProcessLookupError):
                     pid = chance.choice(sorted(parts))
                     os.kill(pid, signal.SIGKILL)
