@@ -73,14 +73,16 @@ def home(short_path: Path) -> Iterator[Path]:
         text=True,
     )
     assert process.stderr is not None
+    said = ""
     try:
         for line in process.stderr:
+            said += line
             if "ready for operators" in line:
                 (short_path / "control-port").write_text(line.split()[-1])
             if "ready for workers" in line:
                 break
         else:
-            pytest.fail("it ended before it was ready")
+            pytest.fail(f"it ended before it was ready: {said}")
         yield short_path
     finally:
         process.terminate()
