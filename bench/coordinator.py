@@ -133,18 +133,14 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     Counted from when every worker has greeted, so that greetings and the making of machines are not in it.
     """
     from twisted.internet import reactor
-    from twisted.internet.defer import Deferred
-    from twisted.internet.endpoints import serverFromString
     from twisted.internet.task import LoopingCall
 
+    from bench._hall import ByThemselves, receive_workers
     from mu_twisted.coordinator import Attempts, Hall, JobRun
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
-    from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
-    from mu_twisted.transport import FrameFactory, listen
-    from mu_twisted.wire import MAX_REPLY
 
     raise_descriptor_limit()
     begun = messages = since = 0
@@ -163,20 +159,8 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
                 print((time.process_time() - cpu) / (messages - since) * 1e6, flush=True)
         await w.echo("hold")
 
-    class ByThemselves:
-        """Where the workers come from, and where nothing is kept."""
-
-        def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
-            return Deferred()
-
-        def stop(self) -> None:
-            pass
-
-        def note(self) -> None:
-            pass
-
-        async def diagnose(self) -> str:
-            return "nobody came"
+    class Forgetful:
+        """Keeps nothing."""
 
         def record(self, _records: Any) -> None:
             pass
@@ -184,7 +168,6 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         def flush(self) -> None:
             pass
 
-    pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
     hall = Hall(reactor)
     run_ = JobRun(
         reactor,
@@ -193,15 +176,11 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         Pipeline(name="bench", summary="echoes", first=task),
         {},
         launching=ByThemselves(),
-        recorder=ByThemselves(),
+        recorder=Forgetful(),
         attempts=Attempts(reactor),  # type: ignore[arg-type]
     )
     hall.add(run_)
-    factory = FrameFactory(hall.new_session, clock=reactor, max_frame=MAX_REPLY)
-    endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
-    contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
-    listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
-    listening.addCallback(lambda port: print(port.getHost().port, flush=True))
+    receive_workers(reactor, hall, work)
     run_.start()
 
     def look() -> None:

@@ -47,9 +47,8 @@ def serve(work: Path) -> None:
     Counted from the first assignment to the job's end.
     """
     from twisted.internet import reactor
-    from twisted.internet.defer import Deferred
-    from twisted.internet.endpoints import serverFromString
 
+    from bench._hall import ByThemselves, receive_workers
     from mu_twisted.coordinator import AttemptFile, Attempts, Hall, JobRun, Journal
     from mu_twisted.coordinator._facts import JobFact
     from mu_twisted.coordinator._meter import Meter
@@ -58,9 +57,6 @@ def serve(work: Path) -> None:
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
-    from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
-    from mu_twisted.transport import FrameFactory, listen
-    from mu_twisted.wire import MAX_REPLY
 
     begun: list[float] = []
 
@@ -69,21 +65,6 @@ def serve(work: Path) -> None:
             begun.append(time.process_time())
         for _ in range(MESSAGES - 1):
             await w.echo("0123456789")
-
-    class ByThemselves:
-        """Where the workers come from."""
-
-        def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
-            return Deferred()
-
-        def stop(self) -> None:
-            pass
-
-        def note(self) -> None:
-            pass
-
-        async def diagnose(self) -> str:
-            return "nobody came"
 
     spent = {"records": 0.0, "states": 0.0}
 
@@ -120,12 +101,7 @@ def serve(work: Path) -> None:
             meter=meter,
         )
         hall.add(job)
-        pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
-        contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
-        factory = FrameFactory(hall.new_session, clock=reactor, max_frame=MAX_REPLY)
-        endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
-        listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
-        listening.addCallback(lambda port: print(port.getHost().port, flush=True))
+        receive_workers(reactor, hall, work)
         job.start()
 
         def over(_: object) -> None:

@@ -4,7 +4,6 @@ Everything lives in one temporary directory and ends with the command, whatever 
 """
 
 import argparse
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,16 +11,14 @@ from typing import Any
 
 from mu_twisted.aws import Control, build_package
 from mu_twisted.cli._stage import (
-    Clock,
     DemoError,
-    be_interruptible,
     control_of,
     find_ffmpeg,
     positive,
-    run_coordinator,
     run_ffmpeg,
+    run_job,
+    set_up,
 )
-from mu_twisted.local import start
 
 BUCKET = "mu-demo"
 VIDEO = "testsrc"
@@ -50,23 +47,15 @@ def run(options: argparse.Namespace) -> None:
         raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
     chunk = frames // workers
     ffmpeg = find_ffmpeg()
-    be_interruptible()
     with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
-        clock = Clock()
-        with clock.phase("start an S3 and a Lambda endpoint on this machine"):
-            running = start(work / "state" / "local")
-            cleanup.callback(running.stop)
-        stack = running.stack
+        work, clock, stack = set_up(cleanup)
         control = control_of(stack)
         with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
             _store_frames(control, ffmpeg, work / "png", frames)
         with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
             control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
-        command = _coordinator(work / "state", workers, chunk)
-        clock.say("   $ " + " ".join(["twistd", *command]))
-        with clock.phase(f"run png2y4m on {workers} workers"):
-            run_coordinator(command, cleanup)
+        words = ["png2y4m", "-n", workers, "-f", chunk, "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
+        run_job(f"run png2y4m on {workers} workers", work, clock, cleanup, *words)
         with clock.phase("check every chunk by decoding it"):
             sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
         clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
@@ -91,12 +80,6 @@ def _store_frames(control: Control, ffmpeg: Path, directory: Path, frames: int) 
             job.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _coordinator(state: Path, workers: int, chunk: int) -> list[str]:
-    options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(state)]
-    options += ["-t", "tcp:0:interface=127.0.0.1", "png2y4m"]
-    return [*options, "-n", str(workers), "-f", str(chunk), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
 
 
 def _key(task: int, chunk: int) -> str:

@@ -4,23 +4,20 @@ A clip becomes frames, the frames lose their colours, become chunks of Y4M, and 
 """
 
 import argparse
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import Control, build_package
 from mu_twisted.cli._stage import (
-    Clock,
     DemoError,
-    be_interruptible,
     control_of,
     find_ffmpeg,
     positive,
-    run_coordinator,
     run_ffmpeg,
+    run_job,
+    set_up,
 )
-from mu_twisted.local import start
 
 BUCKET = "mu-demo"
 VIDEO = "clip"
@@ -51,14 +48,9 @@ def run(options: argparse.Namespace) -> None:
     """The demo, phase by phase."""
     seconds, frames = options.seconds, options.seconds * RATE
     ffmpeg = find_ffmpeg()
-    be_interruptible()
     with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
-        clock = Clock()
-        with clock.phase("start an S3 and a Lambda endpoint on this machine"):
-            running = start(work / "state" / "local")
-            cleanup.callback(running.stop)
-        control = control_of(running.stack)
+        work, clock, stack = set_up(cleanup)
+        control = control_of(stack)
         with clock.phase(f"make a clip of {frames} frames of {WIDTH}x{HEIGHT}, store it in S3"):
             control.create_bucket(BUCKET)
             control.put_object(BUCKET, f"{VIDEO}.mp4", _clip(ffmpeg, work, seconds))
@@ -66,12 +58,7 @@ def run(options: argparse.Namespace) -> None:
             control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
 
         def job(what: str, *words: object) -> None:
-            command = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(work / "state")]
-            command += ["-t", "tcp:0:interface=127.0.0.1", *map(str, words)]
-            command += ["-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
-            clock.say("   $ " + " ".join(["twistd", *command]))
-            with clock.phase(what):
-                run_coordinator(command, cleanup)
+            run_job(what, work, clock, cleanup, *words, "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION)
 
         job(f"split the clip on {seconds} workers", "split", "-n", seconds)
         _count(control, "png16", frames)

@@ -9,7 +9,6 @@ import argparse
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,17 +18,17 @@ from mu_twisted.aws import Control, build_package
 from mu_twisted.cli._stage import (
     Clock,
     DemoError,
-    be_interruptible,
     control_of,
+    daemon_words,
     find_ffmpeg,
     positive,
-    run_coordinator,
     run_ffmpeg,
+    run_job,
+    set_up,
     start_twistd,
 )
 from mu_twisted.cli._standin import make_standin
 from mu_twisted.cli._timeline import timeline
-from mu_twisted.local import start
 
 BUCKET = "mu-demo"
 VIDEO = "testsrc"
@@ -60,16 +59,11 @@ def run(options: argparse.Namespace) -> None:
     """The demo, phase by phase."""
     chunks, group = options.chunks, options.group or options.chunks
     encoder, ffmpeg = _vpxenc(), find_ffmpeg()
-    be_interruptible()
     with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
-        clock = Clock()
+        work, clock, stack = set_up(cleanup)
+        control = control_of(stack)
         with clock.phase("compile the stand-in for alfalfa's tools"):
             tools = make_standin(work / "tools", STANDINS, state_bytes=STATE_BYTES)
-        with clock.phase("start an S3 and a Lambda endpoint on this machine"):
-            running = start(work / "state" / "local")
-            cleanup.callback(running.stop)
-        control = control_of(running.stack)
         with clock.phase(f"make {chunks} chunks of {options.frames} frames of {WIDTH}x{HEIGHT}, store them in S3"):
             control.create_bucket(BUCKET)
             for number, video in enumerate(_chunks(ffmpeg, chunks, options.frames)):
@@ -79,10 +73,9 @@ def run(options: argparse.Namespace) -> None:
             control.create_function(FUNCTION, build_package([encoder, *tools], names={encoder: "vpxenc"}))
         with clock.phase("start a rendezvous"):
             port = _start_rendezvous(work, clock, cleanup)
-        command = _coordinator(work, port, chunks, group)
-        clock.say("   $ " + " ".join(["twistd", *command]))
-        with clock.phase(f"run xcenc on {chunks} workers"):
-            run_coordinator(command, cleanup)
+        words = ["xcenc", "-T", port, "-O", work / "times", "-u", "-n", chunks, "-K", group]
+        words += ["-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
+        run_job(f"run xcenc on {chunks} workers", work, clock, cleanup, *words)
         with clock.phase("check that every chunk begins where the one before it ended"):
             for number in range(chunks):
                 _check(control, work / "tools", number, head=number % group == 0)
@@ -117,8 +110,7 @@ def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
 
     :returns: the port.
     """
-    words = ["-n", "--pidfile=", "mu-rendezvous", "--state-dir", str(work / "state")]
-    words += ["-t", "tcp:0:interface=127.0.0.1"]
+    words = daemon_words("mu-rendezvous", work)
     clock.say("   $ " + " ".join(["twistd", *words]))
     log = work / "rendezvous.log"
     with log.open("wb") as sink:
@@ -133,12 +125,6 @@ def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
         if ended:
             raise DemoError(f"the rendezvous did not start: {said.strip().rpartition(chr(10))[2]}")
         time.sleep(0.05)
-
-
-def _coordinator(work: Path, port: int, chunks: int, group: int) -> list[str]:
-    options = ["-n", "--pidfile=", "mu-coordinator", "--local", "--state-dir", str(work / "state")]
-    options += ["-t", "tcp:0:interface=127.0.0.1", "xcenc", "-T", str(port), "-O", str(work / "times"), "-u"]
-    return [*options, "-n", str(chunks), "-K", str(group), "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
 
 
 def _check(control: Control, tools: Path, number: int, *, head: bool) -> None:

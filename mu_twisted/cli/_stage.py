@@ -4,6 +4,7 @@ import argparse
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AccessKeys, Control, aws_session
-from mu_twisted.local import Stack
+from mu_twisted.local import Stack, start, uninterrupted
 from mu_twisted.wire import MuError
 
 
@@ -52,9 +53,20 @@ def positive(text: str) -> int:
     return number
 
 
-def be_interruptible() -> None:
-    """Have SIGTERM end the command as an interrupt does, with all that it has started."""
+def set_up(cleanup: ExitStack) -> tuple[Path, Clock, Stack]:
+    """Begin a demo: a directory for its files, a clock for its phases, an S3 and a Lambda endpoint.
+
+    SIGTERM ends it as an interrupt does, with all that it has started.
+
+    :param cleanup: ends all of it.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
+    work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
+    clock = Clock()
+    with clock.phase("start an S3 and a Lambda endpoint on this machine"):
+        running = start(work / "state" / "local")
+        cleanup.callback(running.stop)
+    return work, clock, running.stack
 
 
 def control_of(stack: Stack) -> Control:
@@ -76,20 +88,31 @@ def start_twistd(words: Sequence[str], cleanup: ExitStack, **more: Any) -> "subp
     """
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
     # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
-    with _uninterrupted():
+    with uninterrupted():
         process = subprocess.Popen([*twistd, *words], cwd="/", start_new_session=True, **more)
         cleanup.callback(_end, process)
     return process
 
 
-def run_coordinator(words: Sequence[str], cleanup: ExitStack) -> None:
-    """Run a job to its end.
+def daemon_words(daemon: str, work: Path, *words: object) -> list[str]:
+    """twistd's words for one of mu's daemons: its state below ``work``, any free port of loopback."""
+    options = ["--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
+    return ["-n", "--pidfile=", *daemon.split(), *options, *map(str, words)]
 
+
+def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: object) -> None:
+    """Run a job to its end, as a phase, on the stack of this demo.
+
+    :param what: the phase's name.
+    :param words: the pipeline and its options.
     :raises DemoError: it failed.
     """
-    status = start_twistd(words, cleanup).wait()
-    if status:
-        raise DemoError(f"the coordinator ended with status {status}")
+    command = daemon_words("mu-coordinator --local", work, *words)
+    clock.say("   $ " + " ".join(["twistd", *command]))
+    with clock.phase(what):
+        status = start_twistd(command, cleanup).wait()
+        if status:
+            raise DemoError(f"the coordinator ended with status {status}")
 
 
 def find_ffmpeg() -> Path:
@@ -117,21 +140,6 @@ def run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
 
 def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put an interrupt off until the block is done, so that a process that was just started is not lost sight of."""
-    late: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        if late:
-            raise KeyboardInterrupt
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mu_twisted.local._errors import LocalError
+from mu_twisted.local._interrupts import uninterrupted
 from mu_twisted.local._state import STACK, StateDirectory, holder
 
 START_TIME = 40.0
@@ -141,7 +141,7 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
     command = [sys.executable, "-c", _TWISTD, package, "-n", "--pidfile=", "mu-local", "--state-dir", str(state_dir)]
     process = None
     try:
-        with _uninterrupted():
+        with uninterrupted():
             process = subprocess.Popen(
                 [*command, "--stop-on-eof", *options],
                 stdin=subprocess.PIPE,
@@ -158,24 +158,6 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
         raise
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put an interrupt off until the block is done, so that a process that was just started is not lost sight of."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals do not come here
-        return
-    late: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        if late:
-            signal.raise_signal(late[0])
 
 
 def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> RunningStack:
