@@ -5,15 +5,23 @@ Knows nothing of what the records say. What is appended in one turn of the react
 
 Where it cannot be written, jobs go on all the same: records wait in memory, in their order, and what they tell is
 carried out. After a kill in that state the jobs go on from the last commit, and what was not in it is done again.
+
+One that is damaged is left as it is. How far it had come is noted beside it (``_journal_count``), so that records which
+were lost without a trace are missed.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
+from twisted.logger import Logger
 
+from mu_twisted.coordinator._journal_count import CountFile, boot_id, read_count
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
@@ -25,9 +33,14 @@ CREATE TABLE IF NOT EXISTS events (
     record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_of_a_job ON events (job, number);
+CREATE TABLE IF NOT EXISTS journal (identity TEXT NOT NULL);
 """
+_LAST = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
+"""The number of the last record that there ever was: those of jobs that were removed count."""
 _CHECKPOINT = 1000
 """Pages of 4 KiB in the write-ahead log after which SQLite moves them into the database."""
+SETTLE = 1.0
+"""Seconds after which what was to be settled is, at most once in as many."""
 RETRY = 1.0
 """Seconds until a commit that failed is tried again."""
 PROBE = 1000
@@ -47,8 +60,11 @@ class Journal:
     :param clock: commits at the end of each turn.
     :param failed: is called with one line when commits begin to fail. Records wait in memory then and are tried again
         every second; until they are on disk :attr:`fault` says why they are not.
-    :raises JournalError: it cannot be made, is damaged, or was made by a newer program.
+    :raises JournalError: it cannot be made, is damaged, lacks records that it had, or was made by a newer program. It
+        is as it was then.
     """
+
+    _log = Logger()
 
     def __init__(self, path: Path, clock: ReactorTime, failed: Callable[[str], None]) -> None:
         self.fault: str | None = None
@@ -58,11 +74,14 @@ class Journal:
         self._waiting: list[tuple[str, str]] = []
         self._commit: Any = None
         self._retry: Any = None
+        self._settling: Any = None
         self._encoder = msgspec.json.Encoder()
         try:
+            self._inspect()
             path.touch(mode=0o600)
             self._database = sqlite3.connect(path, isolation_level=None)
-            self._prepare()
+            self._count = self._prepare()
+            self._checkpoint()  # so that its identity is not in the log alone
         except (OSError, sqlite3.OperationalError) as error:
             raise JournalError(
                 f"the journal {path} cannot be used: {getattr(error, 'strerror', None) or error}; "
@@ -71,7 +90,7 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(
                 f"the journal {path} cannot be used: {error}; "
-                "move it away to begin with an empty one, or choose another --state-dir"
+                f"bring back a copy, or move it away{self._with_log()} to begin with an empty one"
             ) from None
 
     def append(self, job: str, record: dict[str, Any]) -> None:
@@ -152,8 +171,16 @@ class Journal:
         self.withdraw(job)
         self.flush()
 
+    def settle(self) -> None:
+        """Have what was appended moved from the write-ahead log to the database, and to the disk, within a second."""
+        if self._settling is None:
+            self._settling = self._clock.callLater(SETTLE, self._settle)
+
     def close(self) -> None:
         """Commit and give the file back."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -161,23 +188,125 @@ class Journal:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        self._checkpoint()
         self._database.close()
+        self._count.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def _inspect(self) -> None:
+        """Look for damage without a change: whoever opens a database to write in it cuts a damaged log off.
+
+        :raises sqlite3.DatabaseError: it is damaged.
+        :raises JournalError: records are missing, or it was made by a newer program.
+        """
+        path, log = self._path, self._path.with_name(f"{self._path.name}-wal")
+        has_log = log.exists() and log.stat().st_size > 0
+        if not path.exists() or path.stat().st_size == 0:
+            if has_log:
+                raise JournalError(
+                    f"the journal {path} is not there, but its write-ahead log {log.name} is: bring the journal back, "
+                    "or move that away too to begin with an empty one"
+                )
+            if path.exists() and self._counted() > 0:
+                raise JournalError(self._lacking(0))
+            if self._counted() > 0:
+                self._log.warn("the journal {path} is not there any more: an empty one is begun", path=str(path))
+            return
+        if has_log:
+            self._match_log(log)
+        with closing(_opened(path, "mode=ro" if has_log else "immutable=1")) as database:
+            (schema,) = database.execute("PRAGMA user_version").fetchone()
+            if schema > _SCHEMA:
+                raise JournalError(f"the journal {path} was made by a newer mu: use that, or another --state-dir")
+            ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"it is damaged: {' '.join(str(verdict).split())}")
+            last, identity = _come_to(database)
+        count = read_count(self._count_path)
+        if count is None:
+            return
+        if identity is not None and identity != count.identity:
+            return  # another one was put in its place, which no damage does
+        if identity is None and last > 0:
+            return  # so was one of version 0.1.0, which has none
+        if last < count.due(boot_id()):
+            raise JournalError(self._lacking(last))
+        if last < count.last:
+            self._log.warn(
+                "the machine went down before the last {missing} records of the journal {path} were on its disk: "
+                "what they told is done again",
+                missing=count.last - last,
+                path=str(path),
+            )
+
+    def _match_log(self, log: Path) -> None:
+        """A log that belongs to another journal would be written over this one.
+
+        :raises JournalError: it may.
+        """
+        count = read_count(self._count_path)
+        if count is None:
+            return
+        try:
+            with closing(_opened(self._path, "immutable=1")) as database:  # as if there was no log
+                _, identity = _come_to(database)
+        except sqlite3.Error:
+            return  # told of in what follows
+        if identity is not None and identity != count.identity:
+            raise JournalError(
+                f"the journal {self._path} is not the one that was used here last, and its write-ahead log {log.name} "
+                f"may be that one's: move that away, or, if it was brought with this journal, {self._count_path.name}"
+            )
+
+    @property
+    def _count_path(self) -> Path:
+        return self._path.with_name(f"{self._path.stem}.count")
+
+    def _counted(self) -> int:
+        count = read_count(self._count_path)
+        return count.due(boot_id()) if count is not None else 0
+
+    def _lacking(self, last: int) -> str:
+        return (
+            f"the journal {self._path} lacks {self._counted() - last} of the {self._counted()} records that it had, "
+            f"so it or its write-ahead log is damaged: bring back a copy, move it away{self._with_log()} to begin with "
+            f"an empty one, or remove {self._count_path.name} to go on with what it still holds"
+        )
+
+    def _with_log(self) -> str:
+        names = [name for end in ("-wal", "-shm") if self._path.with_name(name := f"{self._path.name}{end}").exists()]
+        return f" (with {' and '.join(names)})" if names else ""
+
+    def _prepare(self) -> CountFile:
         database = self._database
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-        (schema,) = database.execute("PRAGMA user_version").fetchone()
-        if schema > _SCHEMA:
-            raise JournalError(f"the journal {self._path} was made by a newer mu: use that, or another --state-dir")
-        ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"it is damaged: {' '.join(str(verdict).split())}")
         database.executescript(_MAKE)
         database.execute(f"PRAGMA user_version = {_SCHEMA}")
+        last, identity = _come_to(database)
+        if identity is None:
+            identity = secrets.token_hex(16)
+            database.execute("INSERT INTO journal (identity) VALUES (?)", (identity,))
+        return CountFile(self._count_path, identity, last)
+
+    def _settle(self) -> None:
+        self._settling = None
+        self.flush()
+        if self._waiting:
+            self.settle()
+        else:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        try:
+            ((busy, pages, moved),) = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self._log.warn("the journal {path} was not settled: {error}", path=str(self._path), error=str(error))
+            return
+        if not busy and pages == moved:
+            self._count.synced()
 
     def _write(self) -> None:
         if self.fault is not None and not self._insert(self._waiting[:PROBE]):
@@ -218,6 +347,8 @@ class Journal:
                 self.fault = f"the journal {self._path} cannot be written: {error}"
                 self._failed(self.fault)
             return False
+        with suppress(sqlite3.Error):  # a count that stays behind is safe; the commit is done
+            self._count.committed(self._database.execute(_LAST).fetchone()[0])
         self.fault = None
         if self._retry is not None:
             self._retry.cancel()
@@ -234,4 +365,19 @@ class Journal:
         try:
             return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {self._path} cannot be read: {error}") from None
+            raise JournalError(
+                f"the journal {self._path} cannot be read: {error}; "
+                "stop the coordinator, and bring back a copy, or move it away to begin with an empty one"
+            ) from None
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
+
+
+def _come_to(database: sqlite3.Connection) -> tuple[int, str | None]:
+    """The number of the last record, and the journal's identity; 0 and None where there is none."""
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    last = database.execute(_LAST).fetchone()[0] if "sqlite_sequence" in tables else 0
+    found = database.execute("SELECT identity FROM journal").fetchone() if "journal" in tables else None
+    return last, found[0] if found is not None else None

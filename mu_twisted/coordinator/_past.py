@@ -5,6 +5,7 @@ Knows records and facts, neither pipelines nor workers.
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,11 @@ from mu_twisted.coordinator._facts import JobFact, ServiceError, TaskFact, Unkno
 from mu_twisted.coordinator._history import History, last_fact, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.jobs import Finished, Job, JobError, Record, TaskState
+
+MAX_NAMED = 20
+"""Directories that one line of the log names."""
+_GOING = ".removed"
+"""Ends the name of a directory whose job is being removed."""
 
 
 class Past:
@@ -139,6 +145,7 @@ class Past:
         )
         for record in records:
             self._journal.append(name, record_row(record, at, fact if isinstance(record, Finished) else None))
+        self._journal.settle()
         self.put(fact)
         return fact
 
@@ -147,11 +154,16 @@ class Past:
 
         :raises ServiceError: it cannot be deleted.
         """
+        kept, going = self._directory / self[name].job, self._directory / f"{name}{_GOING}"
+        with suppress(OSError):  # there is none, or it is left behind
+            kept.rename(going)
         try:
-            self._journal.remove(self[name].job)
+            self._journal.remove(name)
         except JournalError as error:
+            with suppress(OSError):
+                going.rename(kept)
             raise ServiceError(str(error)) from None
-        shutil.rmtree(self._directory / name, ignore_errors=True)
+        shutil.rmtree(going, ignore_errors=True)
         self.discard(name)
 
     def forget_old(self, before: float) -> None:
@@ -164,15 +176,31 @@ class Past:
                     self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
 
     def sweep(self) -> None:
-        """Delete what is left of jobs that have no records: the coordinator was killed as it removed them.
+        """Complete what was being removed when the coordinator was killed.
 
-        Beside an empty journal all is left alone: the one before may have been moved away, and may come back.
+        Directories of jobs that have no records are kept, and named: it may be the journal that has lost them.
         """
-        known = frozenset(self._journal.jobs())
+        known, unknown = frozenset(self._journal.jobs()), []
         for path in list(self._directories()):
-            if known and path.name not in known:
-                self._log.info("what was left of job {name}, which was removed, is deleted", name=path.name)
+            name = path.name.removesuffix(_GOING)
+            if name in known:
+                if name != path.name and not (self._directory / name).exists():
+                    with suppress(OSError):
+                        path.rename(self._directory / name)
+            elif name == path.name:
+                unknown.append(name)
+            else:
+                self._log.info("what was left of job {name}, which was removed, is deleted", name=name)
                 shutil.rmtree(path, ignore_errors=True)
+        if unknown:
+            named = sorted(unknown)[:MAX_NAMED]
+            more = f" and {len(unknown) - len(named)} more" if len(unknown) > len(named) else ""
+            self._log.warn(
+                "{directory} holds what the journal does not know, which is kept: {names}; bring back the journal of "
+                "these jobs, or delete the directories if they are not wanted",
+                directory=str(self._directory),
+                names=", ".join(named) + more,
+            )
 
     def _directories(self) -> Iterator[Path]:
         try:

@@ -226,6 +226,7 @@ class Running:
                 self._take_apart(name, active)
             finally:
                 self._ended(fact)
+                self._journal.settle()
 
     def _take_apart(self, name: str, active: Active) -> None:
         del self._active[name]

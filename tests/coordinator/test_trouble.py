@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from test_service import World
+from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
 from mu_twisted.coordinator import Request, ServiceError
@@ -195,11 +196,41 @@ def test_times_that_cannot_be_written_are_said_before_the_job_is_taken(world: Wo
 def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: World) -> None:
     job = world.submit()
     world.finish(job, "0-0")
-    left = world.directory / "jobs" / "p-00000000"
+    left = world.directory / "jobs" / "p-00000000.removed"
     left.mkdir()
     (left / "attempts.jsonl.gz").write_bytes(b"x")
     world.killed_and_started_again()
     assert [path.name for path in (world.directory / "jobs").iterdir()] == [job]
+
+
+def test_a_job_whose_removal_was_cut_off_before_its_records_were_deleted_is_whole(world: World) -> None:
+    job = world.submit()
+    world.finish(job, "0-0")
+    kept = world.directory / "jobs" / job
+    kept.rename(kept.with_name(f"{job}.removed"))
+    world.killed_and_started_again()
+    assert "attempt 0: done" in world.log(job, 0)
+    world.jobs.remove(job)
+    assert list((world.directory / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("removed", ["journal.db*", "journal.*"])
+def test_directories_of_jobs_that_the_journal_does_not_know_are_kept_and_named(world: World, removed: str) -> None:
+    jobs = [world.submit() for _ in range(3)]
+    for job in jobs:
+        world.finish(job, "0-0")
+    world.journal.close()
+    for path in world.directory.glob(removed):
+        path.unlink()
+    world.start()
+    another = world.submit()
+    world.finish(another, "0-0")
+    with capturedLogs() as events:
+        world.killed_and_started_again()
+    assert {path.name for path in (world.directory / "jobs").iterdir()} == {*jobs, another}
+    told = [formatEvent(event) for event in events]
+    named = [line for line in told if "does not know" in line]
+    assert [all(job in line for job in jobs) and another not in line for line in named] == [True]
 
 
 def test_a_journal_that_was_moved_away_costs_no_states_of_attempts(world: World) -> None:
