@@ -12,8 +12,8 @@ from mu_twisted.fsm._states import (
     TerminalState,
     deliver,
     enter,
-    inform,
     settle,
+    tell,
 )
 
 
@@ -28,11 +28,13 @@ class IfElseState(OnePassState):
     alternativeState: StateReference = TerminalState
 
     def testfn(self) -> bool:
-        """Decides; ``self.messages[-1]`` is the message just received, ``self.info`` what the worker told."""
+        """Decides; ``self.messages[-1]`` is the message just received, ``self.info`` what the worker told.
+
+        A state without ``expect`` receives none: it finds the one before in ``self.prevState.messages[-1]``.
+        """
         return True
 
-    def transition(self, message: str) -> MachineState:
-        self.enqueue(self.command)
+    def post_transition(self) -> MachineState:
         return self._follow("consequentState" if self.testfn() else "alternativeState")
 
 
@@ -48,9 +50,11 @@ class Activation(NamedTuple):
 class ForLoopState(OnePassState):
     """The head of a loop with a counter: goes to ``loopState`` as often as the counter says, then to ``exitState``.
 
-    The loop's body comes back here by its ``nextState``. The loop ends early, the next time its head is reached, if
-    ``info[breakKey]`` is set and not empty; the key is removed with the loop. Loops may be nested with the same keys:
-    which ones are under way is noted beside ``info`` (the original tells it by the break key, and dies of two).
+    The loop's body comes back here by its ``nextState``. The counter is in ``info`` as soon as the head is constructed,
+    one below ``iterInit`` at first; what a state puts there counts. The loop ends early, the next time its head is
+    reached, if ``info[breakKey]`` is set and not empty; the key is removed with the loop. Loops may be nested with the
+    same keys: which ones are under way is noted beside ``info`` (the original tells it by the break key, and dies of
+    two).
 
     :cvar iterKey: key of ``info`` that holds the counter.
     :cvar iterInit: the counter's first value.
@@ -67,18 +71,33 @@ class ForLoopState(OnePassState):
     loopState: StateReference = TerminalState
     exitState: StateReference = TerminalState
 
-    def transition(self, message: str) -> MachineState:
-        self.enqueue(self.command)
+    def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
+        super().__init__(prevState, actorNum)
+        at = self._under_way()
+        begins = at is None
+        self._round = self.iterInit - 1 if at is None else _count(self._context, self._loops[at])
+        self._first = self._round if begins else None
+        _note(self._context, self.iterKey, self._round)
+        self.info.setdefault(self.breakKey, False)
+
+    def post_transition(self) -> MachineState:
         return self._follow("loopState" if self._again() else "exitState")
 
+    def _under_way(self) -> int | None:
+        """Where this loop stands among those that have begun and not ended."""
+        loops = self._loops
+        return next((at for at in reversed(range(len(loops))) if loops[at].loop is type(self)), None)
+
     def _again(self) -> bool:
-        loop, outer = type(self), self._loops
-        count = self.iterInit - 1
-        for at in reversed(range(len(outer))):
-            if outer[at].loop is loop:
-                # Loops further in were left by a jump, and are over too.
-                count, outer = _count(self._context, outer[at]), outer[:at]
-                break
+        at = self._under_way()
+        # Loops further in were left by a jump, and are over too.
+        outer = self._loops if at is None else self._loops[:at]
+        count = self._round
+        value = self.info.get(self.iterKey)
+        if type(value) is int and value != self._context.counters.get(self.iterKey):
+            count = value
+        elif self._first is not None:
+            count = self.iterInit - 1  # which a constructor may have changed since
         if self.info.get(self.breakKey) or count + 1 >= self.iterFin:
             _note(self._context, self.iterKey, count)
             self.info.pop(self.breakKey, None)
@@ -91,7 +110,7 @@ class ForLoopState(OnePassState):
             return False
         _note(self._context, self.iterKey, count + 1)
         self.info.setdefault(self.breakKey, False)
-        self._loops = (*outer, Activation(loop, self.iterKey, self.breakKey, count + 1))
+        self._loops = (*outer, Activation(type(self), self.iterKey, self.breakKey, count + 1))
         return True
 
 
@@ -128,18 +147,19 @@ class SuperpositionState(MachineState):
         super().__init__(prevState, actorNum)
         owner = next(c for c in type(self).__mro__ if "state_constructors" in vars(c))
         self.states: list[MachineState] = [
-            enter(self, resolve(part, "state_constructors", owner, type(self))) for part in self.state_constructors
+            enter(prevState, resolve(part, "state_constructors", owner, type(self))) for part in self.state_constructors
         ]
-        self._begun = False
 
-    def post_transition(self) -> MachineState:
-        if not self._begun:
-            self._begun = True
-            for at in reversed(range(len(self.states))):
-                self.states[at] = settle(self.states[at])
-        return self._onward()
+    def info_updated(self) -> bool | None:
+        """Tells the parts."""
+        for part in self.states:
+            tell(part)
+        return None
 
     def _onward(self) -> MachineState:
+        self._kicked = False
+        for at in reversed(range(len(self.states))):
+            self.states[at] = settle(self.states[at])
         done = True
         for part in self.states:
             if isinstance(part, ErrorState):
@@ -157,11 +177,6 @@ class SuperpositionState(MachineState):
                 return self
         return None
 
-    def _informed(self) -> MachineState:
-        for at, part in enumerate(self.states):
-            self.states[at] = inform(part)
-        return self
-
     def _expected(self) -> list[str]:
         return [text for part in self.states for text in part._expected()]
 
@@ -176,15 +191,13 @@ class InfoWatcherState(OnePassState):
     that comes is an error. In a superposition it leaves replies to the other parts.
     """
 
-    def info_updated(self) -> bool:
-        """Called when INFOs have been put into ``self.info``, once for each read: true goes on, false waits."""
-        return True
+    def info_updated(self) -> bool | None:
+        """Called when INFOs have been put into ``self.info``, once for each read: true goes on, false waits.
+
+        An override that returns None goes on if it has called :meth:`kick`, itself or through this one.
+        """
+        self.kick()
+        return None
 
     def get_expect(self) -> str | None:
-        return "INFO:"
-
-    def post_transition(self) -> MachineState:
-        return self
-
-    def _informed(self) -> MachineState:
-        return self.kick() if self.info_updated() else self
+        return self.expect or "INFO:"

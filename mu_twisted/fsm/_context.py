@@ -1,5 +1,6 @@
 """What all states of one machine share: its info, its settings, what came, and what is to be sent."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,10 @@ from mu_twisted.wire import MAX_COMMAND
 MAX_STEPS = 10_000
 """States entered, or steps of a script, between two messages: beyond it the machine loops without end."""
 
-_KEPT_MESSAGES = 32
-_LARGE_MESSAGE = 16 << 10
+MAX_KEPT_MESSAGES = 256
+"""Messages that the states of one machine keep, all together."""
+MAX_KEPT_CHARACTERS = 256 << 10
+"""Characters of these, besides the latest one: room for some whole outputs of a worker."""
 
 
 class Context:
@@ -20,9 +23,10 @@ class Context:
     :param info: what the worker told by ``INFO:`` and what the states note down.
     :param settings: the job's options.
     :param peering: how the task finds its peers, if it has any.
+    :ivar last: the worker's message that was taken last.
     """
 
-    __slots__ = ("_peering", "_steps", "commands", "counters", "info", "messages", "settings")
+    __slots__ = ("_kept", "_kept_characters", "_peering", "_steps", "commands", "counters", "info", "last", "settings")
 
     def __init__(
         self, info: Mapping[str, Any] | None = None, settings: Any = None, peering: Peering | None = None
@@ -30,7 +34,9 @@ class Context:
         self.info: dict[str, Any] = dict(info or {})
         self.settings = settings
         self._peering = peering
-        self.messages: list[str] = []
+        self.last = ""
+        self._kept: deque[tuple[list[str], int]] = deque()
+        self._kept_characters = 0
         self.commands: list[bytes] = []
         self.counters: dict[str, int] = {}
         self._steps = 0
@@ -62,15 +68,21 @@ class Context:
             raise FSMError(f"a command of {len(raw)} bytes is longer than a worker accepts ({MAX_COMMAND})")
         self.commands.append(raw)
 
-    def remember(self, message: str) -> None:
-        """Note a message that a state took. The latest 32 are kept; a large one only until the next."""
-        self.delivered()
-        messages = self.messages
-        if messages and len(messages[-1]) > _LARGE_MESSAGE:
-            messages.pop()
+    def remember(self, messages: list[str], message: str) -> None:
+        """Append a message to those of the state that took it.
+
+        At most :data:`MAX_KEPT_MESSAGES` with :data:`MAX_KEPT_CHARACTERS` are kept by all states of the machine, and
+        the latest in any case; the oldest go first.
+        """
         messages.append(message)
-        if len(messages) > _KEPT_MESSAGES:
-            del messages[:-_KEPT_MESSAGES]
+        self._kept.append((messages, len(message)))
+        self._kept_characters += len(message)
+        while len(self._kept) > MAX_KEPT_MESSAGES or (
+            len(self._kept) > 1 and self._kept_characters > MAX_KEPT_CHARACTERS
+        ):
+            owner, size = self._kept.popleft()
+            self._kept_characters -= size
+            del owner[:1]
 
     def delivered(self) -> None:
         """A message was taken: steps are counted anew."""

@@ -226,7 +226,7 @@ class Machine:
     def _become(self, state: MachineState) -> None:
         before, self._state = self._state, state
         if isinstance(state, ErrorState):
-            self._blame(self._context.messages[-1] if self._context.messages else "")
+            self._blame(self._context.last)
             self._fail(one_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
             self.outcome = Outcome.DONE
@@ -265,7 +265,7 @@ class Machine:
         self._context.commands.clear()
         self._held.clear()
         if not isinstance(state, ErrorState):
-            self._state = ErrorState(state, state.actorNum, error)
+            self._state = ErrorState(state, error)
         try:
             state._leave()
         except BaseException as late:  # noqa: BLE001 - the reason is known; what comes after it says nothing

@@ -1,29 +1,37 @@
 """The plain states: a pair (expected reply, command to send), one or several of them.
 
-The names are those of the original's ``libmu/machine_state.py``, so that a pipeline written for it can be ported by
-hand. A state here owns no socket: the Machine gives it each message, and collects the commands that it emits.
+The names and what they mean are those of the original's ``libmu/machine_state.py``, so that a pipeline written for it
+can be ported by hand. A state here owns no socket: the Machine gives it each message, and collects the commands that it
+emits.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, StateFault, fault
+from mu_twisted.fsm._hooks import ABSENT, misused_hooks, takes_number
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._references import StateReference, state_class
 
 if TYPE_CHECKING:
     from mu_twisted.fsm._combinators import Activation
 
+_KEPT_STATES = 8
+
 
 class MachineState:
     """A node of a state machine. Inherit from one of its subclasses rather than from it.
 
-    :param prevState: the state that led here; info, settings and messages are carried over from it.
-    :param actorNum: number of the task, counted from 0.
+    :param prevState: the state that led here; info, settings and the task's number are carried over from it.
+    :param actorNum: number of the task, counted from 0; that of ``prevState`` counts, as in the original.
+    :ivar prevState: the state that led here, None for the first; the last eight states at least can be gone back to.
+        That of a superposition's part is the state before the superposition.
     :ivar info: dictionary of what the worker told by ``INFO:`` (texts) and of whatever the states put in.
     :ivar settings: the job's options.
     :ivar peering: how the task finds its peers; FSMError if its pipeline has none.
-    :ivar messages: the last messages that were taken, texts; ``messages[-1]`` is the one just received.
+    :ivar messages: what this state has taken so far, texts; ``messages[-1]`` is the one just received. A state that
+        went on without a message has taken an empty one. All states of a machine keep 256 messages or 256 KiB.
     :cvar expect: text that a message must begin with to be taken here; None goes on at once.
     :cvar command: what to send then; None sends nothing.
     :cvar extra: how the state is shown, e.g. ``(uploading)``.
@@ -33,13 +41,34 @@ class MachineState:
     command: str | None = None
     extra: str | None = None
 
+    actorNum: int
+
     _holds_back = False
     _loops: "tuple[Activation, ...]" = ()
+    _depth = 0
+    _entered = False
+    _kicked = False
 
     def __init__(self, prevState: "MachineState", actorNum: int = 0) -> None:
         self._context: Context = prevState._context
         self._loops = prevState._loops
-        self.actorNum = actorNum
+        self.prevState: MachineState | None = None if isinstance(prevState, Origin) else prevState
+        self.actorNum = prevState.actorNum
+        self.messages: list[str] = []
+        self._depth = prevState._depth + 1
+        if self._depth > 2 * _KEPT_STATES:
+            self._forget()
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        for text in misused_hooks(cls):
+            warnings.warn(text, FutureWarning, stacklevel=2)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"{type(self).__name__} has no attribute {name!r}"
+            raise AttributeError(f"{text}: {ABSENT[name]}" if name in ABSENT else text)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -57,10 +86,6 @@ class MachineState:
     def peering(self) -> Peering:
         return self._context.peering
 
-    @property
-    def messages(self) -> list[str]:
-        return self._context.messages
-
     def get_expect(self) -> str | None:
         """The text that the next message must begin with; None if the state goes on without one."""
         return self.expect
@@ -72,6 +97,9 @@ class MachineState:
         """
         self._context.emit(command)
 
+    def entered(self) -> None:
+        """Called once, when the machine has come to this state, before it takes a message. It may send, or kick."""
+
     def transition(self, message: str) -> "MachineState":
         """Take a message that begins with the expected text: send the command, and go on.
 
@@ -80,17 +108,17 @@ class MachineState:
         """
         raise NotImplementedError(f"{type(self).__name__} says no transition: inherit from OnePassState or another")
 
-    def post_transition(self) -> "MachineState":
-        """Called when the state was entered and after each transition, until it returns itself."""
-        return self
+    def info_updated(self) -> bool | None:
+        """Called once for each read that brought INFOs, when they have been put into ``self.info``.
 
-    def kick(self) -> "MachineState":
-        """Send the command and go on, without a message.
-
-        :returns: the state after this one.
+        :returns: true to go on without a message, as :meth:`kick` does, false to wait on; None leaves it at whether
+            the state was kicked.
         """
-        self._context.step()
-        return self.transition("")
+        return None
+
+    def kick(self) -> None:
+        """Go on without a message, as though the expected one had come: once this method's caller has returned."""
+        self._kicked = True
 
     def str_extra(self) -> str:
         """How the state is shown."""
@@ -98,6 +126,9 @@ class MachineState:
 
     def __str__(self) -> str:
         return f"{self.actorNum}:{self.str_extra()}"
+
+    def __repr__(self) -> str:
+        return f"{type(self)}: {self}"
 
     # What follows is between the states and the Machine.
 
@@ -110,12 +141,38 @@ class MachineState:
         expected = self.get_expect()
         if expected is None or not message.startswith(expected):
             return None
-        self._context.remember(message)
+        self._context.delivered()
+        self._context.last = message
+        self._context.remember(self.messages, message)
         return checked(self, self.transition(message))
+
+    def _onward(self) -> "MachineState":
+        """The state after this one if it goes on without a message, else itself."""
+        if not (self._kicked or self._goes_on_at_once()):
+            return self
+        self._kicked = False
+        self._context.step()
+        message = self.get_expect() or ""
+        self._context.remember(self.messages, message)
+        return checked(self, self.transition(message))
+
+    def _goes_on_at_once(self) -> bool:
+        """Whether it waits for no message."""
+        return False
 
     def _informed(self) -> "MachineState":
         """A read brought INFOs: the state afterwards."""
+        tell(self)
         return self
+
+    def _forget(self) -> None:
+        """Cut off the states long before this one: a loop has any number of them."""
+        state: MachineState | None = self
+        for _ in range(_KEPT_STATES):
+            state = state and state.prevState
+        if state is not None:
+            state.prevState = None
+        self._depth = _KEPT_STATES
 
     def _expected(self) -> list[str]:
         """The texts that are waited for, for errors."""
@@ -135,18 +192,27 @@ class TerminalState(MachineState):
 
     extra = "(terminal state)"
 
+    def _onward(self) -> MachineState:
+        return self
+
 
 class ErrorState(TerminalState):
     """A state that ends the machine with an error.
+
+    The order is the original's. A number in the second place is the task's, as every other state has it there, and a
+    text in the third is the reason.
 
     :param err: the reason; a pipeline that goes here by name says it in its subclass's ``extra``.
     """
 
     extra = "(error)"
+    err = ""
 
-    def __init__(self, prevState: MachineState, actorNum: int = 0, err: str = "") -> None:
-        super().__init__(prevState, actorNum)
-        self.err = err
+    def __init__(self, prevState: MachineState, err: object = "", actorNum: object = 0) -> None:
+        super().__init__(prevState)
+        if isinstance(err, int):
+            err = "" if isinstance(actorNum, int) else actorNum
+        self.err = "" if err is None else str(err)
 
     def str_extra(self) -> str:
         return self.err or super().str_extra()
@@ -162,10 +228,17 @@ class OnePassState(MachineState):
 
     def transition(self, message: str) -> MachineState:
         self.enqueue(self.command)
-        return self._follow("nextState")
+        return self.post_transition()
 
     def post_transition(self) -> MachineState:
-        return self.kick() if self.get_expect() is None else self
+        """Called once, after the expected reply has come and the command was sent: decides where to go.
+
+        :returns: the state after this one; itself to wait for ``expect`` again.
+        """
+        return self._follow("nextState")
+
+    def _goes_on_at_once(self) -> bool:
+        return self.get_expect() is None
 
 
 class MultiPassState(MachineState):
@@ -195,17 +268,15 @@ class MultiPassState(MachineState):
         return self.expects[self.cmdNum] if self.cmdNum < len(self.expects) else None
 
     def transition(self, message: str) -> MachineState:
-        if self.cmdNum < len(self.commands):
+        while self.cmdNum < len(self.commands):
             self.enqueue(self.commands[self.cmdNum])
             self.cmdNum += 1
-        return self if self.cmdNum < len(self.commands) else self._follow("nextState")
+            if self.get_expect() is not None:
+                return self
+        return self._follow("nextState")
 
-    def post_transition(self) -> MachineState:
-        while self.get_expect() is None:
-            following = self.kick()
-            if following is not self:
-                return following
-        return self
+    def _goes_on_at_once(self) -> bool:
+        return self.get_expect() is None
 
     def str_extra(self) -> str:
         return f"({super().str_extra()} (#{self.cmdNum}))"
@@ -226,6 +297,8 @@ def enter(origin: MachineState, state: type[MachineState]) -> MachineState:
     """
     origin._context.step()
     try:
+        if issubclass(state, ErrorState) and not takes_number(state):
+            return state(origin)
         return state(origin, origin.actorNum)
     except BaseException as error:  # noqa: BLE001 - whatever a user's state raises ends its machine only
         raise fault(f"state {state.__name__}", error) from error
@@ -238,12 +311,28 @@ def settle(state: MachineState) -> MachineState:
     """
     while True:
         try:
-            following = state.post_transition()
+            if not state._entered:
+                state._entered = True
+                state.entered()
+            following = state._onward()
         except BaseException as error:  # noqa: BLE001 - as above
             raise fault(state._where(), error) from error
-        if following is state:
+        if following is state and not state._kicked:
             return state
-        state = checked(state, following)
+        state = following
+
+
+def tell(state: MachineState) -> None:
+    """Call a state's ``info_updated``.
+
+    :raises StateFault: it failed.
+    """
+    try:
+        verdict = state.info_updated()
+    except BaseException as error:  # noqa: BLE001 - as above
+        raise fault(state._where(), error) from error
+    if verdict is not None:
+        state._kicked = bool(verdict)
 
 
 def deliver(state: MachineState, message: str) -> MachineState | None:

@@ -64,7 +64,7 @@ class Retrieve(CommandListState):
         super().__init__(prevState, actorNum)
         video, in_format = self.settings["video"], self.settings["in-format"]
         here = self.info["frame"] + 1
-        number = (self.settings["offset"] + actorNum) * self.settings["frames"] + here
+        number = (self.settings["offset"] + self.actorNum) * self.settings["frames"] + here
         self.commands[0] = f"retrieve:{video}-{in_format}/{number:08d}.png\0##TMPDIR##/{here:08d}.png"
 
 
@@ -81,7 +81,7 @@ class Convert(CommandListState):
 
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
-        self.commands[1] = f"upload:{output(self.settings, actorNum)}\0##TMPDIR##/out.y4m"
+        self.commands[1] = f"upload:{output(self.settings, self.actorNum)}\0##TMPDIR##/out.y4m"
 
 
 class Finished(TerminalState):

@@ -83,14 +83,14 @@ def _info_watcher(data: dict[str, Any], classes: dict[str, Any]) -> tuple[type, 
 def _if_else(data: dict[str, Any], classes: dict[str, Any]) -> tuple[type, dict[str, Any]]:
     kind, _, wanted = data["test"].partition(":")
 
-    def testfn(self: IfElseState) -> bool:
-        if kind == "info":
-            return bool(self.info.get(wanted))
-        assert kind == "last"
+    def told(self: IfElseState) -> bool:
+        return bool(self.info.get(wanted))
+
+    def last(self: IfElseState) -> bool:
         return self.messages[-1].startswith(wanted)
 
     return IfElseState, {
-        "testfn": testfn,
+        "testfn": {"info": told, "last": last}[kind],
         "consequentState": _later(classes, data["then"]),
         "alternativeState": _later(classes, data["else"]),
     }

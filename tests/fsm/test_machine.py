@@ -305,20 +305,48 @@ def test_held_back_messages_cannot_fill_the_memory() -> None:
     assert machine.held == 0
 
 
-def test_messages_keep_the_last_ones_only() -> None:
-    class Count(ForLoopState):
-        iterFin = 200
-        expect = "OK"
-        loopState = lambda: Count  # noqa: E731
+def kept(machine: Machine) -> list[str]:
+    """All messages that can still be reached, from the state that stands."""
+    found: list[str] = []
+    state: MachineState | None = machine._state
+    while state is not None:
+        found[:0] = state.messages
+        state = state.prevState
+    return found
 
-    machine = started(Count)
-    machine.receive([b"OK:%d" % n for n in range(100)])
-    assert machine._state.messages[-1] == "OK:99"
-    assert len(machine._state.messages) <= 32
+
+class Count(ForLoopState):
+    iterFin = 10_000
+    expect = "OK"
+    loopState = lambda: Count  # noqa: E731
+
+
+class Waits(OnePassState):
+    expect = "OK"
+
+    def post_transition(self) -> MachineState:
+        return self if self.messages else TerminalState(self)
+
+
+@pytest.mark.parametrize("first", [Count, Waits])
+def test_messages_keep_the_last_ones_only(first: type[MachineState]) -> None:
+    machine = started(first)
+    machine.receive([b"OK:%d" % n for n in range(1000)])
+    assert kept(machine)[-1] == "OK:999"
+    assert len(kept(machine)) <= 256
     machine.receive([b"OK" + b"x" * 1_000_000] * 20)
-    assert sum(map(len, machine._state.messages)) < 1_100_000
-    machine.receive([b"OK"])
-    assert sum(map(len, machine._state.messages)) < 1000
+    assert sum(map(len, kept(machine))) < 1_100_000
+    machine.receive([b"OK"] * 2)
+    assert sum(map(len, kept(machine))) < 1000
+
+
+def test_the_states_of_a_long_loop_are_not_all_kept() -> None:
+    machine = started(Count)
+    machine.receive([b"OK"] * 9000)
+    before, state = 0, machine._state.prevState
+    while state is not None:
+        before, state = before + 1, state.prevState
+    assert 8 <= before <= 16
 
 
 def test_a_loop_that_waits_for_nothing_and_never_ends_is_an_error() -> None:
