@@ -100,7 +100,7 @@ def _boto3(size: int, url: str, ca_bundle: str) -> tuple[float, float, int]:
         verify=ca_bundle,
         aws_access_key_id="AKID",
         aws_secret_access_key="secret",
-        config=Config(max_pool_connections=THREADS),
+        config=Config(max_pool_connections=THREADS, proxies={}),
     )
 
     def invoke(number: int) -> bool:

@@ -60,7 +60,7 @@ def _client(stack: RunningStack) -> Any:
         aws_secret_access_key=stack.stack.secret_key,
         region_name=stack.stack.region,
     )
-    config = Config(retries={"max_attempts": 0}, max_pool_connections=ENVIRONMENTS)
+    config = Config(retries={"max_attempts": 0}, max_pool_connections=ENVIRONMENTS, proxies={})
     client = session.client("lambda", endpoint_url=stack.stack.lambda_endpoint, config=config)
     package = BytesIO()
     with zipfile.ZipFile(package, "w") as archive:

@@ -37,7 +37,8 @@ def run() -> list[Figure]:
         work = Path(directory)
         stack = start(work / "state", options=["--s3=auto"])
         try:
-            environment = {**os.environ, **stack.stack.environment()}
+            # Both clients reach loopback directly, whatever proxy this machine has.
+            environment = {**os.environ, **stack.stack.environment(), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
             _make_objects(work, stack.stack.environment())
             return [figure for size in SIZES for verb in _VERBS for figure in _figures(work, environment, verb, size)]
         finally:
@@ -46,9 +47,11 @@ def run() -> list[Figure]:
 
 def _make_objects(work: Path, variables: dict[str, str]) -> None:
     import boto3
+    from botocore.config import Config
 
     client = boto3.client(
         "s3",
+        config=Config(proxies={}),
         endpoint_url=variables["AWS_ENDPOINT_URL_S3"],
         region_name=variables["AWS_REGION"],
         aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],

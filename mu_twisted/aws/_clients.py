@@ -2,8 +2,11 @@
 
 import functools
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from mu_twisted.aws._errors import one_line
+from mu_twisted.aws._proxies import is_loopback
 
 
 class Clients:
@@ -31,9 +34,11 @@ class Clients:
     @functools.cached_property
     def s3(self) -> Any:
         """S3's."""
-        return self._client(
-            "s3", self._s3_endpoint, **({"s3": {"addressing_style": "path"}} if self._s3_endpoint else {})
-        )
+        if not self._s3_endpoint:
+            return self._client("s3", None)
+        # What a profile says of AWS's own S3 is not for this one: botocore refuses the two together.
+        own = {"s3": {"addressing_style": "path", "use_accelerate_endpoint": False}}
+        return self._client("s3", self._s3_endpoint, **own, use_dualstack_endpoint=False, use_fips_endpoint=False)
 
     @functools.cached_property
     def sts(self) -> Any:
@@ -45,4 +50,9 @@ class Clients:
 
         calm = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 3, "mode": "standard"}, **more)
         with one_line("set up the AWS clients"):
-            return self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=calm)
+            client = self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=calm)
+            if is_loopback(urlsplit(client.meta.endpoint_url).hostname or "") and getproxies_environment():
+                # Only a client knows its endpoint for sure; botocore sends to loopback by a proxy, too.
+                direct = calm.merge(Config(proxies={}))
+                client = self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=direct)
+            return client

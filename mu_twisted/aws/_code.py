@@ -7,6 +7,7 @@ import zipfile
 from http.client import HTTPException
 
 from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._proxies import opener
 
 TIMEOUT = 20.0
 """Seconds that one request may take."""
@@ -71,4 +72,5 @@ class _Remote(io.RawIOBase):
         return data
 
     def _open(self, byte_range: str):  # type: ignore[no-untyped-def] # urllib's answers have no common type
-        return urllib.request.urlopen(urllib.request.Request(self._url, headers={"Range": byte_range}), timeout=TIMEOUT)
+        request = urllib.request.Request(self._url, headers={"Range": byte_range})
+        return opener(self._url).open(request, timeout=TIMEOUT)

@@ -1,5 +1,6 @@
 """Credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ class AccessKeys:
 def aws_session(keys: AccessKeys | None = None) -> Any:
     """A boto3 session.
 
-    :param keys: used as they are; None: botocore's chain, which renews what expires.
+    :param keys: used as they are, and nothing is asked of the host's files and profiles; None: botocore's chain, which
+        renews what expires.
     :raises AWSError: the profile that is asked for does not exist, or the keys cannot be sent.
     """
     import boto3  # half a second; only where AWS is really asked
@@ -36,10 +38,20 @@ def aws_session(keys: AccessKeys | None = None) -> Any:
         if keys is None:
             return boto3.Session()
         return boto3.Session(
+            botocore_session=_unconfigured(),
             aws_access_key_id=keys.access_key,
             aws_secret_access_key=keys.secret_key,
             aws_session_token=keys.token,
         )
+
+
+def _unconfigured() -> Any:
+    """A botocore session that reads no file of the host's: a profile that is unknown here, or a broken file, are no
+    business of one who has the keys."""
+    from botocore.session import Session
+
+    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return Session(session_vars={"profile": (None, None, None, None), **nowhere})
 
 
 def current_keys(session: Any) -> AccessKeys:

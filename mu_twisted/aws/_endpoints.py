@@ -2,12 +2,12 @@
 
 import difflib
 import functools
-import ipaddress
 import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._proxies import is_loopback
 
 
 @functools.cache
@@ -80,15 +80,6 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AWSError(f"expected an endpoint like https://host[:port], got {url!r}")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise AWSError(f"{url}: plain http is for this machine's loopback only; use https")
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,6 +12,7 @@ from typing import Any
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
+from mu_twisted.aws._proxies import opener
 
 _PATIENCE = 10.0
 
@@ -143,7 +144,8 @@ def clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> float:
     """
     begun = now()
     try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_PATIENCE) as answer:
+        request = urllib.request.Request(endpoint, method="HEAD")
+        with opener(endpoint).open(request, timeout=_PATIENCE) as answer:
             said = answer.headers.get("Date")
     except urllib.error.HTTPError as error:
         said = error.headers.get("Date")

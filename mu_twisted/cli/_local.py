@@ -5,6 +5,7 @@ import os
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from mu_twisted.local import LocalError, default_state_dir, find
 
@@ -29,3 +30,7 @@ def run(options: argparse.Namespace) -> None:
         raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
     for name, value in stack.environment().items():
         print(f"export {name}={shlex.quote(value)}")
+    proxies = getproxies_environment()
+    if any(name != "no" for name in proxies) and not proxy_bypass_environment("127.0.0.1", proxies):
+        direct = shlex.quote(",".join(filter(None, (proxies.get("no"), "127.0.0.1"))))
+        print(f"export NO_PROXY={direct} no_proxy={direct}")

@@ -19,6 +19,7 @@ from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._listener import LoopbackListener
 from mu_twisted.local._output import PipeOutput
 from mu_twisted.local._patience import Patience
+from mu_twisted.local._peer import owners_are_told
 from mu_twisted.local._runtime import environment_variables, link_runtime
 from mu_twisted.local._runtime_api import runtime_site
 from mu_twisted.local._trees import make_private, remove_tree
@@ -82,6 +83,11 @@ class RealGround:
         self._patience = Patience(10, 10.0)
         for name in ("code", "tmp", "zygote"):
             make_private(run / name)
+        if not owners_are_told():
+            raise LocalError(
+                "the kernel does not tell whose a loopback connection is (neither sock_diag nor /proc/net/tcp), so "
+                "another user's program could take a function's work: run mu-local where it does, outside this sandbox"
+            )
         self._runtime = run / "runtime"
         self._shown = [*link_runtime(self._runtime), str(self._runtime)]
 

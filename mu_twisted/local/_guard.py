@@ -1,11 +1,12 @@
 """Run a program that must not outlive us: ``PARENT_PID TEMPORARY SHOWN PROGRAM [ARGUMENTS]``. Standard library only.
 
 The program gets SIGKILL when the parent ends, whatever way it ends, and, where TEMPORARY is not empty and the host
-allows it, that as its /tmp: ``weed`` leaves sockets there.
+allows it, that as its /tmp: ``weed`` leaves sockets there. SHOWN, a JSON list, names the directories that it needs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from contextlib import suppress
@@ -15,7 +16,7 @@ from . import _isolation as isolation
 
 def main(arguments: list[str]) -> None:
     """Become the program; returns only where the parent is gone already."""
-    parent, temporary, shown, program = int(arguments[0]), arguments[1], arguments[2].split(os.pathsep), arguments[3]
+    parent, temporary, shown, program = int(arguments[0]), arguments[1], json.loads(arguments[2]), arguments[3]
     os.setsid()
     if temporary:
         with suppress(OSError):

@@ -11,6 +11,7 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = 1
 _ANY = 0xFFFFFFFF
+_LOOPBACK = "127.0.0.1"
 
 Address = tuple[str, int]
 
@@ -66,5 +67,13 @@ def owner(local: Address, peer: Address) -> int | None:
 
 
 def ours(local: Address, peer: Address) -> bool:
-    """Whether the far end belongs to our own user; taken to be where the kernel does not tell."""
-    return owner(local, peer) in (None, os.geteuid())
+    """Whether the far end belongs to our own user; not where the kernel does not tell, as of one that has gone."""
+    return owner(local, peer) == os.geteuid()
+
+
+def owners_are_told() -> bool:
+    """Whether this machine's kernel tells owners at all, by a connection to ourselves."""
+    with socket.create_server((_LOOPBACK, 0)) as server, socket.create_connection(server.getsockname()) as far:
+        near, _ = server.accept()
+        with near:
+            return ours(near.getsockname(), far.getsockname())

@@ -19,7 +19,8 @@ Spec = dict[str, Any]
 """An order to make an environment, as the daemon sent it."""
 
 _PLAIN = (
-    "import os, runpy, site, sys; site.setquit(); sys.path[0] = os.getcwd(); sys.argv[0] = 'awslambdaric'; "
+    "import os, runpy, site, sys; site.setquit(); sys.argv[0] = 'awslambdaric'; "
+    "sys.path[:1] = [os.getcwd(), os.environ['LAMBDA_RUNTIME_DIR']]; "
     "runpy.run_module('awslambdaric', run_name='__main__', alter_sys=True)"
 )
 

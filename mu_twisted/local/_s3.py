@@ -5,6 +5,7 @@ Knows nothing of Lambda. It is ended with SIGKILL, as ``weed`` takes long over S
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThreadPool
@@ -37,8 +39,24 @@ START_TIME = 30.0
 
 def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
     """A boto3 client that asks nothing of the host's configuration."""
-    session = boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region)
-    config = Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=5, s3={"addressing_style": "path"})
+    bare = Session()
+    # Files, profiles, variables: each has a switch that botocore refuses for an endpoint of one's own.
+    store = bare.get_component("config_store")
+    for name, (_, _, default, _) in Session.SESSION_VARIABLES.items():
+        store.set_config_variable(name, default)
+    bare.set_config_variable("profile", None)
+    bare.set_config_variable("config_file", os.devnull)
+    bare.set_config_variable("credentials_file", os.devnull)
+    session = boto3.Session(
+        botocore_session=bare, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
+    )
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=2,
+        read_timeout=5,
+        proxies={},
+        s3={"addressing_style": "path", "use_accelerate_endpoint": False, "us_east_1_regional_endpoint": "regional"},
+    )
     return session.client("s3", endpoint_url=endpoint, config=config)
 
 
@@ -163,7 +181,7 @@ class LocalS3:
         hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
         own = [str(path) for path in (self._data, self._run, Path(arguments[0]).parent)]
-        shown = os.pathsep.join([*with_targets(own), *python_places()])
+        shown = json.dumps([*with_targets(own), *python_places()])
         guard = [sys.executable, "-I", "-S", str(_ALONE), "_guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}
         if os.environ.get("PYTHONPATH"):

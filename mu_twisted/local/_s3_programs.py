@@ -116,10 +116,11 @@ class SeaweedFS:
         ]
         for made in self._sockets:
             self._leave("file", made)
-        return _weed_arguments(self._weed, self._data, config, ports)
+        # Relative to where it runs: ``-dir`` is a list, and what leads here may have a comma or a colon in its name.
+        return _weed_arguments(self._weed, os.path.relpath(self._data, self._run), config, ports)
 
 
-def _weed_arguments(weed: str, data: Path, config: Path, ports: dict[str, int]) -> list[str]:
+def _weed_arguments(weed: str, data: str, config: Path, ports: dict[str, int]) -> list[str]:
     """The command line of ``weed server``, with every port that it would else take a fixed default for."""
     numbers = [f"-{n}.port={p}" if "." not in n else f"-{n.replace('.', '.port.')}={p}" for n, p in ports.items()]
     return [
