@@ -2,12 +2,17 @@
 
 import argparse
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._control import Coordinator, Refused
 from mu_twisted.cli._misuse import Misuse
 from mu_twisted.cli._places import Local, Remote
 from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+"""What a coordinator calls its jobs."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +59,27 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
                 "(-k), as `mu genkeys DIR --operator NAME` makes them"
             )
     return Coordinator(Remote(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
+
+
+def job_name(text: str) -> str:
+    """The name of a job as a command was given it.
+
+    :raises Misuse: it is empty.
+    :raises Refused: no job can be called so.
+    """
+    expect_names([text])
+    if not _NAME.fullmatch(text):
+        raise Refused(404, f"there is no job {text[:64]!r}")
+    return text
+
+
+def expect_names(texts: Sequence[str]) -> None:
+    """See that none is missing where names of jobs are expected, before anything is done to one of them.
+
+    :raises Misuse: one is.
+    """
+    if not all(texts):
+        raise Misuse("expected a job's name, got '': did the command that should have printed it fail?")
 
 
 def _own_or_systems() -> Path:

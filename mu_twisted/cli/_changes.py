@@ -58,11 +58,12 @@ def _remove(coordinator: Coordinator, job: str) -> _shown.Fact:
 
 def _run(options: argparse.Namespace, change: Change, shown: Callable[[_shown.Fact], str]) -> int:
     """One job after the other; one that is refused does not keep the others."""
+    _asking.expect_names(options.jobs)
     coordinator = _asking.coordinator(options)
     status = 0
     for job in options.jobs:
         try:
-            fact = change(coordinator, job)
+            fact = change(coordinator, _asking.job_name(job))
         except Refused as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1

@@ -79,7 +79,8 @@ class Coordinator:
         except ssl.SSLError as error:
             raise Unreachable(f"no TLS with {self.place}: {reason_of(error)}") from None
         except (http.client.HTTPException, OSError) as error:
-            raise Gone(f"the coordinator at {self.place} went away: {reason_of(error)}") from None
+            hint = self.place.hint if isinstance(error, http.client.HTTPException) else ""
+            raise Gone(f"the coordinator at {self.place} went away: {reason_of(error)}{hint}") from None
         finally:
             connection.close()
         if answer.status >= 300:

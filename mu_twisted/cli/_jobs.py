@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from mu_twisted.cli import _asking, _shown
+from mu_twisted.cli._misuse import Misuse
 
 
 def add(commands: Any) -> None:
@@ -20,10 +21,13 @@ def add(commands: Any) -> None:
     status = commands.add_parser(
         "status",
         help="show a job, or the coordinator itself",
-        description="Show all that is known of a job, and which tasks failed of what; without JOB the coordinator "
-        "itself: its workers, and why it takes no new job or launches slowly, if so.",
+        description="Show all that is known of a job, and how many tasks failed of what; --failed lists each of them. "
+        "Without JOB the coordinator itself: its workers, and why it takes no new job or launches slowly, if so.",
     )
     status.add_argument("job", metavar="JOB", nargs="?", help="its name, as `mu submit` and `mu jobs` print it")
+    status.add_argument(
+        "--failed", action="store_true", help="list each failed task with its last error, and nothing else"
+    )
     status.set_defaults(run=show)
     logs = commands.add_parser(
         "logs",
@@ -39,10 +43,9 @@ def add(commands: Any) -> None:
 
 
 def _task(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a task's number, got {text}")
-    return number
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a task's number, got {text!r}")
+    return int(text[:20])
 
 
 def list_jobs(options: argparse.Namespace) -> None:
@@ -60,23 +63,32 @@ def list_jobs(options: argparse.Namespace) -> None:
 def show(options: argparse.Namespace) -> None:
     """Print what is known of a job or of the coordinator."""
     coordinator = _asking.coordinator(options)
+    if options.job is None and options.failed:
+        raise Misuse("--failed lists the failed tasks of a job: mu status JOB --failed")
     if options.job is None:
         fact = coordinator.get("daemon")
         print(json.dumps(fact) if options.json else _shown.daemon(fact))
         return
-    job = coordinator.get("jobs", options.job)
+    name = _asking.job_name(options.job)
+    job = coordinator.get("jobs", name)
+    if options.failed:
+        tasks = coordinator.get("jobs", name, "tasks")["tasks"] if job["failed"] else []
+        failed = [task for task in tasks if task["state"] == "failed"]
+        for line in [json.dumps({"tasks": failed})] if options.json else _shown.each_failure(failed):
+            print(line)
+        return
     if options.json:
-        print(json.dumps({"job": job, **coordinator.get("jobs", options.job, "tasks")}))
+        print(json.dumps({"job": job, **coordinator.get("jobs", name, "tasks")}))
         return
     print(_shown.details(job))
     if job["failed"]:
-        print("\n".join(_shown.failures(coordinator.get("jobs", options.job, "tasks")["tasks"])))
+        print("\n".join(_shown.failures(coordinator.get("jobs", name, "tasks")["tasks"])))
 
 
 def show_log(options: argparse.Namespace) -> None:
     """Print the log."""
     query = {} if options.task is None else {"task": options.task}
-    text = _asking.coordinator(options).text("jobs", options.job, "log", **query)
+    text = _asking.coordinator(options).text("jobs", _asking.job_name(options.job), "log", **query)
     if options.json:
         print(json.dumps({"log": text.splitlines()}))
         return

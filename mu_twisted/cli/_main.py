@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._shown import clean
 from mu_twisted.wire import MuError
 
 COMMANDS = {
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failure, 2 for usage, 130 for an interrupt.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Thousands of native programs at once on AWS Lambda.",
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in _modules(words):
         import_module(f"mu_twisted.cli.{name}").add(commands)
-    options = parser.parse_args(words)
+    options, surplus = parser.parse_known_args(words)
+    if surplus:
+        commands.choices[options.command].error(f"unrecognized arguments: {' '.join(surplus)}")
     try:
         status = int(options.run(options) or 0)
         sys.stdout.flush()
@@ -79,6 +82,14 @@ def _modules(words: Sequence[str]) -> list[str]:
     """
     wanted = COMMANDS.get(words[0]) if words else None
     return [wanted] if wanted is not None else list(dict.fromkeys(COMMANDS.values()))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and name the command that was meant; its subcommands' parsers are as it is."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {clean(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr)
+        self.exit(2)
 
 
 class _Version(argparse.Action):

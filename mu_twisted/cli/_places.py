@@ -37,6 +37,8 @@ class Local:
     """The coordinator that has this state directory."""
 
     state_dir: Path
+    hint = ""
+    """What to look at where no answer comes."""
 
     @property
     def path(self) -> Path:
@@ -80,6 +82,8 @@ class Remote:
     ca: Path
     certificate: Path
     key: Path
+    hint = "; is this the port of its --control, and not the one that workers dial?"
+    """What to look at where no answer comes."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

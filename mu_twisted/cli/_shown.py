@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mu_twisted.jobs import failure_line, failure_lines
+
 Fact = Mapping[str, Any]
-SHOWN_FAILURES = 10
-"""Failed tasks that are listed one by one."""
 
 
 def clean(text: str) -> str:
@@ -102,22 +102,22 @@ def facts(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
 
 
 def failures(tasks: Iterable[Fact]) -> list[str]:
-    """The failed tasks, a line each, and how many more there are."""
-    failed = [task for task in tasks if task["state"] == "failed"]
-    lines = [
-        clean(
-            f"task {task['task']} failed after {_attempts(task['attempts'])}: {task.get('error') or 'no reason given'}"
-        )
-        for task in failed[:SHOWN_FAILURES]
+    """The failed tasks by what they failed of."""
+    return [clean(line) for line in failure_lines(_failed(tasks))]
+
+
+def each_failure(tasks: Iterable[Fact]) -> list[str]:
+    """The failed tasks, a line each."""
+    return [clean(" ".join(failure_line(task).split())) for task in _failed(tasks)]
+
+
+def _failed(tasks: Iterable[Fact]) -> list[tuple[int, int, str]]:
+    return [
+        (task["task"], task["attempts"], task.get("error") or "no reason given")
+        for task in tasks
+        if task["state"] == "failed"
     ]
-    if len(failed) > SHOWN_FAILURES:
-        lines.append(f"and {len(failed) - SHOWN_FAILURES} more")
-    return lines
 
 
 def _skipped(job: Fact) -> str:
     return f", {job['skipped']} skipped" if job.get("skipped") else ""
-
-
-def _attempts(number: int) -> str:
-    return "1 attempt" if number == 1 else f"{number} attempts"

@@ -101,6 +101,7 @@ def _check(name: str, words: list[str]) -> None:
         own = str(getattr(settings, "synopsis", None) or "[job options]")
         settings.synopsis = f"Usage: mu submit [options] {name} {own.removeprefix('Usage: ')}"
         settings.parseOptions(words)
+        settings.check_place(words)
     except PipelineError as error:
         raise Misuse(str(error)) from None
     except UsageError as error:

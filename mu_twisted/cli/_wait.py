@@ -26,21 +26,34 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "wait",
-        help="wait until a job is over",
-        description="Wait until a job is over, and show meanwhile how far it is if standard error is a terminal. Exit "
-        "status 0 if all its tasks are done, 1 if it failed, was cancelled, or is held, as it cannot go on now. The "
-        f"command bears a restart of the coordinator that takes less than {COMEBACK:g} s; interrupting it does not end "
-        "the job.",
+        help="wait until jobs are over",
+        description="Wait until jobs are over, one after the other, and show meanwhile how far each is if standard "
+        "error is a terminal. Exit status 0 if all their tasks are done, 1 if a job failed, was cancelled, or is held, "
+        f"as it cannot go on now. The command bears a restart of the coordinator that takes less than {COMEBACK:g} s; "
+        "interrupting it does not end the jobs.",
     )
-    parser.add_argument("job", metavar="JOB", help="its name, as `mu submit` and `mu jobs` print it")
+    parser.add_argument("jobs", metavar="JOB", nargs="+", help="its name, as `mu submit` and `mu jobs` print it")
     _asking.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Wait and report."""
+    """Wait for one job after the other, and report each; one that is not there does not keep the others."""
+    _asking.expect_names(options.jobs)
     coordinator = _asking.coordinator(options)
-    return wait_and_report(coordinator, coordinator.get("jobs", options.job), as_json=options.json)
+    status, found = 0, []
+    for name in options.jobs:
+        try:
+            found.append(coordinator.get("jobs", _asking.job_name(name)))
+        except Refused as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+    for job in found:
+        ended = wait_and_report(coordinator, job, as_json=options.json)
+        if ended == INTERRUPTED:
+            return INTERRUPTED
+        status = max(status, ended)
+    return status
 
 
 def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool) -> int:

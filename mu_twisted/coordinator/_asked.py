@@ -46,8 +46,11 @@ def understood(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | 
 
     :param parsed: its pipeline and settings, where they are known already.
     :raises mu_twisted.wire.MuError: it makes no sense.
+    :raises twisted.python.usage.UsageError: its options stand where they would not be taken for such.
     """
     pipeline, settings = parsed or opener.parse(request)
+    if parsed is None:
+        settings.check_place(request.words)
     policy = opener.policy(settings)
     order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
     if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from twisted.python import usage
 
+from mu_twisted.pipelines import print_version
+
 SUCCESS = 0
 FAILURE = 1
 USAGE = 2
@@ -84,6 +86,10 @@ class Options(usage.Options):
         except usage.UsageError as error:
             complain(usage_text(error))
             raise SystemExit(USAGE) from None
+
+    def opt_version(self) -> None:
+        """Show the version of mu and exit."""
+        print_version()
 
     opt_h = usage.Options.opt_help
 

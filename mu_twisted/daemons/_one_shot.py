@@ -8,11 +8,9 @@ from twisted.logger import Logger
 
 from mu_twisted.coordinator import JobFact, Jobs, Progress, Request
 from mu_twisted.daemons._log import console
+from mu_twisted.jobs import failure_lines
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import MuError
-
-SHOWN_FAILURES = 10
-"""Failed tasks that are listed one by one."""
 
 
 class OneShot:
@@ -60,11 +58,10 @@ class OneShot:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _report(self, fact: JobFact, seconds: float) -> None:
-        failed = [task for task in self._jobs.tasks(fact.job) if task.error is not None and task.state == "failed"]
-        for task in failed[:SHOWN_FAILURES]:
-            console.print(f"task {task.task} failed: {task.error}", markup=False, soft_wrap=True)
-        if len(failed) > SHOWN_FAILURES:
-            console.print(f"and {len(failed) - SHOWN_FAILURES} more", markup=False)
+        tasks = self._jobs.tasks(fact.job)
+        failed = [(task.task, task.attempts, task.error) for task in tasks if task.error and task.state == "failed"]
+        for line in failure_lines(failed):
+            console.print(line, markup=False, soft_wrap=True)
         if fact.report:
             print(fact.report, file=sys.__stdout__)  # noqa: T201 - twistd redirects sys.stdout into the log
         skipped = f", {fact.skipped} skipped as their output is there" if fact.skipped else ""

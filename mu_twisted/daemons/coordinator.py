@@ -59,6 +59,7 @@ class Options(OneLineOptions, DaemonOptions):
         keys = daemon_keys()
         settings.update({key: self[key] for key in keys})
         settings.parseOptions(words)
+        settings.check_place(words)
         for key in keys:
             self[key] = settings.pop(key)
         settings["function"] = settings["function"] or pipeline.name

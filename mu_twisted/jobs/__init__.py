@@ -19,6 +19,7 @@ from mu_twisted.jobs._actions import (
 )
 from mu_twisted.jobs._admission import Admission, AdmissionState, Grant, fair_shares
 from mu_twisted.jobs._errors import JobError, RecordError
+from mu_twisted.jobs._failure_groups import SHOWN_REASONS, failure_line, failure_lines
 from mu_twisted.jobs._failures import Failure, explain_exit, is_out_of_memory
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_values import (
@@ -58,6 +59,7 @@ from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
 
 __all__ = [
     "ACCEPTED",
+    "SHOWN_REASONS",
     "Abort",
     "Action",
     "Admission",
@@ -107,6 +109,8 @@ __all__ = [
     "TaskView",
     "Warm",
     "explain_exit",
+    "failure_line",
+    "failure_lines",
     "fair_shares",
     "in_turn",
     "is_out_of_memory",

@@ -1,7 +1,15 @@
 """Pipelines: the programs of jobs, and the one door by which they come in, the user's own as the built-in ones."""
 
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
-from mu_twisted.pipelines._options import PeerOptions, PipelineOptions, at_least, coerced, job_policy
+from mu_twisted.pipelines._options import (
+    PeerOptions,
+    PipelineOptions,
+    at_least,
+    coerced,
+    job_policy,
+    print_version,
+    s3_key,
+)
 from mu_twisted.pipelines._pipeline import Pipeline, Report
 from mu_twisted.pipelines._user_code import PipelineError
 
@@ -17,5 +25,7 @@ __all__ = [
     "load_pipeline",
     "load_source",
     "pipeline_names",
+    "print_version",
+    "s3_key",
     "source_of",
 ]

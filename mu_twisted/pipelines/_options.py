@@ -3,8 +3,11 @@
 Switches, names and defaults are those of the original's servers (its README); what is new has a long name only.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import getopt
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, NoReturn
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
@@ -13,6 +16,8 @@ from mu_twisted.jobs import JobPolicy
 
 MAX_SHARDS = 256
 """Of a rendezvous."""
+MAX_KEY = 1024
+"""Bytes of an S3 key, by S3's documentation."""
 
 
 def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable[[str], Any]:
@@ -42,6 +47,17 @@ def at_least(low: int, switch: str) -> Callable[[str], int]:
         return number
 
     return coerced(convert, f"a whole number of at least {low}", switch)
+
+
+def s3_key(switch: str) -> Callable[[str], str]:
+    """A converter for keys of S3 objects; its error names the ``switch``."""
+
+    def convert(text: str) -> str:
+        if not text or "\0" in text or len(text.encode("utf-8", "surrogateescape")) > MAX_KEY:
+            raise ValueError
+        return text
+
+    return coerced(convert, f"an S3 key of 1 to {MAX_KEY} bytes", switch)
 
 
 def _positive_seconds(text: str) -> float:
@@ -75,7 +91,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _statuses(text: str) -> frozenset[int] | None:
     if text == "all":
         return None
-    found = frozenset(int(number) for number in text.split(",")) if text else frozenset()
+    found = frozenset(int(number) for number in text.split(",")) if text not in ("", "none") else frozenset()
     if not all(-64 <= status <= 255 for status in found):
         raise ValueError
     return found
@@ -139,9 +155,9 @@ class PipelineOptions(usage.Options):
         [
             "retry-exit",
             None,
-            "",
-            "exit statuses of commands that are worth a retry: 1,2 or all (default: none)",
-            coerced(_statuses, "numbers from -64 to 255 separated by commas, or all", "--retry-exit"),
+            "none",
+            "exit statuses of commands that are worth a retry: 1,2 or all or none",
+            coerced(_statuses, "numbers from -64 to 255 separated by commas, or all, or none", "--retry-exit"),
         ],
         [
             "task-timeout",
@@ -178,7 +194,41 @@ class PipelineOptions(usage.Options):
         if words:
             raise usage.UsageError(f"only options are expected here, not {words[0]!r}")
 
+    def check_place(self, words: Sequence[str]) -> None:
+        """Look for options behind the first word that is none, such as a command: they would be taken for its own.
+
+        For job options as their user typed them; parsing does not ask for it, as journals hold older ones.
+
+        :param words: the job options; they can be parsed.
+        :raises twisted.python.usage.UsageError: there are some, and no ``--`` says that they are meant so.
+        """
+        _, rest = getopt.getopt(list(words), self.shortOpt, self.longOpt)
+        start = len(words) - len(rest)
+        if start and words[start - 1] == "--":
+            return
+        late = next((word for word in rest[1:] if word.startswith("-") and word != "-"), None)
+        if late is not None:
+            raise usage.UsageError(
+                f"{_quoted(late)} stands behind {_quoted(rest[0])}: put the job's options before it, and -- before a "
+                "command that has options of its own"
+            )
+
+    def opt_version(self) -> None:
+        """Show the version of mu and exit."""
+        print_version()
+
     opt_h = usage.Options.opt_help
+
+
+def print_version() -> NoReturn:
+    """Print the version as ``mu --version`` does, and exit with status 0."""
+    sys.stdout.write(f"mu-twisted {version('mu-twisted')}\n")
+    sys.stdout.flush()
+    raise SystemExit(0)
+
+
+def _quoted(word: str) -> str:
+    return word if word.isascii() and word.isprintable() and len(word) < 30 and " " not in word else repr(word[:60])
 
 
 def job_policy(settings: Mapping[str, Any]) -> JobPolicy:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions
+from mu_twisted.pipelines import Pipeline, PipelineOptions, s3_key
 
 _FIELD = re.compile(r"\{(n|in|out)(:0?[0-9]+d?)?\}")
 
@@ -27,8 +27,8 @@ class Options(PipelineOptions):
         "and {out} are the input and output file."
     )
     optParameters = [
-        ["in", None, None, "S3 key of a task's input"],
-        ["out", None, None, "S3 key of a task's output"],
+        ["in", None, None, "S3 key of a task's input", s3_key("--in")],
+        ["out", None, None, "S3 key of a task's output", s3_key("--out")],
     ]
     synopsis = "[options] -- COMMAND"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import RunError, RunResult, Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, Report, at_least
+from mu_twisted.pipelines import Pipeline, PipelineOptions, Report, at_least, s3_key
 from mu_twisted.pipelines._rates import find_rate, summary
 
 RUNS = 2
@@ -23,7 +23,7 @@ class Options(PipelineOptions):
 
     optParameters = [
         ["tasks", "n", 16, "number of workers, each with two runs", at_least(1, "-n")],
-        ["out", None, "linpack", "what the runs print is stored in this folder of the bucket"],
+        ["out", None, "linpack", "what the runs print is stored in this folder of the bucket", s3_key("--out")],
     ]
 
 

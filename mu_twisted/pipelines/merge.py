@@ -12,7 +12,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least, s3_key
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.exec import fill
 
@@ -37,8 +37,8 @@ class Options(PipelineOptions):
         ["video", "v", "sintel-1k", "name of the video"],
         ["chunks", None, 1, "number of chunks to merge", at_least(1, "--chunks")],
         ["in-format", "i", "y4m_06", "input format: chunks are read from VIDEO-INFORMAT/"],
-        ["in", None, None, "S3 keys of the chunks, {n:08d} for the number (default: by -v and -i)"],
-        ["out", None, None, "S3 key of the merged video (default: VIDEO.mp4)"],
+        ["in", None, None, "S3 keys of the chunks, {n:08d} for the number (default: by -v and -i)", s3_key("--in")],
+        ["out", None, None, "S3 key of the merged video (default: VIDEO.mp4)", s3_key("--out")],
     ]
 
     def postOptions(self) -> None:

@@ -1,14 +1,19 @@
-"""moto's server in place of AWS."""
+"""moto's server in place of AWS, and a coordinator's control API that commands find."""
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "web")]
 
+from command_line import OPERATOR, Mu, Said  # noqa: E402
+from control_server import Loop, Served, running_loop  # noqa: E402
 from moto_account import Account  # noqa: E402
+
+from mu_twisted.cli import main  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,52 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture
 def account(moto_server: str, tmp_path: Path) -> Account:
     return Account(moto_server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
+    served = Served(loop, tmp_path)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mu:
+    """Runs a command in this process, in an empty directory and environment."""
+    for name in ("MU_SERVER", "CA_CERT", "MU_CERT", "MU_KEY", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Said:
+        try:
+            status = main(words)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(params=["unix", "tls"])
+def mu(request: pytest.FixtureRequest, run: Mu, served: Served, monkeypatch: pytest.MonkeyPatch) -> Mu:
+    """Runs a command that finds the coordinator, one way or the other."""
+    if request.param == "unix":
+        (served.state / "home" / "state").mkdir(parents=True)
+        (served.state / "home" / "state" / "mu").symlink_to(served.state)
+    else:
+        ca, cert, key = served.files(OPERATOR, "alice")
+        monkeypatch.setenv("MU_SERVER", f"127.0.0.1:{served.control.port}")
+        monkeypatch.setenv("CA_CERT", ca)
+        monkeypatch.setenv("MU_CERT", cert)
+        monkeypatch.setenv("MU_KEY", key)
+    return run

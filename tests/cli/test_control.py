@@ -7,93 +7,24 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "web"))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "web")]
 
-from control_server import Loop, Served, running_loop  # noqa: E402
+from command_line import OPERATOR, Mu  # noqa: E402
+from control_server import Loop, Served  # noqa: E402
 
-from mu_twisted.cli import main  # noqa: E402
 from mu_twisted.coordinator import Request  # noqa: E402
-from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity  # noqa: E402
+from mu_twisted.tls import Authority, LaunchIdentity  # noqa: E402
 
-OPERATOR = RoleIdentity("operator")
 MODULE = """
 from mu_twisted.pipelines import Pipeline
 async def task(w):
     await w.run("true")
 pipeline = Pipeline(name="mine", summary="ä", first=task)
 """
-
-
-class Said:
-    """What a command came to."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    def error(self) -> str:
-        """Its one line of complaint."""
-        assert self.err.startswith("error: "), self.err
-        assert self.err.count("\n") == 1, self.err
-        assert self.out == ""
-        return self.err
-
-
-Mu = Callable[..., Said]
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    with running_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
-    served = Served(loop, tmp_path)
-    yield served
-    served.close()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mu:
-    """Runs a command in this process, in an empty directory and environment."""
-    for name in ("MU_SERVER", "CA_CERT", "MU_CERT", "MU_KEY", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Said:
-        try:
-            status = main(words)
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        return Said(status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(params=["unix", "tls"])
-def mu(request: pytest.FixtureRequest, run: Mu, served: Served, monkeypatch: pytest.MonkeyPatch) -> Mu:
-    """Runs a command that finds the coordinator, one way or the other."""
-    if request.param == "unix":
-        (served.state / "home" / "state").mkdir(parents=True)
-        (served.state / "home" / "state" / "mu").symlink_to(served.state)
-    else:
-        ca, cert, key = served.files(OPERATOR, "alice")
-        monkeypatch.setenv("MU_SERVER", f"127.0.0.1:{served.control.port}")
-        monkeypatch.setenv("CA_CERT", ca)
-        monkeypatch.setenv("MU_CERT", cert)
-        monkeypatch.setenv("MU_KEY", key)
-    return run
 
 
 def test_a_job_from_submit_to_rm(mu: Mu, served: Served, loop: Loop) -> None:

@@ -1,0 +1,52 @@
+"""Failed tasks are told by what they failed of, and none is left out of the count."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu_twisted.jobs import failure_line, failure_lines
+from mu_twisted.jobs._failure_groups import ranges
+
+
+def test_many_tasks_of_one_reason_are_one_line() -> None:
+    failed = [(task, 3, "exit status 1") for task in range(2000)]
+    assert failure_lines(failed) == ["2000 tasks failed after 3 attempts (0-1999): exit status 1"]
+
+
+def test_numbers_and_workers_directories_are_no_other_reasons() -> None:
+    failed = [
+        (task, 1 + task % 2, f"uploading /tmp/mu_worker_ab{task}_x/out to s3: cannot put out/{task}: no such file")
+        for task in (1, 2, 3, 5, 7, 9, 11, 13)
+    ]
+    [line] = failure_lines(failed)
+    assert line.startswith("8 tasks failed after 1 to 2 attempts (1-3, 5, 7, 9, 11, ...): upl")
+    assert line.endswith("cannot put out/1: no such file (that of task 1)")
+
+
+def test_the_most_frequent_reason_comes_first_and_the_rest_is_counted() -> None:
+    failed = [(task, 1, chr(ord("a") + task)) for task in range(14)] + [(task, 1, "often") for task in range(20, 23)]
+    lines = failure_lines(failed)
+    assert lines[0] == "3 tasks failed after 1 attempt (20-22): often"
+    assert lines[1] == "task 0 failed after 1 attempt: a"
+    assert lines[10:] == ["and 5 more tasks of 5 other reasons"]
+    assert failure_lines(failed[:2], 1)[1:] == ["and 1 more task of 1 other reason"]
+    assert failure_line((3, 2, "x")) == "task 3 failed after 2 attempts: x"
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 3), st.text("ab1", max_size=3)), unique_by=lambda t: t[0]))
+def test_every_failed_task_is_counted_once(failed: list[tuple[int, int, str]]) -> None:
+    counted = 0
+    for line in failure_lines(failed, 2):
+        many = re.match(r"(?:and )?([0-9]+) (?:more )?tasks?", line)
+        counted += int(many[1]) if many else 1
+    assert counted == len(failed)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_ranges_hold_exactly_the_numbers(numbers: set[int]) -> None:
+    found = set()
+    for text in ranges(sorted(numbers)):
+        first, _, last = text.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    assert found == numbers

@@ -1,0 +1,120 @@
+"""Job options as their users type them: what stands where, what is empty, what the help says."""
+
+import re
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.python import usage
+
+from mu_twisted.pipelines import PipelineOptions, load_pipeline, pipeline_names
+
+
+class Files(PipelineOptions):
+    """A user's pipeline that takes words of its own."""
+
+    def parseArgs(self, *words: str) -> None:
+        self["files"] = words
+
+
+def parsed(options: Any, *words: str) -> Any:
+    options.parseOptions(list(words))
+    return options
+
+
+def exec_options() -> Any:
+    return load_pipeline("exec").options()
+
+
+@pytest.mark.parametrize(
+    ("words", "late"),
+    [
+        (("-n", "3", "echo hi", "-n", "4"), "-n"),
+        (("echo hi", "-n3"), "-n3"),
+        (("echo hi", "--out", "{n}"), "--out"),
+        (("echo hi", "--out=a b"), "'--out=a b'"),
+        (("ls", "-l"), "-l"),
+        (("echo", "hi", "--", "-n", "3"), "--"),
+        (("-b", "mine", "sort", "-", "--local"), "--local"),
+        (("echo", "-\udcff"), repr("-\udcff")),
+    ],
+)
+@pytest.mark.parametrize("kind", [exec_options, Files])
+def test_options_behind_a_command_are_refused_in_one_line(kind: Any, words: tuple[str, ...], late: str) -> None:
+    options = parsed(kind(), *words)
+    with pytest.raises(usage.UsageError) as caught:
+        options.check_place(words)
+    assert str(caught.value).startswith(f"{late} stands behind ")
+    assert "put the job's options before it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-n", "3", "--", "ls", "-l", "--", "-n"),
+        ("--", "echo hi", "-n", "3"),
+        ("-n", "3", "echo hi"),
+        ("cat", "-", "file"),
+        ("-b", "mine", "--out={n}", "date > {out}"),
+    ],
+)
+def test_what_stands_behind_two_dashes_is_the_commands_own(words: tuple[str, ...]) -> None:
+    parsed(exec_options(), *words).check_place(words)
+
+
+@given(st.lists(st.sampled_from(["echo", "-", "--", "-n", "3", "--out", "{n}", "-x", ""]), max_size=7))
+def test_where_no_option_is_late_the_command_has_none(words: list[str]) -> None:
+    options = Files()
+    try:
+        parsed(options, *words)
+        options.check_place(words)
+    except usage.UsageError:
+        return
+    command = options["files"]
+    assert "--" in words or not any(word.startswith("-") and word != "-" for word in command[1:])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "words"),
+    [
+        ("exec", ("--out", "", "--", "true")),
+        ("exec", ("--in", "", "--", "true")),
+        ("exec", ("--out", "k" * 1025, "--", "true")),
+        ("exec", ("--in", "ä" * 513, "--", "true")),
+        ("exec", ("--out", "a\0b", "--", "true")),
+        ("merge", ("--in", "")),
+        ("merge", ("--out", "")),
+        ("split", ("--in", "")),
+        ("linpack", ("--out", "")),
+    ],
+)
+def test_a_key_that_s3_cannot_have_is_a_usage_error(pipeline: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(usage.UsageError, match=rf"{words[0]}: expected an S3 key of 1 to 1024 bytes, got '"):
+        parsed(load_pipeline(pipeline).options(), *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"), [("none", frozenset()), ("", frozenset()), ("1,2", {1, 2}), ("all", None)]
+)
+def test_no_exit_status_is_retried_by_that_name_too(text: str, statuses: Any) -> None:
+    assert parsed(exec_options(), "--retry-exit", text, "true")["retry-exit"] == statuses
+    assert exec_options()["retry-exit"] == frozenset()
+
+
+@pytest.mark.parametrize("name", pipeline_names())
+def test_the_help_says_each_default_once_and_never_an_empty_one(name: str) -> None:
+    text = str(load_pipeline(name).options())
+    assert "[default: ]" not in text
+    for entry in re.split(r"\n +(?=-\w, --|--)", text):
+        assert len(re.findall(r"[\[(]default:", entry)) <= 1, entry
+    assert "Twisted" not in text
+
+
+def test_the_version_is_mus_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(exec_options(), "--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"mu-twisted {version('mu-twisted')}\n"
