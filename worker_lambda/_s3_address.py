@@ -11,6 +11,10 @@ from worker_lambda._s3 import S3Error
 from worker_lambda._sigv4 import quote, quote_key
 
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,20}){1,4}")
+_FOREIGN_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""Of other S3s: ``auto``, ``default``, ``GRA``, ``fr-par``."""
+_REFERENCE = re.compile(r"[!-~]{1,8192}")
+"""What can be a reference (RFC 3986, section 2): no blanks, no controls, nothing beyond ASCII."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _DOMAINS = {
@@ -42,6 +46,8 @@ def locate(bucket: str, key: bytes, region: str, endpoint: str | None) -> tuple[
         if _LABEL.fullmatch(bucket):
             return Origin("https", f"{bucket}.{host}", 443), f"/{quote_key(key)}"
         return Origin("https", host, 443), f"/{_quote_bucket(bucket)}/{quote_key(key)}"
+    if not is_region(region, at_aws=False):
+        raise S3Error(f"{region[:64]!r} is not the name of a region; set the region to the one of {endpoint[:200]!r}")
     origin, prefix = split(endpoint)
     if origin.scheme == "http" and not _LOOPBACK.fullmatch(origin.host):
         raise S3Error(
@@ -58,6 +64,37 @@ def domain(region: str) -> str:
     if not _REGION.fullmatch(region):
         raise S3Error(f"{region[:64]!r} is not the name of an AWS region; set the region to one such as us-east-1")
     return next((name for start, name in _DOMAINS.items() if region.startswith(start)), "amazonaws.com")
+
+
+def is_region(name: str, *, at_aws: bool) -> bool:
+    """Whether this can name a region. It gets into a signature, at AWS into a host's name: a server's word is not
+    enough for that.
+    """
+    return (_REGION if at_aws else _FOREIGN_REGION).fullmatch(name) is not None
+
+
+def resolve(location: str, origin: Origin, path: str) -> tuple[Origin, str] | None:
+    """Where a ``Location`` leads, without its query (RFC 9110, section 10.2.2: it may be relative to the request).
+
+    Dots in a path are left as they are: they may be parts of keys.
+
+    :param origin: of the request, and its ``path``.
+    :returns: None if it cannot be made out.
+    """
+    if not _REFERENCE.fullmatch(location):
+        return None
+    location = location.partition("#")[0].partition("?")[0]
+    if location.startswith("//"):
+        location = f"{origin.scheme}:{location}"
+    elif location.startswith("/"):
+        return origin, location
+    elif not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location):
+        return origin, f"{path.rpartition('/')[0]}/{location}" if location else path
+    try:
+        target, _ = split(location)
+    except S3Error:
+        return None
+    return target, "/" + "".join(location.split("/", 3)[3:])
 
 
 def split(url: str) -> tuple[Origin, str]:

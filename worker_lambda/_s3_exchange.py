@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import http.client
 import os
 import random
@@ -13,8 +14,8 @@ from typing import NamedTuple, TypeVar
 from worker_lambda._http import Connection, Pool
 from worker_lambda._http_sockets import Cancelled, Origin
 from worker_lambda._s3 import S3Cancelled, S3Error
-from worker_lambda._s3_address import domain, endpoint_of, locate, split
-from worker_lambda._s3_answers import Passing, Refused
+from worker_lambda._s3_address import domain, endpoint_of, is_region, locate, resolve
+from worker_lambda._s3_answers import Passing, Refused, is_error
 from worker_lambda._s3_files import BLOCK, one_line
 from worker_lambda._sigv4 import EMPTY_SHA256, authorization, canonical_query
 
@@ -24,6 +25,8 @@ _MAX_TEXT = 64 * 1024
 _REDIRECTS = 3
 _MAX_PAUSE = 8.0
 """Seconds."""
+_MAX_SKEW = 24 * 3600.0
+"""Seconds that a server may correct our clock by: a signature is of no use to anybody for longer than that."""
 
 
 class Body(NamedTuple):
@@ -48,6 +51,8 @@ class Exchange:
         self._pool = Pool(timeout)
         self._regions: dict[str, str] = {}
         """Where redirects have shown a bucket to be."""
+        self._skew = 0.0
+        """Seconds that our clock is behind the server's, as the server has said."""
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -112,17 +117,22 @@ class Exchange:
         """One successful answer, after any redirects; its body is the caller's to read.
 
         :raises Refused: an answer that is no success.
+        :raises Passing: a success, but not of what was asked for.
         """
         if not bucket or not key:
             raise S3Error("the bucket is empty" if not bucket else "the key is empty")
         parameters = canonical_query(query)
         origin, path, region = self._place(bucket, key)
-        for hop in range(_REDIRECTS + 1):
+        wanted = (200, 204) if method == "DELETE" else (200, 206) if "range" in headers else (200,)
+        hop, corrected = 0, False
+        while True:
             connection, response = self._send(origin, method, path, parameters, region, headers, body, cancelled)
             refused = None
             try:
-                if response.status in (200, 204, 206):
+                if response.status in wanted:
                     yield connection, response
+                elif 200 <= response.status < 300:
+                    raise Passing(f"the server's answer is {response.status}, which is none to such a request")
                 else:
                     refused = _refusal(connection, response, cancelled)
             except BaseException:
@@ -132,9 +142,14 @@ class Exchange:
             self._pool.give(connection, response)
             if refused is None:
                 return
+            if refused.skewed and not corrected:
+                corrected = True
+                self._correct(refused.date)
+                continue
             moved = self._moved(refused, bucket, key, origin, path, region)
             if moved is None or hop == _REDIRECTS:
                 raise refused
+            hop += 1
             origin, path, region = moved
 
     def _moved(
@@ -147,17 +162,23 @@ class Exchange:
         """
         if refused.status not in (301, 302, 307, 308) and refused.code != "AuthorizationHeaderMalformed":
             return None
-        if refused.region and refused.region != region:
+        at_aws = endpoint_of(self._endpoint, os.environ) is None
+        if refused.region != region and is_region(refused.region, at_aws=at_aws):
             self._regions[bucket] = refused.region
             return self._place(bucket, key)
-        if not refused.location or refused.status not in (307, 308):
+        found = resolve(refused.location, origin, path) if refused.status in (307, 308) else None
+        if found is None:
             return None
-        target, _ = split(refused.location)
-        at_aws = endpoint_of(self._endpoint, os.environ) is None
+        target, there = found
         trusted = target.host == origin.host or (at_aws and target.host.endswith(f".{domain(region)}"))
-        if target.scheme != origin.scheme or not trusted:
-            return None
-        return target, "/" + "".join(refused.location.partition("?")[0].split("/", 3)[3:]), region
+        return (target, there, region) if target.scheme == origin.scheme and trusted else None
+
+    def _correct(self, date: str) -> None:
+        """Take the server's word for what time it is, within :data:`_MAX_SKEW`."""
+        with contextlib.suppress(ValueError, OverflowError, TypeError):
+            skew = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+            if abs(skew) <= _MAX_SKEW:
+                self._skew = skew
 
     def _send(
         self,
@@ -172,7 +193,8 @@ class Exchange:
     ) -> tuple[Connection, http.client.HTTPResponse]:
         target = f"{path}?{query}" if query else path
         while True:
-            signed = _signed(origin, method, path, query, region, {**headers, "x-amz-content-sha256": body.sha256})
+            now = time.time() + self._skew
+            signed = _signed(origin, method, path, query, region, {**headers, "x-amz-content-sha256": body.sha256}, now)
             if method in ("PUT", "POST"):
                 signed["content-length"] = str(body.size)
             try:
@@ -185,6 +207,9 @@ class Exchange:
                 connection.close()
                 if not connection.kept:  # a kept one may have been closed while it was idle: that is no failed try
                     raise
+            except ValueError:  # its text holds the header, which may be the signature
+                connection.close()
+                raise S3Error(f"the request to {one_line(origin.header, 200)} cannot be put into HTTP") from None
             except BaseException:
                 connection.close()
                 raise
@@ -201,17 +226,18 @@ def pause_after(tried: int, back_off: float, random: float) -> float:
 
 
 def _signed(
-    origin: Origin, method: str, path: str, query: str, region: str, headers: Mapping[str, str]
+    origin: Origin, method: str, path: str, query: str, region: str, headers: Mapping[str, str], now: float
 ) -> dict[str, str]:
     """All headers of a request, signed with the environment's credentials of now.
 
+    :param now: the server's time, seconds since 1970.
     :raises S3Error: there are none.
     """
     access_key = os.environ.get("AWS_ACCESS_KEY_ID", "").strip()
     secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY", "").strip()
     if not access_key or not secret_key:
         raise S3Error("no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set for the worker")
-    complete = {**headers, "host": origin.header, "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())}
+    complete = {**headers, "host": origin.header, "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))}
     token = os.environ.get("AWS_SESSION_TOKEN", "").strip()
     if token:
         complete["x-amz-security-token"] = token
@@ -226,17 +252,34 @@ def _signed(
 
 
 def _refusal(connection: Connection, response: http.client.HTTPResponse, cancelled: Callable[[], bool]) -> Refused:
-    text = b""
-    with contextlib.suppress(OSError, http.client.HTTPException):  # the status alone says enough
-        text = text_of(connection, response, cancelled)
-    return Refused(response.status, response.reason, response.getheader, text)
+    text = bytearray()
+    whole = False
+    with contextlib.suppress(OSError, http.client.HTTPException, Passing):  # what came of it may say enough
+        _read(connection, response, cancelled, text)
+        whole = True
+    return Refused(response.status, response.reason, response.getheader, bytes(text), whole=whole)
 
 
 def text_of(connection: Connection, response: http.client.HTTPResponse, cancelled: Callable[[], bool]) -> bytes:
-    """An answer's body, the first 64 KiB of it."""
+    """The body of a success, the first 64 KiB of it.
+
+    :raises Refused: it says that it is none.
+    :raises Passing: it ends before its end.
+    """
     text = bytearray()
+    _read(connection, response, cancelled, text)
+    answer = bytes(text)
+    if is_error(answer):
+        raise Refused(response.status, response.reason, response.getheader, answer)
+    return answer
+
+
+def _read(
+    connection: Connection, response: http.client.HTTPResponse, cancelled: Callable[[], bool], text: bytearray
+) -> None:
     for block in connection.blocks(response, BLOCK, cancelled):
         text += block[: _MAX_TEXT - len(text)]
         if len(text) >= _MAX_TEXT:
-            break
-    return bytes(text)
+            return
+    if response.length:
+        raise Passing(f"the server's answer ended after {len(text)} of {len(text) + response.length} bytes")

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from worker_lambda._http_sockets import Cancelled
 from worker_lambda._s3 import S3Error
-from worker_lambda._s3_answers import Refused, element, escape
+from worker_lambda._s3_answers import Passing, Refused, element, escape, is_complete, verify
 from worker_lambda._s3_crc import joined
 from worker_lambda._s3_exchange import NOTHING, Body, Exchange, text_of
-from worker_lambda._s3_files import Source
+from worker_lambda._s3_files import Source, one_line
 from worker_lambda._sigv4 import UNSIGNED
 
 _MOST_PARTS = 10_000
@@ -54,13 +54,18 @@ class Upload:
         self._parts: list[Stored] = []
 
     def store(self, offset: int, size: int, query: _Query = ()) -> Stored:
-        """Send a stretch of the file, once."""
+        """Send a stretch of the file, once.
+
+        :raises Passing: the server has stored something else.
+        :raises S3Error: it keeps nothing of it.
+        """
         plain = not self._s3.secure(*self._object)
-        digest, crc = hashlib.sha256(), 0
+        digest, md5, crc = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
         for block in self._source.blocks(offset, size):
             if self._cancelled():
                 raise Cancelled
             crc = zlib.crc32(block, crc)
+            md5.update(block)
             if plain:
                 digest.update(block)
         blocks = partial(self._source.blocks, offset, size)
@@ -68,7 +73,12 @@ class Upload:
         headers = {"x-amz-checksum-crc32": _encoded(crc)}
         with self._s3.open("PUT", *self._object, headers, body, self._cancelled, query) as (connection, response):
             text_of(connection, response, self._cancelled)
-            return Stored(response.getheader("etag", ""), crc, size)
+            verify(response.getheader, self._object[0], md5.hexdigest(), _encoded(crc))
+            stored = Stored(response.getheader("etag", ""), crc, size)
+            summed = response.getheader("x-amz-checksum-crc32") is not None
+        if not query and not summed:
+            self._expect_kept()
+        return stored
 
     def store_in_parts(self, what: str, part_size: int) -> None:
         """Send all of it; the parts are dropped where that fails.
@@ -80,10 +90,7 @@ class Upload:
         """
         persist = partial(self._s3.persist, what, self._cancelled)
         whole = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}
-        begun = persist(partial(self._ask, "POST", (("uploads", ""),), whole, b"", self._cancelled))
-        upload = ("uploadId", element(begun, "UploadId"))
-        if not upload[1]:
-            raise S3Error(f"{what}: the server began an upload in parts without an UploadId")
+        upload = ("uploadId", persist(partial(self._begin, whole)))
         try:
             size = self._source.size
             part_size = max(part_size, -(-size // _MOST_PARTS))
@@ -105,9 +112,35 @@ class Upload:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _expect_kept(self) -> None:
+        """Look after an object that the server has told no checksum of. Some take a key that ends in ``/`` for a
+        directory and keep nothing of what is stored there, though the ETag that they answer is right.
+        """
+        size = self._source.size
+        if not size or not self._object[1].endswith(b"/"):
+            return
+        with self._s3.open("HEAD", *self._object, {}, NOTHING, self._cancelled) as (_, response):
+            kept = response.getheader("content-length", "0")
+        if kept != str(size):
+            raise S3Error(
+                f"the server keeps {one_line(kept, 20)} of {size} bytes: it takes a key that ends in / for a "
+                "directory; choose another key"
+            )
+
+    def _begin(self, headers: dict[str, str]) -> str:
+        """The new upload's id."""
+        answer = self._ask("POST", (("uploads", ""),), headers, b"", self._cancelled)
+        if not is_complete(answer, "UploadId") or not (found := element(answer, "UploadId")):
+            raise Passing("the server began an upload in parts without an UploadId")
+        return found
+
     def _complete(self, upload: tuple[str, str], completion: _Completion) -> None:
         try:
-            self._ask("POST", (upload,), completion.headers, completion.text, self._cancelled)
+            answer = self._ask("POST", (upload,), completion.headers, completion.text, self._cancelled)
+            if not is_complete(answer, "CompleteMultipartUploadResult"):
+                raise Passing("the server does not say that it has put the parts together")
+            if not element(answer, "ChecksumCRC32"):
+                self._expect_kept()
         except Refused as refused:
             # The same may have been asked for before and been done, and only its answer been lost.
             if refused.code != "NoSuchUpload" or not self._is_there(completion):
@@ -118,7 +151,9 @@ class Upload:
         try:
             with self._s3.open("HEAD", *self._object, headers, NOTHING, self._cancelled) as (_, response):
                 return completion.is_of(response.getheader)
-        except Refused:
+        except Refused as refused:
+            if refused.passing:
+                raise
             return False
 
     def _ask(
@@ -126,10 +161,7 @@ class Upload:
     ) -> bytes:
         body = Body(len(text), hashlib.sha256(text).hexdigest(), lambda: (text,))
         with self._s3.open(method, *self._object, headers, body, cancelled, query) as (connection, response):
-            answer = text_of(connection, response, cancelled)
-            if b"<Error>" in answer:  # of a completion: its status went out before its outcome was known
-                raise Refused(response.status, response.reason, response.getheader, answer)
-            return answer
+            return text_of(connection, response, cancelled)
 
 
 class _Completion:

@@ -139,6 +139,17 @@ def test_a_cancelled_upload_in_parts_leaves_none_of_them(reference, client, tmp_
     assert not reference.list_objects_v2(Bucket="bucket", Prefix="cancelled").get("Contents")
 
 
+@pytest.mark.parametrize("key", [b"dir/", b"dir/sub/", b"a//b/"])
+def test_what_is_stored_under_a_key_like_a_directorys_is_kept_or_refused(client, tmp_path, key):
+    (tmp_path / "in").write_bytes(b"whole")
+    try:
+        client.put("bucket", key, str(tmp_path / "in"), never)
+    except S3Error:
+        return
+    client.get("bucket", key, str(tmp_path / "out"), never)
+    assert (tmp_path / "out").read_bytes() == b"whole"
+
+
 def test_what_is_not_there_is_named_as_the_server_names_it(client, tmp_path):
     (tmp_path / "in").write_bytes(b"x")
     assert "404 NoSuchKey: " in failure(client.get, "bucket", b"none", str(tmp_path / "out"), never)
