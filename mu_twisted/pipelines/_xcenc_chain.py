@@ -3,14 +3,18 @@
 Pass p of a chunk begins with the state that pass p - 1 of the chunk before ended with, and takes its modes from its own
 pass p - 1. A state need not be exact for the next one to begin: with enough passes they stop changing, and whether they
 have is compared at the end.
+
+The encoders that know this mode's switches never wait: neither for standard input nor for a file. So the command waits
+for the state and starts the encoder then. Their comp-states may exit with 0 whatever it finds, so its output counts.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from mu_twisted.fsm import RunError, Worker
+from mu_twisted.fsm import FSMError, Worker
 from mu_twisted.pipelines._pipeline import Report
-from mu_twisted.pipelines._xcenc_groups import REBASE, make_state
+from mu_twisted.pipelines._xcenc_groups import RE_ENCODE, make_state
 
 PROGRAMS = ("xc-enc", "comp-states")
 PASSES = 7
@@ -20,10 +24,15 @@ ENCODE = (
     './xc-enc --y-ac-qi {quality} -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" "##TMPDIR##/input.y4m"'
 )
 KEEP_STATE = 'test ! -e "##TMPDIR##/final.state" || cp "##TMPDIR##/final.state" "##TMPDIR##/prev.state"'
-COMPARE = './comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"'
+RE_ENCODE_THEN = "##INSTATEWAIT## cat > /dev/null && " + RE_ENCODE
+COMPARE = (
+    './comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" > "##TMPDIR##/comp.txt"; status=$?; '
+    'test -s "##TMPDIR##/comp.txt" && cat "##TMPDIR##/comp.txt" || exit $status'
+)
 NOT_CONVERGED = "not converged"
-_CANNOT_RUN = 126
-"""The shell's exit status for a program that cannot be run; what is above has not compared anything either."""
+_DIFFERENCE = re.compile(r"[0-9]+(?![^\s])")
+"""How comp-states' output begins: the number of bits in which two states differ."""
+_SHOWN = 200
 
 
 def passes(settings: Mapping[str, Any], task: int) -> int:
@@ -91,7 +100,7 @@ async def _encode(w: Worker, number: int, *, send: bool) -> None:
         w.extra = f"re-encoding on state {number - 1}"
         prediction = f'-S "##TMPDIR##/{number - 2}.state" ' if number > 1 else ""
         switches = f"--s-ac-qi {w.settings['s-ac-qi']}"
-        command = REBASE.format(switches=switches, given=number - 1, prediction=prediction)
+        command = RE_ENCODE_THEN.format(switches=switches, given=number - 1, prediction=prediction)
     await w.run(KEEP_STATE)
     await make_state(w, command, number, send=send)
 
@@ -100,9 +109,11 @@ async def _compare(w: Worker, key: str) -> None:
     """Say how far the states of the last two passes are from each other, where there have been two."""
     if passes(w.settings, w.task) < 2:
         return
-    result = await w.run(COMPARE, check=False)
-    if not 0 <= result.status < _CANNOT_RUN:
-        raise RunError(result)
-    if result.status and w.task >= w.settings["passes"] - 1:
+    result = await w.run(COMPARE)
+    said = result.output.strip()
+    found = _DIFFERENCE.match(said.rpartition("\n")[2])
+    if found is None:
+        raise FSMError(f"comp-states did not say in how many bits the states differ, but {said[-_SHOWN:]!r}")
+    if int(found[0]) and w.task >= w.settings["passes"] - 1:
         w.info["remark"] = NOT_CONVERGED
     await w.upload(key, "##TMPDIR##/comp.txt")

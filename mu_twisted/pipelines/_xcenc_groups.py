@@ -17,10 +17,12 @@ ENCODE = (
     '-o "##TMPDIR##/{output}" "##TMPDIR##/input.y4m"'
 )
 TERMINATE = './xc-terminate-chunk "##TMPDIR##/{encoded}" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"'
-REBASE = (
-    '##INSTATEWAIT## ./xc-enc {switches} -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
+RE_ENCODE = (
+    './xc-enc {switches} -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" '
     '-r -I "##TMPDIR##/{given}.state" -p "##TMPDIR##/prev.ivf" {prediction}"##TMPDIR##/input.y4m"'
 )
+REBASE = "##INSTATEWAIT## " + RE_ENCODE
+"""Starts the encoder, which reads its input and then waits for the end of standard input, when its state is there."""
 KEEP_FIRST = 'cp "##TMPDIR##/{encoded}" "##TMPDIR##/first.ivf"'
 
 

@@ -127,6 +127,19 @@ def test_a_re_encoder_reads_its_input_first_and_the_state_when_standard_input_en
     assert (run.work / "out.ivf").read_bytes() == expected
 
 
+def test_an_encoder_of_2016_does_not_wait_and_fails_where_its_state_is_not_there(run: Runner) -> None:
+    words = REBASE.replace("-w 0.75", "--s-ac-qi 127")
+    expected = run.output("xc-enc", words)
+    with subprocess.Popen([run.tools / "xc-enc", *words.split()], cwd=run.work, stdin=subprocess.PIPE) as process:
+        guard = threading.Timer(20, process.kill)
+        guard.start()
+        assert process.wait() == 0  # standard input is open
+        guard.cancel()
+    assert (run.work / "out.ivf").read_bytes() == expected
+    (run.work / "0.state").unlink()
+    assert "0.state: No such file or directory" in run("xc-enc", words, status=1)
+
+
 def test_it_is_built_without_a_warning(tmp_path: Path) -> None:
     warnings = ["-Wall", "-Wextra", "-Wshadow", "-Werror", "-std=gnu11", "-fsyntax-only"]
     subprocess.run(["cc", *warnings, SOURCE], cwd=tmp_path, check=True)

@@ -16,8 +16,8 @@ from mu_twisted.cli._stage import find_ffmpeg, run_ffmpeg
 pytestmark = pytest.mark.process
 
 REALLY = 'place=$(mktemp -d) && ln -s "$PWD/really-${0##*/}" "$place/${0##*/}" && exec "$place/${0##*/}" "$@"'
-POLLING = f"#!/bin/sh\n{REALLY} < /dev/null\n"
-"""An encoder that looks at nothing but the file that it waits for."""
+CONTENT = f"#!/bin/sh\n({REALLY})\nexit 0\n"
+"""A comp-states as it was before it had an exit status."""
 MORTAL = """
 import re
 _serve = lambda_handler
@@ -60,15 +60,15 @@ def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, standin: 
 def test_states_that_still_change_fail_the_job_once_all_is_done(
     coordinate: Any, standin: Standin, tmp_path: Path
 ) -> None:
-    polling = tmp_path / "polling"
-    polling.write_text(POLLING)
-    standin.put(4, "polls")
-    function = standin.make("polling", ["xc-enc", "comp-states"], instead={"xc-enc": polling})
-    ended = standin.run(coordinate, "xcenc", function, 4, "polls", "-p", "3")
+    content = tmp_path / "content"
+    content.write_text(CONTENT)
+    standin.put(4, "content")
+    function = standin.make("content", ["xc-enc", "comp-states"], instead={"comp-states": content})
+    ended = standin.run(coordinate, "xcenc", function, 4, "content", "-p", "3")
     assert ended.status == 1
     assert "4 of 4 tasks done" in ended.out
     assert "2 of 4 tasks have not converged after 3 passes: give more passes with -p" in ended.complained()
-    assert standin.stored(4, "polls") == [chunk.output for chunk in chain(standin, tmp_path / "serial", 4, 3)]
+    assert standin.stored(4, "content") == [chunk.output for chunk in chain(standin, tmp_path / "serial", 4, 3)]
 
 
 def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(

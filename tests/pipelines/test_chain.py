@@ -1,5 +1,6 @@
 """xcenc's chain mode: its options, its commands, and the bytes that it comes to, with no network."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from twisted.python import usage
 from xc_reference import Chunk, chained, y4m
 from xc_workers import ADDRESS, Job, failures
 
+from mu_twisted.cli._standin import make_standin
 from mu_twisted.pipelines.xcenc import Options, pipeline
+from worker_lambda._template import Substitutions, expand_command, state_placeholders
 
 VIDEO = "sintel-1k-y4m_06"
 SHAPES = [(1, 7), (4, 7), (4, 1), (8, 3), (5, 2), (6, 6)]
@@ -80,9 +83,13 @@ def test_both_quantizers_reach_the_encoder(tools: Path, tmp_path: Path) -> None:
 
 def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: Path) -> None:
     job = encoded(tools, tmp_path / "job", "-n", 4, "-p", 5)
+    compare = (
+        'run:./comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" > "##TMPDIR##/comp.txt"; status=$?; '
+        'test -s "##TMPDIR##/comp.txt" && cat "##TMPDIR##/comp.txt" || exit $status'
+    )
     keep = 'run:test ! -e "##TMPDIR##/final.state" || cp "##TMPDIR##/final.state" "##TMPDIR##/prev.state"'
     files, source = '-i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf"', '"##TMPDIR##/input.y4m"'
-    again = f"run:##INSTATEWAIT## ./xc-enc --s-ac-qi 127 {files} "
+    again = f"run:##INSTATEWAIT## cat > /dev/null && ./xc-enc --s-ac-qi 127 {files} "
     assert [command for command in job.workers[2].log if "produces" not in command] == [
         f"retrieve:{VIDEO}/00000002.y4m\0##TMPDIR##/input.y4m",
         f"connect:{ADDRESS}:HELLO_STATE2:job:2:3:0:0",
@@ -103,7 +110,7 @@ def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: 
         f'{again}-r -I "##TMPDIR##/1.state" -p "##TMPDIR##/prev.ivf" -S "##TMPDIR##/0.state" {source}',
         "close_connect:",
         f"upload:{VIDEO}/out/00000002.ivf\0##TMPDIR##/output.ivf",
-        'run:./comp-states "##TMPDIR##/prev.state" "##TMPDIR##/final.state" >> "##TMPDIR##/comp.txt"',
+        compare,
         f"upload:{VIDEO}/comp_txt/00000002.txt\0##TMPDIR##/comp.txt",
     ]
 
@@ -157,17 +164,73 @@ def test_a_comparison_that_cannot_be_made_fails_its_task(tools: Path, tmp_path: 
     assert "the command ended with status 127" in (failures(job)[1] or "")
 
 
-def test_an_encoder_that_ignores_its_input_and_polls_for_the_state_works_too(tools: Path, tmp_path: Path) -> None:
-    polling = tmp_path / "polling"
-    polling.mkdir()
-    (polling / "comp-states").symlink_to(tools / "comp-states")
-    (polling / "really").mkdir()
-    (polling / "really" / "xc-enc").symlink_to(tools / "xc-enc")
-    (polling / "xc-enc").write_text('#!/bin/sh\nexec ./really/xc-enc "$@" < /dev/null\n')
-    (polling / "xc-enc").chmod(0o755)
-    job = encoded(polling, tmp_path / "job", "-n", 4, "--chain")
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_encoder_is_started_when_its_state_is_there(tools: Path, tmp_path: Path, number: int) -> None:
+    # The state comes only after the command has looked for it in vain. No encoder of 2016 waits by itself.
+    job = encoded(tools, tmp_path / "job", "-n", 3, "-p", 3)
+    command = [c for c in job.workers[2].log if c.startswith("run:##INSTATEWAIT##")][number - 1]
+    wait, switch = state_placeholders(number, expected=True, minimal_recode=False)
+    text = expand_command(
+        command.removeprefix("run:").encode(), Substitutions(bytes(tmp_path), wait=wait, switch=switch)
+    )
+    program(tmp_path / "xc-enc", 'while [ "$1" != -I ]; do shift; done; exec cat "$2"')
+    program(tmp_path / "sleep", f"/bin/sleep 0.2; mv arriving {number - 1}.state")
+    (tmp_path / "arriving").write_text("the state")
+    done = subprocess.run(
+        ["/bin/sh", "-c", text],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"the state", b"")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_whether_states_differ_is_what_comp_states_says_and_not_its_status(tmp_path: Path, status: int) -> None:
+    make_standin(tmp_path / "tools", ["xc-enc", "comp-states"], differ_status=status)
+    job = encoded(tmp_path / "tools", tmp_path / "job", "-n", 6, "-p", 3)
     assert failures(job) == {}
-    assert stored(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 4)]
+    assert job.report.text == "not converged: 2, 3, 4, 5"
+    same = encoded(tmp_path / "tools", tmp_path / "same", "-n", 6, "-p", 3, "-S", 0)
+    assert (failures(same), same.report.text) == ({}, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "late", "error"),
+    [
+        ("echo 0", [], ""),
+        ("echo 0; exit 1", [], ""),
+        ("echo 0 0.0", [], ""),
+        ("echo 17 0.25", [1, 2], ""),
+        ("echo 17; exit 1", [1, 2], ""),
+        ("echo a warning >&2; echo 0", [], ""),
+        ("echo equal", [], "but 'equal'"),
+        ("echo 0.5", [], "but '0.5'"),
+        ("echo", [], "but ''"),
+        ("exit 0", [], "but ''"),
+        ("echo 7: no such file >&2; exit 1", [], "ended with status 1: '7: no such file'"),
+        ("kill -9 $$", [], "ended with status 137"),
+    ],
+)
+def test_what_comp_states_may_say(tools: Path, tmp_path: Path, text: str, late: list[int], error: str) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "xc-enc").symlink_to(tools / "xc-enc")
+    program(few / "comp-states", text)
+    job = encoded(few, tmp_path / "job", "-n", 3, "-p", 2)
+    if error:
+        assert sorted(failures(job)) == [1, 2]
+        assert error in (failures(job)[1] or "")
+    else:
+        assert failures(job) == {}
+        assert job.report.text == (f"not converged: {', '.join(map(str, late))}" if late else "")
 
 
 @pytest.mark.parametrize("words", ["--chain", "-p 7", "-S 127"])
