@@ -17,7 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from mu_twisted.local._calls import Backend, Call, Reply
-from mu_twisted.local._errors import ApiError
+from mu_twisted.local._errors import ApiError, LocalError
 from mu_twisted.local._function_requests import function_name
 from mu_twisted.local._operations import Operations
 from mu_twisted.local._runtime_api import LimitedRequest
@@ -61,6 +61,9 @@ class LambdaApi(Resource):
             reply = await self._handle(request)
         except ApiError as error:
             reply = _refusal(error)
+        except LocalError as error:
+            self._log.error("a request failed: {error}", error=str(error))
+            reply = _refusal(ApiError(500, "ServiceException", str(error)))
         except Exception:  # noqa: BLE001 - whatever went wrong, the caller gets AWS's answer and the log the rest
             self._log.failure("a request failed")
             reply = _refusal(ApiError(500, "ServiceException", "The local stack failed; its log says why."))

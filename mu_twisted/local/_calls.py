@@ -62,7 +62,8 @@ class Backend:
     :param functions: those that exist.
     :param invoke: runs one invocation; refuses with an :class:`ApiError`.
     :param enqueue: takes an event to run later; False where there are too many.
-    :param prepare: unpacks a function's code.
+    :param unpack: unpacks a package, so that a function may have it; refuses with an :class:`ApiError`.
+    :param tidy: removes unpacked code that no function has.
     :param changed: told when a function has changed or, with None, has gone.
     :param fetch: reads a package from S3 by bucket, key and version.
     :param concurrency: invocations at once, over all functions.
@@ -71,7 +72,8 @@ class Backend:
     functions: FunctionStore
     invoke: Callable[[Function, Invocation], Deferred[Result]]
     enqueue: Callable[[Function, str, bytes], bool]
-    prepare: Callable[[Function], Deferred[None]]
+    unpack: Callable[[bytes], Deferred[None]]
+    tidy: Callable[[], None]
     changed: Callable[[str, Function | None], None]
     fetch: Callable[[str, str, str | None], Deferred[bytes]]
     concurrency: int

@@ -11,13 +11,12 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.local._code import check_zip
 from mu_twisted.local._errors import ApiError, invalid
 from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
 from mu_twisted.local._function_requests import VERSION, function_name, integer, settings_of
@@ -139,10 +138,10 @@ class FunctionStore:
     def zip_path(self, code: str) -> Path:
         return self._directory / f"{code}.zip"
 
-    def create(self, request: Mapping[str, Any], code: bytes) -> Function:
-        """Make a function of a ``CreateFunction`` request and its zip.
+    def check_new(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What a ``CreateFunction`` request says of a function, all but its code.
 
-        :raises ApiError: 400 for a parameter or a zip that will not do, 409 where the name is taken.
+        :raises ApiError: 400 for a parameter that will not do, 409 where the name is taken.
         """
         name = function_name(str(request.get("FunctionName", "")))
         if request.get("PackageType", "Zip") != "Zip":
@@ -153,17 +152,27 @@ class FunctionStore:
                 raise invalid(f"{key} must be given.")
         if name in self._functions:
             raise ApiError(409, "ResourceConflictException", f"Function already exist: {name}")
-        settings["architectures"] = tuple(request.get("Architectures") or ("x86_64",))
-        function = Function(name=name, code=self._keep(code), code_size=len(code), **settings)
-        return self._put(function, touch=True)
+        return {"name": name, "architectures": tuple(request.get("Architectures") or ("x86_64",)), **settings}
+
+    def create(self, request: Mapping[str, Any], code: bytes) -> Function:
+        """Make a function of a ``CreateFunction`` request and its zip.
+
+        :param code: the zip, which has been unpacked once: it is not looked at here.
+        :raises ApiError: as :meth:`check_new`.
+        """
+        settings = self.check_new(request)
+        return self._put_code(lambda digest: Function(code=digest, code_size=len(code), **settings), code)
 
     def update_configuration(self, function: Function, request: Mapping[str, Any]) -> Function:
         """Apply ``UpdateFunctionConfiguration``."""
         return self._put(replace(function, **settings_of(request)), touch=True)
 
     def update_code(self, function: Function, code: bytes) -> Function:
-        """Apply ``UpdateFunctionCode``."""
-        return self._put(replace(function, code=self._keep(code), code_size=len(code)), touch=True)
+        """Apply ``UpdateFunctionCode``.
+
+        :param code: the zip, which has been unpacked once: it is not looked at here.
+        """
+        return self._put_code(lambda digest: replace(function, code=digest, code_size=len(code)), code)
 
     def reserve(self, function: Function, request: Mapping[str, Any]) -> Function:
         """Apply ``PutFunctionConcurrency``; an empty request takes the reservation away."""
@@ -199,13 +208,18 @@ class FunctionStore:
             self._sweep()
         return function
 
-    def _keep(self, code: bytes) -> str:
-        check_zip(code)
+    def _put_code(self, make: Callable[[str], Function], code: bytes) -> Function:
+        """A function with this code. Where it is refused, or the disk takes no more, no code is left over."""
         digest = hashlib.sha256(code).hexdigest()
+        function = make(digest)
         path = self.zip_path(digest)
-        if not path.exists():
-            _write(path, code)
-        return digest
+        try:
+            if not path.exists():
+                _write(path, code)
+            return self._put(function, touch=True)
+        except OSError:
+            self._sweep()
+            raise
 
     def _sweep(self) -> None:
         used = {function.code for function in self._functions.values()}
@@ -218,9 +232,13 @@ def _write(path: Path, data: bytes) -> None:
     """A whole file or none, for its owner only."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def execution_environment() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,12 +111,21 @@ class RealGround:
 
     def prepare(self, function: Function) -> Deferred[None]:
         """Unpack a function's code, if that has not been done."""
-        return deferToThreadPool(
-            self._reactor, self._threads, unpack, self._store.zip_path(function.code), self._root(function)
-        )
+        return deferToThreadPool(self._reactor, self._threads, self._unpack_stored, function)
+
+    def _unpack_stored(self, function: Function) -> None:
+        with self._store.zip_path(function.code).open("rb") as package:
+            unpack(package, self._root(function.code))
+
+    def unpack(self, package: bytes) -> Deferred[None]:
+        """Unpack a package that a function is to have. Fails with an :class:`ApiError` where it will not do."""
+        return deferToThreadPool(self._reactor, self._threads, self._unpack_new, package)
+
+    def _unpack_new(self, package: bytes) -> None:
+        unpack(io.BytesIO(package), self._root(hashlib.sha256(package).hexdigest()))
 
     def prepared(self, function: Function) -> bool:
-        return self._root(function).exists()
+        return self._root(function.code).exists()
 
     def forget_code(self, used: set[str]) -> None:
         """Remove unpacked code that no function names and no environment runs."""
@@ -122,8 +133,8 @@ class RealGround:
             if path.name not in used and not path.name.startswith("."):
                 self._threads.callInThread(remove_tree, path)
 
-    def _root(self, function: Function) -> Path:
-        return self._run / "code" / function.code
+    def _root(self, code: str) -> Path:
+        return self._run / "code" / code
 
     def make(self, environment: Environment) -> Output:
         function = environment.function
@@ -136,7 +147,7 @@ class RealGround:
         if self._cgroups is not None:
             cgroups = self._cgroups.create(environment.name, function.memory << 20)
             environment.groups = self._cgroups
-        root = self._root(function)
+        root = self._root(function.code)
         reading, writing = os.pipe2(os.O_CLOEXEC)
         output = PipeOutput(self._reactor, reading)
         spec = {

@@ -79,8 +79,15 @@ class Operations:
         code = request.get("Code")
         if not isinstance(code, dict):
             raise invalid("Code must be given.")
-        function = self._functions.create(request, await self._package(code))
-        await self._backend.prepare(function)
+        self._functions.check_new(request)
+        package = await self._package(code)
+        # Whatever is wrong with it is known before anything of it is kept.
+        await self._backend.unpack(package)
+        try:
+            function = self._functions.create(request, package)
+        except Exception:
+            self._backend.tidy()  # another call has taken the name meanwhile, or the disk is full
+            raise
         self._backend.changed(function.name, function)
         return Reply(201, function.configuration(call.region))
 
@@ -140,12 +147,19 @@ class Operations:
 
     async def _update_code(self, call: Call) -> Reply:
         request = self._check_revision(call, self._of(call))
-        code = await self._package(request)
-        function = self._of(call)
-        if request.get("DryRun"):
-            return Reply(200, function.configuration(call.region))
-        function = self._functions.update_code(function, code)
-        await self._backend.prepare(function)
+        package = await self._package(request)
+        await self._backend.unpack(package)
+        try:
+            # Others have been served meanwhile.
+            function = self._of(call)
+            self._check_revision(call, function)
+            if request.get("DryRun"):
+                self._backend.tidy()
+                return Reply(200, function.configuration(call.region))
+            function = self._functions.update_code(function, package)
+        except Exception:
+            self._backend.tidy()
+            raise
         self._backend.changed(function.name, function)
         return Reply(200, function.configuration(call.region))
 

@@ -21,7 +21,8 @@ def remove_tree(path: Path) -> None:
     def retry(function: Callable[..., Any], name: str, _: object) -> None:
         try:
             os.chmod(os.path.dirname(name), 0o700)  # noqa: PTH101, PTH120
-            os.chmod(name, 0o700)  # noqa: PTH101
+            if not os.path.islink(name):  # noqa: PTH114 - the right to remove a link is its directory's
+                os.chmod(name, 0o700)  # noqa: PTH101
             function(name)
         except OSError:
             return

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,6 +22,9 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from packages import BROKEN  # noqa: E402
 
 pytestmark = pytest.mark.process
 
@@ -452,3 +457,11 @@ def test_the_event_invoke_configuration_is_kept(one: Any) -> None:
     shown = one.client.get_function_event_invoke_config(FunctionName=name)
     assert (shown["MaximumRetryAttempts"], shown["MaximumEventAgeInSeconds"]) == (2, 60)
     one.client.delete_function_event_invoke_config(FunctionName=name)
+
+
+@pytest.mark.parametrize("what", ["encrypted", "corrupt deflated data", "file and directory", "a link that is no text"])
+def test_a_refused_package_leaves_a_function_that_answers(one: Any, what: str) -> None:
+    name = one.make("def handler(event, context):\n    return 1\n")
+    with refused("InvalidParameterValueException", 400):
+        one.client.update_function_code(FunctionName=name, ZipFile=BROKEN[what])
+    assert one.call(name)[0] == 1
