@@ -53,6 +53,7 @@ chaos: $(VENV)/develop.stamp
 
 fuzz: $(VENV)/develop.stamp
 	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/hostile/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

@@ -18,6 +18,8 @@ from mu_twisted.wire import MuError
 MAX_STATES = 10_000
 """Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the
 line says how many are missing."""
+MAX_TEXTS = 1 << 18
+"""Characters kept of one attempt's states; the earliest go here too."""
 _GZIP = 31
 """zlib's name for gzip's format."""
 _BEGINNING = b"\x1f\x8b\x08\x00"
@@ -52,14 +54,18 @@ class Attempts:
 
     def watch(self, task: int, attempt: int) -> Callable[[Machine], None]:
         """A function to call whenever the attempt's machine may have changed."""
-        states = self._open.setdefault((task, attempt), deque(maxlen=MAX_STATES))
+        states = self._open.setdefault((task, attempt), deque())
+        characters = 0
 
         def look(machine: Machine) -> None:
+            nonlocal characters
             text = machine.text
             if not states or states[-1][1] != text:
-                if len(states) == MAX_STATES:
-                    self._dropped[task, attempt] = self._dropped.get((task, attempt), 0) + 1
                 states.append((round(self._clock.seconds() - self._start, 6), text))
+                characters += len(text)
+                while len(states) > MAX_STATES or characters > MAX_TEXTS:
+                    characters -= len(states.popleft()[1])
+                    self._dropped[task, attempt] = self._dropped.get((task, attempt), 0) + 1
             if machine.outcome is not Outcome.RUNNING:
                 self._write(task, attempt, machine.outcome.value)
 

@@ -30,7 +30,7 @@ def diagnosis(
     tail = [line for line in log_tail.strip().splitlines() if line.strip()]
     if tail:
         lines.append("the end of its log:")
-        lines += [f"    {line}" for line in tail[-20:]]
+        lines += [f"    {line[:500]}" for line in tail[-20:]]
     # The function may be anybody's, and this is shown on terminals.
     return clean("\n".join(lines))
 

@@ -60,7 +60,7 @@ class Beginnings:
         peers = self._peers
         identity = peers.identity(task, attempt) if peers is not None else None
         peering = peers.peering(task, attempt, replay=replay) if peers is not None else None
-        machine = Machine(self._first, task, settings=self._settings, peering=peering)
+        machine = Machine(self._first, task, settings=self._settings, peering=peering, max_message=session.max_message)
         session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
 
 

@@ -90,6 +90,11 @@ class Session:
         return self._connection.peer.identity if self._connection is not None else None
 
     @property
+    def max_message(self) -> int:
+        """Bytes of the longest message that the worker may send."""
+        return MAX_REPLY if self.greeting.version else MAX_LEGACY_REPLY
+
+    @property
     def address(self) -> str:
         """Host and port of the worker, for logs."""
         if self._connection is None:
@@ -211,7 +216,7 @@ class Session:
                 self.log.warn("{address} was dropped: {error}", address=self.address, error=str(error))
                 connection.abort()
                 return []
-            connection.max_frame = MAX_REPLY if self.greeting.version else MAX_LEGACY_REPLY
+            connection.max_frame = self.max_message
             self._phase = _Phase.FREE
             self._desk.worker_greeted(self)
             return payloads[at + 1 :]

@@ -13,16 +13,20 @@ from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
 from mu_twisted.fsm._script import Script, ScriptState
 from mu_twisted.fsm._states import ErrorState, MachineState, Origin, TerminalState, deliver, enter, inform, settle
-from mu_twisted.wire import WireError, parse_info
+from mu_twisted.wire import MAX_REPLY, WireError, parse_info
 
 MAX_HELD_MESSAGES = 1000
 """Messages held back by a superposition; more than that is an error."""
-MAX_HELD_CHARACTERS = 128 << 20
-"""Characters held back by a superposition: room for two whole outputs of an original worker."""
 MAX_INFO_KEYS = 1000
 """Different keys that ``info`` may have before a worker's INFO is refused."""
 MAX_INFO_VALUE = 64 << 10
 """Longest value of an INFO, bytes."""
+MAX_INFO_KEY = 1 << 10
+"""Longest key of an INFO, bytes."""
+MAX_INFO = 1 << 20
+"""Bytes of all keys and values that a worker has told by INFO and ``info`` still has."""
+MAX_TEXT = 1000
+"""Characters of a state as it is shown: a pipeline may show what a worker says."""
 MAX_REMARK = 2000
 """Characters of what a task leaves for its job's report."""
 _KEPT_REPLY = 1000
@@ -47,12 +51,28 @@ class Machine:
     :param info: what ``info`` begins with, e.g. ``{"group": 2}``.
     :param settings: the job's options, as the states see them.
     :param peering: how the task finds its peers, if it has any.
+    :param max_message: bytes of the longest message that its worker may send. A superposition holds back twice as
+        much: two whole outputs.
     :ivar error: one line, once ``outcome`` is FAILED.
     :ivar reply: the worker's message that it failed of, if one did.
     :ivar status: the exit status of the run that it failed of, if one did.
     """
 
-    __slots__ = ("_context", "_first", "_held", "_started", "_state", "_tried", "error", "outcome", "reply", "status")
+    __slots__ = (
+        "_context",
+        "_first",
+        "_held",
+        "_max_held",
+        "_started",
+        "_state",
+        "_told",
+        "_told_bytes",
+        "_tried",
+        "error",
+        "outcome",
+        "reply",
+        "status",
+    )
 
     def __init__(
         self,
@@ -62,12 +82,16 @@ class Machine:
         info: Mapping[str, Any] | None = None,
         settings: Any = None,
         peering: Peering | None = None,
+        max_message: int = MAX_REPLY,
     ) -> None:
         self._first = first
         self._context = Context(info, settings, peering)
         self._state: MachineState = Origin(self._context, actor_num)
         self._started = False
         self._held: deque[str] = deque()
+        self._max_held = 2 * max_message
+        self._told: dict[str, int] = {}
+        self._told_bytes = 0
         self._tried = 0
         self.outcome = Outcome.RUNNING
         self.error: str | None = None
@@ -95,7 +119,8 @@ class Machine:
     def text(self) -> str:
         """The state as it is shown: the task's number and the state's own words."""
         try:
-            return str(self._state)
+            text = str(self._state)
+            return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
         except Exception:  # noqa: BLE001 - a status line is no reason to fail
             return f"{self._state.actorNum}:({type(self._state).__name__})"
 
@@ -164,20 +189,32 @@ class Machine:
                     key, value = parse_info(message)
                 except WireError as error:
                     raise StateFault(f"{self._where()}: {one_line(str(error))}") from error
-                self._note(_text(key), value)
+                self._note(key, value)
                 told = True
             else:
                 text = _text(message)
                 self._held.append(without_keys(text) if _failed(text) else text)
         return told
 
-    def _note(self, key: str, value: bytes) -> None:
-        if len(value) > MAX_INFO_VALUE or (key not in self.info and len(self.info) >= MAX_INFO_KEYS):
+    def _note(self, raw: bytes, value: bytes) -> None:
+        key, info, told = _text(raw), self.info, self._told
+        size = len(raw) + len(value)
+        if self._told_bytes + size > MAX_INFO or len(told) > MAX_INFO_KEYS:
+            for gone in [known for known in told if known not in info]:  # the states have done with these
+                self._told_bytes -= told.pop(gone)
+        total = self._told_bytes - told.get(key, 0) + size
+        if (
+            len(raw) > MAX_INFO_KEY
+            or len(value) > MAX_INFO_VALUE
+            or total > MAX_INFO
+            or (key not in info and len(info) >= MAX_INFO_KEYS)
+        ):
             raise StateFault(
-                f"{self._where()}: INFO of {show(key)} is refused: at most {MAX_INFO_KEYS} keys are kept, and values "
-                f"of at most {MAX_INFO_VALUE} bytes"
+                f"{self._where()}: INFO of {show(key)} is refused: at most {MAX_INFO_KEYS} keys of {MAX_INFO_KEY} "
+                f"bytes are kept, with values of {MAX_INFO_VALUE} bytes, {MAX_INFO} bytes in all"
             )
-        self.info[key] = _text(value)
+        told[key], self._told_bytes = size, total
+        info[key] = _text(value)
 
     def _work(self) -> None:
         while self._held and self.outcome is Outcome.RUNNING:
@@ -208,7 +245,7 @@ class Machine:
                 self._tried = 0
                 self._become(following)
                 return True
-        if at > MAX_HELD_MESSAGES or (at > 1 and sum(map(len, self._held)) > MAX_HELD_CHARACTERS):
+        if at > MAX_HELD_MESSAGES or (at > 1 and sum(map(len, self._held)) > self._max_held):
             raise StateFault(f"{self._where()}: {at} messages that nothing expects, the first {show(self._held[0])}")
         self._tried = 0 if taken else at
         return taken

@@ -31,6 +31,11 @@ from mu_twisted.jobs._records import (
 )
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
 
+MAX_TEXTS = 32 << 20
+"""Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
+SHORT_TEXT = 80
+"""Characters of each that comes after them; the records have the whole."""
+
 
 class Ledger:
     """Every task of a job and what of its workers must outlive the coordinator.
@@ -47,6 +52,7 @@ class Ledger:
         self.undone_consumers = {number: len(self.lineage.consumers(number)) for number in self.tasks}
         self.failures: dict[int, str] = {}
         self.remarks: dict[int, str] = {}
+        self._characters = 0
         self.durations = Durations()
         self.generation = -1
         self.launched: dict[int, int] = {}
@@ -136,7 +142,7 @@ class Ledger:
             _hold(task.won is None, record)
             task.won = record.attempt
             task.seconds = record.seconds
-            task.error = ""
+            task.error = self._kept("", task.error)
             self.durations.add(record.seconds)
             return
         if record.outcome is Outcome.BEATEN:
@@ -145,14 +151,14 @@ class Ledger:
         task.charged += record.costs
         task.free += record.kind is Failure.CHANNEL and not record.costs
         if record.outcome is Outcome.FAILED:
-            task.error = record.error
+            task.error = self._kept(record.error, task.error)
         if not task.running:
             _hold(task.won is None, record)
             self.move(task, TaskState.WAITING)
 
     def _remarked(self, record: Remarked) -> None:
         _hold(record.attempt in self.tasks[record.task].running, record)
-        self.remarks[record.task] = record.text
+        self.remarks[record.task] = self._kept(record.text, self.remarks.get(record.task, ""))
 
     def _forgiven(self, record: Forgiven) -> None:
         task = self.tasks[record.task]
@@ -173,7 +179,7 @@ class Ledger:
             task = self.tasks[number]
             _hold(task.has_result and not task.running, record)
             task.won = None
-            task.error = ""
+            task.error = self._kept("", task.error)
             self.move(task, TaskState.DONE)
 
     def _task_failed(self, record: TaskFailed) -> None:
@@ -224,9 +230,21 @@ class Ledger:
             else:
                 self._fail(task, "no worker came for it")
 
+    def _kept(self, text: str, before: str) -> str:
+        """A text that a worker has a part in, as far as there is room for it.
+
+        Decided from the records alone, so that it is the same when they are read back.
+
+        :param before: the text whose place it takes.
+        """
+        self._characters -= len(before)
+        if self._characters + len(text) > MAX_TEXTS:
+            text = text[:SHORT_TEXT]
+        self._characters += len(text)
+        return text
+
     def _fail(self, task: Task, error: str) -> None:
-        task.error = error
-        self.failures[task.number] = error
+        task.error = self.failures[task.number] = self._kept(error, task.error)
         self.move(task, TaskState.FAILED)
 
 

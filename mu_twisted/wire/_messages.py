@@ -17,6 +17,8 @@ HELLO = b"OK:HELLO"
 INFO = b"INFO:"
 _FAIL = b"FAIL"
 _MAX_LAUNCH_ID = 256
+_MAX_INTEGER = 1 << 53
+"""The largest integer that every JSON library keeps; Python's takes thousands of digits."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
@@ -127,8 +129,8 @@ class Greeting:
 def parse_greeting(message: bytes) -> Greeting:
     """Read a worker's first message, the original's bare ``OK:HELLO`` or ours with its JSON object.
 
-    :raises WireError: it is neither, or a member of the object has the wrong type, or ``launch_id`` is longer than 256
-        characters or not printable (it goes into logs).
+    :raises WireError: it is neither, or a member of the object has the wrong type or is an integer beyond 2**53, or
+        ``launch_id`` is longer than 256 characters or not printable (it goes into logs).
     """
     if message == HELLO:
         return Greeting()
@@ -154,6 +156,6 @@ def parse_greeting(message: bytes) -> Greeting:
 
 def _member(body: dict[str, Any], key: str, kind: type) -> Any:
     value = body.get(key, kind())
-    if type(value) is not kind:
+    if type(value) is not kind or (isinstance(value, int) and abs(value) > _MAX_INTEGER):
         raise WireError(f"the greeting's {key} is not of type {kind.__name__}: {str(value)[:80]!r}")
     return value

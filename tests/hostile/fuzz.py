@@ -3,6 +3,9 @@
 ``python tests/hostile/fuzz.py --seconds 60`` changes recorded messages at random. The same seed gives the same inputs
 in the same order, time only decides how many; the seed is printed. An input that is new in what it leads to is kept
 and changed further. What breaks a rule is written to a file, and ``--input FILE`` tries that one alone.
+
+``--messages 1000000`` has so many come from hostile workers to each kind of task, and looks at the memory of the
+process: it may grow by 20 MB from the first 10,000 of them to the last.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import fuzz_memory as memory  # noqa: E402
 import fuzz_targets as targets  # noqa: E402
 from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told, vectors, wire  # noqa: E402
 
@@ -179,6 +183,13 @@ def fuzz(seed: int, *, seconds: float = float("inf"), runs: float = float("inf")
     return count, len(results)
 
 
+def held(first: str, seed: int, count: int) -> bool:
+    """Whether tasks that start so hold no more after that many hostile messages than after the first of them."""
+    more = memory.grown(first, memory.hostile(seed), count)
+    say(f"{count} messages to tasks that are {first}: {more / (1 << 20):+.1f} MiB")
+    return more < memory.ALLOWED
+
+
 class Broken(Exception):
     """An input broke a rule; the cause says which.
 
@@ -200,6 +211,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
+    parser.add_argument("--messages", type=int, help="look at the memory, and at nothing else")
     parser.add_argument("--input", type=Path, help="try this file alone")
     words = parser.parse_args()
     seed = words.seed if words.seed is not None else random.SystemRandom().randrange(1 << 31)
@@ -207,6 +219,8 @@ def main() -> int:
     if words.input is not None:
         say(one_input(words.input.read_bytes()))
         return 0
+    if words.messages is not None:
+        return 0 if all(held(first, seed, words.messages) for first in memory.FIRST) else 1
     try:
         count, results = fuzz(seed, seconds=words.seconds, runs=words.runs)
     except Broken as broken:
