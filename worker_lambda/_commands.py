@@ -4,7 +4,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 
-from mu_twisted.wire import CommandError, MuError, fail, info, parse_command
+from mu_twisted.wire import MAX_TOKEN, CommandError, MuError, fail, info, parse_command
 from worker_lambda._errors import WorkerError
 from worker_lambda._event import TLS_KEYS, Event
 from worker_lambda._expansion import Place, expand_run
@@ -38,6 +38,7 @@ class Commands:
     :param greet: sends the greeting.
     :param clear: says whether replies are being taken; commands wait while they are not.
     :ivar leaving: whether ``quit:`` has come.
+    :ivar token: what the coordinator has given to know this worker again by; no variable, and no command shows it.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Commands:
         clear: Callable[[], bool],
     ) -> None:
         self.leaving = False
+        self.token = ""
         self._event = event
         self._place = place
         self._jobs = jobs
@@ -88,9 +90,11 @@ class Commands:
     # -- from the loop ---------------------------------------------------------------------------------------------
 
     def receive(self, payload: bytes) -> None:
-        """Take one command. ``ping:``, ``kill:`` and ``reset:`` do not wait for those before."""
+        """Take one command. ``ping:``, ``token:``, ``kill:`` and ``reset:`` do not wait for those before."""
         if payload.startswith(b"ping:"):
             self._send(b"OK:PONG(" + payload[5:] + b")")
+        elif payload.startswith(b"token:"):
+            self._keep_token(payload[6:])
         elif self._killed is None and payload.startswith((b"kill:", b"reset:")):
             self._at_once(payload)
         else:
@@ -187,6 +191,13 @@ class Commands:
         key, value = _key_and_value(argument)
         self.variables.set_integer(key, value)
         self._send(b"OK:SETI(" + key + b")")
+
+    def _keep_token(self, token: bytes) -> None:
+        if not token or len(token) > MAX_TOKEN or not token.isalnum():
+            self._send(fail(f"a token has 1 to {MAX_TOKEN} letters and digits"))
+            return
+        self.token = token.decode("ascii")
+        self._send(b"OK:TOKEN")
 
     def _get(self, key: bytes) -> None:
         self._send(b"OK:GET(" + self._value(key) + b")")

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from mu_twisted.wire import MAX_COMMAND, VERSION, Greeting
+from mu_twisted.wire import MAX_COMMAND, TOKEN, VERSION, Greeting
 from worker_lambda._commands import Commands
 from worker_lambda._connection import Connection
 from worker_lambda._dialling import DIAL_TIMEOUT, Partner, is_loopback, resolve
@@ -205,6 +205,9 @@ class Worker:
                 deadline_ms=self._surroundings.remaining_ms() or 0,
                 memory_mb=self._surroundings.memory_mb,
                 redial=self._connections > 1,
+                supports=(TOKEN,),
+                token=self._commands.token,
+                init_ms=self._surroundings.init_ms,
             )
         self._connection.send(greeting.encode())
 

@@ -8,12 +8,15 @@ from mu_twisted.wire import MuError
 from worker_lambda._event import RUN_ONCE, parse_event
 from worker_lambda._expansion import Place
 from worker_lambda._once import run_once
-from worker_lambda._surroundings import Surroundings
+from worker_lambda._surroundings import InitTime, Surroundings
 from worker_lambda._workdir import temporary_directory
 from worker_lambda._worker import Worker
 
 COMMAND_FILE = "mu_command"
 """At the zip's root: the command given when the function was made."""
+
+
+_INIT = InitTime()
 
 
 def lambda_handler(event: object, context: object = None) -> dict[str, object]:
@@ -39,7 +42,7 @@ def serve_event(event: object, context: object = None, command_file: Path | None
     result: dict[str, object]
     try:
         parsed = parse_event(event)
-        surroundings = Surroundings(context)
+        surroundings = Surroundings(context, _INIT.take())
         if parsed.mode == RUN_ONCE:
             return run_once(parsed, place, surroundings)
         result = {**Worker(parsed, place, surroundings, log).serve()}

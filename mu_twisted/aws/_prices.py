@@ -19,6 +19,7 @@ class Price:
     :param request: for one.
     :param gb_second: for a GB of memory and a second.
     :param tmp_gb_second: for a GB of temporary files above the free ones, and a second.
+    :param estimated_by: the region whose price this is, where that of the region itself is not known; else None.
     """
 
     date: str
@@ -26,6 +27,7 @@ class Price:
     request: float
     gb_second: float
     tmp_gb_second: float
+    estimated_by: str | None = None
 
     def of(self, requests: int, seconds: float, memory_mb: int, tmp_mb: int = FREE_TMP_MB) -> float:
         """What this much costs: list price, without free tier, discounts, traffic and S3.
@@ -39,13 +41,18 @@ class Price:
 def price_in(region: str, architecture: str) -> Price | None:
     """The price in a region, for ``x86_64`` or ``arm64``; None where the table does not have it."""
     table = _table()
-    if region not in table["dearer"] and region not in table["regions"]:
+    estimated_by = table["estimated_by"].get(region)
+    listed = estimated_by or region
+    if listed in table["others"]:
+        found = table["others"][listed]
+    elif listed in table["tmp_gb_second"]:
+        found = {**table, "tmp_gb_second": table["tmp_gb_second"][listed]}
+    else:
         return None
-    found = {**table, **table["dearer"].get(region, {})}
     by_memory = found["gb_second"].get(architecture)
     if by_memory is None:
         return None
-    return Price(table["date"], table["currency"], found["request"], by_memory, found["tmp_gb_second"])
+    return Price(table["date"], table["currency"], found["request"], by_memory, found["tmp_gb_second"], estimated_by)
 
 
 @functools.cache

@@ -78,7 +78,9 @@ def cost(fact: Fact) -> str:
     if fact.get("price") is None:
         return f"{used}; no price is known for its region"
     price = f"{fact['price']:.{2 if fact['price'] >= 1 else 6}f}"
-    return f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
+    told = f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
+    region = fact.get("estimated_by")
+    return f"{told}, an estimate: the price of {region} stands in for that of its region" if region else told
 
 
 def daemon(fact: Fact) -> str:

@@ -21,6 +21,7 @@ from mu_twisted.coordinator._facts import (
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread
@@ -43,6 +44,7 @@ __all__ = [
     "Jobs",
     "Journal",
     "JournalError",
+    "LaunchTokens",
     "Launching",
     "Meter",
     "Opened",

@@ -56,6 +56,7 @@ class CostFact(msgspec.Struct, frozen=True):
     :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
     :param price: by AWS's list, in ``currency``; None where the list does not have the region. ``prices_of`` is the
         list's date.
+    :param estimated_by: the region whose price was taken, where that of the job's region is not known.
     """
 
     requests: int
@@ -64,6 +65,7 @@ class CostFact(msgspec.Struct, frozen=True):
     price: float | None = None
     currency: str | None = None
     prices_of: str | None = None
+    estimated_by: str | None = None
 
 
 class JobFact(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The hall: every connection of a worker, and the job that it belongs to.
 
-Knows who may speak for which job (a worker's certificate names it; one without identity, in the original's way of
-shared keys, may speak for any: if it says for none, it goes where workers are missing) and that a connection which
+Knows who may speak for which job (the certificate of its launches names it; one without identity, in the original's way
+of shared keys, may speak for any: if it says for none, it goes where workers are missing) and that a connection which
 never greets must not stay.
 """
 
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
 from mu_twisted.fsm import Machine
-from mu_twisted.tls import LaunchIdentity, TaskIdentity
+from mu_twisted.tls import LaunchIdentity
 from mu_twisted.transport import ReactorTime
 
 CLOSE_PATIENCE = 1.0
@@ -101,6 +101,12 @@ class Hall:
         self._sessions[session] = run
         run.worker_greeted(session)
 
+    def token_taken(self, session: Session) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.token_taken(session)
+
     def task_ended(self, session: Session, machine: Machine) -> None:
         """Pass it on to the session's job."""
         run = self._sessions.get(session)
@@ -120,7 +126,7 @@ class Hall:
 
     def _run_for(self, session: Session) -> JobRun | None:
         identity = session.identity
-        if isinstance(identity, LaunchIdentity | TaskIdentity):
+        if isinstance(identity, LaunchIdentity):
             run = self._runs.get(identity.job)
             if run is None:
                 self.log.info(
@@ -132,7 +138,7 @@ class Hall:
         if identity is None and self._shared_key and self._runs:
             return self._shared_run_for(session)
         self.log.warn(
-            "{address} was told to quit: its certificate names no job ({identity})",
+            "{address} was told to quit: its certificate is not that of a job's launches ({identity})",
             address=session.address,
             identity=identity.uri if identity is not None else "no identity",
         )

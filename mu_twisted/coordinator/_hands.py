@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.coordinator._attempts import Attempts
+from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
@@ -24,6 +25,7 @@ from mu_twisted.jobs import (
     Diagnose,
     Dismiss,
     Finish,
+    GiveToken,
     Interrupt,
     Job,
     Ping,
@@ -70,6 +72,7 @@ class Hands:
     :param sessions: of its workers, by number; whoever has these hands keeps them.
     :param meter: is told of launches.
     :param decided: takes what the job decides on what is reported to it here.
+    :param tokens: of the job's launches, if it has any.
     """
 
     log = Logger()
@@ -83,6 +86,7 @@ class Hands:
         beginnings: Beginnings,
         meter: Meter,
         decided: Callable[[Iterable[Action]], None],
+        tokens: LaunchTokens | None = None,
     ) -> None:
         self._job = job
         self._clock = clock
@@ -91,6 +95,7 @@ class Hands:
         self._beginnings = beginnings
         self._meter = meter
         self._decided = decided
+        self._tokens = tokens
 
     def act(self, action: Action) -> None:
         """Carry out what is no record and not the end."""
@@ -100,6 +105,11 @@ class Hands:
                 starting.addErrback(partial(self._cannot_launch, launch_ids))
             case StopLaunches():
                 self._launching.stop()
+            case GiveToken(worker):
+                session = self._sessions.get(worker)
+                if session is not None and self._tokens is not None:
+                    launch_id = session.greeting.launch_id.removeprefix(f"{self._job.name}/")
+                    session.give_token(self._tokens.token(launch_id))
             case Assign(worker, task, attempt, replay):
                 session = self._sessions.get(worker)
                 if session is not None:  # else lost between the decision and now; the job hears of it

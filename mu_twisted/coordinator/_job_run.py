@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from mu_twisted.coordinator._attempts import Attempts
 from mu_twisted.coordinator._failures import failure_of, own_fault
 from mu_twisted.coordinator._hands import Beginnings, Hands
+from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
@@ -24,6 +25,7 @@ from mu_twisted.jobs import (
     Counts,
     Dismiss,
     Finish,
+    GiveToken,
     Interrupt,
     Job,
     Ping,
@@ -52,6 +54,7 @@ class JobRun:
     :param attempts: where the states of attempts are noted.
     :param peers: how tasks come to their peers, if they have any.
     :param meter: adds up what is used.
+    :param tokens: by which workers that come back are known; None: by their launch id alone.
     """
 
     log = Logger()
@@ -68,6 +71,7 @@ class JobRun:
         attempts: Attempts,
         peers: Peers | None = None,
         meter: Meter | None = None,
+        tokens: LaunchTokens | None = None,
     ) -> None:
         self.job = job
         self._clock = clock
@@ -80,7 +84,8 @@ class JobRun:
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
         begin = Beginnings(pipeline.first, settings, attempts, peers)
-        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take)
+        self._tokens = tokens
+        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take, tokens)
         self._gone: list[Deferred[None]] = []
         self._tick = LoopingCall(self._time_passed)
         self._tick.clock = clock  # type: ignore[assignment]
@@ -188,8 +193,14 @@ class JobRun:
                 reusable=greeting.version > 0,
                 redial=True if greeting.redial else None,
                 seconds_left=greeting.deadline_ms / 1000 if greeting.deadline_ms else None,
+                takes_token=self._tokens is not None and self._tokens.are_taken_by(greeting),
+                proven=self._tokens is not None and self._tokens.proves(greeting, launch_id),
             )
         )
+
+    def token_taken(self, session: Session) -> None:
+        """The worker has the token of its launch."""
+        self.job.token_taken(session.number)
 
     def task_ended(self, session: Session, machine: Machine) -> None:
         """The machine of the session's task has ended."""
@@ -267,6 +278,8 @@ class JobRun:
     def _not_done(self, action: Action, error: Exception) -> None:
         """An action has failed: give up the worker that it was about, or else the job."""
         match action:
+            case GiveToken():
+                pass  # then its launch id says enough, as without tokens
             case Assign(worker) | Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
                 session = self._sessions.get(worker)
                 if session is not None:

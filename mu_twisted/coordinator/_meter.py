@@ -6,6 +6,9 @@ import msgspec
 
 from mu_twisted.wire import Greeting
 
+MAX_INIT = 15 * 60.0
+"""Seconds that the beginning of one process can take: the longest time-out of a function, which bounds it too."""
+
 
 class Usage(msgspec.Struct, frozen=True):
     """What a job has used; goes into the journal.
@@ -16,6 +19,8 @@ class Usage(msgspec.Struct, frozen=True):
     :param left: these times added up, seconds. What such a worker had lived before it greeted is its function's
         time-out less that.
     :param memory_mb: the most that a worker said it has; 0 if none did.
+    :param init: what workers' processes had run before their first invocation, added up, seconds. Lambda bills it for
+        packages on managed runtimes since 2025-08; workers of version 0.1.0 do not tell it.
     """
 
     requests: int = 0
@@ -23,14 +28,15 @@ class Usage(msgspec.Struct, frozen=True):
     greeted: int = 0
     left: float = 0.0
     memory_mb: int = 0
+    init: float = 0.0
 
     def billed(self, timeout: float | None) -> float:
-        """Seconds for which functions ran.
+        """Seconds for which functions ran or were begun.
 
         :param timeout: the function's, seconds; None: not known, and the time before greetings is left out.
         """
         before = 0.0 if timeout is None else max(0.0, self.greeted * timeout - self.left)
-        return self.seconds + before
+        return self.seconds + before + self.init
 
 
 @dataclass
@@ -40,19 +46,22 @@ class _Total:
     greeted: int
     left: float
     memory_mb: int
+    init: float
 
 
 class Meter:
     """Adds up the workers of one job.
 
-    The time for which a worker has lost the coordinator is not counted, nor what a function spends before its handler.
+    The time for which a worker has lost the coordinator is not counted.
 
     :param before: what was used before the coordinator was restarted, or the job's failed tasks tried again.
     """
 
     def __init__(self, before: Usage | None = None) -> None:
         before = before or Usage()
-        self._total = _Total(before.requests, before.seconds, before.greeted, before.left, before.memory_mb)
+        self._total = _Total(
+            before.requests, before.seconds, before.greeted, before.left, before.memory_mb, before.init
+        )
         # In microseconds, as integers: their sum is kept up over millions of workers, and must not drift.
         self._connected: dict[int, int] = {}
         self._since = 0
@@ -75,6 +84,9 @@ class Meter:
         if greeting.deadline_ms and not greeting.redial:
             total.greeted += 1
             total.left += greeting.deadline_ms / 1000
+        if not greeting.redial:
+            # More than Lambda allows for the beginning of a function is not true.
+            total.init += min(max(0, greeting.init_ms) / 1000, MAX_INIT)
 
     def gone(self, worker: int, now: float) -> None:
         """A connection has ended."""
@@ -87,7 +99,14 @@ class Meter:
         """What was used until now. Asked at the end of each attempt, so its cost does not grow with the workers."""
         total = self._total
         seconds = total.seconds + (len(self._connected) * _microseconds(now) - self._since) / 1e6
-        return Usage(total.requests, round(seconds, 3), total.greeted, round(total.left, 3), total.memory_mb)
+        return Usage(
+            total.requests,
+            round(seconds, 3),
+            total.greeted,
+            round(total.left, 3),
+            total.memory_mb,
+            round(total.init, 3),
+        )
 
 
 def _microseconds(seconds: float) -> int:

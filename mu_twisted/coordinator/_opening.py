@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mu_twisted.coordinator._facts import CostFact, Request
+from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
 from mu_twisted.coordinator._surroundings import Launching
@@ -20,6 +21,7 @@ class Opened:
     :param peers: how its tasks come to their peers; with the ``links`` to their rendezvous.
     :param skipped: tasks that need not run, as their output is there.
     :param cost: what costs what the job has used; None: nobody knows.
+    :param tokens: by which workers that come back are known; None: by their launch id alone.
     """
 
     launching: Launching
@@ -27,6 +29,7 @@ class Opened:
     links: JobLinks | None = None
     skipped: frozenset[int] = field(default_factory=frozenset)
     cost: Callable[[Usage], CostFact] | None = None
+    tokens: LaunchTokens | None = None
 
 
 class Opener(Protocol):

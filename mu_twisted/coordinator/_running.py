@@ -160,6 +160,7 @@ class Running:
             attempts=Attempts(self._clock, *sinks),
             peers=opened.peers,
             meter=meter,
+            tokens=opened.tokens,
         )
         self._active[name] = Active(request, submitted, run, opened, used)
         self._hall.add(run)

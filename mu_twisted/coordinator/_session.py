@@ -33,7 +33,8 @@ MAX_TOGETHER = 64
 """Messages of one read that a machine is given at once. Each may bring a command of any size, and how much waits to be
 sent is only known between one time and the next."""
 
-_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY")
+_TOKEN_TAKEN = b"OK:TOKEN"
+_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", _TOKEN_TAKEN)
 
 
 class Desk(Protocol):
@@ -47,6 +48,9 @@ class Desk(Protocol):
 
     def worker_greeted(self, session: "Session") -> None:
         """The worker has introduced itself, or is warm again."""
+
+    def token_taken(self, session: "Session") -> None:
+        """The worker has the token that it was given."""
 
     def task_ended(self, session: "Session", machine: Machine) -> None:
         """The machine has reached its end, or has failed."""
@@ -72,7 +76,7 @@ class Session:
 
     log = Logger()
 
-    __slots__ = ("_connection", "_desk", "_phase", "_unasked", "greeting", "machine", "number", "watch")
+    __slots__ = ("_connection", "_desk", "_phase", "_token_sent", "_unasked", "greeting", "machine", "number", "watch")
 
     def __init__(self, number: int, desk: Desk) -> None:
         self.number = number
@@ -83,6 +87,7 @@ class Session:
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
         self._unasked = 0
+        self._token_sent = False
 
     @property
     def identity(self) -> Identity | None:
@@ -135,6 +140,11 @@ class Session:
         self._phase = _Phase.WARMING
         self._send(b"kill:", b"reset:")
 
+    def give_token(self, token: str) -> None:
+        """Have the worker show this when it greets again on another connection."""
+        self._token_sent = True
+        self._send(b"token:" + token.encode("ascii"))
+
     def ping(self) -> None:
         """Have the worker say something."""
         self._send(b"ping:")
@@ -168,6 +178,9 @@ class Session:
         self._desk.heard(self)
         if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
             payloads = self._greet(payloads)
+        if self._token_sent and _TOKEN_TAKEN in payloads:
+            self._token_sent = False
+            self._desk.token_taken(self)
         if self._phase is _Phase.WORKING and payloads:
             machine = self.machine
             assert machine is not None

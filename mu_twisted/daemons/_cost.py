@@ -28,4 +28,5 @@ def cost_of(usage: Usage, deployment: Deployment | None, regions: Sequence[str])
         price=None if dearest is None else round(dearest.of(usage.requests, seconds, memory_mb, tmp_mb), 6),
         currency=None if dearest is None else dearest.currency,
         prices_of=None if dearest is None else dearest.date,
+        estimated_by=None if dearest is None else dearest.estimated_by,
     )

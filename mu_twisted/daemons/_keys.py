@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class Keys:
     def shared(self) -> bool:
         """Whether every worker gets the daemon's own pair."""
         return self.authority is None
+
+    @cached_property
+    def token_key(self) -> bytes | None:
+        """What the tokens of launches are made from; None where keys are shared, and events name no job."""
+        return self.authority.derived(b"mu launch tokens") if self.authority is not None else None
 
     def for_job(self, job: str, function_timeout: timedelta) -> KeyPair:
         """What the job's events carry: good for dialling the coordinator, for as long as the function may run."""

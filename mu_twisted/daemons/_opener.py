@@ -10,7 +10,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
-from mu_twisted.coordinator import CostFact, JobLinks, Opened, Peers, Request, Usage
+from mu_twisted.coordinator import CostFact, JobLinks, LaunchTokens, Opened, Peers, Request, Usage
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._cost import cost_of
@@ -170,7 +170,9 @@ class CloudOpener:
         def cost(usage: Usage) -> CostFact:
             return cost_of(usage, known, settings["regions"])
 
-        return Opened(JobLaunching(name, settings, self._keys, ready), found, links, skipped, cost)
+        key = self._keys.token_key
+        tokens = LaunchTokens(key, name) if key is not None else None
+        return Opened(JobLaunching(name, settings, self._keys, ready), found, links, skipped, cost, tokens)
 
     def _launcher_of(self, cloud: Cloud) -> Launcher:
         if self._launcher is None:

@@ -28,6 +28,13 @@ class StopLaunches:
 
 
 @dataclass(frozen=True)
+class GiveToken:
+    """Give the worker the token by which it shows, when it comes back, that it is the one that had this launch id."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
 class Assign:
     """Drive this worker through this task from its first state.
 
@@ -97,4 +104,17 @@ class Finish:
     """The job is over; :attr:`Job.error` says how. Nothing follows this action."""
 
 
-Action = Record | StartLaunches | StopLaunches | Assign | Warm | Interrupt | Dismiss | Abort | Ping | Diagnose | Finish
+Action = (
+    Record
+    | StartLaunches
+    | StopLaunches
+    | GiveToken
+    | Assign
+    | Warm
+    | Interrupt
+    | Dismiss
+    | Abort
+    | Ping
+    | Diagnose
+    | Finish
+)

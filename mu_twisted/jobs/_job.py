@@ -7,7 +7,7 @@ it. The decisions stand in the modules beside this one.
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from random import Random
 
-from mu_twisted.jobs._actions import Action, Dismiss, Record
+from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._course import Course
@@ -166,6 +166,8 @@ class Job(Reading):
         reusable: bool = True,
         seconds_left: float | None = None,
         redial: bool | None = None,
+        takes_token: bool = False,
+        proven: bool = False,
     ) -> list[Action]:
         """A worker has greeted: for the first time, after it had lost us, or after :class:`Warm`, :class:`Interrupt`.
 
@@ -174,13 +176,16 @@ class Job(Reading):
         :param reusable: whether it can be cleared for another task and answers pings; the original's cannot.
         :param seconds_left: of its function's time; None if it does not say.
         :param redial: whether it says that it has been here before; None if it does not say.
+        :param takes_token: whether it can be given the token of its launch id; see :meth:`token_taken`.
+        :param proven: whether it has shown that token.
         """
         if not self._goes_on(now):
             return [Dismiss(worker, "the job is over" if self.over else "the coordinator is not ready")]
         deadline = None if seconds_left is None else now + seconds_left
         member = self._board.crew.members.get(worker)
         if member is None:
-            self._arrived(Worker(worker, launch_id, reusable, deadline), seconds_left, redial)
+            newcomer = Worker(worker, launch_id, reusable, deadline)
+            self._arrived(newcomer, seconds_left, redial, takes_token=takes_token, proven=proven)
             self._course.conclude()
         elif member.place is Place.WARMING:
             member.unanswered = 0
@@ -188,6 +193,12 @@ class Job(Reading):
             self._outcomes.cleared(member)
             self._course.conclude()
         return self._board.take()
+
+    def token_taken(self, worker: int) -> None:
+        """The worker has the token: its launch id is good for nobody from now on who does not show that."""
+        member = self._board.crew.members.get(worker)
+        if member is not None and member.launch_id is not None:
+            self._board.launches.bind(member.launch_id, worker)
 
     def heard(self, worker: int, now: float) -> None:
         """The worker has said something, whatever it was."""
@@ -261,9 +272,11 @@ class Job(Reading):
         self._board.now = max(now, self._board.now)
         return self._begun and not (self.over or self._stopped)
 
-    def _arrived(self, worker: Worker, seconds_left: float | None, redial: bool | None) -> None:
+    def _arrived(
+        self, worker: Worker, seconds_left: float | None, redial: bool | None, *, takes_token: bool, proven: bool
+    ) -> None:
         board = self._board
-        arrival, before = board.launches.arrive(worker.launch_id, worker.number, redial)
+        arrival, before = board.launches.arrive(worker.launch_id, worker.number, redial, proven=proven)
         if arrival is Arrival.DOUBLED:
             why = f"launch {worker.launch_id} has been used: its event was delivered twice"
             board.do(Dismiss(worker.number, why))
@@ -282,6 +295,8 @@ class Job(Reading):
         if not self._staffing.has_room():
             board.dismiss(worker, "there are as many workers as the job has use for")
             return
+        if takes_token and not proven and worker.launch_id is not None:
+            board.do(GiveToken(worker.number))
         if worker.reusable:
             self._watch.keep(worker)
         if arrival is Arrival.BACK:

@@ -47,6 +47,7 @@ class Launches:
         self._limits: dict[int, int] = {}
         self._expected: dict[str, _Expected] = {}
         self._used: dict[str, int | None] = {}
+        self._bound: set[str] = set()
         self._strange = 0
         self._refusals: dict[str, int] = {}
 
@@ -69,6 +70,7 @@ class Launches:
         self._limits = dict(launched)
         self._expected.clear()
         self._used = dict.fromkeys(used)
+        self._bound.clear()
         self.anybody_came = bool(self._used)
 
     def new(self, count: int) -> tuple[str, ...]:
@@ -124,10 +126,13 @@ class Launches:
         """Nobody is expected any more."""
         self._expected.clear()
 
-    def arrive(self, launch_id: str | None, worker: int, redial: bool | None) -> tuple[Arrival, int | None]:
+    def arrive(
+        self, launch_id: str | None, worker: int, redial: bool | None, *, proven: bool = False
+    ) -> tuple[Arrival, int | None]:
         """Somebody has greeted.
 
         :param redial: whether it says that it has been here before; None: it does not say.
+        :param proven: whether it has shown the token of its launch id.
         :returns: who it is, and the number of the connection that it has replaced.
         """
         if launch_id is None:
@@ -136,6 +141,10 @@ class Launches:
                 self._expected.popitem()
             return Arrival.NEW, None
         known, before = launch_id in self._used, self._used.get(launch_id)
+        if proven:
+            redial = True
+        elif launch_id in self._bound:
+            return Arrival.DOUBLED, before
         if (redial is False and known) or (redial is None and before is not None):
             return Arrival.DOUBLED, before
         if not known and not self._is_ours(launch_id):
@@ -144,8 +153,15 @@ class Launches:
                 return Arrival.STRANGE, None
         self.anybody_came = True
         self._used[launch_id] = worker
+        if proven:
+            self._bound.add(launch_id)
         self._expected.pop(launch_id, None)
         return Arrival.BACK if known or redial else Arrival.NEW, before
+
+    def bind(self, launch_id: str, worker: int) -> None:
+        """The worker has the token of its launch id: from now on that is good for nobody who does not show it."""
+        if self._used.get(launch_id) == worker:
+            self._bound.add(launch_id)
 
     def left(self, launch_id: str | None, worker: int) -> None:
         """The connection is gone; its worker may come back."""

@@ -11,6 +11,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -54,6 +55,14 @@ class Authority:
     def certificate(self) -> bytes:
         """The CA's certificate, PEM: what peers are verified against."""
         return self.key_pair.certificate
+
+    def derived(self, purpose: bytes) -> bytes:
+        """32 secret bytes that only who has the CA's key can make, the same each time (HKDF, RFC 5869).
+
+        :param purpose: what they are for; another one gives others.
+        """
+        secret = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return HKDF(hashes.SHA256(), 32, salt=None, info=purpose).derive(secret)
 
     @classmethod
     def generate(cls, *, rsa: bool = False) -> Self:

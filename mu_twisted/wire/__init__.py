@@ -15,6 +15,8 @@ from mu_twisted.wire._frames import (
 )
 from mu_twisted.wire._messages import (
     INFO,
+    MAX_TOKEN,
+    TOKEN,
     VERSION,
     Command,
     Greeting,
@@ -49,6 +51,8 @@ __all__ = [
     "MAX_LEGACY_REPLY",
     "MAX_PEER_MESSAGE",
     "MAX_REPLY",
+    "MAX_TOKEN",
+    "TOKEN",
     "VERSION",
     "Command",
     "CommandError",

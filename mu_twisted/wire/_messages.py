@@ -5,7 +5,7 @@ Everything is bytes, split only as often as the grammar says: a value may hold a
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mu_twisted.wire._errors import CommandError, WireError
@@ -19,6 +19,12 @@ _FAIL = b"FAIL"
 _MAX_LAUNCH_ID = 256
 _MAX_INTEGER = 1 << 53
 """The largest integer that every JSON library keeps; Python's takes thousands of digits."""
+_MAX_SUPPORTED = 64
+
+TOKEN = "token"
+"""What a worker announces that takes ``token:`` and says it when it greets again."""
+MAX_TOKEN = 256
+"""Characters of a token."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
@@ -103,6 +109,10 @@ class Greeting:
     :param deadline_ms: milliseconds left of the function's time when it greeted; 0 if unknown.
     :param memory_mb: the function's memory in MB; 0 if unknown.
     :param redial: whether it had greeted before, on a connection that was lost.
+    :param supports: what it can do beyond ``version``, such as :data:`TOKEN`.
+    :param token: what it was given with ``token:`` on an earlier connection; empty if nothing.
+    :param init_ms: milliseconds that its process had run before the function was ready, which AWS bills as INIT; 0 if
+        this is not the first invocation of the process, or it is unknown.
     """
 
     version: int = 0
@@ -110,6 +120,9 @@ class Greeting:
     deadline_ms: int = 0
     memory_mb: int = 0
     redial: bool = False
+    supports: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
+    init_ms: int = 0
 
     def encode(self) -> bytes:
         """``OK:HELLO``, followed by a JSON object if there is anything to announce."""
@@ -123,14 +136,20 @@ class Greeting:
         }
         if self.redial:
             body["redial"] = True
+        if self.supports:
+            body["supports"] = list(self.supports)
+        if self.token:
+            body["token"] = self.token
+        if self.init_ms:
+            body["init_ms"] = self.init_ms
         return HELLO + b":" + json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
 def parse_greeting(message: bytes) -> Greeting:
     """Read a worker's first message, the original's bare ``OK:HELLO`` or ours with its JSON object.
 
-    :raises WireError: it is neither, or a member of the object has the wrong type or is an integer beyond 2**53, or
-        ``launch_id`` is longer than 256 characters or not printable (it goes into logs).
+    :raises WireError: it is neither, or a member of the object has the wrong type, is too long, or is an integer beyond
+        2**53, or ``launch_id`` is longer than 256 characters or not printable (it goes into logs).
     """
     if message == HELLO:
         return Greeting()
@@ -145,12 +164,20 @@ def parse_greeting(message: bytes) -> Greeting:
     launch_id = _member(body, "launch_id", str)
     if not launch_id.isprintable() or len(launch_id) > _MAX_LAUNCH_ID:
         raise WireError(f"the greeting's launch_id is not one printable line: {launch_id[:80]!r}")
+    supports, token = _member(body, "supports", list), _member(body, "token", str)
+    if len(supports) > _MAX_SUPPORTED or not all(isinstance(name, str) for name in supports):
+        raise WireError(f"the greeting's supports is no list of up to {_MAX_SUPPORTED} texts")
+    if len(token) > MAX_TOKEN:
+        raise WireError(f"the greeting's token is longer than {MAX_TOKEN} characters")
     return Greeting(
         version=_member(body, "version", int),
         launch_id=launch_id,
         deadline_ms=_member(body, "deadline_ms", int),
         memory_mb=_member(body, "memory_mb", int),
         redial=_member(body, "redial", bool),
+        supports=tuple(supports),
+        token=token,
+        init_ms=_member(body, "init_ms", int),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import boto3
 import pytest
 
 from mu_twisted.aws import price_in
@@ -33,11 +34,28 @@ def test_some_regions_are_dearer_and_some_are_not_in_the_table() -> None:
 def test_the_table_is_dated_and_whole() -> None:
     table = _table()
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", table["date"])
-    for region in [*table["regions"], *table["dearer"]]:
+    for region in [*table["tmp_gb_second"], *table["others"]]:
         for architecture in ("x86_64", "arm64"):
             price = price_in(region, architecture)
             assert price is not None
             assert 1e-8 < price.request < 1e-6
             assert 1e-5 < price.gb_second < 1e-4
             assert price.tmp_gb_second < price.gb_second
-    assert not set(table["regions"]) & set(table["dearer"])
+    assert not set(table["tmp_gb_second"]) & set(table["others"])
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-us-gov"])
+def test_no_region_lacks_a_price_and_what_is_estimated_says_by_which(partition: str) -> None:
+    table = _table()
+    for region in boto3.Session().get_available_regions("lambda", partition_name=partition):
+        for architecture in ("x86_64", "arm64"):
+            price = price_in(region, architecture)
+            assert price is not None, region
+            assert price.estimated_by == table["estimated_by"].get(region)
+    for region, by in table["estimated_by"].items():
+        assert region not in table["tmp_gb_second"]
+        assert region not in table["others"]
+        listed, estimate = price_in(by, "arm64"), price_in(region, "arm64")
+        assert listed is not None
+        assert estimate is not None
+        assert (listed.estimated_by, listed.gb_second) == (None, estimate.gb_second)

@@ -13,4 +13,7 @@ def test_the_cost_is_shown_where_it_is_known() -> None:
     priced = {**COST, "price": 0.1002, "currency": "USD", "prices_of": "2025-10-01"}
     told = _shown.details({**JOB, **REST, "cost": priced})
     assert "cost      6000.0 GB-seconds, 1000 requests: 0.100200 USD by AWS's price list of 2025-10-01" in told
+    assert "estimate" not in told
+    estimated = _shown.details({**JOB, **REST, "cost": {**priced, "estimated_by": "ap-southeast-2"}})
+    assert "2025-10-01, an estimate: the price of ap-southeast-2 stands in for that of its region" in estimated
     assert "1000 requests; no price is known for its region" in _shown.details({**JOB, **REST, "cost": COST})

@@ -11,6 +11,7 @@ from test_service import World
 from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import CostFact, Meter, Opened, Usage
+from mu_twisted.coordinator._meter import MAX_INIT
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import VERSION, Greeting
 
@@ -41,6 +42,21 @@ def test_a_warm_worker_counts_once_and_one_that_is_back_does_not_begin_anew() ->
     meter.gone(2, 35.0)
     usage = meter.usage(99.0)
     assert (usage.seconds, usage.greeted, usage.billed(60.0)) == (25.0, 1, 26.0)
+
+
+def test_what_a_process_ran_before_its_first_invocation_counts_once_and_within_reason() -> None:
+    meter = Meter()
+    meter.came(1, greeting(60.0, init_ms=1500), 0.0)
+    meter.came(1, greeting(50.0, init_ms=1500), 10.0)  # cleared for another task
+    meter.gone(1, 20.0)
+    meter.came(2, greeting(30.0, init_ms=1500, redial=True), 30.0)
+    meter.gone(2, 40.0)
+    usage = meter.usage(40.0)
+    assert (usage.init, usage.billed(60.0), usage.billed(None)) == (1.5, 31.5, 31.5)
+    for worker, told in enumerate((-5, 10**12), 3):
+        meter.came(worker, greeting(60.0, init_ms=told), 40.0)
+    assert meter.usage(40.0).init == 1.5 + MAX_INIT
+    assert Meter(usage).usage(0.0).init == 1.5
 
 
 def test_a_worker_that_says_nothing_of_its_time_counts_as_long_as_it_is_there() -> None:

@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import Attempts, Hall, JobRun, Peers, TimesFile, diagnosis, job_event, with_launch_id
+from mu_twisted.coordinator import (
+    Attempts,
+    Hall,
+    JobRun,
+    LaunchTokens,
+    Peers,
+    TimesFile,
+    diagnosis,
+    job_event,
+    with_launch_id,
+)
 from mu_twisted.coordinator._attempts import MAX_STATES
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.coordinator._log import state_lines
@@ -21,7 +32,7 @@ from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity
-from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, MuError
+from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, Greeting, MuError
 
 
 class Echo(CommandListState):
@@ -51,6 +62,7 @@ class Bench:
         cannot_launch: MuError | None = None,
         attempts: Attempts | None = None,
         peers: Peers | None = None,
+        tokens: LaunchTokens | None = None,
         **policy: Any,
     ) -> None:
         self.cannot_launch = cannot_launch
@@ -72,6 +84,7 @@ class Bench:
             recorder=self,
             attempts=attempts or Attempts(self.clock),
             peers=peers,
+            tokens=tokens,
         )
         self.finished: list[None] = []
         self.run.finished().addCallback(self.finished.append)
@@ -205,7 +218,17 @@ def test_a_certificate_without_identity_speaks_for_no_job_where_keys_are_not_sha
     assert bench.run.counts.workers == 0
 
 
-@pytest.mark.parametrize("identity", [launch_identity("another"), RoleIdentity("rendezvous")])
+@pytest.mark.parametrize(
+    "identity",
+    [
+        launch_identity("another"),
+        RoleIdentity("rendezvous"),
+        RoleIdentity("operator"),
+        TaskIdentity("j", 0, 0),
+        TaskIdentity("j", 1, 7),
+        TaskIdentity("another", 0, 0),
+    ],
+)
 def test_a_certificate_speaks_for_its_own_job_only(identity: Identity) -> None:
     bench = Bench(tasks=1)
     worker = bench.worker(identity)
@@ -402,6 +425,104 @@ def test_a_worker_that_redials_is_cleared_and_takes_a_task_again() -> None:
     again.says(b"OK:ECHO(hi)")
     assert bench.run.job.error is None
     assert bench.launched == ["0-0"]
+
+
+TOKENS = LaunchTokens(b"k" * 32, "j")
+
+
+def bindable(launch_id: str, **more: Any) -> bytes:
+    """The greeting of a worker that takes a token."""
+    return Greeting(1, launch_id, 1000, 128, supports=("token",), **more).encode()
+
+
+def bound(bench: Bench) -> WorkerDouble:
+    """A worker that has taken the token of launch 0-0, and its task."""
+    worker = bench.worker()
+    worker.says(bindable("j/0-0"))
+    assert worker.takes() == [b"token:" + TOKENS.token("0-0").encode(), b"echo:hi"]
+    worker.says(b"OK:TOKEN")
+    return worker
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        ours("j/0-0"),
+        bindable("j/0-0"),
+        bindable("j/0-0", redial=True),
+        bindable("0-0", redial=True),
+        Greeting(1, "j/0-0", redial=True).encode(),
+        b"OK:HELLO:" + b'{"version":1,"launch_id":"j/0-0","redial":true}',
+        bindable("j/0-0", redial=True, token="x"),
+        bindable("j/0-0", redial=True, token="\ud800"),
+        bindable("j/0-0", redial=True, token=TOKENS.token("0-1")),
+        bindable("j/0-0", redial=True, token=LaunchTokens(b"k" * 32, "other").token("0-0")),
+        bindable("j/0-0", redial=True, token=LaunchTokens(b"x" * 32, "j").token("0-0")),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_launch_that_a_worker_has_is_not_taken_over_without_its_token(greeting: bytes, lost: bool) -> None:
+    bench = Bench(tasks=2, tokens=TOKENS)
+    worker = bound(bench)
+    if lost:
+        worker.abort()
+        bench.turn()
+    another = bench.worker()
+    another.says(greeting)
+    assert another.takes() == [b"quit:"]
+    assert worker.closed == lost
+    back = bench.worker()
+    back.says(bindable("j/0-0", redial=True, token=TOKENS.token("0-0")))
+    assert back.takes() == [b"kill:", b"reset:"]
+    assert worker.closed
+
+
+def test_a_worker_that_comes_back_with_its_token_is_known_after_a_restart_too_and_keeps_it() -> None:
+    bench = Bench(tasks=2, tokens=TOKENS)
+    back = bench.worker()
+    back.says(bindable("j/0-0", redial=True, token=TOKENS.token("0-0")))
+    assert back.takes() == [b"kill:", b"reset:"]  # and no other token
+    another = bench.worker()
+    another.says(bindable("j/0-0", redial=True))
+    assert another.takes() == [b"quit:"]
+
+
+def test_a_worker_that_lost_the_connection_before_it_had_the_token_may_come_back_without() -> None:
+    bench = Bench(tasks=1, tokens=TOKENS, retries=3)
+    worker = bench.worker()
+    worker.says(bindable("j/0-0"))
+    worker.abort()
+    bench.turn()
+    again = bench.worker()
+    again.says(bindable("j/0-0", redial=True))
+    assert again.takes() == [b"token:" + TOKENS.token("0-0").encode(), b"kill:", b"reset:"]
+
+
+def test_a_worker_that_announces_no_support_is_sent_no_token_and_comes_back_as_before() -> None:
+    bench = Bench(tasks=1, tokens=TOKENS, retries=3)
+    worker = bench.worker()
+    worker.says(ours("j/0-0"))
+    assert worker.takes() == [b"echo:hi"]
+    worker.says(b"OK:TOKEN")  # which it was not given
+    again = bench.worker()
+    again.says(Greeting(1, "j/0-0", 1000, 128, redial=True).encode())
+    assert again.takes() == [b"kill:", b"reset:"]
+    assert worker.closed
+
+
+def test_no_token_is_in_the_log_of_a_job_or_of_the_daemon() -> None:
+    with capturedLogs() as events:
+        kept: list[dict[str, Any]] = []
+        clock = Clock()
+        bench = Bench(tasks=1, tokens=TOKENS, attempts=Attempts(clock, lambda ends: kept.extend(ends)))
+        bound(bench)
+        another = bench.worker()
+        another.says(bindable("j/0-0", redial=True, token=TOKENS.token("0-1")))
+        back = bench.worker()
+        back.says(bindable("j/0-0", redial=True, token=TOKENS.token("0-0")))
+    told = "".join(f"{formatEvent(event)} {event}" for event in events) + repr(kept) + repr(bench.kept)
+    assert TOKENS.token("0-0") not in told
+    assert TOKENS.token("0-1") not in told
 
 
 @pytest.mark.parametrize(

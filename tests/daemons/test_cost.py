@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from mu_twisted.coordinator import CostFact, Usage
@@ -35,6 +36,19 @@ def test_arm_is_cheaper_and_temporary_files_cost() -> None:
     plain = cost_of(USAGE, deployment("us-east-1"), []).price or 0
     assert (cost_of(USAGE, deployment("us-east-1", architecture="arm64"), []).price or 0) < plain
     assert (cost_of(USAGE, deployment("us-east-1", tmp_mb=10_240), []).price or 0) > plain
+
+
+def test_a_price_that_stands_in_for_an_unknown_one_is_told_as_an_estimate() -> None:
+    cost = cost_of(USAGE, deployment("mx-central-1"), [])
+    assert cost.estimated_by == "sa-east-1"
+    assert cost.price == cost_of(USAGE, deployment("sa-east-1"), []).price
+    assert cost_of(USAGE, deployment("eu-central-2"), []).estimated_by is None
+
+
+def test_what_processes_ran_before_their_handlers_is_paid_for() -> None:
+    usage = msgspec.structs.replace(USAGE, init=500.0)
+    assert cost_of(usage, deployment("us-east-1"), []).seconds == 3500.0
+    assert cost_of(usage, None, ["us-east-1"]).seconds == 2500.0
 
 
 def test_without_a_price_the_use_is_told_all_the_same() -> None:

@@ -216,7 +216,12 @@ class Connection:
 
     def worker_greeted(self, by: Any) -> None:
         self.events += "g"
+        if self.which % 2:
+            by.give_token("5ec7e7")
         by.assign(begin(self.which))
+
+    def token_taken(self, _: Any) -> None:
+        self.events += "t"
 
     def heard(self, by: Any) -> None:
         pass

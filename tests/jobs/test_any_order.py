@@ -16,6 +16,7 @@ from mu_twisted.jobs import (
     Dismiss,
     Failure,
     Finish,
+    GiveToken,
     Interrupt,
     Job,
     JobPolicy,
@@ -47,6 +48,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.came: list[str] = []
         self.ids: set[str] = set()
         self.workers: dict[int, tuple[str, str | None, bool]] = {}
+        self.given: list[int] = []
         self.working: dict[int, tuple[int, int]] = {}
         self.last: dict[int, int] = {}
         self.under_way: dict[int, set[int]] = {}
@@ -102,10 +104,15 @@ class AnyOrder(RuleBasedStateMachine):
         self.came.append(launch_id)
         self.greet(launch_id if reusable else None, reusable, left, None)
 
+    @precondition(lambda self: self.given)
+    @rule(data=st.data())
+    def token_is_taken(self, data: st.DataObject) -> None:
+        self.job.token_taken(data.draw(st.sampled_from(self.given)))
+
     @precondition(lambda self: self.came)
-    @rule(data=st.data(), redial=st.none() | st.booleans())
-    def worker_comes_again(self, data: st.DataObject, redial: bool | None) -> None:
-        self.greet(data.draw(st.sampled_from(self.came)), True, None, redial)
+    @rule(data=st.data(), redial=st.none() | st.booleans(), proven=st.booleans())
+    def worker_comes_again(self, data: st.DataObject, redial: bool | None, proven: bool) -> None:
+        self.greet(data.draw(st.sampled_from(self.came)), True, None, redial, proven=proven)
 
     @precondition(lambda self: self.workers)
     @rule(worker=CONNECTED)
@@ -206,6 +213,9 @@ class AnyOrder(RuleBasedStateMachine):
                     self.note(record)
                 case StartLaunches(launch_ids):
                     self.unsent += launch_ids
+                case GiveToken(worker):
+                    assert self.workers[worker][1] is not None
+                    self.given.append(worker)
                 case Assign(worker, task, attempt):
                     assert self.workers[worker][0] == "idle"
                     assert attempt > self.last.get(task, -1)
@@ -316,11 +326,28 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def greet(self, launch_id: str | None, reusable: bool, left: float | None, redial: bool | None) -> None:
+    def greet(
+        self,
+        launch_id: str | None,
+        reusable: bool,
+        left: float | None,
+        redial: bool | None,
+        *,
+        proven: bool = False,
+    ) -> None:
         self.number += 1
         self.workers[self.number] = ("idle", launch_id, reusable)
         self.take(
-            self.job.worker_came(self.number, launch_id, self.now, reusable=reusable, seconds_left=left, redial=redial)
+            self.job.worker_came(
+                self.number,
+                launch_id,
+                self.now,
+                reusable=reusable,
+                seconds_left=left,
+                redial=redial,
+                takes_token=reusable,
+                proven=proven,
+            )
             if not self.finished
             else self.dismissed(self.number, launch_id)
         )

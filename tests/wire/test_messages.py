@@ -90,12 +90,26 @@ printable = st.text(max_size=256).filter(str.isprintable)
 
 
 @given(
-    st.builds(Greeting, st.integers(1, 99), printable, st.integers(0, 900_000), st.integers(0, 10_240), st.booleans())
+    st.builds(
+        Greeting,
+        st.integers(1, 99),
+        printable,
+        st.integers(0, 900_000),
+        st.integers(0, 10_240),
+        st.booleans(),
+        st.lists(st.text(max_size=20), max_size=64).map(tuple),
+        st.text(max_size=256),
+        st.integers(0, 900_000),
+    )
 )
 def test_a_greeting_survives_the_way_there_and_back(greeting: Greeting) -> None:
     encoded = greeting.encode()
     assert encoded.startswith(b"OK:HELLO:")
     assert parse_greeting(encoded) == greeting
+
+
+def test_a_token_is_not_shown_where_a_greeting_is() -> None:
+    assert "5ec7e7" not in repr(Greeting(1, "0-0", token="5ec7e7"))
 
 
 def test_a_worker_that_announces_nothing_greets_as_the_originals_does() -> None:
@@ -127,6 +141,12 @@ def test_members_that_are_missing_have_defaults_and_unknown_ones_are_ignored() -
         b'OK:HELLO:{"launch_id":"' + b"x" * 257 + b'"}',
         b"OK:HELLO:" + b"[" * 200_000,
         b'OK:HELLO:{"version":' + b"9" * 5000 + b"}",
+        b'OK:HELLO:{"supports":"token"}',
+        b'OK:HELLO:{"supports":[1]}',
+        b'OK:HELLO:{"supports":' + b'["x"' + b',"x"' * 64 + b"]}",
+        b'OK:HELLO:{"token":1}',
+        b'OK:HELLO:{"token":"' + b"x" * 257 + b'"}',
+        b'OK:HELLO:{"init_ms":0.5}',
     ],
 )
 def test_anything_else_is_not_a_greeting(message: bytes) -> None:

@@ -176,11 +176,11 @@ class WorkerProcess:
 class Here:
     """A worker in a thread of this process, with waiting times of its own."""
 
-    def __init__(self, directory: Path, event: dict[str, Any], timing: Timing) -> None:
+    def __init__(self, directory: Path, event: dict[str, Any], timing: Timing, init_ms: int) -> None:
         self.log: list[str] = []
         self._result: list[dict[str, str]] = []
         place = Place(directory, directory / "mu_command", directory)
-        worker = Worker(parse_event(event), place, Surroundings(), self.log.append, timing)
+        worker = Worker(parse_event(event), place, Surroundings(init_ms=init_ms), self.log.append, timing)
         self._thread = threading.Thread(target=lambda: self._result.append(worker.serve()))
         self._thread.start()
 
@@ -191,7 +191,10 @@ class Here:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Callable[..., Here]:
-    return lambda event, **timing: Here(tmp_path, event, Timing(**{"redial": 0.05, **timing}))
+    def begin(event: dict[str, Any], *, init_ms: int = 0, **timing: float) -> Here:
+        return Here(tmp_path, event, Timing(**{"redial": 0.05, **timing}), init_ms)
+
+    return begin
 
 
 @pytest.fixture(scope="session")

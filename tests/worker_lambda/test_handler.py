@@ -1,5 +1,6 @@
 """The handler: results, errors, the same process used again, any thread."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mu_twisted.wire import parse_greeting
+from worker_lambda._surroundings import InitTime, process_age_ms
 from worker_lambda.lambda_function import lambda_handler
 
 
@@ -140,3 +143,40 @@ def test_a_fault_of_ours_is_a_result_and_in_the_log_in_full(root: Path, capfd: p
     assert result == {"error": "fault of the worker: KeyError: 'broken\\ncontext'"}
     assert "Traceback (most recent call last)" in capfd.readouterr().err
     assert not list(root.parent.glob("mu_worker_*"))
+
+
+def stat(started: float, name: str = "python3.13") -> str:
+    ticks = round(started * os.sysconf("SC_CLK_TCK"))
+    return f"4242 ({name}) S {' '.join('0' for _ in range(18))} {ticks} 0 0\n"
+
+
+@pytest.mark.parametrize("name", ["python3.13", "a) b (c) 1 2 3", ") S 1"])
+def test_what_a_process_ran_before_it_was_ready_is_told_once(tmp_path: Path, name: str) -> None:
+    process = tmp_path / "stat"
+    process.write_text(stat(time.clock_gettime(time.CLOCK_BOOTTIME) - 2.5, name))
+    init = InitTime({"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, process)
+    process.unlink()
+    assert 2490 <= init.take() < 2800
+    assert init.take() == 0
+
+
+@pytest.mark.parametrize("kind", [None, "provisioned-concurrency", "snap-start", "lambda-managed-instances"])
+def test_a_start_that_is_not_on_demand_is_not_told(kind: str | None) -> None:
+    assert InitTime({"AWS_LAMBDA_INITIALIZATION_TYPE": kind} if kind else {}).take() == 0
+
+
+@pytest.mark.parametrize("content", ["", "1 (x", "1 (x) S", "1 (x) S " + "x " * 40, stat(1e12)])
+def test_a_start_that_the_system_does_not_tell_is_none(tmp_path: Path, content: str) -> None:
+    process = tmp_path / "stat"
+    process.write_text(content)
+    assert process_age_ms(process) == 0
+    assert process_age_ms(tmp_path / "nosuch") == 0
+    assert process_age_ms() > 0
+
+
+def test_a_worker_greets_with_it(here: Callable[..., Any], coordinator: Any, event: Callable[..., Any]) -> None:
+    worker = here(event(coordinator, job="j"), init_ms=1234)
+    talk = coordinator.accept()
+    assert parse_greeting(talk.hear()).init_ms == 1234
+    talk.say(b"quit:")
+    assert worker.result() == {"ended": "the coordinator said quit"}

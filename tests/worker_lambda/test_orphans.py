@@ -39,6 +39,33 @@ def test_a_lost_coordinator_is_found_again_and_told_what_has_ended(
     assert any("dialling again" in line for line in worker.log)
 
 
+def test_a_worker_that_comes_back_shows_the_token_it_was_given(
+    here: Callable[..., Here], tls_coordinator: Any, keys: Any, event: Callable
+) -> None:
+    worker = here(event(tls_coordinator, job="j", launch_id="l", **keys.event()))
+    talk = tls_coordinator.accept()
+    first = parse_greeting(talk.hear())
+    assert (first.supports, first.token) == (("token",), "")
+    talk.say(b"run:sleep 600", b"token:" + b"5ec7e7" * 8)  # is not kept waiting
+    assert talk.hear() == b"OK:TOKEN"
+    talk.say(b"kill:", b"reset:")
+    assert [talk.hear()[:9] for _ in range(2)] == [b"OK:RETVAL", b"OK:KILL(1"]
+    assert parse_greeting(talk.hear()).token == "5ec7e7" * 8
+    talk.say(b"dump_vals:", b"get:token")
+    shown = talk.hear() + talk.hear()
+    assert b"no such variable token" in shown
+    assert b"5ec7e7" not in shown
+    talk.close()
+    again = tls_coordinator.accept()
+    second = parse_greeting(again.hear())
+    assert (second.redial, second.token) == (True, "5ec7e7" * 8)
+    for bad in (b"", b"x" * 257, b"two\nlines", b"\xff", b"a b"):
+        assert again.ask(b"token:" + bad).startswith(b"FAIL(a token has 1 to 256 letters and digits")
+    again.say(b"quit:")
+    assert worker.result() == {"ended": "the coordinator said quit"}
+    assert not any("5ec7e7" in line for line in worker.log)
+
+
 def test_a_lost_coordinator_that_stays_away_ends_the_worker(
     here: Callable[..., Here], make_coordinator: Callable, event: Callable
 ) -> None:
