@@ -38,7 +38,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskFact(msgspec.Struct, frozen=True):
     """One task.
 
-    :param state: ``waiting``, ``active``, ``done`` or ``failed``.
+    :param state: ``waiting``, ``backing off`` (waits after a failure), ``held`` (the rendezvous that it needs is away),
+        ``active``, ``done`` or ``failed``.
     :param attempts: tries begun so far.
     :param error: of the last attempt that failed.
     """
@@ -75,7 +76,7 @@ class JobFact(msgspec.Struct, frozen=True):
         put right that ``error`` says.
     :param error: what the job failed of, one line or several.
     :param report: what its pipeline has to say of it, once it is over; one line or several.
-    :param note: what the user should know meanwhile, e.g. that Lambda throttles.
+    :param note: what the user should know meanwhile, e.g. that Lambda throttles, or what tasks are held for.
     :param submitted: seconds since 1970, as ``ended``; that is None while it runs or is held, and where its records are
         damaged.
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.

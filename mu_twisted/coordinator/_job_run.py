@@ -24,6 +24,7 @@ from mu_twisted.jobs import (
     Assign,
     Counts,
     Dismiss,
+    Failure,
     Finish,
     GiveToken,
     Interrupt,
@@ -87,6 +88,7 @@ class JobRun:
         self._tokens = tokens
         self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take, tokens)
         self._gone: list[Deferred[None]] = []
+        self._cut_off: list[tuple[int, str]] = []
         self._tick = LoopingCall(self._time_passed)
         self._tick.clock = clock  # type: ignore[assignment]
 
@@ -212,7 +214,10 @@ class JobRun:
             self._turns.take(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
-        self.log.warn("task {task} failed: {error}", task=task, error=error)
+        if kind is Failure.CHANNEL:
+            self._cut_off.append((task, error))
+        else:
+            self.log.warn("task {task} failed: {error}", task=task, error=error)
         self._turns.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
 
     def session_closed(self, session: Session, reason: str) -> None:
@@ -241,6 +246,14 @@ class JobRun:
         """
         self._turns.take(self.job.store_named(store, self._now(), shard, tasks))
 
+    def store_unreachable(self, why: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
+        """A shard of the rendezvous is not there: tasks that need it are held until it names its token again.
+
+        :param why: one line for the user.
+        :param tasks: whose messages; None: those of all.
+        """
+        self._turns.take(self.job.store_unreachable(why, self._now(), shard, tasks))
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
@@ -251,8 +264,24 @@ class JobRun:
             self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
         self._turns.take(actions)
 
+    def _tell_cut_off(self) -> None:
+        """One line for all tasks that had no way to their peers of late; none where it is known that it is away."""
+        cut_off, self._cut_off = self._cut_off, []
+        told = [(task, error) for task, error in cut_off if not self.job.is_held(task)]
+        if len(told) == 1:
+            self.log.warn("task {task} failed: {error}", task=told[0][0], error=told[0][1])
+        elif told:
+            task, error = told[0]
+            self.log.warn(
+                "{count} tasks failed: they have no way to their peers; task {task}: {error}",
+                count=len(told),
+                task=task,
+                error=error,
+            )
+
     def _time_passed(self) -> None:
         try:
+            self._tell_cut_off()
             self._turns.take(self.job.time_passed(self._now()))
         except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
@@ -291,6 +320,7 @@ class JobRun:
                 self._broken(error)
 
     def _finish(self) -> None:
+        self._tell_cut_off()
         if self._tick.running:
             self._tick.stop()
         try:

@@ -94,6 +94,13 @@ class Mailed(Protocol):
         :param tasks: whose messages; None: those of all.
         """
 
+    def store_unreachable(self, why: str, shard: int, tasks: Container[int] | None) -> None:
+        """A shard is not there, until it names its token again.
+
+        :param why: one line for the user.
+        :param tasks: whose messages; None: those of all.
+        """
+
 
 class JobLinks:
     """The connections to the shards that one job's messages go through.
@@ -141,3 +148,6 @@ class _Shard:
 
     def store_named(self, store: str) -> None:
         self.run.store_named(store, self.shard, self.tasks)
+
+    def store_unreachable(self, why: str) -> None:
+        self.run.store_unreachable(why, self.shard, self.tasks)

@@ -38,6 +38,12 @@ class Mailing(Protocol):
     def store_named(self, store: str) -> None:
         """The job's messages are kept under this token; another one than before means that those before are gone."""
 
+    def store_unreachable(self, why: str) -> None:
+        """The rendezvous is not there, until the job's messages are named again.
+
+        :param why: one line for the user.
+        """
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -67,6 +73,7 @@ class RendezvousLink:
         self._redial: Any = None
         self._leaving = False
         self._closed = False
+        self._away: str | None = None
         self._again = LoopingCall(self._look)
         self._again.clock = clock  # type: ignore[assignment]
 
@@ -88,9 +95,13 @@ class RendezvousLink:
     def add(self, job: str, mailing: Mailing, limits: dict[str, int] | None = None) -> None:
         """From now on the rendezvous keeps this job's messages, and is dialled until it is there.
 
+        Where it is not, the job hears that before this returns.
+
         :param limits: as in :class:`~mu_twisted.wire.JobNotice`.
         """
         entry = self._jobs[job] = _Job(JobNotice(job, limits or {}), mailing)
+        if self._connection is None or self._leaving:
+            mailing.store_unreachable(self._away or f"the rendezvous at {self._address} is being dialled")
         self._say(entry.notice.encode())
         self._dial_now()
 
@@ -124,6 +135,9 @@ class RendezvousLink:
     def frames_received(self, payloads: list[bytes]) -> None:
         """Notices."""
         self._pause = REDIAL[0]  # and not when connected: one that refuses us says so after that
+        if self._away is not None:
+            self._away = None
+            self.log.info("the rendezvous at {address} is back", address=self._address)
         for payload in payloads:
             try:
                 notice = parse_notice(payload)
@@ -152,8 +166,8 @@ class RendezvousLink:
         if self._waiting or (left and self._jobs):  # wanted again while we took our leave
             self._dial_now()
         elif self._jobs:
-            self.log.warn("rendezvous {address}: {reason}; dialling again", address=self._address, reason=reason)
             self._redial_later()
+            self._is_away(reason)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -198,8 +212,21 @@ class RendezvousLink:
             self.log.failure("dialling the rendezvous {address} failed", failure, address=self._address)
         self._tell(failure)
         if self._jobs:
-            self.log.info("{error}", error=failure.getErrorMessage())
             self._redial_later()
+            self._is_away(failure.getErrorMessage())
+
+    def _is_away(self, reason: str) -> None:
+        """Tell it to all jobs, and in the log once until it has answered again."""
+        said, self._away = self._away, f"the rendezvous at {self._address} is away ({reason})"
+        if said is None:
+            self.log.warn("{away}: tasks that need it are held until it is back", away=self._away)
+        else:
+            self.log.debug("{away}", away=self._away)
+        for name, entry in list(self._jobs.items()):
+            try:
+                entry.mailing.store_unreachable(self._away)
+            except Exception:  # noqa: BLE001 - the other jobs are to hear of it all the same
+                self.log.failure("job {job} did not take in that the rendezvous is away", job=name)
 
     def _look(self) -> None:
         try:

@@ -213,7 +213,7 @@ class Running:
             workers=counts.workers,
             launches=snapshot.unsent + snapshot.accepted,
             error=error,
-            note=active.opened.launching.note(),
+            note="; ".join(filter(None, (active.opened.launching.note(), job.held_for))) or None,
             ended=self._wall() if job.over else None,
             report=report.text or None if report is not None else None,
             cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,

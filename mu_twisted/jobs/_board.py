@@ -9,12 +9,16 @@ from mu_twisted.jobs._actions import Abort, Action, Assign, Dismiss, Interrupt, 
 from mu_twisted.jobs._backlog import Backlog
 from mu_twisted.jobs._crew import Attempt, Crew, Place, Worker
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._holds import Holds
 from mu_twisted.jobs._launches import Launches
 from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._records import Assigned, AttemptEnded, JobRecord, Outcome
 from mu_twisted.jobs._tasks import Task, TaskState
 from mu_twisted.jobs._timers import Due, Timers
 
+HOLD_PATIENCE = 30.0
+"""Seconds that workers are kept for tasks that are held: a store that is restarted is back sooner, and a worker that is
+kept for longer costs more than another."""
 MAX_ERROR = 2000
 """Characters of an error that are kept: it may come from a worker."""
 
@@ -35,6 +39,7 @@ class Board:
         self.launches = Launches()
         self.backlog = Backlog()
         self.timers = Timers()
+        self.holds = Holds(ledger.lineage.is_linked)
         self.attempts: dict[int, list[Attempt]] = {}
         self.first_attempts: dict[Attempt, None] = {}
         self.lost: dict[str, tuple[int, int]] = {}
@@ -56,7 +61,14 @@ class Board:
     @property
     def needed(self) -> int:
         """Workers that would all have something to do now."""
-        return self.ledger.open + len(self.backlog.doubles)
+        return self.ledger.open - self.ledger.tally[TaskState.HELD] + len(self.backlog.doubles)
+
+    @property
+    def useful(self) -> int:
+        """Workers that would all have something to do now, or probably soon: as long as tasks are not held for long."""
+        since = self.holds.since
+        soon = self.ledger.tally[TaskState.HELD] if since is not None and self.now - since < HOLD_PATIENCE else 0
+        return self.ledger.open - self.ledger.tally[TaskState.HELD] + soon
 
     @property
     def is_full(self) -> bool:
@@ -128,11 +140,13 @@ class Board:
     # -- tasks and attempts ----------------------------------------------------------------------------------------
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
-        """These are waiting, and ready for a worker."""
+        """These are waiting, and ready for a worker, unless they are to be held."""
         for task in tasks:
-            if task.state is TaskState.BACKING_OFF:
-                self.ledger.move(task, TaskState.WAITING)
-            self.backlog.add(task)
+            wanted = TaskState.HELD if self.holds.cover(task.number) else TaskState.WAITING
+            if task.state is not wanted:
+                self.ledger.move(task, wanted)
+            if wanted is TaskState.WAITING:
+                self.backlog.add(task)
 
     def begin(self, worker: Worker, task: Task, *, speculative: bool = False) -> None:
         """The worker gets the task."""

@@ -10,7 +10,7 @@ from mu_twisted.jobs._board import MAX_ERROR, Board
 from mu_twisted.jobs._crew import Attempt
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, StoreNamed, TaskFailed
-from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 
 
 class Chains:
@@ -76,6 +76,32 @@ class Chains:
         if enough:
             task.error = "its messages were lost again and again"
         return task.charged > self._board.policy.retries
+
+    def store_unreachable(self, shard: int, why: str, of: Container[int] | None) -> bool:
+        """A shard cannot be asked now: tasks that would exchange messages over it are held, until it is named again.
+
+        Those that are under way go on; they may not need it yet.
+
+        :param of: the tasks whose messages it keeps; None: all.
+        :returns: whether it could be asked before.
+        """
+        board = self._board
+        if not board.holds.add(shard, why, of, board.now):
+            return False
+        ready = (TaskState.WAITING, TaskState.BACKING_OFF)
+        board.enqueue([t for t in board.ledger.tasks.values() if t.state in ready and board.holds.cover(t.number)])
+        return True
+
+    def store_reachable(self, shard: int) -> bool:
+        """A shard has answered: what was held for it is ready.
+
+        :returns: whether it could not be asked before.
+        """
+        board = self._board
+        if not board.holds.remove(shard):
+            return False
+        board.enqueue([task for task in board.ledger.tasks.values() if task.state is TaskState.HELD])
+        return True
 
     def store_named(self, store: str, shard: int, of: Container[int] | None) -> bool:
         """A shard of the rendezvous keeps messages under this token; a new one means that those before are gone.
@@ -144,7 +170,7 @@ class Chains:
         for number in board.attempts:
             if all(tasks[producer].state is TaskState.DONE for producer in self._lineage.producers(number)):
                 return None
-        absent = [number for number, task in tasks.items() if task.state in (TaskState.WAITING, TaskState.BACKING_OFF)]
+        absent = [number for number, task in tasks.items() if task.state in PENDING]
         blocked = set(self._lineage.downstream(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
         return blocked if blocked.issuperset(board.attempts) else None
 

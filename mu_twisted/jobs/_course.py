@@ -37,7 +37,7 @@ class Course:
         back = [launch_id for task in tasks for launch_id in self._interrupted(task)]
         for task in tasks:
             self._take_in(task)
-        back += board.launches.unseen(self._staffing.wanted - len(back))
+        back += board.launches.unseen(min(board.limit, board.useful) - len(back))
         for launch_id in back:
             board.launches.expect_back(launch_id)
             board.timers.push(board.now + board.policy.redial_timeout, Due.LAUNCH, launch_id)

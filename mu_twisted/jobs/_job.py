@@ -256,7 +256,29 @@ class Job(Reading):
 
         :param tasks: whose messages it keeps; None: those of all.
         """
-        if self._goes_on(now) and self._chains.store_named(store, shard, tasks):
+        if self._goes_on(now):
+            new = self._chains.store_named(store, shard, tasks)
+            back = self._chains.store_reachable(shard)  # after it, so that nothing is begun only to be withdrawn
+            if new or back:
+                self._course.conclude()
+        else:
+            self._board.holds.remove(shard)
+        return self._board.take()
+
+    def store_unreachable(
+        self, why: str, now: float, shard: int = 0, tasks: Container[int] | None = None
+    ) -> list[Action]:
+        """A shard of the rendezvous cannot be reached: tasks that need it are held until :meth:`store_named`.
+
+        May be reported before the job begins, and again when the reason is another.
+
+        :param why: one line for the user.
+        :param tasks: whose messages it keeps; None: those of all.
+        """
+        goes_on = self._goes_on(now)
+        if not goes_on:
+            self._board.holds.add(shard, why, tasks, self._board.now)
+        elif self._chains.store_unreachable(shard, why, tasks):
             self._course.conclude()
         return self._board.take()
 

@@ -29,7 +29,7 @@ from mu_twisted.jobs._records import (
     Submitted,
     TaskFailed,
 )
-from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 
 MAX_TEXTS = 32 << 20
 """Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
@@ -99,7 +99,7 @@ class Ledger:
     def open(self) -> int:
         """Tasks that are neither done nor failed."""
         tally = self.tally
-        return tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF] + tally[TaskState.ACTIVE]
+        return sum(tally[state] for state in PENDING) + tally[TaskState.ACTIVE]
 
     def move(self, task: Task, state: TaskState) -> None:
         """Count the task elsewhere."""

@@ -45,6 +45,10 @@ class Lineage:
         """Who takes the task's messages."""
         return self._consumers.get(task, ())
 
+    def is_linked(self, task: int) -> bool:
+        """Whether the task takes messages or sends them."""
+        return task in self._producers or task in self._consumers
+
     def downstream(self, tasks: Iterable[int], open_: Callable[[int], bool]) -> list[int]:
         """All that need messages of these tasks, directly or through others, as far as they are open."""
         return self._closure(tasks, self.consumers, open_)

@@ -5,7 +5,7 @@ from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._crew import Attempt, Place, Worker
 from mu_twisted.jobs._failures import Failure, is_retried
 from mu_twisted.jobs._records import Forgiven, Outcome, Remarked, ResultReached, ResultStands
-from mu_twisted.jobs._tasks import Task, TaskState
+from mu_twisted.jobs._tasks import PENDING, Task, TaskState
 from mu_twisted.jobs._timers import Due
 
 FAILED_ENOUGH = 2
@@ -75,8 +75,7 @@ class Outcomes:
         if number is None:
             return
         task = board.ledger.tasks[number]
-        waits = task.state in (TaskState.WAITING, TaskState.BACKING_OFF)
-        if waits and task.attempts - 1 == attempt and task.charged and task.free < board.policy.reruns:
+        if task.state in PENDING and task.attempts - 1 == attempt and task.charged and task.free < board.policy.reruns:
             board.record(Forgiven(number))
             board.enqueue([task])
 
@@ -95,6 +94,9 @@ class Outcomes:
         board, policy = self._board, self._board.policy
         if task.charged > policy.retries:
             self.give_up(task)
+            return
+        if board.holds.cover(task.number):
+            board.enqueue([task])
             return
         board.ledger.move(task, TaskState.BACKING_OFF)
         tries = max(1, task.charged + task.free)
@@ -137,5 +139,5 @@ class Outcomes:
 
     def _is_useful(self) -> bool:
         board, tally = self._board, self._board.ledger.tally
-        wanted = tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF] + len(board.backlog.doubles)
+        wanted = board.useful - tally[TaskState.ACTIVE] + len(board.backlog.doubles)
         return wanted > len(board.crew.idle) + board.crew.warming and not board.is_full

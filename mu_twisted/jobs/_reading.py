@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._crew import Attempt, Place, Worker
 from mu_twisted.jobs._policy import JobPolicy
-from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, TaskState, TaskView
 
 
 class Reading:
@@ -75,16 +75,26 @@ class Reading:
         """Whether launching is known to work: a worker has come, or a launch was accepted."""
         return self._board.launches.anybody_came or self._board.launches.any_accepted
 
+    @property
+    def held_for(self) -> str | None:
+        """What tasks are held for, on one line; None where the stores of all messages can be reached."""
+        return None if self.over else self._board.holds.explanation(self._board.ledger.tally[TaskState.HELD])
+
+    def is_held(self, task: int) -> bool:
+        """Whether the task is not begun before the store of its messages can be reached."""
+        return self._board.holds.cover(task)
+
     def counts(self) -> Counts:
         """How many tasks stand where."""
         tally = self._board.ledger.tally
         return Counts(
-            waiting=tally[TaskState.WAITING] + tally[TaskState.BACKING_OFF],
+            waiting=sum(tally[state] for state in PENDING),
             active=tally[TaskState.ACTIVE],
             done=tally[TaskState.DONE],
             failed=tally[TaskState.FAILED],
             workers=len(self._board.crew),
             backing_off=tally[TaskState.BACKING_OFF],
+            held=tally[TaskState.HELD],
         )
 
     def snapshot(self) -> JobSnapshot:

@@ -105,7 +105,7 @@ class Staffing:
     def has_room(self) -> bool:
         """Whether the one who came last may stay: to work, or as a spare."""
         board = self._board
-        return not board.is_full and len(board.crew.idle) <= board.ledger.open
+        return not board.is_full and len(board.crew.idle) <= board.useful
 
     def employ(self) -> None:
         """Idle workers get the tasks that are ready, then slow tasks a second worker; too many spares go home."""
@@ -122,7 +122,7 @@ class Staffing:
             if task is None:
                 break
             self._begin(worker, task, speculative=True)
-        while len(crew.idle) > board.ledger.open:
+        while len(crew.idle) > board.useful:
             board.dismiss(next(iter(crew.idle.values())), "there are as many workers as the job has use for")
 
     def dismiss_the_old(self) -> None:

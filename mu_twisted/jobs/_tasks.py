@@ -5,10 +5,14 @@ from enum import Enum
 
 
 class TaskState(Enum):
-    """Where a task stands."""
+    """Where a task stands.
+
+    A task is held that waits for no worker, as the store of its messages is out of reach.
+    """
 
     WAITING = "waiting"
     BACKING_OFF = "backing off"
+    HELD = "held"
     ACTIVE = "active"
     DONE = "done"
     FAILED = "failed"
@@ -18,6 +22,8 @@ class TaskState(Enum):
 
 
 SETTLED = (TaskState.DONE, TaskState.FAILED)
+PENDING = (TaskState.WAITING, TaskState.BACKING_OFF, TaskState.HELD)
+"""Neither settled nor active."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +57,9 @@ class Task:
 class Counts:
     """How many of the job's tasks are in each state, and how many workers are connected.
 
-    :param waiting: for a worker; those that are backing off included.
+    :param waiting: for a worker; those that are backing off or held included.
     :param backing_off: of those waiting: they failed and are tried again after a while.
+    :param held: of those waiting: the store of their messages is out of reach.
     """
 
     waiting: int
@@ -61,6 +68,7 @@ class Counts:
     failed: int
     workers: int
     backing_off: int = 0
+    held: int = 0
 
     @property
     def tasks(self) -> int:

@@ -81,6 +81,9 @@ class Told:
     def store_named(self, store: str, shard: int, tasks: Container[int] | None) -> None:
         self.events.append((store, shard, tasks and [task for task in range(8) if task in tasks]))
 
+    def store_unreachable(self, why: str, shard: int, tasks: Container[int] | None) -> None:
+        self.events.append((why, shard, tasks and [task for task in range(8) if task in tasks]))
+
 
 @pytest.mark.parametrize("shards", [[0, 0, 2, 2], []])
 def test_a_job_hears_of_each_shard_by_itself(shards: list[int]) -> None:
@@ -89,6 +92,12 @@ def test_a_job_hears_of_each_shard_by_itself(shards: list[int]) -> None:
     made = {shard: RendezvousLink(clock, relay.dial, f"h:{shard}") for shard, relay in relays.items()}
     links = JobLinks(made, shards)
     links.add("j", told)
+    waits = "the rendezvous at h:{} is being dialled"
+    if shards:
+        assert told.events == [(waits.format(0), 0, [0, 1]), (waits.format(2), 2, [2, 3])]
+    else:
+        assert told.events == [(waits.format(0), 0, None)]
+    told.events.clear()
     for shard, relay in relays.items():
         assert relay.heard == [b"JOB:j:{}"]
         relay.link.frames_received([b"OK:JOB:j:s%d" % shard, b"LOST:j:%d" % shard])

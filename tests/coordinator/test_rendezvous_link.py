@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from mu_twisted.coordinator import RendezvousLink
 from mu_twisted.transport import Receiver, TransportError
@@ -64,12 +65,16 @@ class Relay:
 class Told:
     def __init__(self) -> None:
         self.events: list[Any] = []
+        self.away: list[str] = []
 
     def messages_lost(self, task: int) -> None:
         self.events.append(task)
 
     def store_named(self, store: str) -> None:
         self.events.append(store)
+
+    def store_unreachable(self, why: str) -> None:
+        self.away.append(why)
 
 
 @pytest.fixture
@@ -250,3 +255,89 @@ def test_a_rendezvous_that_is_not_there_is_an_error_of_the_first_dialling(clock:
     failed.addErrback(errors.append)
     assert errors[0].check(TransportError)
     assert not clock.getDelayedCalls()
+
+
+def warnings(events: list[Any]) -> list[str]:
+    return [str(formatEvent(event)) for event in events if event["log_level"] >= LogLevel.warn]
+
+
+@pytest.mark.parametrize("jobs", [1, 7])
+def test_a_rendezvous_that_stays_away_is_one_line_and_each_job_hears_of_it(
+    clock: Clock, relay: Relay, link: RendezvousLink, jobs: int
+) -> None:
+    told = [Told() for _ in range(jobs)]
+    with capturedLogs() as events:
+        for number, each in enumerate(told):
+            link.add(f"j{number}", each)
+            relay.says(b"OK:JOB:j%d:aa" % number)
+        assert [each.away for each in told] == [[]] * jobs
+        relay.there = False
+        relay.breaks()
+        clock.pump([1.0] * 300)
+    assert warnings(list(events)) == [
+        "the rendezvous at 127.0.0.1:13337 is away (closed by the peer): tasks that need it are held until it is back"
+    ]
+    assert all(each.away[0] == "the rendezvous at 127.0.0.1:13337 is away (closed by the peer)" for each in told)
+    assert all(each.away[-1].endswith("is away (cannot connect: refused)") for each in told)
+    with capturedLogs() as events:
+        relay.there = True
+        clock.advance(5.0)
+        assert [each.events for each in told] == [["aa"]] * jobs
+        for number in range(jobs):
+            relay.says(b"OK:JOB:j%d:bb" % number)
+        relay.breaks()
+    assert [each.events for each in told] == [["aa", "bb"]] * jobs
+    assert len(warnings(list(events))) == 1, "it is away anew"
+
+
+def test_a_job_that_comes_while_the_rendezvous_is_away_hears_it_at_once(
+    clock: Clock, relay: Relay, link: RendezvousLink
+) -> None:
+    first, second = Told(), Told()
+    link.add("j", first)
+    relay.there = False
+    relay.breaks()
+    link.add("k", second)
+    assert second.away[0] == "the rendezvous at 127.0.0.1:13337 is away (closed by the peer)"
+
+
+def test_a_link_that_has_just_begun_to_dial_says_so_and_warns_of_nothing(clock: Clock, relay: Relay) -> None:
+    relay.slow = True
+    told = Told()
+    with capturedLogs() as events:
+        link = RendezvousLink(clock, relay.dial, "h:1")
+        link.add("j", told)
+        relay.answers()
+        relay.says(b"OK:JOB:j:aa")
+    assert (told.away, told.events) == (["the rendezvous at h:1 is being dialled"], ["aa"])
+    assert warnings(list(events)) == []
+
+
+def test_a_rendezvous_that_takes_the_call_and_hangs_up_each_time_is_one_line_too(clock: Clock, relay: Relay) -> None:
+    told = Told()
+    with capturedLogs() as events:
+        link = RendezvousLink(clock, relay.dial, "h:1")
+        link.add("j", told)
+        for _ in range(50):
+            relay.breaks()
+            clock.advance(5.0)
+    assert len(warnings(list(events))) == 1
+    assert len(told.away) == 51
+
+
+def test_a_job_that_cannot_take_it_in_does_not_keep_the_others_from_hearing_nor_the_link_from_dialling(
+    clock: Clock, relay: Relay, link: RendezvousLink
+) -> None:
+    class Broken(Told):
+        def store_unreachable(self, why: str) -> None:
+            raise ZeroDivisionError
+
+    told = Told()
+    link.add("a", Broken())
+    link.add("b", told)
+    with capturedLogs():
+        relay.breaks()
+    dialled = relay.dialled
+    clock.advance(5.0)
+    assert told.away
+    assert relay.dialled == dialled + 1

@@ -40,6 +40,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.away: dict[int, frozenset[int] | None] = {}
         self.now = 0.0
         self.number = 0
         self.records: list[dict[str, object]] = []
@@ -149,7 +150,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(store=st.sampled_from("ab"), shard=st.integers(0, 1), tasks=st.none() | st.frozensets(st.integers(0, 6)))
     def store_named(self, store: str, shard: int, tasks: frozenset[int] | None) -> None:
+        if not self.finished:
+            self.away.pop(shard, None)
         self.take(self.job.store_named(store, self.now, shard, tasks))
+
+    @rule(shard=st.integers(0, 1), tasks=st.none() | st.frozensets(st.integers(0, 6)))
+    def store_unreachable(self, shard: int, tasks: frozenset[int] | None) -> None:
+        self.away[shard] = tasks
+        self.take(self.job.store_unreachable(f"{shard} is away", self.now, shard, tasks))
 
     @rule(most=st.none() | st.integers(1, 4))
     def shared(self, most: int | None) -> None:
@@ -173,6 +181,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.under_way.clear()
         self.unsent.clear()
         self.job = Job.restore([record_from_dict(record) for record in self.records])
+        for shard, tasks in self.away.items():  # as links do that are not connected yet
+            self.job.store_unreachable("being dialled", self.now, shard, tasks)
         self.finished = self.job.over
         self.take(self.job.resume(self.now))
 
@@ -217,6 +227,10 @@ class AnyOrder(RuleBasedStateMachine):
                     assert self.workers[worker][1] is not None
                     self.given.append(worker)
                 case Assign(worker, task, attempt):
+                    held = any(tasks is None or task in tasks for tasks in self.away.values())
+                    assert not (held and self.job._board.ledger.lineage.is_linked(task)), (
+                        "its messages cannot be asked for"
+                    )
                     assert self.workers[worker][0] == "idle"
                     assert attempt > self.last.get(task, -1)
                     self.last[task] = attempt
@@ -284,6 +298,8 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "job"):
             return
         self.kind = True
+        for shard in list(self.away):
+            self.store_named("a", shard, None)
         for _ in range(2000):
             if self.finished:
                 return
