@@ -2,12 +2,14 @@
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
 # make demo-video   four jobs on this machine: a clip to frames, to gray, to chunks, to one video
 # make test    all tests
+# make quick   the tests of the pure packages: wire, fsm, jobs, pipelines
 # make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=), and slower faults
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
+# make wheels  the source distribution and manylinux wheels, in dist/
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
 PYTHON ?= python3
@@ -19,7 +21,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video test test-long check check-native chaos fuzz bench clean
+.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos fuzz bench wheels clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -33,6 +35,9 @@ demo-video: $(VENV)/demo.stamp
 
 test: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: $(VENV)/develop.stamp
+	$(BIN)/python -m pytest -n 2 tests/wire tests/fsm tests/jobs tests/pipelines
 
 test-long: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long --ignore tests/chaos
@@ -57,6 +62,12 @@ fuzz: $(VENV)/develop.stamp
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench
+
+# One wheel for each interpreter, all from the source distribution, as a user without wheels would build them.
+PYTHONS ?= $(PYTHON)
+wheels: $(VENV)/develop.stamp
+	$(INSTALL) '.[release]'
+	PYTHON=$(BIN)/python etc/wheels.sh $(PYTHONS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info mu_twisted/launch/*.so

@@ -138,6 +138,7 @@ def _endpoint(region: str) -> str:
     """AWS's public endpoint, of whatever partition, by botocore's data."""
     import botocore.session  # half a second; only where AWS itself is meant
 
-    nobody = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
-    client = botocore.session.get_session().create_client("lambda", region_name=region, **nobody)
+    client = botocore.session.get_session().create_client(
+        "lambda", region_name=region, aws_access_key_id="-", aws_secret_access_key="-"
+    )
     return str(client.meta.endpoint_url)

@@ -49,7 +49,7 @@ class SignedRequest:
     body: bytes
 
 
-class _Recomputed(SigV4Auth):  # type: ignore[misc]
+class _Recomputed(SigV4Auth):
     """botocore's signer, told which headers and which moment the client signed."""
 
     def __init__(self, credentials: Credentials, service: str, region: str, signed: list[str]) -> None:

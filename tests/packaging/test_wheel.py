@@ -73,6 +73,11 @@ def test_it_ships_the_workers_files(installed: Path, tmp_path: Path) -> None:
         assert name in listed
 
 
+def test_the_licence_travels_with_it(installed: Path) -> None:
+    [licence] = installed.rglob("mu_twisted-*.dist-info/licenses/LICENSE")
+    assert licence.read_text() == (PROJECT / "LICENSE").read_text()
+
+
 def test_the_pipelines_are_found_by_their_entry_points(installed: Path, tmp_path: Path) -> None:
     code = "from mu_twisted.pipelines import load_pipeline; print(load_pipeline('exec').summary)"
     assert run([installed / "bin" / "python", "-c", code], tmp_path).stdout.strip()
