@@ -20,7 +20,7 @@ _INIT = InitTime()
 
 
 def lambda_handler(event: object, context: object = None) -> dict[str, object]:
-    """Serve the coordinator that the event names, or run the command once; see PROTOCOL.md for the event.
+    """Serve the coordinator that the event names, or run the command once; docs/protocol.md describes the event.
 
     Returns normally whatever happens, so that Lambda does not run it again; what went wrong is also printed, so that it
     is in the log's tail.
