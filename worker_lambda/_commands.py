@@ -218,7 +218,9 @@ class Commands:
         command = expand_run(argument, self._event, self.variables, self._place, directory)
         if b"\0" in command:
             raise CommandError("a command cannot hold a NUL byte")
-        state = state_run(command, self.variables, marked_by_text=self._event.job is None)
+        # Commands of states that were ported from the original do not mark the runs that make a state for their peer.
+        ported = self._channel.open and self.variables.get(b"produces_state") is None
+        state = state_run(command, self.variables, marked_by_text=self._event.job is None or ported)
         background = self.variables.flag(b"nonblock")
 
         def told(reply: bytes) -> None:

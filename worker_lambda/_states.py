@@ -37,8 +37,11 @@ class StateRun:
 def state_run(command: bytes, variables: Variables, *, marked_by_text: bool) -> StateRun | None:
     """Whether a run about to start produces a state.
 
+    The variable ``produces_state`` says it. Where the task has never set it, the command's text does, as in the
+    original: it names one of the encoder's programs.
+
     :param command: as expanded.
-    :param marked_by_text: for a coordinator that does not know the variable ``produces_state``.
+    :param marked_by_text: whether the text may say it, too; for a coordinator of the original it does in any case.
     :raises JobError: ``run_iter`` is no number.
     """
     marked = variables.flag(b"produces_state")

@@ -7,6 +7,7 @@ from typing import Any
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._expect import default_expect
+from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
 
 INFORMED = ("INFO:",)
@@ -79,6 +80,14 @@ class Worker:
     def settings(self) -> Any:
         """The job's options."""
         return self._context.settings
+
+    @property
+    def peering(self) -> Peering:
+        """How the task finds its peers.
+
+        :raises FSMError: the pipeline says nothing of peers (``consumes``).
+        """
+        return self._context.peering
 
     @property
     def info(self) -> dict[str, Any]:

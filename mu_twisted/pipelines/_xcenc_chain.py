@@ -14,7 +14,7 @@ from typing import Any
 
 from mu_twisted.fsm import FSMError, Worker
 from mu_twisted.pipelines._pipeline import Report
-from mu_twisted.pipelines._xcenc_groups import RE_ENCODE, make_state
+from mu_twisted.pipelines._xcenc_groups import RE_ENCODE, fetch, finish, make_state
 
 PROGRAMS = ("xc-enc", "comp-states")
 PASSES = 7
@@ -74,21 +74,19 @@ async def chain(w: Worker) -> None:
     talks = settings["passes"] > 1 and settings["tasks"] > 1
     key = f"{settings['video']}/{{}}{settings['offset'] + w.task:08d}.{{}}"
 
-    w.extra = "fetching"
-    await w.retrieve(key.format("", "y4m"), "##TMPDIR##/input.y4m")
+    await fetch(w, key.format("", "y4m"))
     if talks:
         await w.connect(w.task if last else w.task + 1)
     for number in range(passes(settings, w.task)):
         await _encode(w, number, send=talks and not last)
-    if talks:
-        w.extra = "handing over"
-        await w.close_connect()
 
-    w.extra = "storing"
-    await w.all(
-        w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf"),
-        _compare(w, key.format("comp_txt/", "txt")),
-    )
+    async def store() -> None:
+        await w.all(
+            w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf"),
+            _compare(w, key.format("comp_txt/", "txt")),
+        )
+
+    await finish(w, store, talks=talks)
 
 
 async def _encode(w: Worker, number: int, *, send: bool) -> None:

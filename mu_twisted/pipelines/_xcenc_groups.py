@@ -4,7 +4,7 @@ Knows how chunks stand in their groups, how each program is called and how a run
 things in a task is its pipeline's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mu_twisted.fsm import Worker
@@ -65,6 +65,40 @@ def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
     if settings["upload-states"]:
         keys += ["{}/first/{:08d}.ivf", "{}/final_state/{:08d}.state"]
     return [key.format(settings["video"], settings["offset"] + task) for key in keys]
+
+
+async def fetch(w: Worker, key: str) -> None:
+    """Fetch the chunk. All that follows runs in the background, with one reply each.
+
+    That changes nothing for a worker of ours; an original one hands on the states of runs in the background only.
+    """
+    w.extra = "fetching"
+    await w.all(
+        w.seti("nonblock", 1),
+        w.seti("bg_silent", 1),
+        w.retrieve(key, "##TMPDIR##/input.y4m"),
+    )
+
+
+async def finish(w: Worker, store: Callable[[], Awaitable[None]], *, talks: bool) -> None:
+    """Close the channel to the peers, and store what the task has made.
+
+    Where all share one key the worker may be an original one, which drops what it has not sent yet when it closes the
+    channel. There the channel is closed last: states leave while the chunk is being stored.
+
+    :param talks: whether there is a channel.
+    """
+    if talks and not w.peering.legacy:
+        await _hand_over(w)
+    w.extra = "storing"
+    await store()
+    if talks and w.peering.legacy:
+        await _hand_over(w)
+
+
+async def _hand_over(w: Worker) -> None:
+    w.extra = "handing over"
+    await w.close_connect()
 
 
 async def make_state(w: Worker, command: str, run_iter: int, *, send: bool) -> None:

@@ -16,7 +16,17 @@ from twisted.python import usage
 
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
-from mu_twisted.pipelines._xcenc_groups import ENCODE, KEEP_FIRST, REBASE, TERMINATE, group_size, is_last, make_state
+from mu_twisted.pipelines._xcenc_groups import (
+    ENCODE,
+    KEEP_FIRST,
+    REBASE,
+    TERMINATE,
+    fetch,
+    finish,
+    group_size,
+    is_last,
+    make_state,
+)
 
 PROGRAMS = ("vpxenc", "xc-dump", "xc-terminate-chunk", "xc-enc")
 """What the function must hold."""
@@ -95,8 +105,7 @@ async def _joined(w: Worker) -> None:
     place, last = w.task % group_size(settings), is_last(settings, w.task)
     key = f"{settings['video']}/{{}}{settings['offset'] + w.task:08d}.{{}}"
 
-    w.extra = "fetching"
-    await w.retrieve(key.format("", "y4m"), "##TMPDIR##/input.y4m")
+    await fetch(w, key.format("", "y4m"))
     alone = place == 0 and last
     if not alone:
         await w.connect(w.task if last else w.task + 1)
@@ -109,20 +118,19 @@ async def _joined(w: Worker) -> None:
         await w.run(KEEP_GIVEN)  # pass 2 of the third chunk would have the worker delete it
     if place >= 2:
         await _rebase(w, place, send=not last)
-    if not alone:
-        w.extra = "handing over"
-        await w.close_connect()
 
-    w.extra = "storing"
-    if compares:
-        await w.run(COMPARE.format(given=place - 1))
-    results = [w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf")]
-    if settings["upload-states"]:
-        results.append(w.upload(key.format("first/", "ivf"), "##TMPDIR##/first.ivf"))
-        results.append(w.upload(key.format("final_state/", "state"), "##TMPDIR##/final.state"))
-    if compares:
-        results.append(w.upload(key.format("comp_txt/", "txt"), "##TMPDIR##/comp.txt"))
-    await w.all(*results)
+    async def store() -> None:
+        if compares:
+            await w.run(COMPARE.format(given=place - 1))
+        results = [w.upload(key.format("out/", "ivf"), "##TMPDIR##/output.ivf")]
+        if settings["upload-states"]:
+            results.append(w.upload(key.format("first/", "ivf"), "##TMPDIR##/first.ivf"))
+            results.append(w.upload(key.format("final_state/", "state"), "##TMPDIR##/final.state"))
+        if compares:
+            results.append(w.upload(key.format("comp_txt/", "txt"), "##TMPDIR##/comp.txt"))
+        await w.all(*results)
+
+    await finish(w, store, talks=not alone)
 
 
 async def _encode(w: Worker, place: int, *, send: bool) -> None:

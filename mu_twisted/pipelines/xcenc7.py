@@ -22,6 +22,8 @@ from mu_twisted.pipelines._xcenc_groups import (
     REBASE,
     TERMINATE,
     consumes,
+    fetch,
+    finish,
     group_size,
     is_last,
     make_state,
@@ -64,9 +66,8 @@ async def xcenc7(w: Worker) -> None:
     alone = place == 0 and last
     number = settings["offset"] + w.task
 
-    w.extra = "fetching"
     video = longer(settings) if place else settings["video"]
-    await w.retrieve(f"{video}/{number:08d}.y4m", "##TMPDIR##/input.y4m")
+    await fetch(w, f"{video}/{number:08d}.y4m")
     if not alone:
         await w.connect(w.task if last else w.task + 1)
 
@@ -82,15 +83,14 @@ async def xcenc7(w: Worker) -> None:
         keep = KEEP_FIRST.format(encoded=encoded)
         command = f"{command} && {keep}"
     await make_state(w, command, place, send=not last)
-    if not alone:
-        w.extra = "handing over"
-        await w.close_connect()
 
-    w.extra = "storing"
-    files = ["output.ivf", "first.ivf", "final.state"]
-    await w.all(
-        *(w.upload(key, f"##TMPDIR##/{file}") for key, file in zip(outputs(settings, w.task), files, strict=False))
-    )
+    async def store() -> None:
+        files = ["output.ivf", "first.ivf", "final.state"]
+        await w.all(
+            *(w.upload(key, f"##TMPDIR##/{file}") for key, file in zip(outputs(settings, w.task), files, strict=False))
+        )
+
+    await finish(w, store, talks=not alone)
 
 
 pipeline = Pipeline(

@@ -54,6 +54,16 @@ def test_a_job_comes_to_the_serial_references_bytes(tools: Path, tmp_path: Path,
     assert [worker.channel for worker in job.workers] == [None] * tasks
 
 
+@pytest.mark.parametrize("passes", [2, 4])
+def test_original_workers_hand_on_every_state(tools: Path, tmp_path: Path, passes: int) -> None:
+    settings = parsed("-n", 4, "-p", passes)
+    store = {f"{VIDEO}/{number:08d}.y4m": y4m(number) for number in range(4)}
+    job = Job(pipeline, settings, tools, tmp_path, store, original=True)
+    job.run(passes)
+    assert failures(job) == {}
+    assert stored(job) == [chunk.output for chunk in reference(tools, tmp_path / "serial", 4, passes)]
+
+
 PHASES = ["fetching", "encoding", "re-encoding on state 0", "re-encoding on state 1", "handing over", "storing"]
 
 
@@ -91,6 +101,8 @@ def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: 
     files, source = '-i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf"', '"##TMPDIR##/input.y4m"'
     again = f"run:##INSTATEWAIT## cat > /dev/null && ./xc-enc --s-ac-qi 127 {files} "
     assert [command for command in job.workers[2].log if "produces" not in command] == [
+        "seti:nonblock:1",
+        "seti:bg_silent:1",
         f"retrieve:{VIDEO}/00000002.y4m\0##TMPDIR##/input.y4m",
         f"connect:{ADDRESS}:HELLO_STATE2:job:2:3:0:0",
         keep,

@@ -27,13 +27,15 @@ def parsed(*words: object) -> Any:
     return options
 
 
-def encoded(tools: Path, work: Path, *words: object, seed: int = 0, late: int | None = None) -> Job:
+def encoded(
+    tools: Path, work: Path, *words: object, seed: int = 0, late: int | None = None, original: bool = False
+) -> Job:
     """A job from its options to its end."""
     settings = parsed(*words)
     numbers = range(settings["offset"], settings["offset"] + settings["tasks"])
     store = {f"{settings['video']}/{number:08d}.y4m": y4m(number) for number in numbers}
     work.mkdir()
-    job = Job(pipeline, settings, tools, work, store)
+    job = Job(pipeline, settings, tools, work, store, original=original)
     job.run(seed, late)
     return job
 
@@ -136,6 +138,8 @@ def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: 
     job = encoded(tools, tmp_path / "job", "-n", 4)
     common = 'run:##INSTATEWAIT## ./xc-enc -w 0.75 -i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf" -r -I '
     assert [command for command in job.workers[2].log if "produces" not in command] == [
+        "seti:nonblock:1",
+        "seti:bg_silent:1",
         "retrieve:sintel-1k-y4m_06/00000002.y4m\0##TMPDIR##/input.y4m",
         f"connect:{ADDRESS}:HELLO_STATE2:job:2:3:0:0",
         "run:test -x ./comp-states",
@@ -160,9 +164,17 @@ def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("words", ["-n 4", "-n 5 -K 3 -u"])
+def test_original_workers_hand_on_every_state(tools: Path, tmp_path: Path, words: str) -> None:
+    job = encoded(tools, tmp_path / "job", *words.split(), original=True)
+    assert failures(job) == {}
+    ours = encoded(tools, tmp_path / "ours", *words.split())
+    assert job.store == ours.store
+
+
 def test_the_head_of_a_group_is_terminated_and_sends_to_the_next(tools: Path, tmp_path: Path) -> None:
     log = encoded(tools, tmp_path / "job", "-n", 4, "-K", 2).workers[2].log
-    assert log[2:4] == [
+    assert log[4:6] == [
         f'run:./vpxenc {WORDS} -o "##TMPDIR##/vpx.ivf" "##TMPDIR##/input.y4m"',
         "seti:run_iter:0",
     ]

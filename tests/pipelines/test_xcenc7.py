@@ -20,13 +20,15 @@ def parsed(*words: object) -> Any:
     return options
 
 
-def encoded(tools: Path, work: Path, tasks: int, group: int, *words: object, seed: int = 0) -> Job:
+def encoded(
+    tools: Path, work: Path, tasks: int, group: int, *words: object, seed: int = 0, original: bool = False
+) -> Job:
     """A job from its options to its end."""
     settings = parsed("-n", tasks, "-K", group, *words)
     store = {f"{VIDEO}/{number:08d}.y4m": y4m(number) for number in range(tasks)}
     store |= {f"{LONGER}/{number:08d}.y4m": y4m(100 + number) for number in range(tasks)}
     work.mkdir()
-    job = Job(pipeline, settings, tools, work, store)
+    job = Job(pipeline, settings, tools, work, store, original=original)
     job.run(seed)
     return job
 
@@ -70,15 +72,17 @@ def test_u_also_stores_first_encodes_and_last_states(tools: Path, tmp_path: Path
 
 def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: Path) -> None:
     log = encoded(tools, tmp_path / "job", 4, 4).workers[2].log
-    assert log[:2] == [
+    assert log[:4] == [
+        "seti:nonblock:1",
+        "seti:bg_silent:1",
         f"retrieve:{LONGER}/00000002.y4m\0##TMPDIR##/input.y4m",
         f"connect:{ADDRESS}:HELLO_STATE2:job:2:3:0:0",
     ]
-    assert log[2].startswith("run:./vpxenc ")
-    assert log[2].endswith('-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"')
+    assert log[4].startswith("run:./vpxenc ")
+    assert log[4].endswith('-o "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"')
     files = '-i y4m -O "##TMPDIR##/final.state" -o "##TMPDIR##/output.ivf"'
     given = '-r -I "##TMPDIR##/1.state" -p "##TMPDIR##/prev.ivf" "##TMPDIR##/input.y4m"'
-    assert log[3:] == [
+    assert log[5:] == [
         "seti:run_iter:2",
         "seti:expect_statefile:1",
         "seti:send_statefile:1",
@@ -90,9 +94,15 @@ def test_the_commands_of_a_third_chunk_are_the_originals(tools: Path, tmp_path: 
     ]
 
 
+def test_original_workers_hand_on_every_state(tools: Path, tmp_path: Path) -> None:
+    job = encoded(tools, tmp_path / "job", 5, 3, original=True)
+    assert failures(job) == {}
+    assert job.store == encoded(tools, tmp_path / "ours", 5, 3).store
+
+
 def test_the_head_of_a_group_takes_the_short_chunk_and_is_terminated(tools: Path, tmp_path: Path) -> None:
     log = encoded(tools, tmp_path / "job", 4, 2).workers[2].log
-    assert log[0] == f"retrieve:{VIDEO}/00000002.y4m\0##TMPDIR##/input.y4m"
+    assert log[2] == f"retrieve:{VIDEO}/00000002.y4m\0##TMPDIR##/input.y4m"
     assert 'run:./xc-terminate-chunk "##TMPDIR##/prev.ivf" "##TMPDIR##/output.ivf" "##TMPDIR##/final.state"' in log
 
 

@@ -203,11 +203,38 @@ def test_a_marked_run_sends_its_state_with_the_values_of_its_start(peered: Calla
     )
 
 
-def test_for_a_job_the_text_of_a_command_marks_nothing(peered: Callable) -> None:
+@pytest.mark.parametrize("program", [b"xc-enc", b"xc-dump", b"xc-terminate-chunk"])
+def test_for_states_of_the_original_the_text_of_a_command_marks_its_run(peered: Callable, program: bytes) -> None:
     talk, peer, _ = peered(send_statefile=1)
+    assert talk.ask(b"seti:run_iter:2") == b"OK:SETI(run_iter)"
+    assert output(talk, PRODUCE[4:] % (b"encoded", program)) == b""
+    assert parse_state(peer.hear(), 100) == (2, program + b"\n")
+    assert output(talk, b"cat ##TMPDIR##/prev.ivf") == b"encoded\n"
+
+
+@pytest.mark.parametrize("value", [b"0", b"1"])
+def test_once_it_is_said_which_runs_make_a_state_the_text_marks_nothing(peered: Callable, value: bytes) -> None:
+    talk, peer, _ = peered(send_statefile=1)
+    for said in (value, b"0"):
+        assert talk.ask(b"seti:produces_state:" + said) == b"OK:SETI(produces_state)"
     assert output(talk, PRODUCE[4:] % (b"xc-enc", b"s")) == b""
     assert output(talk, b"ls ##TMPDIR##") == b"final.state\noutput.ivf\n"
     assert flushed(talk, peer) == []  # in which no message was heard
+
+
+def test_without_a_channel_the_text_marks_nothing(pair: Pair) -> None:
+    talk, _ = pair(job="j", send_statefile=1)
+    assert output(talk, b": xc-enc") == b""
+
+
+def test_the_next_task_of_a_worker_is_marked_by_its_own_commands(peered: Callable, relay: Any) -> None:
+    talk, peer, _ = peered(send_statefile=1)
+    assert talk.ask(b"seti:produces_state:0") == b"OK:SETI(produces_state)"
+    talk.say(b"reset:")
+    assert talk.hear().startswith(b"OK:HELLO")
+    peer = connect(talk, relay)
+    assert output(talk, PRODUCE[4:] % (b"i", b"xc-enc")) == b""
+    assert parse_state(peer.hear(), 100) == (0, b"xc-enc\n")
 
 
 def test_a_run_whose_state_cannot_be_sent_fails(pair: Pair) -> None:
