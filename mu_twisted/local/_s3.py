@@ -180,7 +180,7 @@ class LocalS3:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
-        own = [str(path) for path in (self._data, self._run, Path(arguments[0]).parent)]
+        own = [str(self._data), str(self._run), *self._program.places]
         shown = json.dumps([*with_targets(own), *python_places()])
         guard = [sys.executable, "-I", "-S", str(_ALONE), "_guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}

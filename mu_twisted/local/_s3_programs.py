@@ -19,6 +19,7 @@ from typing import Protocol
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._state import write_private
 
+_ALONE = Path(__file__).with_name("_alone.py")
 _LOOPBACK = "127.0.0.1"
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
 
@@ -30,6 +31,8 @@ class Program(Protocol):
     """Its name, for the user."""
     keeps: bool
     """Whether its objects outlive its process."""
+    places: list[str]
+    """Directories that it runs from."""
 
     def command(self, port: int) -> list[str]: ...
 
@@ -79,7 +82,7 @@ def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Cal
 
 
 class SeaweedFS:
-    """``weed server``: signed, on disk."""
+    """``weed server``: signed, on disk, behind a proxy that refuses the keys it cannot keep."""
 
     kind = "SeaweedFS"
     keeps = True
@@ -89,6 +92,7 @@ class SeaweedFS:
     ) -> None:
         # Without links on the way, as it must be found also where most of /tmp is out of sight.
         self._weed = os.path.realpath(weed)
+        self.places = [os.path.dirname(self._weed)]  # noqa: PTH120
         self._data = data
         self._run = run
         self._keys = keys
@@ -107,7 +111,6 @@ class SeaweedFS:
         for path in self._data.glob("m[0-9]*"):
             shutil.rmtree(path, ignore_errors=True)
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-        ports["s3"] = port
         for left in self._sockets:
             Path(left).unlink(missing_ok=True)
         self._sockets = [
@@ -116,8 +119,9 @@ class SeaweedFS:
         ]
         for made in self._sockets:
             self._leave("file", made)
+        proxy = [sys.executable, "-I", "-S", str(_ALONE), "_s3_proxy", str(port), str(ports["s3"])]
         # Relative to where it runs: ``-dir`` is a list, and what leads here may have a comma or a colon in its name.
-        return _weed_arguments(self._weed, os.path.relpath(self._data, self._run), config, ports)
+        return [*proxy, *_weed_arguments(self._weed, os.path.relpath(self._data, self._run), config, ports)]
 
 
 def _weed_arguments(weed: str, data: str, config: Path, ports: dict[str, int]) -> list[str]:
@@ -153,6 +157,7 @@ class Moto:
 
     kind = "moto"
     keeps = False
+    places: list[str] = []
 
     def command(self, port: int) -> list[str]:
         """The command line."""

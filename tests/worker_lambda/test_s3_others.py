@@ -80,7 +80,9 @@ def client(other, reference, monkeypatch):
 
 @pytest.mark.parametrize("key", ["plain", "a b+ü//c", "a//b", "100%", "a?b#c&d=e", "~-_.", "漢/字", "a'(b)*!;:@,$"])
 @pytest.mark.parametrize("size", [0, 1, 700_000])
-def test_what_one_stores_the_other_fetches(reference, client, tmp_path, key, size):
+def test_what_one_stores_the_other_fetches(other, reference, client, tmp_path, key, size):
+    if "//" in key and other.checks:
+        pytest.skip("SeaweedFS folds such keys, and the local stack refuses them")
     data = os.urandom(size)
     (tmp_path / "in").write_bytes(data)
     client.put("bucket", key.encode(), str(tmp_path / "in"), never)
