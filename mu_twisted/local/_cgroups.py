@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from mu_twisted.local._isolation import MOST_PROCESSES
+
 _PREFIX = "mu-local-"
 
 
@@ -34,13 +36,16 @@ def _own(text: str, controller: str) -> str | None:
     return None
 
 
-def candidates(mountinfo: str, membership: str) -> Iterator[tuple[int, Path]]:
-    """Version and directory of the groups below which ours may be made, the nearest to us first."""
+def candidates(mountinfo: str, membership: str, controller: str = "memory") -> Iterator[tuple[int, Path]]:
+    """Version and directory of the groups below which ours may be made, the nearest to us first.
+
+    :param controller: that of version 1 which is wanted.
+    """
     for point, kind, options, root in _mounts(mountinfo):
         version = 2 if kind == "cgroup2" else 1
-        if version == 1 and "memory" not in options:
+        if version == 1 and controller not in options:
             continue
-        own = _own(membership, "memory" if version == 1 else "")
+        own = _own(membership, controller if version == 1 else "")
         if own is None:
             continue
         inside = own if root == "/" else "/" + os.path.relpath(own, root)
@@ -55,11 +60,15 @@ class MemoryGroups:
 
     :param base: our group's directory.
     :param version: 1 or 2.
+    :ivar pids: our group of the controller that counts processes, where it is another's hierarchy, as in version 1.
+    :ivar counts_processes: whether processes are limited, too.
     """
 
     def __init__(self, base: Path, version: int) -> None:
         self.base = base
         self.version = version
+        self.pids: Path | None = None
+        self.counts_processes = False
 
     @classmethod
     def make(cls, name: str, on_make: Callable[[Path], None]) -> MemoryGroups | None:
@@ -81,10 +90,40 @@ class MemoryGroups:
             except OSError:
                 continue
             if groups._usable():
+                groups._count_processes(name, mountinfo, membership, on_make)
                 return groups
             with suppress(OSError):
                 groups.base.rmdir()
         return None
+
+    def _count_processes(self, name: str, mountinfo: str, membership: str, on_make: Callable[[Path], None]) -> None:
+        """Limit processes, too, where that can be had."""
+        if self.version == 2:
+            with suppress(OSError):
+                (self.base / "cgroup.subtree_control").write_text("+pids")
+                self.counts_processes = True
+            return
+        for version, parent in candidates(mountinfo, membership, "pids"):
+            base = parent / f"{_PREFIX}{name}"
+            if version != 1:
+                continue
+            on_make(base)
+            try:
+                base.mkdir(exist_ok=True)
+            except OSError:
+                continue
+            counting = MemoryGroups(base, 0)
+            counting.pids, counting.counts_processes = base, True
+            if counting._usable():
+                self.pids, self.counts_processes = base, True
+                return
+            with suppress(OSError):
+                base.rmdir()
+
+    @property
+    def bases(self) -> list[Path]:
+        """Our groups, one in each hierarchy."""
+        return [self.base] if self.pids is None else list(dict.fromkeys((self.base, self.pids)))
 
     def _usable(self) -> bool:
         """Make one group, and move a child of ours into it, since only then is it known that we may."""
@@ -108,24 +147,30 @@ class MemoryGroups:
         :returns: the files through which a process joins.
         :raises OSError: where the kernel refuses.
         """
-        group = self.base / name
-        group.mkdir()
+        groups = [base / name for base in self.bases]
+        group = groups[0]
+        for made in groups:
+            made.mkdir()
         try:
+            if self.counts_processes:
+                # Its first process is ours.
+                (groups[-1] / "pids.max").write_text(str(MOST_PROCESSES + 1))
             if self.version == 2:
                 (group / "memory.max").write_text(str(limit))
                 with suppress(OSError):
                     (group / "memory.swap.max").write_text("0")
-            else:
+            elif self.version == 1:
                 (group / "memory.limit_in_bytes").write_text(str(limit))
                 with suppress(OSError):
                     (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
                 with suppress(OSError):
                     (group / "memory.swappiness").write_text("0")
         except OSError:
-            with suppress(OSError):
-                group.rmdir()
+            for made in groups:
+                with suppress(OSError):
+                    made.rmdir()
             raise
-        return [str(group / "cgroup.procs")]
+        return [str(made / "cgroup.procs") for made in groups]
 
     def peak(self, name: str) -> int | None:
         """The most bytes that a group has held, where the kernel tells."""
@@ -137,13 +182,15 @@ class MemoryGroups:
 
     def remove(self, name: str) -> bool:
         """Remove a group whose processes are gone. False while the kernel still holds it."""
-        try:
-            (self.base / name).rmdir()
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+        gone = True
+        for base in self.bases:
+            try:
+                (base / name).rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                gone = False
+        return gone
 
     def wait_removed(self, name: str, limit: float = 0.2) -> bool:
         """Remove, trying again for at most ``limit`` seconds. Blocks."""
@@ -157,17 +204,22 @@ class MemoryGroups:
     def clear(self, limit: float = 1.0) -> bool:
         """Kill what is left in any of the groups and remove them all. Blocks for at most ``limit`` seconds."""
         until = time.monotonic() + limit
-        while self.base.exists():
-            for group in sorted((path for path in self.base.rglob("*") if path.is_dir()), reverse=True):
+        while self.left():
+            for base in self.bases:
+                for group in sorted((path for path in base.rglob("*") if path.is_dir()), reverse=True):
+                    with suppress(OSError):
+                        for pid in (group / "cgroup.procs").read_text().split():
+                            os.kill(int(pid), signal.SIGKILL)
+                    with suppress(OSError):
+                        group.rmdir()
                 with suppress(OSError):
-                    for pid in (group / "cgroup.procs").read_text().split():
-                        os.kill(int(pid), signal.SIGKILL)
-                with suppress(OSError):
-                    group.rmdir()
-            with suppress(OSError):
-                self.base.rmdir()
+                    base.rmdir()
             if time.monotonic() > until:
                 return False
-            if self.base.exists():
+            if self.left():
                 time.sleep(0.005)
         return True
+
+    def left(self) -> list[Path]:
+        """Those of our groups that the kernel still has."""
+        return [base for base in self.bases if base.exists()]

@@ -18,6 +18,7 @@ from mu_twisted.local._code import unpack
 from mu_twisted.local._environment import Environment, Output
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._functions import Function, FunctionStore
+from mu_twisted.local._isolation import MOST_PROCESSES, TASK, counts_by_namespace
 from mu_twisted.local._listener import LoopbackListener
 from mu_twisted.local._output import PipeOutput
 from mu_twisted.local._patience import Patience
@@ -31,7 +32,7 @@ _LOOPBACK = "127.0.0.1"
 LEVELS = {
     "root": "process and mount namespaces",
     "user": "process and mount namespaces inside a user namespace",
-    "none": "no namespaces: TMPDIR only, processes are swept",
+    "none": "no namespaces: TMPDIR only, processes are swept, files may be written wherever this user may",
 }
 
 
@@ -106,8 +107,20 @@ class RealGround:
             memory = f"memory limits by cgroup v{self._cgroups.version}"
         else:
             memory = "memory limits by rlimit, for each process by itself"
+        processes = {
+            "cgroup": f"{MOST_PROCESSES} processes at most, by cgroup",
+            "rlimit": f"{MOST_PROCESSES} processes at most, by rlimit",
+            "": "processes are not limited",
+        }[self._limit_of_processes()]
         how = "python -m awslambdaric each" if self._plain else "forked from a zygote"
-        return f"{LEVELS[level]}; {memory}; environments: {how}"
+        return f"{LEVELS[level]}; {memory}; {processes}; environments: {how}"
+
+    def _limit_of_processes(self) -> str:
+        """What limits them: ``cgroup``, ``rlimit``, or nothing."""
+        if self._cgroups is not None and self._cgroups.counts_processes:
+            return "cgroup"
+        # Elsewhere the limit would be one for all of the user's processes, or, for root, none.
+        return "rlimit" if self._level == "user" and os.geteuid() != 0 and counts_by_namespace() else ""
 
     def prepare(self, function: Function) -> Deferred[None]:
         """Unpack a function's code, if that has not been done."""
@@ -147,7 +160,8 @@ class RealGround:
         if self._cgroups is not None:
             cgroups = self._cgroups.create(environment.name, function.memory << 20)
             environment.groups = self._cgroups
-        root = self._root(function.code)
+        code = self._root(function.code)
+        root = code if self._level == "none" else Path(TASK)
         reading, writing = os.pipe2(os.O_CLOEXEC)
         output = PipeOutput(self._reactor, reading)
         spec = {
@@ -157,8 +171,10 @@ class RealGround:
             "runtime": str(self._runtime),
             "tmp": str(temporary),
             "hidden": str(self._hidden),
-            "shown": [*self._shown, str(root)],
+            "code": str(code),
+            "shown": self._shown,
             "cgroups": cgroups,
+            "count": self._limit_of_processes() == "rlimit",
             "data": None if cgroups else function.memory << 20,
             "plain": self._plain,
             "env": environment_variables(

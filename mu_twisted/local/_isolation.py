@@ -6,7 +6,9 @@ Standard library only: the zygote loads this file by its path, since what it for
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import resource
 import signal
 import time
@@ -20,6 +22,11 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 15, 36, 38
 _CAPABILITY_VERSION = 0x20080522
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1
+TASK = "/var/task"
+"""Where an environment with mounts of its own finds the function's code, as on AWS."""
+MOST_PROCESSES = 1024
+"""Processes and threads that an environment may have, as on AWS."""
 COVERED = ("/tmp", "/var/tmp")  # noqa: S108
 """Directories that an environment has for itself, over one and the same private directory."""
 
@@ -85,35 +92,116 @@ def _below(path: str, parents: Sequence[str]) -> bool:
     return any(path == parent or path.startswith(parent.rstrip("/") + "/") for parent in parents)
 
 
-def private_mounts(temporary: str, hidden: str | None, shown: Sequence[str], *, writable: bool = False) -> None:
+def prepare_root() -> None:
+    """A mount namespace in which nothing may be written to, and which has the directory :data:`TASK`.
+
+    What is mounted in a copy of it later may be written to again: see :func:`private_mounts`.
+    """
+    unshare(CLONE_NEWNS)
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    parent, name = TASK.rsplit("/", 1)
+    if not os.path.isdir(TASK):  # noqa: PTH112
+        _extend(parent, name)
+    _set_read_only("/", True, recursive=True)
+
+
+def _extend(directory: str, name: str) -> None:
+    """Have a further directory in one that we may not write to: all else that is in it is bound into an empty one."""
+    links, held = {}, {}
+    for entry in os.scandir(directory):
+        if entry.is_symlink():
+            links[entry.path] = os.readlink(entry.path)  # noqa: PTH115
+        else:
+            held[entry.path] = (os.open(entry.path, os.O_PATH | os.O_NOFOLLOW), entry.is_dir())
+    _mount("tmpfs", directory, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
+    for path, target in links.items():
+        os.symlink(target, path)  # noqa: PTH211
+    for path, (descriptor, is_directory) in held.items():
+        if is_directory:
+            os.mkdir(path)  # noqa: PTH102
+        else:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+        _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND | _MS_REC)
+        os.close(descriptor)
+    os.mkdir(f"{directory}/{name}")  # noqa: PTH102
+
+
+def private_mounts(
+    temporary: str, hidden: str | None, shown: Sequence[str], *, task: str | None = None, writable: bool = False
+) -> None:
     """A mount namespace with a temporary directory of its own and nothing of the stack's state.
 
     :param temporary: the host's directory that becomes /tmp and /var/tmp here.
     :param hidden: the state directory, empty here.
-    :param shown: directories needed here even where they lie below a covered one: a virtual environment that lives in
-        /tmp, the unpacked code.
-    :param writable: whether those may be written to here.
+    :param shown: directories needed here even where they lie below a covered one, as a virtual environment that lives
+        in /tmp.
+    :param task: the unpacked code, which becomes :data:`TASK`; ``/opt`` is empty then, as on AWS without layers.
+    :param writable: whether all may be written to that may be so now, not the temporary directories only.
     """
     unshare(CLONE_NEWNS)
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     covered = [path for path in COVERED if os.path.isdir(path) and not os.path.islink(path)]  # noqa: PTH112, PTH114
-    lost = [*covered, *([hidden] if hidden else [])]
+    emptied = ["/opt"] if task and os.path.isdir("/opt") and not os.path.islink("/opt") else []  # noqa: PTH112, PTH114
+    if hidden and not _below(hidden, [*covered, *emptied]):
+        emptied.append(hidden)
+    lost = [*covered, *emptied]
     kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in shown if _below(path, lost)}
     private = os.open(temporary, os.O_PATH | os.O_DIRECTORY)
-    if hidden and not _below(hidden, covered):
-        _mount("tmpfs", hidden, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
+    code = os.open(task, os.O_PATH | os.O_DIRECTORY) if task else -1
+    for path in emptied:
+        _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
     for path in covered:
         _mount(f"/proc/self/fd/{private}", path, None, _MS_BIND)
+        if not writable:
+            _set_read_only(path, False)
     with suppress(OSError):
         _mount("tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=50%")  # noqa: S108
     for path, descriptor in sorted(kept.items()):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
+        # It may be written to where that from which it is bound may be.
         _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND)
-        if not writable:
-            with suppress(OSError):
-                _mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _flags(path))
         os.close(descriptor)
+    if code >= 0:
+        _mount(f"/proc/self/fd/{code}", TASK, None, _MS_BIND)
+        os.close(code)
+    if not writable:
+        for path in emptied:
+            _set_read_only(path, True)
     os.close(private)
+
+
+def _set_read_only(path: str, wanted: bool, *, recursive: bool = False) -> None:
+    """Whether a mount, or with ``recursive`` all mounts from there on, may be written to here; others' stay as they
+    are."""
+    change = (ctypes.c_uint64 * 4)(_ATTR_RDONLY if wanted else 0, 0 if wanted else _ATTR_RDONLY, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_MOUNT_SETATTR),
+        ctypes.c_int(_AT_FDCWD),
+        os.fsencode(path),
+        ctypes.c_uint(_AT_RECURSIVE if recursive else 0),
+        ctypes.byref(change),
+        ctypes.c_size_t(ctypes.sizeof(change)),
+    )
+    if result == 0:
+        return
+    if ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM):
+        _check(result, f"mount_setattr {path}")
+    _remount(path, wanted)
+    for point in _mount_points() if recursive else []:
+        with suppress(OSError):  # one that is covered, or that may not be reached
+            _remount(point, wanted)
+
+
+def _remount(path: str, read_only: bool) -> None:
+    """As kernels before 5.12 have it: mount by mount, and all other flags said again."""
+    flags = _MS_REMOUNT | _MS_BIND | (_MS_RDONLY if read_only else 0)
+    _mount(None, path, None, flags | _flags(path))
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo", "rb") as file:  # noqa: PTH123
+        names = [line.split()[4] for line in file]
+    return [os.fsdecode(name.decode("unicode_escape").encode("latin-1")) for name in names]
 
 
 _LOCKED = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048), (4096, 1 << 21))
@@ -131,21 +219,28 @@ def mount_proc() -> None:
         _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
 
-def join_cgroups(files: Sequence[str]) -> None:
-    """Move this process into the groups whose ``cgroup.procs`` these are."""
+def join_cgroups(files: Sequence[str], root: int | None = None) -> None:
+    """Move this process into the groups whose ``cgroup.procs`` these are.
+
+    :param root: a root directory by which they may be written to.
+    """
     for path in files:
-        descriptor = os.open(path, os.O_WRONLY)
+        name = path if root is None else path.lstrip("/")
+        descriptor = os.open(name, os.O_WRONLY, dir_fd=root)
         try:
             os.write(descriptor, b"0")
         finally:
             os.close(descriptor)
 
 
-def limit_resources(data: int | None) -> None:
-    """Lambda's limits on files, no core dumps, and where no cgroup does it, memory.
+def limit_resources(data: int | None, *, processes: bool = False) -> None:
+    """Lambda's limits on files, no core dumps, and where no cgroup does it, memory and processes.
 
     :param data: bytes of private writable memory that each process may have, or None.
+    :param processes: limit those of this user namespace.
     """
+    if processes:
+        resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = 1024 if hard == resource.RLIM_INFINITY else min(1024, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
@@ -156,6 +251,11 @@ def limit_resources(data: int | None) -> None:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(descriptor, b"500")
         os.close(descriptor)
+
+
+def counts_by_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts those of one user namespace, and not all of the user's, as before Linux 5.14."""
+    return tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2]) >= (5, 14)
 
 
 def private_data() -> int:

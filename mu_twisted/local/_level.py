@@ -40,7 +40,9 @@ def _possible(level: str) -> bool:
             _unshare(level)
             inner = os.fork()
             if inner == 0:
-                isolation.private_mounts(os.getcwd(), os.getcwd(), [])  # noqa: PTH109
+                here = os.getcwd()  # noqa: PTH109
+                isolation.prepare_root()
+                isolation.private_mounts(here, here, [], task=here)
                 os._exit(0)
             os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
         except BaseException:  # noqa: BLE001 - whatever it was, this host does not grant it

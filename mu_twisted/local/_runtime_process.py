@@ -55,8 +55,12 @@ def become(spec: Spec, output: int, level: str, baseline: int, stdlib: Sequence[
     os.dup2(output, 2)
     os.closerange(3, 65536)
     limit = spec["data"]
-    isolation.limit_resources(None if limit is None else limit + baseline)
-    if level == "user":
+    counted = level == "user" and spec["count"]
+    if counted:
+        isolation.enter_user_namespace()
+    isolation.limit_resources(None if limit is None else limit + baseline, processes=counted)
+    if level != "none":
+        # Else root, or the user namespace's owner, could take back that it may write nowhere.
         isolation.drop_privileges()
     os.umask(0o022)
     os.chdir(spec["root"])

@@ -155,10 +155,12 @@ class LocalService(Service):
         if self._threads_running:
             self._threads.stop()
         if self._cgroups is not None and not self._cgroups.clear(0.5):
-            self._log.warn("the kernel still holds {path}; the next start removes it", path=str(self._cgroups.base))
+            self._log.warn(
+                "the kernel still holds {path}; the next start removes it", path=str(self._cgroups.left()[0])
+            )
         if self._state is not None:
             (self._state.path / STACK).unlink(missing_ok=True)
-            if self._cgroups is None or not self._cgroups.base.exists():
+            if self._cgroups is None or not self._cgroups.left():
                 self._state.end()
             self._state.release()
 

@@ -144,7 +144,7 @@ class StateDirectory:
 
 def kill_marked(directory: str) -> None:
     """Kill every process whose environment says that it was made for ``directory``."""
-    marks = [f"LAMBDA_TASK_ROOT={directory}/".encode(), f"{MARK}={directory}".encode()]
+    marks = [f"LAMBDA_RUNTIME_DIR={directory}/".encode(), f"{MARK}={directory}".encode()]
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
         found = False

@@ -39,7 +39,12 @@ class Zygote:
         self._control = control
         self._level = level
         self._inits: dict[int, str] = {}
-        self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if level != "none" else -1
+        self._namespace = self._root = -1
+        if level != "none":
+            self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            # By this the control groups may still be written to.
+            self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            isolation.prepare_root()
         self._stdlib = [path for path in sys.path if path]
         self._wake, self._waker = socket.socketpair()
         self._baseline = isolation.private_data()
@@ -150,9 +155,12 @@ class Zygote:
                 signal.signal(signal.SIGTERM, lambda *_: self._swept())
             else:
                 isolation.set_death_signal(signal.SIGKILL)
-            isolation.join_cgroups(spec["cgroups"])
-            if self._level != "none":
-                isolation.private_mounts(spec["tmp"], spec["hidden"], spec["shown"])
+            if self._level == "none":
+                isolation.join_cgroups(spec["cgroups"])
+            else:
+                isolation.join_cgroups(spec["cgroups"], self._root)
+                os.close(self._root)
+                isolation.private_mounts(spec["tmp"], spec["hidden"], spec["shown"], task=spec["code"])
                 isolation.mount_proc()
             pid = os.fork()
             if pid == 0:

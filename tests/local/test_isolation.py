@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,11 @@ def until(condition: Callable[[], bool], limit: float) -> float:
         assert time.monotonic() - began < limit, "it did not happen in time"
         time.sleep(0.005)
     return time.monotonic() - began
+
+
+def log_of(caller: Any) -> str:
+    state = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_RUNTIME_DIR']\n"))[0]
+    return (Path(state).parents[1] / "local.log").read_text()
 
 
 @everywhere
@@ -157,17 +165,133 @@ def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
 @pytest.mark.parametrize("caller", ["zygote", "plain", "user"], indirect=True)
 def test_an_environment_does_not_see_the_stacks_keys(caller: Any) -> None:
     source = "import os\ndef handler(e, c):\n    return [p for p in e if os.path.exists(p)]\n"
-    root = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_TASK_ROOT']\n"))[0]
-    state = Path(root).parents[2]
+    root = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_RUNTIME_DIR']\n"))[0]
+    state = Path(root).parents[1]
     assert (state / "keys.json").exists()
     asked = [str(state / "keys.json"), str(state / "stack.json"), str(state / "run" / "tmp"), sys.prefix]
     assert caller.call(caller.make(source), asked)[0] == [sys.prefix]
 
 
+WRITE = """
+import os
+def handler(event, context):
+    found = {}
+    for path in event:
+        try:
+            with open(path, "a") as file: file.write("x")
+            found[path] = "written"
+        except OSError as error:
+            found[path] = error.strerror
+    return found
+"""
+namespaces = pytest.mark.parametrize("caller", ["zygote", "plain", "user"], indirect=True)
+
+
+@namespaces
+def test_nothing_but_the_temporary_directories_may_be_written_to(caller: Any) -> None:
+    name = caller.make(WRITE, MemorySize=256)
+    mark = f"mu-test-{os.getpid()}-{name}"
+    places = [
+        "/",
+        "/opt",
+        "/etc",
+        "/usr",
+        "/var",
+        "/var/lib",
+        "/var/task",
+        "/sys/fs/cgroup",
+        "/home",
+        "/dev",
+        sys.prefix,
+    ]
+    try:
+        refused, _ = caller.call(name, [f"{place}/{mark}" for place in places])
+        assert {path: said for path, said in refused.items() if said not in ("Read-only file system",)} == {}
+    finally:
+        for place in places:
+            with suppress(OSError):
+                Path(place, mark).unlink()
+    taken, _ = caller.call(name, [f"{place}/{mark}" for place in ("/tmp", "/var/tmp", "/dev/shm")])
+    assert set(taken.values()) == {"written"}
+
+
+REMOUNT = """
+import ctypes, os
+def handler(event, context):
+    libc = ctypes.CDLL(None, use_errno=True)
+    tried = [libc.mount(None, place.encode(), None, 32 | 4096, None) for place in ("/", "/usr", "/etc", "/var/task")]
+    tried.append(libc.umount2(b"/opt", 2))
+    return tried + [libc.unshare(0x20000), os.access("/etc/mu-test", os.W_OK)]
+"""
+
+
+@namespaces
+def test_what_may_not_be_written_to_cannot_be_mounted_anew(caller: Any) -> None:
+    assert caller.call(caller.make(REMOUNT))[0] == [-1, -1, -1, -1, -1, -1, False]
+
+
+LAYOUT = """
+import os, sys, subprocess
+def handler(event, context):
+    return {
+        "root": os.environ["LAMBDA_TASK_ROOT"], "cwd": os.getcwd(), "first": sys.path[0], "file": __file__,
+        "task": sorted(os.listdir("/var/task")), "opt": os.path.isdir("/opt"), "layers": os.listdir("/opt"),
+        "ran": subprocess.run(["/var/task/run"], capture_output=True, text=True).stdout,
+        "var": sorted(os.listdir("/var")),
+    }
+"""
+
+
+@namespaces
+def test_the_code_is_where_it_is_on_aws_and_the_hosts_var_is_beside_it(caller: Any) -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("m.py", LAYOUT)
+        program = zipfile.ZipInfo("run")
+        program.external_attr = 0o100755 << 16
+        archive.writestr(program, "#!/bin/sh\necho $0\n")
+    name = caller.make("")
+    caller.client.update_function_code(FunctionName=name, ZipFile=held.getvalue())
+    found, _ = caller.call(name)
+    assert {found[key] for key in ("root", "cwd", "first")} == {"/var/task"}
+    assert (found["file"], found["ran"]) == ("/var/task/m.py", "/var/task/run\n")
+    assert [name for name in found["task"] if name != "__pycache__"] == ["m.py", "run"]
+    outside = {str(path) for path in (Path(sys.prefix), Path(sys.base_prefix)) if path.is_relative_to("/opt")}
+    assert found["opt"]
+    assert bool(found["layers"]) == bool(outside)
+    assert set(found["var"]) == {"task", *(path.name for path in Path("/var").iterdir())}
+
+
+THREADS = """
+import threading
+def handler(event, context):
+    threading.stack_size(65536)
+    stop, threads = threading.Event(), []
+    try:
+        while len(threads) < event["most"]:
+            threads.append(threading.Thread(target=stop.wait))
+            threads[-1].start()
+    except RuntimeError:
+        threads.pop()
+    stop.set()
+    for thread in threads: thread.join()
+    return len(threads)
+"""
+
+
+@namespaces
+def test_an_environment_has_a_thousand_processes_at_most(caller: Any) -> None:
+    if "processes are not limited" in log_of(caller):
+        pytest.skip("this machine lets nobody limit them")
+    name = caller.make(THREADS, MemorySize=1024, Timeout=20)
+    assert caller.call(name, {"most": 900})[0] == 900
+    assert 1000 <= caller.call(name, {"most": 1200})[0] < 1024
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("weak", "no namespaces: TMPDIR only, processes are swept; memory limits by rlimit"),
+        ("weak", "processes are swept, files may be written wherever this user may; memory limits by rlimit"),
         ("user", "process and mount namespaces inside a user namespace; memory limits by "),
         ("plain", "environments: python -m awslambdaric each"),
         ("zygote", "environments: forked from a zygote"),
