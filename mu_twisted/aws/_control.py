@@ -3,7 +3,8 @@
 import base64
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,11 @@ from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, error_code, one_line
 from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
+from mu_twisted.base import masked
+
+UPDATE_PATIENCE = 60.0
+"""Seconds for which a function is waited for that is being updated."""
+_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,51 @@ class Control:
     :param region: AWS region.
     :param lambda_endpoint: base URL of Lambda; None: AWS's.
     :param s3_endpoint: base URL of S3; None: AWS's.
+    :param sleep: waits for so many seconds.
     """
 
     def __init__(
-        self, session: Any, region: str, *, lambda_endpoint: str | None = None, s3_endpoint: str | None = None
+        self,
+        session: Any,
+        region: str,
+        *,
+        lambda_endpoint: str | None = None,
+        s3_endpoint: str | None = None,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.region = region
+        self._sleep = sleep
         self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint)
 
     # -- Lambda ----------------------------------------------------------------------------------------------------
 
     def function_settings(self, function: str) -> FunctionSettings:
-        """The function's settings; an error if there is no such function."""
+        """The function's settings; an error if there is no such function, or it cannot be invoked.
+
+        One that is being updated is waited for: until then some environments have the old code. One that is Pending or
+        Inactive is not: Lambda wakes it when it is invoked, and its launches wait for it.
+        """
         with one_line(f"look up function {function} in {self.region}"):
-            with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
-                found = self.clients.awslambda.get_function_configuration(FunctionName=function)
+            found = self._updated(function)
+            _check_state(function, self.region, found)
             return FunctionSettings(
                 timedelta(seconds=found.get("Timeout", 3)),
                 found.get("MemorySize", 128),
                 found.get("EphemeralStorage", {}).get("Size", 512),
                 (found.get("Architectures") or ["x86_64"])[0],
             )
+
+    def _updated(self, function: str) -> dict[str, Any]:
+        waited = 0.0
+        while True:
+            with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
+                found: dict[str, Any] = self.clients.awslambda.get_function_configuration(FunctionName=function)
+            if found.get("LastUpdateStatus") != "InProgress":
+                return found
+            if waited >= UPDATE_PATIENCE:
+                raise AWSError(f"function {function} in {self.region} is being updated: try again when that is done")
+            self._sleep(_PAUSE)
+            waited += _PAUSE
 
     def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
         """Which of these files the function's package does not hold. Without programs nothing is asked."""
@@ -146,6 +176,25 @@ class Control:
             if error_code(error) in _NOT_THERE:
                 raise AWSError(text) from None
             raise
+
+
+def _check_state(function: str, region: str, found: Mapping[str, Any]) -> None:
+    """By AWS's "Lambda function states".
+
+    :raises AWSError: the function will not run, or not the code that it was last given.
+    """
+    where = f"function {function} in {region}"
+    if found.get("State") == "Failed":
+        why = _reason(found, "StateReason")
+        raise AWSError(f"{where} cannot be invoked, its state is Failed{why}: make it again with `mu lambdaize`")
+    if found.get("LastUpdateStatus") == "Failed":
+        why = _reason(found, "LastUpdateStatusReason")
+        raise AWSError(f"the last update of {where} has failed{why}: update it again with `mu lambdaize --replace`")
+
+
+def _reason(found: Mapping[str, Any], name: str) -> str:
+    told = masked(" ".join(str(found.get(name) or "").split()))[:300].rstrip(".")
+    return f" ({told})" if told else ""
 
 
 _NOT_THERE = frozenset({"ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "404"})

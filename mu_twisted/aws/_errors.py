@@ -1,12 +1,12 @@
 """The aws branch of the project's errors, and botocore's errors as one line."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import botocore.exceptions as botocore_errors
 
+from mu_twisted.base import masked
 from mu_twisted.wire import MuError
 
 
@@ -68,17 +68,12 @@ def one_line(doing: str) -> Iterator[None]:
         raise AWSError(f"cannot {doing}: {_shown(str(error))}") from None
 
 
-_KEYS = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
-"""What may be a key, a token or a part of one."""
-
-
 def _shown(text: str) -> str:
     """A message as one line without keys: AWS's further lines repeat what was signed, and HTTP's a refused header."""
     if "Invalid header value" in text:
         return "a header cannot be sent; are the keys copied right?"
     first = text.strip().split("\n", 1)[0]
-    # An address is long and harmless; a key stands in none of ours.
-    return " ".join(word if "://" in word else _KEYS.sub("...", word) for word in first.split())[:300]
+    return " ".join(masked(first).split())[:300]
 
 
 NO_CREDENTIALS = (

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from mu_twisted.jobs import is_passing
+
 MOST_PLACES = 4
 """In which one launch is tried, the last of them as patiently as launches are; so that a fault of all costs no hour."""
 HASTY_TRIES = 3
 """How often a launch is sent in a place, where there are others that can have it: that takes about a second."""
-_THROTTLED, _SERVER = 429, 500
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Spread:
         :returns: the place to try next, and how often; None: there is no other.
         """
         launch = self._launches[launch_id]
-        if status != _THROTTLED and status < _SERVER:
+        if not is_passing(status):
             self._out.setdefault(launch.place, reason)
         launch.left = [place for place in launch.left if place not in self._out]
         if not launch.left:

@@ -12,7 +12,7 @@ _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARY = str(Path(os.__file__).parent) + os.sep
 _SHOWN = 300
 _WHOLE_LINE = 1000
-_KEYS = re.compile(r"(identity:)[A-Za-z0-9+/=]{16,}( [A-Za-z0-9+/=]+)*")
+_KEYS = re.compile(r"(identity:|token:)[A-Za-z0-9+/=]{16,}( [A-Za-z0-9+/=]+)*")
 
 
 class FSMError(MuError):
@@ -33,7 +33,7 @@ class StateFault(FSMError):
 
 
 def without_keys(message: str) -> str:
-    """A message without the private key of an ``identity:`` command that a worker sends back, or says to be wrong."""
+    """A message without what is secret in a command that a worker sends back, or says to be wrong."""
     return _KEYS.sub(r"\1<secret>", message)
 
 

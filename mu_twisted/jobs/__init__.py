@@ -33,6 +33,7 @@ from mu_twisted.jobs._launch_values import (
     SendBatch,
     Settle,
     in_turn,
+    is_passing,
 )
 from mu_twisted.jobs._launching import Launching
 from mu_twisted.jobs._policy import JobPolicy
@@ -116,6 +117,7 @@ __all__ = [
     "fair_shares",
     "in_turn",
     "is_out_of_memory",
+    "is_passing",
     "record_from_dict",
     "record_to_dict",
 ]

@@ -8,6 +8,10 @@ ACCEPTED = 202
 """The status with which Lambda takes an event."""
 THROTTLED = 429
 """The status with which it says that it has too many."""
+_NOT_READY = frozenset({408, 409})
+"""Statuses with which it says that the function cannot be invoked yet: it is Pending or Inactive and wakes up
+(ResourceConflictException), its snapshot is being made or takes too long (SnapStartNotReady, SnapStartTimeout), or its
+file system is not mounted yet (EFSMountTimeout, EFSMountConnectivity)."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class LaunchPolicy:
     :param tries: how often one launch is sent at most.
     :param first_delay: seconds before the second try, doubled with each further one; the half of it is random.
     :param longest_delay: seconds that this may grow to.
-    :param deadline: seconds from its submission after which a launch is not sent any more.
+    :param deadline: seconds from its submission after which a launch is not sent any more. For so long a function that
+        is not ready yet is waited for, however often that takes, as AWS may need a minute or two to make it so.
+    :param wake_delay: in place of ``longest_delay`` then.
     """
 
     rate: float = 1000.0
@@ -28,12 +34,23 @@ class LaunchPolicy:
     first_delay: float = 0.25
     longest_delay: float = 15.0
     deadline: float = 120.0
+    wake_delay: float = 5.0
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.burst < 1 or self.tries < 1 or self.deadline <= 0:
             raise ValueError("a launch policy needs a positive rate, burst, number of tries and deadline")
         if self.first_delay < 0 or self.longest_delay < self.first_delay:
             raise ValueError("a launch policy's delays must be 0 <= first <= longest")
+
+
+def is_passing(status: int) -> bool:
+    """Whether what Lambda answers with this status may be over in a while."""
+    return status == THROTTLED or 500 <= status <= 599 or is_not_ready(status)
+
+
+def is_not_ready(status: int) -> bool:
+    """Whether Lambda says by this status that the function cannot be invoked yet."""
+    return status in _NOT_READY
 
 
 class Fault(Enum):

@@ -21,6 +21,8 @@ from mu_twisted.jobs._launch_values import (
     Pace,
     SendBatch,
     Settle,
+    is_not_ready,
+    is_passing,
 )
 from mu_twisted.jobs._tokens import Tokens
 
@@ -33,6 +35,7 @@ class _Waiting:
     region: _Region
     until: float
     most: int
+    hasty: bool
     tries: int = 0
     in_flight: bool = False
     renewed: bool = False
@@ -101,8 +104,10 @@ class Launching:
             region = self._regions.get(name)
             if region is None:
                 region = self._regions[name] = _Region(name, Tokens(self._policy.rate, self._policy.burst, now))
-            most = (tries or {}).get(launch_id, self._policy.tries)
-            launch = _Waiting(launch_id, region, now + self._policy.deadline, most)
+            most = (tries or {}).get(launch_id)
+            launch = _Waiting(
+                launch_id, region, now + self._policy.deadline, most or self._policy.tries, most is not None
+            )
             self._waiting[launch_id] = launch
             region.ready.append(launch)
             heapq.heappush(region.ends, (launch.until, self._number(), launch))
@@ -203,21 +208,24 @@ class Launching:
             return []
         if answer.status == THROTTLED:
             launch.region.tokens.slow_down(now)
-        again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and _is_temporary(answer.status))
+        again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and is_passing(answer.status))
         if not again:
             return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
         if launch.cancelled:
             return [self._given_up(launch, "cancelled")]
-        if launch.tries >= launch.most:
+        waking = answer.fault is None and is_not_ready(answer.status) and not launch.hasty
+        if launch.tries >= launch.most and not waking:
             return [self._given_up(launch, f"given up after {launch.tries} tries")]
-        delay = min(self._policy.longest_delay, self._policy.first_delay * 2.0 ** (launch.tries - 1))
+        longest = self._policy.wake_delay if waking else self._policy.longest_delay
+        delay = min(longest, self._policy.first_delay * 2.0 ** min(launch.tries - 1, 60))
         due = now + delay * (0.5 + 0.5 * self._random())
         if answer.retry_after is not None:
             due += answer.retry_after
             if answer.status == THROTTLED:
                 launch.region.held_until = max(launch.region.held_until, now + answer.retry_after)
         if due >= launch.until:
-            return [self._given_up(launch, f"given up after {launch.tries} tries")]
+            within = f" within {self._policy.deadline:g} s" if waking else ""
+            return [self._given_up(launch, f"given up after {launch.tries} tries{within}")]
         heapq.heappush(launch.region.later, (due, self._number(), launch))
         return []
 
@@ -255,7 +263,3 @@ class Launching:
         region.tokens.spend(len(sent))
         region.busy = True
         return [SendBatch(region.name, tuple(sent))]
-
-
-def _is_temporary(status: int) -> bool:
-    return status == THROTTLED or 500 <= status <= 599

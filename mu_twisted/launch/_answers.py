@@ -2,10 +2,10 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mu_twisted.base import masked
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
 from mu_twisted.launch._values import Credentials
@@ -16,8 +16,6 @@ LONGEST_WAIT = 3600.0
 
 _FAULTS = {NO_ANSWER: Fault.NO_ANSWER, NEVER: Fault.NEVER, UNREACHED: Fault.NO_ANSWER}
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
-_KEYS = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
-"""What may be a key, a token or a part of one; no function's name or sentence is like that."""
 
 
 def read_answers(
@@ -103,7 +101,7 @@ def _cleaner(credentials: Credentials) -> Callable[[str], str]:
     def clean(text: str) -> str:
         for secret in secrets:
             text = text.replace(secret, "...")
-        text = " ".join("".join(c if c.isprintable() else " " for c in _KEYS.sub("...", text)).split())
+        text = " ".join("".join(c if c.isprintable() else " " for c in masked(text)).split())
         return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
 
     return clean

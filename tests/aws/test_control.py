@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mu_twisted.aws import AccessKeys, AWSError, Control, aws_session, credentials_chain
+from mu_twisted.aws._control import UPDATE_PATIENCE
 
 KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
 
@@ -78,6 +79,60 @@ def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> Non
     assert control.function_settings("f").timeout == timedelta(seconds=7)
 
 
+@pytest.mark.parametrize("state", [{}, {"State": "Active"}, {"State": "Pending"}, {"State": "Inactive"}])
+def test_a_function_that_will_run_is_taken_as_it_is(endpoint: Endpoint, control: Control, state: dict) -> None:
+    endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, StateReason="Creating", **state)
+    assert control.function_settings("f").timeout == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (
+            {"State": "Failed", "StateReason": "The subnet has no\naddresses left."},
+            (
+                "function f in us-east-1 cannot be invoked, its state is Failed (The subnet has no addresses left): "
+                "make it again with `mu lambdaize`"
+            ),
+        ),
+        (
+            {"State": "Active", "LastUpdateStatus": "Failed", "LastUpdateStatusReason": "The role is gone"},
+            (
+                "the last update of function f in us-east-1 has failed (The role is gone): "
+                "update it again with `mu lambdaize --replace`"
+            ),
+        ),
+        ({"State": "Failed"}, "function f in us-east-1 cannot be invoked, its state is Failed: make it again with"),
+    ],
+)
+def test_a_function_that_will_not_run_is_one_line(
+    endpoint: Endpoint, control: Control, state: dict[str, str], text: str
+) -> None:
+    endpoint.say("GET", "/functions/f/configuration", 200, **state)
+    with pytest.raises(AWSError) as caught:
+        control.function_settings("f")
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("lasts", [0, 3, 10_000])
+def test_a_function_that_is_being_updated_is_waited_for_but_not_for_ever(endpoint: Endpoint, lasts: int) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) > lasts:
+            endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="Successful", Timeout=9)
+
+    endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="InProgress")
+    control = Control(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, sleep=sleep)
+    if lasts < 100:
+        assert control.function_settings("f").timeout == timedelta(seconds=9)
+    else:
+        with pytest.raises(AWSError, match="is being updated: try again when that is done"):
+            control.function_settings("f")
+    assert sum(slept) == min(lasts + 1, UPDATE_PATIENCE)
+
+
 def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
     with pytest.raises(AWSError, match="no bucket b"):
         control.check_bucket("b")
@@ -122,13 +177,14 @@ def test_an_endpoint_that_nobody_serves_is_one_line_that_names_it() -> None:
 
 
 def test_what_aws_repeats_of_the_request_is_not_shown(endpoint: Endpoint, control: Control) -> None:
-    message = f"It is wrong {'s3cret' * 10}.\n\nThe canonical string was\nx-amz-security-token:{KEYS.token}"
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    message = f"It is wrong {secret}.\n\nThe canonical string was\nx-amz-security-token:{KEYS.token}"
     endpoint.say("GET", "/functions/f/configuration", 400, "OddException", message=message)
     with pytest.raises(AWSError, match="OddException: It is wrong") as caught:
         control.function_settings("f")
     assert KEYS.token is not None
     assert KEYS.token not in str(caught.value)
-    assert "s3cret" not in str(caught.value)
+    assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize(

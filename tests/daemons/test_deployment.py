@@ -52,7 +52,7 @@ def test_a_place_that_will_not_do_gets_no_more_launches(status: int) -> None:
     assert spread.refused("2", 429, "slow") is None  # the other one is out
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
 def test_a_place_that_throttles_goes_on_getting_its_share(status: int) -> None:
     spread = spread_over("a", "b")
     spread.begin(["1", "2"])

@@ -366,3 +366,43 @@ def test_a_launch_may_have_fewer_tries_than_the_policy_gives():
     play.run()
     assert play.tries == {"hasty": 2, "patient": 8}
     assert play.outcomes["hasty"].reason == "given up after 2 tries; the last answer: slow"
+
+
+@pytest.mark.parametrize("status", [408, 409])
+def test_a_function_that_is_not_ready_yet_is_waited_for_until_the_deadline_however_often(status):
+    policy = LaunchPolicy(tries=2, first_delay=1.0, longest_delay=60.0, deadline=100.0, wake_delay=4.0)
+    play = Play(policy, lambda launch_id, number: Answer(launch_id, status, "it is Pending"))
+    play.submit(["a"])
+    play.run()
+    assert play.tries["a"] > 20
+    assert 90 < play.ended_at["a"] <= 100
+    reason = f"given up after {play.tries['a']} tries within 100 s; the last answer: it is Pending"
+    assert play.outcomes["a"] == Settle("a", False, status, reason)
+    ready = Play(policy, lambda launch_id, number: Answer(launch_id, status) if number < 9 else accepted(launch_id))
+    ready.submit(["a"])
+    ready.run()
+    assert ready.outcomes["a"].accepted
+
+
+def test_where_other_places_can_have_a_launch_no_function_is_waited_for():
+    play = Play(LaunchPolicy(), lambda launch_id, number: Answer(launch_id, 409, "it is Pending"))
+    play.carry_out(play.launching.submit([("a", "us-east-1")], 0.0, tries={"a": 3}))
+    play.run()
+    assert (play.tries["a"], play.outcomes["a"].accepted) == (3, False)
+    assert play.now < 5
+
+
+def test_many_tries_make_no_delay_that_cannot_be_counted():
+    policy = LaunchPolicy(first_delay=0.001, longest_delay=0.001, wake_delay=0.001, deadline=120.0)
+    play = Play(policy, lambda launch_id, number: Answer(launch_id, 409) if number < 1100 else accepted(launch_id))
+    play.submit(["a"])
+    play.run()
+    assert play.outcomes["a"].accepted
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 413, 415])
+def test_what_will_not_pass_ends_a_launch_at_once(status):
+    play = Play(LaunchPolicy(), lambda launch_id, number: Answer(launch_id, status, "no"))
+    play.submit(["a"])
+    play.run()
+    assert (play.tries["a"], play.outcomes["a"].reason) == (1, "no")

@@ -84,6 +84,19 @@ def test_an_expired_token_is_known_by_name_or_by_words(error):
     assert read(400, error=error).fault is None
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ReservedFunctionConcurrentInvocationLimitExceeded",
+        "ReservedFunctionInvocationRateLimitExceeded",
+        "CallerRateLimitExceeded",
+    ],
+)
+def test_why_lambda_throttles_is_shown(reason):
+    told = read(429, {"message": "Rate Exceeded.", "Reason": reason}, error="TooManyRequestsException").reason
+    assert told == f"TooManyRequestsException: Rate Exceeded. ({reason})"
+
+
 NAMES = st.sampled_from(["message", "Message", "Reason", "__type", "code", "retryAfterSeconds"])
 VALUES = st.none() | st.floats() | st.text() | st.sampled_from([TOKEN, KEYS.secret_key])
 BODIES = st.recursive(VALUES, lambda more: st.dictionaries(NAMES, more)).map(lambda value: json.dumps(value).encode())
