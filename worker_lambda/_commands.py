@@ -229,6 +229,8 @@ class Commands:
 
         def ended(program: Program) -> None:
             status, output = program.result()
+            if program.remark:
+                self._send(info(b"background", program.remark))
 
             def result(status: int) -> None:
                 told(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))

@@ -20,14 +20,19 @@ MAX_CHORES = 4
 GRACE = 1.0
 """Seconds after a kill for which the output's end is waited for."""
 _POLL = 0.002, 0.05
+_POLL_OPEN = 0.5
+"""Seconds between two looks at a shell whose output is open: only what it leaves behind depends on them."""
 _CHUNKS = 16
 
 
 class _Running:
+    """:ivar open: whether the output is; ``exited``: when the shell was seen to have ended before that."""
+
     def __init__(self, program: Program, finished: Callable[[Program], None]) -> None:
         self.program = program
         self.finished = finished
-        self.open = True  # the output
+        self.open = True
+        self.exited: float | None = None
         self.pause = _POLL[0]
 
 
@@ -36,13 +41,18 @@ class Jobs:
 
     :param selector: the loop's; programs' outputs are registered with it, data being the function to call.
     :param directory: where commands run.
+    :param background: seconds after a shell's exit for which those are waited for who still hold its output; None: for
+        as long as they do, as the original.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, directory: Path) -> None:
+    def __init__(self, selector: selectors.BaseSelector, directory: Path, background: float | None = None) -> None:
         self._selector = selector
         self._directory = directory
+        self._background = background
         self._mark = os.urandom(12).hex()
         self._running: list[_Running] = []
+        self._left: list[_Running] = []
+        """Reported, and their outputs still held: they are read, so that who writes to one is not ended by it."""
         self._transfers: Transfers | None = None
         self._chores: Transfers | None = None
         self._marked = False
@@ -61,10 +71,10 @@ class Jobs:
     def run(self, command: bytes, finished: Callable[[Program], None]) -> None:
         """Start a program.
 
-        :param finished: is given it when it has exited and everybody has closed its output.
+        :param finished: is given it when it has exited and its output is closed, or not waited for any longer.
         :raises JobError: it cannot be started.
         """
-        if len(self._running) >= MAX_PROGRAMS:
+        if len(self._running) + len(self._left) >= MAX_PROGRAMS:
             raise JobError(f"{MAX_PROGRAMS} programs are running, that is the limit")
         program = Program(command, self._directory, self._mark)
         self._marked = True
@@ -115,14 +125,37 @@ class Jobs:
         for running in list(self._running):
             if overdue and running.open:
                 self._close(running)
-            if running.open:
+            left = self._held(running) if running.open else 0.0 if overdue else self._alive(running)
+            if left is None:
                 continue
-            if running.program.poll() is not None or overdue:
-                self._report(running)
+            if left:
+                wait = left if wait is None else min(wait, left)
             else:
-                wait = running.pause if wait is None else min(wait, running.pause)
-                running.pause = min(running.pause * 2, _POLL[1])
+                self._report(running)
         return wait
+
+    def _alive(self, running: _Running) -> float:
+        """In how many seconds to look after a shell again whose output is closed; 0: it has exited."""
+        if running.program.poll() is not None:
+            return 0.0
+        pause = running.pause
+        running.pause = min(pause * 2, _POLL[1])
+        return pause
+
+    def _held(self, running: _Running) -> float | None:
+        """In how many seconds to look after a program again whose output is open; 0: it is not waited for any longer,
+        None: it is, whatever the shell does.
+        """
+        if self._background is None:
+            return None
+        now = time.monotonic()
+        if running.exited is None:
+            if running.program.poll() is None:
+                pause = running.pause
+                running.pause = min(pause * 2, _POLL_OPEN)
+                return pause
+            running.exited = now
+        return max(0.0, running.exited + self._background - now)
 
     def kill(self) -> int:
         """Kill all programs; those that were running are reported as ever, within :data:`GRACE` seconds. Transfers are
@@ -144,10 +177,11 @@ class Jobs:
         for threads in (self._transfers, self._chores):
             if threads is not None:
                 threads.cancel()
-        for running in self._running:
+        for running in (*self._running, *self._left):
             self._close(running)
             running.program.close()
         self._running.clear()
+        self._left.clear()
         self._deadline = None
 
     def close(self, patience: float = 0.0) -> None:
@@ -169,7 +203,7 @@ class Jobs:
         for running in self._running:
             running.program.poll()
         groups = {running.program.group for running in self._running}
-        outputs = [running.program.output for running in self._running if running.open]
+        outputs = [running.program.output for running in (*self._running, *self._left) if running.open]
         met = _processes.end(self._mark, {group for group in groups if group is not None}, outputs)
         self._marked = bool(self._running)
         return met
@@ -181,16 +215,24 @@ class Jobs:
                 return
             if not data:
                 self._close(running)
+                if running in self._left:
+                    self._left.remove(running)
+                    running.program.close()
                 return
 
     def _close(self, running: _Running) -> None:
         if running.open:
             running.open = False
+            running.pause = _POLL[0]
             self._selector.unregister(running.program.output)
 
     def _report(self, running: _Running) -> None:
         self._running.remove(running)
         if not self._running:
             self._deadline = None
-        running.program.close()
+        if running.open:
+            running.program.held = True
+            self._left.append(running)
+        else:
+            running.program.close()
         running.finished(running.program)

@@ -13,20 +13,22 @@ from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory, sweep
 
 
-def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str, object]:
+def run_once(event: Event, place: Place, surroundings: Surroundings, timing: Timing | None = None) -> dict[str, object]:
     """Run the command that was given when the function was made, placeholders replaced.
 
-    :returns: ``retval``, ``output`` (text, at most the last 64 KiB) and ``command``.
+    :returns: ``retval``, ``output`` (text, at most the last 64 KiB) and ``command``; ``remark``, where a program that
+        the command left in the background was not waited for.
     :raises MuError: it cannot be run, or the function's time is up first; its processes have been ended then.
     """
+    timing = timing or Timing()
     remaining = surroundings.remaining_ms()
-    deadline = None if remaining is None else time.monotonic() + remaining / 1000 - Timing.margin
+    deadline = None if remaining is None else time.monotonic() + remaining / 1000 - timing.margin
     if event.variables.get(b"rm_tmpdir", b"1") != b"0":
         sweep(place.temporary)
     ended: list[Program] = []
     variables, directory = Variables(event.variables), WorkDirectory(place.temporary)
     with selectors.DefaultSelector() as selector:
-        jobs = Jobs(selector, place.root)
+        jobs = Jobs(selector, place.root, timing.background)
         try:
             jobs.run(expand_run(b"", event, variables, place, directory.path), ended.append)
             while not ended:
@@ -41,8 +43,10 @@ def run_once(event: Event, place: Place, surroundings: Surroundings) -> dict[str
             jobs.close()
             directory.close(remove=variables.flag(b"rm_tmpdir"))
     status, output = ended[0].result()
+    remark = ended[0].remark.decode("utf-8", "replace")
     return {
         "retval": status,
         "output": output.decode("utf-8", "replace"),
         "command": ended[0].command.decode("utf-8", "replace"),
+        **({"remark": remark} if remark else {}),
     }

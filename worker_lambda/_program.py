@@ -10,6 +10,8 @@ from worker_lambda._processes import MARK
 MAX_OUTPUT = 64 << 10
 """Bytes of output that are kept: the last ones."""
 _READ = 64 << 10
+_SHOWN = 100
+"""Bytes of a command that are shown."""
 
 
 class Tail:
@@ -36,6 +38,7 @@ class Program:
     :param command: for ``/bin/sh -c``.
     :param directory: where it runs.
     :param mark: put into its environment, see :mod:`worker_lambda._processes`.
+    :ivar held: whether its output was still held when it was reported; what comes after that is dropped.
     :raises JobError: it cannot be started.
     """
 
@@ -43,6 +46,7 @@ class Program:
         if b"\0" in command:
             raise JobError("a command cannot hold a NUL byte")
         self.command = command
+        self.held = False
         self._tail = Tail(MAX_OUTPUT)
         self._closed = False
         try:
@@ -81,12 +85,25 @@ class Program:
             data = os.read(self.output, _READ)
         except BlockingIOError:
             return None
-        self._tail.add(data)
+        if not self.held:
+            self._tail.add(data)
         return len(data)
 
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None while the shell runs."""
         return self._process.poll()
+
+    @property
+    def remark(self) -> bytes:
+        """What is to be said of its end, on one line; empty if that was as it should be."""
+        if not self.held:
+            return b""
+        command = b" ".join(self.command.split())
+        return (
+            b"%b has ended, but a program that it has left in the background holds its output: that is not waited for, "
+            b"and ends with the task; send its output elsewhere, or `wait` for it"
+            % (command if len(command) <= _SHOWN else command[:_SHOWN] + b" ...")
+        )
 
     def result(self) -> tuple[int, bytes]:
         """Status and output, as far as they are known; to be called at the end."""

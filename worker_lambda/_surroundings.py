@@ -11,6 +11,7 @@ from pathlib import Path
 class Timing:
     """What a worker waits for, in seconds.
 
+    :param background: with ``job``, after the exit of a run's shell, for who still holds the run's output.
     :param silence: without ``job``, nothing at all for so long ends a worker that does nothing (the original's rule).
     :param margin: so long before the function's deadline a worker ends by itself.
     :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
@@ -21,6 +22,7 @@ class Timing:
     :param stall: for the rendezvous to take something of what it is sent.
     """
 
+    background: float = 2.0
     silence: float = 300.0
     margin: float = 0.5
     settled: float = 10.0

@@ -55,7 +55,8 @@ class Worker:
         self._log = log
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
-        self._jobs = Jobs(self._selector, place.root)
+        background = None if event.job is None else self._timing.background
+        self._jobs = Jobs(self._selector, place.root, background)
         self._channel = Channel(self._selector, event, self._jobs, self._send, self._is_clear, log, self._timing)
         finishing = Finishing(self._jobs, self._channel, strict=event.job is not None, log=log)
         self._connection: Connection | None = None

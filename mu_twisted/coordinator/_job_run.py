@@ -8,6 +8,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import Attempts
+from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import failure_of, own_fault
 from mu_twisted.coordinator._hands import Beginnings, Hands
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
@@ -210,6 +211,9 @@ class JobRun:
         task = self.job.task_of(session.number)
         if task is None:
             return
+        remark = machine.info.get("background")
+        if isinstance(remark, str):
+            self.log.warn("task {task}: {remark}", task=task, remark=on_one_line(remark[:500]))
         if machine.outcome is Outcome.DONE:
             self._turns.take(self.job.task_done(session.number, now, machine.remark))
             return

@@ -398,6 +398,17 @@ def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None
     assert closed == [None]
 
 
+def test_what_a_command_left_in_the_background_is_a_line_in_the_log() -> None:
+    bench = Bench(tasks=1)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    with capturedLogs() as logged:
+        worker.says(b"INFO:background:a has ended,\x1b[2J but b goes on", b"OK:ECHO(hi)")
+    said = [formatEvent(event) for event in logged if event["log_level"].name == "warn"]
+    assert said == ["task 0: a has ended,\\x1b[2J but b goes on"]
+    assert bench.run.job.error is None
+
+
 def test_a_silent_worker_is_pinged_and_then_given_up() -> None:
     bench = Bench(tasks=1)
     worker = bench.worker()

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,25 @@ def test_kill_reaches_a_grandchild_in_a_session_of_its_own_that_holds_the_output
     assert reply.startswith(b"OK:RETVAL(")
     assert talk.hear().startswith(b"OK:KILL(")
     assert processes_with("4714") == []
+
+
+def test_a_worker_of_a_job_says_what_a_command_left_in_the_background_and_goes_on(
+    here: Callable, coordinator: Any, event: Callable
+) -> None:
+    worker = here(event(coordinator, job="j"), background=0.05)
+    talk = coordinator.accept()
+    talk.hear()
+    talk.say(b"run:sleep 4717 & echo started")
+    assert talk.hear().startswith(
+        b"INFO:background:sleep 4717 & echo started has ended, but a program that it has left"
+    )
+    assert talk.hear() == b"OK:RETVAL(0):OUTPUT(started\n):COMMAND(sleep 4717 & echo started)"
+    assert talk.ask(b"run:echo next") == b"OK:RETVAL(0):OUTPUT(next\n):COMMAND(echo next)"
+    assert processes_with("4717")
+    assert parse_greeting(talk.ask(b"reset:")).version
+    assert processes_with("4717") == []
+    talk.say(b"quit:")
+    worker.result()
 
 
 def test_kill_works_while_a_program_floods_its_output(pair: Pair) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from mu_twisted.wire import parse_greeting
-from worker_lambda._surroundings import InitTime, process_age_ms
+from worker_lambda._event import parse_event
+from worker_lambda._expansion import Place
+from worker_lambda._once import run_once
+from worker_lambda._surroundings import InitTime, Surroundings, Timing, process_age_ms
 from worker_lambda.lambda_function import lambda_handler
 
 
@@ -34,6 +37,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(made))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return made
+
+
+def test_mode_0_ends_though_a_program_is_left_in_the_background(root: Path) -> None:
+    (root / "mu_command").write_bytes(b"sleep 600 & echo started")
+    place = Place(root, root / "mu_command", root.parent)
+    result = run_once(parse_event({"mode": 0}), place, Surroundings(), Timing(background=0.0))
+    assert (result["retval"], result["output"]) == (0, "started\n")
+    assert "holds its output" in str(result["remark"])
 
 
 def test_mode_0_runs_the_command_once(root: Path) -> None:

@@ -100,3 +100,89 @@ def test_a_fault_in_a_transfer_is_that_transfers_failure(selector: selectors.Bas
     jobs.transfer(lambda _: [][0], done.append)
     turn(selector, jobs, lambda: bool(done))
     assert done == ["IndexError: list index out of range"]
+
+
+HOLDING = [
+    b"sleep 600 & echo started",
+    b"(sleep 600 &); echo started",
+    b"echo started; setsid sleep 600 & true",
+    b"echo started; env -i setsid sleep 600 & exit 0",
+    b"nohup sleep 600 2>&1 & echo started",
+    b"echo started; (sleep 600; true) 1>/dev/null & true",
+]
+
+
+@pytest.mark.parametrize("command", HOLDING)
+def test_a_program_in_the_background_that_holds_the_output_is_not_waited_for_and_ends_with_the_jobs(
+    selector: selectors.BaseSelector, tmp_path: Path, command: bytes
+) -> None:
+    jobs = Jobs(selector, tmp_path, background=0.05)
+    ended: list[Program] = []
+    jobs.run(command, ended.append)
+    turn(selector, jobs, lambda: bool(ended))
+    [program] = ended
+    assert program.result() == (0, b"started\n")
+    assert b"holds its output" in program.remark
+    assert program.remark.startswith(command)
+    assert jobs.active == 0
+    reading = program.output
+    jobs.kill()
+    turn(selector, jobs, lambda: reading not in selector.get_map())
+    jobs.close(10)
+
+
+def test_one_that_closes_the_output_soon_is_waited_for(selector: selectors.BaseSelector, tmp_path: Path) -> None:
+    jobs = Jobs(selector, tmp_path, background=60.0)
+    ended: list[Program] = []
+    jobs.run(b"(sleep 0.1; echo late) & echo now", ended.append)
+    turn(selector, jobs, lambda: bool(ended))
+    assert ended[0].result() == (0, b"now\nlate\n")
+    assert ended[0].remark == b""
+    jobs.close(10)
+
+
+def test_a_long_command_is_waited_for_and_its_status_kept(selector: selectors.BaseSelector, tmp_path: Path) -> None:
+    jobs = Jobs(selector, tmp_path, background=0.0)
+    ended: list[Program] = []
+    jobs.run(b"sleep 0.2; echo done; exit 3", ended.append)
+    turn(selector, jobs, lambda: bool(ended))
+    assert ended[0].result() == (3, b"done\n")
+    assert ended[0].remark == b""
+    jobs.close(10)
+
+
+def test_one_that_was_not_waited_for_goes_on_and_may_write(selector: selectors.BaseSelector, tmp_path: Path) -> None:
+    jobs = Jobs(selector, tmp_path, background=0.0)
+    ended: list[Program] = []
+    os.mkfifo(tmp_path / "go")
+    jobs.run(b"(cat go; head -c 300000 /dev/zero && echo well > done) & echo started", ended.append)
+    turn(selector, jobs, lambda: bool(ended))
+    assert ended[0].result() == (0, b"started\n")
+    (tmp_path / "go").write_bytes(b"now")
+    reading = ended[0].output
+    turn(selector, jobs, lambda: reading not in selector.get_map())
+    assert (tmp_path / "done").read_text() == "well\n"
+    assert ended[0].result() == (0, b"started\n")
+    jobs.close(10)
+
+
+def test_programs_that_are_not_waited_for_are_counted(selector: selectors.BaseSelector, tmp_path: Path) -> None:
+    jobs = Jobs(selector, tmp_path, background=0.0)
+    ended: list[Program] = []
+    for number in range(20):
+        jobs.run(b"sleep 600 & echo started", ended.append)
+        turn(selector, jobs, lambda number=number: len(ended) > number)
+    outputs = {program.output for program in ended}
+    assert len(outputs & set(selector.get_map())) == 20
+    jobs.drop()
+    assert not outputs & set(selector.get_map())
+    assert jobs.programs == 0
+    jobs.close(10)
+
+
+def test_where_it_is_not_said_all_holders_are_waited_for(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+    ended: list[Program] = []
+    jobs.run(b"(sleep 0.3; echo late) & echo now", ended.append)
+    turn(selector, jobs, lambda: bool(ended))
+    assert ended[0].result() == (0, b"now\nlate\n")
+    assert ended[0].remark == b""
