@@ -235,16 +235,20 @@ class CoordinatorService(Service):
         error = await one_shot.run()
         if error is None:
             _exit.set_status(_exit.SUCCESS)
-        else:
-            _exit.complain(error)
-        if self.running:
-            self._reactor.stop()
+        self._end(error)
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("the job was ended by a fault of the coordinator", failure)
-        _exit.complain(f"a fault of the coordinator itself: {failure.getErrorMessage()} (-D shows more)")
-        if self.running:
-            self._reactor.stop()
+        self._end(f"a fault of the coordinator itself: {failure.getErrorMessage()} (-D shows more)")
+
+    def _end(self, error: str | None) -> None:
+        """The one job is over, or will never be: all ends, whatever becomes of what is said of it."""
+        try:
+            if error is not None:
+                _exit.complain(error)
+        finally:
+            if self.running:
+                self._reactor.stop()
 
     async def _close(self) -> None:
         steps: list[Callable[[], Any]] = [self._notifier.stopping]

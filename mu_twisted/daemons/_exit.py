@@ -7,20 +7,37 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
+from twisted.logger import Logger
 from twisted.python import usage
 
+from mu_twisted.daemons import _terminal
 from mu_twisted.pipelines import print_version
 
 SUCCESS = 0
 FAILURE = 1
 USAGE = 2
 
+_log = Logger()
 _status: int | None = None
+_logged = False
+_parent: int | None = None
+"""Where the process that waits for a daemon's start reads why it failed."""
+_MAX_LINE = 4096
+"""Bytes of that: a pipe takes so many at once."""
+
+
+class StartFailed(Exception):
+    """The daemon cannot start, and its user has been told.
+
+    An exception, not SystemExit: of that twistd takes no notice, so it would leave its PID file, and the process that
+    the user has started would wait for ever for a word of the one that was to be the daemon.
+    """
 
 
 def set_status(status: int) -> None:
@@ -32,20 +49,70 @@ def set_status(status: int) -> None:
 
 
 def _leave() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _terminal.out.flush()
+    _terminal.err.flush()
     os._exit(_status or SUCCESS)
 
 
 def complain(message: str) -> None:
-    """Tell the user on the real standard error; twistd redirects ``sys.stderr`` into the log."""
-    print(f"error: {message}", file=sys.__stderr__, flush=True)  # noqa: T201 - the user reads it there, log or no log
+    """Tell the user on the real standard error, and in the log where that is another place."""
+    _terminal.err.say(f"error: {message}")
+    if _logged:
+        _log.error("{message}", message=message)
+
+
+def log_complaints() -> None:
+    """Have :func:`complain` log as well: the log is not what stands on standard error."""
+    global _logged  # noqa: PLW0603 - as above
+    _logged = True
 
 
 def fail_start(message: str) -> NoReturn:
     """The daemon cannot start: say why and exit 1."""
     complain(message)
-    raise SystemExit(FAILURE)
+    if _parent is not None:
+        os.write(_parent, f"error: {message}\n".encode("utf-8", "backslashreplace")[:_MAX_LINE])
+    sys.excepthook = partial(_without_traceback, sys.excepthook)
+    raise StartFailed(message)
+
+
+def _without_traceback(otherwise: Callable[..., Any], kind: type[BaseException], error: Any, traceback: Any) -> None:
+    if not issubclass(kind, StartFailed):
+        otherwise(kind, error, traceback)
+
+
+def report_to_parent(twistd: Mapping[str, Any] | None) -> None:
+    """Have a start that fails told on the terminal also where twistd is about to become a daemon.
+
+    Call it in makeService, before twistd forks. The process that the user has started waits until the daemon's start
+    is decided, and prints of an error 100 bytes as a Python literal, in two lines; now it prints ours in their place.
+
+    :param twistd: twistd's own options; None where something else runs the service.
+    """
+    global _parent  # noqa: PLW0603 - as above
+    if twistd is not None and not twistd["nodaemon"] and sys.__stderr__ is not None:
+        reading, _parent = os.pipe()
+        os.set_blocking(reading, False)
+        sys.__stderr__ = _ParentsError(sys.__stderr__, reading)  # type: ignore[misc,assignment]
+
+
+class _ParentsError:
+    """Standard error of the process that waits for the daemon's start: all that it writes there is that it failed.
+
+    :param stream: the real one.
+    :param reading: the descriptor to read why from.
+    """
+
+    def __init__(self, stream: Any, reading: int) -> None:
+        self._stream = stream
+        self._reading = reading
+
+    def write(self, text: str) -> None:
+        # Nothing is there if the start failed of what is no user's mistake: twistd's words will do.
+        with suppress(BlockingIOError):
+            text = os.read(self._reading, _MAX_LINE).decode("utf-8", "replace") or text
+        self._stream.write(text)
+        self._stream.flush()
 
 
 def heed_one_signal(reactor: Any) -> None:

@@ -69,6 +69,9 @@ def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity)
         ca = load_certificate(Path(options["ca-cert"]))
         return Keys(ca, load_key_pair(Path(options["srv-cert"]), Path(options["srv-key"])), None)
     if options["ca-cert"] is not None:
+        load_certificate(Path(options["ca-cert"]))
+        if options["ca-key"] is None:  # the certificate was not there when the options were looked at
+            raise TLSError(f"{options['ca-cert']} comes without its CA key: start again with --ca-key")
         authority = Authority.load(Path(options["ca-cert"]), Path(options["ca-key"]))
     else:
         authority = Authority.open(state_dir / "tls")

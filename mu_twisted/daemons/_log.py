@@ -1,10 +1,13 @@
-"""Where a daemon's log goes when it runs in the foreground: to standard error, below the progress line if there is one.
+"""Where a daemon's log goes, and what is in it: without ``-D`` no debug lines, wherever it goes.
 
-Under twistd's own ``--logfile``, ``--syslog`` or ``--logger`` nothing here is used.
+In the foreground that is standard error, below the progress line if there is one; as a daemon, or where twistd was told
+``--logfile`` or ``--syslog``, what twistd would have taken. Under twistd's own ``--logger`` nothing here is used.
 """
 
+import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,62 +15,101 @@ from rich.text import Text
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
+    LegacyLogObserverWrapper,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
+    textFileLogObserver,
 )
+from twisted.python import usage
+from twisted.python.logfile import LogFile
 from zope.interface import provider
 
-console = Console(file=sys.__stderr__, highlight=False)
-"""The one console of the process: log lines and the live line share it, so that neither tears the other.
+from mu_twisted.daemons import _terminal
+from mu_twisted.daemons._exit import log_complaints
 
-It is the real standard error: twistd redirects ``sys.stderr`` into the log.
-"""
+console = Console(file=_terminal.err, highlight=False)  # type: ignore[arg-type]
+"""The one console of the process: log lines and the live line share it, so that neither tears the other."""
+
+_twistd: Mapping[str, Any] = {}
+_level: Any = LogLevel.info
 
 
-def observe_on_console(twistd: Any, level: Any) -> None:
-    """Have twistd log to :data:`console` if it runs in the foreground and was told nothing else.
+def observe(twistd: Any, level: Any, console_level: Any = None) -> None:
+    """Have twistd log as this module says.
 
     :param twistd: twistd's own parsed options.
-    :param level: the least that is shown: LogLevel's debug, info or warn.
+    :param level: the least that is logged: LogLevel's debug or info.
+    :param console_level: the same on standard error; None: as ``level``.
+    :raises twisted.python.usage.UsageError: a daemon is to log to standard output, which it has not.
     """
-    told = twistd.get("logfile") or twistd.get("syslog") or twistd.get("logger")
-    if told or not twistd.get("nodaemon"):
+    global _twistd, _level  # noqa: PLW0603 - there is one process, and it has one log
+    foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
+    elsewhere = bool(twistd.get("logger") or twistd.get("logfile") or twistd.get("syslog") or not foreground)
+    if elsewhere:
+        log_complaints()
+    if twistd.get("logger"):
         return
+    if twistd.get("logfile") == "-" and not foreground:
+        raise usage.UsageError("--logfile=-: a daemon has no standard output; give a file, or -n to twistd")
+    _twistd, _level = twistd, level if elsewhere else console_level or level
     # By name, since twistd resolves it itself after our options are parsed.
-    twistd["logger"] = f"{__name__}.{level.name}_observer"
+    twistd["logger"] = f"{__name__}.{'chosen_observer' if elsewhere else 'console_observer'}"
 
 
-def _observer(level: Any) -> ILogObserver:
-    observer: Any = FilteringLogObserver(_show, [LogLevelFilterPredicate(defaultLogLevel=level)])  # type: ignore[list-item]
-    return observer  # type: ignore[no-any-return]
+def console_observer() -> ILogObserver:
+    """The log on standard error."""
+    return _filtered(_show)
 
 
-def debug_observer() -> ILogObserver:
-    """Everything."""
-    return _observer(LogLevel.debug)
+def chosen_observer() -> ILogObserver:
+    """The log where twistd was told, or a daemon's own file."""
+    path = _twistd.get("logfile")
+    if _twistd.get("syslog"):
+        from twisted.python.syslog import SyslogObserver
+
+        syslog: Any = SyslogObserver(_twistd.get("prefix") or "")  # type: ignore[no-untyped-call]
+        return _filtered(LegacyLogObserverWrapper(syslog.emit))
+    return _filtered(textFileLogObserver(sys.stdout if path == "-" else _log_file(path or "twistd.log")))
 
 
-def info_observer() -> ILogObserver:
-    """What a daemon says of its life."""
-    return _observer(LogLevel.info)
+def _filtered(observer: Any) -> ILogObserver:
+    predicate: Any = LogLevelFilterPredicate(defaultLogLevel=_level)
+    filtered: Any = FilteringLogObserver(observer, [predicate])
+    return filtered  # type: ignore[no-any-return]
 
 
-def warn_observer() -> ILogObserver:
-    """Only what is amiss."""
-    return _observer(LogLevel.warn)
+def _log_file(path: str) -> Any:
+    """The file, begun anew on SIGUSR1, as twistd does it."""
+    try:
+        file: Any = LogFile.fromFullPath(path)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        _terminal.err.say(f"error: cannot write the log {path}: {error.strerror}; give another with --logfile")
+        raise SystemExit(1) from None
+
+    def rotate(_number: int, _frame: Any) -> None:
+        from twisted.internet import reactor  # not before: another may be installed meanwhile
+
+        reactor.callFromThread(file.rotate)
+
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, rotate)
+    return file
 
 
 @provider(ILogObserver)  # type: ignore[untyped-decorator]
 def _show(event: LogEvent) -> None:
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    if not text:
+    namespace = str(event.get("log_namespace", "-"))
+    # That twistd starts up, which reactor it has, that a main loop was terminated: of no use to a daemon's user.
+    if not text or (
+        _level is LogLevel.info and event["log_level"] is LogLevel.info and namespace.startswith("twisted.")
+    ):
         return
     when = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
-    namespace = str(event.get("log_namespace", "-")).removeprefix("mu_twisted.")
-    line = f"{when} {event['log_level'].name} [{namespace}] {text}"
+    line = f"{when} {event['log_level'].name} [{namespace.removeprefix('mu_twisted.')}] {text}"
     if console.is_terminal:
         console.print(Text(line), soft_wrap=True)
     else:
-        print(line, file=sys.__stderr__, flush=True)  # noqa: T201 - this is the log
+        _terminal.err.say(line)

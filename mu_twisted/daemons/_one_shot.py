@@ -1,12 +1,12 @@
 """The one job of a one-shot coordinator: submitted, watched, reported."""
 
-import sys
 import time
 from typing import Any
 
 from twisted.logger import Logger
 
 from mu_twisted.coordinator import JobFact, Jobs, Progress, Request
+from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import failure_lines
 from mu_twisted.pipelines import Pipeline
@@ -63,7 +63,11 @@ class OneShot:
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)
         if fact.report:
-            print(fact.report, file=sys.__stdout__)  # noqa: T201 - twistd redirects sys.stdout into the log
+            self._print(fact.report)
         skipped = f", {fact.skipped} skipped as their output is there" if fact.skipped else ""
-        result = f"{fact.job}: {fact.done} of {fact.tasks} tasks done in {seconds:.1f} s{skipped}"
-        print(result, file=sys.__stdout__, flush=True)  # noqa: T201 - twistd redirects sys.stdout into the log
+        self._print(f"{fact.job}: {fact.done} of {fact.tasks} tasks done in {seconds:.1f} s{skipped}")
+
+    def _print(self, text: str) -> None:
+        # The job is as it is, and so is its status: what it stored is not on standard output.
+        if not _terminal.out.say(text):
+            self.log.warn("standard output takes nothing: {fault}", fault=_terminal.out.fault)

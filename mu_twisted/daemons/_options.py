@@ -80,7 +80,9 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
     find_keys(options, environ)
     if environ.get("MU_LOCAL", "0") not in ("", "0"):
         options["local"] = 1
-    if options["ca-cert"] is not None and options["ca-key"] is None and not options["share-key"]:
+    # Of a file that is not there the start says so, as of every other.
+    given = options["ca-cert"] is not None and Path(options["ca-cert"]).exists()
+    if given and options["ca-key"] is None and not options["share-key"]:
         raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
 
 

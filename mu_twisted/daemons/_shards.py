@@ -90,9 +90,11 @@ class ShardsService(Service):
         if self._failed or not self.running:
             return
         self._failed = True
-        _exit.complain(error)
         _exit.set_status(_exit.FAILURE)
-        self._reactor.stop()
+        try:
+            _exit.complain(error)
+        finally:
+            self._reactor.stop()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

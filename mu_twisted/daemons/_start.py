@@ -1,6 +1,7 @@
 """What every daemon does at its start: listen at once or fail, and profile where asked."""
 
 import cProfile
+import errno
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.daemons._limits import backlog_limit
 from mu_twisted.daemons._options import BACKLOG, listen_description
+from mu_twisted.daemons._port_holder import port_holder
 from mu_twisted.wire import MuError
 
 _log = Logger()
@@ -44,8 +47,7 @@ def listen_at_once(
         raise StartError(f"-t {options['port']}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):
         raise StartError(
-            f"cannot listen on {options['port']}: {' '.join(outcome[0].getErrorMessage().split())}; "
-            "choose another with -t (0: any that is free)"
+            f"cannot listen on {options['port']}: {_why_not(outcome[0])}; choose another with -t (0: any that is free)"
         )
     if not hasattr(outcome[0].getHost(), "port"):
         outcome[0].stopListening()
@@ -57,6 +59,19 @@ def listen_at_once(
             kernel=kernel,
         )
     return outcome[0]
+
+
+def _why_not(failure: Failure) -> str:
+    """Why a port cannot be had, in the system's words where it is the system that refuses it."""
+    error = failure.value
+    if not isinstance(error, CannotListenError) or not isinstance(error.socketError, OSError):
+        return " ".join(failure.getErrorMessage().split())
+    if error.socketError.errno == errno.EADDRINUSE:
+        holder = port_holder(error.port)
+        if holder is not None:
+            known = ", which takes jobs by `mu submit`" if holder.endswith("(mu-coordinator)") else ""
+            return f"{holder} has it{known}"
+    return error.socketError.strerror or str(error.socketError)
 
 
 def remembered_port(options: Mapping[str, Any], directory: Path) -> Mapping[str, Any]:

@@ -13,8 +13,8 @@ from twisted.python import usage
 
 from mu_twisted.coordinator import Request
 from mu_twisted.daemons._exit import Options as OneLineOptions
-from mu_twisted.daemons._exit import heed_one_signal
-from mu_twisted.daemons._log import observe_on_console
+from mu_twisted.daemons._exit import heed_one_signal, report_to_parent
+from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
 from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names, source_of
 
@@ -87,8 +87,14 @@ class Options(OneLineOptions, DaemonOptions):
         self["listen"] = listen_description(self["port"])
         if self.parent is not None:
             one_shot = self.pipeline is not None
-            level = LogLevel.debug if self["debug"] else LogLevel.warn if one_shot else LogLevel.info
-            observe_on_console(self.parent, level)
+            if one_shot and not (self.parent["nodaemon"] or self.parent["debug"]):
+                raise usage.UsageError(
+                    f"a job on the command line runs in the foreground, and its status is the command's: twistd -n "
+                    f"--pidfile= mu-coordinator {self.request.pipeline if self.request else 'PIPELINE'} ...; or start "
+                    "a coordinator without a pipeline, and hand it the job with `mu submit`"
+                )
+            level = LogLevel.debug if self["debug"] else LogLevel.info
+            observe(self.parent, level, LogLevel.warn if one_shot and not self["debug"] else level)
 
 
 def makeService(options: Options) -> IService:
@@ -98,6 +104,7 @@ def makeService(options: Options) -> IService:
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
     heed_one_signal(reactor)
+    report_to_parent(options.parent)
     service: Any = CoordinatorService(
         reactor, options, pipeline=options.pipeline, settings=options.settings, request=options.request
     )

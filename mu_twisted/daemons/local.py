@@ -8,13 +8,15 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import LogLevel
 from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.daemons._exit import FAILURE, complain, heed_one_signal, set_status
+from mu_twisted.daemons._exit import FAILURE, complain, fail_start, heed_one_signal, report_to_parent, set_status
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
+from mu_twisted.daemons._log import observe
 from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
 
 
@@ -79,6 +81,8 @@ class Options(OneLineOptions):
             raise usage.UsageError(f"--s3 must be auto, seaweedfs or moto, not {self['s3']!r}")
         if not self["region"].replace("-", "").isalnum():
             raise usage.UsageError(f"--region {self['region']!r} is no region; for example us-east-1")
+        if self.parent is not None:
+            observe(self.parent, LogLevel.info)
 
     def settings(self) -> Settings:
         chosen = self["state-dir"]
@@ -99,9 +103,11 @@ class Options(OneLineOptions):
 
 def fail(reactor: Any, line: str) -> None:
     """Say one line, end everything in order, and exit with status 1."""
-    complain(line)
     set_status(FAILURE)
-    reactor.callWhenRunning(reactor.stop)
+    try:
+        complain(line)
+    finally:
+        reactor.callWhenRunning(reactor.stop)
 
 
 @implementer(IReadDescriptor)
@@ -150,7 +156,10 @@ class _Root(MultiService):
         raise_descriptor_limit()
         if self._stop_on_eof:
             self._reactor.addReader(_Eof(self._reactor))
-        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except LocalError as error:
+            fail_start(str(error))
 
 
 def makeService(options: Options) -> Any:
@@ -164,6 +173,7 @@ def makeService(options: Options) -> Any:
         fail(reactor, str(error))
 
     heed_one_signal(reactor)
+    report_to_parent(options.parent)
     root = _Root(reactor, bool(options["stop-on-eof"]))
     LocalService(reactor, options.settings(), failed).setServiceParent(root)  # type: ignore[no-untyped-call]
     return root

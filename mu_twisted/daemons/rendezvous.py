@@ -4,6 +4,7 @@ Options and makeService; what they set going stands in the module beside.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
@@ -11,8 +12,8 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 
 from mu_twisted.daemons._exit import Options as OneLineOptions
-from mu_twisted.daemons._exit import heed_one_signal
-from mu_twisted.daemons._log import observe_on_console
+from mu_twisted.daemons._exit import heed_one_signal, report_to_parent
+from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import find_keys, listen_description
 from mu_twisted.daemons._shard_ports import MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import Limits
@@ -94,7 +95,8 @@ class Options(OneLineOptions):
             if len(row) == 5 and isinstance(self[row[0]], str):
                 self[row[0]] = row[4](self[row[0]])  # defaults are shown as users write them
         find_keys(self, os.environ)
-        if self["ca-cert"] is not None and self["ca-key"] is None and not (self["srv-cert"] and self["srv-key"]):
+        given = self["ca-cert"] is not None and Path(self["ca-cert"]).exists()
+        if given and self["ca-key"] is None and not (self["srv-cert"] and self["srv-key"]):
             raise usage.UsageError(
                 f"{self['ca-cert']} comes without a certificate of the rendezvous: give -s and -k (rendezvous_cert.pem "
                 "and rendezvous_key.pem of `mu genkeys`), or --ca-key"
@@ -105,7 +107,7 @@ class Options(OneLineOptions):
         if self["memory"] < 1 << 20:
             raise usage.UsageError("--memory: at least 1M")
         if self.parent is not None:
-            observe_on_console(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
+            observe(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
 
     def limits(self) -> Limits:
         """What the options allow."""
@@ -128,6 +130,7 @@ def makeService(options: Options) -> IService:
     from mu_twisted.daemons._shards import ShardsService
 
     heed_one_signal(reactor)
+    report_to_parent(options.parent)
     kind = ShardsService if options["shards"] > 1 else RendezvousService
     service: Any = kind(reactor, options, options.limits())
     return service  # type: ignore[no-any-return]

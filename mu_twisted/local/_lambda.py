@@ -5,6 +5,7 @@ Knows where the S3 is and nothing of how it runs.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,8 @@ class LocalLambda:
             self._port = reactor.listenTCP(settings.lambda_port, site, 4096, _LOOPBACK)
         except CannotListenError as error:
             raise LocalError(
-                f"port {settings.lambda_port} cannot be listened at: {error.socketError}; give another --lambda-port"
+                f"cannot listen on port {settings.lambda_port}: {os.strerror(error.socketError.errno)}; "
+                "give another --lambda-port"
             ) from error
         self._stopped = False
 

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._patience import Patience
 from mu_twisted.local._places import python_places, with_targets
-from mu_twisted.local._s3_programs import Program, free_ports
+from mu_twisted.local._s3_programs import Program, check_port, free_ports
 from mu_twisted.local._state import MARK
 
 _ALONE = Path(__file__).with_name("_alone.py")
@@ -145,7 +145,12 @@ class LocalS3:
         return f"http://{_LOOPBACK}:{self.port}"
 
     def choose_port(self) -> None:
-        """Settle the port before the process runs, so that others can be told."""
+        """Settle the port before the process runs, so that others can be told.
+
+        :raises LocalError: the one that was asked for is taken.
+        """
+        if self._wanted:
+            check_port(self._wanted)
         self.port = self._wanted or free_ports(1)[0]
 
     async def start(self) -> None:

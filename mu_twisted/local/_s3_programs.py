@@ -60,6 +60,19 @@ def free_ports(count: int) -> list[int]:
             end.close()
 
 
+def check_port(port: int) -> None:
+    """See whether the S3 can have a port, before others are told of it.
+
+    :raises LocalError: another process has it.
+    """
+    with socket.socket() as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            end.bind((_LOOPBACK, port))
+        except OSError as error:
+            raise LocalError(f"cannot listen on port {port}: {error.strerror}; give another --s3-port") from None
+
+
 def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]) -> Program:
     """The program to use.
 

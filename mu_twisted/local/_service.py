@@ -30,7 +30,7 @@ class LocalService(Service):
 
     :param reactor: runs it.
     :param settings: what it is told.
-    :param on_failure: called with one line where it cannot start or go on.
+    :param on_failure: called with one line where it cannot become ready, or go on.
     """
 
     name = "mu-local"
@@ -49,14 +49,18 @@ class LocalService(Service):
         self._lambda: LocalLambda | None = None
 
     def startService(self) -> None:
+        """Open all that is quick to open; the rest goes on from there.
+
+        :raises LocalError: it cannot start; one line.
+        """
         super().startService()  # type: ignore[no-untyped-call]
         began = self._reactor.seconds()
         try:
             state = self._state = StateDirectory(self._settings.state_dir)
             functions, objects = self._open(state)
         except (LocalError, OSError) as error:
-            self._failed(error)
-            return
+            self._give_back()
+            raise error if isinstance(error, LocalError) else LocalError(f"cannot start: {error}") from None
         Deferred.fromCoroutine(self._start(state, functions, objects, began)).addErrback(self._fail)
 
     def _fail(self, failure: Failure) -> None:
@@ -152,6 +156,10 @@ class LocalService(Service):
                 await ending
             except Exception:  # noqa: BLE001 - the rest must be ended all the same
                 self._log.failure("a part did not end well")
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """What is there beside Lambda and S3."""
         if self._threads_running:
             self._threads.stop()
         if self._cgroups is not None and not self._cgroups.clear(0.5):

@@ -30,7 +30,7 @@ NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/n
         ("-t 65536 png2y4m", "-t: expected a port"),
         ("-t x png2y4m", "-t: expected a port"),
         ("-t tcp:x png2y4m", "-t: expected a port"),
-        ("-c ca.pem -s s.pem -k k.pem png2y4m", "--share-key"),
+        (f"-c {__file__} -s s.pem -k k.pem png2y4m", "--share-key"),
         ("-s s.pem png2y4m", "without the CA certificate"),
     ],
 )

@@ -181,7 +181,7 @@ def test_keys_of_another_ca_are_refused_and_the_log_says_what_to_do(start: Start
         (["--memory", "100K"], "--memory: at least 1M"),
         (["--connections", "0"], "'0' is no number"),
         (["-s", "x.pem"], "--srv-cert is of no use without the CA certificate, -c"),
-        (["-c", "none/ca_cert.pem"], "comes without a certificate of the rendezvous: give -s and -k"),
+        (["-c", __file__], "comes without a certificate of the rendezvous: give -s and -k"),
         (["--share-key"], "--share-key needs a key to share"),
     ],
 )

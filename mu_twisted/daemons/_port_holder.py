@@ -1,0 +1,41 @@
+"""Tells which process of this user has a port that is in use, by what Linux shows in ``/proc``."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+_LISTENS = "0A"
+_DAEMON = re.compile(r"\0(mu-(?:coordinator|rendezvous|local))\0")
+
+
+def port_holder(port: int) -> str | None:
+    """The process that listens on a TCP port, in words.
+
+    :returns: None: it cannot be seen, as another user's, or there is none.
+    """
+    sockets = _listening(port)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(str(link.readlink()) in sockets for link in (process / "fd").iterdir()):
+                return f"process {process.name} ({_name(process)})"
+    return None
+
+
+def _listening(port: int) -> set[str]:
+    """The sockets, as ``/proc/PID/fd`` names them. The columns are those of proc(5), ``/proc/net/tcp``."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in (Path("/proc/net") / table).read_text(encoding="ascii").splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTENS and int(columns[1].rpartition(":")[2], 16) == port:
+                    found.add(f"socket:[{columns[9]}]")
+    return found
+
+
+def _name(process: Path) -> str:
+    """What a daemon of ours is called; else the name of the program."""
+    words = (process / "cmdline").read_text(encoding="utf-8", errors="replace")
+    daemon = _DAEMON.search(f"{words}\0")
+    name = daemon[1] if daemon else (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    return "".join(c if c.isprintable() else "?" for c in name)
