@@ -8,7 +8,7 @@ from mu_twisted.aws._control import Control, FunctionSettings, Invocation
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
-from mu_twisted.aws._functions import Functions, FunctionSpec
+from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
 from mu_twisted.aws._prices import Price, price_in
 from mu_twisted.aws._programs import ARCHITECTURES, Programs, collect_programs
@@ -19,6 +19,7 @@ __all__ = [
     "AccessKeys",
     "Clients",
     "Control",
+    "FunctionChanges",
     "FunctionSettings",
     "FunctionSpec",
     "Functions",

@@ -1,4 +1,4 @@
-"""Functions of our package: made so that a coordinator can work with them, listed and removed."""
+"""Functions of our package: made so that a coordinator can work with them, given other code, listed and removed."""
 
 import contextlib
 import hashlib
@@ -29,6 +29,9 @@ RETRIES, AGE = 0, 60
 _ROLE_PATIENCE = 30.0
 """Seconds that a role which was just made takes to be known everywhere."""
 _ROLE_PAUSE = 3.0
+_UPDATE_PATIENCE = 120.0
+"""Seconds for which an update that is in progress is waited for."""
+_UPDATE_PAUSE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,33 @@ class FunctionSpec:
     description: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FunctionChanges:
+    """What becomes of a function beside its code; None: that stays as it is. Units as in :class:`FunctionSpec`."""
+
+    role: str | None = None
+    memory_mb: int | None = None
+    timeout: timedelta | None = None
+    runtime: str | None = None
+    architecture: str | None = None
+    tmp_mb: int | None = None
+    description: str | None = None
+
+    def configuration(self) -> dict[str, Any]:
+        """What ``UpdateFunctionConfiguration`` is to be given, but for the function's name."""
+        wanted = {
+            "Role": self.role,
+            "MemorySize": self.memory_mb,
+            "Timeout": None if self.timeout is None else int(self.timeout.total_seconds()),
+            "Runtime": self.runtime,
+            "EphemeralStorage": None if self.tmp_mb is None else {"Size": self.tmp_mb},
+            "Description": self.description,
+        }
+        return {key: value for key, value in wanted.items() if value is not None}
+
+
 class Functions:
-    """Makes, lists and removes functions in one region. Every method blocks; each raises :class:`AWSError`.
+    """Makes, updates, lists and removes functions in one region. Every method blocks; each raises :class:`AWSError`.
 
     :param direct: bytes of a zip up to which it goes in the request itself.
     :param sleep: waits for so many seconds.
@@ -75,11 +103,7 @@ class Functions:
         :returns: what Lambda says of it: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
         :raises AWSError: it could not be made; then there is none.
         """
-        if len(package) > self._direct and bucket is None:
-            raise AWSError(
-                f"the zip has {len(package) / (1 << 20):.0f} MiB, more than the {self._direct >> 20} that a request "
-                "may hold: give --code-bucket, an S3 bucket in the function's region for it to go through"
-            )
+        self._check_size(package, bucket)
         with self._code(package, bucket) as code, one_line(f"create function {spec.name} in {self.region}"):
             made = self._made(spec, code)
         try:
@@ -90,6 +114,46 @@ class Functions:
                 self.remove(spec.name)
             raise
         made.pop("ResponseMetadata", None)
+        return made
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """What Lambda says of a function of our package; None if there is none of this name.
+
+        :raises AWSError: there is one, but it is another's.
+        """
+        with one_line(f"look up function {name} in {self.region}"):
+            found = self._configuration(name)
+        if found is not None and found.get("Handler") != HANDLER:
+            raise AWSError(f"function {name} in {self.region} is not one that mu has made: choose another --name")
+        return found
+
+    def replace(
+        self, name: str, package: bytes, changes: FunctionChanges, *, bucket: str | None = None
+    ) -> dict[str, Any]:
+        """Give a function that is there other code, and wait until it runs that. An update in progress is waited for.
+
+        Where the code is refused all stays as it was.
+
+        :param package: as for :meth:`create`, as is ``bucket``.
+        :param changes: of its settings; the others stay.
+        :returns: what Lambda says of it, as :meth:`create`.
+        :raises AWSError: it could not be changed; the text says whether it has the new code.
+        """
+        self._check_size(package, bucket)
+        with self._code(package, bucket) as code, one_line(f"replace the code of function {name} in {self.region}"):
+            before = self._ready(name)
+            other = changes.architecture not in (None, *(before.get("Architectures") or ["x86_64"]))
+            asked = {"Architectures": [changes.architecture]} if other else {}
+            self._update(self._clients.awslambda.update_function_code, FunctionName=name, **code, **asked)
+            self._check_updated(name)
+        with one_line(f"change the settings of function {name} in {self.region}, which has the new code"):
+            if settings := changes.configuration():
+                self._update(self._clients.awslambda.update_function_configuration, FunctionName=name, **settings)
+                self._check_updated(name)
+            self._settle(name)
+            made = self._configuration(name) or {}
+        with one_line(f"tag function {name} in {self.region}"), _tolerating_unsupported():
+            self._clients.awslambda.tag_resource(Resource=made["FunctionArn"], Tags={TAG: version("mu-twisted")})
         return made
 
     def list(self) -> list[dict[str, Any]]:
@@ -108,6 +172,66 @@ class Functions:
             self._clients.awslambda.delete_function(FunctionName=name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _check_size(self, package: bytes, bucket: str | None) -> None:
+        if len(package) > self._direct and bucket is None:
+            raise AWSError(
+                f"the zip has {len(package) / (1 << 20):.0f} MiB, more than the {self._direct >> 20} that a request "
+                "may hold: give --code-bucket, an S3 bucket in the function's region for it to go through"
+            )
+
+    def _configuration(self, name: str) -> dict[str, Any] | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            return dict(self._clients.awslambda.get_function(FunctionName=name)["Configuration"])
+        except ClientError as error:
+            if error_code(error) == "ResourceNotFoundException":
+                return None
+            raise
+
+    def _ready(self, name: str) -> dict[str, Any]:
+        """Wait until the function can be updated.
+
+        :raises AWSError: it takes too long, or there is none any more.
+        """
+        waited = 0.0
+        while True:
+            found = self._configuration(name)
+            if found is None:
+                raise AWSError(f"there is no function {name} in {self.region} any more")
+            if found.get("State") != "Pending" and found.get("LastUpdateStatus") != "InProgress":
+                return found
+            if waited >= _UPDATE_PATIENCE:
+                raise AWSError(f"function {name} in {self.region} is being updated: try again when that is done")
+            self._sleep(_UPDATE_PAUSE)
+            waited += _UPDATE_PAUSE
+
+    def _check_updated(self, name: str) -> None:
+        """Wait until an update is done.
+
+        :raises AWSError: it takes too long, or has failed.
+        """
+        found = self._ready(name)
+        if found.get("LastUpdateStatus") == "Failed":
+            why = " ".join(str(found.get("LastUpdateStatusReason") or "no reason is given").split())[:300]
+            raise AWSError(f"Lambda could not update function {name} in {self.region}, which runs as before: {why}")
+
+    def _update(self, call: Callable[..., Any], **request: Any) -> None:
+        """As asked for, and again where another update comes between (ResourceConflictException)."""
+        from botocore.exceptions import ClientError
+
+        waited = 0.0
+        while True:
+            try:
+                call(**request)
+            except ClientError as error:
+                if error_code(error) != "ResourceConflictException" or waited >= _UPDATE_PATIENCE:
+                    raise
+                self._sleep(_UPDATE_PAUSE)
+                waited += _UPDATE_PAUSE
+            else:
+                return
 
     @contextlib.contextmanager
     def _code(self, package: bytes, bucket: str | None) -> Iterator[dict[str, Any]]:
@@ -144,6 +268,11 @@ class Functions:
                     Tags={TAG: version("mu-twisted")},
                 )
             except ClientError as error:
+                if error_code(error) == "ResourceConflictException":
+                    raise AWSError(
+                        f"there is a function {spec.name} in {self.region} already: --replace gives it this code, "
+                        "or choose another --name"
+                    ) from None
                 if "cannot be assumed" not in str(error) or waited >= _ROLE_PATIENCE:
                     raise
                 self._sleep(_ROLE_PAUSE)

@@ -97,8 +97,9 @@ def coordinator_policy(scope: Scope) -> Policy:
 
 
 def operator_policy(scope: Scope) -> Policy:
-    """For whoever makes, lists and removes functions: ``mu lambdaize`` and ``mu functions``."""
+    """For whoever makes, replaces, lists and removes functions: ``mu lambdaize`` and ``mu functions``."""
     making = ["lambda:CreateFunction", "lambda:GetFunction", "lambda:PutFunctionEventInvokeConfig"]
+    replacing = ["lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration"]
     tagging = ["lambda:TagResource", "lambda:ListTags"]
     code = []
     if scope.code_bucket is not None:
@@ -106,7 +107,7 @@ def operator_policy(scope: Scope) -> Policy:
         objects = [f"arn:{scope.partition}:s3:::{name}/{UPLOAD_PREFIX}*" for name in dict.fromkeys(names)]
         code = [_allow("Code", ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], objects)]
     return _policy(
-        _allow("Functions", [*making, *tagging, "lambda:DeleteFunction"], scope.function_arns()),
+        _allow("Functions", [*making, *replacing, *tagging, "lambda:DeleteFunction"], scope.function_arns()),
         _allow("List", ["lambda:ListFunctions"], ["*"]),
         {
             **_allow("Role", ["iam:PassRole"], [scope.role_arn()]),

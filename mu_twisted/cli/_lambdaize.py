@@ -16,6 +16,7 @@ from typing import Any
 from mu_twisted.aws import (
     ARCHITECTURES,
     AWSError,
+    FunctionChanges,
     Functions,
     FunctionSpec,
     PackageError,
@@ -23,6 +24,7 @@ from mu_twisted.aws import (
     collect_programs,
 )
 from mu_twisted.cli._cloud import Cloud, add_cloud_options, open_cloud
+from mu_twisted.cli._misuse import Misuse
 
 SHOWN = [
     "CodeSize",
@@ -60,16 +62,20 @@ def add(commands: Any) -> None:
     env = os.environ
     made = parser.add_argument_group("the function")
     made.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")
+    made.add_argument(
+        "--replace",
+        action="store_true",
+        help="where there is one of this name already, give it this code, and such of its settings as are given here; "
+        "the others stay. An update in progress is waited for",
+    )
     made.add_argument("--role", default=env.get("AWS_ROLE"), help="ARN of its execution role (not with --local)")
     made.add_argument(
-        "--memory", type=_range(128, 10240), metavar="MB", default=env.get("MEM_SIZE") or "1536", help="(1536)"
+        "--memory", type=_range(128, 10240), metavar="MB", default=env.get("MEM_SIZE") or None, help="(1536)"
     )
-    made.add_argument("--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or "180", help="(180)")
-    made.add_argument(
-        "--tmp-size", type=_range(512, 10240), metavar="MB", default=512, help="for temporary files (512)"
-    )
+    made.add_argument("--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or None, help="(180)")
+    made.add_argument("--tmp-size", type=_range(512, 10240), metavar="MB", help="for temporary files (512)")
     made.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
-    made.add_argument("--runtime", default="python3.13", help="(python3.13)")
+    made.add_argument("--runtime", help="(python3.13)")
     made.add_argument(
         "--copies",
         type=_range(1, MAX_COPIES),
@@ -101,14 +107,18 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Look at the programs, build, create, print what Lambda says."""
-    if options.role is None and not options.skip_upload and not _is_local(options):
-        raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
+    if not options.skip_upload and not options.replace:
+        _check_role(options)
+    if options.replace and not options.name:
+        raise Misuse("--replace needs the name of the function that is to be replaced: give --name")
     name = options.name or f"{options.executable.name.replace('.', '_')}_{_suffix()}"
     if not set(name) <= set(string.ascii_letters + string.digits + "-_") or len(name) > _LONGEST_NAME - 4:
         raise PackageError(
             f"{name!r} cannot be a function's name, which has letters, digits, - and _, at most {_LONGEST_NAME - 4}: "
             "give --name"
         )
+    if options.replace and not options.skip_upload and options.arch is None:
+        options.arch = _architecture(options, name)
     package = _package(options)
     if options.skip_upload:
         path = Path(f"{name}.zip")
@@ -117,6 +127,11 @@ def run(options: argparse.Namespace) -> None:
         return
     made = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
     print(json.dumps(made[0] if len(made) == 1 else made, indent=4))
+
+
+def _check_role(options: argparse.Namespace) -> None:
+    if options.role is None and not _is_local(options):
+        raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
 
 
 def _package(options: argparse.Namespace) -> bytes:
@@ -138,32 +153,69 @@ def _package(options: argparse.Namespace) -> bytes:
 
 
 def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[dict[str, Any]]:
-    """Make it in all places; what was made is removed where one cannot be."""
+    """Make it in all places; what was made is removed where one cannot be, and what was replaced is told."""
     cloud = open_cloud(options)
     made: list[tuple[Functions, str]] = []
-    found = []
+    found: list[dict[str, Any]] = []
+    replaced: list[str] = []
     try:
         for functions in [Functions(cloud.clients(region)) for region in _regions(options, cloud)]:
             for number in range(1, options.copies + 1):
-                copy = name if number == 1 else f"{name}-{number}"
-                found.append(functions.create(_spec(options, copy), package, bucket=_bucket(options, functions.region)))
+                copy = _copy(name, number)
+                bucket = _bucket(options, functions.region)
+                if options.replace and functions.find(copy) is not None:
+                    found.append(functions.replace(copy, package, _changes(options), bucket=bucket))
+                    replaced.append(f"{copy} in {functions.region}")
+                    continue
+                _check_role(options)
+                found.append(functions.create(_spec(options, copy), package, bucket=bucket))
                 made.append((functions, copy))
-    except BaseException:
+    except BaseException as error:
         for functions, copy in made:
             with suppress(AWSError):
                 functions.remove(copy)
+        if replaced and isinstance(error, AWSError):
+            raise AWSError(f"{error} (replaced before: {', '.join(replaced)})") from None
         raise
     yield from found
+
+
+def _architecture(options: argparse.Namespace, name: str) -> str | None:
+    """The processor of the function that is to be replaced; None if there is none yet."""
+    cloud = open_cloud(options)
+    for region in _regions(options, cloud):
+        functions = Functions(cloud.clients(region))
+        for number in range(1, options.copies + 1):
+            found = functions.find(_copy(name, number))
+            if found is not None:
+                return str((found.get("Architectures") or ["x86_64"])[0])
+    return None
+
+
+def _copy(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _changes(options: argparse.Namespace) -> FunctionChanges:
+    return FunctionChanges(
+        role=None if _is_local(options) else options.role,
+        memory_mb=options.memory,
+        timeout=None if options.timeout is None else timedelta(seconds=options.timeout),
+        runtime=options.runtime,
+        architecture=options.arch,
+        tmp_mb=options.tmp_size,
+        description=options.executable.name,
+    )
 
 
 def _spec(options: argparse.Namespace, name: str) -> FunctionSpec:
     return FunctionSpec(
         name=name,
-        memory_mb=options.memory,
-        timeout=timedelta(seconds=options.timeout),
-        runtime=options.runtime,
+        memory_mb=options.memory or FunctionSpec.memory_mb,
+        timeout=FunctionSpec.timeout if options.timeout is None else timedelta(seconds=options.timeout),
+        runtime=options.runtime or FunctionSpec.runtime,
         architecture=options.arch,
-        tmp_mb=options.tmp_size,
+        tmp_mb=options.tmp_size or FunctionSpec.tmp_mb,
         description=options.executable.name,
         **({"role": options.role} if options.role and not _is_local(options) else {}),
     )

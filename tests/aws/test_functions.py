@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mu_twisted.aws import AWSError, Clients, Functions, FunctionSpec, aws_session, build_package
+from mu_twisted.aws import AWSError, Clients, FunctionChanges, Functions, FunctionSpec, aws_session, build_package
 
 REGION = "eu-west-1"
 
@@ -133,3 +133,103 @@ def test_what_botocore_refuses_is_one_line(clients: Clients, role: str, change: 
     with pytest.raises(AWSError, match=text) as caught:
         Functions(clients).create(FunctionSpec(name="f", role=role, **change), PACKAGE)
     assert "\n" not in str(caught.value)
+
+
+# -- replaced --------------------------------------------------------------------------------------------------------
+
+OTHER = build_package([], b"false")
+
+
+def test_a_function_that_is_there_is_told_with_what_to_do(clients: Clients, role: str) -> None:
+    functions = Functions(clients)
+    functions.create(FunctionSpec(name="f", role=role), PACKAGE)
+    with pytest.raises(AWSError, match=r"there is a function f in eu-west-1 already: --replace .* another --name$"):
+        functions.create(FunctionSpec(name="f", role=role), OTHER)
+
+
+def test_a_function_gets_other_code_and_the_settings_that_were_given_and_keeps_the_others(
+    clients: Clients, role: str
+) -> None:
+    functions = Functions(clients)
+    before = functions.create(FunctionSpec(name="f", role=role, memory_mb=3008, tmp_mb=2048, description="d"), PACKAGE)
+    made = functions.replace("f", OTHER, FunctionChanges(timeout=timedelta(seconds=77)))
+    assert made["CodeSha256"] != before["CodeSha256"]
+    found = functions.find("f")
+    assert found is not None
+    assert (found["CodeSha256"], found["Timeout"]) == (made["CodeSha256"], 77)
+    assert (found["MemorySize"], found["EphemeralStorage"], found["Description"]) == (3008, {"Size": 2048}, "d")
+    events = clients.awslambda.get_function_event_invoke_config(FunctionName="f")
+    assert (events["MaximumRetryAttempts"], events["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
+def test_what_mu_has_not_made_is_not_replaced(clients: Clients, role: str) -> None:
+    assert Functions(clients).find("precious") is None
+    clients.awslambda.create_function(
+        FunctionName="precious", Runtime="python3.13", Role=role, Handler="m.h", Code={"ZipFile": PACKAGE}
+    )
+    with pytest.raises(AWSError, match="precious in eu-west-1 is not one that mu has made: choose another --name"):
+        Functions(clients).find("precious")
+
+
+def told(clients: Clients, states: list[dict[str, str]]) -> None:
+    """Have Lambda say this of the function, the one after the other, and then that all is well."""
+
+    def say(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["Configuration"] |= states.pop(0) if states else {"State": "Active", "LastUpdateStatus": "Successful"}
+
+    clients.awslambda.meta.events.register("after-call.lambda.GetFunction", say)
+
+
+def test_an_update_in_progress_is_waited_for_before_and_after(clients: Clients, role: str) -> None:
+    slept: list[float] = []
+    functions = Functions(clients, sleep=slept.append)
+    functions.create(FunctionSpec(name="f", role=role), PACKAGE)
+    busy, done = {"LastUpdateStatus": "InProgress"}, {"LastUpdateStatus": "Successful"}
+    told(clients, [busy, busy, done, {"State": "Pending"}, done, busy, done])
+    failing(clients, "UpdateFunctionCode", 2, "ResourceConflictException", "An update is in progress")
+    failing(clients, "UpdateFunctionConfiguration", 1, "ResourceConflictException", "An update is in progress")
+    functions.replace("f", OTHER, FunctionChanges(memory_mb=512))
+    assert slept == [1.0] * 7
+    found = functions.find("f")
+    assert found is not None
+    assert (found["MemorySize"], found["CodeSize"]) == (512, len(OTHER))
+
+
+def test_an_update_that_never_ends_and_one_that_fails_are_told(clients: Clients, role: str) -> None:
+    slept: list[float] = []
+    functions = Functions(clients, sleep=slept.append)
+    functions.create(FunctionSpec(name="f", role=role), PACKAGE)
+    told(clients, [{}, {"LastUpdateStatus": "Failed", "LastUpdateStatusReason": "The role\nis gone"}])
+    with pytest.raises(AWSError, match=r"could not update function f .*, which runs as before: The role is gone$"):
+        functions.replace("f", OTHER, FunctionChanges())
+    told(clients, [{"LastUpdateStatus": "InProgress"}] * 1000)
+    with pytest.raises(AWSError, match="is being updated: try again when that is done"):
+        functions.replace("f", OTHER, FunctionChanges())
+    assert 60 < sum(slept) < 300
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        ("UpdateFunctionCode", "cannot replace the code of function f in eu-west-1: access denied"),
+        (
+            "UpdateFunctionConfiguration",
+            "cannot change the settings of function f in eu-west-1, which has the new",
+        ),
+        (
+            "PutFunctionEventInvokeConfig",
+            "cannot change the settings of function f in eu-west-1, which has the new",
+        ),
+    ],
+)
+def test_a_refused_replacement_says_how_far_it_came_and_removes_nothing(
+    clients: Clients, role: str, operation: str, text: str
+) -> None:
+    functions = Functions(clients)
+    functions.create(FunctionSpec(name="f", role=role), PACKAGE)
+    failing(clients, operation, 1, "AccessDeniedException")
+    with pytest.raises(AWSError, match=text):
+        functions.replace("f", OTHER, FunctionChanges(memory_mb=512))
+    found = functions.find("f")
+    assert found is not None
+    assert (found["CodeSize"] == len(OTHER)) == (operation != "UpdateFunctionCode")

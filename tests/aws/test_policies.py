@@ -12,7 +12,17 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mu_twisted.aws import AccessKeys, AWSError, Clients, Control, Functions, FunctionSpec, aws_session, build_package
+from mu_twisted.aws import (
+    AccessKeys,
+    AWSError,
+    Clients,
+    Control,
+    FunctionChanges,
+    Functions,
+    FunctionSpec,
+    aws_session,
+    build_package,
+)
 from mu_twisted.aws.doctor import Inspection
 from mu_twisted.aws.iam import Policy, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.daemons._cloud import Cloud
@@ -109,9 +119,11 @@ def test_the_operator_may_do_what_lambdaize_and_functions_ask_for_and_nothing_el
     clients = Clients(recorder.session, REGION)
     Functions(clients).create(FunctionSpec(name="f", role=ROLE), PACKAGE)
     assert [each["FunctionName"] for each in Functions(clients).list()] == ["f"]
+    assert Functions(clients).find("f") is not None
+    Functions(clients).replace("f", PACKAGE, FunctionChanges(memory_mb=512, role=ROLE))
     Functions(clients).remove("f")
     Functions(clients, direct=0).create(FunctionSpec(name="f", role=ROLE), PACKAGE, bucket="code-us-east-1")
-    assert public_methods(Functions) == {"create", "list", "remove"}  # all of them were called
+    assert public_methods(Functions) == {"create", "find", "list", "remove", "replace"}  # all of them were called
     recorder.check(operator_policy(SCOPE))
 
 

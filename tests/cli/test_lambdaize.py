@@ -91,8 +91,23 @@ def test_where_one_place_fails_nothing_stays_in_the_others(account: Account, too
         *("--region", "us-east-1,eu-west-1"),
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot create function fib-2 in eu-west-1: ResourceConflictException")
+    assert done.stderr.startswith("error: there is a function fib-2 in eu-west-1 already: --replace")
     assert (account.names("us-east-1"), account.names("eu-west-1")) == ([], ["fib-2"])
+
+
+def test_a_function_is_replaced_with_what_was_given_or_made_where_there_is_none(account: Account, tool: Path) -> None:
+    where = ["--name", "fib", "--region", "us-east-1,eu-west-1"]
+    words = ["--role", account.role, "--memory", "512", "--arch", "arm64"]
+    first = account.made(tool, "", "a", *words, "--name", "fib", TIMEOUT="99")
+    refused = account.mu("lambdaize", tool, "", "b", *where, "--replace")
+    assert refused.stderr.startswith("error: a function needs an execution role: give --role ARN"), refused.stderr
+    assert "(replaced before: fib in us-east-1)" in refused.stderr
+    here, there = account.made(tool, "", "c", *where, "--replace", "--role", account.role, "--timeout", "12")
+    assert first["CodeSha256"] != here["CodeSha256"] == there["CodeSha256"]
+    assert (here["MemorySize"], here["Timeout"], there["MemorySize"], there["Timeout"]) == (512, 12, 1536, 12)
+    assert set(here) == set(first)
+    found = account.client("lambda").get_function_configuration(FunctionName="fib")
+    assert found["Architectures"] == ["arm64"]
 
 
 def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, tool: Path) -> None:
@@ -105,7 +120,7 @@ def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, 
 @pytest.mark.parametrize(
     ("words", "environment", "status", "said"),
     [
-        ([], {}, 2, "the following arguments are required: EXE\n"),
+        ([], {}, 2, "the following arguments are required: EXE"),
         (["/bin/gzip", "--role", "r"], {}, 1, "linked dynamically"),
         (["/bin/gzip", "--role", "r", "--arch", "arm64"], {}, 1, "the function for arm64"),
         (["png2y4m"], {}, 1, "--role"),
@@ -113,6 +128,7 @@ def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, 
         (["png2y4m", "--role", "r"], {"TIMEOUT": "901"}, 2, "from 1 to 900"),
         (["png2y4m", "--role", "r", "--tmp-size", "511"], {}, 2, "from 512 to 10240"),
         (["png2y4m", "--role", "r", "--copies", "0"], {}, 2, "from 1 to 100"),
+        (["png2y4m", "--role", "r", "--replace"], {}, 2, "--replace needs the name"),
         (["png2y4m", "--role", "r", "--name", "a b"], {}, 1, "cannot be a function's name"),
         (["png2y4m", "--role", "r", "--region", "eu-wset-1"], {}, 1, "did you mean"),
         (["png2y4m", "", "", "nosuch", "--role", "r"], {}, 1, "nosuch: No such file"),
