@@ -171,14 +171,18 @@ class Commands:
         command = parse_command(payload)
         known = self._known.get(command.name) if len(payload) > len(command.name) else None
         if known is None:
-            self._send(fail(b"no such command '" + _bounded(payload) + b"'"))
+            self._send(fail(b"no such command '" + _bounded(payload) + b"'", self._code(CommandError.code)))
             return
         try:
             known(command.argument)
         except WorkerError:
             raise
         except MuError as error:
-            self._send(fail(str(error)))
+            self._send(fail(str(error), self._code(getattr(error, "code", ""))))
+
+    def _code(self, code: str) -> str:
+        """A failure's code, for a coordinator that reads such."""
+        return code if self._event.failure_codes else ""
 
     # -- commands --------------------------------------------------------------------------------------------------
 
@@ -257,10 +261,12 @@ class Commands:
 
         def finished(error: str | None) -> None:
             self._foreground = self._foreground and background
-            self._send(order.success if error is None else order.failure(error))
+            self._send(order.success if error is None else order.failure(error, self._code(transfer.code)))
 
         move = self._store.upload if upload else self._store.retrieve
-        self._jobs.transfer(lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished)
+        transfer = self._jobs.transfer(
+            lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished
+        )
         self._started(background, order.bracketed)
 
     def _started(self, background: bool, bracketed: bytes) -> None:

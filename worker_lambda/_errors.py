@@ -23,4 +23,11 @@ class DialError(WorkerError):
 
 
 class JobError(MuError):
-    """One command cannot be carried out; the text is the reason inside ``FAIL(...)``."""
+    """One command cannot be carried out; the text is the reason inside ``FAIL(...)``.
+
+    :ivar code: the failure's, see :func:`mu_twisted.wire.fail`; empty where another attempt may do better.
+    """
+
+    def __init__(self, reason: str, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mu_twisted.wire import CommandError, parse_integer
+from mu_twisted.wire import FAILURE_CODES, CommandError, parse_integer
 from worker_lambda._errors import EventError
 
 TEXT_DEFAULTS = {"bucket": b"excamera-us-west-1", "region": b"us-east-1"}
@@ -34,6 +34,7 @@ class Event:
     :param mode: ``RUN_ONCE`` or ``SERVE``.
     :param host: the coordinator's name or address, without brackets; ``port`` its TCP port.
     :param job: the job's name; None for a coordinator that knows only the original's protocol.
+    :param failure_codes: whether the coordinator reads failures' codes, see :func:`mu_twisted.wire.fail`.
     :param orphan_timeout: seconds for which a coordinator is looked for.
     :param tls: base64 bodies by key, those that were given.
     :param variables: first values of the worker's variables.
@@ -45,6 +46,7 @@ class Event:
     port: int = 0
     job: str | None = None
     launch_id: str = ""
+    failure_codes: bool = False
     s3_endpoint: str | None = None
     orphan_timeout: float = ORPHAN_TIMEOUT
     tls: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -85,11 +87,13 @@ def parse_event(event: object) -> Event:
         raise EventError("the event has only one of srvcrt and srvkey: a certificate needs its key")
     if "srvcrt" in tls and "cacert" not in tls:
         raise EventError("the event has srvcrt but no cacert: the coordinator's certificate could not be checked")
+    capabilities = event.get("capabilities")
     return Event(
         mode=mode,
         host=host,
         port=port,
         job=_string(event, "job"),
+        failure_codes=isinstance(capabilities, list) and FAILURE_CODES in capabilities,
         launch_id=launch_id,
         s3_endpoint=_string(event, "s3_endpoint") or None,
         orphan_timeout=_seconds(event, "orphan_timeout", ORPHAN_TIMEOUT),

@@ -58,4 +58,6 @@ def _default_command(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise JobError(f"the function was made without a command: {path.name}: {error.strerror}") from None
+        raise JobError(
+            f"the function was made without a command: {path.name}: {error.strerror}", "BadCommand"
+        ) from None

@@ -82,8 +82,8 @@ class Jobs:
         self._running.append(running)
         self._selector.register(program.output, selectors.EVENT_READ, lambda _: self._read(running))
 
-    def transfer(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
-        """Start a transfer, see :class:`Transfer`.
+    def transfer(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> Transfer:
+        """Start a transfer, see :class:`Transfer`; ``finished`` is called later than this returns.
 
         :raises JobError: too many wait already.
         """
@@ -94,7 +94,9 @@ class Jobs:
                 raise JobError(f"could not start the transfer: {error.strerror}") from None
         if self._transfers.active >= MAX_TRANSFERS:
             raise JobError(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
-        self._transfers.start(Transfer(work, finished))
+        transfer = Transfer(work, finished)
+        self._transfers.start(transfer)
+        return transfer
 
     def chore(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
         """Have something done beside the loop that is nobody's command: it neither counts as active nor waits behind

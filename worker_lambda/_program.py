@@ -1,5 +1,6 @@
 """One program: a shell command in a session of its own, its output read as it comes and forgotten but for the end."""
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -44,7 +45,7 @@ class Program:
 
     def __init__(self, command: bytes, directory: Path, mark: str) -> None:
         if b"\0" in command:
-            raise JobError("a command cannot hold a NUL byte")
+            raise JobError("a command cannot hold a NUL byte", "BadCommand")
         self.command = command
         self.held = False
         self._tail = Tail(MAX_OUTPUT)
@@ -65,7 +66,8 @@ class Program:
             )
         except OSError as error:
             os.close(reading)
-            raise JobError(f"could not start the command: {error.strerror}") from None
+            code = "BadCommand" if error.errno == errno.E2BIG else ""
+            raise JobError(f"could not start the command: {error.strerror}", code) from None
         finally:
             os.close(writing)
         os.set_blocking(reading, False)

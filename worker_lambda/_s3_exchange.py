@@ -73,12 +73,12 @@ class Exchange:
                 raise S3Cancelled(f"{what}: cancelled") from None
             except Refused as refused:
                 if not refused.passing:
-                    raise S3Error(f"{what}: {refused}") from None
+                    raise S3Error(f"{what}: {refused}", refused.code) from None
                 reason = str(refused)
             except Passing as passing:
                 reason = str(passing)
             except S3Error as error:
-                raise S3Error(f"{what}: {error}") from None
+                raise S3Error(f"{what}: {error}", error.code) from None
             except OSError as error:
                 reason = one_line(error.strerror or str(error) or type(error).__name__, 200)
             except http.client.HTTPException as error:
@@ -120,7 +120,7 @@ class Exchange:
         :raises Passing: a success, but not of what was asked for.
         """
         if not bucket or not key:
-            raise S3Error("the bucket is empty" if not bucket else "the key is empty")
+            raise S3Error("the key is empty", "EmptyKey") if bucket else S3Error("the bucket is empty", "BadCommand")
         parameters = canonical_query(query)
         origin, path, region = self._place(bucket, key)
         wanted = (200, 204) if method == "DELETE" else (200, 206) if "range" in headers else (200,)

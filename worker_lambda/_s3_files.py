@@ -97,7 +97,7 @@ class Source:
         status = os.fstat(self._file)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._file)
-            raise S3Error(f"{one_line(path, 200)} is not a regular file")
+            raise S3Error(f"{one_line(path, 200)} is not a regular file", "NotAFile")
         self.size = status.st_size
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
@@ -116,9 +116,10 @@ def source_of(what: str, path: str) -> Iterator[Source]:
     try:
         source = Source(path)
     except S3Error as error:
-        raise S3Error(f"{what}: {error}") from None
+        raise S3Error(f"{what}: {error}", error.code) from None
     except (OSError, ValueError) as error:
-        raise S3Error(f"{what}: {local_fault('read', path, error)}") from None
+        code = "NoSuchFile" if isinstance(error, FileNotFoundError | NotADirectoryError) else ""
+        raise S3Error(f"{what}: {local_fault('read', path, error)}", code) from None
     try:
         yield source
     finally:

@@ -61,10 +61,10 @@ def _text(value: bytes, name: str) -> str:
     try:
         return value.decode("ascii")
     except UnicodeDecodeError:
-        raise JobError(f"the variable {name} is not plain text") from None
+        raise JobError(f"the variable {name} is not plain text", "BadCommand") from None
 
 
 def _file(path: bytes) -> str:
     if b"\0" in path:
-        raise JobError("a file name cannot hold a NUL byte")
+        raise JobError("a file name cannot hold a NUL byte", "BadCommand")
     return os.fsdecode(path)

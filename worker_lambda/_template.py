@@ -55,7 +55,7 @@ def expand_command(command: bytes, values: Substitutions) -> bytes:
         if value is not None:
             command = _replace(command, mark, value, MAX_COMMAND_TEXT)
     if len(command) > MAX_COMMAND_TEXT:
-        raise JobError(f"the command has {len(command)} bytes, a shell takes {MAX_COMMAND_TEXT}")
+        raise JobError(f"the command has {len(command)} bytes, a shell takes {MAX_COMMAND_TEXT}", "BadCommand")
     return command
 
 
@@ -92,5 +92,5 @@ def _replace(text: bytes, mark: bytes, value: bytes, limit: int) -> bytes:
         return text
     size = len(text) + count * (len(value) - len(mark))
     if size > limit:  # looked at first: a few placeholders and a large value would take all memory
-        raise JobError(f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}")
+        raise JobError(f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}", "BadCommand")
     return text.replace(mark, value)

@@ -36,13 +36,16 @@ class TransferOrder:
         """The reply at the end."""
         return b"OK:%b(%b/%b)" % (b"UPLOAD" if self.upload else b"RETRIEVE", self.bucket, self.key)
 
-    def failure(self, reason: str) -> bytes:
-        """The reply if it came to nothing."""
+    def failure(self, reason: str, code: str = "") -> bytes:
+        """The reply if it came to nothing.
+
+        :param code: see :func:`mu_twisted.wire.fail`.
+        """
         if self.upload:
             doing = b"uploading %b->%b:%b to s3: " % (self.name, self.bucket, self.key)
         else:
             doing = b"retrieving %b:%b->%b from s3: " % (self.bucket, self.key, self.name)
-        return fail(doing + reason.encode("utf-8", "backslashreplace"))
+        return fail(doing + reason.encode("utf-8", "backslashreplace"), code)
 
 
 def transfer_order(argument: bytes, variables: Variables, *, upload: bool, tmpdir: bytes) -> TransferOrder:

@@ -26,13 +26,15 @@ class Transfer:
         self.finished = finished
         self.cancelled = False
         self.error: str | None = None
+        self.code = ""
+        """Of the error, see :func:`mu_twisted.wire.fail`."""
 
     def run(self) -> None:
         """Do it, in a thread."""
         try:
             self.work(lambda: self.cancelled)
         except MuError as error:
-            self.error = str(error)
+            self.error, self.code = str(error), getattr(error, "code", "")
         except Exception as error:  # noqa: BLE001 (a fault in one transfer is that transfer's failure)
             self.error = f"{type(error).__name__}: {error}"
 

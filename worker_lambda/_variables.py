@@ -44,7 +44,7 @@ class Variables:
         old = self._values.get(key)
         size = self._size + len(value) + (len(key) if old is None else -len(old))
         if size > MAX_TOTAL:
-            raise JobError(f"the variables would take more than {MAX_TOTAL} bytes")
+            raise JobError(f"the variables would take more than {MAX_TOTAL} bytes", "BadCommand")
         self._values[key] = value
         self._size = size
 
@@ -67,7 +67,9 @@ class Variables:
                 return parse_integer(text)
             except CommandError:
                 pass
-        raise JobError(f"the variable {key.decode('utf-8', 'backslashreplace')} is not an integer that can be used")
+        raise JobError(
+            f"the variable {key.decode('utf-8', 'backslashreplace')} is not an integer that can be used", "BadCommand"
+        )
 
     def flag(self, key: bytes) -> bool:
         """Whether a switch is on: a number that is not 0, or text other than that."""

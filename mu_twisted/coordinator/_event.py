@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from mu_twisted.tls import KeyPair, pem_body
+from mu_twisted.wire import FAILURE_CODES
 
 LAUNCH_ID_MARK = "##ID##"
 """Stands for the launch id in the template, as in the original's payloads."""
@@ -49,6 +50,7 @@ def job_event(
     if job is not None:
         event["job"] = job
         event["launch_id"] = LAUNCH_ID_MARK
+        event["capabilities"] = [FAILURE_CODES]
     if orphan_timeout is not None:
         event["orphan_timeout"] = orphan_timeout
     return json.dumps(event, separators=(",", ":")).encode("ascii")

@@ -2,7 +2,8 @@
 
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.fsm import Machine
-from mu_twisted.jobs import Failure, explain_exit, is_out_of_memory
+from mu_twisted.jobs import Failure, explain_exit, is_hopeless, is_out_of_memory
+from mu_twisted.wire import failure_code
 
 _CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:", "FAIL(could not connect to")
 _DIFFERS = "not deterministic"
@@ -19,6 +20,8 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
             error = f"{error}: {explain_exit(machine.status)}"
         return Failure.EXIT, machine.status, error
     reply = machine.reply or ""
+    if is_hopeless(failure_code(reply)):
+        return Failure.HOPELESS, None, error
     if reply.startswith(_CHANNEL):
         return Failure.CHANNEL, None, error
     if reply.startswith("FAIL"):

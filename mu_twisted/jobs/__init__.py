@@ -21,7 +21,7 @@ from mu_twisted.jobs._actions import (
 from mu_twisted.jobs._admission import Admission, AdmissionState, Grant, fair_shares
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failure_groups import SHOWN_REASONS, failure_line, failure_lines
-from mu_twisted.jobs._failures import Failure, explain_exit, is_out_of_memory
+from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_values import (
     ACCEPTED,
@@ -116,6 +116,7 @@ __all__ = [
     "failure_lines",
     "fair_shares",
     "in_turn",
+    "is_hopeless",
     "is_out_of_memory",
     "is_passing",
     "record_from_dict",

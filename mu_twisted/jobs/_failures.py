@@ -17,10 +17,31 @@ class Failure(Enum):
     CHANNEL = "peer channel"
     MACHINE = "machine"
     DIFFERS = "not deterministic"
+    HOPELESS = "hopeless"
 
 
-_NEVER = frozenset({Failure.MACHINE, Failure.DIFFERS})
+_NEVER = frozenset({Failure.MACHINE, Failure.DIFFERS, Failure.HOPELESS})
 """A wrong pipeline and a program that is not deterministic fail the same way each time, or worse: another way."""
+_HOPELESS = frozenset(
+    (
+        "BadCommand",
+        "EmptyKey",
+        "InvalidBucketName",
+        "KeyTooLong",
+        "KeyTooLongError",
+        "NoSuchBucket",
+        "NoSuchFile",
+        "NoSuchKey",
+        "NotAFile",
+    )
+)
+"""Codes of failures that come again each time, on whatever worker: what is wrong is the order, or what it is about is
+not there. Those of S3 are its own ("Error responses", S3 API Reference)."""
+
+
+def is_hopeless(code: str) -> bool:
+    """Whether a worker's failure of this code would come again with each attempt; an empty code says nothing."""
+    return code in _HOPELESS
 
 
 def shell_status(status: int) -> int:

@@ -14,6 +14,7 @@ from mu_twisted.wire._frames import (
     encode,
 )
 from mu_twisted.wire._messages import (
+    FAILURE_CODES,
     INFO,
     MAX_TOKEN,
     TOKEN,
@@ -21,6 +22,7 @@ from mu_twisted.wire._messages import (
     Command,
     Greeting,
     fail,
+    failure_code,
     info,
     is_fail,
     parse_command,
@@ -44,6 +46,7 @@ from mu_twisted.wire._peers import (
 )
 
 __all__ = [
+    "FAILURE_CODES",
     "FULL",
     "HEADER_SIZE",
     "INFO",
@@ -70,6 +73,7 @@ __all__ = [
     "WireError",
     "encode",
     "fail",
+    "failure_code",
     "info",
     "is_fail",
     "parse_command",

@@ -21,4 +21,9 @@ class FrameError(WireError):
 
 
 class CommandError(WireError):
-    """One message is malformed; the connection goes on. The text is the reason inside ``FAIL(...)``."""
+    """One message is malformed; the connection goes on. The text is the reason inside ``FAIL(...)``.
+
+    :cvar code: the failure's, see :func:`~mu_twisted.wire.fail`.
+    """
+
+    code = "BadCommand"

@@ -15,7 +15,11 @@ VERSION = 1
 
 HELLO = b"OK:HELLO"
 INFO = b"INFO:"
+FAILURE_CODES = "failure-codes"
+"""Stands among an event's ``capabilities``: the coordinator reads failures' codes."""
 _FAIL = b"FAIL"
+_CODE = re.compile(r"[A-Za-z0-9]{1,64}")
+_CODED = re.compile(rf"FAIL:({_CODE.pattern})\(")
 _MAX_LAUNCH_ID = 256
 _MAX_INTEGER = 1 << 53
 """The largest integer that every JSON library keeps; Python's takes thousands of digits."""
@@ -64,10 +68,21 @@ def parse_integer(text: bytes) -> int:
     return -number if negative else number
 
 
-def fail(reason: str | bytes) -> bytes:
-    """``FAIL(reason)``, on one line whatever the reason holds."""
+def fail(reason: str | bytes, code: str = "") -> bytes:
+    """``FAIL(reason)``, on one line whatever the reason holds.
+
+    :param code: what kind of failure it is, ``FAIL:CODE(reason)``, for a side that has announced
+        :data:`FAILURE_CODES`; left out unless it is 1 to 64 letters and digits.
+    """
     raw = reason if isinstance(reason, bytes) else _to_bytes(reason)
-    return b"FAIL(" + b" ".join(raw.split(b"\n")) + b")"
+    head = f"FAIL:{code}(" if _CODE.fullmatch(code) else "FAIL("
+    return head.encode("ascii") + b" ".join(raw.split(b"\n")) + b")"
+
+
+def failure_code(message: str) -> str:
+    """The code of a ``FAIL:CODE(reason)``; empty where it has none."""
+    found = _CODED.match(message)
+    return found[1] if found else ""
 
 
 def _to_bytes(text: str) -> bytes:

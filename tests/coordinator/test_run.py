@@ -398,6 +398,27 @@ def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None
     assert closed == [None]
 
 
+@pytest.mark.parametrize(
+    ("reply", "again"),
+    [
+        (b"FAIL:NoSuchKey(retrieving b:k->f from s3: 404 NoSuchKey: gone)", False),
+        (b"FAIL:NoSuchFile(uploading f->b:k to s3: No such file or directory)", False),
+        (b"FAIL:KeyTooLongError(400)", False),
+        (b"FAIL:BadCommand(a command cannot hold a NUL byte)", False),
+        (b"FAIL:AccessDenied(403 AccessDenied: no)", True),
+        (b"FAIL(retrieving b:k->f from s3: 404 NoSuchKey: gone)", True),
+        (b"FAIL(FAIL:NoSuchKey(x))", True),
+    ],
+)
+def test_what_a_worker_says_would_fail_each_time_is_not_tried_again(reply: bytes, again: bool) -> None:
+    bench = Bench(tasks=1, retries=2, retry_delay=0.0)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    worker.says(reply)
+    assert bool(bench.run.job.failures) is not again
+    assert (bench.finished == [None]) is not again
+
+
 def test_what_a_command_left_in_the_background_is_a_line_in_the_log() -> None:
     bench = Bench(tasks=1)
     worker = bench.worker()

@@ -8,6 +8,9 @@ import threading
 import pytest
 from s3_server import Handler, etag_of
 
+from mu_twisted.jobs import is_hopeless
+from mu_twisted.wire import failure_code
+
 
 @pytest.fixture
 def talk(server, pair):
@@ -38,6 +41,44 @@ def test_what_fails_is_one_line_and_leaves_no_file(server, talk, action, words):
     assert words in reply
     assert b"\n" not in reply
     assert talk.ask(b"run:ls -A ##TMPDIR##").startswith(b"OK:RETVAL(0):OUTPUT():")
+
+
+HOPELESS = {
+    "no object": (b"retrieve:k\0##TMPDIR##/f", lambda h: h.refuse(404, "NoSuchKey", "gone"), b"NoSuchKey"),
+    "no bucket": (b"retrieve:k\0##TMPDIR##/f", lambda h: h.refuse(404, "NoSuchBucket", "gone"), b"NoSuchBucket"),
+    "a long key": (b"retrieve:k\0##TMPDIR##/f", lambda h: h.refuse(400, "KeyTooLongError", "long"), b"KeyTooLongError"),
+    "no file": (b"upload:k\0##TMPDIR##/none", None, b"NoSuchFile"),
+    "no file below a file": (b"upload:k\0/etc/passwd/none", None, b"NoSuchFile"),
+    "a directory": (b"upload:k\0##TMPDIR##", None, b"NotAFile"),
+    "no key": (b"upload:\0##TMPDIR##/f", None, b"BadCommand"),
+    "no NUL": (b"upload:key", None, b"BadCommand"),
+    "NUL in a file": (b"upload:k\0a\0b", None, b"BadCommand"),
+    "NUL in a command": (b"run:a\0b", None, b"BadCommand"),
+    "a long command": (b"run:true #" + b"x" * 200_000, None, b"BadCommand"),
+    "no command": (b"nosuch:", None, b"BadCommand"),
+    "no number": (b"seti:a:b", None, b"BadCommand"),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_what_fails_each_time_has_a_code_for_a_coordinator_that_reads_it(server, talk, pair, case):
+    command, action, code = HOPELESS[case]
+    server.choose = lambda h: action
+    told = pair(bucket="b", job="j", capabilities=["failure-codes"], s3_endpoint=server.url)[0].ask(command)
+    assert told.startswith(b"FAIL:" + code + b"(")
+    plain = talk.ask(command)
+    assert plain.startswith(b"FAIL(")
+    assert is_hopeless(failure_code(told.decode()))
+    assert not is_hopeless(failure_code(plain.decode()))
+
+
+@pytest.mark.parametrize("code", ["InternalError", "AccessDenied", "Odd (code", "\u6f22", "x" * 100, ""])
+def test_what_may_be_done_by_another_attempt_is_not_hopeless(server, pair, code):
+    server.choose = lambda h: lambda h: h.refuse(403, code, "no")
+    talk = pair(bucket="b", job="j", capabilities=["failure-codes"], s3_endpoint=server.url)[0]
+    told = talk.ask(b"retrieve:k\0##TMPDIR##/f").decode()
+    assert told.startswith("FAIL")
+    assert not is_hopeless(failure_code(told))
 
 
 def test_a_killed_transfer_is_told_at_once_and_leaves_no_file(server, talk):
