@@ -20,8 +20,8 @@ from mu_twisted.local._calls import Backend, Call, Reply
 from mu_twisted.local._errors import ApiError, LocalError
 from mu_twisted.local._function_requests import function_name
 from mu_twisted.local._operations import Operations
-from mu_twisted.local._runtime_api import LimitedRequest
 from mu_twisted.local._signature import SignedRequest, verify
+from mu_twisted.local._sites import LimitedRequest
 
 LARGEST_REQUEST = 128 << 20
 

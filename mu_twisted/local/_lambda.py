@@ -25,8 +25,8 @@ from mu_twisted.local._errors import LocalError
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._ground import RealGround
-from mu_twisted.local._runtime_api import QuietSite
 from mu_twisted.local._settings import Settings
+from mu_twisted.local._sites import BoundedSite
 
 _LOOPBACK = "127.0.0.1"
 _IDLE = 120.0
@@ -94,7 +94,7 @@ class LocalLambda:
             fetch,
             settings.concurrency,
         )
-        site = QuietSite(LambdaApi(backend, {keys[0]: keys[1]}, time.time), ApiRequest, reactor, _IDLE)
+        site = BoundedSite(LambdaApi(backend, {keys[0]: keys[1]}, time.time), ApiRequest, reactor, _IDLE)
         try:
             self._port = reactor.listenTCP(settings.lambda_port, site, 4096, _LOOPBACK)
         except CannotListenError as error:

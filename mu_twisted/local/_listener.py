@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from mu_twisted.local._peer import ours
 
 _BACKLOG = 16
 _ACCEPTS = 8
@@ -15,7 +18,7 @@ _ACCEPTS = 8
 
 @implementer(IReadDescriptor)
 class LoopbackListener:
-    """Accepts connections for a factory that serves many listeners.
+    """Accepts our own user's connections for a factory that serves many listeners: others can reach loopback, too.
 
     Twisted's own port logs its start and its end, and starts and stops its factory.
 
@@ -45,12 +48,15 @@ class LoopbackListener:
     def doRead(self) -> None:
         for _ in range(_ACCEPTS):
             try:
-                connection, _address = self._end.accept()
+                connection, address = self._end.accept()
             except OSError:
                 return
             with connection:
                 connection.setblocking(False)
-                self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_INET, self._factory)
+                if ours(connection.getsockname(), address):
+                    # Without a descriptor to spare it is closed, and its peer tries again.
+                    with suppress(OSError):
+                        self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_INET, self._factory)
 
     def connectionLost(self, reason: Failure) -> None:
         self.close()

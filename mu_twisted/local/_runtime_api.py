@@ -1,7 +1,6 @@
 """Lambda's Runtime API, as AWS's runtime client speaks it: next, response, error, init error.
 
-One site serves every environment; which one asks is told by the port that it asks at. Anybody on this machine can reach
-a loopback port, so the peer must belong to our own user.
+One site serves every environment; which one asks is told by the port that it asks at. Who may ask has been seen to.
 """
 
 from __future__ import annotations
@@ -12,16 +11,22 @@ from typing import Any
 
 from twisted.logger import Logger
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 from mu_twisted.local._environment import Environment
 from mu_twisted.local._invocation import LARGEST_RESPONSE, Invocation
-from mu_twisted.local._peer import ours
+from mu_twisted.local._sites import BoundedSite, LimitedRequest
 
 _ANSWER = re.compile(rb"/2018-06-01/runtime/invocation/([0-9a-f-]{1,64})/(response|error)")
 _NEXT = b"/2018-06-01/runtime/invocation/next"
 _INIT_ERROR = b"/2018-06-01/runtime/init/error"
 _MOST_BODY = LARGEST_RESPONSE + (1 << 20)
+
+
+class RuntimeRequest(LimitedRequest):
+    """A request that may bring a response."""
+
+    most = _MOST_BODY
 
 
 class HeldPoll:
@@ -60,7 +65,7 @@ class RuntimeResource(Resource):
 
     def render(self, request: Any) -> Any:
         environment = self._find(request.getHost().port)
-        if environment is None or not self._ours(request):
+        if environment is None:
             return self._answer(request, 403, b'{"errorType":"Forbidden"}')
         path: bytes = request.path
         if request.method == b"GET" and path == _NEXT:
@@ -86,66 +91,10 @@ class RuntimeResource(Resource):
         request.setHeader("Content-Type", "application/json")
         return body
 
-    @staticmethod
-    def _ours(request: Any) -> bool:
-        """Looked up once per connection."""
-        channel = request.channel
-        known = getattr(channel, "mu_ours", None)
-        if known is None:
-            host, peer = request.getHost(), request.getClientAddress()
-            known = ours((host.host, host.port), (peer.host, peer.port))
-            channel.mu_ours = known
-        return bool(known)
-
-
-class LimitedRequest(Request):
-    """A request whose body has a limit, told from its length before any of it is kept."""
-
-    channel: Any
-    content: Any
-    most = _MOST_BODY
-
-    def gotLength(self, length: int | None) -> None:
-        if length is not None and length > self.most:
-            self.mu_too_large = True
-            self.channel.transport.write(self._refusal())
-            self.channel.loseConnection()
-            length = 0
-        super().gotLength(length)  # type: ignore[no-untyped-call]
-
-    def handleContentChunk(self, data: bytes) -> None:
-        if self.content.tell() + len(data) > self.most:
-            self.channel.loseConnection()
-            return
-        super().handleContentChunk(data)  # type: ignore[no-untyped-call]
-
-    def process(self) -> None:
-        if not getattr(self, "mu_too_large", False):
-            super().process()  # type: ignore[no-untyped-call]
-
-    def _refusal(self) -> bytes:
-        body = b'{"Type":"User","message":"Request must be smaller than %d bytes"}' % self.most
-        return (
-            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
-            b"x-amzn-ErrorType: RequestTooLargeException\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
-
-
-class QuietSite(Site):
-    """A site without an access log, as requests are not news."""
-
-    noisy = False
-
-    def __init__(self, resource: Resource, request: type[Request], reactor: Any, timeout: float | None) -> None:
-        super().__init__(resource, requestFactory=request, timeout=timeout, reactor=reactor)  # type: ignore[no-untyped-call]
-
-    def log(self, request: Any) -> None:
-        return
-
 
 def runtime_site(reactor: Any, find: Callable[[int], Environment | None]) -> Site:
     """The site that every environment's port serves."""
-    return QuietSite(RuntimeResource(find), LimitedRequest, reactor, None)
+    return BoundedSite(RuntimeResource(find), RuntimeRequest, reactor, None)
 
 
-__all__ = ["HeldPoll", "LimitedRequest", "QuietSite", "RuntimeResource", "runtime_site"]
+__all__ = ["HeldPoll", "RuntimeRequest", "RuntimeResource", "runtime_site"]

@@ -242,6 +242,40 @@ def test_ctrl_c_ends_all_of_it(
         assert not left(tmp_path, process.pid)
 
 
+def test_a_caller_is_answered_while_others_hold_more_connections_than_there_are_descriptors(
+    tmp_path: Path, connector: Callable[..., Any], package: Callable[..., bytes]
+) -> None:
+    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
+    whole = [*few, *command("--state-dir", str(tmp_path), "--s3=moto")]
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        held: list[socket.socket] = []
+        try:
+            stack = ready(tmp_path)
+            port = int(stack.lambda_endpoint.rpartition(":")[2])
+            for said in (b"", b"GET /2015-03-31/functions HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nContent-"):
+                for _ in range(200):
+                    held.append(socket.create_connection(("127.0.0.1", port), 5.0))
+                    with suppress(OSError):
+                        held[-1].send(said)
+            with closing(connector(stack, "lambda")) as client:
+                client.create_function(
+                    FunctionName="f",
+                    Runtime="python3.12",
+                    Role="arn:aws:iam::000000000000:role/any",
+                    Handler="m.handler",
+                    Code={"ZipFile": package(m="def handler(event, context):\n    return 7\n")},
+                )
+                with client.invoke(FunctionName="f")["Payload"] as payload:
+                    assert payload.read() == b"7"
+        finally:
+            for end in held:
+                end.close()
+            process.terminate()
+            said, errors = process.communicate(timeout=10)
+    assert "Traceback" not in said + errors
+    assert said.count("idle connections") == 1
+
+
 def test_a_seaweedfs_that_is_killed_comes_back_with_its_objects(
     one: Any, stacks: dict[str, Any], connector: Callable[..., Any]
 ) -> None:
