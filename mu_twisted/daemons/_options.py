@@ -1,12 +1,15 @@
 """Daemon options: what a daemon takes itself, before the name of a pipeline, and in the one-shot form also after it."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
+
+from mu_twisted.pipelines import pipeline_names, refuse_address
 
 SHARE_HINT = (
     "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
@@ -65,6 +68,15 @@ class DaemonOptions(usage.Options):
         ["share-key", None, "put the given certificate and key into every worker's event, as the original did"],
         ["local", None, "use the embedded Lambda and S3 on this machine, no AWS account (also: MU_LOCAL=1)"],
     ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse them.
+
+        :raises twisted.python.usage.UsageError: something is wrong with them.
+        """
+        words = sys.argv[1:] if options is None else options
+        refuse_address(self, words, lambda word: "/" in word or word.endswith(".py") or word in pipeline_names())
+        super().parseOptions(options)  # type: ignore[no-untyped-call]
 
 
 def daemon_keys() -> list[str]:

@@ -10,6 +10,7 @@ from mu_twisted.pipelines._options import (
     print_version,
     s3_key,
 )
+from mu_twisted.pipelines._options import refuse_address as refuse_address
 from mu_twisted.pipelines._pipeline import Pipeline, Report
 from mu_twisted.pipelines._user_code import PipelineError
 

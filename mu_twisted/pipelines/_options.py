@@ -104,6 +104,27 @@ def _factor(text: str) -> float:
     return factor
 
 
+def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[[str], bool] = lambda _: False) -> None:
+    """Look for a word behind ``-h``: in the original that was the host's address, here it is the switch for the help.
+
+    Shown the help, and the status of success, a script would believe that its job had run.
+
+    :param words: what is to be parsed.
+    :param fine: says of a word whether it may stand there.
+    :raises twisted.python.usage.UsageError: there is one.
+    """
+    try:
+        _, rest = getopt.getopt(list(words), options.shortOpt, options.longOpt)
+    except getopt.GetoptError:
+        return  # is told when they are parsed
+    at = len(words) - len(rest)
+    if rest and at and words[at - 1] == "-h" and not fine(rest[0]):
+        raise usage.UsageError(
+            f"-h shows the help, it takes no {_quoted(rest[0])}: the address at which workers reach this host, the "
+            "original's -h, is --host-addr"
+        )
+
+
 class PipelineOptions(usage.Options):
     """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on.
 
@@ -185,6 +206,14 @@ class PipelineOptions(usage.Options):
         for name, default, convert in ((row[0], row[2], row[4]) for row in rows if len(row) > 4):
             if isinstance(default, str):
                 self[name] = convert(default)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse a job's options.
+
+        :raises twisted.python.usage.UsageError: something is wrong with them.
+        """
+        refuse_address(self, sys.argv[1:] if options is None else options)
+        super().parseOptions(options)  # type: ignore[no-untyped-call]
 
     def parseArgs(self, *words: str) -> None:
         """There are none, unless a subclass takes some.

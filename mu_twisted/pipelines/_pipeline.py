@@ -72,7 +72,7 @@ class Pipeline:
         with user_code(f"pipeline {self.name}: its options failed", (MuError, UsageError)):
             settings = self.options()
             try:
-                settings.parseOptions(list(words))  # type: ignore[no-untyped-call]
+                settings.parseOptions(list(words))
             except SystemExit as end:
                 if end.code:
                     raise

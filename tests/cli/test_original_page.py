@@ -34,6 +34,17 @@ def test_every_switch_of_the_originals_servers_is_taken(script: str, name: str) 
     assert switches_of(script) - {"h"} <= options
 
 
+def test_every_switch_of_the_later_xcenc_server_has_a_row_that_holds() -> None:
+    table = PAGE.partition("\nThe later `xcenc_server.py`")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in ("|" + table).splitlines()[2:]]
+    found = {row[0][2]: row[2] for row in rows}
+    assert set(found) == set("KuXRmhUpMNqx")
+    pipeline = load_pipeline("xcenc")
+    options = known(DaemonOptions, *(kind for kind in pipeline.options.__mro__ if "optParameters" in vars(kind)))
+    assert {switch for switch, here in found.items() if here.startswith("the same")} <= options
+    assert not {switch for switch, here in found.items() if here.startswith("none")} & options
+
+
 def test_every_switch_of_the_originals_state_server_is_taken() -> None:
     assert switches_of("lambda_state_server.py") <= known(RendezvousOptions)
     assert "n" in switches_of("lambda_state_server.py")

@@ -89,6 +89,32 @@ def test_a_pipelines_help_prints_the_originals_switches_with_their_defaults(
         check(switch, default, lines[switch], name)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["xcenc", "-h", "192.0.2.1"],
+        ["xcenc", "-n", "4", "-h", "myhost", "-l", "f"],
+        ["-h", "192.0.2.1", "xcenc"],
+        ["-D", "-h", "myhost", "png2y4m", "-n", "4"],
+        ["exec", "-h", "myhost", "--", "true"],
+    ],
+)
+def test_the_originals_switch_for_the_hosts_address_is_refused_and_not_taken_for_the_help(
+    words: list[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        coordinator.Options().parseOptions(words)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("words", [["-h"], ["-h", "xcenc"], ["-h", "./mine.py"], ["xcenc", "-h", "-n", "4"]])
+def test_the_help_is_shown_where_it_is_asked_for(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        coordinator.Options().parseOptions(words)
+    assert ended.value.code == 0
+    assert "Usage: " in capsys.readouterr().out
+
+
 def test_the_rendezvous_help_prints_the_originals_switches_with_their_defaults(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
