@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from mu_twisted.aws._functions import AGE, HANDLER, RETRIES
+from mu_twisted.aws._functions import AGE, HANDLER, ORIGINAL_HANDLER, RETRIES
 from mu_twisted.aws._inspection import Concurrency, FunctionState
 
 
@@ -59,10 +59,11 @@ def judge_missing(name: str, region: str, *, alone: bool) -> Finding:
     )
 
 
-def judge_function(state: FunctionState, tasks: int) -> Iterator[Finding]:
+def judge_function(state: FunctionState, tasks: int, *, shared: bool = False) -> Iterator[Finding]:
     """Settings of a function that is there.
 
     :param tasks: how many workers are wanted at once.
+    :param shared: whether all workers are given one key, as the original's need it.
     """
     settings, where = state.settings, f"function {state.name} in {state.region}"
     memory, timeout = settings.get("MemorySize", 128), settings.get("Timeout", 3)
@@ -74,12 +75,8 @@ def judge_function(state: FunctionState, tasks: int) -> Iterator[Finding]:
             f"Lambda does not run it: {settings.get('StateReason') or settings.get('LastUpdateStatusReason') or '?'}",
             "wait a minute, else make it again with `mu lambdaize`",
         )
-    if settings.get("Handler") != HANDLER:
-        yield doubtful(
-            f"{where} has the handler {settings.get('Handler')}",
-            "it is no worker of this version, which begins at " + HANDLER + "; the original's needs --share-key",
-            "make it with `mu lambdaize`",
-        )
+    if (handler := settings.get("Handler")) != HANDLER:
+        yield _judge_handler(where, handler, shared=shared)
     if timeout < 10:
         yield doubtful(
             f"{where} may run for {timeout} s only",
@@ -94,6 +91,23 @@ def judge_function(state: FunctionState, tasks: int) -> Iterator[Finding]:
         )
     yield from _judge_events(state, where)
     yield from _judge_reservation(state, where, tasks)
+
+
+def _judge_handler(where: str, handler: str | None, *, shared: bool) -> Finding:
+    """A function that is no worker of this version."""
+    if handler != ORIGINAL_HANDLER:
+        return doubtful(
+            f"{where} has the handler {handler}",
+            "it is no worker, which begins at " + HANDLER,
+            "make it with `mu lambdaize`",
+        )
+    if shared:
+        return good(f"{where} is one of the original's: each of its workers does one task, with the shared key")
+    return doubtful(
+        f"{where} is one of the original's, by its handler {handler}",
+        "its workers cannot use the keys that each job has of its own, and will not come",
+        "give -c, -s, -k of RSA keys (mu genkeys --rsa DIR) and --share-key, or make it again with `mu lambdaize`",
+    )
 
 
 def _judge_events(state: FunctionState, where: str) -> Iterator[Finding]:
@@ -197,6 +211,20 @@ def judge_clock(skew: float) -> Finding:
     if abs(skew) >= 30:
         return doubtful(what, why, "set it: install chrony or systemd-timesyncd")
     return good("this machine's clock agrees with AWS's")
+
+
+def judge_shared_key(*, rsa: bool) -> Finding:
+    """Whether the key that all workers are given is one that the original's can use.
+
+    :param rsa: its kind.
+    """
+    if rsa:
+        return good("all workers are given one key, an RSA key (--share-key)")
+    return doubtful(
+        "all workers are given one key, which is no RSA key (--share-key)",
+        "the original's workers take RSA keys only, and do not come with this one",
+        "make keys for them: `mu genkeys --rsa DIR`; for workers of this version no key need be shared",
+    )
 
 
 def judge_certificate(name: str, begin: datetime, end: datetime, now: datetime) -> Finding:

@@ -13,6 +13,8 @@ from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
 
 HANDLER = "worker_lambda.lambda_function.lambda_handler"
+ORIGINAL_HANDLER = "lambda_function.lambda_handler"
+"""Of functions that the original's lambdaize.sh made."""
 """Entry of every function that is made of our package."""
 RUNTIME = "python3.13"
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/mu-local"

@@ -13,6 +13,7 @@ from mu_twisted.aws._findings import (
     judge_function,
     judge_missing,
     judge_programs,
+    judge_shared_key,
 )
 from mu_twisted.aws._inspection import Caller, Concurrency, FunctionState, Inspection, clock_skew
 
@@ -34,4 +35,5 @@ __all__ = [
     "judge_function",
     "judge_missing",
     "judge_programs",
+    "judge_shared_key",
 ]

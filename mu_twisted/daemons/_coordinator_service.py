@@ -133,6 +133,11 @@ class CoordinatorService(Service):
         workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = StateDirectory(self._state_path())
         keys = daemon_keys(self._options, self._key_directory(state.path), COORDINATOR)
+        if keys.shared and not keys.rsa:
+            self.log.warn(
+                "the key that all workers are given is no RSA key: the original's workers do not come with it; "
+                "`mu genkeys --rsa DIR` makes one"
+            )
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)

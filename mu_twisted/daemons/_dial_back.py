@@ -26,12 +26,14 @@ class DialledBack:
     :param greeting: what the worker said to us; None if it did not come, or came to somebody else.
     :param came_from: the worker's address.
     :param own: whether it was we who listened; else it was what has the port, a coordinator most likely.
+    :param port: where we listened; None if it was not we.
     """
 
     invocation: Invocation
     greeting: Greeting | None
     came_from: str
     own: bool
+    port: int | None = None
 
 
 class _Greeted:
@@ -69,6 +71,7 @@ async def dial_back(
         lambda: _Greeted(lambda greeting, host: found.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
     )
     port: Any = None
+    number: int | None = None
     with suppress(CannotListenError):
         server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
         port = await listen(server, server_contexts(own, ca), factory, reactor)
@@ -80,13 +83,14 @@ async def dial_back(
         if port is not None:
             await port.stopListening()
     greeting, host = found[0] if found else (None, "")
-    return DialledBack(invocation, greeting, host, port is not None)
+    return DialledBack(invocation, greeting, host, port is not None, number)
 
 
-def judge_dial_back(came: DialledBack, where: str) -> Finding:
+def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> Finding:
     """Whether the worker came, and which it was.
 
     :param where: the address that it was to dial.
+    :param shared: whether all workers are given one key, as the original's need it.
     """
     fix = "open the port to it: security group, firewall, NAT; --host-addr says another address, -t another port"
     if came.greeting is None:
@@ -100,6 +104,8 @@ def judge_dial_back(came: DialledBack, where: str) -> Finding:
             "no worker of a job would",
             fix,
         )
+    if came.greeting.version == 0 and shared:
+        return good(f"an invoked worker of the original's reached {where}, from {came.came_from}")
     if came.greeting.version != VERSION:
         return doubtful(
             f"an invoked worker reached {where}, of protocol version {came.greeting.version}, not {VERSION}",

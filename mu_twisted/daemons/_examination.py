@@ -1,9 +1,11 @@
 """What ``mu doctor`` looks at, in which order, and what to do about each thing that is amiss."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.threads import deferToThread
@@ -12,9 +14,11 @@ from mu_twisted.aws import Clients, check_region
 from mu_twisted.aws.doctor import (
     Finding,
     FunctionState,
+    Health,
     Inspection,
     broken,
     clock_skew,
+    doubtful,
     good,
     judge_bucket,
     judge_certificate,
@@ -23,6 +27,7 @@ from mu_twisted.aws.doctor import (
     judge_function,
     judge_missing,
     judge_programs,
+    judge_shared_key,
 )
 from mu_twisted.coordinator import job_event, with_launch_id
 from mu_twisted.daemons._address import find_address
@@ -104,7 +109,16 @@ class Examination:
         cloud.credentials()
         if self._options["local"]:
             return good("the embedded Lambda and S3 of this machine answer")
-        caller = self._inspection(cloud, region).caller()
+        try:
+            caller = self._inspection(cloud, region).caller()
+        except MuError as error:
+            if is_aws(cloud.lambda_endpoint(region)):
+                raise
+            return doubtful(
+                f"whose account this is cannot be told: {error}",
+                "nothing, if Lambda and S3 are not AWS's: jobs do not ask it",
+                "give $AWS_ENDPOINT_URL_STS, if there is such a service beside them",
+            )
         return good(f"credentials: account {caller.account}, {caller.arn}")
 
     def _region(self, cloud: Cloud, region: str, states: list[FunctionState]) -> list[Finding]:
@@ -132,7 +146,7 @@ class Examination:
         return found
 
     def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
-        yield from judge_function(state, workers)
+        yield from judge_function(state, workers, shared=bool(self._options["share-key"]))
         programs = self._options.pipeline.needs(self._settings) if self._options.pipeline is not None else ()
         if programs:
             yield judge_programs(state, programs, state.files())
@@ -156,6 +170,8 @@ class Examination:
             self._keys = Keys(authority.certificate, authority.issue(COORDINATOR, lifetime=None), authority)
             return good(f"the coordinator will make its keys at its first start, in {state_dir / 'tls'}")
         self._keys = keys = daemon_keys(self._options, state_dir, COORDINATOR)
+        if keys.shared and (finding := judge_shared_key(rsa=keys.rsa)).health is not Health.GOOD:
+            return finding
         now = datetime.now(UTC)
         for name, pem in (("the coordinator's certificate", keys.own.certificate), ("the CA's certificate", keys.ca)):
             certificate = load_pem_x509_certificate(pem)
@@ -178,13 +194,13 @@ class Examination:
         return address
 
     async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:
-        given = self._options["port"]
+        given = port_of(self._options["listen"])
         timeout = timedelta(seconds=state.settings.get("Timeout", 3))
 
         def invoke(port: int | None) -> Any:
             event = job_event(
                 address=address,
-                port=port or int(given),
+                port=port or given,
                 ca=keys.ca,
                 pair=keys.for_job(JOB, timeout),
                 bucket=self._settings["bucket"],
@@ -199,7 +215,8 @@ class Examination:
             came = await dial_back(self._reactor, self._options["listen"], keys.own, keys.ca, invoke)
         except (MuError, ValueError) as error:
             return _failed(error, POLICY)
-        return judge_dial_back(came, f"{address}:{given}" if given != "0" else address)
+        port = came.port or given
+        return judge_dial_back(came, f"{address}:{port}" if port else address, shared=keys.shared)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -220,6 +237,21 @@ class Examination:
             return await deferToThread(look)
         except MuError as error:
             return _failed(error, fix)
+
+
+def is_aws(endpoint: str) -> bool:
+    """Whether a base URL is one of AWS's own."""
+    host = (urlsplit(endpoint).hostname or "").removesuffix(".cn")
+    return host.endswith((".amazonaws.com", ".api.aws"))
+
+
+def port_of(listen: str) -> int:
+    """The port of an endpoint string, 0 where it names none.
+
+    :param listen: e.g. ``tcp:13579:interface=127.0.0.1``.
+    """
+    found = re.match(r"tcp6?:(?:.*:port=|port=)?([0-9]{1,5})(?::|$)", listen)
+    return int(found[1]) if found else 0
 
 
 def _failed(error: Exception, fix: str) -> Finding:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from mu_twisted.tls import (
@@ -43,6 +45,11 @@ class Keys:
     def shared(self) -> bool:
         """Whether every worker gets the daemon's own pair."""
         return self.authority is None
+
+    @property
+    def rsa(self) -> bool:
+        """Whether the daemon's own key is an RSA key."""
+        return isinstance(load_pem_private_key(self.own.key, None), RSAPrivateKey)
 
     @cached_property
     def token_key(self) -> bytes | None:

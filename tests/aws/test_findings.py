@@ -17,6 +17,7 @@ from mu_twisted.aws.doctor import (
     judge_function,
     judge_missing,
     judge_programs,
+    judge_shared_key,
 )
 
 GOOD, DOUBTFUL, BROKEN = Health.GOOD, Health.DOUBTFUL, Health.BROKEN
@@ -43,6 +44,29 @@ def wrong(findings: list[Finding]) -> list[Finding]:
     found = [finding for finding in findings if finding.health is not GOOD]
     assert all(finding.why and finding.fix for finding in found)
     return found
+
+
+def test_a_function_of_the_originals_is_good_where_one_key_is_shared_and_else_needs_that() -> None:
+    state = FunctionState(
+        "f", "us-east-1", {**SETTINGS, "Handler": "lambda_function.lambda_handler"}, reserved=None, events=EVENTS
+    )
+    assert wrong(list(judge_function(state, 1, shared=True))) == []
+    [finding] = wrong(list(judge_function(state, 1)))
+    assert "--rsa" in finding.fix
+    assert "--share-key" in finding.fix
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_function_that_is_no_worker_is_to_be_made_again(shared: bool) -> None:
+    state = FunctionState("f", "us-east-1", {**SETTINGS, "Handler": "app.handler"}, reserved=None, events=EVENTS)
+    [finding] = wrong(list(judge_function(state, 1, shared=shared)))
+    assert "it is no worker" in finding.why
+    assert "--share-key" not in finding.why + finding.fix
+
+
+def test_a_shared_key_that_the_originals_workers_cannot_use_is_doubtful() -> None:
+    assert judge_shared_key(rsa=True).health is GOOD
+    assert "mu genkeys --rsa" in judge_shared_key(rsa=False).fix
 
 
 def test_a_function_as_mu_makes_it_is_good_and_its_settings_are_told() -> None:
