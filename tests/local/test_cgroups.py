@@ -66,6 +66,26 @@ def test_the_limit_is_written_with_no_swap_beside_it(tmp_path: Path, version: in
     assert groups.peak("one") == 4096
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_processes_are_counted_in_their_own_hierarchy_where_there_is_one(tmp_path: Path, version: int) -> None:
+    groups = MemoryGroups(tmp_path / "memory", version)
+    groups.counts_processes = True
+    if version == 1:
+        groups.pids = tmp_path / "pids"
+    for base in groups.bases:
+        base.mkdir()
+    files = groups.create("one", 64 << 20)
+    assert files == [str(base / "one" / "cgroup.procs") for base in groups.bases]
+    counting = groups.bases[-1] / "one"
+    assert (counting / "pids.max").read_text() == "1025", "the first process is ours"
+    for path in tmp_path.glob("*/one/*"):
+        path.unlink()
+    assert groups.remove("one")
+    assert [path for base in groups.bases for path in base.iterdir()] == []
+    assert groups.clear()
+    assert groups.left() == []
+
+
 def hierarchy(kind: str) -> Path | None:
     """Where this machine lets us make groups of a version, by the kernel's own tables."""
     for version, path in candidates(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mu_twisted.aws import AccessKeys, Clients, aws_session
+from mu_twisted.cli import main
 from mu_twisted.local import start
 from mu_twisted.local._s3 import client
 
@@ -33,8 +34,10 @@ def test_our_own_client_asks_nothing_of_the_host(name: str, tmp_path: Path, monk
 
 @pytest.mark.process
 def test_a_stack_works_behind_a_proxy_on_a_configured_host_in_a_directory_of_any_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
     for name in ("HTTP_PROXY", "AWS_PROFILE"):
         monkeypatch.setenv(name, ODD[name])
     (tmp_path / "config").write_text("[default]\ns3 =\n  use_accelerate_endpoint = true\n")
@@ -61,5 +64,7 @@ def test_a_stack_works_behind_a_proxy_on_a_configured_host_in_a_directory_of_any
         answer = clients.awslambda.invoke(FunctionName="f", Payload=b"{}")
         with answer["Payload"] as body:
             assert body.read() == b"7"
+        assert main(["local-env", "--state-dir", str(running.state_dir)]) == 0
+        assert "export NO_PROXY=example.org,127.0.0.1 no_proxy=example.org,127.0.0.1\n" in capsys.readouterr().out
     finally:
         running.stop()
