@@ -27,7 +27,7 @@ def report_of(pipeline: Pipeline, settings: Any, remarks: Mapping[int, str]) -> 
             raise PipelineError(f"expected a Report, got {type(report).__name__}")
         error = None if report.error is None else " ".join(clean(report.error[:MAX_REPORT]).split())
         return Report(clean(report.text[:MAX_REPORT]).strip("\n"), error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the job has come to its end
+    except BaseException as error:  # noqa: BLE001 - whatever it raises, the job has come to its end
         _log.failure("the report of pipeline {name} failed", name=pipeline.name)
         return Report(
             clean(f"the report of pipeline {pipeline.name} failed: {type(error).__name__}: {error}"[:MAX_REPORT])

@@ -29,7 +29,8 @@ from mu_twisted.daemons._limits import raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
-from mu_twisted.daemons._start import listen_at_once, open_profile, remember_port, remembered_port
+from mu_twisted.daemons._permissions import warn_of_exposed_files
+from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import expendable
 from mu_twisted.pipelines import Pipeline
@@ -138,6 +139,7 @@ class CoordinatorService(Service):
                 "the key that all workers are given is no RSA key: the original's workers do not come with it; "
                 "`mu genkeys --rsa DIR` makes one"
             )
+        warn_of_exposed_files(self._options, state.path)
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
@@ -215,13 +217,13 @@ class CoordinatorService(Service):
     def _listen(self, keys: Keys, directory: Path) -> Any:
         factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)
         contexts = server_contexts(keys.own, keys.ca)
-        options = self._options if self._pipeline is not None else remembered_port(self._options, directory)
-        port = listen_at_once(
-            self._reactor, options, lambda endpoint: listen(endpoint, contexts, factory, self._reactor)
-        )
-        if self._pipeline is None:
-            remember_port(directory, port.getHost().port)
-        return port
+
+        def listening(endpoint: Any) -> Deferred[Any]:
+            return listen(endpoint, contexts, factory, self._reactor)
+
+        if self._pipeline is not None:
+            return listen_at_once(self._reactor, self._options, listening)
+        return listen_as_before(self._reactor, self._options, listening, directory)
 
     def _journal_failed(self, fault: str) -> None:
         self.log.error("{fault}: no new job is taken until it can", fault=fault)

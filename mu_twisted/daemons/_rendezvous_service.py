@@ -21,7 +21,8 @@ from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
-from mu_twisted.daemons._start import listen_at_once, open_profile
+from mu_twisted.daemons._permissions import warn_of_exposed_files
+from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import Limits, Relay, Spill
 from mu_twisted.tls import server_contexts
@@ -122,12 +123,15 @@ class RendezvousService(Service):
             debug=bool(self._options["debug"]),
         )
         contexts = server_contexts(keys.own, keys.ca)
-        self._port = listen_at_once(
-            self._reactor,
-            self._options,
-            lambda endpoint: relay.listen(endpoint, contexts),
-            None if place is None else place.endpoint,
-        )
+
+        def listening(endpoint: Any) -> Deferred[Any]:
+            return relay.listen(endpoint, contexts)
+
+        if place is None:
+            warn_of_exposed_files(self._options, self._state.path)
+            self._port = listen_as_before(self._reactor, self._options, listening, self._state.path, "rendezvous-port")
+        else:
+            self._port = listen_at_once(self._reactor, self._options, listening, place.endpoint)
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port

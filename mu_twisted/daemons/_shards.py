@@ -17,6 +17,7 @@ from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._closing import close_in_turn
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._notify import Notifier
+from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._rendezvous_service import rendezvous_directory, spill_directory
 from mu_twisted.daemons._shard_ports import Listener, open_ports
 from mu_twisted.daemons._shard_process import Shard
@@ -101,6 +102,7 @@ class ShardsService(Service):
     def _open(self) -> None:
         self._state = state = rendezvous_directory(self._options)
         rendezvous_keys(self._options, state.path)  # what is wrong with them is told once, and a CA made once
+        warn_of_exposed_files(self._options, state.path)
         Spill(spill_directory(state))  # nothing is left there of shards that were killed
         self._listeners = open_ports(self._reactor, self._options, self._options["shards"])
         for number, listener in enumerate(self._listeners):

@@ -2,8 +2,9 @@
 
 import cProfile
 import errno
-import socket
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.daemons._limits import backlog_limit
-from mu_twisted.daemons._options import BACKLOG, listen_description
+from mu_twisted.daemons._options import BACKLOG
 from mu_twisted.daemons._port_holder import port_holder
 from mu_twisted.wire import MuError
 
 _log = Logger()
+_ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")
+"""An endpoint of TCP that names no port of its own, in all the ways that Twisted takes."""
 
 
 class StartError(MuError):
@@ -74,29 +77,48 @@ def _why_not(failure: Failure) -> str:
     return error.socketError.strerror or str(error.socketError)
 
 
-def remembered_port(options: Mapping[str, Any], directory: Path) -> Mapping[str, Any]:
-    """The options with the port of the last start in place of ``-t 0``, so that workers find us again.
+def listen_as_before(
+    reactor: Any,
+    options: Mapping[str, Any],
+    listen: Callable[[Any], Deferred[Any]],
+    directory: Path,
+    name: str = "port",
+) -> Any:
+    """Listen where ``-t`` says, and note the port: where any will do it is that of the last start, if it is free.
 
-    :param directory: the state directory, which holds it in ``port``. One that somebody else has taken is left to them.
+    So workers find their coordinator again, and coordinators their rendezvous.
+
+    :param directory: the state directory; ``name`` is the file in it that holds the port.
+    :returns: the port.
+    :raises StartError: it is not possible.
     """
-    if options["port"] != "0":
-        return options
+    before = _remembered(options["listen"], directory / name)
+    port = None
+    if before is not None:
+        with suppress(StartError):  # something else has it by now
+            port = listen_at_once(reactor, {**options, "listen": before}, listen)
+    if port is None:
+        port = listen_at_once(reactor, options, listen)
+    remember_port(directory, port.getHost().port, name)
+    return port
+
+
+def _remembered(description: str, path: Path) -> str | None:
+    """The endpoint with the port of the last start; None if it names a port of its own, or none is known."""
+    any_port = _ANY_PORT.fullmatch(description)
     try:
-        port = int((directory / "port").read_text(encoding="ascii"))
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("", port))
-    except (OSError, ValueError, OverflowError):
-        return options
-    return {**options, "listen": listen_description(str(port))}
+        port = int(path.read_text(encoding="ascii")) if any_port is not None else 0
+    except (OSError, ValueError):
+        return None
+    return f"{any_port[1]}{port}{any_port[2]}" if any_port is not None and 0 < port < 65536 else None
 
 
-def remember_port(directory: Path, port: int) -> None:
+def remember_port(directory: Path, port: int, name: str = "port") -> None:
     """Note the port for the next start. One that was noted before is there until the new one is.
 
     :raises StartError: it cannot be written.
     """
-    path, text = directory / "port", f"{port}\n"
+    path, text = directory / name, f"{port}\n"
     try:
         if not path.exists() or path.read_text(encoding="ascii") != text:
             fresh = path.with_suffix(".new")

@@ -17,6 +17,7 @@ from mu_twisted.daemons._exit import FAILURE, complain, fail_start, heed_one_sig
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
+from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
 
 
@@ -146,8 +147,9 @@ class _Eof:
 
 
 class _Root(MultiService):
-    def __init__(self, reactor: Any, stop_on_eof: bool) -> None:
+    def __init__(self, reactor: Any, stop_on_eof: bool, state_dir: Path) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._state_dir = state_dir
         self._reactor = reactor
         self._stop_on_eof = stop_on_eof
 
@@ -160,6 +162,7 @@ class _Root(MultiService):
             super().startService()  # type: ignore[no-untyped-call]
         except LocalError as error:
             fail_start(str(error))
+        warn_of_exposed_files({}, self._state_dir)
 
 
 def makeService(options: Options) -> Any:
@@ -174,6 +177,7 @@ def makeService(options: Options) -> Any:
 
     heed_one_signal(reactor)
     report_to_parent(options.parent)
-    root = _Root(reactor, bool(options["stop-on-eof"]))
-    LocalService(reactor, options.settings(), failed).setServiceParent(root)  # type: ignore[no-untyped-call]
+    settings = options.settings()
+    root = _Root(reactor, bool(options["stop-on-eof"]), settings.state_dir)
+    LocalService(reactor, settings, failed).setServiceParent(root)  # type: ignore[no-untyped-call]
     return root

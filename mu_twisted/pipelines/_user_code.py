@@ -1,5 +1,6 @@
 """Calls of what a pipeline's author wrote: whatever goes wrong in there is one line that names pipeline and place."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ class PipelineError(MuError):
 def user_code(doing: str, passing: tuple[type[Exception], ...] = (MuError,)) -> Iterator[None]:
     """Turn what the body raises into a :class:`PipelineError`, ``sys.exit()`` too: it is not the daemon that ends.
 
+    So is a KeyboardInterrupt in a daemon, where the signal is handled and comes as no exception.
+
     :param doing: what is said of it, e.g. ``"pipeline p: its order cannot be told"``.
     :param passing: what is meant for the user as it is.
     """
@@ -22,7 +25,9 @@ def user_code(doing: str, passing: tuple[type[Exception], ...] = (MuError,)) -> 
         yield
     except passing:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it is that it raises
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise
         raise PipelineError(f"{doing}: {one_line(error)}") from error
 
 

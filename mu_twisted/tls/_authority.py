@@ -70,7 +70,11 @@ class Authority:
 
         :param rsa: RSA-2048 in place of P-256.
         """
-        key = _new_key(rsa)
+        return cls._certified(_new_key(rsa))
+
+    @classmethod
+    def _certified(cls, key: PrivateKey) -> Self:
+        """A CA of this key, with a certificate made now."""
         name = _name("mu certificate authority")
         now = datetime.now(UTC)
         builder = (
@@ -109,14 +113,19 @@ class Authority:
     @classmethod
     def _open_locked(cls, directory: Path) -> Self:
         certificate, key = directory / "ca_cert.pem", directory / "ca_key.pem"
-        # The certificate is put in place last: without it, a key is what an interrupted start left.
+        advice = f"bring back a copy of {directory}, or move it away for a new CA; operators' files are void then"
         if not certificate.exists():
-            made = cls.generate()
+            # All that the key has signed stays good: the new certificate has name and key of the one that is lost.
+            made = cls._certified(_kept_key(key, advice)) if key.exists() else cls.generate()
             for path, content in ((key, made.key_pair.key), (certificate, made.certificate)):
+                if path.exists():
+                    continue
                 fresh = path.with_name(path.name + ".new")
                 fresh.unlink(missing_ok=True)
                 write_new(fresh, content, private=True)
                 fresh.replace(path)
+        elif not key.exists():
+            raise TLSError(f"the CA's key {key} does not exist, though its certificate does: {advice}")
         return cls.load(certificate, key)
 
     def issue(
@@ -198,6 +207,15 @@ def generate_keys(directory: Path, *, rsa: bool = False) -> list[Path]:
             path.unlink()
         raise
     return written
+
+
+def _kept_key(path: Path, advice: str) -> PrivateKey:
+    try:
+        return parse_key(path.read_bytes(), str(path))
+    except OSError as error:
+        raise TLSError(f"cannot read the CA's key {path}: {error.strerror}") from None
+    except TLSError as error:
+        raise TLSError(f"{error}, and the CA's certificate is missing: {advice}") from None
 
 
 def _new_key(use_rsa: bool) -> PrivateKey:

@@ -1,7 +1,8 @@
 """What a pipeline's author wrote may fail in any way: it is one line, and nothing else ends."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,29 @@ def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
         load_pipeline(str(module))
     with pytest.raises(PipelineError, match="cannot be loaded: SystemExit: 1"):
         load_source(module.read_text(), "mine.py")
+
+
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """The signal of an interrupt is handled, as in a daemon."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize(
+    "raised", ["KeyboardInterrupt", "KeyboardInterrupt(1)", "GeneratorExit", "type('E', (BaseException,), {})"]
+)
+def test_whatever_a_module_raises_is_one_line_in_a_daemon(tmp_path: Path, raised: str) -> None:
+    source = f"raise {raised}\n"
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(PipelineError, match="cannot be loaded: "):
+        load_source(source, "mine.py")
+    with pytest.raises(PipelineError, match="cannot be loaded: "):
+        load_pipeline(str(tmp_path / "mine.py"))
+
+
+def test_an_interrupt_while_a_module_is_loaded_is_the_commands() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_source("raise KeyboardInterrupt", "mine.py")

@@ -114,7 +114,7 @@ def test_processes_that_race_for_an_authority_get_the_same(tmp_path: Path) -> No
 
 
 def test_a_start_that_was_interrupted_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None:
-    (tmp_path / "ca_key.pem").write_bytes(b"half a k")
+    (tmp_path / "ca_key.pem.new").write_bytes(b"half a k")
     (tmp_path / "ca_cert.pem.new").write_bytes(b"half a c")
     opened = Authority.open(tmp_path)
     assert opened.key_pair == Authority.load(tmp_path / "ca_cert.pem", tmp_path / "ca_key.pem").key_pair
@@ -224,3 +224,32 @@ def test_a_certificate_alone_is_checked_too(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(TLSError, match="holds no certificate"):
         load_certificate(path)
+
+
+@pytest.mark.parametrize("rsa", [False, True])
+def test_a_lost_certificate_of_the_ca_is_made_again_from_its_key(tmp_path: Path, rsa: bool) -> None:
+    first = Authority.generate(rsa=rsa)
+    (tmp_path / "ca_key.pem").write_bytes(first.key_pair.key)
+    second = Authority.open(tmp_path)
+    assert (tmp_path / "ca_key.pem").read_bytes() == first.key_pair.key
+    for old, new in ((first, second), (second, first)):
+        # What either has signed is good for who trusts the other.
+        leaf = x509.load_pem_x509_certificate(old.issue(None, lifetime=HOUR).certificate)
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(new.certificate))
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_key_that_is_none_is_not_replaced_where_the_certificate_is_lost(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ca_key.pem").write_bytes(content)
+    with pytest.raises(TLSError, match=r"holds no private key .* bring back a copy"):
+        Authority.open(tmp_path)
+    assert (tmp_path / "ca_key.pem").read_bytes() == content
+    assert not (tmp_path / "ca_cert.pem").exists()
+
+
+def test_a_lost_key_of_the_ca_is_told_with_what_to_do(tmp_path: Path) -> None:
+    Authority.open(tmp_path)
+    (tmp_path / "ca_key.pem").unlink()
+    with pytest.raises(TLSError, match=r"ca_key\.pem does not exist, though its certificate does: bring back a copy"):
+        Authority.open(tmp_path)
+    assert not (tmp_path / "ca_key.pem").exists()

@@ -1,0 +1,62 @@
+"""The port of a daemon that may have any: that of its last start."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+
+from mu_twisted.daemons._options import listen_description
+from mu_twisted.daemons._start import listen_as_before
+
+
+def start(directory: Path, given: str) -> Any:
+    def listen(endpoint: Any) -> Deferred[Any]:
+        return endpoint.listen(Factory())  # type: ignore[no-any-return]
+
+    return listen_as_before(reactor, {"port": given, "listen": listen_description(given)}, listen, directory)
+
+
+def stop(port: Any) -> None:
+    port.stopListening()
+    reactor.runUntilCurrent()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "0",
+        "tcp:0",
+        "tcp:0:interface=127.0.0.1",
+        "tcp:port=0:interface=127.0.0.1",
+        "tcp:interface=127.0.0.1:port=0",
+        "tcp6:0:interface=\\:\\:1",
+    ],
+)
+def test_any_port_is_that_of_the_last_start_unless_it_is_taken(tmp_path: Path, given: str) -> None:
+    first = start(tmp_path, given)
+    host, port = first.getHost().host, first.getHost().port
+    other = start(tmp_path, given)
+    try:
+        assert other.getHost().port != port
+    finally:
+        stop(first)
+        stop(other)
+    (tmp_path / "port").write_text(f"{port}\n")
+    again = start(tmp_path, given)
+    try:
+        assert again.getHost().port == port
+        assert again.getHost().host == host
+    finally:
+        stop(again)
+
+
+@pytest.mark.parametrize("noted", ["", "x", "70000", "-1", "0"])
+def test_a_note_that_is_no_port_changes_nothing(tmp_path: Path, noted: str) -> None:
+    (tmp_path / "port").write_text(noted)
+    listening = start(tmp_path, "tcp:0:interface=127.0.0.1")
+    port = listening.getHost().port
+    stop(listening)
+    assert (tmp_path / "port").read_text() == f"{port}\n"
