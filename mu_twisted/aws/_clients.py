@@ -1,12 +1,15 @@
 """botocore's clients of one region, made when they are first used."""
 
 import functools
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from mu_twisted.aws._errors import one_line
 from mu_twisted.aws._proxies import is_loopback
+
+_AWSS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
 
 class Clients:
@@ -16,15 +19,35 @@ class Clients:
     :param region: AWS region.
     :param lambda_endpoint: base URL of Lambda; None: AWS's.
     :param s3_endpoint: base URL of S3; None: AWS's.
+    :param stack: the state directory of the embedded stack, if they are that one's.
     """
 
     def __init__(
-        self, session: Any, region: str, *, lambda_endpoint: str | None = None, s3_endpoint: str | None = None
+        self,
+        session: Any,
+        region: str,
+        *,
+        lambda_endpoint: str | None = None,
+        s3_endpoint: str | None = None,
+        stack: Path | None = None,
     ) -> None:
         self.region = region
+        self.stack = stack
         self._session = session
         self._lambda_endpoint = lambda_endpoint
         self._s3_endpoint = s3_endpoint
+
+    @property
+    def where(self) -> str:
+        """Which Lambda this is, for an error: the region, and where it is not AWS's, whose."""
+        if self.stack is not None:
+            return f"{self.region} of the local stack in {self.stack}"
+        return f"{self.region}{_at(self._lambda_endpoint)}"
+
+    @property
+    def where_s3(self) -> str:
+        """Which S3 this is, behind a bucket's name in an error; empty for AWS's."""
+        return f" in the local stack in {self.stack}" if self.stack is not None else _at(self._s3_endpoint)
 
     @functools.cached_property
     def awslambda(self) -> Any:
@@ -56,3 +79,9 @@ class Clients:
                 direct = calm.merge(Config(proxies={}))
                 client = self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=direct)
             return client
+
+
+def _at(endpoint: str | None) -> str:
+    if endpoint is None or (urlsplit(endpoint).hostname or "").endswith(_AWSS):
+        return ""
+    return f" at {endpoint}"

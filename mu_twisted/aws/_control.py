@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mu_twisted.aws._clients import Clients
@@ -57,6 +59,7 @@ class Control:
     :param region: AWS region.
     :param lambda_endpoint: base URL of Lambda; None: AWS's.
     :param s3_endpoint: base URL of S3; None: AWS's.
+    :param stack: the state directory of the embedded stack, if they are that one's.
     :param sleep: waits for so many seconds.
     """
 
@@ -67,11 +70,14 @@ class Control:
         *,
         lambda_endpoint: str | None = None,
         s3_endpoint: str | None = None,
+        stack: Path | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.region = region
         self._sleep = sleep
-        self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint)
+        self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint, stack=stack)
+        self._where = self.clients.where
+        self._lambdaize = "mu lambdaize" if stack is None else f"mu lambdaize --local --state-dir {quote(str(stack))}"
 
     # -- Lambda ----------------------------------------------------------------------------------------------------
 
@@ -81,9 +87,9 @@ class Control:
         One that is being updated is waited for: until then some environments have the old code. One that is Pending or
         Inactive is not: Lambda wakes it when it is invoked, and its launches wait for it.
         """
-        with one_line(f"look up function {function} in {self.region}"):
+        with one_line(f"look up function {function} in {self._where}"):
             found = self._updated(function)
-            _check_state(function, self.region, found)
+            _check_state(function, self._where, found)
             return FunctionSettings(
                 timedelta(seconds=found.get("Timeout", 3)),
                 found.get("MemorySize", 128),
@@ -94,12 +100,12 @@ class Control:
     def _updated(self, function: str) -> dict[str, Any]:
         waited = 0.0
         while True:
-            with self._missing(f"there is no function {function} in {self.region}: make it with `mu lambdaize`"):
+            with self._missing(f"there is no function {function} in {self._where}: make it with `{self._lambdaize}`"):
                 found: dict[str, Any] = self.clients.awslambda.get_function_configuration(FunctionName=function)
             if found.get("LastUpdateStatus") != "InProgress":
                 return found
             if waited >= UPDATE_PATIENCE:
-                raise AWSError(f"function {function} in {self.region} is being updated: try again when that is done")
+                raise AWSError(f"function {function} in {self._where} is being updated: try again when that is done")
             self._sleep(_PAUSE)
             waited += _PAUSE
 
@@ -107,14 +113,14 @@ class Control:
         """Which of these files the function's package does not hold. Without programs nothing is asked."""
         if not programs:
             return []
-        with one_line(f"look up the code of function {function} in {self.region}"):
+        with one_line(f"look up the code of function {function} in {self._where}"):
             where = self.clients.awslambda.get_function(FunctionName=function)["Code"]["Location"]
         held = files_in_package(where, function)
         return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
         """Invoke the function once, wait for its end, and bring the tail of its log."""
-        with one_line(f"invoke function {function} in {self.region}"):
+        with one_line(f"invoke function {function} in {self._where}"):
             answer = self.clients.awslambda.invoke(
                 FunctionName=function, InvocationType="RequestResponse", LogType="Tail", Payload=payload
             )
@@ -136,7 +142,8 @@ class Control:
         # botocore's own words for it are a page of patterns.
         if not bucket.startswith("arn:") and not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
             raise AWSError(f"{bucket!r} cannot be the name of a bucket: check -b")
-        with one_line(f"use bucket {bucket}"), self._missing(f"there is no bucket {bucket}: check -b, or make it"):
+        missing = f"there is no bucket {bucket}{self.clients.where_s3}: check -b, or make it"
+        with one_line(f"use bucket {bucket}{self.clients.where_s3}"), self._missing(missing):
             self.clients.s3.head_bucket(Bucket=bucket)
 
     def create_bucket(self, bucket: str) -> None:

@@ -93,6 +93,7 @@ class Functions:
         self, clients: Clients, *, direct: int = MAX_DIRECT_UPLOAD, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         self.region = clients.region
+        self._where = clients.where
         self._clients = clients
         self._direct = direct
         self._sleep = sleep
@@ -106,10 +107,10 @@ class Functions:
         :raises AWSError: it could not be made; then there is none.
         """
         self._check_size(package, bucket)
-        with self._code(package, bucket) as code, one_line(f"create function {spec.name} in {self.region}"):
+        with self._code(package, bucket) as code, one_line(f"create function {spec.name} in {self._where}"):
             made = self._made(spec, code)
         try:
-            with one_line(f"set up function {spec.name} in {self.region}"):
+            with one_line(f"set up function {spec.name} in {self._where}"):
                 self._settle(spec.name)
         except AWSError:
             with contextlib.suppress(AWSError):
@@ -123,10 +124,10 @@ class Functions:
 
         :raises AWSError: there is one, but it is another's.
         """
-        with one_line(f"look up function {name} in {self.region}"):
+        with one_line(f"look up function {name} in {self._where}"):
             found = self._configuration(name)
         if found is not None and found.get("Handler") != HANDLER:
-            raise AWSError(f"function {name} in {self.region} is not one that mu has made: choose another --name")
+            raise AWSError(f"function {name} in {self._where} is not one that mu has made: choose another --name")
         return found
 
     def replace(
@@ -142,25 +143,25 @@ class Functions:
         :raises AWSError: it could not be changed; the text says whether it has the new code.
         """
         self._check_size(package, bucket)
-        with self._code(package, bucket) as code, one_line(f"replace the code of function {name} in {self.region}"):
+        with self._code(package, bucket) as code, one_line(f"replace the code of function {name} in {self._where}"):
             before = self._ready(name)
             other = changes.architecture not in (None, *(before.get("Architectures") or ["x86_64"]))
             asked = {"Architectures": [changes.architecture]} if other else {}
             self._update(self._clients.awslambda.update_function_code, FunctionName=name, **code, **asked)
             self._check_updated(name)
-        with one_line(f"change the settings of function {name} in {self.region}, which has the new code"):
+        with one_line(f"change the settings of function {name} in {self._where}, which has the new code"):
             if settings := changes.configuration():
                 self._update(self._clients.awslambda.update_function_configuration, FunctionName=name, **settings)
                 self._check_updated(name)
             self._settle(name)
             made = self._configuration(name) or {}
-        with one_line(f"tag function {name} in {self.region}"), _tolerating_unsupported():
+        with one_line(f"tag function {name} in {self._where}"), _tolerating_unsupported():
             self._clients.awslambda.tag_resource(Resource=made["FunctionArn"], Tags={TAG: version("mu-twisted")})
         return made
 
     def list(self) -> list[dict[str, Any]]:
         """The functions here that mu made: what Lambda says of each, by name."""
-        with one_line(f"list the functions in {self.region}"):
+        with one_line(f"list the functions in {self._where}"):
             pages = self._clients.awslambda.get_paginator("list_functions").paginate()
             found = [function for page in pages for function in page["Functions"]]
             ours = [function for function in found if function.get("Handler") == HANDLER]
@@ -170,7 +171,7 @@ class Functions:
 
     def remove(self, name: str) -> None:
         """Delete a function, whoever made it."""
-        with one_line(f"remove function {name} in {self.region}"):
+        with one_line(f"remove function {name} in {self._where}"):
             self._clients.awslambda.delete_function(FunctionName=name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -201,11 +202,11 @@ class Functions:
         while True:
             found = self._configuration(name)
             if found is None:
-                raise AWSError(f"there is no function {name} in {self.region} any more")
+                raise AWSError(f"there is no function {name} in {self._where} any more")
             if found.get("State") != "Pending" and found.get("LastUpdateStatus") != "InProgress":
                 return found
             if waited >= _UPDATE_PATIENCE:
-                raise AWSError(f"function {name} in {self.region} is being updated: try again when that is done")
+                raise AWSError(f"function {name} in {self._where} is being updated: try again when that is done")
             self._sleep(_UPDATE_PAUSE)
             waited += _UPDATE_PAUSE
 
@@ -217,7 +218,7 @@ class Functions:
         found = self._ready(name)
         if found.get("LastUpdateStatus") == "Failed":
             why = " ".join(str(found.get("LastUpdateStatusReason") or "no reason is given").split())[:300]
-            raise AWSError(f"Lambda could not update function {name} in {self.region}, which runs as before: {why}")
+            raise AWSError(f"Lambda could not update function {name} in {self._where}, which runs as before: {why}")
 
     def _update(self, call: Callable[..., Any], **request: Any) -> None:
         """As asked for, and again where another update comes between (ResourceConflictException)."""
@@ -272,7 +273,7 @@ class Functions:
             except ClientError as error:
                 if error_code(error) == "ResourceConflictException":
                     raise AWSError(
-                        f"there is a function {spec.name} in {self.region} already: --replace gives it this code, "
+                        f"there is a function {spec.name} in {self._where} already: --replace gives it this code, "
                         "or choose another --name"
                     ) from None
                 if "cannot be assumed" not in str(error) or waited >= _ROLE_PATIENCE:

@@ -71,6 +71,7 @@ class Inspection:
 
     def __init__(self, clients: Clients) -> None:
         self.region = clients.region
+        self._where = clients.where
         self._clients = clients
 
     def caller(self) -> Caller:
@@ -81,7 +82,7 @@ class Inspection:
 
     def function(self, name: str) -> FunctionState | None:
         """The function; None if there is none."""
-        with one_line(f"look up function {name} in {self.region}"):
+        with one_line(f"look up function {name} in {self._where}"):
             found = self._optional(self._clients.awslambda.get_function, name)
             if found is None:
                 return None
@@ -99,7 +100,7 @@ class Inspection:
         """How much may run at once; None where the endpoint cannot tell."""
         from botocore.exceptions import ClientError
 
-        with one_line(f"ask for the account's limits in {self.region}"):
+        with one_line(f"ask for the account's limits in {self._where}"):
             try:
                 limits = self._clients.awslambda.get_account_settings()["AccountLimit"]
             except ClientError as error:

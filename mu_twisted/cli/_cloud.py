@@ -15,13 +15,18 @@ class Cloud:
     """Lambda and S3.
 
     :param session: boto3's.
-    :param local: whether they are the embedded ones.
+    :param stack: the embedded ones' state directory; None: they are others.
     """
 
     session: Any
     lambda_endpoint: str | None
     s3_endpoint: str | None
-    local: bool
+    stack: Path | None
+
+    @property
+    def local(self) -> bool:
+        """Whether they are the embedded ones."""
+        return self.stack is not None
 
     def clients(self, region: str) -> Clients:
         """Clients of one region.
@@ -30,7 +35,7 @@ class Cloud:
         """
         check_region(region)
         endpoint = self.lambda_endpoint if self.local else lambda_endpoint(region, self.lambda_endpoint)
-        return Clients(self.session, region, lambda_endpoint=endpoint, s3_endpoint=self.s3_endpoint)
+        return Clients(self.session, region, lambda_endpoint=endpoint, s3_endpoint=self.s3_endpoint, stack=self.stack)
 
 
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
@@ -61,13 +66,13 @@ def open_cloud(options: argparse.Namespace) -> Cloud:
     :raises mu_twisted.wire.MuError: the embedded stack does not run, or an address is none.
     """
     if not options.local and os.environ.get("MU_LOCAL", "0") in ("", "0"):
-        return Cloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), local=False)
+        return Cloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), None)
     directory = options.state_dir or default_state_dir(os.environ)
     stack = find(directory)
     if stack is None:
         raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
-    return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, local=True)
+    return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
 
 
 def region_names(text: str) -> list[str]:

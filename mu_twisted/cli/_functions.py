@@ -73,7 +73,8 @@ def _remove(cloud: Cloud, regions: list[str], names: list[str]) -> None:
                 print(_shown.clean(f"{name} in {region}: removed"), flush=True)
                 missing.difference_update(wanted)
     if missing:
+        places = " or ".join(cloud.clients(region).where for region in regions)
         raise AWSError(
-            f"mu has made no function {' or '.join(sorted(missing))} in {' or '.join(regions)}: `mu functions` lists "
+            f"mu has made no function {' or '.join(sorted(missing))} in {places}: `mu functions` lists "
             "what there is (--region looks elsewhere)"
         )

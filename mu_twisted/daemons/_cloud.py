@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from mu_twisted.aws import (
     AccessKeys,
     AWSError,
@@ -23,7 +25,9 @@ from mu_twisted.aws import (
 )
 from mu_twisted.daemons._deployment import Deployment, Place, places_of
 from mu_twisted.launch import Credentials
-from mu_twisted.local import RunningStack, default_state_dir, find, start
+from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
+
+_log = Logger()
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class Cloud:
     :param lambda_endpoint: Lambda's base URL in a region.
     :param s3_endpoint: S3's base URL; None: AWS's own.
     :param stack: the embedded stack, where it was started for this process.
+    :param stack_directory: the embedded stack's state directory, where Lambda and S3 are both that one's.
     """
 
     session: Any
     lambda_endpoint: Callable[[str], str]
     s3_endpoint: str | None
     stack: RunningStack | None = None
+    stack_directory: Path | None = None
 
     @property
     def ca_bundle(self) -> str | None:
@@ -90,7 +96,8 @@ class Cloud:
         missing = control.missing_programs(place.function, programs)
         if missing:
             raise AWSError(
-                f"function {place.function} in {place.region} lacks {', '.join(missing)}, which this pipeline runs: "
+                f"function {place.function} in {control.clients.where} lacks {', '.join(missing)}, "
+                "which this pipeline runs: "
                 "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
             )
         return settings
@@ -109,7 +116,13 @@ class Cloud:
             self.stack.stop()
 
     def _control(self, region: str) -> Control:
-        return Control(self.session, region, lambda_endpoint=self.lambda_endpoint(region), s3_endpoint=self.s3_endpoint)
+        return Control(
+            self.session,
+            region,
+            lambda_endpoint=self.lambda_endpoint(region),
+            s3_endpoint=self.s3_endpoint,
+            stack=self.stack_directory,
+        )
 
 
 def open_cloud(options: Mapping[str, Any], local_state: Path | None) -> Cloud:
@@ -132,9 +145,25 @@ def open_cloud(options: Mapping[str, Any], local_state: Path | None) -> Cloud:
         running = start(directory)
         stack = running.stack
     endpoint = options["endpoint-url"] or stack.lambda_endpoint
+    elsewhere = other_stack(stack, os.environ)
+    if elsewhere is not None:
+        _log.warn(
+            "--local uses the local stack in {directory}, and not {elsewhere}, which the environment points AWS's "
+            "tools at: make functions and buckets for it with --local --state-dir {directory}, or leave --local out",
+            directory=str(directory),
+            elsewhere=elsewhere,
+        )
+    named = options["endpoint-url"] or options["s3-endpoint-url"]
     return Cloud(
         aws_session(AccessKeys(stack.access_key, stack.secret_key)),
         lambda _region: endpoint,
         options["s3-endpoint-url"] or stack.s3_endpoint,
         running,
+        None if named else directory,
     )
+
+
+def other_stack(stack: Stack, environ: Mapping[str, str]) -> str | None:
+    """Where the environment has AWS's tools look for Lambda, as ``mu local-env`` does, if that is not this stack."""
+    given = environ.get("AWS_ENDPOINT_URL_LAMBDA") or environ.get("AWS_ENDPOINT_URL")
+    return given if given and given.rstrip("/") != stack.lambda_endpoint.rstrip("/") else None

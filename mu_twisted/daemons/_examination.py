@@ -222,7 +222,15 @@ class Examination:
 
     def _inspection(self, cloud: Cloud, region: str) -> Inspection:
         endpoint = cloud.lambda_endpoint(region)
-        return Inspection(Clients(cloud.session, region, lambda_endpoint=endpoint, s3_endpoint=cloud.s3_endpoint))
+        return Inspection(
+            Clients(
+                cloud.session,
+                region,
+                lambda_endpoint=endpoint,
+                s3_endpoint=cloud.s3_endpoint,
+                stack=cloud.stack_directory,
+            )
+        )
 
     def _local_state(self) -> Path | None:
         return Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AWSError, Control, aws_session, credentials_chain
+from mu_twisted.aws import AccessKeys, AWSError, Clients, Control, aws_session, credentials_chain
 from mu_twisted.aws._control import UPDATE_PATIENCE
 
 KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
@@ -79,6 +80,38 @@ def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> Non
     assert control.function_settings("f").timeout == timedelta(seconds=7)
 
 
+def test_what_is_not_there_is_told_with_where_it_was_looked_for(
+    endpoint: Endpoint, control: Control, tmp_path: Path
+) -> None:
+    local = Control(
+        aws_session(KEYS),
+        "eu-west-1",
+        lambda_endpoint=endpoint.url,
+        s3_endpoint=endpoint.url,
+        stack=tmp_path / "my own",
+    )
+    there = f"the local stack in {tmp_path}/my own"
+    for asked, function, bucket, fix in (
+        (control, f"us-east-1 at {endpoint.url}", f" at {endpoint.url}", "mu lambdaize"),
+        (local, f"eu-west-1 of {there}", f" in {there}", f"mu lambdaize --local --state-dir '{tmp_path}/my own'"),
+    ):
+        with pytest.raises(AWSError) as caught:
+            asked.function_settings("f")
+        assert str(caught.value) == f"there is no function f in {function}: make it with `{fix}`"
+        with pytest.raises(AWSError) as caught:
+            asked.check_bucket("b")
+        assert str(caught.value) == f"there is no bucket b{bucket}: check -b, or make it"
+
+
+@pytest.mark.parametrize(
+    "endpoint_url",
+    [None, "https://lambda.eu-west-1.amazonaws.com", "https://lambda.cn-north-1.amazonaws.com.cn"],
+)
+def test_awss_own_endpoints_are_not_named(endpoint_url: str | None) -> None:
+    clients = Clients(aws_session(KEYS), "eu-west-1", lambda_endpoint=endpoint_url)
+    assert (clients.where, clients.where_s3) == ("eu-west-1", "")
+
+
 @pytest.mark.parametrize("state", [{}, {"State": "Active"}, {"State": "Pending"}, {"State": "Inactive"}])
 def test_a_function_that_will_run_is_taken_as_it_is(endpoint: Endpoint, control: Control, state: dict) -> None:
     endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, StateReason="Creating", **state)
@@ -111,7 +144,7 @@ def test_a_function_that_will_not_run_is_one_line(
     endpoint.say("GET", "/functions/f/configuration", 200, **state)
     with pytest.raises(AWSError) as caught:
         control.function_settings("f")
-    assert str(caught.value).startswith(text)
+    assert str(caught.value).replace(f" at {endpoint.url}", "").startswith(text)
 
 
 @pytest.mark.parametrize("lasts", [0, 3, 10_000])

@@ -71,7 +71,7 @@ def test_several_regions_and_copies_are_listed_and_removed_together(account: Acc
     assert account.names("eu-west-1") == ["fibber"]
     again = account.mu("functions", "rm", "fib", "fibber")
     assert (again.returncode, again.stdout) == (1, "fibber in us-east-1: removed\n")
-    assert again.stderr.startswith("error: mu has made no function fib in us-east-1: ")
+    assert again.stderr.startswith("error: mu has made no function fib in us-east-1 at http://127.0.0.1:")
 
 
 def test_what_mu_has_not_made_is_neither_shown_nor_removed(account: Account) -> None:
@@ -91,7 +91,8 @@ def test_where_one_place_fails_nothing_stays_in_the_others(account: Account, too
         *("--region", "us-east-1,eu-west-1"),
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: there is a function fib-2 in eu-west-1 already: --replace")
+    assert done.stderr.startswith("error: there is a function fib-2 in eu-west-1 at http://127.0.0.1:")
+    assert "already: --replace gives it this code" in done.stderr
     assert (account.names("us-east-1"), account.names("eu-west-1")) == ([], ["fib-2"])
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from mu_twisted.daemons._cloud import other_stack
+from mu_twisted.local import Stack
+
 pytestmark = pytest.mark.process
 
 NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
@@ -85,14 +88,31 @@ def test_without_a_pipeline_it_idles_until_it_is_told_to_stop(daemon: Any, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("switch", "said"), [("-l", "there is no function nosuch"), ("-b", "there is no bucket nosuch")]
+    ("switch", "said"),
+    [
+        (
+            "-l",
+            "there is no function nosuch in us-east-1 of the local stack in {}/local: make it with `mu lambdaize --",
+        ),
+        ("-b", "there is no bucket nosuch in the local stack in {}/local: check -b"),
+    ],
 )
 def test_a_missing_function_or_bucket_is_found_before_the_launch(
     coordinate: Any, local: Any, switch: str, said: str
 ) -> None:
     ended = coordinate(*local.words("png2y4m"), switch, "nosuch")
     assert ended.status == 1
-    assert said in ended.complained()
+    assert said.format(local.state_dir) in ended.complained()
+
+
+def test_a_stack_that_the_environment_names_is_told_where_local_uses_another() -> None:
+    stack = Stack("http://127.0.0.1:1", "http://127.0.0.1:2", "a", "s", "us-east-1")
+    assert other_stack(stack, {}) is None
+    assert other_stack(stack, stack.environment()) is None
+    assert other_stack(stack, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1/"}) is None
+    another = Stack("http://127.0.0.1:3", "http://127.0.0.1:4", "a", "s", "us-east-1")
+    assert other_stack(stack, another.environment()) == "http://127.0.0.1:3"
+    assert other_stack(stack, {"AWS_ENDPOINT_URL": "http://127.0.0.1:5"}) == "http://127.0.0.1:5"
 
 
 def test_a_missing_program_is_found_before_the_launch(coordinate: Any, local: Any, tmp_path: Path) -> None:
