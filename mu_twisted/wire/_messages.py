@@ -180,8 +180,8 @@ def parse_greeting(message: bytes) -> Greeting:
     if not launch_id.isprintable() or len(launch_id) > _MAX_LAUNCH_ID:
         raise WireError(f"the greeting's launch_id is not one printable line: {launch_id[:80]!r}")
     supports, token = _member(body, "supports", list), _member(body, "token", str)
-    if len(supports) > _MAX_SUPPORTED or not all(isinstance(name, str) for name in supports):
-        raise WireError(f"the greeting's supports is no list of up to {_MAX_SUPPORTED} texts")
+    if len(supports) > _MAX_SUPPORTED or not all(isinstance(name, str) and len(name) <= 64 for name in supports):
+        raise WireError(f"the greeting's supports is no list of up to {_MAX_SUPPORTED} texts of up to 64 characters")
     if len(token) > MAX_TOKEN:
         raise WireError(f"the greeting's token is longer than {MAX_TOKEN} characters")
     return Greeting(

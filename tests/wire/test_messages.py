@@ -143,6 +143,7 @@ def test_members_that_are_missing_have_defaults_and_unknown_ones_are_ignored() -
         b'OK:HELLO:{"version":' + b"9" * 5000 + b"}",
         b'OK:HELLO:{"supports":"token"}',
         b'OK:HELLO:{"supports":[1]}',
+        b'OK:HELLO:{"supports":["' + b"x" * 65 + b'"]}',
         b'OK:HELLO:{"supports":' + b'["x"' + b',"x"' * 64 + b"]}",
         b'OK:HELLO:{"token":1}',
         b'OK:HELLO:{"token":"' + b"x" * 257 + b'"}',
