@@ -8,9 +8,9 @@ from mu_twisted.pipelines._options import (
     coerced,
     job_policy,
     print_version,
+    refuse_address,
     s3_key,
 )
-from mu_twisted.pipelines._options import refuse_address as refuse_address
 from mu_twisted.pipelines._pipeline import Pipeline, Report
 from mu_twisted.pipelines._user_code import PipelineError
 
@@ -27,6 +27,7 @@ __all__ = [
     "load_source",
     "pipeline_names",
     "print_version",
+    "refuse_address",
     "s3_key",
     "source_of",
 ]
