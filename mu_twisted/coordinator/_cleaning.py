@@ -13,6 +13,11 @@ def on_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _spelt(c) for c in text)
 
 
+def joined(text: str) -> str:
+    """Lines as one, with a bar between them."""
+    return " | ".join(line.strip() for line in text.splitlines())
+
+
 def unicode_only(content: Any) -> Any:
     """JSON's content with strange bytes in its texts spelt out, which UTF-8 could not hold."""
     if isinstance(content, str):

@@ -1,5 +1,7 @@
 """What failed, in the terms of jobs and for their users: a machine by its worker's words, or we ourselves."""
 
+import re
+
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.fsm import Machine
 from mu_twisted.jobs import Failure, explain_exit, is_hopeless, is_out_of_memory
@@ -7,26 +9,71 @@ from mu_twisted.wire import failure_code
 
 _CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:", "FAIL(could not connect to")
 _DIFFERS = "not deterministic"
+_LAST_LINES = 10
+_LONGEST_LINE = 150
+"""Lines of an output that are shown, and characters of one."""
+_TRANSFER = re.compile(
+    r"(?:uploading (?P<file>.*?)->(?P<bucket>[^:/]*):(?P<key>.*?) to s3: |retrieving .*? from s3: )(?=.)", re.DOTALL
+)
+"""How a worker begins to say that a transfer has failed; object and file stand in what follows, too."""
+_PRIVATE = re.compile(r".*/mu_worker_[^/]*/")
+"""A worker's private directory."""
 
 
 def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
     """Kind, exit status and text of a failed machine's error.
 
-    A reply that no state expected is a mistake of the pipeline, unless it says that something has failed.
+    A reply that no state expected is a mistake of the pipeline, unless it says that something has failed. Of a pipeline
+    that comes with mu its user is told what has failed, and neither the place in it nor what that expected.
+
+    :returns: the text's first line says what has failed; the last lines of a program's output follow it.
     """
     error = machine.error or "failed"
+    place = "" if machine.built_in or machine.where is None else f"{machine.where}: "
+    reply = machine.reply or ""
     if machine.status is not None:
-        if is_out_of_memory(machine.status):
+        if machine.where is not None:
+            error = on_one_line(f"{place}{_ending(machine.status)}") + _last_lines(machine.output or "")
+        elif is_out_of_memory(machine.status):
             error = f"{error}: {explain_exit(machine.status)}"
         return Failure.EXIT, machine.status, error
-    reply = machine.reply or ""
+    if not reply.startswith("FAIL"):
+        return Failure.MACHINE, None, error
+    if machine.built_in and machine.where is not None:
+        error = on_one_line(_spelt_bytes(_reason(reply)))
     if is_hopeless(failure_code(reply)):
         return Failure.HOPELESS, None, error
     if reply.startswith(_CHANNEL):
         return Failure.CHANNEL, None, error
-    if reply.startswith("FAIL"):
-        return (Failure.DIFFERS if _DIFFERS in reply else Failure.REPLY), None, error
-    return Failure.MACHINE, None, error
+    return (Failure.DIFFERS if _DIFFERS in reply else Failure.REPLY), None, error
+
+
+def _ending(status: int) -> str:
+    how = explain_exit(status)
+    return f"the command {'was ' if how.startswith('killed') else 'ended with '}{how}"
+
+
+def _last_lines(output: str) -> str:
+    """The end of a program's output, each line indented in one of its own."""
+    lines = [line.rstrip()[-_LONGEST_LINE:] for line in _spelt_bytes(output).splitlines() if line.strip()]
+    return "".join(f"\n    {on_one_line(line.expandtabs(4))}" for line in lines[-_LAST_LINES:])
+
+
+def _reason(reply: str) -> str:
+    """What a FAIL says, without what it repeats."""
+    text = reply.partition("(")[2].removesuffix(")")
+    found = _TRANSFER.match(text)
+    if found is None:
+        return text or reply
+    if found["file"] is not None and failure_code(reply) == "NoSuchFile":
+        name = _PRIVATE.sub("", found["file"])
+        return f"the command made no output file: there is no {name} to store as {found['bucket']}/{found['key']}"
+    return text[found.end() :]
+
+
+def _spelt_bytes(text: str) -> str:
+    """The text with bytes that are no UTF-8 spelt out as such."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def own_fault(error: Exception) -> str:

@@ -8,7 +8,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._cleaning import on_one_line
+from mu_twisted.coordinator._cleaning import joined, on_one_line
 from mu_twisted.coordinator._failures import failure_of, own_fault
 from mu_twisted.coordinator._hands import Beginnings, Hands
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
@@ -221,7 +221,11 @@ class JobRun:
         if kind is Failure.CHANNEL:
             self._cut_off.append((task, error))
         else:
-            self.log.warn("task {task} failed: {error}", task=task, error=error)
+            attempt = self.job.attempt_of(session.number)
+            self.log.warn(
+                "task {task}, attempt {attempt} failed: {error}", task=task, attempt=attempt, error=joined(error)
+            )
+        self.log.debug("task {task}: {detail}", task=task, detail=machine.error)
         self._turns.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
 
     def session_closed(self, session: Session, reason: str) -> None:
@@ -230,7 +234,8 @@ class JobRun:
         self._meter.gone(session.number, self._now())
         task = self.job.task_of(session.number)
         if task is not None:
-            self.log.warn("task {task} failed: {reason}", task=task, reason=reason)
+            attempt = self.job.attempt_of(session.number)
+            self.log.warn("task {task}, attempt {attempt} failed: {reason}", task=task, attempt=attempt, reason=reason)
         self._turns.take(self.job.worker_lost(session.number, reason, self._now()))
         if not self._sessions:
             gone, self._gone = self._gone, []

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from mu_twisted.coordinator._attempts import AttemptFile
-from mu_twisted.coordinator._cleaning import on_one_line
+from mu_twisted.coordinator._cleaning import joined, on_one_line
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import PAGE, Journal
 from mu_twisted.transport import ReactorTime
@@ -95,7 +95,7 @@ def _text(record: Mapping[str, Any]) -> str:
         where = f"task {record['task']}, attempt {record['attempt']}: "
     error = rest.pop("error", None)
     facts = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
-    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {error}" if error else "")
+    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {joined(str(error))}" if error else "")
 
 
 def _short(value: Any) -> str:

@@ -24,12 +24,24 @@ class StateFault(FSMError):
 
     :ivar reply: the worker's message that caused it, if one did.
     :ivar status: the exit status of the run that caused it, if one did.
+    :ivar output: what that run has printed.
+    :ivar where: the place alone, where the message or the run says all the rest.
     """
 
-    def __init__(self, text: str, *, reply: str | None = None, status: int | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        reply: str | None = None,
+        status: int | None = None,
+        output: str | None = None,
+        where: str | None = None,
+    ) -> None:
         super().__init__(text)
         self.reply = reply
         self.status = status
+        self.output = output
+        self.where = where
 
 
 def without_keys(message: str) -> str:

@@ -55,7 +55,8 @@ class Machine:
         much: two whole outputs.
     :ivar error: one line, once ``outcome`` is FAILED.
     :ivar reply: the worker's message that it failed of, if one did.
-    :ivar status: the exit status of the run that it failed of, if one did.
+    :ivar status: the exit status of the run that it failed of, if one did; ``output`` what that has printed.
+    :ivar where: the place in states or script, where reply or run say all the rest.
     """
 
     __slots__ = (
@@ -70,8 +71,10 @@ class Machine:
         "_tried",
         "error",
         "outcome",
+        "output",
         "reply",
         "status",
+        "where",
     )
 
     def __init__(
@@ -97,6 +100,13 @@ class Machine:
         self.error: str | None = None
         self.reply: str | None = None
         self.status: int | None = None
+        self.output: str | None = None
+        self.where: str | None = None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether states or script come with this project: their places tell its users nothing."""
+        return str(getattr(self._first, "__module__", "")).startswith(f"{__name__.partition('.')[0]}.")
 
     @property
     def info(self) -> dict[str, Any]:
@@ -271,8 +281,9 @@ class Machine:
 
     def _unexpected(self, message: str) -> StateFault:
         expected = " or ".join(repr(text) for text in dict.fromkeys(self._expected()))
+        where = self._where()
         return StateFault(
-            f"{self._where()}: expected {_bounded(expected) or 'nothing'}, got {show(message)}", reply=message
+            f"{where}: expected {_bounded(expected) or 'nothing'}, got {show(message)}", reply=message, where=where
         )
 
     def _expected(self) -> list[str]:
@@ -286,7 +297,7 @@ class Machine:
 
     def _stumble(self, error: BaseException) -> None:
         found = fault(self._where(), error)
-        self.status = found.status
+        self.status, self.output, self.where = found.status, found.output, found.where
         if found.reply is not None:
             self._blame(found.reply)
         self._fail(str(found))
@@ -295,7 +306,8 @@ class Machine:
         self.reply = reply[:_KEPT_REPLY]
         if failed_run(reply):
             with suppress(FSMError):
-                self.status = parse_run(reply).status
+                result = parse_run(reply)
+                self.status, self.output = result.status, result.output
 
     def _fail(self, error: str) -> None:
         state, self.outcome, self.error = self._state, Outcome.FAILED, error

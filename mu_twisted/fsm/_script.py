@@ -159,8 +159,11 @@ class ScriptState(MachineState):
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
             where = f"script {self._called}" + (f" ({place})" if place else "")
-            status = error.result.status if isinstance(error, RunError) else None
-            raise StateFault(one_line(f"{where}: {describe(error)}"), status=status) from error
+            text = one_line(f"{where}: {describe(error)}")
+            if isinstance(error, RunError):
+                result = error.result
+                raise StateFault(text, status=result.status, output=result.output, where=where) from error
+            raise StateFault(text) from error
         return TerminalState(self, self.actorNum) if self._root.done else self
 
     def _drive(self, strand: _Strand, message: str | None) -> None:

@@ -12,6 +12,8 @@ from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, StoreNamed, TaskFailed
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 
+_LINE = "\n"
+
 
 class Chains:
     """The decisions about producers and consumers.
@@ -47,7 +49,7 @@ class Chains:
     def fail_consumers(self, task: Task, error: str) -> None:
         """All that need messages of the task, which has failed for good, have failed."""
         tasks = self._board.ledger.tasks
-        why = f"task {task.number}, whose messages it needs, failed: {error}"[:MAX_ERROR]
+        why = f"task {task.number}, whose messages it needs, failed: {error.partition(_LINE)[0]}"[:MAX_ERROR]
         failed = []
         for number in self._lineage.downstream([task.number], lambda number: tasks[number].state not in SETTLED):
             consumer = tasks[number]

@@ -59,7 +59,10 @@ def _line(group: Sequence[FailedTask]) -> str:
     least, most = min(tries for _, tries, _ in group), max(tries for _, tries, _ in group)
     attempts = f"{most} {_plural(most, 'attempt')}" if least == most else f"{least} to {most} attempts"
     first = group[0]
-    reason = first[2] if all(error == first[2] for _, _, error in group) else f"{first[2]} (that of task {first[0]})"
+    reason = first[2]
+    if any(error != reason for _, _, error in group):
+        head, line, rest = reason.partition("\n")
+        reason = f"{head} (that of task {first[0]}){line}{rest}"
     return f"{len(group)} tasks failed after {attempts} ({where}): {reason}"
 
 

@@ -1,6 +1,6 @@
 """What follows when an attempt ends: a result, another attempt after a while, or failure for good."""
 
-from mu_twisted.jobs._board import MAX_ERROR, Board
+from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._crew import Attempt, Place, Worker
 from mu_twisted.jobs._failures import Failure, is_retried
@@ -105,8 +105,7 @@ class Outcomes:
 
     def give_up(self, task: Task) -> None:
         """The task has failed for good, and with it all that need its messages."""
-        tried = f" (tried {task.attempts} times)" if task.attempts > 1 else ""
-        self._chains.fail(task, task.error[: MAX_ERROR - len(tried)] + tried)
+        self._chains.fail(task, task.error)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -130,6 +130,11 @@ class Reading:
         found = self._working(worker)
         return found[1].task if found is not None else None
 
+    def attempt_of(self, worker: int) -> int | None:
+        """The number of the attempt that the worker is on, counted from 0 in its task; None: it is on none."""
+        found = self._working(worker)
+        return found[1].number if found is not None else None
+
     def _working(self, worker: int) -> tuple[Worker, Attempt] | None:
         member = self._board.crew.members.get(worker)
         if member is None or member.place is not Place.WORKING or member.attempt is None:

@@ -562,7 +562,9 @@ def test_no_token_is_in_the_log_of_a_job_or_of_the_daemon() -> None:
     [
         (b"OK:RETVAL(-9):OUTPUT():COMMAND(x)", Failure.EXIT, "probably out of memory"),
         (b"OK:RETVAL(137):OUTPUT():COMMAND(x)", Failure.EXIT, "probably out of memory"),
-        (b"OK:RETVAL(3):OUTPUT(bad):COMMAND(x)", Failure.EXIT, "status 3: 'bad'"),
+        (b"OK:RETVAL(3):OUTPUT(bad):COMMAND(x)", Failure.EXIT, "the command ended with exit status 3\n    bad"),
+        (b"OK:RETVAL(-11):OUTPUT():COMMAND(x)", Failure.EXIT, "the command was killed by SIGSEGV"),
+        (b"FAIL:NoSuchKey(gone)", Failure.HOPELESS, "gone"),
         (b"FAIL(no space left)", Failure.REPLY, "no space left"),
         (b"FAIL(the peer channel to h:1 was lost: reset)", Failure.CHANNEL, "was lost"),
         (b"FAIL(could not connect to h:1: Connection refused)", Failure.CHANNEL, "refused"),

@@ -84,7 +84,7 @@ def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
     more = ("-p", "3", "--allow-unconverged", "--retries", "5")
     ended = standin.run(coordinate, "xcenc", function, 5, "killed", *more)
     assert ended.status == 0, ended.err
-    lost = {int(task) for task in re.findall(r"task ([0-9]) failed: .*its worker was lost", ended.err)}
+    lost = {int(task) for task in re.findall(r"task ([0-9]), attempt [0-9]+ failed: .*its worker was lost", ended.err)}
     assert lost == set(range(5)), ended.err
     assert "5 of 5 tasks done" in ended.out
     expected = chain(standin, tmp_path / "serial", 5, 3)

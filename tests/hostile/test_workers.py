@@ -42,7 +42,7 @@ def test_a_worker_that_never_reads_is_ended_before_it_fills_the_memory(
                 asked += 1
                 time.sleep(0.001)
         ended = daemon.wait_for("dropped 127.0.0.1:.*it does not take what it is sent: .*")[0]
-        daemon.wait_for("task 0 failed: .*it does not take what it is sent")
+        daemon.wait_for("task 0, attempt 0 failed: .*it does not take what it is sent")
     grown = daemon.memory() - before
     assert asked < 2000
     # 16 MiB may wait; Twisted joins what waits before it writes, so for moments it is there several times.
@@ -60,7 +60,7 @@ def test_a_flood_of_replies_that_nobody_asked_for_ends_its_session(target: Any, 
             while count < 1_000_000:
                 worker.send(*[b"OK:PONG"] * 100)
                 count += 100
-        daemon.wait_for("task 0 failed: .*it floods us with replies that nobody asked for")
+        daemon.wait_for("task 0, attempt 0 failed: .*it floods us with replies that nobody asked for")
     grown = daemon.memory() - before
     assert count < 1_000_000
     assert grown < 16 << 20
@@ -122,7 +122,7 @@ def test_a_worker_that_sends_without_end_costs_no_memory(
         assert_unharmed(daemon, 1)
         seconds = time.monotonic() - begun
         grown = daemon.memory() - peaks[1]
-        assert "task 0 failed" not in daemon.log
+        assert "task 0, attempt 0 failed" not in daemon.log
     assert seconds < max(PATIENCE, volume / (4 << 20))
     assert grown < 4 << 20
     tried(

@@ -50,3 +50,10 @@ def test_ranges_hold_exactly_the_numbers(numbers: set[int]) -> None:
         first, _, last = text.partition("-")
         found |= set(range(int(first), int(last or first) + 1))
     assert found == numbers
+
+
+def test_the_programs_lines_come_after_what_was_said_of_the_group() -> None:
+    failed = [(0, 3, "exit status 1\n    no file 0"), (1, 3, "exit status 1\n    no file 1")]
+    assert failure_lines(failed) == [
+        "2 tasks failed after 3 attempts (0-1): exit status 1 (that of task 0)\n    no file 0"
+    ]
