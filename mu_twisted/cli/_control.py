@@ -42,6 +42,19 @@ class Coordinator:
         """
         return _facts(self._ask("GET", path, query, patience=patience))
 
+    def tasks(self, job: str, state: str | None = None) -> list[Any]:
+        """All tasks of a job, page by page.
+
+        :param state: leave out those in another.
+        """
+        query: dict[str, Any] = {} if state is None else {"state": state}
+        page = self.get("jobs", job, "tasks", **query)
+        found = list(page["tasks"])
+        while page.get("next") is not None:
+            page = self.get("jobs", job, "tasks", cursor=page["next"], **query)
+            found += page["tasks"]
+        return found
+
     def text(self, *path: str, **query: object) -> str:
         """Text for people."""
         return self._ask("GET", path, query).decode("utf-8", "replace")

@@ -72,17 +72,16 @@ def show(options: argparse.Namespace) -> None:
     name = _asking.job_name(options.job)
     job = coordinator.get("jobs", name)
     if options.failed:
-        tasks = coordinator.get("jobs", name, "tasks")["tasks"] if job["failed"] else []
-        failed = [task for task in tasks if task["state"] == "failed"]
+        failed = coordinator.tasks(name, "failed") if job["failed"] else []
         for line in [json.dumps({"tasks": failed})] if options.json else _shown.each_failure(failed):
             print(line)
         return
     if options.json:
-        print(json.dumps({"job": job, **coordinator.get("jobs", name, "tasks")}))
+        print(json.dumps({"job": job, "tasks": coordinator.tasks(name)}))
         return
     print(_shown.details(job))
     if job["failed"]:
-        print("\n".join(_shown.failures(coordinator.get("jobs", name, "tasks")["tasks"])))
+        print("\n".join(_shown.failures(coordinator.tasks(name, "failed"))))
 
 
 def show_log(options: argparse.Namespace) -> None:

@@ -68,7 +68,7 @@ def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`", file=sys.stderr)
         return INTERRUPTED
     if job["failed"]:
-        for line in _shown.failures(coordinator.get("jobs", job["job"], "tasks")["tasks"]):
+        for line in _shown.failures(coordinator.tasks(job["job"], "failed")):
             print(line, file=sys.stderr)
     if job.get("report") and not as_json:
         print(_shown.clean(job["report"]))

@@ -9,6 +9,7 @@ from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
 from mu_twisted.coordinator._facts import (
+    MAX_PAGE,
     CostFact,
     DaemonFact,
     JobFact,
@@ -16,6 +17,7 @@ from mu_twisted.coordinator._facts import (
     Request,
     ServiceError,
     TaskFact,
+    TaskPage,
     UnknownJob,
 )
 from mu_twisted.coordinator._hall import Hall
@@ -32,6 +34,7 @@ from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._surroundings import Launching, Recorder
 
 __all__ = [
+    "MAX_PAGE",
     "AttemptFile",
     "Attempts",
     "CostFact",
@@ -57,6 +60,7 @@ __all__ = [
     "ServiceError",
     "Session",
     "TaskFact",
+    "TaskPage",
     "TimesFile",
     "UnknownJob",
     "Usage",

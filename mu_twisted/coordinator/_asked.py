@@ -9,8 +9,12 @@ from typing import Any
 
 from mu_twisted.coordinator._facts import Request
 from mu_twisted.coordinator._opening import Opener
+from mu_twisted.coordinator._slices import Steps
 from mu_twisted.jobs import Job, JobPolicy
 from mu_twisted.pipelines import Pipeline, PipelineError
+
+MAX_WORDS = 4096
+"""Words of options: they are parsed in one turn, which takes by the square of their number (20 ms for so many)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Asked:
     order: Sequence[int]
     consumes: Mapping[int, Sequence[int]]
 
-    def job(self, name: str, skipped: Container[int]) -> Job | None:
+    def making(self, name: str, skipped: Container[int]) -> Steps[Job | None]:
         """The job's decisions; None if nothing is left to do.
 
         :param skipped: tasks that need not run.
@@ -37,8 +41,10 @@ class Asked:
         order = [task for task in self.order if task not in skipped]
         if not order:
             return None
+        yield
         kept = {task: [by for by in self.consumes.get(task, ()) if by not in skipped] for task in order}
-        return Job(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects)
+        yield
+        return (yield from Job.making(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects))
 
 
 def understood(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Asked:
@@ -48,6 +54,11 @@ def understood(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | 
     :raises mu_twisted.wire.MuError: it makes no sense.
     :raises twisted.python.usage.UsageError: its options stand where they would not be taken for such.
     """
+    if parsed is None and len(request.words) > MAX_WORDS:
+        raise PipelineError(
+            f"{len(request.words)} words of options: at most {MAX_WORDS} are taken; "
+            "have the tasks read a long list, from S3 or from their function's package"
+        )
     pipeline, settings = parsed or opener.parse(request)
     if parsed is None:
         settings.check_place(request.words)

@@ -11,6 +11,9 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.wire import MuError
 
+MAX_PAGE = 1000
+"""Tasks that are told of at once."""
+
 State = Literal["running", "held", "done", "failed", "cancelled"]
 
 
@@ -48,6 +51,16 @@ class TaskFact(msgspec.Struct, frozen=True):
     state: str
     attempts: int = 0
     error: str | None = None
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Some tasks of a job, by number.
+
+    :param next: the cursor of those after them; None: there are no more.
+    """
+
+    tasks: Sequence[TaskFact]
+    next: int | None = None
 
 
 class CostFact(msgspec.Struct, frozen=True):
@@ -138,8 +151,15 @@ class JobService(Protocol):
     def job(self, name: str) -> JobFact:
         """One job."""
 
-    def tasks(self, name: str) -> Sequence[TaskFact]:
-        """All tasks of a job, by number."""
+    def tasks(
+        self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None
+    ) -> Awaitable[TaskPage]:
+        """Tasks of a job, by number.
+
+        :param cursor: the ``next`` of the page before; 0: from the first on.
+        :param limit: tasks at most.
+        :param state: leave out those in another.
+        """
 
     def wait(self, name: str) -> Deferred[JobFact]:
         """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
@@ -147,11 +167,11 @@ class JobService(Protocol):
     def cancel(self, name: str) -> Deferred[JobFact]:
         """End a job and every worker of it; fires when they are told and gone. A job that is over stays as it is."""
 
-    def retry(self, name: str) -> JobFact:
+    def retry(self, name: str) -> Deferred[JobFact]:
         """Run the failed tasks of a job that is over again, or let one go on that is held."""
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
 
-    def remove(self, name: str) -> None:
-        """Delete the record of a job that is not running."""
+    def remove(self, name: str) -> Deferred[None]:
+        """Delete the record of a job that is not running; fires when it is gone."""

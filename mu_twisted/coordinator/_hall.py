@@ -37,6 +37,8 @@ class Hall:
         self._shared_key = shared_key
         self._numbers = count()
         self._runs: dict[str, JobRun] = {}
+        self._expected: set[str] = set()
+        self._parked: dict[Session, None] = {}
         self._strangers: dict[Session, float] = {}
         self._sessions: dict[Session, JobRun | None] = {}
         self._empty: Deferred[None] | None = None
@@ -70,6 +72,17 @@ class Hall:
         """From now on workers may come for this job."""
         self._runs[run.name] = run
 
+    def expect(self, job: str) -> None:
+        """This job is being read back: whoever comes for it, or for none in particular, waits."""
+        self._expected.add(job)
+
+    def expect_no_more(self, job: str) -> None:
+        """It is there, or cannot go on: those who wait are led to their jobs, or out."""
+        self._expected.discard(job)
+        parked, self._parked = self._parked, {}
+        for session in parked:
+            self.worker_greeted(session)
+
     def remove(self, run: JobRun) -> None:
         """The job is over; whoever still comes for it is told to quit."""
         del self._runs[run.name]
@@ -94,7 +107,11 @@ class Hall:
     def worker_greeted(self, session: Session) -> None:
         """Lead the worker to its job, or out."""
         self._strangers.pop(session, None)
-        run = self._sessions.get(session) or self._run_for(session)
+        run = self._sessions.get(session)
+        if run is None and self._must_wait(session):
+            self._parked[session] = None
+            return
+        run = run or self._run_for(session)
         if run is None:
             session.dismiss()
             return
@@ -116,6 +133,7 @@ class Hall:
     def session_closed(self, session: Session, reason: str) -> None:
         """Forget the session."""
         self._strangers.pop(session, None)
+        self._parked.pop(session, None)
         run = self._sessions.pop(session, None)
         if run is not None:
             run.session_closed(session, reason)
@@ -123,6 +141,15 @@ class Hall:
             self._empty.callback(None)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _must_wait(self, session: Session) -> bool:
+        if not self._expected:
+            return False
+        identity = session.identity
+        if isinstance(identity, LaunchIdentity):
+            return identity.job in self._expected
+        job, slash, _ = session.greeting.launch_id.partition("/")
+        return identity is None and self._shared_key and (job in self._expected or not slash)
 
     def _run_for(self, session: Session) -> JobRun | None:
         identity = session.identity

@@ -5,7 +5,8 @@ first, or ``record``, one of its decisions; the row of its end has ``fact`` as w
 told of without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +14,8 @@ import msgspec
 from mu_twisted.coordinator._facts import JobFact, Request
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Usage
-from mu_twisted.jobs import JobRecord, RecordError, record_from_dict, record_to_dict
+from mu_twisted.coordinator._slices import Steps
+from mu_twisted.jobs import Job, JobError, JobRecord, record_from_dict, record_to_dict
 
 Row = dict[str, Any]
 
@@ -37,26 +39,43 @@ def record_row(record: JobRecord, at: float, fact: JobFact | None = None, usage:
     return row
 
 
+@dataclass(frozen=True)
 class History:
-    """The rows of one job, read once.
+    """A job's rows, less what its :class:`~mu_twisted.jobs.Job` tells.
+
+    :param submitted: seconds since 1970.
+    :param usage: what it has used, as far as that is recorded.
+    """
+
+    name: str
+    submitted: float
+    request: Request
+    usage: Usage
+
+
+def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
+    """Read a job as all its rows tell of it; they are read one after the other, and not kept.
 
     :raises JournalError: they are not those of a job.
     """
+    rows = journal.records(name)
+    used: list[Any] = [None]
 
-    def __init__(self, journal: Journal, name: str) -> None:
-        self.rows: Sequence[Row] = list(journal.records(name))
-        self.name = name
-        try:
-            self.submitted = float(self.rows[0]["at"])
-            self.request = msgspec.convert(self.rows[0]["request"], Request)
-            self.records = [record_from_dict(row["record"]) for row in self.rows[1:]]
-            used = [row["usage"] for row in self.rows if "usage" in row]
-            self.usage = msgspec.convert(used[-1], Usage) if used else Usage()
-        except (LookupError, TypeError, ValueError, msgspec.ValidationError, RecordError) as error:
-            what = f"a row has no {error}" if isinstance(error, KeyError) else error
-            raise JournalError(
-                f"the journal's records of job {name} are damaged: {what}; `mu rm` deletes them"
-            ) from None
+    def records() -> Iterator[JobRecord]:
+        for row in rows:
+            if "usage" in row:
+                used[0] = row["usage"]
+            yield record_from_dict(row["record"])
+
+    try:
+        first = next(rows)
+        submitted, request = float(first["at"]), msgspec.convert(first["request"], Request)
+        job = yield from Job.restoring(records())
+        usage = msgspec.convert(used[0], Usage) if used[0] is not None else Usage()
+    except (LookupError, TypeError, ValueError, StopIteration, msgspec.ValidationError, JobError) as error:
+        what = f"a row has no {error}" if isinstance(error, KeyError) else str(error) or "there are none"
+        raise JournalError(f"the journal's records of job {name} are damaged: {what}; `mu rm` deletes them") from None
+    return History(name, submitted, request, usage), job
 
 
 def last_fact(row: Mapping[str, Any]) -> JobFact | None:

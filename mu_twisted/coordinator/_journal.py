@@ -22,6 +22,7 @@ import msgspec
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._journal_count import CountFile, boot_id, read_count
+from mu_twisted.coordinator._slices import Steps
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
@@ -37,6 +38,14 @@ CREATE TABLE IF NOT EXISTS journal (identity TEXT NOT NULL);
 """
 _LAST = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 """The number of the last record that there ever was: those of jobs that were removed count."""
+_JOBS = """
+WITH RECURSIVE names (job) AS (
+    SELECT MIN(job) FROM events
+    UNION ALL SELECT (SELECT MIN(job) FROM events WHERE job > names.job) FROM names WHERE job IS NOT NULL
+)
+SELECT job FROM names WHERE job IS NOT NULL ORDER BY (SELECT MIN(number) FROM events WHERE events.job = names.job)
+"""
+"""Looks at two entries of the index for each job, and not at all rows, as GROUP BY would."""
 _CHECKPOINT = 1000
 """Pages of 4 KiB in the write-ahead log after which SQLite moves them into the database."""
 SETTLE = 1.0
@@ -46,7 +55,11 @@ RETRY = 1.0
 PROBE = 1000
 """Records of the first commit after one that failed: if the disk is still full, a long backlog costs no more."""
 PAGE = 1000
-"""Records that are read at once."""
+"""Records that are read, or deleted, at once."""
+_PAGES = 100
+"""Pages of 4 KiB that are given back at once."""
+_FEW_PAGES = 16 << 10
+"""A file with no more pages in use is written anew at the start, if it was made before pages could be given back."""
 
 
 class JournalError(MuError):
@@ -122,7 +135,7 @@ class Journal:
 
     def jobs(self) -> list[str]:
         """The names of all jobs on record, the oldest first."""
-        rows = self._read("SELECT job FROM events GROUP BY job ORDER BY MIN(number)")
+        rows = self._read(_JOBS)
         return [job for (job,) in rows]
 
     def __contains__(self, job: str) -> bool:
@@ -160,16 +173,23 @@ class Journal:
         ((record,),) = self._read("SELECT record FROM events WHERE job = ? ORDER BY number DESC LIMIT 1", job)
         return self._decoded(job, record)
 
-    def remove(self, job: str) -> None:
-        """Delete all records of a job.
+    def removing(self, job: str) -> Steps[None]:
+        """Delete all records of a job, the last at the end: where this is interrupted, it can be done again. What the
+        file had for them is given back to the file system.
 
         :raises JournalError: they cannot be deleted.
         """
         self.flush()
-        if not self._change(lambda: self._database.execute("DELETE FROM events WHERE job = ?", (job,))):
-            raise JournalError(self.fault or "")
+        delete = "DELETE FROM events WHERE number IN (SELECT number FROM events WHERE job = ? ORDER BY number LIMIT ?)"
+        left = 1
+        while left:
+            if not self._change(lambda: self._database.execute(delete, (job, PAGE))):
+                raise JournalError(self.fault or "")
+            ((left,),) = self._read("SELECT EXISTS (SELECT 1 FROM events WHERE job = ?)", job)
+            yield
         self.withdraw(job)
         self.flush()
+        yield from self._giving_back()
 
     def settle(self) -> None:
         """Have what was appended moved from the write-ahead log to the database, and to the disk, within a second."""
@@ -280,10 +300,13 @@ class Journal:
 
     def _prepare(self) -> CountFile:
         database = self._database
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; before anything is written to it
         database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT * 4096}")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
         database.executescript(_MAKE)
+        self._let_shrink()
         database.execute(f"PRAGMA user_version = {_SCHEMA}")
         last, identity = _come_to(database)
         if identity is None:
@@ -307,6 +330,32 @@ class Journal:
             return
         if not busy and pages == moved:
             self._count.synced()
+
+    def _pragma(self, name: str) -> int:
+        value: int = self._database.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+    def _let_shrink(self) -> None:
+        """Have pages given back of a file that was made before they were, unless that takes long."""
+        if (
+            self._pragma("auto_vacuum") == 0
+            and self._pragma("page_count") - self._pragma("freelist_count") < _FEW_PAGES
+        ):
+            with suppress(sqlite3.OperationalError):  # the disk is full: another time
+                self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                self._database.execute("VACUUM")
+
+    def _giving_back(self) -> Steps[None]:
+        """Make the file as small as its content."""
+        with suppress(sqlite3.Error):  # what is not given back now is used again, or given back next time
+            free = self._pragma("freelist_count")
+            while free:
+                self._database.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+                yield
+                before, free = free, self._pragma("freelist_count")
+                if free >= before:
+                    break
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _write(self) -> None:
         if self.fault is not None and not self._insert(self._waiting[:PROBE]):

@@ -3,47 +3,55 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any
-
-from twisted.internet.task import deferLater
 
 from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._cleaning import joined, on_one_line
 from mu_twisted.coordinator._history import Row
-from mu_twisted.coordinator._journal import PAGE, Journal
-from mu_twisted.transport import ReactorTime
+from mu_twisted.coordinator._journal import Journal
+from mu_twisted.coordinator._slices import Steps
+from mu_twisted.jobs import STEP
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""
+MAX_CHARACTERS = 16 << 20
+"""The same."""
 
 
-async def job_log(clock: ReactorTime, journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> str:
-    """A job's log, or one task's with the states of its attempts; read in pieces, between which others have their turn.
+def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Steps[str]:
+    """A job's log, or one task's with the states of its attempts.
 
     :param task: its number; None: the whole job.
     :returns: empty if there is no such task, or it never began.
     :raises JournalError: a record is damaged.
     """
-    lines: deque[str] = deque(maxlen=MAX_LINES)
-    count = 0
-    records = journal.records(job, "" if task is None else f'"task":{task}')
-    while rows := list(islice(records, PAGE)):
-        for line in log_lines(rows, task):
-            lines.append(line)
-            count += 1
-        await deferLater(clock, 0)  # type: ignore[arg-type]
+    lines: deque[str] = deque()
+    dropped = characters = 0
+    found = _lines(journal, attempts, job, task)
+    for at, line in enumerate(found):
+        if line is not None:
+            lines.append(line + "\n")
+            characters += len(line)
+            while len(lines) > MAX_LINES or characters > MAX_CHARACTERS:
+                characters -= len(lines.popleft())
+                dropped += 1
+        if at % STEP == 0:
+            yield
+    if dropped:
+        lines[0] = f"({dropped + 1} earlier lines are left out; --task shows those of one task)\n"
+    return "".join(lines)
+
+
+def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Iterator[str | None]:
+    """The lines of a log, and None for each record that makes none."""
+    for row in journal.records(job, "" if task is None else f'"task":{task}'):
+        yield from log_lines([row], task)
+        yield None
     if task is not None:
-        ends = attempts.read(task)
-        while some := list(islice(ends, PAGE)):
-            for attempt in filter(None, some):
-                for line in state_lines(attempt):
-                    lines.append(line)
-                    count += 1
-            await deferLater(clock, 0)  # type: ignore[arg-type]
-    if count > MAX_LINES:
-        lines[0] = f"({count - MAX_LINES + 1} earlier lines are left out; --task shows those of one task)"
-    return "".join(f"{line}\n" for line in lines)
+        for attempt in attempts.read(task):
+            if attempt is not None:
+                yield from state_lines(attempt)
+            yield None
 
 
 def log_lines(rows: Iterable[Row], task: int | None) -> Iterator[str]:

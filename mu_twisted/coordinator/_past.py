@@ -4,17 +4,22 @@ Knows records and facts, neither pipelines nor workers.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._facts import JobFact, ServiceError, TaskFact, UnknownJob
-from mu_twisted.coordinator._history import History, last_fact, record_row
+from mu_twisted.coordinator._facts import JobFact, Request, ServiceError, TaskFact, TaskPage, UnknownJob
+from mu_twisted.coordinator._history import History, folding, last_fact, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
-from mu_twisted.jobs import Finished, Job, JobError, Record, TaskState
+from mu_twisted.coordinator._slices import Steps
+from mu_twisted.jobs import STEP, Finished, Job, Record, TaskState, TaskView
+
+MAX_KEPT = 200_000
+"""Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
 
 MAX_NAMED = 20
 """Directories that one line of the log names."""
@@ -37,6 +42,8 @@ class Past:
         self._directory = directory
         self._wall = wall
         self._facts: dict[str, JobFact] = {}
+        self._tasks: dict[str, Sequence[TaskFact]] = {}
+        self._reading: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._facts
@@ -55,10 +62,12 @@ class Past:
     def put(self, fact: JobFact) -> None:
         """A job is on record, and not being run."""
         self._facts[fact.job] = fact
+        self._tasks.pop(fact.job, None)
 
     def discard(self, name: str) -> None:
         """It is being run, or was never taken."""
         self._facts.pop(name, None)
+        self._tasks.pop(name, None)
 
     # -- what the journal says -------------------------------------------------------------------------------------
 
@@ -76,25 +85,65 @@ class Past:
             self.put(fact)
         return fact is not None
 
-    def folded(self, name: str) -> tuple[History, Job]:
+    def folding(self, name: str) -> Steps[tuple[History, Job]]:
         """A job as all its records tell of it.
 
         :raises ServiceError: they tell of none.
         """
         try:
-            history = History(self._journal, name)
-            return history, Job.restore(history.records)
-        except JobError as error:
-            raise _damage(name, error) from None
+            return (yield from folding(self._journal, name))
         except JournalError as error:
             raise ServiceError(str(error)) from None
 
-    def tasks(self, name: str) -> list[TaskFact]:
-        """All tasks of a job, by number."""
+    def page(self, name: str, cursor: int, limit: int, state: str | None) -> Steps[TaskPage]:
+        """As :meth:`~mu_twisted.coordinator.JobService.tasks`. The tasks of the jobs that were asked for last are kept,
+        so that further pages need not read the records again.
+        """
         fact = self[name]
         if fact.state == "done" and not fact.tasks:
-            return []  # there was nothing to do
-        return task_facts(self.folded(name)[1], running=False)
+            return TaskPage(())  # there was nothing to do
+        while name in self._reading:  # another request has begun: it is in turn with this one
+            yield
+        found = self._tasks.get(name)
+        if found is None:
+            self._reading.add(name)
+            try:
+                _, job = yield from self.folding(name)
+                found = []
+                for at, view in enumerate(job.tasks_from(0)):
+                    found.append(task_fact(view, running=False))
+                    if at % STEP == 0:
+                        yield
+            finally:
+                self._reading.discard(name)
+            if self._facts.get(name) is fact:
+                self._keep(name, found)
+        at = bisect_left(found, cursor, key=lambda task: task.task)
+        return (yield from page_of((found[place] for place in range(at, len(found))), limit, state))
+
+    def _keep(self, name: str, tasks: Sequence[TaskFact]) -> None:
+        self._tasks[name] = tasks
+        while len(self._tasks) > 1 and sum(map(len, self._tasks.values())) > MAX_KEPT:
+            del self._tasks[next(iter(self._tasks))]
+
+    def unread(self, name: str) -> JobFact:
+        """What is told of a job that goes on before its records are read.
+
+        :raises MuError: there are none of a job.
+        """
+        rows = self._journal.records(name)
+        try:
+            first, second = next(rows), next(rows, {})
+            return JobFact(
+                name,
+                msgspec.convert(first["request"], Request).pipeline,
+                "running",
+                float(first["at"]),
+                len(second.get("record", {}).get("order", ())),
+                note="its records are being read, after a restart of the coordinator",
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration, msgspec.ValidationError) as error:
+            raise _damage(name, error) from None
 
     # -- what becomes of them --------------------------------------------------------------------------------------
 
@@ -132,12 +181,14 @@ class Past:
             )
         )
 
-    def cancel(self, name: str, reason: str) -> JobFact:
+    def cancelling(self, name: str, reason: str) -> Steps[JobFact]:
         """End a job that is held; any other stays as it is."""
         fact = self[name]
         if fact.state != "held":
             return fact
-        _, job = self.folded(name)
+        _, job = yield from self.folding(name)
+        if self._facts.get(name) is not fact:
+            return self[name]  # something else has become of it meanwhile
         records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
         at, counts = self._wall(), job.counts()
         fact = msgspec.structs.replace(
@@ -149,29 +200,31 @@ class Past:
         self.put(fact)
         return fact
 
-    def remove(self, name: str) -> None:
-        """Delete all that is kept of a job.
+    def removing(self, name: str) -> Steps[None]:
+        """Delete all that is kept of a job, which is not told of any more from now on.
 
         :raises ServiceError: it cannot be deleted.
         """
-        kept, going = self._directory / self[name].job, self._directory / f"{name}{_GOING}"
+        fact = self[name]
+        kept, going = self._directory / name, self._directory / f"{name}{_GOING}"
+        self.discard(name)
         with suppress(OSError):  # there is none, or it is left behind
             kept.rename(going)
         try:
-            self._journal.remove(name)
+            yield from self._journal.removing(name)
         except JournalError as error:
             with suppress(OSError):
                 going.rename(kept)
+            self.put(fact)
             raise ServiceError(str(error)) from None
         shutil.rmtree(going, ignore_errors=True)
-        self.discard(name)
 
-    def forget_old(self, before: float) -> None:
+    def forgetting(self, before: float) -> Steps[None]:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
         for fact in self.facts():
-            if fact.ended is not None and fact.ended < before:
+            if fact.ended is not None and fact.ended < before and self._facts.get(fact.job) is fact:
                 try:
-                    self.remove(fact.job)
+                    yield from self.removing(fact.job)
                 except ServiceError as error:
                     self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
 
@@ -209,20 +262,30 @@ class Past:
             return
 
 
-def task_facts(job: Job, *, running: bool) -> list[TaskFact]:
-    """The tasks of a job, by number.
+def task_fact(view: TaskView, *, running: bool) -> TaskFact:
+    """One task of a job.
 
-    :param running: whether it is being run; else nothing of it is active.
+    :param running: whether the job is being run; else nothing of it is active.
     """
-    return [
-        TaskFact(
-            view.task,
-            (view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING).value,
-            view.attempts,
-            view.error or None,
-        )
-        for view in job.tasks()
-    ]
+    state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
+    return TaskFact(view.task, state.value, view.attempts, view.error or None)
+
+
+def page_of(tasks: Iterable[TaskFact], limit: int, state: str | None) -> Steps[TaskPage]:
+    """The first of these tasks, which are in the order of their numbers.
+
+    :param limit: how many at most.
+    :param state: leave out those in another.
+    """
+    found: list[TaskFact] = []
+    for at, task in enumerate(tasks):
+        if state is None or task.state == state:
+            if len(found) >= limit:
+                return TaskPage(found, task.task)
+            found.append(task)
+        if at % STEP == 0:
+            yield
+    return TaskPage(found)
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

@@ -8,22 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._asked import Asked, job_name, understood
 from mu_twisted.coordinator._cleaning import on_one_line
-from mu_twisted.coordinator._facts import JobFact, Request, ServiceError, TaskFact, UnknownJob
+from mu_twisted.coordinator._facts import MAX_PAGE, JobFact, Request, ServiceError, TaskPage, UnknownJob
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_desk import LaunchDesk
-from mu_twisted.coordinator._log import job_log
+from mu_twisted.coordinator._log import reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._past import Past, task_facts
+from mu_twisted.coordinator._past import Past, page_of, task_fact
 from mu_twisted.coordinator._running import Running
+from mu_twisted.coordinator._slices import Slices, Steps
 from mu_twisted.jobs import Finished, Job, JobError
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
@@ -69,22 +70,30 @@ class Jobs:
         self._running = Running(
             clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._past.put
         )
+        self._slices = Slices(clock)
         self._opening: set[str] = set()
+        self._restoring: dict[str, JobFact] = {}
+        self._restored: dict[str, list[Deferred[None]]] = {}
         self._closing = False
 
     # -- the daemon's life -----------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Take up the jobs that the journal holds: those that are over to be told of, the others to go on.
+    def restore(self) -> Deferred[None]:
+        """Take up the jobs that the journal holds: those that are over to be told of, at once, the others to go on.
 
-        One that cannot go on is held: nothing is written about it, and the next start takes it up again.
+        These are told of as running while their records are read; their workers wait for that. One that cannot go on is
+        held: nothing is written about it, and the next start takes it up again.
 
+        :returns: fires when all are taken up.
         :raises JournalError: it cannot be read.
         """
+        resuming = []
         for name in self._journal.jobs():
             try:
                 if not self._past.recall(name):
-                    self._resume(name)
+                    self._restoring[name] = self._past.unread(name)
+                    self.hall.expect(name)
+                    resuming.append(name)
             except MuError as error:
                 self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
                 self._past.damaged(name, on_one_line(str(error)))
@@ -92,14 +101,17 @@ class Jobs:
                 self._log.failure("the records of job {name} cannot be used", name=name)
                 self._past.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
         self._past.sweep()
+        taken_up: Deferred[Any] = DeferredList([self._slices.run(self._resuming(name)) for name in resuming])
+        return taken_up.addCallback(lambda _: None)
 
-    def forget_old(self, before: float) -> None:
+    def forget_old(self, before: float) -> Deferred[None]:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
-        self._past.forget_old(before)
+        return self._slices.run(self._past.forgetting(before))
 
     def stop(self) -> None:
         """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
         self._closing = True
+        self._slices.stop()
         for name in self._running:
             try:
                 self._running.run(name).stop()
@@ -113,7 +125,7 @@ class Jobs:
     @property
     def running(self) -> int:
         """How many jobs run."""
-        return len(self._running)
+        return len(self._running) + len(self._restoring)
 
     @property
     def trouble(self) -> str | None:
@@ -132,21 +144,31 @@ class Jobs:
     def jobs(self) -> list[JobFact]:
         """All jobs on record, the oldest first."""
         running = map(self._running.fact, self._running)
-        return sorted([*self._past.facts(), *running], key=lambda fact: fact.submitted)
+        return sorted([*self._past.facts(), *self._restoring.values(), *running], key=lambda fact: fact.submitted)
 
     def job(self, name: str) -> JobFact:
         """One job."""
-        return self._running.fact(name) if name in self._running else self._past[name]
-
-    def tasks(self, name: str) -> list[TaskFact]:
-        """All tasks of a job, by number."""
         if name in self._running:
-            return task_facts(self._running.run(name).job, running=True)
-        return self._past.tasks(name)
+            return self._running.fact(name)
+        return self._restoring.get(name) or self._past[name]
+
+    def tasks(
+        self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None
+    ) -> Deferred[TaskPage]:
+        """Tasks of a job, by number.
+
+        :param cursor: the ``next`` of the page before; 0: from the first on.
+        :param limit: tasks at most.
+        :param state: leave out those in another.
+        """
+        self.job(name)
+        return Deferred.fromCoroutine(self._page(name, cursor, limit, state))
 
     def wait(self, name: str) -> Deferred[JobFact]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
         fact = self.job(name)
+        if name in self._restoring:
+            return self._taken_up(name).addCallback(lambda _: self.wait(name))
         if name not in self._running:
             return succeed(fact)
         waiting: Deferred[Any] = self._running.run(name).finished()
@@ -154,8 +176,11 @@ class Jobs:
 
     def cancel(self, name: str) -> Deferred[JobFact]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
+        self.job(name)
+        if name in self._restoring:
+            return self._taken_up(name).addCallback(lambda _: self.cancel(name))
         if name not in self._running:
-            return succeed(self._past.cancel(name, CANCELLED))
+            return self._slices.run(self._past.cancelling(name, CANCELLED))
         run = self._running.run(name)
         run.cancel(CANCELLED)
         gone: Deferred[Any] = run.gone()
@@ -170,15 +195,24 @@ class Jobs:
         if name in self._running:
             self._running.run(name).abort(error)
 
-    def retry(self, name: str) -> JobFact:
+    def retry(self, name: str) -> Deferred[JobFact]:
         """Run the failed tasks of a job that is over again, or let one go on that is held."""
+        return self._slices.run(self._retrying(name, self._check_retried(name)))
+
+    def _check_retried(self, name: str) -> JobFact:
         fact = self.job(name)
         self._check_open()
-        if name in self._running:
-            raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
+        self._check_over(name)
         if not fact.failed and fact.state != "held":
             raise ServiceError(f"job {name} has no failed tasks")
-        history, job = self._past.folded(name)
+        return fact
+
+    def _retrying(self, name: str, fact: JobFact) -> Steps[JobFact]:
+        history, job = yield from self._past.folding(name)
+        if fact.state == "held":
+            yield from job.taking_up(self._clock.seconds())
+        if self._check_retried(name) is not fact:
+            raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
         try:
             run = self._go_on(history, job)
         except MuError as error:
@@ -200,11 +234,11 @@ class Jobs:
         """
         return Deferred.fromCoroutine(self._read_log(name, task))
 
-    def remove(self, name: str) -> None:
-        """Delete the record of a job that is not running."""
-        if name in self._running:
-            raise ServiceError(f"job {name} is still running: cancel it first")
-        self._past.remove(name)
+    def remove(self, name: str) -> Deferred[None]:
+        """Delete the record of a job that is not running; fires when it is gone."""
+        self.job(name)
+        self._check_over(name)
+        return self._slices.run(self._past.removing(name))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -214,14 +248,35 @@ class Jobs:
         if self._journal.fault is not None:
             raise ServiceError(f"no new job is taken: {self._journal.fault}")
 
+    def _check_over(self, name: str) -> None:
+        if name in self._running or name in self._restoring:
+            raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
+
+    def _taken_up(self, name: str) -> Deferred[None]:
+        """Fires when the records of a job that goes on have been read. Cancelling gives up waiting only."""
+        waiting = self._restored.setdefault(name, [])
+        one: Deferred[None] = Deferred(waiting.remove)
+        waiting.append(one)
+        return one
+
+    async def _page(self, name: str, cursor: int, limit: int, state: str | None) -> TaskPage:
+        if name in self._restoring:
+            await self._taken_up(name)
+        if name not in self._running:
+            return await self._slices.run(self._past.page(name, cursor, limit, state))
+        views = self._running.run(name).job.tasks_from(cursor)
+        return await self._slices.run(page_of((task_fact(view, running=True) for view in views), limit, state))
+
     async def _read_log(self, name: str, task: int | None) -> str:
         self.job(name)
         try:
-            text = await job_log(self._clock, self._journal, self._running.attempt_file(name), name, task)
+            text = await self._slices.run(reading_log(self._journal, self._running.attempt_file(name), name, task))
         except JournalError as error:
             raise ServiceError(str(error)) from None
-        if not text and not any(fact.task == task for fact in self.tasks(name)):
-            raise UnknownJob(f"job {name} has no task {task}")
+        if task is not None and not text:
+            page = await self.tasks(name, task, limit=1)
+            if not page.tasks or page.tasks[0].task != task:
+                raise UnknownJob(f"job {name} has no task {task}")
         return text
 
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobFact:
@@ -231,22 +286,22 @@ class Jobs:
         self._opening.add(name)
         try:
             opened = await self._opener.open(name, asked.pipeline, asked.settings)
+            job = await self._slices.run(asked.making(name, opened.skipped))
         except MuError as error:
             raise ServiceError(str(error)) from None
         finally:
             self._opening.remove(name)
         self._check_open()
         with self._taking(name):
-            self._take(name, asked, opened)
+            self._take(name, asked, opened, job)
             self._journal.flush()
             if self._journal.fault is not None:
                 raise ServiceError(f"no new job is taken: {self._journal.fault}")
         return self.job(name)
 
-    def _take(self, name: str, asked: Asked, opened: Opened) -> None:
+    def _take(self, name: str, asked: Asked, opened: Opened, job: Job | None) -> None:
         at = self._wall()
         self._journal.append(name, request_row(asked.request, at))
-        job = asked.job(name, opened.skipped)
         if job is None:
             done = JobFact(name, asked.request.pipeline, "done", at, 0, skipped=len(opened.skipped), ended=at)
             self._journal.append(name, record_row(Finished(None), at, done))
@@ -268,16 +323,33 @@ class Jobs:
                 raise ServiceError(str(error)) from None
             raise
 
-    def _resume(self, name: str) -> None:
-        history, job = self._past.folded(name)
+    def _resuming(self, name: str) -> Steps[None]:
+        try:
+            history, job = yield from self._past.folding(name)
+            yield from job.taking_up(self._clock.seconds())
+            del self._restoring[name]
+            self._resume(history, job)
+        except MuError as error:
+            self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
+            self._past.damaged(name, on_one_line(str(error)))
+        except Exception as error:  # noqa: BLE001 - as in restore
+            self._log.failure("the records of job {name} cannot be used", name=name)
+            self._past.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
+        finally:
+            self._restoring.pop(name, None)
+        self.hall.expect_no_more(name)
+        for waiting in list(self._restored.pop(name, ())):
+            waiting.callback(None)
+
+    def _resume(self, history: History, job: Job) -> None:
         try:
             run = self._go_on(history, job)
             self._running.begin(run, run.resume)
         except MuError as error:
-            self._log.warn("job {name} cannot go on: {error}", name=name, error=str(error))
+            self._log.warn("job {name} cannot go on: {error}", name=history.name, error=str(error))
             self._hold(history, job, on_one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
-            self._log.failure("job {name} cannot go on", name=name)
+            self._log.failure("job {name} cannot go on", name=history.name)
             self._hold(history, job, own_fault(error))
 
     def _hold(self, history: History, job: Job, why: str) -> None:
@@ -293,5 +365,6 @@ class Jobs:
     def _new_name(self, pipeline: str) -> str:
         while True:
             name = job_name(pipeline)
-            if not any(name in known for known in (self._past, self._running, self._opening, self._journal)):
+            known = (self._past, self._running, self._restoring, self._opening, self._journal)
+            if not any(name in names for names in known):
                 return name

@@ -231,9 +231,8 @@ class CoordinatorService(Service):
     def _no_cloud(self, failure: Failure) -> None:
         self.log.error("{error}", error=failure.getErrorMessage())
 
-    def _forget(self) -> None:
-        if self._jobs is not None:
-            self._jobs.forget_old(time.time() - self._options["keep"] * DAY)
+    def _forget(self) -> Deferred[None] | None:
+        return self._jobs.forget_old(time.time() - self._options["keep"] * DAY) if self._jobs is not None else None
 
     def _run_job(self, one_shot: OneShot) -> None:
         Deferred.fromCoroutine(self._run(one_shot)).addErrback(self._broken)

@@ -1,11 +1,12 @@
 """The one job of a one-shot coordinator: submitted, watched, reported."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.logger import Logger
 
-from mu_twisted.coordinator import JobFact, Jobs, Progress, Request
+from mu_twisted.coordinator import JobFact, Jobs, Progress, Request, TaskFact
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import failure_lines
@@ -47,7 +48,8 @@ class OneShot:
             fact = await self._jobs.wait(name)
         finally:
             progress.stop()
-        self._report(fact, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._report(fact, await self._failed(name) if fact.failed else [], seconds)
         return fact.error
 
     def abort(self) -> None:
@@ -57,9 +59,17 @@ class OneShot:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _report(self, fact: JobFact, seconds: float) -> None:
-        tasks = self._jobs.tasks(fact.job)
-        failed = [(task.task, task.attempts, task.error) for task in tasks if task.error and task.state == "failed"]
+    async def _failed(self, name: str) -> list[TaskFact]:
+        found: list[TaskFact] = []
+        cursor: int | None = 0
+        while cursor is not None:
+            page = await self._jobs.tasks(name, cursor, state="failed")
+            found += page.tasks
+            cursor = page.next
+        return found
+
+    def _report(self, fact: JobFact, tasks: Sequence[TaskFact], seconds: float) -> None:
+        failed = [(task.task, task.attempts, task.error) for task in tasks if task.error]
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)
         if fact.report:

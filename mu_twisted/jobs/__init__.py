@@ -36,6 +36,7 @@ from mu_twisted.jobs._launch_values import (
     is_passing,
 )
 from mu_twisted.jobs._launching import Launching
+from mu_twisted.jobs._ledger import STEP, exhaust
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,
@@ -62,6 +63,7 @@ from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
 __all__ = [
     "ACCEPTED",
     "SHOWN_REASONS",
+    "STEP",
     "Abort",
     "Action",
     "Admission",
@@ -111,6 +113,7 @@ __all__ = [
     "TaskState",
     "TaskView",
     "Warm",
+    "exhaust",
     "explain_exit",
     "failure_line",
     "failure_lines",

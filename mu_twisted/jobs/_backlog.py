@@ -1,7 +1,7 @@
 """Tasks that want a worker: those that are ready, lowest rank first, and slow ones that want a second."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mu_twisted.jobs._tasks import Task, TaskState
 
@@ -14,11 +14,16 @@ class Backlog:
         self._queued: set[int] = set()
         self.doubles: dict[Task, None] = {}
 
-    def add(self, task: Task) -> None:
-        """The task is waiting, and ready."""
-        if task.rank not in self._queued:
-            self._queued.add(task.rank)
-            heapq.heappush(self._heap, (task.rank, task))
+    def add(self, tasks: Sequence[Task]) -> None:
+        """These are waiting, and ready."""
+        new = [(task.rank, task) for task in tasks if task.rank not in self._queued]
+        self._queued.update(rank for rank, _ in new)
+        if len(new) > len(self._heap):
+            self._heap += new
+            heapq.heapify(self._heap)
+        else:
+            for entry in new:
+                heapq.heappush(self._heap, entry)
 
     def first(self) -> Task | None:
         """The next task to be assigned, left where it is."""

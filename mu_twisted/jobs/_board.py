@@ -141,12 +141,14 @@ class Board:
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """These are waiting, and ready for a worker, unless they are to be held."""
+        ready = []
         for task in tasks:
             wanted = TaskState.HELD if self.holds.cover(task.number) else TaskState.WAITING
             if task.state is not wanted:
                 self.ledger.move(task, wanted)
             if wanted is TaskState.WAITING:
-                self.backlog.add(task)
+                ready.append(task)
+        self.backlog.add(ready)
 
     def begin(self, worker: Worker, task: Task, *, speculative: bool = False) -> None:
         """The worker gets the task."""

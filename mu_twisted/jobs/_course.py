@@ -1,8 +1,11 @@
 """A job from its beginning to its end: taken up, taken up again, concluded after each event, finished."""
 
+from collections.abc import Generator
+
 from mu_twisted.jobs._actions import Finish, StopLaunches
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._ledger import STEP
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._records import AttemptEnded, Cancelled, Finished, Outcome, Retried, Started
 from mu_twisted.jobs._staffing import Staffing
@@ -21,6 +24,8 @@ class Course:
         self._chains = chains
         self._outcomes = outcomes
         self._staffing = staffing
+        self._back: list[str] | None = None
+        self._extra = 0
 
     def start(self) -> None:
         """A new job begins."""
@@ -28,15 +33,32 @@ class Course:
         self._board.enqueue(self._board.ledger.tasks.values())
         self.conclude(self._board.policy.overprovision)
 
-    def resume(self) -> None:
-        """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
-        board, ledger = self._board, self._board.ledger
-        extra = board.policy.overprovision if ledger.generation < 0 else 0
+    def taking_up(self) -> Generator[None, None, None]:
+        """All tasks of a restored job, once: what was under way waits again, at no cost. Pauses now and then."""
+        if self._back is not None:
+            return
+        ledger = self._board.ledger
+        self._extra = self._board.policy.overprovision if ledger.generation < 0 else 0
         self._next_generation()
-        tasks = list(ledger.tasks.values())
-        back = [launch_id for task in tasks for launch_id in self._interrupted(task)]
-        for task in tasks:
+        back: list[str] = []
+        for at, task in enumerate(ledger.tasks.values()):
+            back += self._interrupted(task)
+            if at % STEP == 0:
+                yield
+        for at, task in enumerate(ledger.tasks.values()):
             self._take_in(task)
+            if at % STEP == 0:
+                yield
+        self._back = back
+
+    def resume(self) -> None:
+        """A restored job, whose tasks have been taken up, goes on; its workers may come back."""
+        board = self._board
+        back, self._back, extra = self._back or [], None, self._extra
+        if board.holds or board.ledger.tally[TaskState.HELD]:  # that may have changed since they were taken up
+            ready, covers = (TaskState.WAITING, TaskState.HELD), board.holds.cover
+            tasks = [task for task in board.ledger.tasks.values() if task.state in ready]
+            board.enqueue([task for task in tasks if covers(task.number) is not (task.state is TaskState.HELD)])
         back += board.launches.unseen(min(board.limit, board.useful) - len(back))
         for launch_id in back:
             board.launches.expect_back(launch_id)

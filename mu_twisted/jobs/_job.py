@@ -4,7 +4,7 @@ Every method that takes ``now``, seconds of a clock that never goes back, report
 it. The decisions stand in the modules beside this one.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from random import Random
 
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
@@ -14,7 +14,7 @@ from mu_twisted.jobs._course import Course
 from mu_twisted.jobs._crew import Place, Worker
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._launches import Arrival
-from mu_twisted.jobs._ledger import Ledger
+from mu_twisted.jobs._ledger import Ledger, exhaust
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._reading import Reading
@@ -46,8 +46,23 @@ class Job(Reading):
         side_effects: bool = False,
         random: Callable[[], float] | None = None,
     ) -> None:
-        edges = tuple((task, tuple(producers)) for task, producers in sorted((consumes or {}).items()) if producers)
-        self._adopt(Ledger(Submitted(name, tuple(order), policy or JobPolicy(), edges, side_effects)), random)
+        submitted = _submitted(name, order, policy, consumes, side_effects)
+        self._adopt(Ledger(submitted), random)
+
+    @classmethod
+    def making(
+        cls,
+        name: str,
+        order: Sequence[int],
+        policy: JobPolicy | None = None,
+        *,
+        consumes: Mapping[int, Sequence[int]] | None = None,
+        side_effects: bool = False,
+    ) -> "Generator[None, None, Job]":
+        """As the constructor, with pauses in which others may have their turn: a job may have a million tasks."""
+        job = cls.__new__(cls)
+        job._adopt((yield from Ledger.making(_submitted(name, order, policy, consumes, side_effects))), None)
+        return job
 
     @classmethod
     def restore(cls, records: Iterable[JobRecord], *, random: Callable[[], float] | None = None) -> "Job":
@@ -55,8 +70,17 @@ class Job(Reading):
 
         :raises RecordError: they tell of none, or of what cannot have happened.
         """
+        return exhaust(cls.restoring(records, random=random))
+
+    @classmethod
+    def restoring(
+        cls, records: Iterable[JobRecord], *, random: Callable[[], float] | None = None
+    ) -> "Generator[None, None, Job]":
+        """As :meth:`restore`, with pauses in which others may have their turn."""
+        ledger = yield from Ledger.folding(records)
+        yield
         job = cls.__new__(cls)
-        job._adopt(Ledger.fold(records), random)
+        job._adopt(ledger, random)
         job._is_recorded = True
         return job
 
@@ -81,10 +105,19 @@ class Job(Reading):
 
     def resume(self, now: float) -> list[Action]:
         """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
+        exhaust(self.taking_up(now))
         self._begin()
         if self._goes_on(now):
             self._course.resume()
         return self._board.take()
+
+    def taking_up(self, now: float) -> Generator[None, None, None]:
+        """The long part of :meth:`resume`, which may come before it: with pauses in which others may have their turn,
+        but this job none.
+        """
+        self._board.now = max(now, self._board.now)
+        if not self.over:
+            yield from self._course.taking_up()
 
     def retry(self, now: float) -> list[Action]:
         """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
@@ -323,3 +356,14 @@ class Job(Reading):
             self._watch.keep(worker)
         if arrival is Arrival.BACK:
             board.clear(worker, "it had lost the connection, and may still be at its last task")
+
+
+def _submitted(
+    name: str,
+    order: Sequence[int],
+    policy: JobPolicy | None,
+    consumes: Mapping[int, Sequence[int]] | None,
+    side_effects: bool,
+) -> Submitted:
+    edges = tuple((task, tuple(producers)) for task, producers in sorted((consumes or {}).items()) if producers)
+    return Submitted(name, tuple(order), policy or JobPolicy(), edges, side_effects)

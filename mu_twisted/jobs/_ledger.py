@@ -3,8 +3,8 @@
 Refuses what cannot have happened, so that a corrupt journal is found and not believed.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 from mu_twisted.jobs._durations import Durations
 from mu_twisted.jobs._errors import JobError, RecordError
@@ -31,6 +31,10 @@ from mu_twisted.jobs._records import (
 )
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 
+T = TypeVar("T")
+
+STEP = 100
+"""Records or tasks after which long work may be interrupted: where a generator of the name ``...ing`` yields."""
 MAX_TEXTS = 32 << 20
 """Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
 SHORT_TEXT = 80
@@ -45,11 +49,21 @@ class Ledger:
     """
 
     def __init__(self, submitted: Submitted) -> None:
+        exhaust(self._make(submitted))
+
+    def _make(self, submitted: Submitted) -> Generator[None, None, None]:
         self.submitted = submitted
         self.lineage = Lineage(submitted.order, dict(submitted.consumes))
-        self.tasks = {number: Task(number, rank) for rank, number in enumerate(self.lineage.order)}
+        yield
+        self.tasks: dict[int, Task] = {}
+        self.undone_consumers: dict[int, int] = {}
+        for rank, number in enumerate(self.lineage.order):
+            self.tasks[number] = Task(number, rank)
+            self.undone_consumers[number] = len(self.lineage.consumers(number))
+            if rank % STEP == 0:
+                yield
+        self.numbers = sorted(self.tasks)
         self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
-        self.undone_consumers = {number: len(self.lineage.consumers(number)) for number in self.tasks}
         self.failures: dict[int, str] = {}
         self.remarks: dict[int, str] = {}
         self._characters = 0
@@ -70,17 +84,31 @@ class Ledger:
 
         :raises RecordError: they tell of none, or of what cannot have happened.
         """
+        return exhaust(cls.folding(records))
+
+    @classmethod
+    def making(cls, submitted: Submitted) -> "Generator[None, None, Ledger]":
+        """As the constructor, with pauses in which others may have their turn."""
+        ledger = cls.__new__(cls)
+        yield from ledger._make(submitted)
+        return ledger
+
+    @classmethod
+    def folding(cls, records: Iterable[JobRecord]) -> "Generator[None, None, Ledger]":
+        """As :meth:`fold`, with pauses in which others may have their turn."""
         ledger: Ledger | None = None
-        for record in records:
+        for at, record in enumerate(records):
             if ledger is not None:
                 ledger.apply(record)
             elif isinstance(record, Submitted):
                 try:
-                    ledger = cls(record)
+                    ledger = yield from cls.making(record)
                 except JobError as error:
                     raise RecordError(f"what was submitted is no job: {error}") from None
             else:
                 raise RecordError(f"a job's first record says what was submitted, not {record!r}"[:300])
+            if at % STEP == 0:
+                yield
         if ledger is None:
             raise RecordError("there is no record of the job")
         return ledger
@@ -246,6 +274,16 @@ class Ledger:
     def _fail(self, task: Task, error: str) -> None:
         task.error = self.failures[task.number] = self._kept(error, task.error)
         self.move(task, TaskState.FAILED)
+
+
+def exhaust(steps: "Generator[None, None, T]") -> T:
+    """Do work without its pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _hold(condition: bool, record: JobRecord) -> None:

@@ -1,6 +1,7 @@
 """What one can ask a job. Nothing here changes it."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 
 from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._crew import Attempt, Place, Worker
@@ -122,8 +123,13 @@ class Reading:
         :param first: how many to leave out.
         :param count: how many at most; None: all.
         """
-        numbers = sorted(self._board.ledger.tasks)[first : None if count is None else first + count]
+        numbers = self._board.ledger.numbers[first : None if count is None else first + count]
         return [self._view(number) for number in numbers]
+
+    def tasks_from(self, number: int) -> Iterator[TaskView]:
+        """Tasks one by one, by number, from this number on."""
+        numbers = self._board.ledger.numbers
+        return (self._view(numbers[at]) for at in range(bisect_left(numbers, number), len(numbers)))
 
     def task_of(self, worker: int) -> int | None:
         """The task that the worker is on, if any."""

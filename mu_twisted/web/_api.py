@@ -10,7 +10,7 @@ from twisted.internet.defer import TimeoutError as WaitedEnough
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from mu_twisted.coordinator import JobService, Request, ServiceError, UnknownJob
+from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
 from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
 from mu_twisted.wire import MuError
 
@@ -23,6 +23,9 @@ MAX_BODY = 3 * MAX_SOURCE
 DEFAULT_WAIT = 30.0
 MAX_WAIT = 300.0
 """Seconds that a request to wait for a job stays open; who wants to wait longer asks again."""
+
+STATES = ("waiting", "backing off", "active", "done", "failed")
+"""Of tasks."""
 
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -102,8 +105,15 @@ class Api:
         return json_reply(self._service.job(call.path[2]))
 
     async def _tasks(self, call: Call) -> Reply:
-        _parameters(call)
-        return json_reply({"tasks": self._service.tasks(call.path[2])})
+        asked = _parameters(call, cursor=_number, limit=_limit, state=_state)
+        return json_reply(
+            await self._service.tasks(
+                call.path[2],
+                asked.get("cursor", 0),
+                limit=asked.get("limit", MAX_PAGE),
+                state=asked.get("state"),
+            )
+        )
 
     async def _job_log(self, call: Call) -> Reply:
         task = _parameters(call, task=_number).get("task")
@@ -140,13 +150,13 @@ class Api:
 
     async def _retry(self, call: Call) -> Reply:
         _parameters(call)
-        fact = self._service.retry(call.path[2])
+        fact = await _carried_out(self._service.retry(call.path[2]))
         self.log.info("{who} has the failed tasks of {job} run again", who=call.who, job=fact.job)
         return json_reply(fact)
 
     async def _remove(self, call: Call) -> Reply:
         _parameters(call)
-        self._service.remove(call.path[2])
+        await _carried_out(self._service.remove(call.path[2]))
         self.log.info("{who} removed {job}", who=call.who, job=call.path[2])
         return Reply(HTTPStatus.NO_CONTENT)
 
@@ -187,6 +197,18 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError("expected a task's number")
     return int(text)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MAX_PAGE):
+        raise ValueError(f"expected a number of tasks from 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _state(text: str) -> str:
+    if text not in STATES:
+        raise ValueError(f"expected one of {', '.join(STATES)}")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -46,10 +46,10 @@ class Course(World):
             (self.goes_on, 10),
             (lambda: self.clock.pump([self.dice.choice([0.1, 1.0])] * self.dice.randrange(1, 12)), 2),
             (self.asks, 2),
-            (lambda: self.jobs.retry(self.some_job()), 2),
+            (lambda: self.retry(self.some_job()), 2),
             (lambda: self.jobs.cancel(self.some_job()), 1),
             (self.removes, 1),
-            (lambda: (self.jobs.tasks(self.some_job()), self.log(self.some_job())), 1),
+            (lambda: (self.tasks(self.some_job()), self.log(self.some_job())), 1),
             (self.disk_changes, 2),
             (self.is_killed, 1),
             (self.launches_are_taken, 2),
@@ -75,7 +75,7 @@ class Course(World):
 
     def removes(self) -> None:
         name = self.some_job()
-        self.jobs.remove(name)
+        self.remove(name)
         del self.least[name]
 
     def comes(self) -> None:
@@ -153,7 +153,7 @@ class Course(World):
         assert self.jobs.trouble is None
         for name in self.least:
             if self.jobs.job(name).state == "held":
-                self.jobs.retry(name)
+                self.retry(name)
         self.launches_are_taken()
         self.launches.slow = False
         for _ in range(300):

@@ -10,7 +10,18 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import Hall, JobFact, JobLinks, Jobs, Journal, Opened, Peers, RendezvousLink, Request
+from mu_twisted.coordinator import (
+    Hall,
+    JobFact,
+    JobLinks,
+    Jobs,
+    Journal,
+    Opened,
+    Peers,
+    RendezvousLink,
+    Request,
+    TaskFact,
+)
 from mu_twisted.fsm import Worker
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.launch import LaunchOutcome
@@ -160,8 +171,14 @@ class World:
     def note_of(self, job: str) -> str | None:
         return self.jobs.job(job).note
 
+    def tasks(self, job: str) -> Sequence[TaskFact]:
+        found: list[Any] = []
+        self.jobs.tasks(job).addBoth(found.append)
+        self.turn()
+        return found[0].tasks  # type: ignore[no-any-return]
+
     def attempts(self, job: str) -> list[int]:
-        return [fact.attempts for fact in self.jobs.tasks(job)]
+        return [fact.attempts for fact in self.tasks(job)]
 
 
 @pytest.fixture
@@ -200,7 +217,7 @@ def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(w
     assert world.note_of(job) == (
         f"the rendezvous at h:0 is away (cannot connect: refused): {tasks} tasks that need it are held until it is back"
     )
-    assert {fact.state for fact in world.jobs.tasks(job)} == {"held"}
+    assert {fact.state for fact in world.tasks(job)} == {"held"}
     assert world.jobs.job(job).workers == 0
     world.relays[0].comes("bb")
     world.clock.pump([1.0] * 10)
@@ -240,7 +257,7 @@ def test_only_the_tasks_of_the_shard_that_is_away_are_held(world: World, away: l
             worker.drop("reset")
         world.clock.pump([1.0] * 20)
     held = [number for number in range(8) if number // 2 % 2 in away]
-    assert [fact.task for fact in world.jobs.tasks(job) if fact.state == "held"] == held
+    assert [fact.task for fact in world.tasks(job) if fact.state == "held"] == held
     lines = [line for line in warned(list(events)) if "rendezvous" in line]
     assert lines == [
         f"the rendezvous at h:{shard} is away (connection lost): tasks that need it are held until it is back"

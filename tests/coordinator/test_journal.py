@@ -16,6 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from mu_twisted.coordinator import Journal, JournalError
 from mu_twisted.coordinator._journal import SETTLE
+from mu_twisted.jobs import exhaust
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_records_come_back_in_order_each_under_its_job(journal: Journal, clock: 
     other = Journal(tmp_path / "journal.db", clock, print)
     assert other.jobs() == ["b", "a"]
     assert [record["n"] for record in other.records("b")] == [0, 1, 2, 3, 4]
-    other.remove("b")
+    exhaust(other.removing("b"))
     assert other.jobs() == ["a"]
     assert list(other.records("b")) == []
     other.close()
@@ -307,7 +308,7 @@ def test_nothing_is_missed_after_a_kill_a_close_or_a_removal(tmp_path: Path, clo
         journal.close()
     journal = Journal(tmp_path / "journal.db", clock, print)
     for job in journal.jobs():
-        journal.remove(job)
+        exhaust(journal.removing(job))
     journal.close()
     Journal(tmp_path / "journal.db", clock, print).close()
 

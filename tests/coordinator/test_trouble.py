@@ -71,12 +71,12 @@ def test_a_job_that_cannot_be_read_has_not_ended_and_only_its_user_deletes_it(wo
     assert "damaged" in (fact.error or "")
     assert "`mu rm` deletes them" in (fact.error or "")
     world.wall = 2e9
-    world.jobs.forget_old(1.9e9)
+    world.forget_old(1.9e9)
     assert [fact.job for fact in world.jobs.jobs()] == [job, sound]
     with pytest.raises(ServiceError, match="damaged"):
-        world.jobs.tasks(job)
+        world.tasks(job)
     world.log(job)
-    world.jobs.remove(job)
+    world.remove(job)
     assert world.journal.jobs() == [sound]
 
 
@@ -92,7 +92,7 @@ def test_rows_that_are_no_rows_keep_nobody_from_starting(world: World) -> None:
     assert {fact.state for fact in odd} == {"failed"}
     for fact in odd:
         world.log(fact.job)
-        world.jobs.remove(fact.job)
+        world.remove(fact.job)
 
 
 # -- what cannot go on -----------------------------------------------------------------------------------------------
@@ -113,14 +113,14 @@ def test_a_job_that_cannot_go_on_is_held_as_it_stands_until_it_can(world: World,
         assert (fact.state, fact.tasks, fact.done, fact.waiting, fact.failed, fact.ended) == ("held", 3, 1, 2, 0, None)
         assert (str(error) or "OSError") in (fact.error or "")
         assert "`mu retry` tries again" in (fact.error or "")
-        assert [task.state for task in world.jobs.tasks(job)] == ["done", "waiting", "waiting"]
+        assert [task.state for task in world.tasks(job)] == ["done", "waiting", "waiting"]
     assert rows(world, job) == before
     assert world.jobs.running == 0
     over: list[Any] = []
     world.jobs.wait(job).addCallback(over.append)
     assert over == [fact]
     world.wall = 2e9
-    world.jobs.forget_old(1.9e9)
+    world.forget_old(1.9e9)
     world.parse = parse  # type: ignore[method-assign]
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "running"
@@ -133,10 +133,10 @@ def test_a_held_job_goes_on_at_once_if_it_is_retried(world: World) -> None:
     fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
     world.killed_and_started_again()
     with pytest.raises(ServiceError, match="no pipeline"):
-        world.jobs.retry(job)
+        world.retry(job)
     assert world.jobs.job(job).state == "held"
     world.parse = parse  # type: ignore[method-assign]
-    assert world.jobs.retry(job).state == "running"
+    assert world.retry(job).state == "running"
     world.finish(job, "0-1")
     assert world.jobs.job(job).state == "done"
 
@@ -149,13 +149,14 @@ def test_a_held_job_can_be_cancelled_and_removed(world: World) -> None:
     world.wall = 1234.0
     told: list[Any] = []
     world.jobs.cancel(job).addCallback(told.append)
+    world.turn()
     (fact,) = told
     assert (fact.state, fact.done, fact.failed, fact.ended) == ("cancelled", 1, 1, 1234.0)
     world.turn()
     world.killed_and_started_again()
     assert world.jobs.job(job) == fact
-    assert [task.state for task in world.jobs.tasks(job)] == ["done", "failed"]
-    world.jobs.remove(other)
+    assert [task.state for task in world.tasks(job)] == ["done", "failed"]
+    world.remove(other)
     assert [fact.job for fact in world.jobs.jobs()] == [job]
 
 
@@ -176,7 +177,7 @@ def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(world:
     assert world.jobs.job(job).failed == 1
     times.unlink()
     place.rmdir()
-    world.jobs.retry(job)
+    world.retry(job)
     world.turn()
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "running"
@@ -210,7 +211,7 @@ def test_a_job_whose_removal_was_cut_off_before_its_records_were_deleted_is_whol
     kept.rename(kept.with_name(f"{job}.removed"))
     world.killed_and_started_again()
     assert "attempt 0: done" in world.log(job, 0)
-    world.jobs.remove(job)
+    world.remove(job)
     assert list((world.directory / "jobs").iterdir()) == []
 
 
@@ -277,16 +278,16 @@ def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: World) -> None:
     fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
     world.killed_and_started_again()
     world.parse = parse  # type: ignore[method-assign]
+    world.at_once(world.jobs.cancel(job))
     fill_the_disk(world)
-    world.jobs.cancel(job)
-    assert world.jobs.retry(job).state == "running"
+    assert world.retry(job).state == "running"
     world.turn()
     assert world.jobs.trouble is not None
     assert "retried" in world.log(job)
     (launch,) = world.launches.asked
     world.finish(job, launch)
     assert world.jobs.job(job).state == "done"
-    assert [task.state for task in world.jobs.tasks(job)] == ["done", "done"]
+    assert [task.state for task in world.tasks(job)] == ["done", "done"]
     assert world.log(job, 1).count("result") == 1
     make_room(world)
     world.clock.advance(1.0)
@@ -301,12 +302,12 @@ def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: Wo
     world.finish(second, "0-0")
     world.wall = 5000.0
     fill_the_disk(world)
-    world.jobs.forget_old(4000.0)
+    world.forget_old(4000.0)
     assert [fact.job for fact in world.jobs.jobs()] == [first, second]
     make_room(world)
     world.clock.advance(1.0)
     assert world.jobs.trouble is None
-    world.jobs.forget_old(4000.0)
+    world.forget_old(4000.0)
     assert world.jobs.jobs() == []
 
 
@@ -372,6 +373,7 @@ def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
         if not told:
             world.clock.callLater(0, turn)
 
+    world.clock.takes = 0.001
     world.jobs.log(job, None).addCallback(told.append)
     turn()
     world.turn()

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
 
-from mu_twisted.coordinator import DaemonFact, JobFact, Request, ServiceError, TaskFact, UnknownJob
+from mu_twisted.coordinator import (
+    MAX_PAGE,
+    DaemonFact,
+    JobFact,
+    Request,
+    ServiceError,
+    TaskFact,
+    TaskPage,
+    UnknownJob,
+)
 
 
 class MemoryService:
@@ -69,9 +78,10 @@ class MemoryService:
             raise UnknownJob(f"there is no job {name[:64]!r}")
         return self._jobs[name]
 
-    def tasks(self, name: str) -> Sequence[TaskFact]:
+    async def tasks(self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None) -> TaskPage:
         self.job(name)
-        return self._tasks[name]
+        found = [task for task in self._tasks[name] if task.task >= cursor and state in (None, task.state)]
+        return TaskPage(found[:limit], found[limit].task if len(found) > limit else None)
 
     def wait(self, name: str) -> Deferred[JobFact]:
         job = self.job(name)
@@ -87,18 +97,19 @@ class MemoryService:
             self.end(name, "cancelled", "cancelled")
         return succeed(self.job(name))
 
-    def retry(self, name: str) -> JobFact:
+    def retry(self, name: str) -> Deferred[JobFact]:
         if self.job(name).state == "running":
             raise ServiceError(f"{name} is running: cancel it first, or wait")
         self._set(name, state="running", error=None, ended=None, waiting=self.job(name).failed, failed=0)
-        return self.job(name)
+        return succeed(self.job(name))
 
     async def log(self, name: str, task: int | None) -> str:
-        if task is not None and task >= len(self.tasks(name)):
+        if task is not None and task >= len(self._tasks[self.job(name).job]):
             raise UnknownJob(f"{name} has no task {task}")
         return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str) -> Deferred[None]:
         if self.job(name).state == "running":
             raise ServiceError(f"{name} is running: cancel it first")
         del self._jobs[name], self._tasks[name]
+        return succeed(None)

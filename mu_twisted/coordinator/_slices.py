@@ -1,0 +1,70 @@
+"""Slices do long work a little in each turn of the reactor, so that everything else has its turn in between.
+
+This is the one way in which the coordinator does what takes long by itself: the work is a generator that yields where
+it may be interrupted, at least once in a millisecond or two. Knows nothing of what is done.
+"""
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Cooperator
+from twisted.python.failure import Failure
+
+from mu_twisted.transport import ReactorTime
+
+SLICE = 0.01
+"""Seconds of each turn that all work together has."""
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work in steps; what it returns is its result."""
+
+
+class Slices:
+    """All work that is done so.
+
+    :param clock: the time, and the turns.
+    """
+
+    def __init__(self, clock: ReactorTime) -> None:
+        self._clock = clock
+        self._cooperator = Cooperator(
+            terminationPredicateFactory=self._begin, scheduler=lambda tick: clock.callLater(0, tick)
+        )
+
+    def run(self, steps: Steps[T]) -> Deferred[T]:
+        """Do this, beside all else that is being done.
+
+        :returns: fires with what the generator returns, or fails with what it raises. Cancelling closes it.
+        """
+        found: list[T] = []
+
+        def stepping() -> Steps[None]:
+            found.append((yield from steps))
+
+        def ended(_: object) -> None:
+            if not result.called:
+                result.callback(found[0])
+
+        def failed(failure: Failure) -> None:
+            if not result.called:
+                result.errback(failure)
+
+        def cancelled(_: object) -> None:
+            result.errback(CancelledError())
+            task.stop()
+            steps.close()
+
+        result: Deferred[T] = Deferred(cancelled)
+        task: Any = self._cooperator.cooperate(stepping())
+        task.whenDone().addCallbacks(ended, failed)
+        return result
+
+    def stop(self) -> None:
+        """Leave what is under way where it is; it never fires."""
+        self._cooperator.stop()
+
+    def _begin(self) -> Any:
+        end = self._clock.seconds() + SLICE
+        return lambda: self._clock.seconds() >= end
