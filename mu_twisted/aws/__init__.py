@@ -6,7 +6,7 @@ Blocking calls over boto3, for the CLI and for threads; launching in bulk is not
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._control import Control, FunctionSettings, Invocation
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
-from mu_twisted.aws._endpoints import check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
 from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
@@ -29,6 +29,7 @@ __all__ = [
     "Programs",
     "aws_session",
     "build_package",
+    "check_endpoint",
     "check_region",
     "collect_programs",
     "credentials_chain",

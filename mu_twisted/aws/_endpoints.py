@@ -47,7 +47,7 @@ def lambda_endpoint(region: str, override: str | None = None, environ: Mapping[s
     check_region(region)
     given = override or _from_environment("LAMBDA", environ)
     if given:
-        return _checked(given)
+        return check_endpoint(given)
     return _by_botocore(region)
 
 
@@ -69,14 +69,18 @@ def s3_endpoint(override: str | None = None, environ: Mapping[str, str] = os.env
     :raises AWSError: plain http to another machine.
     """
     given = override or _from_environment("S3", environ)
-    return _checked(given) if given else None
+    return check_endpoint(given) if given else None
 
 
 def _from_environment(service: str, environ: Mapping[str, str]) -> str | None:
     return environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or None
 
 
-def _checked(url: str) -> str:
+def check_endpoint(url: str) -> str:
+    """A base URL, without a slash at its end.
+
+    :raises AWSError: it is none, or plain http to another machine.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AWSError(f"expected an endpoint like https://host[:port], got {url!r}")

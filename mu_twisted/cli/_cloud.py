@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, Clients, aws_session, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws import (
+    AccessKeys,
+    AWSError,
+    Clients,
+    aws_session,
+    check_endpoint,
+    check_region,
+    lambda_endpoint,
+    s3_endpoint,
+)
 from mu_twisted.local import LocalError, default_state_dir, find
 
 
@@ -50,8 +59,12 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("REGION", "us-east-1"),
         help="(us-east-1)",
     )
-    where.add_argument("--endpoint-url", metavar="URL", help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)")
-    where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
+    where.add_argument(
+        "--endpoint-url", metavar="URL", type=_endpoint, help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)"
+    )
+    where.add_argument(
+        "--s3-endpoint-url", metavar="URL", type=_endpoint, help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)"
+    )
     where.add_argument(
         "--local", action="store_true", help="the embedded ones that `twistd mu-local` runs (also: MU_LOCAL=1)"
     )
@@ -73,6 +86,13 @@ def open_cloud(options: argparse.Namespace) -> Cloud:
         raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
     return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        return check_endpoint(text)
+    except AWSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def region_names(text: str) -> list[str]:

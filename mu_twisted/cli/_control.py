@@ -21,11 +21,13 @@ class Refused(ControlError):
     """The coordinator does not do it.
 
     :param status: HTTP's.
+    :param usage: whether what was asked for is wrong in itself.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, *, usage: bool = False) -> None:
         super().__init__(text)
         self.status = status
+        self.usage = usage
 
 
 class Coordinator:
@@ -97,7 +99,7 @@ class Coordinator:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise Refused(answer.status, _complaint(answer.status, content))
+            raise _refused(answer.status, content)
         return content
 
 
@@ -108,8 +110,9 @@ def _facts(content: bytes) -> Any:
         raise ControlError("the answer is no JSON: is this a coordinator of mu?") from None
 
 
-def _complaint(status: int, content: bytes) -> str:
+def _refused(status: int, content: bytes) -> Refused:
     try:
-        return str(json.loads(content)["error"])
+        told = json.loads(content)
+        return Refused(status, str(told["error"]), usage=told.get("usage") is True)
     except (ValueError, TypeError, KeyError):
-        return f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?"
+        return Refused(status, f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?")

@@ -1,13 +1,13 @@
 """The ``mu`` command's line: subcommands, and errors as one line."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._output import OutputLost, drop, guarded
 from mu_twisted.cli._shown import clean
 from mu_twisted.wire import MuError
 
@@ -41,6 +41,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: exit status: 0, 1 for a failure, 2 for usage, 130 for an interrupt.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        with guarded():
+            return _status_of(words)
+    except OutputLost as error:
+        with guarded():
+            if error.told:
+                print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        drop()
+
+
+def _status_of(words: Sequence[str]) -> int:
+    try:
+        options = _parsed(words)
+        status = int(options.run(options) or 0)
+        sys.stdout.flush()
+    except SystemExit:
+        sys.stdout.flush()  # the help, too
+        raise
+    except Misuse as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MuError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,23 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, surplus = parser.parse_known_args(words)
     if surplus:
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(surplus)}")
-    try:
-        status = int(options.run(options) or 0)
-        sys.stdout.flush()
-        return status
-    except Misuse as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MuError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read our output has enough, as `head` does. What is left in the buffer would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return options
 
 
 def _modules(words: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.cli import _asking, _shown
-from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._control import Coordinator, Refused
 from mu_twisted.cli._misuse import Misuse
 from mu_twisted.cli._places import ControlError, Gone
 from mu_twisted.cli._wait import wait_and_report
@@ -64,6 +64,10 @@ def run(options: argparse.Namespace) -> int:
 def _submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
     try:
         return coordinator.post("jobs", body=request)
+    except Refused as error:
+        if error.usage:
+            raise Misuse(str(error)) from None
+        raise
     except Gone as error:
         raise ControlError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
 

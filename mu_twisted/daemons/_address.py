@@ -28,9 +28,10 @@ async def find_address(
 
     :param endpoint: Lambda's base URL.
     :param given: ``--host-addr``.
-    :raises AddressError: there is no route.
+    :raises AddressError: there is no route, or workers on this machine cannot find the host that is given.
     """
     if given:
+        await deferToThread(check_found, given, endpoint)
         _log.info("workers are told to dial {address}, as --host-addr says", address=given)
         return given
     address = await deferToThread(own_address, endpoint)
@@ -59,3 +60,24 @@ def own_address(endpoint: str) -> str:
             return str(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]))
     except (OSError, ValueError) as error:
         raise AddressError(f"no route to {host}, so no own address ({error}): give --host-addr") from None
+
+
+def check_found(host: str, endpoint: str) -> None:
+    """Look up a host that workers are to dial. Those on AWS may know names that this machine does not.
+
+    :param endpoint: Lambda's base URL: on loopback, its workers are on this machine.
+    :raises AddressError: they would not find it.
+    """
+    try:
+        socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        if _is_loopback(urlsplit(endpoint).hostname or ""):
+            raise AddressError(f"--host-addr: no worker on this machine finds {host}: {error.strerror}") from None
+        _log.warn("--host-addr: this machine does not find {host}; do workers?", host=host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -24,11 +24,8 @@ from mu_twisted.daemons._shared import Shared
 from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
-from mu_twisted.pipelines import Pipeline, PipelineError, job_policy, load_pipeline, load_source
+from mu_twisted.pipelines import MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
 from mu_twisted.wire import MuError
-
-MAX_TASKS = 1_000_000
-"""Of one job: each takes about a kilobyte in the coordinator."""
 
 LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
@@ -89,7 +86,7 @@ class CloudOpener:
         """How hard the job tries, by its options, if it fits here at all."""
         tasks = settings["tasks"]
         check_workers_fit(min(tasks, settings["max-workers"] or tasks) + settings["overprovision"], self._descriptors)
-        if tasks > MAX_TASKS:
+        if tasks > MAX_TASKS:  # a pipeline may have an -n of its own
             raise PipelineError(f"-n: a job has at most {MAX_TASKS} tasks, not {tasks}; submit several")
         return job_policy(settings)
 

@@ -1,6 +1,8 @@
 """Daemon options: what a daemon takes itself, before the name of a pipeline, and in the one-shot form also after it."""
 
+import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from twisted.python import usage
 
 from mu_twisted.pipelines import pipeline_names, refuse_address
 
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 SHARE_HINT = (
     "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
     "or --share-key to hand the given key to every worker as the original did"
@@ -92,10 +95,35 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
     find_keys(options, environ)
     if environ.get("MU_LOCAL", "0") not in ("", "0"):
         options["local"] = 1
+    _check_addresses(options)
     # Of a file that is not there the start says so, as of every other.
     given = options["ca-cert"] is not None and Path(options["ca-cert"]).exists()
     if given and options["ca-key"] is None and not options["share-key"]:
         raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
+
+
+def _check_addresses(options: Mapping[str, Any]) -> None:
+    for key in ("endpoint-url", "s3-endpoint-url"):
+        if options[key]:
+            from mu_twisted.aws import AWSError, check_endpoint  # half a second that few need
+
+            try:
+                check_endpoint(options[key])
+            except AWSError as error:
+                raise usage.UsageError(f"--{key}: {error}") from None
+    host = options["host-addr"]
+    if host and not _is_host(host):
+        raise usage.UsageError(f"--host-addr: expected a host name or an address without a port, got {host!r}")
+
+
+def _is_host(text: str) -> bool:
+    """Whether it may be a host's name (RFC 1123; underscores are in use) or an IP address."""
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        labels = text.removesuffix(".").split(".")
+        return len(text) < 256 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    return True
 
 
 def find_keys(options: dict[str, Any], environ: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import (
+    MAX_TASKS,
     PeerOptions,
     PipelineOptions,
     at_least,
@@ -15,6 +16,7 @@ from mu_twisted.pipelines._pipeline import Pipeline, Report
 from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
+    "MAX_TASKS",
     "PeerOptions",
     "Pipeline",
     "PipelineError",

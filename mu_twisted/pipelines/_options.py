@@ -14,6 +14,8 @@ from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.jobs import JobPolicy
 
+MAX_TASKS = 1_000_000
+"""Of one job: each takes about a kilobyte in the coordinator."""
 MAX_SHARDS = 256
 """Of a rendezvous."""
 MAX_KEY = 1024
@@ -58,6 +60,13 @@ def s3_key(switch: str) -> Callable[[str], str]:
         return text
 
     return coerced(convert, f"an S3 key of 1 to {MAX_KEY} bytes", switch)
+
+
+def _tasks(text: str) -> int:
+    tasks = at_least(1, "-n")(text)
+    if tasks > MAX_TASKS:
+        raise ValueError(f"-n: a job has at most {MAX_TASKS} tasks, not {tasks}; submit several")
+    return tasks
 
 
 def _positive_seconds(text: str) -> float:
@@ -132,7 +141,7 @@ class PipelineOptions(usage.Options):
     """
 
     optParameters = [
-        ["tasks", "n", 1, "number of tasks, each on a worker of its own", at_least(1, "-n")],
+        ["tasks", "n", 1, "number of tasks, each on a worker of its own", _tasks],
         ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0, "-o")],
         ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"],
         ["function", "l", None, "name of the Lambda function (default: the pipeline's name)"],

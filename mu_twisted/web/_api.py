@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
+from mu_twisted.pipelines import PipelineError
 from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
 from mu_twisted.wire import MuError
 
@@ -65,7 +66,9 @@ class Api:
             return refusal_reply(Refusal(HTTPStatus.NOT_FOUND, str(error)))
         except ServiceError as error:
             return refusal_reply(Refusal(HTTPStatus.CONFLICT, str(error)))
-        except (MuError, UsageError) as error:
+        except (PipelineError, UsageError) as error:
+            return refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, str(error), usage=True))
+        except MuError as error:
             return refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, str(error)))
 
     # -- which handler ---------------------------------------------------------------------------------------------

@@ -23,10 +23,14 @@ class Refusal(MuError):
     :param status: of HTTP.
     :param text: one line for the user.
     :param headers: further ones that the status asks for.
+    :param usage: whether it was asked for wrongly: another coordinator would refuse it, too.
     """
 
-    def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None, *, usage: bool = False
+    ) -> None:
         super().__init__(text)
+        self.usage = usage
         self.status = status
         self.headers = dict(headers or {})
 
@@ -69,8 +73,11 @@ def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mappin
 
 
 def refusal_reply(refusal: Refusal) -> Reply:
-    """What whoever asked is told: ``{"error": ...}``."""
-    return json_reply({"error": " ".join(str(refusal).split())}, refusal.status, refusal.headers)
+    """What the caller is told: ``{"error": ...}``, and ``"usage": true`` if it has asked wrongly."""
+    told: dict[str, Any] = {"error": " ".join(str(refusal).split())}
+    if refusal.usage:
+        told["usage"] = True
+    return json_reply(told, refusal.status, refusal.headers)
 
 
 def text_reply(text: str) -> Reply:

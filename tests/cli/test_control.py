@@ -148,7 +148,7 @@ def test_several_jobs_at_once(mu: Mu, served: Served) -> None:
         (["retry", "nosuch"], 1, "there is no job"),
         (["rm", "nosuch"], 1, "there is no job"),
         (["logs", "nosuch"], 1, "there is no job"),
-        (["submit", "nosuch"], 1, "no pipeline is called 'nosuch'"),
+        (["submit", "nosuch"], 2, "no pipeline is called 'nosuch'"),
         (["submit", "nosuch", "--help"], 2, "is not installed here"),
         (["submit", "exec"], 2, "exec needs a command"),
         (["submit", "exec", "-n", "none"], 2, "-n: expected a whole number"),
@@ -293,3 +293,17 @@ def test_an_operators_files_open_a_coordinator_elsewhere(run: Mu, served: Served
     assert "give --operator" in run("genkeys", "x", "--state-dir", "state").error()
     assert run("genkeys", "x", "--rsa", "--operator", "bob").status == 2
     assert not (tmp_path / "x").exists()
+
+
+def test_what_the_coordinator_finds_asked_wrongly_is_status_2(mu: Mu, served: Served) -> None:
+    for words in (["nosuch"], ["nosuch", "-n", "2"]):
+        refused = mu("submit", *words)
+        assert refused.status == 2
+        assert refused.err.startswith("error: no pipeline is called 'nosuch'")
+
+
+def test_what_can_be_no_job_is_asked_of_nothing_and_is_status_2(mu: Mu, served: Served) -> None:
+    refused = mu("submit", "exec", "-n", "1000001", "true")
+    assert refused.status == 2
+    assert refused.err.startswith("error: -n: a job has at most 1000000 tasks, not 1000001; submit several")
+    assert not served.service.jobs()

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from mu_twisted.daemons._address import AddressError, find_address, own_address
+from mu_twisted.daemons._address import AddressError, check_found, find_address, own_address
 
 ABSENT = {"AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -74,3 +74,18 @@ def test_without_a_route_that_is_one_line_that_names_the_option(endpoint: str) -
     with pytest.raises(AddressError, match="--host-addr") as caught:
         own_address(endpoint)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "no.such.host.invalid"])
+def test_a_host_that_workers_on_this_machine_cannot_find_is_refused_at_once(host: str) -> None:
+    with pytest.raises(AddressError, match=f"--host-addr: no worker on this machine finds {host}"):
+        check_found(host, "http://127.0.0.1:9000")
+
+
+def test_a_host_that_workers_elsewhere_may_find_is_warned_of() -> None:
+    with capturedLogs() as events:
+        check_found("nosuch.invalid", "https://lambda.us-east-1.amazonaws.com")
+        check_found("127.0.0.1", "https://lambda.us-east-1.amazonaws.com")
+    assert [formatEvent(event) for event in events] == [
+        "--host-addr: this machine does not find nosuch.invalid; do workers?"
+    ]

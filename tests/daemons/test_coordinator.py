@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.python.usage import UsageError
 
 from mu_twisted.daemons._cloud import other_stack
+from mu_twisted.daemons._options import apply_environment, daemon_keys
 from mu_twisted.local import Stack
 
 pytestmark = pytest.mark.process
 
+GIVEN = dict.fromkeys(daemon_keys())
 NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
 
 
@@ -35,6 +38,10 @@ NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/n
         ("-t tcp:x png2y4m", "-t: expected a port"),
         (f"-c {__file__} -s s.pem -k k.pem png2y4m", "--share-key"),
         ("-s s.pem png2y4m", "without the CA certificate"),
+        ("png2y4m -n 1000001", "-n: a job has at most 1000000 tasks, not 1000001"),
+        ("--endpoint-url http://192.0.2.1 png2y4m", "--endpoint-url: http://192.0.2.1: plain http"),
+        ("png2y4m --s3-endpoint-url ftp://x", "--s3-endpoint-url: expected an endpoint like https://"),
+        ("--host-addr a:1 png2y4m", "--host-addr: expected a host name"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(coordinate: Any, words: str, said: str) -> None:
@@ -48,12 +55,11 @@ def test_wrong_usage_is_one_line_and_status_2(coordinate: Any, words: str, said:
     [
         ("-t 0 png2y4m", "no AWS credentials: set AWS_ACCESS_KEY_ID"),
         ("-t 0 png2y4m -r us-esat-1", "no region 'us-esat-1': did you mean"),
-        ("-t 0 png2y4m -n 100000000", "file descriptors"),
+        ("-t 0 png2y4m -n 1000000 --max-workers 100000000", "file descriptors"),
         ("-t 0 -c nosuch.pem --ca-key nosuch.pem png2y4m", "nosuch.pem"),
         ("-t 0 --state-dir /proc/none png2y4m", "/proc/none"),
         ("-t systemd:domain=INET:index=0 png2y4m", "no such socket"),
         ("-t unix:socket png2y4m", "over TCP"),
-        ("-t 0 --endpoint-url http://192.0.2.1 png2y4m", "plain http"),
         ("-t 0 -P /nonexistent/profile png2y4m", "/nonexistent/profile"),
     ],
 )
@@ -61,6 +67,17 @@ def test_what_cannot_start_is_one_line_and_status_1(coordinate: Any, words: str,
     ended = coordinate(*words.split(), **NO_KEYS)
     assert ended.status == 1
     assert said in ended.complained()
+
+
+@pytest.mark.parametrize("host", ["no such host", "a..b", "-a", "1.2.3", "1.2.3.4:5", "http://a", "a" * 64, "ü"])
+def test_what_can_be_no_host_is_no_host_address(host: str) -> None:
+    with pytest.raises(UsageError, match="--host-addr: expected a host name or an address"):
+        apply_environment({**GIVEN, "host-addr": host}, {})
+
+
+@pytest.mark.parametrize("host", ["a", "a-b.example.com.", "a_b", "127.0.0.1", "::1", "[::1]", "1a.example"])
+def test_what_may_be_a_host_is_a_host_address(host: str) -> None:
+    apply_environment({**GIVEN, "host-addr": host}, {})
 
 
 def test_missing_credentials_name_the_way_without_any(coordinate: Any) -> None:

@@ -17,6 +17,7 @@ from mu_twisted.coordinator import (
     TaskPage,
     UnknownJob,
 )
+from mu_twisted.pipelines import PipelineError
 
 
 class MemoryService:
@@ -57,7 +58,7 @@ class MemoryService:
         if self.note is not None:
             return fail(ServiceError("the journal cannot be written"))
         if request.pipeline == "nosuch":
-            return fail(ServiceError("no pipeline is called 'nosuch'"))
+            return fail(PipelineError("no pipeline is called 'nosuch'"))
         self.requests.append(request)
         words = list(request.words)
         tasks = int(words[words.index("-n") + 1]) if "-n" in words else 1

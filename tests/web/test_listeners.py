@@ -110,7 +110,7 @@ def test_waiting_ends_with_the_job_with_its_time_or_with_whoever_waits(dial: Dia
         ("POST", "/v1/jobs", b"[" * 100_000, 400, "expected a job in JSON"),
         ("POST", "/v1/jobs", {"pipeline": 3}, 400, "$.pipeline"),
         ("POST", "/v1/jobs", {"pipeline": "exec", "more": 1}, 400, "more"),
-        ("POST", "/v1/jobs", {"pipeline": "nosuch"}, 409, "no pipeline is called 'nosuch'"),
+        ("POST", "/v1/jobs", {"pipeline": "nosuch"}, 400, "no pipeline is called 'nosuch'"),
         ("POST", "/v1/jobs", {"pipeline": "./m.py", "source": "x" * ((1 << 20) + 1)}, 413, "./m.py is longer"),
         ("POST", "/v1/jobs", b" " * ((3 << 20) + 1), 413, "at most 3145728 bytes"),
     ],
