@@ -16,7 +16,7 @@ PYTHON ?= python3
 SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h)
+SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h mu_twisted/pipelines/*.c)
 # compat: the default editable install hides twisted/plugins from twistd.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
@@ -70,7 +70,7 @@ wheels: $(VENV)/develop.stamp
 	PYTHON=$(BIN)/python etc/wheels.sh $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info mu_twisted/launch/*.so
+	rm -rf $(VENV) build dist *.egg-info mu_twisted/*/*.so
 
 $(VENV)/bin/python:
 	@etc/prepare.sh "$(PYTHON)"

@@ -1,4 +1,4 @@
-"""The C extension; everything else about the project stands in setup.cfg."""
+"""The C extensions; everything else about the project stands in setup.cfg."""
 
 from pathlib import Path
 
@@ -16,6 +16,12 @@ setup(
             libraries=["curl", "crypto"],
             extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-O2"],
             define_macros=[("_POSIX_C_SOURCE", "200809L")],
-        )
+        ),
+        Extension(
+            "mu_twisted.pipelines._watchdog",
+            sources=["mu_twisted/pipelines/_watchdog.c"],
+            extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-O2"],
+            define_macros=[("_POSIX_C_SOURCE", "200809L")],
+        ),
     ]
 )

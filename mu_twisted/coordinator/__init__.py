@@ -32,6 +32,7 @@ from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._surroundings import Launching, Recorder
+from mu_twisted.coordinator._suspects import Suspects
 
 __all__ = [
     "MAX_PAGE",
@@ -59,6 +60,7 @@ __all__ = [
     "Request",
     "ServiceError",
     "Session",
+    "Suspects",
     "TaskFact",
     "TaskPage",
     "TimesFile",

@@ -17,7 +17,6 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._surroundings import Launching
-from mu_twisted.fsm import Machine
 from mu_twisted.jobs import (
     Abort,
     Action,
@@ -35,6 +34,7 @@ from mu_twisted.jobs import (
     Warm,
 )
 from mu_twisted.launch import LaunchOutcome
+from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
@@ -42,13 +42,25 @@ from mu_twisted.wire import MuError
 class Beginnings:
     """How an attempt begins.
 
+    :param job: the job's name.
     :param first: what every task's machine starts in.
     :param settings: the job's options.
     :param attempts: where the states of attempts are noted.
     :param peers: how tasks come to their peers, if they have any.
+    :param blocked: is called with the error when the code of a task had to be interrupted.
     """
 
-    def __init__(self, first: Any, settings: Any, attempts: Attempts, peers: Peers | None) -> None:
+    def __init__(
+        self,
+        job: str,
+        first: Any,
+        settings: Any,
+        attempts: Attempts,
+        peers: Peers | None,
+        blocked: Callable[[str], None],
+    ) -> None:
+        self._job = job.encode("ascii", "replace")
+        self._blocked = blocked
         self._first = first
         self._settings = settings
         self._attempts = attempts
@@ -62,7 +74,15 @@ class Beginnings:
         peers = self._peers
         identity = peers.identity(task, attempt) if peers is not None else None
         peering = peers.peering(task, attempt, replay=replay) if peers is not None else None
-        machine = Machine(self._first, task, settings=self._settings, peering=peering, max_message=session.max_message)
+        machine = GuardedMachine(
+            self._first,
+            task,
+            job=self._job,
+            blocked=self._blocked,
+            settings=self._settings,
+            peering=peering,
+            max_message=session.max_message,
+        )
         session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
 
 

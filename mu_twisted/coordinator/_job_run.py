@@ -34,11 +34,13 @@ from mu_twisted.jobs import (
     StopLaunches,
     Warm,
 )
-from mu_twisted.pipelines import Pipeline, Report
+from mu_twisted.pipelines import Pipeline, Report, guard
 from mu_twisted.transport import ReactorTime
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
+MAX_BLOCKED = 3
+"""Times that a job's code has to be interrupted before the job ends: each takes the other jobs' time."""
 
 
 class JobRun:
@@ -85,9 +87,10 @@ class JobRun:
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
-        begin = Beginnings(pipeline.first, settings, attempts, peers)
+        begin = Beginnings(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
         self._tokens = tokens
         self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take, tokens)
+        self._blocked = 0
         self._gone: list[Deferred[None]] = []
         self._cut_off: list[tuple[int, str]] = []
         self._tick = LoopingCall(self._time_passed)
@@ -105,7 +108,8 @@ class JobRun:
 
     def report(self) -> Report:
         """What the pipeline has to say of the job, which is over."""
-        return report_of(self._pipeline, self._settings, dict(self.job.remarks))
+        with guard.on_behalf_of(self.name):
+            return report_of(self._pipeline, self._settings, dict(self.job.remarks))
 
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
@@ -264,6 +268,16 @@ class JobRun:
         self._turns.take(self.job.store_unreachable(why, self._now(), shard, tasks))
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _code_blocked(self, why: str) -> None:
+        self._blocked += 1
+        if self._blocked == MAX_BLOCKED:
+            error = f"its code had to be interrupted {MAX_BLOCKED} times; the last time it {why}"
+            self._clock.callLater(0, lambda: self._end_blocked(error))  # what was interrupted is told first
+
+    def _end_blocked(self, error: str) -> None:
+        if self._tick.running:  # it has not been given up meanwhile
+            self.abort(error)
 
     def _now(self) -> float:
         return self._clock.seconds()

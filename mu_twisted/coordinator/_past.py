@@ -25,6 +25,8 @@ MAX_NAMED = 20
 """Directories that one line of the log names."""
 _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
+HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
+"""What sets a job going that is held because something is missing."""
 
 
 class Past:
@@ -160,10 +162,10 @@ class Past:
             pass  # then nobody knows that either
         self.put(JobFact(name, pipeline, "failed", submitted, 0, error=error))
 
-    def hold(self, history: History, job: Job, why: str) -> None:
+    def hold(self, history: History, job: Job, why: str, *, until: str = HELD_UNTIL) -> None:
         """A job cannot go on now, and waits as it stands.
 
-        :param why: one line.
+        :param why: one line, and ``until`` what sets it going again.
         """
         counts = job.counts()
         self.put(
@@ -176,8 +178,7 @@ class Past:
                 waiting=counts.waiting + counts.active,
                 done=counts.done,
                 failed=counts.failed,
-                error=f"it cannot go on: {why} (it is held as it stands: `mu retry` tries again, "
-                "as the coordinator's next start does)",
+                error=f"{why} (it is held as it stands: {until})",
             )
         )
 

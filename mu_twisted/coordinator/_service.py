@@ -5,8 +5,9 @@ Knows neither where workers come from nor what a pipeline needs: an :class:`Open
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
@@ -25,12 +26,17 @@ from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._past import Past, page_of, task_fact
 from mu_twisted.coordinator._running import Running
 from mu_twisted.coordinator._slices import Slices, Steps
+from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.jobs import Finished, Job, JobError
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import MuError
 
+T = TypeVar("T")
+
 CANCELLED = "cancelled by its user"
+SUSPECT_UNTIL = "`mu retry` runs its code once more, `mu cancel` ends it; submit it anew with its code mended"
+HOLD_ALL_UNTIL = "`mu retry` lets it go on, as the coordinator's next start without that option does"
 LEAVE = 2.0
 """Seconds that the workers of a cancelled job have to go before its cancellation is told all the same."""
 
@@ -45,6 +51,8 @@ class Jobs:
     :param opener: see :class:`Opener`.
     :param directory: for the states of attempts.
     :param workers: in flight at once over all jobs; None: any number.
+    :param suspects: the jobs whose code has ended the process before; None: it is not known.
+    :param hold_all: whether :meth:`restore` takes up no job.
     """
 
     _log = Logger()
@@ -59,8 +67,12 @@ class Jobs:
         opener: Opener,
         directory: Path,
         workers: int | None = None,
+        suspects: Suspects | None = None,
+        hold_all: bool = False,
     ) -> None:
         self._clock = clock
+        self._suspects = suspects or Suspects()
+        self._hold_all = hold_all
         self._wall = wall
         self._journal = journal
         self._opener = opener
@@ -90,7 +102,9 @@ class Jobs:
         resuming = []
         for name in self._journal.jobs():
             try:
-                if not self._past.recall(name):
+                if self._past.recall(name):
+                    self._suspects.forget(name)
+                else:
                     self._restoring[name] = self._past.unread(name)
                     self.hall.expect(name)
                     resuming.append(name)
@@ -180,7 +194,8 @@ class Jobs:
         if name in self._restoring:
             return self._taken_up(name).addCallback(lambda _: self.cancel(name))
         if name not in self._running:
-            return self._slices.run(self._past.cancelling(name, CANCELLED))
+            cancelling = self._slices.run(self._past.cancelling(name, CANCELLED))
+            return cancelling.addCallback(partial(self._forgotten, name))
         run = self._running.run(name)
         run.cancel(CANCELLED)
         gone: Deferred[Any] = run.gone()
@@ -213,6 +228,7 @@ class Jobs:
             yield from job.taking_up(self._clock.seconds())
         if self._check_retried(name) is not fact:
             raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
+        self._suspects.forget(name)
         try:
             run = self._go_on(history, job)
         except MuError as error:
@@ -238,7 +254,7 @@ class Jobs:
         """Delete the record of a job that is not running; fires when it is gone."""
         self.job(name)
         self._check_over(name)
-        return self._slices.run(self._past.removing(name))
+        return self._slices.run(self._past.removing(name)).addCallback(partial(self._forgotten, name))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -328,7 +344,7 @@ class Jobs:
             history, job = yield from self._past.folding(name)
             yield from job.taking_up(self._clock.seconds())
             del self._restoring[name]
-            self._resume(history, job)
+            self._take_up(history, job)
         except MuError as error:
             self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
             self._past.damaged(name, on_one_line(str(error)))
@@ -340,6 +356,23 @@ class Jobs:
         self.hall.expect_no_more(name)
         for waiting in list(self._restored.pop(name, ())):
             waiting.callback(None)
+
+    def _take_up(self, history: History, job: Job) -> None:
+        """Let a job go on, unless it is one that had better not: none of its code runs then."""
+        name = history.name
+        why = self._suspects.why_held(name)
+        if why is not None:
+            self._log.error("job {name} is held: {why}", name=name, why=why)
+            self._past.hold(history, job, why, until=SUSPECT_UNTIL)
+        elif self._hold_all:
+            self._past.hold(history, job, "the coordinator was started with --hold-all", until=HOLD_ALL_UNTIL)
+        else:
+            self._resume(history, job)
+
+    def _forgotten(self, name: str, result: T) -> T:
+        """The user has decided about a job: nothing is held against it any more."""
+        self._suspects.forget(name)
+        return result
 
     def _resume(self, history: History, job: Job) -> None:
         try:
@@ -355,11 +388,12 @@ class Jobs:
     def _hold(self, history: History, job: Job, why: str) -> None:
         self._running.discard(history.name)
         self._journal.withdraw(history.name)
-        self._past.hold(history, job, why)
+        self._past.hold(history, job, f"it cannot go on: {why}")
 
     def _go_on(self, history: History, job: Job) -> JobRun:
-        pipeline, settings = self._opener.parse(history.request)
-        opened = self._opener.reopen(history.name, pipeline, settings)
+        with guard.on_behalf_of(history.name):
+            pipeline, settings = self._opener.parse(history.request)
+            opened = self._opener.reopen(history.name, pipeline, settings)
         return self._running.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 
     def _new_name(self, pipeline: str) -> str:

@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request
+from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request, Suspects
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._closing import close_in_turn, write_profile
@@ -33,7 +33,7 @@ from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import expendable
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import Pipeline, guard, last_end
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
 from mu_twisted.web import Control, open_control
@@ -154,6 +154,9 @@ class CoordinatorService(Service):
             local_state=Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None,
             descriptors=descriptors,
         )
+        suspects = Suspects(state.path / "suspects.json")
+        suspects.count(last_end(state.path))
+        guard.watch(state.path, self._options["user-code-limit"], self._options["freeze-limit"])
         self._jobs = jobs = ControlledJobs(
             self._reactor,
             wall=time.time,
@@ -162,6 +165,8 @@ class CoordinatorService(Service):
             opener=self._opener,
             directory=state.path / "jobs",
             workers=workers,
+            suspects=suspects,
+            hold_all=bool(self._options["hold-all"]),
             port=port,
             launch_rate=self._opener.launch_rate,
         )
@@ -278,6 +283,7 @@ class CoordinatorService(Service):
         await close_in_turn(*steps, self._close_state)
 
     def _close_state(self) -> None:
+        guard.stop()
         if self._state is not None:
             self._state.close()
         if self._private is not None:

@@ -99,7 +99,7 @@ class CloudOpener:
             await self._links.open(found)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
-            skipped = await self._in_thread(self._existing, cloud, pipeline, settings)
+            skipped = await self._existing(cloud, pipeline, settings)
         links = self._links.links(found) if found is not None else None
         return self._opened(name, pipeline, settings, deployment, found, links, skipped)
 
@@ -205,17 +205,19 @@ class CloudOpener:
         addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
         return peers(self._keys, name, addresses, settings["tasks"], producers)
 
-    @staticmethod
-    def _existing(cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
-        """The tasks whose objects are all there, and whose messages nobody needs."""
+    async def _existing(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
+        """The tasks whose objects are all there, and whose messages nobody needs.
+
+        Only S3 is asked in a thread: the pipeline's code is called here, where it can be interrupted.
+        """
         wanted = pipeline.stores(settings)
         if wanted is None:
             raise MuError(f"pipeline {pipeline.name} does not say what its tasks store: --skip-existing is of no use")
+        producers, order = pipeline.producers(settings), pipeline.task_order(settings)
         all_keys = {key for keys in wanted.values() for key in keys}
-        there = cloud.existing(settings["regions"][0], settings["bucket"], all_keys)
+        there = await self._in_thread(cloud.existing, settings["regions"][0], settings["bucket"], all_keys)
         skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}
-        producers = pipeline.producers(settings)
-        for task in reversed(pipeline.task_order(settings)):  # consumers first
+        for task in reversed(order):  # consumers first
             if task not in skipped:
                 skipped.difference_update(producers.get(task, ()))
         return frozenset(skipped)

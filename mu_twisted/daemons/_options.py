@@ -4,14 +4,14 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
-from mu_twisted.pipelines import pipeline_names, refuse_address
+from mu_twisted.pipelines import HARD_LIMIT, SOFT_LIMIT, pipeline_names, refuse_address
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 SHARE_HINT = (
@@ -46,6 +46,19 @@ def _days(text: str) -> float:
     return days
 
 
+def _seconds(option: str) -> Callable[[str], float]:
+    def coerce(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0.05 <= seconds <= 3600:
+            raise ValueError(f"{option}: expected seconds, 0.05 or more, got {text!r}")
+        return seconds
+
+    return coerce
+
+
 class DaemonOptions(usage.Options):
     """Listener, keys, state directory, and where Lambda and S3 are."""
 
@@ -64,11 +77,26 @@ class DaemonOptions(usage.Options):
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
         ["worker-limit", None, None, "workers at once over all jobs (default: open files allowed, less 128)", _workers],
         ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
+        [
+            "user-code-limit",
+            None,
+            SOFT_LIMIT,
+            f"seconds after which a call of a pipeline's code is interrupted (default: {SOFT_LIMIT:g})",
+            _seconds("--user-code-limit"),
+        ],
+        [
+            "freeze-limit",
+            None,
+            HARD_LIMIT,
+            f"seconds after which one that cannot be interrupted ends the process (default: {HARD_LIMIT:g})",
+            _seconds("--freeze-limit"),
+        ],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
     ]
     optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],
         ["share-key", None, "put the given certificate and key into every worker's event, as the original did"],
+        ["hold-all", None, "take up no job of before: all are held until `mu retry`, or the next start"],
         ["local", None, "use the embedded Lambda and S3 on this machine, no AWS account (also: MU_LOCAL=1)"],
     ]
 
@@ -93,6 +121,8 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
     :raises twisted.python.usage.UsageError: the keys given do not go together.
     """
     find_keys(options, environ)
+    if options["freeze-limit"] <= options["user-code-limit"]:
+        raise usage.UsageError("--freeze-limit: expected more than the --user-code-limit, which comes first")
     if environ.get("MU_LOCAL", "0") not in ("", "0"):
         options["local"] = 1
     _check_addresses(options)

@@ -6,7 +6,7 @@ Both run on the :class:`Machine`: messages go in, commands come out.
 
 from mu_twisted.fsm._combinators import ForLoopState, IfElseState, InfoWatcherState, SuperpositionState
 from mu_twisted.fsm._commandlist import CommandListState
-from mu_twisted.fsm._errors import FSMError
+from mu_twisted.fsm._errors import PASSING, FSMError, Interrupted, user_place
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
 from mu_twisted.fsm._peering import Peering
@@ -17,12 +17,14 @@ from mu_twisted.fsm._states import ErrorState, MachineState, MultiPassState, One
 from mu_twisted.fsm._worker import RunError, Worker
 
 __all__ = [
+    "PASSING",
     "CommandListState",
     "ErrorState",
     "FSMError",
     "ForLoopState",
     "IfElseState",
     "InfoWatcherState",
+    "Interrupted",
     "Machine",
     "MachineState",
     "MultiPassState",
@@ -38,4 +40,5 @@ __all__ = [
     "Worker",
     "default_expect",
     "parse_run",
+    "user_place",
 ]

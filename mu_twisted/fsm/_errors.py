@@ -4,7 +4,7 @@ import os
 import re
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, FrameType, TracebackType
 
 from mu_twisted.wire import MuError
 
@@ -44,6 +44,18 @@ class StateFault(FSMError):
         self.where = where
 
 
+class Interrupted(BaseException):
+    """A call of a pipeline's code was interrupted, as it lasted too long: raised into it from outside.
+
+    No exception of the code's own, so states and scripts do not take it for one: it leaves the machine, which is of no
+    use any more.
+    """
+
+
+PASSING = (KeyboardInterrupt, Interrupted)
+"""What goes through states and scripts, as it is none of their mistakes."""
+
+
 def without_keys(message: str) -> str:
     """A message without what is secret in a command that a worker sends back, or says to be wrong."""
     return _KEYS.sub(r"\1<secret>", message)
@@ -73,11 +85,11 @@ def fault(where: str, error: BaseException) -> StateFault:
 
     :param where: e.g. ``state Config``.
     :returns: a fault that names the state, the exception, and the line of the user's code; a fault stays as it is.
-    :raises KeyboardInterrupt: that one is the user's, and goes through.
+    :raises KeyboardInterrupt: that one is the user's, and goes through, as :class:`Interrupted` does.
     """
     if isinstance(error, StateFault):
         return error
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, PASSING):
         raise error
     place = user_line(error.__traceback__)
     place = f" ({place})" if place else ""
@@ -104,7 +116,23 @@ def user_line(tb: TracebackType | None) -> str:
     return ""
 
 
+def user_place(frame: FrameType, until: CodeType) -> str:
+    """Where a call stands: the innermost frame that is of the user's own code, else the innermost.
+
+    :param until: the code of the caller's frame, which is outside.
+    """
+    at: FrameType | None = frame
+    while at is not None and at.f_code is not until:
+        code = at.f_code
+        if not is_ours(code.co_filename) and not _of_python(code.co_filename):
+            return place_of(code.co_filename, at.f_lineno, code.co_name)
+        at = at.f_back
+    return place_of(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
 def _of_python(filename: str) -> bool:
+    if filename.startswith("<frozen "):
+        return True
     return filename.startswith(_LIBRARY) and "site-packages" not in filename
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._errors import FSMError, StateFault, fault, one_line, show, without_keys
+from mu_twisted.fsm._errors import PASSING, FSMError, StateFault, fault, one_line, show, without_keys
 from mu_twisted.fsm._expect import failed_run
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
@@ -116,6 +116,9 @@ class Machine:
     @property
     def remark(self) -> str:
         """What the task leaves for its job's report: the text that it has put into ``info["remark"]``."""
+        return self._remark()
+
+    def _remark(self) -> str:
         text = str(self._context.info.get("remark") or "")[:MAX_REMARK]
         return text.encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_REMARK]
 
@@ -128,10 +131,15 @@ class Machine:
     @property
     def text(self) -> str:
         """The state as it is shown: the task's number and the state's own words."""
+        return self._show()
+
+    def _show(self) -> str:
         try:
             text = str(self._state)
             return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
-        except Exception:  # noqa: BLE001 - a status line is no reason to fail
+        except PASSING:
+            raise
+        except BaseException:  # noqa: BLE001 - a status line is no reason to fail
             return f"{self._state.actorNum}:({type(self._state).__name__})"
 
     @property

@@ -8,7 +8,17 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias
 
-from mu_twisted.fsm._errors import FSMError, StateFault, describe, is_ours, one_line, place_of, show, user_line
+from mu_twisted.fsm._errors import (
+    PASSING,
+    FSMError,
+    StateFault,
+    describe,
+    is_ours,
+    one_line,
+    place_of,
+    show,
+    user_line,
+)
 from mu_twisted.fsm._states import MachineState, TerminalState
 from mu_twisted.fsm._worker import INFORMED, RunError, Step, Together, Worker
 
@@ -45,7 +55,7 @@ class _Strand:
         self.children, self.wait, self.done = [], None, True
         try:
             self.coroutine.close()
-        except KeyboardInterrupt:
+        except PASSING:
             raise
         except BaseException:  # noqa: BLE001, S110 - a clean-up that awaits, or fails, after the end
             pass
@@ -154,7 +164,7 @@ class ScriptState(MachineState):
         assert self._root is not None
         try:
             self._drive(strand, message)
-        except (KeyboardInterrupt, StateFault):
+        except (*PASSING, StateFault):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
@@ -186,7 +196,7 @@ class ScriptState(MachineState):
             except BaseException as failure:
                 strand.close()
                 parent = strand.parent
-                if parent is None or isinstance(failure, KeyboardInterrupt):
+                if parent is None or isinstance(failure, PASSING):
                     raise
                 for child in parent.children:
                     child.close()

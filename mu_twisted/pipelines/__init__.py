@@ -1,5 +1,7 @@
 """Pipelines: the programs of jobs, and the one door by which they come in, the user's own as the built-in ones."""
 
+from mu_twisted.pipelines._guard import HARD_LIMIT, SOFT_LIMIT, LastEnd, WatchError, guard, last_end
+from mu_twisted.pipelines._guarded_machine import GuardedMachine
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import (
     MAX_TASKS,
@@ -16,15 +18,22 @@ from mu_twisted.pipelines._pipeline import Pipeline, Report
 from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
+    "HARD_LIMIT",
     "MAX_TASKS",
+    "SOFT_LIMIT",
+    "GuardedMachine",
+    "LastEnd",
     "PeerOptions",
     "Pipeline",
     "PipelineError",
     "PipelineOptions",
     "Report",
+    "WatchError",
     "at_least",
     "coerced",
+    "guard",
     "job_policy",
+    "last_end",
     "load_pipeline",
     "load_source",
     "pipeline_names",

@@ -31,9 +31,7 @@ def load_pipeline(name: str) -> Pipeline:
         raise PipelineError(
             f"no pipeline is called {name!r}: expected one of {', '.join(pipeline_names())}, or the path of a module"
         )
-    with user_code(f"pipeline {name!r} cannot be loaded", ()):
-        value = found[0].load()
-    return _checked(value, name)
+    return _checked(user_code(f"pipeline {name!r} cannot be loaded", found[0].load, passing=()), name)
 
 
 def source_of(name: str) -> str | None:
@@ -58,9 +56,12 @@ def load_source(source: str, path: str) -> Pipeline:
     module = ModuleType(_module_name(Path(path)))
     module.__file__ = path
     sys.modules[module.__name__] = module
-    with user_code(f"pipeline {path!r} cannot be loaded", ()):
-        exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - whoever may submit jobs is trusted
+    user_code(f"pipeline {path!r} cannot be loaded", _run, source, path, module, passing=())
     return _checked(_defined(module, path), path)
+
+
+def _run(source: str, path: str, module: ModuleType) -> None:
+    exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - whoever may submit jobs is trusted
 
 
 def _module_name(path: Path) -> str:
@@ -77,8 +78,7 @@ def _from_file(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     # States may name one another by text, which is looked up in their module.
     sys.modules[module_name] = module
-    with user_code(f"pipeline {str(path)!r} cannot be loaded", ()):
-        spec.loader.exec_module(module)
+    user_code(f"pipeline {str(path)!r} cannot be loaded", spec.loader.exec_module, module, passing=())
     return _defined(module, str(path))
 
 

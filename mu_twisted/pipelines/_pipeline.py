@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.python.usage import UsageError
 
@@ -12,6 +12,11 @@ from mu_twisted.fsm import MachineState, Script
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire import MuError
+
+T = TypeVar("T")
+
+_TOGETHER = 100
+"""Tasks that a pipeline's function is asked about in one call of the guard."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,9 @@ class Pipeline:
         :raises twisted.python.usage.UsageError: they are wrong.
         :raises PipelineError: they ask for no job (``--help``), or the pipeline's own code fails over them.
         """
-        with user_code(f"pipeline {self.name}: its options failed", (MuError, UsageError)):
-            settings = self.options()
-            try:
-                settings.parseOptions(list(words))
-            except SystemExit as end:
-                if end.code:
-                    raise
-                raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
+        settings = user_code(
+            f"pipeline {self.name}: its options failed", self._parse, words, passing=(MuError, UsageError)
+        )
         settings["function"] = settings["function"] or self.name
         return settings
 
@@ -85,8 +85,10 @@ class Pipeline:
 
         :raises PipelineError: the pipeline's own code fails.
         """
-        with user_code(f"pipeline {self.name}: its programs cannot be told"):
-            return tuple(self.programs(settings) if callable(self.programs) else self.programs)
+        programs = self.programs
+        if not callable(programs):
+            return tuple(programs)
+        return user_code(f"pipeline {self.name}: its programs cannot be told", lambda: tuple(programs(settings)))
 
     def stores(self, settings: Mapping[str, Any]) -> dict[int, tuple[str, ...]] | None:
         """For each task the keys of the objects that it stores; None: the pipeline does not say.
@@ -96,8 +98,8 @@ class Pipeline:
         outputs = self.outputs
         if outputs is None:
             return None
-        with user_code(f"pipeline {self.name}: its outputs cannot be told"):
-            return {task: tuple(outputs(settings, task)) for task in range(settings["tasks"])}
+        doing = f"pipeline {self.name}: its outputs cannot be told"
+        return _for_each(doing, settings["tasks"], lambda task: tuple(outputs(settings, task)))
 
     def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
         """For each task that takes messages, the tasks that send them.
@@ -109,8 +111,8 @@ class Pipeline:
         if consumes is None:
             return {}
         tasks = settings["tasks"]
-        with user_code(f"pipeline {self.name}: whose messages a task takes cannot be told"):
-            found = {task: tuple(map(index, consumes(settings, task))) for task in range(tasks)}
+        doing = f"pipeline {self.name}: whose messages a task takes cannot be told"
+        found = _for_each(doing, tasks, lambda task: tuple(map(index, consumes(settings, task))))
         for task, producers in found.items():
             for producer in producers:
                 if not 0 <= producer < tasks or producer == task:
@@ -130,8 +132,11 @@ class Pipeline:
             before one whose messages it takes, or the pipeline's own code fails.
         """
         numbers = list(range(settings["tasks"]))
-        with user_code(f"pipeline {self.name}: its order cannot be told"):
-            ordered = numbers if self.order is None else list(map(index, self.order(settings)))
+        order, ordered = self.order, numbers
+        if order is not None:
+            ordered = user_code(
+                f"pipeline {self.name}: its order cannot be told", lambda: list(map(index, order(settings)))
+            )
         if sorted(ordered) != numbers:
             raise PipelineError(
                 f"pipeline {self.name}: its order must name each task from 0 to {len(numbers) - 1} once"
@@ -145,3 +150,45 @@ class Pipeline:
                         "whose messages it takes"
                     )
         return ordered
+
+    def last_word(self, settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+        """What the pipeline has to say of a job that is over.
+
+        :param remarks: what tasks that are done have left, by number.
+        :raises PipelineError: the pipeline's own code fails, or returns no report of texts.
+        """
+        report = self.report
+        if report is None:
+            return Report()
+        return user_code(f"the report of pipeline {self.name} failed", _checked_report, report, settings, remarks)
+
+    def _parse(self, words: Sequence[str]) -> Any:
+        settings = self.options()
+        try:
+            settings.parseOptions(list(words))
+        except SystemExit as end:
+            if end.code:
+                raise
+            raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
+        return settings
+
+
+def _for_each(doing: str, tasks: int, function: Callable[[int], T]) -> dict[int, T]:
+    """What a function of the author's says of each task: a call for each would take longer than most such functions."""
+    found: dict[int, T] = {}
+    for first in range(0, tasks, _TOGETHER):
+        some = range(first, min(first + _TOGETHER, tasks))
+        found.update(user_code(doing, lambda some: [(task, function(task)) for task in some], some))
+    return found
+
+
+def _checked_report(
+    report: Callable[[Mapping[str, Any], Mapping[int, str]], Report],
+    settings: Mapping[str, Any],
+    remarks: Mapping[int, str],
+) -> Report:
+    found = report(settings, remarks)
+    if not isinstance(found, Report):
+        raise TypeError(f"expected a Report, got {type(found).__name__}")
+    # Texts of the author's own classes are the author's code, too.
+    return Report(str.__str__(found.text), None if found.error is None else str.__str__(found.error))

@@ -1,30 +1,39 @@
 """Calls of what a pipeline's author wrote: whatever goes wrong in there is one line that names pipeline and place."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
+from mu_twisted.fsm import Interrupted
+from mu_twisted.pipelines._guard import guard
 from mu_twisted.wire import MuError
+
+T = TypeVar("T")
 
 
 class PipelineError(MuError):
     """A pipeline cannot be found, loaded or used."""
 
 
-@contextmanager
-def user_code(doing: str, passing: tuple[type[Exception], ...] = (MuError,)) -> Iterator[None]:
-    """Turn what the body raises into a :class:`PipelineError`, ``sys.exit()`` too: it is not the daemon that ends.
+def user_code(
+    doing: str, function: Callable[..., T], *given: Any, passing: tuple[type[Exception], ...] = (MuError,)
+) -> T:
+    """Call a function of the author's, or one that leads to some, within the guard's time limit.
 
     So is a KeyboardInterrupt in a daemon, where the signal is handled and comes as no exception.
 
-    :param doing: what is said of it, e.g. ``"pipeline p: its order cannot be told"``.
-    :param passing: what is meant for the user as it is.
+    :param doing: what is said if it fails, e.g. ``"pipeline p: its order cannot be told"``.
+    :param passing: what it raises that is meant for the user as it is.
+    :raises PipelineError: it raised anything else, ``SystemExit`` too: it is not the daemon that ends; or it lasted too
+        long.
     """
     try:
-        yield
+        return guard.call_for_job(function, *given)
     except passing:
         raise
+    except Interrupted as error:
+        raise PipelineError(f"{doing}: {error}") from None
     except BaseException as error:  # whatever it is that it raises
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise

@@ -10,7 +10,18 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import Hall, JobFact, Jobs, Journal, Opened, Request, ServiceError, TaskFact, UnknownJob
+from mu_twisted.coordinator import (
+    Hall,
+    JobFact,
+    Jobs,
+    Journal,
+    Opened,
+    Request,
+    ServiceError,
+    Suspects,
+    TaskFact,
+    UnknownJob,
+)
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.launch import LaunchOutcome
@@ -79,6 +90,8 @@ class World:
         self.launches = Launches()
         self.skipped: frozenset[int] = frozenset()
         self.missing: str | None = None
+        self.suspects: Suspects | None = None
+        self.hold_all = False
         self.start()
 
     def start(self) -> None:
@@ -93,6 +106,8 @@ class World:
             opener=self,
             directory=self.directory / "jobs",
             workers=self.workers,
+            suspects=self.suspects,
+            hold_all=self.hold_all,
         )
         self.jobs.restore()
         self.turn()

@@ -1,0 +1,87 @@
+"""Whatever a pipeline's code does, it is interrupted or the process ends, and the job and the place are told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from blocking_code import CASES, DEADLY, STUBBORN
+
+from mu_twisted.pipelines import LastEnd, last_end
+
+CALLS = Path(__file__).with_name("guarded_calls.py")
+YIELDING = [name for name in CASES if name not in STUBBORN and name not in DEADLY]
+LIMIT = 60
+"""Seconds after which a call that should have been interrupted is taken for missed."""
+
+
+def run(directory: Path, soft: float, hard: float, *cases: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, str(CALLS), str(directory), str(soft), str(hard), *cases]
+    return subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What came of those that yield, all in one process one after the other."""
+    directory = tmp_path_factory.mktemp("guard")
+    done = run(directory, 0.05, 50, *YIELDING)
+    assert done.returncode == 0, done.stderr
+    assert last_end(directory) is None
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("case", YIELDING)
+def test_what_blocks_is_interrupted_and_its_place_told(said: dict[str, str], case: str) -> None:
+    place = CASES[case][2]
+    if case == "collected":  # nothing of the job was under way
+        assert said[case] == ""
+    elif case == "interrupt":
+        assert "KeyboardInterrupt" in said[case]
+    else:
+        assert f"blocked 0.05 s at mine.py {place}: a pipeline must not block, its worker's commands may" in said[case]
+
+
+@pytest.mark.parametrize("case", STUBBORN)
+def test_what_does_not_yield_ends_the_process_with_one_line_and_is_known_after(tmp_path: Path, case: str) -> None:
+    kind, _, place = STUBBORN[case]
+    done = run(tmp_path, 0.05, 0.5, case)
+    assert done.returncode == 1
+    [line] = [
+        line for line in done.stderr.splitlines() if not line.startswith(("Exception ignored", " ", "Trace", "mu_"))
+    ]
+    whose = "job job-1, task 3: its code" if kind == "start" else "a pipeline's code"
+    assert line == (
+        f"error: {whose} did not yield for 0.5 s at mine.py {place}, so the process ends: "
+        "a pipeline must not block, its worker's commands may"
+    )
+    how = f"it blocked and did not yield at mine.py {place}"
+    job, task = ("job-1", 3) if kind == "start" else ("", None)
+    assert last_end(tmp_path) == LastEnd(job, task, how, certain=True)
+
+
+@pytest.mark.parametrize("case", DEADLY)
+def test_what_ends_the_process_by_itself_is_known_after(tmp_path: Path, case: str) -> None:
+    done = run(tmp_path, 5, 50, case)
+    assert done.returncode in (9, -6, -11)
+    end = last_end(tmp_path)
+    assert end is not None
+    assert (end.job, end.task) == ("job-1", 3)
+    if case == "exit":
+        assert not end.certain
+    else:
+        assert end.certain
+        assert f"at mine.py {DEADLY[case][2]}" in end.how
+
+
+def test_nothing_is_known_where_nothing_was_under_way(tmp_path: Path) -> None:
+    assert last_end(tmp_path) is None
+    (tmp_path / "user-code.page").write_bytes(b"short")
+    (tmp_path / "user-code.trace").write_bytes(b"")
+    assert last_end(tmp_path) is None
+    (tmp_path / "user-code.page").write_bytes(os.urandom(4096))
+    assert last_end(tmp_path) is None
