@@ -230,6 +230,7 @@ class Session:
                 connection.abort()
                 return []
             connection.max_frame = self.max_message
+            connection.greeted()
             self._phase = _Phase.FREE
             self._desk.worker_greeted(self)
             return payloads[at + 1 :]

@@ -25,7 +25,7 @@ from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import steady
 from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
-from mu_twisted.daemons._limits import raise_descriptor_limit, worker_limit
+from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
@@ -143,7 +143,7 @@ class CoordinatorService(Service):
         if self._options["profile"]:
             self._profile = open_profile(Path(self._options["profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
-        self._port = self._listen(keys, state.path)
+        self._port = self._listen(keys, state.path, max(1, descriptors - SPARE_DESCRIPTORS))
         self._hall.open()
         port = self._port.getHost().port
         self._opener = CloudOpener(
@@ -219,8 +219,10 @@ class CoordinatorService(Service):
         talks = self._private is not None and self._pipeline is not None and self._pipeline.consumes is not None
         return usual if talks and has_authority(usual) else state
 
-    def _listen(self, keys: Keys, directory: Path) -> Any:
-        factory = FrameFactory(self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY)
+    def _listen(self, keys: Keys, directory: Path, connections: int) -> Any:
+        factory = FrameFactory(
+            self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY, max_connections=connections
+        )
         contexts = server_contexts(keys.own, keys.ca)
 
         def listening(endpoint: Any) -> Deferred[Any]:

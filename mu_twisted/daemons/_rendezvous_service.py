@@ -108,7 +108,8 @@ class RendezvousService(Service):
         self._notifier.ready(f"ready for peers on port {port}")
 
     def _open(self) -> int:
-        connections = min(self._options["connections"], raise_descriptor_limit() - SPARE_DESCRIPTORS)
+        descriptors = max(1, raise_descriptor_limit() - SPARE_DESCRIPTORS)
+        connections = min(self._options["connections"], descriptors)
         place = self._place
         self._state = rendezvous_directory(self._options, None if place is None else place.number)
         keys = rendezvous_keys(self._options, self._state.path)
@@ -119,6 +120,7 @@ class RendezvousService(Service):
             self._limits,
             Spill(spill_directory(self._state, None if place is None else place.number)),
             connections=connections,
+            descriptors=descriptors,
             shared_key=bool(self._options["share-key"]),
             debug=bool(self._options["debug"]),
         )

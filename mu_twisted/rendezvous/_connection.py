@@ -212,6 +212,7 @@ class Connection:
         if is_coordinator(connection.peer.identity, first, self._relay.shared_key):
             self._take = self._noticed
             self._relay.greeted(self)
+            connection.greeted()
             self._noticed(payloads)
             return
         self._speaks_again = first.startswith(b"HELLO_STATE2:")
@@ -233,6 +234,7 @@ class Connection:
         self._seat = welcome.seat
         self._take = self._send
         self._relay.greeted(self)
+        self._connection.greeted()
         self._relay.note(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
         if isinstance(welcome.replaced, Connection):
             welcome.replaced.refuse("another connection has taken its place")

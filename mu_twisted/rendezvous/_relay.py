@@ -52,6 +52,7 @@ class Relay:
     :param limits: of everything.
     :param spill: the disk.
     :param connections: how many at once.
+    :param descriptors: what connections may have of them, handshakes included; None: any number.
     :param shared_key: whether a certificate without identity may speak for any job.
     :param debug: whether comings and goings are logged; there may be many.
     :param token: makes the tokens of jobs.
@@ -66,6 +67,7 @@ class Relay:
         spill: Spill,
         *,
         connections: int = 10_000,
+        descriptors: int | None = None,
         shared_key: bool = False,
         debug: bool = False,
         token: Callable[[], str] = _token,
@@ -88,7 +90,13 @@ class Relay:
         self._parting: Deadlines[Connection] = Deadlines(clock, PARTING, Connection.part_late)
         self._sweep = LoopingCall(self._look)
         self._sweep.clock = clock  # type: ignore[assignment]
-        self.factory = _Factory(lambda: Connection(self), clock=clock, max_frame=limits.message, tls_slice=TLS_SLICE)
+        self.factory = _Factory(
+            lambda: Connection(self),
+            clock=clock,
+            max_frame=limits.message,
+            tls_slice=TLS_SLICE,
+            max_connections=descriptors,
+        )
 
     def __len__(self) -> int:
         return len(self._connections)

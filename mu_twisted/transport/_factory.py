@@ -43,6 +43,9 @@ class FrameFactory(Factory[Any]):
         size.
     :param tls_slice: bytes that TLS is given at once. OpenSSL's buffers grow with it and never shrink: 16 KiB, a whole
         record, halves the work of bulk and costs each connection some 40 kB more than 4 KiB.
+    :param max_connections: at once, whatever they are at; None: any number. When there are nearly so many, those that
+        have not greeted (:meth:`FrameProtocol.greeted`) give way, the oldest first; they and handshakes may be a
+        quarter of them each. So descriptors are left for what else the process does.
     """
 
     noisy = False
@@ -60,10 +63,14 @@ class FrameFactory(Factory[Any]):
         crowd_patience: float = 1.0,
         max_unsent: int = 16 << 20,
         tls_slice: int = 4 << 10,
+        max_connections: int | None = None,
     ) -> None:
         self._build_receiver = build_receiver
         self._max_frame = max_frame
-        self._max_handshakes = max_handshakes
+        self._most = max_connections
+        self._strangers: dict[FrameProtocol, None] = {}
+        self._max_handshakes = max_handshakes if max_connections is None else min(max_handshakes, max_connections // 4)
+        self._max_handshakes = max(1, self._max_handshakes)
         self._port: Any = None
         self.connections = 0
         self.max_unsent = max_unsent
@@ -79,6 +86,12 @@ class FrameFactory(Factory[Any]):
         self.closing: Deadlines[FrameProtocol] = Deadlines(clock, close_timeout, FrameProtocol.give_up_closing)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self._most is not None and self.connections >= self._most - min(64, self._most // 8):
+            self._make_room()
+            if self.connections >= self._most:
+                peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
+                self.drops.dropped(peer, f"there are {self._most} connections already")
+                return None
         if len(self.handshakes) >= self._max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
             self.drops.dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
@@ -106,7 +119,14 @@ class FrameFactory(Factory[Any]):
 
     def connection_established(self, protocol: FrameProtocol) -> Receiver:
         self._handshake_ended(protocol)
+        self._strangers[protocol] = None
+        if self._most is not None and len(self._strangers) > max(1, self._most // 4):
+            self._make_room()
         return self._build_receiver()
+
+    def connection_greeted(self, protocol: FrameProtocol) -> None:
+        """It is known who it is: it gives way to none."""
+        self._strangers.pop(protocol, None)
 
     def connection_announced(self, protocol: FrameProtocol) -> None:
         """The receiver knows of the connection."""
@@ -116,6 +136,7 @@ class FrameFactory(Factory[Any]):
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         self._handshake_ended(protocol)
+        self._strangers.pop(protocol, None)
         self.frames.end(protocol)
         self.closing.end(protocol)
         self.connections -= 1
@@ -123,6 +144,15 @@ class FrameFactory(Factory[Any]):
             for deadlines in (self.handshakes, self.frames, self.closing):
                 deadlines.stop()
             self.crowd.stop()
+
+    def _make_room(self) -> None:
+        """The connection that has not greeted for the longest time gives way, else handshakes that stand still do."""
+        oldest = next(iter(self._strangers), None)
+        if oldest is not None:
+            del self._strangers[oldest]
+            oldest.drop(f"it has not greeted, and others want its place: there are {self.connections} connections")
+        elif not self.crowd.pressing:
+            self.crowd.press()
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)

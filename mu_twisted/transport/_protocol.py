@@ -129,6 +129,10 @@ class FrameProtocol:
         """Drop the connection at once, with what is yet to be sent."""
         self._abort("aborted here")
 
+    def greeted(self) -> None:
+        """The receiver knows who the peer is, so that the connection does not give way to others."""
+        self._factory.connection_greeted(self)
+
     def pause_reading(self) -> None:
         """Read nothing more from the peer; what was read already may still come. Its frame's time stands still."""
         if self.transport is not None and self._reason is None and not self._paused:

@@ -23,6 +23,9 @@ class WorkerDouble:
         self.closed = False
         session.connected(self)  # type: ignore[arg-type]
 
+    def greeted(self) -> None:
+        pass
+
     def send(self, *payloads: bytes) -> None:
         self.sent += payloads
 

@@ -199,6 +199,9 @@ class Connection:
         self.reasons: list[str] = []
         self.events = ""
 
+    def greeted(self) -> None:
+        pass
+
     def send(self, *payloads: bytes) -> None:
         assert all(type(payload) is bytes for payload in payloads)
 

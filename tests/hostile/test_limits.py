@@ -68,6 +68,42 @@ def test_handshakes_that_stand_still_give_way_when_there_are_many(tls: Any, log:
     tls.settle()
 
 
+def test_connections_that_never_greet_give_way_and_leave_room_for_all_else(world: Any, log: list[str]) -> None:
+    world.listen(max_connections=40)
+    worker = Recorder()
+    world.dial(worker)
+    world.settle()
+    world.accepted[-1].end.greeted()
+    for _ in range(100):
+        world.dial(Recorder())
+        world.settle()
+        assert world.factory.connections <= 40
+    open_ = [end for end in world.accepted if not end.reasons]
+    assert open_[0] is world.accepted[0]
+    assert len(open_) <= 12
+    newcomer = Recorder()
+    world.dial(newcomer)
+    world.settle()
+    assert newcomer.connection is not None
+    assert not newcomer.reasons
+    assert any("it has not greeted, and others want its place" in line for line in log)
+    world.factory.stopFactory()
+
+
+def test_no_more_connections_are_taken_than_descriptors_are_left_for(world: Any, log: list[str]) -> None:
+    world.listen(max_connections=16)
+    for _ in range(30):
+        world.dial(Recorder())
+        world.settle()
+        if world.accepted and not world.accepted[-1].reasons:
+            world.accepted[-1].end.greeted()
+        assert world.factory.connections <= 16
+    assert world.factory.connections == 16
+    assert not any(end.reasons for end in world.accepted)
+    assert any("there are 16 connections already" in line for line in log)
+    world.factory.stopFactory()
+
+
 def test_few_handshakes_may_stand_still_for_their_whole_time(tls: Any) -> None:
     tls.listen(max_handshakes=16)
     strangers = [tls.dial_bare() for _ in range(15)]
