@@ -6,7 +6,7 @@
 # make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
 # make check   style, types, layers
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
-# make chaos   50 runs of two jobs whose workers and daemons are killed (RUNS=, SEED=), and slower faults
+# make chaos   50 rounds of two kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
 # make wheels  the source distribution and manylinux wheels, in dist/

@@ -21,6 +21,7 @@ class Story:
     :ivar ended: how attempts ended: the record of each.
     :ivar results: how often each task's result was announced.
     :ivar charged: retries that each task has used up.
+    :ivar begun: attempts at each task.
     :ivar stores: the tokens under which the rendezvous kept the job's messages.
     """
 
@@ -28,6 +29,7 @@ class Story:
     ended: dict[Try, dict[str, Any]] = field(default_factory=dict)
     results: dict[int, int] = field(default_factory=dict)
     charged: dict[int, int] = field(default_factory=dict)
+    begun: dict[int, int] = field(default_factory=dict)
     stores: list[str] = field(default_factory=list)
     generation: int = -1
     attempts: int = 0
@@ -49,6 +51,7 @@ class Story:
                 self.launched += record["count"]
             case "assigned":
                 self.attempts += 1
+                self.begun[attempt[0]] = self.begun.get(attempt[0], 0) + 1
                 self.live[attempt] = record["launch_id"]
                 if attempt[0] in self.results and not self.reopened:
                     self.after_result.append(attempt)

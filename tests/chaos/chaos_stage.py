@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import re
+import socket
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ class Daemon:
             )
         if ready is None:
             return re.match("", "")  # type: ignore[return-value]
-        pattern = re.compile(rf"{ready}.* on port ([0-9]+)$", re.MULTILINE)
+        pattern = re.compile(rf"{ready}.* on (?:port|consecutive ports from) ([0-9]+)$", re.MULTILINE)
         found: list[re.Match[str]] = []
 
         def is_ready() -> bool:
@@ -204,13 +206,21 @@ class Stage:
             renamed[path] = name
         others = [self.tools / name for name in TOOLS if name != "vpxenc"]
         self.control.create_function(XCENC, _named(build_package([*others, *renamed], names=renamed)))
-        self.rendezvous = Daemon(
-            ["mu-rendezvous", "--state-dir", str(self.state_dir), "-t", "tcp:0:interface=127.0.0.1"],
-            self.home / "rendezvous.log",
-            self.environment(),
-        )
-        self.rendezvous_port = int(self.rendezvous.start()[1])
-        self.rendezvous.words[-1] = f"tcp:{self.rendezvous_port}:interface=127.0.0.1"
+        self.open_rendezvous()
+
+    def open_rendezvous(self, shards: int = 1) -> None:
+        """Start a rendezvous, in place of the one that runs.
+
+        :param shards: processes that it is, on as many ports from ``rendezvous_port`` on.
+        """
+        if self.rendezvous is not None:
+            self.rendezvous.stop()
+        self.rendezvous_port = _free_ports(shards)
+        words = ["mu-rendezvous", "--state-dir", str(self.state_dir)]
+        words += ["--shards", str(shards)] if shards > 1 else []
+        words += ["-t", f"tcp:{self.rendezvous_port}:interface=127.0.0.1"]
+        self.rendezvous = Daemon(words, self.home / "rendezvous.log", self.environment())
+        self.rendezvous.start()
 
     def close(self) -> None:
         """End everything."""
@@ -253,6 +263,14 @@ class Stage:
             process.kill()
             process.communicate()
 
+    def tasks(self, name: str) -> list[dict[str, Any]]:
+        """The tasks of a job.
+
+        :raises ControlError: nobody answers.
+        """
+        tasks: list[dict[str, Any]] = self.api.get("jobs", name, "tasks")["tasks"]
+        return tasks
+
     def job(self, name: str) -> dict[str, Any] | None:
         """The facts of a job; None as long as nobody answers."""
         try:
@@ -272,6 +290,17 @@ def until(condition: Callable[[], object], what: str, limit: float = PATIENCE, p
         if time.monotonic() > deadline:
             raise Broken(f"not within {limit:g} s: {what}")
         time.sleep(pause)
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many consecutive ports that are free now, below those that the system gives out."""
+    # Another run of this on the same machine looks elsewhere.
+    for first in random.SystemRandom().sample(range(20_000, 32_000 - count), 100):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise Broken(f"{count} consecutive ports are not free")
 
 
 def _named(package: bytes) -> bytes:
