@@ -121,8 +121,6 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
     :raises twisted.python.usage.UsageError: the keys given do not go together.
     """
     find_keys(options, environ)
-    if options["freeze-limit"] <= options["user-code-limit"]:
-        raise usage.UsageError("--freeze-limit: expected more than the --user-code-limit, which comes first")
     if environ.get("MU_LOCAL", "0") not in ("", "0"):
         options["local"] = 1
     _check_addresses(options)

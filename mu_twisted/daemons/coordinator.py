@@ -79,6 +79,8 @@ class Options(OneLineOptions, DaemonOptions):
     def postOptions(self) -> None:
         """What can be checked without touching anything."""
         apply_environment(self)
+        if self["freeze-limit"] <= self["user-code-limit"]:
+            raise usage.UsageError("--freeze-limit: expected more than the --user-code-limit, which comes first")
         if self["control"] is not None and self["share-key"]:
             raise usage.UsageError(
                 "--control needs a certificate that says who the coordinator is, which --share-key has not: "
