@@ -53,12 +53,12 @@ check-native: $(VENV)/develop.stamp
 
 RUNS ?= 50
 chaos: $(VENV)/develop.stamp
-	$(BIN)/python tests/chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests/support $(BIN)/python tests/chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m pytest tests/chaos -m long
 
 fuzz: $(VENV)/develop.stamp
-	$(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
-	$(BIN)/python tests/hostile/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests/support $(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests/support $(BIN)/python tests/hostile/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/python -m bench

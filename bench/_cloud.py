@@ -14,7 +14,7 @@ _CONFIGURATION = json.dumps({"FunctionName": "any", "Timeout": 900, "MemorySize"
 
 
 @dataclass
-class Yes:
+class FakeCloud:
     """Where it answers, and what came.
 
     :ivar invoked: fires with the first invocation.
@@ -55,9 +55,9 @@ class Yes:
 
 
 @contextmanager
-def yes() -> Iterator[Yes]:
+def yes() -> Iterator[FakeCloud]:
     """Run one."""
-    told = Yes()
+    told = FakeCloud()
     ready = threading.Event()
     ends: list[Callable[[], object]] = []
 

@@ -135,8 +135,8 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     from twisted.internet import reactor
     from twisted.internet.task import LoopingCall
 
-    from bench._hall import ByThemselves, receive_workers
-    from mu_twisted.coordinator import Attempts, Hall, JobRun
+    from bench._listener import NullLauncher, receive_workers
+    from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
@@ -168,23 +168,23 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         def flush(self) -> None:
             pass
 
-    hall = Hall(reactor)
+    registry = WorkerRegistry(reactor)
     run_ = JobRun(
         reactor,
         # The load answers no pings.
         Job("bench", range(size), JobPolicy(start_timeout=3600.0, heartbeat=3600.0)),
         Pipeline(name="bench", summary="echoes", first=task),
         {},
-        launching=ByThemselves(),
+        launching=NullLauncher(),
         recorder=Forgetful(),
         attempts=Attempts(reactor),  # type: ignore[arg-type]
     )
-    hall.add(run_)
-    receive_workers(reactor, hall, work)
+    registry.add(run_)
+    receive_workers(reactor, registry, work)
     run_.start()
 
     def look() -> None:
-        if len(hall) == size and watch.running:
+        if len(registry) == size and watch.running:
             watch.stop()
             print("connected", flush=True)
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from bench._figure import Figure
-from mu_twisted.coordinator import Hall, Jobs, Journal, Opened, Request
+from mu_twisted.coordinator import Jobs, Journal, Opened, Request, WorkerRegistry
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline, job_policy, load_pipeline
 
@@ -113,7 +113,7 @@ def _open(directory: Path) -> tuple[Turns, Jobs, Journal]:
         clock,
         wall=time.time,
         journal=journal,
-        hall=Hall(clock),
+        registry=WorkerRegistry(clock),
         opener=_Nothing(),
         directory=directory / "jobs",
     )

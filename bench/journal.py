@@ -48,12 +48,12 @@ def serve(work: Path) -> None:
     """
     from twisted.internet import reactor
 
-    from bench._hall import ByThemselves, receive_workers
-    from mu_twisted.coordinator import AttemptFile, Attempts, Hall, JobRun, Journal
-    from mu_twisted.coordinator._facts import JobFact
+    from bench._listener import NullLauncher, receive_workers
+    from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, WorkerRegistry
+    from mu_twisted.coordinator._active_jobs import _JobRecorder
     from mu_twisted.coordinator._meter import Meter
-    from mu_twisted.coordinator._running import _JobRecorder
-    from mu_twisted.daemons._clock import steady
+    from mu_twisted.coordinator._status import JobStatus
+    from mu_twisted.daemons._clock import use_monotonic_clock
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
@@ -76,10 +76,10 @@ def serve(work: Path) -> None:
 
         return doing
 
-    steady(reactor)
+    use_monotonic_clock(reactor)
     with tempfile.TemporaryDirectory(dir=work) as place:
         journal = Journal(Path(place) / "journal.db", reactor, lambda fault: print(fault))
-        meter, ended = Meter(), JobFact("bench", "bench", "done", 0.0, TASKS)
+        meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, TASKS)
         recorder: Any = _JobRecorder(
             journal,
             time.time,
@@ -89,19 +89,19 @@ def serve(work: Path) -> None:
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(place) / "attempts.jsonl.gz").append)
-        hall = Hall(reactor)
+        registry = WorkerRegistry(reactor)
         job = JobRun(
             reactor,
             Job("bench", range(TASKS), JobPolicy(start_timeout=3600.0, heartbeat=3600.0, max_workers=WORKERS)),
             Pipeline(name="bench", summary="echoes", first=task),
             {},
-            launching=ByThemselves(),
+            launching=NullLauncher(),
             recorder=recorder,
             attempts=Attempts(reactor, sink),
             meter=meter,
         )
-        hall.add(job)
-        receive_workers(reactor, hall, work)
+        registry.add(job)
+        receive_workers(reactor, registry, work)
         job.start()
 
         def over(_: object) -> None:

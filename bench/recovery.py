@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench._cloud import Yes, yes
+from bench._cloud import FakeCloud, yes
 from bench._figure import Figure
 from mu_twisted.cli._control import Coordinator
-from mu_twisted.cli._places import ControlError, Local
+from mu_twisted.cli._transport import CoordinatorError, Local
 
 WORKERS = 1000
 FINISHED = 200
@@ -45,7 +45,7 @@ def run() -> list[Figure]:
         return [*figures, _cancel_real(work)]
 
 
-def _recovery(work: Path, cloud: Yes) -> list[Figure]:
+def _recovery(work: Path, cloud: FakeCloud) -> list[Figure]:
     with _daemon(work / "killed", cloud) as daemon:
         job = daemon.submit(WORKERS + FINISHED, WORKERS)
         with _workers(work, daemon, job, cloud, WORKERS, FINISHED) as accepted:
@@ -70,7 +70,7 @@ def _recovery(work: Path, cloud: Yes) -> list[Figure]:
     ]
 
 
-def _cancel(work: Path, cloud: Yes) -> Figure:
+def _cancel(work: Path, cloud: FakeCloud) -> Figure:
     with _daemon(work / "cancelled", cloud) as daemon:
         job = daemon.submit(CANCELLED, CANCELLED)
         with _workers(work, daemon, job, cloud, CANCELLED, 0):
@@ -114,7 +114,7 @@ class _Daemon:
     :param state_dir: its state directory.
     """
 
-    def __init__(self, state_dir: Path, cloud: Yes) -> None:
+    def __init__(self, state_dir: Path, cloud: FakeCloud) -> None:
         self.api = Coordinator(Local(state_dir))
         self._log = state_dir.with_suffix(".log")
         options = ["-t", "0", "--state-dir", str(state_dir), "--host-addr", "127.0.0.1"]
@@ -145,7 +145,7 @@ class _Daemon:
     def answers(self) -> bool:
         try:
             self.api.get("daemon")
-        except ControlError:
+        except CoordinatorError:
             assert self._process is not None
             if self._process.poll() is not None:
                 raise RuntimeError(f"it ended: {self._log.read_text()[-2000:]}") from None
@@ -166,7 +166,7 @@ class _Daemon:
 
 
 @contextmanager
-def _daemon(state_dir: Path, cloud: Yes) -> Iterator[_Daemon]:
+def _daemon(state_dir: Path, cloud: FakeCloud) -> Iterator[_Daemon]:
     cloud.event = {}
     cloud.invoked.clear()
     cloud.invocations = 0
@@ -179,7 +179,7 @@ def _daemon(state_dir: Path, cloud: Yes) -> Iterator[_Daemon]:
 
 @contextmanager
 def _workers(
-    work: Path, daemon: _Daemon, job: str, cloud: Yes, count: int, fast: int
+    work: Path, daemon: _Daemon, job: str, cloud: FakeCloud, count: int, fast: int
 ) -> Iterator["queue.SimpleQueue[str]"]:
     """Workers with what the first event gives them; yielded when all are accepted, with what they say from then on."""
     if not cloud.invoked.wait(LIMIT):
@@ -224,7 +224,7 @@ def _at_work(fact: dict[str, Any], done: int, active: int) -> bool:
 def _until(condition: Callable[[], bool], what: str, pause: float = 0.05) -> None:
     deadline = time.monotonic() + LIMIT
     while True:
-        with suppress(ControlError):
+        with suppress(CoordinatorError):
             if condition():
                 return
         if time.monotonic() > deadline:

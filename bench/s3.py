@@ -95,7 +95,7 @@ def _figures(work: Path, environment: dict[str, str], verb: str, size: str) -> l
 
 
 def _ours(verb: str) -> Callable[[str, str], None]:
-    from worker_lambda._s3 import S3
+    from worker_lambda.s3._client import S3
 
     client = S3(os.environ["AWS_REGION"])
     move = client.get if verb == "get" else client.put

@@ -4,13 +4,14 @@ import signal
 from collections import deque
 from collections.abc import Callable
 
-from mu_twisted.wire import MAX_TOKEN, CommandError, MuError, fail, info, parse_command
+from mu_twisted.base import MuError
+from mu_twisted.wire import MAX_TOKEN, CommandError, fail, info, parse_command
+from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import WorkerError
-from worker_lambda._event import TLS_KEYS, Event
-from worker_lambda._expansion import Place, expand_run
+from worker_lambda._event import TLS_KEYS, LaunchEvent
+from worker_lambda._expansion import WorkerPaths, expand_run
 from worker_lambda._finishing import Finishing
-from worker_lambda._jobs import Jobs
-from worker_lambda._peers import Channel
+from worker_lambda._peers import PeerChannel
 from worker_lambda._program import Program
 from worker_lambda._states import state_run
 from worker_lambda._store import Store
@@ -29,8 +30,8 @@ MAX_ECHOED = 200
 class Commands:
     """Takes commands in the order of their arrival and sees that each is answered.
 
-    :param event: see :class:`Event`.
-    :param place: see :class:`Place`.
+    :param event: see :class:`LaunchEvent`.
+    :param place: see :class:`WorkerPaths`.
     :param jobs: does what takes time.
     :param channel: to the peers.
     :param finishing: takes the runs that have produced a state.
@@ -43,10 +44,10 @@ class Commands:
 
     def __init__(
         self,
-        event: Event,
-        place: Place,
-        jobs: Jobs,
-        channel: Channel,
+        event: LaunchEvent,
+        place: WorkerPaths,
+        jobs: CommandRuns,
+        channel: PeerChannel,
         finishing: Finishing,
         *,
         send: Callable[[bytes], None],

@@ -1,6 +1,6 @@
 """One connection to a coordinator or a rendezvous: frames in and out, none of it blocking.
 
-Knows frames, not what they say. Nothing is called back from within :meth:`Connection.send`.
+Knows frames, not what they say. Nothing is called back from within :meth:`FrameConnection.send`.
 """
 
 import selectors
@@ -13,8 +13,8 @@ from enum import Enum
 from mu_twisted.wire import Decoder, FrameError, encode
 from worker_lambda._dialling import Dial, Partner, Target, dial_error, unacknowledged
 from worker_lambda._errors import DialError
+from worker_lambda._socket_watch import SocketWatch
 from worker_lambda._streams import Stream
-from worker_lambda._watch import Watch
 
 MAX_UNSENT = 4 << 20
 """Bytes that were not taken beyond which a connection is clogged."""
@@ -27,7 +27,7 @@ class _Phase(Enum):
     CLOSED = 2
 
 
-class Connection:
+class FrameConnection:
     """Tries a host's addresses in turn until one answers; then frames travel.
 
     :param selector: the loop's; the data registered is the function to call with the events.
@@ -62,7 +62,7 @@ class Connection:
         self._decoder = Decoder(partner.max_frame)
         self._unsent = bytearray()
         self._stream: Stream | None = None
-        self._watch = Watch(selector, self._ready)
+        self._watch = SocketWatch(selector, self._ready)
         self._phase = _Phase.DIALLING
         self._patience = partner.patience
         self._taken = 0.0  # when something was taken last

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from worker_lambda._errors import DialError
+from worker_lambda._socket_watch import SocketWatch
 from worker_lambda._streams import Stream, TlsStream
 from worker_lambda._tls import demand_role
-from worker_lambda._watch import Watch
 
 DIAL_TIMEOUT = 10.0
 """Seconds for connecting and for the TLS handshake, at each of the host's addresses."""
@@ -90,7 +90,7 @@ class Dial:
         self._done = done
         self._socket: socket.socket | None = None
         self._stream: TlsStream | None = None
-        self._watch = Watch(selector, self._ready)
+        self._watch = SocketWatch(selector, self._ready)
         self._deadline = 0.0
         self._next()
 

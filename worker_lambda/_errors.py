@@ -1,6 +1,6 @@
 """The worker's branch of the project's errors."""
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class WorkerError(MuError):
@@ -22,7 +22,7 @@ class DialError(WorkerError):
         self.final = final
 
 
-class JobError(MuError):
+class CommandFailure(MuError):
     """One command cannot be carried out; the text is the reason inside ``FAIL(...)``.
 
     :ivar code: the failure's, see :func:`mu_twisted.wire.fail`; empty where another attempt may do better.

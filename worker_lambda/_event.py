@@ -28,7 +28,7 @@ _MAX_LAUNCH_ID = 256
 
 
 @dataclass(frozen=True)
-class Event:
+class LaunchEvent:
     """A checked event.
 
     :param mode: ``RUN_ONCE`` or ``SERVE``.
@@ -59,7 +59,7 @@ class Event:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_event(event: object) -> Event:
+def parse_event(event: object) -> LaunchEvent:
     """Check an event; keys that nobody knows are passed over.
 
     :param event: what Lambda hands to the function, decoded from JSON.
@@ -88,7 +88,7 @@ def parse_event(event: object) -> Event:
     if "srvcrt" in tls and "cacert" not in tls:
         raise EventError("the event has srvcrt but no cacert: the coordinator's certificate could not be checked")
     capabilities = event.get("capabilities")
-    return Event(
+    return LaunchEvent(
         mode=mode,
         host=host,
         port=port,

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_lambda._errors import JobError
-from worker_lambda._event import Event
+from worker_lambda._errors import CommandFailure
+from worker_lambda._event import LaunchEvent
 from worker_lambda._template import Substitutions, expand_command, state_placeholders
 from worker_lambda._variables import Variables
 
 
 @dataclass
-class Place:
+class WorkerPaths:
     """Where a worker works.
 
     :param root: the function's files; commands run here, and relative file names are meant from here.
@@ -23,7 +23,7 @@ class Place:
     temporary: Path
 
 
-def expand_run(argument: bytes, event: Event, variables: Variables, place: Place, directory: Path) -> bytes:
+def expand_run(argument: bytes, event: LaunchEvent, variables: Variables, place: WorkerPaths, directory: Path) -> bytes:
     """A run's command with all placeholders replaced; the one given when the function was made, if empty.
 
     :param directory: the worker's private one.
@@ -58,6 +58,6 @@ def _default_command(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise JobError(
+        raise CommandFailure(
             f"the function was made without a command: {path.name}: {error.strerror}", "BadCommand"
         ) from None

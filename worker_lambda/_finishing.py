@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_lambda._jobs import Jobs
-from worker_lambda._peers import Channel
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._peers import PeerChannel
 from worker_lambda._states import StateRun, keep_output, message_of
 
 
@@ -40,7 +40,7 @@ class Finishing:
     :param log: takes one line.
     """
 
-    def __init__(self, jobs: Jobs, channel: Channel, *, strict: bool, log: Callable[[str], None]) -> None:
+    def __init__(self, jobs: CommandRuns, channel: PeerChannel, *, strict: bool, log: Callable[[str], None]) -> None:
         self._jobs = jobs
         self._channel = channel
         self._strict = strict

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mu_twisted.wire import WireError, fail, info, is_fail
-from worker_lambda._errors import JobError
-from worker_lambda._jobs import Jobs
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._errors import CommandFailure
 from worker_lambda._states import Arrivals
 
 MAX_PENDING = 16 << 20
@@ -24,7 +24,7 @@ class Inbox:
     :param tell: takes what is to be told to the coordinator.
     """
 
-    def __init__(self, jobs: Jobs, directory: Path, *, keep_first: bool, tell: Callable[[bytes], None]) -> None:
+    def __init__(self, jobs: CommandRuns, directory: Path, *, keep_first: bool, tell: Callable[[bytes], None]) -> None:
         self._jobs = jobs
         self._arrivals = Arrivals(directory, keep_first=keep_first)
         self._tell = tell
@@ -75,5 +75,5 @@ class Inbox:
                 self._arrivals.take(batch.popleft(), cancelled)
             except WireError as error:
                 faults.append(info(b"peer_error", f"a message of a peer was dropped: {error}".encode()))
-            except JobError as error:
+            except CommandFailure as error:
                 faults.append(fail(str(error)))

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mu_twisted.wire import FULL, MAX_PEER_MESSAGE, CommandError, fail, parse_integer
-from worker_lambda._connection import Connection
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner, Target, is_loopback, resolve
 from worker_lambda._errors import DialError, EventError
-from worker_lambda._event import Event
+from worker_lambda._event import LaunchEvent
 from worker_lambda._inbox import Inbox
-from worker_lambda._jobs import Jobs
-from worker_lambda._surroundings import Timing
+from worker_lambda._lambda_context import Timing
 from worker_lambda._tls import RENDEZVOUS, client_context
 
 MAX_DEPARTING = 4
@@ -43,18 +43,18 @@ class _Line:
     connecting: bool = True
     closing: bool = False
     refusal: bytes | None = None
-    connection: Connection | None = None
+    connection: FrameConnection | None = None
 
     @property
     def where(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Channel:
+class PeerChannel:
     """See the module. :meth:`begin` is to be called before anything else.
 
     :param selector: the loop's.
-    :param event: see :class:`Event`.
+    :param event: see :class:`LaunchEvent`.
     :param jobs: does what takes time.
     :param send: takes one message to the coordinator.
     :param clear: says whether such messages are being taken; nothing is read from peers while they are not.
@@ -66,8 +66,8 @@ class Channel:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        event: Event,
-        jobs: Jobs,
+        event: LaunchEvent,
+        jobs: CommandRuns,
         send: Callable[[bytes], None],
         clear: Callable[[], bool],
         log: Callable[[str], None],
@@ -85,7 +85,7 @@ class Channel:
         self._confirm = timing.confirm
         self._identity: ssl.SSLContext | None = None
         self._line: _Line | None = None
-        self._departing: list[Connection] = []
+        self._departing: list[FrameConnection] = []
 
     @property
     def busy(self) -> bool:
@@ -195,7 +195,7 @@ class Channel:
             self._look_after(line, line.connection)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _look_after(self, line: _Line, connection: Connection) -> None:
+    def _look_after(self, line: _Line, connection: FrameConnection) -> None:
         if line.connecting and connection.answered:
             line.connecting = False
             self._send(b"OK:CONNECT(" + line.argument + b")")
@@ -227,7 +227,7 @@ class Channel:
             self._line = None
             self._lost(line, DialError(error))
             return
-        line.connection = Connection(
+        line.connection = FrameConnection(
             self._selector,
             targets,
             context,

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 from worker_lambda._processes import MARK
 
 MAX_OUTPUT = 64 << 10
@@ -40,12 +40,12 @@ class Program:
     :param directory: where it runs.
     :param mark: put into its environment, see :mod:`worker_lambda._processes`.
     :ivar held: whether its output was still held when it was reported; what comes after that is dropped.
-    :raises JobError: it cannot be started.
+    :raises CommandFailure: it cannot be started.
     """
 
     def __init__(self, command: bytes, directory: Path, mark: str) -> None:
         if b"\0" in command:
-            raise JobError("a command cannot hold a NUL byte", "BadCommand")
+            raise CommandFailure("a command cannot hold a NUL byte", "BadCommand")
         self.command = command
         self.held = False
         self._tail = Tail(MAX_OUTPUT)
@@ -53,7 +53,7 @@ class Program:
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
-            raise JobError(f"could not start the command: {error.strerror}") from None
+            raise CommandFailure(f"could not start the command: {error.strerror}") from None
         try:
             self._process = subprocess.Popen(
                 [b"/bin/sh", b"-c", command],
@@ -67,7 +67,7 @@ class Program:
         except OSError as error:
             os.close(reading)
             code = "BadCommand" if error.errno == errno.E2BIG else ""
-            raise JobError(f"could not start the command: {error.strerror}", code) from None
+            raise CommandFailure(f"could not start the command: {error.strerror}", code) from None
         finally:
             os.close(writing)
         os.set_blocking(reading, False)

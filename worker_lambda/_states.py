@@ -11,7 +11,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from mu_twisted.wire import MAX_PEER_MESSAGE, parse_state, state_message
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 from worker_lambda._variables import Variables
 
 MAX_STATE = 256 << 20
@@ -42,7 +42,7 @@ def state_run(command: bytes, variables: Variables, *, marked_by_text: bool) -> 
 
     :param command: as expanded.
     :param marked_by_text: whether the text may say it, too; for a coordinator of the original it does in any case.
-    :raises JobError: ``run_iter`` is no number.
+    :raises CommandFailure: ``run_iter`` is no number.
     """
     marked = variables.flag(b"produces_state")
     if not marked and not (marked_by_text and any(name in command for name in _PRODUCERS)):
@@ -54,7 +54,7 @@ def keep_output(run: StateRun, directory: Path, cancelled: Callable[[], bool]) -
     """After an exit with 0: make room, and keep the output for the next run.
 
     :param cancelled: says whether it is no longer wanted.
-    :raises JobError: it cannot be kept.
+    :raises CommandFailure: it cannot be kept.
     """
     try:
         if run.run_iter > 1:
@@ -63,13 +63,13 @@ def keep_output(run: StateRun, directory: Path, cancelled: Callable[[], bool]) -
             mode = os.fstat(source.fileno()).st_mode & 0o777
             _write(directory, "prev.ivf", iter(lambda: source.read(_BLOCK), b""), cancelled, mode)
     except (OSError, ValueError) as error:
-        raise JobError(f"output.ivf could not be kept as prev.ivf: {_reason(error)}") from None
+        raise CommandFailure(f"output.ivf could not be kept as prev.ivf: {_reason(error)}") from None
 
 
 def message_of(run: StateRun, directory: Path) -> bytes:
     """The message that takes a run's state to the neighbour.
 
-    :raises JobError: there is no state, or it is too large.
+    :raises CommandFailure: there is no state, or it is too large.
     """
     try:
         found = os.open(
@@ -78,14 +78,14 @@ def message_of(run: StateRun, directory: Path) -> bytes:
         with os.fdopen(found, "rb") as source:
             status = os.fstat(found)
             if not S_ISREG(status.st_mode):
-                raise JobError("final.state is no file that could be sent")
+                raise CommandFailure("final.state is no file that could be sent")
             if status.st_size > MAX_STATE:
-                raise JobError(f"final.state has {status.st_size} bytes, the limit is {MAX_STATE}")
+                raise CommandFailure(f"final.state has {status.st_size} bytes, the limit is {MAX_STATE}")
             message = state_message(run.run_iter, source.read(MAX_STATE))
     except OSError as error:
-        raise JobError(f"final.state could not be sent: {_reason(error)}") from None
+        raise CommandFailure(f"final.state could not be sent: {_reason(error)}") from None
     if len(message) > MAX_PEER_MESSAGE:
-        raise JobError(f"final.state has {len(message)} bytes compressed, a message {MAX_PEER_MESSAGE} at most")
+        raise CommandFailure(f"final.state has {len(message)} bytes compressed, a message {MAX_PEER_MESSAGE} at most")
     return message
 
 
@@ -110,7 +110,7 @@ class Arrivals:
 
         :param cancelled: says whether it is no longer wanted.
         :raises WireError: it is none.
-        :raises JobError: it cannot be kept; or it is another one than the first of its number.
+        :raises CommandFailure: it cannot be kept; or it is another one than the first of its number.
         """
         import hashlib  # costs, and few workers have peers
 
@@ -119,19 +119,19 @@ class Arrivals:
         known = self._digests.get(number)
         if known is not None and self._keep_first:
             if known != digest:
-                raise JobError(
+                raise CommandFailure(
                     f"STATE({number}) came again with other bytes: another attempt of its producer made another state, "
                     f"its program is not deterministic; the first is kept"
                 )
             return
         if known is None and len(self._digests) >= self._most:
-            raise JobError(f"STATE({number}) is one more than the {self._most} states that a task may be sent")
+            raise CommandFailure(f"STATE({number}) is one more than the {self._most} states that a task may be sent")
         view = memoryview(state)
         blocks = (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
         try:
             _write(self._directory, f"{number}.state", blocks, cancelled, 0o644)
         except OSError as error:
-            raise JobError(f"STATE({number}) could not be written: {_reason(error)}") from None
+            raise CommandFailure(f"STATE({number}) could not be written: {_reason(error)}") from None
         self._digests[number] = digest
 
 

@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 
 if TYPE_CHECKING:
-    from worker_lambda._s3 import S3
+    from worker_lambda.s3 import S3
 
 _MAX_REGIONS = 32
 
@@ -46,7 +46,7 @@ class Store:
             client.close()
 
     def _client(self, region: bytes) -> "S3":
-        from worker_lambda._s3 import S3
+        from worker_lambda.s3 import S3
 
         name = _text(region, "region")
         with self._lock:
@@ -61,10 +61,10 @@ def _text(value: bytes, name: str) -> str:
     try:
         return value.decode("ascii")
     except UnicodeDecodeError:
-        raise JobError(f"the variable {name} is not plain text", "BadCommand") from None
+        raise CommandFailure(f"the variable {name} is not plain text", "BadCommand") from None
 
 
 def _file(path: bytes) -> str:
     if b"\0" in path:
-        raise JobError("a file name cannot hold a NUL byte", "BadCommand")
+        raise CommandFailure("a file name cannot hold a NUL byte", "BadCommand")
     return os.fsdecode(path)

@@ -6,7 +6,7 @@ may have 128 KiB (``MAX_ARG_STRLEN``).
 
 from dataclasses import dataclass
 
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 
 MAX_COMMAND_TEXT = (128 << 10) - 1
 """Bytes of an expanded command."""
@@ -38,7 +38,7 @@ def expand_command(command: bytes, values: Substitutions) -> bytes:
 
     Placeholders are replaced one after the other, so that a value may hold those which come after it.
 
-    :raises JobError: it would be longer than a command can be.
+    :raises CommandFailure: it would be longer than a command can be.
     """
     if values.variables is not None:
         command = values.variables + b" " + command
@@ -55,14 +55,14 @@ def expand_command(command: bytes, values: Substitutions) -> bytes:
         if value is not None:
             command = _replace(command, mark, value, MAX_COMMAND_TEXT)
     if len(command) > MAX_COMMAND_TEXT:
-        raise JobError(f"the command has {len(command)} bytes, a shell takes {MAX_COMMAND_TEXT}", "BadCommand")
+        raise CommandFailure(f"the command has {len(command)} bytes, a shell takes {MAX_COMMAND_TEXT}", "BadCommand")
     return command
 
 
 def expand_file(name: bytes, tmpdir: bytes) -> bytes:
     """The file name of a retrieve or an upload.
 
-    :raises JobError: it would be longer than a file name can be.
+    :raises CommandFailure: it would be longer than a file name can be.
     """
     return _replace(name, b"##TMPDIR##", tmpdir, MAX_FILE_NAME)
 
@@ -92,5 +92,7 @@ def _replace(text: bytes, mark: bytes, value: bytes, limit: int) -> bytes:
         return text
     size = len(text) + count * (len(value) - len(mark))
     if size > limit:  # looked at first: a few placeholders and a large value would take all memory
-        raise JobError(f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}", "BadCommand")
+        raise CommandFailure(
+            f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}", "BadCommand"
+        )
     return text.replace(mark, value)

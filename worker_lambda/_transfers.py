@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from mu_twisted.wire import MuError
-from worker_lambda._errors import JobError
+from mu_twisted.base import MuError
+from worker_lambda._errors import CommandFailure
 
 MAX_THREADS = 8
 
@@ -39,7 +39,7 @@ class Transfer:
             self.error = f"{type(error).__name__}: {error}"
 
 
-class Transfers:
+class TransferThreads:
     """All transfers of a worker; so many at once, the others wait.
 
     :param most: at once.
@@ -64,7 +64,7 @@ class Transfers:
     def start(self, transfer: Transfer) -> None:
         """Have it done as soon as a thread is free.
 
-        :raises JobError: there is no thread, and none can be started.
+        :raises CommandFailure: there is no thread, and none can be started.
         """
         with self._lock:
             self._waiting.append(transfer)
@@ -82,7 +82,7 @@ class Transfers:
                 if not self._threads and transfer in self._waiting:
                     self._waiting.remove(transfer)
                     self._current.remove(transfer)
-                    raise JobError("could not start the transfer: no more threads can be had") from None
+                    raise CommandFailure("could not start the transfer: no more threads can be had") from None
 
     def collect(self) -> None:
         """Report what is finished."""

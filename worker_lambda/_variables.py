@@ -4,7 +4,7 @@ credential can be read out of it (the original keeps them in the same table)."""
 from collections.abc import Iterable, Mapping
 
 from mu_twisted.wire import CommandError, parse_integer
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 
 MAX_TOTAL = 16 << 20
 """Bytes of all names and values together."""
@@ -39,12 +39,12 @@ class Variables:
     def set(self, key: bytes, value: bytes) -> None:
         """Set a string.
 
-        :raises JobError: all variables together would be too large.
+        :raises CommandFailure: all variables together would be too large.
         """
         old = self._values.get(key)
         size = self._size + len(value) + (len(key) if old is None else -len(old))
         if size > MAX_TOTAL:
-            raise JobError(f"the variables would take more than {MAX_TOTAL} bytes", "BadCommand")
+            raise CommandFailure(f"the variables would take more than {MAX_TOTAL} bytes", "BadCommand")
         self._values[key] = value
         self._size = size
 
@@ -52,14 +52,14 @@ class Variables:
         """Set a number of any size: blanks around, a sign and leading zeros are taken off.
 
         :raises CommandError: the text is no integer; the old value stays.
-        :raises JobError: see :meth:`set`.
+        :raises CommandFailure: see :meth:`set`.
         """
         self.set(key, canonical_integer(text))
 
     def integer(self, key: bytes) -> int:
         """The value as a number, 0 if there is none.
 
-        :raises JobError: it is none, or has more than 4000 digits.
+        :raises CommandFailure: it is none, or has more than 4000 digits.
         """
         text = self._values.get(key, b"0")
         if len(text) <= _PIECE:
@@ -67,7 +67,7 @@ class Variables:
                 return parse_integer(text)
             except CommandError:
                 pass
-        raise JobError(
+        raise CommandFailure(
             f"the variable {key.decode('utf-8', 'backslashreplace')} is not an integer that can be used", "BadCommand"
         )
 

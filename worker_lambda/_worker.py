@@ -14,16 +14,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mu_twisted.wire import MAX_COMMAND, TOKEN, VERSION, Greeting
+from worker_lambda._command_runs import CommandRuns
 from worker_lambda._commands import Commands
-from worker_lambda._connection import Connection
+from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import DIAL_TIMEOUT, Partner, is_loopback, resolve
 from worker_lambda._errors import DialError, EventError
-from worker_lambda._event import Event
-from worker_lambda._expansion import Place
+from worker_lambda._event import LaunchEvent
+from worker_lambda._expansion import WorkerPaths
 from worker_lambda._finishing import Finishing
-from worker_lambda._jobs import Jobs
-from worker_lambda._peers import Channel
-from worker_lambda._surroundings import Surroundings, Timing
+from worker_lambda._lambda_context import LambdaContext, Timing
+from worker_lambda._peers import PeerChannel
 from worker_lambda._tls import COORDINATOR, client_context
 from worker_lambda._workdir import sweep
 
@@ -32,34 +32,34 @@ MAX_KEPT = 64
 _KEPT_BYTES = 2 << 20
 
 
-class Worker:
+class WorkerLoop:
     """Serves one coordinator.
 
     :param event: with mode 1.
-    :param place: see :class:`Place`.
-    :param surroundings: see :class:`Surroundings`.
+    :param place: see :class:`WorkerPaths`.
+    :param context: see :class:`LambdaContext`.
     :param log: takes one line, for who operates it.
     :raises WorkerError: it cannot begin.
     """
 
     def __init__(
         self,
-        event: Event,
-        place: Place,
-        surroundings: Surroundings,
+        event: LaunchEvent,
+        place: WorkerPaths,
+        context: LambdaContext,
         log: Callable[[str], None],
         timing: Timing | None = None,
     ) -> None:
         self._event = event
-        self._surroundings = surroundings
+        self._context = context
         self._log = log
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
         background = None if event.job is None else self._timing.background
-        self._jobs = Jobs(self._selector, place.root, background)
-        self._channel = Channel(self._selector, event, self._jobs, self._send, self._is_clear, log, self._timing)
+        self._jobs = CommandRuns(self._selector, place.root, background)
+        self._channel = PeerChannel(self._selector, event, self._jobs, self._send, self._is_clear, log, self._timing)
         finishing = Finishing(self._jobs, self._channel, strict=event.job is not None, log=log)
-        self._connection: Connection | None = None
+        self._connection: FrameConnection | None = None
         self._up_since: float | None = None
         self._reached = False
         self._connections = 0
@@ -70,7 +70,7 @@ class Worker:
         self._last_event = time.monotonic()
         self._kept: deque[bytes] = deque(maxlen=MAX_KEPT)
         self._end: dict[str, str] | None = None
-        remaining = surroundings.remaining_ms()
+        remaining = context.remaining_ms()
         self._deadline = None if remaining is None else time.monotonic() + remaining / 1000 - self._timing.margin
         try:
             if event.variables.get(b"rm_tmpdir", b"1") != b"0":
@@ -172,7 +172,7 @@ class Worker:
                     f"the event has no cacert: without TLS only loopback can be dialled, not {event.address}"
                 )
             self._log(f"warning: no cacert in the event, {event.address} is dialled without TLS")
-        self._connection = Connection(
+        self._connection = FrameConnection(
             self._selector,
             targets,
             context,
@@ -203,12 +203,12 @@ class Worker:
             greeting = Greeting(
                 version=VERSION,
                 launch_id=event.launch_id,
-                deadline_ms=self._surroundings.remaining_ms() or 0,
-                memory_mb=self._surroundings.memory_mb,
+                deadline_ms=self._context.remaining_ms() or 0,
+                memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
                 supports=(TOKEN,),
                 token=self._commands.token,
-                init_ms=self._surroundings.init_ms,
+                init_ms=self._context.init_ms,
             )
         self._connection.send(greeting.encode())
 
@@ -223,7 +223,7 @@ class Worker:
     def _is_clear(self) -> bool:
         return self._connection is None or not self._connection.clogged
 
-    def _lost(self, connection: Connection, error: DialError) -> None:
+    def _lost(self, connection: FrameConnection, error: DialError) -> None:
         self._connection = None
         now = time.monotonic()
         lasted = None if self._up_since is None else now - self._up_since

@@ -4,13 +4,13 @@ import os
 import sys
 from pathlib import Path
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 from worker_lambda._event import RUN_ONCE, parse_event
-from worker_lambda._expansion import Place
-from worker_lambda._once import run_once
-from worker_lambda._surroundings import InitTime, Surroundings
+from worker_lambda._expansion import WorkerPaths
+from worker_lambda._lambda_context import InitTime, LambdaContext
+from worker_lambda._mode0 import run_once
 from worker_lambda._workdir import temporary_directory
-from worker_lambda._worker import Worker
+from worker_lambda._worker import WorkerLoop
 
 COMMAND_FILE = "mu_command"
 """At the zip's root: the command given when the function was made."""
@@ -38,14 +38,14 @@ def serve_event(event: object, context: object = None, command_file: Path | None
     :param command_file: holds the command; None: the function's own.
     """
     root = Path(os.environ.get("LAMBDA_TASK_ROOT") or Path(__file__).resolve().parent.parent)
-    place = Place(root, command_file or root / COMMAND_FILE, temporary_directory())
+    place = WorkerPaths(root, command_file or root / COMMAND_FILE, temporary_directory())
     result: dict[str, object]
     try:
         parsed = parse_event(event)
-        surroundings = Surroundings(context, _INIT.take())
+        context = LambdaContext(context, _INIT.take())
         if parsed.mode == RUN_ONCE:
-            return run_once(parsed, place, surroundings)
-        result = {**Worker(parsed, place, surroundings, log).serve()}
+            return run_once(parsed, place, context)
+        result = {**WorkerLoop(parsed, place, context, log).serve()}
     except MuError as error:
         result = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 (a fault of ours: told here in full, and not worth a second invocation)

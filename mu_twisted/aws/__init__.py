@@ -4,7 +4,7 @@ Blocking calls over boto3, for the CLI and for threads; launching in bulk is not
 """
 
 from mu_twisted.aws._clients import Clients
-from mu_twisted.aws._control import Control, FunctionSettings, Invocation
+from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError
@@ -17,13 +17,13 @@ __all__ = [
     "ARCHITECTURES",
     "AWSError",
     "AccessKeys",
+    "AwsControl",
     "Clients",
-    "Control",
     "FunctionChanges",
     "FunctionSettings",
     "FunctionSpec",
     "Functions",
-    "Invocation",
+    "InvokeAnswer",
     "PackageError",
     "Price",
     "Programs",

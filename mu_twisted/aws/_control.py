@@ -15,7 +15,7 @@ from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, error_code, one_line
 from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
-from mu_twisted.base import masked
+from mu_twisted.base.masking import masked
 
 UPDATE_PATIENCE = 60.0
 """Seconds for which a function is waited for that is being updated."""
@@ -39,7 +39,7 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True)
-class Invocation:
+class InvokeAnswer:
     """What a synchronous invocation brought.
 
     :param error: None if the function returned; else what Lambda says it died of.
@@ -52,7 +52,7 @@ class Invocation:
     log_tail: str
 
 
-class Control:
+class AwsControl:
     """Calls to Lambda and S3 in one region. Every method blocks; each raises :class:`AWSError` as one line.
 
     :param session: a boto3 session, as :func:`aws_session` makes it.
@@ -118,7 +118,7 @@ class Control:
         held = files_in_package(where, function)
         return [program for program in programs if program.removeprefix("./") not in held]
 
-    def invoke_with_tail(self, function: str, payload: bytes) -> Invocation:
+    def invoke_with_tail(self, function: str, payload: bytes) -> InvokeAnswer:
         """Invoke the function once, wait for its end, and bring the tail of its log."""
         with one_line(f"invoke function {function} in {self._where}"):
             answer = self.clients.awslambda.invoke(
@@ -127,7 +127,7 @@ class Control:
             result = answer["Payload"].read(1 << 20).decode("utf-8", "replace")
         tail = base64.b64decode(answer.get("LogResult", "")).decode("utf-8", "replace")
         error = answer.get("FunctionError")
-        return Invocation(f"{error}: {' '.join(result.split())[:500]}" if error else None, result, tail)
+        return InvokeAnswer(f"{error}: {' '.join(result.split())[:500]}" if error else None, result, tail)
 
     def create_function(
         self, name: str, package: bytes, *, role: str = LOCAL_ROLE, description: str = ""

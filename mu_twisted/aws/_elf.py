@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 MAGIC = b"\x7fELF"
 _PROCESSORS = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import botocore.exceptions as botocore_errors
 
-from mu_twisted.base import masked
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
+from mu_twisted.base.masking import masked
 
 
 class AWSError(MuError):

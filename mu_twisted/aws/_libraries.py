@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mu_twisted.aws._elf import Elf, ElfError, read_elf
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 MAX_LIBRARIES = 1000
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 MAX_UNZIPPED = 250 * 1024 * 1024
 """Bytes that a function's package may have, unzipped (AWS: "Lambda quotas")."""
@@ -111,10 +111,15 @@ def _size(path: Path) -> int:
 
 def _worker_files() -> Iterator[tuple[str, bytes]]:
     """Name and text of each of our own files that a worker needs."""
-    for path in sorted(_root("worker_lambda").glob("*.py")):
-        yield f"worker_lambda/{path.name}", path.read_bytes()
+    worker = _root("worker_lambda")
+    for path in sorted(worker.rglob("*.py")):
+        yield f"worker_lambda/{path.relative_to(worker).as_posix()}", path.read_bytes()
     project = _root("mu_twisted")
-    for path in (project / "__init__.py", *sorted((project / "wire").glob("*.py"))):
+    for path in (
+        project / "__init__.py",
+        *sorted((project / "base").glob("*.py")),
+        *sorted((project / "wire").glob("*.py")),
+    ):
         yield f"mu_twisted/{path.relative_to(project).as_posix()}", path.read_bytes()
 
 

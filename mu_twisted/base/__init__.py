@@ -1,5 +1,9 @@
-"""The base holds what every layer may use; it knows none of them. Standard library only."""
+"""The base holds what every layer may use: the root of all errors, masking, text fit to be shown.
 
-from mu_twisted.base._masking import masked
+Knows the standard library only, and travels to the worker.
+"""
 
-__all__ = ["masked"]
+from mu_twisted.base._errors import MuError
+from mu_twisted.base._text import one_line, terminal_safe
+
+__all__ = ["MuError", "one_line", "terminal_safe"]

@@ -20,7 +20,7 @@ from mu_twisted.local import LocalError, default_state_dir, find
 
 
 @dataclass(frozen=True)
-class Cloud:
+class OperatorCloud:
     """Lambda and S3.
 
     :param session: boto3's.
@@ -73,19 +73,19 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_cloud(options: argparse.Namespace) -> Cloud:
+def open_cloud(options: argparse.Namespace) -> OperatorCloud:
     """What the options ask for; asks nobody anything yet.
 
-    :raises mu_twisted.wire.MuError: the embedded stack does not run, or an address is none.
+    :raises mu_twisted.base.MuError: the embedded stack does not run, or an address is none.
     """
     if not options.local and os.environ.get("MU_LOCAL", "0") in ("", "0"):
-        return Cloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), None)
+        return OperatorCloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), None)
     directory = options.state_dir or default_state_dir(os.environ)
     stack = find(directory)
     if stack is None:
         raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
-    return Cloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
+    return OperatorCloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
 
 
 def _endpoint(text: str) -> str:

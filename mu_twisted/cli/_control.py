@@ -11,13 +11,13 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mu_twisted.cli._places import TIMEOUT, ControlError, Gone, Local, Remote, Unreachable, reason_of
+from mu_twisted.cli._transport import TIMEOUT, CoordinatorError, Gone, Local, Remote, Unreachable, reason_of
 
 VERSION = "v1"
 _MAX_ANSWER = 256 << 20
 
 
-class Refused(ControlError):
+class RequestRefused(CoordinatorError):
     """The coordinator does not do it.
 
     :param status: HTTP's.
@@ -31,7 +31,7 @@ class Refused(ControlError):
 
 
 class Coordinator:
-    """A coordinator to be asked. Every method blocks, and raises :class:`ControlError` with one line."""
+    """A coordinator to be asked. Every method blocks, and raises :class:`CoordinatorError` with one line."""
 
     def __init__(self, place: Local | Remote) -> None:
         self.place = place
@@ -90,7 +90,7 @@ class Coordinator:
             with connection.getresponse() as answer:
                 content = answer.read(_MAX_ANSWER)
         except TimeoutError:
-            raise ControlError(f"the coordinator at {self.place} does not answer within {patience:g} s") from None
+            raise CoordinatorError(f"the coordinator at {self.place} does not answer within {patience:g} s") from None
         except ssl.SSLError as error:
             raise Unreachable(f"no TLS with {self.place}: {reason_of(error)}") from None
         except (http.client.HTTPException, OSError) as error:
@@ -107,12 +107,14 @@ def _facts(content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError:
-        raise ControlError("the answer is no JSON: is this a coordinator of mu?") from None
+        raise CoordinatorError("the answer is no JSON: is this a coordinator of mu?") from None
 
 
-def _refused(status: int, content: bytes) -> Refused:
+def _refused(status: int, content: bytes) -> RequestRefused:
     try:
         told = json.loads(content)
-        return Refused(status, str(told["error"]), usage=told.get("usage") is True)
+        return RequestRefused(status, str(told["error"]), usage=told.get("usage") is True)
     except (ValueError, TypeError, KeyError):
-        return Refused(status, f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?")
+        return RequestRefused(
+            status, f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?"
+        )

@@ -4,9 +4,9 @@ import argparse
 import os
 from typing import Any
 
-from mu_twisted.aws.doctor import Finding, Health
-from mu_twisted.cli import _shown
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.aws.findings import Finding, Health
+from mu_twisted.cli import _format
+from mu_twisted.cli._errors import UsageError
 from mu_twisted.daemons.doctor import Options, examine
 
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         raise
     if asked["control"] is not None or asked["profile"] is not None:
-        raise Misuse("--control and --profile are for a coordinator that runs")
+        raise UsageError("--control and --profile are for a coordinator that runs")
     worst = [Health.GOOD]
 
     def tell(finding: Finding) -> None:
@@ -51,4 +51,4 @@ def run(options: argparse.Namespace) -> int:
 def _text(finding: Finding) -> str:
     lines = [f"{finding.health.value:8}  {finding.what}"]
     lines += [f"          {label}: {text}" for label, text in (("why", finding.why), ("do", finding.fix)) if text]
-    return _shown.clean(os.linesep.join(lines))
+    return _format.clean(os.linesep.join(lines))

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from mu_twisted.aws import AWSError, Functions
-from mu_twisted.cli import _shown
-from mu_twisted.cli._cloud import Cloud, add_cloud_options, open_cloud
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli import _format
+from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
+from mu_twisted.cli._errors import UsageError
 
 HEAD = ["FUNCTION", "REGION", "MEMORY", "TIMEOUT", "TMP", "ARCH", "RUNTIME", "BYTES", "MODIFIED"]
 
@@ -33,7 +33,9 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """List, or remove."""
     if (options.action == "rm") is not bool(options.names):
-        raise Misuse("`mu functions` lists, `mu functions rm NAME ...` removes: give both, rm and names, or neither")
+        raise UsageError(
+            "`mu functions` lists, `mu functions rm NAME ...` removes: give both, rm and names, or neither"
+        )
     cloud = open_cloud(options)
     regions = options.region[:1] if cloud.local else options.region
     if options.action == "rm":
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"functions": [{"Region": region, **function} for region, function in found]}))
         return
-    print(_shown.table(HEAD, [_row(region, function) for region, function in found]))
+    print(_format.table(HEAD, [_row(region, function) for region, function in found]))
 
 
 def _row(region: str, function: dict[str, Any]) -> list[Any]:
@@ -60,7 +62,7 @@ def _row(region: str, function: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _remove(cloud: Cloud, regions: list[str], names: list[str]) -> None:
+def _remove(cloud: OperatorCloud, regions: list[str], names: list[str]) -> None:
     """Remove all that are there; an error names those that are not."""
     missing = set(names)
     for region in regions:
@@ -70,7 +72,7 @@ def _remove(cloud: Cloud, regions: list[str], names: list[str]) -> None:
             wanted = [given for given in names if name == given or re.fullmatch(re.escape(given) + r"-\d+", name)]
             if wanted:
                 functions.remove(name)
-                print(_shown.clean(f"{name} in {region}: removed"), flush=True)
+                print(_format.clean(f"{name} in {region}: removed"), flush=True)
                 missing.difference_update(wanted)
     if missing:
         places = " or ".join(cloud.clients(region).where for region in regions)

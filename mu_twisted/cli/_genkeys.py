@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._errors import UsageError
 from mu_twisted.daemons import default_state_dir
 from mu_twisted.tls import generate_keys, generate_operator
 
@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> None:
     """Make the files and name them."""
     if options.operator is None:
         if options.state_dir is not None:
-            raise Misuse("--state-dir says whose CA signs an operator's certificate: give --operator NAME too")
+            raise UsageError("--state-dir says whose CA signs an operator's certificate: give --operator NAME too")
         made = generate_keys(options.directory, rsa=options.rsa)
     elif options.rsa:
-        raise Misuse("--rsa is for original parties, which know no operators: leave it out")
+        raise UsageError("--rsa is for original parties, which know no operators: leave it out")
     else:
         made = generate_operator(options.directory, options.operator, _authority(options))
     for path in made:

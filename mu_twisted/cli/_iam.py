@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 from mu_twisted.aws import Clients, aws_session, check_region
-from mu_twisted.aws.doctor import Inspection
-from mu_twisted.aws.iam import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
+from mu_twisted.aws.inspection import Inspection
+from mu_twisted.aws.policies import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.cli._cloud import region_names
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._errors import UsageError
 
 POLICIES = {"function": function_policy, "coordinator": coordinator_policy, "operator": operator_policy}
 TRUSTED = {"function": "lambda.amazonaws.com", "coordinator": "ec2.amazonaws.com"}
@@ -59,11 +59,13 @@ def run(options: argparse.Namespace) -> None:
     party = options.party
     if options.trust:
         if party not in TRUSTED:
-            raise Misuse("--trust: operators are users or roles of yours, whoever takes those on is for you to say")
+            raise UsageError("--trust: operators are users or roles of yours, whoever takes those on is for you to say")
         print(json.dumps(trust_policy(TRUSTED[party]), indent=4))
         return
     if party != "operator" and not options.bucket:
-        raise Misuse(f"the {party}'s policy names the buckets: give -b BUCKET or -b BUCKET/PREFIX, as often as need be")
+        raise UsageError(
+            f"the {party}'s policy names the buckets: give -b BUCKET or -b BUCKET/PREFIX, as often as need be"
+        )
     for region in options.region:
         check_region(region)
     scope = Scope(

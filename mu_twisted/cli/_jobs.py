@@ -5,8 +5,8 @@ import json
 import sys
 from typing import Any
 
-from mu_twisted.cli import _asking, _shown
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._errors import UsageError
 
 
 def add(commands: Any) -> None:
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     logs.add_argument("--task", metavar="N", type=_task, help="one task's attempts, state by state")
     logs.set_defaults(run=show_log)
     for parser in (jobs, status, logs):
-        _asking.add_options(parser)
+        _client_options.add_options(parser)
 
 
 def _task(text: str) -> int:
@@ -50,45 +50,45 @@ def _task(text: str) -> int:
 
 def list_jobs(options: argparse.Namespace) -> None:
     """Print the table."""
-    answer = _asking.coordinator(options).get("jobs")
+    answer = _client_options.coordinator(options).get("jobs")
     if options.json:
         print(json.dumps(answer))
         return
     head = ["JOB", "STATE", "TASKS", "DONE", "FAILED", "WORKERS", "SUBMITTED"]
     keys = ["job", "state", "tasks", "done", "failed", "workers"]
-    rows = [[*(job[key] for key in keys), _shown.when(job["submitted"])] for job in answer["jobs"]]
-    print(_shown.table(head, rows))
+    rows = [[*(job[key] for key in keys), _format.when(job["submitted"])] for job in answer["jobs"]]
+    print(_format.table(head, rows))
 
 
 def show(options: argparse.Namespace) -> None:
     """Print what is known of a job or of the coordinator."""
-    coordinator = _asking.coordinator(options)
+    coordinator = _client_options.coordinator(options)
     if options.job is None and options.failed:
-        raise Misuse("--failed lists the failed tasks of a job: mu status JOB --failed")
+        raise UsageError("--failed lists the failed tasks of a job: mu status JOB --failed")
     if options.job is None:
         fact = coordinator.get("daemon")
-        print(json.dumps(fact) if options.json else _shown.daemon(fact))
+        print(json.dumps(fact) if options.json else _format.daemon(fact))
         return
-    name = _asking.job_name(options.job)
+    name = _client_options.job_name(options.job)
     job = coordinator.get("jobs", name)
     if options.failed:
         failed = coordinator.tasks(name, "failed") if job["failed"] else []
-        for line in [json.dumps({"tasks": failed})] if options.json else _shown.each_failure(failed):
+        for line in [json.dumps({"tasks": failed})] if options.json else _format.each_failure(failed):
             print(line)
         return
     if options.json:
         print(json.dumps({"job": job, "tasks": coordinator.tasks(name)}))
         return
-    print(_shown.details(job))
+    print(_format.details(job))
     if job["failed"]:
-        print("\n".join(_shown.failures(coordinator.tasks(name, "failed"))))
+        print("\n".join(_format.failures(coordinator.tasks(name, "failed"))))
 
 
 def show_log(options: argparse.Namespace) -> None:
     """Print the log."""
     query = {} if options.task is None else {"task": options.task}
-    text = _asking.coordinator(options).text("jobs", _asking.job_name(options.job), "log", **query)
+    text = _client_options.coordinator(options).text("jobs", _client_options.job_name(options.job), "log", **query)
     if options.json:
         print(json.dumps({"log": text.splitlines()}))
         return
-    sys.stdout.write(_shown.clean(text) if sys.stdout.isatty() else text)
+    sys.stdout.write(_format.clean(text) if sys.stdout.isatty() else text)

@@ -23,8 +23,8 @@ from mu_twisted.aws import (
     build_package,
     collect_programs,
 )
-from mu_twisted.cli._cloud import Cloud, add_cloud_options, open_cloud
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
+from mu_twisted.cli._errors import UsageError
 
 SHOWN = [
     "CodeSize",
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.skip_upload and not options.replace:
         _check_role(options)
     if options.replace and not options.name:
-        raise Misuse("--replace needs the name of the function that is to be replaced: give --name")
+        raise UsageError("--replace needs the name of the function that is to be replaced: give --name")
     name = options.name or f"{options.executable.name.replace('.', '_')}_{_suffix()}"
     if not set(name) <= set(string.ascii_letters + string.digits + "-_") or len(name) > _LONGEST_NAME - 4:
         raise PackageError(
@@ -221,7 +221,7 @@ def _spec(options: argparse.Namespace, name: str) -> FunctionSpec:
     )
 
 
-def _regions(options: argparse.Namespace, cloud: Cloud) -> list[str]:
+def _regions(options: argparse.Namespace, cloud: OperatorCloud) -> list[str]:
     regions: list[str] = options.region
     return regions[:1] if cloud.local else regions
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from mu_twisted.cli._misuse import Misuse
+from mu_twisted.base import MuError
+from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._format import clean
 from mu_twisted.cli._output import OutputLost, drop, guarded
-from mu_twisted.cli._shown import clean
-from mu_twisted.wire import MuError
 
 COMMANDS = {
     "submit": "_submit",
@@ -17,18 +17,18 @@ COMMANDS = {
     "status": "_jobs",
     "wait": "_wait",
     "logs": "_jobs",
-    "cancel": "_changes",
-    "retry": "_changes",
-    "rm": "_changes",
-    "demo": "_demo",
-    "demo-xcenc": "_demo_xcenc",
-    "demo-video": "_demo_video",
+    "cancel": "_mutate",
+    "retry": "_mutate",
+    "rm": "_mutate",
+    "demo": "demo._png2y4m",
+    "demo-xcenc": "demo._xcenc",
+    "demo-video": "demo._video",
     "doctor": "_doctor",
     "functions": "_functions",
     "genkeys": "_genkeys",
     "iam": "_iam",
     "lambdaize": "_lambdaize",
-    "linpack": "_linpack",
+    "linpack": "demo._linpack",
     "local-env": "_local",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
@@ -61,7 +61,7 @@ def _status_of(words: Sequence[str]) -> int:
     except SystemExit:
         sys.stdout.flush()  # the help, too
         raise
-    except Misuse as error:
+    except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MuError as error:

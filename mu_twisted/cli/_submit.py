@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.cli import _asking, _shown
-from mu_twisted.cli._control import Coordinator, Refused
-from mu_twisted.cli._misuse import Misuse
-from mu_twisted.cli._places import ControlError, Gone
+from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._control import Coordinator, RequestRefused
+from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._transport import CoordinatorError, Gone
 from mu_twisted.cli._wait import wait_and_report
 
 MAX_SOURCE = 1 << 20
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         epilog="Example: mu submit exec -n 8 -b BUCKET -l FUNCTION --out '{n}.txt' -- 'date > {out}'",
     )
     parser.add_argument("--wait", action="store_true", help="wait until the job is over, as `mu wait` does")
-    _asking.add_options(parser)
+    _client_options.add_options(parser)
     parser.add_argument(
         "pipeline",
         metavar="PIPELINE",
@@ -51,38 +51,38 @@ def run(options: argparse.Namespace) -> int:
     is_path = "/" in name or name.endswith(".py")
     request = {"pipeline": name, "words": words, "source": _source(Path(name)) if is_path else None}
     _check(name, words)
-    coordinator = _asking.coordinator(options)
+    coordinator = _client_options.coordinator(options)
     job = _submitted(coordinator, request)
     if not options.wait:
-        print(json.dumps(job) if options.json else _shown.clean(job["job"]))
+        print(json.dumps(job) if options.json else _format.clean(job["job"]))
         return 0
     if not options.json:
-        print(_shown.clean(job["job"]), flush=True)
+        print(_format.clean(job["job"]), flush=True)
     return wait_and_report(coordinator, job, as_json=options.json)
 
 
 def _submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
     try:
         return coordinator.post("jobs", body=request)
-    except Refused as error:
+    except RequestRefused as error:
         if error.usage:
-            raise Misuse(str(error)) from None
+            raise UsageError(str(error)) from None
         raise
     except Gone as error:
-        raise ControlError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
+        raise CoordinatorError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
 
 
 def _source(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise Misuse(f"cannot read the pipeline module {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read the pipeline module {path}: {error.strerror}") from None
     if len(content) > MAX_SOURCE:
-        raise Misuse(f"the pipeline module {path} has {len(content)} bytes; at most {MAX_SOURCE} can be sent")
+        raise UsageError(f"the pipeline module {path} has {len(content)} bytes; at most {MAX_SOURCE} can be sent")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise Misuse(f"the pipeline module {path} is not UTF-8") from None
+        raise UsageError(f"the pipeline module {path} is not UTF-8") from None
 
 
 def _check(name: str, words: list[str]) -> None:
@@ -91,13 +91,13 @@ def _check(name: str, words: list[str]) -> None:
     A pipeline that is not installed here may be where the coordinator is.
     """
     # What they import takes a quarter of a second.
-    from twisted.python.usage import UsageError
+    from twisted.python import usage
 
     from mu_twisted.pipelines import PipelineError, load_pipeline, pipeline_names
 
     if "/" not in name and not name.endswith(".py") and name not in pipeline_names():
         if "--help" in words or "-h" in words:
-            raise Misuse(f"pipeline {name!r} is not installed here, so its options are not known here")
+            raise UsageError(f"pipeline {name!r} is not installed here, so its options are not known here")
         return
     try:
         pipeline = load_pipeline(name)
@@ -107,10 +107,12 @@ def _check(name: str, words: list[str]) -> None:
         settings.parseOptions(words)
         settings.check_place(words)
     except PipelineError as error:
-        raise Misuse(str(error)) from None
-    except UsageError as error:
+        raise UsageError(str(error)) from None
+    except usage.UsageError as error:
         text = str(error).removeprefix("Parameter type enforcement failed: ")
         own_option = next((option for option in OWN_OPTIONS if text == f"option {option} not recognized"), None)
         if own_option is not None:
-            raise Misuse(f"{own_option} stands before the pipeline: mu submit {own_option} ... {name} ...") from None
-        raise Misuse(f"{text} (mu submit {name} --help shows the options)") from None
+            raise UsageError(
+                f"{own_option} stands before the pipeline: mu submit {own_option} ... {name} ..."
+            ) from None
+        raise UsageError(f"{text} (mu submit {name} --help shows the options)") from None

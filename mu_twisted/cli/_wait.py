@@ -7,9 +7,9 @@ import sys
 import time
 from typing import Any
 
-from mu_twisted.cli import _asking, _shown
-from mu_twisted.cli._control import Coordinator, Refused
-from mu_twisted.cli._places import Unreachable
+from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._control import Coordinator, RequestRefused
+from mu_twisted.cli._transport import Unreachable
 
 QUIET_STEP = 60.0
 SHOWN_STEP = 1.0
@@ -33,19 +33,19 @@ def add(commands: Any) -> None:
         "interrupting it does not end the jobs.",
     )
     parser.add_argument("jobs", metavar="JOB", nargs="+", help="its name, as `mu submit` and `mu jobs` print it")
-    _asking.add_options(parser)
+    _client_options.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Wait for one job after the other, and report each; one that is not there does not keep the others."""
-    _asking.expect_names(options.jobs)
-    coordinator = _asking.coordinator(options)
+    _client_options.expect_names(options.jobs)
+    coordinator = _client_options.coordinator(options)
     status, found = 0, []
     for name in options.jobs:
         try:
-            found.append(coordinator.get("jobs", _asking.job_name(name)))
-        except Refused as error:
+            found.append(coordinator.get("jobs", _client_options.job_name(name)))
+        except RequestRefused as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1
     for job in found:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool) -> int:
+def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: bool) -> int:
     """Wait for a job, say how it ended, and give the exit status of the command.
 
     :param job: as it was last seen.
@@ -68,29 +68,29 @@ def wait_and_report(coordinator: Coordinator, job: _shown.Fact, *, as_json: bool
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`", file=sys.stderr)
         return INTERRUPTED
     if job["failed"]:
-        for line in _shown.failures(coordinator.tasks(job["job"], "failed")):
+        for line in _format.failures(coordinator.tasks(job["job"], "failed")):
             print(line, file=sys.stderr)
     if job.get("report") and not as_json:
-        print(_shown.clean(job["report"]))
+        print(_format.clean(job["report"]))
     if job.get("error"):
-        print(f"error: {_shown.clean(job['error'])}", file=sys.stderr)
-    print(json.dumps(job) if as_json else _shown.result(job))
+        print(f"error: {_format.clean(job['error'])}", file=sys.stderr)
+    print(json.dumps(job) if as_json else _format.result(job))
     return 0 if job["state"] == "done" else 1
 
 
-def _until_over(coordinator: Coordinator, job: _shown.Fact) -> _shown.Fact:
+def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
     line = _Line()
     lost: float | None = None
     step = SHOWN_STEP if line.shown else QUIET_STEP
     try:
         while job["state"] == "running":
             if lost is None:
-                line.show(_shown.progress(job))
+                line.show(_format.progress(job))
             try:
                 job = coordinator.get("jobs", job["job"], "wait", timeout=step, patience=step + MARGIN)
                 lost = None
-            except (Unreachable, Refused) as error:
-                if isinstance(error, Refused) and error.status != 503:
+            except (Unreachable, RequestRefused) as error:
+                if isinstance(error, RequestRefused) and error.status != 503:
                     raise
                 now = time.monotonic()
                 lost = now if lost is None else lost

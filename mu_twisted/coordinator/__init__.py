@@ -4,23 +4,10 @@ Knows how a job's decisions become connections, commands and launches; who launc
 outside.
 """
 
-from mu_twisted.coordinator._asked import job_name
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._diagnosis import diagnosis
 from mu_twisted.coordinator._event import job_event, with_launch_id
-from mu_twisted.coordinator._facts import (
-    MAX_PAGE,
-    CostFact,
-    DaemonFact,
-    JobFact,
-    JobService,
-    Request,
-    ServiceError,
-    TaskFact,
-    TaskPage,
-    UnknownJob,
-)
-from mu_twisted.coordinator._hall import Hall
+from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
@@ -28,23 +15,35 @@ from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread
 from mu_twisted.coordinator._progress import Progress, progress_line
+from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
-from mu_twisted.coordinator._surroundings import Launching, Recorder
+from mu_twisted.coordinator._status import (
+    MAX_PAGE,
+    CostStatus,
+    DaemonStatus,
+    JobService,
+    JobStatus,
+    Request,
+    ServiceError,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+)
+from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
 
 __all__ = [
     "MAX_PAGE",
     "AttemptFile",
     "Attempts",
-    "CostFact",
-    "DaemonFact",
-    "Hall",
-    "JobFact",
+    "CostStatus",
+    "DaemonStatus",
     "JobLinks",
     "JobRun",
     "JobService",
+    "JobStatus",
     "Jobs",
     "Journal",
     "JournalError",
@@ -61,11 +60,12 @@ __all__ = [
     "ServiceError",
     "Session",
     "Suspects",
-    "TaskFact",
     "TaskPage",
+    "TaskStatus",
     "TimesFile",
     "UnknownJob",
     "Usage",
+    "WorkerRegistry",
     "diagnosis",
     "job_event",
     "job_name",

@@ -11,9 +11,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wire import MuError
 
 MAX_STATES = 10_000
 """Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the

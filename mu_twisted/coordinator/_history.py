@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from mu_twisted.coordinator._facts import JobFact, Request
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._slices import Steps
+from mu_twisted.coordinator._status import JobStatus, Request
 from mu_twisted.jobs import Job, JobError, JobRecord, record_from_dict, record_to_dict
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ def request_row(request: Request, at: float) -> Row:
     return {"at": at, "request": msgspec.to_builtins(request)}
 
 
-def record_row(record: JobRecord, at: float, fact: JobFact | None = None, usage: Usage | None = None) -> Row:
+def record_row(record: JobRecord, at: float, fact: JobStatus | None = None, usage: Usage | None = None) -> Row:
     """A row of a decision.
 
     :param fact: with the record of the job's end, how it ended.
@@ -78,9 +78,9 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
     return History(name, submitted, request, usage), job
 
 
-def last_fact(row: Mapping[str, Any]) -> JobFact | None:
+def last_status(row: Mapping[str, Any]) -> JobStatus | None:
     """How a job ended, from its last row; None if it has not.
 
     :raises msgspec.ValidationError: the row is damaged.
     """
-    return msgspec.convert(row["fact"], JobFact) if "fact" in row else None
+    return msgspec.convert(row["fact"], JobStatus) if "fact" in row else None

@@ -9,15 +9,15 @@ from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import Attempts
 from mu_twisted.coordinator._cleaning import joined, on_one_line
+from mu_twisted.coordinator._commit_queue import CommitQueue
+from mu_twisted.coordinator._executor import ActionExecutor, AttemptStarter
 from mu_twisted.coordinator._failures import failure_of, own_fault
-from mu_twisted.coordinator._hands import Beginnings, Hands
+from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, unserved
-from mu_twisted.coordinator._surroundings import Launching, Recorder
-from mu_twisted.coordinator._turns import Turns
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import (
     Abort,
@@ -81,15 +81,17 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
-        self._turns = Turns(clock, recorder, self._act)
+        self._commits = CommitQueue(clock, recorder, self._act)
         self._attempts = attempts
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
-        begin = Beginnings(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
+        begin = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
         self._tokens = tokens
-        self._hands = Hands(job, clock, launching, self._sessions, begin, self._meter, self._turns.take, tokens)
+        self._executor = ActionExecutor(
+            job, clock, launching, self._sessions, begin, self._meter, self._commits.take, tokens
+        )
         self._blocked = 0
         self._gone: list[Deferred[None]] = []
         self._cut_off: list[tuple[int, str]] = []
@@ -114,7 +116,7 @@ class JobRun:
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
         waiting: Deferred[None] = Deferred(self._finished.remove)
-        if self.job.over and self._turns.idle:
+        if self.job.over and self._commits.idle:
             waiting.callback(None)
         else:
             self._finished.append(waiting)
@@ -145,29 +147,29 @@ class JobRun:
 
     def cancel(self, reason: str) -> None:
         """End the job as its user wants it."""
-        self._turns.take(self.job.cancel(reason, self._now()))
+        self._commits.take(self.job.cancel(reason, self._now()))
 
     def abort(self, error: str) -> None:
         """End the job; what is not done has failed.
 
         :param error: one line for the user.
         """
-        self._turns.take(self.job.abort(error, self._now()))
+        self._commits.take(self.job.abort(error, self._now()))
 
     def allow_workers(self, most: int | None) -> None:
         """Other jobs have use for workers too: this one may have so many; None: any number."""
-        self._turns.take(self.job.allow_workers(most, self._now()))
+        self._commits.take(self.job.allow_workers(most, self._now()))
 
     def drop(self) -> None:
         """The job was not taken after all: nothing of what it has decided is carried out."""
-        self._turns.drop()
+        self._commits.drop()
         if self._tick.running:
             self._tick.stop()
 
     def stop(self) -> None:
         """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
-        self._turns.take(self.job.stop(self._now()))
-        self._turns.end()
+        self._commits.take(self.job.stop(self._now()))
+        self._commits.end()
         if self._tick.running:
             self._tick.stop()
         self._attempts.close()
@@ -186,13 +188,13 @@ class JobRun:
         if why is not None:
             session.dismiss()
             function = self._settings["function"]
-            self._hands.cannot_serve(
+            self._executor.cannot_serve(
                 launch_id, f"function {function} holds a worker {why}: make the function again with `mu lambdaize`"
             )
             return
         self._sessions[session.number] = session
         self._meter.came(session.number, greeting, self._now())
-        self._turns.take(
+        self._commits.take(
             self.job.worker_came(
                 session.number,
                 launch_id or None,
@@ -219,7 +221,7 @@ class JobRun:
         if isinstance(remark, str):
             self.log.warn("task {task}: {remark}", task=task, remark=on_one_line(remark[:500]))
         if machine.outcome is Outcome.DONE:
-            self._turns.take(self.job.task_done(session.number, now, machine.remark))
+            self._commits.take(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
         if kind is Failure.CHANNEL:
@@ -230,7 +232,7 @@ class JobRun:
                 "task {task}, attempt {attempt} failed: {error}", task=task, attempt=attempt, error=joined(error)
             )
         self.log.debug("task {task}: {detail}", task=task, detail=machine.error)
-        self._turns.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
+        self._commits.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
 
     def session_closed(self, session: Session, reason: str) -> None:
         """The worker is gone."""
@@ -240,7 +242,7 @@ class JobRun:
         if task is not None:
             attempt = self.job.attempt_of(session.number)
             self.log.warn("task {task}, attempt {attempt} failed: {reason}", task=task, attempt=attempt, reason=reason)
-        self._turns.take(self.job.worker_lost(session.number, reason, self._now()))
+        self._commits.take(self.job.worker_lost(session.number, reason, self._now()))
         if not self._sessions:
             gone, self._gone = self._gone, []
             for waiting in gone:
@@ -250,14 +252,14 @@ class JobRun:
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
-        self._turns.take(self.job.messages_lost(task, self._now()))
+        self._commits.take(self.job.messages_lost(task, self._now()))
 
     def store_named(self, store: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
         """A shard of the rendezvous keeps messages under this token; another than before means that they are gone.
 
         :param tasks: whose messages; None: those of all.
         """
-        self._turns.take(self.job.store_named(store, self._now(), shard, tasks))
+        self._commits.take(self.job.store_named(store, self._now(), shard, tasks))
 
     def store_unreachable(self, why: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
         """A shard of the rendezvous is not there: tasks that need it are held until it names its token again.
@@ -265,7 +267,7 @@ class JobRun:
         :param why: one line for the user.
         :param tasks: whose messages; None: those of all.
         """
-        self._turns.take(self.job.store_unreachable(why, self._now(), shard, tasks))
+        self._commits.take(self.job.store_unreachable(why, self._now(), shard, tasks))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -285,7 +287,7 @@ class JobRun:
     def _begin(self, actions: Iterable[Action]) -> None:
         if not self._tick.running:
             self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
-        self._turns.take(actions)
+        self._commits.take(actions)
 
     def _tell_cut_off(self) -> None:
         """One line for all tasks that had no way to their peers of late; none where it is known that it is away."""
@@ -305,7 +307,7 @@ class JobRun:
     def _time_passed(self) -> None:
         try:
             self._tell_cut_off()
-            self._turns.take(self.job.time_passed(self._now()))
+            self._commits.take(self.job.time_passed(self._now()))
         except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
             self._broken(error)
@@ -322,7 +324,7 @@ class JobRun:
             if isinstance(action, Finish):
                 self._finish()
             else:
-                self._hands.act(action)
+                self._executor.act(action)
         except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
             self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self.name)
             self._not_done(action, error)

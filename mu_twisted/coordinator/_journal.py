@@ -21,10 +21,10 @@ from urllib.parse import quote
 import msgspec
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator._journal_count import CountFile, boot_id, read_count
 from mu_twisted.coordinator._slices import Steps
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wire import MuError
 
 _SCHEMA = 1
 _MAKE = """

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mu_twisted.coordinator._facts import CostFact, Request
+from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
-from mu_twisted.coordinator._surroundings import Launching
+from mu_twisted.coordinator._status import CostStatus, Request
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
 
@@ -28,7 +28,7 @@ class Opened:
     peers: Peers | None = None
     links: JobLinks | None = None
     skipped: frozenset[int] = field(default_factory=frozenset)
-    cost: Callable[[Usage], CostFact] | None = None
+    cost: Callable[[Usage], CostStatus] | None = None
     tokens: LaunchTokens | None = None
 
 

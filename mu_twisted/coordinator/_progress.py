@@ -8,7 +8,7 @@ from rich.text import Text
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._facts import JobFact
+from mu_twisted.coordinator._status import JobStatus
 from mu_twisted.transport import ReactorTime
 
 LIVE_PERIOD = 0.2
@@ -17,7 +17,7 @@ LINE_PERIOD = 5.0
 """Seconds between two lines elsewhere."""
 
 
-def progress_line(counts: JobFact, seconds: float) -> str:
+def progress_line(counts: JobStatus, seconds: float) -> str:
     """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``."""
     return (
         f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, {counts.failed} failed "
@@ -35,7 +35,7 @@ class Progress:
 
     log = Logger()
 
-    def __init__(self, console: Console, clock: ReactorTime, counts: Callable[[], JobFact]) -> None:
+    def __init__(self, console: Console, clock: ReactorTime, counts: Callable[[], JobStatus]) -> None:
         self._console = console
         self._clock = clock
         self._counts = counts

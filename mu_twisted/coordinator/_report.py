@@ -5,9 +5,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator._cleaning import clean
 from mu_twisted.pipelines import Pipeline, Report
-from mu_twisted.wire import MuError
 
 MAX_REPORT = 100_000
 """Characters of a report that are kept."""

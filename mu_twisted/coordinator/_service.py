@@ -12,25 +12,25 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._asked import Asked, job_name, understood
+from mu_twisted.base import MuError
+from mu_twisted.coordinator._active_jobs import ActiveJobs
+from mu_twisted.coordinator._archive import JobArchive, page_of, task_fact
 from mu_twisted.coordinator._cleaning import on_one_line
-from mu_twisted.coordinator._facts import MAX_PAGE, JobFact, Request, ServiceError, TaskPage, UnknownJob
 from mu_twisted.coordinator._failures import own_fault
-from mu_twisted.coordinator._hall import Hall
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
-from mu_twisted.coordinator._launch_desk import LaunchDesk
+from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._log import reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._past import Past, page_of, task_fact
-from mu_twisted.coordinator._running import Running
+from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices, Steps
+from mu_twisted.coordinator._status import MAX_PAGE, JobStatus, Request, ServiceError, TaskPage, UnknownJob
+from mu_twisted.coordinator._submission import Submission, job_name, parse_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.jobs import Finished, Job, JobError
 from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wire import MuError
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Jobs:
     :param clock: the time; it must not jump.
     :param wall: the time of day, seconds since 1970.
     :param journal: what outlives the process.
-    :param hall: where workers come in.
+    :param registry: where workers come in.
     :param opener: see :class:`Opener`.
     :param directory: for the states of attempts.
     :param workers: in flight at once over all jobs; None: any number.
@@ -63,7 +63,7 @@ class Jobs:
         *,
         wall: Callable[[], float],
         journal: Journal,
-        hall: Hall,
+        registry: WorkerRegistry,
         opener: Opener,
         directory: Path,
         workers: int | None = None,
@@ -76,15 +76,21 @@ class Jobs:
         self._wall = wall
         self._journal = journal
         self._opener = opener
-        self._past = Past(journal, directory, wall)
-        self.hall = hall
-        self.desk = LaunchDesk(clock, workers)
-        self._running = Running(
-            clock, wall=wall, journal=journal, hall=hall, desk=self.desk, directory=directory, ended=self._past.put
+        self._archive = JobArchive(journal, directory, wall)
+        self.registry = registry
+        self.launch_queue = LaunchQueue(clock, workers)
+        self._active_jobs = ActiveJobs(
+            clock,
+            wall=wall,
+            journal=journal,
+            registry=registry,
+            launch_queue=self.launch_queue,
+            directory=directory,
+            ended=self._archive.put,
         )
         self._slices = Slices(clock)
         self._opening: set[str] = set()
-        self._restoring: dict[str, JobFact] = {}
+        self._restoring: dict[str, JobStatus] = {}
         self._restored: dict[str, list[Deferred[None]]] = {}
         self._closing = False
 
@@ -102,36 +108,36 @@ class Jobs:
         resuming = []
         for name in self._journal.jobs():
             try:
-                if self._past.recall(name):
+                if self._archive.recall(name):
                     self._suspects.forget(name)
                 else:
-                    self._restoring[name] = self._past.unread(name)
-                    self.hall.expect(name)
+                    self._restoring[name] = self._archive.unread(name)
+                    self.registry.expect(name)
                     resuming.append(name)
             except MuError as error:
                 self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-                self._past.damaged(name, on_one_line(str(error)))
+                self._archive.damaged(name, on_one_line(str(error)))
             except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
                 self._log.failure("the records of job {name} cannot be used", name=name)
-                self._past.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
-        self._past.sweep()
+                self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
+        self._archive.sweep()
         taken_up: Deferred[Any] = DeferredList([self._slices.run(self._resuming(name)) for name in resuming])
         return taken_up.addCallback(lambda _: None)
 
     def forget_old(self, before: float) -> Deferred[None]:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
-        return self._slices.run(self._past.forgetting(before))
+        return self._slices.run(self._archive.forgetting(before))
 
     def stop(self) -> None:
         """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
         self._closing = True
         self._slices.stop()
-        for name in self._running:
+        for name in self._active_jobs:
             try:
-                self._running.run(name).stop()
+                self._active_jobs.run(name).stop()
             except Exception:  # noqa: BLE001 - the others are to be told all the same
                 self._log.failure("job {name} was not stopped in good order", name=name)
-        self.desk.close()
+        self.launch_queue.close()
         self._journal.flush()
 
     # -- what can be asked -----------------------------------------------------------------------------------------
@@ -139,14 +145,14 @@ class Jobs:
     @property
     def running(self) -> int:
         """How many jobs run."""
-        return len(self._running) + len(self._restoring)
+        return len(self._active_jobs) + len(self._restoring)
 
     @property
     def trouble(self) -> str | None:
         """Why no new job is taken, if so."""
         return "the coordinator is stopping" if self._closing else self._journal.fault
 
-    def submit(self, request: Request, parsed: tuple[Pipeline, Any] | None = None) -> Deferred[JobFact]:
+    def submit(self, request: Request, parsed: tuple[Pipeline, Any] | None = None) -> Deferred[JobStatus]:
         """Take a job.
 
         :param parsed: its pipeline and settings, where the caller has them.
@@ -155,16 +161,16 @@ class Jobs:
         """
         return Deferred.fromCoroutine(self._submit(request, parsed))
 
-    def jobs(self) -> list[JobFact]:
+    def jobs(self) -> list[JobStatus]:
         """All jobs on record, the oldest first."""
-        running = map(self._running.fact, self._running)
-        return sorted([*self._past.facts(), *self._restoring.values(), *running], key=lambda fact: fact.submitted)
+        running = map(self._active_jobs.fact, self._active_jobs)
+        return sorted([*self._archive.facts(), *self._restoring.values(), *running], key=lambda fact: fact.submitted)
 
-    def job(self, name: str) -> JobFact:
+    def job(self, name: str) -> JobStatus:
         """One job."""
-        if name in self._running:
-            return self._running.fact(name)
-        return self._restoring.get(name) or self._past[name]
+        if name in self._active_jobs:
+            return self._active_jobs.fact(name)
+        return self._restoring.get(name) or self._archive[name]
 
     def tasks(
         self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None
@@ -178,25 +184,25 @@ class Jobs:
         self.job(name)
         return Deferred.fromCoroutine(self._page(name, cursor, limit, state))
 
-    def wait(self, name: str) -> Deferred[JobFact]:
+    def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
         fact = self.job(name)
         if name in self._restoring:
             return self._taken_up(name).addCallback(lambda _: self.wait(name))
-        if name not in self._running:
+        if name not in self._active_jobs:
             return succeed(fact)
-        waiting: Deferred[Any] = self._running.run(name).finished()
+        waiting: Deferred[Any] = self._active_jobs.run(name).finished()
         return waiting.addCallback(lambda _: self.job(name))
 
-    def cancel(self, name: str) -> Deferred[JobFact]:
+    def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
         self.job(name)
         if name in self._restoring:
             return self._taken_up(name).addCallback(lambda _: self.cancel(name))
-        if name not in self._running:
-            cancelling = self._slices.run(self._past.cancelling(name, CANCELLED))
+        if name not in self._active_jobs:
+            cancelling = self._slices.run(self._archive.cancelling(name, CANCELLED))
             return cancelling.addCallback(partial(self._forgotten, name))
-        run = self._running.run(name)
+        run = self._active_jobs.run(name)
         run.cancel(CANCELLED)
         gone: Deferred[Any] = run.gone()
         gone.addTimeout(LEAVE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)  # type: ignore[arg-type]
@@ -207,14 +213,14 @@ class Jobs:
 
         :param error: one line.
         """
-        if name in self._running:
-            self._running.run(name).abort(error)
+        if name in self._active_jobs:
+            self._active_jobs.run(name).abort(error)
 
-    def retry(self, name: str) -> Deferred[JobFact]:
+    def retry(self, name: str) -> Deferred[JobStatus]:
         """Run the failed tasks of a job that is over again, or let one go on that is held."""
         return self._slices.run(self._retrying(name, self._check_retried(name)))
 
-    def _check_retried(self, name: str) -> JobFact:
+    def _check_retried(self, name: str) -> JobStatus:
         fact = self.job(name)
         self._check_open()
         self._check_over(name)
@@ -222,8 +228,8 @@ class Jobs:
             raise ServiceError(f"job {name} has no failed tasks")
         return fact
 
-    def _retrying(self, name: str, fact: JobFact) -> Steps[JobFact]:
-        history, job = yield from self._past.folding(name)
+    def _retrying(self, name: str, fact: JobStatus) -> Steps[JobStatus]:
+        history, job = yield from self._archive.folding(name)
         if fact.state == "held":
             yield from job.taking_up(self._clock.seconds())
         if self._check_retried(name) is not fact:
@@ -233,13 +239,13 @@ class Jobs:
             run = self._go_on(history, job)
         except MuError as error:
             raise ServiceError(str(error)) from None
-        self._past.discard(name)
+        self._archive.discard(name)
         try:
-            self._running.begin(run, run.resume if fact.state == "held" else run.retry)
+            self._active_jobs.begin(run, run.resume if fact.state == "held" else run.retry)
         except BaseException:
-            self._running.discard(name)
+            self._active_jobs.discard(name)
             self._journal.withdraw(name)
-            self._past.put(fact)
+            self._archive.put(fact)
             raise
         return self.job(name)
 
@@ -254,7 +260,7 @@ class Jobs:
         """Delete the record of a job that is not running; fires when it is gone."""
         self.job(name)
         self._check_over(name)
-        return self._slices.run(self._past.removing(name)).addCallback(partial(self._forgotten, name))
+        return self._slices.run(self._archive.removing(name)).addCallback(partial(self._forgotten, name))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -265,7 +271,7 @@ class Jobs:
             raise ServiceError(f"no new job is taken: {self._journal.fault}")
 
     def _check_over(self, name: str) -> None:
-        if name in self._running or name in self._restoring:
+        if name in self._active_jobs or name in self._restoring:
             raise ServiceError(f"job {name} is still running: cancel it first, or wait for its end")
 
     def _taken_up(self, name: str) -> Deferred[None]:
@@ -278,15 +284,15 @@ class Jobs:
     async def _page(self, name: str, cursor: int, limit: int, state: str | None) -> TaskPage:
         if name in self._restoring:
             await self._taken_up(name)
-        if name not in self._running:
-            return await self._slices.run(self._past.page(name, cursor, limit, state))
-        views = self._running.run(name).job.tasks_from(cursor)
+        if name not in self._active_jobs:
+            return await self._slices.run(self._archive.page(name, cursor, limit, state))
+        views = self._active_jobs.run(name).job.tasks_from(cursor)
         return await self._slices.run(page_of((task_fact(view, running=True) for view in views), limit, state))
 
     async def _read_log(self, name: str, task: int | None) -> str:
         self.job(name)
         try:
-            text = await self._slices.run(reading_log(self._journal, self._running.attempt_file(name), name, task))
+            text = await self._slices.run(reading_log(self._journal, self._active_jobs.attempt_file(name), name, task))
         except JournalError as error:
             raise ServiceError(str(error)) from None
         if task is not None and not text:
@@ -295,36 +301,36 @@ class Jobs:
                 raise UnknownJob(f"job {name} has no task {task}")
         return text
 
-    async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobFact:
+    async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
         self._check_open()
-        asked = understood(self._opener, request, parsed)
-        name = self._new_name(asked.pipeline.name)
+        submission = parse_submission(self._opener, request, parsed)
+        name = self._new_name(submission.pipeline.name)
         self._opening.add(name)
         try:
-            opened = await self._opener.open(name, asked.pipeline, asked.settings)
-            job = await self._slices.run(asked.making(name, opened.skipped))
+            opened = await self._opener.open(name, submission.pipeline, submission.settings)
+            job = await self._slices.run(submission.making(name, opened.skipped))
         except MuError as error:
             raise ServiceError(str(error)) from None
         finally:
             self._opening.remove(name)
         self._check_open()
         with self._taking(name):
-            self._take(name, asked, opened, job)
+            self._take(name, submission, opened, job)
             self._journal.flush()
             if self._journal.fault is not None:
                 raise ServiceError(f"no new job is taken: {self._journal.fault}")
         return self.job(name)
 
-    def _take(self, name: str, asked: Asked, opened: Opened, job: Job | None) -> None:
+    def _take(self, name: str, submission: Submission, opened: Opened, job: Job | None) -> None:
         at = self._wall()
-        self._journal.append(name, request_row(asked.request, at))
+        self._journal.append(name, request_row(submission.request, at))
         if job is None:
-            done = JobFact(name, asked.request.pipeline, "done", at, 0, skipped=len(opened.skipped), ended=at)
+            done = JobStatus(name, submission.request.pipeline, "done", at, 0, skipped=len(opened.skipped), ended=at)
             self._journal.append(name, record_row(Finished(None), at, done))
-            self._past.put(done)
+            self._archive.put(done)
         else:
-            run = self._running.add(asked.request, at, job, asked.pipeline, asked.settings, opened)
-            self._running.begin(run, run.start)
+            run = self._active_jobs.add(submission.request, at, job, submission.pipeline, submission.settings, opened)
+            self._active_jobs.begin(run, run.start)
 
     @contextmanager
     def _taking(self, name: str) -> Iterator[None]:
@@ -332,8 +338,8 @@ class Jobs:
         try:
             yield
         except BaseException as error:
-            self._running.discard(name)
-            self._past.discard(name)
+            self._active_jobs.discard(name)
+            self._archive.discard(name)
             self._journal.withdraw(name)
             if isinstance(error, JobError | JournalError):
                 raise ServiceError(str(error)) from None
@@ -341,19 +347,19 @@ class Jobs:
 
     def _resuming(self, name: str) -> Steps[None]:
         try:
-            history, job = yield from self._past.folding(name)
+            history, job = yield from self._archive.folding(name)
             yield from job.taking_up(self._clock.seconds())
             del self._restoring[name]
             self._take_up(history, job)
         except MuError as error:
             self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-            self._past.damaged(name, on_one_line(str(error)))
+            self._archive.damaged(name, on_one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
             self._log.failure("the records of job {name} cannot be used", name=name)
-            self._past.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
+            self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
         finally:
             self._restoring.pop(name, None)
-        self.hall.expect_no_more(name)
+        self.registry.expect_no_more(name)
         for waiting in list(self._restored.pop(name, ())):
             waiting.callback(None)
 
@@ -363,9 +369,9 @@ class Jobs:
         why = self._suspects.why_held(name)
         if why is not None:
             self._log.error("job {name} is held: {why}", name=name, why=why)
-            self._past.hold(history, job, why, until=SUSPECT_UNTIL)
+            self._archive.hold(history, job, why, until=SUSPECT_UNTIL)
         elif self._hold_all:
-            self._past.hold(history, job, "the coordinator was started with --hold-all", until=HOLD_ALL_UNTIL)
+            self._archive.hold(history, job, "the coordinator was started with --hold-all", until=HOLD_ALL_UNTIL)
         else:
             self._resume(history, job)
 
@@ -377,7 +383,7 @@ class Jobs:
     def _resume(self, history: History, job: Job) -> None:
         try:
             run = self._go_on(history, job)
-            self._running.begin(run, run.resume)
+            self._active_jobs.begin(run, run.resume)
         except MuError as error:
             self._log.warn("job {name} cannot go on: {error}", name=history.name, error=str(error))
             self._hold(history, job, on_one_line(str(error)))
@@ -386,19 +392,19 @@ class Jobs:
             self._hold(history, job, own_fault(error))
 
     def _hold(self, history: History, job: Job, why: str) -> None:
-        self._running.discard(history.name)
+        self._active_jobs.discard(history.name)
         self._journal.withdraw(history.name)
-        self._past.hold(history, job, f"it cannot go on: {why}")
+        self._archive.hold(history, job, f"it cannot go on: {why}")
 
     def _go_on(self, history: History, job: Job) -> JobRun:
         with guard.on_behalf_of(history.name):
             pipeline, settings = self._opener.parse(history.request)
             opened = self._opener.reopen(history.name, pipeline, settings)
-        return self._running.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
+        return self._active_jobs.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 
     def _new_name(self, pipeline: str) -> str:
         while True:
             name = job_name(pipeline)
-            known = (self._past, self._running, self._restoring, self._opening, self._journal)
+            known = (self._archive, self._active_jobs, self._restoring, self._opening, self._journal)
             if not any(name in names for names in known):
                 return name

@@ -37,7 +37,7 @@ _TOKEN_TAKEN = b"OK:TOKEN"
 _OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", _TOKEN_TAKEN)
 
 
-class Desk(Protocol):
+class SessionListener(Protocol):
     """Whom a session reports to. Each method may call back into the session."""
 
     def session_opened(self, session: "Session") -> None:
@@ -71,19 +71,29 @@ class Session:
     """Receiver of one worker's frames.
 
     :param number: stands for this connection in the job's decisions.
-    :param desk: is told what happens.
+    :param listener: is told what happens.
     """
 
     log = Logger()
 
-    __slots__ = ("_connection", "_desk", "_phase", "_token_sent", "_unasked", "greeting", "machine", "number", "watch")
+    __slots__ = (
+        "_connection",
+        "_listener",
+        "_phase",
+        "_token_sent",
+        "_unasked",
+        "greeting",
+        "machine",
+        "number",
+        "watch",
+    )
 
-    def __init__(self, number: int, desk: Desk) -> None:
+    def __init__(self, number: int, listener: SessionListener) -> None:
         self.number = number
         self.greeting = Greeting()
         self.machine: Machine | None = None
         self.watch: Callable[[Machine], None] | None = None
-        self._desk = desk
+        self._listener = listener
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
         self._unasked = 0
@@ -171,16 +181,16 @@ class Session:
         """The handshake is done; the worker speaks first."""
         self._connection = connection
         connection.max_frame = MAX_GREETING
-        self._desk.session_opened(self)
+        self._listener.session_opened(self)
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """All that one read brought."""
-        self._desk.heard(self)
+        self._listener.heard(self)
         if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
             payloads = self._greet(payloads)
         if self._token_sent and _TOKEN_TAKEN in payloads:
             self._token_sent = False
-            self._desk.token_taken(self)
+            self._listener.token_taken(self)
         if self._phase is _Phase.WORKING and payloads:
             machine = self.machine
             assert machine is not None
@@ -203,7 +213,7 @@ class Session:
             self._give_up(f"its worker was lost: {reason}")
             reason = machine.error or reason
         self._phase = _Phase.LEAVING
-        self._desk.session_closed(self, reason)
+        self._listener.session_closed(self, reason)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -232,7 +242,7 @@ class Session:
             connection.max_frame = self.max_message
             connection.greeted()
             self._phase = _Phase.FREE
-            self._desk.worker_greeted(self)
+            self._listener.worker_greeted(self)
             return payloads[at + 1 :]
         return []
 
@@ -251,7 +261,7 @@ class Session:
         if machine.outcome is not Outcome.RUNNING:
             self._phase = _Phase.FREE
             self.machine = self.watch = None
-            self._desk.task_ended(self, machine)
+            self._listener.task_ended(self, machine)
 
     def _send(self, *commands: bytes) -> None:
         if commands and self._connection is not None:

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from mu_twisted.aws.metadata import public_address
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 _log = Logger()
 

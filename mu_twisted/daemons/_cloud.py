@@ -13,17 +13,17 @@ from twisted.logger import Logger
 
 from mu_twisted.aws import (
     AccessKeys,
+    AwsControl,
     AWSError,
-    Control,
     FunctionSettings,
-    Invocation,
+    InvokeAnswer,
     aws_session,
     check_region,
     current_keys,
     lambda_endpoint,
     s3_endpoint,
 )
-from mu_twisted.daemons._deployment import Deployment, Place, places_of
+from mu_twisted.daemons._deployment import Deployment, LaunchTarget, places_of
 from mu_twisted.launch import Credentials
 from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
 
@@ -71,7 +71,7 @@ class Cloud:
             check_region(region)
             self.lambda_endpoint(region)
         self.credentials()
-        found: dict[Place, FunctionSettings] = {}
+        found: dict[LaunchTarget, FunctionSettings] = {}
         absent: list[str] = []
         for place in places_of(regions, function, copies):
             try:
@@ -90,7 +90,7 @@ class Cloud:
             absent=tuple(absent),
         )
 
-    def _look(self, place: Place, programs: Sequence[str]) -> FunctionSettings:
+    def _look(self, place: LaunchTarget, programs: Sequence[str]) -> FunctionSettings:
         control = self._control(place.region)
         settings = control.function_settings(place.function)
         missing = control.missing_programs(place.function, programs)
@@ -106,7 +106,7 @@ class Cloud:
         """Which of these objects the bucket holds."""
         return self._control(region).existing(bucket, keys)
 
-    def invoke_with_tail(self, region: str, function: str, event: bytes) -> Invocation:
+    def invoke_with_tail(self, region: str, function: str, event: bytes) -> InvokeAnswer:
         """Invoke once and wait for the end."""
         return self._control(region).invoke_with_tail(function, event)
 
@@ -115,8 +115,8 @@ class Cloud:
         if self.stack is not None:
             self.stack.stop()
 
-    def _control(self, region: str) -> Control:
-        return Control(
+    def _control(self, region: str) -> AwsControl:
+        return AwsControl(
             self.session,
             region,
             lambda_endpoint=self.lambda_endpoint(region),
@@ -130,7 +130,7 @@ def open_cloud(options: Mapping[str, Any], local_state: Path | None) -> Cloud:
 
     :param options: the daemon options.
     :param local_state: the embedded stack's state directory; None: its default.
-    :raises mu_twisted.wire.MuError: one line that says what is missing.
+    :raises mu_twisted.base.MuError: one line that says what is missing.
     """
     if not options["local"]:
         return Cloud(

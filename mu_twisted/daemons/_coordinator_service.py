@@ -20,9 +20,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import DaemonFact, Hall, Jobs, Journal, Request, Suspects
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import DaemonStatus, Jobs, Journal, Request, Suspects, WorkerRegistry
 from mu_twisted.daemons import _exit
-from mu_twisted.daemons._clock import steady
+from mu_twisted.daemons._clock import use_monotonic_clock
 from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit, worker_limit
@@ -32,12 +33,12 @@ from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
-from mu_twisted.daemons._threads import expendable
+from mu_twisted.daemons._threads import abandonable
 from mu_twisted.pipelines import Pipeline, guard, last_end
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, listen
-from mu_twisted.web import Control, open_control
-from mu_twisted.wire import MAX_REPLY, MuError
+from mu_twisted.web import ControlListeners, open_control
+from mu_twisted.wire import MAX_REPLY
 
 DAY = 86_400.0
 FORGET = 3600.0
@@ -52,14 +53,14 @@ class ControlledJobs(Jobs):
         self.launch_rate = launch_rate
         self._port = port
 
-    def daemon(self) -> DaemonFact:
+    def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
-        return DaemonFact(
+        return DaemonStatus(
             pid=os.getpid(),
             version=version("mu-twisted"),
             port=self._port,
             jobs=self.running,
-            workers=len(self.hall),
+            workers=len(self.registry),
             note=self.trouble,
             launch_rate=self.launch_rate(),
         )
@@ -90,14 +91,14 @@ class CoordinatorService(Service):
         self._pipeline = pipeline
         self._settings = settings
         self._request = request
-        self._hall = Hall(reactor, shared_key=bool(options["share-key"]))
+        self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._state: StateDirectory | None = None
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._journal: Journal | None = None
         self._opener: CloudOpener | None = None
         self._jobs: ControlledJobs | None = None
-        self._control: Control | None = None
+        self._control: ControlListeners | None = None
         self._one_shot: OneShot | None = None
         self._profile: cProfile.Profile | None = None
         self._notifier = Notifier(reactor)
@@ -107,8 +108,8 @@ class CoordinatorService(Service):
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
-        steady(self._reactor)
-        expendable(self._reactor.getThreadPool())
+        use_monotonic_clock(self._reactor)
+        abandonable(self._reactor.getThreadPool())
         try:
             jobs = self._open()
             if self._pipeline is None:
@@ -144,7 +145,7 @@ class CoordinatorService(Service):
             self._profile = open_profile(Path(self._options["profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
         self._port = self._listen(keys, state.path, max(1, descriptors - SPARE_DESCRIPTORS))
-        self._hall.open()
+        self._registry.open()
         port = self._port.getHost().port
         self._opener = CloudOpener(
             self._reactor,
@@ -161,7 +162,7 @@ class CoordinatorService(Service):
             self._reactor,
             wall=time.time,
             journal=self._journal,
-            hall=self._hall,
+            registry=self._registry,
             opener=self._opener,
             directory=state.path / "jobs",
             workers=workers,
@@ -221,7 +222,7 @@ class CoordinatorService(Service):
 
     def _listen(self, keys: Keys, directory: Path, connections: int) -> Any:
         factory = FrameFactory(
-            self._hall.new_session, clock=self._reactor, max_frame=MAX_REPLY, max_connections=connections
+            self._registry.new_session, clock=self._reactor, max_frame=MAX_REPLY, max_connections=connections
         )
         contexts = server_contexts(keys.own, keys.ca)
 
@@ -275,7 +276,7 @@ class CoordinatorService(Service):
             steps.append(self._one_shot.abort)
         if self._jobs is not None:
             steps.append(self._jobs.stop)
-        steps.append(self._hall.close)
+        steps.append(self._registry.close)
         if self._opener is not None:
             steps.append(self._opener.close)
         if self._journal is not None:

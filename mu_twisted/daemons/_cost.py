@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from mu_twisted.aws import price_in
-from mu_twisted.coordinator import CostFact, Usage
+from mu_twisted.coordinator import CostStatus, Usage
 from mu_twisted.daemons._deployment import Deployment
 
 
-def cost_of(usage: Usage, deployment: Deployment | None, regions: Sequence[str]) -> CostFact:
+def cost_of(usage: Usage, deployment: Deployment | None, regions: Sequence[str]) -> CostStatus:
     """GB-seconds, requests, and what AWS asks for them, in the dearest of the job's regions.
 
     :param deployment: the function as it was found; None: not known after a restart, then what workers say counts.
@@ -21,7 +21,7 @@ def cost_of(usage: Usage, deployment: Deployment | None, regions: Sequence[str])
     prices = [price_in(region, architecture) for region in sorted(used)]
     known = [price for price in prices if price is not None]
     dearest = max(known, key=lambda price: price.gb_second) if len(known) == len(prices) and known else None
-    return CostFact(
+    return CostStatus(
         requests=usage.requests,
         seconds=round(seconds, 1),
         gb_seconds=round(seconds * memory_mb / 1024, 3),

@@ -13,7 +13,7 @@ HASTY_TRIES = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class LaunchTarget:
     """One function in one region.
 
     :param function: its name there.
@@ -33,7 +33,7 @@ class Deployment:
     :param absent: for each place that was asked for and cannot be used, why.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[LaunchTarget, ...]
     timeout: timedelta
     memory_mb: int = 128
     tmp_mb: int = 512
@@ -48,8 +48,8 @@ def copies_of(function: str, copies: int) -> list[str]:
 
 @dataclass
 class _Launch:
-    place: Place
-    left: list[Place] = field(default_factory=list)
+    place: LaunchTarget
+    left: list[LaunchTarget] = field(default_factory=list)
 
 
 class Spread:
@@ -61,12 +61,12 @@ class Spread:
     def __init__(self, deployment: Deployment) -> None:
         self._places = deployment.places
         self._absent = deployment.absent
-        self._out: dict[Place, str] = {}
+        self._out: dict[LaunchTarget, str] = {}
         self._turn = 0
         self._launches: dict[str, _Launch] = {}
-        self._handed: dict[Place, tuple[int, str]] = {}
+        self._handed: dict[LaunchTarget, tuple[int, str]] = {}
 
-    def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, Place, int | None]]:
+    def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, LaunchTarget, int | None]]:
         """Places for new launches.
 
         :returns: for each its identifier, its place, and how often to try there; None: as often as usual.
@@ -84,7 +84,7 @@ class Spread:
             begun.append((launch_id, place, self._tries(launch)))
         return begun
 
-    def refused(self, launch_id: str, status: int, reason: str) -> tuple[Place, int | None] | None:
+    def refused(self, launch_id: str, status: int, reason: str) -> tuple[LaunchTarget, int | None] | None:
         """A launch has failed in its place.
 
         :param status: HTTP's; 0 where no answer came.
@@ -102,7 +102,7 @@ class Spread:
         launch.place = launch.left.pop(0)
         return launch.place, self._tries(launch)
 
-    def place_of(self, launch_id: str) -> Place:
+    def place_of(self, launch_id: str) -> LaunchTarget:
         """Where a launch is being tried."""
         return self._launches[launch_id].place
 
@@ -123,12 +123,12 @@ class Spread:
         return HASTY_TRIES if launch.left else None
 
 
-def places_of(regions: Sequence[str], function: str, copies: int) -> list[Place]:
+def places_of(regions: Sequence[str], function: str, copies: int) -> list[LaunchTarget]:
     """All places that a job asks for, in the order of its launches."""
-    return [Place(region, name) for name in copies_of(function, copies) for region in regions]
+    return [LaunchTarget(region, name) for name in copies_of(function, copies) for region in regions]
 
 
-def shares(workers: int, places: Sequence[Place]) -> dict[Place, int]:
+def shares(workers: int, places: Sequence[LaunchTarget]) -> dict[LaunchTarget, int]:
     """How many of so many workers each place gets."""
     even, more = divmod(workers, len(places))
     return {place: even + (at < more) for at, place in enumerate(places)}

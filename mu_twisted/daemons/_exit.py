@@ -115,7 +115,7 @@ class _ParentsError:
         self._stream.flush()
 
 
-def heed_one_signal(reactor: Any) -> None:
+def ignore_repeat_signals(reactor: Any) -> None:
     """Have SIGINT and SIGTERM stop the reactor once: Twisted takes one that comes while all ends for an error.
 
     A second one is common: Ctrl-C is pressed again, or a service manager tells the whole group.

@@ -10,12 +10,12 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.daemons._deployment import Deployment, Place, Spread
+from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.launch import Launch, Launcher, LaunchOutcome
-from mu_twisted.wire import MuError
 
 DIAGNOSIS_PATIENCE = 3.0
 """Seconds that the worker of a diagnosis tries to reach us."""
@@ -116,7 +116,7 @@ class JobLaunching:
                 self._log.warn("the job's other places have this one's share: {reason}", reason=reason)
         spread = self._spread
         event = self._event_of_late(cloud, deployment.timeout, address, port)
-        warned: set[tuple[Place, str]] = set()
+        warned: set[tuple[LaunchTarget, str]] = set()
 
         def told(outcome: LaunchOutcome) -> None:
             next_place = None

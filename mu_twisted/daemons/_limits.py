@@ -3,7 +3,7 @@
 import resource
 from pathlib import Path
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 SPARE_DESCRIPTORS = 128
 """Descriptors that the process needs beside its workers' connections."""

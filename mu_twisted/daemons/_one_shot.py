@@ -6,12 +6,12 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from mu_twisted.coordinator import JobFact, Jobs, Progress, Request, TaskFact
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import Jobs, JobStatus, Progress, Request, TaskStatus
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import failure_lines
 from mu_twisted.pipelines import Pipeline
-from mu_twisted.wire import MuError
 
 
 class OneShot:
@@ -59,8 +59,8 @@ class OneShot:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    async def _failed(self, name: str) -> list[TaskFact]:
-        found: list[TaskFact] = []
+    async def _failed(self, name: str) -> list[TaskStatus]:
+        found: list[TaskStatus] = []
         cursor: int | None = 0
         while cursor is not None:
             page = await self._jobs.tasks(name, cursor, state="failed")
@@ -68,7 +68,7 @@ class OneShot:
             cursor = page.next
         return found
 
-    def _report(self, fact: JobFact, tasks: Sequence[TaskFact], seconds: float) -> None:
+    def _report(self, fact: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
         failed = [(task.task, task.attempts, task.error) for task in tasks if task.error]
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)

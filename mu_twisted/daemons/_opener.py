@@ -10,7 +10,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
-from mu_twisted.coordinator import CostFact, JobLinks, LaunchTokens, Opened, Peers, Request, Usage
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import CostStatus, JobLinks, LaunchTokens, Opened, Peers, Request, Usage
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._cost import cost_of
@@ -20,12 +21,11 @@ from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
-from mu_twisted.daemons._shared import Shared
+from mu_twisted.daemons._shared import CoalescedCalls
 from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
 from mu_twisted.pipelines import MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
-from mu_twisted.wire import MuError
 
 LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
@@ -63,7 +63,7 @@ class CloudOpener:
         self._local_state = local_state
         self._descriptors = descriptors
         self._in_thread = in_thread
-        self._shared = Shared()
+        self._shared = CoalescedCalls()
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
         self._addresses: dict[str, str] = {}
@@ -164,7 +164,7 @@ class CloudOpener:
                 known = await self._look(cloud, pipeline, settings)
             return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
 
-        def cost(usage: Usage) -> CostFact:
+        def cost(usage: Usage) -> CostStatus:
             return cost_of(usage, known, settings["regions"])
 
         key = self._keys.token_key

@@ -10,11 +10,11 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator import JobLinks, Peers, RendezvousLink, spread
 from mu_twisted.daemons._keys import LAUNCH_MARGIN, RENDEZVOUS, Keys
 from mu_twisted.tls import KeyPair, TaskIdentity, client_contexts
 from mu_twisted.transport import FrameProtocol, Receiver, TransportError, connect
-from mu_twisted.wire import MuError
 
 DIAL_TIMEOUT = 5.0
 """Seconds for the TCP connection."""
@@ -25,7 +25,7 @@ _MAX_NOTICE = 64 << 10
 """Largest message accepted from a rendezvous, bytes."""
 
 
-class RendezvousError(MuError):
+class RendezvousUnreachable(MuError):
     """The rendezvous of a job cannot be used."""
 
 
@@ -34,14 +34,14 @@ def rendezvous_addresses(settings: Any, lambda_endpoint: str | None) -> list[str
 
     :param settings: the job's options.
     :param lambda_endpoint: base URL of the Lambda whose workers are to reach it, where it is known.
-    :raises RendezvousError: no worker could.
+    :raises RendezvousUnreachable: no worker could.
     """
     host = settings["rendezvous-host"].strip("[]")
     first, shards = settings["rendezvous-port"], settings["rendezvous-shards"]
     if first + shards - 1 > MAX_PORT:
-        raise RendezvousError(f"-R: {shards} shards from port {first} on would need ports above {MAX_PORT}")
+        raise RendezvousUnreachable(f"-R: {shards} shards from port {first} on would need ports above {MAX_PORT}")
     if lambda_endpoint and _is_loopback(host) and not _is_loopback(urlsplit(lambda_endpoint).hostname or ""):
-        raise RendezvousError(
+        raise RendezvousUnreachable(
             f"workers on Lambda cannot reach a rendezvous at {host}: give the address at which they can with -H"
         )
     shown = f"[{host}]" if ":" in host else host
@@ -73,7 +73,7 @@ class LinkOpener:
     async def open(self, peers: Peers) -> None:
         """See that a job's rendezvous is there.
 
-        :raises RendezvousError: it is not, or its keys are of another CA.
+        :raises RendezvousUnreachable: it is not, or its keys are of another CA.
         """
         for address in (peers.addresses[shard] for shard in peers.used):
             try:
@@ -82,7 +82,7 @@ class LinkOpener:
                 else:
                     await self._link(address).open()
             except TransportError as error:
-                raise RendezvousError(_explain(address, len(peers.addresses), str(error))) from None
+                raise RendezvousUnreachable(_explain(address, len(peers.addresses), str(error))) from None
 
     def close(self) -> None:
         """Leave all of them."""

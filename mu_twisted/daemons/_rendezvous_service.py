@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.daemons import _exit
-from mu_twisted.daemons._clock import steady
+from mu_twisted.daemons._clock import use_monotonic_clock
 from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
@@ -24,9 +25,8 @@ from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
-from mu_twisted.rendezvous import Limits, Relay, Spill
+from mu_twisted.rendezvous import Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts
-from mu_twisted.wire import MuError
 
 CLOSE_PATIENCE = 1.0
 """Seconds that workers have to hear why they are cut off when the rendezvous stops."""
@@ -49,7 +49,7 @@ def spill_directory(state: StateDirectory, shard: int | None = None) -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardPlacement:
     """That of a shard among others, which share a state directory.
 
     :param number: its own.
@@ -73,7 +73,9 @@ class RendezvousService(Service):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, options: Mapping[str, Any], limits: Limits, place: Place | None = None) -> None:
+    def __init__(
+        self, reactor: Any, options: Mapping[str, Any], limits: RelayLimits, place: ShardPlacement | None = None
+    ) -> None:
         self._reactor = reactor
         self._options = options
         self._limits = limits
@@ -87,7 +89,7 @@ class RendezvousService(Service):
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
-        steady(self._reactor)
+        use_monotonic_clock(self._reactor)
         try:
             port = self._open()
         except MuError as error:

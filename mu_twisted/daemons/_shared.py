@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 
-class Shared:
+class CoalescedCalls:
     """The calls that are under way."""
 
     def __init__(self) -> None:

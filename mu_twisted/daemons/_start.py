@@ -14,10 +14,10 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mu_twisted.base import MuError
 from mu_twisted.daemons._limits import backlog_limit
 from mu_twisted.daemons._options import BACKLOG
 from mu_twisted.daemons._port_holder import port_holder
-from mu_twisted.wire import MuError
 
 _log = Logger()
 _ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class StateDirectoryError(MuError):

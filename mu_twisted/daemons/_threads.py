@@ -28,10 +28,10 @@ def thread_pool(name: str, most: int) -> ThreadPool:
 
     :param most: threads at once.
     """
-    return expendable(ThreadPool(0, most, name))
+    return abandonable(ThreadPool(0, most, name))
 
 
-def expendable(pool: ThreadPool) -> ThreadPool:
+def abandonable(pool: ThreadPool) -> ThreadPool:
     """Have a pool, the reactor's for example, end so, too. Before it has any thread."""
     pool.threadFactory = _Thread
     return pool

@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from mu_twisted.coordinator import Request
 from mu_twisted.daemons._exit import Options as OneLineOptions
-from mu_twisted.daemons._exit import heed_one_signal, report_to_parent
+from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
 from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names, source_of
@@ -105,7 +105,7 @@ def makeService(options: Options) -> IService:
 
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
-    heed_one_signal(reactor)
+    ignore_repeat_signals(reactor)
     report_to_parent(options.parent)
     service: Any = CoordinatorService(
         reactor, options, pipeline=options.pipeline, settings=options.settings, request=options.request

@@ -13,7 +13,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.daemons._exit import FAILURE, complain, fail_start, heed_one_signal, report_to_parent, set_status
+from mu_twisted.daemons._exit import FAILURE, complain, fail_start, ignore_repeat_signals, report_to_parent, set_status
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
@@ -175,7 +175,7 @@ def makeService(options: Options) -> Any:
     def failed(error: LocalError) -> None:
         fail(reactor, str(error))
 
-    heed_one_signal(reactor)
+    ignore_repeat_signals(reactor)
     report_to_parent(options.parent)
     settings = options.settings()
     root = _Root(reactor, bool(options["stop-on-eof"]), settings.state_dir)

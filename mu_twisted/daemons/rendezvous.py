@@ -12,13 +12,13 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 
 from mu_twisted.daemons._exit import Options as OneLineOptions
-from mu_twisted.daemons._exit import heed_one_signal, report_to_parent
+from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import find_keys, listen_description
-from mu_twisted.daemons._shard_ports import MAX_SHARDS, check_ports
-from mu_twisted.rendezvous import Limits
+from mu_twisted.daemons.shards.ports import MAX_SHARDS, check_ports
+from mu_twisted.rendezvous import RelayLimits
 
-_DEFAULT = Limits()
+_DEFAULT = RelayLimits()
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -109,9 +109,9 @@ class Options(OneLineOptions):
         if self.parent is not None:
             observe(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
 
-    def limits(self) -> Limits:
+    def limits(self) -> RelayLimits:
         """What the options allow."""
-        return Limits(
+        return RelayLimits(
             memory=self["memory"],
             retain=self["retain"],
             spill=self["spill"],
@@ -127,9 +127,9 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # the composition root is where the reactor comes in
 
     from mu_twisted.daemons._rendezvous_service import RendezvousService
-    from mu_twisted.daemons._shards import ShardsService
+    from mu_twisted.daemons.shards.service import ShardsService
 
-    heed_one_signal(reactor)
+    ignore_repeat_signals(reactor)
     report_to_parent(options.parent)
     kind = ShardsService if options["shards"] > 1 else RendezvousService
     service: Any = kind(reactor, options, options.limits())

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARY = str(Path(os.__file__).parent) + os.sep

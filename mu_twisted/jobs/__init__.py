@@ -18,7 +18,7 @@ from mu_twisted.jobs._actions import (
     StopLaunches,
     Warm,
 )
-from mu_twisted.jobs._admission import Admission, AdmissionState, Grant, fair_shares
+from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failure_groups import SHOWN_REASONS, failure_line, failure_lines
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
@@ -35,18 +35,18 @@ from mu_twisted.jobs._launch_values import (
     in_turn,
     is_passing,
 )
-from mu_twisted.jobs._launching import Launching
+from mu_twisted.jobs._launching import LaunchScheduler
 from mu_twisted.jobs._ledger import STEP, exhaust
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
+    AttemptOutcome,
     Cancelled,
     Finished,
-    Forgiven,
     JobRecord,
     Launched,
-    Outcome,
+    Refunded,
     Reopened,
     ResultReached,
     ResultStands,
@@ -66,12 +66,11 @@ __all__ = [
     "STEP",
     "Abort",
     "Action",
-    "Admission",
-    "AdmissionState",
     "Answer",
     "Assign",
     "Assigned",
     "AttemptEnded",
+    "AttemptOutcome",
     "Cancelled",
     "Counts",
     "Diagnose",
@@ -80,7 +79,6 @@ __all__ = [
     "Fault",
     "Finish",
     "Finished",
-    "Forgiven",
     "GiveToken",
     "Grant",
     "Interrupt",
@@ -90,14 +88,16 @@ __all__ = [
     "JobRecord",
     "JobSnapshot",
     "LaunchAction",
+    "LaunchAdmission",
+    "LaunchAdmissionState",
     "LaunchPolicy",
+    "LaunchScheduler",
     "Launched",
-    "Launching",
-    "Outcome",
     "Pace",
     "Ping",
     "Record",
     "RecordError",
+    "Refunded",
     "Reopened",
     "ResultReached",
     "ResultStands",

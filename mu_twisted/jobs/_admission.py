@@ -18,7 +18,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class AdmissionState:
+class LaunchAdmissionState:
     """Where the launches of all jobs stand, for a status.
 
     :param workers: that may be in flight at once; None: any number.
@@ -48,7 +48,7 @@ def fair_shares(workers: int, wanted: Mapping[str, int]) -> dict[str, int]:
     return {job: shares[job] for job in wanted}
 
 
-class Admission:
+class LaunchAdmission:
     """Launches of all jobs, let go in turn.
 
     :param workers: that may be in flight at once, over all jobs; None: any number.
@@ -66,10 +66,10 @@ class Admission:
         self._in_flight = 0
 
     @property
-    def state(self) -> AdmissionState:
+    def state(self) -> LaunchAdmissionState:
         """For a status."""
         waiting = {job: len(queue) for job, queue in self._queues.items() if queue}
-        return AdmissionState(self._workers, self._in_flight, len(self._unanswered), waiting)
+        return LaunchAdmissionState(self._workers, self._in_flight, len(self._unanswered), waiting)
 
     @property
     def waiting(self) -> bool:

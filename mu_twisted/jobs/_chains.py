@@ -6,11 +6,11 @@ through others, cannot finish. So its worker may be taken away where that produc
 
 from collections.abc import Container, Sequence
 
-from mu_twisted.jobs._board import MAX_ERROR, Board
-from mu_twisted.jobs._crew import Attempt
 from mu_twisted.jobs._failures import Failure
-from mu_twisted.jobs._records import Outcome, Reopened, ResultStands, StoreNamed, TaskFailed
+from mu_twisted.jobs._job_data import MAX_ERROR, JobData
+from mu_twisted.jobs._records import AttemptOutcome, Reopened, ResultStands, StoreNamed, TaskFailed
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
+from mu_twisted.jobs._worker_pool import Attempt
 
 _LINE = "\n"
 
@@ -18,21 +18,21 @@ _LINE = "\n"
 class Chains:
     """The decisions about producers and consumers.
 
-    :param board: the job.
+    :param data: the job.
     """
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._lineage = board.ledger.lineage
+    def __init__(self, data: JobData) -> None:
+        self._data = data
+        self._lineage = data.ledger.lineage
 
     def settled(self, task: Task) -> None:
         """The task is done or failed: its producers need not run again on its account."""
-        tasks, stack = self._board.ledger.tasks, [task.number]
+        tasks, stack = self._data.ledger.tasks, [task.number]
         while stack:
             for number in self._lineage.producers(stack.pop()):
                 producer = tasks[number]
                 if producer.has_result and producer.state not in SETTLED and not self._is_needed(producer):
-                    self._withdraw(producer, "nobody needs its messages any more")
+                    self._revoke(producer, "nobody needs its messages any more")
                     self._stand(producer)
                     stack.append(number)
 
@@ -42,22 +42,22 @@ class Chains:
             self._stand(task)
             error = f"had to send its messages again, {error}"
         else:
-            self._board.record(TaskFailed(task.number, error))
+            self._data.record(TaskFailed(task.number, error))
         self.fail_consumers(task, error)
         self.settled(task)
 
     def fail_consumers(self, task: Task, error: str) -> None:
         """All that need messages of the task, which has failed for good, have failed."""
-        tasks = self._board.ledger.tasks
+        tasks = self._data.ledger.tasks
         why = f"task {task.number}, whose messages it needs, failed: {error.partition(_LINE)[0]}"[:MAX_ERROR]
         failed = []
         for number in self._lineage.downstream([task.number], lambda number: tasks[number].state not in SETTLED):
             consumer = tasks[number]
-            self._withdraw(consumer, why)
+            self._revoke(consumer, why)
             if consumer.has_result:
                 self._stand(consumer)
             else:
-                self._board.record(TaskFailed(number, why))
+                self._data.record(TaskFailed(number, why))
             failed.append(consumer)
         for consumer in failed:
             self.settled(consumer)
@@ -69,15 +69,15 @@ class Chains:
         """
         if not self._is_needed(task) or task.state not in (TaskState.DONE, TaskState.ACTIVE):
             return False
-        enough = task.free >= self._board.policy.reruns
+        enough = task.free >= self._data.policy.reruns
         if task.state is TaskState.DONE:
             self._reopen([task.number], "its messages were lost", costs=enough)
         else:
-            self._withdraw(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
-            self._board.enqueue([task])
+            self._revoke(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
+            self._data.enqueue([task])
         if enough:
             task.error = "its messages were lost again and again"
-        return task.charged > self._board.policy.retries
+        return task.charged > self._data.policy.retries
 
     def store_unreachable(self, shard: int, why: str, of: Container[int] | None) -> bool:
         """A shard cannot be asked now: tasks that would exchange messages over it are held, until it is named again.
@@ -87,11 +87,11 @@ class Chains:
         :param of: the tasks whose messages it keeps; None: all.
         :returns: whether it could be asked before.
         """
-        board = self._board
-        if not board.holds.add(shard, why, of, board.now):
+        data = self._data
+        if not data.holds.add(shard, why, of, data.now):
             return False
         ready = (TaskState.WAITING, TaskState.BACKING_OFF)
-        board.enqueue([t for t in board.ledger.tasks.values() if t.state in ready and board.holds.cover(t.number)])
+        data.enqueue([t for t in data.ledger.tasks.values() if t.state in ready and data.holds.cover(t.number)])
         return True
 
     def store_reachable(self, shard: int) -> bool:
@@ -99,10 +99,10 @@ class Chains:
 
         :returns: whether it could not be asked before.
         """
-        board = self._board
-        if not board.holds.remove(shard):
+        data = self._data
+        if not data.holds.remove(shard):
             return False
-        board.enqueue([task for task in board.ledger.tasks.values() if task.state is TaskState.HELD])
+        data.enqueue([task for task in data.ledger.tasks.values() if task.state is TaskState.HELD])
         return True
 
     def store_named(self, store: str, shard: int, of: Container[int] | None) -> bool:
@@ -111,14 +111,14 @@ class Chains:
         :param of: the tasks whose messages it keeps; None: all.
         :returns: whether it is new, be it the first.
         """
-        known = self._board.ledger.stores.get(shard)
+        known = self._data.ledger.stores.get(shard)
         if store == known:
             return False
         if known is not None:
             everything = "all messages of the job were lost"
             self.store_lost(everything if of is None else f"all messages on shard {shard} were lost", of)
         # The last of the records: as long as it is not kept, the loss is found again after a restart.
-        self._board.record(StoreNamed(store, shard))
+        self._data.record(StoreNamed(store, shard))
         return True
 
     def store_lost(self, reason: str, of: Container[int] | None = None) -> None:
@@ -126,29 +126,29 @@ class Chains:
 
         :param of: only messages of these tasks are; they have no peers but one another. None: those of all.
         """
-        tasks = self._board.ledger.tasks
+        tasks = self._data.ledger.tasks
         hit = tasks if of is None else [number for number in tasks if number in of]
         open_ = [number for number in hit if tasks[number].state not in SETTLED]
         done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
         self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
-        for number in list(self._board.attempts):
+        for number in list(self._data.attempts):
             if (of is None or number in of) and self._is_needed(tasks[number]):
-                self._withdraw(tasks[number], reason)
-                self._board.enqueue([tasks[number]])
+                self._revoke(tasks[number], reason)
+                self._data.enqueue([tasks[number]])
 
     def give_way(self) -> None:
         """Where nothing can go on because producers have no worker, the latest tasks give theirs up."""
-        board = self._board
-        busy = board.crew.idle or board.crew.warming or board.launches
-        if not self._lineage or busy or board.ledger.over or not board.attempts or board.backlog.first() is None:
+        data = self._data
+        busy = data.pool.idle or data.pool.warming or data.launches
+        if not self._lineage or busy or data.ledger.over or not data.attempts or data.backlog.first() is None:
             return
         blocked = self._blocked()
         if blocked is None:
             return
-        tasks = board.ledger.tasks
-        victims = sorted(board.attempts, key=lambda number: tasks[number].rank)
+        tasks = data.ledger.tasks
+        victims = sorted(data.attempts, key=lambda number: tasks[number].rank)
         chosen: set[int] = set()
-        for task in board.backlog.lowest(len(victims)):
+        for task in data.backlog.lowest(len(victims)):
             if not victims or tasks[victims[-1]].rank < task.rank:
                 return
             if not all(
@@ -158,41 +158,41 @@ class Chains:
                 continue
             chosen.add(task.number)
             victim = tasks[victims.pop()]
-            self._withdraw(victim, f"task {task.number}, whose messages it needs, has no worker")
-            board.enqueue([victim])
+            self._revoke(victim, f"task {task.number}, whose messages it needs, has no worker")
+            data.enqueue([victim])
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _is_needed(self, task: Task) -> bool:
-        return self._board.ledger.undone_consumers[task.number] > 0
+        return self._data.ledger.undone_consumers[task.number] > 0
 
     def _blocked(self) -> set[int] | None:
         """The active tasks if each of them waits for a task that is not active; else None."""
-        board, tasks = self._board, self._board.ledger.tasks
-        for number in board.attempts:
+        data, tasks = self._data, self._data.ledger.tasks
+        for number in data.attempts:
             if all(tasks[producer].state is TaskState.DONE for producer in self._lineage.producers(number)):
                 return None
         absent = [number for number, task in tasks.items() if task.state in PENDING]
         blocked = set(self._lineage.downstream(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
-        return blocked if blocked.issuperset(board.attempts) else None
+        return blocked if blocked.issuperset(data.attempts) else None
 
     def _reopen(self, numbers: Sequence[int], reason: str, *, costs: bool = False) -> None:
         if numbers:
-            self._board.record(Reopened(tuple(numbers), reason, costs))
-            self._board.enqueue(self._board.ledger.tasks[number] for number in numbers)
+            self._data.record(Reopened(tuple(numbers), reason, costs))
+            self._data.enqueue(self._data.ledger.tasks[number] for number in numbers)
 
     def _stand(self, task: Task) -> None:
-        self._board.record(ResultStands((task.number,)))
+        self._data.record(ResultStands((task.number,)))
 
-    def _withdraw(self, task: Task, reason: str, *, kind: Failure | None = None, costs: bool = False) -> None:
+    def _revoke(self, task: Task, reason: str, *, kind: Failure | None = None, costs: bool = False) -> None:
         """End the task's attempts; their workers take others."""
-        for attempt in list(self._board.attempts.get(task.number, ())):
+        for attempt in list(self._data.attempts.get(task.number, ())):
             self._take_back(attempt, reason, kind, costs)
 
     def _take_back(self, attempt: Attempt, reason: str, kind: Failure | None, costs: bool) -> None:
-        board, worker = self._board, attempt.worker
-        board.end(attempt, Outcome.WITHDRAWN, costs=costs, kind=kind, error=reason)
+        data, worker = self._data, attempt.worker
+        data.end(attempt, AttemptOutcome.REVOKED, costs=costs, kind=kind, error=reason)
         if worker.reusable:
-            board.clear(worker, reason)
+            data.clear(worker, reason)
         else:
-            board.dismiss(worker, reason)
+            data.dismiss(worker, reason)

@@ -1,6 +1,6 @@
 """What can be wrong with a job before it begins, or with what is left of one."""
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class JobError(MuError):

@@ -8,24 +8,24 @@ from collections.abc import Callable, Container, Generator, Iterable, Mapping, S
 from random import Random
 
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
-from mu_twisted.jobs._board import Board
 from mu_twisted.jobs._chains import Chains
-from mu_twisted.jobs._course import Course
-from mu_twisted.jobs._crew import Place, Worker
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launches import Arrival
 from mu_twisted.jobs._ledger import Ledger, exhaust
+from mu_twisted.jobs._lifecycle import JobLifecycle
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._policy import JobPolicy
-from mu_twisted.jobs._reading import Reading
 from mu_twisted.jobs._records import JobRecord, Submitted
-from mu_twisted.jobs._staffing import Staffing
+from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._stragglers import Stragglers
-from mu_twisted.jobs._timers import Due
-from mu_twisted.jobs._watch import Watch
+from mu_twisted.jobs._timeouts import Timeouts
+from mu_twisted.jobs._timers import TimerKind
+from mu_twisted.jobs._view import JobView
+from mu_twisted.jobs._worker_pool import PoolWorker, WorkerSlot
 
 
-class Job(Reading):
+class Job(JobView):
     """The decisions of one job.
 
     :param name: the job's identifier.
@@ -85,13 +85,13 @@ class Job(Reading):
         return job
 
     def _adopt(self, ledger: Ledger, random: Callable[[], float] | None) -> None:
-        board = self._board = Board(ledger, random or Random(ledger.submitted.job).random)
-        self._chains = Chains(board)
-        self._outcomes = Outcomes(board, self._chains)
-        self._staffing = Staffing(board)
-        self._stragglers = Stragglers(board)
-        self._watch = Watch(board, self._outcomes, self._staffing)
-        self._course = Course(board, self._chains, self._outcomes, self._staffing)
+        data = self._data = JobData(ledger, random or Random(ledger.submitted.job).random)
+        self._chains = Chains(data)
+        self._outcomes = Outcomes(data, self._chains)
+        self._scaling = Scaling(data)
+        self._stragglers = Stragglers(data)
+        self._timeouts = Timeouts(data, self._outcomes, self._scaling)
+        self._lifecycle = JobLifecycle(data, self._chains, self._outcomes, self._scaling)
         self._begun = self._stopped = self._is_recorded = False
 
     # -- from beginning to end -------------------------------------------------------------------------------------
@@ -100,32 +100,32 @@ class Job(Reading):
         """The job begins."""
         self._begin()
         if self._goes_on(now):
-            self._course.start()
-        return self._board.take()
+            self._lifecycle.start()
+        return self._data.take()
 
     def resume(self, now: float) -> list[Action]:
         """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
         exhaust(self.taking_up(now))
         self._begin()
         if self._goes_on(now):
-            self._course.resume()
-        return self._board.take()
+            self._lifecycle.resume()
+        return self._data.take()
 
     def taking_up(self, now: float) -> Generator[None, None, None]:
         """The long part of :meth:`resume`, which may come before it: with pauses in which others may have their turn,
         but this job none.
         """
-        self._board.now = max(now, self._board.now)
+        self._data.now = max(now, self._data.now)
         if not self.over:
-            yield from self._course.taking_up()
+            yield from self._lifecycle.taking_up()
 
     def retry(self, now: float) -> list[Action]:
         """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
         if self.over and self.failures:
             self._begin()
-            self._board.now = max(now, self._board.now)
-            self._course.retry()
-        return self._board.take()
+            self._data.now = max(now, self._data.now)
+            self._lifecycle.retry()
+        return self._data.take()
 
     def abort(self, error: str, now: float) -> list[Action]:
         """Something makes going on useless: every task that is not done has failed.
@@ -134,8 +134,8 @@ class Job(Reading):
         """
         self._begin()
         if self._goes_on(now):
-            self._course.finish(error)
-        return self._board.take()
+            self._lifecycle.finish(error)
+        return self._data.take()
 
     def cancel(self, reason: str, now: float) -> list[Action]:
         """The user does not want the job any more.
@@ -144,51 +144,51 @@ class Job(Reading):
         """
         self._begin()
         if self._goes_on(now):
-            self._course.cancel(reason)
-        return self._board.take()
+            self._lifecycle.cancel(reason)
+        return self._data.take()
 
     def stop(self, now: float) -> list[Action]:
         """The coordinator ends, the job does not: its records go on with it. Nothing is decided after this."""
         if self._goes_on(now):
-            self._course.leave("the coordinator is stopped")
+            self._lifecycle.leave("the coordinator is stopped")
             self._stopped = True
-        return self._board.take()
+        return self._data.take()
 
     def time_passed(self, now: float) -> list[Action]:
         """The clock has moved. To be reported once a second."""
         if self._goes_on(now):
-            self._watch.look()
+            self._timeouts.look()
             self._stragglers.look()
-            self._staffing.dismiss_the_old()
-            self._course.conclude()
+            self._scaling.retire_expiring()
+            self._lifecycle.conclude()
             self._chains.give_way()
-        return self._board.take()
+        return self._data.take()
 
     def allow_workers(self, most: int | None, now: float) -> list[Action]:
         """Other jobs have use for workers too: this one may have so many. Those that work finish their tasks.
 
         :param most: workers at once; None: as many as its policy says.
         """
-        if most == self._board.ceiling:
+        if most == self._data.ceiling:
             return []
-        self._board.ceiling = most
+        self._data.ceiling = most
         if self._goes_on(now):
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     # -- launches and workers --------------------------------------------------------------------------------------
 
     def launch_accepted(self, launch_id: str, now: float) -> list[Action]:
         """Lambda has taken the event: from now on the worker may come, and is due after the start timeout."""
-        if self._goes_on(now) and self._board.launches.accept(launch_id):
-            self._board.timers.push(now + self._board.policy.start_timeout, Due.LAUNCH, launch_id)
+        if self._goes_on(now) and self._data.launches.accept(launch_id):
+            self._data.timers.push(now + self._data.policy.start_timeout, TimerKind.LAUNCH, launch_id)
         return []
 
     def launch_refused(self, launch_id: str, reason: str, now: float) -> list[Action]:
         """The launch has failed for good; no worker will come of it."""
-        if self._goes_on(now) and self._board.launches.refuse(launch_id, reason):
-            self._course.conclude()
-        return self._board.take()
+        if self._goes_on(now) and self._data.launches.refuse(launch_id, reason):
+            self._lifecycle.conclude()
+        return self._data.take()
 
     def worker_came(
         self,
@@ -215,27 +215,27 @@ class Job(Reading):
         if not self._goes_on(now):
             return [Dismiss(worker, "the job is over" if self.over else "the coordinator is not ready")]
         deadline = None if seconds_left is None else now + seconds_left
-        member = self._board.crew.members.get(worker)
+        member = self._data.pool.members.get(worker)
         if member is None:
-            newcomer = Worker(worker, launch_id, reusable, deadline)
+            newcomer = PoolWorker(worker, launch_id, reusable, deadline)
             self._arrived(newcomer, seconds_left, redial, takes_token=takes_token, proven=proven)
-            self._course.conclude()
-        elif member.place is Place.WARMING:
+            self._lifecycle.conclude()
+        elif member.slot is WorkerSlot.WARMING:
             member.unanswered = 0
             member.deadline = deadline or member.deadline
             self._outcomes.cleared(member)
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     def token_taken(self, worker: int) -> None:
         """The worker has the token: its launch id is good for nobody from now on who does not show that."""
-        member = self._board.crew.members.get(worker)
+        member = self._data.pool.members.get(worker)
         if member is not None and member.launch_id is not None:
-            self._board.launches.bind(member.launch_id, worker)
+            self._data.launches.bind(member.launch_id, worker)
 
     def heard(self, worker: int, now: float) -> None:
         """The worker has said something, whatever it was."""
-        member = self._board.crew.members.get(worker)
+        member = self._data.pool.members.get(worker)
         if member is not None:
             member.unanswered = 0
 
@@ -244,8 +244,8 @@ class Job(Reading):
         found = self._working(worker)
         if self._goes_on(now) and found is not None:
             self._outcomes.done(*found, remark)
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     def task_failed(
         self, worker: int, error: str, now: float, *, kind: Failure = Failure.REPLY, status: int | None = None
@@ -258,31 +258,31 @@ class Job(Reading):
         found = self._working(worker)
         if self._goes_on(now) and found is not None:
             self._outcomes.failed(*found, kind, status, error)
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     def worker_lost(self, worker: int, reason: str, now: float) -> list[Action]:
         """The connection has ended, whoever ended it.
 
         :param reason: what a task that was under way has failed of.
         """
-        member = self._board.crew.members.get(worker)
+        member = self._data.pool.members.get(worker)
         if self._goes_on(now) and member is not None:
-            self._board.forget(member)
+            self._data.forget(member)
             self._outcomes.lost(member, Failure.LOST, reason)
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     # -- messages between tasks ------------------------------------------------------------------------------------
 
     def messages_lost(self, task: int, now: float) -> list[Action]:
         """The rendezvous does not have a message of this task any more that somebody wants again."""
-        found = self._board.ledger.tasks.get(task)
+        found = self._data.ledger.tasks.get(task)
         if self._goes_on(now) and found is not None:
             if self._chains.messages_lost(found):
                 self._outcomes.give_up(found)
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     def store_named(self, store: str, now: float, shard: int = 0, tasks: Container[int] | None = None) -> list[Action]:
         """A shard of the rendezvous keeps messages under this token; a new one means that those before are gone.
@@ -293,10 +293,10 @@ class Job(Reading):
             new = self._chains.store_named(store, shard, tasks)
             back = self._chains.store_reachable(shard)  # after it, so that nothing is begun only to be withdrawn
             if new or back:
-                self._course.conclude()
+                self._lifecycle.conclude()
         else:
-            self._board.holds.remove(shard)
-        return self._board.take()
+            self._data.holds.remove(shard)
+        return self._data.take()
 
     def store_unreachable(
         self, why: str, now: float, shard: int = 0, tasks: Container[int] | None = None
@@ -310,10 +310,10 @@ class Job(Reading):
         """
         goes_on = self._goes_on(now)
         if not goes_on:
-            self._board.holds.add(shard, why, tasks, self._board.now)
+            self._data.holds.add(shard, why, tasks, self._data.now)
         elif self._chains.store_unreachable(shard, why, tasks):
-            self._course.conclude()
-        return self._board.take()
+            self._lifecycle.conclude()
+        return self._data.take()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -321,41 +321,41 @@ class Job(Reading):
         self._begun = True
         if not self._is_recorded:
             self._is_recorded = True
-            self._board.do(Record(self._board.ledger.submitted))
+            self._data.do(Record(self._data.ledger.submitted))
 
     def _goes_on(self, now: float) -> bool:
-        self._board.now = max(now, self._board.now)
+        self._data.now = max(now, self._data.now)
         return self._begun and not (self.over or self._stopped)
 
     def _arrived(
-        self, worker: Worker, seconds_left: float | None, redial: bool | None, *, takes_token: bool, proven: bool
+        self, worker: PoolWorker, seconds_left: float | None, redial: bool | None, *, takes_token: bool, proven: bool
     ) -> None:
-        board = self._board
-        arrival, before = board.launches.arrive(worker.launch_id, worker.number, redial, proven=proven)
+        data = self._data
+        arrival, before = data.launches.arrive(worker.launch_id, worker.number, redial, proven=proven)
         if arrival is Arrival.DOUBLED:
             why = f"launch {worker.launch_id} has been used: its event was delivered twice"
-            board.do(Dismiss(worker.number, why))
+            data.do(Dismiss(worker.number, why))
             return
         if arrival is Arrival.STRANGE:
-            board.do(Dismiss(worker.number, "its launch is none of this job's"))
+            data.do(Dismiss(worker.number, "its launch is none of this job's"))
             return
-        old = board.crew.members.get(before) if before is not None else None
+        old = data.pool.members.get(before) if before is not None else None
         if old is not None:
-            board.abort(old, "its worker has dialled in again")
+            data.abort(old, "its worker has dialled in again")
             self._outcomes.lost(old, Failure.LOST, "its worker lost the connection, and dialled in again")
-        self._staffing.somebody_came(seconds_left, new=arrival is Arrival.NEW)
-        board.crew.add(worker)
+        self._scaling.worker_connected(seconds_left, new=arrival is Arrival.NEW)
+        data.pool.add(worker)
         if arrival is Arrival.BACK and worker.launch_id is not None:
             self._outcomes.came_back(worker.launch_id)
-        if not self._staffing.has_room():
-            board.dismiss(worker, "there are as many workers as the job has use for")
+        if not self._scaling.has_room():
+            data.dismiss(worker, "there are as many workers as the job has use for")
             return
         if takes_token and not proven and worker.launch_id is not None:
-            board.do(GiveToken(worker.number))
+            data.do(GiveToken(worker.number))
         if worker.reusable:
-            self._watch.keep(worker)
+            self._timeouts.keep(worker)
         if arrival is Arrival.BACK:
-            board.clear(worker, "it had lost the connection, and may still be at its last task")
+            data.clear(worker, "it had lost the connection, and may still be at its last task")
 
 
 def _submitted(

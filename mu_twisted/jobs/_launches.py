@@ -41,7 +41,7 @@ class Launches:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.anybody_came = False
+        self.any_connected = False
         self.any_accepted = False
         self._number = 0
         self._limits: dict[int, int] = {}
@@ -71,7 +71,7 @@ class Launches:
         self._expected.clear()
         self._used = dict.fromkeys(used)
         self._bound.clear()
-        self.anybody_came = bool(self._used)
+        self.any_connected = bool(self._used)
 
     def new(self, count: int) -> tuple[str, ...]:
         """Identifiers that have never been used; somebody is expected for each."""
@@ -136,7 +136,7 @@ class Launches:
         :returns: who it is, and the number of the connection that it has replaced.
         """
         if launch_id is None:
-            self.anybody_came = True
+            self.any_connected = True
             if self._expected:
                 self._expected.popitem()
             return Arrival.NEW, None
@@ -151,7 +151,7 @@ class Launches:
             self._strange += 1
             if self._strange > MAX_STRANGE:
                 return Arrival.STRANGE, None
-        self.anybody_came = True
+        self.any_connected = True
         self._used[launch_id] = worker
         if proven:
             self._bound.add(launch_id)

@@ -55,7 +55,7 @@ class _Region:
     in_flight: dict[str, _Waiting] = field(default_factory=dict)
 
 
-class Launching:
+class LaunchScheduler:
     """The decisions about any number of launches. Every method that takes ``now`` returns what to do.
 
     :param policy: how hard to try.

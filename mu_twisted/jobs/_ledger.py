@@ -13,12 +13,12 @@ from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
+    AttemptOutcome,
     Cancelled,
     Finished,
-    Forgiven,
     JobRecord,
     Launched,
-    Outcome,
+    Refunded,
     Remarked,
     Reopened,
     ResultReached,
@@ -166,19 +166,19 @@ class Ledger:
     def _attempt_ended(self, record: AttemptEnded) -> None:
         task = self.tasks[record.task]
         del task.running[record.attempt]
-        if record.outcome is Outcome.DONE:
+        if record.outcome is AttemptOutcome.DONE:
             _hold(task.won is None, record)
             task.won = record.attempt
             task.seconds = record.seconds
             task.error = self._kept("", task.error)
             self.durations.add(record.seconds)
             return
-        if record.outcome is Outcome.BEATEN:
+        if record.outcome is AttemptOutcome.SUPERSEDED:
             _hold(task.won is not None, record)
             return
         task.charged += record.costs
         task.free += record.kind is Failure.CHANNEL and not record.costs
-        if record.outcome is Outcome.FAILED:
+        if record.outcome is AttemptOutcome.FAILED:
             task.error = self._kept(record.error, task.error)
         if not task.running:
             _hold(task.won is None, record)
@@ -188,7 +188,7 @@ class Ledger:
         _hold(record.attempt in self.tasks[record.task].running, record)
         self.remarks[record.task] = self._kept(record.text, self.remarks.get(record.task, ""))
 
-    def _forgiven(self, record: Forgiven) -> None:
+    def _forgiven(self, record: Refunded) -> None:
         task = self.tasks[record.task]
         _hold(task.charged > 0 and not task.running, record)
         task.charged -= 1
@@ -298,7 +298,7 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     Assigned: Ledger._assigned,
     AttemptEnded: Ledger._attempt_ended,
     Remarked: Ledger._remarked,
-    Forgiven: Ledger._forgiven,
+    Refunded: Ledger._forgiven,
     ResultReached: Ledger._result_reached,
     ResultStands: Ledger._result_stands,
     TaskFailed: Ledger._task_failed,

@@ -20,7 +20,7 @@ class Lineage:
     def __init__(self, order: Sequence[int], consumes: Mapping[int, Sequence[int]]) -> None:
         if not order:
             raise JobError("a job needs at least one task")
-        at = {task: place for place, task in enumerate(order)}
+        at = {task: slot for slot, task in enumerate(order)}
         if len(at) != len(order):
             raise JobError("a task number stands in the job's order twice")
         self._producers = {task: tuple(dict.fromkeys(others)) for task, others in consumes.items() if others}
@@ -75,7 +75,7 @@ class Lineage:
         if not self._producers:
             return tuple(order)
         missing = {task: len(producers) for task, producers in self._producers.items()}
-        ready = [place for place, task in enumerate(order) if task not in missing]
+        ready = [slot for slot, task in enumerate(order) if task not in missing]
         heapq.heapify(ready)
         arranged: list[int] = []
         while ready:

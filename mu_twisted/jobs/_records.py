@@ -16,13 +16,13 @@ from mu_twisted.jobs._policy import JobPolicy
 
 
 @decodes
-class Outcome(Enum):
+class AttemptOutcome(Enum):
     """How an attempt ended."""
 
     DONE = "done"
     FAILED = "failed"
-    BEATEN = "beaten"
-    WITHDRAWN = "withdrawn"
+    SUPERSEDED = "beaten"
+    REVOKED = "withdrawn"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class AttemptEnded:
 
     task: int
     attempt: int
-    outcome: Outcome
+    outcome: AttemptOutcome
     seconds: float
     costs: bool = False
     kind: Failure | None = None
@@ -105,7 +105,7 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Forgiven:
+class Refunded:
     """The worker that was taken for lost is back: the task's last attempt cost no retry."""
 
     task: int
@@ -188,7 +188,7 @@ JobRecord = (
     | Assigned
     | AttemptEnded
     | Remarked
-    | Forgiven
+    | Refunded
     | ResultReached
     | ResultStands
     | TaskFailed
@@ -206,7 +206,7 @@ _NAMES: dict[type, str] = {
     Assigned: "assigned",
     AttemptEnded: "attempt-ended",
     Remarked: "remarked",
-    Forgiven: "forgiven",
+    Refunded: "forgiven",
     ResultReached: "result",
     ResultStands: "result-stands",
     TaskFailed: "task-failed",

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mu_twisted.base import masked
+from mu_twisted.base.masking import masked
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
 from mu_twisted.launch._values import Credentials

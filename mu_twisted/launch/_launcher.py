@@ -12,10 +12,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from mu_twisted.jobs import Answer, LaunchAction, Launching, LaunchPolicy, Pace, SendBatch, Settle
+from mu_twisted.base import MuError
+from mu_twisted.jobs import Answer, LaunchAction, LaunchPolicy, LaunchScheduler, Pace, SendBatch, Settle
 from mu_twisted.launch._region import RegionLauncher
 from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
-from mu_twisted.wire import MuError
 
 MOST_THREADS = 16
 """Regions that are launched in at the same moment."""
@@ -36,7 +36,7 @@ class Launcher:
     :param reactor: Twisted's, for its clock and its thread.
     :param endpoint: base URL of Lambda in a region.
     :param credentials: what to sign with now. Called in a thread before each batch, may block; what it raises as a
-        :class:`~mu_twisted.wire.MuError` becomes the outcome of that batch.
+        :class:`~mu_twisted.base.MuError` becomes the outcome of that batch.
     :param ca_bundle: file of CA certificates; None: the system's.
     :param pool_size: connections to each region at most.
     :param policy: how fast and how often to try.
@@ -75,7 +75,7 @@ class Launcher:
             "patience": patience,
             "clock": reactor.seconds,
         }
-        self._launching = Launching(policy or LaunchPolicy(), random)
+        self._launching = LaunchScheduler(policy or LaunchPolicy(), random)
         self._new_threads = threads
         self._threads: Any = None
         self._regions: dict[str, RegionLauncher] = {}

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from mu_twisted.jobs import (
     Answer,
     LaunchAction,
-    Launching,
     LaunchPolicy,
+    LaunchScheduler,
     SendBatch,
     Settle,
     in_turn,
@@ -89,7 +89,7 @@ class _Loop:
     def __init__(self, launches: Sequence[Launch], launchers: dict[str, RegionLauncher], policy: LaunchPolicy) -> None:
         self._launches = {launch.launch_id: launch for launch in launches}
         self._launchers = launchers
-        self._launching = Launching(policy, random.random)
+        self._launching = LaunchScheduler(policy, random.random)
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._outcomes: dict[str, LaunchOutcome] = {}
 

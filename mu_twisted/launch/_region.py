@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
+from mu_twisted.base import MuError
 from mu_twisted.jobs import Answer
 from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import read_answers
 from mu_twisted.launch._reach import Reach
 from mu_twisted.launch._values import Credentials, Launch, LaunchError
-from mu_twisted.wire import MuError
 
 
 class RegionLauncher:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 LONGEST_ID = 256
 LONGEST_FUNCTION = 256

@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.local._environments import EnvironmentPool
 from mu_twisted.local._errors import ApiError
-from mu_twisted.local._events import Event, EventPolicy, EventQueue
+from mu_twisted.local._events import EventPolicy, EventQueue, QueuedEvent
 from mu_twisted.local._functions import Function, FunctionStore
-from mu_twisted.local._invocation import Invocation, Result
+from mu_twisted.local.environments._invocation import Invocation, InvocationResult
+from mu_twisted.local.environments._pool import EnvironmentPool
 
 
 class Dispatcher:
@@ -40,7 +40,7 @@ class Dispatcher:
 
     def enqueue(self, function: Function, request_id: str, payload: bytes) -> bool:
         """Take an event in; False where too many wait."""
-        if self._stopped or not self._queue.put(Event(request_id, function.name, payload, self._clock.seconds())):
+        if self._stopped or not self._queue.put(QueuedEvent(request_id, function.name, payload, self._clock.seconds())):
             return False
         self.run()
         return True
@@ -68,19 +68,19 @@ class Dispatcher:
         function = self._functions.find(name)
         return None if function is None else function.policy()
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: QueuedEvent) -> None:
         function = self._functions.find(event.function)
         assert function is not None
         invocation = Invocation(event.request_id, event.payload, function.arn(self._region))
         try:
-            done: Deferred[Result] = self._pool.invoke(function, invocation)
+            done: Deferred[InvocationResult] = self._pool.invoke(function, invocation)
         except ApiError:
             self._queue.throttled(event)
             return
         done.addCallbacks(lambda result: self._finished(event, result), lambda failure: self._broke(event, failure))
         done.addErrback(lambda failure: self._log.failure("an event's end could not be handled", failure))
 
-    def _finished(self, event: Event, result: Result) -> None:
+    def _finished(self, event: QueuedEvent, result: InvocationResult) -> None:
         if result.error is None:
             self._queue.succeeded(event)
             return
@@ -95,7 +95,7 @@ class Dispatcher:
         )
         self._sleep()
 
-    def _broke(self, event: Event, failure: Failure) -> None:
+    def _broke(self, event: QueuedEvent, failure: Failure) -> None:
         self._log.failure("event {id} could not be run", failure, id=event.request_id)
         self._queue.failed(event, self._clock.seconds(), self._policy(event.function))
         self._sleep()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class LocalError(MuError):

@@ -25,7 +25,7 @@ class EventPolicy:
 
 
 @dataclass
-class Event:
+class QueuedEvent:
     """One accepted invocation.
 
     :param request_id: kept over all its tries, as at AWS.
@@ -53,8 +53,8 @@ class EventQueue:
         self._retry_delay = retry_delay
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._due: OrderedDict[str, deque[Event]] = OrderedDict()
-        self._delayed: list[tuple[float, int, Event]] = []
+        self._due: OrderedDict[str, deque[QueuedEvent]] = OrderedDict()
+        self._delayed: list[tuple[float, int, QueuedEvent]] = []
         self._order = count()
         self._bytes = 0
         self._count = 0
@@ -62,7 +62,7 @@ class EventQueue:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, event: Event) -> bool:
+    def put(self, event: QueuedEvent) -> bool:
         """Take an event in; False where the queue is full."""
         if self._count >= self._max_events or self._bytes + len(event.payload) > self._max_bytes:
             return False
@@ -73,7 +73,7 @@ class EventQueue:
 
     def take(
         self, now: float, policy: Callable[[str], EventPolicy | None], free: Callable[[str], bool]
-    ) -> tuple[Event | None, list[Event]]:
+    ) -> tuple[QueuedEvent | None, list[QueuedEvent]]:
         """The next event to run, and those that were given up on the way.
 
         Functions take turns, so one that is throttled or busy holds up no other.
@@ -84,7 +84,7 @@ class EventQueue:
         while self._delayed and self._delayed[0][0] <= now:
             event = heapq.heappop(self._delayed)[2]
             self._due.setdefault(event.function, deque()).append(event)
-        dropped: list[Event] = []
+        dropped: list[QueuedEvent] = []
         for name in list(self._due):
             waiting = self._due[name]
             rules = policy(name)
@@ -101,16 +101,16 @@ class EventQueue:
                 return event, dropped
         return None, dropped
 
-    def succeeded(self, event: Event) -> None:
+    def succeeded(self, event: QueuedEvent) -> None:
         """An event taken before has been handled."""
         self._leave(event)
 
-    def throttled(self, event: Event) -> None:
+    def throttled(self, event: QueuedEvent) -> None:
         """It could not be tried after all: it keeps its turn and its tries."""
         event.tries -= 1
         self._due.setdefault(event.function, deque()).appendleft(event)
 
-    def failed(self, event: Event, now: float, policy: EventPolicy | None) -> bool:
+    def failed(self, event: QueuedEvent, now: float, policy: EventPolicy | None) -> bool:
         """A try failed. True if there will be another, False if the event has been given up."""
         delay = self._retry_delay * event.tries
         if policy is None or event.tries > policy.retries or now + delay - event.arrived > policy.age:
@@ -123,7 +123,7 @@ class EventQueue:
         """When the next retry falls due, or None."""
         return self._delayed[0][0] if self._delayed else None
 
-    def _leave(self, event: Event) -> Event:
+    def _leave(self, event: QueuedEvent) -> QueuedEvent:
         self._count -= 1
         self._bytes -= len(event.payload)
         return event

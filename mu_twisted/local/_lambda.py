@@ -16,17 +16,17 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.local._api import ApiRequest, LambdaApi
-from mu_twisted.local._calls import Backend
-from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._dispatch import Dispatcher
-from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
-from mu_twisted.local._ground import RealGround
 from mu_twisted.local._settings import Settings
 from mu_twisted.local._sites import BoundedSite
+from mu_twisted.local.environments._cgroups import MemoryGroups
+from mu_twisted.local.environments._host import HostRuntime
+from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
+from mu_twisted.local.lambda_api._api import ApiRequest, LambdaApi
+from mu_twisted.local.lambda_api._calls import Backend
 
 _LOOPBACK = "127.0.0.1"
 _IDLE = 120.0
@@ -63,7 +63,7 @@ class LocalLambda:
         on_failure: Callable[[Failure], None],
     ) -> None:
         self._store = store = FunctionStore(state / "functions")
-        self._ground = ground = RealGround(
+        self._host = host = HostRuntime(
             reactor,
             threads,
             run,
@@ -73,22 +73,22 @@ class LocalLambda:
             plain=settings.plain,
             cgroups=cgroups,
         )
-        limits = Limits(settings.concurrency, settings.idle)
-        self._pool = pool = EnvironmentPool(reactor, time.time, ground, limits, lambda: self._dispatcher.run())
+        limits = PoolLimits(settings.concurrency, settings.idle)
+        self._pool = pool = EnvironmentPool(reactor, time.time, host, limits, lambda: self._dispatcher.run())
         self._dispatcher = Dispatcher(reactor, EventQueue(settings.retry_delay), store, pool, settings.region)
         for function in store:
             pool.reserve(function.name, function.reserved)
-        ground.region = settings.region
-        ground.credentials = keys
-        ground.on_ended = self._ended
-        ground.on_gone = self._gone
-        ground.on_lost = pool.lost
-        ground.on_failure = on_failure
+        host.region = settings.region
+        host.credentials = keys
+        host.on_ended = self._ended
+        host.on_gone = self._gone
+        host.on_lost = pool.lost
+        host.on_failure = on_failure
         backend = Backend(
             store,
             pool.invoke,
             self._dispatcher.enqueue,
-            ground.unpack,
+            host.unpack,
             self._forget_code,
             self._changed,
             fetch,
@@ -111,11 +111,11 @@ class LocalLambda:
 
     def point(self, s3_endpoint: str) -> None:
         """Tell environments where S3 and Lambda are."""
-        self._ground.variables = {"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint}
+        self._host.variables = {"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint}
 
     def start(self) -> Deferred[str]:
         """Start what environments are forked from. Fires with one line about the isolation in force."""
-        return self._ground.start()
+        return self._host.start()
 
     def _ended(self, name: str, status: int | None, reason: str) -> None:
         environment = self._pool.find(name)
@@ -138,14 +138,14 @@ class LocalLambda:
 
     def _forget_code(self) -> None:
         if not self._stopped:
-            self._ground.forget_code(self._pool.codes() | {function.code for function in self._store})
+            self._host.forget_code(self._pool.codes() | {function.code for function in self._store})
 
     async def stop(self) -> None:
         """Take nothing more, end every environment, and answer whoever waits for one."""
         self._stopped = True
         self._dispatcher.stop()
         self._pool.stop()
-        closed, ended = self._port.stopListening(), self._ground.stop()
+        closed, ended = self._port.stopListening(), self._host.stop()
         if closed is not None:
             await closed
         try:

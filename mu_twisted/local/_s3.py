@@ -24,12 +24,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.local._errors import LocalError
-from mu_twisted.local._patience import Patience
-from mu_twisted.local._places import python_places, with_targets
-from mu_twisted.local._s3_programs import Program, check_port, free_ports
+from mu_twisted.local._restart_budget import RestartBudget
+from mu_twisted.local._s3_programs import S3Program, check_port, free_ports
 from mu_twisted.local._state import MARK
+from mu_twisted.local.environments._python_paths import python_places, with_targets
 
-_ALONE = Path(__file__).with_name("_alone.py")
+_BOOTSTRAP = Path(__file__).with_name("_bootstrap.py")
 _LOOPBACK = "127.0.0.1"
 _STARTS = 4
 _MOST_OUTPUT = 8192
@@ -112,7 +112,7 @@ class LocalS3:
         self,
         reactor: Any,
         threads: Any,
-        program: Program,
+        program: S3Program,
         data: Path,
         run: Path,
         keys: tuple[str, str],
@@ -136,7 +136,7 @@ class LocalS3:
         self._transport: Any = None
         self._serving = False
         self._stopping = False
-        self._patience = Patience()
+        self._budget = RestartBudget()
         self.port = port
         self.kind = program.kind
 
@@ -187,7 +187,7 @@ class LocalS3:
         arguments = self._program.command(self.port)
         own = [str(self._data), str(self._run), *self._program.places]
         shown = json.dumps([*with_targets(own), *python_places()])
-        guard = [sys.executable, "-I", "-S", str(_ALONE), "_guard", str(os.getpid()), hidden, shown]
+        guard = [sys.executable, "-I", "-S", str(_BOOTSTRAP), "environments._guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}
         if os.environ.get("PYTHONPATH"):
             # A program in Python finds its packages where we find ours.
@@ -233,7 +233,7 @@ class LocalS3:
         """Have it back at the same port with the same objects: others were told of both."""
         if not self._program.keeps:
             raise LocalError(f"the local S3 ({self.kind}) ended, and its objects with it; start the stack again")
-        if not self._patience.once_more(self._reactor.seconds()):
+        if not self._budget.once_more(self._reactor.seconds()):
             raise LocalError(f"the local S3 ({self.kind}) ends again and again: {self._said()}")
         await self.start()
         self._log.info("the local S3 answers again at {url}", url=self.endpoint)

@@ -19,12 +19,12 @@ from typing import Protocol
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._state import write_private
 
-_ALONE = Path(__file__).with_name("_alone.py")
+_BOOTSTRAP = Path(__file__).with_name("_bootstrap.py")
 _LOOPBACK = "127.0.0.1"
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
 
 
-class Program(Protocol):
+class S3Program(Protocol):
     """A program that serves S3."""
 
     kind: str
@@ -73,7 +73,7 @@ def check_port(port: int) -> None:
             raise LocalError(f"cannot listen on port {port}: {error.strerror}; give another --s3-port") from None
 
 
-def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]) -> Program:
+def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Callable[[str, str], None]) -> S3Program:
     """The program to use.
 
     :param wanted: ``auto``, ``seaweedfs`` or ``moto``.
@@ -132,7 +132,7 @@ class SeaweedFS:
         ]
         for made in self._sockets:
             self._leave("file", made)
-        proxy = [sys.executable, "-I", "-S", str(_ALONE), "_s3_proxy", str(port), str(ports["s3"])]
+        proxy = [sys.executable, "-I", "-S", str(_BOOTSTRAP), "_s3_proxy", str(port), str(ports["s3"])]
         # Relative to where it runs: ``-dir`` is a list, and what leads here may have a comma or a colon in its name.
         return [*proxy, *_weed_arguments(self._weed, os.path.relpath(self._data, self._run), config, ports)]
 

@@ -13,8 +13,8 @@ import signal
 import sys
 from typing import Any
 
-from . import _isolation as isolation
 from ._s3_filter import Refusal, RequestFilter
+from .environments import _isolation as isolation
 
 _LOOPBACK = "127.0.0.1"
 _BACKLOG = 4096

@@ -15,14 +15,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._lambda import LocalLambda
 from mu_twisted.local._packages import read
 from mu_twisted.local._s3 import LocalS3, client
 from mu_twisted.local._s3_programs import choose
 from mu_twisted.local._settings import Settings
-from mu_twisted.local._state import STACK, StateDirectory, write_private
+from mu_twisted.local._state import STACK, StackDirectory, write_private
+from mu_twisted.local.environments._cgroups import MemoryGroups
 
 
 class LocalService(Service):
@@ -43,7 +43,7 @@ class LocalService(Service):
         self._threads = ThreadPool(0, 8, "mu-local")
         self._threads_running = False
         # What of it is there yet, in the order in which it is made.
-        self._state: StateDirectory | None = None
+        self._state: StackDirectory | None = None
         self._cgroups: MemoryGroups | None = None
         self._s3: LocalS3 | None = None
         self._lambda: LocalLambda | None = None
@@ -56,7 +56,7 @@ class LocalService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         began = self._reactor.seconds()
         try:
-            state = self._state = StateDirectory(self._settings.state_dir)
+            state = self._state = StackDirectory(self._settings.state_dir)
             functions, objects = self._open(state)
         except (LocalError, OSError) as error:
             self._give_back()
@@ -72,7 +72,7 @@ class LocalService(Service):
         if self.running:
             self._on_failure(error if isinstance(error, LocalError) else LocalError(f"cannot start: {error}"))
 
-    def _open(self, state: StateDirectory) -> tuple[LocalLambda, LocalS3]:
+    def _open(self, state: StackDirectory) -> tuple[LocalLambda, LocalS3]:
         """All that is quick: the directories, the ports."""
         settings = self._settings
         state.clean()
@@ -108,7 +108,7 @@ class LocalService(Service):
         )
         return functions, objects
 
-    async def _start(self, state: StateDirectory, functions: LocalLambda, objects: LocalS3, began: float) -> None:
+    async def _start(self, state: StackDirectory, functions: LocalLambda, objects: LocalS3, began: float) -> None:
         parts = [
             Deferred.fromCoroutine(self._start_lambda(functions, objects, began)),
             Deferred.fromCoroutine(self._start_s3(functions, objects, began)),

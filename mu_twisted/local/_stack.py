@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._interrupts import uninterrupted
-from mu_twisted.local._state import STACK, StateDirectory, holder
+from mu_twisted.local._state import STACK, StackDirectory, holder
 
 START_TIME = 40.0
 """Seconds that a stack may take until it is ready."""
@@ -116,7 +116,7 @@ def _end(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> Non
     process.wait()
     if (state_dir / "run").exists():
         with suppress(LocalError):
-            state = StateDirectory(state_dir)
+            state = StackDirectory(state_dir)
             state.clean()
             state.release()
 

@@ -16,9 +16,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mu_twisted.local._cgroups import MemoryGroups
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._trees import make_private, remove_tree
+from mu_twisted.local.environments._cgroups import MemoryGroups
 
 STACK = "stack.json"
 MARK = "MU_LOCAL_RUN"
@@ -58,7 +58,7 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-class StateDirectory:
+class StackDirectory:
     """A state directory held by this process.
 
     :param path: made, for its owner only, if it is not there.

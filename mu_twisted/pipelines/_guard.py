@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.fsm import Interrupted, user_place
-from mu_twisted.wire import MuError
 
 try:
     from mu_twisted.pipelines import _watchdog

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from twisted.python.usage import UsageError
 
+from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
-from mu_twisted.wire import MuError
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mu_twisted.base import MuError
 from mu_twisted.fsm import Interrupted
 from mu_twisted.pipelines._guard import guard
-from mu_twisted.wire import MuError
 
 T = TypeVar("T")
 

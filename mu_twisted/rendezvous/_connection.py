@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mu_twisted.rendezvous._errors import Full, Refused
-from mu_twisted.rendezvous._mailboxes import Seat
-from mu_twisted.rendezvous._permit import check_permit, is_coordinator
+from mu_twisted.rendezvous._authorization import authorize, is_coordinator
+from mu_twisted.rendezvous._errors import Full, PeerRefused
+from mu_twisted.rendezvous._mailboxes import Subscription
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import FULL, PeerGreeting, WireError, fail, parse_peer_greeting
@@ -25,7 +25,7 @@ PIECE = 128 << 10
 """Bytes that are written at once; the transport takes no more before they have gone."""
 
 
-class Connection:
+class PeerConnection:
     """The receiver of one connection.
 
     :param relay: whom it belongs to.
@@ -38,16 +38,16 @@ class Connection:
         "_held",
         "_mid_message",
         "_relay",
-        "_seat",
         "_speaks_again",
         "_stuck",
+        "_subscription",
         "_take",
     )
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._connection: FrameProtocol | None = None
-        self._seat: Seat | None = None
+        self._subscription: Subscription | None = None
         self._take: Callable[[list[bytes]], None] = self._greeted
         self._held: set[str] = set()
         self._stuck = False
@@ -65,7 +65,7 @@ class Connection:
     def frames_received(self, payloads: list[bytes]) -> None:
         """What one read has completed."""
         if self._farewell is None:
-            self._relay.room.release(self)
+            self._relay.admission.release(self)
             if self._connection is not None:
                 self._connection.read_at_once(HEAD if len(payloads[-1]) > READ else READ)
             self._take(payloads)
@@ -73,10 +73,10 @@ class Connection:
 
     def frame_begun(self, size: int) -> None:
         """A message is on its way."""
-        if self._seat is None:
+        if self._subscription is None:
             if size > MAX_GREETING:
                 self.drop(f"it announced {size} bytes before it had greeted")
-        elif self._relay.room.reserve(self, size, self._relay.now()):
+        elif self._relay.admission.reserve(self, size, self._relay.now()):
             self._read_on()
         else:
             self.hold("room")
@@ -86,7 +86,7 @@ class Connection:
         if self._connection is not None:
             self._relay.note(self._connection, f"is gone: {reason}")
         self._connection = None
-        self._relay.room.release(self)
+        self._relay.admission.release(self)
         self._leave()
         self._relay.closed(self)
 
@@ -104,11 +104,11 @@ class Connection:
 
     def wake(self) -> None:
         """Send what waits, as far as the peer takes it."""
-        while self._seat is not None and self._connection is not None and not self._stuck:
+        while self._subscription is not None and self._connection is not None and not self._stuck:
             if self._farewell is not None and not self._mid_message:
                 self._part(self._farewell)
                 return
-            mailbox = self._seat.inbox
+            mailbox = self._subscription.inbox
             try:
                 data = mailbox.take(PIECE)
             except SpillError as error:
@@ -136,17 +136,17 @@ class Connection:
             if not self._held and self._connection is not None:
                 self._connection.resume_reading()
 
-    def room_granted(self) -> None:
+    def admitted(self) -> None:
         """There is memory for its message."""
         self._read_on()
         self.let_go("room")
 
-    def room_denied(self) -> None:
+    def not_admitted(self) -> None:
         """There is none for long. An original worker knows no answer to that, and waits on."""
-        if self._seat is not None and self._seat.run.job:
+        if self._subscription is not None and self._subscription.run.job:
             self.refuse("there is no memory for its message", FULL)
 
-    def lease_ended(self, size: int, seconds: float) -> None:
+    def deadline_passed(self, size: int, seconds: float) -> None:
         """Its message takes too long to come."""
         self.drop(f"a message of {size} bytes has not come within {seconds:.0f} s, and others wait for the memory")
 
@@ -166,7 +166,7 @@ class Connection:
             return
         self._relay.refused(self._connection, reason)
         farewell = farewell or (fail(reason) if self._speaks_again else b"")
-        if not self._mid_message or self._seat is None or self._seat.inbox.reader is not self:
+        if not self._mid_message or self._subscription is None or self._subscription.inbox.reader is not self:
             self._part(farewell)
             return
         # It is in the middle of a message, to whose end nothing else can be said.
@@ -192,15 +192,15 @@ class Connection:
         if connection is not None:
             cut_off = self._mid_message
             self._farewell = farewell
-            self._relay.room.release(self)
+            self._relay.admission.release(self)
             self._leave()
             connection.close(farewell if farewell and not cut_off else None)
 
     def _leave(self) -> None:
-        seat, self._seat = self._seat, None
-        if seat is not None:
-            self._relay.mailboxes.leave(seat, self)
-            self._relay.pressure.taken(seat.inbox)
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            self._relay.mailboxes.leave(subscription, self)
+            self._relay.pressure.taken(subscription.inbox)
         self._relay.pressure.gone(self)
 
     # -- greeting and sending --------------------------------------------------------------------------------------
@@ -220,9 +220,9 @@ class Connection:
             if len(first) > MAX_GREETING:
                 raise WireError(f"a greeting of {len(first)} bytes: at most {MAX_GREETING} are taken")
             greeting = parse_peer_greeting(first)
-            check_permit(connection.peer.identity, greeting, shared_key=self._relay.shared_key)
+            authorize(connection.peer.identity, greeting, shared_key=self._relay.shared_key)
             self._sit(greeting)
-        except (WireError, Refused) as error:
+        except (WireError, PeerRefused) as error:
             self.refuse(str(error))
             return
         if rest:
@@ -231,30 +231,30 @@ class Connection:
     def _sit(self, greeting: PeerGreeting) -> None:
         assert self._connection is not None
         welcome = self._relay.mailboxes.greet(greeting, self, self._relay.now())
-        self._seat = welcome.seat
+        self._subscription = welcome.subscription
         self._take = self._send
         self._relay.greeted(self)
         self._connection.greeted()
         self._relay.note(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
-        if isinstance(welcome.replaced, Connection):
+        if isinstance(welcome.replaced, PeerConnection):
             welcome.replaced.refuse("another connection has taken its place")
-        self._relay.lost(welcome.seat.run, welcome.lost)
+        self._relay.lost(welcome.subscription.run, welcome.lost)
         self._connection.register_producer(self, True)
         self.wake()
 
     def _send(self, payloads: list[bytes]) -> None:
-        seat = self._seat
-        if seat is None:
+        subscription = self._subscription
+        if subscription is None:
             return
-        now, outbox = self._relay.now(), seat.outbox
+        now, outbox = self._relay.now(), subscription.outbox
         try:
             for payload in payloads:
-                outbox.put(payload, seat.origins, now)
+                outbox.put(payload, subscription.origins, now)
         except Full as error:
             self.refuse(str(error), FULL)
-        if isinstance(outbox.reader, Connection):
+        if isinstance(outbox.reader, PeerConnection):
             outbox.reader.wake()
-        if self._seat is not None:
+        if self._subscription is not None:
             self._relay.pressure.sent(self, outbox)
 
     def _noticed(self, payloads: list[bytes]) -> None:
@@ -263,6 +263,6 @@ class Connection:
                 self._relay.note(self._connection, f"gives notice: {payload[:200]!r}")
             try:
                 self._relay.notice(self, payload)
-            except (WireError, Refused) as error:
+            except (WireError, PeerRefused) as error:
                 self.drop(str(error))
                 return

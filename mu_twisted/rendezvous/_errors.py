@@ -1,13 +1,13 @@
 """Why a message or a greeting is not taken."""
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class RendezvousError(MuError):
     """Root of the rendezvous's errors."""
 
 
-class Refused(RendezvousError):
+class PeerRefused(RendezvousError):
     """A greeting is not accepted; the text is the reason inside ``FAIL(...)``."""
 
 

@@ -9,7 +9,7 @@ OVERHEAD = 256
 
 
 @dataclass(frozen=True)
-class Limits:
+class RelayLimits:
     """All are bytes but the last four.
 
     :param memory: of messages in memory: those that are coming in, undelivered and retained ones.

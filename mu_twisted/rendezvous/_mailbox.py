@@ -4,7 +4,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mu_twisted.rendezvous._errors import Full
-from mu_twisted.rendezvous._parcel import Bundle, Origins, Parcel
+from mu_twisted.rendezvous._message import Message, MessageFile, Origins
 from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
 from mu_twisted.wire import HEADER_SIZE
 
@@ -31,8 +31,8 @@ class Mailbox:
     def __init__(self, run: "Run", me: int) -> None:
         self.run = run
         self.me = me
-        self.waiting: deque[Parcel] = deque()
-        self.delivered: deque[Parcel] = deque()
+        self.waiting: deque[Message] = deque()
+        self.delivered: deque[Message] = deque()
         self.gone: dict[int, int] = {}
         self.reader: object | None = None
         self.users = 0
@@ -48,14 +48,14 @@ class Mailbox:
     @property
     def pressing(self) -> bool:
         """Whether more waits in memory than should."""
-        shelf = self.run.shelf
-        return self.held > (0 if shelf.short else shelf.limits.window)
+        store = self.run.store
+        return self.held > (0 if store.short else store.limits.window)
 
     @property
     def eased(self) -> bool:
         """Whether so little waits that more may come."""
-        shelf = self.run.shelf
-        return self.held <= (0 if shelf.short else shelf.limits.window // 2)
+        store = self.run.store
+        return self.held <= (0 if store.short else store.limits.window // 2)
 
     def put(self, body: bytes, origins: Origins, now: float) -> None:
         """Keep a message.
@@ -63,25 +63,25 @@ class Mailbox:
         :raises Full: the job has as many undelivered ones as may be. A run of the original's is never told; whoever
             feeds it has to look at :attr:`Run.overfull`.
         """
-        run, shelf = self.run, self.run.shelf
-        parcel = Parcel(body, origins, now)
-        if run.job and not run.admits(parcel.length):
+        run, store = self.run, self.run.store
+        message = Message(body, origins, now)
+        if run.job and not run.admits(message.length):
             raise Full(
                 f"job {run.label} has {run.undelivered.used} bytes of messages that nobody has taken: more than its "
                 f"limit of {run.undelivered.limit}, or than the rendezvous can keep of all jobs"
             )
-        run.undelivered.used += parcel.length
-        shelf.undelivered.used += parcel.length
-        shelf.memory.used += parcel.memory
-        self.waiting.append(parcel)
-        self.held += parcel.length
+        run.undelivered.used += message.length
+        store.undelivered.used += message.length
+        store.memory.used += message.memory
+        self.waiting.append(message)
+        self.held += message.length
         if self.reader is None or self.slow:
-            shelf.idle[self] = None
-            if self.held > shelf.limits.window:
+            store.idle[self] = None
+            if self.held > store.limits.window:
                 self.spill()
-        if parcel.length >= shelf.limits.giant:
+        if message.length >= store.limits.giant:
             self.spill()
-        if shelf.memory.free < 0 and not shelf.make_room(0):
+        if store.memory.free < 0 and not store.make_room(0):
             self.spill()
 
     def attach(self, reader: object) -> object | None:
@@ -92,7 +92,7 @@ class Mailbox:
         before, self.reader = self.reader, reader
         self._begin_again()
         self.slow = False
-        self.run.shelf.idle.pop(self, None)
+        self.run.store.idle.pop(self, None)
         return before
 
     def detach(self, reader: object) -> None:
@@ -101,7 +101,7 @@ class Mailbox:
             self.reader = None
             self._begin_again()
             if self.held:
-                self.run.shelf.idle[self] = None
+                self.run.store.idle[self] = None
 
     def take(self, limit: int) -> bytes | memoryview:
         """The next bytes for the reader, frames as they are; empty if nothing waits.
@@ -110,28 +110,28 @@ class Mailbox:
         :raises SpillError: what was on disk cannot be read any more. It is gone; the reader has a part of it perhaps.
         """
         pieces: list[bytes | memoryview] = []
-        room, waiting = limit, self.waiting
-        while waiting and room > HEADER_SIZE:
-            parcel = waiting[0]
-            at = self._at or parcel.start
-            if parcel.body is None:
-                pieces.append(self._read(parcel, at, room))
+        admission, waiting = limit, self.waiting
+        while waiting and admission > HEADER_SIZE:
+            message = waiting[0]
+            at = self._at or message.start
+            if message.body is None:
+                pieces.append(self._read(message, at, admission))
                 count = len(pieces[-1])
             else:
-                count = min(room, parcel.length - at)
+                count = min(admission, message.length - at)
                 if not at:
-                    pieces.append(b"%012d " % len(parcel.body))
-                    if count == parcel.length:
-                        pieces.append(parcel.body)
+                    pieces.append(b"%012d " % len(message.body))
+                    if count == message.length:
+                        pieces.append(message.body)
                     else:
-                        pieces.append(memoryview(parcel.body)[: count - HEADER_SIZE])
+                        pieces.append(memoryview(message.body)[: count - HEADER_SIZE])
                 else:
                     start = at - HEADER_SIZE
-                    pieces.append(memoryview(parcel.body)[start : start + count])
-            room -= count
+                    pieces.append(memoryview(message.body)[start : start + count])
+            admission -= count
             self._at = at + count
-            if self._at == parcel.length:
-                self._shipped(parcel)
+            if self._at == message.length:
+                self._shipped(message)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def replay(self) -> list[int]:
@@ -139,25 +139,25 @@ class Mailbox:
 
         :returns: tasks that have sent what is gone and have not begun again since.
         """
-        run, shelf = self.run, self.run.shelf
+        run, store = self.run, self.run.store
         self._at = 0
         if self.waiting:
             self._start(self.waiting[0], 0)
-        for parcel in reversed(self.delivered):
-            run.unretain(parcel)
-            run.undelivered.used += parcel.length
-            shelf.undelivered.used += parcel.length
-            if parcel.body is not None:
-                self.held += parcel.length
-            self.waiting.appendleft(parcel)
+        for message in reversed(self.delivered):
+            run.unretain(message)
+            run.undelivered.used += message.length
+            store.undelivered.used += message.length
+            if message.body is not None:
+                self.held += message.length
+            self.waiting.appendleft(message)
         self.delivered.clear()
         return [task for task, attempt in self.gone.items() if run.attempts.get(task, attempt) <= attempt]
 
     def forget_oldest(self) -> None:
         """The oldest delivered message goes."""
-        parcel = self.delivered.popleft()
-        self.run.unretain(parcel)
-        self._lose(parcel)
+        message = self.delivered.popleft()
+        self.run.unretain(message)
+        self._lose(message)
 
     def expire(self, before: float) -> None:
         """Undelivered messages that arrived before this go; one that the reader has begun to take stays."""
@@ -166,14 +166,14 @@ class Mailbox:
 
     def spill(self) -> None:
         """All that waits in memory goes to disk, in as few files as may be."""
-        shelf = self.run.shelf
-        kept: deque[Parcel] = deque()
-        batch: list[Parcel] = []
+        store = self.run.store
+        kept: deque[Message] = deque()
+        batch: list[Message] = []
         size = 0
 
         def write() -> None:
             nonlocal batch, size
-            bundle = shelf.write(self.run.directory, batch) if batch else None
+            bundle = store.write(self.run.directory, batch) if batch else None
             if bundle is None:
                 kept.extend(batch)
             else:
@@ -181,19 +181,19 @@ class Mailbox:
                 self.held -= bundle.length
             batch, size = [], 0
 
-        for parcel in self.waiting:
-            if parcel.body is None:
+        for message in self.waiting:
+            if message.body is None:
                 write()
-                kept.append(parcel)
+                kept.append(message)
                 continue
-            young = not batch or parcel.arrived - batch[0].arrived <= TOGETHER
-            if batch and (size + parcel.length > BUNDLE or len(batch) == BUNDLED or not young):
+            young = not batch or message.arrived - batch[0].arrived <= TOGETHER
+            if batch and (size + message.length > BUNDLE or len(batch) == BUNDLED or not young):
                 write()
-            batch.append(parcel)
-            size += parcel.length
+            batch.append(message)
+            size += message.length
         write()
         self.waiting = kept
-        shelf.idle.pop(self, None)
+        store.idle.pop(self, None)
 
     def clear(self) -> None:
         """Everything goes, with no trace."""
@@ -202,57 +202,57 @@ class Mailbox:
         while self.delivered:
             self.forget_oldest()
         self.gone.clear()
-        self.run.shelf.idle.pop(self, None)
+        self.run.store.idle.pop(self, None)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _read(self, parcel: Parcel, at: int, room: int) -> bytes:
+    def _read(self, message: Message, at: int, admission: int) -> bytes:
         try:
-            return self.run.shelf.spill.read(parcel, at, room)  # type: ignore[arg-type]
+            return self.run.store.spill.read(message, at, admission)  # type: ignore[arg-type]
         except SpillError:
             self._drop_first()
             raise
 
     def _drop_first(self) -> None:
-        parcel = self._remove_first()
-        self._lose(parcel)
+        message = self._remove_first()
+        self._lose(message)
 
-    def _remove_first(self) -> Parcel:
-        parcel = self.waiting.popleft()
+    def _remove_first(self) -> Message:
+        message = self.waiting.popleft()
         self._at = 0
-        if parcel.body is not None:
-            self.held -= parcel.length
-        self.run.undelivered.used -= parcel.left
-        self.run.shelf.undelivered.used -= parcel.left
-        return parcel
+        if message.body is not None:
+            self.held -= message.length
+        self.run.undelivered.used -= message.left
+        self.run.store.undelivered.used -= message.left
+        return message
 
     def _begin_again(self) -> None:
         """Whoever comes next gets the message from its first byte that this one had a part of."""
         at, self._at = self._at, 0
-        if at and isinstance(self.waiting[0], Bundle):
+        if at and isinstance(self.waiting[0], MessageFile):
             try:
-                self._start(self.waiting[0], self.run.shelf.spill.boundary(self.waiting[0], at))
+                self._start(self.waiting[0], self.run.store.spill.boundary(self.waiting[0], at))
             except SpillError:
                 self._drop_first()
 
-    def _start(self, parcel: Parcel, start: int) -> None:
-        if isinstance(parcel, Bundle):
-            change = parcel.start - start
+    def _start(self, message: Message, start: int) -> None:
+        if isinstance(message, MessageFile):
+            change = message.start - start
             self.run.undelivered.used += change
-            self.run.shelf.undelivered.used += change
-            parcel.start = start
+            self.run.store.undelivered.used += change
+            message.start = start
 
-    def _shipped(self, parcel: Parcel) -> None:
+    def _shipped(self, message: Message) -> None:
         self._remove_first()
-        if isinstance(parcel, Bundle):
-            parcel.start = 0
+        if isinstance(message, MessageFile):
+            message.start = 0
         if self.run.job:
-            self.delivered.append(parcel)
-            self.run.retain(parcel, self)
+            self.delivered.append(message)
+            self.run.retain(message, self)
         else:
-            self.run.shelf.release(parcel)
+            self.run.store.release(message)
 
-    def _lose(self, parcel: Parcel) -> None:
-        for task, attempt in parcel.origins:
+    def _lose(self, message: Message) -> None:
+        for task, attempt in message.origins:
             self.gone[task] = max(attempt, self.gone.get(task, 0))
-        self.run.shelf.release(parcel)
+        self.run.store.release(message)

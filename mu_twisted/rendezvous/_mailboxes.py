@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mu_twisted.rendezvous._errors import Refused
+from mu_twisted.rendezvous._errors import PeerRefused
 from mu_twisted.rendezvous._mailbox import Mailbox
-from mu_twisted.rendezvous._parcel import Origins
+from mu_twisted.rendezvous._message import Origins
+from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
-from mu_twisted.rendezvous._shelf import Shelf
 from mu_twisted.wire import PeerGreeting
 
 
 @dataclass(eq=False, slots=True)
-class Seat:
+class Subscription:
     """What a connection has that was let in.
 
     :param inbox: what it reads.
@@ -30,12 +30,12 @@ class Seat:
 class Welcome:
     """How a greeting was answered.
 
-    :param seat: the newcomer's.
+    :param subscription: the newcomer's.
     :param replaced: the reader that had its mailbox before.
     :param lost: tasks whose messages it wants again and which are gone.
     """
 
-    seat: Seat
+    subscription: Subscription
     replaced: object | None
     lost: Sequence[int]
 
@@ -43,14 +43,14 @@ class Welcome:
 class Mailboxes:
     """Every run and job with its mailboxes.
 
-    :param shelf: room for messages.
+    :param store: room for messages.
     :param token: makes a new one each time.
     """
 
-    def __init__(self, shelf: Shelf, token: Callable[[], str]) -> None:
-        self.shelf = shelf
+    def __init__(self, store: MessageStore, token: Callable[[], str]) -> None:
+        self.store = store
         self._token = token
-        self._limits = shelf.limits
+        self._limits = store.limits
         self.jobs: dict[bytes, Run] = {}
         self.runs: dict[bytes, Run] = {}
         self._count = 0
@@ -65,7 +65,7 @@ class Mailboxes:
         if greeting.attempt is not None:
             latest = run.attempts.get(greeting.me, 0)
             if greeting.attempt < latest:
-                raise Refused(
+                raise PeerRefused(
                     f"attempt {greeting.attempt} of task {greeting.me} of job {run.label} is over: attempt {latest} "
                     "has its mailbox"
                 )
@@ -80,15 +80,15 @@ class Mailboxes:
         lost = inbox.replay() if greeting.replay else []
         if not run.job:
             inbox.expire(now - self._limits.retention)
-        return Welcome(Seat(run, inbox, outbox, origins), replaced, lost)
+        return Welcome(Subscription(run, inbox, outbox, origins), replaced, lost)
 
-    def leave(self, seat: Seat, reader: object) -> None:
+    def leave(self, subscription: Subscription, reader: object) -> None:
         """Who had a seat is gone, or was replaced."""
-        seat.inbox.detach(reader)
-        seat.inbox.users -= 1
-        seat.outbox.users -= 1
-        if not seat.run.job:
-            self._tidy(seat.run, (seat.inbox, seat.outbox))
+        subscription.inbox.detach(reader)
+        subscription.inbox.users -= 1
+        subscription.outbox.users -= 1
+        if not subscription.run.job:
+            self._tidy(subscription.run, (subscription.inbox, subscription.outbox))
 
     def mention(self, job: bytes, limits: Mapping[str, int], watcher: object, now: float) -> tuple[Run, Sequence[int]]:
         """A coordinator says that a job lives.
@@ -133,7 +133,7 @@ class Mailboxes:
             for mailbox in run.mailboxes.values():
                 if mailbox.held and mailbox.waiting[0].arrived <= before:
                     mailbox.slow = True
-                    self.shelf.idle[mailbox] = None
+                    self.store.idle[mailbox] = None
 
     def clear(self) -> None:
         """Everything goes."""
@@ -150,15 +150,15 @@ class Mailboxes:
         run = runs.get(name)
         if run is None:
             if len(runs) >= self._limits.runs:
-                raise Refused(f"there are {len(runs)} {'jobs' if job else 'runs'} already")
-            run = runs[name] = Run(name, job, self.shelf, self._token(), now)
+                raise PeerRefused(f"there are {len(runs)} {'jobs' if job else 'runs'} already")
+            run = runs[name] = Run(name, job, self.store, self._token(), now)
         return run
 
     def _mailbox(self, run: Run, number: int) -> Mailbox:
         mailbox = run.mailboxes.get(number)
         if mailbox is None:
             if self._count >= self._limits.mailboxes:
-                raise Refused(f"there are {self._count} mailboxes already")
+                raise PeerRefused(f"there are {self._count} mailboxes already")
             self._count += 1
             mailbox = run.mailboxes[number] = Mailbox(run, number)
         return mailbox

@@ -9,13 +9,13 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mu_twisted.rendezvous._connection import Connection
-from mu_twisted.rendezvous._limits import Limits
+from mu_twisted.rendezvous._admission import MessageAdmission
+from mu_twisted.rendezvous._backpressure import Backpressure
+from mu_twisted.rendezvous._connection import PeerConnection
+from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._mailboxes import Mailboxes
-from mu_twisted.rendezvous._pressure import Pressure
-from mu_twisted.rendezvous._room import Room
+from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
-from mu_twisted.rendezvous._shelf import Shelf
 from mu_twisted.rendezvous._spill import Spill
 from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, listen
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
@@ -63,7 +63,7 @@ class Relay:
     def __init__(
         self,
         clock: ReactorTime,
-        limits: Limits,
+        limits: RelayLimits,
         spill: Spill,
         *,
         connections: int = 10_000,
@@ -79,19 +79,19 @@ class Relay:
         self._spill = spill
         self._most = connections
         self._debug = debug
-        shelf = Shelf(limits, spill, lambda line: self.log.error("{line}", line=line))
-        self.mailboxes = Mailboxes(shelf, token)
-        self.room = Room(shelf)
-        self.pressure = Pressure(clock, limits.patience)
-        self._connections: set[Connection] = set()
-        self._strangers: Deadlines[Connection] = Deadlines(
+        store = MessageStore(limits, spill, lambda line: self.log.error("{line}", line=line))
+        self.mailboxes = Mailboxes(store, token)
+        self.admission = MessageAdmission(store)
+        self.pressure = Backpressure(clock, limits.patience)
+        self._connections: set[PeerConnection] = set()
+        self._strangers: Deadlines[PeerConnection] = Deadlines(
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
         )
-        self._parting: Deadlines[Connection] = Deadlines(clock, PARTING, Connection.part_late)
+        self._parting: Deadlines[PeerConnection] = Deadlines(clock, PARTING, PeerConnection.part_late)
         self._sweep = LoopingCall(self._look)
         self._sweep.clock = clock  # type: ignore[assignment]
         self.factory = _Factory(
-            lambda: Connection(self),
+            lambda: PeerConnection(self),
             clock=clock,
             max_frame=limits.message,
             tls_slice=TLS_SLICE,
@@ -128,7 +128,7 @@ class Relay:
 
     # -- what connections report -----------------------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: PeerConnection) -> None:
         """A handshake is done."""
         self._connections.add(connection)
         if len(self._connections) > self._most:
@@ -136,11 +136,11 @@ class Relay:
             return
         self._strangers.start(connection)
 
-    def greeted(self, connection: Connection) -> None:
+    def greeted(self, connection: PeerConnection) -> None:
         """It is known who it is."""
         self._strangers.end(connection)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: PeerConnection) -> None:
         """It is gone."""
         self._strangers.end(connection)
         self._parting.end(connection)
@@ -156,23 +156,23 @@ class Relay:
         if self._debug:
             self.log.debug("{peer} {what}", peer=str(connection.peer), what=what)
 
-    def part_soon(self, connection: Connection) -> None:
+    def part_soon(self, connection: PeerConnection) -> None:
         """It is to go once it has taken the rest of its message."""
         self._parting.start(connection)
 
     def settle(self) -> None:
         """Memory may have become free."""
-        self.room.settle(self.now())
+        self.admission.settle(self.now())
 
     def lost(self, run: Run, tasks: Iterable[int]) -> None:
         """What these tasks have sent is wanted again, and gone."""
         for task in tasks:
-            if isinstance(run.watcher, Connection) and run.watcher in self._connections:
+            if isinstance(run.watcher, PeerConnection) and run.watcher in self._connections:
                 run.watcher.say(LostNotice(run.label, task).encode())
             else:
                 run.lost.add(task)
 
-    def notice(self, connection: Connection, payload: bytes) -> None:
+    def notice(self, connection: PeerConnection, payload: bytes) -> None:
         """A coordinator says something.
 
         :raises WireError: nothing that it may say.
@@ -182,7 +182,7 @@ class Relay:
         if isinstance(notice, JobNotice):
             name = notice.job.encode("ascii")
             run, lost = self.mailboxes.mention(name, notice.limits, connection, self.now())
-            connection.say(JobTaken(notice.job, run.store).encode())
+            connection.say(JobTaken(notice.job, run.store_token).encode())
             self.lost(run, lost)
         elif isinstance(notice, EndNotice):
             ended = self.mailboxes.end(notice.job.encode("ascii"))
@@ -212,7 +212,7 @@ class Relay:
         for run in self.mailboxes.sweep(now):
             self._dismiss(run, f"no coordinator has mentioned job {run.label} for {self._limits.retention:g} s")
         self.pressure.sweep()
-        self.room.sweep(now)
-        if self.room.wanted:
+        self.admission.sweep(now)
+        if self.admission.wanted:
             self.mailboxes.give_way(now - self._limits.patience)
         self.settle()

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from mu_twisted.rendezvous._errors import RendezvousError
-from mu_twisted.rendezvous._parcel import Bundle, Parcel
+from mu_twisted.rendezvous._message import Message, MessageFile
 from mu_twisted.wire import HEADER_SIZE
 
 BUNDLE = 8 << 20
@@ -39,7 +39,7 @@ class Spill:
         """Where one run's bundles may go; it is made with the first of them."""
         return self._root / str(next(self._numbers))
 
-    def write(self, directory: Path, parcels: Iterable[Parcel]) -> Bundle:
+    def write(self, directory: Path, messages: Iterable[Message]) -> MessageFile:
         """Messages in memory become one bundle, in their order.
 
         :raises SpillError: they cannot be written; nothing is left of them on disk.
@@ -51,20 +51,20 @@ class Spill:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123
-                for parcel in parcels:
-                    assert parcel.body is not None
-                    file.write(b"%012d " % len(parcel.body))
-                    file.write(parcel.body)
-                    length += HEADER_SIZE + len(parcel.body)
-                    arrived = parcel.arrived
-                    for task, attempt in parcel.origins:
+                for message in messages:
+                    assert message.body is not None
+                    file.write(b"%012d " % len(message.body))
+                    file.write(message.body)
+                    length += HEADER_SIZE + len(message.body)
+                    arrived = message.arrived
+                    for task, attempt in message.origins:
                         origins[task] = max(attempt, origins.get(task, 0))
         except OSError as error:
             _unlink(path)
             raise SpillError(f"cannot write {length} bytes of messages to {directory}: {error.strerror}") from None
-        return Bundle(path, length, tuple(origins.items()), arrived)
+        return MessageFile(path, length, tuple(origins.items()), arrived)
 
-    def read(self, bundle: Bundle, at: int, count: int) -> bytes:
+    def read(self, bundle: MessageFile, at: int, count: int) -> bytes:
         """Bytes of a bundle.
 
         :raises SpillError: they are not there.
@@ -81,7 +81,7 @@ class Spill:
             raise SpillError(f"{bundle.path} has become shorter than it was")
         return data
 
-    def boundary(self, bundle: Bundle, at: int) -> int:
+    def boundary(self, bundle: MessageFile, at: int) -> int:
         """Where the last message begins that begins at an offset or before it.
 
         :raises SpillError: the file cannot be read.
@@ -97,7 +97,7 @@ class Spill:
             raise SpillError(f"cannot read {bundle.path}: {error.strerror}") from None
         return begins
 
-    def remove(self, bundle: Bundle) -> None:
+    def remove(self, bundle: MessageFile) -> None:
         """It is of no more use."""
         _unlink(bundle.path)
 

@@ -1,6 +1,6 @@
 """The errors of keys, certificates and identities."""
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class TLSError(MuError):

@@ -6,7 +6,7 @@ from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._protocol import FrameProtocol
 
 
-class Crowd:
+class HandshakeLimiter:
     """Lets go of handshakes that their peers do not carry on, for as long as there are too many.
 
     What counts is how far a handshake has come, not that bytes arrive: who trickles them stands still too. Since a

@@ -1,6 +1,6 @@
 """The errors of making a connection."""
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 
 class TransportError(MuError):

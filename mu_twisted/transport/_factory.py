@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from mu_twisted.transport._crowd import Crowd
+from mu_twisted.transport._crowd import HandshakeLimiter
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._protocol import FrameProtocol
@@ -79,7 +79,7 @@ class FrameFactory(Factory[Any]):
         self.handshakes: Deadlines[FrameProtocol] = Deadlines(
             clock, handshake_timeout, lambda late: late.drop(f"no TLS handshake within {handshake_timeout:g} s")
         )
-        self.crowd = Crowd(clock, self.handshakes, crowd_patience)
+        self.crowd = HandshakeLimiter(clock, self.handshakes, crowd_patience)
         self.frames: Deadlines[FrameProtocol] = Deadlines(
             clock, frame_timeout, lambda late: late.drop(f"silent in the middle of a frame for {frame_timeout:g} s")
         )

@@ -2,6 +2,6 @@
 
 from mu_twisted.web._api import MAX_SOURCE, VERSION
 from mu_twisted.web._calls import ControlError
-from mu_twisted.web._listeners import Control, open_control
+from mu_twisted.web._listeners import ControlListeners, open_control
 
-__all__ = ["MAX_SOURCE", "VERSION", "Control", "ControlError", "open_control"]
+__all__ = ["MAX_SOURCE", "VERSION", "ControlError", "ControlListeners", "open_control"]

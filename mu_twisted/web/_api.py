@@ -10,10 +10,10 @@ from twisted.internet.defer import TimeoutError as WaitedEnough
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
 from mu_twisted.pipelines import PipelineError
 from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
-from mu_twisted.wire import MuError
 
 VERSION = "v1"
 """The first segment of every path; another one when what stands behind it changes its meaning."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mu_twisted.wire import MuError
+from mu_twisted.base import MuError
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from mu_twisted.transport import DropLog
 from mu_twisted.web._calls import Call, Reply
-from mu_twisted.web._http import Channel
+from mu_twisted.web._http import HttpChannel
 
 Admission = Callable[[Any], str]
 """From a connection's transport, whose peer it is; raises Refusal for those who may not come."""
@@ -57,9 +57,9 @@ class ControlFactory(Factory):
         self.clock = clock
         self.max_connections = max_connections
         self.max_body = max_body
-        self.channels: set[Channel] = set()
+        self.channels: set[HttpChannel] = set()
         self._max_strangers = max_strangers
-        self._strangers: dict[Channel, None] = {}
+        self._strangers: dict[HttpChannel, None] = {}
         self._drops = DropLog(clock)
         self._emptied: Deferred[None] | None = None
 
@@ -71,7 +71,7 @@ class ControlFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if len(self.channels) >= 2 * self.max_connections + self._max_strangers or self._emptied is not None:
             return _TurnedAway()
-        channel: Any = Channel()  # type: ignore[no-untyped-call]
+        channel: Any = HttpChannel()  # type: ignore[no-untyped-call]
         channel.factory = self
         channel.callLater = self.clock.callLater
         return channel
@@ -98,7 +98,7 @@ class ControlFactory(Factory):
 
     # What the channels tell
 
-    def opened(self, channel: Channel) -> None:
+    def opened(self, channel: HttpChannel) -> None:
         self.channels.add(channel)
         self._strangers[channel] = None
         if len(self._strangers) > self._max_strangers:
@@ -106,10 +106,10 @@ class ControlFactory(Factory):
             self.dropped(oldest, f"{self._max_strangers} others came that are not known either")
             oldest.transport.abortConnection()
 
-    def admitted(self, channel: Channel) -> None:
+    def admitted(self, channel: HttpChannel) -> None:
         self._strangers.pop(channel, None)
 
-    def closed(self, channel: Channel) -> None:
+    def closed(self, channel: HttpChannel) -> None:
         self.channels.discard(channel)
         self._strangers.pop(channel, None)
         if self._emptied is not None and not self.channels:
@@ -125,7 +125,7 @@ class ControlFactory(Factory):
             code=request.code,
         )
 
-    def dropped(self, channel: Channel, reason: str) -> None:
+    def dropped(self, channel: HttpChannel, reason: str) -> None:
         """A connection is not borne, or its request is not."""
         peer = channel.transport.getPeer()
         self._drops.dropped(f"{peer.host}:{peer.port}" if hasattr(peer, "port") else "control socket", reason)

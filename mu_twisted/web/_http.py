@@ -37,7 +37,7 @@ class _Request(http.Request):
     """Gathers a body that is not too long, has it answered, and writes the answer."""
 
     log = Logger()
-    channel: "Channel"
+    channel: "HttpChannel"
     content: Any
 
     def gotLength(self, length: int | None) -> None:
@@ -125,7 +125,7 @@ def _make_request(channel: Any) -> _Request:
     return _Request(channel)
 
 
-class Channel(http.HTTPChannel):
+class HttpChannel(http.HTTPChannel):
     """One connection: one request, within its time."""
 
     maxHeaders = 64

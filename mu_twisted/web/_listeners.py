@@ -25,7 +25,7 @@ CLOSE_TIME = 1.0
 _OPERATOR = RoleIdentity(Role.OPERATOR)
 
 
-class Control:
+class ControlListeners:
     """The open control API.
 
     :param port: the port that operators dial, if it listens for them.
@@ -57,7 +57,7 @@ def open_control(
     group: str | None = None,
     endpoint: str | None = None,
     contexts: IOpenSSLServerConnectionCreator | None = None,
-) -> Control:
+) -> ControlListeners:
     """Open the control API, at once.
 
     :param reactor: Twisted's.
@@ -69,7 +69,7 @@ def open_control(
     :raises ControlError: one line; then nothing is left open.
     """
     api = Api(service, reactor)
-    control = Control()
+    control = ControlListeners()
 
     def factory(admit: Admission) -> ControlFactory:
         return ControlFactory(api.answer, admit, clock=reactor, max_body=MAX_BODY)

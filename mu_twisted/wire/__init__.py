@@ -3,7 +3,7 @@
 Standard library only: this package travels in the worker's zip and is the one codec of the project.
 """
 
-from mu_twisted.wire._errors import CommandError, FrameError, MuError, WireError
+from mu_twisted.wire._errors import CommandError, FrameError, WireError
 from mu_twisted.wire._frames import (
     HEADER_SIZE,
     MAX_COMMAND,
@@ -67,7 +67,6 @@ __all__ = [
     "JobNotice",
     "JobTaken",
     "LostNotice",
-    "MuError",
     "Notice",
     "PeerGreeting",
     "WireError",

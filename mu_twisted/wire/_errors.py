@@ -1,8 +1,6 @@
 """The root of the project's errors, and the wire's branch. It lives here because the wire is what every part has."""
 
-
-class MuError(Exception):
-    """Root of every error that the project raises on purpose; its text is one line fit for a user."""
+from mu_twisted.base import MuError
 
 
 class WireError(MuError):

@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
-from elf_files import make_elf  # noqa: E402
-from moto_here import moto_account  # noqa: E402
+from elf_files import make_elf
+from moto_here import moto_account
 
 
 @pytest.fixture

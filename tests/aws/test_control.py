@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AWSError, Clients, Control, aws_session, credentials_chain
+from mu_twisted.aws import AccessKeys, AwsControl, AWSError, Clients, aws_session, credentials_chain
 from mu_twisted.aws._control import UPDATE_PATIENCE
 
 KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
@@ -69,11 +69,11 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def control(endpoint: Endpoint) -> Control:
-    return Control(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, s3_endpoint=endpoint.url)
+def control(endpoint: Endpoint) -> AwsControl:
+    return AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, s3_endpoint=endpoint.url)
 
 
-def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
+def test_a_function_is_there_or_not(endpoint: Endpoint, control: AwsControl) -> None:
     with pytest.raises(AWSError, match="no function f in us-east-1.*mu lambdaize"):
         control.function_settings("f")
     endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, MemorySize=512)
@@ -81,9 +81,9 @@ def test_a_function_is_there_or_not(endpoint: Endpoint, control: Control) -> Non
 
 
 def test_what_is_not_there_is_told_with_where_it_was_looked_for(
-    endpoint: Endpoint, control: Control, tmp_path: Path
+    endpoint: Endpoint, control: AwsControl, tmp_path: Path
 ) -> None:
-    local = Control(
+    local = AwsControl(
         aws_session(KEYS),
         "eu-west-1",
         lambda_endpoint=endpoint.url,
@@ -113,7 +113,7 @@ def test_awss_own_endpoints_are_not_named(endpoint_url: str | None) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"State": "Active"}, {"State": "Pending"}, {"State": "Inactive"}])
-def test_a_function_that_will_run_is_taken_as_it_is(endpoint: Endpoint, control: Control, state: dict) -> None:
+def test_a_function_that_will_run_is_taken_as_it_is(endpoint: Endpoint, control: AwsControl, state: dict) -> None:
     endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, StateReason="Creating", **state)
     assert control.function_settings("f").timeout == timedelta(seconds=7)
 
@@ -139,7 +139,7 @@ def test_a_function_that_will_run_is_taken_as_it_is(endpoint: Endpoint, control:
     ],
 )
 def test_a_function_that_will_not_run_is_one_line(
-    endpoint: Endpoint, control: Control, state: dict[str, str], text: str
+    endpoint: Endpoint, control: AwsControl, state: dict[str, str], text: str
 ) -> None:
     endpoint.say("GET", "/functions/f/configuration", 200, **state)
     with pytest.raises(AWSError) as caught:
@@ -157,7 +157,7 @@ def test_a_function_that_is_being_updated_is_waited_for_but_not_for_ever(endpoin
             endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="Successful", Timeout=9)
 
     endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="InProgress")
-    control = Control(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, sleep=sleep)
+    control = AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, sleep=sleep)
     if lasts < 100:
         assert control.function_settings("f").timeout == timedelta(seconds=9)
     else:
@@ -166,7 +166,7 @@ def test_a_function_that_is_being_updated_is_waited_for_but_not_for_ever(endpoin
     assert sum(slept) == min(lasts + 1, UPDATE_PATIENCE)
 
 
-def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
+def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: AwsControl) -> None:
     with pytest.raises(AWSError, match="no bucket b"):
         control.check_bucket("b")
     endpoint.say("HEAD", "/b", 200)
@@ -174,14 +174,16 @@ def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: Control) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a/b"])
-def test_what_cannot_name_a_bucket_is_told_in_a_few_words(endpoint: Endpoint, control: Control, name: str) -> None:
+def test_what_cannot_name_a_bucket_is_told_in_a_few_words(endpoint: Endpoint, control: AwsControl, name: str) -> None:
     with pytest.raises(AWSError) as caught:
         control.check_bucket(name)
     assert str(caught.value) == f"{name!r} cannot be the name of a bucket: check -b"
     assert not endpoint.asked
 
 
-def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoint: Endpoint, control: Control) -> None:
+def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(
+    endpoint: Endpoint, control: AwsControl
+) -> None:
     endpoint.say("HEAD", "/b", 403)
     with pytest.raises(AWSError, match="access denied"):
         control.check_bucket("b")
@@ -195,7 +197,7 @@ def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(endpoin
         ("ExpiredTokenException", "have expired"),
     ],
 )
-def test_a_refusal_is_one_line(endpoint: Endpoint, control: Control, code: str, text: str) -> None:
+def test_a_refusal_is_one_line(endpoint: Endpoint, control: AwsControl, code: str, text: str) -> None:
     endpoint.say("GET", "/functions/f/configuration", 403, code, message="no\nand why")
     with pytest.raises(AWSError, match=text) as caught:
         control.function_settings("f")
@@ -203,13 +205,13 @@ def test_a_refusal_is_one_line(endpoint: Endpoint, control: Control, code: str, 
 
 
 def test_an_endpoint_that_nobody_serves_is_one_line_that_names_it() -> None:
-    control = Control(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
+    control = AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
     with pytest.raises(AWSError, match=r"127\.0\.0\.1:9") as caught:
         control.function_settings("f")
     assert "\n" not in str(caught.value)
 
 
-def test_what_aws_repeats_of_the_request_is_not_shown(endpoint: Endpoint, control: Control) -> None:
+def test_what_aws_repeats_of_the_request_is_not_shown(endpoint: Endpoint, control: AwsControl) -> None:
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     message = f"It is wrong {secret}.\n\nThe canonical string was\nx-amz-security-token:{KEYS.token}"
     endpoint.say("GET", "/functions/f/configuration", 400, "OddException", message=message)
@@ -230,7 +232,7 @@ def test_keys_with_a_line_break_are_refused_before_they_stand_in_an_error(bad: A
         assert value not in str(caught.value)
 
 
-def test_a_function_is_made_of_the_package_and_never_retried_by_lambda(endpoint: Endpoint, control: Control) -> None:
+def test_a_function_is_made_of_the_package_and_never_retried_by_lambda(endpoint: Endpoint, control: AwsControl) -> None:
     endpoint.say("POST", "/functions", 201, FunctionName="f", CodeSize=3)
     endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
     endpoint.say("PUT", "/functions/f/event-invoke-config", 200)
@@ -244,7 +246,7 @@ def test_a_function_is_made_of_the_package_and_never_retried_by_lambda(endpoint:
 
 @pytest.mark.parametrize(("status", "code"), [(404, "UnknownOperationException"), (501, ""), (405, "")])
 def test_an_endpoint_without_event_settings_is_tolerated(
-    endpoint: Endpoint, control: Control, status: int, code: str
+    endpoint: Endpoint, control: AwsControl, status: int, code: str
 ) -> None:
     endpoint.say("POST", "/functions", 201, FunctionName="f")
     endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
@@ -252,7 +254,7 @@ def test_an_endpoint_without_event_settings_is_tolerated(
     assert control.create_function("f", b"zip") == {"FunctionName": "f"}
 
 
-def test_event_settings_that_are_denied_are_an_error(endpoint: Endpoint, control: Control) -> None:
+def test_event_settings_that_are_denied_are_an_error(endpoint: Endpoint, control: AwsControl) -> None:
     endpoint.say("POST", "/functions", 201, FunctionName="f")
     endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
     endpoint.say("PUT", "/functions/f/event-invoke-config", 403, "AccessDeniedException")

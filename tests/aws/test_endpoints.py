@@ -4,7 +4,7 @@ import botocore.session
 import pytest
 
 from mu_twisted.aws import AWSError, check_region, lambda_endpoint, s3_endpoint
-from worker_lambda._s3_address import locate
+from worker_lambda.s3._address import locate
 
 
 @pytest.mark.parametrize(

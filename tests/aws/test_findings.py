@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.aws.doctor import (
-    Concurrency,
+from mu_twisted.aws.findings import (
     Finding,
-    FunctionState,
     Health,
     judge_bucket,
     judge_certificate,
@@ -19,6 +17,7 @@ from mu_twisted.aws.doctor import (
     judge_programs,
     judge_shared_key,
 )
+from mu_twisted.aws.inspection import Concurrency, FunctionState
 
 GOOD, DOUBTFUL, BROKEN = Health.GOOD, Health.DOUBTFUL, Health.BROKEN
 SETTINGS = {

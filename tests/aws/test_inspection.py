@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from mu_twisted.aws import AWSError, Clients, Functions, FunctionSpec, aws_session, build_package
-from mu_twisted.aws.doctor import Caller, Inspection, clock_skew
+from mu_twisted.aws.inspection import Caller, Inspection, clock_skew
 
 REGION = "eu-west-1"
 

@@ -45,11 +45,14 @@ def test_it_holds_the_worker_the_wire_the_command_and_the_executables_at_the_roo
         assert archive.read("mu_command") == b"./tool \xff"
         assert archive.read("ffmpeg") == b"big"
         assert len(archive.read("mu_twisted/__init__.py")) > 0
-    assert {"worker_lambda/_s3.py", "mu_twisted/wire/__init__.py", "mu_twisted/wire/_errors.py"} < set(modes)
+    assert {"worker_lambda/s3/_client.py", "mu_twisted/wire/__init__.py", "mu_twisted/wire/_errors.py"} < set(modes)
     assert {name for name, mode in modes.items() if mode == 0o100755} == {"tool", "ffmpeg"}
     assert all(mode in (0o100755, 0o100644) for mode in modes.values())
     ours = set(modes) - {"tool", "ffmpeg", "mu_command", "mu_twisted/__init__.py"}
-    assert all(name.startswith(("worker_lambda/", "mu_twisted/wire/")) and name.endswith(".py") for name in ours)
+    assert all(
+        name.startswith(("worker_lambda/", "mu_twisted/base/", "mu_twisted/wire/")) and name.endswith(".py")
+        for name in ours
+    )
 
 
 def test_alone_on_the_path_of_each_bare_python_here_it_holds_all_that_the_worker_imports(tmp_path, pythons):
@@ -60,7 +63,7 @@ def test_alone_on_the_path_of_each_bare_python_here_it_holds_all_that_the_worker
             for name in archive.namelist()
             if name.startswith("worker_lambda/") and name.endswith(".py")
         ]
-    assert "worker_lambda._s3_transfer" in modules
+    assert "worker_lambda.s3._transfer" in modules
     check = (
         "import importlib, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"

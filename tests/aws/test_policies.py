@@ -14,17 +14,17 @@ from botocore.exceptions import ClientError
 
 from mu_twisted.aws import (
     AccessKeys,
+    AwsControl,
     AWSError,
     Clients,
-    Control,
     FunctionChanges,
     Functions,
     FunctionSpec,
     aws_session,
     build_package,
 )
-from mu_twisted.aws.doctor import Inspection
-from mu_twisted.aws.iam import Policy, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
+from mu_twisted.aws.inspection import Inspection
+from mu_twisted.aws.policies import Policy, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.daemons._cloud import Cloud
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,7 +158,7 @@ def test_the_daemons_make_no_call_that_is_not_tested_here() -> None:
         asked |= set(re.findall(r"\b(?:control|_control\(\w+\)|_control\(regions\[0\]\))\.(\w+)\(", path.read_text()))
     known = {"function_settings", "missing_programs", "check_bucket", "existing", "invoke_with_tail"}
     assert asked <= known
-    assert {"create_bucket", "put_object", "get_object", "create_function"} == public_methods(Control) - asked
+    assert {"create_bucket", "put_object", "get_object", "create_function"} == public_methods(AwsControl) - asked
 
 
 ASKED_OF_S3 = {
@@ -173,7 +173,7 @@ ASKED_OF_S3 = {
 
 def test_a_function_may_do_what_workers_ask_of_s3_and_nothing_else_but_log() -> None:
     methods = set()
-    for path in (ROOT / "worker_lambda").glob("_s3*.py"):
+    for path in (ROOT / "worker_lambda").glob("s3/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and node.value in {*ASKED_OF_S3, "OPTIONS", "PATCH"}:
                 methods.add(str(node.value))

@@ -11,7 +11,7 @@ import pytest
 from mu_twisted.aws import AccessKeys, AWSError, Clients, aws_session
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._proxies import is_loopback
-from mu_twisted.aws.doctor import clock_skew
+from mu_twisted.aws.inspection import clock_skew
 
 
 class Handler(BaseHTTPRequestHandler):

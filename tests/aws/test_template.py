@@ -12,7 +12,7 @@ import pytest
 import yaml  # cfn-lint stands on it
 from moto_here import moto_account
 
-from mu_twisted.aws.iam import Policy, Scope, coordinator_policy, function_policy, trust_policy
+from mu_twisted.aws.policies import Policy, Scope, coordinator_policy, function_policy, trust_policy
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 ACCOUNT, REGION, RELEASE = "123456789012", "us-east-1", "https://example.com/mu_twisted-1.whl"

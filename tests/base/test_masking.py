@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from mu_twisted.base import masked
+from mu_twisted.base.masking import masked
 
 BASE64 = string.ascii_letters + string.digits + "+/"
 

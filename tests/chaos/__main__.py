@@ -11,10 +11,8 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chaos_runs import EXEC_TWISTS, XCENC_TWISTS, run_chain, run_commands  # noqa: E402
-from chaos_stage import Stage  # noqa: E402
+from chaos_runs import EXEC_TWISTS, XCENC_TWISTS, run_chain, run_commands
+from chaos_stage import Stage
 
 KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS}
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
-from chaos_stage import Stage  # noqa: E402
+from chaos_stage import Stage
 
 
 def pytest_configure(config: pytest.Config) -> None:

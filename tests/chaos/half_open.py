@@ -10,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
-
-from chaos_journal import read  # noqa: E402
-from chaos_stage import BUCKET, SHELL, Stage, until  # noqa: E402
+from chaos_journal import read
+from chaos_stage import BUCKET, SHELL, Stage, until
 
 ADDRESS = "10.77.0.1"
 SKIP = 77

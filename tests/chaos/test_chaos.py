@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
-from chaos_runs import run_chain, run_commands  # noqa: E402
-from chaos_stage import Stage  # noqa: E402
+from chaos_runs import run_chain, run_commands
+from chaos_stage import Stage
 
 pytestmark = pytest.mark.process
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos_journal import read
+from chaos_stage import BUCKET, MU, SHELL, TWISTD, Stage, until
+from chaos_tree import send, tree
 
-sys.path.append(str(Path(__file__).parent))
-
-from chaos_journal import read  # noqa: E402
-from chaos_stage import BUCKET, MU, SHELL, TWISTD, Stage, until  # noqa: E402
-from chaos_tree import send, tree  # noqa: E402
-
-from mu_twisted.cli._control import Refused  # noqa: E402
-from mu_twisted.local import find  # noqa: E402
+from mu_twisted.cli._control import RequestRefused
+from mu_twisted.local import find
 
 pytestmark = pytest.mark.process
 
@@ -150,7 +146,7 @@ def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small
     note = stage.api.get("daemon")["note"]
     assert "cannot be written" in note
     assert "no new job is taken" in stage.coordinator.said()
-    with pytest.raises(Refused, match="no new job is taken"):
+    with pytest.raises(RequestRefused, match="no new job is taken"):
         submit(stage, "--", "true")
     assert over(stage, job)["state"] == "done"
     assert len(read(stage.state_dir, job).results) < 12

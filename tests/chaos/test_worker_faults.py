@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos_journal import read
+from chaos_stage import BUCKET, SHELL, Stage, until
+from chaos_tree import Tree, send, tree
 
-sys.path.append(str(Path(__file__).parent))
-
-from chaos_journal import read  # noqa: E402
-from chaos_stage import BUCKET, SHELL, Stage, until  # noqa: E402
-from chaos_tree import Tree, send, tree  # noqa: E402
-
-from mu_twisted.jobs import Failure  # noqa: E402
+from mu_twisted.jobs import Failure
 
 pytestmark = pytest.mark.process
 

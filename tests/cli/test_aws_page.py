@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aws_standin import CommandLine, serve
+from aws_command import CommandLine, serve
 
-from mu_twisted.cli._standin import SOURCE, TOOLS
+from mu_twisted.cli.demo._fake_encoders import SOURCE, TOOLS
 from mu_twisted.local import RunningStack, start
 
 HERE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli._standin import make_standin
+from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 
@@ -23,7 +23,7 @@ def demo(home: Path, path: str, *words: str) -> "subprocess.CompletedProcess[str
 
 @pytest.mark.process
 def test_it_checks_its_chunks_draws_their_states_and_leaves_nothing(tmp_path: Path) -> None:
-    make_standin(tmp_path / "bin", ["vpxenc"])
+    make_fake_encoders(tmp_path / "bin", ["vpxenc"])
     done = demo(tmp_path, f"{tmp_path / 'bin'}:{os.environ['PATH']}", "--chunks", "4", "--group", "3", "--frames", "1")
     assert done.returncode == 0, done.stderr
     assert "4 of 4 tasks done" in done.stdout

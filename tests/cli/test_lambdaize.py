@@ -133,7 +133,7 @@ def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, 
         (["png2y4m", "--role", "r", "--name", "a b"], {}, 1, "cannot be a function's name"),
         (["png2y4m", "--role", "r", "--region", "eu-wset-1"], {}, 1, "did you mean"),
         (["png2y4m", "", "", "nosuch", "--role", "r"], {}, 1, "nosuch: No such file"),
-        (["png2y4m", "--role", "r", "--endpoint-url", "http://192.0.2.1"], {}, 1, "loopback only"),
+        (["png2y4m", "--role", "r", "--endpoint-url", "http://192.0.2.1"], {}, 2, "loopback only"),
     ],
 )
 def test_mistakes_are_told_on_one_line(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli._standin import make_standin
+from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
 from mu_twisted.local import default_state_dir, start
 from mu_twisted.pipelines import pipeline_names
 
@@ -56,7 +56,7 @@ def test_the_commands_say_what_is_printed(tmp_path: Path) -> None:
             command, _, output = block[2:].partition("\n")
             script += f"echo '--- {len(printed)}'\n{command}\n"
             printed.append(settled(output))
-    make_standin(tmp_path / "bin", ["vpxenc"])
+    make_fake_encoders(tmp_path / "bin", ["vpxenc"])
     path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {"HOME": str(tmp_path), "PATH": path, "AWS_EC2_METADATA_DISABLED": "true"}
     running = start(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.cli import _shown
+from mu_twisted.cli import _format
 from mu_twisted.cli._wait import wait_and_report
 
 JOB: dict[str, Any] = {
@@ -40,7 +40,7 @@ def test_where_json_is_wanted_the_report_is_in_it_only(capsys: pytest.CaptureFix
 
 
 def test_status_shows_the_report(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = _shown.details(JOB).splitlines()
+    lines = _format.details(JOB).splitlines()
     at = next(number for number, line in enumerate(lines) if "report" in line)
     assert lines[at].endswith("3 lines")
     assert lines[at + 1].strip() == "in all"

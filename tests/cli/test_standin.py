@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli._compile import CompileError
-from mu_twisted.cli._standin import SOURCE, make_standin
+from mu_twisted.cli.demo._compile import CompileError
+from mu_twisted.cli.demo._fake_encoders import SOURCE, make_fake_encoders
 
 REBASE = "-w 0.75 -i y4m -O out.state -o out.ivf -r -I 0.state -p prev.ivf in.y4m"
 
@@ -16,7 +16,7 @@ REBASE = "-w 0.75 -i y4m -O out.state -o out.ivf -r -I 0.state -p prev.ivf in.y4
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tools")
-    make_standin(directory)
+    make_fake_encoders(directory)
     return directory
 
 
@@ -148,4 +148,4 @@ def test_it_is_built_without_a_warning(tmp_path: Path) -> None:
 def test_without_a_compiler_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CompileError, match="install gcc"):
-        make_standin(tmp_path / "tools")
+        make_fake_encoders(tmp_path / "tools")

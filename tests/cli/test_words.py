@@ -17,7 +17,7 @@ from control_server import LIFETIME, Loop, Served  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 from twisted.internet.endpoints import TCP4ServerEndpoint  # noqa: E402
 
-from mu_twisted.coordinator import TaskFact  # noqa: E402
+from mu_twisted.coordinator import TaskStatus  # noqa: E402
 from mu_twisted.tls import RoleIdentity, server_contexts  # noqa: E402
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen  # noqa: E402
 
@@ -139,8 +139,8 @@ def failed(mu: Mu, served: Served) -> str:
     """A job of 2,000 tasks, most of which failed."""
     job = mu("submit", "exec", "-n", "2000", "false").out.strip()
     reasons = {3: "exit status 7", 5: "no such file\nor directory"}
-    tasks = [TaskFact(n, "failed", 3, reasons.get(n, f"out/{n}: exit status 1")) for n in range(1990)]
-    tasks += [TaskFact(n, "done", 1) for n in range(1990, 2000)]
+    tasks = [TaskStatus(n, "failed", 3, reasons.get(n, f"out/{n}: exit status 1")) for n in range(1990)]
+    tasks += [TaskStatus(n, "done", 1) for n in range(1990, 2000)]
     served.service._tasks[job] = tasks
     fact = served.service.job(job)
     served.service._jobs[job] = replace(fact, state="failed", failed=1990, done=10, waiting=0, ended=1_700_000_012.5)

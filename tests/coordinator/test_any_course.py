@@ -12,9 +12,9 @@ from test_trouble import fill_the_disk, make_room
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import JobFact, Request, UnknownJob
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import JobStatus, Request, UnknownJob
 from mu_twisted.pipelines import Pipeline, PipelineError
-from mu_twisted.wire import MuError
 
 STEPS = 120
 MOST_JOBS = 5
@@ -121,11 +121,11 @@ class Course(World):
 
     def expected(self) -> list[tuple[str, str]]:
         """Launches that somebody may still come for."""
-        running = [self.jobs._running.run(name).job for name in self.jobs._running]
-        return [(job.name, launch_id) for job in running for launch_id in job._board.launches._expected]
+        running = [self.jobs._active_jobs.run(name).job for name in self.jobs._active_jobs]
+        return [(job.name, launch_id) for job in running for launch_id in job._data.launches._expected]
 
     def dials(self, job: str, launch_id: str) -> None:
-        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker = WorkerDouble(self.registry.new_session(), launch_identity(job), self.turn)
         worker.says(ours(f"{job}/{launch_id}"))
         self.live.append((worker, f"{job}/{launch_id}"))
 
@@ -166,7 +166,7 @@ class Course(World):
                 return
         raise AssertionError(f"jobs that do not end: {self.jobs.jobs()}")
 
-    def told(self) -> list[JobFact]:
+    def told(self) -> list[JobStatus]:
         self.turn()
         return self.jobs.jobs()
 

@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import ours
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator import Peers, diagnosis
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.tls import KeyPair
-from mu_twisted.wire import MuError
 
 PEM = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
 
@@ -65,7 +65,7 @@ def test_a_look_that_fails_after_a_restart_ends_no_job_whose_workers_have_come(w
     for number in range(2):
         world.worker(job, f"0-{number}")
     world.killed_and_started_again()
-    queue = world.jobs.desk._queues[job]
+    queue = world.jobs.launch_queue._queues[job]
     queue._launching = Unreachable(world.launches, 3)  # type: ignore[assignment]
     back = world.worker(job, "0-0")
     back.says(b"OK:KILL(0)", ours(f"{job}/0-0"))
@@ -73,7 +73,7 @@ def test_a_look_that_fails_after_a_restart_ends_no_job_whose_workers_have_come(w
     back.says(b"OK:PONG()")
     fact = world.jobs.job(job)
     assert (fact.state, fact.error) == ("running", None)
-    assert len(world.launches.asked) >= 3
+    assert len(world.launches.submission) >= 3
 
 
 def test_launches_that_fail_later_are_refused_ones_and_are_tried_again() -> None:
@@ -82,10 +82,10 @@ def test_launches_that_fail_later_are_refused_ones_and_are_tried_again() -> None
     bench.cannot_launch = MuError("no route to host")
     bench.clock.pump([1.0] * 8)
     assert bench.run.job.error is None
-    asked = len(bench.launched)
+    submission = len(bench.launched)
     bench.cannot_launch = None
     bench.clock.pump([1.0] * 20)
-    assert len(bench.launched) > asked
+    assert len(bench.launched) > submission
     assert not bench.run.job.over
 
 
@@ -108,7 +108,7 @@ def test_a_diagnosis_ends_no_job_that_somebody_came_for_meanwhile(world: World) 
     fact = world.jobs.job(job)
     assert (fact.state, fact.done) == ("running", 1)
     world.clock.pump([1.0] * 5)
-    world.finish(job, world.launches.asked[-1])
+    world.finish(job, world.launches.submission[-1])
     assert world.jobs.job(job).state == "done"
 
 
@@ -193,7 +193,7 @@ def test_a_ping_that_fails_costs_one_worker_and_the_clock_is_looked_at_as_before
 
 def test_a_look_at_the_clock_that_fails_ends_its_job_and_no_other(world: World, failures: list[str]) -> None:
     job, other = world.submit(), world.submit("--start-timeout", "90")
-    run = world.jobs._running.run(job)
+    run = world.jobs._active_jobs.run(job)
     run.job.time_passed = raising(1, run.job.time_passed)  # type: ignore[method-assign]
     world.clock.pump([1.0] * 2)
     fact = world.jobs.job(job)
@@ -205,7 +205,7 @@ def test_a_look_at_the_clock_that_fails_ends_its_job_and_no_other(world: World, 
 
 def test_where_not_even_that_can_be_decided_the_job_can_still_be_cancelled(world: World, failures: list[str]) -> None:
     job = world.submit()
-    run = world.jobs._running.run(job)
+    run = world.jobs._active_jobs.run(job)
     run.job.time_passed = raising(99, run.job.time_passed)  # type: ignore[method-assign]
     run.job.abort = raising(3, run.job.abort)  # type: ignore[method-assign]
     world.clock.pump([1.0] * 2)
@@ -219,7 +219,7 @@ def test_where_not_even_that_can_be_decided_the_job_can_still_be_cancelled(world
 def test_a_job_that_cannot_be_stopped_in_good_order_keeps_no_other_from_it(world: World, failures: list[str]) -> None:
     first, second = world.submit(), world.submit()
     worker = world.worker(second, "0-0")
-    run = world.jobs._running.run(first)
+    run = world.jobs._active_jobs.run(first)
     run.job.stop = raising(1, run.job.stop)  # type: ignore[method-assign]
     world.jobs.stop()
     assert worker.takes()[-1] == b"quit:"

@@ -11,16 +11,16 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator import (
-    Hall,
-    JobFact,
     JobLinks,
     Jobs,
+    JobStatus,
     Journal,
     Opened,
     Peers,
     RendezvousLink,
     Request,
-    TaskFact,
+    TaskStatus,
+    WorkerRegistry,
 )
 from mu_twisted.fsm import Worker
 from mu_twisted.jobs import JobPolicy
@@ -81,11 +81,11 @@ class Relay:
 class Lambda:
     """Takes every launch and starts nobody."""
 
-    def __init__(self, asked: list[str]) -> None:
-        self.asked = asked
+    def __init__(self, submission: list[str]) -> None:
+        self.submission = submission
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        self.asked += launch_ids
+        self.submission += launch_ids
         for launch_id in launch_ids:
             on_outcome(LaunchOutcome(launch_id, True, 202, ""))
         return succeed(None)
@@ -110,20 +110,20 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.asked: list[str] = []
+        self.submission: list[str] = []
         self.links = [RendezvousLink(self.clock, relay.dial, f"h:{number}") for number, relay in enumerate(self.relays)]
-        self.hall = Hall(self.clock)
+        self.registry = WorkerRegistry(self.clock)
         self.journal = Journal(self.directory / "journal.db", self.clock, lambda fault: None)
         self.jobs = Jobs(
             self.clock,
             wall=lambda: 1000.0,
             journal=self.journal,
-            hall=self.hall,
+            registry=self.registry,
             opener=self,
             directory=self.directory / "jobs",
         )
         self.jobs.restore()
-        self.hall.open()
+        self.registry.open()
         self.turn()
 
     def killed_and_started_again(self) -> None:
@@ -152,7 +152,7 @@ class World:
         count = settings["rendezvous-shards"]
         shards = [number // 2 % count for number in range(settings["tasks"])] if count > 1 else []
         peers = Peers(name, [f"h:{number}" for number in range(count)], None, shards)
-        return Opened(Lambda(self.asked), peers, JobLinks(dict(enumerate(self.links[:count])), shards))
+        return Opened(Lambda(self.submission), peers, JobLinks(dict(enumerate(self.links[:count])), shards))
 
     # what the tests do
 
@@ -160,18 +160,18 @@ class World:
         found: list[Any] = []
         self.jobs.submit(Request("pairs", words)).addBoth(found.append)
         self.turn()
-        assert isinstance(found[0], JobFact), found
+        assert isinstance(found[0], JobStatus), found
         return found[0].job
 
     def worker(self, job: str, launch_id: str) -> WorkerDouble:
-        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker = WorkerDouble(self.registry.new_session(), launch_identity(job), self.turn)
         worker.says(ours(f"{job}/{launch_id}"))
         return worker
 
     def note_of(self, job: str) -> str | None:
         return self.jobs.job(job).note
 
-    def tasks(self, job: str) -> Sequence[TaskFact]:
+    def tasks(self, job: str) -> Sequence[TaskStatus]:
         found: list[Any] = []
         self.jobs.tasks(job).addBoth(found.append)
         self.turn()
@@ -204,7 +204,7 @@ def refuse(world: World, job: str, workers: Sequence[WorkerDouble]) -> None:
 @pytest.mark.parametrize("tasks", [4, 40])
 def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(world: World, tasks: int) -> None:
     job = world.submit("-n", str(tasks))
-    workers = [world.worker(job, launch_id) for launch_id in world.asked]
+    workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
         world.relays[0].goes()
         for _ in range(600):
@@ -227,7 +227,7 @@ def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(w
 
 def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world: World) -> None:
     job = world.submit("-n", "20")
-    workers = [world.worker(job, launch_id) for launch_id in world.asked]
+    workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
         refuse(world, job, workers)
         world.relays[0].goes()
@@ -237,7 +237,7 @@ def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world:
 
 def test_where_the_rendezvous_is_there_tasks_without_a_way_to_their_peers_share_one_line(world: World) -> None:
     job = world.submit("-n", "20")
-    workers = [world.worker(job, launch_id) for launch_id in world.asked]
+    workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
         refuse(world, job, workers)
         world.clock.advance(1.0)
@@ -249,7 +249,7 @@ def test_where_the_rendezvous_is_there_tasks_without_a_way_to_their_peers_share_
 @pytest.mark.parametrize("away", [[1], [0], [0, 1]])
 def test_only_the_tasks_of_the_shard_that_is_away_are_held(world: World, away: list[int]) -> None:
     job = world.submit("-n", "8", "-R", "2")
-    workers = [world.worker(job, launch_id) for launch_id in world.asked]
+    workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
         for shard in away:
             world.relays[shard].goes()
@@ -280,26 +280,26 @@ def test_two_jobs_of_one_rendezvous_share_the_line_and_each_says_what_it_waits_f
 
 def test_after_a_restart_tasks_are_held_as_long_as_the_rendezvous_is_away(world: World) -> None:
     job = world.submit("-n", "4")
-    for launch_id in list(world.asked):
+    for launch_id in list(world.submission):
         world.worker(job, launch_id)
     world.relays[0].goes()
     with capturedLogs() as events:
         world.killed_and_started_again()
         world.clock.pump([1.0] * 300)
     assert len(warned(list(events))) == 1
-    assert world.asked == [], "nobody is launched for it"
+    assert world.submission == [], "nobody is launched for it"
     assert world.attempts(job) == [1] * 4
     assert "4 tasks that need it are held" in str(world.note_of(job))
     world.killed_and_started_again()
     world.relays[0].comes("bb")
     world.clock.pump([1.0] * 10)
     assert world.note_of(job) is None
-    assert len(world.asked) == 4
+    assert len(world.submission) == 4
 
 
 def test_a_restart_beside_a_rendezvous_that_is_there_costs_nothing(world: World) -> None:
     job = world.submit("-n", "4")
-    ids = list(world.asked)
+    ids = list(world.submission)
     for launch_id in ids:
         world.worker(job, launch_id)
     with capturedLogs() as events:
@@ -308,7 +308,7 @@ def test_a_restart_beside_a_rendezvous_that_is_there_costs_nothing(world: World)
         for worker, launch_id in zip(workers, ids, strict=True):
             worker.says(ours(f"{job}/{launch_id}"))
     assert world.jobs.job(job).active == 4
-    assert world.asked == []
+    assert world.submission == []
     assert warned(list(events)) == []
 
 

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble
 
+from mu_twisted.base import MuError
 from mu_twisted.launch import LaunchOutcome
-from mu_twisted.wire import MuError
 
 
 class Counted(Launches):
@@ -81,7 +81,7 @@ def test_a_job_that_cannot_be_given_its_share_costs_no_other_its_own(
         jobs = [world.submit("-n", "2"), world.submit("-n", "2")]
         shares: dict[str, int] = dict.fromkeys(jobs, 0)
         for job in jobs:
-            run = world.jobs._running.run(job)
+            run = world.jobs._active_jobs.run(job)
 
             def allow(workers: int | None, job: str = job) -> None:
                 shares[job] += 1
@@ -99,15 +99,15 @@ def test_a_job_that_cannot_be_given_its_share_costs_no_other_its_own(
 def test_one_that_cannot_be_dropped_keeps_no_other_that_never_greets(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.hall.open()
+    world.registry.open()
 
     def breaks() -> None:
         raise ZeroDivisionError
 
-    first = WorkerDouble(world.hall.new_session(), None, world.turn)
+    first = WorkerDouble(world.registry.new_session(), None, world.turn)
     monkeypatch.setattr(first, "abort", breaks)
-    second = WorkerDouble(world.hall.new_session(), None, world.turn)
+    second = WorkerDouble(world.registry.new_session(), None, world.turn)
     world.clock.pump([1.0] * 31)
-    third = WorkerDouble(world.hall.new_session(), None, world.turn)
+    third = WorkerDouble(world.registry.new_session(), None, world.turn)
     world.clock.pump([1.0] * 31)
     assert [worker.closed for worker in (first, second, third)] == [False, True, True]

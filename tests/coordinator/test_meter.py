@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_service import World
 from worker_double import WorkerDouble, launch_identity
 
-from mu_twisted.coordinator import CostFact, Meter, Opened, Usage
+from mu_twisted.coordinator import CostStatus, Meter, Opened, Usage
 from mu_twisted.coordinator._meter import MAX_INIT
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import VERSION, Greeting
@@ -99,11 +99,11 @@ class PricedWorld(World):
         return Opened(self.launches, cost=self.cost)
 
     @staticmethod
-    def cost(usage: Usage) -> CostFact:
-        return CostFact(usage.requests, usage.billed(60.0), usage.billed(60.0) * usage.memory_mb / 1024)
+    def cost(usage: Usage) -> CostStatus:
+        return CostStatus(usage.requests, usage.billed(60.0), usage.billed(60.0) * usage.memory_mb / 1024)
 
     def come(self, job: str, launch_id: str) -> WorkerDouble:
-        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker = WorkerDouble(self.registry.new_session(), launch_identity(job), self.turn)
         worker.says(Greeting(VERSION, f"{job}/{launch_id}", 59_500, 2048).encode())
         return worker
 
@@ -117,16 +117,16 @@ def world(tmp_path: Path) -> Iterator[PricedWorld]:
 
 def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedWorld) -> None:
     job = world.submit("-n", "2")
-    assert world.jobs.job(job).cost == CostFact(2, 0.0, 0.0)
+    assert world.jobs.job(job).cost == CostStatus(2, 0.0, 0.0)
     first, second = world.come(job, "0-0"), world.come(job, "0-1")
     world.clock.advance(3)
-    assert world.jobs.job(job).cost == CostFact(2, 7.0, 14.0)
+    assert world.jobs.job(job).cost == CostStatus(2, 7.0, 14.0)
     for worker in (first, second):
         worker.says(b"OK:ECHO(hi)")
     fact = world.jobs.job(job)
-    assert (fact.state, fact.cost) == ("done", CostFact(2, 7.0, 14.0))
+    assert (fact.state, fact.cost) == ("done", CostStatus(2, 7.0, 14.0))
     world.killed_and_started_again()
-    assert world.jobs.job(job).cost == CostFact(2, 7.0, 14.0)
+    assert world.jobs.job(job).cost == CostStatus(2, 7.0, 14.0)
 
 
 def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedWorld) -> None:

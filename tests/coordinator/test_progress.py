@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from twisted.internet.task import Clock
 
-from mu_twisted.coordinator import JobFact, Progress
+from mu_twisted.coordinator import JobStatus, Progress
 
 
 def shown(terminal: bool, kind: str) -> str:
@@ -17,7 +17,7 @@ def shown(terminal: bool, kind: str) -> str:
     progress = Progress(
         console,
         clock,
-        lambda: JobFact("j", "p", "running", 0.0, tasks=9, done=int(clock.seconds()), active=2, failed=1),
+        lambda: JobStatus("j", "p", "running", 0.0, tasks=9, done=int(clock.seconds()), active=2, failed=1),
     )
     progress.start()
     for _ in range(7):

@@ -1,4 +1,4 @@
-"""Hall, sessions and a job's run together, with workers in memory and a clock that stands still."""
+"""WorkerRegistry, sessions and a job's run together, with workers in memory and a clock that stands still."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,13 +13,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     Attempts,
-    Hall,
     JobRun,
     LaunchTokens,
     Peers,
     TimesFile,
+    WorkerRegistry,
     diagnosis,
     job_event,
     with_launch_id,
@@ -32,7 +33,7 @@ from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord
 from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity
-from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, Greeting, MuError
+from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, Greeting
 
 
 class Echo(CommandListState):
@@ -67,8 +68,8 @@ class Bench:
     ) -> None:
         self.cannot_launch = cannot_launch
         self.clock = Clock()
-        self.hall = Hall(self.clock, shared_key=shared_key)
-        self.hall.open()
+        self.registry = WorkerRegistry(self.clock, shared_key=shared_key)
+        self.registry.open()
         self.launched: list[str] = []
         self.stopped = 0
         self.diagnoses = 0
@@ -88,7 +89,7 @@ class Bench:
         )
         self.finished: list[None] = []
         self.run.finished().addCallback(self.finished.append)
-        self.hall.add(self.run)
+        self.registry.add(self.run)
         self.run.start()
         self.turn()
 
@@ -121,10 +122,10 @@ class Bench:
         self.durable = list(self.kept)
 
     def worker(self, identity: Identity | None = None) -> WorkerDouble:
-        return WorkerDouble(self.hall.new_session(), identity or launch_identity(), self.turn)
+        return WorkerDouble(self.registry.new_session(), identity or launch_identity(), self.turn)
 
     def stranger(self) -> WorkerDouble:
-        return WorkerDouble(self.hall.new_session(), None, self.turn)
+        return WorkerDouble(self.registry.new_session(), None, self.turn)
 
 
 def test_a_job_goes_from_launch_to_result() -> None:
@@ -391,7 +392,7 @@ def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None
     worker.says(ours("0-0"))
     closed: list[object] = []
     worker.abort = lambda: None  # type: ignore[method-assign]
-    bench.hall.close().addCallback(closed.append)
+    bench.registry.close().addCallback(closed.append)
     assert worker.takes()[-1] == b"quit:"
     assert closed == []
     bench.clock.advance(1.0)
@@ -587,10 +588,10 @@ def test_what_a_task_failed_of_is_told_apart(reply: bytes, kind: Failure, said: 
 
 
 def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_attempt() -> None:
-    asked: list[TaskIdentity] = []
+    submission: list[TaskIdentity] = []
 
     def issue(identity: TaskIdentity) -> KeyPair:
-        asked.append(identity)
+        submission.append(identity)
         pem = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
         return KeyPair(pem, pem)
 
@@ -607,7 +608,7 @@ def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_atte
     worker.says(ours("0-0"))
     bench.clock.pump([1.0] * 3)
     assert worker.takes() == [b"identity:QUJD QUJD", b"connect:h:1:HELLO_STATE2:j:0:1:1:0"]
-    assert asked == [TaskIdentity("j", 0, 0), TaskIdentity("j", 0, 1)]
+    assert submission == [TaskIdentity("j", 0, 0), TaskIdentity("j", 0, 1)]
     worker.says(b"OK:IDENTITY", b"OK:CONNECT(x)")
     assert bench.run.job.error is None
 

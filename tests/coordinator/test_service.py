@@ -11,16 +11,16 @@ from twisted.python.failure import Failure
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator import (
-    Hall,
-    JobFact,
     Jobs,
+    JobStatus,
     Journal,
     Opened,
     Request,
     ServiceError,
     Suspects,
-    TaskFact,
+    TaskStatus,
     UnknownJob,
+    WorkerRegistry,
 )
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import JobPolicy
@@ -40,13 +40,13 @@ class Launches:
     """Stands for Lambda: takes every launch and starts nobody. Where it is slow it takes none before it is told."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.submission: list[str] = []
         self.stopped = 0
         self.slow = False
         self.takes: list[Callable[[], None]] = []
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        self.asked += launch_ids
+        self.submission += launch_ids
         for launch_id in launch_ids:
             outcome = LaunchOutcome(launch_id, True, 202, "")
             if self.slow:
@@ -95,14 +95,14 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.hall = Hall(self.clock, shared_key=self.shared_key)
+        self.registry = WorkerRegistry(self.clock, shared_key=self.shared_key)
         self.faults: list[str] = []
         self.journal = Journal(self.directory / "journal.db", self.clock, self.faults.append)
         self.jobs = Jobs(
             self.clock,
             wall=lambda: self.wall,
             journal=self.journal,
-            hall=self.hall,
+            registry=self.registry,
             opener=self,
             directory=self.directory / "jobs",
             workers=self.workers,
@@ -149,14 +149,14 @@ class World:
         found: list[Any] = []
         self.jobs.submit(Request("p", words)).addBoth(found.append)
         self.turn()
-        if not isinstance(found[0], JobFact):
+        if not isinstance(found[0], JobStatus):
             found[0].raiseException()
         return found[0].job  # type: ignore[no-any-return]
 
-    def tasks(self, job: str, **which: Any) -> Sequence[TaskFact]:
+    def tasks(self, job: str, **which: Any) -> Sequence[TaskStatus]:
         return self.at_once(self.jobs.tasks(job, **which)).tasks  # type: ignore[no-any-return]
 
-    def retry(self, job: str) -> JobFact:
+    def retry(self, job: str) -> JobStatus:
         return self.at_once(self.jobs.retry(job))  # type: ignore[no-any-return]
 
     def remove(self, job: str) -> None:
@@ -178,7 +178,7 @@ class World:
         return self.at_once(self.jobs.log(job, task))  # type: ignore[no-any-return]
 
     def worker(self, job: str, launch_id: str) -> WorkerDouble:
-        worker = WorkerDouble(self.hall.new_session(), launch_identity(job), self.turn)
+        worker = WorkerDouble(self.registry.new_session(), launch_identity(job), self.turn)
         worker.says(ours(f"{job}/{launch_id}"))
         return worker
 
@@ -195,8 +195,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_submitted_job_is_launched_done_and_told_of(world: World) -> None:
     job = world.submit("-n", "2")
-    assert world.launches.asked == ["0-0", "0-1"]
-    over: list[JobFact] = []
+    assert world.launches.submission == ["0-0", "0-1"]
+    over: list[JobStatus] = []
     world.jobs.wait(job).addCallback(over.append)
     world.finish(job, "0-0")
     assert over == []
@@ -265,12 +265,12 @@ def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world:
     fact = world.jobs.job(job)
     assert (fact.state, fact.done, fact.failed, fact.error) == ("failed", 1, 1, "1 of 2 tasks failed")
     assert "no space left" in (world.tasks(job)[0].error or "")
-    assert world.launches.asked == []
+    assert world.launches.submission == []
     assert world.retry(job).state == "running"
     world.turn()
     with pytest.raises(ServiceError, match="still running"):
         world.retry(job)
-    (launch,) = world.launches.asked
+    (launch,) = world.launches.submission
     world.finish(job, launch)
     assert world.jobs.job(job).state == "done"
     with pytest.raises(ServiceError, match="no failed tasks"):
@@ -280,7 +280,7 @@ def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world:
 def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: World) -> None:
     job = world.submit("-n", "3")
     busy = world.worker(job, "0-0")
-    told: list[JobFact] = []
+    told: list[JobStatus] = []
     world.jobs.cancel(job).addCallback(told.append)
     world.turn()
     assert busy.takes() == [b"echo:hi", b"kill:", b"quit:"]
@@ -290,14 +290,14 @@ def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: World) -> 
     assert late.takes() == [b"quit:"]
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "cancelled"
-    assert world.launches.asked == []
+    assert world.launches.submission == []
 
 
 def test_a_cancellation_does_not_wait_for_ever(world: World) -> None:
     job = world.submit()
     stuck = world.worker(job, "0-0")
     stuck.abort = lambda: None  # type: ignore[method-assign]
-    told: list[JobFact] = []
+    told: list[JobStatus] = []
     world.jobs.cancel(job).addCallback(told.append)
     world.turn()
     assert told == []
@@ -315,7 +315,7 @@ def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: W
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "running"
     world.clock.pump([1.0] * 20)
-    (launch,) = world.launches.asked
+    (launch,) = world.launches.submission
     assert launch != "0-0"
     world.finish(job, launch)
     assert world.jobs.job(job).state == "done"
@@ -325,7 +325,7 @@ def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: W
 def test_tasks_whose_output_is_there_are_left_out(world: World) -> None:
     world.skipped = frozenset({0, 2})
     job = world.submit("-n", "3")
-    assert world.launches.asked == ["0-0"]
+    assert world.launches.submission == ["0-0"]
     world.finish(job, "0-0")
     fact = world.jobs.job(job)
     assert (fact.state, fact.done, fact.tasks, fact.skipped) == ("done", 1, 1, 2)
@@ -394,30 +394,30 @@ def test_a_job_whose_records_are_damaged_is_told_of_and_the_others_go_on(world: 
 def test_the_launches_of_a_large_job_do_not_stand_before_those_of_a_small_one(world: World) -> None:
     world.launches.slow = True
     world.submit("-n", "3000")
-    assert len(world.launches.asked) == 1000
+    assert len(world.launches.submission) == 1000
     small = world.submit("-n", "3")
     for take in world.launches.takes[:10]:
         take()
     world.turn()
-    assert len(world.launches.asked) == 1010
+    assert len(world.launches.submission) == 1010
     assert world.jobs.job(small).launches == 3
-    assert small not in world.jobs.desk.state.waiting
+    assert small not in world.jobs.launch_queue.state.waiting
 
 
 def test_jobs_share_the_workers_that_the_coordinator_may_have(tmp_path: Path) -> None:
     world = World(tmp_path, workers=4)
     first = world.submit("-n", "10")
-    assert len(world.launches.asked) == 4
-    workers = [world.worker(first, launch_id) for launch_id in world.launches.asked]
+    assert len(world.launches.submission) == 4
+    workers = [world.worker(first, launch_id) for launch_id in world.launches.submission]
     world.submit("-n", "10")
     world.clock.pump([1.0] * 3)
-    assert len(world.launches.asked) == 4
-    for worker, launch_id in zip(workers[:2], world.launches.asked[:2], strict=True):
+    assert len(world.launches.submission) == 4
+    for worker, launch_id in zip(workers[:2], world.launches.submission[:2], strict=True):
         worker.says(b"OK:ECHO(hi)")
         if not worker.closed:
             worker.says(ours(f"{first}/{launch_id}"))
     world.clock.pump([1.0] * 5)
-    assert len(world.launches.asked) == 6
+    assert len(world.launches.submission) == 6
     assert world.jobs.job(first).workers == 2
-    assert world.jobs.desk.state.in_flight == 4
+    assert world.jobs.launch_queue.state.in_flight == 4
     world.journal.close()

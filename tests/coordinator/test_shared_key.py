@@ -16,7 +16,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def comes(world: World, greeting: bytes = b"OK:HELLO") -> WorkerDouble:
-    worker = WorkerDouble(world.hall.new_session(), None, world.turn)
+    worker = WorkerDouble(world.registry.new_session(), None, world.turn)
     worker.says(greeting)
     return worker
 

@@ -8,8 +8,8 @@ import pytest
 from test_service import WorkClock, World, world  # noqa: F401
 
 from mu_twisted.coordinator import Request, ServiceError, UnknownJob
-from mu_twisted.coordinator._asked import MAX_WORDS
 from mu_twisted.coordinator._slices import SLICE, Slices, Steps
+from mu_twisted.coordinator._submission import MAX_WORDS
 from mu_twisted.pipelines import PipelineError
 
 TASKS = 3000
@@ -39,7 +39,7 @@ def large_job(world: World) -> str:  # noqa: F811
         if world.jobs.job(job).state == "running":
             if worker.closed:
                 world.clock.advance(40.0)
-                worker = world.worker(job, world.launches.asked[-1])
+                worker = world.worker(job, world.launches.submission[-1])
             else:
                 worker.says(b"OK:HELLO:" + b'{"version":1,"launch_id":"%s"}' % b"0-0")
     assert world.jobs.job(job).state == "failed"

@@ -11,8 +11,8 @@ from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
 from mu_twisted.coordinator import Request, ServiceError
-from mu_twisted.coordinator import _asked as asked
 from mu_twisted.coordinator import _log as log
+from mu_twisted.coordinator import _submission as submission
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 
@@ -182,7 +182,7 @@ def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(world:
     world.killed_and_started_again()
     assert world.jobs.job(job).state == "running"
     world.clock.pump([1.0] * 20)
-    world.finish(job, world.launches.asked[-1])
+    world.finish(job, world.launches.submission[-1])
     assert world.jobs.job(job).state == "done"
 
 
@@ -256,14 +256,14 @@ def test_a_job_that_cannot_be_journalled_is_refused_and_nothing_of_it_stays(
     world: World, skipped: frozenset[int]
 ) -> None:
     running = world.submit()
-    world.launches.asked.clear()
+    world.launches.submission.clear()
     world.skipped = skipped
     fill_the_disk(world)
     for _ in range(2):
         with pytest.raises(ServiceError, match="no new job is taken: the journal .* disk is full"):
             world.submit("-n", "2")
     world.clock.pump([1.0] * 5)
-    assert world.launches.asked == []
+    assert world.launches.submission == []
     assert [fact.job for fact in world.jobs.jobs()] == [running]
     make_room(world)
     world.clock.advance(1.0)
@@ -284,7 +284,7 @@ def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: World) -> None:
     world.turn()
     assert world.jobs.trouble is not None
     assert "retried" in world.log(job)
-    (launch,) = world.launches.asked
+    (launch,) = world.launches.submission
     world.finish(job, launch)
     assert world.jobs.job(job).state == "done"
     assert [task.state for task in world.tasks(job)] == ["done", "done"]
@@ -315,14 +315,14 @@ def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world:
     with pytest.raises(ServiceError, match="not UTF-8"):
         world.submit("-b", "b\udcff")
     assert world.jobs.jobs() == []
-    assert world.launches.asked == []
+    assert world.launches.submission == []
     world.clock.pump([1.0] * 3)
     assert world.journal.jobs() == []
 
 
 def test_no_two_jobs_have_one_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter(["00", "00", "00", "01"])
-    monkeypatch.setattr(asked.secrets, "token_hex", lambda _: next(made))
+    monkeypatch.setattr(submission.secrets, "token_hex", lambda _: next(made))
     assert [world.submit(), world.submit()] == ["p-00", "p-01"]
 
 
@@ -332,7 +332,7 @@ def test_no_two_jobs_have_one_name(world: World, monkeypatch: pytest.MonkeyPatch
 def test_how_a_job_ended_is_worked_out_once(world: World) -> None:
     job = world.submit()
     times = iter(range(2000, 3000))
-    world.jobs._running._wall = lambda: next(times)
+    world.jobs._active_jobs._wall = lambda: next(times)
     world.finish(job, "0-0")
     fact = world.jobs.job(job)
     world.killed_and_started_again()

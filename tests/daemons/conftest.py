@@ -1,40 +1,15 @@
 """The real daemons as processes, and one embedded stack for all tests that need Lambda and S3."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from daemon_processes import LIMIT, Coordinate, Ended, Local
+from encoder_jobs import TWISTD, Standin, environment, serving
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from xc_standin import TWISTD, Standin, environment, serving  # noqa: E402
-
-from mu_twisted.aws import AccessKeys, Control, aws_session, build_package
-from mu_twisted.local import RunningStack, Stack, start
-
-LIMIT = 60
-"""Seconds after which a process that should have ended is taken for hung."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left."""
-
-    status: int
-    out: str
-    err: str
-
-    def complained(self) -> str:
-        """Its one line of complaint."""
-        [line] = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert "Traceback" not in self.err + self.out
-        return line
-
-
-Coordinate = Callable[..., Ended]
+from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
+from mu_twisted.local import RunningStack, start
 
 
 @pytest.fixture
@@ -56,30 +31,13 @@ def coordinate(tmp_path: Path) -> Coordinate:
     return run
 
 
-@dataclass(frozen=True)
-class Local:
-    """The embedded stack, a bucket and a function of the worker in it."""
-
-    state_dir: Path
-    stack: Stack
-    control: Control
-
-    BUCKET = "work"
-    FUNCTION = "worker"
-
-    def words(self, *words: str) -> list[str]:
-        """Options that point a coordinator at it; ``words`` are the pipeline and its own."""
-        daemon = ["--local", "--state-dir", str(self.state_dir), "-t", "0"]
-        return [*daemon, *words, "-b", self.BUCKET, "-l", self.FUNCTION]
-
-
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     state_dir = tmp_path_factory.mktemp("state")
     running: RunningStack = start(state_dir / "local")
     try:
         stack = running.stack
-        control = Control(
+        control = AwsControl(
             aws_session(AccessKeys(stack.access_key, stack.secret_key)),
             stack.region,
             lambda_endpoint=stack.lambda_endpoint,

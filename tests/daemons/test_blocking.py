@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import LIMIT, Coordinate, Local
-from xc_standin import environment
+from daemon_processes import LIMIT, Coordinate, Local
+from encoder_jobs import environment
 
 Daemon = Callable[..., "subprocess.Popen[str]"]
 MU = str(Path(sys.executable).with_name("mu"))

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from mu_twisted.daemons._deployment import Deployment, Place, Spread, copies_of, places_of, shares
+from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread, copies_of, places_of, shares
 
 
 def spread_over(*regions: str, copies: int = 1, absent: tuple[str, ...] = ()) -> Spread:
@@ -16,8 +16,8 @@ def test_launches_go_to_regions_and_copies_in_turn_and_go_on_where_they_left_off
     spread = spread_over("a", "b", copies=2)
     first = [place for _, place, _ in spread.begin(["1", "2", "3"])]
     second = [place for _, place, _ in spread.begin(["4", "5"])]
-    assert first == [Place("a", "f"), Place("b", "f"), Place("a", "f-2")]
-    assert second == [Place("b", "f-2"), Place("a", "f")]
+    assert first == [LaunchTarget("a", "f"), LaunchTarget("b", "f"), LaunchTarget("a", "f-2")]
+    assert second == [LaunchTarget("b", "f-2"), LaunchTarget("a", "f")]
     assert copies_of("f", 3) == ["f", "f-2", "f-3"]
 
 
@@ -37,17 +37,17 @@ def test_a_launch_that_fails_is_tried_in_another_region_first_and_patiently_at_l
 
 def test_a_single_place_has_all_patience_and_hands_nothing_on() -> None:
     spread = spread_over("a")
-    assert spread.begin(["1"]) == [("1", Place("a", "f"), None)]
+    assert spread.begin(["1"]) == [("1", LaunchTarget("a", "f"), None)]
     assert spread.refused("1", 404, "no such function") is None
     assert spread.notes() == []
-    assert spread.begin(["2"]) == [("2", Place("a", "f"), None)]
+    assert spread.begin(["2"]) == [("2", LaunchTarget("a", "f"), None)]
 
 
 @pytest.mark.parametrize("status", [403, 404, 0])
 def test_a_place_that_will_not_do_gets_no_more_launches(status: int) -> None:
     spread = spread_over("a", "b")
     spread.begin(["1", "2"])
-    assert spread.refused("1", status, "no") == (Place("b", "f"), None)
+    assert spread.refused("1", status, "no") == (LaunchTarget("b", "f"), None)
     assert [place.region for _, place, _ in spread.begin(["3", "4"])] == ["b", "b"]
     assert spread.refused("2", 429, "slow") is None  # the other one is out
 
@@ -56,7 +56,7 @@ def test_a_place_that_will_not_do_gets_no_more_launches(status: int) -> None:
 def test_a_place_that_throttles_goes_on_getting_its_share(status: int) -> None:
     spread = spread_over("a", "b")
     spread.begin(["1", "2"])
-    assert spread.refused("1", status, "slow") == (Place("b", "f"), None)
+    assert spread.refused("1", status, "slow") == (LaunchTarget("b", "f"), None)
     assert [place.region for _, place, _ in spread.begin(["3", "4"])] == ["a", "b"]
 
 
@@ -64,7 +64,7 @@ def test_copies_of_the_same_region_come_after_other_regions() -> None:
     spread = spread_over("a", "b", copies=2)
     spread.begin(["1"])
     places = [found[0] for _ in range(3) if (found := spread.refused("1", 429, "slow"))]
-    assert places == [Place("b", "f"), Place("b", "f-2"), Place("a", "f-2")]
+    assert places == [LaunchTarget("b", "f"), LaunchTarget("b", "f-2"), LaunchTarget("a", "f-2")]
 
 
 def test_one_launch_is_not_tried_everywhere() -> None:

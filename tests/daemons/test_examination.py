@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.aws import Invocation
-from mu_twisted.aws.doctor import Health
-from mu_twisted.daemons._dial_back import DialledBack, judge_dial_back
-from mu_twisted.daemons._examination import is_aws, port_of
+from mu_twisted.aws import InvokeAnswer
+from mu_twisted.aws.findings import Health
 from mu_twisted.daemons._options import listen_description
+from mu_twisted.daemons.doctor._dial_back import DialledBack, judge_dial_back
+from mu_twisted.daemons.doctor._examination import is_aws, port_of
 from mu_twisted.wire import VERSION, Greeting
 
 
 def greeted(version: int) -> DialledBack:
     given: Any = Greeting(version=version)
-    return DialledBack(Invocation(None, "", ""), given, "192.0.2.7", own=True, port=13579)
+    return DialledBack(InvokeAnswer(None, "", ""), given, "192.0.2.7", own=True, port=13579)
 
 
 @pytest.mark.parametrize(("version", "shared", "good"), [(VERSION, False, True), (0, True, True), (0, False, False)])

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xc_standin import rendezvous
+from encoder_jobs import Standin
 
 pytestmark = pytest.mark.process
 
@@ -40,7 +40,6 @@ def test_search_stores_the_first_line_that_matches_and_looks_no_further(coordina
     assert [get(local, f"hay/{task}.found") for task in range(3)] == ["line 27\n", "it's a 'needle'\n", ""]
 
 
-def test_running_sum_hands_its_sums_along_the_chain(coordinate: Any, local: Any) -> None:
-    with rendezvous("--state-dir", str(local.state_dir)) as port:
-        run(coordinate, local, "running_sum", "-n", "4", "-T", str(port), "--out", "sums")
+def test_running_sum_hands_its_sums_along_the_chain(coordinate: Any, local: Any, standin: Standin) -> None:
+    run(coordinate, local, "running_sum", "-n", "4", "-T", str(standin.port), "--out", "sums")
     assert [get(local, f"sums/{task}").strip() for task in range(4)] == ["1", "3", "6", "10"]

@@ -11,7 +11,7 @@ import os, signal, sys
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.python import log
-from mu_twisted.daemons._exit import heed_one_signal
+from mu_twisted.daemons._exit import ignore_repeat_signals
 
 def again():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -19,7 +19,7 @@ def again():
     return deferLater(reactor, 0.01)
 
 log.startLogging(sys.stdout)
-heed_one_signal(reactor)
+ignore_repeat_signals(reactor)
 reactor.addSystemEventTrigger("before", "shutdown", again)
 reactor.callWhenRunning(reactor.callLater, 0, {first})
 reactor.run()

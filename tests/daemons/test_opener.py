@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from mu_twisted.aws import AWSError
 from mu_twisted.coordinator import Opened
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._deployment import Deployment, Place
+from mu_twisted.daemons._deployment import Deployment, LaunchTarget
 from mu_twisted.daemons._keys import COORDINATOR, Keys
 from mu_twisted.daemons._opener import CLOSING, CloudOpener
 from mu_twisted.local import RunningStack
@@ -21,7 +21,7 @@ from mu_twisted.tls import Authority
 
 AUTHORITY = Authority.generate()
 KEYS = Keys(AUTHORITY.certificate, AUTHORITY.issue(COORDINATOR, lifetime=None), AUTHORITY)
-DEPLOYMENT = Deployment((Place("us-east-1", "f"),), timedelta(seconds=60))
+DEPLOYMENT = Deployment((LaunchTarget("us-east-1", "f"),), timedelta(seconds=60))
 
 
 class Stack:

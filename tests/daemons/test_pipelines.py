@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xc_reference import chained, seventh, y4m
-from xc_standin import Standin
+from encoder_jobs import Standin
+from encoder_reference import chained, seventh, y4m
 
 from mu_twisted.aws import build_package
-from mu_twisted.cli._linpack import make_linpack
-from mu_twisted.cli._stage import find_ffmpeg, run_ffmpeg
+from mu_twisted.cli.demo._fixtures import find_ffmpeg, run_ffmpeg
+from mu_twisted.cli.demo._linpack import make_linpack
 
 pytestmark = pytest.mark.process
 

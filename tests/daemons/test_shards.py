@@ -17,25 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_jobs import FUNCTION, Standin
+from rendezvous_daemons import Daemon, complaint
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.python import usage
 from twisted.python.failure import Failure
-from xc_standin import FUNCTION, Standin
 
-sys.path.append(str(Path(__file__).parents[1] / "rendezvous"))
-
-from daemons import Daemon, complaint  # noqa: E402
-
-from mu_twisted.aws import AWSError  # noqa: E402
-from mu_twisted.daemons._notify import Notifier  # noqa: E402
-from mu_twisted.daemons._rendezvous import RendezvousError, rendezvous_addresses  # noqa: E402
-from mu_twisted.daemons._shard_ports import Listener, open_ports  # noqa: E402
-from mu_twisted.daemons._shard_process import LONGEST_PAUSE, STARTS, STEADY, STOP_TIME, Pauses, Shard  # noqa: E402
-from mu_twisted.daemons._start import StartError  # noqa: E402
-from mu_twisted.daemons.rendezvous import Options  # noqa: E402
-from mu_twisted.pipelines import PeerOptions  # noqa: E402
+from mu_twisted.aws import AWSError
+from mu_twisted.daemons._notify import Notifier
+from mu_twisted.daemons._rendezvous import RendezvousUnreachable, rendezvous_addresses
+from mu_twisted.daemons._start import StartError
+from mu_twisted.daemons.rendezvous import Options
+from mu_twisted.daemons.shards.ports import Listener, open_ports
+from mu_twisted.daemons.shards.process import LONGEST_PAUSE, STARTS, STEADY, STOP_TIME, Pauses, Shard
+from mu_twisted.pipelines import PeerOptions
 
 READY = b'["notify", "READY=1\\nSTATUS=ready"]\n'
 Start = Callable[..., Daemon]
@@ -73,7 +70,7 @@ def test_a_job_takes_as_many_shards_as_a_rendezvous_may_have(words: list[str]) -
 def test_a_jobs_shards_are_on_consecutive_ports() -> None:
     settings = {"rendezvous-host": "h", "rendezvous-port": 65534, "rendezvous-shards": 2}
     assert rendezvous_addresses(settings, None) == ["h:65534", "h:65535"]
-    with pytest.raises(RendezvousError, match="-R: 3 shards from port 65534 on"):
+    with pytest.raises(RendezvousUnreachable, match="-R: 3 shards from port 65534 on"):
         rendezvous_addresses(settings | {"rendezvous-shards": 3}, None)
 
 

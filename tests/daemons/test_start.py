@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LIMIT
-from xc_standin import TWISTD, environment
+from daemon_processes import LIMIT
+from encoder_jobs import TWISTD, environment
 
 from mu_twisted.local import find
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xc_standin import FUNCTION, Standin, environment, rendezvous
+from encoder_jobs import FUNCTION, Standin, environment, rendezvous
 
 from mu_twisted.tls import generate_keys
 
@@ -89,7 +89,11 @@ def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: 
         ended = coordinate("-t", "0", *endpoints, *words, "-T", str(port), **secrets)
     assert ended.status == 0, ended.err
     assert standin.stored(2, "usual") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
-    assert {path.name for path in (tmp_path / ".local" / "state" / "mu").iterdir()} == {"rendezvous.lock", "tls"}
+    assert {path.name for path in (tmp_path / ".local" / "state" / "mu").iterdir()} == {
+        "rendezvous-port",
+        "rendezvous.lock",
+        "tls",
+    }
 
 
 def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_is_said(

@@ -1,17 +1,13 @@
 """Whatever the machine and whatever comes: no exception gets out, and how messages were read changes nothing."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
+import fsm_vectors as vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mu_twisted.fsm import Machine, Outcome, Worker
 from mu_twisted.wire import MAX_REPLY, Decoder, encode
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fsm_vectors as vectors
 
 NAMES = ["A", "B", "C", "D"]
 TARGETS = st.sampled_from([*NAMES, "Terminal"])

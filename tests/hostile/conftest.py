@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 for directory in (HERE, HERE.parent / "transport", HERE.parent / "coordinator", HERE.parent / "fsm"):
     sys.path.append(str(directory))
 
-from peers import Target  # noqa: E402
+from hostile_peers import Target  # noqa: E402
 
 
 @pytest.fixture

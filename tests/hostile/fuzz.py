@@ -18,14 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-import fuzz_memory as memory  # noqa: E402
-import fuzz_targets as targets  # noqa: E402
-from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told, vectors, wire  # noqa: E402
+import fuzz_memory as memory
+import fuzz_targets as targets
+from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told, vectors, wire
 
 MAX_CORPUS = 2000
+
+HERE = Path(__file__).resolve().parent
 
 
 def said_in_tests() -> tuple[list[bytes], list[tuple[int, bytes]]]:

@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from peers import PATIENCE, Target
+from hostile_peers import PATIENCE, Target
 
 pytestmark = pytest.mark.process
 

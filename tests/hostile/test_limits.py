@@ -200,7 +200,7 @@ class Dropping(WorkerDouble):
 def test_replies_that_nobody_asked_for_are_dropped_until_they_are_a_flood(size: int) -> None:
     bench = Bench(tasks=1)
     bench.worker().says(ours("0-0"))
-    spare = Dropping(bench.hall.new_session(), launch_identity(), bench.turn)
+    spare = Dropping(bench.registry.new_session(), launch_identity(), bench.turn)
     spare.says(ours("0-1"))
     count, reply = 0, b"OK:ECHO(" + b"x" * size
     while not spare.closed:
@@ -209,12 +209,12 @@ def test_replies_that_nobody_asked_for_are_dropped_until_they_are_a_flood(size: 
         assert count <= MAX_UNASKED + 2
     assert spare.reason == "it floods us with replies that nobody asked for"
     assert count * size < 200 * MIB
-    assert len(bench.hall) == 1
+    assert len(bench.registry) == 1
 
 
 def test_a_task_counts_what_nobody_asked_for_anew() -> None:
     bench = Bench(tasks=1)
-    worker = Dropping(bench.hall.new_session(), launch_identity(), bench.turn)
+    worker = Dropping(bench.registry.new_session(), launch_identity(), bench.turn)
     for said in ([ours("0-0")], []):
         worker.says(*said, *[b"OK:PONG"] * MAX_UNASKED)
         assert not worker.closed
@@ -245,7 +245,7 @@ async def talk(w: Worker) -> None:
 
 def test_many_replies_at_once_bring_out_little_more_than_may_wait() -> None:
     bench = Bench(tasks=1, first=talk)
-    worker = Dropping(bench.hall.new_session(), launch_identity(), bench.turn)
+    worker = Dropping(bench.registry.new_session(), launch_identity(), bench.turn)
     worker.says(ours("0-0"))
 
     def send(*payloads: bytes) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import PATIENCE, Target, Wire
+from hostile_peers import PATIENCE, Target, Wire
 
 pytestmark = pytest.mark.process
 
-DAEMON = str(Path(__file__).with_name("busy_daemon.py"))
+DAEMON = str(Path(__file__).parents[1] / "support" / "busy_daemon.py")
 
 
 def hired(target: Target, number: int, kind: bytes, **options: Any) -> Wire:

@@ -3,9 +3,18 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from play import Play, assigns, kinds
+from job_driver import Play, assigns, kinds
 
-from mu_twisted.jobs import Admission, Answer, Dismiss, Grant, Launching, LaunchPolicy, SendBatch, fair_shares
+from mu_twisted.jobs import (
+    Answer,
+    Dismiss,
+    Grant,
+    LaunchAdmission,
+    LaunchPolicy,
+    LaunchScheduler,
+    SendBatch,
+    fair_shares,
+)
 
 WANTED = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 50), min_size=1)
 
@@ -29,7 +38,7 @@ def test_shares_are_fair_and_no_more_than_there_are_or_are_wanted(workers: int, 
 
 
 def test_launches_of_jobs_go_out_in_turn_and_no_more_than_may_be_unanswered() -> None:
-    admission = Admission(unanswered=5)
+    admission = LaunchAdmission(unanswered=5)
     admission.ask("a", ids(10))
     admission.ask("b", ids(2))
     assert admission.grants({"a": 10, "b": 2}) == [
@@ -47,7 +56,7 @@ def test_launches_of_jobs_go_out_in_turn_and_no_more_than_may_be_unanswered() ->
 
 
 def test_no_more_workers_are_in_flight_than_the_coordinator_may_have() -> None:
-    admission = Admission(4)
+    admission = LaunchAdmission(4)
     admission.ask("a", ids(3))
     admission.ask("b", ids(3))
     assert admission.grants({"a": 3, "b": 3}) == [Grant("a", ("0-0", "0-1")), Grant("b", ("0-0", "0-1"))]
@@ -60,7 +69,7 @@ def test_no_more_workers_are_in_flight_than_the_coordinator_may_have() -> None:
 @given(st.data())
 def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.DataObject) -> None:
     limit, window = data.draw(st.none() | st.integers(1, 20)), data.draw(st.integers(1, 10))
-    admission = Admission(limit, unanswered=window)
+    admission = LaunchAdmission(limit, unanswered=window)
     asked: dict[str, list[str]] = {}
     let_go: dict[str, list[str]] = {}
     dropped: dict[str, int] = {}
@@ -98,13 +107,13 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
 def test_an_admission_without_room_is_refused() -> None:
     for wrong in ({"workers": 0}, {"unanswered": 0}):
         with pytest.raises(ValueError, match="room"):
-            Admission(**wrong)
+            LaunchAdmission(**wrong)
 
 
 def test_ceilings_hold_only_where_jobs_want_more_than_there_is() -> None:
-    assert Admission().ceilings({"a": 1000}) == {"a": None}
-    assert Admission(10).ceilings({"a": 4, "b": 6}) == {"a": None, "b": None}
-    assert Admission(10).ceilings({"a": 4, "b": 100}) == {"a": 4, "b": 6}
+    assert LaunchAdmission().ceilings({"a": 1000}) == {"a": None}
+    assert LaunchAdmission(10).ceilings({"a": 4, "b": 6}) == {"a": None, "b": None}
+    assert LaunchAdmission(10).ceilings({"a": 4, "b": 100}) == {"a": 4, "b": 6}
 
 
 def test_a_job_that_has_to_share_lets_workers_go_as_their_tasks_end_and_takes_more_later() -> None:
@@ -139,7 +148,7 @@ def sent(actions: list[object]) -> list[str]:
 
 
 def test_throttling_slows_all_launches_of_the_region_and_wears_off() -> None:
-    launching = Launching(LaunchPolicy(rate=100, burst=100, first_delay=50.0, longest_delay=50.0), lambda: 1.0)
+    launching = LaunchScheduler(LaunchPolicy(rate=100, burst=100, first_delay=50.0, longest_delay=50.0), lambda: 1.0)
     launching.submit([(f"a-{at}", "r") for at in range(1000)], 0.0)
     assert launching.paces()[0].in_flight == 100
     assert not launching.paces()[0].throttled
@@ -162,7 +171,7 @@ def test_throttling_slows_all_launches_of_the_region_and_wears_off() -> None:
 
 def test_throttling_without_end_leaves_a_trickle() -> None:
     policy = LaunchPolicy(rate=64, burst=10, tries=10_000, first_delay=0.0, longest_delay=0.0, deadline=1000.0)
-    launching = Launching(policy, lambda: 1.0)
+    launching = LaunchScheduler(policy, lambda: 1.0)
     flying = sent(list(launching.submit([(f"a-{at}", "r") for at in range(50)], 0.0)))
     now, times = 0.0, []
     while now < 100.0:

@@ -228,7 +228,7 @@ class AnyOrder(RuleBasedStateMachine):
                     self.given.append(worker)
                 case Assign(worker, task, attempt):
                     held = any(tasks is None or task in tasks for tasks in self.away.values())
-                    assert not (held and self.job._board.ledger.lineage.is_linked(task)), (
+                    assert not (held and self.job._data.ledger.lineage.is_linked(task)), (
                         "its messages cannot be asked for"
                     )
                     assert self.workers[worker][0] == "idle"
@@ -321,7 +321,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.workers[worker] = ("idle", *self.workers[worker][1:])
                 self.take(self.job.worker_came(worker, None, self.now))
         # Whoever needs messages waits for those who send them.
-        lineage = self.job._board.ledger.lineage
+        lineage = self.job._data.ledger.lineage
         done = {view.task for view in self.job.tasks() if view.state.value == "done"}
         for worker, (task, _) in list(self.working.items()):
             if not self.finished and worker in self.working and done.issuperset(lineage.producers(task)):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from play import Play, assigns, kinds
+from job_driver import Play, assigns, kinds
 
 from mu_twisted.jobs import (
     Assign,

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from play import Play, assigns
+from job_driver import Play, assigns
 
 from mu_twisted.jobs import Assign, Dismiss, Failure, Job, JobPolicy
-from mu_twisted.jobs._board import HOLD_PATIENCE
 from mu_twisted.jobs._holds import Holds
+from mu_twisted.jobs._job_data import HOLD_PATIENCE
 
 AWAY = "the rendezvous at h:1 is away (refused)"
 GROUPS = {1: [0], 3: [2]}

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from play import Play, assigns, kinds
+from job_driver import Play, assigns, kinds
 
 from mu_twisted.jobs import (
     Assign,

@@ -13,8 +13,8 @@ from mu_twisted.jobs import (
     ACCEPTED,
     Answer,
     Fault,
-    Launching,
     LaunchPolicy,
+    LaunchScheduler,
     SendBatch,
     Settle,
     in_turn,
@@ -29,7 +29,7 @@ class Play:
     """Drives the policy by its own alarms; ``answer(launch_id, try)`` is what the endpoint would say."""
 
     def __init__(self, policy, answer=lambda launch_id, number: accepted(launch_id), *, lasts=0.1, seed=0):
-        self.launching = Launching(policy, random.Random(seed).random)
+        self.launching = LaunchScheduler(policy, random.Random(seed).random)
         self.answer = answer
         self.lasts = lasts
         self.now = 0.0

@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from play import Play, assigns, kinds
-from world import Faults, World
+from job_driver import Play, assigns, kinds
+from simulated_fleet import Faults, World
 
 from mu_twisted.jobs import (
     Assigned,
     AttemptEnded,
+    AttemptOutcome,
     Cancelled,
     Failure,
     Finished,
-    Forgiven,
     Job,
     JobPolicy,
     JobRecord,
     Launched,
-    Outcome,
     RecordError,
+    Refunded,
     Reopened,
     ResultReached,
     ResultStands,
@@ -44,9 +44,9 @@ EVERY: list[JobRecord] = [
     Launched(0, 0, 2),
     Assigned(0, 0, "0-0", False),
     Assigned(1, 0, None, True),
-    AttemptEnded(0, 0, Outcome.FAILED, 1.5, True, Failure.EXIT, -9, "killed"),
-    AttemptEnded(0, 1, Outcome.DONE, 2.0),
-    Forgiven(0),
+    AttemptEnded(0, 0, AttemptOutcome.FAILED, 1.5, True, Failure.EXIT, -9, "killed"),
+    AttemptEnded(0, 1, AttemptOutcome.DONE, 2.0),
+    Refunded(0),
     ResultReached(0, 1),
     ResultStands((0,)),
     TaskFailed(1, "bad"),
@@ -116,15 +116,15 @@ BEGIN: list[JobRecord] = [Submitted("j", (0, 1), JobPolicy(), ((1, (0,)),), Fals
         [*BEGIN, Assigned(0, 0, None, True)],
         [*BEGIN, Assigned(0, 0, None, False), Assigned(0, 1, None, False)],
         [*BEGIN, Assigned(0, 3, None, False), Assigned(0, 2, None, True)],
-        [*BEGIN, AttemptEnded(0, 0, Outcome.DONE, 1.0)],
+        [*BEGIN, AttemptEnded(0, 0, AttemptOutcome.DONE, 1.0)],
         [*BEGIN, ResultReached(0, 0)],
         [*BEGIN, Assigned(0, 0, None, False), ResultReached(0, 0)],
-        [*BEGIN, Assigned(0, 0, None, False), AttemptEnded(0, 0, Outcome.BEATEN, 1.0)],
+        [*BEGIN, Assigned(0, 0, None, False), AttemptEnded(0, 0, AttemptOutcome.SUPERSEDED, 1.0)],
         [*BEGIN, Assigned(0, 0, None, False), TaskFailed(0, "")],
         [*BEGIN, Reopened((0,), "")],
         [*BEGIN, Retried((0,))],
         [*BEGIN, ResultStands((0,))],
-        [*BEGIN, Forgiven(0)],
+        [*BEGIN, Refunded(0)],
         [*BEGIN, TaskFailed(0, ""), TaskFailed(0, "")],
         [*BEGIN, Finished(None), Finished(None)],
         [*BEGIN, Finished("bad"), Assigned(0, 0, None, False)],
@@ -187,7 +187,7 @@ def test_a_result_whose_loser_was_not_gone_yet_is_announced_after_a_while() -> N
         Launched(0, 0, 2),
         Assigned(0, 0, "0-0", False),
         Assigned(0, 1, "0-1", True),
-        AttemptEnded(0, 1, Outcome.DONE, 1.0),
+        AttemptEnded(0, 1, AttemptOutcome.DONE, 1.0),
     ]
     play = Play(Job.restore(records), start=False)
     play.take(play.job.resume(0.0))
@@ -200,14 +200,14 @@ def test_a_result_whose_loser_was_not_gone_yet_is_announced_after_a_while() -> N
 
 def test_a_task_that_had_failed_too_often_fails_even_if_the_journal_ends_before_it_says_so() -> None:
     one = Submitted("j", (0,), JobPolicy(retries=0), (), False)
-    ended = AttemptEnded(0, 0, Outcome.FAILED, 1.0, True, error="bad")
+    ended = AttemptEnded(0, 0, AttemptOutcome.FAILED, 1.0, True, error="bad")
     play = Play(Job.restore([one, Started(0), Launched(0, 0, 1), Assigned(0, 0, "0-0", False), ended]), start=False)
     play.take(play.job.resume(0.0))
     assert play.job.failures == {0: "bad"}
 
 
 def test_a_failed_producers_consumers_fail_even_if_the_journal_ends_between_them() -> None:
-    records = [*BEGIN, Assigned(0, 0, "0-0", False), AttemptEnded(0, 0, Outcome.FAILED, 1.0, True, error="bad")]
+    records = [*BEGIN, Assigned(0, 0, "0-0", False), AttemptEnded(0, 0, AttemptOutcome.FAILED, 1.0, True, error="bad")]
     play = Play(Job.restore([*records, TaskFailed(0, "bad")]), start=False)
     play.take(play.job.resume(0.0))
     assert play.job.over

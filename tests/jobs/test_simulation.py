@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import Faults, World
+from simulated_fleet import Faults, World
 
 from mu_twisted.jobs import Job, JobPolicy
 

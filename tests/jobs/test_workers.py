@@ -1,7 +1,7 @@
 """The decisions of a job about workers and launches, one rule at a time."""
 
 import pytest
-from play import Play, assigns, kinds
+from job_driver import Play, assigns, kinds
 
 from mu_twisted.jobs import (
     Abort,

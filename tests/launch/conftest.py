@@ -1,15 +1,11 @@
 """Endpoints and launchers of the tests."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tls_endpoint import Endpoint  # noqa: E402 - it lies beside this file
+from tls_endpoint import Endpoint
 
 
 @pytest.fixture

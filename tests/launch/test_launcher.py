@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
+from mu_twisted.base import MuError
 from mu_twisted.launch import Credentials, Launch, Launcher, LaunchError, LaunchPolicy
-from mu_twisted.wire import MuError
 
 POLICY = LaunchPolicy(tries=3, first_delay=1.0, longest_delay=1.0)
 

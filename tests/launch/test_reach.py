@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.jobs import Answer, Fault, Launching, LaunchPolicy, SendBatch, Settle
+from mu_twisted.jobs import Answer, Fault, LaunchPolicy, LaunchScheduler, SendBatch, Settle
 from mu_twisted.launch._reach import UNREACHED_TIME, Reach
 
 
@@ -31,7 +31,7 @@ def test_who_never_was_there_is_given_up_after_a_while():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 30))
 def test_every_launch_to_nobody_has_its_outcome_within_five_seconds_and_more_than_two_tries(randoms, count):
-    launching = Launching(LaunchPolicy(), itertools.cycle(randoms).__next__)
+    launching = LaunchScheduler(LaunchPolicy(), itertools.cycle(randoms).__next__)
     reach, now, ends, tries = Reach(), 0.0, {}, dict.fromkeys(range(count), 0)
     actions = launching.submit([(str(number), "r") for number in range(count)], now)
     while launching.pending:

@@ -92,7 +92,7 @@ class Ordinary:
         self.state_dir = directory / "state"
         uid = os.geteuid() or NOBODY
         os.chown(directory, uid, -1)
-        script = Path(__file__).with_name("ordinary.py")
+        script = Path(__file__).parents[1] / "support" / "unprivileged_stack.py"
         self._process = subprocess.Popen(
             [sys.executable, script, str(uid), self.state_dir, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

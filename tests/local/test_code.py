@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import os
 import stat
-import sys
 from pathlib import Path
 
 import pytest
+from function_packages import BROKEN, FILE, LINK, package
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-from packages import BROKEN, FILE, LINK, package  # noqa: E402
-
-from mu_twisted.local import ApiError, LocalError  # noqa: E402
-from mu_twisted.local._code import unpack  # noqa: E402
-from mu_twisted.local._trees import remove_tree  # noqa: E402
+from mu_twisted.local import ApiError, LocalError
+from mu_twisted.local._code import unpack
+from mu_twisted.local._trees import remove_tree
 
 
 def everything(root: Path) -> list[str]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -22,9 +20,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from packages import BROKEN  # noqa: E402
+from function_packages import BROKEN
 
 pytestmark = pytest.mark.process
 

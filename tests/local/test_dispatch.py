@@ -9,11 +9,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from mu_twisted.local._dispatch import Dispatcher
-from mu_twisted.local._environment import Environment
-from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._events import EventQueue
 from mu_twisted.local._functions import Function, FunctionStore
-from mu_twisted.local._invocation import Invocation
+from mu_twisted.local.environments._environment import Environment
+from mu_twisted.local.environments._invocation import Invocation
+from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 
@@ -39,7 +39,7 @@ class World:
         self.clock = Clock()
         self.runs: list[tuple[float, str]] = []
         self.under_way: list[tuple[Environment, Invocation]] = []
-        self.pool = EnvironmentPool(self.clock, self.clock.seconds, self, Limits(), lambda: self.dispatcher.run())
+        self.pool = EnvironmentPool(self.clock, self.clock.seconds, self, PoolLimits(), lambda: self.dispatcher.run())
         self.store = FunctionStore(directory)
         request = {"FunctionName": "f", "Runtime": "python3.12", "Role": ROLE, "Handler": "m.h", "Timeout": 900}
         self.function = self.store.create(request, package(m=""))

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mu_twisted.local import ApiError
-from mu_twisted.local._environment import Environment
-from mu_twisted.local._environments import EnvironmentPool, Limits
 from mu_twisted.local._functions import Function
-from mu_twisted.local._invocation import Invocation, Result
+from mu_twisted.local.environments._environment import Environment
+from mu_twisted.local.environments._invocation import Invocation, InvocationResult
+from mu_twisted.local.environments._pool import EnvironmentPool, PoolLimits
 
 
 class FakeOutput:
@@ -72,10 +72,10 @@ class FakePoll:
 class World:
     def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
-        self.ground = FakeGround()
+        self.host = FakeGround()
         self.freed = 0
-        self.pool = EnvironmentPool(self.clock, lambda: 1000.0, self.ground, Limits(**limits), self._on_freed)
-        self.results: list[Result] = []
+        self.pool = EnvironmentPool(self.clock, lambda: 1000.0, self.host, PoolLimits(**limits), self._on_freed)
+        self.results: list[InvocationResult] = []
         self._count = 0
 
     def _on_freed(self) -> None:
@@ -100,67 +100,67 @@ def test_the_first_invocation_makes_an_environment_and_gets_its_deadline_at_the_
     invocation = world.invoke()
     world.clock.advance(2.0)
     poll = FakePoll()
-    world.ground.made[0].polled(poll)
+    world.host.made[0].polled(poll)
     assert poll.delivered == [(invocation, 1003000)]
 
 
 def test_an_environment_is_used_again_once_it_has_asked_for_more() -> None:
     world = World()
-    world.serve((world.invoke(), world.ground.made[0])[1], Invocation("1", b"", ""))
+    world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     second = world.invoke()
-    assert len(world.ground.made) == 1
+    assert len(world.host.made) == 1
     assert world.results[0].payload == b"1"
-    assert world.ground.made[0].responded(second.request_id, b"2", None)
+    assert world.host.made[0].responded(second.request_id, b"2", None)
 
 
 def test_a_busy_environment_is_not_shared() -> None:
     world = World()
     world.invoke()
     world.invoke()
-    assert len(world.ground.made) == 2
+    assert len(world.host.made) == 2
 
 
 def test_another_functions_or_an_old_revisions_environment_is_not_used() -> None:
     world = World()
-    world.serve((world.invoke(), world.ground.made[0])[1], Invocation("1", b"", ""))
+    world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     world.invoke("g")
     world.invoke("f", "2")
-    assert len(world.ground.made) == 3
+    assert len(world.host.made) == 3
 
 
 def test_a_changed_functions_idle_environments_end_at_once_and_busy_ones_after_their_work() -> None:
     world = World()
-    world.serve((world.invoke(), world.ground.made[0])[1], Invocation("1", b"", ""))
+    world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     busy = world.invoke()
     idle = world.invoke()
-    assert len(world.ground.made) == 2
-    world.serve(world.ground.made[1], idle)
+    assert len(world.host.made) == 2
+    world.serve(world.host.made[1], idle)
     world.pool.retire_stale("f", "2")
-    assert world.ground.killed == [world.ground.made[1]]
-    world.ground.made[0].responded(busy.request_id, b"", None)
-    world.ground.made[0].polled(FakePoll())
-    assert world.ground.killed == [world.ground.made[1], world.ground.made[0]]
+    assert world.host.killed == [world.host.made[1]]
+    world.host.made[0].responded(busy.request_id, b"", None)
+    world.host.made[0].polled(FakePoll())
+    assert world.host.killed == [world.host.made[1], world.host.made[0]]
 
 
 def test_an_idle_environment_ends_after_a_while() -> None:
     world = World(idle=5.0)
-    world.serve((world.invoke(), world.ground.made[0])[1], Invocation("1", b"", ""))
+    world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     world.clock.advance(4.9)
-    assert not world.ground.killed
+    assert not world.host.killed
     world.clock.advance(0.2)
-    assert world.ground.killed == world.ground.made
+    assert world.host.killed == world.host.made
 
 
 def test_the_time_limit_runs_from_the_poll_and_ends_the_environment() -> None:
     world = World()
     world.invoke()
-    environment = world.ground.made[0]
+    environment = world.host.made[0]
     world.clock.advance(5.0)
     environment.polled(FakePoll())
     world.clock.advance(2.9)
-    assert not world.ground.killed
+    assert not world.host.killed
     world.clock.advance(0.2)
-    assert world.ground.killed == [environment]
+    assert world.host.killed == [environment]
     environment.gone()
     assert b"Task timed out after 3.00 seconds" in world.results[0].payload
     assert world.results[0].error == "Unhandled"
@@ -172,9 +172,9 @@ def test_an_environment_that_never_polls_is_given_ten_seconds_more() -> None:
     world = World()
     world.invoke()
     world.clock.advance(12.9)
-    assert not world.ground.killed
+    assert not world.host.killed
     world.clock.advance(0.2)
-    assert world.ground.killed
+    assert world.host.killed
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_an_environment_that_never_polls_is_given_ten_seconds_more() -> None:
 def test_a_runtime_that_ends_in_mid_invocation_is_an_exit_error(status: int, said: bytes) -> None:
     world = World()
     world.invoke()
-    world.ground.made[0].polled(FakePoll())
-    world.ground.made[0].ended(status, "")
+    world.host.made[0].polled(FakePoll())
+    world.host.made[0].ended(status, "")
     assert said in world.results[0].payload
     assert b"Runtime.ExitError" in world.results[0].payload
 
@@ -192,26 +192,26 @@ def test_a_runtime_that_ends_in_mid_invocation_is_an_exit_error(status: int, sai
 def test_an_init_error_is_the_answer_and_the_environment_goes() -> None:
     world = World()
     world.invoke()
-    world.ground.made[0].init_failed(b'{"errorType":"Runtime.ImportModuleError"}')
-    world.ground.made[0].ended(1, "")
+    world.host.made[0].init_failed(b'{"errorType":"Runtime.ImportModuleError"}')
+    world.host.made[0].ended(1, "")
     assert world.results[0].payload == b'{"errorType":"Runtime.ImportModuleError"}'
-    assert world.ground.killed
+    assert world.host.killed
 
 
 def test_an_answer_to_another_invocation_is_not_taken() -> None:
     world = World()
     world.invoke()
-    world.ground.made[0].polled(FakePoll())
-    assert not world.ground.made[0].responded("other", b"", None)
+    world.host.made[0].polled(FakePoll())
+    assert not world.host.made[0].responded("other", b"", None)
     assert not world.results
 
 
 def test_a_response_over_six_megabytes_is_an_error() -> None:
     world = World()
     invocation = world.invoke()
-    world.ground.made[0].polled(FakePoll())
-    world.ground.made[0].responded(invocation.request_id, b"x" * (7 << 20), None)
-    world.ground.made[0].polled(FakePoll())
+    world.host.made[0].polled(FakePoll())
+    world.host.made[0].responded(invocation.request_id, b"x" * (7 << 20), None)
+    world.host.made[0].polled(FakePoll())
     assert b"ResponseSizeTooLarge" in world.results[0].payload
 
 
@@ -239,9 +239,9 @@ def test_reserved_concurrency_is_kept_from_others() -> None:
 def test_the_log_tail_is_the_last_four_kilobytes_and_ends_with_the_report() -> None:
     world = World()
     invocation = world.invoke()
-    environment = world.ground.made[0]
+    environment = world.host.made[0]
     environment.polled(FakePoll())
-    world.ground.output.text = b"y" * 4096
+    world.host.output.text = b"y" * 4096
     environment.responded(invocation.request_id, b"", None)
     environment.polled(FakePoll())
     assert len(world.results[0].log) == 4096
@@ -256,23 +256,23 @@ def test_an_end_of_everything_answers_all_and_room_is_told() -> None:
     assert [b"signal: killed" in result.payload for result in world.results] == [True, True]
     world.clock.advance(0)
     assert world.freed == 2
-    assert len(world.ground.cleared) == 2
+    assert len(world.host.cleared) == 2
 
 
 def test_code_that_is_not_unpacked_yet_is_waited_for() -> None:
     world = World()
-    world.ground.preparing = Deferred()
+    world.host.preparing = Deferred()
     world.invoke()
-    assert not world.ground.made
-    world.ground.preparing.callback(None)
-    assert len(world.ground.made) == 1
+    assert not world.host.made
+    world.host.preparing.callback(None)
+    assert len(world.host.made) == 1
 
 
 def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
     world = World()
-    world.ground.preparing = Deferred()
+    world.host.preparing = Deferred()
     world.invoke()
-    world.ground.preparing.errback(OSError("disk full"))
+    world.host.preparing.errback(OSError("disk full"))
     assert b"disk full" in world.results[0].payload
     assert len(world.pool) == 0
 
@@ -280,17 +280,17 @@ def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
 @pytest.mark.parametrize("preparing", [False, True])
 def test_an_environment_that_the_host_refuses_fails_its_invocation_and_takes_no_room(preparing: bool) -> None:
     world = World(concurrency=1)
-    world.ground.refusal = OSError(24, "Too many open files")
-    world.ground.preparing = Deferred() if preparing else None
+    world.host.refusal = OSError(24, "Too many open files")
+    world.host.preparing = Deferred() if preparing else None
     world.invoke()
-    if world.ground.preparing is not None:
-        world.ground.preparing.callback(None)
+    if world.host.preparing is not None:
+        world.host.preparing.callback(None)
     assert b"Too many open files" in world.results[0].payload
-    assert (world.results[0].error, len(world.pool), len(world.ground.cleared)) == ("Unhandled", 0, 1)
-    world.ground.refusal = world.ground.preparing = None
+    assert (world.results[0].error, len(world.pool), len(world.host.cleared)) == ("Unhandled", 0, 1)
+    world.host.refusal = world.host.preparing = None
     world.clock.advance(0)
     world.invoke()
-    assert len(world.ground.made) == 1
+    assert len(world.host.made) == 1
 
 
 def test_nothing_more_is_taken_at_the_end() -> None:
@@ -299,4 +299,4 @@ def test_nothing_more_is_taken_at_the_end() -> None:
     with pytest.raises(ApiError) as caught:
         world.invoke()
     assert caught.value.status == 503
-    assert not world.ground.made
+    assert not world.host.made

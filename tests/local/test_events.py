@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from mu_twisted.local._events import Event, EventPolicy, EventQueue
+from mu_twisted.local._events import EventPolicy, EventQueue, QueuedEvent
 
 
-def event(name: str = "f", number: int = 0, at: float = 0.0, size: int = 2) -> Event:
-    return Event(f"{name}{number}", name, b"x" * size, at)
+def event(name: str = "f", number: int = 0, at: float = 0.0, size: int = 2) -> QueuedEvent:
+    return QueuedEvent(f"{name}{number}", name, b"x" * size, at)
 
 
-def take(queue: EventQueue, now: float, policy: EventPolicy | None = None, busy: str = "") -> Event | None:
+def take(queue: EventQueue, now: float, policy: EventPolicy | None = None, busy: str = "") -> QueuedEvent | None:
     return queue.take(now, lambda name: policy or EventPolicy(), lambda name: name != busy)[0]
 
 

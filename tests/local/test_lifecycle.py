@@ -21,7 +21,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mu_twisted.local import LocalError, Stack, find, start
-from mu_twisted.local._isolation import descendants
+from mu_twisted.local.environments._isolation import descendants
 
 pytestmark = pytest.mark.process
 
@@ -273,7 +273,7 @@ def test_a_caller_is_answered_while_others_hold_more_connections_than_there_are_
             process.terminate()
             said, errors = process.communicate(timeout=10)
     assert "Traceback" not in said + errors
-    assert said.count("idle connections") == 1
+    assert (said + errors).count("idle connections") == 1
 
 
 def test_a_seaweedfs_that_is_killed_comes_back_with_its_objects(

@@ -6,22 +6,19 @@ import base64
 import hashlib
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from function_packages import BROKEN, FILE, GOOD, package
 from twisted.internet.defer import Deferred, succeed
 
-sys.path.insert(0, str(Path(__file__).parent))
-from packages import BROKEN, FILE, GOOD, package  # noqa: E402
-
-from mu_twisted.local import ApiError  # noqa: E402
-from mu_twisted.local._calls import Backend, Call  # noqa: E402
-from mu_twisted.local._code import unpack  # noqa: E402
-from mu_twisted.local._functions import FunctionStore  # noqa: E402
-from mu_twisted.local._operations import Operations  # noqa: E402
-from mu_twisted.local._trees import remove_tree  # noqa: E402
+from mu_twisted.local import ApiError
+from mu_twisted.local._code import unpack
+from mu_twisted.local._functions import FunctionStore
+from mu_twisted.local._trees import remove_tree
+from mu_twisted.local.lambda_api._calls import ApiCall, Backend
+from mu_twisted.local.lambda_api._operations import Operations
 
 OTHER = package(("m.py", "def handler(event, context):\n    return 2\n", FILE))
 SETTINGS = {"Runtime": "python3.12", "Role": "arn:aws:iam::000000000000:role/any", "Handler": "m.handler"}
@@ -58,7 +55,7 @@ class World:
 
     def call(self, method: str, path: str, **request: Any) -> Any:
         handler, name = self._operations.find(method, f"/2015-03-31/functions{path}")
-        call = Call(name or "", "us-east-1", {}, {}, json.dumps(request).encode(), "host")
+        call = ApiCall(name or "", "us-east-1", {}, {}, json.dumps(request).encode(), "host")
         done: list[Any] = []
         Deferred.fromCoroutine(handler(call)).addBoth(done.append)  # type: ignore[arg-type]
         if hasattr(done[0], "raiseException"):

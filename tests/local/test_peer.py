@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from mu_twisted.local._peer import in_table, ours, owner, owners_are_told
+from mu_twisted.local.environments._peer import in_table, ours, owner, owners_are_told
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 0100007F:0050 01 00000000:00000000 00:00000000 00000000  1000        0 11 1

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("awslambdaric", "simplejson", "snapshot_restore_py", "runtime_client*.so")
 BIND = """
 import json, os, sys
-from mu_twisted.local import _isolation as isolation
+from mu_twisted.local.environments import _isolation as isolation
 isolation.unshare(isolation.CLONE_NEWNS)
 isolation._mount(None, "/", None, isolation._MS_REC | isolation._MS_PRIVATE)
 for source, target in json.loads(sys.argv[1]):
@@ -37,7 +37,6 @@ SERVE = """
 import json, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 from mu_twisted.local import start
 conftest = spec_from_file_location("conftest", sys.argv[3])
 module = module_from_spec(conftest)

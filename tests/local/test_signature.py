@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from mu_twisted.local import ApiError
-from mu_twisted.local._signature import SignedRequest, verify
+from mu_twisted.local.lambda_api._signature import SignedRequest, verify
 
 SECRETS = {"AKIATEST": "secret"}
 URL = "http://127.0.0.1:9/2015-03-31/functions/a%3Ab/invocations?Qualifier=%24LATEST&x="

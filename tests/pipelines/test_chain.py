@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_reference import Chunk, chained, y4m
+from encoder_workers import ADDRESS, Job, failures
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
-from xc_reference import Chunk, chained, y4m
-from xc_workers import ADDRESS, Job, failures
 
-from mu_twisted.cli._standin import make_standin
+from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
 from mu_twisted.pipelines.xcenc import Options, pipeline
 from worker_lambda._template import Substitutions, expand_command, state_placeholders
 
@@ -206,7 +206,7 @@ def test_the_encoder_is_started_when_its_state_is_there(tools: Path, tmp_path: P
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_whether_states_differ_is_what_comp_states_says_and_not_its_status(tmp_path: Path, status: int) -> None:
-    make_standin(tmp_path / "tools", ["xc-enc", "comp-states"], differ_status=status)
+    make_fake_encoders(tmp_path / "tools", ["xc-enc", "comp-states"], differ_status=status)
     job = encoded(tmp_path / "tools", tmp_path / "job", "-n", 6, "-p", 3)
     assert failures(job) == {}
     assert job.report.text == "not converged: 2, 3, 4, 5"

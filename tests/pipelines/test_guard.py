@@ -7,14 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from blocking_code import CASES, DEADLY, STUBBORN
 
 from mu_twisted.pipelines import LastEnd, last_end
 
-CALLS = Path(__file__).with_name("guarded_calls.py")
+CALLS = Path(__file__).parents[1] / "support" / "guarded_calls.py"
 YIELDING = [name for name in CASES if name not in STUBBORN and name not in DEADLY]
 LIMIT = 60
 """Seconds after which a call that should have been interrupted is taken for missed."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_workers import Job, failures
 from hypothesis import given
 from hypothesis import strategies as st
-from xc_workers import Job, failures
 
-from mu_twisted.cli._linpack import SOURCE, make_linpack
+from mu_twisted.cli.demo._linpack import SOURCE, make_linpack
 from mu_twisted.pipelines._rates import find_rate, summary
 from mu_twisted.pipelines.linpack import Options, pipeline
 

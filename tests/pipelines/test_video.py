@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_workers import Job, failures
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
-from xc_workers import Job, failures
 
 from mu_twisted.pipelines import Pipeline, grayscale, load_pipeline, merge, split, vpxenc, y4m2png
 from mu_twisted.pipelines.split import frames_between, read_rate

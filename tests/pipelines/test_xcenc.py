@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_reference import Chunk, serial, y4m
+from encoder_workers import ADDRESS, Job, failures
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
-from xc_reference import Chunk, serial, y4m
-from xc_workers import ADDRESS, Job, failures
 
 from mu_twisted.pipelines import load_pipeline
 from mu_twisted.pipelines.xcenc import COMPARE, Options, pipeline

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from encoder_reference import Chunk, seventh, y4m
+from encoder_workers import ADDRESS, Job, failures
 from twisted.python import usage
-from xc_reference import Chunk, seventh, y4m
-from xc_workers import ADDRESS, Job, failures
 
 from mu_twisted.pipelines.xcenc7 import Options, longer, pipeline
 

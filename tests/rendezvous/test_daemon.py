@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, complaint
+from rendezvous_daemons import Daemon, complaint
 
 from mu_twisted.daemons.rendezvous import Options
 from mu_twisted.rendezvous._relay import STRANGERS

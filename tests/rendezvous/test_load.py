@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+from rendezvous_daemons import Daemon
 
 from mu_twisted.tls import generate_keys
 
@@ -27,8 +27,14 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def arrived(daemon: Daemon, home: Path, *numbers: int, within: float) -> int:
-    """Messages that came through: PAIRS, SIZE, MESSAGES, LAST as load.py takes them."""
-    words = [sys.executable, str(HERE / "load.py"), str(daemon.port), str(home / "keys"), *map(str, numbers)]
+    """Messages that came through: PAIRS, SIZE, MESSAGES, LAST as relay_load.py takes them."""
+    words = [
+        sys.executable,
+        str(HERE.parent / "support" / "relay_load.py"),
+        str(daemon.port),
+        str(home / "keys"),
+        *map(str, numbers),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=within, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout[:-1].isdigit(), done.stdout

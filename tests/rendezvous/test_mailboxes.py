@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from mu_twisted.rendezvous import Full, Limits, Mailboxes, Refused, Shelf, Spill
+from mu_twisted.rendezvous import Full, Mailboxes, MessageStore, PeerRefused, RelayLimits, Spill
 from mu_twisted.rendezvous._limits import OVERHEAD
 from mu_twisted.wire import Decoder, PeerGreeting
 
-LIMITS = Limits(
+LIMITS = RelayLimits(
     memory=20_000, window=3_000, retain=5_000, spill=40_000, disk=60_000, message=1 << 20, runs=5, mailboxes=30
 )
 TASKS = range(3)
@@ -25,12 +25,12 @@ TASKS = range(3)
 class Office:
     """Mailboxes with a disk of their own."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: RelayLimits = LIMITS) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mu-mailboxes-"))
         self.troubles: list[str] = []
-        self.shelf = Shelf(limits, Spill(self.directory / "spill"), self.troubles.append)
+        self.store = MessageStore(limits, Spill(self.directory / "spill"), self.troubles.append)
         tokens = count()
-        self.mailboxes = Mailboxes(self.shelf, lambda: f"token{next(tokens)}")
+        self.mailboxes = Mailboxes(self.store, lambda: f"token{next(tokens)}")
 
     def files(self) -> int:
         return sum(path.stat().st_size for path in self.directory.glob("spill/*/*"))
@@ -44,12 +44,12 @@ class Office:
 class Reader:
     """Somebody with a seat, and what it has been given."""
 
-    seat: Any
+    subscription: Any
     decoder: Decoder = field(default_factory=lambda: Decoder(1 << 20))
     got: list[bytes] = field(default_factory=list)
 
     def take(self, limit: int) -> bool:
-        data = self.seat.inbox.take(limit)
+        data = self.subscription.inbox.take(limit)
         assert len(data) <= limit
         self.got += self.decoder.feed(data)
         return bool(data)
@@ -93,7 +93,7 @@ class Against(RuleBasedStateMachine):
         reader = Reader(None)
         key, box = (job, me), self.box(job, me)
         if job and attempt < self.attempts.get(me, 0):
-            with pytest.raises(Refused, match=f"attempt {self.attempts[me]} has its mailbox"):
+            with pytest.raises(PeerRefused, match=f"attempt {self.attempts[me]} has its mailbox"):
                 self.office.mailboxes.greet(greeting, reader, self.now)
             return reader
         before = self.sitting.pop(key, None)
@@ -101,9 +101,9 @@ class Against(RuleBasedStateMachine):
         assert welcome.replaced is before
         if before is not None:
             self.settle(key, before)
-            self.office.mailboxes.leave(before.seat, before)
-            before.seat = None
-        reader.seat = welcome.seat
+            self.office.mailboxes.leave(before.subscription, before)
+            before.subscription = None
+        reader.subscription = welcome.subscription
         self.sitting[key] = reader
         if job:
             self.attempts[me] = attempt
@@ -117,7 +117,7 @@ class Against(RuleBasedStateMachine):
 
     def replayed(self, box: Box, welcome: Any) -> None:
         """What is kept comes again, without holes; what is gone is told unless its sender has begun again."""
-        kept = self.kept(welcome.seat.inbox)
+        kept = self.kept(welcome.subscription.inbox)
         assert kept == [body for body, _, _ in box.sent][len(box.sent) - len(kept) :]
         first = len(box.sent) - len(kept)
         assert first <= box.at
@@ -129,8 +129,8 @@ class Against(RuleBasedStateMachine):
 
     def kept(self, mailbox: Any) -> list[bytes]:
         kept: list[bytes] = []
-        for parcel in mailbox.waiting:
-            kept += [parcel.body] if parcel.body is not None else Decoder(1 << 20).feed(parcel.path.read_bytes())
+        for message in mailbox.waiting:
+            kept += [message.body] if message.body is not None else Decoder(1 << 20).feed(message.path.read_bytes())
         return kept
 
     def settle(self, key: tuple[bool, int], reader: Reader) -> None:
@@ -142,37 +142,37 @@ class Against(RuleBasedStateMachine):
 
     @rule(reader=readers, sizes=st.lists(st.sampled_from([0, 1, 100, 900, 2500, 12_000]), max_size=4))
     def put(self, reader: Reader, sizes: list[int]) -> None:
-        if reader.seat is None:
+        if reader.subscription is None:
             return
-        seat = reader.seat
-        job, run = seat.run.job, seat.run
+        subscription = reader.subscription
+        job, run = subscription.run.job, subscription.run
         for size in sizes:
             body = (b"%d " % next(self.number)).ljust(size, b".")
             try:
-                seat.outbox.put(body, seat.origins, self.now)
+                subscription.outbox.put(body, subscription.origins, self.now)
             except Full:
                 assert job
                 assert not run.admits(len(body) + 13)
                 return
-            me, attempt = seat.origins[0] if job else (self.now, 0)
-            self.box(job, seat.outbox.me).sent.append((body, me, attempt))
+            me, attempt = subscription.origins[0] if job else (self.now, 0)
+            self.box(job, subscription.outbox.me).sent.append((body, me, attempt))
 
     @rule(reader=readers, limit=st.sampled_from([14, 50, 1000, 64_000]), times=st.integers(1, 5))
     def take(self, reader: Reader, limit: int, times: int) -> None:
-        if reader.seat is None:
+        if reader.subscription is None:
             return
         for _ in range(times):
             reader.take(limit)
-        self.settle((reader.seat.run.job, reader.seat.inbox.me), reader)
+        self.settle((reader.subscription.run.job, reader.subscription.inbox.me), reader)
 
     @rule(reader=readers)
     def leave(self, reader: Reader) -> None:
-        if reader.seat is None:
+        if reader.subscription is None:
             return
-        key = (reader.seat.run.job, reader.seat.inbox.me)
-        self.office.mailboxes.leave(reader.seat, reader)
+        key = (reader.subscription.run.job, reader.subscription.inbox.me)
+        self.office.mailboxes.leave(reader.subscription, reader)
         assert self.sitting.pop(key) is reader
-        reader.seat = None
+        reader.subscription = None
 
     @rule(seconds=st.sampled_from([0.0, 300.0]))
     def advance(self, seconds: float) -> None:
@@ -180,7 +180,7 @@ class Against(RuleBasedStateMachine):
         self.now += seconds
         if b"r" in self.office.mailboxes.jobs:
             self.office.mailboxes.mention(b"r", {}, "watcher", self.now)
-        mid = {key for key, reader in self.sitting.items() if reader.seat.inbox.mid_message}
+        mid = {key for key, reader in self.sitting.items() if reader.subscription.inbox.mid_message}
         assert not self.office.mailboxes.sweep(self.now)
         for key, box in self.boxes.items():
             if not key[0] and key not in mid:
@@ -192,14 +192,14 @@ class Against(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 20_000))
     def somebody_needs_memory(self, size: int) -> None:
-        if self.office.shelf.make_room(size):
-            assert self.office.shelf.memory.free >= size
+        if self.office.store.make_room(size):
+            assert self.office.store.memory.free >= size
 
     @rule(reader=readers)
     def too_slow(self, reader: Reader) -> None:
-        if reader.seat is not None:
-            reader.seat.inbox.slow = True
-            reader.seat.inbox.spill()
+        if reader.subscription is not None:
+            reader.subscription.inbox.slow = True
+            reader.subscription.inbox.spill()
 
     @rule()
     def end(self) -> None:
@@ -207,29 +207,29 @@ class Against(RuleBasedStateMachine):
         self.attempts.clear()
         for key in [key for key in self.sitting if key[0]]:
             reader = self.sitting.pop(key)
-            self.office.mailboxes.leave(reader.seat, reader)
-            reader.seat = None
+            self.office.mailboxes.leave(reader.subscription, reader)
+            reader.subscription = None
         self.boxes = {key: box for key, box in self.boxes.items() if not key[0]}
 
     @invariant()
     def accounts_are_right(self) -> None:
         mailboxes = self.office.mailboxes
-        shelf = self.office.shelf
+        store = self.office.store
         memory = undelivered = files = 0
         for run in (*mailboxes.runs.values(), *mailboxes.jobs.values()):
             waiting = retained = 0
             for mailbox in run.mailboxes.values():
-                assert mailbox.held == sum(parcel.length for parcel in mailbox.waiting if parcel.body is not None)
-                waiting += sum(parcel.left for parcel in mailbox.waiting)
-                retained += sum(parcel.length for parcel in mailbox.delivered)
-                for parcel in (*mailbox.waiting, *mailbox.delivered):
-                    memory += parcel.memory
-                    files += parcel.length if parcel.body is None else 0
+                assert mailbox.held == sum(message.length for message in mailbox.waiting if message.body is not None)
+                waiting += sum(message.left for message in mailbox.waiting)
+                retained += sum(message.length for message in mailbox.delivered)
+                for message in (*mailbox.waiting, *mailbox.delivered):
+                    memory += message.memory
+                    files += message.length if message.body is None else 0
             assert run.undelivered.used == waiting
             assert run.retained.used == retained <= run.retained.limit
             undelivered += waiting
-        assert shelf.undelivered.used == undelivered
-        assert shelf.memory.used == memory
+        assert store.undelivered.used == undelivered
+        assert store.memory.used == memory
         assert self.office.files() == files
         assert memory <= LIMITS.memory + 8 * OVERHEAD  # bundles cost a little too
         assert not self.office.troubles
@@ -243,7 +243,7 @@ class Against(RuleBasedStateMachine):
             self.settle((job, me), reader)
             assert box.at == len(box.sent)
         self.office.mailboxes.clear()
-        assert self.office.shelf.memory.used == 0
+        assert self.office.store.memory.used == 0
         assert self.office.files() == 0
         self.office.close()
 

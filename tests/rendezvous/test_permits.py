@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from relay_world import Peer, World
+from memory_relay import Peer, World
 from transport_contract import _log  # noqa: F401
 
 from mu_twisted.tls import Identity, LaunchIdentity, RoleIdentity, TaskIdentity

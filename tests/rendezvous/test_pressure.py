@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from relay_world import Peer, World
+from memory_relay import Peer, World
 from transport_contract import _log  # noqa: F401
 
-from mu_twisted.rendezvous import Limits
+from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.wire import encode
 
 KIB = 1 << 10
@@ -51,7 +51,7 @@ def test_what_one_read_brought_is_forwarded_with_one_write(make: Make) -> None:
 
 
 def test_a_reader_that_takes_nothing_holds_its_sender_back_and_then_gets_it_from_disk(make: Make) -> None:
-    world = make(Limits(window=200_000))
+    world = make(RelayLimits(window=200_000))
     slow, sender = world.peer(2, 3), world.peer(1, 2)
     slow.wire.pause_reading()
     for _ in range(20):
@@ -69,7 +69,7 @@ def test_a_reader_that_takes_nothing_holds_its_sender_back_and_then_gets_it_from
 
 
 def test_a_slow_reader_holds_nobody_elses_sender_back(make: Make) -> None:
-    world = make(Limits(window=100_000, memory=2 * MIB))
+    world = make(RelayLimits(window=100_000, memory=2 * MIB))
     slow, of_slow = world.peer(2, 2), world.peer(1, 2)
     slow.wire.pause_reading()
     fast, of_fast = world.peer(4, 4), world.peer(3, 4)
@@ -85,7 +85,7 @@ def test_a_slow_reader_holds_nobody_elses_sender_back(make: Make) -> None:
 
 
 def test_a_sender_whose_reader_catches_up_goes_on_at_once(make: Make) -> None:
-    world = make(Limits(window=200_000))
+    world = make(RelayLimits(window=200_000))
     reader, sender = world.peer(2, 3), world.peer(1, 2)
     reader.wire.pause_reading()
     for _ in range(10):
@@ -99,7 +99,7 @@ def test_a_sender_whose_reader_catches_up_goes_on_at_once(make: Make) -> None:
 
 
 def test_a_reader_that_goes_lets_its_senders_go_on(make: Make) -> None:
-    world = make(Limits(window=200_000))
+    world = make(RelayLimits(window=200_000))
     reader, sender = world.peer(2, 3), world.peer(1, 2)
     reader.wire.pause_reading()
     for _ in range(10):
@@ -113,7 +113,7 @@ def test_a_reader_that_goes_lets_its_senders_go_on(make: Make) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_what_was_sent_before_a_goodbye_is_taken_before_it_is_answered(make: Make, tls: bool) -> None:
-    world = make(Limits(window=200_000, memory=MIB), tls=tls, shared_key=True)
+    world = make(RelayLimits(window=200_000, memory=MIB), tls=tls, shared_key=True)
     slow, sender = world.worker(2, 3), world.worker(1, 2)
     slow.wire.pause_reading()
     sender.wire.send(*[b"%d " % number + b"x" * 100_000 for number in range(20)])
@@ -127,7 +127,7 @@ def test_what_was_sent_before_a_goodbye_is_taken_before_it_is_answered(make: Mak
 
 
 def test_a_message_is_read_only_when_there_is_memory_for_it(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     peers = [world.peer(at, at + 100) for at in range(8)]
     for peer in peers:
         peer.wire.write(encode(b"x" * 400_000)[:300_000])
@@ -145,7 +145,7 @@ def test_a_message_is_read_only_when_there_is_memory_for_it(make: Make) -> None:
 
 
 def test_a_small_message_waits_for_no_memory(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     for at in range(8):
         world.peer(at, at + 100).wire.write(encode(b"x" * 400_000)[:300_000])
     reader, sender = world.peer(20, 21), world.peer(21, 20)
@@ -157,7 +157,7 @@ def test_a_small_message_waits_for_no_memory(make: Make) -> None:
 
 
 def test_who_takes_too_long_with_a_message_gives_way_to_those_who_wait(make: Make, log: list[str]) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     slow = [world.peer(at, at + 100) for at in (1, 2)]
     for peer in slow:
         peer.wire.write(encode(b"x" * 400_000)[:100_000])
@@ -173,8 +173,8 @@ def test_who_takes_too_long_with_a_message_gives_way_to_those_who_wait(make: Mak
 
 
 def test_who_finds_no_memory_for_long_is_told_if_it_can_understand(make: Make) -> None:
-    world = make(Limits(memory=MIB))
-    memory = world.relay.mailboxes.shelf.memory
+    world = make(RelayLimits(memory=MIB))
+    memory = world.relay.mailboxes.store.memory
     memory.used += MIB  # by others, who go on and on
     worker, original = world.worker(1, 2), world.peer(1, 2)
     worker.says(b"y" * 400_000)
@@ -191,7 +191,7 @@ def test_who_finds_no_memory_for_long_is_told_if_it_can_understand(make: Make) -
 
 
 def test_memory_of_a_message_that_never_comes_to_its_end_is_given_back(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     for at in range(4):
         peer = world.peer(at, at + 100)
         peer.wire.write(encode(b"x" * 400_000)[:100_000])
@@ -202,7 +202,7 @@ def test_memory_of_a_message_that_never_comes_to_its_end_is_given_back(make: Mak
 
 
 def test_giants_come_in_turn_and_wait_on_disk(make: Make) -> None:
-    world = make(Limits(memory=MIB, message=5 * MIB))
+    world = make(RelayLimits(memory=MIB, message=5 * MIB))
     one, two = world.peer(1, 2), world.peer(3, 4)
     one.wire.write(encode(b"1" * 3 * MIB)[:MIB])
     two.wire.write(encode(b"2" * 3 * MIB)[:MIB])
@@ -222,7 +222,7 @@ def test_giants_come_in_turn_and_wait_on_disk(make: Make) -> None:
 
 
 def test_giants_that_are_no_more_than_one_message_may_be_come_together(make: Make) -> None:
-    world = make(Limits(memory=MIB, message=5 * MIB))
+    world = make(RelayLimits(memory=MIB, message=5 * MIB))
     peers = [world.peer(at, at + 100) for at in range(3)]
     for peer in peers:
         peer.wire.write(encode(b"x" * 2 * MIB)[:MIB])
@@ -231,7 +231,7 @@ def test_giants_that_are_no_more_than_one_message_may_be_come_together(make: Mak
 
 
 def test_who_waits_its_turn_in_a_queue_that_moves_is_not_told_to_go(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     workers = [world.worker(at, at + 100) for at in range(20)]
     for worker in workers:
         worker.wire.write(encode(b"x" * 400_000)[:390_000])
@@ -244,7 +244,7 @@ def test_who_waits_its_turn_in_a_queue_that_moves_is_not_told_to_go(make: Make) 
 
 
 def test_a_message_over_the_limit_ends_its_connection(make: Make, log: list[str]) -> None:
-    world = make(Limits(message=MIB))
+    world = make(RelayLimits(message=MIB))
     sender = world.peer(1, 2)
     sender.says(b"x" * (MIB + 1))
     assert sender.reasons
@@ -252,7 +252,7 @@ def test_a_message_over_the_limit_ends_its_connection(make: Make, log: list[str]
 
 
 def test_messages_for_readers_that_take_nothing_make_way_for_others(make: Make) -> None:
-    world = make(Limits(memory=MIB))
+    world = make(RelayLimits(memory=MIB))
     for at in range(10):
         stuck = world.peer(at + 100, at)
         stuck.wire.pause_reading()
@@ -267,7 +267,7 @@ def test_messages_for_readers_that_take_nothing_make_way_for_others(make: Make) 
 
 
 def test_delivered_messages_go_when_memory_is_short(make: Make) -> None:
-    world = make(Limits(memory=MIB, retain=MIB))
+    world = make(RelayLimits(memory=MIB, retain=MIB))
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     receiver = world.worker(2, 2)
@@ -284,7 +284,7 @@ def test_delivered_messages_go_when_memory_is_short(make: Make) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_many_small_messages_are_bounded_too(make: Make, size: int) -> None:
-    world = make(Limits(memory=MIB, window=200_000))
+    world = make(RelayLimits(memory=MIB, window=200_000))
     sender = world.peer(1, 2)
     for _ in range(10):
         sender.says(*[b"x" * size] * 2000)
@@ -293,7 +293,7 @@ def test_many_small_messages_are_bounded_too(make: Make, size: int) -> None:
 
 
 def test_a_disk_that_takes_nothing_is_told_once_and_the_job_is_full(make: Make, log: list[str]) -> None:
-    world = make(Limits(memory=MIB, window=100_000))
+    world = make(RelayLimits(memory=MIB, window=100_000))
     (world.directory / "spill").write_bytes(b"in the way")
     sender = world.worker(1, 2)
     for _ in range(20):
@@ -312,7 +312,7 @@ def test_a_disk_that_takes_nothing_is_told_once_and_the_job_is_full(make: Make, 
 
 
 def test_a_bundle_that_has_gone_from_the_disk_is_lost_for_its_run_only(make: Make) -> None:
-    world = make(Limits(window=1000))
+    world = make(RelayLimits(window=1000))
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     world.worker(1, 2).says(b"x" * 5000)
@@ -337,7 +337,7 @@ def test_who_is_replaced_in_the_middle_of_a_message_is_cut_off(make: Make) -> No
 
 
 def test_who_is_told_to_go_first_gets_the_rest_of_its_message(make: Make) -> None:
-    world = make(Limits(spill=300_000))
+    world = make(RelayLimits(spill=300_000))
     worker, sender = world.worker(2, 3), world.worker(1, 2)
     worker.wire.pause_reading()
     sender.says(b"x" * 250_000)
@@ -349,7 +349,7 @@ def test_who_is_told_to_go_first_gets_the_rest_of_its_message(make: Make) -> Non
 
 
 def test_who_is_told_to_go_and_takes_nothing_is_cut_off(make: Make) -> None:
-    world = make(Limits(spill=300_000))
+    world = make(RelayLimits(spill=300_000))
     worker, sender = world.worker(2, 3), world.worker(1, 2)
     worker.wire.pause_reading()
     sender.says(b"x" * 250_000)

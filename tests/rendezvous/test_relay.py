@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from relay_world import Peer, World
+from memory_relay import Peer, World
 from transport_contract import _log  # noqa: F401
 
-from mu_twisted.rendezvous import Limits, Spill
+from mu_twisted.rendezvous import RelayLimits, Spill
 from mu_twisted.wire import FULL, encode
 
 MIB = 1 << 20
@@ -146,7 +146,7 @@ def test_replay_gives_what_was_delivered_and_what_waits_in_order(make: Make) -> 
 
 
 def test_the_oldest_delivered_messages_go_and_their_loss_is_told(make: Make) -> None:
-    world = make(Limits(retain=250_000))
+    world = make(RelayLimits(retain=250_000))
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     assert coordinator.heard() == [b"OK:JOB:j:store1"]
@@ -178,7 +178,7 @@ def test_a_coordinator_may_ask_for_less_than_is_allowed(make: Make) -> None:
 
 
 def test_a_loss_is_told_to_the_coordinator_that_comes_later(make: Make) -> None:
-    world = make(Limits(retain=0))
+    world = make(RelayLimits(retain=0))
     receiver = world.worker(2, 3)
     world.worker(1, 2).says(b"a")
     assert receiver.heard() == [b"a"]
@@ -276,7 +276,7 @@ def test_only_so_many_connections_are_there(make: Make, log: list[str]) -> None:
 
 
 def test_only_so_many_mailboxes_and_jobs_are_there(make: Make) -> None:
-    world = make(Limits(mailboxes=4, runs=2))
+    world = make(RelayLimits(mailboxes=4, runs=2))
     world.worker(1, 2)
     world.worker(3, 4)
     assert failed(world.worker(5, 6)) == "there are 4 mailboxes already"
@@ -286,7 +286,7 @@ def test_only_so_many_mailboxes_and_jobs_are_there(make: Make) -> None:
 
 
 def test_full_is_said_to_the_sender_whose_message_finds_no_room(make: Make) -> None:
-    world = make(Limits(spill=250_000, window=50_000))
+    world = make(RelayLimits(spill=250_000, window=50_000))
     sender = world.worker(1, 2)
     sender.says(b"a" * 100_000, b"b" * 100_000)
     assert sender.heard() == []
@@ -298,7 +298,7 @@ def test_full_is_said_to_the_sender_whose_message_finds_no_room(make: Make) -> N
 
 
 def test_an_original_sender_is_not_read_while_its_run_has_too_much(make: Make) -> None:
-    world = make(Limits(spill=250_000, window=50_000))
+    world = make(RelayLimits(spill=250_000, window=50_000))
     sender = world.peer(1, 2)
     for letter in (b"a", b"b", b"c", b"d", b"e"):
         sender.says(letter * 100_000)
@@ -322,7 +322,7 @@ def test_comings_and_goings_are_logged_where_that_is_wanted(make: Make, log: lis
 
 
 def test_closing_says_so_and_forgets_everything(make: Make) -> None:
-    world = make(Limits(window=1000))
+    world = make(RelayLimits(window=1000))
     sender = world.worker(1, 2)
     sender.says(b"a" * 100_000)
     assert world.on_disk()

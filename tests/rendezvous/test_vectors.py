@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import LIMIT, Daemon, environment
+from rendezvous_daemons import LIMIT, Daemon, environment
 
 from mu_twisted.tls import generate_keys
 
@@ -19,7 +19,7 @@ AT_ONCE = 6
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[int]:
-    words = [sys.executable, str(HERE / "plain_relay.py"), str(tmp_path / "spill")]
+    words = [sys.executable, str(HERE.parent / "support" / "plain_relay.py"), str(tmp_path / "spill")]
     process = subprocess.Popen(words, env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield int(process.stdout.readline())

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
-from control_server import Loop, Served, running_loop  # noqa: E402
+from control_server import Loop, Served, running_loop
 
 
 @pytest.fixture(scope="session")

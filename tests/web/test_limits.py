@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import JobFact, Request
+from mu_twisted.coordinator import JobStatus, Request
 from mu_twisted.web._api import Api
 from mu_twisted.web._calls import Call, Refusal, Reply
 from mu_twisted.web._factory import ControlFactory
@@ -186,10 +186,10 @@ def test_closing_waits_a_moment_for_those_who_read(asked: Asked) -> None:
 
 
 def test_a_submission_is_carried_out_even_if_whoever_asked_is_gone() -> None:
-    journal: Deferred[JobFact] = Deferred()
+    journal: Deferred[JobStatus] = Deferred()
 
     class Slow(MemoryService):
-        def submit(self, request: Request) -> Deferred[JobFact]:
+        def submit(self, request: Request) -> Deferred[JobStatus]:
             super().submit(request)
             return journal
 

@@ -14,19 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import ACCESS, SECRET, TOKEN, Server, serving
 
 from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, Role, RoleIdentity, TaskIdentity, pem_body
 from mu_twisted.wire import MAX_PEER_MESSAGE, Decoder, encode
 from worker_lambda._event import parse_event
-from worker_lambda._expansion import Place
-from worker_lambda._surroundings import Surroundings, Timing
-from worker_lambda._worker import Worker
-
-sys.path.append(str(Path(__file__).parent))
-
-from s3_server import ACCESS, SECRET, TOKEN, Server, serving  # noqa: E402 - it lies beside this file
-
-from worker_lambda._s3 import S3  # noqa: E402
+from worker_lambda._expansion import WorkerPaths
+from worker_lambda._lambda_context import LambdaContext, Timing
+from worker_lambda._worker import WorkerLoop
+from worker_lambda.s3._client import S3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 20.0
@@ -179,8 +175,8 @@ class Here:
     def __init__(self, directory: Path, event: dict[str, Any], timing: Timing, init_ms: int) -> None:
         self.log: list[str] = []
         self._result: list[dict[str, str]] = []
-        place = Place(directory, directory / "mu_command", directory)
-        worker = Worker(parse_event(event), place, Surroundings(init_ms=init_ms), self.log.append, timing)
+        place = WorkerPaths(directory, directory / "mu_command", directory)
+        worker = WorkerLoop(parse_event(event), place, LambdaContext(init_ms=init_ms), self.log.append, timing)
         self._thread = threading.Thread(target=lambda: self._result.append(worker.serve()))
         self._thread.start()
 

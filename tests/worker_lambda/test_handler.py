@@ -11,9 +11,9 @@ import pytest
 
 from mu_twisted.wire import parse_greeting
 from worker_lambda._event import parse_event
-from worker_lambda._expansion import Place
-from worker_lambda._once import run_once
-from worker_lambda._surroundings import InitTime, Surroundings, Timing, process_age_ms
+from worker_lambda._expansion import WorkerPaths
+from worker_lambda._lambda_context import InitTime, LambdaContext, Timing, process_age_ms
+from worker_lambda._mode0 import run_once
 from worker_lambda.lambda_function import lambda_handler
 
 
@@ -41,8 +41,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_mode_0_ends_though_a_program_is_left_in_the_background(root: Path) -> None:
     (root / "mu_command").write_bytes(b"sleep 600 & echo started")
-    place = Place(root, root / "mu_command", root.parent)
-    result = run_once(parse_event({"mode": 0}), place, Surroundings(), Timing(background=0.0))
+    place = WorkerPaths(root, root / "mu_command", root.parent)
+    result = run_once(parse_event({"mode": 0}), place, LambdaContext(), Timing(background=0.0))
     assert (result["retval"], result["output"]) == (0, "started\n")
     assert "holds its output" in str(result["remark"])
 

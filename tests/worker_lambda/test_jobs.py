@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from worker_lambda._errors import JobError
-from worker_lambda._jobs import Jobs
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._errors import CommandFailure
 from worker_lambda._program import Program
 
 
@@ -22,8 +22,8 @@ def selector() -> Iterator[selectors.BaseSelector]:
 
 
 @pytest.fixture
-def jobs(selector: selectors.BaseSelector, tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(selector, tmp_path)
+def jobs(selector: selectors.BaseSelector, tmp_path: Path) -> Iterator[CommandRuns]:
+    made = CommandRuns(selector, tmp_path)
     yield made
     made.close(10)
 
@@ -49,7 +49,7 @@ def no_threads() -> Iterator[None]:
         threading.stack_size(before)
 
 
-def turn(selector: selectors.BaseSelector, jobs: Jobs, until: Callable[[], bool]) -> None:
+def turn(selector: selectors.BaseSelector, jobs: CommandRuns, until: Callable[[], bool]) -> None:
     """The loop, as far as jobs need it."""
     while not until():
         wait = jobs.tick()
@@ -58,13 +58,13 @@ def turn(selector: selectors.BaseSelector, jobs: Jobs, until: Callable[[], bool]
 
 
 def test_without_descriptors_neither_programs_nor_transfers_begin_and_both_do_later(
-    selector: selectors.BaseSelector, jobs: Jobs
+    selector: selectors.BaseSelector, jobs: CommandRuns
 ) -> None:
     ended: list[object] = []
     with no_descriptors():
-        with pytest.raises(JobError, match="could not start the command: Too many open files"):
+        with pytest.raises(CommandFailure, match="could not start the command: Too many open files"):
             jobs.run(b"true", ended.append)
-        with pytest.raises(JobError, match="could not start the transfer: Too many open files"):
+        with pytest.raises(CommandFailure, match="could not start the transfer: Too many open files"):
             jobs.transfer(lambda _: None, ended.append)
     assert jobs.active == 0
     jobs.run(b"true", ended.append)
@@ -74,9 +74,11 @@ def test_without_descriptors_neither_programs_nor_transfers_begin_and_both_do_la
     assert any(isinstance(each, Program) and each.result() == (0, b"") for each in ended)
 
 
-def test_without_threads_a_transfer_fails_and_the_next_one_begins(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+def test_without_threads_a_transfer_fails_and_the_next_one_begins(
+    selector: selectors.BaseSelector, jobs: CommandRuns
+) -> None:
     done: list[str | None] = []
-    with no_threads(), pytest.raises(JobError, match="no more threads can be had"):
+    with no_threads(), pytest.raises(CommandFailure, match="no more threads can be had"):
         jobs.transfer(lambda _: None, done.append)
     assert jobs.active == 0
     jobs.transfer(lambda _: None, done.append)
@@ -84,7 +86,9 @@ def test_without_threads_a_transfer_fails_and_the_next_one_begins(selector: sele
     assert done == [None]
 
 
-def test_where_one_thread_is_all_there_is_transfers_wait_for_it(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+def test_where_one_thread_is_all_there_is_transfers_wait_for_it(
+    selector: selectors.BaseSelector, jobs: CommandRuns
+) -> None:
     done: list[str | None] = []
     go = threading.Event()
     jobs.transfer(lambda _: go.wait(10) and None, done.append)
@@ -95,7 +99,7 @@ def test_where_one_thread_is_all_there_is_transfers_wait_for_it(selector: select
     assert done == [None, None]
 
 
-def test_a_fault_in_a_transfer_is_that_transfers_failure(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+def test_a_fault_in_a_transfer_is_that_transfers_failure(selector: selectors.BaseSelector, jobs: CommandRuns) -> None:
     done: list[str | None] = []
     jobs.transfer(lambda _: [][0], done.append)
     turn(selector, jobs, lambda: bool(done))
@@ -116,7 +120,7 @@ HOLDING = [
 def test_a_program_in_the_background_that_holds_the_output_is_not_waited_for_and_ends_with_the_jobs(
     selector: selectors.BaseSelector, tmp_path: Path, command: bytes
 ) -> None:
-    jobs = Jobs(selector, tmp_path, background=0.05)
+    jobs = CommandRuns(selector, tmp_path, background=0.05)
     ended: list[Program] = []
     jobs.run(command, ended.append)
     turn(selector, jobs, lambda: bool(ended))
@@ -132,7 +136,7 @@ def test_a_program_in_the_background_that_holds_the_output_is_not_waited_for_and
 
 
 def test_one_that_closes_the_output_soon_is_waited_for(selector: selectors.BaseSelector, tmp_path: Path) -> None:
-    jobs = Jobs(selector, tmp_path, background=60.0)
+    jobs = CommandRuns(selector, tmp_path, background=60.0)
     ended: list[Program] = []
     jobs.run(b"(sleep 0.1; echo late) & echo now", ended.append)
     turn(selector, jobs, lambda: bool(ended))
@@ -142,7 +146,7 @@ def test_one_that_closes_the_output_soon_is_waited_for(selector: selectors.BaseS
 
 
 def test_a_long_command_is_waited_for_and_its_status_kept(selector: selectors.BaseSelector, tmp_path: Path) -> None:
-    jobs = Jobs(selector, tmp_path, background=0.0)
+    jobs = CommandRuns(selector, tmp_path, background=0.0)
     ended: list[Program] = []
     jobs.run(b"sleep 0.2; echo done; exit 3", ended.append)
     turn(selector, jobs, lambda: bool(ended))
@@ -152,7 +156,7 @@ def test_a_long_command_is_waited_for_and_its_status_kept(selector: selectors.Ba
 
 
 def test_one_that_was_not_waited_for_goes_on_and_may_write(selector: selectors.BaseSelector, tmp_path: Path) -> None:
-    jobs = Jobs(selector, tmp_path, background=0.0)
+    jobs = CommandRuns(selector, tmp_path, background=0.0)
     ended: list[Program] = []
     os.mkfifo(tmp_path / "go")
     jobs.run(b"(cat go; head -c 300000 /dev/zero && echo well > done) & echo started", ended.append)
@@ -167,7 +171,7 @@ def test_one_that_was_not_waited_for_goes_on_and_may_write(selector: selectors.B
 
 
 def test_programs_that_are_not_waited_for_are_counted(selector: selectors.BaseSelector, tmp_path: Path) -> None:
-    jobs = Jobs(selector, tmp_path, background=0.0)
+    jobs = CommandRuns(selector, tmp_path, background=0.0)
     ended: list[Program] = []
     for number in range(20):
         jobs.run(b"sleep 600 & echo started", ended.append)
@@ -180,7 +184,7 @@ def test_programs_that_are_not_waited_for_are_counted(selector: selectors.BaseSe
     jobs.close(10)
 
 
-def test_where_it_is_not_said_all_holders_are_waited_for(selector: selectors.BaseSelector, jobs: Jobs) -> None:
+def test_where_it_is_not_said_all_holders_are_waited_for(selector: selectors.BaseSelector, jobs: CommandRuns) -> None:
     ended: list[Program] = []
     jobs.run(b"(sleep 0.3; echo late) & echo now", ended.append)
     turn(selector, jobs, lambda: bool(ended))

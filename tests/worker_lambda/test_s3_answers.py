@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import Handler, etag_of, failure, never
 
-from worker_lambda._http_sockets import Origin
-from worker_lambda._s3 import S3
-from worker_lambda._s3_address import is_region, resolve
-from worker_lambda._s3_answers import Passing, Refused, element, escape, is_complete, is_error, verify
+from worker_lambda.s3._address import is_region, resolve
+from worker_lambda.s3._answers import RetryableError, S3Refusal, element, escape, is_complete, is_error, verify
+from worker_lambda.s3._client import S3
+from worker_lambda.s3._http_sockets import HttpOrigin
 
 DONE = b"<CompleteMultipartUploadResult><ETag>&#34;x&#34;</ETag></CompleteMultipartUploadResult>"
 ERROR = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
@@ -188,7 +188,7 @@ def test_an_etag_that_is_no_md5_of_what_was_stored_says_nothing_against_it(serve
 
 def test_of_a_directory_bucket_the_etag_is_no_md5():
     verify({"etag": OTHER}.get, "bucket--usw2-az1--x-s3", "1" * 32, "AAAAAA==")
-    with pytest.raises(Passing):
+    with pytest.raises(RetryableError):
         verify({"etag": OTHER}.get, "bucket", "1" * 32, "AAAAAA==")
 
 
@@ -330,9 +330,9 @@ def test_a_redirect_that_leads_nowhere_is_told_as_the_refusal_that_it_is(server,
 
 
 def test_dots_in_a_redirect_are_kept_as_parts_of_keys():
-    here = Origin("https", "h", 443)
+    here = HttpOrigin("https", "h", 443)
     assert resolve("/b/a/../b//c", here, "/b/k") == (here, "/b/a/../b//c")
-    assert resolve("https://x/b/./c?d", here, "/b/k") == (Origin("https", "x", 443), "/b/./c")
+    assert resolve("https://x/b/./c?d", here, "/b/k") == (HttpOrigin("https", "x", 443), "/b/./c")
 
 
 @pytest.mark.parametrize("region", ["x&#10;y", "eu&#13;&#10;X-Evil: 1", "\u6f22", "a/b", "-", "x" * 65, "&#0;"])
@@ -389,7 +389,7 @@ def test_what_is_escaped_comes_back(text):
 def test_any_body_is_taken(body):
     is_error(body)
     is_complete(body, "A")
-    assert len(str(Refused(400, "Bad Request", {}.get, body)).splitlines()) == 1
+    assert len(str(S3Refusal(400, "Bad Request", {}.get, body)).splitlines()) == 1
 
 
 def test_a_completion_that_cannot_be_looked_up_now_is_looked_up_again(server, parted, tmp_path):

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import PASSING, Handler, etag_of, failure, never
 
-from worker_lambda._s3 import S3, S3Cancelled
-from worker_lambda._s3_crc import joined
+from worker_lambda.s3._client import S3, S3Cancelled
+from worker_lambda.s3._crc import joined
 
 RANGE = 100_000
 SIZE = 12 * RANGE + 345

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mu_twisted.wire import WireError, state_message
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 from worker_lambda._states import Arrivals, StateRun, keep_output
 
 
@@ -34,7 +34,10 @@ def wanted() -> bool:
 def test_on_a_full_disk_no_part_of_a_state_is_left_and_a_later_copy_is_taken(tmp_path: Path) -> None:
     arrivals = Arrivals(tmp_path, keep_first=True)
     message = state_message(2, bytes(range(256)) * 1000)
-    with files_of_at_most(100_000), pytest.raises(JobError, match=r"^STATE\(2\) could not be written: File too large$"):
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(CommandFailure, match=r"^STATE\(2\) could not be written: File too large$"),
+    ):
         arrivals.take(message, wanted)
     assert list(tmp_path.iterdir()) == []
     arrivals.take(message, wanted)
@@ -44,7 +47,7 @@ def test_on_a_full_disk_no_part_of_a_state_is_left_and_a_later_copy_is_taken(tmp
 def test_on_a_full_disk_the_last_output_stays_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "output.ivf").write_bytes(b"x" * 3_000_000)
     (tmp_path / "prev.ivf").write_bytes(b"old")
-    with files_of_at_most(100_000), pytest.raises(JobError, match=r"could not be kept as prev\.ivf"):
+    with files_of_at_most(100_000), pytest.raises(CommandFailure, match=r"could not be kept as prev\.ivf"):
         keep_output(StateRun(1, send=False), tmp_path, wanted)
     assert (tmp_path / "prev.ivf").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2
@@ -64,7 +67,7 @@ def test_a_neighbour_cannot_fill_the_directory_with_small_states(tmp_path: Path)
     arrivals = Arrivals(tmp_path, keep_first=True, most=3)
     for number in range(3):
         arrivals.take(state_message(number, b""), wanted)
-    with pytest.raises(JobError, match="one more than the 3 states"):
+    with pytest.raises(CommandFailure, match="one more than the 3 states"):
         arrivals.take(state_message(3, b""), wanted)
     arrivals.take(state_message(1, b""), wanted)
     assert len(list(tmp_path.iterdir())) == 3

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 from worker_lambda._template import (
     MAX_COMMAND_TEXT,
     Substitutions,
@@ -59,9 +59,9 @@ def test_a_value_may_hold_the_placeholders_that_come_after_it() -> None:
 
 def test_a_value_that_would_take_all_memory_is_refused_before_it_does() -> None:
     values = Substitutions(b"/t", infile=b"x" * (1 << 20))
-    with pytest.raises(JobError, match="limit"):
+    with pytest.raises(CommandFailure, match="limit"):
         expand_command(b"##INFILE##" * 100_000, values)
-    with pytest.raises(JobError, match="a shell takes"):
+    with pytest.raises(CommandFailure, match="a shell takes"):
         expand_command(b"x" * (MAX_COMMAND_TEXT + 1), Substitutions(b"/t"))
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_twisted.wire import CommandError
-from worker_lambda._errors import JobError
+from worker_lambda._errors import CommandFailure
 from worker_lambda._variables import MAX_DUMP, MAX_TOTAL, Variables, canonical_integer
 
 
@@ -27,7 +27,7 @@ def test_a_number_of_a_million_digits_is_kept_at_once() -> None:
     variables = Variables({})
     variables.set_integer(b"n", b"0" + b"7" * 1_000_000)
     assert variables.get(b"n") == b"7" * 1_000_000
-    with pytest.raises(JobError):
+    with pytest.raises(CommandFailure):
         variables.integer(b"n")
 
 
@@ -50,7 +50,7 @@ def test_variables_take_bounded_memory() -> None:
     variables = Variables({})
     for number in range(15):
         variables.set(b"%d" % number, bytes(1 << 20))
-    with pytest.raises(JobError, match="more than"):
+    with pytest.raises(CommandFailure, match="more than"):
         variables.set(b"x", bytes(1 << 20))
     variables.set(b"0", b"")  # what is given back can be used again
     variables.set(b"x", bytes((1 << 20) - 10))

@@ -1,0 +1,38 @@
+"""A coordinator's worker port without the coordinator's launches: the load dials by itself."""
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+
+from mu_twisted.coordinator import WorkerRegistry
+from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
+from mu_twisted.transport import FrameFactory, listen
+from mu_twisted.wire import MAX_REPLY
+
+
+class NullLauncher:
+    """Where the workers come from."""
+
+    def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
+        return Deferred()
+
+    def stop(self) -> None:
+        pass
+
+    def note(self) -> None:
+        pass
+
+    async def diagnose(self) -> str:
+        return "nobody came"
+
+
+def receive_workers(reactor: Any, registry: WorkerRegistry, work: Path) -> None:
+    """Listen on loopback, with the keys in ``work``, and print the port."""
+    pair = load_key_pair(work / "coordinator_cert.pem", work / "coordinator_key.pem")
+    contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
+    factory = FrameFactory(registry.new_session, clock=reactor, max_frame=MAX_REPLY)
+    endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
+    listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
+    listening.addCallback(lambda port: print(port.getHost().port, flush=True))

@@ -1,7 +1,0 @@
-"""The error of a command line that does not say what is needed."""
-
-from mu_twisted.wire import MuError
-
-
-class Misuse(MuError):
-    """Exit status 2, as argparse has it."""

@@ -1,0 +1,72 @@
+"""``mu cancel``, ``mu retry`` and ``mu rm``: what can be done to jobs that are there."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._control import Coordinator, RequestRefused
+
+Change = Callable[[Coordinator, str], Any]
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser's."""
+    _add(
+        commands,
+        "cancel",
+        "end a job and every worker of it",
+        "End jobs: their workers are told to quit and are gone when the command ends. A job that is over stays as it "
+        "is.",
+        lambda coordinator, job: coordinator.post("jobs", job, "cancel"),
+        _format.result,
+    )
+    _add(
+        commands,
+        "retry",
+        "run the failed tasks of a job again",
+        "Run those tasks again that failed or were cancelled, of jobs that are over. Tasks that are done stay done. A "
+        "job that is held, as it could not go on when its coordinator was started, goes on.",
+        lambda coordinator, job: coordinator.post("jobs", job, "retry"),
+        _format.progress,
+    )
+    _add(
+        commands,
+        "rm",
+        "delete the record of a job",
+        "Delete the records of jobs that do not run, their logs included. What they stored in S3 stays.",
+        _remove,
+        lambda fact: f"{fact['job']}: removed",
+    )
+
+
+def _add(
+    commands: Any, name: str, summary: str, text: str, change: Change, shown: Callable[[_format.Fact], str]
+) -> None:
+    parser = commands.add_parser(name, help=summary, description=text)
+    parser.add_argument("jobs", metavar="JOB", nargs="+", help="its name, as `mu submit` and `mu jobs` print it")
+    _client_options.add_options(parser)
+    parser.set_defaults(run=lambda options: _run(options, change, shown))
+
+
+def _remove(coordinator: Coordinator, job: str) -> _format.Fact:
+    coordinator.delete("jobs", job)
+    return {"job": job}
+
+
+def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.Fact], str]) -> int:
+    """One job after the other; one that is refused does not keep the others."""
+    _client_options.expect_names(options.jobs)
+    coordinator = _client_options.coordinator(options)
+    status = 0
+    for job in options.jobs:
+        try:
+            fact = change(coordinator, _client_options.job_name(job))
+        except RequestRefused as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+        else:
+            print(json.dumps(fact) if options.json else shown(fact))
+    return status

@@ -1,0 +1,148 @@
+"""Where a coordinator's control API is, and how it is dialled: a UNIX socket, or TLS as an operator.
+
+Standard library alone, on purpose: importing Twisted takes half a second, and these commands are called in loops.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu_twisted.base import MuError
+
+TIMEOUT = 60.0
+"""Seconds without a byte from the coordinator after which it is taken for hung."""
+COORDINATOR = "mu:role/coordinator"
+_LONGEST = 107
+"""Bytes of a path in ``struct sockaddr_un``, its end not counted."""
+
+
+class CoordinatorError(MuError):
+    """The coordinator refuses what it is asked for, or answers what is not understood."""
+
+
+class Unreachable(CoordinatorError):
+    """No coordinator answers."""
+
+
+class Gone(Unreachable):
+    """The connection was lost before the answer."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """The coordinator that has this state directory."""
+
+    state_dir: Path
+    hint = ""
+    """What to look at where no answer comes."""
+
+    @property
+    def path(self) -> Path:
+        return self.state_dir / "control.sock"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def dial(self) -> socket.socket:
+        """:raises Unreachable: nobody listens there, or it is not ours to dial."""
+        caller = socket.socket(socket.AF_UNIX)
+        caller.settimeout(TIMEOUT)
+        try:
+            with _short(self.path) as name:
+                caller.connect(name)
+        except OSError as error:
+            caller.close()
+            raise Unreachable(self._explain(error)) from None
+        return caller
+
+    def _explain(self, error: OSError) -> str:
+        if isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
+            return (
+                f"no coordinator runs in {self.state_dir}: start one with `twistd -n --pidfile= mu-coordinator`, "
+                "or say where it is with --state-dir DIR or --server HOST:PORT"
+            )
+        if isinstance(error, PermissionError):
+            return f"{self.path} is not for this user: be the coordinator's, or of the group that it was started for"
+        return f"cannot reach the coordinator at {self.path}: {error.strerror or error}"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A coordinator elsewhere, which knows operators by their certificates.
+
+    :param ca: file of the CA certificate; ``certificate`` and ``key`` are the operator's.
+    """
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    hint = "; is this the port of its --control, and not the one that workers dial?"
+    """What to look at where no answer comes."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def dial(self) -> socket.socket:
+        """:raises Unreachable: nobody listens there, or it is no coordinator of our CA."""
+        context = self._context()
+        try:
+            plain = socket.create_connection((self.host, self.port), TIMEOUT)
+        except OSError as error:
+            raise Unreachable(
+                f"no coordinator answers at {self}: {error.strerror or error}; is it started with --control?"
+            ) from None
+        try:
+            caller = context.wrap_socket(plain)
+        except OSError as error:
+            plain.close()
+            raise Unreachable(f"no TLS with {self}: {reason_of(error)}") from None
+        names = (caller.getpeercert() or {}).get("subjectAltName", ())
+        if [value for kind, value in names if kind == "URI"] != [COORDINATOR]:  # type: ignore[str-unpack]
+            caller.close()
+            raise Unreachable(f"{self} is no coordinator: its certificate is not one of {COORDINATOR}")
+        return caller
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False  # the identity is checked in its place
+        for path in (self.ca, self.certificate, self.key):
+            if not path.is_file():
+                raise Unreachable(f"{path} does not exist: `mu genkeys DIR --operator NAME` makes an operator's files")
+        try:
+            context.load_verify_locations(self.ca)
+        except (ssl.SSLError, OSError) as error:
+            raise Unreachable(f"the CA certificate {self.ca} cannot be used: {reason_of(error)}") from None
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (ssl.SSLError, OSError) as error:
+            raise Unreachable(f"{self.certificate} and {self.key} cannot be used: {reason_of(error)}") from None
+        return context
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate was refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path as a socket's address takes it, however long it is."""
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

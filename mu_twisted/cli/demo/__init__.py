@@ -1,0 +1,1 @@
+"""The demos show the whole on one machine: pipelines on the embedded stack, some with fake encoders."""

@@ -1,0 +1,32 @@
+"""Compiles a program of ours in C, where a real one cannot be had or is not at hand."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from mu_twisted.base import MuError
+
+_SHOWN = 300
+
+
+class CompileError(MuError):
+    """A program cannot be compiled."""
+
+
+def compile_c(source: Path, target: Path, words: Sequence[str], what: str, libraries: Sequence[str] = ()) -> None:
+    """Compile one file.
+
+    :param words: for the compiler, before the source.
+    :param what: what it is, for errors.
+    :param libraries: for the linker, behind the source.
+    :raises CompileError: there is no C compiler, or it fails.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise CompileError(f"{what} is compiled here and there is no `cc`: install gcc")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = [compiler, *words, "-o", str(target), str(source), *libraries]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(f"{what} cannot be compiled: {done.stderr.strip()[:_SHOWN]}")

@@ -1,0 +1,153 @@
+"""What the demonstrations stand on: phases that are named and timed, daemons that end with them, ffmpeg."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import AccessKeys, AwsControl, aws_session
+from mu_twisted.base import MuError
+from mu_twisted.local import Stack, start, uninterrupted
+
+
+class DemoError(MuError):
+    """The demo did not do what it shows."""
+
+
+class Clock:
+    """Says what is being done, and at the end how long each phase took."""
+
+    def __init__(self) -> None:
+        self._phases: list[tuple[str, float]] = []
+
+    @contextmanager
+    def phase(self, what: str) -> Iterator[None]:
+        """One phase: named when it begins, timed when it ends."""
+        self.say(f"-- {what}")
+        begin = time.monotonic()
+        yield
+        self._phases.append((what, time.monotonic() - begin))
+
+    def say(self, text: str) -> None:
+        """A line, at once."""
+        print(text, flush=True)
+
+    def report(self) -> None:
+        """How long each phase took."""
+        for what, seconds in self._phases:
+            print(f"{seconds:6.1f} s  {what}")
+        print(f"{sum(seconds for _, seconds in self._phases):6.1f} s  in all", flush=True)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return number
+
+
+def set_up(cleanup: ExitStack) -> tuple[Path, Clock, Stack]:
+    """Begin a demo: a directory for its files, a clock for its phases, an S3 and a Lambda endpoint.
+
+    SIGTERM ends it as an interrupt does, with all that it has started.
+
+    :param cleanup: ends all of it.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mu-demo-")))
+    clock = Clock()
+    with clock.phase("start an S3 and a Lambda endpoint on this machine"):
+        running = start(work / "state" / "local")
+        cleanup.callback(running.stop)
+    return work, clock, running.stack
+
+
+def control_of(stack: Stack) -> AwsControl:
+    """Control calls to the stack's Lambda and S3."""
+    return AwsControl(
+        aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+        stack.region,
+        lambda_endpoint=stack.lambda_endpoint,
+        s3_endpoint=stack.s3_endpoint,
+    )
+
+
+def start_twistd(words: Sequence[str], cleanup: ExitStack, **more: Any) -> "subprocess.Popen[bytes]":
+    """Start a daemon.
+
+    :param words: twistd's, from its own options on.
+    :param cleanup: ends the daemon, if it has not ended.
+    :param more: for :class:`subprocess.Popen`.
+    """
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
+    with uninterrupted():
+        process = subprocess.Popen([*twistd, *words], cwd="/", start_new_session=True, **more)
+        cleanup.callback(_end, process)
+    return process
+
+
+def daemon_words(daemon: str, work: Path, *words: object) -> list[str]:
+    """twistd's words for one of mu's daemons: its state below ``work``, any free port of loopback."""
+    options = ["--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
+    return ["-n", "--pidfile=", *daemon.split(), *options, *map(str, words)]
+
+
+def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: object) -> None:
+    """Run a job to its end, as a phase, on the stack of this demo.
+
+    :param what: the phase's name.
+    :param words: the pipeline and its options.
+    :raises DemoError: it failed.
+    """
+    command = daemon_words("mu-coordinator --local", work, *words)
+    clock.say("   $ " + " ".join(["twistd", *command]))
+    with clock.phase(what):
+        status = start_twistd(command, cleanup).wait()
+        if status:
+            raise DemoError(f"the coordinator ended with status {status}")
+
+
+def find_ffmpeg() -> Path:
+    """The static ffmpeg of imageio-ffmpeg.
+
+    :raises DemoError: that is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise DemoError("the demo needs the package imageio-ffmpeg: pip install 'mu-twisted[local]'") from None
+    return Path(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
+    """Run it, and return what it writes to its standard output.
+
+    :raises DemoError: it failed.
+    """
+    done = subprocess.run([str(ffmpeg), "-nostdin", "-v", "error", *words], capture_output=True, check=False)
+    if done.returncode:
+        raise DemoError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(1.5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

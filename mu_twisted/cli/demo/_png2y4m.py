@@ -1,0 +1,110 @@
+"""``mu demo``: png2y4m from nothing, on this machine alone, through the code that drives AWS Lambda.
+
+Everything lives in one temporary directory and ends with the command, whatever way it ends.
+"""
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import AwsControl, build_package
+from mu_twisted.cli.demo._fixtures import (
+    DemoError,
+    control_of,
+    find_ffmpeg,
+    positive,
+    run_ffmpeg,
+    run_job,
+    set_up,
+)
+
+BUCKET = "mu-demo"
+VIDEO = "testsrc"
+FUNCTION = "png2y4m_demo"
+WIDTH, HEIGHT = 640, 360
+COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "demo",
+        help="run png2y4m on this machine, with nothing but this program",
+        description="Make PNG frames, store them in an S3 of our own, make a Lambda function of the worker and ffmpeg, "
+        "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only; leaves nothing.",
+    )
+    parser.add_argument("--frames", type=positive, default=60, help="frames to make (default: 60)")
+    parser.add_argument("--workers", type=positive, default=10, help="workers, one a chunk (default: 10)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The demo, phase by phase."""
+    frames, workers = options.frames, options.workers
+    if frames % workers:
+        raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
+    chunk = frames // workers
+    ffmpeg = find_ffmpeg()
+    with ExitStack() as cleanup:
+        work, clock, stack = set_up(cleanup)
+        control = control_of(stack)
+        with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
+            _store_frames(control, ffmpeg, work / "png", frames)
+        with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
+            control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
+        words = ["png2y4m", "-n", workers, "-f", chunk, "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
+        run_job(f"run png2y4m on {workers} workers", work, clock, cleanup, *words)
+        with clock.phase("check every chunk by decoding it"):
+            sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
+        clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
+        clock.say(f"   s3://{BUCKET}/{_key(0, chunk)} ... {_key(workers - 1, chunk)}")
+        clock.say(f"   in the S3 that ran at {stack.s3_endpoint} and ends with this command")
+    clock.report()
+    print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
+
+
+def _store_frames(control: AwsControl, ffmpeg: Path, directory: Path, frames: int) -> None:
+    directory.mkdir()
+    source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24"
+    run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
+    control.create_bucket(BUCKET)
+    pool = ThreadPoolExecutor(8)
+    try:
+        jobs = [
+            pool.submit(control.put_object, BUCKET, f"{VIDEO}-png16/{path.name}", path.read_bytes())
+            for path in sorted(directory.iterdir())
+        ]
+        for job in jobs:
+            job.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _key(task: int, chunk: int) -> str:
+    return f"{VIDEO}-y4m_{chunk:02d}/{task:08d}.y4m"
+
+
+def _check(control: AwsControl, ffmpeg: Path, directory: Path, workers: int, chunk: int) -> list[int]:
+    directory.mkdir()
+    sizes = []
+    for task in range(workers):
+        path = directory / f"{task:08d}.y4m"
+        path.write_bytes(control.get_object(BUCKET, _key(task, chunk)))
+        sizes.append(path.stat().st_size)
+        _check_chunk(ffmpeg, path, chunk)
+        path.unlink()
+    return sizes
+
+
+def _check_chunk(ffmpeg: Path, path: Path, chunk: int) -> None:
+    """Decode a chunk, and count its frames and their bytes (4:2:0, one and a half a pixel)."""
+    table = run_ffmpeg(ffmpeg, "-i", str(path), "-f", "framecrc", "-").decode()
+    lines = [line for line in table.splitlines() if line and not line.startswith("#")]
+    wanted = WIDTH * HEIGHT * 3 // 2
+    sizes = {int(line.split(",")[4]) for line in lines}
+    if len(lines) != chunk or sizes != {wanted}:
+        raise DemoError(
+            f"{path.name} decodes to {len(lines)} frames of {sorted(sizes)} bytes, expected {chunk} of {wanted}"
+        )

@@ -1,0 +1,237 @@
+"""The jobs that are being run: put together, told of, and taken apart when they are over."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._cleaning import unicode_only
+from mu_twisted.coordinator._history import record_row
+from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._launch_queue import LaunchQueue
+from mu_twisted.coordinator._meter import Meter, Usage
+from mu_twisted.coordinator._opening import Opened
+from mu_twisted.coordinator._registry import WorkerRegistry
+from mu_twisted.coordinator._status import JobStatus, Request
+from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
+from mu_twisted.pipelines import Pipeline
+from mu_twisted.transport import ReactorTime
+
+
+@dataclass
+class Active:
+    """A job that is being run."""
+
+    request: Request
+    submitted: float
+    run: JobRun
+    opened: Opened
+    used: Callable[[], Usage]
+    over: JobStatus | None = None
+    """How it has ended: what its record of that says, is told from then on."""
+
+
+class _JobRecorder:
+    """Keeps the records of one job, with the time of day."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        wall: Callable[[], float],
+        name: str,
+        ended: Callable[[], JobStatus],
+        used: Callable[[], Usage],
+    ) -> None:
+        self._journal = journal
+        self._wall = wall
+        self._name = name
+        self._ended = ended
+        self._used = used
+
+    def record(self, records: Sequence[JobRecord]) -> None:
+        at = self._wall()
+        for record in records:
+            fact = self._ended() if isinstance(record, Finished) else None
+            usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
+            row = record_row(record, at, fact, usage)
+            try:
+                self._journal.append(self._name, row)
+            except JournalError:
+                # An error may quote anything, and what was decided cannot be taken back.
+                self._journal.append(self._name, unicode_only(row))
+
+    def flush(self) -> None:
+        self._journal.flush()
+
+
+class ActiveJobs:
+    """Jobs in progress.
+
+    :param clock: the time; it must not jump.
+    :param wall: the time of day, seconds since 1970.
+    :param journal: what outlives the process.
+    :param registry: where workers come in.
+    :param launch_queue: where launches are asked for.
+    :param directory: for the states of attempts.
+    :param ended: is told how a job has ended.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: ReactorTime,
+        *,
+        wall: Callable[[], float],
+        journal: Journal,
+        registry: WorkerRegistry,
+        launch_queue: LaunchQueue,
+        directory: Path,
+        ended: Callable[[JobStatus], None],
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._journal = journal
+        self._registry = registry
+        self._launch_queue = launch_queue
+        self._directory = directory
+        self._ended = ended
+        self._active: dict[str, Active] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._active
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._active))
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def run(self, name: str) -> JobRun:
+        """The run of a job that is among them."""
+        return self._active[name].run
+
+    def fact(self, name: str) -> JobStatus:
+        """Where a job stands that is among them."""
+        active = self._active[name]
+        if active.over is not None:
+            return active.over
+        fact = self._fact(name, active)
+        if active.run.job.over:
+            active.over = fact
+        return fact
+
+    def add(
+        self,
+        request: Request,
+        submitted: float,
+        job: Job,
+        pipeline: Pipeline,
+        settings: Any,
+        opened: Opened,
+        usage: Usage | None = None,
+    ) -> JobRun:
+        """Put a job together; :meth:`begin` sets it going.
+
+        :param usage: what it has used before; None: it is new.
+        :raises MuError: the file of its ``-O`` cannot be written.
+        """
+        name = job.name
+        sinks = [self.attempt_file(name).append]
+        if settings["times"] is not None:
+            sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
+        queue = self._launch_queue.queue(name, opened.launching)
+        meter = Meter(usage)
+
+        def used() -> Usage:
+            return meter.usage(self._clock.seconds())
+
+        run = JobRun(
+            self._clock,
+            job,
+            pipeline,
+            settings,
+            launching=queue,
+            recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.fact(name), used),
+            attempts=Attempts(self._clock, *sinks),
+            peers=opened.peers,
+            meter=meter,
+            tokens=opened.tokens,
+        )
+        self._active[name] = Active(request, submitted, run, opened, used)
+        self._registry.add(run)
+        self._launch_queue.add(run, queue)
+        if opened.links is not None:
+            opened.links.add(name, run)
+        return run
+
+    def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
+        """Set it going.
+
+        :param begin: the run's ``start``, ``resume`` or ``retry``.
+        """
+        begin()
+        over = run.finished().addCallback(lambda _: self._over(run.name))
+        over.addErrback(lambda failure: self._log.failure("the end of job {name} failed", failure, name=run.name))
+
+    def discard(self, name: str) -> None:
+        """Forget a job, if it is among them, as if it had not been taken; what it has decided is not carried out."""
+        active = self._active.get(name)
+        if active is not None:
+            active.run.drop()
+            self._take_apart(name, active)
+
+    def attempt_file(self, name: str) -> AttemptFile:
+        """Where the states of a job's attempts are kept."""
+        return AttemptFile(self._directory / name / "attempts.jsonl.gz")
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _fact(self, name: str, active: Active) -> JobStatus:
+        job, counts = active.run.job, active.run.counts
+        snapshot = job.snapshot()
+        state, error, report = "running", job.error, None
+        if job.over:
+            report = active.run.report()
+            error = error or report.error
+            state = "cancelled" if job.cancelled else "failed" if error else "done"
+        return JobStatus(
+            name,
+            active.request.pipeline,
+            state,  # type: ignore[arg-type]
+            active.submitted,
+            counts.tasks,
+            waiting=counts.waiting,
+            active=counts.active,
+            done=counts.done,
+            failed=counts.failed,
+            skipped=len(active.opened.skipped),
+            workers=counts.workers,
+            launches=snapshot.unsent + snapshot.accepted,
+            error=error,
+            note="; ".join(filter(None, (active.opened.launching.note(), job.held_for))) or None,
+            ended=self._wall() if job.over else None,
+            report=report.text or None if report is not None else None,
+            cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,
+        )
+
+    def _over(self, name: str) -> None:
+        active = self._active.get(name)
+        if active is not None:
+            fact = self.fact(name)
+            try:
+                self._take_apart(name, active)
+            finally:
+                self._ended(fact)
+                self._journal.settle()
+
+    def _take_apart(self, name: str, active: Active) -> None:
+        del self._active[name]
+        self._registry.remove(active.run)
+        self._launch_queue.remove(name)
+        if active.opened.links is not None:
+            active.opened.links.remove(name)

@@ -1,0 +1,293 @@
+"""Jobs on record that are not being run: over, held because they cannot go on, or damaged.
+
+Knows records and facts, neither pipelines nor workers.
+"""
+
+import shutil
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._history import History, folding, last_status, record_row
+from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._slices import Steps
+from mu_twisted.coordinator._status import JobStatus, Request, ServiceError, TaskPage, TaskStatus, UnknownJob
+from mu_twisted.jobs import STEP, Finished, Job, Record, TaskState, TaskView
+
+MAX_KEPT = 200_000
+"""Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
+
+MAX_NAMED = 20
+"""Directories that one line of the log names."""
+_GOING = ".removed"
+"""Ends the name of a directory whose job is being removed."""
+HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
+"""What sets a job going that is held because something is missing."""
+
+
+class JobArchive:
+    """What is known of these jobs, and what can be done with them without a worker.
+
+    :param journal: has their records.
+    :param directory: has a directory for each job that has had an attempt.
+    :param wall: the time of day, seconds since 1970.
+    """
+
+    _log = Logger()
+
+    def __init__(self, journal: Journal, directory: Path, wall: Callable[[], float]) -> None:
+        self._journal = journal
+        self._directory = directory
+        self._wall = wall
+        self._facts: dict[str, JobStatus] = {}
+        self._tasks: dict[str, Sequence[TaskStatus]] = {}
+        self._reading: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._facts
+
+    def __getitem__(self, name: str) -> JobStatus:
+        """:raises UnknownJob: there is no such job."""
+        try:
+            return self._facts[name]
+        except KeyError:
+            raise UnknownJob(f"there is no job {name!r}: `mu jobs` lists them") from None
+
+    def facts(self) -> list[JobStatus]:
+        """All of them."""
+        return list(self._facts.values())
+
+    def put(self, fact: JobStatus) -> None:
+        """A job is on record, and not being run."""
+        self._facts[fact.job] = fact
+        self._tasks.pop(fact.job, None)
+
+    def discard(self, name: str) -> None:
+        """It is being run, or was never taken."""
+        self._facts.pop(name, None)
+        self._tasks.pop(name, None)
+
+    # -- what the journal says -------------------------------------------------------------------------------------
+
+    def recall(self, name: str) -> bool:
+        """Read how a job has ended.
+
+        :returns: whether it has.
+        :raises MuError: its last record is damaged.
+        """
+        try:
+            fact = last_status(self._journal.last(name))
+        except msgspec.ValidationError as error:
+            raise _damage(name, error) from None
+        if fact is not None:
+            self.put(fact)
+        return fact is not None
+
+    def folding(self, name: str) -> Steps[tuple[History, Job]]:
+        """A job as all its records tell of it.
+
+        :raises ServiceError: they tell of none.
+        """
+        try:
+            return (yield from folding(self._journal, name))
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+
+    def page(self, name: str, cursor: int, limit: int, state: str | None) -> Steps[TaskPage]:
+        """As :meth:`~mu_twisted.coordinator.JobService.tasks`. The tasks of the jobs that were asked for last are kept,
+        so that further pages need not read the records again.
+        """
+        fact = self[name]
+        if fact.state == "done" and not fact.tasks:
+            return TaskPage(())  # there was nothing to do
+        while name in self._reading:  # another request has begun: it is in turn with this one
+            yield
+        found = self._tasks.get(name)
+        if found is None:
+            self._reading.add(name)
+            try:
+                _, job = yield from self.folding(name)
+                found = []
+                for at, view in enumerate(job.tasks_from(0)):
+                    found.append(task_fact(view, running=False))
+                    if at % STEP == 0:
+                        yield
+            finally:
+                self._reading.discard(name)
+            if self._facts.get(name) is fact:
+                self._keep(name, found)
+        at = bisect_left(found, cursor, key=lambda task: task.task)
+        return (yield from page_of((found[place] for place in range(at, len(found))), limit, state))
+
+    def _keep(self, name: str, tasks: Sequence[TaskStatus]) -> None:
+        self._tasks[name] = tasks
+        while len(self._tasks) > 1 and sum(map(len, self._tasks.values())) > MAX_KEPT:
+            del self._tasks[next(iter(self._tasks))]
+
+    def unread(self, name: str) -> JobStatus:
+        """What is told of a job that goes on before its records are read.
+
+        :raises MuError: there are none of a job.
+        """
+        rows = self._journal.records(name)
+        try:
+            first, second = next(rows), next(rows, {})
+            return JobStatus(
+                name,
+                msgspec.convert(first["request"], Request).pipeline,
+                "running",
+                float(first["at"]),
+                len(second.get("record", {}).get("order", ())),
+                note="its records are being read, after a restart of the coordinator",
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration, msgspec.ValidationError) as error:
+            raise _damage(name, error) from None
+
+    # -- what becomes of them --------------------------------------------------------------------------------------
+
+    def damaged(self, name: str, error: str) -> None:
+        """A job's records cannot be used. It has not ended: nobody knows, and only its user has it deleted.
+
+        :param error: one line.
+        """
+        pipeline, submitted = "?", 0.0
+        try:
+            first = next(iter(self._journal.records(name)))
+            pipeline, submitted = str(first["request"]["pipeline"]), float(first["at"])
+        except (JournalError, LookupError, TypeError, ValueError, StopIteration):
+            pass  # then nobody knows that either
+        self.put(JobStatus(name, pipeline, "failed", submitted, 0, error=error))
+
+    def hold(self, history: History, job: Job, why: str, *, until: str = HELD_UNTIL) -> None:
+        """A job cannot go on now, and waits as it stands.
+
+        :param why: one line, and ``until`` what sets it going again.
+        """
+        counts = job.counts()
+        self.put(
+            JobStatus(
+                history.name,
+                history.request.pipeline,
+                "held",
+                history.submitted,
+                counts.tasks,
+                waiting=counts.waiting + counts.active,
+                done=counts.done,
+                failed=counts.failed,
+                error=f"{why} (it is held as it stands: {until})",
+            )
+        )
+
+    def cancelling(self, name: str, reason: str) -> Steps[JobStatus]:
+        """End a job that is held; any other stays as it is."""
+        fact = self[name]
+        if fact.state != "held":
+            return fact
+        _, job = yield from self.folding(name)
+        if self._facts.get(name) is not fact:
+            return self[name]  # something else has become of it meanwhile
+        records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
+        at, counts = self._wall(), job.counts()
+        fact = msgspec.structs.replace(
+            fact, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
+        )
+        for record in records:
+            self._journal.append(name, record_row(record, at, fact if isinstance(record, Finished) else None))
+        self._journal.settle()
+        self.put(fact)
+        return fact
+
+    def removing(self, name: str) -> Steps[None]:
+        """Delete all that is kept of a job, which is not told of any more from now on.
+
+        :raises ServiceError: it cannot be deleted.
+        """
+        fact = self[name]
+        kept, going = self._directory / name, self._directory / f"{name}{_GOING}"
+        self.discard(name)
+        with suppress(OSError):  # there is none, or it is left behind
+            kept.rename(going)
+        try:
+            yield from self._journal.removing(name)
+        except JournalError as error:
+            with suppress(OSError):
+                going.rename(kept)
+            self.put(fact)
+            raise ServiceError(str(error)) from None
+        shutil.rmtree(going, ignore_errors=True)
+
+    def forgetting(self, before: float) -> Steps[None]:
+        """Delete the records of jobs that ended before a time, seconds since 1970."""
+        for fact in self.facts():
+            if fact.ended is not None and fact.ended < before and self._facts.get(fact.job) is fact:
+                try:
+                    yield from self.removing(fact.job)
+                except ServiceError as error:
+                    self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
+
+    def sweep(self) -> None:
+        """Complete what was being removed when the coordinator was killed.
+
+        Directories of jobs that have no records are kept, and named: it may be the journal that has lost them.
+        """
+        known, unknown = frozenset(self._journal.jobs()), []
+        for path in list(self._directories()):
+            name = path.name.removesuffix(_GOING)
+            if name in known:
+                if name != path.name and not (self._directory / name).exists():
+                    with suppress(OSError):
+                        path.rename(self._directory / name)
+            elif name == path.name:
+                unknown.append(name)
+            else:
+                self._log.info("what was left of job {name}, which was removed, is deleted", name=name)
+                shutil.rmtree(path, ignore_errors=True)
+        if unknown:
+            named = sorted(unknown)[:MAX_NAMED]
+            more = f" and {len(unknown) - len(named)} more" if len(unknown) > len(named) else ""
+            self._log.warn(
+                "{directory} holds what the journal does not know, which is kept: {names}; bring back the journal of "
+                "these jobs, or delete the directories if they are not wanted",
+                directory=str(self._directory),
+                names=", ".join(named) + more,
+            )
+
+    def _directories(self) -> Iterator[Path]:
+        try:
+            yield from filter(Path.is_dir, self._directory.iterdir())
+        except OSError:
+            return
+
+
+def task_fact(view: TaskView, *, running: bool) -> TaskStatus:
+    """One task of a job.
+
+    :param running: whether the job is being run; else nothing of it is active.
+    """
+    state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
+    return TaskStatus(view.task, state.value, view.attempts, view.error or None)
+
+
+def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None) -> Steps[TaskPage]:
+    """The first of these tasks, which are in the order of their numbers.
+
+    :param limit: how many at most.
+    :param state: leave out those in another.
+    """
+    found: list[TaskStatus] = []
+    for at, task in enumerate(tasks):
+        if state is None or task.state == state:
+            if len(found) >= limit:
+                return TaskPage(found, task.task)
+            found.append(task)
+        if at % STEP == 0:
+            yield
+    return TaskPage(found)
+
+
+def _damage(name: str, error: Exception) -> ServiceError:
+    return ServiceError(f"the journal's records of job {name} are damaged: {error}; `mu rm` deletes them")

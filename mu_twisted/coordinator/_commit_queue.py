@@ -1,0 +1,72 @@
+"""The decisions of one turn of the reactor: recorded together, at its end, and carried out after that, one by one."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mu_twisted.coordinator._interfaces import Recorder
+from mu_twisted.jobs import Action, Record
+from mu_twisted.transport import ReactorTime
+
+
+class CommitQueue:
+    """The actions of one job, from their decision until they are carried out.
+
+    :param recorder: of the job's records.
+    :param act: carries one action out. It does not fail.
+    """
+
+    def __init__(self, clock: ReactorTime, recorder: Recorder, act: Callable[[Action], None]) -> None:
+        self._clock = clock
+        self._recorder = recorder
+        self._act = act
+        self._todo: deque[Action] = deque()
+        self._turn: Any = None
+        self._busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._todo
+
+    def take(self, actions: Iterable[Action]) -> None:
+        """These were decided. Where nothing is to be recorded before, they are carried out at once."""
+        records = []
+        for action in actions:
+            if isinstance(action, Record):
+                records.append(action.record)
+            else:
+                self._todo.append(action)
+        if records:
+            self._recorder.record(records)
+            if self._turn is None:
+                self._turn = self._clock.callLater(0, self.end)
+        elif self._turn is None:
+            self._act_all()
+
+    def end(self) -> None:
+        """The turn is over."""
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.active():
+            turn.cancel()
+        self._recorder.flush()
+        self._act_all()
+
+    def drop(self) -> None:
+        """What waits is not to be done."""
+        self._todo.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _act_all(self) -> None:
+        # Carrying one out may report the next event at once (a machine that ends where it starts): then its actions
+        # wait their turn behind those that were decided before.
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._todo and self._turn is None:
+                self._act(self._todo.popleft())
+        finally:
+            self._busy = False

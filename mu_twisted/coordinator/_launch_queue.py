@@ -1,0 +1,203 @@
+"""The launches of all jobs, let go in turn and within the coordinator's own limit. Knows not how they are sent.
+
+Outcomes come one at a time, and many in one turn of the reactor: what they make room for is let go together at its end,
+as each time that a job may launch costs a key and an event.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.base import MuError
+from mu_twisted.coordinator._interfaces import Launching
+from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.jobs import LaunchAdmission, LaunchAdmissionState
+from mu_twisted.launch import LaunchOutcome
+from mu_twisted.transport import ReactorTime
+
+LOOK = 1.0
+"""Seconds between two looks at who may have how many workers."""
+
+Told = Callable[[LaunchOutcome], None]
+
+
+@dataclass
+class _Call:
+    """One call of a job for launches."""
+
+    told: Told
+    failed: Deferred[None]
+
+
+class LaunchQueue:
+    """Where the jobs' runs ask for launches.
+
+    :param clock: for the looks, and for the ends of turns.
+    :param workers: in flight at once over all jobs; None: any number.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: ReactorTime, workers: int | None = None) -> None:
+        self._clock = clock
+        self._turn: Any = None
+        self._admission = LaunchAdmission(workers)
+        self._queues: dict[str, JobLaunchQueue] = {}
+        self._look = LoopingCall(self.look)
+        self._look.clock = clock  # type: ignore[assignment]
+
+    @property
+    def state(self) -> LaunchAdmissionState:
+        """For a status."""
+        return self._admission.state
+
+    def queue(self, name: str, launching: Launching) -> "JobLaunchQueue":
+        """What a job's run is to launch through."""
+        return JobLaunchQueue(self, name, launching)
+
+    def add(self, run: JobRun, queue: "JobLaunchQueue") -> None:
+        """From now on the job counts."""
+        queue.run = run
+        self._queues[run.name] = queue
+        if not self._look.running:
+            self._look.start(LOOK, now=False).addErrback(lambda failure: self.log.failure("look", failure))
+
+    def remove(self, name: str) -> None:
+        """The job is over."""
+        self._queues.pop(name).stop()
+        if not self._queues:
+            self.close()
+        self.let_go()
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._look.running:
+            self._look.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def ask(self, name: str, launch_ids: Sequence[str]) -> None:
+        """A job wants these."""
+        self._admission.ask(name, launch_ids)
+        self.let_go()
+
+    def drop(self, name: str) -> list[str]:
+        """A job wants nothing any more that was not let go; returns that."""
+        return self._admission.drop(name)
+
+    def answered(self, name: str, launch_ids: Iterable[str]) -> None:
+        """Launches have their outcome."""
+        self._admission.answered(name, launch_ids)
+        if self._turn is None and self._admission.waiting:
+            self._turn = self._clock.callLater(0, self._end_turn)
+
+    def look(self) -> None:
+        """Divide the workers among the jobs anew."""
+        try:
+            self._divide()
+        except Exception:  # noqa: BLE001 - else nobody would ever look again, and launches wait for ever
+            self.log.failure("looking at the jobs' launches failed")
+
+    def let_go(self) -> None:
+        """Send what there is room for."""
+        for grant in self._admission.grants({name: queue.job.in_flight for name, queue in self._queues.items()}):
+            if grant.job in self._queues:
+                self._queues[grant.job].send(grant.launch_ids)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _end_turn(self) -> None:
+        self._turn = None
+        self.let_go()
+
+    def _divide(self) -> None:
+        wanted = {name: queue.job.wanted_workers for name, queue in self._queues.items()}
+        for name, most in self._admission.ceilings(wanted).items():
+            queue = self._queues.get(name)  # else it has ended as another was given its share
+            if queue is None:
+                continue
+            try:
+                queue.allow(most)
+            except Exception:  # noqa: BLE001 - the others are to have theirs
+                self.log.failure("job {name} cannot be given its share of workers", name=name)
+        self.let_go()
+
+
+class JobLaunchQueue:
+    """The launches of one job, in the desk's turn: a :class:`Launching` before another.
+
+    :param launching: sends them.
+    """
+
+    run: JobRun
+
+    def __init__(self, launch_queue: LaunchQueue, name: str, launching: Launching) -> None:
+        self._launch_queue = launch_queue
+        self._name = name
+        self._launching = launching
+        self._calls: dict[str, _Call] = {}
+
+    @property
+    def job(self) -> Any:
+        """The job's decisions."""
+        return self.run.job
+
+    def start(self, launch_ids: Sequence[str], on_outcome: Told) -> Deferred[None]:
+        """As :class:`Launching` says; the Deferred fires only if it fails."""
+        call = _Call(on_outcome, Deferred())
+        self._calls.update(dict.fromkeys(launch_ids, call))
+        self._launch_queue.ask(self._name, launch_ids)
+        return call.failed
+
+    def stop(self) -> None:
+        """Give up what has not been sent."""
+        for launch_id in self._launch_queue.drop(self._name):
+            self._tell(LaunchOutcome(launch_id, False, 0, "cancelled"))
+        self._launching.stop()
+
+    def note(self) -> str | None:
+        """As :class:`Launching` says."""
+        return self._launching.note()
+
+    def diagnose(self) -> Coroutine[Any, Any, str]:
+        """As :class:`Launching` says."""
+        return self._launching.diagnose()
+
+    def allow(self, workers: int | None) -> None:
+        """So many workers are this job's share."""
+        self.run.allow_workers(workers)
+
+    def send(self, launch_ids: Sequence[str]) -> None:
+        """These have their turn."""
+        sending = maybeDeferred(self._launching.start, launch_ids, self._told)
+        sending.addErrback(lambda failure: self._failed(launch_ids, failure))
+        sending.addErrback(lambda failure: self._launch_queue.log.failure("a failed launch cannot be told", failure))
+
+    def _told(self, outcome: LaunchOutcome) -> None:
+        self._launch_queue.answered(self._name, [outcome.launch_id.removeprefix(f"{self._name}/")])
+        self._tell(outcome)
+
+    def _tell(self, outcome: LaunchOutcome) -> None:
+        call = self._calls.pop(outcome.launch_id.removeprefix(f"{self._name}/"), None)
+        if call is not None:
+            call.told(outcome)
+
+    def _failed(self, launch_ids: Sequence[str], failure: Any) -> None:
+        if not isinstance(failure.value, MuError):
+            self._launch_queue.log.failure("launching for job {name} failed", failure, name=self._name)
+        if not self.job.is_reached:
+            launch_ids = [*launch_ids, *self._launch_queue.drop(self._name)]  # which would fare no better
+        for launch_id in launch_ids:
+            call = self._calls.pop(launch_id, None)
+            if call is not None and self.job.is_reached:
+                # It has worked before; and others of the call may be let go later, and do better.
+                call.told(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
+            elif call is not None and not call.failed.called:
+                call.failed.errback(failure)
+        # Only now: a job that has ended of it wants nothing more.
+        self._launch_queue.answered(self._name, launch_ids)

@@ -1,0 +1,194 @@
+"""The hall: every connection of a worker, and the job that it belongs to.
+
+Knows who may speak for which job (the certificate of its launches names it; one without identity, in the original's way
+of shared keys, may speak for any: if it says for none, it goes where workers are missing) and that a connection which
+never greets must not stay.
+"""
+
+from itertools import count
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator._session import Session
+from mu_twisted.fsm import Machine
+from mu_twisted.tls import LaunchIdentity
+from mu_twisted.transport import ReactorTime
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that workers have to take their leave when the coordinator stops."""
+GREETING_TIMEOUT = 30.0
+"""Seconds that a connection has to greet, once its handshake is done."""
+
+
+class WorkerRegistry:
+    """Makes a session for each connection and leads it to its job.
+
+    :param clock: for the time-out of greetings.
+    :param shared_key: whether a certificate without identity is good for any job.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: ReactorTime, *, shared_key: bool = False) -> None:
+        self._clock = clock
+        self._shared_key = shared_key
+        self._numbers = count()
+        self._runs: dict[str, JobRun] = {}
+        self._expected: set[str] = set()
+        self._parked: dict[Session, None] = {}
+        self._strangers: dict[Session, float] = {}
+        self._sessions: dict[Session, JobRun | None] = {}
+        self._empty: Deferred[None] | None = None
+        self._sweep = LoopingCall(self._drop_silent)
+        self._sweep.clock = clock  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self) -> None:
+        """Begin to watch the time."""
+        self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
+
+    def close(self) -> Deferred[None]:
+        """Tell every worker to quit.
+
+        :returns: fires when all are gone, or after ``CLOSE_PATIENCE``.
+        """
+        if self._sweep.running:
+            self._sweep.stop()
+        for session in list(self._sessions):
+            session.dismiss()
+        empty = self._empty = Deferred()
+        if not self._sessions:
+            empty.callback(None)
+            return empty
+        patience = self._clock.callLater(CLOSE_PATIENCE, lambda: empty.callback(None))
+        return empty.addBoth(lambda _: patience.cancel() if patience.active() else None)
+
+    def add(self, run: JobRun) -> None:
+        """From now on workers may come for this job."""
+        self._runs[run.name] = run
+
+    def expect(self, job: str) -> None:
+        """This job is being read back: whoever comes for it, or for none in particular, waits."""
+        self._expected.add(job)
+
+    def expect_no_more(self, job: str) -> None:
+        """It is there, or cannot go on: those who wait are led to their jobs, or out."""
+        self._expected.discard(job)
+        parked, self._parked = self._parked, {}
+        for session in parked:
+            self.worker_greeted(session)
+
+    def remove(self, run: JobRun) -> None:
+        """The job is over; whoever still comes for it is told to quit."""
+        del self._runs[run.name]
+
+    def new_session(self) -> Session:
+        """The receiver for a connection that has just been accepted."""
+        return Session(next(self._numbers), self)
+
+    # -- what sessions report --------------------------------------------------------------------------------------
+
+    def session_opened(self, session: Session) -> None:
+        """A handshake is done."""
+        self._sessions[session] = None
+        self._strangers[session] = self._clock.seconds() + GREETING_TIMEOUT
+
+    def heard(self, session: Session) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.heard(session)
+
+    def worker_greeted(self, session: Session) -> None:
+        """Lead the worker to its job, or out."""
+        self._strangers.pop(session, None)
+        run = self._sessions.get(session)
+        if run is None and self._must_wait(session):
+            self._parked[session] = None
+            return
+        run = run or self._run_for(session)
+        if run is None:
+            session.dismiss()
+            return
+        self._sessions[session] = run
+        run.worker_greeted(session)
+
+    def token_taken(self, session: Session) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.token_taken(session)
+
+    def task_ended(self, session: Session, machine: Machine) -> None:
+        """Pass it on to the session's job."""
+        run = self._sessions.get(session)
+        if run is not None:
+            run.task_ended(session, machine)
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """Forget the session."""
+        self._strangers.pop(session, None)
+        self._parked.pop(session, None)
+        run = self._sessions.pop(session, None)
+        if run is not None:
+            run.session_closed(session, reason)
+        if self._empty is not None and not self._sessions and not self._empty.called:
+            self._empty.callback(None)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _must_wait(self, session: Session) -> bool:
+        if not self._expected:
+            return False
+        identity = session.identity
+        if isinstance(identity, LaunchIdentity):
+            return identity.job in self._expected
+        job, slash, _ = session.greeting.launch_id.partition("/")
+        return identity is None and self._shared_key and (job in self._expected or not slash)
+
+    def _run_for(self, session: Session) -> JobRun | None:
+        identity = session.identity
+        if isinstance(identity, LaunchIdentity):
+            run = self._runs.get(identity.job)
+            if run is None:
+                self.log.info(
+                    "{address} comes for job {job}, which is not or no longer running: told to quit",
+                    address=session.address,
+                    job=identity.job,
+                )
+            return run
+        if identity is None and self._shared_key and self._runs:
+            return self._shared_run_for(session)
+        self.log.warn(
+            "{address} was told to quit: its certificate is not that of a job's launches ({identity})",
+            address=session.address,
+            identity=identity.uri if identity is not None else "no identity",
+        )
+        return None
+
+    def _shared_run_for(self, session: Session) -> JobRun | None:
+        """By its launch id, if it says one; else the job that lacks workers, or expects one, and has fewest."""
+        job, slash, _ = session.greeting.launch_id.partition("/")
+        if slash:
+            return self._runs.get(job)
+
+        def place(run: JobRun) -> tuple[bool, bool, int]:
+            workers = run.counts.workers
+            return not run.job.lacks_workers, run.job.in_flight <= workers, workers
+
+        return min(self._runs.values(), key=place)
+
+    def _drop_silent(self) -> None:
+        now = self._clock.seconds()
+        for session in [session for session, due in self._strangers.items() if due <= now]:
+            del self._strangers[session]
+            self.log.warn("{address} never greeted: dropped", address=session.address)
+            try:
+                session.abort()
+            except Exception:  # noqa: BLE001 - else no other would ever be dropped
+                self.log.failure("dropping one that never greeted failed")

@@ -1,0 +1,177 @@
+"""What the coordinator tells about its jobs, and what it is asked to do: plain facts, as they travel in JSON.
+
+Knows neither sessions nor how the facts come about. The control API and the commands speak in these.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from mu_twisted.base import MuError
+
+MAX_PAGE = 1000
+"""Tasks that are told of at once."""
+
+State = Literal["running", "held", "done", "failed", "cancelled"]
+
+
+class ServiceError(MuError):
+    """What was asked for cannot be done now: one line that says why."""
+
+
+class UnknownJob(ServiceError):
+    """There is no such job, or no such task in it."""
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as it was asked for; kept as long as the job's record.
+
+    :param pipeline: an installed pipeline's name, or the path that its module had.
+    :param words: the job options, as typed.
+    :param source: the module's source, where the pipeline is a path. It is run in the daemon.
+    """
+
+    pipeline: str
+    words: tuple[str, ...] = ()
+    source: str | None = None
+
+
+class TaskStatus(msgspec.Struct, frozen=True):
+    """One task.
+
+    :param state: ``waiting``, ``backing off`` (waits after a failure), ``held`` (the rendezvous that it needs is away),
+        ``active``, ``done`` or ``failed``.
+    :param attempts: tries begun so far.
+    :param error: of the last attempt that failed.
+    """
+
+    task: int
+    state: str
+    attempts: int = 0
+    error: str | None = None
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Some tasks of a job, by number.
+
+    :param next: the cursor of those after them; None: there are no more.
+    """
+
+    tasks: Sequence[TaskStatus]
+    next: int | None = None
+
+
+class CostStatus(msgspec.Struct, frozen=True):
+    """What a job has cost so far on Lambda, or would have on AWS.
+
+    :param requests: launches that Lambda has taken.
+    :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
+    :param price: by AWS's list, in ``currency``; None where the list does not have the region. ``prices_of`` is the
+        list's date.
+    :param estimated_by: the region whose price was taken, where that of the job's region is not known.
+    """
+
+    requests: int
+    seconds: float
+    gb_seconds: float
+    price: float | None = None
+    currency: str | None = None
+    prices_of: str | None = None
+    estimated_by: str | None = None
+
+
+class JobStatus(msgspec.Struct, frozen=True):
+    """One job.
+
+    :param state: ``running``, ``done``, ``failed``, ``cancelled``, or ``held``: it cannot go on before something is
+        put right that ``error`` says.
+    :param error: what the job failed of, one line or several.
+    :param report: what its pipeline has to say of it, once it is over; one line or several.
+    :param note: what the user should know meanwhile, e.g. that Lambda throttles, or what tasks are held for.
+    :param submitted: seconds since 1970, as ``ended``; that is None while it runs or is held, and where its records are
+        damaged.
+    :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
+    :param workers: connected ones; ``launches`` those that are still to come.
+    :param cost: on Lambda; None where it is not known.
+    """
+
+    job: str
+    pipeline: str
+    state: State
+    submitted: float
+    tasks: int
+    waiting: int = 0
+    active: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    workers: int = 0
+    launches: int = 0
+    error: str | None = None
+    note: str | None = None
+    ended: float | None = None
+    report: str | None = None
+    cost: CostStatus | None = None
+
+
+class DaemonStatus(msgspec.Struct, frozen=True):
+    """The coordinator itself.
+
+    :param jobs: how many run.
+    :param note: why it takes no new job, if so.
+    :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
+    """
+
+    pid: int
+    version: str
+    port: int
+    jobs: int
+    workers: int
+    note: str | None = None
+    launch_rate: float | None = None
+
+
+class JobService(Protocol):
+    """What can be asked of a coordinator. Every method raises :class:`ServiceError` for what cannot be done."""
+
+    def submit(self, request: Request) -> Deferred[JobStatus]:
+        """Take a job; fires when it is in the journal, before anything is launched.
+
+        :raises MuError: the request makes no sense: its pipeline or options are wrong. It is the Deferred that fails.
+        """
+
+    def daemon(self) -> DaemonStatus:
+        """How the coordinator itself is."""
+
+    def jobs(self) -> Sequence[JobStatus]:
+        """All jobs on record, the oldest first."""
+
+    def job(self, name: str) -> JobStatus:
+        """One job."""
+
+    def tasks(
+        self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None
+    ) -> Awaitable[TaskPage]:
+        """Tasks of a job, by number.
+
+        :param cursor: the ``next`` of the page before; 0: from the first on.
+        :param limit: tasks at most.
+        :param state: leave out those in another.
+        """
+
+    def wait(self, name: str) -> Deferred[JobStatus]:
+        """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
+
+    def cancel(self, name: str) -> Deferred[JobStatus]:
+        """End a job and every worker of it; fires when they are told and gone. A job that is over stays as it is."""
+
+    def retry(self, name: str) -> Deferred[JobStatus]:
+        """Run the failed tasks of a job that is over again, or let one go on that is held."""
+
+    def log(self, name: str, task: int | None) -> Awaitable[str]:
+        """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
+
+    def remove(self, name: str) -> Deferred[None]:
+        """Delete the record of a job that is not running; fires when it is gone."""

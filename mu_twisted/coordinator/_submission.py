@@ -1,0 +1,74 @@
+"""What a request asks for, understood and checked, before anything is looked at outside."""
+
+import re
+import secrets
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.coordinator._opening import Opener
+from mu_twisted.coordinator._slices import Steps
+from mu_twisted.coordinator._status import Request
+from mu_twisted.jobs import Job, JobPolicy
+from mu_twisted.pipelines import Pipeline, PipelineError
+
+MAX_WORDS = 4096
+"""Words of options: they are parsed in one turn, which takes by the square of their number (20 ms for so many)."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that can be opened.
+
+    :param order: its tasks in order of assignment.
+    :param consumes: for tasks that take messages, those that send them.
+    """
+
+    request: Request
+    pipeline: Pipeline
+    settings: Any
+    policy: JobPolicy
+    order: Sequence[int]
+    consumes: Mapping[int, Sequence[int]]
+
+    def making(self, name: str, skipped: Container[int]) -> Steps[Job | None]:
+        """The job's decisions; None if nothing is left to do.
+
+        :param skipped: tasks that need not run.
+        :raises mu_twisted.jobs.JobError: its tasks make no job.
+        """
+        order = [task for task in self.order if task not in skipped]
+        if not order:
+            return None
+        yield
+        kept = {task: [by for by in self.consumes.get(task, ()) if by not in skipped] for task in order}
+        yield
+        return (yield from Job.making(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects))
+
+
+def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Submission:
+    """What a request asks for.
+
+    :param parsed: its pipeline and settings, where they are known already.
+    :raises mu_twisted.base.MuError: it makes no sense.
+    :raises twisted.python.usage.UsageError: its options stand where they would not be taken for such.
+    """
+    if parsed is None and len(request.words) > MAX_WORDS:
+        raise PipelineError(
+            f"{len(request.words)} words of options: at most {MAX_WORDS} are taken; "
+            "have the tasks read a long list, from S3 or from their function's package"
+        )
+    pipeline, settings = parsed or opener.parse(request)
+    if parsed is None:
+        settings.check_place(request.words)
+    policy = opener.policy(settings)
+    order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
+    if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
+        raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
+    return Submission(request, pipeline, settings, policy, order, consumes)
+
+
+def job_name(pipeline: str) -> str:
+    """A new name for a job: it stands in certificates, so only some characters may."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', pipeline)[:40]}-{secrets.token_hex(4)}"

@@ -1,0 +1,61 @@
+"""``mu doctor``: whether a coordinator with these options would find all that its jobs need.
+
+It takes the coordinator's own command line. What is looked at stands in the module beside.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from mu_twisted.aws.findings import Finding
+from mu_twisted.daemons._threads import abandonable
+from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
+from mu_twisted.daemons.doctor._examination import Examination
+
+
+class Options(CoordinatorOptions):
+    """The coordinator's command line, and what the doctor adds."""
+
+    optFlags = [["no-invoke", None, "do not invoke a worker to have it dial back"]]
+
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return "Usage: mu doctor [options] [PIPELINE [options of the pipeline]]"
+
+    @property
+    def longdesc(self) -> str:
+        """What stands below the options."""
+        return (
+            "Looks at all that a job needs, given the coordinator's command line: account, functions, limits, bucket, "
+            "keys, clock, and whether a worker reaches this machine, for which it invokes one. Without PIPELINE only "
+            "at what concerns no function. Exits 1 if something is broken."
+        )
+
+
+def examine(options: Options, tell: Callable[[Finding], None]) -> None:
+    """Look at everything, and tell of each thing as it is found. Runs the reactor: once in a process.
+
+    :raises MuError: looking itself failed.
+    :raises KeyboardInterrupt: the user has had enough.
+    """
+    from twisted.internet import reactor as the_reactor  # a composition root
+
+    reactor: Any = the_reactor
+    abandonable(reactor.getThreadPool())
+    ended: list[Any] = []
+
+    def end(result: Any) -> None:
+        ended.append(result)
+        if reactor.running:
+            reactor.stop()
+
+    def begin() -> None:
+        Deferred.fromCoroutine(Examination(reactor, options, tell).run()).addBoth(end)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not ended:
+        raise KeyboardInterrupt
+    if ended[0] is not None:
+        ended[0].raiseException()

@@ -1,0 +1,125 @@
+"""Whether a worker reaches this machine: one is invoked and has to dial back, as a job's workers do."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThread
+
+from mu_twisted.aws import InvokeAnswer
+from mu_twisted.aws.findings import Finding, broken, doubtful, good
+from mu_twisted.tls import KeyPair, server_contexts
+from mu_twisted.transport import FrameFactory, FrameProtocol, listen
+from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, WireError, parse_greeting
+
+
+@dataclass(frozen=True)
+class DialledBack:
+    """What came of it.
+
+    :param invocation: what Lambda says.
+    :param greeting: what the worker said to us; None if it did not come, or came to somebody else.
+    :param came_from: the worker's address.
+    :param own: whether it was we who listened; else it was what has the port, a coordinator most likely.
+    :param port: where we listened; None if it was not we.
+    """
+
+    invocation: InvokeAnswer
+    greeting: Greeting | None
+    came_from: str
+    own: bool
+    port: int | None = None
+
+
+class _Greeted:
+    """Takes a greeting and says goodbye."""
+
+    def __init__(self, came: Callable[[Greeting, str], None]) -> None:
+        self._came = came
+
+    def connected(self, connection: FrameProtocol) -> None:
+        self._connection = connection
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        with suppress(WireError):
+            self._came(parse_greeting(payloads[0]), self._connection.peer.host)
+        self._connection.send(b"quit:")
+
+    def disconnected(self, reason: str) -> None:
+        """That is all."""
+
+
+async def dial_back(
+    reactor: Any, endpoint: str, own: KeyPair, ca: bytes, invoke: Callable[[int | None], InvokeAnswer]
+) -> DialledBack:
+    """Listen, have a worker come, and go.
+
+    :param endpoint: where to listen, a Twisted endpoint string; where the port is taken, whoever has it must answer.
+    :param own: what we show.
+    :param ca: PEM of the CA certificate that workers must have theirs from.
+    :param invoke: has a worker dial the port that is being listened on, None where it is taken, and waits for its end.
+        Called in a thread.
+    :raises mu_twisted.base.MuError: it cannot be invoked.
+    """
+    found: list[tuple[Greeting, str]] = []
+    factory = FrameFactory(
+        lambda: _Greeted(lambda greeting, host: found.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
+    )
+    port: Any = None
+    number: int | None = None
+    with suppress(CannotListenError):
+        server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
+        port = await listen(server, server_contexts(own, ca), factory, reactor)
+    try:
+        number = None if port is None else port.getHost().port
+        working: Deferred[InvokeAnswer] = deferToThread(invoke, number)
+        invocation = await working
+    finally:
+        if port is not None:
+            await port.stopListening()
+    greeting, host = found[0] if found else (None, "")
+    return DialledBack(invocation, greeting, host, port is not None, number)
+
+
+def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> Finding:
+    """Whether the worker came, and which it was.
+
+    :param where: the address that it was to dial.
+    :param shared: whether all workers are given one key, as the original's need it.
+    """
+    fix = "open the port to it: security group, firewall, NAT; --host-addr says another address, -t another port"
+    if came.greeting is None:
+        said = came.invocation.error or _said(came.invocation.result)
+        if not came.own and said == "the coordinator said quit":
+            return good(f"an invoked worker reached the coordinator that runs at {where}")
+        tail = [line for line in came.invocation.log_tail.splitlines() if line.strip()][-1:]
+        return broken(
+            f"an invoked worker did not reach {where}: {said or 'it said nothing'}"
+            + (f" (its log ends: {tail[0][:200]})" if tail and not said else ""),
+            "no worker of a job would",
+            fix,
+        )
+    if came.greeting.version == 0 and shared:
+        return good(f"an invoked worker of the original's reached {where}, from {came.came_from}")
+    if came.greeting.version != VERSION:
+        return doubtful(
+            f"an invoked worker reached {where}, of protocol version {came.greeting.version}, not {VERSION}",
+            "this coordinator serves the original's workers (0) without warm starts, others not at all",
+            "make the function again with `mu lambdaize`",
+        )
+    return good(f"an invoked worker reached {where}, from {came.came_from}")
+
+
+def _said(result: str) -> str:
+    """What a worker's result says of its end."""
+    try:
+        told = json.loads(result)
+    except ValueError:
+        return ""
+    text = (told.get("error") or told.get("ended")) if isinstance(told, dict) else None
+    return " ".join(str(text or "").split())[:300]

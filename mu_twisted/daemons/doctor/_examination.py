@@ -1,0 +1,264 @@
+"""What ``mu doctor`` looks at, in which order, and what to do about each thing that is amiss."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.x509 import load_pem_x509_certificate
+from twisted.internet.threads import deferToThread
+
+from mu_twisted.aws import Clients, check_region
+from mu_twisted.aws.findings import (
+    Finding,
+    Health,
+    broken,
+    doubtful,
+    good,
+    judge_bucket,
+    judge_certificate,
+    judge_clock,
+    judge_concurrency,
+    judge_function,
+    judge_missing,
+    judge_programs,
+    judge_shared_key,
+)
+from mu_twisted.aws.inspection import FunctionState, Inspection, clock_skew
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import job_event, with_launch_id
+from mu_twisted.daemons._address import find_address
+from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._deployment import LaunchTarget, places_of, shares
+from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
+from mu_twisted.daemons._state_dir import default_state_dir
+from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
+from mu_twisted.daemons.doctor._dial_back import dial_back, judge_dial_back
+from mu_twisted.tls import Authority
+
+JOB = "doctor"
+PATIENCE = 3.0
+"""Seconds that the invoked worker tries to reach us."""
+
+CREDENTIALS = (
+    "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the instance's role, as for AWS's own tools"
+)
+POLICY = "the credentials must be allowed what `mu iam coordinator` prints"
+BUCKET = f"check -b, or make the bucket; {POLICY}"
+NETWORK = "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url names another"
+KEYS = "check -c, -s, -k and --ca-key, or make keys: `mu genkeys DIR`"
+
+Tell = Callable[[Finding], None]
+
+
+class Examination:
+    """Asks what a coordinator would ask, and more; changes nothing.
+
+    :param reactor: Twisted's.
+    :param options: the coordinator's, parsed, and the doctor's.
+    :param tell: takes each finding as it is made.
+    """
+
+    def __init__(self, reactor: Any, options: CoordinatorOptions, tell: Tell) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._settings: Any = options.settings
+        self._tell = tell
+        self._keys: Keys | None = None
+
+    async def run(self) -> None:
+        """Look at everything.
+
+        :raises MuError: looking itself failed.
+        """
+        cloud = await deferToThread(open_cloud, self._options, self._local_state())
+        try:
+            await self._look(cloud)
+        finally:
+            await deferToThread(cloud.close)
+
+    async def _look(self, cloud: Cloud) -> None:
+        settings = self._settings
+        regions = settings["regions"] if settings is not None else ("us-east-1",)
+        try:
+            for region in regions:
+                check_region(region)
+            self._tell(await deferToThread(self._caller, cloud, regions[0]))
+        except MuError as error:
+            fix = f"{CREDENTIALS}; where nothing answers, {NETWORK}"
+            self._tell(broken(str(error), "Lambda and S3 take no request of ours", fix))
+        self._tell(await self._try(lambda: judge_clock(clock_skew(cloud.lambda_endpoint(regions[0]))), NETWORK))
+        states: list[FunctionState] = []
+        for region in regions:
+            self._tell_all(await deferToThread(self._region, cloud, region, states))
+        if settings is not None:
+            bucket = settings["bucket"]
+            self._tell(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
+        self._tell(await self._try(self._certificates, KEYS))
+        address = await self._address(cloud.lambda_endpoint(regions[0]))
+        if address is not None and states and self._keys is not None and not self._options["no-invoke"]:
+            self._tell(await self._dial_back(cloud, states[0], address, self._keys))
+
+    # -- each question ---------------------------------------------------------------------------------------------
+
+    def _caller(self, cloud: Cloud, region: str) -> Finding:
+        cloud.credentials()
+        if self._options["local"]:
+            return good("the embedded Lambda and S3 of this machine answer")
+        try:
+            caller = self._inspection(cloud, region).caller()
+        except MuError as error:
+            if is_aws(cloud.lambda_endpoint(region)):
+                raise
+            return doubtful(
+                f"whose account this is cannot be told: {error}",
+                "nothing, if Lambda and S3 are not AWS's: jobs do not ask it",
+                "give $AWS_ENDPOINT_URL_STS, if there is such a service beside them",
+            )
+        return good(f"credentials: account {caller.account}, {caller.arn}")
+
+    def _region(self, cloud: Cloud, region: str, states: list[FunctionState]) -> list[Finding]:
+        """All about the functions of a region; those that are there are added to ``states``."""
+        inspection = self._inspection(cloud, region)
+        found: list[Finding] = []
+        here: list[FunctionState] = []
+        wanted = {place: workers for place, workers in self._wanted().items() if place.region == region}
+        try:
+            for place, workers in wanted.items():
+                state = inspection.function(place.function)
+                if state is None:
+                    alone = len(self._settings["regions"]) * self._settings["copies"] == 1
+                    found.append(judge_missing(place.function, region, alone=alone))
+                else:
+                    here.append(state)
+                    found += self._function(state, workers)
+            concurrency = inspection.concurrency()
+            if concurrency is not None:
+                reserved = [each.reserved for each in here] or [None]
+                found.append(judge_concurrency(concurrency, region, reserved, sum(wanted.values()) or 1))
+        except MuError as error:
+            found.append(_failed(error, POLICY))
+        states += here
+        return found
+
+    def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
+        yield from judge_function(state, workers, shared=bool(self._options["share-key"]))
+        programs = self._options.pipeline.needs(self._settings) if self._options.pipeline is not None else ()
+        if programs:
+            yield judge_programs(state, programs, state.files())
+
+    def _wanted(self) -> dict[LaunchTarget, int]:
+        """How many workers of the job run in each place at once."""
+        settings = self._settings
+        if settings is None:
+            return {}
+        workers = min(settings["tasks"], settings["max-workers"] or settings["tasks"]) + settings["overprovision"]
+        return shares(workers, places_of(settings["regions"], settings["function"], settings["copies"]))
+
+    def _bucket(self, cloud: Cloud, region: str, bucket: str) -> Finding:
+        found = self._inspection(cloud, region).bucket_region(bucket)
+        return judge_bucket(bucket, found if cloud.s3_endpoint is None else None, region)
+
+    def _certificates(self) -> Finding:
+        state_dir = Path(self._options["state-dir"] or default_state_dir())
+        if self._options["ca-cert"] is None and not (state_dir / "tls" / "ca_cert.pem").exists():
+            authority = Authority.generate()
+            self._keys = Keys(authority.certificate, authority.issue(COORDINATOR, lifetime=None), authority)
+            return good(f"the coordinator will make its keys at its first start, in {state_dir / 'tls'}")
+        self._keys = keys = daemon_keys(self._options, state_dir, COORDINATOR)
+        if keys.shared and (finding := judge_shared_key(rsa=keys.rsa)).health is not Health.GOOD:
+            return finding
+        now = datetime.now(UTC)
+        for name, pem in (("the coordinator's certificate", keys.own.certificate), ("the CA's certificate", keys.ca)):
+            certificate = load_pem_x509_certificate(pem)
+            finding = judge_certificate(name, certificate.not_valid_before_utc, certificate.not_valid_after_utc, now)
+            if finding.fix:
+                break
+        return finding
+
+    async def _address(self, endpoint: str) -> str | None:
+        given: str | None = self._options["host-addr"]
+        if given:
+            self._tell(good(f"workers are told to dial {given} (--host-addr)"))
+            return given
+        try:
+            address = await find_address(self._reactor, endpoint)
+        except MuError as error:
+            self._tell(_failed(error, NETWORK))
+            return None
+        self._tell(good(f"workers are told to dial {address}"))
+        return address
+
+    async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:
+        given = port_of(self._options["listen"])
+        timeout = timedelta(seconds=state.settings.get("Timeout", 3))
+
+        def invoke(port: int | None) -> Any:
+            event = job_event(
+                address=address,
+                port=port or given,
+                ca=keys.ca,
+                pair=keys.for_job(JOB, timeout),
+                bucket=self._settings["bucket"],
+                region=self._settings["regions"][0],
+                job=None if keys.shared else JOB,
+                s3_endpoint=cloud.s3_endpoint,
+                orphan_timeout=PATIENCE,
+            )
+            return cloud.invoke_with_tail(state.region, state.name, with_launch_id(event, f"{JOB}/1"))
+
+        try:
+            came = await dial_back(self._reactor, self._options["listen"], keys.own, keys.ca, invoke)
+        except (MuError, ValueError) as error:
+            return _failed(error, POLICY)
+        port = came.port or given
+        return judge_dial_back(came, f"{address}:{port}" if port else address, shared=keys.shared)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _inspection(self, cloud: Cloud, region: str) -> Inspection:
+        endpoint = cloud.lambda_endpoint(region)
+        return Inspection(
+            Clients(
+                cloud.session,
+                region,
+                lambda_endpoint=endpoint,
+                s3_endpoint=cloud.s3_endpoint,
+                stack=cloud.stack_directory,
+            )
+        )
+
+    def _local_state(self) -> Path | None:
+        return Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None
+
+    def _tell_all(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._tell(finding)
+
+    @staticmethod
+    async def _try(look: Callable[[], Finding], fix: str) -> Finding:
+        try:
+            return await deferToThread(look)
+        except MuError as error:
+            return _failed(error, fix)
+
+
+def is_aws(endpoint: str) -> bool:
+    """Whether a base URL is one of AWS's own."""
+    host = (urlsplit(endpoint).hostname or "").removesuffix(".cn")
+    return host.endswith((".amazonaws.com", ".api.aws"))
+
+
+def port_of(listen: str) -> int:
+    """The port of an endpoint string, 0 where it names none.
+
+    :param listen: e.g. ``tcp:13579:interface=127.0.0.1``.
+    """
+    found = re.match(r"tcp6?:(?:.*:port=|port=)?([0-9]{1,5})(?::|$)", listen)
+    return int(found[1]) if found else 0
+
+
+def _failed(error: Exception, fix: str) -> Finding:
+    return broken(str(error), "a job would end with this line, or not begin", fix)

@@ -1,0 +1,187 @@
+"""What all decisions of a job share: who is at what, and the actions that have been decided.
+
+Keeps its parts in step with one another; decides nothing.
+"""
+
+from collections.abc import Callable, Iterable
+
+from mu_twisted.jobs._actions import Abort, Action, Assign, Dismiss, Interrupt, Record, Warm
+from mu_twisted.jobs._backlog import Backlog
+from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._holds import Holds
+from mu_twisted.jobs._launches import Launches
+from mu_twisted.jobs._ledger import Ledger
+from mu_twisted.jobs._records import Assigned, AttemptEnded, AttemptOutcome, JobRecord
+from mu_twisted.jobs._tasks import Task, TaskState
+from mu_twisted.jobs._timers import TimerKind, Timers
+from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerPool, WorkerSlot
+
+HOLD_PATIENCE = 30.0
+"""Seconds that workers are kept for tasks that are held: a store that is restarted is back sooner, and a worker that is
+kept for longer costs more than another."""
+MAX_ERROR = 2000
+"""Characters of an error that are kept: it may come from a worker."""
+
+
+class JobData:
+    """The present state of a job.
+
+    :param ledger: what is recorded.
+    :param random: a number from 0 to 1 at each call.
+    """
+
+    def __init__(self, ledger: Ledger, random: Callable[[], float]) -> None:
+        self.ledger = ledger
+        self.policy = ledger.submitted.policy
+        self.random = random
+        self.now = 0.0
+        self.pool = WorkerPool()
+        self.launches = Launches()
+        self.backlog = Backlog()
+        self.timers = Timers()
+        self.holds = Holds(ledger.lineage.is_linked)
+        self.attempts: dict[int, list[Attempt]] = {}
+        self.first_attempts: dict[Attempt, None] = {}
+        self.lost: dict[str, tuple[int, int]] = {}
+        self.ceiling: int | None = None
+        self.failed = 0
+        self._actions: list[Action] = []
+
+    @property
+    def alone(self) -> int:
+        """Workers that tasks may have at once, as far as the job alone is concerned."""
+        most, tasks = self.policy.max_workers, len(self.ledger.tasks)
+        return tasks if most is None else min(most, tasks)
+
+    @property
+    def limit(self) -> int:
+        """Workers that tasks may have at once."""
+        return self.alone if self.ceiling is None else min(self.alone, self.ceiling)
+
+    @property
+    def needed(self) -> int:
+        """Workers that would all have something to do now."""
+        return self.ledger.open - self.ledger.tally[TaskState.HELD] + len(self.backlog.doubles)
+
+    @property
+    def useful(self) -> int:
+        """Workers that would all have something to do now, or probably soon: as long as tasks are not held for long."""
+        since = self.holds.since
+        soon = self.ledger.tally[TaskState.HELD] if since is not None and self.now - since < HOLD_PATIENCE else 0
+        return self.ledger.open - self.ledger.tally[TaskState.HELD] + soon
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more workers than may stay; where nothing limits them, spares may."""
+        if self.policy.max_workers is None and self.ceiling is None:
+            return False
+        return len(self.pool) > self.limit + self.policy.overprovision
+
+    # -- what was decided ------------------------------------------------------------------------------------------
+
+    def do(self, action: Action) -> None:
+        """Ask the driver for this."""
+        self._actions.append(action)
+
+    def record(self, record: JobRecord) -> None:
+        """This has happened, and is to be kept."""
+        self.ledger.apply(record)
+        self._actions.append(Record(record))
+
+    def take(self) -> list[Action]:
+        """All that was decided since the last time."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def dismiss(self, worker: PoolWorker, reason: str) -> None:
+        """Tell it to quit, and forget it."""
+        self.forget(worker)
+        self.do(Dismiss(worker.number, reason))
+
+    def abort(self, worker: PoolWorker, reason: str) -> None:
+        """Drop its connection, and forget it."""
+        self.forget(worker)
+        self.do(Abort(worker.number, reason))
+
+    def wipe(self) -> None:
+        """Nobody is there any more, and nobody is expected."""
+        self.launches.give_up_all()
+        self.timers.clear()
+        self.attempts.clear()
+        self.first_attempts.clear()
+        self.backlog.doubles.clear()
+        self.lost.clear()
+
+    def forget(self, worker: PoolWorker) -> None:
+        """It is gone."""
+        self.pool.remove(worker)
+        self.launches.left(worker.launch_id, worker.number)
+
+    def clear(self, worker: PoolWorker, reason: str | None = None) -> None:
+        """Make it free for another task.
+
+        :param reason: of ending what it is at; None: it is at nothing.
+        """
+        self._expect_greeting(worker, WorkerSlot.WARMING)
+        self.do(Warm(worker.number) if reason is None else Interrupt(worker.number, reason))
+
+    def see_off(self, worker: PoolWorker, reason: str) -> None:
+        """Tell it to quit, and wait until it is gone."""
+        self._expect_greeting(worker, WorkerSlot.LEAVING)
+        self.do(Dismiss(worker.number, reason))
+
+    def _expect_greeting(self, worker: PoolWorker, slot: WorkerSlot) -> None:
+        self.pool.move(worker, slot)
+        worker.warmings += 1
+        self.timers.push(self.now + self.policy.warm_timeout, TimerKind.WARM, (worker, worker.warmings))
+
+    # -- tasks and attempts ----------------------------------------------------------------------------------------
+
+    def enqueue(self, tasks: Iterable[Task]) -> None:
+        """These are waiting, and ready for a worker, unless they are to be held."""
+        ready = []
+        for task in tasks:
+            wanted = TaskState.HELD if self.holds.cover(task.number) else TaskState.WAITING
+            if task.state is not wanted:
+                self.ledger.move(task, wanted)
+            if wanted is TaskState.WAITING:
+                ready.append(task)
+        self.backlog.add(ready)
+
+    def begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
+        """The worker gets the task."""
+        number = task.attempts
+        self.record(Assigned(task.number, number, worker.launch_id, speculative))
+        attempt = worker.attempt = Attempt(task.number, number, worker, self.now, speculative)
+        self.pool.move(worker, WorkerSlot.WORKING)
+        self.attempts.setdefault(task.number, []).append(attempt)
+        if not speculative:
+            self.first_attempts[attempt] = None
+        if self.policy.task_timeout is not None:
+            self.timers.push(self.now + self.policy.task_timeout, TimerKind.ATTEMPT, attempt)
+        replay = number > 0 and bool(self.ledger.lineage.producers(task.number))
+        self.do(Assign(worker.number, task.number, number, replay))
+
+    def end(
+        self,
+        attempt: Attempt,
+        outcome: AttemptOutcome,
+        *,
+        costs: bool = False,
+        kind: Failure | None = None,
+        status: int | None = None,
+        error: str = "",
+    ) -> None:
+        """The attempt is over, whatever its worker is at by now."""
+        attempt.worker.attempt = None
+        running = self.attempts[attempt.task]
+        running.remove(attempt)
+        if not running:
+            del self.attempts[attempt.task]
+        self.first_attempts.pop(attempt, None)
+        self.backlog.doubles.pop(self.ledger.tasks[attempt.task], None)
+        seconds = round(max(0.0, self.now - attempt.began), 3)
+        error = error[:MAX_ERROR]
+        self.record(AttemptEnded(attempt.task, attempt.number, outcome, seconds, costs, kind, status, error))

@@ -1,0 +1,165 @@
+"""A job from its beginning to its end: taken up, taken up again, concluded after each event, finished."""
+
+from collections.abc import Generator
+
+from mu_twisted.jobs._actions import Finish, StopLaunches
+from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._ledger import STEP
+from mu_twisted.jobs._outcomes import Outcomes
+from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Finished, Retried, Started
+from mu_twisted.jobs._scaling import Scaling
+from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
+from mu_twisted.jobs._timers import TimerKind
+
+
+class JobLifecycle:
+    """The decisions about the job as a whole.
+
+    :param data: the job.
+    """
+
+    def __init__(self, data: JobData, chains: Chains, outcomes: Outcomes, scaling: Scaling) -> None:
+        self._data = data
+        self._chains = chains
+        self._outcomes = outcomes
+        self._scaling = scaling
+        self._back: list[str] | None = None
+        self._extra = 0
+
+    def start(self) -> None:
+        """A new job begins."""
+        self._next_generation()
+        self._data.enqueue(self._data.ledger.tasks.values())
+        self.conclude(self._data.policy.overprovision)
+
+    def taking_up(self) -> Generator[None, None, None]:
+        """All tasks of a restored job, once: what was under way waits again, at no cost. Pauses now and then."""
+        if self._back is not None:
+            return
+        ledger = self._data.ledger
+        self._extra = self._data.policy.overprovision if ledger.generation < 0 else 0
+        self._next_generation()
+        back: list[str] = []
+        for at, task in enumerate(ledger.tasks.values()):
+            back += self._interrupted(task)
+            if at % STEP == 0:
+                yield
+        for at, task in enumerate(ledger.tasks.values()):
+            self._take_in(task)
+            if at % STEP == 0:
+                yield
+        self._back = back
+
+    def resume(self) -> None:
+        """A restored job, whose tasks have been taken up, goes on; its workers may come back."""
+        data = self._data
+        back, self._back, extra = self._back or [], None, self._extra
+        if data.holds or data.ledger.tally[TaskState.HELD]:  # that may have changed since they were taken up
+            ready, covers = (TaskState.WAITING, TaskState.HELD), data.holds.cover
+            tasks = [task for task in data.ledger.tasks.values() if task.state in ready]
+            data.enqueue([task for task in tasks if covers(task.number) is not (task.state is TaskState.HELD)])
+        back += data.launches.unseen(min(data.limit, data.useful) - len(back))
+        for launch_id in back:
+            data.launches.expect_back(launch_id)
+            data.timers.push(data.now + data.policy.redial_timeout, TimerKind.LAUNCH, launch_id)
+        self.conclude(extra)
+
+    def retry(self) -> None:
+        """The tasks that have failed are wanted all the same."""
+        data, ledger = self._data, self._data.ledger
+        failed = sorted((ledger.tasks[number] for number in ledger.failures), key=lambda task: task.rank)
+        data.record(Retried(tuple(task.number for task in failed)))
+        self._next_generation()
+        data.enqueue(failed)
+        self._chains.store_lost("the job was over, and its messages gone with it")
+        self.conclude()
+
+    def cancel(self, reason: str) -> None:
+        """The user does not want the job any more."""
+        self._data.record(Cancelled(reason))
+        self.finish(reason)
+
+    def conclude(self, extra: int = 0) -> None:
+        """What follows from an event for those who have nothing to do.
+
+        :param extra: workers to ask for beyond those that are needed.
+        """
+        data, scaling = self._data, self._scaling
+        if not data.ledger.open:
+            self.finish(self._summary())
+            return
+        scaling.assign()
+        if self._is_refused_throughout():
+            self.finish(f"no launch was accepted: {data.launches.refusal}")
+            return
+        scaling.launch(extra)
+        if scaling.has_given_up and not data.launches and not scaling.paused:
+            self.finish(self._summary())
+
+    def finish(self, error: str | None) -> None:
+        """The job is over."""
+        self.leave("the job is over")
+        self._data.record(Finished(error))
+        self._data.do(Finish())
+
+    def leave(self, reason: str) -> None:
+        """End what is under way, send everybody home, and let nobody else come."""
+        data = self._data
+        for attempt in [attempt for attempts in data.attempts.values() for attempt in attempts]:
+            data.end(attempt, AttemptOutcome.SUPERSEDED if attempt.superseded else AttemptOutcome.REVOKED, error=reason)
+        if data.launches:
+            data.do(StopLaunches())
+        for worker in list(data.pool.members.values()):
+            data.dismiss(worker, reason)
+        data.wipe()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _next_generation(self) -> None:
+        data, ledger = self._data, self._data.ledger
+        data.record(Started(ledger.generation + 1))
+        data.launches.begin(ledger.generation, ledger.launched, ledger.seen)
+        self._scaling.begin()
+
+    def _interrupted(self, task: Task) -> list[str]:
+        """End what was under way when the coordinator ended; the launch ids of those who were at it."""
+        data = self._data
+        outcome = AttemptOutcome.REVOKED if task.won is None else AttemptOutcome.SUPERSEDED
+        running = dict(task.running)
+        for attempt in running:
+            data.record(AttemptEnded(task.number, attempt, outcome, 0.0, error="the coordinator was restarted"))
+        if task.won is not None and running:
+            # Its other worker may still be at it, until it is back and cleared or has ended by itself.
+            data.timers.push(data.now + data.policy.redial_timeout, TimerKind.SETTLE, task)
+        else:
+            self._outcomes.settle(task)
+        return [launch_id for launch_id in running.values() if launch_id is not None]
+
+    def _take_in(self, task: Task) -> None:
+        """Do what had been decided about the task but was not recorded any more."""
+        if task.state is TaskState.WAITING:
+            if task.charged > self._data.policy.retries:
+                self._outcomes.give_up(task)
+            else:
+                self._data.enqueue([task])
+        elif task.state is TaskState.FAILED:
+            self._chains.fail_consumers(task, task.error)
+        if task.state in SETTLED:
+            self._chains.settled(task)
+
+    def _is_refused_throughout(self) -> bool:
+        launches = self._data.launches
+        nobody = not launches and not self._data.pool.members
+        return nobody and not launches.any_accepted and not launches.any_connected and launches.refusal is not None
+
+    def _summary(self) -> str | None:
+        ledger = self._data.ledger
+        failed = ledger.tally[TaskState.FAILED]
+        if not failed and not ledger.open:
+            return None
+        text = f"{failed + ledger.open} of {len(ledger.tasks)} tasks failed"
+        if ledger.open:
+            why = self._data.launches.refusal or "their workers never dialled in"
+            text += f", {ledger.open} of them because no worker came: {why}"
+        return text

@@ -1,0 +1,168 @@
+"""How many workers a job needs, who gets which task, and who is sent home."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from mu_twisted.jobs._actions import StartLaunches
+from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._records import Launched
+from mu_twisted.jobs._tasks import Task
+from mu_twisted.jobs._timers import TimerKind
+from mu_twisted.jobs._worker_pool import PoolWorker
+
+MARGIN = 5.0
+"""Seconds of its function that a worker must have left beyond what a task takes."""
+ENOUGH = 5
+"""Finished attempts from which one may tell how long the next will take."""
+RECENT = 4
+"""Newcomers whose functions' lives say how long those of the next will be: a function's time-out may be changed, and be
+another one in another region."""
+
+
+class Scaling:
+    """The decisions about workers.
+
+    :param data: the job.
+    """
+
+    def __init__(self, data: JobData) -> None:
+        self._data = data
+        self._rounds = 0
+        self._barren = 0
+        self._next_round = float("-inf")
+        self._armed = False
+        self._lives: deque[float] = deque(maxlen=RECENT)
+        self._returned = 0.0
+        self.paused = False
+
+    @property
+    def wanted(self) -> int:
+        """Workers that the job needs now."""
+        return min(self._data.limit, self._data.needed)
+
+    def begin(self) -> None:
+        """A new generation: the first round is due at once."""
+        self._rounds = self._barren = 0
+        self._next_round = float("-inf")
+        self.paused = False
+
+    # -- launches --------------------------------------------------------------------------------------------------
+
+    def launch(self, extra: int = 0) -> None:
+        """Ask for as many workers as are missing, not too often, and less often as long as nobody gets a task.
+
+        :param extra: beyond what is needed.
+        """
+        data = self._data
+        missing = self.wanted - len(data.pool) - len(data.launches) + extra
+        if missing <= 0 or self.paused or self.has_given_up or self._is_first_round:
+            return
+        if data.now < self._next_round:
+            if not self._armed:
+                self._armed = True
+                data.timers.push(self._next_round, TimerKind.STAFF, None)
+            return
+        policy = data.policy
+        delay = min(policy.relaunch_longest, policy.relaunch_delay * 2.0 ** min(self._rounds, 60))
+        self._next_round = data.now + delay
+        self._rounds += 1
+        self._barren += 1
+        ids = data.launches.new(missing)
+        first = int(ids[0].partition("-")[2])
+        data.record(Launched(data.launches.generation, first, missing))
+        data.do(StartLaunches(ids))
+
+    def round_is_due(self) -> None:
+        """The next round of launches may begin."""
+        self._armed = False
+
+    @property
+    def _is_first_round(self) -> bool:
+        """Whether it is not known yet if launching works at all."""
+        launches = self._data.launches
+        return self._rounds > 0 and bool(launches) and not (launches.any_accepted or launches.any_connected)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether nobody came so often that nobody is launched any more."""
+        return self._barren > self._data.policy.start_retries and not self._data.pool.members
+
+    def worker_connected(self, seconds_left: float | None, *, new: bool) -> None:
+        """Launching works.
+
+        :param seconds_left: of the newcomer's function.
+        :param new: whether it has just begun; else it was here before, and says little of how long others live.
+        """
+        self._barren = 0
+        self.paused = False
+        if seconds_left is not None and new:
+            self._lives.append(seconds_left)
+        elif seconds_left is not None:
+            self._returned = max(self._returned, seconds_left)
+
+    # -- who gets what ---------------------------------------------------------------------------------------------
+
+    def has_room(self) -> bool:
+        """Whether the one who came last may stay: to work, or as a spare."""
+        data = self._data
+        return not data.is_full and len(data.pool.idle) <= data.useful
+
+    def assign(self) -> None:
+        """Idle workers get the tasks that are ready, then slow tasks a second worker; too many spares go home."""
+        data = self._data
+        backlog, pool = data.backlog, data.pool
+        while pool.idle and data.is_full:
+            data.dismiss(next(iter(pool.idle.values())), "other jobs have use for it")
+        for worker in self._able_workers():
+            task = backlog.take()
+            if task is not None:
+                self._begin(worker, task)
+                continue
+            task = backlog.take_double()
+            if task is None:
+                break
+            self._begin(worker, task, speculative=True)
+        while len(pool.idle) > data.useful:
+            data.dismiss(next(iter(pool.idle.values())), "there are as many workers as the job has use for")
+
+    def retire_expiring(self) -> None:
+        """Spares whose functions end too soon for any task go home."""
+        idle = self._data.pool.idle
+        for worker in [worker for worker in idle.values() if not self._has_time(worker)]:
+            self._send_home(worker)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
+        data = self._data
+        data.begin(worker, task, speculative=speculative)
+        # Only now, not when somebody came: who is sent home at once is no reason to launch others as soon as may be.
+        self._rounds = 0
+        self._next_round = min(self._next_round, data.now + data.policy.relaunch_delay)
+
+    def _able_workers(self) -> Iterator[PoolWorker]:
+        backlog = self._data.backlog
+        idle = deque(self._data.pool.idle.values()) if backlog.first() is not None or backlog.doubles else deque()
+        for worker in idle:
+            if self._has_time(worker):
+                yield worker
+            else:
+                self._send_home(worker)
+
+    def _send_home(self, worker: PoolWorker) -> None:
+        left = max(0.0, (worker.deadline or 0.0) - self._data.now)
+        self._data.dismiss(worker, f"its function ends in {left:.0f} s, too soon for a task")
+
+    def _has_time(self, worker: PoolWorker) -> bool:
+        return worker.deadline is None or worker.deadline - self._data.now >= self._needed()
+
+    def _needed(self) -> float:
+        """Seconds that a worker must have left. A fresh one is good enough whatever tasks take: there is no better."""
+        durations, limit = self._data.ledger.durations, self._data.policy.task_timeout
+        median = durations.median
+        if median is not None and (len(durations) >= ENOUGH or limit is None):
+            likely = 1.25 * min(durations.longest, 3.0 * median)
+            needed = likely if limit is None else min(likely, limit)
+        else:
+            needed = limit or 0.0
+        return min(needed + MARGIN, 0.9 * max(self._lives, default=self._returned))

@@ -1,0 +1,160 @@
+"""What one can ask a job. Nothing here changes it."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+
+from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
+
+
+class JobView:
+    """A job as others see it."""
+
+    _data: JobData
+
+    @property
+    def name(self) -> str:
+        """The job's identifier."""
+        return self._data.ledger.submitted.job
+
+    @property
+    def policy(self) -> JobPolicy:
+        """Its options."""
+        return self._data.policy
+
+    @property
+    def over(self) -> bool:
+        """Whether every task is done or has failed."""
+        return self._data.ledger.over
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, of a job that is over; None where every task is done."""
+        return self._data.ledger.error
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user did not want it any more."""
+        return self._data.ledger.cancelled
+
+    @property
+    def failures(self) -> Mapping[int, str]:
+        """Tasks that have failed for good, each with its last error."""
+        return self._data.ledger.failures
+
+    @property
+    def remarks(self) -> Mapping[int, str]:
+        """What tasks have left for the job's report."""
+        return self._data.ledger.remarks
+
+    @property
+    def wanted_workers(self) -> int:
+        """Workers that the job would have if no other did."""
+        data = self._data
+        return 0 if self.over else min(data.alone, data.needed)
+
+    @property
+    def in_flight(self) -> int:
+        """Workers that are there, on their way, or asked for."""
+        return len(self._data.pool) + len(self._data.launches)
+
+    @property
+    def lacks_workers(self) -> bool:
+        """Whether one more worker would have something to do, and may stay."""
+        data = self._data
+        return not self.over and len(data.pool) < min(data.limit, data.needed)
+
+    @property
+    def any_connected(self) -> bool:
+        """Whether a worker has ever come, before a restart too: it had a task then."""
+        return self._data.launches.any_connected
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether launching is known to work: a worker has come, or a launch was accepted."""
+        return self._data.launches.any_connected or self._data.launches.any_accepted
+
+    @property
+    def held_for(self) -> str | None:
+        """What tasks are held for, on one line; None where the stores of all messages can be reached."""
+        return None if self.over else self._data.holds.explanation(self._data.ledger.tally[TaskState.HELD])
+
+    def is_held(self, task: int) -> bool:
+        """Whether the task is not begun before the store of its messages can be reached."""
+        return self._data.holds.cover(task)
+
+    def counts(self) -> Counts:
+        """How many tasks stand where."""
+        tally = self._data.ledger.tally
+        return Counts(
+            waiting=sum(tally[state] for state in PENDING),
+            active=tally[TaskState.ACTIVE],
+            done=tally[TaskState.DONE],
+            failed=tally[TaskState.FAILED],
+            workers=len(self._data.pool),
+            backing_off=tally[TaskState.BACKING_OFF],
+            held=tally[TaskState.HELD],
+        )
+
+    def snapshot(self) -> JobSnapshot:
+        """The whole, without its tasks one by one."""
+        data, ledger = self._data, self._data.ledger
+        unsent = data.launches.unsent
+        return JobSnapshot(
+            name=self.name,
+            over=ledger.over,
+            error=ledger.error,
+            counts=self.counts(),
+            results=ledger.results,
+            idle=len(data.pool.idle),
+            warming=data.pool.warming,
+            unsent=unsent,
+            accepted=len(data.launches) - unsent,
+            launched=sum(ledger.launched.values()),
+            speculated=ledger.speculated,
+            median=ledger.durations.median,
+        )
+
+    def tasks(self, first: int = 0, count: int | None = None) -> list[TaskView]:
+        """Tasks one by one, by number.
+
+        :param first: how many to leave out.
+        :param count: how many at most; None: all.
+        """
+        numbers = self._data.ledger.numbers[first : None if count is None else first + count]
+        return [self._view(number) for number in numbers]
+
+    def tasks_from(self, number: int) -> Iterator[TaskView]:
+        """Tasks one by one, by number, from this number on."""
+        numbers = self._data.ledger.numbers
+        return (self._view(numbers[at]) for at in range(bisect_left(numbers, number), len(numbers)))
+
+    def task_of(self, worker: int) -> int | None:
+        """The task that the worker is on, if any."""
+        found = self._working(worker)
+        return found[1].task if found is not None else None
+
+    def attempt_of(self, worker: int) -> int | None:
+        """The number of the attempt that the worker is on, counted from 0 in its task; None: it is on none."""
+        found = self._working(worker)
+        return found[1].number if found is not None else None
+
+    def _working(self, worker: int) -> tuple[PoolWorker, Attempt] | None:
+        member = self._data.pool.members.get(worker)
+        if member is None or member.slot is not WorkerSlot.WORKING or member.attempt is None:
+            return None
+        return member, member.attempt
+
+    def _view(self, number: int) -> TaskView:
+        task = self._data.ledger.tasks[number]
+        return TaskView(
+            task=number,
+            state=task.state,
+            attempts=task.attempts,
+            retries=task.charged,
+            workers=tuple(attempt.worker.number for attempt in self._data.attempts.get(number, ())),
+            error=task.error,
+            seconds=task.seconds,
+        )

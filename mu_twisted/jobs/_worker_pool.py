@@ -1,0 +1,94 @@
+"""Workers that are connected, and what each is at."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class WorkerSlot(Enum):
+    """What a worker is at."""
+
+    IDLE = "idle"
+    WORKING = "working"
+    WARMING = "warming"
+    LEAVING = "leaving"
+
+    __hash__ = object.__hash__
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try at a task, under way.
+
+    :ivar began: when.
+    :ivar superseded: whether another attempt has been done first, and this one's worker is being cleared of it.
+    """
+
+    task: int
+    number: int
+    worker: "PoolWorker"
+    began: float
+    speculative: bool
+    superseded: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class PoolWorker:
+    """One live connection.
+
+    :ivar reusable: whether it knows how to be cleared of a task, and answers pings; the original's does neither.
+    :ivar deadline: when its function ends, if it says so.
+    :ivar unanswered: pings since its last message.
+    :ivar failed: attempts in a row that failed on it.
+    :ivar warmings: how often it was cleared; says which timer is about the present time.
+    """
+
+    number: int
+    launch_id: str | None
+    reusable: bool
+    deadline: float | None
+    slot: WorkerSlot = WorkerSlot.IDLE
+    attempt: Attempt | None = None
+    unanswered: int = 0
+    failed: int = 0
+    warmings: int = 0
+
+
+@dataclass(slots=True)
+class WorkerPool:
+    """All workers of a job.
+
+    :ivar idle: those that have nothing to do, who came first before the others.
+    :ivar warming: how many are being cleared of their last task.
+    """
+
+    members: dict[int, PoolWorker] = field(default_factory=dict)
+    idle: dict[int, PoolWorker] = field(default_factory=dict)
+    warming: int = 0
+    leaving: int = 0
+
+    def __len__(self) -> int:
+        return len(self.members) - self.leaving
+
+    def add(self, worker: PoolWorker) -> None:
+        """It has come, and is idle."""
+        self.members[worker.number] = worker
+        self.idle[worker.number] = worker
+
+    def move(self, worker: PoolWorker, slot: WorkerSlot) -> None:
+        """It is at something else now."""
+        self._out(worker)
+        worker.slot = slot
+        if slot is WorkerSlot.IDLE:
+            self.idle[worker.number] = worker
+        self.warming += slot is WorkerSlot.WARMING
+        self.leaving += slot is WorkerSlot.LEAVING
+
+    def remove(self, worker: PoolWorker) -> None:
+        """It is gone, or will not be heard any more."""
+        self._out(worker)
+        del self.members[worker.number]
+
+    def _out(self, worker: PoolWorker) -> None:
+        self.idle.pop(worker.number, None)
+        self.warming -= worker.slot is WorkerSlot.WARMING
+        self.leaving -= worker.slot is WorkerSlot.LEAVING

@@ -1,0 +1,108 @@
+"""Lambda's HTTP API: every request is checked for its size and its signature, and answered in AWS's shapes.
+
+What an operation does, what a function is and how it runs are others' business.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from mu_twisted.local._errors import ApiError, LocalError
+from mu_twisted.local._function_requests import function_name
+from mu_twisted.local._sites import LimitedRequest
+from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend
+from mu_twisted.local.lambda_api._operations import Operations
+from mu_twisted.local.lambda_api._signature import SignedRequest, verify
+
+LARGEST_REQUEST = 128 << 20
+
+
+class ApiRequest(LimitedRequest):
+    """A request that may bring a deployment package."""
+
+    most = LARGEST_REQUEST
+
+
+class LambdaApi(Resource):
+    """The endpoint.
+
+    :param backend: what it stands on.
+    :param secrets: secret key by access key.
+    :param now: seconds since the epoch.
+    """
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(self, backend: Backend, secrets: Mapping[str, str], now: Callable[[], float]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._operations = Operations(backend, next(iter(secrets.values())))
+        self._secrets = secrets
+        self._now = now
+
+    def render(self, request: Any) -> Any:
+        done = Deferred.fromCoroutine(self._answer(request))
+        done.addErrback(lambda failure: self._log.failure("a request could not be answered", failure))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        try:
+            reply = await self._handle(request)
+        except ApiError as error:
+            reply = _refusal(error)
+        except LocalError as error:
+            self._log.error("a request failed: {error}", error=str(error))
+            reply = _refusal(ApiError(500, "ServiceException", str(error)))
+        except Exception:  # noqa: BLE001 - whatever went wrong, the caller gets AWS's answer and the log the rest
+            self._log.failure("a request failed")
+            reply = _refusal(ApiError(500, "ServiceException", "The local stack failed; its log says why."))
+        if gone:
+            return
+        request.setResponseCode(reply.status)
+        request.setHeader("x-amzn-RequestId", str(uuid.uuid4()))
+        request.setHeader("Content-Type", "application/json")
+        for name, value in reply.headers.items():
+            request.setHeader(name, value)
+        if isinstance(reply.body, bytes):
+            request.write(reply.body)
+        elif reply.body is not None:
+            request.write(json.dumps(reply.body).encode())
+        request.finish()
+
+    async def _handle(self, request: Any) -> ApiReply:
+        target = request.uri.decode("latin-1")
+        path, _, query = target.partition("?")
+        if path.startswith("/_code/"):
+            return self._operations.download(path)
+        headers = {
+            name.decode("latin-1").lower(): ",".join(value.decode("latin-1") for value in values)
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        body = request.content.read()
+        region = verify(
+            SignedRequest(request.method.decode("latin-1"), target, headers, body), self._secrets, "lambda", self._now()
+        )
+        arguments = {unquote(k): unquote(v) for k, _, v in (pair.partition("=") for pair in query.split("&") if pair)}
+        host = headers.get("host", "")
+        handler, reference = self._operations.find(request.method.decode("latin-1"), path)
+        name = "" if reference is None else function_name(unquote(reference), arguments.get("Qualifier"))
+        return await handler(ApiCall(name, region, arguments, headers, body, host))
+
+
+def _refusal(error: ApiError) -> ApiReply:
+    body = {"Type": "User" if error.status < 500 else "Service", "message": error.message, **error.details}
+    headers = {"x-amzn-ErrorType": error.code}
+    if error.status == 429:
+        headers["Retry-After"] = "1"
+    return ApiReply(error.status, body, headers)

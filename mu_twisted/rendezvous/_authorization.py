@@ -1,0 +1,48 @@
+"""Who may say what, by the certificate that it has shown."""
+
+from mu_twisted.rendezvous._errors import PeerRefused
+from mu_twisted.tls import Identity, Role, RoleIdentity, TaskIdentity
+from mu_twisted.wire import PeerGreeting
+
+_COORDINATOR = RoleIdentity(Role.COORDINATOR)
+
+
+def is_coordinator(identity: Identity | None, first: bytes, shared_key: bool) -> bool:
+    """Whether a connection brings notices of a coordinator.
+
+    :param identity: of its certificate.
+    :param first: its first message.
+    :param shared_key: whether certificates without identity are a coordinator's as well.
+    """
+    if identity is None:
+        return shared_key and first.startswith((b"JOB:", b"END:"))
+    return identity == _COORDINATOR
+
+
+def authorize(identity: Identity | None, greeting: PeerGreeting, *, shared_key: bool) -> None:
+    """Whether a peer may speak for whom it says it is.
+
+    :raises Refused: its certificate is another's.
+    """
+    if identity is None:
+        if greeting.attempt is None or shared_key:
+            return
+        raise PeerRefused(
+            f"a certificate without identity cannot speak for job {_text(greeting.run)}: start the rendezvous with "
+            "--share-key if all share one key, or give coordinator and rendezvous the same CA with its key"
+        )
+    if isinstance(identity, TaskIdentity) and greeting.attempt is not None:
+        asked = (greeting.run, greeting.me, greeting.attempt)
+        if asked == (identity.job.encode("ascii"), identity.task, identity.attempt):
+            return
+        raise PeerRefused(
+            f"the certificate is of {identity.uri}, not of task {greeting.me}, attempt {greeting.attempt}, "
+            f"of job {_text(greeting.run)}"
+        )
+    if isinstance(identity, TaskIdentity):
+        raise PeerRefused(f"{identity.uri} must greet with HELLO_STATE2, as its certificate has an attempt")
+    raise PeerRefused(f"the certificate of {identity.uri} cannot speak for a task")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")[:80]

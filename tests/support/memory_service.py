@@ -1,0 +1,116 @@
+"""A coordinator's job service in memory: jobs are there, and end when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail, succeed
+
+from mu_twisted.coordinator import (
+    MAX_PAGE,
+    DaemonStatus,
+    JobStatus,
+    Request,
+    ServiceError,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+)
+from mu_twisted.pipelines import PipelineError
+
+
+class MemoryService:
+    """Implements ``JobService``. The fourth job and those after it are refused: its journal is small."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.note: str | None = None
+        self.launch_rate: float | None = None
+        self.waiting: dict[str, list[Deferred[JobStatus]]] = {}
+        self._jobs: dict[str, JobStatus] = {}
+        self._tasks: dict[str, list[TaskStatus]] = {}
+
+    # What a coordinator does by itself
+
+    def end(self, name: str, state: str = "done", error: str | None = None) -> None:
+        """The job comes to its end; a failed one by its last task."""
+        job = self._jobs[name]
+        tasks = [TaskStatus(task, "done", 1) for task in range(job.tasks)]
+        if state == "failed":
+            tasks[-1] = TaskStatus(job.tasks - 1, "failed", 3, error)
+        self._tasks[name] = tasks
+        done = sum(task.state == "done" for task in tasks)
+        self._set(name, state=state, error=error, ended=1_700_000_012.5, waiting=0, done=done, failed=job.tasks - done)
+        for waiter in self.waiting.pop(name, []):
+            waiter.callback(self._jobs[name])
+
+    def progress(self, name: str, done: int) -> None:
+        """So many tasks are done."""
+        self._set(name, done=done, waiting=self._jobs[name].tasks - done)
+
+    def _set(self, name: str, **changes: object) -> None:
+        self._jobs[name] = replace(self._jobs[name], **changes)
+
+    # JobService
+
+    def submit(self, request: Request) -> Deferred[JobStatus]:
+        if self.note is not None:
+            return fail(ServiceError("the journal cannot be written"))
+        if request.pipeline == "nosuch":
+            return fail(PipelineError("no pipeline is called 'nosuch'"))
+        self.requests.append(request)
+        words = list(request.words)
+        tasks = int(words[words.index("-n") + 1]) if "-n" in words else 1
+        name = f"{request.pipeline.split('/')[-1]}-{len(self.requests):08x}"
+        self._jobs[name] = JobStatus(name, request.pipeline, "running", 1_700_000_000.0, tasks, waiting=tasks)
+        self._tasks[name] = [TaskStatus(task, "waiting") for task in range(tasks)]
+        return succeed(self._jobs[name])
+
+    def daemon(self) -> DaemonStatus:
+        running = sum(job.state == "running" for job in self._jobs.values())
+        return DaemonStatus(4711, "0.1.0", 13579, running, 2, self.note, self.launch_rate)
+
+    def jobs(self) -> Sequence[JobStatus]:
+        return list(self._jobs.values())
+
+    def job(self, name: str) -> JobStatus:
+        if name not in self._jobs:
+            raise UnknownJob(f"there is no job {name[:64]!r}")
+        return self._jobs[name]
+
+    async def tasks(self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None) -> TaskPage:
+        self.job(name)
+        found = [task for task in self._tasks[name] if task.task >= cursor and state in (None, task.state)]
+        return TaskPage(found[:limit], found[limit].task if len(found) > limit else None)
+
+    def wait(self, name: str) -> Deferred[JobStatus]:
+        job = self.job(name)
+        if job.state != "running":
+            return succeed(job)
+        waiters = self.waiting.setdefault(name, [])
+        waiter: Deferred[JobStatus] = Deferred(waiters.remove)
+        waiters.append(waiter)
+        return waiter
+
+    def cancel(self, name: str) -> Deferred[JobStatus]:
+        if self.job(name).state == "running":
+            self.end(name, "cancelled", "cancelled")
+        return succeed(self.job(name))
+
+    def retry(self, name: str) -> Deferred[JobStatus]:
+        if self.job(name).state == "running":
+            raise ServiceError(f"{name} is running: cancel it first, or wait")
+        self._set(name, state="running", error=None, ended=None, waiting=self.job(name).failed, failed=0)
+        return succeed(self.job(name))
+
+    async def log(self, name: str, task: int | None) -> str:
+        if task is not None and task >= len(self._tasks[self.job(name).job]):
+            raise UnknownJob(f"{name} has no task {task}")
+        return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"
+
+    def remove(self, name: str) -> Deferred[None]:
+        if self.job(name).state == "running":
+            raise ServiceError(f"{name} is running: cancel it first")
+        del self._jobs[name], self._tasks[name]
+        return succeed(None)

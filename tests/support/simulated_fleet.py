@@ -1,0 +1,430 @@
+"""A world for a job, in virtual time: Lambda, workers that die, freeze, come late and twice, messages that get lost.
+
+Carries out what the job decides, and holds it to its promises at every step.
+"""
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from mu_twisted.jobs import (
+    Abort,
+    Assign,
+    Diagnose,
+    Dismiss,
+    Failure,
+    Finish,
+    Finished,
+    Interrupt,
+    Job,
+    Launched,
+    Ping,
+    Record,
+    ResultReached,
+    StartLaunches,
+    StopLaunches,
+    Warm,
+    record_from_dict,
+    record_to_dict,
+)
+
+
+@dataclass
+class Faults:
+    """Chances, from 0 to 1."""
+
+    death: float = 0.0  # of a worker in an attempt
+    failure: float = 0.0  # of an attempt on a worker that lives
+    absent: float = 0.0  # of a launch that never arrives
+    refused: float = 0.0
+    doubled: float = 0.0
+    slow: float = 0.0  # of an attempt that takes ``slowness`` times as long
+    frozen: float = 0.0  # of a worker in an attempt that says nothing any more
+    redial: float = 0.0  # of a dead worker that has only lost its connection
+    stuck: float = 0.0  # of a worker that does not greet again when it is cleared
+    lost: float = 0.0  # of a message that is gone when it is wanted again
+    slowness: float = 20.0
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker as it is, not as the job sees it."""
+
+    launch_id: str
+    ends: float
+    number: int | None = None  # of its connection
+    task: int | None = None
+    attempt: int = -1
+    warm: bool = True
+    frozen: bool = False
+    dirty: bool = False  # has had a task since it was last cleared
+    step: int = 0  # events of earlier steps are void
+    waits_for: set[int] = field(default_factory=set)
+    rest: float = 0.0
+
+
+class World:
+    """Plays until the job is over.
+
+    :param job: not started yet.
+    :param seed: of all chance.
+    :param seconds: that an attempt takes about.
+    :param life: of a function.
+    :param shards: of the rendezvous, each with the tasks whose messages it keeps.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        seed: int,
+        faults: Faults | None = None,
+        *,
+        seconds: float = 10.0,
+        life: float = 900.0,
+        shards: Sequence[frozenset[int]] = (),
+    ) -> None:
+        self.job = job
+        self.chance = Random(seed)
+        self.faults = faults or Faults()
+        self.seconds = seconds
+        self.life = life
+        self.now = 0.0
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.numbers = itertools.count(1)
+        self.hands: dict[int, Hand] = {}
+        self.records: list[dict[str, Any]] = []
+        self.attempts: Counter[int] = Counter()
+        self.last_attempt: dict[int, int] = {}
+        self.results: Counter[int] = Counter()
+        self.assigned: list[tuple[int, int, int]] = []
+        self.launched: set[str] = set()
+        self.most_workers = 0
+        self.aborts = self.interrupts = self.pings = 0
+        self.finished = False
+        self.crashes = 0  # of the coordinator, in the middle of something
+        self.epoch = 0
+        lineage = job._data.ledger.lineage
+        self.producers = {task: lineage.producers(task) for task in lineage.order}
+        self.consumers = {task: lineage.consumers(task) for task in lineage.order}
+        self.sent: set[tuple[int, int]] = set()  # messages that the rendezvous has
+        self.gone: set[tuple[int, int]] = set()  # those it had, until their sender begins anew
+        self.waiting: dict[int, Hand] = {}  # who waits for messages, by task
+        self.shards = list(shards) or [frozenset(lineage.order)]
+        self.stores = [0] * len(self.shards)
+
+    # -- playing ---------------------------------------------------------------------------------------------------
+
+    def later(self, delay: float, event: Callable[[], None]) -> None:
+        epoch = self.epoch
+
+        def guarded() -> None:
+            if epoch == self.epoch:
+                event()
+
+        heapq.heappush(self.events, (self.now + delay, next(self.order), guarded))
+
+    def always(self, delay: float, event: Callable[[], None]) -> None:
+        """Whatever happens to the coordinator."""
+        heapq.heappush(self.events, (self.now + delay, next(self.order), event))
+
+    def start(self) -> None:
+        self.carry_out(self.job.start(self.now))
+        if self.producers:
+            self.name_store()
+        self.later(1.0, self.tick)
+
+    def play(self, until: float = 1e6, steps: int = 5_000_000) -> None:
+        """Until the job is over."""
+        for _ in range(steps):
+            if self.finished or not self.events or self.events[0][0] > until:
+                return
+            self.now, _, event = heapq.heappop(self.events)
+            event()
+        raise AssertionError("it never ends")
+
+    def tick(self) -> None:
+        self.carry_out(self.job.time_passed(self.now))
+        self.later(1.0, self.tick)
+
+    def restart(self) -> None:
+        """The coordinator is killed, and comes back: its connections are gone, its records are there."""
+        self.epoch += 1
+        hands, self.hands = list(self.hands.values()), {}
+        self.attempts.clear()
+        self.waiting.clear()
+        self.job = type(self.job).restore(
+            [record_from_dict(plain) for plain in self.records], random=self.chance.random
+        )
+        if self.job.over:
+            self.finished = True
+            return
+        self.carry_out(self.job.resume(self.now))
+        if self.producers and not self.finished:
+            self.name_store()
+        for hand in hands:
+            self.cut_off(hand)
+        self.later(1.0, self.tick)
+
+    def name_store(self, shard: int = 0) -> None:
+        """All shards from this one on say which store they have."""
+        for number, tasks in list(enumerate(self.shards))[shard:]:
+            if not self.finished:
+                token = f"store-{self.stores[number]}"
+                self.carry_out(self.job.store_named(token, self.now, number, tasks if len(self.shards) > 1 else None))
+
+    def lose_store(self, shard: int = 0) -> None:
+        """A shard of the rendezvous starts anew, and all that have a channel open to it lose it."""
+        self.stores[shard] += 1
+        hit = self.shards[shard]
+        self.sent = {edge for edge in self.sent if edge[0] not in hit}
+        self.gone = {edge for edge in self.gone if edge[0] not in hit}
+        for task, hand in list(self.waiting.items()):
+            if task in hit:
+                self.fail(hand, "the peer channel was lost", Failure.CHANNEL)
+        self.name_store(shard)
+
+    # -- what the job decides --------------------------------------------------------------------------------------
+
+    def carry_out(self, actions: list[Any]) -> None:
+        records = [action.record for action in actions if isinstance(action, Record)]
+        assert not (self.finished and actions), "something follows the end"
+        crash = records and self.crashes and self.chance.random() < 0.02
+        if crash:
+            # Killed while it wrote, or after that and before anything was done about it.
+            records = records[: self.chance.randint(1 if not self.records else 0, len(records))]
+        for record in records:
+            self.records.append(record_to_dict(record))
+            self.look_at(record)
+        if crash:
+            self.crashes -= 1
+            self.restart()
+            return
+        for action in actions:
+            match action:
+                case StartLaunches(launch_ids):
+                    for launch_id in launch_ids:
+                        self.launch(launch_id)
+                case Assign():
+                    self.assign(action)
+                case Warm(worker):
+                    assert self.hands[worker].task is None
+                    self.clear(worker)
+                case Interrupt(worker):
+                    self.interrupts += 1
+                    self.clear(worker)
+                case Dismiss(worker):
+                    if worker in self.hands:
+                        self.vanish(self.hands[worker])
+                case Abort(worker):
+                    self.aborts += 1
+                    hand = self.hands[worker]
+                    self.forget(hand)
+                    if hand.frozen:
+                        hand.frozen = False
+                        hand.task = None
+                case Ping(worker):
+                    self.pings += 1
+                    if not self.hands[worker].frozen:
+                        self.later(0.05, lambda worker=worker: self.job.heard(worker, self.now))
+                case Diagnose():
+                    self.later(1.0, self.give_up)
+                case Finish():
+                    self.finished = True
+                    assert not self.hands, "somebody was not told to quit"
+                case Record() | StopLaunches():
+                    pass
+                case _:
+                    raise AssertionError(action)
+        self.most_workers = max(self.most_workers, len(self.hands))
+
+    def give_up(self) -> None:
+        if not self.job.counts().workers:
+            self.carry_out(self.job.abort("nobody came", self.now))
+
+    def look_at(self, record: Any) -> None:
+        if isinstance(record, ResultReached):
+            self.results[record.task] += 1
+        elif isinstance(record, Launched):
+            ids = {f"{record.generation}-{record.first + at}" for at in range(record.count)}
+            assert self.launched.isdisjoint(ids)
+            self.launched |= ids
+        elif isinstance(record, Finished):
+            assert self.job.over
+
+    def launch(self, launch_id: str) -> None:
+        faults, chance = self.faults, self.chance
+        if chance.random() < faults.refused:
+            self.later(0.3, lambda: self.carry_out(self.job.launch_refused(launch_id, "429: too many", self.now)))
+            return
+        self.later(0.2, lambda: self.carry_out(self.job.launch_accepted(launch_id, self.now)))
+        if chance.random() < faults.absent:
+            return
+        for _ in range(1 + (chance.random() < faults.doubled)):
+            hand = Hand(launch_id, 0.0)
+            self.always(chance.uniform(0.3, 3.0), lambda hand=hand: self.dial(hand, first=True))
+
+    def dial(self, hand: Hand, *, first: bool = False) -> None:
+        if self.finished:
+            return
+        if first:
+            hand.ends = self.now + self.life
+            self.always(self.life, lambda: self.die(hand))
+        elif self.now >= hand.ends:
+            return
+        number = hand.number = next(self.numbers)
+        self.hands[number] = hand
+        hand.warm = True
+        hand.step += 1
+        actions = self.job.worker_came(number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)
+        assigned = any(isinstance(action, Assign) and action.worker == number for action in actions)
+        assert not (assigned and hand.dirty), "it may still be at its last task"
+        self.carry_out(actions)
+
+    def assign(self, action: Assign) -> None:
+        hand = self.hands[action.worker]
+        task = action.task
+        assert hand.warm, "a worker that is being cleared got a task"
+        assert hand.task is None, "a worker has one task at most"
+        assert action.attempt > self.last_attempt.get(task, -1), "attempts rise"
+        assert action.replay == (action.attempt > 0 and bool(self.producers[task]))
+        self.last_attempt[task] = action.attempt
+        self.assigned.append((task, action.attempt, action.worker))
+        self.attempts[task] += 1
+        assert self.attempts[task] <= 2, "a task has two attempts at most"
+        hand.dirty = True
+        hand.task, hand.attempt = task, action.attempt
+        self.gone.difference_update((task, consumer) for consumer in self.consumers[task])
+        hand.step += 1
+        faults, chance = self.faults, self.chance
+        takes = self.seconds * chance.uniform(0.5, 1.5)
+        if chance.random() < faults.slow:
+            takes *= faults.slowness
+        step = hand.step
+        if chance.random() < faults.death:
+            self.later(takes * chance.random(), lambda: self.if_still(hand, step, self.break_off))
+        elif chance.random() < faults.frozen:
+            self.later(takes * chance.random(), lambda: self.if_still(hand, step, self.freeze))
+        if chance.random() < faults.failure:
+            self.later(takes, lambda: self.if_still(hand, step, self.fail))
+        else:
+            self.later(takes / 2, lambda: self.if_still(hand, step, lambda hand: self.want_messages(hand, takes / 2)))
+
+    def if_still(self, hand: Hand, step: int, event: Callable[[Hand], None]) -> None:
+        if hand.step == step and not hand.frozen and hand.number is not None:
+            event(hand)
+
+    # -- what workers do -------------------------------------------------------------------------------------------
+
+    def want_messages(self, hand: Hand, rest: float) -> None:
+        task = hand.task
+        hand.waits_for = set()
+        for producer in self.producers[task]:
+            edge = (producer, task)
+            if edge in self.sent and hand.attempt > 0 and self.chance.random() < self.faults.lost:
+                self.sent.discard(edge)
+                self.gone.add(edge)
+            if edge not in self.sent:
+                hand.waits_for.add(producer)
+        step = hand.step
+        lost = [producer for producer in hand.waits_for if hand.attempt > 0 and (producer, task) in self.gone]
+        hand.rest = rest
+        self.waiting[task] = hand
+        for producer in lost:
+            self.carry_out(self.job.messages_lost(producer, self.now))
+        if hand.step == step and not self.finished:
+            self.go_on(hand)
+
+    def go_on(self, hand: Hand) -> None:
+        if not hand.waits_for:
+            self.waiting.pop(hand.task, None)
+            step = hand.step
+            self.later(hand.rest, lambda: self.if_still(hand, step, self.succeed))
+
+    def send_messages(self, task: int) -> None:
+        for consumer in self.consumers[task]:
+            self.sent.add((task, consumer))
+            hand = self.waiting.get(consumer)
+            if hand is not None and not hand.frozen:
+                hand.waits_for.discard(task)
+                self.go_on(hand)
+
+    def succeed(self, hand: Hand) -> None:
+        self.send_messages(hand.task)
+        self.put_down(hand)
+        self.carry_out(self.job.task_done(hand.number, self.now))
+
+    def fail(self, hand: Hand, error: str = "bad luck", kind: Failure = Failure.REPLY) -> None:
+        self.put_down(hand)
+        self.carry_out(self.job.task_failed(hand.number, error, self.now, kind=kind))
+
+    def freeze(self, hand: Hand) -> None:
+        hand.frozen = True
+
+    def break_off(self, hand: Hand) -> None:
+        """Its connection is lost, and mostly the worker too."""
+        number = hand.number
+        self.cut_off(hand)
+        self.carry_out(self.job.worker_lost(number, "reset by the peer", self.now))
+
+    def cut_off(self, hand: Hand) -> None:
+        self.forget(hand)
+        if not hand.frozen and self.chance.random() < self.faults.redial:
+            self.always(self.chance.uniform(0.1, 5.0), lambda: self.dial(hand))
+
+    def die(self, hand: Hand) -> None:
+        number = hand.number
+        if number is not None:
+            self.forget(hand)
+            self.carry_out(self.job.worker_lost(number, "its function was ended", self.now))
+
+    def vanish(self, hand: Hand) -> None:
+        """It quits; the job hears of it."""
+        number = hand.number
+        self.forget(hand)
+        self.later(0.01, lambda: self.carry_out(self.job.worker_lost(number, "it quit", self.now)))
+
+    def forget(self, hand: Hand) -> None:
+        del_number = hand.number
+        hand.step += 1
+        self.put_down(hand)
+        hand.number = None
+        self.hands.pop(del_number, None)
+
+    def put_down(self, hand: Hand) -> None:
+        if hand.task is not None:
+            if self.waiting.get(hand.task) is hand:
+                del self.waiting[hand.task]
+            self.attempts[hand.task] -= 1
+            hand.task = None
+            hand.step += 1
+
+    def clear(self, number: int) -> None:
+        hand = self.hands[number]
+        self.put_down(hand)
+        hand.warm = False
+        hand.step += 1
+        step = hand.step
+        if self.chance.random() >= self.faults.stuck:
+            self.later(self.chance.uniform(0.01, 0.2), lambda: self.if_still(hand, step, self.greet_again))
+
+    def greet_again(self, hand: Hand) -> None:
+        hand.warm = True
+        hand.dirty = False
+        actions = self.job.worker_came(hand.number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)
+        self.carry_out(actions)
+
+    # -- at the end ------------------------------------------------------------------------------------------------
+
+    def hold_all_done(self) -> None:
+        """Every task is done exactly once."""
+        counts = self.job.counts()
+        assert self.finished
+        assert self.job.error is None, (self.job.error, dict(list(self.job.failures.items())[:5]))
+        assert counts.done == counts.tasks
+        assert set(self.results) == set(self.producers)
+        assert set(self.results.values()) == {1}

@@ -1,0 +1,240 @@
+"""What runs beside the control connection: programs and transfers, started, watched and ended here.
+
+Knows no commands and no connection. Every finished job is reported by a call in the loop's thread.
+"""
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_lambda import _processes
+from worker_lambda._errors import CommandFailure
+from worker_lambda._program import Program
+from worker_lambda._transfers import MAX_THREADS, Transfer, TransferThreads
+
+MAX_PROGRAMS = 256
+MAX_TRANSFERS = 10_000
+MAX_CHORES = 4
+GRACE = 1.0
+"""Seconds after a kill for which the output's end is waited for."""
+_POLL = 0.002, 0.05
+_POLL_OPEN = 0.5
+"""Seconds between two looks at a shell whose output is open: only what it leaves behind depends on them."""
+_CHUNKS = 16
+
+
+class _Running:
+    """:ivar open: whether the output is; ``exited``: when the shell was seen to have ended before that."""
+
+    def __init__(self, program: Program, finished: Callable[[Program], None]) -> None:
+        self.program = program
+        self.finished = finished
+        self.open = True
+        self.exited: float | None = None
+        self.pause = _POLL[0]
+
+
+class CommandRuns:
+    """The jobs of one worker.
+
+    :param selector: the loop's; programs' outputs are registered with it, data being the function to call.
+    :param directory: where commands run.
+    :param background: seconds after a shell's exit for which those are waited for who still hold its output; None: for
+        as long as they do, as the original.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, directory: Path, background: float | None = None) -> None:
+        self._selector = selector
+        self._directory = directory
+        self._background = background
+        self._mark = os.urandom(12).hex()
+        self._running: list[_Running] = []
+        self._left: list[_Running] = []
+        """Reported, and their outputs still held: they are read, so that who writes to one is not ended by it."""
+        self._transfers: TransferThreads | None = None
+        self._chores: TransferThreads | None = None
+        self._marked = False
+        self._deadline: float | None = None
+
+    @property
+    def active(self) -> int:
+        """How many have not been reported."""
+        return len(self._running) + (self._transfers.active if self._transfers is not None else 0)
+
+    @property
+    def programs(self) -> int:
+        """How many programs have not been reported."""
+        return len(self._running)
+
+    def run(self, command: bytes, finished: Callable[[Program], None]) -> None:
+        """Start a program.
+
+        :param finished: is given it when it has exited and its output is closed, or not waited for any longer.
+        :raises CommandFailure: it cannot be started.
+        """
+        if len(self._running) + len(self._left) >= MAX_PROGRAMS:
+            raise CommandFailure(f"{MAX_PROGRAMS} programs are running, that is the limit")
+        program = Program(command, self._directory, self._mark)
+        self._marked = True
+        running = _Running(program, finished)
+        self._running.append(running)
+        self._selector.register(program.output, selectors.EVENT_READ, lambda _: self._read(running))
+
+    def transfer(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> Transfer:
+        """Start a transfer, see :class:`Transfer`; ``finished`` is called later than this returns.
+
+        :raises CommandFailure: too many wait already.
+        """
+        if self._transfers is None:
+            try:
+                self._transfers = self._threads(MAX_THREADS)
+            except OSError as error:
+                raise CommandFailure(f"could not start the transfer: {error.strerror}") from None
+        if self._transfers.active >= MAX_TRANSFERS:
+            raise CommandFailure(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
+        transfer = Transfer(work, finished)
+        self._transfers.start(transfer)
+        return transfer
+
+    def chore(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
+        """Have something done beside the loop that is nobody's command: it neither counts as active nor waits behind
+        transfers, and is not killed. Where there is no thread to be had it is done at once.
+
+        :param work: see :class:`Transfer`; so is ``finished``, which is not called after :meth:`drop`.
+        """
+        chore = Transfer(work, finished)
+        try:
+            if self._chores is None:
+                self._chores = self._threads(MAX_CHORES)
+            self._chores.start(chore)
+        except (CommandFailure, OSError):
+            chore.run()
+            finished(chore.error)
+
+    def _threads(self, most: int) -> TransferThreads:
+        made = TransferThreads(most)
+        self._selector.register(made.wake, selectors.EVENT_READ, lambda _: made.collect())
+        return made
+
+    def tick(self) -> float | None:
+        """Look after what no descriptor tells; return in how many seconds to be called again, None for never."""
+        overdue = self._deadline is not None and time.monotonic() >= self._deadline
+        if not self._running:
+            self._deadline = None
+        wait = None if self._deadline is None else 0.02
+        for running in list(self._running):
+            if overdue and running.open:
+                self._close(running)
+            left = self._held(running) if running.open else 0.0 if overdue else self._alive(running)
+            if left is None:
+                continue
+            if left:
+                wait = left if wait is None else min(wait, left)
+            else:
+                self._report(running)
+        return wait
+
+    def _alive(self, running: _Running) -> float:
+        """In how many seconds to look after a shell again whose output is closed; 0: it has exited."""
+        if running.program.poll() is not None:
+            return 0.0
+        pause = running.pause
+        running.pause = min(pause * 2, _POLL[1])
+        return pause
+
+    def _held(self, running: _Running) -> float | None:
+        """In how many seconds to look after a program again whose output is open; 0: it is not waited for any longer,
+        None: it is, whatever the shell does.
+        """
+        if self._background is None:
+            return None
+        now = time.monotonic()
+        if running.exited is None:
+            if running.program.poll() is None:
+                pause = running.pause
+                running.pause = min(pause * 2, _POLL_OPEN)
+                return pause
+            running.exited = now
+        return max(0.0, running.exited + self._background - now)
+
+    def kill(self) -> int:
+        """Kill all programs; those that were running are reported as ever, within :data:`GRACE` seconds. Transfers are
+        given up: each is reported as failed, at once.
+
+        :returns: how many process groups there were.
+        """
+        met = self._end_processes()
+        if self._transfers is not None:
+            for transfer in self._transfers.cancel():
+                transfer.finished("it was killed")
+        if self._running:
+            self._deadline = time.monotonic() + GRACE
+        return len(met)
+
+    def drop(self) -> None:
+        """End everything and report nothing."""
+        self._end_processes()
+        for threads in (self._transfers, self._chores):
+            if threads is not None:
+                threads.cancel()
+        for running in (*self._running, *self._left):
+            self._close(running)
+            running.program.close()
+        self._running.clear()
+        self._left.clear()
+        self._deadline = None
+
+    def close(self, patience: float = 0.0) -> None:
+        """End everything, for good.
+
+        :param patience: for how many seconds at most to wait for threads that do not end at once.
+        """
+        self.drop()
+        deadline = time.monotonic() + patience
+        for threads in (self._transfers, self._chores):
+            if threads is not None:
+                self._selector.unregister(threads.wake)
+                threads.close(max(0.0, deadline - time.monotonic()))
+        self._transfers = self._chores = None
+
+    def _end_processes(self) -> set[int]:
+        if not self._marked:
+            return set()
+        for running in self._running:
+            running.program.poll()
+        groups = {running.program.group for running in self._running}
+        outputs = [running.program.output for running in (*self._running, *self._left) if running.open]
+        met = _processes.end(self._mark, {group for group in groups if group is not None}, outputs)
+        self._marked = bool(self._running)
+        return met
+
+    def _read(self, running: _Running) -> None:
+        for _ in range(_CHUNKS):  # not for ever: others want their turn
+            data = running.program.read()
+            if data is None:
+                return
+            if not data:
+                self._close(running)
+                if running in self._left:
+                    self._left.remove(running)
+                    running.program.close()
+                return
+
+    def _close(self, running: _Running) -> None:
+        if running.open:
+            running.open = False
+            running.pause = _POLL[0]
+            self._selector.unregister(running.program.output)
+
+    def _report(self, running: _Running) -> None:
+        self._running.remove(running)
+        if not self._running:
+            self._deadline = None
+        if running.open:
+            running.program.held = True
+            self._left.append(running)
+        else:
+            running.program.close()
+        running.finished(running.program)

@@ -1,0 +1,85 @@
+"""What a worker knows of where it runs: how much time and memory it has, and for how long it waits for others."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a worker waits for, in seconds.
+
+    :param background: with ``job``, after the exit of a run's shell, for who still holds the run's output.
+    :param silence: without ``job``, nothing at all for so long ends a worker that does nothing (the original's rule).
+    :param margin: so long before the function's deadline a worker ends by itself.
+    :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
+    :param redial: bound of the random pause before the first redial; it doubles up to ``redial_max``.
+    :param flush: for the last replies to be taken, at most.
+    :param transfers: for cancelled transfers to end, at most.
+    :param confirm: for progress while the rendezvous takes the last messages and confirms that it has them.
+    :param stall: for the rendezvous to take something of what it is sent.
+    """
+
+    background: float = 2.0
+    silence: float = 300.0
+    margin: float = 0.5
+    settled: float = 10.0
+    redial: float = 0.5
+    redial_max: float = 4.0
+    flush: float = 2.0
+    transfers: float = 1.0
+    confirm: float = 10.0
+    stall: float = 60.0
+
+
+class LambdaContext:
+    """What Lambda's context says about this invocation.
+
+    :param context: None outside Lambda; then nothing is known.
+    :param init_ms: milliseconds of the process before its first invocation; 0 in all later ones.
+    """
+
+    def __init__(self, context: object = None, init_ms: int = 0) -> None:
+        self.init_ms = init_ms
+        self._remaining = getattr(context, "get_remaining_time_in_millis", None)
+        memory = getattr(context, "memory_limit_in_mb", None)
+        self.memory_mb = int(memory) if memory is not None and str(memory).isdigit() else 0
+
+    def remaining_ms(self) -> int | None:
+        """Milliseconds left of the function's time, None if it is unknown."""
+        return max(0, int(self._remaining())) if self._remaining is not None else None
+
+
+class InitTime:
+    """How long this process had run when the function was ready, told once: what AWS bills as INIT.
+
+    To be made when the function's module has been imported. Where Lambda has begun the process ahead of need, it may
+    wait for long before its first invocation, which is not INIT; so that moment is not looked at.
+
+    :param environ: a start that is paid for by other rules (provisioned concurrency, SnapStart) counts nothing.
+    :param process: what Linux says of this process.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, process: Path = Path("/proc/self/stat")) -> None:
+        on_demand = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand"
+        self._untold = process_age_ms(process) if on_demand else 0
+
+    def take(self) -> int:
+        """Milliseconds; 0 from the second time on, or if they are not known."""
+        untold, self._untold = self._untold, 0
+        return untold
+
+
+def process_age_ms(process: Path = Path("/proc/self/stat")) -> int:
+    """Milliseconds since a process was begun; 0 where the system does not tell.
+
+    :param process: its ``stat`` file, see proc(5).
+    """
+    try:
+        # The second field is the program's name in brackets, which may hold anything.
+        started = int(process.read_bytes().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0, round(1000 * (time.clock_gettime(time.CLOCK_BOOTTIME) - started)))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0

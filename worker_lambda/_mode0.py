@@ -1,0 +1,54 @@
+"""Mode 0: the command, once, without a coordinator."""
+
+import selectors
+import time
+
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._errors import WorkerError
+from worker_lambda._event import LaunchEvent
+from worker_lambda._expansion import WorkerPaths, expand_run
+from worker_lambda._lambda_context import LambdaContext, Timing
+from worker_lambda._program import Program
+from worker_lambda._variables import Variables
+from worker_lambda._workdir import WorkDirectory, sweep
+
+
+def run_once(
+    event: LaunchEvent, place: WorkerPaths, context: LambdaContext, timing: Timing | None = None
+) -> dict[str, object]:
+    """Run the command that was given when the function was made, placeholders replaced.
+
+    :returns: ``retval``, ``output`` (text, at most the last 64 KiB) and ``command``; ``remark``, where a program that
+        the command left in the background was not waited for.
+    :raises MuError: it cannot be run, or the function's time is up first; its processes have been ended then.
+    """
+    timing = timing or Timing()
+    remaining = context.remaining_ms()
+    deadline = None if remaining is None else time.monotonic() + remaining / 1000 - timing.margin
+    if event.variables.get(b"rm_tmpdir", b"1") != b"0":
+        sweep(place.temporary)
+    ended: list[Program] = []
+    variables, directory = Variables(event.variables), WorkDirectory(place.temporary)
+    with selectors.DefaultSelector() as selector:
+        jobs = CommandRuns(selector, place.root, timing.background)
+        try:
+            jobs.run(expand_run(b"", event, variables, place, directory.path), ended.append)
+            while not ended:
+                wait = jobs.tick()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise WorkerError("the function's time is up")
+                known = [each for each in (wait, left) if each is not None]
+                for key, events in selector.select(min(known) if known else None) if not ended else ():
+                    key.data(events)
+        finally:
+            jobs.close()
+            directory.close(remove=variables.flag(b"rm_tmpdir"))
+    status, output = ended[0].result()
+    remark = ended[0].remark.decode("utf-8", "replace")
+    return {
+        "retval": status,
+        "output": output.decode("utf-8", "replace"),
+        "command": ended[0].command.decode("utf-8", "replace"),
+        **({"remark": remark} if remark else {}),
+    }

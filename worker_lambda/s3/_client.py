@@ -1,0 +1,97 @@
+"""The worker's S3: what the rest of the worker sees of it.
+
+Every worker imports it at its start, so it imports nothing that costs: ``http.client`` (with ``email`` behind it),
+``ssl`` and ``hashlib`` come with the first transfer, through :mod:`worker_lambda.s3._transfer`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from mu_twisted.base import MuError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker_lambda.s3._transfer import ObjectTransfers
+
+
+class S3Error(MuError):
+    """A transfer failed for good; the text is one line: what, which object, the server's or the system's reason.
+
+    :ivar code: the failure's, see :func:`mu_twisted.wire.fail`: S3's own where it has refused, else
+        empty where another attempt may do better.
+    """
+
+    def __init__(self, reason: str, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class S3Cancelled(S3Error):
+    """A transfer ended because its caller wanted so."""
+
+
+class S3:
+    """A signed S3 client. Its transfers block; they may run in several threads at once and share kept connections.
+
+    Credentials are read from ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN`` at each request.
+
+    :param region: where the bucket is taken to be; a redirect of AWS's corrects it.
+    :param endpoint: URL of an S3; None: ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL`` or AWS's own by region.
+    :param tries: how often a request is sent at most while the fault may pass.
+    :param back_off: bound, in seconds, of the random pause after the first try; it doubles with each further one.
+    :param timeout: seconds without a byte after which a try is given up.
+    :param part_size: a file of more than twice as many bytes is stored in parts of this size (S3 takes 5 MiB and more).
+    :param range_size: an object of more than twice as many bytes is fetched in ranges of this size.
+    :param connections: for one such object at most.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        endpoint: str | None = None,
+        *,
+        tries: int = 5,
+        back_off: float = 0.5,
+        timeout: float = 20.0,
+        part_size: int = 64 * 1024 * 1024,
+        range_size: int = 8 * 1024 * 1024,
+        connections: int = 4,
+    ) -> None:
+        self._settings = (region, endpoint, tries, back_off, timeout, part_size, range_size, connections)
+        self._lock = threading.Lock()
+        self._transfers: ObjectTransfers | None = None
+
+    def get(self, bucket: str, key: bytes, path: str, cancelled: Callable[[], bool]) -> None:
+        """Fetch an object into a file, which appears whole or not at all.
+
+        :param path: the file; an old one is replaced. Its directory must be there.
+        :param cancelled: asked between blocks and while waiting, from several threads; true ends the transfer.
+        :raises S3Error: as its text says. Nothing new is under ``path`` then.
+        """
+        self._ready().get(bucket, key, path, cancelled)
+
+    def put(self, bucket: str, key: bytes, path: str, cancelled: Callable[[], bool]) -> None:
+        """Store a file as an object.
+
+        :raises S3Error: as its text says.
+        """
+        self._ready().put(bucket, key, path, cancelled)
+
+    def close(self) -> None:
+        """Close the kept connections. The client stays usable."""
+        with self._lock:
+            if self._transfers is not None:
+                self._transfers.close()
+
+    def _ready(self) -> ObjectTransfers:
+        with self._lock:
+            if self._transfers is None:
+                from worker_lambda.s3._transfer import (
+                    ObjectTransfers,  # costs 15 ms, which a worker without files saves
+                )
+
+                self._transfers = ObjectTransfers(*self._settings)
+            return self._transfers
