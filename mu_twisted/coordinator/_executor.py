@@ -28,13 +28,13 @@ from mu_twisted.jobs import (
     GiveToken,
     Interrupt,
     Job,
+    LaunchOutcome,
     Ping,
     Record,
     StartLaunches,
     StopLaunches,
     Warm,
 )
-from mu_twisted.launch import LaunchOutcome
 from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
 

@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from mu_twisted.jobs import JobRecord
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import JobRecord, LaunchOutcome
 
 
 class Launching(Protocol):

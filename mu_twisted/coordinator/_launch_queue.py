@@ -15,8 +15,7 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.jobs import LaunchAdmission, LaunchAdmissionState
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import LaunchAdmission, LaunchAdmissionState, LaunchOutcome
 from mu_twisted.transport import ReactorTime
 
 LOOK = 1.0

@@ -15,7 +15,8 @@ from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread
 from mu_twisted.daemons._keys import Keys
-from mu_twisted.launch import Launch, Launcher, LaunchOutcome
+from mu_twisted.jobs import LaunchOutcome
+from mu_twisted.launch import Launch, Launcher
 
 DIAGNOSIS_PATIENCE = 3.0
 """Seconds that the worker of a diagnosis tries to reach us."""

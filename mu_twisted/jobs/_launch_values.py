@@ -126,3 +126,18 @@ LaunchAction = SendBatch | Settle
 def in_turn(count: int, regions: Sequence[str]) -> list[str]:
     """The region of each of ``count`` launches: their number is the total, spread over the regions in turn."""
     return [regions[at % len(regions)] for at in range(count)]
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """How a launch ended.
+
+    :param accepted: whether Lambda has taken the event.
+    :param status: the last answer's HTTP status; 0 where none came.
+    :param reason: one line that says why it was not accepted; else empty.
+    """
+
+    launch_id: str
+    accepted: bool
+    status: int
+    reason: str

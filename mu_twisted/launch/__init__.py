@@ -6,13 +6,12 @@ Knows Lambda's Invoke call and nothing of jobs, tasks or who waits for the outco
 from mu_twisted.jobs import LaunchPolicy
 from mu_twisted.launch._launcher import Launcher
 from mu_twisted.launch._launchpar import launchpar
-from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
+from mu_twisted.launch._values import Credentials, Launch, LaunchError
 
 __all__ = [
     "Credentials",
     "Launch",
     "LaunchError",
-    "LaunchOutcome",
     "LaunchPolicy",
     "Launcher",
     "launchpar",

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.base import MuError
-from mu_twisted.jobs import Answer, LaunchAction, LaunchPolicy, LaunchScheduler, Pace, SendBatch, Settle
+from mu_twisted.jobs import Answer, LaunchAction, LaunchOutcome, LaunchPolicy, LaunchScheduler, Pace, SendBatch, Settle
 from mu_twisted.launch._region import RegionLauncher
-from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
+from mu_twisted.launch._values import Credentials, Launch, LaunchError
 
 MOST_THREADS = 16
 """Regions that are launched in at the same moment."""

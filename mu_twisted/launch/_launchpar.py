@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from mu_twisted.jobs import (
     Answer,
     LaunchAction,
+    LaunchOutcome,
     LaunchPolicy,
     LaunchScheduler,
     SendBatch,
@@ -17,7 +18,7 @@ from mu_twisted.jobs import (
     in_turn,
 )
 from mu_twisted.launch._region import RegionLauncher
-from mu_twisted.launch._values import Credentials, Launch, LaunchError, LaunchOutcome
+from mu_twisted.launch._values import Credentials, Launch, LaunchError
 
 _Event = list[Answer] | tuple[str, str]
 

@@ -58,18 +58,3 @@ class Launch:
             raise LaunchError(f"a function's name is 1 to {LONGEST_FUNCTION} bytes, got {self.function[:80]!r}")
         if len(self.payload) > LARGEST_PAYLOAD:
             raise LaunchError(f"an event has at most {LARGEST_PAYLOAD} bytes, got {len(self.payload)}")
-
-
-@dataclass(frozen=True)
-class LaunchOutcome:
-    """How a launch ended.
-
-    :param accepted: whether Lambda has taken the event.
-    :param status: the last answer's HTTP status; 0 where none came.
-    :param reason: one line that says why it was not accepted; else empty.
-    """
-
-    launch_id: str
-    accepted: bool
-    status: int
-    reason: str

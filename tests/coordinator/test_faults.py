@@ -13,7 +13,7 @@ from worker_double import ours
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import Peers, diagnosis
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import LaunchOutcome
 from mu_twisted.tls import KeyPair
 
 PEM = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"

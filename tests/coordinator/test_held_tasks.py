@@ -23,8 +23,7 @@ from mu_twisted.coordinator import (
     WorkerRegistry,
 )
 from mu_twisted.fsm import Worker
-from mu_twisted.jobs import JobPolicy
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import PeerOptions, Pipeline, job_policy
 from mu_twisted.transport import Receiver, TransportError
 

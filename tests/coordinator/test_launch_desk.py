@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble
 
 from mu_twisted.base import MuError
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import LaunchOutcome
 
 
 class Counted(Launches):

@@ -29,8 +29,7 @@ from mu_twisted.coordinator._attempts import MAX_STATES
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.coordinator._log import state_lines
 from mu_twisted.fsm import CommandListState, Machine, MachineState, Outcome, TerminalState, Worker
-from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord, LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity
 from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, Greeting

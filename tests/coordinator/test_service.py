@@ -23,8 +23,7 @@ from mu_twisted.coordinator import (
     WorkerRegistry,
 )
 from mu_twisted.fsm import CommandListState, TerminalState
-from mu_twisted.jobs import JobPolicy
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import Pipeline, PipelineError, job_policy
 
 

@@ -12,7 +12,8 @@ from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.daemons._deployment import Deployment, places_of
 from mu_twisted.daemons._keys import COORDINATOR, Keys
 from mu_twisted.daemons._launches import JobLaunching
-from mu_twisted.launch import Launch, Launcher, LaunchError, LaunchOutcome
+from mu_twisted.jobs import LaunchOutcome
+from mu_twisted.launch import Launch, Launcher, LaunchError
 from mu_twisted.tls import Authority
 
 AUTHORITY = Authority.generate()

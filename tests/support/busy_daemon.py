@@ -18,8 +18,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
 from mu_twisted.fsm import Worker
-from mu_twisted.jobs import Job, JobPolicy
-from mu_twisted.launch import LaunchOutcome
+from mu_twisted.jobs import Job, JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
 from mu_twisted.transport import FrameFactory, listen

@@ -23,8 +23,7 @@ from worker_double import WorkerDouble, launch_identity  # noqa: E402
 from mu_twisted import wire  # noqa: E402
 from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry  # noqa: E402
 from mu_twisted.fsm import InfoWatcherState, OnePassState, SuperpositionState, TerminalState, Worker  # noqa: E402
-from mu_twisted.jobs import Job, JobPolicy, JobRecord  # noqa: E402
-from mu_twisted.launch import LaunchOutcome  # noqa: E402
+from mu_twisted.jobs import Job, JobPolicy, JobRecord, LaunchOutcome  # noqa: E402
 from mu_twisted.pipelines import Pipeline  # noqa: E402
 
 ALLOWED = 20 << 20
