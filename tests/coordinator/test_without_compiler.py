@@ -5,7 +5,7 @@ import sys
 
 _BLOCKED = """
 import sys
-sys.modules["mu_twisted.launch"] = None
+sys.modules["mu_twisted.launch"] = sys.modules["mu_twisted.pipelines._watchdog"] = None
 import mu_twisted.coordinator, mu_twisted.web
 made = [name for name, module in sys.modules.items() if name.startswith("mu_twisted.")
         and (getattr(module, "__file__", None) or "").endswith(".so")]
