@@ -26,7 +26,7 @@ build() { # DIRECTORY [OPTION OF THE COMPILER...]
 leaks() { # DIRECTORY CALLS: status 1 where a leak passes through the extension's code
     # The interpreter is built without frame pointers as a rule, so stacks are unwound the slow way. The sanitizer's
     # own verdict counts leaks of the interpreter too, and is not asked for.
-    PYTHONPATH="$1:$root/tests/launch" LD_PRELOAD=$preload LSAN_OPTIONS=exitcode=0 \
+    PYTHONPATH="$1:$root/tests/support" LD_PRELOAD=$preload LSAN_OPTIONS=exitcode=0 \
         ASAN_OPTIONS="detect_leaks=1:fast_unwind_on_malloc=0:log_path=$1/leaks" \
         "$python" "$root/tests/launch/leaks.py" "$1" "$2" || exit 1
     set -- "$1"/leaks.*
@@ -49,7 +49,7 @@ export PYTHONMALLOC=malloc
 preload="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
 cd "$work"
 # Freed memory is kept back by the sanitizer, so memory is not flat here; leaks are looked for afterwards instead.
-PYTHONPATH="$work/sound:$root/tests/launch" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
+PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
 leaks "$work/sound" 10
