@@ -36,6 +36,8 @@ class Turns(Clock):
         doing.addBoth(found.append)
         while not found:
             for call in [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]:
+                if not call.active():
+                    continue  # cancelled by one before it
                 self.calls.remove(call)
                 call.called = 1
                 self.measure(lambda call=call: call.func(*call.args, **call.kw))  # type: ignore[misc]

@@ -42,7 +42,12 @@ class Submission:
         if not order:
             return None
         yield
-        kept = {task: [by for by in self.consumes.get(task, ()) if by not in skipped] for task in order}
+        wanted = frozenset(order)
+        kept = {
+            task: [producer for producer in self.consumes[task] if producer not in skipped]
+            for task in self.consumes
+            if task in wanted
+        }
         yield
         return (yield from Job.making(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects))
 

@@ -37,7 +37,6 @@ from mu_twisted.jobs._launch_values import (
     is_passing,
 )
 from mu_twisted.jobs._launching import LaunchScheduler
-from mu_twisted.jobs._ledger import STEP, exhaust
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,
@@ -59,6 +58,7 @@ from mu_twisted.jobs._records import (
     record_from_dict,
     record_to_dict,
 )
+from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
 
 __all__ = [

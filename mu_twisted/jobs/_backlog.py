@@ -7,35 +7,40 @@ from mu_twisted.jobs._tasks import Task, TaskState
 
 
 class Backlog:
-    """Entries of tasks that are no longer waiting are passed over."""
+    """Entries of tasks that are no longer waiting are passed over.
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, Task]] = []
+    :param tasks: all of the job, by rank.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self._heap: list[int] = []  # ranks: numbers cost neither memory nor the garbage collector's time
         self._queued: set[int] = set()
         self.doubles: dict[Task, None] = {}
 
     def add(self, tasks: Sequence[Task]) -> None:
         """These are waiting, and ready."""
-        new = [(task.rank, task) for task in tasks if task.rank not in self._queued]
-        self._queued.update(rank for rank, _ in new)
+        queued = self._queued
+        new = [rank for task in tasks if (rank := task.rank) not in queued]
+        queued.update(new)
         if len(new) > len(self._heap):
             self._heap += new
             heapq.heapify(self._heap)
         else:
-            for entry in new:
-                heapq.heappush(self._heap, entry)
+            for rank in new:
+                heapq.heappush(self._heap, rank)
 
     def first(self) -> Task | None:
         """The next task to be assigned, left where it is."""
-        while self._heap and self._heap[0][1].state is not TaskState.WAITING:
-            self._queued.discard(heapq.heappop(self._heap)[0])
-        return self._heap[0][1] if self._heap else None
+        while self._heap and self._tasks[self._heap[0]].state is not TaskState.WAITING:
+            self._queued.discard(heapq.heappop(self._heap))
+        return self._tasks[self._heap[0]] if self._heap else None
 
     def take(self) -> Task | None:
         """The next task to be assigned."""
         task = self.first()
         if task is not None:
-            self._queued.discard(heapq.heappop(self._heap)[0])
+            self._queued.discard(heapq.heappop(self._heap))
         return task
 
     def take_double(self) -> Task | None:
@@ -49,5 +54,5 @@ class Backlog:
 
     def lowest(self, count: int) -> Iterable[Task]:
         """The next ``count`` tasks to be assigned, left where they are."""
-        ready = (entry for entry in self._heap if entry[1].state is TaskState.WAITING)
-        return [task for _, task in heapq.nsmallest(count, ready)]
+        ready = (rank for rank in self._heap if self._tasks[rank].state is TaskState.WAITING)
+        return [self._tasks[rank] for rank in heapq.nsmallest(count, ready)]

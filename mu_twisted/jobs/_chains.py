@@ -126,6 +126,8 @@ class Chains:
 
         :param of: only messages of these tasks are; they have no peers but one another. None: those of all.
         """
+        if not self._lineage:
+            return
         tasks = self._data.ledger.tasks
         hit = tasks if of is None else [number for number in tasks if number in of]
         open_ = [number for number in hit if tasks[number].state not in SETTLED]
@@ -164,7 +166,7 @@ class Chains:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _is_needed(self, task: Task) -> bool:
-        return self._data.ledger.undone_consumers[task.number] > 0
+        return self._data.ledger.undone_consumers.get(task.number, 0) > 0
 
     def _blocked(self) -> set[int] | None:
         """The active tasks if each of them waits for a task that is not active; else None."""

@@ -26,7 +26,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return [to_plain(item) for item in value]
+        return list(value) if set(map(type, value)) <= {int} else [to_plain(item) for item in value]
     if isinstance(value, frozenset):
         return sorted(value)
     return {name: to_plain(getattr(value, name)) for name in _decoders(type(value))}
@@ -101,11 +101,18 @@ def _list(value: Any) -> list[Any]:
 
 
 def _naturals(value: Any) -> tuple[int, ...]:
-    return tuple(_natural(item) for item in _list(value))
+    # As a whole, not number by number: a job may have a hundred thousand.
+    numbers = tuple(_list(value))
+    if numbers and (set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _MOST):
+        raise ValueError
+    return numbers
 
 
 def _edges(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    return tuple((_natural(task), _naturals(others)) for task, others in _list(value))
+    edges = tuple((task, tuple(_list(others))) for task, others in _list(value))
+    _naturals([task for task, _ in edges])
+    _naturals([producer for _, producers in edges for producer in producers])
+    return edges
 
 
 def _policy(value: Any) -> JobPolicy:

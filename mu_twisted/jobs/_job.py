@@ -12,12 +12,13 @@ from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launches import Arrival
-from mu_twisted.jobs._ledger import Ledger, exhaust
+from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._lifecycle import JobLifecycle
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import JobRecord, Submitted
 from mu_twisted.jobs._scaling import Scaling
+from mu_twisted.jobs._steps import exhaust
 from mu_twisted.jobs._stragglers import Stragglers
 from mu_twisted.jobs._timeouts import Timeouts
 from mu_twisted.jobs._timers import TimerKind

@@ -37,7 +37,7 @@ class JobData:
         self.now = 0.0
         self.pool = WorkerPool()
         self.launches = Launches()
-        self.backlog = Backlog()
+        self.backlog = Backlog(list(ledger.tasks.values()))
         self.timers = Timers()
         self.holds = Holds(ledger.lineage.is_linked)
         self.attempts: dict[int, list[Attempt]] = {}
@@ -141,9 +141,9 @@ class JobData:
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """These are waiting, and ready for a worker, unless they are to be held."""
-        ready = []
+        ready, holds = [], self.holds
         for task in tasks:
-            wanted = TaskState.HELD if self.holds.cover(task.number) else TaskState.WAITING
+            wanted = TaskState.HELD if holds and holds.cover(task.number) else TaskState.WAITING
             if task.state is not wanted:
                 self.ledger.move(task, wanted)
             if wanted is TaskState.WAITING:

@@ -4,7 +4,7 @@ Refuses what cannot have happened, so that a corrupt journal is found and not be
 """
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from mu_twisted.jobs._durations import Durations
 from mu_twisted.jobs._errors import JobError, RecordError
@@ -29,12 +29,9 @@ from mu_twisted.jobs._records import (
     Submitted,
     TaskFailed,
 )
+from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 
-T = TypeVar("T")
-
-STEP = 100
-"""Records or tasks after which long work may be interrupted: where a generator of the name ``...ing`` yields."""
 MAX_TEXTS = 32 << 20
 """Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
 SHORT_TEXT = 80
@@ -53,15 +50,14 @@ class Ledger:
 
     def _make(self, submitted: Submitted) -> Generator[None, None, None]:
         self.submitted = submitted
-        self.lineage = Lineage(submitted.order, dict(submitted.consumes))
+        self.lineage = yield from Lineage.making(submitted.order, dict(submitted.consumes))
         yield
         self.tasks: dict[int, Task] = {}
-        self.undone_consumers: dict[int, int] = {}
         for rank, number in enumerate(self.lineage.order):
             self.tasks[number] = Task(number, rank)
-            self.undone_consumers[number] = len(self.lineage.consumers(number))
             if rank % STEP == 0:
                 yield
+        self.undone_consumers = self.lineage.consumer_counts()
         self.numbers = sorted(self.tasks)
         self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
         self.failures: dict[int, str] = {}
@@ -134,7 +130,7 @@ class Ledger:
         was, task.state = task.state, state
         self.tally[was] -= 1
         self.tally[state] += 1
-        if (was in SETTLED) is not (state in SETTLED):
+        if self.lineage and (was in SETTLED) is not (state in SETTLED):
             change = -1 if state in SETTLED else 1
             for producer in self.lineage.producers(task.number):
                 self.undone_consumers[producer] += change
@@ -227,11 +223,13 @@ class Ledger:
         self.over = self.cancelled = False
         self.error = None
         self.stores.clear()
+        tasks, failures = self.tasks, self.failures
         for number in record.tasks:
-            task = self.tasks[number]
-            _hold(task.state is TaskState.FAILED, record)
+            task = tasks[number]
+            if task.state is not TaskState.FAILED:
+                _hold(False, record)
             task.charged = task.free = 0
-            del self.failures[number]
+            del failures[number]
             self.move(task, TaskState.WAITING)
 
     def _store_named(self, record: StoreNamed) -> None:
@@ -244,10 +242,9 @@ class Ledger:
         _hold(not self.over, record)
         self.over = True
         self.error = record.error
-        for task in self.tasks.values():
-            if task.state in SETTLED:
-                continue
-            task.running.clear()
+        for task in [task for task in self.tasks.values() if task.state not in SETTLED]:
+            if task.running:
+                task.running.clear()
             if task.has_result or task.won is not None:
                 self.results += not task.has_result
                 task.has_result = True
@@ -274,16 +271,6 @@ class Ledger:
     def _fail(self, task: Task, error: str) -> None:
         task.error = self.failures[task.number] = self._kept(error, task.error)
         self.move(task, TaskState.FAILED)
-
-
-def exhaust(steps: "Generator[None, None, T]") -> T:
-    """Do work without its pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def _hold(condition: bool, record: JobRecord) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Generator
 from mu_twisted.jobs._actions import Finish, StopLaunches
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._job_data import JobData
-from mu_twisted.jobs._ledger import STEP
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Finished, Retried, Started
 from mu_twisted.jobs._scaling import Scaling
+from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
 from mu_twisted.jobs._timers import TimerKind
 
@@ -68,8 +68,8 @@ class JobLifecycle:
     def retry(self) -> None:
         """The tasks that have failed are wanted all the same."""
         data, ledger = self._data, self._data.ledger
-        failed = sorted((ledger.tasks[number] for number in ledger.failures), key=lambda task: task.rank)
-        data.record(Retried(tuple(task.number for task in failed)))
+        failed = [task for task in ledger.tasks.values() if task.state is TaskState.FAILED]
+        data.record(Retried(tuple([task.number for task in failed])))
         self._next_generation()
         data.enqueue(failed)
         self._chains.store_lost("the job was over, and its messages gone with it")

@@ -1,7 +1,9 @@
 """Where tasks stand."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct, field
 
 
 class TaskState(Enum):
@@ -26,9 +28,10 @@ PENDING = (TaskState.WAITING, TaskState.BACKING_OFF, TaskState.HELD)
 """Neither settled nor active."""
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(Struct, eq=False, gc=False):
     """One task, as the records so far have it.
+
+    A job may have a hundred thousand, which the garbage collector passes over: they refer to nothing that refers back.
 
     :ivar rank: its place in the order of assignment, producers before consumers.
     :ivar attempts: begun so far, over the job's whole life: the next one's number.
