@@ -57,11 +57,11 @@ chaos: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest tests/chaos -m long
 
 fuzz: $(VENV)/develop.stamp
-	PYTHONPATH=tests/support $(BIN)/python tests/hostile/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
-	PYTHONPATH=tests/support $(BIN)/python tests/hostile/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/develop.stamp
-	$(BIN)/python -m bench
+	PYTHONPATH=tests/support $(BIN)/python -m bench
 
 # One wheel for each interpreter, all from the source distribution, as a user without wheels would build them.
 PYTHONS ?= $(PYTHON)

@@ -85,7 +85,6 @@ def _cancel(work: Path, cloud: FakeCloud) -> Figure:
 
 def _cancel_real(work: Path) -> Figure:
     """Until no process is left, neither worker nor program."""
-    sys.path.append(str(_HERE.parent / "tests" / "chaos"))
     from chaos_stage import BUCKET, SHELL, Stage
     from chaos_tree import tree
 

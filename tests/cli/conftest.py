@@ -1,19 +1,15 @@
 """moto's server in place of AWS, and a coordinator's control API that commands find."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import OPERATOR, Mu, Said
+from control_server import Loop, Served, running_loop
+from moto_account import Account
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "web")]
-
-from command_line import OPERATOR, Mu, Said  # noqa: E402
-from control_server import Loop, Served, running_loop  # noqa: E402
-from moto_account import Account  # noqa: E402
-
-from mu_twisted.cli import main  # noqa: E402
+from mu_twisted.cli import main
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from command_line import OPERATOR, Mu
+from control_server import Loop, Served
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "web")]
-
-from command_line import OPERATOR, Mu  # noqa: E402
-from control_server import Loop, Served  # noqa: E402
-
-from mu_twisted.coordinator import Request  # noqa: E402
-from mu_twisted.tls import Authority, LaunchIdentity  # noqa: E402
+from mu_twisted.coordinator import Request
+from mu_twisted.tls import Authority, LaunchIdentity
 
 MODULE = """
 from mu_twisted.pipelines import Pipeline

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import OPERATOR, Mu
+from control_server import LIFETIME, Loop, Served
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.internet.endpoints import TCP4ServerEndpoint
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "web")]
-
-from command_line import OPERATOR, Mu  # noqa: E402
-from control_server import LIFETIME, Loop, Served  # noqa: E402
-from msgspec.structs import replace  # noqa: E402
-from twisted.internet.endpoints import TCP4ServerEndpoint  # noqa: E402
-
-from mu_twisted.coordinator import TaskStatus  # noqa: E402
-from mu_twisted.tls import RoleIdentity, server_contexts  # noqa: E402
-from mu_twisted.transport import FrameFactory, FrameProtocol, listen  # noqa: E402
+from mu_twisted.coordinator import TaskStatus
+from mu_twisted.tls import RoleIdentity, server_contexts
+from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 
 COMMANDS = ["status", "wait", "logs", "cancel", "retry", "rm"]
 

@@ -1,1 +1,14 @@
+"""A coordinator's jobs in memory."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memory_jobs import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()

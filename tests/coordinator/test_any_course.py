@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import World
-from test_trouble import fill_the_disk, make_room
+from memory_jobs import World, fill_the_disk, make_room
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 

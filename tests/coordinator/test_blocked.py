@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from test_run import Bench
+from job_bench import Bench
 from worker_double import ours
 
 from mu_twisted.fsm import Interrupted

@@ -1,12 +1,11 @@
 """What fails while a job runs, and how little of it ends: launches, looks at the clock, single actions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from test_run import Bench
-from test_service import World
+from job_bench import Bench
+from memory_jobs import World
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import ours
@@ -17,13 +16,6 @@ from mu_twisted.jobs import LaunchOutcome
 from mu_twisted.tls import KeyPair
 
 PEM = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import Launches, World
+from memory_jobs import Launches, World
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble

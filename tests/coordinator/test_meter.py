@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_service import World
+from memory_jobs import World
 from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import CostStatus, Meter, Opened, Usage

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import World
+from memory_jobs import World
 
 from mu_twisted.coordinator import Request
 from mu_twisted.fsm import Worker

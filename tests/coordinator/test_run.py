@@ -1,14 +1,13 @@
 """WorkerRegistry, sessions and a job's run together, with workers in memory and a clock that stands still."""
 
 import json
-from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from job_bench import Bench
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
@@ -16,11 +15,9 @@ from worker_double import WorkerDouble, launch_identity, ours
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     Attempts,
-    JobRun,
     LaunchTokens,
     Peers,
     TimesFile,
-    WorkerRegistry,
     diagnosis,
     job_event,
     with_launch_id,
@@ -28,18 +25,10 @@ from mu_twisted.coordinator import (
 from mu_twisted.coordinator._attempts import MAX_STATES
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.coordinator._log import state_lines
-from mu_twisted.fsm import CommandListState, Machine, MachineState, Outcome, TerminalState, Worker
-from mu_twisted.jobs import Failure, Job, JobPolicy, JobRecord, LaunchOutcome
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.fsm import Machine, MachineState, Outcome, Worker
+from mu_twisted.jobs import Failure
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity
 from mu_twisted.wire import MAX_LEGACY_REPLY, MAX_REPLY, Greeting
-
-
-class Echo(CommandListState):
-    """One echo, one end."""
-
-    commandlist = [("OK:HELLO", "echo:hi"), ("OK:ECHO(hi)", None)]
-    nextState = TerminalState
 
 
 class Breaks(MachineState):
@@ -48,83 +37,6 @@ class Breaks(MachineState):
     def __init__(self, prevState: MachineState, actorNum: int = 0) -> None:
         super().__init__(prevState, actorNum)
         raise ZeroDivisionError("by me")
-
-
-class Bench:
-    """A hall with one job in it, and where its workers come from."""
-
-    def __init__(
-        self,
-        tasks: int = 2,
-        first: Any = Echo,
-        *,
-        shared_key: bool = False,
-        cannot_launch: MuError | None = None,
-        attempts: Attempts | None = None,
-        peers: Peers | None = None,
-        tokens: LaunchTokens | None = None,
-        **policy: Any,
-    ) -> None:
-        self.cannot_launch = cannot_launch
-        self.clock = Clock()
-        self.registry = WorkerRegistry(self.clock, shared_key=shared_key)
-        self.registry.open()
-        self.launched: list[str] = []
-        self.stopped = 0
-        self.diagnoses = 0
-        self.kept: list[JobRecord] = []
-        self.durable: list[JobRecord] = []
-        tries = {"retries": 0, "start_timeout": 5.0, "start_retries": 0} | policy
-        self.run = JobRun(
-            self.clock,
-            Job("j", range(tasks), JobPolicy(**tries)),
-            Pipeline(name="p", summary="", first=first),
-            {"function": "fn"},
-            launching=self,
-            recorder=self,
-            attempts=attempts or Attempts(self.clock),
-            peers=peers,
-            tokens=tokens,
-        )
-        self.finished: list[None] = []
-        self.run.finished().addCallback(self.finished.append)
-        self.registry.add(self.run)
-        self.run.start()
-        self.turn()
-
-    def turn(self) -> None:
-        self.clock.advance(0)
-
-    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        assert self.durable == self.kept
-        if self.cannot_launch is not None:
-            raise self.cannot_launch
-        self.launched += launch_ids
-        for launch_id in launch_ids:
-            on_outcome(LaunchOutcome(f"j/{launch_id}", True, 202, ""))
-        return succeed(None)
-
-    def stop(self) -> None:
-        self.stopped += 1
-
-    def note(self) -> None:
-        return None
-
-    async def diagnose(self) -> str:
-        self.diagnoses += 1
-        return "nobody reached us: ImportError"
-
-    def record(self, records: Sequence[JobRecord]) -> None:
-        self.kept += records
-
-    def flush(self) -> None:
-        self.durable = list(self.kept)
-
-    def worker(self, identity: Identity | None = None) -> WorkerDouble:
-        return WorkerDouble(self.registry.new_session(), identity or launch_identity(), self.turn)
-
-    def stranger(self) -> WorkerDouble:
-        return WorkerDouble(self.registry.new_session(), None, self.turn)
 
 
 def test_a_job_goes_from_launch_to_result() -> None:

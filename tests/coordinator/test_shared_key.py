@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_service import World
+from memory_jobs import World
 from worker_double import WorkerDouble, ours
 
 

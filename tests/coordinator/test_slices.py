@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import WorkClock, World, world  # noqa: F401
+from memory_jobs import WorkClock, World
 
 from mu_twisted.coordinator import Request, ServiceError, UnknownJob
 from mu_twisted.coordinator._slices import SLICE, Slices, Steps

@@ -1,20 +1,12 @@
 """A job whose code has ended the coordinator twice in a row is held, named, and goes on when its user says so."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_service import World
+from memory_jobs import World
 
 from mu_twisted.coordinator import Suspects
 from mu_twisted.pipelines import LastEnd
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def end(job: str, task: int | None = 3, *, certain: bool = True) -> LastEnd:

@@ -1,12 +1,10 @@
 """What goes wrong around jobs: damaged records, pipelines that are gone, full disks; with workers in memory."""
 
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import World
+from memory_jobs import World, fill_the_disk, make_room
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
@@ -14,36 +12,6 @@ from mu_twisted.coordinator import Request, ServiceError
 from mu_twisted.coordinator import _log as log
 from mu_twisted.coordinator import _submission as submission
 from mu_twisted.pipelines import Pipeline, PipelineError
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
-
-
-class Full:
-    """A database whose disk is full."""
-
-    def __init__(self, database: Any) -> None:
-        self.database = database
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.database, name)
-
-    def execute(self, query: str, *values: Any) -> Any:
-        if query.startswith("COMMIT"):
-            raise sqlite3.OperationalError("database or disk is full")
-        return self.database.execute(query, *values)
-
-
-def fill_the_disk(world: World) -> None:
-    world.journal._database = Full(world.journal._database)  # type: ignore[assignment]
-
-
-def make_room(world: World) -> None:
-    world.journal._database = world.journal._database.database  # type: ignore[attr-defined]
 
 
 def rows(world: World, job: str) -> int:

@@ -1,17 +1,13 @@
 """The scenarios recorded from the original's state machines, played through our Machine."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
+import fsm_vectors as vectors
+import original_apps as apps
 import pytest
 
 from mu_twisted.fsm import Machine, MachineState, Outcome
 from mu_twisted.wire import MAX_REPLY, Decoder, FrameError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import apps
-import fsm_vectors as vectors
 
 _OUTCOMES = {"done": Outcome.DONE, "error": Outcome.FAILED, "running": Outcome.RUNNING}
 

@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-for directory in (HERE, HERE.parent / "transport", HERE.parent / "coordinator", HERE.parent / "fsm"):
-    sys.path.append(str(directory))
-
-from hostile_peers import Target  # noqa: E402
+from hostile_peers import Target
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from test_memory import PlainWorld, TLSWorld
-from test_run import Bench
+from job_bench import Bench
+from memory_transport import PlainWorld, TLSWorld
 from transport_contract import Producer, Recorder, _log, outcome  # noqa: F401
 from worker_double import WorkerDouble, launch_identity, ours
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -63,7 +62,6 @@ def test_a_large_upload_under_such_a_key_is_told_so(s3: Any, tmp_path: Path) -> 
 def test_a_workers_upload_under_such_a_key_fails_with_that_line(
     s3: Any, one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from worker_lambda.s3._client import S3
 
     for name, value in one.stack.environment().items():

@@ -7,24 +7,20 @@ import ctypes
 import gc
 import os
 import random
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "coordinator"), str(HERE.parent.parent)]
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from worker_double import WorkerDouble, launch_identity
 
-from twisted.internet.defer import Deferred, succeed  # noqa: E402
-from twisted.internet.task import Clock  # noqa: E402
-from worker_double import WorkerDouble, launch_identity  # noqa: E402
-
-from mu_twisted import wire  # noqa: E402
-from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry  # noqa: E402
-from mu_twisted.fsm import InfoWatcherState, OnePassState, SuperpositionState, TerminalState, Worker  # noqa: E402
-from mu_twisted.jobs import Job, JobPolicy, JobRecord, LaunchOutcome  # noqa: E402
-from mu_twisted.pipelines import Pipeline  # noqa: E402
+from mu_twisted import wire
+from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
+from mu_twisted.fsm import InfoWatcherState, OnePassState, SuperpositionState, TerminalState, Worker
+from mu_twisted.jobs import Job, JobPolicy, JobRecord, LaunchOutcome
+from mu_twisted.pipelines import Pipeline
 
 ALLOWED = 20 << 20
 """Bytes that the process may grow by, from the first number of messages to the second."""

@@ -67,5 +67,4 @@ def main(uid: int, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(ROOT)
     main(int(sys.argv[1]), *sys.argv[2:])

@@ -3,8 +3,8 @@
 The re-encode's command waits for that state; how it does so is recorded by sha256 only, and could not be found out.
 """
 
-from apps.commands import connect, vpxenc
 from mu_twisted.fsm import CommandListState, MachineState, OnePassState, TerminalState
+from original_apps.commands import connect, vpxenc
 
 DEFAULTS = {
     "vid_name": "sintel-1k-y4m_06",

@@ -1,6 +1,6 @@
 """Fuzzing of what reads a stranger's bytes: the decoder, parsers of replies, greetings and notices, Machine, Session.
 
-``python tests/hostile/fuzz.py --seconds 60`` changes recorded messages at random. The same seed gives the same inputs
+``python tests/support/fuzz.py --seconds 60`` changes recorded messages at random. The same seed gives the same inputs
 in the same order, time only decides how many; the seed is printed. An input that is new in what it leads to is kept
 and changed further. What breaks a rule is written to a file, and ``--input FILE`` tries that one alone.
 

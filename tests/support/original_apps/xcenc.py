@@ -1,7 +1,7 @@
 """The original's xcenc, as far as the vectors show it: passes of one chunk, each on the state of the one before."""
 
-from apps.commands import connect, vpxenc
 from mu_twisted.fsm import CommandListState, ForLoopState, MachineState, OnePassState, TerminalState
+from original_apps.commands import connect, vpxenc
 
 DEFAULTS = {
     "vid_name": "sintel-1k-y4m_06",

@@ -1,6 +1,6 @@
 """The original's own machines, rebuilt with our classes from what the vectors show of them."""
 
-from apps import linpack, png2y4m, teststates, vpxenc, xcenc, xcenc7
+from original_apps import linpack, png2y4m, teststates, vpxenc, xcenc, xcenc7
 
 STARTS = {
     "png2y4m_server": png2y4m.PNG2Y4MConfigState,

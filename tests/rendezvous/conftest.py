@@ -1,1 +1,0 @@
-"""Lets these tests use the wires in memory that the transport's tests have."""

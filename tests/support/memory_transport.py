@@ -1,0 +1,185 @@
+"""Worlds for the transport's contract whose streams are in memory: plain, and with mutual TLS as in production."""
+
+from datetime import timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from memory_wire import Network
+from OpenSSL import SSL
+from transport_contract import (  # noqa: F401
+    LIMIT,
+    AuthenticatedContract,
+    Recorder,
+    Stranger,
+    TransportContract,
+    World,
+    _log,
+)
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, RoleIdentity, client_contexts, server_contexts
+from mu_twisted.transport import FrameFactory, FrameProtocol, connect, listen
+
+HOUR = timedelta(hours=1)
+
+
+AUTHORITY, FOREIGN = Authority.generate(), Authority.generate()
+
+
+COORDINATOR = RoleIdentity("coordinator")
+
+
+SERVER = AUTHORITY.issue(COORDINATOR, lifetime=HOUR)
+
+
+WORKER = AUTHORITY.issue(LaunchIdentity("job"), lifetime=HOUR)
+
+
+class Bytes(Protocol, Stranger):
+    """A peer under the test's control."""
+
+    def __init__(self) -> None:
+        self.reasons: list[Any] = []
+        self.unsent: list[bytes] = []
+        self.port = 0
+
+    def connectionMade(self) -> None:
+        self.port = self.transport.getHost().port
+        for data in self.unsent:
+            self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        if self.transport is None:
+            self.unsent.append(data)
+        else:
+            self.transport.write(data)
+
+    def lose(self) -> None:
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        self.reasons.append(reason)
+
+    @property
+    def lost(self) -> bool:  # type: ignore[override]
+        return bool(self.reasons)
+
+
+class PlainWorld(World):
+    identity: Any = None
+    server: Any = None
+    client: Any = None
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.network = Network()
+        self.accepted = []
+        self.factory: Any = None
+
+    def listen(self, pausable: bool = True, **limits: Any) -> None:
+        self.factory = FrameFactory(self._accept, clock=self.clock, **{"max_frame": LIMIT, **limits})
+        self.network.pausable = pausable
+        listen(self.network, self.server, self.factory, self.clock)
+
+    def _accept(self) -> Recorder:
+        self.accepted.append(Recorder())
+        return self.accepted[-1]
+
+    def dial(self, receiver: Recorder, **options: Any) -> Deferred[FrameProtocol]:
+        return connect(self.network, self.client, receiver, self.clock, LIMIT)
+
+    def dial_bare(self) -> Bytes:
+        peer = Bytes()
+        self.network.connect(Factory.forProtocol(lambda: peer))
+        return peer
+
+    dial_with_bytes = dial_bare
+
+    def settle(self, limit: int = 1 << 16) -> None:
+        self.network.settle(limit)
+
+    def break_all(self) -> None:
+        self.network.break_all()
+
+    def handshakes(self) -> int:
+        return len(self.factory.handshakes)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class WithoutCertificate:
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+
+
+def of_two_minds() -> KeyPair:
+    """A certificate of our authority with two identities."""
+    ca = x509.load_pem_x509_certificate(AUTHORITY.certificate)
+    key = ec.generate_private_key(ec.SECP256R1())
+    uris = [x509.UniformResourceIdentifier(uri) for uri in ("mu:role/operator", "mu:job/j/launch")]
+    certificate = (
+        x509.CertificateBuilder(ca.subject, x509.Name([]), key.public_key(), 1)
+        .not_valid_before(ca.not_valid_before_utc)
+        .not_valid_after(ca.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName(uris), critical=True)
+        .sign(load_pem_private_key(AUTHORITY.key_pair.key, None), hashes.SHA256())  # type: ignore[arg-type]
+    )
+    return KeyPair(
+        certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+class TLSWorld(PlainWorld):
+    identity = LaunchIdentity("job")
+    server = server_contexts(SERVER, AUTHORITY.certificate)
+    client = client_contexts(WORKER, AUTHORITY.certificate, expected=COORDINATOR)
+    complaints = {
+        "foreign": "TLS failed: its certificate was refused: ",
+        "without certificate": "TLS failed: it showed no certificate",
+        "expired": "TLS failed: its certificate was refused: cert has expired",
+        "malformed identity": "expected one identity in a certificate, got 2",
+    }
+
+    def dial(self, receiver: Recorder, *, trusting: str = "", expected: str = "") -> Deferred[FrameProtocol]:
+        contexts = self.client
+        if trusting:
+            contexts = client_contexts(WORKER, FOREIGN.certificate, expected=None)
+        elif expected:
+            contexts = client_contexts(WORKER, AUTHORITY.certificate, expected=RoleIdentity("rendezvous"))
+        return connect(self.network, contexts, receiver, self.clock, LIMIT)
+
+    def dial_badly(self, kind: str) -> list[Any]:
+        if kind == "foreign":
+            pair = FOREIGN.issue(LaunchIdentity("job"), lifetime=HOUR)
+        elif kind == "expired":
+            pair = AUTHORITY.issue(LaunchIdentity("job"), lifetime=timedelta(seconds=-5))
+        else:
+            pair = of_two_minds()
+        contexts: Any = WithoutCertificate()
+        if kind != "without certificate":
+            contexts = client_contexts(pair, AUTHORITY.certificate, expected=None)
+        return self._dial_tls(contexts).reasons
+
+    def dial_with_bytes(self) -> Bytes:
+        return self._dial_tls(self.client)
+
+    def _dial_tls(self, contexts: Any) -> Bytes:
+        peer = Bytes()
+        factory = Factory.forProtocol(lambda: peer)
+        self.network.connect(TLSMemoryBIOFactory(contexts, True, factory, clock=Now()))
+        return peer
+
+
+class Now:
+    """Twisted's TLS writes in the next turn of the reactor; here at once."""
+
+    def callLater(self, delay: float, function: Any, *arguments: Any) -> None:
+        assert delay == 0
+        function(*arguments)

@@ -1,1 +1,0 @@
-"""Lets the tests of this directory share the contract and the wires in memory."""
