@@ -141,13 +141,12 @@ class JobData:
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """These are waiting, and ready for a worker, unless they are to be held."""
-        ready, holds = [], self.holds
-        for task in tasks:
-            wanted = TaskState.HELD if holds and holds.cover(task.number) else TaskState.WAITING
-            if task.state is not wanted:
-                self.ledger.move(task, wanted)
-            if wanted is TaskState.WAITING:
-                ready.append(task)
+        ready = list(tasks)
+        if self.holds:
+            held = [task for task in ready if self.holds.cover(task.number)]
+            ready = [task for task in ready if not self.holds.cover(task.number)]
+            self.ledger.move_all([task for task in held if task.state is not TaskState.HELD], TaskState.HELD)
+        self.ledger.move_all([task for task in ready if task.state is not TaskState.WAITING], TaskState.WAITING)
         self.backlog.add(ready)
 
     def begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:

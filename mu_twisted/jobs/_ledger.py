@@ -3,7 +3,7 @@
 Refuses what cannot have happened, so that a corrupt journal is found and not believed.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from mu_twisted.jobs._durations import Durations
@@ -135,6 +135,18 @@ class Ledger:
             for producer in self.lineage.producers(task.number):
                 self.undone_consumers[producer] += change
 
+    def move_all(self, tasks: Sequence[Task], state: TaskState) -> None:
+        """Count these elsewhere, each of which is named once."""
+        if self.lineage:
+            for task in tasks:
+                self.move(task, state)
+            return
+        tally = self.tally
+        for task in tasks:
+            tally[task.state] -= 1
+            task.state = state
+        tally[state] += len(tasks)
+
     # -- one method a record ---------------------------------------------------------------------------------------
 
     def _submitted(self, record: Submitted) -> None:
@@ -223,14 +235,12 @@ class Ledger:
         self.over = self.cancelled = False
         self.error = None
         self.stores.clear()
-        tasks, failures = self.tasks, self.failures
-        for number in record.tasks:
-            task = tasks[number]
-            if task.state is not TaskState.FAILED:
-                _hold(False, record)
+        tasks = [self.tasks[number] for number in record.tasks]
+        _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
+        for task in tasks:
             task.charged = task.free = 0
-            del failures[number]
-            self.move(task, TaskState.WAITING)
+            del self.failures[task.number]
+        self.move_all(tasks, TaskState.WAITING)
 
     def _store_named(self, record: StoreNamed) -> None:
         self.stores[record.shard] = record.store
@@ -242,6 +252,8 @@ class Ledger:
         _hold(not self.over, record)
         self.over = True
         self.error = record.error
+        why = record.error or "the job was over"
+        failed = []
         for task in [task for task in self.tasks.values() if task.state not in SETTLED]:
             if task.running:
                 task.running.clear()
@@ -250,10 +262,13 @@ class Ledger:
                 task.has_result = True
                 task.won = None
                 self.move(task, TaskState.DONE)
-            elif task.attempts or self.cancelled:
-                self._fail(task, task.error or record.error or "the job was over")
-            else:
-                self._fail(task, "no worker came for it")
+                continue
+            error = task.error or why if task.attempts or self.cancelled else "no worker came for it"
+            if error != task.error:
+                task.error = self._kept(error, task.error)
+            self.failures[task.number] = task.error
+            failed.append(task)
+        self.move_all(failed, TaskState.FAILED)
 
     def _kept(self, text: str, before: str) -> str:
         """A text that a worker has a part in, as far as there is room for it.
