@@ -15,7 +15,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import IO, Union
+from typing import IO, Any, Union
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from mu_twisted.local._errors import ApiError, LocalError, invalid
 
@@ -70,6 +72,28 @@ def unpack(package: IO[bytes], target: Path) -> None:
             raise LocalError(f"cannot unpack a function's code below {target.parent}: {error.strerror}") from error
         # zipfile has no root of its errors: what a zip can hold wrong is told by some ten classes.
         raise _unreadable(str(error)) from None
+
+
+def read_package(s3: Any, bucket: str, key: str, version: str | None) -> bytes:
+    """Read a deployment package that a caller has put into the local S3. Blocks; for a thread.
+
+    :param s3: a boto3 client.
+    :param bucket: the package's bucket.
+    :param key: its key.
+    :param version: its version, or None for the newest.
+    :returns: the package's bytes.
+    :raises ApiError: 400 where it does not exist or exceeds :data:`LARGEST_UNPACKED` bytes.
+    """
+    more = {} if version is None else {"VersionId": version}
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key, **more)
+        with answer["Body"] as body:
+            if answer["ContentLength"] > LARGEST_UNPACKED:
+                raise invalid("The package in S3 is too large.")
+            data: bytes = body.read()
+    except (ClientError, BotoCoreError) as error:
+        raise invalid(f"Error occurred while GetObject. {error}") from None
+    return data
 
 
 def _unreadable(why: str) -> ApiError:

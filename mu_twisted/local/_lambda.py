@@ -44,7 +44,7 @@ class LocalLambda:
     :param keys: access key and secret key, the only ones that it takes.
     :param cgroups: the memory groups, or None.
     :param fetch: reads a package from S3 by bucket, key and version.
-    :param on_failure: told where environments cannot be had any more.
+    :param on_failure: called where no environment can be made any more.
     :raises LocalError: where the port is taken, or AWS's runtime client is not installed.
     """
 
@@ -62,6 +62,7 @@ class LocalLambda:
         fetch: Callable[[str, str, str | None], Deferred[bytes]],
         on_failure: Callable[[Failure], None],
     ) -> None:
+        self._on_failure = on_failure
         self._store = store = FunctionStore(state / "functions")
         self._host = host = HostRuntime(
             reactor,
@@ -69,6 +70,9 @@ class LocalLambda:
             run,
             state,
             store,
+            self,
+            region=settings.region,
+            keys=keys,
             isolation=settings.isolation,
             plain=settings.plain,
             cgroups=cgroups,
@@ -78,12 +82,6 @@ class LocalLambda:
         self._dispatcher = Dispatcher(reactor, EventQueue(settings.retry_delay), store, pool, settings.region)
         for function in store:
             pool.reserve(function.name, function.reserved)
-        host.region = settings.region
-        host.credentials = keys
-        host.on_ended = self._ended
-        host.on_gone = self._gone
-        host.on_lost = pool.lost
-        host.on_failure = on_failure
         backend = Backend(
             store,
             pool.invoke,
@@ -111,24 +109,34 @@ class LocalLambda:
 
     def point(self, s3_endpoint: str) -> None:
         """Tell environments where S3 and Lambda are."""
-        self._host.variables = {"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint}
+        self._host.set_endpoints({"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint})
 
     def start(self) -> Deferred[str]:
         """Start what environments are forked from. Fires with one line about the isolation in force."""
         return self._host.start()
 
-    def _ended(self, name: str, status: int | None, reason: str) -> None:
+    def environment_ended(self, name: str, status: int | None, reason: str) -> None:
+        """See :class:`HostListener`."""
         environment = self._pool.find(name)
         if environment is not None:
             if status is None:
                 self._log.error("an environment could not be made: {reason}", reason=reason)
             environment.ended(status, reason)
 
-    def _gone(self, name: str) -> None:
+    def environment_gone(self, name: str) -> None:
+        """See :class:`HostListener`."""
         environment = self._pool.find(name)
         if environment is not None:
             environment.gone()
             self._forget_code()
+
+    def environments_lost(self) -> None:
+        """See :class:`HostListener`."""
+        self._pool.lost()
+
+    def host_failed(self, failure: Failure) -> None:
+        """See :class:`HostListener`."""
+        self._on_failure(failure)
 
     def _changed(self, name: str, function: Function | None) -> None:
         self._pool.reserve(name, None if function is None else function.reserved)

@@ -15,9 +15,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from mu_twisted.local._code import read_package
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._lambda import LocalLambda
-from mu_twisted.local._packages import read
 from mu_twisted.local._s3 import LocalS3, client
 from mu_twisted.local._s3_programs import choose
 from mu_twisted.local._settings import Settings
@@ -101,7 +101,7 @@ class LocalService(Service):
 
         def fetch(bucket: str, key: str, version: str | None) -> Deferred[bytes]:
             s3 = client(objects.endpoint, *keys, settings.region)
-            return deferToThreadPool(self._reactor, self._threads, read, s3, bucket, key, version)
+            return deferToThreadPool(self._reactor, self._threads, read_package, s3, bucket, key, version)
 
         self._lambda = functions = LocalLambda(
             self._reactor, self._threads, settings, state.path, run, keys, self._cgroups, fetch, self._fail

@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mu_twisted.local._errors import LocalError
-from mu_twisted.local._interrupts import uninterrupted
 from mu_twisted.local._state import STACK, StackDirectory, holder
 
 START_TIME = 40.0
@@ -26,6 +26,27 @@ _LOG = "local.log"
 _TWISTD = (
     "import sys; sys.path[0] = sys.argv.pop(1); from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 )
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block is done, so that the process it starts is always known.
+
+    Outside the main thread it does nothing, since signals are not handled there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not come here
+        return
+    late: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: late.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if late:
+            signal.raise_signal(late[0])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ each, as AWS's client knows its environment only by the address), serves one inv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -25,9 +26,6 @@ from mu_twisted.local.environments._invocation import (
     timed_out,
     too_large,
 )
-
-if TYPE_CHECKING:
-    from mu_twisted.local.environments._pool import EnvironmentPool
 
 INIT_TIME = 10.0
 """Seconds that an environment may take to its first poll before the function's own time starts to run, as at AWS."""
@@ -60,24 +58,58 @@ class Host(Protocol):
     def clear(self, environment: Environment) -> None: ...
 
 
+class EnvironmentListener(Protocol):
+    """What an environment notifies of its own changes: the pool."""
+
+    def freed(self, environment: Environment) -> None:
+        """Its invocation is over, and the slot of concurrency with it."""
+
+    def ended(self, environment: Environment) -> None:
+        """Its runtime process has ended; it takes no more invocations."""
+
+    def gone(self, environment: Environment) -> None:
+        """No process of it is left."""
+
+
 class Environment:
-    """One process tree and what it does."""
+    """One process tree and the invocation that it runs.
+
+    :param function: the function, as configured when the environment was made.
+    :param name: unique among all environments of this process.
+    :param listener: is notified when the environment is free, ended, gone.
+    :param host: where its processes are made.
+    :param clock: for its time limits.
+    :param now: seconds since the epoch, for deadlines and logs.
+    :param idle: seconds after which it ends without work.
+    """
 
     _log = Logger()
 
-    def __init__(self, pool: EnvironmentPool, function: Function, name: str) -> None:
+    def __init__(
+        self,
+        function: Function,
+        name: str,
+        *,
+        listener: EnvironmentListener,
+        host: Host,
+        clock: Any,
+        now: Callable[[], float],
+        idle: float,
+    ) -> None:
         self.function = function
         self.name = name
         self.groups: MemoryGroups | None = None
-        self._pool = pool
-        self._clock = pool.clock
+        self._listener = listener
+        self._host = host
+        self._clock = clock
+        self._now = now
+        self._idle_limit = idle
         self._output: Output | None = None
         self._poll: Poll | None = None
         self._invocation: Invocation | None = None
         self._finished: InvocationResult | None = None
         self._timer: Any = None
         self._started = 0.0
-        self._initialised = False
         self._ended = False
         self._last = b""
         self.retired = False
@@ -87,11 +119,10 @@ class Environment:
         self._invocation = invocation
         self._started = self._clock.seconds()
         self._timer = self._clock.callLater(INIT_TIME + self.function.timeout, self._time_over)
-        host = self._pool.host
-        if host.prepared(self.function):
+        if self._host.prepared(self.function):
             self._make()
         else:
-            ready = host.prepare(self.function)
+            ready = self._host.prepare(self.function)
             ready.addCallbacks(lambda _: self._make(), self._unmade)
             ready.addErrback(lambda failure: self._log.failure("an environment could not be made", failure))
 
@@ -99,7 +130,7 @@ class Environment:
         if self._ended:
             return
         try:
-            self._output = self._pool.host.make(self)
+            self._output = self._host.make(self)
         except OSError as error:
             # No descriptor is free, no process, no memory group: this invocation fails, and others go on.
             self._log.error("an environment could not be made: {error}", error=str(error))
@@ -124,7 +155,6 @@ class Environment:
 
     def polled(self, poll: Poll) -> None:
         """The runtime asks for work: what it did before is over."""
-        self._initialised = True
         self._poll = poll
         if self._finished is not None:
             self._complete()
@@ -161,7 +191,7 @@ class Environment:
             self._finished = InvocationResult(exited(self._invocation.request_id, status, reason), "Unhandled")
         if self._finished is not None:
             self._complete()
-        self._pool.ended(self)
+        self._listener.ended(self)
 
     def gone(self) -> None:
         """No process of it is left."""
@@ -170,13 +200,13 @@ class Environment:
         self._stop_timer()
         if self._output is not None:
             self._output.close()
-        self._pool.gone(self)
+        self._listener.gone(self)
 
     def end(self) -> None:
         """End it now."""
         if not self.retired or not self._ended:
             self.retired = True
-            self._pool.host.kill(self)
+            self._host.kill(self)
 
     def _deliver(self) -> None:
         assert self._invocation is not None
@@ -185,7 +215,7 @@ class Environment:
         self._stop_timer()
         self._started = self._clock.seconds()
         self._timer = self._clock.callLater(self.function.timeout, self._time_over)
-        poll.deliver(self._invocation, int((self._pool.now() + self.function.timeout) * 1000))
+        poll.deliver(self._invocation, int((self._now() + self.function.timeout) * 1000))
 
     def _finish(self, result: InvocationResult) -> None:
         """Answered; the caller hears of it when the runtime asks for more, so that its log is whole."""
@@ -200,7 +230,7 @@ class Environment:
         if invocation is None or result is None:
             return
         finished = InvocationResult(result.payload, result.error, self._log_of(invocation.request_id))
-        self._pool.freed(self)
+        self._listener.freed(self)
         invocation.result.callback(finished)
 
     def _log_of(self, request_id: str) -> bytes:
@@ -221,7 +251,7 @@ class Environment:
             self.end()
             return
         self._stop_timer()
-        self._timer = self._clock.callLater(self._pool.limits.idle, self.end)
+        self._timer = self._clock.callLater(self._idle_limit, self.end)
 
     def _time_over(self) -> None:
         self._timer = None
@@ -230,7 +260,7 @@ class Environment:
         seconds = float(self.function.timeout)
         request_id = self._invocation.request_id
         self._finished = InvocationResult(timed_out(request_id, seconds), "Unhandled")
-        self._last = f"{moment(self._pool.now())} {request_id} Task timed out after {seconds:.2f} seconds\n".encode()
+        self._last = f"{moment(self._now())} {request_id} Task timed out after {seconds:.2f} seconds\n".encode()
         self.end()
         # The answer waits for the processes to be gone, but not for ever.
         self._timer = self._clock.callLater(1.0, self._complete)

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -36,14 +36,38 @@ LEVELS = {
 }
 
 
+class HostListener(Protocol):
+    """What the host notifies of the ends of its environments."""
+
+    def environment_ended(self, name: str, status: int | None, reason: str) -> None:
+        """An environment's runtime process has ended.
+
+        :param name: the environment's.
+        :param status: exit status, negative for a signal; None where the process never ran.
+        :param reason: why it never ran.
+        """
+
+    def environment_gone(self, name: str) -> None:
+        """No process of an environment is left."""
+
+    def environments_lost(self) -> None:
+        """Every environment has ended at once, with the process that forked them."""
+
+    def host_failed(self, failure: Failure) -> None:
+        """No environment can be made any more."""
+
+
 class HostRuntime:
     """Makes environments on this machine.
 
     :param reactor: for ports, pipes and the zygote.
-    :param pool: threads for what blocks.
-    :param run: our directory of everything that goes with us.
+    :param threads: the pool that blocking work runs in.
+    :param run: the directory of everything that is removed with this process.
     :param hidden: the state directory, which no environment is to see.
     :param store: the functions' zips.
+    :param listener: is notified of the ends of environments.
+    :param region: AWS region that functions see.
+    :param keys: access key and secret key of the functions' role.
     :param isolation: ``auto``, ``user`` or ``none``.
     :param plain: start a fresh Python per environment instead of forking a warm one.
     :param cgroups: the memory groups, or None.
@@ -52,17 +76,20 @@ class HostRuntime:
     def __init__(
         self,
         reactor: Any,
-        pool: Any,
+        threads: Any,
         run: Path,
         hidden: Path,
         store: FunctionStore,
+        listener: HostListener,
         *,
+        region: str,
+        keys: tuple[str, str],
         isolation: str,
         plain: bool,
         cgroups: MemoryGroups | None,
     ) -> None:
         self._reactor = reactor
-        self._threads = pool
+        self._threads = threads
         self._run = run
         self._hidden = hidden
         self._store = store
@@ -75,14 +102,10 @@ class HostRuntime:
         self._zygote: ZygoteClient | None = None
         self._isolation_level = "none"
         self._stopping = False
-        self._busy_groups: set[str] = set()
-        self.variables: Mapping[str, str] = {}
-        self.region = ""
-        self.credentials = ("", "")
-        self.on_ended: Any = lambda name, status, reason: None
-        self.on_gone: Any = lambda name: None
-        self.on_lost: Any = lambda: None
-        self.on_failure: Any = lambda failure: None
+        self._listener = listener
+        self._region = region
+        self._keys = keys
+        self._endpoints: Mapping[str, str] = {}
         self._budget = RestartBudget(10, 10.0)
         for name in ("code", "tmp", "zygote"):
             make_private(run / name)
@@ -94,10 +117,20 @@ class HostRuntime:
         self._runtime = run / "runtime"
         self._shown = [*link_runtime(self._runtime), str(self._runtime)]
 
+    def set_endpoints(self, endpoints: Mapping[str, str]) -> None:
+        """Set the ``AWS_ENDPOINT_URL...`` variables of environments made from now on."""
+        self._endpoints = endpoints
+
     def start(self) -> Deferred[str]:
         """Start the zygote. Fires with one line about the isolation in force."""
         self._zygote = ZygoteClient(
-            self._reactor, self._run / "zygote", self._runtime, self._isolation, self.on_ended, self.on_gone, self._lost
+            self._reactor,
+            self._run / "zygote",
+            self._runtime,
+            self._isolation,
+            self._listener.environment_ended,
+            self._listener.environment_gone,
+            self._lost,
         )
         return self._zygote.when_ready().addCallback(self._describe)
 
@@ -183,9 +216,9 @@ class HostRuntime:
                 runtime=self._runtime,
                 api=f"{_LOOPBACK}:{number}",
                 temporary=str(temporary) if self._isolation_level == "none" else None,
-                region=self.region,
-                credentials=self.credentials,
-                endpoints=self.variables,
+                region=self._region,
+                credentials=self._keys,
+                endpoints=self._endpoints,
                 stream=environment.name,
             ),
         }
@@ -216,14 +249,14 @@ class HostRuntime:
         self._again(Failure(LocalError("the process that forks environments ends again and again")))  # type: ignore[no-untyped-call]
 
     def _again(self, failure: Failure) -> None:
-        self.on_lost()
+        self._listener.environments_lost()
         if self._stopping:
             return
         if self._budget.once_more(self._reactor.seconds()):
             # It may be killed again before it is ready.
             self.start().addErrback(self._again)
         else:
-            self.on_failure(failure)
+            self._listener.host_failed(failure)
 
     def stop(self) -> Deferred[None]:
         """End every environment."""

@@ -42,10 +42,10 @@ class EnvironmentPool:
     def __init__(
         self, clock: Any, now: Callable[[], float], host: Host, limits: PoolLimits, on_freed: Callable[[], None]
     ) -> None:
-        self.clock = clock
-        self.now = now
-        self.host = host
-        self.limits = limits
+        self._clock = clock
+        self._now = now
+        self._host = host
+        self._limits = limits
         self._on_freed = on_freed
         self._environments: dict[str, Environment] = {}
         self._active: dict[str, int] = {}
@@ -71,7 +71,7 @@ class EnvironmentPool:
         others = sum(self._active.get(name, 0) for name in self._reserved)
         kept = sum(self._reserved.values())
         unreserved = sum(self._active.values()) - others
-        if unreserved >= max(0, self.limits.concurrency - kept):
+        if unreserved >= max(0, self._limits.concurrency - kept):
             return "ConcurrentInvocationLimitExceeded"
         return None
 
@@ -91,7 +91,15 @@ class EnvironmentPool:
             warm.give(invocation)
         else:
             self._make_room()
-            environment = Environment(self, function, uuid.uuid4().hex)
+            environment = Environment(
+                function,
+                uuid.uuid4().hex,
+                listener=self,
+                host=self._host,
+                clock=self._clock,
+                now=self._now,
+                idle=self._limits.idle,
+            )
             self._environments[environment.name] = environment
             environment.start(invocation)
         return invocation.result
@@ -116,7 +124,7 @@ class EnvironmentPool:
 
     def gone(self, environment: Environment) -> None:
         if self._environments.pop(environment.name, None) is not None:
-            self.host.clear(environment)
+            self._host.clear(environment)
 
     def lost(self) -> None:
         """Every process is gone at once."""
@@ -129,7 +137,7 @@ class EnvironmentPool:
         if not self._active[name]:
             del self._active[name]
         if not self._stopped:
-            self.clock.callLater(0, self._on_freed)
+            self._clock.callLater(0, self._on_freed)
 
     def stop(self) -> None:
         """Take no more invocations."""
@@ -145,7 +153,7 @@ class EnvironmentPool:
 
     def _make_room(self) -> None:
         """End an idle environment where there are more than the limit, as those of other functions stay warm."""
-        if len(self._environments) >= self.limits.concurrency + _MOST_OVER:
+        if len(self._environments) >= self._limits.concurrency + _MOST_OVER:
             for environment in self._environments.values():
                 if environment.idle:
                     environment.end()
