@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mu_twisted.jobs import failure_line, failure_lines
+from mu_twisted.jobs import FailedTask, failure_line, failure_lines
 
 Fact = Mapping[str, Any]
 
@@ -113,9 +113,9 @@ def each_failure(tasks: Iterable[Fact]) -> list[str]:
     return [clean(" ".join(failure_line(task).split())) for task in _failed(tasks)]
 
 
-def _failed(tasks: Iterable[Fact]) -> list[tuple[int, int, str]]:
+def _failed(tasks: Iterable[Fact]) -> list[FailedTask]:
     return [
-        (task["task"], task["attempts"], task.get("error") or "no reason given")
+        FailedTask(task["task"], task["attempts"], task.get("error") or "no reason given", task.get("label"))
         for task in tasks
         if task["state"] == "failed"
     ]

@@ -18,6 +18,8 @@ from mu_twisted.coordinator._slices import Steps
 from mu_twisted.coordinator._status import JobStatus, Request, ServiceError, TaskPage, TaskStatus, UnknownJob
 from mu_twisted.jobs import STEP, Finished, Job, Record, TaskState, TaskView
 
+Labels = Callable[[int], str | None]
+
 MAX_KEPT = 200_000
 """Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
 
@@ -35,16 +37,24 @@ class JobArchive:
     :param journal: has their records.
     :param directory: has a directory for each job that has had an attempt.
     :param wall: the time of day, seconds since 1970.
+    :param labels: from a job's request, what its tasks are known by.
     """
 
     _log = Logger()
 
-    def __init__(self, journal: Journal, directory: Path, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        directory: Path,
+        wall: Callable[[], float],
+        labels: Callable[[Request], Labels] = lambda _: no_label,
+    ) -> None:
+        self._labels = labels
         self._journal = journal
         self._directory = directory
         self._wall = wall
         self._facts: dict[str, JobStatus] = {}
-        self._tasks: dict[str, Sequence[TaskStatus]] = {}
+        self._tasks: dict[str, tuple[Sequence[TaskStatus], Labels]] = {}
         self._reading: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -106,11 +116,15 @@ class JobArchive:
             return TaskPage(())  # there was nothing to do
         while name in self._reading:  # another request has begun: it is in turn with this one
             yield
-        found = self._tasks.get(name)
-        if found is None:
+        kept = self._tasks.get(name)
+        if kept is not None:
+            found, label = kept
+        else:
             self._reading.add(name)
             try:
-                _, job = yield from self.folding(name)
+                history, job = yield from self.folding(name)
+                # A job that is held may be so for what its own code does: none of it is called.
+                label = no_label if fact.state == "held" else self._labels(history.request)
                 found = []
                 for at, view in enumerate(job.tasks_from(0)):
                     found.append(task_fact(view, running=False))
@@ -119,13 +133,13 @@ class JobArchive:
             finally:
                 self._reading.discard(name)
             if self._facts.get(name) is fact:
-                self._keep(name, found)
+                self._keep(name, found, label)
         at = bisect_left(found, cursor, key=lambda task: task.task)
-        return (yield from page_of((found[place] for place in range(at, len(found))), limit, state))
+        return (yield from page_of((found[place] for place in range(at, len(found))), limit, state, label))
 
-    def _keep(self, name: str, tasks: Sequence[TaskStatus]) -> None:
-        self._tasks[name] = tasks
-        while len(self._tasks) > 1 and sum(map(len, self._tasks.values())) > MAX_KEPT:
+    def _keep(self, name: str, tasks: Sequence[TaskStatus], label: Labels) -> None:
+        self._tasks[name] = tasks, label
+        while len(self._tasks) > 1 and sum(len(kept) for kept, _ in self._tasks.values()) > MAX_KEPT:
             del self._tasks[next(iter(self._tasks))]
 
     def unread(self, name: str) -> JobStatus:
@@ -272,18 +286,24 @@ def task_fact(view: TaskView, *, running: bool) -> TaskStatus:
     return TaskStatus(view.task, state.value, view.attempts, view.error or None)
 
 
-def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None) -> Steps[TaskPage]:
+def no_label(_task: int) -> None:
+    """What tasks are known by that have numbers only."""
+
+
+def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: Labels = no_label) -> Steps[TaskPage]:
     """The first of these tasks, which are in the order of their numbers.
 
     :param limit: how many at most.
     :param state: leave out those in another.
+    :param label: what a task is known by.
     """
     found: list[TaskStatus] = []
     for at, task in enumerate(tasks):
         if state is None or task.state == state:
             if len(found) >= limit:
                 return TaskPage(found, task.task)
-            found.append(task)
+            called = label(task.task)
+            found.append(task if called is None else msgspec.structs.replace(task, label=called))
         if at % STEP == 0:
             yield
     return TaskPage(found)

@@ -33,6 +33,7 @@ from mu_twisted.jobs import (
     Ping,
     StopLaunches,
     Warm,
+    called,
 )
 from mu_twisted.pipelines import Pipeline, Report, guard
 from mu_twisted.transport import ReactorTime
@@ -107,6 +108,11 @@ class JobRun:
     def counts(self) -> Counts:
         """Where the job's tasks stand."""
         return self.job.counts()
+
+    def label(self, task: int) -> str | None:
+        """What the user knows a task by; None: by its number."""
+        with guard.on_behalf_of(self.name):
+            return self._pipeline.label_of(self._settings, task)
 
     def report(self) -> Report:
         """What the pipeline has to say of the job, which is over."""
@@ -219,17 +225,23 @@ class JobRun:
             return
         remark = machine.info.get("background")
         if isinstance(remark, str):
-            self.log.warn("task {task}: {remark}", task=task, remark=on_one_line(remark[:500]))
+            self.log.warn("{task}: {remark}", task=self._called(task), remark=on_one_line(remark[:500]))
         if machine.outcome is Outcome.DONE:
             self._commits.take(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
+        one = machine.info.get("input")
+        if isinstance(one, str):  # of several that the task has
+            error = f"{on_one_line(one)}: {error}"
         if kind is Failure.CHANNEL:
             self._cut_off.append((task, error))
         else:
             attempt = self.job.attempt_of(session.number)
             self.log.warn(
-                "task {task}, attempt {attempt} failed: {error}", task=task, attempt=attempt, error=joined(error)
+                "{task}, attempt {attempt} failed: {error}",
+                task=self._called(task),
+                attempt=attempt,
+                error=joined(error),
             )
         self.log.debug("task {task}: {detail}", task=task, detail=machine.error)
         self._commits.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
@@ -241,7 +253,9 @@ class JobRun:
         task = self.job.task_of(session.number)
         if task is not None:
             attempt = self.job.attempt_of(session.number)
-            self.log.warn("task {task}, attempt {attempt} failed: {reason}", task=task, attempt=attempt, reason=reason)
+            self.log.warn(
+                "{task}, attempt {attempt} failed: {reason}", task=self._called(task), attempt=attempt, reason=reason
+            )
         self._commits.take(self.job.worker_lost(session.number, reason, self._now()))
         if not self._sessions:
             gone, self._gone = self._gone, []
@@ -281,6 +295,9 @@ class JobRun:
         if self._tick.running:  # it has not been given up meanwhile
             self.abort(error)
 
+    def _called(self, task: int) -> str:
+        return called(task, self.label(task))
+
     def _now(self) -> float:
         return self._clock.seconds()
 
@@ -294,13 +311,13 @@ class JobRun:
         cut_off, self._cut_off = self._cut_off, []
         told = [(task, error) for task, error in cut_off if not self.job.is_held(task)]
         if len(told) == 1:
-            self.log.warn("task {task} failed: {error}", task=told[0][0], error=told[0][1])
+            self.log.warn("{task} failed: {error}", task=self._called(told[0][0]), error=told[0][1])
         elif told:
             task, error = told[0]
             self.log.warn(
-                "{count} tasks failed: they have no way to their peers; task {task}: {error}",
+                "{count} tasks failed: they have no way to their peers; {task}: {error}",
                 count=len(told),
-                task=task,
+                task=self._called(task),
                 error=error,
             )
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
+from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, page_of, task_fact
+from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_fact
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
@@ -29,7 +30,7 @@ from mu_twisted.coordinator._status import MAX_PAGE, JobStatus, Request, Service
 from mu_twisted.coordinator._submission import Submission, job_name, parse_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.jobs import Finished, Job, JobError
-from mu_twisted.pipelines import Pipeline, guard
+from mu_twisted.pipelines import Pipeline, PipelineError, guard
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Jobs:
         self._wall = wall
         self._journal = journal
         self._opener = opener
-        self._archive = JobArchive(journal, directory, wall)
+        self._archive = JobArchive(journal, directory, wall, self._labels)
         self.registry = registry
         self.launch_queue = LaunchQueue(clock, workers)
         self._active_jobs = ActiveJobs(
@@ -286,8 +287,17 @@ class Jobs:
             await self._taken_up(name)
         if name not in self._active_jobs:
             return await self._slices.run(self._archive.page(name, cursor, limit, state))
-        views = self._active_jobs.run(name).job.tasks_from(cursor)
-        return await self._slices.run(page_of((task_fact(view, running=True) for view in views), limit, state))
+        run = self._active_jobs.run(name)
+        tasks = (task_fact(view, running=True) for view in run.job.tasks_from(cursor))
+        return await self._slices.run(page_of(tasks, limit, state, run.label))
+
+    def _labels(self, request: Request) -> Callable[[int], str | None]:
+        """What the tasks of a job that is not being run are known by."""
+        try:
+            pipeline, settings = self._opener.parse(request)
+        except (MuError, UsageError):  # it is not there any more, or another
+            return no_label
+        return lambda task: pipeline.label_of(settings, task)
 
     async def _read_log(self, name: str, task: int | None) -> str:
         self.job(name)
@@ -304,11 +314,15 @@ class Jobs:
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
         self._check_open()
         submission = parse_submission(self._opener, request, parsed)
-        name = self._new_name(submission.pipeline.name)
+        name = self._new_name(request.name or submission.pipeline.name)
         self._opening.add(name)
         try:
+            if parsed is None:
+                await self._slices.run(submission.pipeline.checking(submission.settings))
             opened = await self._opener.open(name, submission.pipeline, submission.settings)
             job = await self._slices.run(submission.making(name, opened.skipped))
+        except PipelineError:
+            raise
         except MuError as error:
             raise ServiceError(str(error)) from None
         finally:

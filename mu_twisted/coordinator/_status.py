@@ -31,11 +31,15 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param pipeline: an installed pipeline's name, or the path that its module had.
     :param words: the job options, as typed.
     :param source: the module's source, where the pipeline is a path. It is run in the daemon.
+    :param inputs: what the tasks are to work on, packed as :func:`mu_twisted.pipelines.pack_inputs` does it.
+    :param name: what the job's name is to begin with; None: the pipeline's.
     """
 
     pipeline: str
     words: tuple[str, ...] = ()
     source: str | None = None
+    inputs: str | None = None
+    name: str | None = None
 
 
 class TaskStatus(msgspec.Struct, frozen=True):
@@ -45,12 +49,14 @@ class TaskStatus(msgspec.Struct, frozen=True):
         ``active``, ``done`` or ``failed``.
     :param attempts: tries begun so far.
     :param error: of the last attempt that failed.
+    :param label: what the user knows the task by, such as its input; None: by its number.
     """
 
     task: int
     state: str
     attempts: int = 0
     error: str | None = None
+    label: str | None = None
 
 
 class TaskPage(msgspec.Struct, frozen=True):

@@ -67,6 +67,8 @@ def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, A
     pipeline, settings = parsed or opener.parse(request)
     if parsed is None:
         settings.check_place(request.words)
+    if request.name is not None and not NAME.fullmatch(request.name):
+        raise PipelineError(f"a job's name has 1 to 40 letters, digits, '.', '_' and '-', not {request.name[:50]!r}")
     policy = opener.policy(settings)
     order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
     if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
@@ -74,6 +76,13 @@ def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, A
     return Submission(request, pipeline, settings, policy, order, consumes)
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+"""What a user can call a job."""
+
+
 def job_name(pipeline: str) -> str:
-    """A new name for a job: it stands in certificates, so only some characters may."""
+    """A new name for a job: it stands in certificates, so only some characters may.
+
+    :param pipeline: its name, or what the user calls the job.
+    """
     return f"{re.sub(r'[^A-Za-z0-9._-]', '-', pipeline)[:40]}-{secrets.token_hex(4)}"

@@ -63,7 +63,7 @@ class Cloud:
         """Whether credentials, the function with its programs in one of the regions at least, and the bucket are there.
 
         :param regions: the job's.
-        :param bucket: in the first of them.
+        :param bucket: in the first of them; empty: the job needs none.
         :param copies: of the function in each region.
         :raises mu_twisted.aws.AWSError: what is missing, on one line.
         """
@@ -80,7 +80,8 @@ class Cloud:
                 absent.append(str(error))
         if not found:
             raise AWSError(absent[0])
-        self._control(regions[0]).check_bucket(bucket)
+        if bucket:
+            self._control(regions[0]).check_bucket(bucket)
         return Deployment(
             places=tuple(found),
             timeout=max(settings.timeout for settings in found.values()),

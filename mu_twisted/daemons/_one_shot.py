@@ -10,7 +10,7 @@ from mu_twisted.base import MuError
 from mu_twisted.coordinator import Jobs, JobStatus, Progress, Request, TaskStatus
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
-from mu_twisted.jobs import failure_lines
+from mu_twisted.jobs import FailedTask, failure_lines
 from mu_twisted.pipelines import Pipeline
 
 
@@ -69,7 +69,7 @@ class OneShot:
         return found
 
     def _report(self, fact: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
-        failed = [(task.task, task.attempts, task.error) for task in tasks if task.error]
+        failed = [FailedTask(task.task, task.attempts, task.error, task.label) for task in tasks if task.error]
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)
         if fact.report:

@@ -78,7 +78,7 @@ class CloudOpener:
         else:
             pipeline = load_source(request.source, request.pipeline)
         try:
-            return pipeline, pipeline.parse(request.words)
+            return pipeline, pipeline.parse(request.words, request.inputs)
         except usage.UsageError as error:
             raise PipelineError(f"{pipeline.name}: {usage_text(error)}") from None
 

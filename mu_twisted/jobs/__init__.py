@@ -20,7 +20,7 @@ from mu_twisted.jobs._actions import (
 )
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
 from mu_twisted.jobs._errors import JobError, RecordError
-from mu_twisted.jobs._failure_groups import SHOWN_REASONS, failure_line, failure_lines
+from mu_twisted.jobs._failure_groups import SHOWN_REASONS, FailedTask, called, failure_line, failure_lines
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_values import (
@@ -76,6 +76,7 @@ __all__ = [
     "Counts",
     "Diagnose",
     "Dismiss",
+    "FailedTask",
     "Failure",
     "Fault",
     "Finish",
@@ -115,6 +116,7 @@ __all__ = [
     "TaskState",
     "TaskView",
     "Warm",
+    "called",
     "exhaust",
     "explain_exit",
     "failure_line",

@@ -5,25 +5,36 @@ Errors that differ only in numbers, and in the names of workers' directories, co
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 SHOWN_REASONS = 10
 """Reasons that are listed where not all of them are asked for."""
 _SHOWN_RANGES = 5
 _VARYING = re.compile(r"mu_worker_\w+|[0-9]+")
 
-FailedTask = tuple[int, int, str]
-"""A task's number, its attempts, and what the last of them failed of."""
+
+class FailedTask(NamedTuple):
+    """A task that has failed.
+
+    :param error: what the last of its attempts failed of.
+    :param label: what the user knows it by; None: by its number.
+    """
+
+    task: int
+    attempts: int
+    error: str
+    label: str | None = None
 
 
-def failure_lines(failed: Iterable[FailedTask], most: int = SHOWN_REASONS) -> list[str]:
+def failure_lines(failed: Iterable[tuple[int, int, str] | FailedTask], most: int = SHOWN_REASONS) -> list[str]:
     """The failed tasks, a line for each reason: the one that most tasks have comes first.
 
     :param most: reasons that are listed.
     :returns: the lines, the last of them about the tasks of all other reasons, if there are any.
     """
     groups: dict[str, list[FailedTask]] = {}
-    for task in sorted(failed):
-        groups.setdefault(_VARYING.sub("#", task[2]), []).append(task)
+    for task in sorted(FailedTask(*one) for one in failed):
+        groups.setdefault(_VARYING.sub("#", task.error), []).append(task)
     ordered = sorted(groups.values(), key=len, reverse=True)  # stable: the lowest task first among equals
     lines = [_line(group) for group in ordered[:most]]
     others = sum(len(group) for group in ordered[most:])
@@ -33,10 +44,15 @@ def failure_lines(failed: Iterable[FailedTask], most: int = SHOWN_REASONS) -> li
     return lines
 
 
-def failure_line(task: FailedTask) -> str:
+def called(task: int, label: str | None) -> str:
+    """A task as its user knows it: ``photos/a.png (task 7)``, or ``task 7``."""
+    return f"task {task}" if label is None else f"{label} (task {task})"
+
+
+def failure_line(task: tuple[int, int, str] | FailedTask) -> str:
     """One failed task."""
-    number, attempts, error = task
-    return f"task {number} failed after {attempts} {_plural(attempts, 'attempt')}: {error}"
+    number, attempts, error, label = FailedTask(*task)
+    return f"{called(number, label)} failed after {attempts} {_plural(attempts, 'attempt')}: {error}"
 
 
 def ranges(numbers: Sequence[int]) -> list[str]:
@@ -53,16 +69,16 @@ def ranges(numbers: Sequence[int]) -> list[str]:
 def _line(group: Sequence[FailedTask]) -> str:
     if len(group) == 1:
         return failure_line(group[0])
-    numbers = [number for number, _, _ in group]
-    shown = ranges(numbers)
+    labels = [task.label for task in group if task.label is not None]
+    shown = labels if len(labels) == len(group) else ranges([task.task for task in group])
     where = ", ".join(shown[:_SHOWN_RANGES]) + (", ..." if len(shown) > _SHOWN_RANGES else "")
-    least, most = min(tries for _, tries, _ in group), max(tries for _, tries, _ in group)
+    least, most = min(task.attempts for task in group), max(task.attempts for task in group)
     attempts = f"{most} {_plural(most, 'attempt')}" if least == most else f"{least} to {most} attempts"
     first = group[0]
-    reason = first[2]
-    if any(error != reason for _, _, error in group):
+    reason = first.error
+    if any(task.error != reason for task in group):
         head, line, rest = reason.partition("\n")
-        reason = f"{head} (that of task {first[0]}){line}{rest}"
+        reason = f"{head} (that of {called(first.task, first.label)}){line}{rest}"
     return f"{len(group)} tasks failed after {attempts} ({where}): {reason}"
 
 

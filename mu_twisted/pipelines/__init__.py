@@ -2,8 +2,13 @@
 
 from mu_twisted.pipelines._guard import HARD_LIMIT, SOFT_LIMIT, LastEnd, WatchError, guard, last_end
 from mu_twisted.pipelines._guarded_machine import GuardedMachine
+from mu_twisted.pipelines._input_list import MAX_PACKED, InputList, combinations
+from mu_twisted.pipelines._input_list import checked as checked_inputs
+from mu_twisted.pipelines._input_list import pack as pack_inputs
+from mu_twisted.pipelines._input_list import shown as shown_input
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import (
+    MAX_KEY,
     MAX_TASKS,
     PeerOptions,
     PipelineOptions,
@@ -19,9 +24,12 @@ from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
     "HARD_LIMIT",
+    "MAX_KEY",
+    "MAX_PACKED",
     "MAX_TASKS",
     "SOFT_LIMIT",
     "GuardedMachine",
+    "InputList",
     "LastEnd",
     "PeerOptions",
     "Pipeline",
@@ -30,15 +38,19 @@ __all__ = [
     "Report",
     "WatchError",
     "at_least",
+    "checked_inputs",
     "coerced",
+    "combinations",
     "guard",
     "job_policy",
     "last_end",
     "load_pipeline",
     "load_source",
+    "pack_inputs",
     "pipeline_names",
     "print_version",
     "refuse_address",
     "s3_key",
+    "shown_input",
     "source_of",
 ]

@@ -13,6 +13,7 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.jobs import JobPolicy
+from mu_twisted.pipelines._input_list import InputList
 
 MAX_TASKS = 1_000_000
 """Of one job: each takes about a kilobyte in the coordinator."""
@@ -231,6 +232,13 @@ class PipelineOptions(usage.Options):
         """
         if words:
             raise usage.UsageError(f"only options are expected here, not {words[0]!r}")
+
+    def take_inputs(self, inputs: InputList) -> None:
+        """Take the list of what the tasks are to work on, before the options are parsed. Few pipelines have one.
+
+        :raises twisted.python.usage.UsageError: this one has none.
+        """
+        raise usage.UsageError(f"{len(inputs)} inputs came with the job, and its pipeline takes no list of them")
 
     def check_place(self, words: Sequence[str]) -> None:
         """Look for options behind the first word that is none, such as a command: they would be taken for its own.

@@ -1,6 +1,6 @@
 """What a pipeline is: a first state or a script, its options, programs and order of tasks, and its last word."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from operator import index
@@ -10,6 +10,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
+from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 
@@ -51,6 +52,10 @@ class Pipeline:
         :class:`PeerOptions`.
     :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
         task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
+    :param label: from the settings and a task's number, what the user knows the task by, such as its input; without it
+        tasks are known by their numbers.
+    :param check: from the settings and a task's number, raises a :class:`PipelineError` if the task makes no sense;
+        asked about each task before the job is taken.
     """
 
     name: str
@@ -63,19 +68,23 @@ class Pipeline:
     outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
+    label: Callable[[Mapping[str, Any], int], str] | None = None
+    check: Callable[[Mapping[str, Any], int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.consumes is not None and not issubclass(self.options, PeerOptions):
             raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
 
-    def parse(self, words: Sequence[str]) -> Any:
+    def parse(self, words: Sequence[str], inputs: str | None = None) -> Any:
         """The settings of a job with these options.
 
+        :param inputs: a packed list of what its tasks are to work on, see :func:`mu_twisted.pipelines.pack_inputs`.
         :raises twisted.python.usage.UsageError: they are wrong.
         :raises PipelineError: they ask for no job (``--help``), or the pipeline's own code fails over them.
         """
+        listed = None if inputs is None else unpack(inputs)
         settings = user_code(
-            f"pipeline {self.name}: its options failed", self._parse, words, passing=(MuError, UsageError)
+            f"pipeline {self.name}: its options failed", self._parse, words, listed, passing=(MuError, UsageError)
         )
         settings["function"] = settings["function"] or self.name
         return settings
@@ -162,8 +171,31 @@ class Pipeline:
             return Report()
         return user_code(f"the report of pipeline {self.name} failed", _checked_report, report, settings, remarks)
 
-    def _parse(self, words: Sequence[str]) -> Any:
+    def checking(self, settings: Mapping[str, Any]) -> Generator[None, None, None]:
+        """Look whether each task makes sense, with pauses in which others may have their turn.
+
+        :raises PipelineError: one does not, or the pipeline's own code fails.
+        """
+        check = self.check
+        if check is not None:
+            for some in _portions(settings["tasks"]):
+                user_code(f"pipeline {self.name}: its tasks cannot be checked", _apply, check, settings, some)
+                yield
+
+    def label_of(self, settings: Mapping[str, Any], task: int) -> str | None:
+        """What the user knows a task by, on one line; None: by its number."""
+        label = self.label
+        if label is None:
+            return None
+        try:
+            return shown(str(user_code(f"pipeline {self.name}: its labels failed", label, settings, task)))
+        except MuError:  # it is about something else that the user is told of the task
+            return None
+
+    def _parse(self, words: Sequence[str], inputs: InputList | None) -> Any:
         settings = self.options()
+        if inputs is not None:
+            settings.take_inputs(inputs)
         try:
             settings.parseOptions(list(words))
         except SystemExit as end:
@@ -176,10 +208,19 @@ class Pipeline:
 def _for_each(doing: str, tasks: int, function: Callable[[int], T]) -> dict[int, T]:
     """What a function of the author's says of each task: a call for each would take longer than most such functions."""
     found: dict[int, T] = {}
-    for first in range(0, tasks, _TOGETHER):
-        some = range(first, min(first + _TOGETHER, tasks))
+    for some in _portions(tasks):
         found.update(user_code(doing, lambda some: [(task, function(task)) for task in some], some))
     return found
+
+
+def _portions(tasks: int) -> Generator[range, None, None]:
+    for first in range(0, tasks, _TOGETHER):
+        yield range(first, min(first + _TOGETHER, tasks))
+
+
+def _apply(function: Callable[[Mapping[str, Any], int], None], settings: Mapping[str, Any], tasks: range) -> None:
+    for task in tasks:
+        function(settings, task)
 
 
 def _checked_report(

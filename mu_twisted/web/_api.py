@@ -12,15 +12,15 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
-from mu_twisted.pipelines import PipelineError
+from mu_twisted.pipelines import MAX_PACKED, PipelineError
 from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
 
 VERSION = "v1"
 """The first segment of every path; another one when what stands behind it changes its meaning."""
 MAX_SOURCE = 1 << 20
 """Bytes of a pipeline module that is submitted."""
-MAX_BODY = 3 * MAX_SOURCE
-"""Bytes of a request's body: a module's source, in which JSON may double each byte, and the job's options."""
+MAX_BODY = 3 * MAX_SOURCE + MAX_PACKED
+"""Bytes of a request's body: a module's source, in which JSON may double each byte, the job's options and inputs."""
 DEFAULT_WAIT = 30.0
 MAX_WAIT = 300.0
 """Seconds that a request to wait for a job stays open; who wants to wait longer asks again."""

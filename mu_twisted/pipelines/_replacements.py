@@ -1,0 +1,302 @@
+"""Replacements are what stands for a task's input in a command or a key: ``{}``, ``{/.}``, ``{in}`` and their kin.
+
+A command's values come into the shell as variables, ``_mu1='...'; wc -w "${_mu1}"``: whatever a value holds, the shell
+never reads it as a program. What is known of the command's quotes decides only how the variable is written, so that
+it stays one word. Knows neither pipelines nor workers, apart from the worker's ``##NAME##``, which it keeps values
+from containing. Names are GNU parallel's ("Replacement strings", man parallel), and exec's.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+RESERVED = frozenset({"in", "out", "n", "#"})
+"""Names that are mu's own: no column can be called so."""
+
+Context = Literal["bare", "double", "single", "arithmetic"]
+Values = Mapping[str, str]
+
+_FIELD = re.compile(r"\{([^{}:\s]*)(?::(raw|0?[0-9]{1,9}d?))?\}")
+_ON_PATHS: dict[str, Callable[[str], str]] = {
+    "/.": lambda path: _without_suffix(posixpath.basename(path)),
+    "//": posixpath.dirname,
+    "/": posixpath.basename,
+    ".": lambda path: _without_suffix(path),
+}
+_POSITION = re.compile(r"([0-9]*)(/\.|//|/|\.)?")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+class ReplacementError(ValueError):
+    """A replacement cannot stand where it does, or has no value there: one line."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A replacement in a text.
+
+    :param name: what stands between the braces.
+    :param form: ``raw``, or how a number is written, as ``08d``; empty for neither.
+    :param context: of a shell's quotes, where it stands.
+    """
+
+    name: str
+    form: str = ""
+    context: Context = "bare"
+
+    def __str__(self) -> str:
+        return f"{{{self.name}:{self.form}}}" if self.form else f"{{{self.name}}}"
+
+
+Piece = str | Field
+
+
+def is_known(name: str, form: str, names: frozenset[str]) -> bool:
+    """Whether braces with this between them are a replacement.
+
+    :param names: those that have values: ``line``, ``1``, columns, ``in``, ...
+    """
+    if form not in ("", "raw") and name != "n":
+        return False
+    if name in names:
+        return True
+    position = _POSITION.fullmatch(name)
+    return position is not None and position[1] in names
+
+
+def value_of(field: Field, values: Values) -> str:
+    """What stands for a replacement.
+
+    :param values: of the input; ``""`` is the whole of it.
+    """
+    if field.name in values:
+        text = values[field.name]
+        return format(int(text), field.form) if field.form and field.form != "raw" else text
+    position = _POSITION.fullmatch(field.name)
+    assert position is not None
+    return _ON_PATHS[position[2]](values[position[1]])
+
+
+def parse_text(text: str, names: frozenset[str]) -> tuple[Piece, ...]:
+    """A text that no shell reads, such as a key, as its literal pieces and its fields."""
+    return _joined(_plain(text, names))
+
+
+def fill_text(pieces: tuple[Piece, ...], values: Values) -> str:
+    """The text with its values."""
+    return "".join(piece if isinstance(piece, str) else value_of(piece, values) for piece in pieces)
+
+
+def parse_words(words: tuple[str, ...], names: frozenset[str]) -> tuple[Piece, ...]:
+    """A command that is given as a program and its arguments: each stays one word."""
+    return _joined(_quoted_words(words, names))
+
+
+def parse_command(command: str, names: frozenset[str]) -> tuple[Piece, ...]:
+    """A command as a shell reads it, as its literal pieces and its fields.
+
+    :raises ReplacementError: a field stands where no value can, or none can be kept from being read as a program.
+    """
+    return _joined(_Lexer(command, names).pieces())
+
+
+def fill_command(pieces: tuple[Piece, ...], values: Values, files: Values | None = None) -> str:
+    """The command as the shell gets it.
+
+    :param files: names of files on the worker, which may hold its ``##TMPDIR##``, and are known to hold no quote.
+    :raises ReplacementError: a value cannot stand there.
+    """
+    files = files or {}
+    known = {**values, **files}
+    variables: dict[str, str] = {}
+    filled = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            filled.append(piece)
+            continue
+        value = value_of(piece, known)
+        if "\0" in value:
+            raise ReplacementError(f"{piece}: the value holds a NUL, which no command can")
+        if piece.form == "raw":
+            filled.append(value)
+            continue
+        if piece.context == "arithmetic":
+            if not _INTEGER.fullmatch(value):
+                raise ReplacementError(f"{piece} stands in an arithmetic expansion, and is no whole number: {value!r}")
+            filled.append(value)
+            continue
+        word = f"'{value}'" if piece.name in files else quoted(value)
+        variable = variables.setdefault(word, f"_mu{len(variables) + 1}")
+        filled.append(f"${{{variable}}}" if piece.context == "double" else f'"${{{variable}}}"')
+    assigned = " ".join(f"{variable}={word}" for word, variable in variables.items())
+    return f"{assigned}; {''.join(filled)}" if assigned else "".join(filled)
+
+
+def shown_command(pieces: tuple[Piece, ...], values: Values) -> str:
+    """The command for people to read: values in place, quoted."""
+    shown = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            shown.append(piece)
+        else:
+            value = value_of(piece, values)
+            bare = piece.context == "bare" and piece.form != "raw" and not re.fullmatch(r"[\w@%+:,./-]+", value)
+            shown.append(quoted(value) if bare else value)
+    return "".join(shown)
+
+
+def quoted(value: str) -> str:
+    """A text as one word of a shell, in which the worker finds no placeholder of its own."""
+    return "'" + re.sub(r"#(?=#)", "#''", value.replace("'", "'\"'\"'")) + "'"
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _without_suffix(path: str) -> str:
+    """As parallel's ``{.}``: a dot in a folder's name, or at the beginning of the file's, begins no suffix."""
+    return posixpath.splitext(path)[0]
+
+
+def _joined(pieces: Iterator[Piece]) -> tuple[Piece, ...]:
+    found: list[Piece] = []
+    for piece in pieces:
+        last = found[-1] if found else None
+        if isinstance(piece, str) and isinstance(last, str):
+            found[-1] = last + piece
+        elif piece != "":
+            found.append(piece)
+    return tuple(found)
+
+
+def _plain(text: str, names: frozenset[str]) -> Iterator[Piece]:
+    at = 0
+    for found in _FIELD.finditer(text):
+        name, form = found[1], found[2] or ""
+        if is_known(name, form, names):
+            yield text[at : found.start()]
+            yield Field(name, form)
+            at = found.end()
+    yield text[at:]
+
+
+def _quoted_words(words: tuple[str, ...], names: frozenset[str]) -> Iterator[Piece]:
+    for number, word in enumerate(words):
+        yield " " if number else ""
+        pieces = _joined(_plain(word, names))
+        for piece in pieces or ("",):
+            if isinstance(piece, Field) or re.fullmatch(r"[\w@%+=:,./-]+", piece, re.ASCII):
+                yield piece
+            else:  # the user's own text: the worker's placeholders in it are meant
+                yield "'" + piece.replace("'", "'\"'\"'") + "'"
+
+
+class _Lexer:
+    """Walks through a command as a shell would, to see in which quotes each field stands.
+
+    Where it is wrong about a shell's finer points a value may fall apart into several words; it is a variable's all
+    the same, and no program.
+    """
+
+    def __init__(self, text: str, names: frozenset[str]) -> None:
+        self._text = text
+        self._names = names
+        self._nest = ["bare"]
+        self._document = False
+
+    def pieces(self) -> Iterator[Piece]:
+        at = start = 0
+        while at < len(self._text):
+            found = _FIELD.match(self._text, at) if self._text[at] == "{" else None
+            if found is not None and is_known(found[1], found[2] or "", self._names):
+                field = self._field(found[1], found[2] or "")
+                if field is not None:
+                    yield self._text[start:at]
+                    yield field
+                    start = found.end()
+                at = found.end()
+                continue
+            at += self._step(at)
+        yield self._text[start:]
+
+    def _field(self, name: str, form: str) -> Field | None:
+        top = self._nest[-1]
+        if form == "raw":
+            return Field(name, form)
+        shown = str(Field(name, form))
+        if top == "single":
+            if name.isdigit():  # a{2} of a regular expression
+                return None
+            raise ReplacementError(
+                f"{shown} stands in single quotes, where it would be part of a program's text: end the quotes before "
+                f"it and begin them again after it, or hand it over as an argument (sh -c '... \"$1\"' sh {shown})"
+            )
+        if top == "parameter":
+            raise ReplacementError(f"{shown} cannot stand within ${{...}}: set a variable to it first")
+        if self._document:
+            raise ReplacementError(f"{shown} cannot stand behind a here-document (<<): use printf or a variable")
+        if top.startswith("arithmetic"):
+            return Field(name, form, "arithmetic")
+        return Field(name, form, "double" if top == "double" else "bare")
+
+    def _step(self, at: int) -> int:
+        """Take one character, or a few that belong together; how many."""
+        text, nest = self._text, self._nest
+        top, here = nest[-1], text[at]
+        if top == "single":
+            if here == "'":
+                nest.pop()
+            return 1
+        if here == "\\":
+            return 2
+        if here == "$" and text.startswith("((", at + 1):
+            nest.append("arithmetic")
+            return 3
+        if here == "$" and text[at + 1 : at + 2] in ("(", "{"):
+            nest.append("substitution" if text[at + 1] == "(" else "parameter")
+            return 2
+        if here == "`":
+            nest.pop() if top == "backquote" else nest.append("backquote")
+            return 1
+        if here == '"':
+            nest.pop() if top == "double" else nest.append("double")
+            return 1
+        if top == "double":
+            return 1
+        if top == "parameter":
+            if here == "}":
+                nest.pop()
+            elif here == "'":
+                nest.append("single")
+            return 1
+        if top.startswith("arithmetic"):
+            return self._arithmetic(at)
+        return self._bare(at)
+
+    def _arithmetic(self, at: int) -> int:
+        if self._text[at] == "(":
+            self._nest.append("arithmetic (")
+        elif self._text[at] == ")":
+            last = self._nest.pop()
+            return 1 if last == "arithmetic (" else 2
+        return 1
+
+    def _bare(self, at: int) -> int:
+        text, nest, here = self._text, self._nest, self._text[at]
+        if here == "'":
+            nest.append("single")
+        elif here == "(":
+            nest.append("substitution")
+        elif here == ")" and nest[-1] == "substitution":
+            nest.pop()
+        elif here == "<" and text.startswith("<<", at):
+            if text.startswith("<<<", at):
+                return 3
+            self._document = True
+            return 2
+        elif here == "#" and (at == 0 or text[at - 1] in " \t\n;|&("):
+            end = text.find("\n", at)
+            return (len(text) if end < 0 else end) - at
+        return 1
