@@ -7,7 +7,7 @@ from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
-from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._errors import AWSError, error_code, one_line
 from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
 from mu_twisted.aws._prices import Price, price_in
@@ -34,7 +34,9 @@ __all__ = [
     "collect_programs",
     "credentials_chain",
     "current_keys",
+    "error_code",
     "lambda_endpoint",
+    "one_line",
     "price_in",
     "s3_endpoint",
 ]

@@ -34,7 +34,7 @@ class Clients:
         self.region = region
         self.stack = stack
         self._session = session
-        self._lambda_endpoint = lambda_endpoint
+        self.lambda_endpoint = lambda_endpoint
         self._s3_endpoint = s3_endpoint
 
     @property
@@ -42,7 +42,7 @@ class Clients:
         """Which Lambda this is, for an error: the region, and where it is not AWS's, whose."""
         if self.stack is not None:
             return f"{self.region} of the local stack in {self.stack}"
-        return f"{self.region}{_at(self._lambda_endpoint)}"
+        return f"{self.region}{_at(self.lambda_endpoint)}"
 
     @property
     def where_s3(self) -> str:
@@ -52,7 +52,7 @@ class Clients:
     @functools.cached_property
     def awslambda(self) -> Any:
         """Lambda's."""
-        return self._client("lambda", self._lambda_endpoint)
+        return self._client("lambda", self.lambda_endpoint)
 
     @functools.cached_property
     def s3(self) -> Any:

@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "_jobs",
     "wait": "_wait",
     "logs": "_jobs",
+    "map": "_map",
     "cancel": "_mutate",
     "retry": "_mutate",
     "rm": "_mutate",
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drop()
 
 
-def _status_of(words: Sequence[str]) -> int:
+def _status_of(words: list[str]) -> int:
     try:
         options = _parsed(words)
         status = int(options.run(options) or 0)
@@ -73,7 +74,7 @@ def _status_of(words: Sequence[str]) -> int:
     return status
 
 
-def _parsed(words: Sequence[str]) -> argparse.Namespace:
+def _parsed(words: list[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -83,9 +84,15 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    taken: dict[str, Any] = {}
     for name in _modules(words):
-        import_module(f"mu_twisted.cli.{name}").add(commands)
+        module = import_module(f"mu_twisted.cli.{name}")
+        module.add(commands)
+        if words[:1] == ["map"]:  # it has a command line within its own
+            rest, taken = module.split(words[1:])
+            words = [words[0], *rest]
     options, surplus = parser.parse_known_args(words)
+    vars(options).update(taken)
     if surplus:
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(surplus)}")
     return options

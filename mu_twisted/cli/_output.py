@@ -33,6 +33,14 @@ class _Stream:
         self._try("write", text)
         return len(text)
 
+    def write_bytes(self, data: bytes) -> None:
+        """Bytes as they are, behind the text that was written before."""
+        self.flush()
+        try:
+            self._stream.buffer.write(data)
+        except OSError as error:
+            raise OutputLost(error) from None
+
     def flush(self) -> None:
         if self._stream is not None:
             self._try("flush")

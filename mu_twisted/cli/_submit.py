@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     request = {"pipeline": name, "words": words, "source": _source(Path(name)) if is_path else None}
     _check(name, words)
     coordinator = _client_options.coordinator(options)
-    job = _submitted(coordinator, request)
+    job = submitted(coordinator, request)
     if not options.wait:
         print(json.dumps(job) if options.json else _format.clean(job["job"]))
         return 0
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     return wait_and_report(coordinator, job, as_json=options.json)
 
 
-def _submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
+def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
     try:
         return coordinator.post("jobs", body=request)
     except RequestRefused as error:

@@ -56,11 +56,13 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: bool) -> int:
+def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: bool, apart: bool = False) -> int:
     """Wait for a job, say how it ended, and give the exit status of the command.
 
     :param job: as it was last seen.
+    :param apart: standard output is taken: all goes to standard error.
     """
+    out = sys.stderr if apart else sys.stdout
     try:
         job = _until_over(coordinator, job)
     except KeyboardInterrupt:
@@ -71,15 +73,15 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: boo
         for line in _format.failures(coordinator.tasks(job["job"], "failed")):
             print(line, file=sys.stderr)
     if job.get("report") and not as_json:
-        print(_format.clean(job["report"]))
+        print(_format.clean(job["report"]), file=out)
     if job.get("error"):
         print(f"error: {_format.clean(job['error'])}", file=sys.stderr)
-    print(json.dumps(job) if as_json else _format.result(job))
+    print(json.dumps(job) if as_json else _format.result(job), file=out)
     return 0 if job["state"] == "done" else 1
 
 
 def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
-    line = _Line()
+    line = ProgressLine()
     lost: float | None = None
     step = SHOWN_STEP if line.shown else QUIET_STEP
     try:
@@ -103,7 +105,7 @@ def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
     return job
 
 
-class _Line:
+class ProgressLine:
     """The last line of a terminal, written anew each time; nothing where there is no terminal."""
 
     def __init__(self) -> None:

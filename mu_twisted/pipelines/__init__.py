@@ -2,7 +2,7 @@
 
 from mu_twisted.pipelines._guard import HARD_LIMIT, SOFT_LIMIT, LastEnd, WatchError, guard, last_end
 from mu_twisted.pipelines._guarded_machine import GuardedMachine
-from mu_twisted.pipelines._input_list import MAX_PACKED, InputList, combinations
+from mu_twisted.pipelines._input_list import MAX_INPUTS, MAX_PACKED, InputList, combinations, split_url
 from mu_twisted.pipelines._input_list import checked as checked_inputs
 from mu_twisted.pipelines._input_list import pack as pack_inputs
 from mu_twisted.pipelines._input_list import shown as shown_input
@@ -24,6 +24,7 @@ from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
     "HARD_LIMIT",
+    "MAX_INPUTS",
     "MAX_KEY",
     "MAX_PACKED",
     "MAX_TASKS",
@@ -53,4 +54,5 @@ __all__ = [
     "s3_key",
     "shown_input",
     "source_of",
+    "split_url",
 ]

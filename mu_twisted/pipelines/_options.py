@@ -233,6 +233,18 @@ class PipelineOptions(usage.Options):
         if words:
             raise usage.UsageError(f"only options are expected here, not {words[0]!r}")
 
+    def parameters(self) -> list[list[Any]]:
+        """All options with a value, as ``optParameters`` has them; the last of those of one name."""
+        found: list[list[Any]] = []
+        accumulateClassList(type(self), "optParameters", found)  # type: ignore[no-untyped-call]
+        return list({each[0]: each for each in found}.values())
+
+    def flags(self) -> list[list[Any]]:
+        """All options without a value, as ``optFlags`` has them."""
+        found: list[list[Any]] = []
+        accumulateClassList(type(self), "optFlags", found)  # type: ignore[no-untyped-call]
+        return found
+
     def take_inputs(self, inputs: InputList) -> None:
         """Take the list of what the tasks are to work on, before the options are parsed. Few pipelines have one.
 
