@@ -268,7 +268,7 @@ def read_lines(name: str, *, table: bool | None = None) -> InputList:
 
     :param name: of the file; ``-``: standard input.
     :param table: whether it is one; None: where its name ends in ``.csv`` or ``.tsv``.
-    :raises SourceError: it cannot be read, has too much in it, or nothing; or a row is longer or shorter than the first.
+    :raises SourceError: it cannot be read, has too much in it, or nothing; or a row is not as long as the first.
     """
     called = "standard input" if name == "-" else shown_input(name)
     text = _text_of(name, called)

@@ -7,13 +7,13 @@ for the files that the worker has in its private directory.
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline, PipelineOptions, s3_key
+from mu_twisted.pipelines._command_task import Transfer, fetch_run_store, file_name
 
 _FIELD = re.compile(r"\{(n|in|out)(:0?[0-9]+d?)?\}")
 
@@ -63,12 +63,6 @@ def fill(text: str, values: Mapping[str, Any]) -> str:
     return _FIELD.sub(value, text)
 
 
-def file_name(key: str, prefix: str) -> str:
-    """A file in the private directory for an object: its own last name, so that programs see its suffix."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(key).name)[-100:]
-    return f"##TMPDIR##/{prefix}-{safe}"
-
-
 def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
     """The object that a task stores, if any."""
     return [] if settings["out"] is None else [fill(settings["out"], {"n": settings["offset"] + task})]
@@ -78,18 +72,16 @@ async def run_command(w: Worker) -> None:
     """Fetch, run, store."""
     settings = w.settings
     values: dict[str, Any] = {"n": settings["offset"] + w.task}
-    key_in = key_out = None
+    fetched = stored = None
     if settings["in"] is not None:
-        key_in = fill(settings["in"], values)
-        values["in"] = file_name(key_in, "in")
+        key = fill(settings["in"], values)
+        fetched = Transfer(key, file_name(key, "in"))
+        values["in"] = fetched.file
     if settings["out"] is not None:
-        key_out = fill(settings["out"], values)
-        values["out"] = file_name(key_out, "out")
-    if key_in is not None:
-        await w.retrieve(key_in, values["in"])
-    await w.run(fill(settings["command"], values))
-    if key_out is not None:
-        await w.upload(key_out, values["out"])
+        key = fill(settings["out"], {"n": values["n"]})
+        stored = Transfer(key, file_name(key, "out"))
+        values["out"] = stored.file
+    await fetch_run_store(w, fill(settings["command"], values), fetched, stored)
 
 
 pipeline = Pipeline(
