@@ -30,7 +30,7 @@ from mu_twisted.coordinator._status import MAX_PAGE, JobStatus, Request, Service
 from mu_twisted.coordinator._submission import Submission, job_name, parse_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.jobs import Finished, Job, JobError
-from mu_twisted.pipelines import Pipeline, PipelineError, guard
+from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -314,15 +314,12 @@ class Jobs:
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
         self._check_open()
         submission = parse_submission(self._opener, request, parsed)
+        await self._slices.run(submission.pipeline.checking(submission.settings))
         name = self._new_name(request.name or submission.pipeline.name)
         self._opening.add(name)
         try:
-            if parsed is None:
-                await self._slices.run(submission.pipeline.checking(submission.settings))
             opened = await self._opener.open(name, submission.pipeline, submission.settings)
             job = await self._slices.run(submission.making(name, opened.skipped))
-        except PipelineError:
-            raise
         except MuError as error:
             raise ServiceError(str(error)) from None
         finally:
