@@ -17,8 +17,6 @@ from mu_twisted.base import MuError
 from mu_twisted.cli._misuse import UsageError
 from mu_twisted.pipelines import MAX_INPUTS, InputList, checked_inputs, shown_input
 
-MAX_LISTED = 5_000_000
-"""Keys that are looked at for one pattern: 5,000 requests."""
 MAX_LINES = 64 << 20
 """Bytes of a list of lines or rows."""
 MAX_FILE = 5 << 30
@@ -29,6 +27,19 @@ _WILD = re.compile(r"[*?\[]")
 _PIECE = 1 << 20
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is listed.
+
+    :param matches: objects that the patterns may match.
+    :param keys: that are looked at for one pattern, and ``page`` those of one request.
+    """
+
+    matches: int = MAX_INPUTS
+    keys: int = 5_000_000
+    page: int = 1000
 
 
 class SourceError(MuError):
@@ -57,7 +68,9 @@ def is_url(text: str) -> bool:
 # -- objects -----------------------------------------------------------------------------------------------------------
 
 
-def list_objects(clients: Clients, patterns: Sequence[str], progress: Progress) -> InputList:
+def list_objects(
+    clients: Clients, patterns: Sequence[str], progress: Progress, limits: Limits | None = None
+) -> InputList:
     """The objects of one bucket that some patterns match, in the order of the patterns, and then of keys.
 
     ``*`` and ``?`` match within a folder, ``**`` also below; what ends in ``/`` stands for all objects below it.
@@ -70,14 +83,15 @@ def list_objects(clients: Clients, patterns: Sequence[str], progress: Progress) 
     if len(buckets) > 1:
         raise UsageError(f"the inputs are in two buckets, {' and '.join(sorted(buckets)[:2])}: map one after the other")
     bucket = buckets.pop()
+    limits = limits or Limits()
     found: dict[str, None] = {}
     for pattern in patterns:
         before = len(found)
-        for key in _matching(clients, bucket, pattern, progress):
+        for key in _matching(clients, bucket, pattern, progress, limits):
             found[key] = None
-            if len(found) > MAX_INPUTS:
+            if len(found) > limits.matches:
                 raise SourceError(
-                    f"{shown_input(pattern)} matches more than {MAX_INPUTS} objects, which is what a job takes: "
+                    f"{shown_input(pattern)} matches more than {limits.matches} objects, which is what a job takes: "
                     "map one part after the other, such as s3://BUCKET/a*"
                 )
         if len(found) == before:
@@ -96,7 +110,7 @@ def bucket_of(pattern: str) -> str:
     return bucket
 
 
-def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress) -> Iterator[str]:
+def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress, limits: Limits) -> Iterator[str]:
     key = pattern[5:].partition("/")[2]
     wild = _WILD.search(key)
     if wild is None and key and not key.endswith("/"):
@@ -106,15 +120,15 @@ def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress) -
     wanted = re.compile(".*" if wild is None else translate(key), re.DOTALL)
     within = wild is not None and "/" not in key[wild.start() :] and "**" not in key
     looked = 0
-    for page in _pages(clients, bucket, prefix, within=within):
+    for page in _pages(clients, bucket, prefix, within=within, size=limits.page):
         for item in page:
             if wanted.fullmatch(item) and not item.endswith("/"):
                 yield item
         looked += len(page)
         progress(f"{looked} keys looked at below s3://{bucket}/{prefix}")
-        if looked > MAX_LISTED:
+        if looked > limits.keys:
             raise SourceError(
-                f"there are more than {MAX_LISTED} keys below s3://{bucket}/{shown_input(prefix)}: give "
+                f"there are more than {limits.keys} keys below s3://{bucket}/{shown_input(prefix)}: give "
                 f"{shown_input(pattern)} a longer beginning without wildcards"
             )
 
@@ -132,10 +146,11 @@ def _exact(clients: Clients, bucket: str, key: str) -> Iterator[str]:
     yield key
 
 
-def _pages(clients: Clients, bucket: str, prefix: str, *, within: bool) -> Iterator[list[str]]:
+def _pages(clients: Clients, bucket: str, prefix: str, *, within: bool, size: int = 1000) -> Iterator[list[str]]:
     from botocore.exceptions import ClientError
 
-    more = {"Delimiter": "/"} if within else {}
+    more: dict[str, Any] = {"Delimiter": "/"} if within else {}
+    more["PaginationConfig"] = {"PageSize": size}
     pages = iter(clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more))
     while True:
         with one_line(f"list bucket {bucket}{clients.where_s3}"):

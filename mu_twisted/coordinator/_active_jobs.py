@@ -13,7 +13,7 @@ from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
-from mu_twisted.coordinator._meter import Meter, Usage
+from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import JobStatus, Request
@@ -161,6 +161,7 @@ class ActiveJobs:
             peers=opened.peers,
             meter=meter,
             tokens=opened.tokens,
+            overspent=lambda: overspent(settings["max-cost"], opened.cost, used),
         )
         self._active[name] = Active(request, submitted, run, opened, used)
         self._registry.add(run)

@@ -1,6 +1,6 @@
 """The run of one job: its decisions carried out once they have been recorded."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -60,6 +60,7 @@ class JobRun:
     :param peers: how tasks come to their peers, if they have any.
     :param meter: adds up what is used.
     :param tokens: by which workers that come back are known; None: by their launch id alone.
+    :param overspent: asked once a second; says why the job is to end, if it has cost more than it may.
     """
 
     log = Logger()
@@ -77,8 +78,10 @@ class JobRun:
         peers: Peers | None = None,
         meter: Meter | None = None,
         tokens: LaunchTokens | None = None,
+        overspent: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.job = job
+        self._overspent = overspent
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
@@ -325,6 +328,9 @@ class JobRun:
         try:
             self._tell_cut_off()
             self._commits.take(self.job.time_passed(self._now()))
+            why = None if self.job.over else self._overspent()
+            if why is not None:
+                self.abort(why)
         except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
             self._broken(error)

@@ -1,9 +1,11 @@
 """How much of Lambda a job has used, as far as the coordinator sees it. Pure: the time comes in as an argument."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
+from mu_twisted.coordinator._status import CostStatus
 from mu_twisted.wire import Greeting
 
 MAX_INIT = 15 * 60.0
@@ -111,3 +113,18 @@ class Meter:
 
 def _microseconds(seconds: float) -> int:
     return round(seconds * 1e6)
+
+
+def overspent(most: float | None, cost: Callable[[Usage], CostStatus] | None, used: Callable[[], Usage]) -> str | None:
+    """Why a job is to end that may cost so much; None: it may go on.
+
+    :param most: in the currency of the price list; None: any amount.
+    :param cost: what costs what it has used.
+    """
+    if most is None or cost is None:
+        return None
+    now = cost(used())
+    if now.price is None or now.price < most:
+        return None
+    spent = f"{now.price:.6g} {now.currency}"
+    return f"it has cost {spent}, and --max-cost allows {most:g}: a job with --skip-existing leaves out what is done"

@@ -94,6 +94,8 @@ class CloudOpener:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
         cloud = await self.cloud()
         deployment = await self._look(cloud, pipeline, settings)
+        if settings["max-cost"] is not None and cost_of(Usage(), deployment, settings["regions"]).price is None:
+            raise MuError(f"--max-cost cannot be kept: no price is known of {', '.join(settings['regions'])}")
         found = self._peers(name, pipeline, settings, cloud)
         if found is not None:
             await self._links.open(found)

@@ -38,11 +38,14 @@ def from_plain(kind: type[T], plain: Mapping[str, Any]) -> T:
     :raises RecordError: anything is missing, too much or of another type.
     """
     decoders = _decoders(kind)
-    if plain.keys() != decoders.keys():
+    added = {field.name for field in fields(kind) if field.metadata.get("added")}  # type: ignore[arg-type]
+    if plain.keys() - decoders.keys() or decoders.keys() - plain.keys() - added:
         odd = ", ".join(sorted(str(name) for name in plain.keys() ^ decoders.keys()))
         raise RecordError(f"{kind.__name__}: members are missing or strange: {odd}")
     values = {}
     for name, decode in decoders.items():
+        if name not in plain:
+            continue
         try:
             values[name] = decode(plain[name])
         except (TypeError, ValueError):

@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 from mu_twisted.jobs._actions import Finish, StopLaunches
 from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._halt import halt_reason
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Finished, Retried, Started
@@ -89,6 +90,10 @@ class JobLifecycle:
         if not data.ledger.open:
             self.finish(self._summary())
             return
+        halted = halt_reason(data.policy, data.ledger.tally[TaskState.FAILED], len(data.ledger.tasks))
+        if halted is not None:
+            self._halt(halted)
+            return
         scaling.assign()
         if self._is_refused_throughout():
             self.finish(f"no launch was accepted: {data.launches.refusal}")
@@ -115,6 +120,14 @@ class JobLifecycle:
         data.wipe()
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _halt(self, reason: str) -> None:
+        data = self._data
+        if data.policy.halt_running or not any(data.attempts.values()):
+            self.finish(reason)
+            return
+        for worker in list(data.pool.idle.values()):
+            data.dismiss(worker, "the job is being halted")
 
     def _next_generation(self) -> None:
         data, ledger = self._data, self._data.ledger

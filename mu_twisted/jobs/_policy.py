@@ -1,9 +1,12 @@
 """How hard a job tries: the options that its decisions depend on."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from mu_twisted.jobs._errors import JobError
+
+ADDED = {"added": True}
+"""Marks a field that records of versions before do not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,9 @@ class JobPolicy:
     :param heartbeat_misses: pings without any message in reply after which a worker counts as dead.
     :param warm_timeout: that a worker has to greet again when it was cleared of its task.
     :param redial_timeout: after a restart, for workers to come back before others are launched.
+    :param halt_failures: tasks that may fail before the job is halted; None: any number.
+    :param halt_percent: the same as a share of all tasks.
+    :param halt_running: whether halting kills what runs; else that goes on, and nothing else is begun.
     :param reruns: attempts that cost a task no retry (its messages were lost, a connection failed) before they do.
     :raises JobError: a number makes no sense.
     """
@@ -48,20 +54,25 @@ class JobPolicy:
     warm_timeout: float = 15.0
     redial_timeout: float = 15.0
     reruns: int = 20
+    halt_failures: int | None = field(default=None, metadata=ADDED)
+    halt_percent: float | None = field(default=None, metadata=ADDED)
+    halt_running: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if isinstance(getattr(self, field.name), float) and not math.isfinite(getattr(self, field.name)):
-                raise JobError(f"{field.name} of a job must be a finite number")
+        for one in fields(self):
+            if isinstance(getattr(self, one.name), float) and not math.isfinite(getattr(self, one.name)):
+                raise JobError(f"{one.name} of a job must be a finite number")
         for name in ("retries", "overprovision", "start_retries", "reruns"):
             if getattr(self, name) < 0:
                 raise JobError(f"{name} of a job is {getattr(self, name)}: it must be 0 or more")
-        for name in ("max_workers", "heartbeat_misses"):
+        for name in ("max_workers", "heartbeat_misses", "halt_failures"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise JobError(f"{name} of a job is {getattr(self, name)}: it must be 1 or more")
         for name in ("task_timeout", "start_timeout", "heartbeat", "warm_timeout", "relaunch_delay"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise JobError(f"{name} of a job is {getattr(self, name):g}: it must be more than 0 seconds")
+        if self.halt_percent is not None and not 0 < self.halt_percent <= 100:
+            raise JobError(f"halt_percent of a job is {self.halt_percent:g}: it must be above 0, and 100 at most")
         if self.speculate is not None and not self.speculate >= 1:
             raise JobError(f"speculate of a job is {self.speculate:g}: it must be 1 or more times the median")
         if not 0 <= self.retry_delay <= self.retry_longest or not self.relaunch_delay <= self.relaunch_longest:

@@ -4,8 +4,10 @@ Switches, names and defaults are those of the original's servers (its README); w
 """
 
 import getopt
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -114,6 +116,39 @@ def _factor(text: str) -> float:
     return factor
 
 
+@dataclass(frozen=True)
+class Halt:
+    """What ``--halt`` says.
+
+    :param running: whether what runs is killed.
+    :param failures: tasks that have failed by then, or their ``percent`` of all.
+    """
+
+    running: bool = False
+    failures: int | None = None
+    percent: float | None = None
+
+
+def _halt(text: str) -> Halt:
+    if text == "never":
+        return Halt()
+    found = re.fullmatch(r"(now|soon),fail=([0-9]{1,9})(\.[0-9]{1,6})?(%?)", text)
+    if found is None or (found[3] and not found[4]):
+        raise ValueError
+    amount = float(found[2] + (found[3] or ""))
+    if not amount or (found[4] and amount > 100):
+        raise ValueError
+    running = found[1] == "now"
+    return Halt(running, percent=amount) if found[4] else Halt(running, failures=int(amount))
+
+
+def _cost(text: str) -> float:
+    amount = float(text)
+    if not 0 < amount < 1e9:
+        raise ValueError
+    return amount
+
+
 def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[[str], bool] = lambda _: False) -> None:
     """Look for a word behind ``-h``: in the original that was the host's address, here it is the switch for the help.
 
@@ -203,6 +238,20 @@ class PipelineOptions(usage.Options):
             None,
             "give a task that takes longer than this many times the median a second attempt",
             coerced(_factor, "a number of at least 1", "--speculate"),
+        ],
+        [
+            "halt",
+            None,
+            "never",
+            "end the job when tasks fail: now,fail=1 kills what runs, soon,fail=10% lets it end",
+            coerced(_halt, "never, or now or soon with ,fail=NUMBER or ,fail=PERCENT%", "--halt"),
+        ],
+        [
+            "max-cost",
+            None,
+            None,
+            "end the job when it has cost this much, in USD",
+            coerced(_cost, "an amount above 0", "--max-cost"),
         ],
     ]
     optFlags = [["skip-existing", None, "leave out tasks whose output is there"]]
@@ -302,6 +351,9 @@ def job_policy(settings: Mapping[str, Any]) -> JobPolicy:
         overprovision=settings["overprovision"],
         start_timeout=settings["start-timeout"],
         speculate=settings["speculate"],
+        halt_failures=settings["halt"].failures,
+        halt_percent=settings["halt"].percent,
+        halt_running=settings["halt"].running,
     )
 
 

@@ -40,7 +40,7 @@ class Options(PipelineOptions):
         "text as it is."
     )
     optParameters = [
-        ["bucket", "b", "", "S3 bucket of --out, where that is a key only"],
+        ["bucket", "b", None, "S3 bucket of --out, where that is a key only"],
         ["out", None, None, "key or s3://BUCKET/KEY of an input's output, with replacements"],
         ["batch", None, 1, "inputs of one task, which are done one after the other", at_least(1, "--batch")],
         [
@@ -74,6 +74,7 @@ class Options(PipelineOptions):
     def postOptions(self) -> None:
         """What can be known before anything is looked at: one kind of input, a command, and where outputs go."""
         command = self["command"]
+        self["bucket"] = self["bucket"] or ""
         if not any(word.strip() for word in command):
             raise usage.UsageError("map needs a command: map [options] INPUTS -- COMMAND")
         inputs = self["inputs"] = self._inputs()

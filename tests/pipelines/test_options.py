@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
-from mu_twisted.pipelines import PipelineOptions, load_pipeline, pipeline_names
+from mu_twisted.pipelines import PipelineOptions, job_policy, load_pipeline, pipeline_names
 
 
 class Files(PipelineOptions):
@@ -118,3 +118,32 @@ def test_the_version_is_mus_own(capsys: pytest.CaptureFixture[str]) -> None:
         parsed(exec_options(), "--version")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"mu-twisted {version('mu-twisted')}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("never", (None, None, False)),
+        ("now,fail=1", (1, None, True)),
+        ("soon,fail=20", (20, None, False)),
+        ("soon,fail=10%", (None, 10.0, False)),
+        ("now,fail=0.5%", (None, 0.5, True)),
+    ],
+)
+def test_halting_is_said_as_gnu_parallel_has_it(text: str, expected: tuple[Any, ...]) -> None:
+    policy = job_policy(load_pipeline("exec").parse(["--halt", text, "--", "x"]))
+    assert (policy.halt_failures, policy.halt_percent, policy.halt_running) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "now", "soon,fail=0", "now,fail=1.5", "now,fail=101%", "now,done=1", "now,fail=-1"]
+)
+def test_halting_that_is_said_otherwise_is_a_usage_error(text: str) -> None:
+    with pytest.raises(usage.UsageError, match="--halt: expected never, or now or soon"):
+        load_pipeline("exec").parse(["--halt", text, "--", "x"])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", "1e99"])
+def test_a_limit_of_cost_that_is_none_is_a_usage_error(text: str) -> None:
+    with pytest.raises(usage.UsageError, match="--max-cost: expected an amount above 0"):
+        load_pipeline("exec").parse(["--max-cost", text, "--", "x"])
