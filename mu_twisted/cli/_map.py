@@ -12,6 +12,7 @@ from mu_twisted.base import MuError
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._cloud import OperatorCloud, open_cloud
 from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._map_sources import (
     LocalFile,
@@ -23,7 +24,6 @@ from mu_twisted.cli._map_sources import (
     read_lines,
     upload,
 )
-from mu_twisted.cli._misuse import UsageError
 from mu_twisted.cli._submit import submitted
 from mu_twisted.cli._wait import INTERRUPTED, ProgressLine, wait_and_report
 from mu_twisted.pipelines import (
