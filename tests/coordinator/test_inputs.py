@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_jobs import World
 from msgspec import convert, to_builtins
-from test_service import World
 
 from mu_twisted.coordinator import JobStatus, Request
 from mu_twisted.jobs import JobPolicy

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_service import World
+from memory_jobs import World
 
 from mu_twisted.coordinator import CostStatus, Opened, Usage
 from mu_twisted.pipelines import Pipeline
