@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._attempts import Attempts
@@ -36,7 +35,7 @@ from mu_twisted.jobs import (
     called,
 )
 from mu_twisted.pipelines import Pipeline, Report, guard
-from mu_twisted.transport import ReactorTime
+from mu_twisted.transport import ReactorTime, every
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
@@ -99,8 +98,7 @@ class JobRun:
         self._blocked = 0
         self._gone: list[Deferred[None]] = []
         self._cut_off: list[tuple[int, str]] = []
-        self._tick = LoopingCall(self._time_passed)
-        self._tick.clock = clock  # type: ignore[assignment]
+        self._tick = every(clock, TICK, self._time_passed)
 
     @property
     def name(self) -> str:
@@ -172,15 +170,13 @@ class JobRun:
     def drop(self) -> None:
         """The job was not taken after all: nothing of what it has decided is carried out."""
         self._commits.drop()
-        if self._tick.running:
-            self._tick.stop()
+        self._tick.stop()
 
     def stop(self) -> None:
         """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
         self._commits.take(self.job.stop(self._now()))
         self._commits.end()
-        if self._tick.running:
-            self._tick.stop()
+        self._tick.stop()
         self._attempts.close()
 
     # -- what the hall reports -------------------------------------------------------------------------------------
@@ -305,8 +301,7 @@ class JobRun:
         return self._clock.seconds()
 
     def _begin(self, actions: Iterable[Action]) -> None:
-        if not self._tick.running:
-            self._tick.start(TICK, now=False).addErrback(lambda failure: self.log.failure("tick", failure))
+        self._tick.start()
         self._commits.take(actions)
 
     def _tell_cut_off(self) -> None:
@@ -369,8 +364,7 @@ class JobRun:
 
     def _finish(self) -> None:
         self._tell_cut_off()
-        if self._tick.running:
-            self._tick.stop()
+        self._tick.stop()
         try:
             self._attempts.close()
         finally:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.jobs import LaunchAdmission, LaunchAdmissionState, LaunchOutcome
-from mu_twisted.transport import ReactorTime
+from mu_twisted.transport import ReactorTime, every
 
 LOOK = 1.0
 """Seconds between two looks at who may have how many workers."""
@@ -46,8 +45,7 @@ class LaunchQueue:
         self._turn: Any = None
         self._admission = LaunchAdmission(workers)
         self._queues: dict[str, JobLaunchQueue] = {}
-        self._look = LoopingCall(self.look)
-        self._look.clock = clock  # type: ignore[assignment]
+        self._look = every(clock, LOOK, self.look)
 
     @property
     def state(self) -> LaunchAdmissionState:
@@ -62,8 +60,7 @@ class LaunchQueue:
         """From now on the job counts."""
         queue.run = run
         self._queues[run.name] = queue
-        if not self._look.running:
-            self._look.start(LOOK, now=False).addErrback(lambda failure: self.log.failure("look", failure))
+        self._look.start()
 
     def remove(self, name: str) -> None:
         """The job is over."""
@@ -74,8 +71,7 @@ class LaunchQueue:
 
     def close(self) -> None:
         """Look no more."""
-        if self._look.running:
-            self._look.stop()
+        self._look.stop()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

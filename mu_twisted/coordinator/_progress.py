@@ -5,11 +5,10 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._status import JobStatus
-from mu_twisted.transport import ReactorTime
+from mu_twisted.transport import ReactorTime, every
 
 LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""
@@ -43,17 +42,13 @@ class Progress:
         # A dumb terminal cannot take a line back: rich would show nothing on it.
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
-        self._loop = LoopingCall(self._show)
-        self._loop.clock = clock  # type: ignore[assignment]
+        self._loop = every(clock, LIVE_PERIOD if self._live is not None else LINE_PERIOD, self._show)
 
     def start(self) -> None:
         """Begin to show."""
         if self._live is not None:
             self._live.start()
-        period = LIVE_PERIOD if self._live is not None else LINE_PERIOD
-        self._loop.start(period, now=self._live is not None).addErrback(
-            lambda failure: self.log.failure("progress", failure)
-        )
+        self._loop.start(now=self._live is not None)
 
     def stop(self) -> None:
         """Take the live line away; print the last state."""

@@ -8,14 +8,13 @@ never greets must not stay.
 from itertools import count
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
 from mu_twisted.fsm import Machine
 from mu_twisted.tls import LaunchIdentity
-from mu_twisted.transport import ReactorTime
+from mu_twisted.transport import ReactorTime, every
 
 CLOSE_PATIENCE = 1.0
 """Seconds that workers have to take their leave when the coordinator stops."""
@@ -42,23 +41,21 @@ class WorkerRegistry:
         self._strangers: dict[Session, float] = {}
         self._sessions: dict[Session, JobRun | None] = {}
         self._empty: Deferred[None] | None = None
-        self._sweep = LoopingCall(self._drop_silent)
-        self._sweep.clock = clock  # type: ignore[assignment]
+        self._sweep = every(clock, 1.0, self._drop_silent)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def open(self) -> None:
         """Begin to watch the time."""
-        self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
+        self._sweep.start()
 
     def close(self) -> Deferred[None]:
         """Tell every worker to quit.
 
         :returns: fires when all are gone, or after ``CLOSE_PATIENCE``.
         """
-        if self._sweep.running:
-            self._sweep.stop()
+        self._sweep.stop()
         for session in list(self._sessions):
             session.dismiss()
         empty = self._empty = Deferred()

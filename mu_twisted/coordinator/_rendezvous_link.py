@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, TransportError
+from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, TransportError, every
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
 
 SAY_AGAIN = 60.0
@@ -74,8 +73,7 @@ class RendezvousLink:
         self._leaving = False
         self._closed = False
         self._away: str | None = None
-        self._again = LoopingCall(self._look)
-        self._again.clock = clock  # type: ignore[assignment]
+        self._again = every(clock, SAY_AGAIN, self._look)
 
     async def open(self) -> None:
         """See that the rendezvous is there: dial it unless it is connected or being dialled, and wait for the outcome.
@@ -128,7 +126,7 @@ class RendezvousLink:
         if self._closed:
             connection.close()
             return
-        self._again.start(SAY_AGAIN, now=False).addErrback(lambda failure: self.log.failure("say again", failure))
+        self._again.start()
         self._say_again()
         self._tell(None)
 
@@ -159,8 +157,7 @@ class RendezvousLink:
         """The rendezvous is gone; it may come back, with its mailboxes or without."""
         left, self._leaving = self._leaving, False
         self._connection = None
-        if self._again.running:
-            self._again.stop()
+        self._again.stop()
         if self._closed:
             return
         if self._waiting or (left and self._jobs):  # wanted again while we took our leave
@@ -239,8 +236,7 @@ class RendezvousLink:
 
     def _leave(self) -> None:
         """Close what is open. Until that is done nothing can be said, and no other connection be made."""
-        if self._again.running:
-            self._again.stop()
+        self._again.stop()
         if self._connection is not None and not self._leaving:
             self._leaving = True
             self._connection.close()

@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,7 +35,7 @@ from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, soc
 from mu_twisted.daemons._threads import abandonable
 from mu_twisted.pipelines import Pipeline, guard, last_end
 from mu_twisted.tls import server_contexts
-from mu_twisted.transport import FrameFactory, listen
+from mu_twisted.transport import FrameFactory, every, listen
 from mu_twisted.web import ControlListeners, open_control
 from mu_twisted.wire import MAX_REPLY
 
@@ -102,8 +101,7 @@ class CoordinatorService(Service):
         self._one_shot: OneShot | None = None
         self._profile: cProfile.Profile | None = None
         self._notifier = Notifier(reactor)
-        self._forgetting = LoopingCall(self._forget)
-        self._forgetting.clock = reactor
+        self._forgetting = every(reactor, FORGET, self._forget)
 
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
@@ -178,7 +176,7 @@ class CoordinatorService(Service):
     def _serve(self, jobs: ControlledJobs) -> None:
         jobs.restore()
         if self._options["keep"] is not None:
-            self._forgetting.start(FORGET).addErrback(lambda failure: self.log.failure("forgetting", failure))
+            self._forgetting.start(now=True)
         if self._options["local"] and self._opener is not None:
             # Begun now, so that it runs when the first job comes.
             Deferred.fromCoroutine(self._opener.cloud()).addErrback(self._no_cloud)
@@ -268,8 +266,7 @@ class CoordinatorService(Service):
         steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
             steps.append(self._port.stopListening)
-        if self._forgetting.running:
-            steps.append(self._forgetting.stop)
+        steps.append(self._forgetting.stop)
         if self._control is not None:
             steps.append(self._control.close)
         if self._one_shot is not None:

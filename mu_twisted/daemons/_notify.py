@@ -3,10 +3,12 @@
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from mu_twisted.transport import every
 
 PATIENCE = 1.0
 """Seconds that a message may wait for a service manager that takes none at the moment."""
@@ -25,8 +27,7 @@ class Notifier:
         self._path = environ.get("NOTIFY_SOCKET", "")
         self._reached = True
         self._period = _watchdog_seconds(environ) / 2
-        self._alive = LoopingCall(self.say, "WATCHDOG=1")
-        self._alive.clock = reactor
+        self._alive = every(reactor, self._period, partial(self.say, "WATCHDOG=1"))
 
     def ready(self, status: str) -> None:
         """The daemon can be used from now on.
@@ -34,22 +35,20 @@ class Notifier:
         :param status: one line for ``systemctl status``.
         """
         self.say(f"READY=1\nSTATUS={status}")
-        if self._period > 0 and not self._alive.running:
-            self._alive.start(self._period).addErrback(lambda failure: self.log.failure("watchdog", failure))
+        if self._period > 0:
+            self._alive.start(now=True)
 
     def hold(self, status: str) -> None:
         """A part of the daemon is missing: no signs of life until it is ready again.
 
         :param status: one line.
         """
-        if self._alive.running:
-            self._alive.stop()
+        self._alive.stop()
         self.say(f"STATUS={status}")
 
     def stopping(self) -> None:
         """The daemon was told to stop."""
-        if self._alive.running:
-            self._alive.stop()
+        self._alive.stop()
         self.say("STOPPING=1")
 
     def say(self, text: str) -> None:

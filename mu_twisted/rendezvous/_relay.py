@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IStreamServerEndpoint
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.rendezvous._admission import MessageAdmission
@@ -17,7 +16,7 @@ from mu_twisted.rendezvous._mailboxes import Mailboxes
 from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
-from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, listen
+from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
 
 GREETING_TIMEOUT = 30.0
@@ -88,8 +87,7 @@ class Relay:
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
         )
         self._parting: Deadlines[PeerConnection] = Deadlines(clock, PARTING, PeerConnection.part_late)
-        self._sweep = LoopingCall(self._look)
-        self._sweep.clock = clock  # type: ignore[assignment]
+        self._sweep = every(clock, 1.0, self._look)
         self.factory = _Factory(
             lambda: PeerConnection(self),
             clock=clock,
@@ -112,12 +110,11 @@ class Relay:
 
     def open(self) -> None:
         """Begin to watch the time."""
-        self._sweep.start(1.0, now=False).addErrback(lambda failure: self.log.failure("sweep", failure))
+        self._sweep.start()
 
     def close(self) -> None:
         """Close every connection; all messages go."""
-        if self._sweep.running:
-            self._sweep.stop()
+        self._sweep.stop()
         for connection in list(self._connections):
             connection.refuse("the rendezvous stops")
         self.pressure.stop()

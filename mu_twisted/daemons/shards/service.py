@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
@@ -24,6 +23,7 @@ from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.shards.ports import Listener, open_ports
 from mu_twisted.daemons.shards.process import Shard
 from mu_twisted.rendezvous import RelayLimits, Spill
+from mu_twisted.transport import every
 
 LOOK = 5.0
 """Seconds between two looks whether all shards are alive."""
@@ -47,8 +47,7 @@ class ShardsService(Service):
         self._listeners: list[Listener] = []
         self._shards: list[Shard] = []
         self._notifier = Notifier(reactor)
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking = every(reactor, LOOK, self._look)
         self._complete = False
         self._failed = False
 
@@ -119,7 +118,7 @@ class ShardsService(Service):
         if self.running:
             for shard in self._shards:
                 shard.start()
-            self._looking.start(LOOK, now=False).addErrback(lambda failure: self.log.failure("look", failure))
+            self._looking.start()
 
     def _look(self) -> None:
         for shard in self._shards:
@@ -127,8 +126,7 @@ class ShardsService(Service):
 
     async def _close(self) -> None:
         steps: list[Callable[[], Any]] = [self._notifier.stopping]
-        if self._looking.running:
-            steps.append(self._looking.stop)
+        steps.append(self._looking.stop)
         steps.append(lambda: DeferredList([shard.stop() for shard in self._shards]))
         steps += [listener.close for listener in self._listeners]
         if self._state is not None:
