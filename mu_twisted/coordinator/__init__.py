@@ -5,8 +5,7 @@ outside.
 """
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
-from mu_twisted.coordinator._diagnosis import diagnosis
-from mu_twisted.coordinator._event import job_event, with_launch_id
+from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError

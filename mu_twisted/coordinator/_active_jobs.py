@@ -144,7 +144,7 @@ class ActiveJobs:
         sinks = [self.attempt_file(name).append]
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
-        queue = self._launch_queue.queue(name, opened.launching)
+        queue = self._launch_queue.queue(job, opened.launching)
         meter = Meter(usage)
 
         def used() -> Usage:

@@ -1,11 +1,12 @@
-"""What a job has decided, done: to its workers' sessions, and by whoever launches.
+"""The executor carries out what a job has decided: on the sessions of its workers, and through its launching.
 
-Decides nothing but what a launch that fails means; what comes of it goes back to the job.
+One table says for each action how it is done, and what follows where that fails. Decides nothing but what a failed
+launch means; knows neither when an action is due (the commit queue does) nor how a job begins and ends (its run does).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._attempts import Attempts
+from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
@@ -28,9 +30,9 @@ from mu_twisted.jobs import (
     GiveToken,
     Interrupt,
     Job,
+    LaunchId,
     LaunchOutcome,
     Ping,
-    Record,
     StartLaunches,
     StopLaunches,
     Warm,
@@ -38,15 +40,17 @@ from mu_twisted.jobs import (
 from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
 
+WorkerAction = GiveToken | Assign | Warm | Interrupt | Dismiss | Abort | Ping
+
 
 class AttemptStarter:
-    """How an attempt begins.
+    """Begins attempts at tasks.
 
     :param job: the job's name.
-    :param first: what every task's machine starts in.
+    :param first: the state that every task's machine starts in.
     :param settings: the job's options.
     :param attempts: where the states of attempts are noted.
-    :param peers: how tasks come to their peers, if they have any.
+    :param peers: how tasks reach their peers, if they have any.
     :param blocked: is called with the error when the code of a task had to be interrupted.
     """
 
@@ -69,7 +73,8 @@ class AttemptStarter:
     def begin(self, session: Session, task: int, attempt: int, *, replay: bool) -> None:
         """Drive the session's worker through the task.
 
-        :param replay: whether messages may have come to an earlier attempt.
+        :param attempt: its number, from 0.
+        :param replay: whether messages may have been delivered to an earlier attempt.
         """
         peers = self._peers
         identity = peers.identity(task, attempt) if peers is not None else None
@@ -86,12 +91,35 @@ class AttemptStarter:
         session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
 
 
-class ActionExecutor:
-    """Carries out the actions of one job.
+class Lifecycle(Protocol):
+    """What the executor needs of the job's run."""
 
-    :param sessions: of its workers, by number; whoever has these hands keeps them.
-    :param meter: is told of launches.
-    :param decided: takes what the job decides on what is reported to it here.
+    def decided(self, actions: Iterable[Action]) -> None:
+        """The job has decided these; they are carried out in their turn."""
+
+    def end(self) -> None:
+        """The job is over."""
+
+    def broken(self, error: Exception) -> None:
+        """Something that the job cannot do without has failed: it ends while it still can."""
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """The session's worker is lost.
+
+        :param reason: one line.
+        """
+
+
+class ActionExecutor:
+    """Carries out the actions of one job, as :data:`TABLE` says.
+
+    :param job: the decisions.
+    :param clock: the time; it must not jump.
+    :param launching: where the job's workers come from.
+    :param sessions: of its workers, by number; the run keeps them.
+    :param starter: begins attempts.
+    :param meter: counts launches.
+    :param run: takes what the job decides on what is reported to it here, and ends it.
     :param tokens: of the job's launches, if it has any.
     """
 
@@ -105,7 +133,7 @@ class ActionExecutor:
         sessions: Mapping[int, Session],
         starter: AttemptStarter,
         meter: Meter,
-        decided: Callable[[Iterable[Action]], None],
+        run: Lifecycle,
         tokens: LaunchTokens | None = None,
     ) -> None:
         self._job = job
@@ -114,87 +142,156 @@ class ActionExecutor:
         self._sessions = sessions
         self._starter = starter
         self._meter = meter
-        self._decided = decided
+        self._run = run
         self._tokens = tokens
 
     def act(self, action: Action) -> None:
-        """Carry out what is no record and not the end."""
-        match action:
-            case StartLaunches(launch_ids):
-                starting = maybeDeferred(self._launching.start, launch_ids, self._launched)
-                starting.addErrback(partial(self._cannot_launch, launch_ids))
-            case StopLaunches():
-                self._launching.stop()
-            case GiveToken(worker):
-                session = self._sessions.get(worker)
-                if session is not None and self._tokens is not None:
-                    launch_id = session.greeting.launch_id.removeprefix(f"{self._job.name}/")
-                    session.give_token(self._tokens.token(launch_id))
-            case Assign(worker, task, attempt, replay):
-                session = self._sessions.get(worker)
-                if session is not None:  # else lost between the decision and now; the job hears of it
-                    self._starter.begin(session, task, attempt, replay=replay)
-            case Diagnose():
-                Deferred.fromCoroutine(self._explain()).addErrback(self._cannot_explain)
-            case Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
-                session = self._sessions.get(worker)
-                if session is not None:
-                    self._tell(session, action)
-            case Record() | Finish():
-                raise AssertionError("records are kept, and jobs ended, by whoever has these hands")
+        """Carry out an action, which is no record; where that fails, do what the table has for it."""
+        row = TABLE[type(action)]
+        try:
+            row.do(self, action)
+        except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
+            self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self._job.name)
+            row.failed(self, action, error)
 
-    def _tell(self, session: Session, action: Action) -> None:
-        match action:
-            case Warm():
-                session.warm()
-            case Interrupt(_, reason):
-                session.interrupt(reason)
-            case Dismiss(worker, reason):
-                self.log.debug("worker {worker} is told to quit: {reason}", worker=worker, reason=reason)
-                session.dismiss()
-            case Abort(worker, reason):
-                self.log.info("worker {worker} is given up: {reason}", worker=worker, reason=reason)
-                session.abort()
-            case Ping():
-                session.ping()
+    def cannot_serve(self, launch_id: LaunchId, why: str) -> None:
+        """A worker has come that cannot be driven: where others could, it is as if it had not been launched.
+
+        :param why: one line.
+        """
+        self.log.warn("{why}", why=why)
+        if self._job.any_connected:
+            self._run.decided(self._job.launch_refused(launch_id, why, self._clock.seconds()))
+        else:
+            self._abort_job(why)
+
+    # -- how actions are done --------------------------------------------------------------------------------------
+
+    def start_launches(self, action: StartLaunches) -> None:
+        """Ask for the launches; each outcome goes to the job."""
+        starting = maybeDeferred(self._launching.start, action.launch_ids, self._launched)
+        starting.addErrback(partial(self._cannot_launch, action.launch_ids))
+
+    def stop_launches(self, _: StopLaunches) -> None:
+        """Withdraw what has not been sent."""
+        self._launching.stop()
+
+    def diagnose(self, _: Diagnose) -> None:
+        """Find out why no worker came; the job ends with that."""
+        Deferred.fromCoroutine(self._diagnose()).addErrback(self._cannot_diagnose)
+
+    def finish(self, _: Finish) -> None:
+        """End the run."""
+        self._run.end()
+
+    def session_of(self, worker: int) -> Session | None:
+        """The session of a worker; None where it was lost since the decision: the job is notified of that by itself."""
+        return self._sessions.get(worker)
+
+    def assign(self, session: Session, action: Assign) -> None:
+        """Begin the attempt."""
+        self._starter.begin(session, action.task, action.attempt, replay=action.replay)
+
+    def give_token(self, session: Session, _: GiveToken) -> None:
+        """Send the token of the worker's launch."""
+        if self._tokens is not None:
+            session.give_token(self._tokens.token(session.launch_id))
+
+    def dismiss(self, session: Session, action: Dismiss) -> None:
+        """Tell the worker to quit."""
+        self.log.debug("worker {worker} is told to quit: {reason}", worker=action.worker, reason=action.reason)
+        session.dismiss()
+
+    def abort(self, session: Session, action: Abort) -> None:
+        """Drop the worker's connection."""
+        self.log.info("worker {worker} is given up: {reason}", worker=action.worker, reason=action.reason)
+        session.abort()
+
+    # -- what follows where one fails ------------------------------------------------------------------------------
+
+    def give_up_worker(self, action: WorkerAction, error: Exception) -> None:
+        """The worker that the action was about is lost to the job."""
+        session = self._sessions.get(action.worker)
+        if session is not None:
+            self._run.session_closed(session, own_fault(error))
+            session.abort()
+
+    def give_up_job(self, _: Action, error: Exception) -> None:
+        """The job cannot go on without it."""
+        self._run.broken(error)
+
+    def go_on(self, _: Action, error: Exception) -> None:
+        """The job does without it."""
+
+    # -- inside ----------------------------------------------------------------------------------------------------
 
     def _launched(self, outcome: LaunchOutcome) -> None:
-        launch_id = outcome.launch_id.removeprefix(f"{self._job.name}/")
+        launch_id, now = LaunchId(outcome.launch_id), self._clock.seconds()
         if outcome.accepted:
             self._meter.launched()
-            self._decided(self._job.launch_accepted(launch_id, self._clock.seconds()))
+            self._run.decided(self._job.launch_accepted(launch_id, now))
         else:
             self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
-            self._decided(self._job.launch_refused(launch_id, outcome.reason, self._clock.seconds()))
+            self._run.decided(self._job.launch_refused(launch_id, outcome.reason, now))
 
-    def _cannot_launch(self, launch_ids: Sequence[str], failure: TwistedFailure) -> None:
+    def _cannot_launch(self, launch_ids: Sequence[LaunchId], failure: TwistedFailure) -> None:
         if not isinstance(failure.value, MuError):
             self.log.failure("launching failed", failure)
         if not self._job.is_reached:
-            self._end(failure.getErrorMessage())
+            self._abort_job(failure.getErrorMessage())
             return
         # It has worked before: whatever is in the way may go away, as may Lambda's own refusals.
         for launch_id in launch_ids:
-            self._decided(self._job.launch_refused(launch_id, failure.getErrorMessage(), self._clock.seconds()))
+            self._run.decided(self._job.launch_refused(launch_id, failure.getErrorMessage(), self._clock.seconds()))
 
-    def cannot_serve(self, launch_id: str, why: str) -> None:
-        """A worker has come that cannot be driven: where others could, it is as if it had not been launched."""
-        self.log.warn("{why}", why=why)
-        if self._job.any_connected:
-            self._decided(self._job.launch_refused(launch_id, why, self._clock.seconds()))
-        else:
-            self._end(why)
+    async def _diagnose(self) -> None:
+        self._no_worker_came(await self._launching.diagnose())
 
-    async def _explain(self) -> None:
-        self._nobody_came(await self._launching.diagnose())
-
-    def _cannot_explain(self, failure: TwistedFailure) -> None:
+    def _cannot_diagnose(self, failure: TwistedFailure) -> None:
         self.log.failure("the diagnosis failed", failure)
-        self._nobody_came(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+        self._no_worker_came(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
 
-    def _nobody_came(self, error: str) -> None:
-        if not self._job.any_connected:
-            self._end(error)
+    def _no_worker_came(self, error: str) -> None:
+        if not self._job.any_connected:  # nor has one since
+            self._abort_job(error)
 
-    def _end(self, error: str) -> None:
-        self._decided(self._job.abort(error, self._clock.seconds()))
+    def _abort_job(self, error: str) -> None:
+        self._run.decided(self._job.abort(error, self._clock.seconds()))
+
+
+class Row(NamedTuple):
+    """How one kind of action is carried out.
+
+    :param do: carries it out.
+    :param failed: is called with the error where that raises.
+    """
+
+    do: Callable[[ActionExecutor, Any], None]
+    failed: Callable[[ActionExecutor, Any, Exception], None]
+
+
+def _to_worker(do: Callable[[ActionExecutor, Session, Any], None], failed: Any = ActionExecutor.give_up_worker) -> Row:
+    """An action on the session of its worker; nothing is done where the worker was lost since the decision."""
+
+    def on_session(executor: ActionExecutor, action: WorkerAction) -> None:
+        session = executor.session_of(action.worker)
+        if session is not None:
+            do(executor, session, action)
+
+    return Row(on_session, failed)
+
+
+TABLE: Mapping[type[Action], Row] = {
+    StartLaunches: Row(ActionExecutor.start_launches, ActionExecutor.give_up_job),
+    StopLaunches: Row(ActionExecutor.stop_launches, ActionExecutor.go_on),  # a worker that comes too late is dismissed
+    GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
+    Assign: _to_worker(ActionExecutor.assign),
+    Warm: _to_worker(lambda _, session, action: session.warm()),
+    Interrupt: _to_worker(lambda _, session, action: session.interrupt(action.reason)),
+    Dismiss: _to_worker(ActionExecutor.dismiss),
+    Abort: _to_worker(ActionExecutor.abort),
+    Ping: _to_worker(lambda _, session, action: session.ping()),
+    Diagnose: Row(ActionExecutor.diagnose, ActionExecutor.give_up_job),
+    Finish: Row(ActionExecutor.finish, ActionExecutor.give_up_job),
+}
+"""For every action but a record, which the commit queue takes: what is done, and what follows where that fails."""

@@ -5,13 +5,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from mu_twisted.jobs import JobRecord, LaunchOutcome
+from mu_twisted.jobs import JobRecord, LaunchId, LaunchOutcome
 
 
 class Launching(Protocol):
     """Where a job's workers come from."""
 
-    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+    def start(self, launch_ids: Sequence[LaunchId], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         """Ask for one worker for each launch id and report each outcome once, in the reactor's thread.
 
         Fails if none can be launched at all.

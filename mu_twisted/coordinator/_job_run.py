@@ -1,4 +1,8 @@
-"""The run of one job: its decisions carried out once they have been recorded."""
+"""A job's run lets its decisions take effect once they are recorded, and keeps its life: beginning, end, and faults.
+
+Knows what is reported of workers and the rendezvous, and passes it to the job; how an action is done it does not know
+(:mod:`mu_twisted.coordinator._executor` does).
+"""
 
 from collections.abc import Callable, Container, Iterable
 from typing import Any
@@ -6,8 +10,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mu_twisted.base import MuError
 from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._cleaning import joined, on_one_line
+from mu_twisted.coordinator._cleaning import clean, joined, on_one_line
 from mu_twisted.coordinator._commit_queue import CommitQueue
 from mu_twisted.coordinator._executor import ActionExecutor, AttemptStarter
 from mu_twisted.coordinator._failures import failure_of, own_fault
@@ -15,30 +20,16 @@ from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
-from mu_twisted.coordinator._report import report_of
 from mu_twisted.coordinator._session import Session, unserved
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import (
-    Abort,
-    Action,
-    Assign,
-    Counts,
-    Dismiss,
-    Failure,
-    Finish,
-    GiveToken,
-    Interrupt,
-    Job,
-    Ping,
-    StopLaunches,
-    Warm,
-    called,
-)
+from mu_twisted.jobs import Action, Counts, Failure, Job, called, launch_id_in
 from mu_twisted.pipelines import Pipeline, Report, guard
 from mu_twisted.transport import ReactorTime, every
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
+MAX_REPORT = 100_000
+"""Characters of a pipeline's report that are kept."""
 MAX_BLOCKED = 3
 """Times that a job's code has to be interrupted before the job ends: each takes the other jobs' time."""
 
@@ -90,11 +81,9 @@ class JobRun:
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
-        begin = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
+        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
         self._tokens = tokens
-        self._executor = ActionExecutor(
-            job, clock, launching, self._sessions, begin, self._meter, self._commits.take, tokens
-        )
+        self._executor = ActionExecutor(job, clock, launching, self._sessions, starter, self._meter, self, tokens)
         self._blocked = 0
         self._gone: list[Deferred[None]] = []
         self._cut_off: list[tuple[int, str]] = []
@@ -116,9 +105,15 @@ class JobRun:
             return self._pipeline.label_of(self._settings, task)
 
     def report(self) -> Report:
-        """What the pipeline has to say of the job, which is over."""
+        """What the pipeline has to say of the job, which is over. One that fails says that, and lets the job be."""
         with guard.on_behalf_of(self.name):
-            return report_of(self._pipeline, self._settings, dict(self.job.remarks))
+            try:
+                report = self._pipeline.last_word(self._settings, dict(self.job.remarks))
+            except MuError as failed:
+                self.log.failure("the report of pipeline {name} failed", name=self._pipeline.name)
+                return Report(clean(str(failed)[:MAX_REPORT]))
+        error = None if report.error is None else " ".join(clean(report.error[:MAX_REPORT]).split())
+        return Report(clean(report.text[:MAX_REPORT]).strip("\n"), error)
 
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
@@ -179,7 +174,7 @@ class JobRun:
         self._tick.stop()
         self._attempts.close()
 
-    # -- what the hall reports -------------------------------------------------------------------------------------
+    # -- what its workers' sessions report -------------------------------------------------------------------------
 
     def heard(self, session: Session) -> None:
         """A worker is alive."""
@@ -188,7 +183,7 @@ class JobRun:
     def worker_greeted(self, session: Session) -> None:
         """A worker of this job is there, new or warm."""
         greeting = session.greeting
-        launch_id = greeting.launch_id.removeprefix(f"{self.name}/")
+        launch_id = launch_id_in(self.name, greeting.launch_id)
         why = unserved(greeting, keys=self._private_keys)
         if why is not None:
             session.dismiss()
@@ -197,6 +192,7 @@ class JobRun:
                 launch_id, f"function {function} holds a worker {why}: make the function again with `mu lambdaize`"
             )
             return
+        session.launch_id = launch_id
         self._sessions[session.number] = session
         self._meter.came(session.number, greeting, self._now())
         self._commits.take(
@@ -282,6 +278,30 @@ class JobRun:
         """
         self._commits.take(self.job.store_unreachable(why, self._now(), shard, tasks))
 
+    # -- what the executor reports ---------------------------------------------------------------------------------
+
+    def decided(self, actions: Iterable[Action]) -> None:
+        """The job has decided these; they are carried out in their turn."""
+        self._commits.take(actions)
+
+    def end(self) -> None:
+        """The job is over, and that is on record."""
+        self._tell_cut_off()
+        self._tick.stop()
+        try:
+            self._attempts.close()
+        finally:
+            finished, self._finished = self._finished, []
+            for waiting in finished:
+                waiting.callback(None)
+
+    def broken(self, error: Exception) -> None:
+        """Something that the job cannot do without has failed: it ends while it still can."""
+        try:
+            self.abort(own_fault(error))
+        except Exception:  # noqa: BLE001 - then the user's `mu cancel` may do, or the next look
+            self.log.failure("job {name} cannot be ended", name=self.name)
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _code_blocked(self, why: str) -> None:
@@ -328,46 +348,7 @@ class JobRun:
                 self.abort(why)
         except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
-            self._broken(error)
-
-    def _broken(self, error: Exception) -> None:
-        """The job's decisions failed: it ends while it still can."""
-        try:
-            self.abort(own_fault(error))
-        except Exception:  # noqa: BLE001 - then the user's `mu cancel` may do, or the next look
-            self.log.failure("job {name} cannot be ended", name=self.name)
+            self.broken(error)
 
     def _act(self, action: Action) -> None:
-        try:
-            if isinstance(action, Finish):
-                self._finish()
-            else:
-                self._executor.act(action)
-        except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
-            self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self.name)
-            self._not_done(action, error)
-
-    def _not_done(self, action: Action, error: Exception) -> None:
-        """An action has failed: give up the worker that it was about, or else the job."""
-        match action:
-            case GiveToken():
-                pass  # then its launch id says enough, as without tokens
-            case Assign(worker) | Warm(worker) | Interrupt(worker) | Dismiss(worker) | Abort(worker) | Ping(worker):
-                session = self._sessions.get(worker)
-                if session is not None:
-                    self.session_closed(session, own_fault(error))
-                    session.abort()
-            case StopLaunches():
-                pass  # who comes too late is told to quit
-            case _:
-                self._broken(error)
-
-    def _finish(self) -> None:
-        self._tell_cut_off()
-        self._tick.stop()
-        try:
-            self._attempts.close()
-        finally:
-            finished, self._finished = self._finished, []
-            for waiting in finished:
-                waiting.callback(None)
+        self._executor.act(action)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.jobs import LaunchAdmission, LaunchAdmissionState, LaunchOutcome
+from mu_twisted.jobs import Job, LaunchAdmission, LaunchAdmissionState, LaunchId, LaunchOutcome
 from mu_twisted.transport import ReactorTime, every
 
 LOOK = 1.0
@@ -44,7 +44,7 @@ class LaunchQueue:
         self._clock = clock
         self._turn: Any = None
         self._admission = LaunchAdmission(workers)
-        self._queues: dict[str, JobLaunchQueue] = {}
+        self._jobs: dict[str, tuple[JobRun, JobLaunchQueue]] = {}
         self._look = every(clock, LOOK, self.look)
 
     @property
@@ -52,20 +52,20 @@ class LaunchQueue:
         """For a status."""
         return self._admission.state
 
-    def queue(self, name: str, launching: Launching) -> "JobLaunchQueue":
+    def queue(self, job: Job, launching: Launching) -> "JobLaunchQueue":
         """What a job's run is to launch through."""
-        return JobLaunchQueue(self, name, launching)
+        return JobLaunchQueue(self, job, launching)
 
     def add(self, run: JobRun, queue: "JobLaunchQueue") -> None:
         """From now on the job counts."""
-        queue.run = run
-        self._queues[run.name] = queue
+        self._jobs[run.name] = run, queue
         self._look.start()
 
     def remove(self, name: str) -> None:
         """The job is over."""
-        self._queues.pop(name).stop()
-        if not self._queues:
+        _, queue = self._jobs.pop(name)
+        queue.stop()
+        if not self._jobs:
             self.close()
         self.let_go()
 
@@ -76,16 +76,16 @@ class LaunchQueue:
             self._turn.cancel()
             self._turn = None
 
-    def ask(self, name: str, launch_ids: Sequence[str]) -> None:
+    def ask(self, name: str, launch_ids: Sequence[LaunchId]) -> None:
         """A job wants these."""
         self._admission.ask(name, launch_ids)
         self.let_go()
 
-    def drop(self, name: str) -> list[str]:
+    def drop(self, name: str) -> list[LaunchId]:
         """A job wants nothing any more that was not let go; returns that."""
         return self._admission.drop(name)
 
-    def answered(self, name: str, launch_ids: Iterable[str]) -> None:
+    def answered(self, name: str, launch_ids: Iterable[LaunchId]) -> None:
         """Launches have their outcome."""
         self._admission.answered(name, launch_ids)
         if self._turn is None and self._admission.waiting:
@@ -100,9 +100,10 @@ class LaunchQueue:
 
     def let_go(self) -> None:
         """Send what there is room for."""
-        for grant in self._admission.grants({name: queue.job.in_flight for name, queue in self._queues.items()}):
-            if grant.job in self._queues:
-                self._queues[grant.job].send(grant.launch_ids)
+        for grant in self._admission.grants({name: run.job.in_flight for name, (run, _) in self._jobs.items()}):
+            if grant.job in self._jobs:
+                _, queue = self._jobs[grant.job]
+                queue.send(grant.launch_ids)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -111,38 +112,33 @@ class LaunchQueue:
         self.let_go()
 
     def _divide(self) -> None:
-        wanted = {name: queue.job.wanted_workers for name, queue in self._queues.items()}
-        for name, most in self._admission.ceilings(wanted).items():
-            queue = self._queues.get(name)  # else it has ended as another was given its share
-            if queue is None:
+        wanted = {name: run.job.wanted_workers for name, (run, _) in self._jobs.items()}
+        for name, limit in self._admission.ceilings(wanted).items():
+            if name not in self._jobs:  # it has ended as another was given its share
                 continue
+            run, _ = self._jobs[name]
             try:
-                queue.allow(most)
+                run.allow_workers(limit)
             except Exception:  # noqa: BLE001 - the others are to have theirs
                 self.log.failure("job {name} cannot be given its share of workers", name=name)
         self.let_go()
 
 
 class JobLaunchQueue:
-    """The launches of one job, in the desk's turn: a :class:`Launching` before another.
+    """The launches of one job, in the launch queue's turn: a :class:`Launching` before another.
 
+    :param job: whose launches they are: whether a worker of it has been reached says what a failure means.
     :param launching: sends them.
     """
 
-    run: JobRun
-
-    def __init__(self, launch_queue: LaunchQueue, name: str, launching: Launching) -> None:
+    def __init__(self, launch_queue: LaunchQueue, job: Job, launching: Launching) -> None:
         self._launch_queue = launch_queue
-        self._name = name
+        self._job = job
+        self._name = job.name
         self._launching = launching
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[LaunchId, _Call] = {}
 
-    @property
-    def job(self) -> Any:
-        """The job's decisions."""
-        return self.run.job
-
-    def start(self, launch_ids: Sequence[str], on_outcome: Told) -> Deferred[None]:
+    def start(self, launch_ids: Sequence[LaunchId], on_outcome: Told) -> Deferred[None]:
         """As :class:`Launching` says; the Deferred fires only if it fails."""
         call = _Call(on_outcome, Deferred())
         self._calls.update(dict.fromkeys(launch_ids, call))
@@ -163,33 +159,29 @@ class JobLaunchQueue:
         """As :class:`Launching` says."""
         return self._launching.diagnose()
 
-    def allow(self, workers: int | None) -> None:
-        """So many workers are this job's share."""
-        self.run.allow_workers(workers)
-
-    def send(self, launch_ids: Sequence[str]) -> None:
+    def send(self, launch_ids: Sequence[LaunchId]) -> None:
         """These have their turn."""
         sending = maybeDeferred(self._launching.start, launch_ids, self._told)
         sending.addErrback(lambda failure: self._failed(launch_ids, failure))
         sending.addErrback(lambda failure: self._launch_queue.log.failure("a failed launch cannot be told", failure))
 
     def _told(self, outcome: LaunchOutcome) -> None:
-        self._launch_queue.answered(self._name, [outcome.launch_id.removeprefix(f"{self._name}/")])
+        self._launch_queue.answered(self._name, [LaunchId(outcome.launch_id)])
         self._tell(outcome)
 
     def _tell(self, outcome: LaunchOutcome) -> None:
-        call = self._calls.pop(outcome.launch_id.removeprefix(f"{self._name}/"), None)
+        call = self._calls.pop(LaunchId(outcome.launch_id), None)
         if call is not None:
             call.told(outcome)
 
-    def _failed(self, launch_ids: Sequence[str], failure: Any) -> None:
+    def _failed(self, launch_ids: Sequence[LaunchId], failure: Any) -> None:
         if not isinstance(failure.value, MuError):
             self._launch_queue.log.failure("launching for job {name} failed", failure, name=self._name)
-        if not self.job.is_reached:
+        if not self._job.is_reached:
             launch_ids = [*launch_ids, *self._launch_queue.drop(self._name)]  # which would fare no better
         for launch_id in launch_ids:
             call = self._calls.pop(launch_id, None)
-            if call is not None and self.job.is_reached:
+            if call is not None and self._job.is_reached:
                 # It has worked before; and others of the call may be let go later, and do better.
                 call.told(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
             elif call is not None and not call.failed.called:

@@ -5,6 +5,7 @@ A token is made from a key and the launch id, so it is the same after a restart,
 
 import hmac
 
+from mu_twisted.jobs import LaunchId, launch_name
 from mu_twisted.wire import TOKEN, Greeting
 
 
@@ -19,18 +20,16 @@ class LaunchTokens:
         self._key = key
         self._job = job
 
-    def token(self, launch_id: str) -> str:
-        """The token of a launch, as hex digits.
-
-        :param launch_id: without the job's name.
-        """
-        return hmac.digest(self._key, f"{self._job}/{launch_id}".encode("utf-8", "surrogatepass"), "sha256").hex()
+    def token(self, launch_id: LaunchId) -> str:
+        """The token of a launch, as hex digits."""
+        name = launch_name(self._job, launch_id)
+        return hmac.digest(self._key, name.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def are_taken_by(self, greeting: Greeting) -> bool:
         """Whether a worker can be given one."""
         return bool(greeting.version) and TOKEN in greeting.supports
 
-    def proves(self, greeting: Greeting, launch_id: str) -> bool:
+    def proves(self, greeting: Greeting, launch_id: LaunchId) -> bool:
         """Whether a worker has shown the token of its launch."""
         shown = greeting.token.encode("utf-8", "surrogatepass")
         return bool(shown and launch_id) and hmac.compare_digest(shown, self.token(launch_id).encode("ascii"))

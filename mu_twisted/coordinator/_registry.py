@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
-from mu_twisted.fsm import Machine
+from mu_twisted.jobs import job_in
 from mu_twisted.tls import LaunchIdentity
 from mu_twisted.transport import ReactorTime, every
 
@@ -39,7 +39,7 @@ class WorkerRegistry:
         self._expected: set[str] = set()
         self._parked: dict[Session, None] = {}
         self._strangers: dict[Session, float] = {}
-        self._sessions: dict[Session, JobRun | None] = {}
+        self._sessions: dict[Session, None] = {}
         self._empty: Deferred[None] | None = None
         self._sweep = every(clock, 1.0, self._drop_silent)
 
@@ -95,45 +95,24 @@ class WorkerRegistry:
         self._sessions[session] = None
         self._strangers[session] = self._clock.seconds() + GREETING_TIMEOUT
 
-    def heard(self, session: Session) -> None:
-        """Pass it on to the session's job."""
-        run = self._sessions.get(session)
-        if run is not None:
-            run.heard(session)
-
     def worker_greeted(self, session: Session) -> None:
-        """Lead the worker to its job, or out."""
+        """Give the session its job to report to, or dismiss the worker."""
         self._strangers.pop(session, None)
-        run = self._sessions.get(session)
-        if run is None and self._must_wait(session):
+        if self._must_wait(session):
             self._parked[session] = None
             return
-        run = run or self._run_for(session)
+        run = self._run_for(session)
         if run is None:
             session.dismiss()
             return
-        self._sessions[session] = run
+        session.listener = run
         run.worker_greeted(session)
 
-    def token_taken(self, session: Session) -> None:
-        """Pass it on to the session's job."""
-        run = self._sessions.get(session)
-        if run is not None:
-            run.token_taken(session)
-
-    def task_ended(self, session: Session, machine: Machine) -> None:
-        """Pass it on to the session's job."""
-        run = self._sessions.get(session)
-        if run is not None:
-            run.task_ended(session, machine)
-
-    def session_closed(self, session: Session, reason: str) -> None:
-        """Forget the session."""
+    def forget(self, session: Session) -> None:
+        """The connection is gone."""
         self._strangers.pop(session, None)
         self._parked.pop(session, None)
-        run = self._sessions.pop(session, None)
-        if run is not None:
-            run.session_closed(session, reason)
+        self._sessions.pop(session, None)
         if self._empty is not None and not self._sessions and not self._empty.called:
             self._empty.callback(None)
 
@@ -145,8 +124,8 @@ class WorkerRegistry:
         identity = session.identity
         if isinstance(identity, LaunchIdentity):
             return identity.job in self._expected
-        job, slash, _ = session.greeting.launch_id.partition("/")
-        return identity is None and self._shared_key and (job in self._expected or not slash)
+        job = job_in(session.greeting.launch_id)
+        return identity is None and self._shared_key and (job is None or job in self._expected)
 
     def _run_for(self, session: Session) -> JobRun | None:
         identity = session.identity
@@ -170,8 +149,8 @@ class WorkerRegistry:
 
     def _shared_run_for(self, session: Session) -> JobRun | None:
         """By its launch id, if it says one; else the job that lacks workers, or expects one, and has fewest."""
-        job, slash, _ = session.greeting.launch_id.partition("/")
-        if slash:
+        job = job_in(session.greeting.launch_id)
+        if job is not None:
             return self._runs.get(job)
 
         def place(run: JobRun) -> tuple[bool, bool, int]:

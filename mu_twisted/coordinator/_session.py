@@ -11,6 +11,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.jobs import LaunchId
 from mu_twisted.tls import Identity
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import (
@@ -37,17 +38,27 @@ _TOKEN_TAKEN = b"OK:TOKEN"
 _OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", _TOKEN_TAKEN)
 
 
-class SessionListener(Protocol):
-    """Whom a session reports to. Each method may call back into the session."""
+class SessionRegistry(Protocol):
+    """Keeps all sessions, and finds the job of each when it greets. Each method may call back into the session."""
 
     def session_opened(self, session: "Session") -> None:
         """The handshake is done; nothing has been said yet."""
 
+    def worker_greeted(self, session: "Session") -> None:
+        """The worker has greeted, and its session has no listener yet: give it one, or dismiss it."""
+
+    def forget(self, session: "Session") -> None:
+        """The connection is gone."""
+
+
+class SessionListener(Protocol):
+    """The job of a session's worker, notified directly once it is known. Methods may call back into the session."""
+
     def heard(self, session: "Session") -> None:
-        """The worker has said something, whatever it was."""
+        """The worker has sent something, whatever it was."""
 
     def worker_greeted(self, session: "Session") -> None:
-        """The worker has introduced itself, or is warm again."""
+        """The worker has greeted again: it is warm."""
 
     def token_taken(self, session: "Session") -> None:
         """The worker has the token that it was given."""
@@ -71,29 +82,35 @@ class Session:
     """Receiver of one worker's frames.
 
     :param number: stands for this connection in the job's decisions.
-    :param listener: is told what happens.
+    :param registry: finds the worker's job.
+    :ivar listener: that job, from the moment it is found.
+    :ivar launch_id: of the worker within it; empty where the worker says none.
     """
 
     log = Logger()
 
     __slots__ = (
         "_connection",
-        "_listener",
         "_phase",
+        "_registry",
         "_token_sent",
         "_unasked",
         "greeting",
+        "launch_id",
+        "listener",
         "machine",
         "number",
         "watch",
     )
 
-    def __init__(self, number: int, listener: SessionListener) -> None:
+    def __init__(self, number: int, registry: SessionRegistry) -> None:
         self.number = number
         self.greeting = Greeting()
         self.machine: Machine | None = None
         self.watch: Callable[[Machine], None] | None = None
-        self._listener = listener
+        self.listener: SessionListener | None = None
+        self.launch_id = LaunchId("")
+        self._registry = registry
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
         self._unasked = 0
@@ -116,7 +133,7 @@ class Session:
             return "(closed)"
         return f"{self._connection.peer.host}:{self._connection.peer.port}"
 
-    # -- what the desk asks ----------------------------------------------------------------------------------------
+    # -- what the job asks -----------------------------------------------------------------------------------------
 
     def assign(
         self,
@@ -181,16 +198,18 @@ class Session:
         """The handshake is done; the worker speaks first."""
         self._connection = connection
         connection.max_frame = MAX_GREETING
-        self._listener.session_opened(self)
+        self._registry.session_opened(self)
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """All that one read brought."""
-        self._listener.heard(self)
+        if self.listener is not None:
+            self.listener.heard(self)
         if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
             payloads = self._greet(payloads)
         if self._token_sent and _TOKEN_TAKEN in payloads:
             self._token_sent = False
-            self._listener.token_taken(self)
+            if self.listener is not None:
+                self.listener.token_taken(self)
         if self._phase is _Phase.WORKING and payloads:
             machine = self.machine
             assert machine is not None
@@ -213,7 +232,11 @@ class Session:
             self._give_up(f"its worker was lost: {reason}")
             reason = machine.error or reason
         self._phase = _Phase.LEAVING
-        self._listener.session_closed(self, reason)
+        try:
+            if self.listener is not None:
+                self.listener.session_closed(self, reason)
+        finally:
+            self._registry.forget(self)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -242,7 +265,7 @@ class Session:
             connection.max_frame = self.max_message
             connection.greeted()
             self._phase = _Phase.FREE
-            self._listener.worker_greeted(self)
+            (self.listener or self._registry).worker_greeted(self)
             return payloads[at + 1 :]
         return []
 
@@ -261,7 +284,8 @@ class Session:
         if machine.outcome is not Outcome.RUNNING:
             self._phase = _Phase.FREE
             self.machine = self.watch = None
-            self._listener.task_ended(self, machine)
+            if self.listener is not None:
+                self.listener.task_ended(self, machine)
 
     def _send(self, *commands: bytes) -> None:
         if commands and self._connection is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread
 from mu_twisted.daemons._keys import Keys
-from mu_twisted.jobs import LaunchOutcome
+from mu_twisted.jobs import LaunchId, LaunchOutcome, launch_id_in, launch_name
 from mu_twisted.launch import Launch, Launcher
 
 DIAGNOSIS_PATIENCE = 3.0
@@ -57,7 +58,7 @@ class JobLaunching:
         self._spread: Spread | None = None
         self._stops = 0
 
-    def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
+    def start(self, launch_ids: Sequence[LaunchId], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         """As :class:`mu_twisted.coordinator.Launching` says."""
         return Deferred.fromCoroutine(self._start(launch_ids, on_outcome))
 
@@ -81,7 +82,7 @@ class JobLaunching:
         cloud, _, deployment, address, port = await self._ready()
         place = deployment.places[0]
         template = self._event(cloud, deployment.timeout, address, port, orphan_timeout=DIAGNOSIS_PATIENCE)
-        event = with_launch_id(template, f"{self._name}/diagnosis")
+        event = with_launch_id(template, launch_name(self._name, "diagnosis"))
         invocation = await deferToThread(cloud.invoke_with_tail, place.region, place.function, event)
         return diagnosis(
             address=address,
@@ -95,11 +96,14 @@ class JobLaunching:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    async def _start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> None:
-        names, stops = [f"{self._name}/{launch_id}" for launch_id in launch_ids], self._stops
+    async def _start(self, launch_ids: Sequence[LaunchId], on_outcome: Callable[[LaunchOutcome], None]) -> None:
+        names, stops = [launch_name(self._name, launch_id) for launch_id in launch_ids], self._stops
 
         def given_up() -> bool:
             return self._stops != stops
+
+        def settle(outcome: LaunchOutcome) -> None:
+            on_outcome(replace(outcome, launch_id=launch_id_in(self._name, outcome.launch_id)))
 
         try:
             cloud, launcher, deployment, address, port = await self._ready()
@@ -107,8 +111,8 @@ class JobLaunching:
             if not given_up():
                 raise
         if given_up():
-            for name in names:
-                on_outcome(LaunchOutcome(name, False, 0, "cancelled"))
+            for launch_id in launch_ids:
+                on_outcome(LaunchOutcome(launch_id, False, 0, "cancelled"))
             return
         self._launcher = launcher
         if self._spread is None:
@@ -127,7 +131,7 @@ class JobLaunching:
             if next_place is None:
                 spread.settled(outcome.launch_id)
                 self._asked.discard(outcome.launch_id)
-                on_outcome(outcome)
+                settle(outcome)
                 return
             place, tries = next_place
             if (failed, outcome.reason) not in warned:

@@ -23,6 +23,7 @@ from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failure_groups import SHOWN_REASONS, FailedTask, called, failure_line, failure_lines
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.jobs._job import Job
+from mu_twisted.jobs._launch_id import LaunchId, job_in, launch_id_in, launch_name
 from mu_twisted.jobs._launch_values import (
     ACCEPTED,
     Answer,
@@ -92,6 +93,7 @@ __all__ = [
     "LaunchAction",
     "LaunchAdmission",
     "LaunchAdmissionState",
+    "LaunchId",
     "LaunchOutcome",
     "LaunchPolicy",
     "LaunchScheduler",
@@ -126,6 +128,9 @@ __all__ = [
     "is_hopeless",
     "is_out_of_memory",
     "is_passing",
+    "job_in",
+    "launch_id_in",
+    "launch_name",
     "record_from_dict",
     "record_to_dict",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._records import JobRecord
 
 
@@ -19,7 +20,7 @@ class StartLaunches:
     :param launch_ids: unique within the job, relaunches and restarts of the coordinator included.
     """
 
-    launch_ids: tuple[str, ...]
+    launch_ids: tuple[LaunchId, ...]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mu_twisted.jobs._launch_id import LaunchId
+
 
 @dataclass(frozen=True)
 class Grant:
     """Send these launches now."""
 
     job: str
-    launch_ids: tuple[str, ...]
+    launch_ids: tuple[LaunchId, ...]
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class LaunchAdmission:
             raise ValueError("an admission needs room for at least one worker")
         self._workers = workers
         self._most = unanswered
-        self._queues: dict[str, deque[str]] = {}
+        self._queues: dict[str, deque[LaunchId]] = {}
         self._turns: deque[str] = deque()
-        self._unanswered: set[tuple[str, str]] = set()
+        self._unanswered: set[tuple[str, LaunchId]] = set()
         self._in_flight = 0
 
     @property
@@ -85,14 +87,14 @@ class LaunchAdmission:
             return dict.fromkeys(wanted)
         return dict(fair_shares(self._workers, wanted))
 
-    def ask(self, job: str, launch_ids: Sequence[str]) -> None:
+    def ask(self, job: str, launch_ids: Sequence[LaunchId]) -> None:
         """A job wants these launched."""
         if job not in self._queues:
             self._queues[job] = deque()
             self._turns.append(job)
         self._queues[job].extend(launch_ids)
 
-    def drop(self, job: str) -> list[str]:
+    def drop(self, job: str) -> list[LaunchId]:
         """The job wants none of those any more that were not let go.
 
         :returns: these.
@@ -103,7 +105,7 @@ class LaunchAdmission:
         self._turns.remove(job)
         return list(queue)
 
-    def answered(self, job: str, launch_ids: Iterable[str]) -> None:
+    def answered(self, job: str, launch_ids: Iterable[LaunchId]) -> None:
         """These launches have their outcome."""
         self._unanswered.difference_update((job, launch_id) for launch_id in launch_ids)
 
@@ -118,7 +120,7 @@ class LaunchAdmission:
         room = self._most - len(self._unanswered)
         if self._workers is not None:
             room = min(room, self._workers - self._in_flight)
-        chosen: dict[str, list[str]] = {}
+        chosen: dict[str, list[LaunchId]] = {}
         while room > 0 and self._turns:
             job = self._turns.popleft()
             queue = self._queues[job]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
 
 T = TypeVar("T")
@@ -135,6 +136,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     float | None: _or_none(_number),
     str: _text,
     str | None: _or_none(_text),
+    LaunchId | None: _or_none(_text),
     bool: _truth,
     tuple[int, ...]: _naturals,
     tuple[tuple[int, tuple[int, ...]], ...]: _edges,

@@ -11,6 +11,7 @@ from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Arrival
 from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._lifecycle import JobLifecycle
@@ -179,13 +180,13 @@ class Job(JobView):
 
     # -- launches and workers --------------------------------------------------------------------------------------
 
-    def launch_accepted(self, launch_id: str, now: float) -> list[Action]:
+    def launch_accepted(self, launch_id: LaunchId, now: float) -> list[Action]:
         """Lambda has taken the event: from now on the worker may come, and is due after the start timeout."""
         if self._goes_on(now) and self._data.launches.accept(launch_id):
             self._data.timers.push(now + self._data.policy.start_timeout, TimerKind.LAUNCH, launch_id)
         return []
 
-    def launch_refused(self, launch_id: str, reason: str, now: float) -> list[Action]:
+    def launch_refused(self, launch_id: LaunchId, reason: str, now: float) -> list[Action]:
         """The launch has failed for good; no worker will come of it."""
         if self._goes_on(now) and self._data.launches.refuse(launch_id, reason):
             self._lifecycle.conclude()
@@ -194,7 +195,7 @@ class Job(JobView):
     def worker_came(
         self,
         worker: int,
-        launch_id: str | None,
+        launch_id: LaunchId | None,
         now: float,
         *,
         reusable: bool = True,

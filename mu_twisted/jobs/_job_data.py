@@ -9,6 +9,7 @@ from mu_twisted.jobs._actions import Abort, Action, Assign, Dismiss, Interrupt, 
 from mu_twisted.jobs._backlog import Backlog
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._holds import Holds
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Launches
 from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._records import Assigned, AttemptEnded, AttemptOutcome, JobRecord
@@ -42,7 +43,7 @@ class JobData:
         self.holds = Holds(ledger.lineage.is_linked)
         self.attempts: dict[int, list[Attempt]] = {}
         self.first_attempts: dict[Attempt, None] = {}
-        self.lost: dict[str, tuple[int, int]] = {}
+        self.lost: dict[LaunchId, tuple[int, int]] = {}
         self.ceiling: int | None = None
         self.failed = 0
         self._actions: list[Action] = []

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from mu_twisted.jobs._launch_id import LaunchId
+
 MAX_STRANGE = 64
 """Launch ids that are not ours and are let in all the same (somebody invoked the function by hand)."""
 MAX_REASONS = 100
@@ -45,9 +47,9 @@ class Launches:
         self.any_accepted = False
         self._number = 0
         self._limits: dict[int, int] = {}
-        self._expected: dict[str, _Expected] = {}
-        self._used: dict[str, int | None] = {}
-        self._bound: set[str] = set()
+        self._expected: dict[LaunchId, _Expected] = {}
+        self._used: dict[LaunchId, int | None] = {}
+        self._bound: set[LaunchId] = set()
         self._strange = 0
         self._refusals: dict[str, int] = {}
 
@@ -59,7 +61,7 @@ class Launches:
         """Launches that Lambda has not taken yet."""
         return sum(not expected.accepted for expected in self._expected.values())
 
-    def begin(self, generation: int, launched: Mapping[int, int], used: Iterable[str]) -> None:
+    def begin(self, generation: int, launched: Mapping[int, int], used: Iterable[LaunchId]) -> None:
         """A new generation of identifiers.
 
         :param launched: how many there were in those before.
@@ -73,31 +75,31 @@ class Launches:
         self._bound.clear()
         self.any_connected = bool(self._used)
 
-    def new(self, count: int) -> tuple[str, ...]:
+    def new(self, count: int) -> tuple[LaunchId, ...]:
         """Identifiers that have never been used; somebody is expected for each."""
-        ids = tuple(f"{self.generation}-{number}" for number in range(self._number, self._number + count))
+        ids = tuple(LaunchId(f"{self.generation}-{number}") for number in range(self._number, self._number + count))
         self._number += count
         self._limits[self.generation] = self._number
         self._expected.update({launch_id: _Expected() for launch_id in ids})
         return ids
 
-    def expect_back(self, launch_id: str) -> None:
+    def expect_back(self, launch_id: LaunchId) -> None:
         """Its worker was connected, or on its way, before the coordinator was restarted."""
         self._expected[launch_id] = _Expected(accepted=True, known=True)
 
-    def unseen(self, count: int) -> list[str]:
+    def unseen(self, count: int) -> list[LaunchId]:
         """The latest identifiers, ``count`` at most, with which nobody has come yet."""
-        found: list[str] = []
+        found: list[LaunchId] = []
         for generation in sorted(self._limits, reverse=True):
             for number in range(self._limits[generation] - 1, -1, -1):
                 if len(found) >= count:
                     return found
-                launch_id = f"{generation}-{number}"
+                launch_id = LaunchId(f"{generation}-{number}")
                 if launch_id not in self._used and launch_id not in self._expected:
                     found.append(launch_id)
         return found
 
-    def accept(self, launch_id: str) -> bool:
+    def accept(self, launch_id: LaunchId) -> bool:
         """Lambda has taken it; False if nobody is expected for it."""
         expected = self._expected.get(launch_id)
         if expected is None:
@@ -105,7 +107,7 @@ class Launches:
         self.any_accepted = expected.accepted = True
         return True
 
-    def refuse(self, launch_id: str, reason: str) -> bool:
+    def refuse(self, launch_id: LaunchId, reason: str) -> bool:
         """Nobody will come of it; False if nobody was expected."""
         if self._expected.pop(launch_id, None) is None:
             return False
@@ -114,7 +116,7 @@ class Launches:
             self._refusals[reason] = self._refusals.get(reason, 0) + 1
         return True
 
-    def give_up(self, launch_id: str) -> bool | None:
+    def give_up(self, launch_id: LaunchId) -> bool | None:
         """Nobody is expected for it any more.
 
         :returns: None if nobody was; else whether it was a launch, not a worker that was to come back.
@@ -127,7 +129,7 @@ class Launches:
         self._expected.clear()
 
     def arrive(
-        self, launch_id: str | None, worker: int, redial: bool | None, *, proven: bool = False
+        self, launch_id: LaunchId | None, worker: int, redial: bool | None, *, proven: bool = False
     ) -> tuple[Arrival, int | None]:
         """Somebody has greeted.
 
@@ -158,12 +160,12 @@ class Launches:
         self._expected.pop(launch_id, None)
         return Arrival.BACK if known or redial else Arrival.NEW, before
 
-    def bind(self, launch_id: str, worker: int) -> None:
+    def bind(self, launch_id: LaunchId, worker: int) -> None:
         """The worker has the token of its launch id: from now on that is good for nobody who does not show it."""
         if self._used.get(launch_id) == worker:
             self._bound.add(launch_id)
 
-    def left(self, launch_id: str | None, worker: int) -> None:
+    def left(self, launch_id: LaunchId | None, worker: int) -> None:
         """The connection is gone; its worker may come back."""
         if launch_id is not None and self._used.get(launch_id) == worker:
             self._used[launch_id] = None
@@ -173,7 +175,7 @@ class Launches:
         """The most common reason of refusals, if there was any."""
         return max(self._refusals, key=lambda reason: self._refusals[reason]) if self._refusals else None
 
-    def _is_ours(self, launch_id: str) -> bool:
+    def _is_ours(self, launch_id: LaunchId) -> bool:
         generation, dash, number = launch_id.partition("-")
         if not dash or not (generation.isdecimal() and number.isdecimal() and launch_id.isascii()):
             return False

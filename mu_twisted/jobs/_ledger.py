@@ -9,6 +9,7 @@ from typing import Any
 from mu_twisted.jobs._durations import Durations
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._records import (
     Assigned,
@@ -66,7 +67,7 @@ class Ledger:
         self.durations = Durations()
         self.generation = -1
         self.launched: dict[int, int] = {}
-        self.seen: set[str] = set()
+        self.seen: set[LaunchId] = set()
         self.speculated = 0
         self.results = 0
         self.stores: dict[int, str] = {}

@@ -6,6 +6,7 @@ from mu_twisted.jobs._actions import Finish, StopLaunches
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._halt import halt_reason
 from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Finished, Retried, Started
 from mu_twisted.jobs._scaling import Scaling
@@ -25,7 +26,7 @@ class JobLifecycle:
         self._chains = chains
         self._outcomes = outcomes
         self._scaling = scaling
-        self._back: list[str] | None = None
+        self._back: list[LaunchId] | None = None
         self._extra = 0
 
     def start(self) -> None:
@@ -41,7 +42,7 @@ class JobLifecycle:
         ledger = self._data.ledger
         self._extra = self._data.policy.overprovision if ledger.generation < 0 else 0
         self._next_generation()
-        back: list[str] = []
+        back: list[LaunchId] = []
         for at, task in enumerate(ledger.tasks.values()):
             back += self._interrupted(task)
             if at % STEP == 0:
@@ -135,7 +136,7 @@ class JobLifecycle:
         data.launches.begin(ledger.generation, ledger.launched, ledger.seen)
         self._scaling.begin()
 
-    def _interrupted(self, task: Task) -> list[str]:
+    def _interrupted(self, task: Task) -> list[LaunchId]:
         """End what was under way when the coordinator ended; the launch ids of those who were at it."""
         data = self._data
         outcome = AttemptOutcome.REVOKED if task.won is None else AttemptOutcome.SUPERSEDED

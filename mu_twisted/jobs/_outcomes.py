@@ -3,6 +3,7 @@
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._failures import Failure, is_retried
 from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._records import AttemptOutcome, Refunded, Remarked, ResultReached, ResultStands
 from mu_twisted.jobs._tasks import PENDING, Task, TaskState
 from mu_twisted.jobs._timers import TimerKind
@@ -68,7 +69,7 @@ class Outcomes:
         if worker.attempt is not None:
             self._superseded(worker.attempt)
 
-    def came_back(self, launch_id: str) -> None:
+    def came_back(self, launch_id: LaunchId) -> None:
         """A worker that had been taken for lost is there again: that cost its task no retry, if it still waits."""
         data = self._data
         number, attempt = data.lost.pop(launch_id, (None, None))

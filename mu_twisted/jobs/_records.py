@@ -12,6 +12,7 @@ from typing import Any
 from mu_twisted.jobs._codec import decodes, from_plain, to_plain
 from mu_twisted.jobs._errors import RecordError
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
 
 
@@ -71,7 +72,7 @@ class Assigned:
 
     task: int
     attempt: int
-    launch_id: str | None
+    launch_id: LaunchId | None
     speculative: bool
 
 

@@ -5,6 +5,8 @@ from enum import Enum
 
 from msgspec import Struct, field
 
+from mu_twisted.jobs._launch_id import LaunchId
+
 
 class TaskState(Enum):
     """Where a task stands.
@@ -49,7 +51,7 @@ class Task(Struct, eq=False, gc=False):
     attempts: int = 0
     charged: int = 0
     free: int = 0
-    running: dict[int, str | None] = field(default_factory=dict)
+    running: dict[int, LaunchId | None] = field(default_factory=dict)
     won: int | None = None
     has_result: bool = False
     error: str = ""

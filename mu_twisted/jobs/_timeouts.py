@@ -5,6 +5,7 @@ from typing import Any
 from mu_twisted.jobs._actions import Diagnose, Ping, StopLaunches
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._tasks import TaskState
@@ -62,7 +63,7 @@ class Timeouts:
             limit = self._data.policy.task_timeout or 0.0
             self._outcomes.failed(worker, attempt, Failure.DEADLINE, None, f"it took longer than {limit:g} s")
 
-    def _did_not_come(self, launch_id: str) -> None:
+    def _did_not_come(self, launch_id: LaunchId) -> None:
         data = self._data
         if data.launches.give_up(launch_id) and not data.launches.any_connected:
             data.launches.give_up_all()

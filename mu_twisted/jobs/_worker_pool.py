@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from mu_twisted.jobs._launch_id import LaunchId
+
 
 class WorkerSlot(Enum):
     """What a worker is at."""
@@ -43,7 +45,7 @@ class PoolWorker:
     """
 
     number: int
-    launch_id: str | None
+    launch_id: LaunchId | None
     reusable: bool
     deadline: float | None
     slot: WorkerSlot = WorkerSlot.IDLE

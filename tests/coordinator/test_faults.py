@@ -57,7 +57,7 @@ def test_a_look_that_fails_after_a_restart_ends_no_job_whose_workers_have_come(w
     for number in range(2):
         world.worker(job, f"0-{number}")
     world.killed_and_started_again()
-    queue = world.jobs.launch_queue._queues[job]
+    _, queue = world.jobs.launch_queue._jobs[job]
     queue._launching = Unreachable(world.launches, 3)  # type: ignore[assignment]
     back = world.worker(job, "0-0")
     back.says(b"OK:KILL(0)", ours(f"{job}/0-0"))

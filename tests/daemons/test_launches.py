@@ -94,7 +94,7 @@ def test_a_region_that_fails_hands_its_share_on_and_that_is_told(world: World, s
     world.awslambda.refusing["eu-west-1"] = (status, "Function not found" if status == 404 else "Rate exceeded")
     world.start(6)
     assert world.regions() == {"us-east-1": 6}
-    assert sorted(outcome.launch_id for outcome in world.outcomes) == [f"job/0-{number}" for number in range(6)]
+    assert sorted(outcome.launch_id for outcome in world.outcomes) == [f"0-{number}" for number in range(6)]
     assert all(outcome.accepted for outcome in world.outcomes)
     reason = world.awslambda.refusing["eu-west-1"][1]
     assert world.launching.note() == f"f in eu-west-1 handed 3 launches on to other places: {reason}"
@@ -117,7 +117,7 @@ def test_a_region_in_which_nothing_can_be_sent_at_all_is_a_refusal_too(world: Wo
     _, told = world.awslambda.hanging.pop("job/0-0")
     world.awslambda.unknown.add("eu-west-1")
     told(LaunchOutcome("job/0-0", False, 429, "slow"))
-    assert world.outcomes == [LaunchOutcome("job/0-0", False, 0, "cannot launch there")]
+    assert world.outcomes == [LaunchOutcome("0-0", False, 0, "cannot launch there")]
 
 
 def test_what_is_withdrawn_is_not_handed_on(world: World) -> None:
@@ -138,7 +138,7 @@ def test_what_is_given_up_before_anything_could_be_sent_is_never_sent(world: Wor
         world.looking.errback(LaunchError("no bucket"))
     else:
         world.looking.callback(None)
-    assert world.outcomes == [LaunchOutcome(f"job/0-{number}", False, 0, "cancelled") for number in range(2)]
+    assert world.outcomes == [LaunchOutcome(f"0-{number}", False, 0, "cancelled") for number in range(2)]
     assert world.awslambda.taken == []
 
 

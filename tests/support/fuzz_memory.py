@@ -163,7 +163,7 @@ class Flooded:
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         for launch_id in launch_ids:
             accepted = self.chance.random() < 0.8
-            on_outcome(LaunchOutcome(f"j/{launch_id}", accepted, 500, f"{self.chance.random()}" * 1000))
+            on_outcome(LaunchOutcome(launch_id, accepted, 500, f"{self.chance.random()}" * 1000))
             if accepted:
                 self.fresh.append(launch_id)
         return succeed(None)

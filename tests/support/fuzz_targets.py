@@ -214,6 +214,7 @@ class Connection:
 
     def worker_greeted(self, by: Any) -> None:
         self.events += "g"
+        by.listener = self
         if self.which % 2:
             by.give_token("5ec7e7")
         by.assign(begin(self.which))
@@ -232,8 +233,10 @@ class Connection:
             by.warm()
 
     def session_closed(self, _: Any, reason: str) -> None:
-        self.events += "c"
         assert reason.isprintable()
+
+    def forget(self, _: Any) -> None:
+        self.events += "c"
 
 
 def conversation(cut: int, body: bytes) -> str:

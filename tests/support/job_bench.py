@@ -79,7 +79,7 @@ class Bench:
             raise self.cannot_launch
         self.launched += launch_ids
         for launch_id in launch_ids:
-            on_outcome(LaunchOutcome(f"j/{launch_id}", True, 202, ""))
+            on_outcome(LaunchOutcome(launch_id, True, 202, ""))
         return succeed(None)
 
     def stop(self) -> None:
