@@ -5,12 +5,10 @@ Whatever can go wrong at the start goes wrong in startService, so that it is one
 """
 
 import cProfile
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import DaemonStatus, Jobs, Journal, Request, Suspects, WorkerRegistry
+from mu_twisted.coordinator import Jobs, Journal, Request, Suspects, WorkerRegistry
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._clock import use_monotonic_clock
 from mu_twisted.daemons._closing import close_in_turn, write_profile
+from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit, worker_limit
 from mu_twisted.daemons._notify import Notifier
@@ -42,27 +41,6 @@ from mu_twisted.wire import MAX_REPLY
 DAY = 86_400.0
 FORGET = 3600.0
 """Seconds between two looks for records that need not be kept any longer."""
-
-
-class ControlledJobs(Jobs):
-    """The jobs as the control API sees them: with the daemon around them."""
-
-    def __init__(self, *given: Any, port: int, launch_rate: Callable[[], float | None], **more: Any) -> None:
-        super().__init__(*given, **more)
-        self.launch_rate = launch_rate
-        self._port = port
-
-    def daemon(self) -> DaemonStatus:
-        """How the coordinator itself is."""
-        return DaemonStatus(
-            pid=os.getpid(),
-            version=version("mu-twisted"),
-            port=self._port,
-            jobs=self.running,
-            workers=len(self.registry),
-            note=self.trouble,
-            launch_rate=self.launch_rate(),
-        )
 
 
 class CoordinatorService(Service):
@@ -96,7 +74,7 @@ class CoordinatorService(Service):
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._journal: Journal | None = None
         self._opener: CloudOpener | None = None
-        self._jobs: ControlledJobs | None = None
+        self._jobs: Jobs | None = None
         self._control: ControlListeners | None = None
         self._one_shot: OneShot | None = None
         self._profile: cProfile.Profile | None = None
@@ -128,7 +106,7 @@ class CoordinatorService(Service):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _open(self) -> ControlledJobs:
+    def _open(self) -> Jobs:
         descriptors = raise_descriptor_limit()
         workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = StateDirectory(self._state_path())
@@ -156,7 +134,7 @@ class CoordinatorService(Service):
         suspects = Suspects(state.path / "suspects.json")
         suspects.count(last_end(state.path))
         guard.watch(state.path, self._options["user-code-limit"], self._options["freeze-limit"])
-        self._jobs = jobs = ControlledJobs(
+        self._jobs = jobs = Jobs(
             self._reactor,
             wall=time.time,
             journal=self._journal,
@@ -166,14 +144,13 @@ class CoordinatorService(Service):
             workers=workers,
             suspects=suspects,
             hold_all=bool(self._options["hold-all"]),
-            port=port,
-            launch_rate=self._opener.launch_rate,
         )
         if self._pipeline is None:
-            self._open_control(jobs, keys, state.path)
+            service = ControlService(jobs, self._registry, port=port, launch_rate=self._opener.launch_rate)
+            self._open_control(service, keys, state.path)
         return jobs
 
-    def _serve(self, jobs: ControlledJobs) -> None:
+    def _serve(self, jobs: Jobs) -> None:
         jobs.restore()
         if self._options["keep"] is not None:
             self._forgetting.start(now=True)
@@ -188,10 +165,10 @@ class CoordinatorService(Service):
         self.log.info("ready for workers on port {port}", port=port)
         self._notifier.ready(f"ready for workers on port {port}")
 
-    def _open_control(self, jobs: ControlledJobs, keys: Keys, directory: Path) -> None:
+    def _open_control(self, service: ControlService, keys: Keys, directory: Path) -> None:
         self._control = open_control(
             self._reactor,
-            jobs,
+            service,
             socket_path=socket_path(directory, self._options["state-dir"]),
             group=self._options["control-group"],
             endpoint=self._options["control"],

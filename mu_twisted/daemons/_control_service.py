@@ -1,0 +1,81 @@
+"""The control service is what the control API asks: the coordinator's jobs, and the coordinator itself.
+
+Knows no HTTP, and nothing of how jobs are run.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+
+from twisted.internet.defer import Deferred
+
+from mu_twisted.coordinator import (
+    MAX_PAGE,
+    DaemonStatus,
+    Jobs,
+    JobService,
+    JobStatus,
+    Request,
+    TaskPage,
+    WorkerRegistry,
+)
+
+
+class ControlService(JobService):
+    """The :class:`~mu_twisted.coordinator.JobService` of a daemon.
+
+    :param jobs: the coordinator's.
+    :param registry: of its workers.
+    :param port: that workers dial.
+    :param launch_rate: launches a second, where Lambda's throttling has slowed them down; else None.
+    """
+
+    def __init__(
+        self, jobs: Jobs, registry: WorkerRegistry, *, port: int, launch_rate: Callable[[], float | None]
+    ) -> None:
+        self._jobs = jobs
+        self._registry = registry
+        self._port = port
+        self._launch_rate = launch_rate
+
+    def daemon(self) -> DaemonStatus:
+        """How the coordinator itself is."""
+        return DaemonStatus(
+            pid=os.getpid(),
+            version=version("mu-twisted"),
+            port=self._port,
+            jobs=self._jobs.running,
+            workers=len(self._registry),
+            note=self._jobs.trouble,
+            launch_rate=self._launch_rate(),
+        )
+
+    def submit(self, request: Request) -> Deferred[JobStatus]:
+        """As :class:`~mu_twisted.coordinator.JobService` says, as do all below."""
+        return self._jobs.submit(request)
+
+    def jobs(self) -> Sequence[JobStatus]:
+        return self._jobs.jobs()
+
+    def job(self, name: str) -> JobStatus:
+        return self._jobs.job(name)
+
+    def tasks(
+        self, name: str, cursor: int = 0, *, limit: int = MAX_PAGE, state: str | None = None
+    ) -> Awaitable[TaskPage]:
+        return self._jobs.tasks(name, cursor, limit=limit, state=state)
+
+    def wait(self, name: str) -> Deferred[JobStatus]:
+        return self._jobs.wait(name)
+
+    def cancel(self, name: str) -> Deferred[JobStatus]:
+        return self._jobs.cancel(name)
+
+    def retry(self, name: str) -> Deferred[JobStatus]:
+        return self._jobs.retry(name)
+
+    def log(self, name: str, task: int | None) -> Awaitable[str]:
+        return self._jobs.log(name, task)
+
+    def remove(self, name: str) -> Deferred[None]:
+        return self._jobs.remove(name)
