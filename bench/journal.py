@@ -53,7 +53,7 @@ def serve(work: Path) -> None:
     from mu_twisted.coordinator._active_jobs import _JobRecorder
     from mu_twisted.coordinator._meter import Meter
     from mu_twisted.coordinator._status import JobStatus
-    from mu_twisted.daemons._clock import use_monotonic_clock
+    from mu_twisted.daemons._start import use_monotonic_clock
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline

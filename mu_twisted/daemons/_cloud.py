@@ -23,7 +23,7 @@ from mu_twisted.aws import (
     lambda_endpoint,
     s3_endpoint,
 )
-from mu_twisted.daemons._deployment import Deployment, LaunchTarget, places_of
+from mu_twisted.aws.placement import Deployment, LaunchTarget, places_of
 from mu_twisted.launch import Credentials
 from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
 

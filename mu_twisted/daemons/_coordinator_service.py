@@ -20,8 +20,6 @@ from twisted.python.failure import Failure
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import Jobs, Journal, Request, Suspects, WorkerRegistry
 from mu_twisted.daemons import _exit
-from mu_twisted.daemons._clock import use_monotonic_clock
-from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit, worker_limit
@@ -29,7 +27,14 @@ from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._permissions import warn_of_exposed_files
-from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
+from mu_twisted.daemons._start import (
+    close_in_turn,
+    listen_as_before,
+    listen_at_once,
+    open_profile,
+    use_monotonic_clock,
+    write_profile,
+)
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
 from mu_twisted.pipelines import Pipeline, guard, last_end

@@ -11,10 +11,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mu_twisted.aws.placement import Deployment, LaunchTarget, Spread
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import diagnosis, job_event, with_launch_id
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.jobs import LaunchId, LaunchOutcome, launch_id_in, launch_name
 from mu_twisted.launch import Launch, Launcher

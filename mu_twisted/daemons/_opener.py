@@ -1,7 +1,8 @@
 """What jobs need from the world: pipelines, Lambda and S3, the rendezvous. Looked at before anything is launched."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,16 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThread
 from twisted.python import usage
 
+from mu_twisted.aws.placement import Deployment, cost_of
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import CostStatus, JobLinks, LaunchTokens, Opened, Peers, Request, Usage
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._cost import cost_of
-from mu_twisted.daemons._deployment import Deployment
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
-from mu_twisted.daemons._shared import CoalescedCalls
 from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
@@ -31,6 +30,36 @@ LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
 CLOSING = 3.0
 """Seconds that launches in flight and the embedded stack have to end; with this process it ends at the latest."""
+
+
+class CoalescedCalls:
+    """Makes a call that takes long once, for all that want the same at the same time."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, list[Deferred[Any]]] = {}
+
+    def __contains__(self, what: object) -> bool:
+        return what in self._waiting
+
+    def call(self, what: Hashable, begin: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        """Wait for this call; it is begun if it is not under way.
+
+        :param what: calls with equal ones are the same.
+        :param begin: makes the call.
+        :returns: ends as the call does. Cancelling gives up waiting only.
+        """
+        waiting = self._waiting.get(what)
+        begun = waiting is not None
+        waiting = self._waiting.setdefault(what, [])
+        mine: Deferred[Any] = Deferred(waiting.remove)
+        waiting.append(mine)
+        if not begun:
+            begin().addBoth(self._ended, what)
+        return mine
+
+    def _ended(self, result: Any, what: Hashable) -> None:
+        for waiting in self._waiting.pop(what):
+            waiting.callback(result)  # a Failure fails it
 
 
 class CloudOpener:
@@ -167,7 +196,7 @@ class CloudOpener:
             return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
 
         def cost(usage: Usage) -> CostStatus:
-            return cost_of(usage, known, settings["regions"])
+            return CostStatus(**asdict(cost_of(usage, known, settings["regions"])))
 
         key = self._keys.token_key
         tokens = LaunchTokens(key, name) if key is not None else None

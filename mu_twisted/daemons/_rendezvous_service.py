@@ -17,13 +17,18 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.daemons import _exit
-from mu_twisted.daemons._clock import use_monotonic_clock
-from mu_twisted.daemons._closing import close_in_turn, write_profile
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._permissions import warn_of_exposed_files
-from mu_twisted.daemons._start import listen_as_before, listen_at_once, open_profile
+from mu_twisted.daemons._start import (
+    close_in_turn,
+    listen_as_before,
+    listen_at_once,
+    open_profile,
+    use_monotonic_clock,
+    write_profile,
+)
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts

@@ -1,14 +1,18 @@
-"""What every daemon does at its start: listen at once or fail, and profile where asked."""
+"""Every daemon starts and ends in the same way: a clock that does not jump, a port at once or a failure, and an order.
+
+Knows nothing of what a daemon does in between.
+"""
 
 import cProfile
 import errno
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -26,6 +30,14 @@ _ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")
 
 class StartError(MuError):
     """The daemon cannot start."""
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """Give the reactor a clock that nobody sets: every timer of the process counts by it from now on.
+
+    Twisted counts by the time of day, so that setting the clock would fire all timers, or none for hours.
+    """
+    reactor.seconds = time.monotonic
 
 
 def listen_at_once(
@@ -140,3 +152,21 @@ def open_profile(path: Path) -> cProfile.Profile:
     profile = cProfile.Profile()
     profile.enable()
     return profile
+
+
+def write_profile(profile: cProfile.Profile, path: str) -> None:
+    """End a profile that :func:`open_profile` has begun."""
+    profile.disable()
+    profile.dump_stats(path)
+
+
+async def close_in_turn(*steps: Callable[[], Any]) -> None:
+    """Take the steps one after the other. One that fails is logged, and keeps none after it from being taken.
+
+    :param steps: each may return a Deferred or a coroutine, which is waited for.
+    """
+    for step in steps:
+        try:
+            await maybeDeferred(step)
+        except Exception:  # noqa: BLE001 - the journal, not least, is to be closed whatever happens before
+            _log.failure("closing failed at {step}", step=getattr(step, "__qualname__", repr(step)))

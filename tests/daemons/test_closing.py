@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import Deferred, succeed
 
-from mu_twisted.daemons._closing import close_in_turn
+from mu_twisted.daemons._start import close_in_turn
 
 
 def test_each_step_waits_for_the_one_before_and_none_for_its_success() -> None:

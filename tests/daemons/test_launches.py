@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
+from mu_twisted.aws.placement import Deployment, places_of
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.daemons._deployment import Deployment, places_of
 from mu_twisted.daemons._keys import COORDINATOR, Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.jobs import LaunchOutcome

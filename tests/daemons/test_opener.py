@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mu_twisted.aws import AWSError
+from mu_twisted.aws.placement import Deployment, LaunchTarget
 from mu_twisted.coordinator import Opened
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._deployment import Deployment, LaunchTarget
 from mu_twisted.daemons._keys import COORDINATOR, Keys
 from mu_twisted.daemons._opener import CLOSING, CloudOpener
 from mu_twisted.local import RunningStack

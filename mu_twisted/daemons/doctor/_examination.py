@@ -27,11 +27,11 @@ from mu_twisted.aws.findings import (
     judge_shared_key,
 )
 from mu_twisted.aws.inspection import FunctionState, Inspection, clock_skew
+from mu_twisted.aws.placement import LaunchTarget, places_of, shares
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import job_event, with_launch_id
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._deployment import LaunchTarget, places_of, shares
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions

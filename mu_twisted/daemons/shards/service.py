@@ -13,12 +13,11 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.daemons import _exit
-from mu_twisted.daemons._clock import use_monotonic_clock
-from mu_twisted.daemons._closing import close_in_turn
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._rendezvous_service import rendezvous_directory, spill_directory
+from mu_twisted.daemons._start import close_in_turn, use_monotonic_clock
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.shards.ports import Listener, open_ports
 from mu_twisted.daemons.shards.process import Shard

@@ -1,13 +1,18 @@
-"""Where a job's function is, and how its launches are spread over the places. Pure."""
+"""A job's placement is where its function is: how its launches are spread over the places, and what a job costs there.
+
+Pure: knows prices by their table, and neither clients of AWS nor launchers.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
+from mu_twisted.aws._prices import price_in
 from mu_twisted.jobs import is_passing
 
-MOST_PLACES = 4
-"""In which one launch is tried, the last of them as patiently as launches are; so that a fault of all costs no hour."""
+MAX_PLACES = 4
+"""Places in which one launch is tried; in the last of them as often as launches are: a fault of all costs no hour."""
 HASTY_TRIES = 3
 """How often a launch is sent in a place, where there are others that can have it: that takes about a second."""
 
@@ -25,7 +30,7 @@ class LaunchTarget:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A job's function as it was found.
+    """A job's function, as it was when it was looked up.
 
     :param places: where it is, copies included; at least one.
     :param timeout: how long an invocation may run: the longest of all.
@@ -69,18 +74,19 @@ class Spread:
     def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, LaunchTarget, int | None]]:
         """Places for new launches.
 
+        :param launch_ids: unique among those that are under way.
         :returns: for each its identifier, its place, and how often to try there; None: as often as usual.
         """
         usable = [place for place in self._places if place not in self._out] or list(self._places)
         begun = []
         for launch_id in launch_ids:
-            at = self._turn % len(usable)
+            index = self._turn % len(usable)
             self._turn += 1
-            place = usable[at]
-            rest = usable[at + 1 :] + usable[:at]
+            place = usable[index]
+            rest = usable[index + 1 :] + usable[:index]
             elsewhere = [other for other in rest if other.region != place.region]
             others = [*elsewhere, *(other for other in rest if other.region == place.region)]
-            self._launches[launch_id] = launch = _Launch(place, others[: MOST_PLACES - 1])
+            self._launches[launch_id] = launch = _Launch(place, others[: MAX_PLACES - 1])
             begun.append((launch_id, place, self._tries(launch)))
         return begun
 
@@ -112,11 +118,11 @@ class Spread:
 
     def notes(self) -> list[str]:
         """What the user should know."""
-        found = list(self._absent)
+        notes = list(self._absent)
         for place, (count, reason) in self._handed.items():
             launches = "1 launch" if count == 1 else f"{count} launches"
-            found.append(f"{place.function} in {place.region} handed {launches} on to other places: {reason}")
-        return found
+            notes.append(f"{place.function} in {place.region} handed {launches} on to other places: {reason}")
+        return notes
 
     @staticmethod
     def _tries(launch: _Launch) -> int | None:
@@ -131,4 +137,64 @@ def places_of(regions: Sequence[str], function: str, copies: int) -> list[Launch
 def shares(workers: int, places: Sequence[LaunchTarget]) -> dict[LaunchTarget, int]:
     """How many of so many workers each place gets."""
     even, more = divmod(workers, len(places))
-    return {place: even + (at < more) for at, place in enumerate(places)}
+    return {place: even + (index < more) for index, place in enumerate(places)}
+
+
+class Use(Protocol):
+    """What a job has used of Lambda."""
+
+    @property
+    def requests(self) -> int:
+        """Launches that Lambda has taken."""
+
+    @property
+    def memory_mb(self) -> int:
+        """The most that a worker said it has; 0 if none did."""
+
+    def billed(self, timeout: float | None) -> float:
+        """Seconds for which functions ran.
+
+        :param timeout: the function's, seconds; None: not known.
+        """
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job costs; ``price`` and what follows are None where the table does not have a region.
+
+    :param requests: launches that Lambda has taken.
+    :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
+    :param price: in ``currency``; ``prices_of`` is the table's date, as YYYY-MM-DD.
+    :param estimated_by: the region whose price was taken, where that of the job's region is not known.
+    """
+
+    requests: int
+    seconds: float
+    gb_seconds: float
+    price: float | None = None
+    currency: str | None = None
+    prices_of: str | None = None
+    estimated_by: str | None = None
+
+
+def cost_of(use: Use, deployment: Deployment | None, regions: Sequence[str]) -> Cost:
+    """GB-seconds, requests, and what AWS asks for them, in the dearest of the job's regions.
+
+    :param deployment: the function; None: not looked up since a restart, then what workers say counts.
+    :param regions: the job's.
+    """
+    memory_mb = deployment.memory_mb if deployment is not None else use.memory_mb
+    seconds = use.billed(deployment.timeout.total_seconds() if deployment is not None else None)
+    architecture = deployment.architecture if deployment is not None else "x86_64"
+    tmp_mb = deployment.tmp_mb if deployment is not None else 512
+    used = {place.region for place in deployment.places} if deployment is not None else set(regions)
+    prices = [price_in(region, architecture) for region in sorted(used)]
+    listed = [price for price in prices if price is not None]
+    dearest = max(listed, key=lambda price: price.gb_second) if len(listed) == len(prices) and listed else None
+    gb_seconds = round(seconds * memory_mb / 1024, 3)
+    if dearest is None:
+        return Cost(use.requests, round(seconds, 1), gb_seconds)
+    price = round(dearest.of(use.requests, seconds, memory_mb, tmp_mb), 6)
+    return Cost(
+        use.requests, round(seconds, 1), gb_seconds, price, dearest.currency, dearest.date, dearest.estimated_by
+    )

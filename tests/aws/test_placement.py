@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from mu_twisted.daemons._deployment import Deployment, LaunchTarget, Spread, copies_of, places_of, shares
+from mu_twisted.aws.placement import Deployment, LaunchTarget, Spread, copies_of, places_of, shares
 
 
 def spread_over(*regions: str, copies: int = 1, absent: tuple[str, ...] = ()) -> Spread:

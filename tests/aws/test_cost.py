@@ -5,9 +5,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from mu_twisted.coordinator import CostStatus, Usage
-from mu_twisted.daemons._cost import cost_of
-from mu_twisted.daemons._deployment import Deployment, places_of
+from mu_twisted.aws.placement import Cost, Deployment, cost_of, places_of
+from mu_twisted.coordinator import Usage
 
 USAGE = Usage(requests=1000, seconds=2000.0, greeted=1000, left=59_000.0, memory_mb=3008)
 
@@ -20,7 +19,7 @@ def deployment(*regions: str, architecture: str = "x86_64", tmp_mb: int = 512) -
 
 def test_gb_seconds_are_the_functions_memory_times_its_workers_lives() -> None:
     cost = cost_of(USAGE, deployment("us-east-1"), ["us-east-1"])
-    assert cost == CostStatus(1000, 3000.0, 6000.0, 0.1002, "USD", cost.prices_of)
+    assert cost == Cost(1000, 3000.0, 6000.0, 0.1002, "USD", cost.prices_of)
     assert cost.price == pytest.approx(6000 * 0.0000166667 + 1000 * 0.0000002, abs=1e-6)
 
 
@@ -52,7 +51,7 @@ def test_what_processes_ran_before_their_handlers_is_paid_for() -> None:
 
 
 def test_without_a_price_the_use_is_told_all_the_same() -> None:
-    assert cost_of(USAGE, deployment("us-east-1", "cn-north-1"), []) == CostStatus(1000, 3000.0, 6000.0)
+    assert cost_of(USAGE, deployment("us-east-1", "cn-north-1"), []) == Cost(1000, 3000.0, 6000.0)
 
 
 def test_after_a_restart_what_workers_said_counts() -> None:
