@@ -9,8 +9,40 @@ from mu_twisted.base import MuError
 from mu_twisted.jobs import Answer
 from mu_twisted.launch import _launch
 from mu_twisted.launch._answers import read_answers
-from mu_twisted.launch._reach import Reach
 from mu_twisted.launch._values import Credentials, Launch, LaunchError
+
+UNREACHED_TIME = 1.8
+"""Seconds for which every first try has failed to connect. With the usual delays the fifth try is then over, after two
+to four seconds, and the user waits for no sixth."""
+
+
+class Reachability:
+    """Whether an endpoint answers at all: where it never did, the user learns that soon, and not after all tries.
+
+    Pure: time comes in as an argument.
+    """
+
+    def __init__(self) -> None:
+        self._reached = False
+        self._failing_since: float | None = None
+
+    def tried(self, connected: Iterable[bool], now: float) -> None:
+        """Some tries have ended.
+
+        :param connected: of each whether it has come to a connection.
+        :param now: seconds.
+        """
+        for one in connected:
+            if one:
+                self._reached = True
+            elif self._failing_since is None:
+                self._failing_since = now
+
+    def hopeless(self, now: float) -> bool:
+        """Whether to give up: there never was a connection, and it has been tried for :data:`UNREACHED_TIME`."""
+        if self._reached or self._failing_since is None:
+            return False
+        return now - self._failing_since >= UNREACHED_TIME
 
 
 class RegionLauncher:
@@ -43,7 +75,7 @@ class RegionLauncher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._reach = Reach()
+        self._reachability = Reachability()
         self._region = region
         self._endpoint = endpoint
         self._credentials = credentials
@@ -88,8 +120,9 @@ class RegionLauncher:
     def _is_hopeless(self, results: Iterable[_launch.Result]) -> bool:
         now = self._clock()
         # What was cut off says nothing about the endpoint.
-        self._reach.tried((one.status != _launch.UNREACHED for one in results if one.status != _launch.CANCELLED), now)
-        return self._reach.hopeless(now)
+        ended = [result.status for result in results if result.status != _launch.CANCELLED]
+        self._reachability.tried((status != _launch.UNREACHED for status in ended), now)
+        return self._reachability.hopeless(now)
 
     def cancel(self, *, at_once: bool = False) -> None:
         """From any thread, for good: send no more; with ``at_once`` cut off what is in flight, too."""

@@ -2,12 +2,10 @@
 
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
-from mu_twisted.transport._endpoints import connect, listen
-from mu_twisted.transport._errors import TransportError
+from mu_twisted.transport._endpoints import TransportError, connect, listen
 from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
-from mu_twisted.transport._protocol import FrameProtocol
-from mu_twisted.transport._receiver import Peer, Receiver
+from mu_twisted.transport._protocol import FrameProtocol, Peer, Receiver
 
 __all__ = [
     "Deadlines",

@@ -15,14 +15,17 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from mu_twisted.base import MuError
 from mu_twisted.transport._deadlines import ReactorTime
-from mu_twisted.transport._errors import TransportError
 from mu_twisted.transport._factory import FrameFactory
-from mu_twisted.transport._protocol import FrameProtocol
-from mu_twisted.transport._receiver import Receiver
+from mu_twisted.transport._protocol import FrameProtocol, Receiver
 
 _RECORD = 16 * 1024
 _FLUSH = 32 * 1024
+
+
+class TransportError(MuError):
+    """A connection could not be made; one line that says to what address and why."""
 
 
 class _LeanTLSProtocol(TLSMemoryBIOProtocol):

@@ -6,11 +6,10 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
-from mu_twisted.transport._crowd import HandshakeLimiter
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
-from mu_twisted.transport._protocol import FrameProtocol
-from mu_twisted.transport._receiver import Receiver
+from mu_twisted.transport._handshakes import HandshakeLimiter
+from mu_twisted.transport._protocol import FrameProtocol, Receiver
 
 
 class FrameFactory(Factory[Any]):
@@ -19,7 +18,7 @@ class FrameFactory(Factory[Any]):
     A peer is dropped, and logged, that
 
     - does not finish the handshake within ``handshake_timeout``, or fails it;
-    - has a handshake that stands still for ``crowd_patience``, when there are ``max_handshakes``;
+    - has a handshake that stands still for ``stall_timeout``, when there are ``max_handshakes``;
     - sends a malformed header, or announces more than the connection's ``max_frame``;
     - stops in the middle of a frame for ``frame_timeout``. The time begins anew with each frame and with each 64 KiB of
       a longer one, and stands still while reading is paused. Between frames a peer may be silent for ever;
@@ -35,8 +34,8 @@ class FrameFactory(Factory[Any]):
     :param max_handshakes: how many may be in progress before the port is paused, until a quarter of them is done: a
         burst waits in the kernel's backlog. The port accepts some hundreds in one turn, so up to twice that number is
         borne, and more refused. Where the port cannot be paused, refusal begins at the number itself. Silent peers
-        cannot hold the others up: they give way, so many in each ``crowd_patience``.
-    :param crowd_patience: seconds that a handshake may stand still while there are so many.
+        cannot hold the others up: they give way, so many in each ``stall_timeout``.
+    :param stall_timeout: seconds that a handshake may stand still while there are so many.
     :param frame_timeout: seconds.
     :param close_timeout: seconds.
     :param max_unsent: bytes that may wait to be sent on one connection before another write; that one may be of any
@@ -60,7 +59,7 @@ class FrameFactory(Factory[Any]):
         max_handshakes: int = 1024,
         frame_timeout: float = 60.0,
         close_timeout: float = 15.0,
-        crowd_patience: float = 1.0,
+        stall_timeout: float = 1.0,
         max_unsent: int = 16 << 20,
         tls_slice: int = 4 << 10,
         max_connections: int | None = None,
@@ -79,7 +78,7 @@ class FrameFactory(Factory[Any]):
         self.handshakes: Deadlines[FrameProtocol] = Deadlines(
             clock, handshake_timeout, lambda late: late.drop(f"no TLS handshake within {handshake_timeout:g} s")
         )
-        self.crowd = HandshakeLimiter(clock, self.handshakes, crowd_patience)
+        self._limiter = HandshakeLimiter(clock, self.handshakes, stall_timeout)
         self.frames: Deadlines[FrameProtocol] = Deadlines(
             clock, frame_timeout, lambda late: late.drop(f"silent in the middle of a frame for {frame_timeout:g} s")
         )
@@ -112,10 +111,10 @@ class FrameFactory(Factory[Any]):
     def connection_opened(self, protocol: FrameProtocol) -> None:
         self.connections += 1
         self.handshakes.start(protocol)
-        if not self.crowd.pressing and len(self.handshakes) >= self._max_handshakes:
+        if not self._limiter.active and len(self.handshakes) >= self._max_handshakes:
             if self._port is not None:
                 self._port.stopReading()
-            self.crowd.press()
+            self._limiter.start()
 
     def connection_established(self, protocol: FrameProtocol) -> Receiver:
         self._handshake_ended(protocol)
@@ -143,7 +142,7 @@ class FrameFactory(Factory[Any]):
         if not self.connections:
             for deadlines in (self.handshakes, self.frames, self.closing):
                 deadlines.stop()
-            self.crowd.stop()
+            self._limiter.stop()
 
     def _make_room(self) -> None:
         """The connection that has not greeted for the longest time gives way, else handshakes that stand still do."""
@@ -151,12 +150,12 @@ class FrameFactory(Factory[Any]):
         if oldest is not None:
             del self._strangers[oldest]
             oldest.drop(f"it has not greeted, and others want its place: there are {self.connections} connections")
-        elif not self.crowd.pressing:
-            self.crowd.press()
+        elif not self._limiter.active:
+            self._limiter.start()
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)
-        if self.crowd.pressing and len(self.handshakes) <= self._max_handshakes * 3 // 4:
-            self.crowd.pressing = False
+        if self._limiter.active and len(self.handshakes) <= self._max_handshakes * 3 // 4:
+            self._limiter.active = False
             if self._port is not None:
                 self._port.startReading()

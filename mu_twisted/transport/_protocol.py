@@ -1,7 +1,8 @@
 """One connection: bytes to frames and back, over TLS or any other stream. Knows nothing of what the frames mean."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -9,19 +10,84 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTrans
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mu_twisted.tls import TLSError, describe_failure, identity_of
+from mu_twisted.tls import Identity, TLSError, describe_failure, identity_of
+from mu_twisted.transport._deadlines import Deadlines
 from mu_twisted.transport._keepalive import watch_peer
 from mu_twisted.transport._outflow import Outflow
-from mu_twisted.transport._receiver import Peer, Receiver
 from mu_twisted.wire import HEADER_SIZE, Decoder, FrameError, encode
-
-if TYPE_CHECKING:
-    from mu_twisted.transport._factory import FrameFactory
 
 PROGRESS = 64 * 1024
 """A frame in the making that grows by so many bytes gets its time anew."""
 
 _NOT_WATCHED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection.
+
+    :param host: its address, empty if the transport has none.
+    :param port: its port, 0 if the transport has none.
+    :param identity: what its certificate speaks for; None without TLS, or if the certificate names no party.
+    """
+
+    host: str
+    port: int
+    identity: Identity | None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Receiver(Protocol):
+    """What stands above one connection. Its calls come in this order: connected, any number of frames, disconnected.
+
+    It may have ``frame_begun(size: int)`` too: called after each read that leaves a frame's body incomplete, with the
+    size that its header announces, so that reading can be paused until there is memory for it.
+    """
+
+    def connected(self, connection: "FrameProtocol") -> None:
+        """The peer is verified and known; sending may begin."""
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        """All that one read completed, in order; never empty, and none after ``close`` or ``abort``."""
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone. Called once; the reason is one line."""
+
+
+class ConnectionOwner(Protocol):
+    """What a connection asks of the factory that made it, and reports to it.
+
+    :ivar max_unsent: bytes that may wait to be sent before another write.
+    :ivar frames: the time limit of frames that have begun.
+    :ivar closing: the time limit of connections that are being closed.
+    """
+
+    max_unsent: int
+    frames: "Deadlines[FrameProtocol]"
+    closing: "Deadlines[FrameProtocol]"
+
+    def connection_opened(self, protocol: "FrameProtocol") -> None:
+        """The transport is connected; the TLS handshake begins."""
+
+    def connection_established(self, protocol: "FrameProtocol") -> Receiver:
+        """The TLS handshake is done.
+
+        :returns: what gets the connection's frames.
+        """
+
+    def connection_announced(self, protocol: "FrameProtocol") -> None:
+        """The receiver has been called with ``connected``."""
+
+    def connection_greeted(self, protocol: "FrameProtocol") -> None:
+        """The receiver has identified the peer."""
+
+    def connection_dropped(self, protocol: "FrameProtocol", reason: str) -> None:
+        """The connection is ended for a mistake of the peer's, which is to be logged."""
+
+    def connection_lost(self, protocol: "FrameProtocol", reason: str) -> None:
+        """The connection is gone."""
 
 
 @implementer(IProtocol, IHandshakeListener)
@@ -35,9 +101,9 @@ class FrameProtocol:
         "__weakref__",
         "_begun",
         "_decoder",
-        "_factory",
         "_mark",
         "_outflow",
+        "_owner",
         "_paused",
         "_reason",
         "_receiver",
@@ -46,8 +112,8 @@ class FrameProtocol:
         "transport",
     )
 
-    def __init__(self, factory: "FrameFactory", max_frame: int) -> None:
-        self._factory = factory
+    def __init__(self, owner: ConnectionOwner, max_frame: int) -> None:
+        self._owner = owner
         self._decoder = Decoder(max_frame)
         self._receiver: Receiver | None = None
         self._begun: Callable[[int], None] | None = None
@@ -105,7 +171,7 @@ class FrameProtocol:
             return
         if isinstance(data, memoryview) and not self._takes_views:
             data = bytes(data)
-        if not self._outflow.write(data, self._factory.max_unsent):
+        if not self._outflow.write(data, self._owner.max_unsent):
             self.drop(f"it does not take what it is sent: {self._outflow.held} bytes wait, and more is to come")
 
     def close(self, farewell: bytes | None = None) -> None:
@@ -119,7 +185,7 @@ class FrameProtocol:
             self.send(farewell)
         self._reason = "closed here"
         self._watch_end()
-        self._factory.closing.start(self)
+        self._owner.closing.start(self)
         if self._paused:
             self.transport.resumeProducing()  # else the peer's answer to the closing would never be read
         self._outflow.release()
@@ -131,7 +197,7 @@ class FrameProtocol:
 
     def greeted(self) -> None:
         """The receiver knows who the peer is, so that the connection does not give way to others."""
-        self._factory.connection_greeted(self)
+        self._owner.connection_greeted(self)
 
     def pause_reading(self) -> None:
         """Read nothing more from the peer; what was read already may still come. Its frame's time stands still."""
@@ -171,7 +237,7 @@ class FrameProtocol:
         if set_no_delay is not None:
             set_no_delay(True)
         watch_peer(transport)
-        self._factory.connection_opened(self)
+        self._owner.connection_opened(self)
         if not self._takes_views:
             self._established()
 
@@ -209,12 +275,12 @@ class FrameProtocol:
         if why is None:
             why = self._describe(reason.value)
             if self._receiver is None or isinstance(reason.value, SSL.Error):
-                self._factory.connection_dropped(self, why)
+                self._owner.connection_dropped(self, why)
             self._reason = why
         self.transport = None
         self._outflow = Outflow(None)
         receiver, self._receiver, self._begun = self._receiver, None, None
-        self._factory.connection_lost(self, why)
+        self._owner.connection_lost(self, why)
         if receiver is not None:
             receiver.disconnected(why)
 
@@ -223,7 +289,7 @@ class FrameProtocol:
     def drop(self, reason: str) -> None:
         """Log the reason, and abort. Does nothing if the connection is closed or closing."""
         if self.transport is not None and self._reason is None:
-            self._factory.connection_dropped(self, reason)
+            self._owner.connection_dropped(self, reason)
             self._abort(reason)
 
     def give_up_closing(self) -> None:
@@ -240,10 +306,10 @@ class FrameProtocol:
         self.transport.abortConnection()
 
     def _established(self) -> None:
-        self._receiver = self._factory.connection_established(self)
+        self._receiver = self._owner.connection_established(self)
         self._begun = getattr(self._receiver, "frame_begun", None)
         self._receiver.connected(self)
-        self._factory.connection_announced(self)
+        self._owner.connection_announced(self)
 
     def _watch(self, *, anew: bool) -> None:
         """Start or end the time of the frame that is in the making. It is renewed for another frame, and by progress:
@@ -255,12 +321,12 @@ class FrameProtocol:
                 self._watch_end()
         elif anew or self._mark == _NOT_WATCHED or pending - self._mark >= PROGRESS:
             self._mark = pending
-            self._factory.frames.start(self)
+            self._owner.frames.start(self)
 
     def _watch_end(self) -> None:
         if self._mark != _NOT_WATCHED:
             self._mark = _NOT_WATCHED
-            self._factory.frames.end(self)
+            self._owner.frames.end(self)
 
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, SSL.Error):

@@ -1,4 +1,4 @@
-"""How soon it is told that nobody is there."""
+"""An endpoint that never answered is given up soon, and no other."""
 
 import itertools
 
@@ -7,32 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_twisted.jobs import Answer, Fault, LaunchPolicy, LaunchScheduler, SendBatch, Settle
-from mu_twisted.launch._reach import UNREACHED_TIME, Reach
+from mu_twisted.launch._region import UNREACHED_TIME, Reachability
 
 
-def test_nobody_is_given_up_who_was_never_asked():
-    assert not Reach().hopeless(1e9)
+def test_an_endpoint_that_was_never_tried_is_not_given_up():
+    assert not Reachability().hopeless(1e9)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_who_was_there_once_is_not_given_up(first):
-    reach = Reach()
-    reach.tried([first, not first, False], 0.0)
-    reach.tried([False], 100.0)
-    assert not reach.hopeless(100.0)
+def test_an_endpoint_that_answered_once_is_not_given_up(first):
+    reachability = Reachability()
+    reachability.tried([first, not first, False], 0.0)
+    reachability.tried([False], 100.0)
+    assert not reachability.hopeless(100.0)
 
 
-def test_who_never_was_there_is_given_up_after_a_while():
-    reach = Reach()
-    reach.tried([False], 7.0)
-    assert not reach.hopeless(7.0 + UNREACHED_TIME - 0.1)
-    assert reach.hopeless(7.0 + UNREACHED_TIME)
+def test_an_endpoint_that_never_answered_is_given_up_after_a_while():
+    reachability = Reachability()
+    reachability.tried([False], 7.0)
+    assert not reachability.hopeless(7.0 + UNREACHED_TIME - 0.1)
+    assert reachability.hopeless(7.0 + UNREACHED_TIME)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 30))
-def test_every_launch_to_nobody_has_its_outcome_within_five_seconds_and_more_than_two_tries(randoms, count):
+def test_every_launch_to_an_absent_endpoint_ends_within_five_seconds_and_three_tries(randoms, count):
     launching = LaunchScheduler(LaunchPolicy(), itertools.cycle(randoms).__next__)
-    reach, now, ends, tries = Reach(), 0.0, {}, dict.fromkeys(range(count), 0)
+    reachability, now, ends, tries = Reachability(), 0.0, {}, dict.fromkeys(range(count), 0)
     actions = launching.submit([(str(number), "r") for number in range(count)], now)
     while launching.pending:
         for action in actions:
@@ -43,8 +43,8 @@ def test_every_launch_to_nobody_has_its_outcome_within_five_seconds_and_more_tha
             now = launching.wake_at(now)
             actions = launching.time_passed(now)
             continue
-        reach.tried([False] * len(sent[0].launch_ids), now)
-        fault = Fault.NEVER if reach.hopeless(now) else Fault.NO_ANSWER
+        reachability.tried([False] * len(sent[0].launch_ids), now)
+        fault = Fault.NEVER if reachability.hopeless(now) else Fault.NO_ANSWER
         for launch_id in sent[0].launch_ids:
             tries[int(launch_id)] += 1
         actions = launching.answered([Answer(one, 0, "refused", fault=fault) for one in sent[0].launch_ids], now)
