@@ -1,4 +1,4 @@
-"""Who may bring a message in: memory is reserved for each before its body is read. Knows time as an argument only."""
+"""Admits messages: memory is reserved for each one before its body is read. Knows time as an argument only."""
 
 from typing import Protocol
 
@@ -7,31 +7,36 @@ from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._message_store import MessageStore
 
 SMALL = 16 << 10
-"""Bytes of a message that are never waited for: they have come with one read already."""
-WAIT = 60.0
-"""Seconds that a message may wait for its memory while nobody else gets any, before who brings it is told so."""
-DEADLINE = 10.0
-"""Seconds that a message may take to come in while others wait for the memory."""
+"""Bytes of a message that is admitted at once: one read has brought it already."""
+ADMISSION_TIMEOUT = 60.0
+"""Seconds that a message may wait for memory while no other message is admitted either."""
+RECEIVE_TIMEOUT = 10.0
+"""Seconds that an admitted message may take to arrive while others wait for memory, and beyond it one for each
+:data:`SLOWEST` bytes."""
 SLOWEST = 128 << 10
-"""Bytes in a second beyond that."""
+"""Bytes in a second."""
 
 
 class Sender(Protocol):
-    """A connection that brings a message in."""
+    """A connection that brings a message."""
 
     def admitted(self) -> None:
-        """There is room now: go on."""
+        """Memory is reserved for its message, which may now be read."""
 
-    def not_admitted(self) -> None:
-        """There has been no room for long."""
+    def admission_timed_out(self) -> None:
+        """There has been no memory for long."""
 
-    def deadline_passed(self, size: int, seconds: float) -> None:
-        """It took too long, and others wait."""
+    def receive_timed_out(self, size: int, seconds: float) -> None:
+        """Its message took too long to arrive, and others wait for memory.
+
+        :param size: bytes of the message.
+        :param seconds: since it was admitted.
+        """
 
 
 class MessageAdmission:
-    """Reservations, first come, first served. Giants have a queue and memory of their own: as much as one message may
-    have.
+    """Reserves memory, first come, first served. Large messages have a queue and memory of their own: as much as one
+    message may have.
 
     :param store: whose memory it is.
     """
@@ -42,81 +47,81 @@ class MessageAdmission:
         self._sizes: dict[Sender, int] = {}
         self._since: dict[Sender, float] = {}
         self._queue: dict[Sender, tuple[int, float]] = {}
-        self._giants: dict[Sender, tuple[int, float]] = {}
-        self._beside = Account(store.limits.message)
-        self._moved = {False: 0.0, True: 0.0}
+        self._large_queue: dict[Sender, tuple[int, float]] = {}
+        self._large_memory = Account(store.limits.message)
+        self._last_admitted = {False: 0.0, True: 0.0}
 
     @property
-    def wanted(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._queue) or bool(self._giants)
+    def contended(self) -> bool:
+        """Whether any sender waits for memory."""
+        return bool(self._queue) or bool(self._large_queue)
 
     def reserve(self, sender: Sender, size: int, now: float) -> bool:
         """Ask for the memory of a message.
 
-        :returns: whether it may come now; else ``admitted`` will be called.
+        :param size: bytes.
+        :param now: seconds.
+        :returns: whether it may be read now; else ``sender.admitted`` will be called.
         """
         if sender in self._sizes:
             return True
-        queue = self._giants if size >= self._limits.giant else self._queue
+        queue = self._large_queue if size >= self._limits.large else self._queue
         queue[sender] = size, now
         if size <= SMALL:
-            self._let_in(sender, queue, now, asking=sender)
-        self._grant(now, asking=sender)
-        return sender not in self._queue and sender not in self._giants
+            self._admit(sender, queue, now, asking=sender)
+        self._admit_queued(now, asking=sender)
+        return sender not in self._queue and sender not in self._large_queue
 
     def release(self, sender: Sender) -> None:
-        """The message has come, or never will. Call :meth:`settle` after it."""
+        """End a sender's reservation: its message has arrived, or never will. :meth:`settle` is to be called then."""
         size = self._sizes.pop(sender, None)
         if size is not None:
             self._account(size).used -= size
             del self._since[sender]
         else:
             self._queue.pop(sender, None)
-            self._giants.pop(sender, None)
+            self._large_queue.pop(sender, None)
 
     def settle(self, now: float) -> None:
-        """Memory may have become free: let those in who wait."""
-        if self._queue or self._giants:
-            self._grant(now, asking=None)
+        """Admit waiting messages, as memory may have become free."""
+        if self._queue or self._large_queue:
+            self._admit_queued(now, asking=None)
 
     def sweep(self, now: float) -> None:
-        """If anybody waits, those who take too long give way, and those who have waited for long are told."""
-        if not self.wanted:
+        """If any sender waits, time out messages that arrive too slowly, and those that have waited too long."""
+        if not self.contended:
             return
         for sender, since in list(self._since.items()):
             size = self._sizes.get(sender, 0)
-            if now - since > DEADLINE + size / SLOWEST:
-                sender.deadline_passed(size, now - since)
-        patience = 0.0 if self._store.broken else WAIT
-        for queue in (self._queue, self._giants):
+            if now - since > RECEIVE_TIMEOUT + size / SLOWEST:
+                sender.receive_timed_out(size, now - since)
+        timeout = 0.0 if self._store.broken else ADMISSION_TIMEOUT
+        for queue in (self._queue, self._large_queue):
             for sender, (_, since) in list(queue.items()):
-                if now - max(since, self._moved[queue is self._giants]) > patience:
-                    sender.not_admitted()
+                if now - max(since, self._last_admitted[queue is self._large_queue]) > timeout:
+                    sender.admission_timed_out()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _account(self, size: int) -> Account:
-        return self._beside if size >= self._limits.giant else self._store.memory
+        return self._large_memory if size >= self._limits.large else self._store.memory
 
-    def _grant(self, now: float, asking: Sender | None) -> None:
-        while self._giants:
-            sender, (size, _) = next(iter(self._giants.items()))
-            if self._beside.free < size and self._beside.used:
+    def _admit_queued(self, now: float, asking: Sender | None) -> None:
+        while self._large_queue:
+            sender, (size, _) = next(iter(self._large_queue.items()))
+            if self._large_memory.free < size and self._large_memory.used:
                 break
-            self._let_in(sender, self._giants, now, asking)
+            self._admit(sender, self._large_queue, now, asking)
         while self._queue:
             sender, (size, _) = next(iter(self._queue.items()))
             if not self._store.make_room(size):
                 break
-            self._let_in(sender, self._queue, now, asking)
+            self._admit(sender, self._queue, now, asking)
 
-    def _let_in(
-        self, sender: Sender, queue: dict[Sender, tuple[int, float]], now: float, asking: Sender | None
-    ) -> None:
+    def _admit(self, sender: Sender, queue: dict[Sender, tuple[int, float]], now: float, asking: Sender | None) -> None:
         size, _ = queue.pop(sender)
         self._sizes[sender] = size
-        self._since[sender] = self._moved[queue is self._giants] = now
+        self._since[sender] = self._last_admitted[queue is self._large_queue] = now
         self._account(size).used += size
         if sender is not asking:
             sender.admitted()

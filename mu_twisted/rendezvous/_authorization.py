@@ -1,4 +1,4 @@
-"""Who may say what, by the certificate that it has shown."""
+"""Decides by a connection's certificate which task it may speak for, and whether it is a coordinator."""
 
 from mu_twisted.rendezvous._errors import PeerRefused
 from mu_twisted.tls import Identity, Role, RoleIdentity, TaskIdentity
@@ -8,7 +8,7 @@ _COORDINATOR = RoleIdentity(Role.COORDINATOR)
 
 
 def is_coordinator(identity: Identity | None, first: bytes, shared_key: bool) -> bool:
-    """Whether a connection brings notices of a coordinator.
+    """Whether a connection is a coordinator's.
 
     :param identity: of its certificate.
     :param first: its first message.
@@ -20,9 +20,12 @@ def is_coordinator(identity: Identity | None, first: bytes, shared_key: bool) ->
 
 
 def authorize(identity: Identity | None, greeting: PeerGreeting, *, shared_key: bool) -> None:
-    """Whether a peer may speak for whom it says it is.
+    """Check that a peer may speak for the task that its greeting names.
 
-    :raises Refused: its certificate is another's.
+    :param identity: of its certificate.
+    :param greeting: its first message.
+    :param shared_key: whether a certificate without identity may speak for any task.
+    :raises PeerRefused: its certificate is of another party.
     """
     if identity is None:
         if greeting.attempt is None or shared_key:

@@ -1,82 +1,82 @@
-"""Back-pressure: who sends to a mailbox that holds enough is not read, for a short time."""
+"""Back-pressure: the senders to a mailbox that holds enough are not read, for a short time."""
 
 from typing import Protocol
 
 from mu_twisted.rendezvous._mailbox import Mailbox
-from mu_twisted.rendezvous._run import Run
+from mu_twisted.rendezvous._run_storage import RunStorage
 from mu_twisted.transport import Deadlines, ReactorTime
 
 
 class Pausable(Protocol):
     """A connection that sends to a mailbox."""
 
-    def hold(self, reason: str) -> None:
+    def pause(self, reason: str) -> None:
         """Read no more."""
 
-    def let_go(self, reason: str) -> None:
-        """Read again, unless there are other reasons not to."""
+    def resume(self, reason: str) -> None:
+        """Read again, unless it is paused for other reasons."""
 
 
 class Backpressure:
-    """Holds senders back while a reader takes what waits for it; a reader that does not, gets it from disk.
+    """Pauses senders while a reader takes what waits for it; what a slower reader is to take goes to disk.
 
-    :param clock: for the patience.
-    :param patience: seconds.
+    :param clock: for the time limit.
+    :param timeout: seconds that senders are paused at most for a reader that takes nothing.
     """
 
     MAILBOX = "mailbox"
     RUN = "run"
 
-    def __init__(self, clock: ReactorTime, patience: float) -> None:
-        self._held: dict[Mailbox, dict[Pausable, None]] = {}
-        self._overfull: dict[Pausable, Run] = {}
-        self._patience: Deadlines[Mailbox] = Deadlines(clock, patience, self._too_slow)
+    def __init__(self, clock: ReactorTime, timeout: float) -> None:
+        self._paused: dict[Mailbox, dict[Pausable, None]] = {}
+        self._overfull: dict[Pausable, RunStorage] = {}
+        self._timeouts: Deadlines[Mailbox] = Deadlines(clock, timeout, self._timed_out)
 
     def sent(self, sender: Pausable, mailbox: Mailbox) -> None:
-        """Somebody has put messages into a mailbox: hold it back if that was enough."""
-        run = mailbox.run
-        if not run.job and run.overfull:
-            self._overfull[sender] = run
-            sender.hold(self.RUN)
+        """Pause a sender if what it has put into a mailbox was enough."""
+        storage = mailbox.storage
+        if not storage.job and storage.overfull:
+            self._overfull[sender] = storage
+            sender.pause(self.RUN)
         if mailbox.pressing and mailbox.reader is not None and not mailbox.slow:
-            if mailbox not in self._held:
-                self._held[mailbox] = {}
-                self._patience.start(mailbox)
-            self._held[mailbox][sender] = None
-            sender.hold(self.MAILBOX)
+            if mailbox not in self._paused:
+                self._paused[mailbox] = {}
+                self._timeouts.start(mailbox)
+            self._paused[mailbox][sender] = None
+            sender.pause(self.MAILBOX)
 
     def taken(self, mailbox: Mailbox) -> None:
-        """A reader has taken something, or has gone: let its senders go on if little is left."""
-        if mailbox in self._held and (mailbox.reader is None or mailbox.eased):
-            self._release(mailbox)
+        """Resume a mailbox's senders if little is left, as its reader has taken something, or has gone."""
+        if mailbox in self._paused and (mailbox.reader is None or mailbox.eased):
+            self._resume(mailbox)
         if mailbox.slow and not mailbox.waiting:
             mailbox.slow = False
 
-    def gone(self, sender: Pausable) -> None:
-        """A connection is no more."""
+    def disconnected(self, sender: Pausable) -> None:
+        """Forget a sender whose connection is gone."""
         self._overfull.pop(sender, None)
-        for mailbox, senders in list(self._held.items()):
+        for mailbox, senders in list(self._paused.items()):
             senders.pop(sender, None)
             if not senders:
-                self._release(mailbox)
+                self._resume(mailbox)
 
     def sweep(self) -> None:
-        """Look whether runs that had too much have room again."""
-        for sender, run in list(self._overfull.items()):
-            if not run.overfull:
+        """Resume the senders of runs that had too much and have no longer."""
+        for sender, storage in list(self._overfull.items()):
+            if not storage.overfull:
                 del self._overfull[sender]
-                sender.let_go(self.RUN)
+                sender.resume(self.RUN)
 
     def stop(self) -> None:
         """Leave no timer behind."""
-        self._patience.stop()
+        self._timeouts.stop()
 
-    def _too_slow(self, mailbox: Mailbox) -> None:
+    def _timed_out(self, mailbox: Mailbox) -> None:
         mailbox.slow = True
         mailbox.spill()
-        self._release(mailbox)
+        self._resume(mailbox)
 
-    def _release(self, mailbox: Mailbox) -> None:
-        self._patience.end(mailbox)
-        for sender in self._held.pop(mailbox):
-            sender.let_go(self.MAILBOX)
+    def _resume(self, mailbox: Mailbox) -> None:
+        self._timeouts.end(mailbox)
+        for sender in self._paused.pop(mailbox):
+            sender.resume(self.MAILBOX)

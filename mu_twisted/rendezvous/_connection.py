@@ -1,116 +1,165 @@
-"""One connection: a peer that greets, sends and reads, or a coordinator with its notices."""
+"""Drives one connection: a peer that greets, sends and reads, or a coordinator with its notices.
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+Knows the mailboxes, and of the relay only what :class:`RelayServices` says.
+"""
 
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._authorization import authorize, is_coordinator
+from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._errors import Full, PeerRefused
-from mu_twisted.rendezvous._mailboxes import Subscription
+from mu_twisted.rendezvous._mailboxes import Mailboxes, Subscription
+from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import FULL, PeerGreeting, WireError, fail, parse_peer_greeting
 
-if TYPE_CHECKING:
-    from mu_twisted.rendezvous._relay import Relay
-
 MAX_GREETING = 4 << 10
 """Largest first message, bytes."""
-READ = 64 << 10
+READ_SIZE = 64 << 10
 """Bytes that one read brings at most."""
-HEAD = 16 << 10
-"""The same while a large message is expected, for which there may be no room."""
-MUCH = 256 << 10
-"""The same while there is room for it."""
-PIECE = 128 << 10
+READ_SIZE_UNADMITTED = 16 << 10
+"""The same while a large message is expected, for which there may be no memory."""
+READ_SIZE_ADMITTED = 256 << 10
+"""The same while there is memory for it."""
+WRITE_SIZE = 128 << 10
 """Bytes that are written at once; the transport takes no more before they have gone."""
+
+
+class RelayServices(Protocol):
+    """What a connection asks of its relay, and reports to it.
+
+    :ivar shared_key: whether a certificate without identity may speak for any task.
+    :ivar now: the time, seconds.
+    """
+
+    shared_key: bool
+    now: Callable[[], float]
+    mailboxes: Mailboxes
+    admission: MessageAdmission
+    backpressure: Backpressure
+
+    def connected(self, connection: "PeerConnection") -> None:
+        """The TLS handshake is done."""
+
+    def greeted(self, connection: "PeerConnection") -> None:
+        """The peer has identified itself."""
+
+    def disconnected(self, connection: "PeerConnection") -> None:
+        """The connection is gone."""
+
+    def refused(self, connection: FrameProtocol, reason: str) -> None:
+        """The connection is ended for a mistake of the peer's, which is to be logged."""
+
+    def closing(self, connection: "PeerConnection") -> None:
+        """The connection is to be closed once it has taken the rest of its message."""
+
+    def log_event(self, connection: FrameProtocol, event: str) -> None:
+        """Log what is only of interest when debugging."""
+
+    def memory_released(self) -> None:
+        """Memory for messages may have become free."""
+
+    def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
+        """Messages that these tasks have sent are wanted again, and gone."""
+
+    def notice_received(self, connection: "PeerConnection", payload: bytes) -> None:
+        """A coordinator has sent a notice.
+
+        :raises WireError: it is none.
+        :raises PeerRefused: there are too many jobs.
+        """
 
 
 class PeerConnection:
     """The receiver of one connection.
 
-    :param relay: whom it belongs to.
+    :param relay: what it shares with all others.
     """
 
     __slots__ = (
         "__weakref__",
         "_connection",
-        "_farewell",
-        "_held",
+        "_final_message",
+        "_handle",
         "_mid_message",
+        "_pauses",
         "_relay",
-        "_speaks_again",
-        "_stuck",
         "_subscription",
-        "_take",
+        "_understands_fail",
+        "_write_paused",
     )
 
-    def __init__(self, relay: "Relay") -> None:
+    def __init__(self, relay: RelayServices) -> None:
         self._relay = relay
         self._connection: FrameProtocol | None = None
         self._subscription: Subscription | None = None
-        self._take: Callable[[list[bytes]], None] = self._greeted
-        self._held: set[str] = set()
-        self._stuck = False
+        self._handle: Callable[[list[bytes]], None] = self._greeting_received
+        self._pauses: set[str] = set()
+        self._write_paused = False
         self._mid_message = False
-        self._speaks_again = False
-        self._farewell: bytes | None = None
+        self._understands_fail = False
+        self._final_message: bytes | None = None
 
-    # -- what the transport tells ----------------------------------------------------------------------------------
+    # -- as a receiver of frames -----------------------------------------------------------------------------------
 
     def connected(self, connection: FrameProtocol) -> None:
         """The handshake is done."""
         self._connection = connection
-        self._relay.opened(self)
+        self._relay.connected(self)
 
     def frames_received(self, payloads: list[bytes]) -> None:
-        """What one read has completed."""
-        if self._farewell is None:
+        """One read has completed these frames."""
+        if self._final_message is None:
             self._relay.admission.release(self)
             if self._connection is not None:
-                self._connection.read_at_once(HEAD if len(payloads[-1]) > READ else READ)
-            self._take(payloads)
-            self._relay.settle()
+                large = len(payloads[-1]) > READ_SIZE
+                self._connection.read_at_once(READ_SIZE_UNADMITTED if large else READ_SIZE)
+            self._handle(payloads)
+            self._relay.memory_released()
 
     def frame_begun(self, size: int) -> None:
-        """A message is on its way."""
+        """A message has begun to arrive: read on when there is memory for it."""
         if self._subscription is None:
             if size > MAX_GREETING:
                 self.drop(f"it announced {size} bytes before it had greeted")
         elif self._relay.admission.reserve(self, size, self._relay.now()):
-            self._read_on()
+            self._read_message()
         else:
-            self.hold("room")
+            self.pause("memory")
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
         if self._connection is not None:
-            self._relay.note(self._connection, f"is gone: {reason}")
+            self._relay.log_event(self._connection, f"is gone: {reason}")
         self._connection = None
         self._relay.admission.release(self)
-        self._leave()
-        self._relay.closed(self)
+        self._unsubscribe()
+        self._relay.disconnected(self)
 
     # -- as a producer of what its mailbox holds -------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        self._stuck = True
+        self._write_paused = True
 
     def resumeProducing(self) -> None:
-        self._stuck = False
-        self.wake()
+        self._write_paused = False
+        self.deliver()
 
     def stopProducing(self) -> None:
-        self._stuck = True
+        self._write_paused = True
 
-    def wake(self) -> None:
-        """Send what waits, as far as the peer takes it."""
-        while self._subscription is not None and self._connection is not None and not self._stuck:
-            if self._farewell is not None and not self._mid_message:
-                self._part(self._farewell)
+    def deliver(self) -> None:
+        """Send what waits in its mailbox, as far as the peer takes it."""
+        while self._subscription is not None and self._connection is not None and not self._write_paused:
+            if self._final_message is not None and not self._mid_message:
+                self._close(self._final_message)
                 return
             mailbox = self._subscription.inbox
             try:
-                data = mailbox.take(PIECE)
+                data = mailbox.take(WRITE_SIZE)
             except SpillError as error:
                 self.drop(str(error))
                 return
@@ -118,131 +167,132 @@ class PeerConnection:
                 return
             self._mid_message = mailbox.mid_message
             self._connection.write(data)
-            self._relay.pressure.taken(mailbox)
-            self._relay.settle()
+            self._relay.backpressure.taken(mailbox)
+            self._relay.memory_released()
 
-    # -- as somebody who is held back ------------------------------------------------------------------------------
+    # -- as a sender -----------------------------------------------------------------------------------------------
 
-    def hold(self, reason: str) -> None:
+    def pause(self, reason: str) -> None:
         """Read no more."""
-        if not self._held and self._connection is not None:
+        if not self._pauses and self._connection is not None:
             self._connection.pause_reading()
-        self._held.add(reason)
+        self._pauses.add(reason)
 
-    def let_go(self, reason: str) -> None:
+    def resume(self, reason: str) -> None:
         """Read again if there is no other reason not to."""
-        if reason in self._held:
-            self._held.discard(reason)
-            if not self._held and self._connection is not None:
+        if reason in self._pauses:
+            self._pauses.discard(reason)
+            if not self._pauses and self._connection is not None:
                 self._connection.resume_reading()
 
     def admitted(self) -> None:
-        """There is memory for its message."""
-        self._read_on()
-        self.let_go("room")
+        """Read its message, for which there is memory."""
+        self._read_message()
+        self.resume("memory")
 
-    def not_admitted(self) -> None:
-        """There is none for long. An original worker knows no answer to that, and waits on."""
-        if self._subscription is not None and self._subscription.run.job:
+    def admission_timed_out(self) -> None:
+        """Refuse it, as there is no memory for long. An original worker knows no answer to that, and waits on."""
+        if self._subscription is not None and self._subscription.run.storage.job:
             self.refuse("there is no memory for its message", FULL)
 
-    def deadline_passed(self, size: int, seconds: float) -> None:
-        """Its message takes too long to come."""
+    def receive_timed_out(self, size: int, seconds: float) -> None:
+        """Drop it, as its message takes too long to arrive."""
         self.drop(f"a message of {size} bytes has not come within {seconds:.0f} s, and others wait for the memory")
 
     # -- its end ---------------------------------------------------------------------------------------------------
 
     def drop(self, reason: str) -> None:
-        """Log, and cut it off."""
+        """Log the reason, and abort the connection."""
         if self._connection is not None:
             self._connection.drop(reason)
 
-    def refuse(self, reason: str, farewell: bytes | None = None) -> None:
-        """Log, say why (only to those who understand it), and close.
+    def refuse(self, reason: str, final_message: bytes | None = None) -> None:
+        """Log the reason, send it (only to a peer that understands it), and close.
 
-        :param farewell: what to say in place of ``FAIL(reason)``.
+        :param final_message: what to send in place of ``FAIL(reason)``.
         """
-        if self._connection is None or self._farewell is not None:
+        if self._connection is None or self._final_message is not None:
             return
         self._relay.refused(self._connection, reason)
-        farewell = farewell or (fail(reason) if self._speaks_again else b"")
+        final_message = final_message or (fail(reason) if self._understands_fail else b"")
         if not self._mid_message or self._subscription is None or self._subscription.inbox.reader is not self:
-            self._part(farewell)
+            self._close(final_message)
             return
-        # It is in the middle of a message, to whose end nothing else can be said.
-        self._farewell = farewell
-        self._relay.part_soon(self)
+        # It is in the middle of a message, before whose end nothing else can be sent.
+        self._final_message = final_message
+        self._relay.closing(self)
 
-    def part_late(self) -> None:
-        """It has not taken the rest of its message."""
+    def closing_timed_out(self) -> None:
+        """Drop it, as it has not taken the rest of its message."""
         self.drop("it does not take what it is sent, and is to go")
 
-    def say(self, payload: bytes) -> None:
+    def send_notice(self, payload: bytes) -> None:
         """Send a notice to a coordinator."""
         if self._connection is not None:
             self._connection.send(payload)
 
-    def _read_on(self) -> None:
+    def _read_message(self) -> None:
         if self._connection is not None:
             # TLS adds 22 bytes to each 16 KiB at most.
-            self._connection.read_at_once(max(HEAD, min(MUCH, self._connection.missing * 65 // 64)))
+            size = min(READ_SIZE_ADMITTED, self._connection.missing * 65 // 64)
+            self._connection.read_at_once(max(READ_SIZE_UNADMITTED, size))
 
-    def _part(self, farewell: bytes) -> None:
+    def _close(self, final_message: bytes) -> None:
         connection = self._connection
         if connection is not None:
             cut_off = self._mid_message
-            self._farewell = farewell
+            self._final_message = final_message
             self._relay.admission.release(self)
-            self._leave()
-            connection.close(farewell if farewell and not cut_off else None)
+            self._unsubscribe()
+            connection.close(final_message if final_message and not cut_off else None)
 
-    def _leave(self) -> None:
+    def _unsubscribe(self) -> None:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            self._relay.mailboxes.leave(subscription, self)
-            self._relay.pressure.taken(subscription.inbox)
-        self._relay.pressure.gone(self)
+            self._relay.mailboxes.unsubscribe(subscription, self)
+            self._relay.backpressure.taken(subscription.inbox)
+        self._relay.backpressure.disconnected(self)
 
     # -- greeting and sending --------------------------------------------------------------------------------------
 
-    def _greeted(self, payloads: list[bytes]) -> None:
+    def _greeting_received(self, payloads: list[bytes]) -> None:
         connection = self._connection
         assert connection is not None
         first, rest = payloads[0], payloads[1:]
         if is_coordinator(connection.peer.identity, first, self._relay.shared_key):
-            self._take = self._noticed
+            self._handle = self._notices_received
             self._relay.greeted(self)
             connection.greeted()
-            self._noticed(payloads)
+            self._notices_received(payloads)
             return
-        self._speaks_again = first.startswith(b"HELLO_STATE2:")
+        self._understands_fail = first.startswith(b"HELLO_STATE2:")
         try:
             if len(first) > MAX_GREETING:
                 raise WireError(f"a greeting of {len(first)} bytes: at most {MAX_GREETING} are taken")
             greeting = parse_peer_greeting(first)
             authorize(connection.peer.identity, greeting, shared_key=self._relay.shared_key)
-            self._sit(greeting)
+            self._subscribe(greeting)
         except (WireError, PeerRefused) as error:
             self.refuse(str(error))
             return
         if rest:
-            self._send(rest)
+            self._messages_received(rest)
 
-    def _sit(self, greeting: PeerGreeting) -> None:
+    def _subscribe(self, greeting: PeerGreeting) -> None:
         assert self._connection is not None
         welcome = self._relay.mailboxes.greet(greeting, self, self._relay.now())
         self._subscription = welcome.subscription
-        self._take = self._send
+        self._handle = self._messages_received
         self._relay.greeted(self)
         self._connection.greeted()
-        self._relay.note(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
+        self._relay.log_event(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
         if isinstance(welcome.replaced, PeerConnection):
             welcome.replaced.refuse("another connection has taken its place")
-        self._relay.lost(welcome.subscription.run, welcome.lost)
+        self._relay.messages_lost(welcome.subscription.run, welcome.lost)
         self._connection.register_producer(self, True)
-        self.wake()
+        self.deliver()
 
-    def _send(self, payloads: list[bytes]) -> None:
+    def _messages_received(self, payloads: list[bytes]) -> None:
         subscription = self._subscription
         if subscription is None:
             return
@@ -253,16 +303,16 @@ class PeerConnection:
         except Full as error:
             self.refuse(str(error), FULL)
         if isinstance(outbox.reader, PeerConnection):
-            outbox.reader.wake()
+            outbox.reader.deliver()
         if self._subscription is not None:
-            self._relay.pressure.sent(self, outbox)
+            self._relay.backpressure.sent(self, outbox)
 
-    def _noticed(self, payloads: list[bytes]) -> None:
+    def _notices_received(self, payloads: list[bytes]) -> None:
         for payload in payloads:
             if self._connection is not None:
-                self._relay.note(self._connection, f"gives notice: {payload[:200]!r}")
+                self._relay.log_event(self._connection, f"sends a notice: {payload[:200]!r}")
             try:
-                self._relay.notice(self, payload)
+                self._relay.notice_received(self, payload)
             except (WireError, PeerRefused) as error:
                 self.drop(str(error))
                 return

@@ -1,4 +1,4 @@
-"""Why a message or a greeting is not taken."""
+"""The errors of the rendezvous: a greeting or a message that is not accepted."""
 
 from mu_twisted.base import MuError
 
@@ -12,4 +12,4 @@ class PeerRefused(RendezvousError):
 
 
 class Full(RendezvousError):
-    """A message finds no room: its run's undelivered messages are as many as may be."""
+    """A message is not stored: its run has as many undelivered messages as it may."""

@@ -1,4 +1,4 @@
-"""How much of everything there may be."""
+"""The relay's limits: how much it keeps, of what, and for how long."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class RelayLimits:
 
     :param memory: of messages in memory: those that are coming in, undelivered and retained ones.
     :param window: of undelivered messages of one mailbox in memory; what is beyond pushes back on its senders for
-        ``patience``, and goes to disk after it.
-    :param retain: of delivered messages that a job keeps, to send them again. The oldest go.
+        ``reader_timeout``, and goes to disk after it.
+    :param retain: of delivered messages that a job keeps, to send them again. The oldest are removed.
     :param spill: of undelivered messages of one run or job, in memory and on disk.
     :param disk: the same of all together.
     :param message: of one message.
@@ -23,7 +23,7 @@ class RelayLimits:
     :param mailboxes: number of mailboxes of all of them together.
     :param retention: seconds from its arrival that an undelivered message of a run is kept, and from its last mention
         that a job is.
-    :param patience: seconds that a reader may take nothing before what waits for it goes to disk.
+    :param reader_timeout: seconds that a reader may take nothing before what waits for it goes to disk.
     """
 
     memory: int = 12 << 20
@@ -35,11 +35,11 @@ class RelayLimits:
     runs: int = 1000
     mailboxes: int = 100_000
     retention: float = 600.0
-    patience: float = 0.5
+    reader_timeout: float = 0.5
 
     @property
-    def giant(self) -> int:
-        """Messages from this size on never wait in memory. While they come in, they have memory beside it: ``message``
-        bytes, of all together.
+    def large(self) -> int:
+        """Messages from this size on never wait in memory. While they are received, they have memory beside it:
+        ``message`` bytes, of all together.
         """
         return self.memory // 2

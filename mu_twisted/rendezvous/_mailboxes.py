@@ -1,4 +1,4 @@
-"""All mailboxes: who may have which, and how long. Pure: time and tokens come in, effects go out as values."""
+"""Assigns mailboxes to connections, and removes what is old. Pure: time and tokens are arguments, effects results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from mu_twisted.wire import PeerGreeting
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """What a connection has that was let in.
+    """The mailboxes of a connection that has greeted.
 
+    :param run: the run or job that it named.
     :param inbox: what it reads.
-    :param outbox: where all that it sends goes.
-    :param origins: by whom its messages are marked.
+    :param outbox: what all its messages are put into.
+    :param origins: the task and attempt that its messages are marked with.
     """
 
     run: Run
@@ -28,9 +29,9 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """How a greeting was answered.
+    """The result of a greeting.
 
-    :param subscription: the newcomer's.
+    :param subscription: the new connection's.
     :param replaced: the reader that had its mailbox before.
     :param lost: tasks whose messages it wants again and which are gone.
     """
@@ -43,8 +44,10 @@ class Welcome:
 class Mailboxes:
     """Every run and job with its mailboxes.
 
-    :param store: room for messages.
-    :param token: makes a new one each time.
+    :param store: memory and disk for messages.
+    :param token: makes a new token at each call.
+    :ivar jobs: by their names.
+    :ivar runs: the original's, by their names.
     """
 
     def __init__(self, store: MessageStore, token: Callable[[], str]) -> None:
@@ -56,10 +59,11 @@ class Mailboxes:
         self._count = 0
 
     def greet(self, greeting: PeerGreeting, reader: object, now: float) -> Welcome:
-        """Somebody comes for a mailbox.
+        """Give a connection the mailboxes that its greeting names.
 
-        :param reader: stands for it, until it is replaced or leaves.
-        :raises Refused: its attempt is over, or there are too many mailboxes.
+        :param reader: stands for the connection, until it is replaced or unsubscribes.
+        :param now: seconds.
+        :raises PeerRefused: its attempt is over, or there are too many runs or mailboxes.
         """
         run = self._run(greeting.run, greeting.attempt is not None, now)
         if greeting.attempt is not None:
@@ -77,58 +81,64 @@ class Mailboxes:
         inbox.users += 1
         outbox.users += 1
         replaced = inbox.attach(reader)
-        lost = inbox.replay() if greeting.replay else []
-        if not run.job:
+        lost = inbox.replay(run.attempts) if greeting.replay else []
+        if not run.storage.job:
             inbox.expire(now - self._limits.retention)
         return Welcome(Subscription(run, inbox, outbox, origins), replaced, lost)
 
-    def leave(self, subscription: Subscription, reader: object) -> None:
-        """Who had a seat is gone, or was replaced."""
+    def unsubscribe(self, subscription: Subscription, reader: object) -> None:
+        """End a subscription whose connection is gone, or was replaced."""
         subscription.inbox.detach(reader)
         subscription.inbox.users -= 1
         subscription.outbox.users -= 1
-        if not subscription.run.job:
-            self._tidy(subscription.run, (subscription.inbox, subscription.outbox))
+        if not subscription.run.storage.job:
+            self._remove_unused(subscription.run, (subscription.inbox, subscription.outbox))
 
     def mention(self, job: bytes, limits: Mapping[str, int], watcher: object, now: float) -> tuple[Run, Sequence[int]]:
-        """A coordinator says that a job lives.
+        """Keep a job, as its coordinator has named it.
 
-        :param watcher: who is to be told what is lost.
-        :returns: the job, and what was lost while nobody could be told.
-        :raises Refused: there are too many jobs.
+        :param limits: as :meth:`RunStorage.limit`.
+        :param watcher: stands for the coordinator's connection, which is to be notified of what is lost.
+        :param now: seconds.
+        :returns: the job, and the tasks whose messages were lost while no coordinator could be notified.
+        :raises PeerRefused: there are too many jobs.
         """
         run = self._run(job, True, now)
         run.mentioned = now
         run.watcher = watcher
-        run.limit(limits)
+        run.storage.limit(limits)
         lost, run.lost = sorted(run.lost), set()
         return run, lost
 
     def end(self, job: bytes) -> Run | None:
-        """A job is over, its messages go; None if it is not known. Its readers are in the run that is returned."""
+        """Remove a job that is over.
+
+        :returns: the job, with the readers of its mailboxes; None if there is no such job.
+        """
         run = self.jobs.pop(job, None)
         if run is not None:
             self._clear(run)
         return run
 
     def sweep(self, now: float) -> list[Run]:
-        """What is too old goes.
+        """Remove what is too old.
 
-        :returns: jobs that no coordinator has mentioned for too long; they are gone.
+        :param now: seconds.
+        :returns: jobs that no coordinator has mentioned for too long; they are removed.
         """
         before = now - self._limits.retention
         for run in list(self.runs.values()):
             for mailbox in run.mailboxes.values():
                 mailbox.expire(before)
-            self._tidy(run, list(run.mailboxes.values()))
+            self._remove_unused(run, list(run.mailboxes.values()))
         forgotten = [run for run in self.jobs.values() if run.mentioned <= before]
         for run in forgotten:
             del self.jobs[run.name]
             self._clear(run)
         return forgotten
 
-    def give_way(self, before: float) -> None:
-        """Memory is short: what waits since before this time for a reader that is there may go to disk."""
+    def mark_slow(self, before: float) -> None:
+        """Let the store move to disk what has waited since before this time, even for a connected reader."""
         for run in (*self.runs.values(), *self.jobs.values()):
             for mailbox in run.mailboxes.values():
                 if mailbox.held and mailbox.waiting[0].arrived <= before:
@@ -136,7 +146,7 @@ class Mailboxes:
                     self.store.idle[mailbox] = None
 
     def clear(self) -> None:
-        """Everything goes."""
+        """Remove everything."""
         for run in (*self.runs.values(), *self.jobs.values()):
             run.clear()
         self.runs.clear()
@@ -160,11 +170,11 @@ class Mailboxes:
             if self._count >= self._limits.mailboxes:
                 raise PeerRefused(f"there are {self._count} mailboxes already")
             self._count += 1
-            mailbox = run.mailboxes[number] = Mailbox(run, number)
+            mailbox = run.mailboxes[number] = Mailbox(number, run.storage)
         return mailbox
 
-    def _tidy(self, run: Run, mailboxes: Sequence[Mailbox]) -> None:
-        """Forget what of a run of the original's is empty and not in use."""
+    def _remove_unused(self, run: Run, mailboxes: Sequence[Mailbox]) -> None:
+        """Remove the empty mailboxes of a run of the original's that no connection uses."""
         for mailbox in mailboxes:
             unused = not mailbox.users and not mailbox.waiting
             if unused and run.mailboxes.pop(mailbox.me, None) is not None:

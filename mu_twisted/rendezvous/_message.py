@@ -1,4 +1,4 @@
-"""What lies in a mailbox: one message in memory, or several in a row in one file."""
+"""A mailbox holds these: one message in memory, or several in a row in one file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,21 +7,21 @@ from mu_twisted.rendezvous._limits import OVERHEAD
 from mu_twisted.wire import HEADER_SIZE
 
 Origins = tuple[tuple[int, int], ...]
-"""Which task and which of its attempts has sent it; empty in a run of the original's, where nobody asks."""
+"""The tasks that have sent it, each with its attempt; empty in a run of the original's, which has no attempts."""
 
 
 class Message:
     """One message in memory.
 
     :param body: the payload.
-    :param origins: who has sent it.
-    :param arrived: when.
+    :param origins: the task and attempt that has sent it.
+    :param arrived: when, seconds.
     """
 
     __slots__ = ("arrived", "body", "length", "origins")
 
     start = 0
-    """Bytes of it that need not be delivered any more."""
+    """Bytes at its beginning that have been delivered."""
 
     def __init__(self, body: bytes, origins: Origins, arrived: float) -> None:
         self.body: bytes | None = body
@@ -43,7 +43,7 @@ class Message:
 class MessageFile(Message):
     """Messages in a file, as frames.
 
-    :param path: the file; it belongs to this bundle.
+    :param path: the file, which holds nothing else.
     :param length: of the file, bytes.
     """
 
@@ -60,7 +60,11 @@ class MessageFile(Message):
 
 @dataclass
 class Account:
-    """Bytes held, and how many there may be."""
+    """Counts bytes against a limit.
+
+    :param limit: how many there may be.
+    :param used: how many there are.
+    """
 
     limit: int
     used: int = 0

@@ -1,59 +1,71 @@
-"""What all mailboxes share: the memory, the disk, and who gives way when memory is short."""
+"""What all mailboxes share: memory, disk, and the order in which messages leave memory when it is short.
+
+Knows a mailbox only as something that can be asked to free memory.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._message import Account, Message, MessageFile
 from mu_twisted.rendezvous._spill import Spill, SpillError
 
-if TYPE_CHECKING:
-    from mu_twisted.rendezvous._mailbox import Mailbox
+
+class Evictable(Protocol):
+    """A mailbox, as the store sees it."""
+
+    def spill(self) -> None:
+        """Move all waiting messages from memory to disk."""
+
+    def forget_oldest(self) -> None:
+        """Remove the oldest delivered message."""
 
 
 class MessageStore:
-    """Room for parcels.
+    """Memory and disk for messages.
 
     :param limits: of everything.
     :param spill: the disk.
-    :param trouble: is told, on one line, when the disk does not take messages any more.
-    :ivar memory: of messages in memory, those that are coming in included.
+    :param on_failure: called with one line when the disk takes no more messages.
+    :ivar memory: of messages in memory, those that are being received included.
     :ivar undelivered: of messages in memory and on disk.
-    :ivar idle: mailboxes whose messages in memory nobody takes now; they go to disk first.
+    :ivar idle: mailboxes with messages in memory that no reader is taking; they go to disk first.
     :ivar retained: delivered messages in memory, the oldest first, with their mailboxes; they go next.
+    :ivar broken: whether the disk refused the last messages.
     """
 
-    def __init__(self, limits: RelayLimits, spill: Spill, trouble: Callable[[str], object]) -> None:
+    def __init__(self, limits: RelayLimits, spill: Spill, on_failure: Callable[[str], object]) -> None:
         self.limits = limits
         self.spill = spill
         self.memory = Account(limits.memory)
         self.undelivered = Account(limits.disk)
-        self.idle: dict[Mailbox, None] = {}
-        self.retained: dict[Message, Mailbox] = {}
-        self._kept = 0
+        self.idle: dict[Evictable, None] = {}
+        self.retained: dict[Message, Evictable] = {}
+        self._retained_memory = 0
         self.broken = False
-        self._trouble = trouble
+        self._on_failure = on_failure
 
     @property
     def short(self) -> bool:
-        """Whether little memory is free, and little could be had by letting delivered messages go."""
-        return self.memory.free + self._kept < self.memory.limit // 8
+        """Whether little memory is free, and little could be had by removing delivered messages."""
+        return self.memory.free + self._retained_memory < self.memory.limit // 8
 
-    def keep(self, message: Message, mailbox: "Mailbox") -> None:
-        """A message in memory was delivered."""
+    def retain(self, message: Message, mailbox: Evictable) -> None:
+        """Keep a message in memory that was delivered; it is removed when memory is short."""
         self.retained[message] = mailbox
-        self._kept += message.memory
+        self._retained_memory += message.memory
 
-    def keep_no_more(self, message: Message) -> None:
-        """It waits again, or goes."""
+    def unretain(self, message: Message) -> None:
+        """Forget that a message was delivered: it waits again, or is removed."""
         if self.retained.pop(message, None) is not None:
-            self._kept -= message.memory
+            self._retained_memory -= message.memory
 
     def make_room(self, size: int) -> bool:
-        """Have so many bytes of memory free, if it can be done at once.
+        """Free memory, if it can be done at once.
 
-        :returns: whether they are.
+        :param size: bytes.
+        :returns: whether so many are free.
         """
         while self.memory.free < size and self.idle:
             next(iter(self.idle)).spill()
@@ -62,12 +74,15 @@ class MessageStore:
         return self.memory.free >= size
 
     def write(self, directory: Path, messages: Sequence[Message]) -> MessageFile | None:
-        """Parcels go to disk; None if the disk does not take them, and they stay where they are."""
+        """Move messages to disk.
+
+        :returns: the file; None if the disk does not take them: they stay in memory.
+        """
         try:
             bundle = self.spill.write(directory, messages)
         except SpillError as error:
             if not self.broken:
-                self._trouble(f"{error}; until it can, no more is taken than fits the memory")
+                self._on_failure(f"{error}; until it can, no more is taken than fits the memory")
             self.broken = True
             return None
         self.broken = False
@@ -75,7 +90,7 @@ class MessageStore:
         return bundle
 
     def release(self, message: Message) -> None:
-        """A parcel is of no more use."""
+        """Free the memory and the file of a message that is of no more use."""
         self.memory.used -= message.memory
         if isinstance(message, MessageFile):
             self.spill.remove(message)

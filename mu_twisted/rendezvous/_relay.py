@@ -1,4 +1,4 @@
-"""The relay: all connections, and what they share. Knows sockets only through the transport."""
+"""The relay accepts connections and holds what they share. It knows sockets only through the transport."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -21,23 +21,21 @@ from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice
 
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
-PARTING = 15.0
+CLOSING_TIMEOUT = 15.0
 """Seconds that a connection has to take the rest of a message before it is closed."""
 TLS_SLICE = 16 << 10
-
-
-STRANGERS = (
+UNTRUSTED_HINT = (
     "coordinator and rendezvous must have the same CA: start both with the same --state-dir, or both with files of one "
     "`mu genkeys` (-c, -s, -k)"
 )
 
 
 class _Factory(FrameFactory):
-    """Says what to do where certificates are not trusted, which a wrong start leads to more often than an attack."""
+    """Adds to the log what to do where certificates are not trusted: a wrong start is more frequent than an attack."""
 
     def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
         hint = "TLS failed" in reason and any(word in reason for word in ("certificate", "unknown ca"))
-        super().connection_dropped(protocol, f"{reason}; {STRANGERS}" if hint else reason)
+        super().connection_dropped(protocol, f"{reason}; {UNTRUSTED_HINT}" if hint else reason)
 
 
 def _token() -> str:
@@ -45,15 +43,15 @@ def _token() -> str:
 
 
 class Relay:
-    """Takes connections, and carries messages between them.
+    """Accepts connections, and carries messages between them.
 
     :param clock: for all time limits.
     :param limits: of everything.
     :param spill: the disk.
     :param connections: how many at once.
-    :param descriptors: what connections may have of them, handshakes included; None: any number.
-    :param shared_key: whether a certificate without identity may speak for any job.
-    :param debug: whether comings and goings are logged; there may be many.
+    :param descriptors: how many file descriptors connections may have, handshakes included; None: any number.
+    :param shared_key: whether a certificate without identity may speak for any task.
+    :param debug: whether each greeting, notice and disconnection is logged; there may be many.
     :param token: makes the tokens of jobs.
     """
 
@@ -76,18 +74,18 @@ class Relay:
         self._clock = clock
         self._limits = limits
         self._spill = spill
-        self._most = connections
+        self._max_connections = connections
         self._debug = debug
         store = MessageStore(limits, spill, lambda line: self.log.error("{line}", line=line))
         self.mailboxes = Mailboxes(store, token)
         self.admission = MessageAdmission(store)
-        self.pressure = Backpressure(clock, limits.patience)
+        self.backpressure = Backpressure(clock, limits.reader_timeout)
         self._connections: set[PeerConnection] = set()
-        self._strangers: Deadlines[PeerConnection] = Deadlines(
+        self._ungreeted: Deadlines[PeerConnection] = Deadlines(
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
         )
-        self._parting: Deadlines[PeerConnection] = Deadlines(clock, PARTING, PeerConnection.part_late)
-        self._sweep = every(clock, 1.0, self._look)
+        self._closing: Deadlines[PeerConnection] = Deadlines(clock, CLOSING_TIMEOUT, PeerConnection.closing_timed_out)
+        self._sweep = every(clock, 1.0, self._sweep_safely)
         self.factory = _Factory(
             lambda: PeerConnection(self),
             clock=clock,
@@ -109,107 +107,107 @@ class Relay:
         return listen(endpoint, contexts, self.factory, self._clock)
 
     def open(self) -> None:
-        """Begin to watch the time."""
+        """Begin to enforce time limits."""
         self._sweep.start()
 
     def close(self) -> None:
-        """Close every connection; all messages go."""
+        """Close every connection, and remove all messages."""
         self._sweep.stop()
         for connection in list(self._connections):
             connection.refuse("the rendezvous stops")
-        self.pressure.stop()
-        self._strangers.stop()
-        self._parting.stop()
+        self.backpressure.stop()
+        self._ungreeted.stop()
+        self._closing.stop()
         self.mailboxes.clear()
         self._spill.close()
 
     # -- what connections report -----------------------------------------------------------------------------------
 
-    def opened(self, connection: PeerConnection) -> None:
-        """A handshake is done."""
+    def connected(self, connection: PeerConnection) -> None:
+        """Limit the time that a new connection has to greet."""
         self._connections.add(connection)
-        if len(self._connections) > self._most:
-            connection.drop(f"there are {self._most} connections already")
+        if len(self._connections) > self._max_connections:
+            connection.drop(f"there are {self._max_connections} connections already")
             return
-        self._strangers.start(connection)
+        self._ungreeted.start(connection)
 
     def greeted(self, connection: PeerConnection) -> None:
-        """It is known who it is."""
-        self._strangers.end(connection)
+        """End the time limit of a connection that has greeted."""
+        self._ungreeted.end(connection)
 
-    def closed(self, connection: PeerConnection) -> None:
-        """It is gone."""
-        self._strangers.end(connection)
-        self._parting.end(connection)
+    def disconnected(self, connection: PeerConnection) -> None:
+        """Forget a connection that is gone."""
+        self._ungreeted.end(connection)
+        self._closing.end(connection)
         self._connections.discard(connection)
-        self.settle()
+        self.memory_released()
 
     def refused(self, connection: FrameProtocol, reason: str) -> None:
-        """It is told to go."""
+        """Log why a connection is ended."""
         self.factory.connection_dropped(connection, reason)
 
-    def note(self, connection: FrameProtocol, what: str) -> None:
-        """It does what is only logged where everything is."""
+    def closing(self, connection: PeerConnection) -> None:
+        """Limit the time that a connection has to take the rest of its message."""
+        self._closing.start(connection)
+
+    def log_event(self, connection: FrameProtocol, event: str) -> None:
+        """Log what a connection does, where everything is logged."""
         if self._debug:
-            self.log.debug("{peer} {what}", peer=str(connection.peer), what=what)
+            self.log.debug("{peer} {event}", peer=str(connection.peer), event=event)
 
-    def part_soon(self, connection: PeerConnection) -> None:
-        """It is to go once it has taken the rest of its message."""
-        self._parting.start(connection)
-
-    def settle(self) -> None:
-        """Memory may have become free."""
+    def memory_released(self) -> None:
+        """Admit messages that wait for memory."""
         self.admission.settle(self.now())
 
-    def lost(self, run: Run, tasks: Iterable[int]) -> None:
-        """What these tasks have sent is wanted again, and gone."""
+    def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
+        """Notify the coordinator, now or when it comes back, that what these tasks have sent is wanted and gone."""
         for task in tasks:
             if isinstance(run.watcher, PeerConnection) and run.watcher in self._connections:
-                run.watcher.say(LostNotice(run.label, task).encode())
+                run.watcher.send_notice(LostNotice(run.label, task).encode())
             else:
                 run.lost.add(task)
 
-    def notice(self, connection: PeerConnection, payload: bytes) -> None:
-        """A coordinator says something.
+    def notice_received(self, connection: PeerConnection, payload: bytes) -> None:
+        """Do what a coordinator's notice asks for.
 
-        :raises WireError: nothing that it may say.
-        :raises Refused: there are too many jobs.
+        :raises WireError: it is no notice that a coordinator sends.
+        :raises PeerRefused: there are too many jobs.
         """
         notice = parse_notice(payload)
         if isinstance(notice, JobNotice):
             name = notice.job.encode("ascii")
             run, lost = self.mailboxes.mention(name, notice.limits, connection, self.now())
-            connection.say(JobTaken(notice.job, run.store_token).encode())
-            self.lost(run, lost)
+            connection.send_notice(JobTaken(notice.job, run.store_token).encode())
+            self.messages_lost(run, lost)
         elif isinstance(notice, EndNotice):
             ended = self.mailboxes.end(notice.job.encode("ascii"))
             if ended is not None:
-                self._dismiss(ended, f"job {ended.label} is over")
-            connection.say(EndTaken(notice.job).encode())
+                self._close_readers(ended, f"job {ended.label} is over")
+            connection.send_notice(EndTaken(notice.job).encode())
         else:
-            raise WireError(f"a coordinator says JOB:J:LIMITS or END:J, got {payload[:80]!r}")
+            raise WireError(f"expected JOB:J:LIMITS or END:J of a coordinator, got {payload[:80]!r}")
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _dismiss(self, run: Run, reason: str) -> None:
+    def _close_readers(self, run: Run, reason: str) -> None:
         for mailbox in run.mailboxes.values():
             reader: Any = mailbox.reader
             if reader is not None:
                 reader.refuse(reason)
-        self.settle()
+        self.memory_released()
 
-    def _look(self) -> None:
+    def _sweep_safely(self) -> None:
         try:
-            self._swept()
+            self._sweep_all()
         except Exception:  # noqa: BLE001 - else nothing would be swept any more, and memory fill up
             self.log.failure("sweeping failed")
 
-    def _swept(self) -> None:
+    def _sweep_all(self) -> None:
         now = self.now()
         for run in self.mailboxes.sweep(now):
-            self._dismiss(run, f"no coordinator has mentioned job {run.label} for {self._limits.retention:g} s")
-        self.pressure.sweep()
+            self._close_readers(run, f"no coordinator has mentioned job {run.label} for {self._limits.retention:g} s")
+        self.backpressure.sweep()
         self.admission.sweep(now)
-        if self.admission.wanted:
-            self.mailboxes.give_way(now - self._limits.patience)
-        self.settle()
+        if self.admission.contended:
+            self.mailboxes.mark_slow(now - self._limits.reader_timeout)
+        self.memory_released()

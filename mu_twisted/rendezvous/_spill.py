@@ -1,6 +1,6 @@
-"""The directory that messages go to when memory is short: a file for each bundle, in a directory for each run.
+"""Writes messages to disk when memory is short: bundles of them to a file each, in a directory for each run.
 
-Nothing here outlives the process: what an earlier one left is removed at the start.
+Nothing here outlives the process: what an earlier process left is removed at the start.
 """
 
 import os
@@ -15,19 +15,19 @@ from mu_twisted.rendezvous._message import Message, MessageFile
 from mu_twisted.wire import HEADER_SIZE
 
 BUNDLE = 8 << 20
-"""Most bytes of a bundle, if it has more than one message."""
+"""Bytes of a bundle at most, if it has more than one message."""
 BUNDLED = 4096
-"""Most messages of a bundle."""
+"""Messages of a bundle at most."""
 
 
 class SpillError(RendezvousError):
-    """The disk does not take what it should."""
+    """Messages cannot be written to disk, or not be read from it."""
 
 
 class Spill:
     """Writes and reads bundles. Calls block, for as long as the kernel's page cache takes.
 
-    :param root: the directory, for its owner only; made when it is first needed.
+    :param root: the directory, for its owner only; created when it is first needed.
     """
 
     def __init__(self, root: Path) -> None:
@@ -36,11 +36,11 @@ class Spill:
         self.close()
 
     def new_directory(self) -> Path:
-        """Where one run's bundles may go; it is made with the first of them."""
+        """A path for one run's bundles; the directory is made with the first of them."""
         return self._root / str(next(self._numbers))
 
     def write(self, directory: Path, messages: Iterable[Message]) -> MessageFile:
-        """Messages in memory become one bundle, in their order.
+        """Write messages that are in memory as one bundle, in their order.
 
         :raises SpillError: they cannot be written; nothing is left of them on disk.
         """
@@ -64,15 +64,17 @@ class Spill:
             raise SpillError(f"cannot write {length} bytes of messages to {directory}: {error.strerror}") from None
         return MessageFile(path, length, tuple(origins.items()), arrived)
 
-    def read(self, bundle: MessageFile, at: int, count: int) -> bytes:
-        """Bytes of a bundle.
+    def read(self, bundle: MessageFile, offset: int, count: int) -> bytes:
+        """Read bytes of a bundle.
 
+        :param offset: of the first.
+        :param count: how many at most.
         :raises SpillError: they are not there.
         """
         try:
             descriptor = os.open(bundle.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = os.pread(descriptor, min(count, bundle.length - at), at)
+                data = os.pread(descriptor, min(count, bundle.length - offset), offset)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -81,15 +83,15 @@ class Spill:
             raise SpillError(f"{bundle.path} has become shorter than it was")
         return data
 
-    def boundary(self, bundle: MessageFile, at: int) -> int:
-        """Where the last message begins that begins at an offset or before it.
+    def boundary(self, bundle: MessageFile, offset: int) -> int:
+        """The offset of the last message that begins at this offset or before it.
 
         :raises SpillError: the file cannot be read.
         """
         try:
             with bundle.path.open("rb", buffering=0) as file:
                 begins = following = bundle.start
-                while following <= at:
+                while following <= offset:
                     begins = following
                     file.seek(begins)
                     following += HEADER_SIZE + int(file.read(HEADER_SIZE) or b"0" * HEADER_SIZE)
@@ -98,15 +100,15 @@ class Spill:
         return begins
 
     def remove(self, bundle: MessageFile) -> None:
-        """It is of no more use."""
+        """Remove a bundle's file."""
         _unlink(bundle.path)
 
     def remove_directory(self, directory: Path) -> None:
-        """The run is no more."""
+        """Remove a run's files."""
         shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
-        """Leave nothing behind that was made here, now or by an earlier process; what else lies there stays."""
+        """Remove what this process or an earlier one has written; other files stay."""
         with suppress(OSError):
             for path in list(self._root.iterdir()):
                 if path.name.isdecimal():

@@ -13,7 +13,7 @@ import pytest
 from rendezvous_daemons import Daemon, complaint
 
 from mu_twisted.daemons.rendezvous import Options
-from mu_twisted.rendezvous._relay import STRANGERS
+from mu_twisted.rendezvous._relay import UNTRUSTED_HINT
 from mu_twisted.tls import Authority, KeyPair, RoleIdentity, TaskIdentity, generate_keys
 from mu_twisted.wire import Decoder, PeerGreeting, encode
 
@@ -202,7 +202,7 @@ def test_the_page_shows_the_bounds_as_the_help_does_and_the_errors_as_they_are()
     assert "55 MB, --memory, and at most 250 kB for each connection" in said
     for line in shown:
         assert " ".join(line.split()) in said
-    assert STRANGERS in PAGE
+    assert UNTRUSTED_HINT in PAGE
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Against(RuleBasedStateMachine):
         assert welcome.replaced is before
         if before is not None:
             self.settle(key, before)
-            self.office.mailboxes.leave(before.subscription, before)
+            self.office.mailboxes.unsubscribe(before.subscription, before)
             before.subscription = None
         reader.subscription = welcome.subscription
         self.sitting[key] = reader
@@ -145,14 +145,14 @@ class Against(RuleBasedStateMachine):
         if reader.subscription is None:
             return
         subscription = reader.subscription
-        job, run = subscription.run.job, subscription.run
+        job, run = subscription.run.storage.job, subscription.run
         for size in sizes:
             body = (b"%d " % next(self.number)).ljust(size, b".")
             try:
                 subscription.outbox.put(body, subscription.origins, self.now)
             except Full:
                 assert job
-                assert not run.admits(len(body) + 13)
+                assert not run.storage.admits(len(body) + 13)
                 return
             me, attempt = subscription.origins[0] if job else (self.now, 0)
             self.box(job, subscription.outbox.me).sent.append((body, me, attempt))
@@ -163,14 +163,14 @@ class Against(RuleBasedStateMachine):
             return
         for _ in range(times):
             reader.take(limit)
-        self.settle((reader.subscription.run.job, reader.subscription.inbox.me), reader)
+        self.settle((reader.subscription.run.storage.job, reader.subscription.inbox.me), reader)
 
     @rule(reader=readers)
     def leave(self, reader: Reader) -> None:
         if reader.subscription is None:
             return
-        key = (reader.subscription.run.job, reader.subscription.inbox.me)
-        self.office.mailboxes.leave(reader.subscription, reader)
+        key = (reader.subscription.run.storage.job, reader.subscription.inbox.me)
+        self.office.mailboxes.unsubscribe(reader.subscription, reader)
         assert self.sitting.pop(key) is reader
         reader.subscription = None
 
@@ -207,7 +207,7 @@ class Against(RuleBasedStateMachine):
         self.attempts.clear()
         for key in [key for key in self.sitting if key[0]]:
             reader = self.sitting.pop(key)
-            self.office.mailboxes.leave(reader.subscription, reader)
+            self.office.mailboxes.unsubscribe(reader.subscription, reader)
             reader.subscription = None
         self.boxes = {key: box for key, box in self.boxes.items() if not key[0]}
 
@@ -225,8 +225,8 @@ class Against(RuleBasedStateMachine):
                 for message in (*mailbox.waiting, *mailbox.delivered):
                     memory += message.memory
                     files += message.length if message.body is None else 0
-            assert run.undelivered.used == waiting
-            assert run.retained.used == retained <= run.retained.limit
+            assert run.storage.undelivered.used == waiting
+            assert run.storage.retained.used == retained <= run.storage.retained.limit
             undelivered += waiting
         assert store.undelivered.used == undelivered
         assert store.memory.used == memory

@@ -72,7 +72,7 @@ def test_messages_of_a_run_are_kept_for_600_s(make: Make) -> None:
 def test_one_look_that_fails_does_not_end_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.peer(0, 1).says(b"old")
-    sweep, calls = world.relay.pressure.sweep, []
+    sweep, calls = world.relay.backpressure.sweep, []
 
     def fails_once() -> None:
         calls.append(None)
@@ -80,7 +80,7 @@ def test_one_look_that_fails_does_not_end_all_others(monkeypatch: pytest.MonkeyP
             raise ZeroDivisionError
         sweep()
 
-    monkeypatch.setattr(world.relay.pressure, "sweep", fails_once)
+    monkeypatch.setattr(world.relay.backpressure, "sweep", fails_once)
     world.advance(700)
     assert len(calls) == 700
     assert world.in_memory() == 0
@@ -315,7 +315,7 @@ def test_comings_and_goings_are_logged_where_that_is_wanted(make: Make, log: lis
         world.worker(1, 2).wire.close()
         world.settle()
     assert [line.partition(" ")[2] for line in log] == [
-        "gives notice: b'JOB:j:{}'",
+        "sends a notice: b'JOB:j:{}'",
         "has greeted: b'HELLO_STATE2:j:1:2:0:0'",
         "is gone: closed by the peer",
     ]
