@@ -1,13 +1,21 @@
-"""botocore's clients of one region, made when they are first used."""
+"""botocore's clients of one region, each created when it is first used. Only this module asks a session for clients."""
+
+from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from mu_twisted.aws._errors import one_line
 from mu_twisted.aws._proxies import is_loopback
+
+if TYPE_CHECKING:  # botocore makes its clients of data files; what they look like is only known to stubs
+    from boto3.session import Session
+    from types_boto3_lambda import LambdaClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_sts import STSClient
 
 _AWSS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
@@ -24,7 +32,7 @@ class Clients:
 
     def __init__(
         self,
-        session: Any,
+        session: Session,
         region: str,
         *,
         lambda_endpoint: str | None = None,
@@ -50,34 +58,43 @@ class Clients:
         return f" in the local stack in {self.stack}" if self.stack is not None else _at(self._s3_endpoint)
 
     @functools.cached_property
-    def awslambda(self) -> Any:
+    def awslambda(self) -> LambdaClient:
         """Lambda's."""
-        return self._client("lambda", self.lambda_endpoint)
+        client: LambdaClient = self._client("lambda", self.lambda_endpoint)
+        return client
 
     @functools.cached_property
-    def s3(self) -> Any:
+    def s3(self) -> S3Client:
         """S3's."""
-        if not self._s3_endpoint:
-            return self._client("s3", None)
-        # What a profile says of AWS's own S3 is not for this one: botocore refuses the two together.
-        own = {"s3": {"addressing_style": "path", "use_accelerate_endpoint": False}}
-        return self._client("s3", self._s3_endpoint, **own, use_dualstack_endpoint=False, use_fips_endpoint=False)
+        # What a profile sets for AWS's own S3 is not for another one: botocore refuses the two together.
+        other = {
+            "s3": {"addressing_style": "path", "use_accelerate_endpoint": False},
+            "use_dualstack_endpoint": False,
+            "use_fips_endpoint": False,
+        }
+        client: S3Client = self._client("s3", self._s3_endpoint, **(other if self._s3_endpoint else {}))
+        return client
 
     @functools.cached_property
-    def sts(self) -> Any:
+    def sts(self) -> STSClient:
         """STS's, in the region, as its global endpoint is in one region only."""
-        return self._client("sts", None)
+        client: STSClient = self._client("sts", None)
+        return client
 
     def _client(self, service: str, endpoint: str | None, **more: Any) -> Any:
         from botocore.config import Config
 
-        calm = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 3, "mode": "standard"}, **more)
+        config = Config(
+            connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 3, "mode": "standard"}, **more
+        )
+        # The stubs know `client` by an overload for each service of AWS: not to be gone through for a name of ours.
+        create: Any = self._session.client
         with one_line("set up the AWS clients"):
-            client = self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=calm)
+            client = create(service, region_name=self.region, endpoint_url=endpoint, config=config)
             if is_loopback(urlsplit(client.meta.endpoint_url).hostname or "") and getproxies_environment():
                 # Only a client knows its endpoint for sure; botocore sends to loopback by a proxy, too.
-                direct = calm.merge(Config(proxies={}))
-                client = self._session.client(service, region_name=self.region, endpoint_url=endpoint, config=direct)
+                direct = config.merge(Config(proxies={}))
+                client = create(service, region_name=self.region, endpoint_url=endpoint, config=direct)
             return client
 
 

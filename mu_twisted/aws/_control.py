@@ -1,21 +1,28 @@
-"""Control calls: a few requests around a job, where the launcher's speed is not needed."""
+"""Makes the few requests around a job that do not need the launcher's speed. Blocking; knows no jobs."""
+
+from __future__ import annotations
 
 import base64
 import contextlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, error_code, one_line
 from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
 from mu_twisted.base.masking import masked
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from types_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef, FunctionConfigurationTypeDef
+    from types_boto3_s3.literals import BucketLocationConstraintType
 
 UPDATE_PATIENCE = 60.0
 """Seconds for which a function is waited for that is being updated."""
@@ -65,7 +72,7 @@ class AwsControl:
 
     def __init__(
         self,
-        session: Any,
+        session: Session,
         region: str,
         *,
         lambda_endpoint: str | None = None,
@@ -97,11 +104,11 @@ class AwsControl:
                 (found.get("Architectures") or ["x86_64"])[0],
             )
 
-    def _updated(self, function: str) -> dict[str, Any]:
+    def _updated(self, function: str) -> FunctionConfigurationResponseTypeDef:
         waited = 0.0
         while True:
             with self._missing(f"there is no function {function} in {self._where}: make it with `{self._lambdaize}`"):
-                found: dict[str, Any] = self.clients.awslambda.get_function_configuration(FunctionName=function)
+                found = self.clients.awslambda.get_function_configuration(FunctionName=function)
             if found.get("LastUpdateStatus") != "InProgress":
                 return found
             if waited >= UPDATE_PATIENCE:
@@ -131,7 +138,7 @@ class AwsControl:
 
     def create_function(
         self, name: str, package: bytes, *, role: str = LOCAL_ROLE, description: str = ""
-    ) -> dict[str, Any]:
+    ) -> FunctionConfigurationTypeDef:
         """As :meth:`Functions.create`, with the usual settings."""
         return Functions(self.clients).create(FunctionSpec(name=name, role=role, description=description), package)
 
@@ -148,9 +155,13 @@ class AwsControl:
 
     def create_bucket(self, bucket: str) -> None:
         """Make a bucket in this region."""
-        where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
         with one_line(f"create bucket {bucket}"):
-            self.clients.s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": where} if where else {}))
+            if self.region == "us-east-1":  # which S3 does not take as a constraint
+                self.clients.s3.create_bucket(Bucket=bucket)
+            else:
+                # The stubs list the regions of their day; S3 refuses what it does not know.
+                region = cast("BucketLocationConstraintType", self.region)
+                self.clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
 
     def existing(self, bucket: str, keys: Collection[str]) -> set[str]:
         """Which of these objects there are, by listing what lies beside them."""
@@ -185,7 +196,7 @@ class AwsControl:
             raise
 
 
-def _check_state(function: str, region: str, found: Mapping[str, Any]) -> None:
+def _check_state(function: str, region: str, found: FunctionConfigurationResponseTypeDef) -> None:
     """By AWS's "Lambda function states".
 
     :raises AWSError: the function will not run, or not the code that it was last given.
@@ -199,7 +210,7 @@ def _check_state(function: str, region: str, found: Mapping[str, Any]) -> None:
         raise AWSError(f"the last update of {where} has failed{why}: update it again with `mu lambdaize --replace`")
 
 
-def _reason(found: Mapping[str, Any], name: str) -> str:
+def _reason(found: FunctionConfigurationResponseTypeDef, name: str) -> str:
     told = masked(" ".join(str(found.get(name) or "").split()))[:300].rstrip(".")
     return f" ({told})" if told else ""
 

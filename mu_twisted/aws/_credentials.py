@@ -1,12 +1,18 @@
-"""Credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
+"""Gets credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
+
+from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mu_twisted.aws._errors import NO_CREDENTIALS, AWSError, one_line
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.session import Session as BotocoreSession
 
 
 @dataclass(frozen=True)
@@ -23,14 +29,14 @@ class AccessKeys:
     token: str | None = field(default=None, repr=False)
 
 
-def aws_session(keys: AccessKeys | None = None) -> Any:
-    """A boto3 session.
+def aws_session(keys: AccessKeys | None = None) -> Session:
+    """Create a boto3 session.
 
-    :param keys: used as they are, and nothing is asked of the host's files and profiles; None: botocore's chain, which
+    :param keys: used as they are, and none of the host's files and profiles is read; None: botocore's chain, which
         renews what expires.
-    :raises AWSError: the profile that is asked for does not exist, or the keys cannot be sent.
+    :raises AWSError: the profile that the environment names does not exist, or the keys cannot be sent.
     """
-    import boto3  # half a second; only where AWS is really asked
+    import boto3  # takes half a second; only commands that use AWS pay it
 
     with one_line("read the AWS configuration"):
         if keys is not None:
@@ -45,19 +51,19 @@ def aws_session(keys: AccessKeys | None = None) -> Any:
         )
 
 
-def _unconfigured() -> Any:
-    """A botocore session that reads no file of the host's: a profile that is unknown here, or a broken file, are no
-    business of one who has the keys."""
+def _unconfigured() -> BotocoreSession:
+    """A botocore session that reads no file of the host's: an unknown profile or a broken file does not matter to a
+    caller that has the keys."""
     from botocore.session import Session
 
     nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     return Session(session_vars={"profile": (None, None, None, None), **nowhere})
 
 
-def current_keys(session: Any) -> AccessKeys:
-    """The keys to sign with now; asks again where they are about to expire. May block.
+def current_keys(session: Session) -> AccessKeys:
+    """Get the keys to sign with now, renewed where they are about to expire. May block.
 
-    :raises AWSError: there are none, or what there is cannot be sent.
+    :raises AWSError: there are none, or they cannot be sent.
     """
     with one_line("get AWS credentials"):
         found = session.get_credentials()
@@ -69,28 +75,28 @@ def current_keys(session: Any) -> AccessKeys:
     return _check(AccessKeys(frozen.access_key, frozen.secret_key, frozen.token))
 
 
-def credentials_chain(session: Any = None) -> Callable[[], AccessKeys]:
-    """What gives the keys to sign with now, each time it is called; for threads.
+def credentials_chain(session: Session | None = None) -> Callable[[], AccessKeys]:
+    """Make a function that gets the keys to sign with now, each time it is called; for threads.
 
-    botocore's chain is asked at the first call, not here: it may read files, start programs and ask the network.
+    botocore's chain is used at the first call, not here: it may read files, start programs and use the network.
 
-    :param session: a boto3 session; None: one is made at the first call.
-    :returns: raises :class:`AWSError` where there are no keys.
+    :param session: a boto3 session; None: one is created at the first call.
+    :returns: the function; it raises :class:`AWSError` where there are no keys.
     """
     lock = threading.Lock()
-    made: list[Any] = [] if session is None else [session]
+    sessions = [] if session is None else [session]
 
     def keys_now() -> AccessKeys:
         with lock:
-            if not made:
-                made.append(aws_session())
-            return current_keys(made[0])
+            if not sessions:
+                sessions.append(aws_session())
+            return current_keys(sessions[0])
 
     return keys_now
 
 
 def _check(keys: AccessKeys) -> AccessKeys:
-    """Refuse here what HTTP would refuse later, with the key in its error's text."""
+    """Refuse what HTTP would refuse later with the key in its error's text."""
     for name, value in (
         ("access key", keys.access_key),
         ("secret key", keys.secret_key),

@@ -1,8 +1,7 @@
-"""The aws branch of the project's errors, and botocore's errors as one line."""
+"""The aws branch of the project's errors, which replace botocore's and say on one line what could not be done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import botocore.exceptions as botocore_errors
 
@@ -11,7 +10,7 @@ from mu_twisted.base.masking import masked
 
 
 class AWSError(MuError):
-    """Something about AWS, or what stands in for it, is not as it has to be."""
+    """A call to AWS, or to an endpoint in its place, has failed or cannot be made; one line."""
 
 
 _REFUSED_KEYS = {
@@ -30,13 +29,13 @@ _DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 _NOT_SUPPORTED = {"UnknownOperationException", "NotImplemented", "NotImplementedException", "404", "405", "501"}
 
 
-def error_code(error: Any) -> str:
+def error_code(error: botocore_errors.ClientError) -> str:
     """The code of a botocore ``ClientError``."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def is_unsupported(error: Any) -> bool:
-    """Whether a ``ClientError`` says that there is no such call, as what stands in for AWS may."""
+def is_unsupported(error: botocore_errors.ClientError) -> bool:
+    """Whether a ``ClientError`` says that the endpoint has no such call, as one in place of AWS's may."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return error_code(error) in _NOT_SUPPORTED or status in (405, 501)
 
@@ -53,8 +52,8 @@ def one_line(doing: str) -> Iterator[None]:
     except botocore_errors.NoCredentialsError:
         raise AWSError(NO_CREDENTIALS) from None
     except botocore_errors.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "?"))
-        message = _shown(str(error.response.get("Error", {}).get("Message", "")))
+        code = error_code(error) or "?"
+        message = _one_line(str(error.response.get("Error", {}).get("Message", "")))
         if code in _REFUSED_KEYS:
             raise AWSError(f"cannot {doing}: the credentials were refused ({code}); check the keys") from None
         if code in _EXPIRED_KEYS:
@@ -63,12 +62,12 @@ def one_line(doing: str) -> Iterator[None]:
             raise AWSError(f"cannot {doing}: access denied; these credentials need a policy that allows it") from None
         raise AWSError(f"cannot {doing}: {code}: {message}") from None
     except botocore_errors.ParamValidationError as error:
-        raise AWSError(f"cannot {doing}: {_shown(str(error.kwargs.get('report', error)))}") from None
+        raise AWSError(f"cannot {doing}: {_one_line(str(error.kwargs.get('report', error)))}") from None
     except (botocore_errors.BotoCoreError, ValueError) as error:
-        raise AWSError(f"cannot {doing}: {_shown(str(error))}") from None
+        raise AWSError(f"cannot {doing}: {_one_line(str(error))}") from None
 
 
-def _shown(text: str) -> str:
+def _one_line(text: str) -> str:
     """A message as one line without keys: AWS's further lines repeat what was signed, and HTTP's a refused header."""
     if "Invalid header value" in text:
         return "a header cannot be sent; are the keys copied right?"

@@ -1,4 +1,6 @@
-"""Functions of our package: made so that a coordinator can work with them, given other code, listed and removed."""
+"""Creates, updates, lists and removes the functions that a coordinator can work with. Blocking; knows no jobs."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -7,26 +9,34 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
 
+if TYPE_CHECKING:
+    from types_boto3_lambda.literals import ArchitectureType, RuntimeType
+    from types_boto3_lambda.type_defs import (
+        FunctionCodeTypeDef,
+        FunctionConfigurationTypeDef,
+        UpdateFunctionConfigurationRequestTypeDef,
+    )
+
 HANDLER = "worker_lambda.lambda_function.lambda_handler"
-ORIGINAL_HANDLER = "lambda_function.lambda_handler"
-"""Of functions that the original's lambdaize.sh made."""
 """Entry of every function that is made of our package."""
+ORIGINAL_HANDLER = "lambda_function.lambda_handler"
+"""Entry of functions that the original's lambdaize.sh made."""
 RUNTIME = "python3.13"
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/mu-local"
-"""Role of functions on the embedded endpoint, where nobody looks at it."""
+"""Role of functions on the embedded endpoint, which ignores it."""
 MAX_DIRECT_UPLOAD = 50 << 20
 """Largest zip that Lambda takes in the request itself, bytes (AWS: "Lambda quotas")."""
 TAG = "mu-twisted"
-"""Every function that we make has this tag; its value is the version that made it."""
+"""Every function that mu makes has this tag; its value is the version of mu."""
 UPLOAD_PREFIX = "mu-twisted/"
-"""Of the keys of packages that go to Lambda through S3."""
+"""The keys of packages that go to Lambda through S3 begin so."""
 RETRIES, AGE = 0, 60
-"""What Lambda may do with an event that it could not run: nothing, and for how many seconds it keeps one."""
+"""How often Lambda tries an event again that it could not run, and for how many seconds it keeps one."""
 
 _ROLE_PATIENCE = 30.0
 """Seconds that a role which was just made takes to be known everywhere."""
@@ -38,11 +48,13 @@ _UPDATE_PAUSE = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionSpec:
-    """A function as it is to be.
+    """The settings of a new function.
 
+    :param name: its name.
     :param role: ARN of its execution role.
     :param memory_mb: memory in MB, 128 to 10,240.
     :param timeout: how long one invocation may run, at most 15 minutes.
+    :param runtime: Lambda's identifier, as the user gives it.
     :param architecture: ``x86_64`` or ``arm64``.
     :param tmp_mb: MB of temporary files, 512 to 10,240.
     """
@@ -59,7 +71,7 @@ class FunctionSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionChanges:
-    """What becomes of a function beside its code; None: that stays as it is. Units as in :class:`FunctionSpec`."""
+    """Changes to the settings of a function; None: a setting stays as it is. Units as in :class:`FunctionSpec`."""
 
     role: str | None = None
     memory_mb: int | None = None
@@ -69,24 +81,33 @@ class FunctionChanges:
     tmp_mb: int | None = None
     description: str | None = None
 
-    def configuration(self) -> dict[str, Any]:
-        """What ``UpdateFunctionConfiguration`` is to be given, but for the function's name."""
-        wanted = {
-            "Role": self.role,
-            "MemorySize": self.memory_mb,
-            "Timeout": None if self.timeout is None else int(self.timeout.total_seconds()),
-            "Runtime": self.runtime,
-            "EphemeralStorage": None if self.tmp_mb is None else {"Size": self.tmp_mb},
-            "Description": self.description,
-        }
-        return {key: value for key, value in wanted.items() if value is not None}
+    def request(self, name: str) -> UpdateFunctionConfigurationRequestTypeDef | None:
+        """The request that makes these changes; None if no setting changes that it can set.
+
+        :param name: of the function.
+        """
+        request: UpdateFunctionConfigurationRequestTypeDef = {"FunctionName": name}
+        if self.role is not None:
+            request["Role"] = self.role
+        if self.memory_mb is not None:
+            request["MemorySize"] = self.memory_mb
+        if self.timeout is not None:
+            request["Timeout"] = int(self.timeout.total_seconds())
+        if self.runtime is not None:
+            request["Runtime"] = _runtime(self.runtime)
+        if self.tmp_mb is not None:
+            request["EphemeralStorage"] = {"Size": self.tmp_mb}
+        if self.description is not None:
+            request["Description"] = self.description
+        return request if len(request) > 1 else None
 
 
 class Functions:
-    """Makes, updates, lists and removes functions in one region. Every method blocks; each raises :class:`AWSError`.
+    """The functions of one region. Every method blocks; each raises :class:`AWSError`.
 
+    :param clients: of the region.
     :param direct: bytes of a zip up to which it goes in the request itself.
-    :param sleep: waits for so many seconds.
+    :param sleep: blocks for so many seconds.
     """
 
     def __init__(
@@ -98,17 +119,17 @@ class Functions:
         self._direct = direct
         self._sleep = sleep
 
-    def create(self, spec: FunctionSpec, package: bytes, *, bucket: str | None = None) -> dict[str, Any]:
-        """Make a function, never retried by Lambda, and wait until it can be invoked.
+    def create(self, spec: FunctionSpec, package: bytes, *, bucket: str | None = None) -> FunctionConfigurationTypeDef:
+        """Create a function whose events Lambda never retries, and wait until it can be invoked.
 
         :param package: the zip, as :func:`build_package` makes it.
         :param bucket: in this region, through which a zip goes that is too large for a request; it does not stay there.
-        :returns: what Lambda says of it: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
+        :returns: its configuration: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
         :raises AWSError: it could not be made; then there is none.
         """
         self._check_size(package, bucket)
         with self._code(package, bucket) as code, one_line(f"create function {spec.name} in {self._where}"):
-            made = self._made(spec, code)
+            created = self._create(spec, code)
         try:
             with one_line(f"set up function {spec.name} in {self._where}"):
                 self._settle(spec.name)
@@ -116,13 +137,12 @@ class Functions:
             with contextlib.suppress(AWSError):
                 self.remove(spec.name)
             raise
-        made.pop("ResponseMetadata", None)
-        return made
+        return created
 
-    def find(self, name: str) -> dict[str, Any] | None:
-        """What Lambda says of a function of our package; None if there is none of this name.
+    def find(self, name: str) -> FunctionConfigurationTypeDef | None:
+        """The configuration of a function of our package; None if there is no function of this name.
 
-        :raises AWSError: there is one, but it is another's.
+        :raises AWSError: there is one, but it is not of our package.
         """
         with one_line(f"look up function {name} in {self._where}"):
             found = self._configuration(name)
@@ -132,35 +152,38 @@ class Functions:
 
     def replace(
         self, name: str, package: bytes, changes: FunctionChanges, *, bucket: str | None = None
-    ) -> dict[str, Any]:
-        """Give a function that is there other code, and wait until it runs that. An update in progress is waited for.
+    ) -> FunctionConfigurationTypeDef:
+        """Replace the code of an existing function, and wait until it runs. An update in progress is waited for.
 
-        Where the code is refused all stays as it was.
+        Where Lambda refuses the code, all stays as it was.
 
         :param package: as for :meth:`create`, as is ``bucket``.
         :param changes: of its settings; the others stay.
-        :returns: what Lambda says of it, as :meth:`create`.
+        :returns: its configuration, as :meth:`create`.
         :raises AWSError: it could not be changed; the text says whether it has the new code.
         """
         self._check_size(package, bucket)
         with self._code(package, bucket) as code, one_line(f"replace the code of function {name} in {self._where}"):
             before = self._ready(name)
-            other = changes.architecture not in (None, *(before.get("Architectures") or ["x86_64"]))
-            asked = {"Architectures": [changes.architecture]} if other else {}
-            self._update(self._clients.awslambda.update_function_code, FunctionName=name, **code, **asked)
+            other, update = changes.architecture, self._clients.awslambda.update_function_code
+            if other is None or other in (before.get("Architectures") or ["x86_64"]):
+                self._update(lambda: update(FunctionName=name, **code))
+            else:
+                architectures = [_architecture(other)]
+                self._update(lambda: update(FunctionName=name, Architectures=architectures, **code))
             self._check_updated(name)
         with one_line(f"change the settings of function {name} in {self._where}, which has the new code"):
-            if settings := changes.configuration():
-                self._update(self._clients.awslambda.update_function_configuration, FunctionName=name, **settings)
+            if (request := changes.request(name)) is not None:
+                self._update(lambda: self._clients.awslambda.update_function_configuration(**request))
                 self._check_updated(name)
             self._settle(name)
-            made = self._configuration(name) or {}
+            replaced = self._configuration(name) or {}
         with one_line(f"tag function {name} in {self._where}"), _tolerating_unsupported():
-            self._clients.awslambda.tag_resource(Resource=made["FunctionArn"], Tags={TAG: version("mu-twisted")})
-        return made
+            self._clients.awslambda.tag_resource(Resource=replaced["FunctionArn"], Tags={TAG: version("mu-twisted")})
+        return replaced
 
-    def list(self) -> list[dict[str, Any]]:
-        """The functions here that mu made: what Lambda says of each, by name."""
+    def list(self) -> list[FunctionConfigurationTypeDef]:
+        """The configurations of the functions here that mu has made, sorted by their names."""
         with one_line(f"list the functions in {self._where}"):
             pages = self._clients.awslambda.get_paginator("list_functions").paginate()
             found = [function for page in pages for function in page["Functions"]]
@@ -170,7 +193,7 @@ class Functions:
             )
 
     def remove(self, name: str) -> None:
-        """Delete a function, whoever made it."""
+        """Delete a function, also one that mu has not made."""
         with one_line(f"remove function {name} in {self._where}"):
             self._clients.awslambda.delete_function(FunctionName=name)
 
@@ -183,17 +206,17 @@ class Functions:
                 "may hold: give --code-bucket, an S3 bucket in the function's region for it to go through"
             )
 
-    def _configuration(self, name: str) -> dict[str, Any] | None:
+    def _configuration(self, name: str) -> FunctionConfigurationTypeDef | None:
         from botocore.exceptions import ClientError
 
         try:
-            return dict(self._clients.awslambda.get_function(FunctionName=name)["Configuration"])
+            return self._clients.awslambda.get_function(FunctionName=name)["Configuration"]
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
                 return None
             raise
 
-    def _ready(self, name: str) -> dict[str, Any]:
+    def _ready(self, name: str) -> FunctionConfigurationTypeDef:
         """Wait until the function can be updated.
 
         :raises AWSError: it takes too long, or there is none any more.
@@ -220,14 +243,14 @@ class Functions:
             why = " ".join(str(found.get("LastUpdateStatusReason") or "no reason is given").split())[:300]
             raise AWSError(f"Lambda could not update function {name} in {self._where}, which runs as before: {why}")
 
-    def _update(self, call: Callable[..., Any], **request: Any) -> None:
-        """As asked for, and again where another update comes between (ResourceConflictException)."""
+    def _update(self, call: Callable[[], object]) -> None:
+        """Make a request, and make it again where another update is in progress (ResourceConflictException)."""
         from botocore.exceptions import ClientError
 
         waited = 0.0
         while True:
             try:
-                call(**request)
+                call()
             except ClientError as error:
                 if error_code(error) != "ResourceConflictException" or waited >= _UPDATE_PATIENCE:
                     raise
@@ -237,7 +260,7 @@ class Functions:
                 return
 
     @contextlib.contextmanager
-    def _code(self, package: bytes, bucket: str | None) -> Iterator[dict[str, Any]]:
+    def _code(self, package: bytes, bucket: str | None) -> Iterator[FunctionCodeTypeDef]:
         if len(package) <= self._direct or bucket is None:
             yield {"ZipFile": package}
             return
@@ -251,22 +274,22 @@ class Functions:
             with one_line(f"delete s3://{bucket}/{key}"):
                 self._clients.s3.delete_object(Bucket=bucket, Key=key)
 
-    def _made(self, spec: FunctionSpec, code: dict[str, Any]) -> dict[str, Any]:
+    def _create(self, spec: FunctionSpec, code: FunctionCodeTypeDef) -> FunctionConfigurationTypeDef:
         from botocore.exceptions import ClientError
 
         waited = 0.0
         while True:
             try:
-                made: dict[str, Any] = self._clients.awslambda.create_function(
+                created = self._clients.awslambda.create_function(
                     FunctionName=spec.name,
-                    Runtime=spec.runtime,
+                    Runtime=_runtime(spec.runtime),
                     Role=spec.role,
                     Handler=HANDLER,
                     Code=code,
                     Description=spec.description,
                     Timeout=int(spec.timeout.total_seconds()),
                     MemorySize=spec.memory_mb,
-                    Architectures=[spec.architecture],
+                    Architectures=[_architecture(spec.architecture)],
                     EphemeralStorage={"Size": spec.tmp_mb},
                     Tags={TAG: version("mu-twisted")},
                 )
@@ -281,7 +304,8 @@ class Functions:
                 self._sleep(_ROLE_PAUSE)
                 waited += _ROLE_PAUSE
             else:
-                return made
+                configuration = {key: value for key, value in created.items() if key != "ResponseMetadata"}
+                return cast("FunctionConfigurationTypeDef", configuration)
 
     def _settle(self, name: str) -> None:
         self._clients.awslambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
@@ -291,7 +315,7 @@ class Functions:
                 FunctionName=name, MaximumRetryAttempts=RETRIES, MaximumEventAgeInSeconds=AGE
             )
 
-    def _is_tagged(self, function: dict[str, Any]) -> bool:
+    def _is_tagged(self, function: FunctionConfigurationTypeDef) -> bool:
         from botocore.exceptions import ClientError
 
         try:
@@ -314,3 +338,12 @@ def _tolerating_unsupported() -> Iterator[None]:
     except ClientError as error:
         if not is_unsupported(error):
             raise
+
+
+def _runtime(name: str) -> RuntimeType:
+    # The stubs list the runtimes of their day; Lambda refuses what it does not know, by name.
+    return cast("RuntimeType", name)
+
+
+def _architecture(name: str) -> ArchitectureType:
+    return cast("ArchitectureType", name)

@@ -1,27 +1,38 @@
-"""What an account and a function are like, asked without changing anything."""
+"""Reads the state of an account and of its functions, and changes nothing. Blocking; judges nothing."""
+
+from __future__ import annotations
 
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
 from mu_twisted.aws._proxies import opener
 
-_PATIENCE = 10.0
+if TYPE_CHECKING:
+    from types_boto3_lambda.type_defs import (
+        FunctionConfigurationTypeDef,
+        FunctionEventInvokeConfigResponseTypeDef,
+        FunctionEventInvokeConfigTypeDef,
+        GetFunctionResponseTypeDef,
+    )
+
+T = TypeVar("T")
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who the credentials belong to.
+    """The user or role that the credentials belong to.
 
-    :param account: its twelve digits.
+    :param account: its account's twelve digits.
     :param arn: of the user or role.
     """
 
@@ -31,8 +42,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class FunctionState:
-    """One function as it is.
+    """The state of one function.
 
+    :param name: its name.
+    :param region: AWS region.
     :param settings: Lambda's ``FunctionConfiguration``.
     :param code: where its package can be fetched for some minutes (presigned).
     :param reserved: environments that are reserved for it, and its limit; None: none.
@@ -41,15 +54,15 @@ class FunctionState:
 
     name: str
     region: str
-    settings: Mapping[str, Any]
+    settings: FunctionConfigurationTypeDef
     code: str = field(default="", repr=False)
     reserved: int | None = None
-    events: Mapping[str, Any] | None = None
+    events: FunctionEventInvokeConfigTypeDef | FunctionEventInvokeConfigResponseTypeDef | None = None
 
     def files(self) -> frozenset[str]:
-        """The files of its package.
+        """The names of the files in its package.
 
-        :raises AWSError: it cannot be looked into.
+        :raises AWSError: the package cannot be read.
         """
         return files_in_package(self.code, self.name)
 
@@ -58,8 +71,8 @@ class FunctionState:
 class Concurrency:
     """Environments that an account may have at once in a region.
 
-    :param limit: in all.
-    :param unreserved: of these, what is left for functions without a reservation.
+    :param limit: of all functions together.
+    :param unreserved: how many of them are left for functions without a reservation.
     """
 
     limit: int
@@ -75,29 +88,30 @@ class Inspection:
         self._clients = clients
 
     def caller(self) -> Caller:
-        """Who we are."""
+        """The user or role whose credentials these are."""
         with one_line("ask who the credentials belong to"):
-            told = self._clients.sts.get_caller_identity()
-            return Caller(told["Account"], told["Arn"])
+            answer = self._clients.sts.get_caller_identity()
+            return Caller(answer["Account"], answer["Arn"])
 
     def function(self, name: str) -> FunctionState | None:
         """The function; None if there is none."""
         with one_line(f"look up function {name} in {self._where}"):
-            found = self._optional(self._clients.awslambda.get_function, name)
-            if found is None:
+            client = self._clients.awslambda
+            answer: GetFunctionResponseTypeDef | None = _optional(lambda: client.get_function(FunctionName=name))
+            if answer is None:
                 return None
-            events = self._optional(self._clients.awslambda.get_function_event_invoke_config, name)
+            events = _optional(lambda: client.get_function_event_invoke_config(FunctionName=name))
         return FunctionState(
             name=name,
             region=self.region,
-            settings=found["Configuration"],
-            code=found["Code"].get("Location", ""),
-            reserved=found.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
+            settings=answer["Configuration"],
+            code=answer["Code"].get("Location", ""),
+            reserved=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
             events=events,
         )
 
     def concurrency(self) -> Concurrency | None:
-        """How much may run at once; None where the endpoint cannot tell."""
+        """How many environments may run at once; None where the endpoint has no such limit to read."""
         from botocore.exceptions import ClientError
 
         with one_line(f"ask for the account's limits in {self._where}"):
@@ -110,7 +124,7 @@ class Inspection:
             return Concurrency(limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"])
 
     def bucket_region(self, bucket: str) -> str | None:
-        """Where a bucket is, if S3 says so.
+        """The region of a bucket; None where S3 does not say it.
 
         :raises AWSError: there is no such bucket, or it may not be used.
         """
@@ -118,45 +132,48 @@ class Inspection:
 
         with one_line(f"use bucket {bucket}"):
             try:
-                told = self._clients.s3.head_bucket(Bucket=bucket)
+                answer = self._clients.s3.head_bucket(Bucket=bucket)
             except ClientError as error:
                 if error_code(error) in ("404", "NoSuchBucket"):
                     raise AWSError(f"there is no bucket {bucket}") from None
                 raise
-            region: str | None = told["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-            return region
+            return answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
 
-    @staticmethod
-    def _optional(call: Callable[..., Any], name: str) -> Any:
-        from botocore.exceptions import ClientError
 
-        try:
-            return call(FunctionName=name)
-        except ClientError as error:
-            if error_code(error) == "ResourceNotFoundException" or is_unsupported(error):
-                return None
-            raise
+def _optional(call: Callable[[], T]) -> T | None:
+    """The result of a call; None where what it asks for, or the call itself, does not exist."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return call()
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException" or is_unsupported(error):
+            return None
+        raise
 
 
 def clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> float:
-    """How far this machine's clock is ahead of an endpoint's, seconds. Needs no credentials.
+    """How far this machine's clock is ahead of an endpoint's. Needs no credentials.
 
-    :raises AWSError: it does not answer, or does not say what time it is.
+    :param endpoint: a URL.
+    :param now: this machine's time, seconds.
+    :returns: seconds, negative if it is behind.
+    :raises AWSError: the endpoint does not answer, or without a date.
     """
     begun = now()
     try:
         request = urllib.request.Request(endpoint, method="HEAD")
-        with opener(endpoint).open(request, timeout=_PATIENCE) as answer:
-            said = answer.headers.get("Date")
+        with opener(endpoint).open(request, timeout=_TIMEOUT) as answer:
+            date = answer.headers.get("Date")
     except urllib.error.HTTPError as error:
-        said = error.headers.get("Date")
+        date = error.headers.get("Date")
         error.close()
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise AWSError(f"{endpoint} does not answer: {' '.join(str(reason).split())[:200]}") from None
     try:
-        theirs = parsedate_to_datetime(said or "").timestamp()
+        theirs = parsedate_to_datetime(date or "").timestamp()
     except ValueError:
         raise AWSError(f"{endpoint} does not say what time it is") from None
-    # It was cut to whole seconds, and made between our two looks.
+    # The date is cut to whole seconds, and was set between our two readings of the clock.
     return (begun + now()) / 2 - theirs - 0.5

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.aws import AWSError, Functions
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     print(_format.table(HEAD, [_row(region, function) for region, function in found]))
 
 
-def _row(region: str, function: dict[str, Any]) -> list[Any]:
+def _row(region: str, function: Mapping[str, Any]) -> list[Any]:
     return [
         function["FunctionName"],
         region,

@@ -7,7 +7,7 @@ import platform
 import secrets
 import string
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -152,11 +152,11 @@ def _package(options: argparse.Namespace) -> bytes:
     return build_package([], os.fsencode(command), members=programs.members)
 
 
-def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[dict[str, Any]]:
+def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[Mapping[str, Any]]:
     """Make it in all places; what was made is removed where one cannot be, and what was replaced is told."""
     cloud = open_cloud(options)
     made: list[tuple[Functions, str]] = []
-    found: list[dict[str, Any]] = []
+    found: list[Mapping[str, Any]] = []
     replaced: list[str] = []
     try:
         for functions in [Functions(cloud.clients(region)) for region in _regions(options, cloud)]:
