@@ -1,4 +1,4 @@
-"""Keys, certificates and identities, and the contexts that connections are made with. Knows not who uses them."""
+"""Makes and reads keys, certificates and identities, and the contexts of connections. Knows no daemon and no job."""
 
 from mu_twisted.tls._authority import Authority, generate_keys
 from mu_twisted.tls._contexts import client_contexts, describe_failure, server_contexts

@@ -1,4 +1,4 @@
-"""A certificate authority: makes the certificates by which the parties know each other."""
+"""A certificate authority issues the certificates by which the parties verify each other. Knows no connections."""
 
 import fcntl
 import ipaddress
@@ -57,16 +57,16 @@ class Authority:
         return self.key_pair.certificate
 
     def derived(self, purpose: bytes) -> bytes:
-        """32 secret bytes that only who has the CA's key can make, the same each time (HKDF, RFC 5869).
+        """Derive 32 secret bytes from the CA's key, the same ones each time (HKDF, RFC 5869).
 
-        :param purpose: what they are for; another one gives others.
+        :param purpose: what they are for; another purpose gives other bytes.
         """
         secret = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return HKDF(hashes.SHA256(), 32, salt=None, info=purpose).derive(secret)
 
     @classmethod
     def generate(cls, *, rsa: bool = False) -> Self:
-        """A new CA, valid for ten years.
+        """Generate a new CA, valid for ten years.
 
         :param rsa: RSA-2048 in place of P-256.
         """
@@ -74,7 +74,7 @@ class Authority:
 
     @classmethod
     def _certified(cls, key: PrivateKey) -> Self:
-        """A CA of this key, with a certificate made now."""
+        """A CA with this key, and a certificate issued now."""
         name = _name("mu certificate authority")
         now = datetime.now(UTC)
         builder = (
@@ -88,16 +88,19 @@ class Authority:
 
     @classmethod
     def load(cls, certificate_path: str | Path, key_path: str | Path) -> Self:
-        """:raises TLSError: as :func:`load_key_pair`, or it is no CA."""
+        """Read a CA's files.
+
+        :raises TLSError: as :func:`load_key_pair`, or it is no CA.
+        """
         return cls(load_key_pair(certificate_path, key_path))
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """The CA that lies in a directory; made by whichever daemon comes first, the others wait and use it.
+        """Read the CA in a directory; the first daemon that opens it generates it, the others wait and use it.
 
-        The directory is made if need be, 0700; it holds ``ca_key.pem`` (0600), ``ca_cert.pem`` and ``lock``.
+        The directory is created if need be, 0700; it holds ``ca_key.pem`` (0600), ``ca_cert.pem`` and ``lock``.
 
-        :raises TLSError: it cannot be written, or what lies there cannot be used.
+        :raises TLSError: it cannot be written, or its files cannot be used.
         """
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,9 +118,9 @@ class Authority:
         certificate, key = directory / "ca_cert.pem", directory / "ca_key.pem"
         advice = f"bring back a copy of {directory}, or move it away for a new CA; operators' files are void then"
         if not certificate.exists():
-            # All that the key has signed stays good: the new certificate has name and key of the one that is lost.
-            made = cls._certified(_kept_key(key, advice)) if key.exists() else cls.generate()
-            for path, content in ((key, made.key_pair.key), (certificate, made.certificate)):
+            # What the key has signed stays valid: the new certificate has name and key of the one that is lost.
+            authority = cls._certified(_kept_key(key, advice)) if key.exists() else cls.generate()
+            for path, content in ((key, authority.key_pair.key), (certificate, authority.certificate)):
                 if path.exists():
                     continue
                 fresh = path.with_name(path.name + ".new")
@@ -138,13 +141,13 @@ class Authority:
         common_name: str | None = None,
         rsa: bool = False,
     ) -> KeyPair:
-        """Make a key and sign a certificate for it, good for both ends of a connection.
+        """Make a key and sign a certificate for it, valid for both ends of a connection.
 
-        :param identity: whom it speaks for; None for certificates as the original's.
-        :param hosts: names and addresses for those who check them.
+        :param identity: the party that it speaks for; None: none, as the original's certificates.
+        :param hosts: names and addresses, for peers that check them.
         :param lifetime: from now on; None: as long as the CA's own certificate.
         :param backdate: from how long before now it is valid, for peers whose clocks are behind.
-        :param common_name: for people; default: the identity's URI.
+        :param common_name: shown to users; default: the identity's URI.
         :param rsa: RSA-2048, PKCS#1, in place of P-256.
         """
         key = _new_key(rsa)
@@ -179,13 +182,13 @@ class Authority:
 
 
 def generate_keys(directory: Path, *, rsa: bool = False) -> list[Path]:
-    """A CA and three pairs that it signed, for ten years: the original's ``server`` and ``server2``, which name nobody,
-    and ``rendezvous``, which has its role, for a host that the CA's key is not on.
+    """Write a CA and three pairs that it signed, for ten years: the original's ``server`` and ``server2``, which name
+    no party, and ``rendezvous``, which has its role, for a host that does not have the CA's key.
 
-    :param directory: made if need be. Existing files are never overwritten.
+    :param directory: created if need be. Existing files are never overwritten.
     :param rsa: RSA-2048 with keys as PKCS#1 (``BEGIN RSA PRIVATE KEY``), which original parties need; else P-256.
     :returns: the eight paths; keys are 0600.
-    :raises TLSError: one of the files is there, or cannot be written. Nothing is left of a set that failed.
+    :raises TLSError: one of the files exists, or cannot be written. Then none is left.
     """
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How connections are made safe: always mutual, TLS 1.2 at least, nothing that keeps state between connections."""
+"""Makes the TLS contexts: always mutual, TLS 1.2 at least, without state between connections. Knows no sockets."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ _VERIFY_TEXTS = {
     for name, number in vars(SSL.X509VerificationCodes).items()
     if name.startswith("ERR_")
 }
-# Errors of OpenSSL that say less than we know.
+# OpenSSL's reasons that do not say what the peer did.
 _MEANINGS = {
     "wrong version number": "it does not speak TLS",
     "http request": "it speaks plain HTTP",
@@ -58,9 +58,9 @@ class _ClientContexts:
 
 
 def server_contexts(pair: KeyPair, ca: bytes) -> IOpenSSLServerConnectionCreator:
-    """For the side that listens; one context for all its connections.
+    """Make the context of the side that listens, which all its connections share.
 
-    :param pair: what it shows.
+    :param pair: the certificate that it presents, and its key.
     :param ca: PEM of the authorities whose certificates it accepts; peers must show one.
     :raises TLSError: pair or ca cannot be used.
     """
@@ -70,9 +70,9 @@ def server_contexts(pair: KeyPair, ca: bytes) -> IOpenSSLServerConnectionCreator
 
 
 def client_contexts(pair: KeyPair, ca: bytes, *, expected: Identity | None) -> IOpenSSLClientConnectionCreator:
-    """For the side that dials. Host names are not checked, the identity is.
+    """Make the context of the side that connects. Host names are not checked, the identity is.
 
-    :param pair: what it shows.
+    :param pair: the certificate that it presents, and its key.
     :param ca: PEM of the authorities that it trusts.
     :param expected: the identity that the peer's certificate must have; None takes any that the authorities signed.
     :raises TLSError: pair or ca cannot be used.
@@ -81,7 +81,7 @@ def client_contexts(pair: KeyPair, ca: bytes, *, expected: Identity | None) -> I
 
 
 def describe_failure(error: BaseException, connection: object = None) -> str:
-    """Why TLS failed, in a few words that fit behind ``host:port: ``.
+    """Describe why TLS failed, in a few words that fit behind ``host:port: ``.
 
     :param error: what OpenSSL raised.
     :param connection: the connection that raised it, if known: it remembers why it refused a certificate.

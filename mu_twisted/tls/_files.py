@@ -1,4 +1,4 @@
-"""Keys and certificates in PEM, on disk and in an event. Private files are never readable by others."""
+"""Reads and writes keys and certificates in PEM. Private files are never readable by other users."""
 
 import base64
 import binascii
@@ -75,8 +75,9 @@ def pem_body(pem: bytes) -> str:
 
 
 def parse_certificates(pem: bytes, name: str) -> list[x509.Certificate]:
-    """:param name: what to call it in an error.
+    """Read certificates.
 
+    :param name: what to call it in an error.
     :raises TLSError: there is none, or one cannot be read.
     """
     try:
@@ -86,8 +87,9 @@ def parse_certificates(pem: bytes, name: str) -> list[x509.Certificate]:
 
 
 def parse_key(pem: bytes, name: str) -> PrivateKey:
-    """:param name: what to call it in an error.
+    """Read a private key.
 
+    :param name: what to call it in an error.
     :raises TLSError: it cannot be read, is encrypted, or is neither an elliptic curve's nor RSA's.
     """
     try:
@@ -102,7 +104,11 @@ def parse_key(pem: bytes, name: str) -> PrivateKey:
 
 
 def check_validity(certificate: x509.Certificate, name: str) -> None:
-    """:raises TLSError: expired, or not valid yet."""
+    """Check that a certificate is valid now.
+
+    :param name: what to call it in an error.
+    :raises TLSError: it has expired, or is not valid yet.
+    """
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         raise TLSError(f"the certificate {name} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make a new one")
@@ -112,16 +118,21 @@ def check_validity(certificate: x509.Certificate, name: str) -> None:
 
 
 def check_match(certificate: x509.Certificate, key: PrivateKey, complaint: str) -> None:
-    """:raises TLSError: with the complaint, if the key is not the certificate's."""
+    """Check that a key belongs to a certificate.
+
+    :param complaint: the error's text.
+    :raises TLSError: it does not.
+    """
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
         raise TLSError(complaint)
 
 
 def write_new(path: Path, content: bytes, *, private: bool) -> None:
-    """Write a file that must not be there yet, and have it on disk before returning.
+    """Write a file that must not exist yet, and have it on disk before returning.
 
-    :raises TLSError: it is there, or cannot be written.
+    :param private: whether only its owner may read it.
+    :raises TLSError: it exists, or cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)

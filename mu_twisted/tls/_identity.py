@@ -1,4 +1,4 @@
-"""Who a certificate speaks for: URIs of the scheme ``mu`` among its alternative names. Knows nothing of connections."""
+"""A certificate names its party by a URI of the scheme ``mu`` among its alternative names. Knows no connections."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _URI = re.compile(
 
 
 class Role(StrEnum):
-    """The parties that are there once, whatever the job."""
+    """The parties that do not belong to a job."""
 
     COORDINATOR = "coordinator"
     RENDEZVOUS = "rendezvous"
@@ -47,7 +47,7 @@ class RoleIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LaunchIdentity:
-    """A worker that was just launched: good for dialling the coordinator only.
+    """A worker that was just launched: valid for connecting to the coordinator only.
 
     :param job: 1 to 64 letters, digits, dots, underscores and hyphens.
     """
@@ -64,7 +64,7 @@ class LaunchIdentity:
 
 @dataclass(frozen=True, slots=True)
 class TaskIdentity:
-    """A worker that was given a task: good for talking to its peers.
+    """A worker that was given a task: valid for connecting to the rendezvous and its peers.
 
     :param job: as for :class:`LaunchIdentity`.
     :param task: the task's number, 0 to 999,999,999.
@@ -109,9 +109,9 @@ def parse_identity(uri: str) -> Identity:
 
 
 def identity_of(certificate: crypto.X509 | x509.Certificate | None) -> Identity | None:
-    """Who a verified certificate speaks for.
+    """The party that a verified certificate speaks for.
 
-    :returns: None if it names nobody, as the original's certificates, or if there is no certificate.
+    :returns: None if it names no party, as the original's certificates, or if there is no certificate.
     :raises TLSError: its names cannot be read, one of scheme ``mu`` is malformed, or there are several.
     """
     if certificate is None:

@@ -1,4 +1,4 @@
-"""The files by which an operator is known to a coordinator elsewhere."""
+"""Writes the files with which an operator connects to a coordinator on another host."""
 
 import re
 from datetime import timedelta
@@ -10,19 +10,19 @@ from mu_twisted.tls._files import load_certificate, write_new
 from mu_twisted.tls._identity import Role, RoleIdentity
 
 LIFETIME = timedelta(days=365)
-"""Of an operator's certificate. There is no list of revoked ones."""
+"""An operator's certificate is valid for so long. There is no list of revoked ones."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 def generate_operator(directory: Path, name: str, ca: Path) -> list[Path]:
-    """Make an operator's key, and a certificate of ``mu:role/operator`` signed by a CA that is there.
+    """Make an operator's key, and a certificate of ``mu:role/operator`` signed by an existing CA.
 
-    :param directory: where to, made if need be; existing files are never overwritten. The CA's certificate, by which
-        the operator knows the coordinator, is put there too.
+    :param directory: for the files, created if need be; existing files are never overwritten. The CA's certificate, by
+        which the operator verifies the coordinator, is put there too.
     :param name: of the operator and the files; the coordinator's log shows it.
     :param ca: the directory of ``ca_cert.pem`` and ``ca_key.pem``.
     :returns: the three paths; the key is 0600.
-    :raises TLSError: the CA is not there, the name will not do, or a file cannot be written. Nothing is left then.
+    :raises TLSError: the CA does not exist, the name is refused, or a file cannot be written. Nothing is left then.
     """
     if not _NAME.fullmatch(name) or name == "ca":
         raise TLSError(f"an operator cannot be called {name[:80]!r}: expected 1 to 64 of A-Z a-z 0-9 . _ -, and not ca")
