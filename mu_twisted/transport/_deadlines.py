@@ -1,4 +1,4 @@
-"""Time limits of many things with one timer. Knows a clock, and nothing of what it limits."""
+"""Enforces the time limits of many things with one timer. Knows a clock, and nothing of what it limits."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
@@ -8,7 +8,7 @@ _GRAIN = 16
 
 
 class ReactorTime(Protocol):
-    """What is used of Twisted's ``IReactorTime``: a reactor, or ``task.Clock``."""
+    """The used part of Twisted's ``IReactorTime``: a reactor, or ``task.Clock``."""
 
     def seconds(self) -> float: ...
 
@@ -21,9 +21,9 @@ class Deadlines(Generic[T]):
     Starting and ending one is a dictionary's work, no timer is made or cancelled for it: since all have the same
     time limit, the order of starting is the order of ending, and one call for the earliest is enough.
 
-    :param clock: tells and calls.
-    :param timeout: seconds. Late ones are noticed at most a sixteenth of it too late.
-    :param expired: called with each that is late; it is forgotten by then.
+    :param clock: gives the time and makes the calls.
+    :param timeout: seconds. A late thing is noticed at most a sixteenth of it too late.
+    :param expired: called with each thing that is late, after it was removed.
     """
 
     def __init__(self, clock: ReactorTime, timeout: float, expired: Callable[[T], object]) -> None:
@@ -43,14 +43,14 @@ class Deadlines(Generic[T]):
         return iter(self._due)
 
     def start(self, thing: T) -> None:
-        """Its time begins, again if it had begun before."""
+        """Begin the time of a thing, anew if it had begun before."""
         self._due.pop(thing, None)
         self._due[thing] = self._clock.seconds() + self._timeout
         if self._call is None:
             self._call = self._clock.callLater(self._timeout, self._sweep)
 
     def end(self, thing: T) -> None:
-        """It is done, or was never started."""
+        """End the time of a thing; does nothing if it was not started."""
         self._due.pop(thing, None)
 
     def stop(self) -> None:
@@ -73,6 +73,6 @@ class Deadlines(Generic[T]):
         if following is not None:
             self._call = self._clock.callLater(max(following - now, self._timeout / _GRAIN), self._sweep)
         for thing in late:
-            # One that is late may have been ended by what an earlier one led to.
+            # A late thing may have been ended by the call for an earlier one.
             if self._due.pop(thing, None) is not None:
                 self._expired(thing)

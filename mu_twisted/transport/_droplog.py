@@ -1,4 +1,4 @@
-"""The log of peers that were dropped: one line each, and few lines whatever they try."""
+"""Logs dropped peers: one line for each, and few lines however many they are. Knows no connections."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _log = Logger()
 
 
 class DropLog:
-    """Logs each drop, up to a number in a period; of the rest only how many they were.
+    """Logs each drop, up to a number in a period; of the others only how many they were.
 
-    :param clock: tells when a period is over.
-    :param lines: how many lines a period may have.
+    :param clock: for the period.
+    :param lines: how many drops of a period have a line each.
     :param period: seconds.
     """
 
@@ -27,8 +27,9 @@ class DropLog:
         self._summary: Any = None
 
     def dropped(self, peer: str, reason: str) -> None:
-        """:param peer: its address.
+        """Log a drop.
 
+        :param peer: its address.
         :param reason: one line.
         """
         now = self._clock.seconds()
@@ -44,7 +45,7 @@ class DropLog:
             self._summary = self._clock.callLater(self._begun + self._period - now, self._summarize)
 
     def flush(self) -> None:
-        """Log what was held back, and leave no timer behind."""
+        """Log how many drops had no line, and leave no timer behind."""
         if self._summary is not None:
             self._summary.cancel()
             self._summarize()

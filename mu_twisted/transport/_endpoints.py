@@ -1,4 +1,4 @@
-"""Listening and dialling, with TLS around the frames. The only module that knows how Twisted wraps TLS around."""
+"""Listens and connects, with TLS around the frames. The only module that knows how Twisted adds TLS."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class TransportError(MuError):
 
 
 class _LeanTLSProtocol(TLSMemoryBIOProtocol):
-    """Writes at once, since frames are joined before they get here; hands OpenSSL small slices only; and passes on what
+    """Writes at once, since frames are joined before they get here; gives OpenSSL small slices only; and delivers what
     one read brought in one call.
 
     OpenSSL's memory buffers never shrink: one read of 64 KiB in a single piece would cost the connection 85 kB for the
@@ -48,12 +48,12 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
         connection, size, view = self._tlsConnection, self._slice, memoryview(bytes)
         chunks: list[Any] = []
         last = len(bytes) - size
-        for at in range(0, len(bytes), size):
-            connection.bio_write(view[at : at + size])
+        for start in range(0, len(bytes), size):
+            connection.bio_write(view[start : start + size])
             try:
                 chunks.append(connection.recv(_RECORD))
-                # Behind a large record there is no whole one; to learn that from OpenSSL takes long.
-                while at >= last or len(chunks[-1]) < size // 2:
+                # A large record is not followed by a whole one in a slice; to learn that from OpenSSL takes long.
+                while start >= last or len(chunks[-1]) < size // 2:
                     chunks.append(connection.recv(_RECORD))
             except SSL.WantReadError:
                 continue
@@ -64,18 +64,18 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
                 self._ended(chunks, Failure())  # type: ignore[no-untyped-call]
                 return
         if chunks:
-            self._pass_on(chunks)
+            self._deliver(chunks)
         else:
-            # A message of TLS itself, which may want an answer; one that comes among data can wait for what we send.
+            # A message of TLS itself, which may need an answer; one among data waits for the next write.
             self._flushSendBIO()  # type: ignore[no-untyped-call]
 
-    def _pass_on(self, chunks: list[bytes]) -> None:
+    def _deliver(self, chunks: list[bytes]) -> None:
         if chunks and not self._aborted:
             self._frames.dataReceived(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def _ended(self, chunks: list[bytes], error: Failure | None) -> None:
-        """The peer sends no more, or what cannot be understood; as the base does."""
-        self._pass_on(chunks)
+        """End the connection as the base does: the peer sends no more, or what TLS cannot read."""
+        self._deliver(chunks)
         if self._tlsConnection is None or self._lostTLSConnection:
             return
         if error is None:
@@ -87,27 +87,27 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
         if len(bytes) <= size or self.disconnecting or self._appSendBuffer or self._lostTLSConnection:
             self._write_slices(bytes)
             return
-        connection, view, at = self._tlsConnection, memoryview(bytes), 0
+        connection, view, sent = self._tlsConnection, memoryview(bytes), 0
         transport: Any = self.transport
         out: list[Any] = []
         try:
-            while at < len(bytes):
-                at += connection.send(view[at : at + size])
+            while sent < len(bytes):
+                sent += connection.send(view[sent : sent + size])
                 out.append(connection.bio_read(_FLUSH))
         except SSL.Error:
             transport.writeSequence(out)
-            self._write_slices(bytes[at:])
+            self._write_slices(bytes[sent:])
             return
         transport.writeSequence(out)
 
     def _write_slices(self, data: bytes) -> None:
-        """As the base, which knows what to do when TLS cannot go on at once."""
-        for at in range(0, len(data), self._slice):
-            super().write(data[at : at + self._slice])  # type: ignore[no-untyped-call]
+        """Write through the base, which handles TLS that cannot go on at once."""
+        for start in range(0, len(data), self._slice):
+            super().write(data[start : start + self._slice])  # type: ignore[no-untyped-call]
 
 
 class _TLSFactory(TLSMemoryBIOFactory):
-    """As its base, but a connection that the frames' factory refuses is refused."""
+    """As its base, but refuses a connection that the frames' factory refuses."""
 
     wrappedFactory: FrameFactory
 
@@ -116,18 +116,18 @@ class _TLSFactory(TLSMemoryBIOFactory):
         return None if inner is None else _LeanTLSProtocol(self, inner, self.wrappedFactory.tls_slice)
 
 
-class _DiallingFactory(FrameFactory):
-    """For one connection; tells how it went."""
+class _ClientFactory(FrameFactory):
+    """Makes one connection, and reports whether it was made."""
 
     def __init__(self, receiver: Receiver, clock: ReactorTime, max_frame: int, **limits: float) -> None:
         super().__init__(lambda: receiver, clock=clock, max_frame=max_frame, **limits)  # type: ignore[arg-type]
-        self.protocol_made: FrameProtocol | None = None
-        self.dialling: Deferred[Any] | None = None
+        self.frames_protocol: FrameProtocol | None = None
+        self.connecting: Deferred[Any] | None = None
         self.result: Deferred[FrameProtocol] | None = Deferred(self._cancelled)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        self.protocol_made = super().buildProtocol(addr)
-        return self.protocol_made
+        self.frames_protocol = super().buildProtocol(addr)
+        return self.frames_protocol
 
     def connection_announced(self, protocol: FrameProtocol) -> None:
         result, self.result = self.result, None
@@ -135,14 +135,14 @@ class _DiallingFactory(FrameFactory):
             result.callback(protocol)
 
     def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
-        if self.result is None:  # else who dialled is told
+        if self.result is None:  # else the caller of connect gets the reason
             super().connection_dropped(protocol, reason)
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         super().connection_lost(protocol, reason)
         self.fail(TransportError(f"cannot connect to {protocol.peer}: {reason}"))
 
-    def not_reached(self, failure: Failure) -> None:
+    def connect_failed(self, failure: Failure) -> None:
         self.fail(TransportError(f"cannot connect: {' '.join(failure.getErrorMessage().split())}"))
 
     def fail(self, error: BaseException) -> None:
@@ -152,10 +152,10 @@ class _DiallingFactory(FrameFactory):
 
     def _cancelled(self, _: object) -> None:
         self.result = None
-        if self.protocol_made is not None:
-            self.protocol_made.abort()
-        elif self.dialling is not None:
-            self.dialling.cancel()
+        if self.frames_protocol is not None:
+            self.frames_protocol.abort()
+        elif self.connecting is not None:
+            self.connecting.cancel()
 
 
 def listen(
@@ -166,13 +166,14 @@ def listen(
 ) -> Deferred[IListeningPort]:
     """Accept connections.
 
-    :param endpoint: where.
+    :param endpoint: the port.
     :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.
     :param factory: makes the connections.
     :param clock: for TLS.
+    :returns: fires with the port; fails as the endpoint does.
     """
     # mypy takes the methods of zope's interfaces for ordinary ones that lack ``self``.
-    at: Any = endpoint
+    target: Any = endpoint
     inner: Any = factory
     time: Any = clock
 
@@ -181,7 +182,7 @@ def listen(
         return port
 
     wrapped = inner if contexts is None else _TLSFactory(contexts, False, inner, time)
-    port: Deferred[IListeningPort] = at.listen(wrapped)
+    port: Deferred[IListeningPort] = target.listen(wrapped)
     return port.addCallback(listening)
 
 
@@ -195,30 +196,30 @@ def connect(
     handshake_timeout: float = 10.0,
     frame_timeout: float = 60.0,
 ) -> Deferred[FrameProtocol]:
-    """Dial.
+    """Connect to a peer.
 
-    With TLS 1.3 the dialling side is through with the handshake before the other has seen its certificate: if that is
+    With TLS 1.3 the connecting side has finished the handshake before the other has seen its certificate: if that is
     refused, the connection is made and at once lost, with the refusal as the reason.
 
-    :param endpoint: where; how long to wait for the connection itself is the endpoint's to know.
+    :param endpoint: the address; the endpoint limits the time that connecting takes.
     :param contexts: as :func:`mu_twisted.tls.client_contexts` makes; None for plain connections, in tests.
     :param receiver: gets the frames.
     :param clock: for the time limits.
     :param max_frame: bytes of payload.
     :param handshake_timeout: seconds.
     :param frame_timeout: seconds, as for :class:`FrameFactory`.
-    :returns: fires when the receiver was told ``connected``; fails with :class:`TransportError` if it never is, and the
-        receiver hears nothing then. Cancelling gives up.
+    :returns: fires after the receiver's ``connected`` was called; fails with :class:`TransportError` if the connection
+        cannot be made, and the receiver is not called then. Cancelling ends the attempt.
     """
-    factory = _DiallingFactory(
+    factory = _ClientFactory(
         receiver, clock, max_frame, handshake_timeout=handshake_timeout, frame_timeout=frame_timeout
     )
     result = factory.result
     assert result is not None
-    at: Any = endpoint
+    target: Any = endpoint
     inner: Any = factory
     time: Any = clock
-    dialling: Deferred[Any] = at.connect(inner if contexts is None else _TLSFactory(contexts, True, inner, time))
-    factory.dialling = dialling
-    dialling.addCallbacks(lambda _: None, factory.not_reached)
+    connecting: Deferred[Any] = target.connect(inner if contexts is None else _TLSFactory(contexts, True, inner, time))
+    factory.connecting = connecting
+    connecting.addCallbacks(lambda _: None, factory.connect_failed)
     return result

@@ -18,11 +18,10 @@ class FrameFactory(Factory[Any]):
     A peer is dropped, and logged, that
 
     - does not finish the handshake within ``handshake_timeout``, or fails it;
-    - has a handshake that stands still for ``stall_timeout``, when there are ``max_handshakes``;
+    - has a handshake that makes no progress for ``stall_timeout``, when there are ``max_handshakes``;
     - sends a malformed header, or announces more than the connection's ``max_frame``;
     - stops in the middle of a frame for ``frame_timeout``. The time begins anew with each frame and with each 64 KiB of
-      a longer one, and stands still while reading is paused. Between frames a peer may be silent for ever;
-
+      a longer one, and stops while reading is paused. Between frames a peer may be silent for ever;
     - does not take what it is sent, when more than ``max_unsent`` waits and there is more to send.
 
     A peer that does not take the closing of a connection within ``close_timeout`` is cut off.
@@ -33,18 +32,18 @@ class FrameFactory(Factory[Any]):
     :param handshake_timeout: seconds.
     :param max_handshakes: how many may be in progress before the port is paused, until a quarter of them is done: a
         burst waits in the kernel's backlog. The port accepts some hundreds in one turn, so up to twice that number is
-        borne, and more refused. Where the port cannot be paused, refusal begins at the number itself. Silent peers
-        cannot hold the others up: they give way, so many in each ``stall_timeout``.
-    :param stall_timeout: seconds that a handshake may stand still while there are so many.
+        accepted, and more are refused. Where the port cannot be paused, refusal begins at the number itself. Silent
+        peers cannot block others: they are dropped, so many in each ``stall_timeout``.
+    :param stall_timeout: seconds that a handshake may make no progress while there are so many.
     :param frame_timeout: seconds.
     :param close_timeout: seconds.
     :param max_unsent: bytes that may wait to be sent on one connection before another write; that one may be of any
         size.
-    :param tls_slice: bytes that TLS is given at once. OpenSSL's buffers grow with it and never shrink: 16 KiB, a whole
+    :param tls_slice: bytes that TLS processes at once. OpenSSL's buffers grow with it and never shrink: 16 KiB, a whole
         record, halves the work of bulk and costs each connection some 40 kB more than 4 KiB.
-    :param max_connections: at once, whatever they are at; None: any number. When there are nearly so many, those that
-        have not greeted (:meth:`FrameProtocol.greeted`) give way, the oldest first; they and handshakes may be a
-        quarter of them each. So descriptors are left for what else the process does.
+    :param max_connections: at once, in any state; None: any number. When there are nearly so many, those that have not
+        greeted (:meth:`FrameProtocol.greeted`) are dropped, the oldest first; they and handshakes may be a quarter of
+        them each. So descriptors are left for the rest of the process.
     """
 
     noisy = False
@@ -66,8 +65,8 @@ class FrameFactory(Factory[Any]):
     ) -> None:
         self._build_receiver = build_receiver
         self._max_frame = max_frame
-        self._most = max_connections
-        self._strangers: dict[FrameProtocol, None] = {}
+        self._max_connections = max_connections
+        self._ungreeted: dict[FrameProtocol, None] = {}
         self._max_handshakes = max_handshakes if max_connections is None else min(max_handshakes, max_connections // 4)
         self._max_handshakes = max(1, self._max_handshakes)
         self._port: Any = None
@@ -85,11 +84,13 @@ class FrameFactory(Factory[Any]):
         self.closing: Deadlines[FrameProtocol] = Deadlines(clock, close_timeout, FrameProtocol.give_up_closing)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._most is not None and self.connections >= self._most - min(64, self._most // 8):
+        if self._max_connections is not None and self.connections >= self._max_connections - min(
+            64, self._max_connections // 8
+        ):
             self._make_room()
-            if self.connections >= self._most:
+            if self.connections >= self._max_connections:
                 peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-                self.drops.dropped(peer, f"there are {self._most} connections already")
+                self.drops.dropped(peer, f"there are {self._max_connections} connections already")
                 return None
         if len(self.handshakes) >= self._max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
@@ -106,7 +107,7 @@ class FrameFactory(Factory[Any]):
         self._port = None
         self.drops.flush()
 
-    # What the protocols tell
+    # Reports of the protocols
 
     def connection_opened(self, protocol: FrameProtocol) -> None:
         self.connections += 1
@@ -118,24 +119,24 @@ class FrameFactory(Factory[Any]):
 
     def connection_established(self, protocol: FrameProtocol) -> Receiver:
         self._handshake_ended(protocol)
-        self._strangers[protocol] = None
-        if self._most is not None and len(self._strangers) > max(1, self._most // 4):
+        self._ungreeted[protocol] = None
+        if self._max_connections is not None and len(self._ungreeted) > max(1, self._max_connections // 4):
             self._make_room()
         return self._build_receiver()
 
     def connection_greeted(self, protocol: FrameProtocol) -> None:
-        """It is known who it is: it gives way to none."""
-        self._strangers.pop(protocol, None)
+        """Never drop this connection for others: the receiver has identified its peer."""
+        self._ungreeted.pop(protocol, None)
 
     def connection_announced(self, protocol: FrameProtocol) -> None:
-        """The receiver knows of the connection."""
+        """For subclasses: the receiver's ``connected`` was called."""
 
     def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
         self.drops.dropped(str(protocol.peer), reason)
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         self._handshake_ended(protocol)
-        self._strangers.pop(protocol, None)
+        self._ungreeted.pop(protocol, None)
         self.frames.end(protocol)
         self.closing.end(protocol)
         self.connections -= 1
@@ -145,10 +146,10 @@ class FrameFactory(Factory[Any]):
             self._limiter.stop()
 
     def _make_room(self) -> None:
-        """The connection that has not greeted for the longest time gives way, else handshakes that stand still do."""
-        oldest = next(iter(self._strangers), None)
+        """Drop the connection that has not greeted for the longest time, else handshakes that make no progress."""
+        oldest = next(iter(self._ungreeted), None)
         if oldest is not None:
-            del self._strangers[oldest]
+            del self._ungreeted[oldest]
             oldest.drop(f"it has not greeted, and others want its place: there are {self.connections} connections")
         elif not self._limiter.active:
             self._limiter.start()

@@ -1,4 +1,7 @@
-"""One connection: bytes to frames and back, over TLS or any other stream. Knows nothing of what the frames mean."""
+"""Turns the bytes of one connection into frames and back, over TLS or any other stream.
+
+Knows nothing of what the frames mean, and of the factory only what :class:`ConnectionOwner` says.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from mu_twisted.transport._outflow import Outflow
 from mu_twisted.wire import HEADER_SIZE, Decoder, FrameError, encode
 
 PROGRESS = 64 * 1024
-"""A frame in the making that grows by so many bytes gets its time anew."""
+"""Bytes by which an incomplete frame must grow for its time to begin anew."""
 
 _NOT_WATCHED = -1
 
@@ -92,7 +95,7 @@ class ConnectionOwner(Protocol):
 
 @implementer(IProtocol, IHandshakeListener)
 class FrameProtocol:
-    """A connection that carries frames. Made by :class:`FrameFactory`.
+    """A connection that carries frames. Created by :class:`FrameFactory`.
 
     A connection in use holds its receiver and is held by its transport only. It has no timers of its own.
     """
@@ -137,22 +140,22 @@ class FrameProtocol:
 
     @property
     def missing(self) -> int:
-        """Bytes that are yet to come of the frame in the making; 0 if there is none."""
+        """Bytes that are yet to come of the incomplete frame; 0 if there is none."""
         return max(0, self._decoder.announced + HEADER_SIZE - self._decoder.pending) if self._decoder.announced else 0
 
     def read_at_once(self, size: int) -> None:
-        """How many bytes one read may bring, if the transport can be told; it may take as many before it is full."""
+        """Set how many bytes one read may bring, where the transport has such a setting."""
         socket = getattr(self.transport, "transport", self.transport)
         if getattr(socket, "bufferSize", size) != size:
             socket.bufferSize = size
 
     @property
     def handshake(self) -> object:
-        """How far the TLS handshake is; equal to what it was before if the peer has brought it no further."""
+        """The state of the TLS handshake; equal to an earlier value if the peer has made no progress since."""
         handle = getattr(self.transport, "getHandle", lambda: None)()
         return getattr(handle, "get_state_string", lambda: None)()
 
-    # What the receiver asks for
+    # Calls of the receiver
 
     def send(self, *payloads: bytes) -> None:
         """Send each as a frame, all in one write. Does nothing once the connection is closed or closing.
@@ -166,7 +169,7 @@ class FrameProtocol:
         self.write(encode(payloads[0]) if len(payloads) == 1 else b"".join(map(encode, payloads)))
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send bytes of frames that somebody else has encoded; otherwise as :meth:`send`."""
+        """Send bytes of frames that are encoded already; otherwise as :meth:`send`."""
         if self._receiver is None or self._reason is not None:
             return
         if isinstance(data, memoryview) and not self._takes_views:
@@ -175,7 +178,7 @@ class FrameProtocol:
             self.drop(f"it does not take what it is sent: {self._outflow.held} bytes wait, and more is to come")
 
     def close(self, farewell: bytes | None = None) -> None:
-        """Send what is yet to be sent, then close. What comes meanwhile is not looked at.
+        """Send what is yet to be sent, then close. What is received meanwhile is ignored.
 
         :param farewell: one more payload to send before.
         """
@@ -196,11 +199,11 @@ class FrameProtocol:
         self._abort("aborted here")
 
     def greeted(self) -> None:
-        """The receiver knows who the peer is, so that the connection does not give way to others."""
+        """Keep this connection when others need descriptors, as the receiver has identified the peer."""
         self._owner.connection_greeted(self)
 
     def pause_reading(self) -> None:
-        """Read nothing more from the peer; what was read already may still come. Its frame's time stands still."""
+        """Read nothing more from the peer; what was read already may still be delivered. Its frame's time stops."""
         if self.transport is not None and self._reason is None and not self._paused:
             self._paused = True
             self._watch_end()
@@ -225,7 +228,7 @@ class FrameProtocol:
         if self.transport is not None:
             self._outflow.unregister()
 
-    # What Twisted tells
+    # Calls of Twisted
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
@@ -284,7 +287,7 @@ class FrameProtocol:
         if receiver is not None:
             receiver.disconnected(why)
 
-    # What the factory's time limits lead to
+    # Calls of the factory, at its limits
 
     def drop(self, reason: str) -> None:
         """Log the reason, and abort. Does nothing if the connection is closed or closing."""
@@ -293,7 +296,7 @@ class FrameProtocol:
             self._abort(reason)
 
     def give_up_closing(self) -> None:
-        """The peer does not let the connection be closed: abort it."""
+        """Abort the connection, as the peer does not close it."""
         if self.transport is not None:
             self.transport.abortConnection()
 
@@ -312,8 +315,8 @@ class FrameProtocol:
         self._owner.connection_announced(self)
 
     def _watch(self, *, anew: bool) -> None:
-        """Start or end the time of the frame that is in the making. It is renewed for another frame, and by progress:
-        so much patience is needed for 64 MiB over a slow line, and as little do 64 KiB in a timeout ask of a peer.
+        """Start or end the time of the incomplete frame. It begins anew for another frame, and by progress: 64 MiB over
+        a slow line need that, and 64 KiB in a timeout are little to ask of a peer.
         """
         pending = self._decoder.pending
         if not pending or self._paused:
