@@ -60,12 +60,13 @@ from mu_twisted.jobs._records import (
     record_to_dict,
 )
 from mu_twisted.jobs._steps import STEP, exhaust
-from mu_twisted.jobs._tasks import Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
 
 __all__ = [
     "ACCEPTED",
     "SHOWN_REASONS",
     "STEP",
+    "TRANSITIONS",
     "Abort",
     "Action",
     "Answer",

@@ -30,6 +30,10 @@ class Backlog:
             for rank in new:
                 heapq.heappush(self._heap, rank)
 
+    def add_double(self, task: Task) -> None:
+        """Let this active task have a second worker."""
+        self.doubles[task] = None
+
     def first(self) -> Task | None:
         """The next task to be assigned, left where it is."""
         while self._heap and self._tasks[self._heap[0]].state is not TaskState.WAITING:

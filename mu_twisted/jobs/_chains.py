@@ -76,7 +76,7 @@ class Chains:
             self._revoke(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
             self._data.enqueue([task])
         if enough:
-            task.error = "its messages were lost again and again"
+            self._data.ledger.note_error(task, "its messages were lost again and again")
         return task.charged > self._data.policy.retries
 
     def store_unreachable(self, shard: int, why: str, of: Container[int] | None) -> bool:
@@ -85,13 +85,12 @@ class Chains:
         Those that are under way go on; they may not need it yet.
 
         :param of: the tasks whose messages it keeps; None: all.
-        :returns: whether it could be asked before.
+        :returns: whether other tasks may be held than before.
         """
         data = self._data
         if not data.holds.add(shard, why, of, data.now):
             return False
-        ready = (TaskState.WAITING, TaskState.BACKING_OFF)
-        data.enqueue([t for t in data.ledger.tasks.values() if t.state in ready and data.holds.cover(t.number)])
+        data.apply_holds()
         return True
 
     def store_reachable(self, shard: int) -> bool:
@@ -102,7 +101,7 @@ class Chains:
         data = self._data
         if not data.holds.remove(shard):
             return False
-        data.enqueue([task for task in data.ledger.tasks.values() if task.state is TaskState.HELD])
+        data.apply_holds()
         return True
 
     def store_named(self, store: str, shard: int, of: Container[int] | None) -> bool:

@@ -28,13 +28,13 @@ class Holds:
         """A shard is out of reach, or still is for another reason.
 
         :param tasks: whose messages it keeps; None: those of all.
-        :returns: whether it was within reach before.
+        :returns: whether other tasks may be held than before.
         """
-        new = shard not in self._away
+        changed = shard not in self._away or self._away[shard][1] != tasks
         self._away[shard] = (why, tasks)
         if self.since is None:
             self.since = now
-        return new
+        return changed
 
     def remove(self, shard: int) -> bool:
         """A shard is within reach; whether it was not before."""

@@ -82,11 +82,10 @@ class Job(JobView):
         ledger = yield from Ledger.folding(records)
         yield
         job = cls.__new__(cls)
-        job._adopt(ledger, random)
-        job._is_recorded = True
+        job._adopt(ledger, random, is_recorded=True)
         return job
 
-    def _adopt(self, ledger: Ledger, random: Callable[[], float] | None) -> None:
+    def _adopt(self, ledger: Ledger, random: Callable[[], float] | None, *, is_recorded: bool = False) -> None:
         data = self._data = JobData(ledger, random or Random(ledger.submitted.job).random)
         self._chains = Chains(data)
         self._outcomes = Outcomes(data, self._chains)
@@ -94,7 +93,8 @@ class Job(JobView):
         self._stragglers = Stragglers(data)
         self._timeouts = Timeouts(data, self._outcomes, self._scaling)
         self._lifecycle = JobLifecycle(data, self._chains, self._outcomes, self._scaling)
-        self._begun = self._stopped = self._is_recorded = False
+        self._begun = self._stopped = False
+        self._is_recorded = is_recorded
 
     # -- from beginning to end -------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Job(JobView):
         """The long part of :meth:`resume`, which may come before it: with pauses in which others may have their turn,
         but this job none.
         """
-        self._data.now = max(now, self._data.now)
+        self._data.advance(now)
         if not self.over:
             yield from self._lifecycle.taking_up()
 
@@ -125,7 +125,7 @@ class Job(JobView):
         """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
         if self.over and self.failures:
             self._begin()
-            self._data.now = max(now, self._data.now)
+            self._data.advance(now)
             self._lifecycle.retry()
         return self._data.take()
 
@@ -173,7 +173,7 @@ class Job(JobView):
         """
         if most == self._data.ceiling:
             return []
-        self._data.ceiling = most
+        self._data.set_ceiling(most)
         if self._goes_on(now):
             self._lifecycle.conclude()
         return self._data.take()
@@ -223,8 +223,7 @@ class Job(JobView):
             self._arrived(newcomer, seconds_left, redial, takes_token=takes_token, proven=proven)
             self._lifecycle.conclude()
         elif member.slot is WorkerSlot.WARMING:
-            member.unanswered = 0
-            member.deadline = deadline or member.deadline
+            member.greeted_again(deadline)
             self._outcomes.cleared(member)
             self._lifecycle.conclude()
         return self._data.take()
@@ -239,7 +238,7 @@ class Job(JobView):
         """The worker has said something, whatever it was."""
         member = self._data.pool.members.get(worker)
         if member is not None:
-            member.unanswered = 0
+            member.heard()
 
     def task_done(self, worker: int, now: float, remark: str = "") -> list[Action]:
         """The worker's machine has reached its end; ``remark`` is what it leaves for the job's report."""
@@ -326,7 +325,7 @@ class Job(JobView):
             self._data.do(Record(self._data.ledger.submitted))
 
     def _goes_on(self, now: float) -> bool:
-        self._data.now = max(now, self._data.now)
+        self._data.advance(now)
         return self._begun and not (self.over or self._stopped)
 
     def _arrived(

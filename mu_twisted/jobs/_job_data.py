@@ -13,11 +13,11 @@ from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Launches
 from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._records import Assigned, AttemptEnded, AttemptOutcome, JobRecord
-from mu_twisted.jobs._tasks import Task, TaskState
+from mu_twisted.jobs._tasks import PENDING, Task, TaskState
 from mu_twisted.jobs._timers import TimerKind, Timers
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerPool, WorkerSlot
 
-HOLD_PATIENCE = 30.0
+HOLD_GRACE = 30.0
 """Seconds that workers are kept for tasks that are held: a store that is restarted is back sooner, and a worker that is
 kept for longer costs more than another."""
 MAX_ERROR = 2000
@@ -42,8 +42,8 @@ class JobData:
         self.timers = Timers()
         self.holds = Holds(ledger.lineage.is_linked)
         self.attempts: dict[int, list[Attempt]] = {}
-        self.first_attempts: dict[Attempt, None] = {}
-        self.lost: dict[LaunchId, tuple[int, int]] = {}
+        self._first_attempts: dict[Attempt, None] = {}
+        self._lost: dict[LaunchId, tuple[int, int]] = {}
         self.ceiling: int | None = None
         self.failed = 0
         self._actions: list[Action] = []
@@ -68,7 +68,7 @@ class JobData:
     def useful(self) -> int:
         """Workers that would all have something to do now, or probably soon: as long as tasks are not held for long."""
         since = self.holds.since
-        soon = self.ledger.tally[TaskState.HELD] if since is not None and self.now - since < HOLD_PATIENCE else 0
+        soon = self.ledger.tally[TaskState.HELD] if since is not None and self.now - since < HOLD_GRACE else 0
         return self.ledger.open - self.ledger.tally[TaskState.HELD] + soon
 
     @property
@@ -77,6 +77,40 @@ class JobData:
         if self.policy.max_workers is None and self.ceiling is None:
             return False
         return len(self.pool) > self.limit + self.policy.overprovision
+
+    # -- what is noted ---------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Move the clock, which never goes back.
+
+        :param now: seconds.
+        """
+        self.now = max(now, self.now)
+
+    def set_ceiling(self, workers: int | None) -> None:
+        """Limit the workers that other jobs leave to this one; None: they leave all."""
+        self.ceiling = workers
+
+    def note_failed(self, worker: PoolWorker) -> None:
+        """Count an attempt that has failed on a worker which is still connected."""
+        worker.failed += 1
+        self.failed += 1
+
+    def note_lost(self, launch_id: LaunchId, attempt: Attempt) -> None:
+        """Keep which attempt ended with the connection of this launch's worker, which may come back."""
+        self._lost[launch_id] = (attempt.task, attempt.number)
+
+    def take_lost(self, launch_id: LaunchId) -> tuple[int, int] | None:
+        """Task and number of the attempt that ended with this worker's connection, once; None if none did."""
+        return self._lost.pop(launch_id, None)
+
+    def take_straggler(self, seconds: float) -> Attempt | None:
+        """The oldest first attempt, once, if it is under way for longer than this."""
+        attempt = next(iter(self._first_attempts), None)
+        if attempt is None or self.now - attempt.began <= seconds:
+            return None
+        del self._first_attempts[attempt]
+        return attempt
 
     # -- what was decided ------------------------------------------------------------------------------------------
 
@@ -106,14 +140,14 @@ class JobData:
         self.forget(worker)
         self.do(Abort(worker.number, reason))
 
-    def wipe(self) -> None:
+    def reset(self) -> None:
         """Nobody is there any more, and nobody is expected."""
         self.launches.give_up_all()
         self.timers.clear()
         self.attempts.clear()
-        self.first_attempts.clear()
+        self._first_attempts.clear()
         self.backlog.doubles.clear()
-        self.lost.clear()
+        self._lost.clear()
 
     def forget(self, worker: PoolWorker) -> None:
         """It is gone."""
@@ -128,15 +162,14 @@ class JobData:
         self._expect_greeting(worker, WorkerSlot.WARMING)
         self.do(Warm(worker.number) if reason is None else Interrupt(worker.number, reason))
 
-    def see_off(self, worker: PoolWorker, reason: str) -> None:
+    def dismiss_and_wait(self, worker: PoolWorker, reason: str) -> None:
         """Tell it to quit, and wait until it is gone."""
         self._expect_greeting(worker, WorkerSlot.LEAVING)
         self.do(Dismiss(worker.number, reason))
 
     def _expect_greeting(self, worker: PoolWorker, slot: WorkerSlot) -> None:
         self.pool.move(worker, slot)
-        worker.warmings += 1
-        self.timers.push(self.now + self.policy.warm_timeout, TimerKind.WARM, (worker, worker.warmings))
+        self.timers.push(self.now + self.policy.warm_timeout, TimerKind.WARM, (worker, worker.next_warming()))
 
     # -- tasks and attempts ----------------------------------------------------------------------------------------
 
@@ -150,15 +183,21 @@ class JobData:
         self.ledger.move_all([task for task in ready if task.state is not TaskState.WAITING], TaskState.WAITING)
         self.backlog.add(ready)
 
+    def apply_holds(self) -> None:
+        """Hold what is to be held by now, and let the rest wait for a worker."""
+        held = self.holds.cover
+        pending = [task for task in self.ledger.tasks.values() if task.state in PENDING]
+        self.enqueue([task for task in pending if held(task.number) is not (task.state is TaskState.HELD)])
+
     def begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
         """The worker gets the task."""
         number = task.attempts
         self.record(Assigned(task.number, number, worker.launch_id, speculative))
-        attempt = worker.attempt = Attempt(task.number, number, worker, self.now, speculative)
-        self.pool.move(worker, WorkerSlot.WORKING)
+        attempt = Attempt(task.number, number, worker, self.now, speculative)
+        self.pool.give(worker, attempt)
         self.attempts.setdefault(task.number, []).append(attempt)
         if not speculative:
-            self.first_attempts[attempt] = None
+            self._first_attempts[attempt] = None
         if self.policy.task_timeout is not None:
             self.timers.push(self.now + self.policy.task_timeout, TimerKind.ATTEMPT, attempt)
         replay = number > 0 and bool(self.ledger.lineage.producers(task.number))
@@ -175,12 +214,12 @@ class JobData:
         error: str = "",
     ) -> None:
         """The attempt is over, whatever its worker is at by now."""
-        attempt.worker.attempt = None
+        self.pool.take_back(attempt)
         running = self.attempts[attempt.task]
         running.remove(attempt)
         if not running:
             del self.attempts[attempt.task]
-        self.first_attempts.pop(attempt, None)
+        self._first_attempts.pop(attempt, None)
         self.backlog.doubles.pop(self.ledger.tasks[attempt.task], None)
         seconds = round(max(0.0, self.now - attempt.began), 3)
         error = error[:MAX_ERROR]

@@ -3,10 +3,10 @@
 Refuses what cannot have happened, so that a corrupt journal is found and not believed.
 """
 
+import heapq
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from mu_twisted.jobs._durations import Durations
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._launch_id import LaunchId
@@ -31,12 +31,39 @@ from mu_twisted.jobs._records import (
     TaskFailed,
 )
 from mu_twisted.jobs._steps import STEP, exhaust
-from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
+from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
 
+_SOURCES = {state: frozenset(was for was, to in TRANSITIONS if to is state) for state in TaskState}
 MAX_TEXTS = 32 << 20
 """Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
 SHORT_TEXT = 80
 """Characters of each that comes after them; the records have the whole."""
+
+
+class Durations:
+    """Seconds of finished attempts."""
+
+    def __init__(self) -> None:
+        # The shorter half as a heap of negatives: its top is the median, the lower one where there are two.
+        self._shorter: list[float] = []
+        self._longer: list[float] = []
+        self.longest = 0.0
+
+    def __len__(self) -> int:
+        return len(self._shorter) + len(self._longer)
+
+    def add(self, seconds: float) -> None:
+        """One more, in O(log n)."""
+        self.longest = max(self.longest, seconds)
+        longest_short = -heapq.heappushpop(self._shorter, -seconds)
+        heapq.heappush(self._longer, longest_short)
+        if len(self._longer) > len(self._shorter):
+            heapq.heappush(self._shorter, -heapq.heappop(self._longer))
+
+    @property
+    def median(self) -> float | None:
+        """None as long as nothing has finished."""
+        return -self._shorter[0] if self._shorter else None
 
 
 class Ledger:
@@ -127,8 +154,14 @@ class Ledger:
         return sum(tally[state] for state in PENDING) + tally[TaskState.ACTIVE]
 
     def move(self, task: Task, state: TaskState) -> None:
-        """Count the task elsewhere."""
-        was, task.state = task.state, state
+        """Move the task to another state.
+
+        :raises RecordError: it cannot go there, see :data:`TRANSITIONS`.
+        """
+        was = task.state
+        if (was, state) not in TRANSITIONS:
+            raise RecordError(f"task {task.number} is {was.value}: it cannot become {state.value} from there")
+        task.state = state
         self.tally[was] -= 1
         self.tally[state] += 1
         if self.lineage and (was in SETTLED) is not (state in SETTLED):
@@ -137,7 +170,13 @@ class Ledger:
                 self.undone_consumers[producer] += change
 
     def move_all(self, tasks: Sequence[Task], state: TaskState) -> None:
-        """Count these elsewhere, each of which is named once."""
+        """Move these tasks, each of which is named once, to another state.
+
+        :raises RecordError: one of them cannot go there; then none is moved.
+        """
+        wrong = {task.state for task in tasks} - _SOURCES[state]
+        if wrong:
+            self.move(next(task for task in tasks if task.state in wrong), state)
         if self.lineage:
             for task in tasks:
                 self.move(task, state)
@@ -147,6 +186,13 @@ class Ledger:
             tally[task.state] -= 1
             task.state = state
         tally[state] += len(tasks)
+
+    def note_error(self, task: Task, error: str) -> None:
+        """Give the task an error that no record holds; a later one takes its place.
+
+        :param error: one line for the user.
+        """
+        task.error = error
 
     # -- one method a record ---------------------------------------------------------------------------------------
 
@@ -170,7 +216,8 @@ class Ledger:
         if record.launch_id is not None:
             self.seen.add(record.launch_id)
         self.speculated += record.speculative
-        self.move(task, TaskState.ACTIVE)
+        if not record.speculative:
+            self.move(task, TaskState.ACTIVE)
 
     def _attempt_ended(self, record: AttemptEnded) -> None:
         task = self.tasks[record.task]
@@ -197,7 +244,7 @@ class Ledger:
         _hold(record.attempt in self.tasks[record.task].running, record)
         self.remarks[record.task] = self._kept(record.text, self.remarks.get(record.task, ""))
 
-    def _forgiven(self, record: Refunded) -> None:
+    def _refunded(self, record: Refunded) -> None:
         task = self.tasks[record.task]
         _hold(task.charged > 0 and not task.running, record)
         task.charged -= 1
@@ -301,7 +348,7 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     Assigned: Ledger._assigned,
     AttemptEnded: Ledger._attempt_ended,
     Remarked: Ledger._remarked,
-    Refunded: Ledger._forgiven,
+    Refunded: Ledger._refunded,
     ResultReached: Ledger._result_reached,
     ResultStands: Ledger._result_stands,
     TaskFailed: Ledger._task_failed,

@@ -58,9 +58,7 @@ class JobLifecycle:
         data = self._data
         back, self._back, extra = self._back or [], None, self._extra
         if data.holds or data.ledger.tally[TaskState.HELD]:  # that may have changed since they were taken up
-            ready, covers = (TaskState.WAITING, TaskState.HELD), data.holds.cover
-            tasks = [task for task in data.ledger.tasks.values() if task.state in ready]
-            data.enqueue([task for task in tasks if covers(task.number) is not (task.state is TaskState.HELD)])
+            data.apply_holds()
         back += data.launches.unseen(min(data.limit, data.useful) - len(back))
         for launch_id in back:
             data.launches.expect_back(launch_id)
@@ -118,7 +116,7 @@ class JobLifecycle:
             data.do(StopLaunches())
         for worker in list(data.pool.members.values()):
             data.dismiss(worker, reason)
-        data.wipe()
+        data.reset()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -31,23 +31,22 @@ class Outcomes:
         :param remark: what it leaves for the job's report.
         """
         data = self._data
-        worker.failed = 0
+        worker.succeeded()
         if remark:
             data.record(Remarked(attempt.task, attempt.number, remark))
         data.end(attempt, AttemptOutcome.DONE)
         for other in data.attempts.get(attempt.task, ()):
-            other.superseded = True
+            other.supersede()
             if other.worker.reusable:
                 data.clear(other.worker, "another worker has done its task")
             else:
-                data.see_off(other.worker, "another worker has done its task")
+                data.dismiss_and_wait(other.worker, "another worker has done its task")
         self.settle(data.ledger.tasks[attempt.task])
         self._release(worker)
 
     def failed(self, worker: PoolWorker, attempt: Attempt, kind: Failure, status: int | None, error: str) -> None:
         """The attempt has failed; its worker is still there, and may still be at it."""
-        worker.failed += 1
-        self._data.failed += 1
+        self._data.note_failed(worker)
         self._fail(attempt, kind, status, error)
         self._release(worker, "its attempt took too long" if kind is Failure.DEADLINE else None)
 
@@ -60,7 +59,7 @@ class Outcomes:
             self._superseded(attempt)
             return
         if worker.launch_id is not None:
-            self._data.lost[worker.launch_id] = (attempt.task, attempt.number)
+            self._data.note_lost(worker.launch_id, attempt)
         self._fail(attempt, kind, None, reason)
 
     def cleared(self, worker: PoolWorker) -> None:
@@ -72,9 +71,10 @@ class Outcomes:
     def came_back(self, launch_id: LaunchId) -> None:
         """A worker that had been taken for lost is there again: that cost its task no retry, if it still waits."""
         data = self._data
-        number, attempt = data.lost.pop(launch_id, (None, None))
-        if number is None:
+        lost = data.take_lost(launch_id)
+        if lost is None:
             return
+        number, attempt = lost
         task = data.ledger.tasks[number]
         if task.state in PENDING and task.attempts - 1 == attempt and task.charged and task.free < data.policy.reruns:
             data.record(Refunded(number))

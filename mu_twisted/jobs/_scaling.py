@@ -72,6 +72,10 @@ class Scaling:
         data.record(Launched(data.launches.generation, first, missing))
         data.do(StartLaunches(ids))
 
+    def pause(self) -> None:
+        """Launch no more until a worker connects, or a new generation begins."""
+        self.paused = True
+
     def round_is_due(self) -> None:
         """The next round of launches may begin."""
         self._armed = False

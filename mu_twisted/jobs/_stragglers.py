@@ -18,7 +18,7 @@ class Stragglers:
         self._data = data
         tasks = len(data.ledger.tasks)
         self._enough = max(1, min(ENOUGH, tasks // 2))
-        self._most = max(1, int(SHARE * tasks))
+        self._limit = max(1, int(SHARE * tasks))
         submitted = data.ledger.submitted
         # The second attempt of a task that talks to others would take its mailbox from the first.
         self._allowed = not submitted.side_effects and not data.ledger.lineage
@@ -32,11 +32,9 @@ class Stragglers:
         if data.backlog.first() is not None:
             return  # whatever has not begun is more worth a worker
         slow = factor * (durations.median or 0.0)
-        doubles = data.backlog.doubles
-        while data.first_attempts and data.ledger.speculated + len(doubles) < self._most:
-            attempt = next(iter(data.first_attempts))
-            if data.now - attempt.began <= slow:
+        while data.ledger.speculated + len(data.backlog.doubles) < self._limit:
+            attempt = data.take_straggler(slow)
+            if attempt is None:
                 return
-            del data.first_attempts[attempt]
             if len(data.attempts[attempt.task]) == 1:
-                doubles[data.ledger.tasks[attempt.task]] = None
+                data.backlog.add_double(data.ledger.tasks[attempt.task])

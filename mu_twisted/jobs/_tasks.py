@@ -1,7 +1,9 @@
 """Where tasks stand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 from msgspec import Struct, field
 
@@ -24,6 +26,32 @@ class TaskState(Enum):
     # Members are singletons: the default, by name, costs a call for each look-up, and there are many.
     __hash__ = object.__hash__
 
+
+TRANSITIONS: Mapping[tuple[TaskState, TaskState], str] = MappingProxyType(
+    {
+        (TaskState.WAITING, TaskState.ACTIVE): "a worker is assigned",
+        (TaskState.WAITING, TaskState.BACKING_OFF): "its attempt failed and another follows after a delay",
+        (TaskState.WAITING, TaskState.HELD): "the store of its messages is out of reach",
+        (TaskState.WAITING, TaskState.DONE): "its result stands: its messages are not needed again",
+        (TaskState.WAITING, TaskState.FAILED): "no retry is left, a producer failed, or the job is over",
+        (TaskState.BACKING_OFF, TaskState.WAITING): "the delay has passed",
+        (TaskState.BACKING_OFF, TaskState.HELD): "the store of its messages is out of reach",
+        (TaskState.BACKING_OFF, TaskState.DONE): "its result stands: its messages are not needed again",
+        (TaskState.BACKING_OFF, TaskState.FAILED): "a producer failed, or the job is over",
+        (TaskState.HELD, TaskState.WAITING): "the store of its messages can be reached",
+        (TaskState.HELD, TaskState.DONE): "its result stands: its messages are not needed again",
+        (TaskState.HELD, TaskState.FAILED): "a producer failed, or the job is over",
+        (TaskState.ACTIVE, TaskState.WAITING): "its last attempt has ended without a result",
+        (TaskState.ACTIVE, TaskState.DONE): "its result is reached",
+        (TaskState.ACTIVE, TaskState.FAILED): "the job is over",
+        (TaskState.DONE, TaskState.WAITING): "its messages are lost and needed again",
+        (TaskState.FAILED, TaskState.WAITING): "the user retries the job",
+    }
+)
+"""Every move of a task, from one state to another, and what brings it about; :meth:`Ledger.move` allows no other.
+
+A second attempt beside a slow one leaves its task active. From which states a result stands, or the end of a job fails
+a task, depends on where its last attempt left it."""
 
 SETTLED = (TaskState.DONE, TaskState.FAILED)
 PENDING = (TaskState.WAITING, TaskState.BACKING_OFF, TaskState.HELD)

@@ -67,7 +67,7 @@ class Timeouts:
         data = self._data
         if data.launches.give_up(launch_id) and not data.launches.any_connected:
             data.launches.give_up_all()
-            self._scaling.paused = True
+            self._scaling.pause()
             data.do(StopLaunches())
             data.do(Diagnose())
 
@@ -76,7 +76,7 @@ class Timeouts:
         if worker.unanswered >= data.policy.heartbeat_misses:
             self._is_dead(worker, f"its worker has not answered {worker.unanswered} pings")
         elif data.pool.members.get(worker.number) is worker:
-            worker.unanswered += 1
+            worker.pinged()
             data.timers.push(data.now + data.policy.heartbeat, TimerKind.HEARTBEAT, worker)
             data.do(Ping(worker.number))
 

@@ -32,6 +32,10 @@ class Attempt:
     speculative: bool
     superseded: bool = False
 
+    def supersede(self) -> None:
+        """Note that another attempt at the task was done first."""
+        self.superseded = True
+
 
 @dataclass(slots=True, eq=False)
 class PoolWorker:
@@ -53,6 +57,31 @@ class PoolWorker:
     unanswered: int = 0
     failed: int = 0
     warmings: int = 0
+
+    def heard(self) -> None:
+        """Note a message of the worker, whatever it was."""
+        self.unanswered = 0
+
+    def pinged(self) -> None:
+        """Note a ping that was sent to the worker."""
+        self.unanswered += 1
+
+    def greeted_again(self, deadline: float | None) -> None:
+        """Note another greeting on the same connection.
+
+        :param deadline: when its function ends, if the greeting says so.
+        """
+        self.unanswered = 0
+        self.deadline = deadline or self.deadline
+
+    def succeeded(self) -> None:
+        """Note an attempt that was done: failures are counted anew."""
+        self.failed = 0
+
+    def next_warming(self) -> int:
+        """The number of the clearing that begins."""
+        self.warmings += 1
+        return self.warmings
 
 
 @dataclass(slots=True)
@@ -84,6 +113,15 @@ class WorkerPool:
             self.idle[worker.number] = worker
         self.warming += slot is WorkerSlot.WARMING
         self.leaving += slot is WorkerSlot.LEAVING
+
+    def give(self, worker: PoolWorker, attempt: Attempt) -> None:
+        """Let the worker work on an attempt."""
+        worker.attempt = attempt
+        self.move(worker, WorkerSlot.WORKING)
+
+    def take_back(self, attempt: Attempt) -> None:
+        """Part the attempt from its worker, whose slot stays as it is."""
+        attempt.worker.attempt = None
 
     def remove(self, worker: PoolWorker) -> None:
         """It is gone, or will not be heard any more."""

@@ -7,7 +7,7 @@ from job_driver import Play, assigns
 
 from mu_twisted.jobs import Assign, Dismiss, Failure, Job, JobPolicy
 from mu_twisted.jobs._holds import Holds
-from mu_twisted.jobs._job_data import HOLD_PATIENCE
+from mu_twisted.jobs._job_data import HOLD_GRACE
 
 AWAY = "the rendezvous at h:1 is away (refused)"
 GROUPS = {1: [0], 3: [2]}
@@ -81,6 +81,24 @@ def test_only_the_tasks_of_the_shard_that_is_away_are_held() -> None:
     assert len(job.launched) == 5
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "is_held"),
+    [
+        (frozenset({2, 3}), None, "HHHHW"),
+        (None, frozenset({2, 3}), "WWHHW"),
+        (frozenset({0, 1}), frozenset({2, 3}), "WWHHW"),
+        (None, frozenset({4}), "WWWWW"),
+    ],
+)
+def test_a_shard_that_is_away_for_other_tasks_than_before_holds_those(first: Any, then: Any, is_held: str) -> None:
+    job = play(max_workers=5)
+    away(job, tasks=first)
+    away(job, "still away", tasks=then)
+    assert states(job) == is_held
+    named(job)
+    assert states(job) == "WWWWW"
+
+
 def test_a_task_that_backs_off_is_held_and_its_timer_does_not_let_it_go() -> None:
     job = play()
     for worker in range(5):
@@ -117,7 +135,7 @@ def test_idle_workers_are_kept_for_a_while_and_then_sent_home() -> None:
     for worker in (0, 1):
         job.fail(worker, kind=Failure.CHANNEL)
         assert job.warm(worker) == []
-    assert not any(isinstance(action, Dismiss) for action in job.ticks(int(HOLD_PATIENCE) - 2, alive=(0, 1)))
+    assert not any(isinstance(action, Dismiss) for action in job.ticks(int(HOLD_GRACE) - 2, alive=(0, 1)))
     assert job.job.counts().workers == 2
     job.ticks(3)
     assert job.job.counts().workers == 0
