@@ -1,0 +1,133 @@
+"""Copying to, from and within S3: what is decided beforehand, and what moto, an S3 of others, then has."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.aws import AWSError, Clients, aws_session
+from mu_twisted.aws.objects import (
+    Copying,
+    Objects,
+    ObjectsError,
+    S3Place,
+    check_apart,
+    copies_of_tree,
+    files_below,
+    joined,
+    place_of,
+    s3_place,
+)
+
+
+@pytest.fixture
+def objects(moto: None) -> Objects:
+    made = Objects(Clients(aws_session(), "us-east-1"))
+    made.make_bucket("box")
+    return made
+
+
+@pytest.mark.parametrize("text", ["", "s3://", "s3:///key"])
+def test_what_names_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ObjectsError):
+        place_of(text)
+
+
+def test_a_word_is_a_place_in_s3_or_a_path() -> None:
+    assert place_of("s3://box/a/b") == S3Place("box", "a/b")
+    assert place_of("s3://box") == s3_place("s3://box/") == S3Place("box")
+    assert place_of("s3") == Path("s3")
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../../x", "/etc/passwd", "a//b", "a/", ".", "a\0b", ""])
+def test_a_key_that_is_no_files_name_below_a_folder_is_refused(key: str) -> None:
+    with pytest.raises(ObjectsError, match="cannot be a file's name"):
+        joined(Path("out"), key)
+
+
+@pytest.mark.parametrize(("key", "made"), [("", "n"), ("p", "p/n"), ("p/", "p/n")])
+def test_keys_are_joined_by_one_slash(key: str, made: str) -> None:
+    assert joined(S3Place("box", key), "n") == S3Place("box", made)
+
+
+def test_two_that_would_become_one_are_refused() -> None:
+    one, other = Copying(Path("a/x"), S3Place("box", "x")), Copying(Path("c/x"), S3Place("box", "x"))
+    with pytest.raises(ObjectsError, match="would both become s3://box/x"):
+        check_apart([one, other])
+
+
+def test_a_key_that_is_a_file_and_a_folder_is_refused_here_and_kept_in_s3() -> None:
+    found = [("a", 1), ("a/b", 2)]
+    with pytest.raises(ObjectsError, match="would be a file where"):
+        copies_of_tree(S3Place("box"), Path("out"), found)
+    assert len(copies_of_tree(S3Place("box"), S3Place("c"), found)) == 2
+
+
+def test_a_folder_goes_there_and_back(objects: Objects, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    (source / "a").write_text("one")
+    (source / "sub" / "b").write_text("two")
+    told: list[Copying] = []
+    objects.copy_all(objects.plan([source], S3Place("box", "p/"), recursive=True), told.append)
+    assert [(str(copy.target), copy.size) for copy in told] == [("s3://box/p/a", 3), ("s3://box/p/sub/b", 3)]
+    objects.copy_all(objects.plan([S3Place("box", "p")], tmp_path / "out", recursive=True), told.append)
+    assert list(files_below(tmp_path / "out")) == [("a", 3), ("sub/b", 3)]
+    assert (tmp_path / "out" / "sub" / "b").read_text() == "two"
+
+
+def test_several_go_below_the_target_and_keep_their_names(objects: Objects, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    plan = objects.plan([tmp_path / "a", tmp_path / "b"], S3Place("box", "p"), recursive=False)
+    assert [copy.target for copy in plan] == [S3Place("box", "p/a"), S3Place("box", "p/b")]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("nosuch", "s3://box/", "cannot read nosuch"),
+        ("s3://box/nosuch", "x", "there is no object s3://box/nosuch"),
+        (".", "s3://box/x", "is a folder: -r"),
+        ("x", "y", "are both here"),
+        ("s3://box/p/", "x", "names no object"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(objects: Objects, source: str, target: str, said: str) -> None:
+    with pytest.raises(AWSError, match=said) as caught:
+        objects.plan([place_of(source)], place_of(target), recursive=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_below_a_prefix_is_an_error(objects: Objects, tmp_path: Path) -> None:
+    with pytest.raises(ObjectsError, match="there is no object below s3://box/none/"):
+        objects.plan([S3Place("box", "none")], tmp_path, recursive=True)
+
+
+def test_streams_go_both_ways(objects: Objects) -> None:
+    objects.send_stream(io.BytesIO(b"hello"), S3Place("box", "k"))
+    out = io.BytesIO()
+    assert objects.read_stream(S3Place("box", "k"), out.write) == 5
+    assert out.getvalue() == b"hello"
+
+
+def test_a_listing_has_folders_or_all(objects: Objects) -> None:
+    for key in ("x", "d/y", "d/z"):
+        objects.send_stream(io.BytesIO(b"1"), S3Place("box", key))
+    assert [each.get("Key") or each["Prefix"] for each in objects.list(S3Place("box"), recursive=False)] == ["d/", "x"]
+    assert [each["Key"] for each in objects.list(S3Place("box", "d"), recursive=True)] == ["d/y", "d/z"]
+
+
+def test_a_bucket_is_made_once_and_removed_with_what_is_in_it_only_if_asked_to(objects: Objects) -> None:
+    assert objects.make_bucket("box") is False
+    objects.send_stream(io.BytesIO(b"1"), S3Place("box", "k"))
+    with pytest.raises(AWSError, match="not empty: --force"):
+        objects.remove_bucket("box", objects=False)
+    assert objects.remove_bucket("box", objects=True) == 1
+    assert objects.buckets() == []
+
+
+def test_a_download_that_fails_leaves_no_file(objects: Objects, tmp_path: Path) -> None:
+    with pytest.raises(AWSError):
+        objects.copy(Copying(S3Place("box", "gone"), tmp_path / "x"))
+    assert list(tmp_path.iterdir()) == []
