@@ -4,6 +4,7 @@ Blocking calls over boto3, for the CLI and for threads; launching in bulk is not
 """
 
 from mu_twisted.aws._clients import Clients
+from mu_twisted.aws._content import content_name, ensure_function, is_content_name
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
@@ -32,9 +33,12 @@ __all__ = [
     "check_endpoint",
     "check_region",
     "collect_programs",
+    "content_name",
     "credentials_chain",
     "current_keys",
+    "ensure_function",
     "error_code",
+    "is_content_name",
     "lambda_endpoint",
     "one_line",
     "price_in",

@@ -33,6 +33,8 @@ MAX_DIRECT_UPLOAD = 50 << 20
 """Largest zip that Lambda takes in the request itself, bytes (AWS: "Lambda quotas")."""
 TAG = "mu-twisted"
 """Every function that mu makes has this tag; its value is the version of mu."""
+USED_TAG = "mu-twisted-used"
+"""Its value is the last day on which a function that is named by its content was asked for."""
 UPLOAD_PREFIX = "mu-twisted/"
 """The keys of packages that go to Lambda through S3 begin so."""
 RETRIES, AGE = 0, 60
@@ -197,6 +199,30 @@ class Functions:
         with one_line(f"remove function {name} in {self._where}"):
             self._clients.awslambda.delete_function(FunctionName=name)
 
+    def wait_until_ready(self, name: str) -> None:
+        """Wait until a function can be invoked."""
+        with one_line(f"wait for function {name} in {self._where}"):
+            self._ready(name)
+
+    def note_use(self, name: str, now: float | None = None) -> None:
+        """Note on which day a function was last asked for, for :meth:`last_use`; at most once a day.
+
+        :param now: seconds since 1970; None: now.
+        """
+        today = time.strftime("%Y-%m-%d", time.gmtime(now))
+        with one_line(f"tag function {name} in {self._where}"):
+            found = self._configuration(name) or {}
+            if self._tags(found).get(USED_TAG) != today:
+                self._clients.awslambda.tag_resource(Resource=found["FunctionArn"], Tags={USED_TAG: today})
+
+    def last_use(self, function: FunctionConfigurationTypeDef) -> str:
+        """The day, in UTC, on which a function was made, changed, or last noted to be used: ``2026-11-29``.
+
+        :param function: what Lambda says of it.
+        """
+        with one_line(f"read the tags of function {function['FunctionName']} in {self._where}"):
+            return max(str(function.get("LastModified", ""))[:10], self._tags(function).get(USED_TAG, ""))
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _check_size(self, package: bytes, bucket: str | None) -> None:
@@ -314,6 +340,16 @@ class Functions:
             self._clients.awslambda.put_function_event_invoke_config(
                 FunctionName=name, MaximumRetryAttempts=RETRIES, MaximumEventAgeInSeconds=AGE
             )
+
+    def _tags(self, function: FunctionConfigurationTypeDef) -> dict[str, str]:
+        from botocore.exceptions import ClientError
+
+        try:
+            return dict(self._clients.awslambda.list_tags(Resource=function["FunctionArn"]).get("Tags", {}))
+        except ClientError as error:
+            if is_unsupported(error) or error_code(error) == "ResourceNotFoundException":
+                return {}
+            raise
 
     def _is_tagged(self, function: FunctionConfigurationTypeDef) -> bool:
         from botocore.exceptions import ClientError

@@ -44,7 +44,7 @@ def build_package(
     :param members: further files with mode 0755, by their names in the zip, which may have directories.
     :raises PackageError: a file is missing or no regular file, two want one name, or all are more than Lambda takes.
     """
-    own: dict[str, bytes] = {**dict(_worker_files()), COMMAND_NAME: command}
+    own: dict[str, bytes] = {**dict(worker_files()), COMMAND_NAME: command}
     programs: dict[str, Path | bytes] = {}
     for path in executables:
         name = (names or {}).get(path, path.name)
@@ -109,7 +109,7 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _worker_files() -> Iterator[tuple[str, bytes]]:
+def worker_files() -> Iterator[tuple[str, bytes]]:
     """Name and text of each of our own files that a worker needs."""
     worker = _root("worker_lambda")
     for path in sorted(worker.rglob("*.py")):

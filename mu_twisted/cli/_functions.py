@@ -4,9 +4,10 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from mu_twisted.aws import AWSError, Functions
+from mu_twisted.aws import AWSError, Functions, is_content_name
 from mu_twisted.cli import _format
 from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
@@ -18,7 +19,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "functions",
-        usage="mu functions [options] [rm NAME [NAME ...]]",
+        usage="mu functions [options] [rm NAME [NAME ...] | rm --unused DAYS]",
         help="list or remove the Lambda functions that mu made",
         description="List the functions that `mu lambdaize` has made, known by their tag, with memory and temporary "
         "files in MB and the time-out in seconds; or remove some, each with its copies (NAME-2 and so on). A function "
@@ -26,6 +27,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("action", metavar="rm", nargs="?", choices=["list", "rm"], default="list", help="remove")
     parser.add_argument("names", metavar="NAME", nargs="*", help="functions to remove")
+    parser.add_argument(
+        "--unused",
+        metavar="DAYS",
+        type=days,
+        help="with rm: those that --program made, by their content, and that no job has asked for in so many days; one "
+        "that is needed again is made again",
+    )
     parser.add_argument("--json", action="store_true", help="print the list as JSON, on one line")
     add_cloud_options(parser)
     parser.set_defaults(run=run)
@@ -33,12 +41,18 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """List, or remove."""
-    if (options.action == "rm") is not bool(options.names):
+    if (options.action == "rm") is not (bool(options.names) or options.unused is not None):
         raise UsageError(
-            "`mu functions` lists, `mu functions rm NAME ...` removes: give both, rm and names, or neither"
+            "`mu functions` lists, `mu functions rm NAME ...` removes, as does `mu functions rm --unused DAYS`: give "
+            "both, rm and what to remove, or neither"
         )
+    if options.names and options.unused is not None:
+        raise UsageError("--unused says which functions to remove: give no names")
     cloud = open_cloud(options)
     regions = options.region[:1] if cloud.local else options.region
+    if options.unused is not None:
+        _remove_unused(cloud, regions, options.unused)
+        return
     if options.action == "rm":
         _remove(cloud, regions, options.names)
         return
@@ -61,6 +75,33 @@ def _row(region: str, function: Mapping[str, Any]) -> list[Any]:
         function.get("CodeSize", ""),
         str(function.get("LastModified", ""))[:19].replace("T", " "),
     ]
+
+
+def days(text: str) -> int:
+    """A number of days; for argparse."""
+    if not (text.isascii() and text.isdecimal()) or int(text) > 36_500:
+        raise argparse.ArgumentTypeError(f"expected a number of days, got {text!r}")
+    return int(text)
+
+
+def unused(last_uses: Mapping[str, str], today: date, limit: int) -> list[str]:
+    """Which functions to remove.
+
+    :param last_uses: for each the day on which it was last used, ``2026-11-29``; one that is not known counts as used.
+    :param limit: days for which one may be unused.
+    """
+    before = (today - timedelta(days=limit)).isoformat()
+    return [name for name, day in last_uses.items() if day and day <= before]
+
+
+def _remove_unused(cloud: OperatorCloud, regions: list[str], limit: int) -> None:
+    for region in regions:
+        functions = Functions(cloud.clients(region))
+        ours = [each for each in functions.list() if is_content_name(each["FunctionName"])]
+        last = {each["FunctionName"]: functions.last_use(each) for each in ours}
+        for name in unused(last, datetime.now(UTC).date(), limit):
+            functions.remove(name)
+            print(_format.clean(f"{name} in {region}: removed"), flush=True)
 
 
 def _remove(cloud: OperatorCloud, regions: list[str], names: list[str]) -> None:

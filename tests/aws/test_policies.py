@@ -4,6 +4,7 @@ import ast
 import fnmatch
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,13 @@ def test_the_operator_may_do_what_lambdaize_and_functions_ask_for_and_nothing_el
     assert [each["FunctionName"] for each in Functions(clients).list()] == ["f"]
     assert Functions(clients).find("f") is not None
     Functions(clients).replace("f", PACKAGE, FunctionChanges(memory_mb=512, role=ROLE))
+    Functions(clients).wait_until_ready("f")
+    Functions(clients).note_use("f")
+    assert Functions(clients).last_use(Functions(clients).list()[0]) == time.strftime("%Y-%m-%d", time.gmtime())
     Functions(clients).remove("f")
     Functions(clients, direct=0).create(FunctionSpec(name="f", role=ROLE), PACKAGE, bucket="code-us-east-1")
-    assert public_methods(Functions) == {"create", "find", "list", "remove", "replace"}  # all of them were called
+    called = {"create", "find", "last_use", "list", "note_use", "remove", "replace", "wait_until_ready"}
+    assert public_methods(Functions) == called
     recorder.check(operator_policy(SCOPE))
 
 

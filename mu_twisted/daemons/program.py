@@ -1,0 +1,156 @@
+"""The function of ``--program``: made of a program by its content, where there is none of the same content yet.
+
+What needs a function for a job asks :func:`function_for`; it blocks.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from mu_twisted.aws import (
+    ARCHITECTURES,
+    AWSError,
+    Clients,
+    Functions,
+    FunctionSpec,
+    Programs,
+    collect_programs,
+    ensure_function,
+)
+from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._options import coerced_range
+
+_seconds = coerced_range(1, 900, "--function-timeout")
+
+
+class ProgramOptions(usage.Options):
+    """The options of a function that is made of a program. Units are those of ``mu lambdaize``."""
+
+    optParameters: list[list[Any]] = [
+        ["program", None, None, "make the function of this program, or find the one that was made of the same before"],
+        ["with", None, None, "further files and folders of its package, separated by commas"],
+        ["memory", None, None, "MB that the function has (default: 1536)", coerced_range(128, 10_240, "--memory")],
+        [
+            "function-timeout",
+            None,
+            None,
+            "s that an invocation may run (default: 180)",
+            coerced_range(1, 900, "--function-timeout"),
+        ],
+        ["tmp-size", None, None, "MB for temporary files (default: 512)", coerced_range(512, 10_240, "--tmp-size")],
+        ["role", None, None, "ARN of the function's execution role (default: $AWS_ROLE; not with --local)"],
+        ["code-bucket", None, None, "where a package above 50 MiB goes through"],
+    ]
+    optFlags: list[list[Any]] = [
+        ["allow-ld", None, "take a program that is linked dynamically, and pack its loader and libraries"]
+    ]
+
+
+PROGRAM_KEYS = tuple(row[0] for row in (*ProgramOptions.optParameters, *ProgramOptions.optFlags))
+
+
+def check_program(options: Mapping[str, Any], function: str | None) -> None:
+    """See that the options go together.
+
+    :param options: :class:`ProgramOptions`.
+    :param function: as ``-l`` names it, if it does.
+    :raises twisted.python.usage.UsageError: they do not.
+    """
+    if options["program"] is None:
+        given = [key for key in PROGRAM_KEYS if options[key]]
+        if given:
+            raise usage.UsageError(f"--{given[0]} says how the function of --program is made: give that, too")
+    elif function is not None:
+        raise usage.UsageError(f"--program makes the function, and -l names another ({function}): give one of them")
+
+
+def function_for(
+    options: Mapping[str, Any],
+    regions: Sequence[str],
+    local_state: Path | None,
+    tell: Callable[[str], object],
+    environ: Mapping[str, str] = os.environ,
+) -> str:
+    """The name of the function that has the program, in all regions; made where it is not there.
+
+    :param options: :class:`ProgramOptions` and the daemon options, a mapping.
+    :param local_state: the embedded stack's state directory; None: its default one.
+    :param tell: is told in one line what is worth it: that a function was made, and notes on the program.
+    :raises mu_twisted.base.MuError: the program cannot run there, or the function cannot be made.
+    """
+    local = bool(options["local"])
+    spec = spec_of(options, local, environ)
+    programs = collect(options, spec, local)
+    cloud = open_cloud(options, local_state)
+    try:
+        return _ensured(options, regions[:1] if local else regions, cloud, spec, programs, tell)
+    finally:
+        cloud.close()
+
+
+def spec_of(options: Mapping[str, Any], local: bool, environ: Mapping[str, str]) -> FunctionSpec:
+    """The settings of the function, but for its name.
+
+    :raises AWSError: it needs a role, and has none.
+    """
+    role = options["role"] or environ.get("AWS_ROLE")
+    if role is None and not local:
+        raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
+    host = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    spec = FunctionSpec(
+        name="",
+        memory_mb=options["memory"] or FunctionSpec.memory_mb,
+        timeout=timedelta(seconds=options["function-timeout"] or FunctionSpec.timeout.total_seconds()),
+        tmp_mb=options["tmp-size"] or FunctionSpec.tmp_mb,
+        architecture=host if local and host in ARCHITECTURES else FunctionSpec.architecture,
+        description=Path(options["program"]).name,
+    )
+    return spec if local or role is None else replace(spec, role=role)
+
+
+def collect(options: Mapping[str, Any], spec: FunctionSpec, local: bool) -> Programs:
+    """The files of the package.
+
+    :raises mu_twisted.aws.PackageError: one would not run there, or is missing.
+    """
+    extra = [Path(name) for name in (options["with"] or "").split(",") if name]
+    return collect_programs(
+        Path(options["program"]),
+        extra,
+        architecture=spec.architecture,
+        allow_ld=bool(options["allow-ld"]),
+        same_machine=local,
+    )
+
+
+def _ensured(
+    options: Mapping[str, Any],
+    regions: Sequence[str],
+    cloud: Cloud,
+    spec: FunctionSpec,
+    programs: Programs,
+    tell: Callable[[str], object],
+) -> str:
+    name = ""
+    for region in regions:
+        clients = Clients(
+            cloud.session,
+            region,
+            lambda_endpoint=cloud.lambda_endpoint(region),
+            s3_endpoint=cloud.s3_endpoint,
+            stack=cloud.stack_directory,
+        )
+        command = f"./{Path(options['program']).name}"
+        bucket = options["code-bucket"].replace("{region}", region) if options["code-bucket"] else None
+        name, made = ensure_function(Functions(clients), spec, programs.members, os.fsencode(command), bucket=bucket)
+        if made:
+            for note in programs.notes if region == regions[0] else ():
+                tell(f"note: {note}")
+            tell(f"made function {name} of {options['program']} in {clients.where}")
+    return name
