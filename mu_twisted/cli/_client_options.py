@@ -48,7 +48,7 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
         raise UsageError("--server and --state-dir name two coordinators: give one of them")
     server = options.server or (os.environ.get("MU_SERVER") if options.state_dir is None else None)
     if not server:
-        return Coordinator(Local(options.state_dir or _own_or_systems()))
+        return Coordinator(Local(options.state_dir or own_or_systems()))
     host, _, port = server.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise UsageError(f"--server: expected HOST:PORT, got {server!r}")
@@ -82,7 +82,7 @@ def expect_names(texts: Sequence[str]) -> None:
         raise UsageError("expected a job's name, got '': did the command that should have printed it fail?")
 
 
-def _own_or_systems() -> Path:
+def own_or_systems() -> Path:
     """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
     own = default_state_dir()
     return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY

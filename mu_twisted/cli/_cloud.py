@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mu_twisted.aws import (
     lambda_endpoint,
     s3_endpoint,
 )
-from mu_twisted.local import LocalError, default_state_dir, find
+from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, find
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,38 @@ def open_cloud(options: argparse.Namespace) -> OperatorCloud:
     """
     if not options.local and os.environ.get("MU_LOCAL", "0") in ("", "0"):
         return OperatorCloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), None)
-    directory = options.state_dir or default_state_dir(os.environ)
-    stack = find(directory)
-    if stack is None:
-        raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
+    directory = stack_directory(options.state_dir)
+    stack = ensure_stack(directory) if options.state_dir is None else find(directory)
+    if stack is None:  # one that was named by mistake is not started
+        raise LocalError(f"no local stack is running in {directory}: start one with `mu local --state-dir {directory}`")
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
     return OperatorCloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
+
+
+def stack_directory(given: Path | None) -> Path:
+    """The state directory of the embedded stack that a command uses.
+
+    :param given: as ``--state-dir`` says: that of the stack, or of a coordinator, which has its stack in ``local``.
+    """
+    if given is None:
+        return default_state_dir(os.environ)
+    return given / "local" if not (given / "lock").exists() and (given / "local" / "lock").exists() else given
+
+
+def ensure_stack(directory: Path) -> Stack:
+    """The embedded stack of a state directory; started where it does not run, and told of then.
+
+    :raises mu_twisted.local.LocalError: it does not start.
+    """
+    stack, pid = ensure(directory)
+    if pid is not None:
+        where = "" if directory == default_state_dir(os.environ) else f" --state-dir {directory}"
+        print(
+            f"note: started the local stack in {directory}, process {pid}; it goes on until `mu local --stop{where}`",
+            file=sys.stderr,
+            flush=True,
+        )
+    return stack
 
 
 def _endpoint(text: str) -> str:

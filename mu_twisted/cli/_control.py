@@ -6,14 +6,20 @@ Standard library alone, on purpose: importing Twisted takes half a second, and t
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mu_twisted.cli._transport import TIMEOUT, CoordinatorError, Gone, Local, Remote, Unreachable, reason_of
+from mu_twisted.base import MuError
+from mu_twisted.cli._transport import TIMEOUT, CoordinatorError, Gone, Local, NotServed, Remote, Unreachable, reason_of
+from mu_twisted.daemons import InUse
 
 VERSION = "v1"
+CHANGING = 5.0
+"""Seconds that a state directory may be held by a process that does not serve it yet, or any more."""
+PAUSE = 0.1
 _MAX_ANSWER = 256 << 20
 
 
@@ -70,6 +76,25 @@ class Coordinator:
         """Have something deleted."""
         self._ask("DELETE", path, {})
 
+    @property
+    def is_on_record(self) -> bool:
+        """Whether no process serves the coordinator's state directory, but the records of its jobs are there."""
+        if not isinstance(self.place, Local) or not (self.place.state_dir / "journal.db").exists():
+            return False
+        try:
+            self.place.dial().close()
+        except NotServed:
+            return True
+        return False
+
+    def daemon_words(self, job: str) -> tuple[str, ...]:
+        """The options of the coordinator that took a job, which is on record."""
+        with self._records() as records:
+            try:
+                return tuple(records.daemon_words(job))
+            except MuError as error:
+                raise RequestRefused(404, str(error)) from None
+
     def _ask(
         self,
         method: str,
@@ -77,6 +102,39 @@ class Coordinator:
         query: Mapping[str, object],
         body: bytes | None = None,
         patience: float = TIMEOUT,
+    ) -> bytes:
+        until = time.monotonic() + CHANGING
+        while True:
+            try:
+                return self._ask_coordinator(method, path, query, body, patience)
+            except NotServed:
+                if not self.is_on_record or path[0] != "jobs" or (method, len(path)) == ("POST", 1):
+                    raise
+            try:
+                return self._ask_records(method, path, query, body)
+            except InUse as error:  # its coordinator is about to serve it, or to end
+                if time.monotonic() >= until:
+                    raise Unreachable(f"{error}; it answers no questions") from None
+                time.sleep(PAUSE)
+
+    def _ask_records(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None
+    ) -> bytes:
+        with self._records() as records:
+            asked = {key: str(value) for key, value in query.items()}
+            status, content = records.answer(method, (VERSION, *path), asked, body or b"")
+        if status >= 300:
+            raise _refused(status, content)
+        return bytes(content)
+
+    def _records(self) -> Any:
+        from mu_twisted.daemons import records  # half a second that few need
+
+        assert isinstance(self.place, Local)
+        return records.opened(self.place.state_dir, time.time)
+
+    def _ask_coordinator(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None, patience: float
     ) -> bytes:
         target = "/".join(["", VERSION, *(quote(segment, safe="") for segment in path)])
         if query:

@@ -61,7 +61,9 @@ def progress(job: Fact) -> str:
 def details(job: Fact) -> str:
     """A job, all that is known."""
     rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
-    counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key]]
+    ended = job["state"] in _ENDED
+    counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key] and not ended]
+    counts += [f"{job[key]} {what}" for key, what in (("done", "done"), ("failed", "not done")) if job[key] and ended]
     counts += [f"{job['skipped']} more skipped, as their output was there"] if job.get("skipped") else []
     rows.append(("tasks", f"{job['tasks']}: {', '.join(counts)}"))
     rows.append(("workers", f"{job['workers']} connected, {job['launches']} to come"))
@@ -103,21 +105,26 @@ def facts(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
     return clean("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
 
 
-def failures(tasks: Iterable[Fact]) -> list[str]:
-    """The failed tasks by what they failed of."""
-    return [clean(line) for line in failure_lines(_failed(tasks))]
+_ENDED = ("cancelled", "interrupted")
+"""States of jobs whose tasks have failed as well in which only the job was ended."""
 
 
-def each_failure(tasks: Iterable[Fact]) -> list[str]:
-    """The failed tasks, a line each."""
-    return [clean(" ".join(failure_line(task).split())) for task in _failed(tasks)]
+def failures(job: Fact, tasks: Iterable[Fact]) -> list[str]:
+    """The failed tasks of a job by what they failed of; those that only ended with their job are none."""
+    return [clean(line) for line in failure_lines(_failed(job, tasks))]
 
 
-def _failed(tasks: Iterable[Fact]) -> list[FailedTask]:
+def each_failure(job: Fact, tasks: Iterable[Fact]) -> list[str]:
+    """The failed tasks of a job, a line each."""
+    return [clean(" ".join(failure_line(task).split())) for task in _failed(job, tasks)]
+
+
+def _failed(job: Fact, tasks: Iterable[Fact]) -> list[FailedTask]:
+    ended = job.get("error") if job["state"] in _ENDED else None
     return [
         FailedTask(task["task"], task["attempts"], task.get("error") or "no reason given", task.get("label"))
         for task in tasks
-        if task["state"] == "failed"
+        if task["state"] == "failed" and (ended is None or task.get("error") != ended)
     ]
 
 

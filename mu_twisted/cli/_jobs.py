@@ -73,7 +73,7 @@ def show(options: argparse.Namespace) -> None:
     job = coordinator.get("jobs", name)
     if options.failed:
         failed = coordinator.tasks(name, "failed") if job["failed"] else []
-        for line in [json.dumps({"tasks": failed})] if options.json else _format.each_failure(failed):
+        for line in [json.dumps({"tasks": failed})] if options.json else _format.each_failure(job, failed):
             print(line)
         return
     if options.json:
@@ -81,7 +81,8 @@ def show(options: argparse.Namespace) -> None:
         return
     print(_format.details(job))
     if job["failed"]:
-        print("\n".join(_format.failures(coordinator.tasks(name, "failed"))))
+        for line in _format.failures(job, coordinator.tasks(name, "failed")):
+            print(line)
 
 
 def show_log(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     directory = options.state_dir or default_state_dir(os.environ)
     stack = find(directory)
     if stack is None:
-        raise LocalError(f"no local stack is running in {directory}: start one with `twistd -n --pidfile= mu-local`")
+        raise LocalError(f"no local stack is running in {directory}: start one with `mu local`")
     for name, value in stack.environment().items():
         print(f"export {name}={shlex.quote(value)}")
     proxies = getproxies_environment()

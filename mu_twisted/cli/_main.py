@@ -21,6 +21,14 @@ COMMANDS = {
     "cancel": "_mutate",
     "retry": "_mutate",
     "rm": "_mutate",
+    "run": "_run",
+    "coordinator": "_daemons",
+    "rendezvous": "_daemons",
+    "local": "_daemons",
+    "cp": "_s3",
+    "ls": "_s3",
+    "mb": "_s3",
+    "rm-bucket": "_s3",
     "demo": "demo._png2y4m",
     "demo-xcenc": "demo._xcenc",
     "demo-video": "demo._video",
@@ -79,8 +87,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Thousands of native programs at once on AWS Lambda.",
-        epilog="`mu COMMAND --help` says more. The daemons have a --help too: twistd mu-coordinator,\n"
-        "twistd mu-rendezvous, twistd mu-local.",
+        epilog="`mu COMMAND --help` says more.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._control import Coordinator, RequestRefused
+from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._transport import Local
 
 Change = Callable[[Coordinator, str], Any]
 
@@ -28,7 +30,8 @@ def add(commands: Any) -> None:
         "retry",
         "run the failed tasks of a job again",
         "Run those tasks again that failed or were cancelled, of jobs that are over. Tasks that are done stay done. A "
-        "job that is held, as it could not go on when its coordinator was started, goes on.",
+        "job that is held, as it could not go on when its coordinator was started, goes on. Where no coordinator runs, "
+        "this command runs them itself, one job after the other, and ends with them.",
         lambda coordinator, job: coordinator.post("jobs", job, "retry"),
         _format.progress,
     )
@@ -56,10 +59,40 @@ def _remove(coordinator: Coordinator, job: str) -> _format.Fact:
     return {"job": job}
 
 
+def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
+    """Run jobs on record again, in this process; one that is refused does not keep the others."""
+    told: dict[tuple[str, ...], list[str]] = {}
+    status = 0
+    for job in options.jobs:
+        try:
+            fact = coordinator.get("jobs", _client_options.job_name(job))
+            if not fact["failed"] and fact["state"] != "held":
+                raise RequestRefused(409, f"job {job} has no failed tasks")
+            told.setdefault(coordinator.daemon_words(job), []).append(job)
+        except RequestRefused as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+    if status:
+        return status
+    [(daemon, jobs), *others] = told.items()
+    if others:
+        raise UsageError(
+            f"{jobs[0]} and {others[0][1][0]} were run with different options of their coordinators: retry them one "
+            "after the other, or start one with `mu coordinator`"
+        )
+    assert isinstance(coordinator.place, Local)
+    from mu_twisted.daemons.run import retry  # half a second that few need
+
+    retry(jobs, coordinator.place.state_dir, daemon, as_json=options.json)
+    return 0
+
+
 def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.Fact], str]) -> int:
     """One job after the other; one that is refused does not keep the others."""
     _client_options.expect_names(options.jobs)
     coordinator = _client_options.coordinator(options)
+    if options.command == "retry" and coordinator.is_on_record:
+        return _retry_here(coordinator, options)
     status = 0
     for job in options.jobs:
         try:

@@ -28,6 +28,10 @@ class Unreachable(CoordinatorError):
     """No coordinator answers."""
 
 
+class NotServed(Unreachable):
+    """No process serves the control socket of this state directory."""
+
+
 class Gone(Unreachable):
     """The connection was lost before the answer."""
 
@@ -56,13 +60,14 @@ class Local:
                 caller.connect(name)
         except OSError as error:
             caller.close()
-            raise Unreachable(self._explain(error)) from None
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError)
+            raise (NotServed if absent else Unreachable)(self._explain(error)) from None
         return caller
 
     def _explain(self, error: OSError) -> str:
         if isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
             return (
-                f"no coordinator runs in {self.state_dir}: start one with `twistd -n --pidfile= mu-coordinator`, "
+                f"no coordinator runs in {self.state_dir}: start one with `mu coordinator`, "
                 "or say where it is with --state-dir DIR or --server HOST:PORT"
             )
         if isinstance(error, PermissionError):

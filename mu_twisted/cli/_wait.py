@@ -70,7 +70,7 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: boo
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`", file=sys.stderr)
         return INTERRUPTED
     if job["failed"]:
-        for line in _format.failures(coordinator.tasks(job["job"], "failed")):
+        for line in _format.failures(job, coordinator.tasks(job["job"], "failed")):
             print(line, file=sys.stderr)
     if job.get("report") and not as_json:
         print(_format.clean(job["report"]), file=out)

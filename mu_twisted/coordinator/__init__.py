@@ -5,6 +5,7 @@ outside.
 """
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._cleaning import unicode_only
 from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._job_run import JobRun
@@ -29,6 +30,7 @@ from mu_twisted.coordinator._status import (
     TaskPage,
     TaskStatus,
     UnknownJob,
+    failures_of,
 )
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
@@ -66,9 +68,11 @@ __all__ = [
     "Usage",
     "WorkerRegistry",
     "diagnosis",
+    "failures_of",
     "job_event",
     "job_name",
     "progress_line",
     "spread",
+    "unicode_only",
     "with_launch_id",
 ]

@@ -16,7 +16,7 @@ from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._registry import WorkerRegistry
-from mu_twisted.coordinator._status import JobStatus, Request
+from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
@@ -199,7 +199,8 @@ class ActiveJobs:
         if job.over:
             report = active.run.report()
             error = error or report.error
-            state = "cancelled" if job.cancelled else "failed" if error else "done"
+            cancelled = "interrupted" if job.error == INTERRUPTED else "cancelled"
+            state = cancelled if job.cancelled else "failed" if error else "done"
         return JobStatus(
             name,
             active.request.pipeline,

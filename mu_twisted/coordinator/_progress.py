@@ -18,8 +18,10 @@ LINE_PERIOD = 5.0
 
 def progress_line(counts: JobStatus, seconds: float) -> str:
     """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``."""
+    ended = counts.state in ("cancelled", "interrupted")
     return (
-        f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, {counts.failed} failed "
+        f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, "
+        f"{counts.failed} {'not done' if ended else 'failed'} "
         f"of {counts.tasks}, {seconds:.1f} s"
     )
 

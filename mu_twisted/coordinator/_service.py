@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
@@ -26,7 +27,15 @@ from mu_twisted.coordinator._log import reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices, Steps
-from mu_twisted.coordinator._status import MAX_PAGE, JobStatus, Request, ServiceError, TaskPage, UnknownJob
+from mu_twisted.coordinator._status import (
+    INTERRUPTED,
+    MAX_PAGE,
+    JobStatus,
+    Request,
+    ServiceError,
+    TaskPage,
+    UnknownJob,
+)
 from mu_twisted.coordinator._submission import Submission, job_name, parse_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.jobs import Finished, Job, JobError
@@ -37,6 +46,7 @@ T = TypeVar("T")
 
 CANCELLED = "cancelled by its user"
 SUSPECT_UNTIL = "`mu retry` runs its code once more, `mu cancel` ends it; submit it anew with its code mended"
+UNSERVED_UNTIL = "`mu retry` lets it go on, as a coordinator that is started does"
 HOLD_ALL_UNTIL = "`mu retry` lets it go on, as the coordinator's next start without that option does"
 LEAVE = 2.0
 """Seconds that the workers of a cancelled job have to go before its cancellation is told all the same."""
@@ -54,6 +64,8 @@ class Jobs:
     :param workers: in flight at once over all jobs; None: any number.
     :param suspects: the jobs whose code has ended the process before; None: it is not known.
     :param hold_all: whether :meth:`restore` takes up no job.
+    :param held_because: why it takes up none, where none was to be; one line.
+    :param daemon: the coordinator's options, which are noted in the records of the jobs that it takes.
     """
 
     _log = Logger()
@@ -70,10 +82,14 @@ class Jobs:
         workers: int | None = None,
         suspects: Suspects | None = None,
         hold_all: bool = False,
+        held_because: str | None = None,
+        daemon: tuple[str, ...] = (),
     ) -> None:
         self._clock = clock
         self._suspects = suspects or Suspects()
         self._hold_all = hold_all
+        self._held_because = held_because
+        self._daemon = daemon
         self._wall = wall
         self._journal = journal
         self._opener = opener
@@ -149,6 +165,11 @@ class Jobs:
         return len(self._active_jobs) + len(self._restoring)
 
     @property
+    def busy(self) -> bool:
+        """Whether a job runs, or is about to."""
+        return bool(self.running or self._opening)
+
+    @property
     def trouble(self) -> str | None:
         """Why no new job is taken, if so."""
         return "the coordinator is stopping" if self._closing else self._journal.fault
@@ -209,13 +230,15 @@ class Jobs:
         gone.addTimeout(LEAVE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)  # type: ignore[arg-type]
         return gone.addCallback(lambda _: self.job(name))
 
-    def abort(self, name: str, error: str) -> None:
-        """End a job that runs; what is not done has failed of this.
-
-        :param error: one line.
-        """
+    def interrupt(self, name: str) -> None:
+        """End a job that runs, as its coordinator is ended by its user; ``retry`` does what is left."""
         if name in self._active_jobs:
-            self._active_jobs.run(name).abort(error)
+            self._active_jobs.run(name).cancel(INTERRUPTED)
+
+    def interrupt_all(self) -> None:
+        """The same for all that run."""
+        for name in self._active_jobs:
+            self.interrupt(name)
 
     def retry(self, name: str) -> Deferred[JobStatus]:
         """Run the failed tasks of a job that is over again, or let one go on that is held."""
@@ -313,6 +336,7 @@ class Jobs:
 
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
         self._check_open()
+        request = msgspec.structs.replace(request, daemon=self._daemon)
         submission = parse_submission(self._opener, request, parsed)
         await self._slices.run(submission.pipeline.checking(submission.settings))
         name = self._new_name(request.name or submission.pipeline.name)
@@ -383,6 +407,8 @@ class Jobs:
             self._archive.hold(history, job, why, until=SUSPECT_UNTIL)
         elif self._hold_all:
             self._archive.hold(history, job, "the coordinator was started with --hold-all", until=HOLD_ALL_UNTIL)
+        elif self._held_because is not None:
+            self._archive.hold(history, job, self._held_because, until=UNSERVED_UNTIL)
         else:
             self._resume(history, job)
 

@@ -3,7 +3,7 @@
 Knows neither sessions nor how the facts come about. The control API and the commands speak in these.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,7 +14,9 @@ from mu_twisted.base import MuError
 MAX_PAGE = 1000
 """Tasks that are told of at once."""
 
-State = Literal["running", "held", "done", "failed", "cancelled"]
+State = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
+INTERRUPTED = "interrupted"
+"""The error of a job whose coordinator was ended by its user while it ran."""
 
 
 class ServiceError(MuError):
@@ -33,6 +35,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param source: the module's source, where the pipeline is a path. It is run in the daemon.
     :param inputs: what the tasks are to work on, packed as :func:`mu_twisted.pipelines.pack_inputs` does it.
     :param name: what the job's name is to begin with; None: the pipeline's.
+    :param daemon: the options of the coordinator that took it, which says them itself: with them its failed tasks can
+        be run again where no coordinator runs.
     """
 
     pipeline: str
@@ -40,6 +44,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str | None = None
     inputs: str | None = None
     name: str | None = None
+    daemon: tuple[str, ...] = ()
 
 
 class TaskStatus(msgspec.Struct, frozen=True):
@@ -91,8 +96,8 @@ class CostStatus(msgspec.Struct, frozen=True):
 class JobStatus(msgspec.Struct, frozen=True):
     """One job.
 
-    :param state: ``running``, ``done``, ``failed``, ``cancelled``, or ``held``: it cannot go on before something is
-        put right that ``error`` says.
+    :param state: ``running``, ``done``, ``failed``, ``cancelled``, ``interrupted`` (it ended with its coordinator),
+        or ``held``: it cannot go on before something is put right that ``error`` says.
     :param error: what the job failed of, one line or several.
     :param report: what its pipeline has to say of it, once it is over; one line or several.
     :param note: what the user should know meanwhile, e.g. that Lambda throttles, or what tasks are held for.
@@ -122,11 +127,21 @@ class JobStatus(msgspec.Struct, frozen=True):
     cost: CostStatus | None = None
 
 
+def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:
+    """Those of a job's failed tasks that failed themselves, and not only as the job was ended.
+
+    :param tasks: of the job; those in other states are left out.
+    """
+    ended = job.error if job.state in ("cancelled", "interrupted") else None
+    return [task for task in tasks if task.state == "failed" and task.error and task.error != ended]
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The coordinator itself.
 
     :param jobs: how many run.
     :param note: why it takes no new job, if so.
+    :param local: the state directory of the embedded Lambda and S3, if it works with those.
     :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
     """
 
@@ -137,6 +152,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     workers: int
     note: str | None = None
     launch_rate: float | None = None
+    local: str | None = None
 
 
 class JobService(Protocol):

@@ -1,5 +1,5 @@
 """The daemons: one module each, with its Options and makeService. The composition root: here the parts meet."""
 
-from mu_twisted.daemons._state_dir import RUN_DIRECTORY, default_state_dir
+from mu_twisted.daemons._state_dir import RUN_DIRECTORY, InUse, default_state_dir
 
-__all__ = ["RUN_DIRECTORY", "default_state_dir"]
+__all__ = ["RUN_DIRECTORY", "InUse", "default_state_dir"]

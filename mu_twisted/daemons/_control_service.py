@@ -28,15 +28,23 @@ class ControlService(JobService):
     :param registry: of its workers.
     :param port: that workers dial.
     :param launch_rate: launches a second, where Lambda's throttling has slowed them down; else None.
+    :param local: the state directory of the embedded Lambda and S3, if the jobs use those.
     """
 
     def __init__(
-        self, jobs: Jobs, registry: WorkerRegistry, *, port: int, launch_rate: Callable[[], float | None]
+        self,
+        jobs: Jobs,
+        registry: WorkerRegistry,
+        *,
+        port: int,
+        launch_rate: Callable[[], float | None],
+        local: str | None = None,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
         self._port = port
         self._launch_rate = launch_rate
+        self._local = local
 
     def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
@@ -48,6 +56,7 @@ class ControlService(JobService):
             workers=len(self._registry),
             note=self._jobs.trouble,
             launch_rate=self._launch_rate(),
+            local=self._local,
         )
 
     def submit(self, request: Request) -> Deferred[JobStatus]:

@@ -5,20 +5,22 @@ Whatever can go wrong at the start goes wrong in startService, so that it is one
 """
 
 import cProfile
+import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, Journal, Request, Suspects, WorkerRegistry
+from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, WorkerRegistry
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
@@ -26,6 +28,7 @@ from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
+from mu_twisted.daemons._options import typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
     close_in_turn,
@@ -37,6 +40,7 @@ from mu_twisted.daemons._start import (
 )
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
+from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, guard, last_end
 from mu_twisted.tls import server_contexts
 from mu_twisted.transport import FrameFactory, every, listen
@@ -44,6 +48,14 @@ from mu_twisted.web import ControlListeners, open_control
 from mu_twisted.wire import MAX_REPLY
 
 DAY = 86_400.0
+_OF_THE_PROCESS = ("state-dir", "debug", "profile", "control", "control-group", "keep", "hold-all")
+"""Options that are no part of how a job is run."""
+HANDED_OVER = 1.0
+"""Seconds that those who wait for a job of theirs have to be told of its end, before a one-shot coordinator ends."""
+REPORTING = 2.0
+"""Seconds in which the end of a job that is interrupted is told."""
+UNSERVED = "the coordinator that ran it has ended"
+"""Why a job that is not over waits, where no coordinator runs that goes on with it."""
 FORGET = 3600.0
 """Seconds between two looks for records that need not be kept any longer."""
 
@@ -55,6 +67,10 @@ class CoordinatorService(Service):
     :param options: the daemon options, a mapping.
     :param pipeline: the one job's pipeline; None for a daemon that waits.
     :param settings: the job's options, and ``request`` how they were asked for.
+    :param retried: jobs on record whose failed tasks are to be run again, in place of a pipeline's.
+    :param recorded: whether the one job has its record in the state directory, and the control API is served meanwhile;
+        jobs that come by it are run to their ends, too.
+    :param as_json: whether the one job's end is told as JSON.
     """
 
     log = Logger()
@@ -67,12 +83,18 @@ class CoordinatorService(Service):
         pipeline: Pipeline | None = None,
         settings: Any = None,
         request: Request | None = None,
+        retried: Sequence[str] = (),
+        recorded: bool = False,
+        as_json: bool = False,
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._pipeline = pipeline
         self._settings = settings
         self._request = request
+        self._retried = retried
+        self._recorded = recorded
+        self._as_json = as_json
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._state: StateDirectory | None = None
@@ -82,6 +104,8 @@ class CoordinatorService(Service):
         self._jobs: Jobs | None = None
         self._control: ControlListeners | None = None
         self._one_shot: OneShot | None = None
+        self._restored: Deferred[None] | None = None
+        self._reported: Deferred[None] | None = None
         self._profile: cProfile.Profile | None = None
         self._notifier = Notifier(reactor)
         self._forgetting = every(reactor, FORGET, self._forget)
@@ -93,15 +117,18 @@ class CoordinatorService(Service):
         abandonable(self._reactor.getThreadPool())
         try:
             jobs = self._open()
-            if self._pipeline is None:
+            if not self._runs_once:
                 self._serve(jobs)
+            elif self._recorded:
+                self._restored = jobs.restore()
+                if self._options["keep"] is not None:
+                    self._forgetting.start(now=True)
         except MuError as error:
             self._close_state()
             _exit.fail_start(str(error))
-        if self._pipeline is not None and self._request is not None:
-            self._one_shot = OneShot(self._reactor, jobs, self._request, self._pipeline, self._settings)
+        if self._runs_once:
             _exit.set_status(_exit.FAILURE)
-            self._reactor.callWhenRunning(self._run_job, self._one_shot)
+            self._reactor.callWhenRunning(self._run_jobs, jobs)
 
     def stopService(self) -> Deferred[None]:
         """Tell the workers to quit, close everything and write the profile."""
@@ -110,6 +137,11 @@ class CoordinatorService(Service):
         return closing.addErrback(lambda failure: self.log.failure("closing failed", failure))
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _runs_once(self) -> bool:
+        """Whether it ends with what was asked for on the command line."""
+        return self._pipeline is not None or bool(self._retried)
 
     def _open(self) -> Jobs:
         descriptors = raise_descriptor_limit()
@@ -128,12 +160,13 @@ class CoordinatorService(Service):
         self._port = self._listen(keys, state.path, max(1, descriptors - SPARE_DESCRIPTORS))
         self._registry.open()
         port = self._port.getHost().port
+        local_state = Path(self._options["state-dir"]).absolute() / "local" if self._options["state-dir"] else None
         self._opener = CloudOpener(
             self._reactor,
             self._options,
             keys,
             port=port,
-            local_state=Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None,
+            local_state=local_state,
             descriptors=descriptors,
         )
         suspects = Suspects(state.path / "suspects.json")
@@ -149,9 +182,12 @@ class CoordinatorService(Service):
             workers=workers,
             suspects=suspects,
             hold_all=bool(self._options["hold-all"]),
+            held_because=UNSERVED if self._runs_once else None,
+            daemon=typed_options(self._options, _OF_THE_PROCESS),
         )
-        if self._pipeline is None:
-            service = ControlService(jobs, self._registry, port=port, launch_rate=self._opener.launch_rate)
+        if self._recorded or not self._runs_once:
+            stack = str(local_state or local_stack_dir(os.environ)) if self._options["local"] else None
+            service = ControlService(jobs, self._registry, port=port, launch_rate=self._opener.launch_rate, local=stack)
             self._open_control(service, keys, state.path)
         return jobs
 
@@ -186,7 +222,7 @@ class CoordinatorService(Service):
         given = self._options["state-dir"]
         if given is not None:
             return Path(given)
-        if self._pipeline is None:
+        if self._recorded or not self._runs_once:
             return default_state_dir()
         self._private = tempfile.TemporaryDirectory(prefix="mu-coordinator-")
         return Path(self._private.name)
@@ -209,7 +245,7 @@ class CoordinatorService(Service):
         def listening(endpoint: Any) -> Deferred[Any]:
             return listen(endpoint, contexts, factory, self._reactor)
 
-        if self._pipeline is not None:
+        if self._runs_once:
             return listen_at_once(self._reactor, self._options, listening)
         return listen_as_before(self._reactor, self._options, listening, directory)
 
@@ -222,14 +258,42 @@ class CoordinatorService(Service):
     def _forget(self) -> Deferred[None] | None:
         return self._jobs.forget_old(time.time() - self._options["keep"] * DAY) if self._jobs is not None else None
 
-    def _run_job(self, one_shot: OneShot) -> None:
-        Deferred.fromCoroutine(self._run(one_shot)).addErrback(self._broken)
+    def _run_jobs(self, jobs: Jobs) -> None:
+        self._reported = Deferred()
+        Deferred.fromCoroutine(self._run(jobs)).addErrback(self._broken)
 
-    async def _run(self, one_shot: OneShot) -> None:
-        error = await one_shot.run()
-        if error is None:
+    async def _run(self, jobs: Jobs) -> None:
+        ended = [await self._run_job(jobs, begin) for begin in await self._asked_for(jobs)]
+        errors = [error for error in ended if error is not None]
+        if not errors:
             _exit.set_status(_exit.SUCCESS)
-        self._end(error)
+        for error in errors:
+            _exit.complain(error)
+        if self._recorded:
+            await self._others(jobs)
+        self._end(None)
+
+    async def _asked_for(self, jobs: Jobs) -> list[Callable[[], Deferred[JobStatus]]]:
+        if self._restored is not None:
+            await self._restored
+        if self._pipeline is not None and self._request is not None:
+            return [partial(jobs.submit, self._request, (self._pipeline, self._settings))]
+        return [partial(jobs.retry, name) for name in self._retried]
+
+    async def _run_job(self, jobs: Jobs, begin: Callable[[], Deferred[JobStatus]]) -> str | None:
+        if not self.running:
+            return "interrupted"
+        self._one_shot = OneShot(self._reactor, jobs, begin, recorded=self._recorded, as_json=self._as_json)
+        return await self._one_shot.run()
+
+    async def _others(self, jobs: Jobs) -> None:
+        """Run what other commands have handed over meanwhile."""
+        if not jobs.busy or not self.running:
+            return
+        self.log.warn("{jobs} jobs that were handed over go on; an interrupt ends them, too", jobs=jobs.running)
+        while jobs.busy and self.running:
+            await deferLater(self._reactor, HANDED_OVER / 4, lambda: None)
+        await deferLater(self._reactor, HANDED_OVER, lambda: None)
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("the job was ended by a fault of the coordinator", failure)
@@ -237,6 +301,8 @@ class CoordinatorService(Service):
 
     def _end(self, error: str | None) -> None:
         """The one job is over, or will never be: all ends, whatever becomes of what is said of it."""
+        if self._reported is not None and not self._reported.called:
+            self._reported.callback(None)
         try:
             if error is not None:
                 _exit.complain(error)
@@ -253,6 +319,10 @@ class CoordinatorService(Service):
             steps.append(self._control.close)
         if self._one_shot is not None:
             steps.append(self._one_shot.abort)
+        if self._jobs is not None and self._runs_once:
+            steps.append(self._jobs.interrupt_all)
+        if self._reported is not None and not self._reported.called:
+            steps.append(partial(self._reported.addTimeout, REPORTING, self._reactor, lambda *_: None))
         if self._jobs is not None:
             steps.append(self._jobs.stop)
         steps.append(self._registry.close)

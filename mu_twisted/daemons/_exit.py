@@ -146,6 +146,9 @@ def ignore_repeat_signals(reactor: Any) -> None:
 class Options(usage.Options):
     """Options whose errors are one line and status 2."""
 
+    command = "twistd [twistd's options] COMMAND"
+    """What its user types before the options, for the help."""
+
     def parseOptions(self, options: Any = None) -> None:
         """Parse, or tell what is wrong and exit."""
         try:

@@ -1,17 +1,17 @@
 """The one job of a one-shot coordinator: submitted, watched, reported."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, JobStatus, Progress, Request, TaskStatus
+from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of, unicode_only
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import FailedTask, failure_lines
-from mu_twisted.pipelines import Pipeline
 
 
 class OneShot:
@@ -19,16 +19,27 @@ class OneShot:
 
     :param reactor: Twisted's.
     :param jobs: the coordinator's.
-    :param request: the job as it was asked for; with its ``pipeline`` and ``settings``.
+    :param begin: submits the job, or sets one on record going again.
+    :param recorded: whether the job's record stays.
+    :param as_json: whether its end is told as JSON.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, jobs: Jobs, request: Request, pipeline: Pipeline, settings: Any) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        jobs: Jobs,
+        begin: Callable[[], Awaitable[JobStatus]],
+        *,
+        recorded: bool = False,
+        as_json: bool = False,
+    ) -> None:
         self._reactor = reactor
         self._jobs = jobs
-        self._request = request
-        self._parsed = (pipeline, settings)
+        self._submit = begin
+        self._recorded = recorded
+        self._as_json = as_json
         self._name: str | None = None
 
     async def run(self) -> str | None:
@@ -37,7 +48,7 @@ class OneShot:
         :returns: None if every task is done, else what went wrong, for the user.
         """
         try:
-            fact = await self._jobs.submit(self._request, self._parsed)
+            fact = await self._submit()
         except MuError as error:
             return str(error)
         name = self._name = fact.job
@@ -50,12 +61,14 @@ class OneShot:
             progress.stop()
         seconds = time.monotonic() - started
         self._report(fact, await self._failed(name) if fact.failed else [], seconds)
+        if fact.state == "interrupted" and self._recorded:
+            return f"interrupted; its record is kept: `mu retry {name}` does what is left"
         return fact.error
 
     def abort(self) -> None:
         """End the job where it stands; ``run`` then returns."""
         if self._name is not None:
-            self._jobs.abort(self._name, "interrupted")
+            self._jobs.interrupt(self._name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -69,9 +82,14 @@ class OneShot:
         return found
 
     def _report(self, fact: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
-        failed = [FailedTask(task.task, task.attempts, task.error, task.label) for task in tasks if task.error]
+        failed = [
+            FailedTask(each.task, each.attempts, each.error or "", each.label) for each in failures_of(fact, tasks)
+        ]
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)
+        if self._as_json:
+            self._print(msgspec.json.encode(unicode_only(msgspec.to_builtins(fact))).decode())
+            return
         if fact.report:
             self._print(fact.report)
         skipped = f", {fact.skipped} skipped as their output is there" if fact.skipped else ""

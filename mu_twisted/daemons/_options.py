@@ -4,12 +4,13 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
+from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.pipelines import HARD_LIMIT, SOFT_LIMIT, pipeline_names, refuse_address
 
@@ -34,6 +35,17 @@ def _workers(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
         raise ValueError(f"--worker-limit: expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def coerced_range(low: int, high: int, switch: str) -> Callable[[str], int]:
+    """A converter for whole numbers of a range; its error names the ``switch``."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
+            raise ValueError(f"{switch}: expected a whole number from {low} to {high}, got {text!r}")
+        return int(text)
+
+    return convert
 
 
 def _days(text: str) -> float:
@@ -110,9 +122,29 @@ class DaemonOptions(usage.Options):
         super().parseOptions(options)  # type: ignore[no-untyped-call]
 
 
-def daemon_keys() -> list[str]:
-    """The names of the daemon options."""
-    return [str(row[0]) for row in (*DaemonOptions.optParameters, *DaemonOptions.optFlags)]
+def daemon_keys(kind: type[DaemonOptions] = DaemonOptions) -> list[str]:
+    """The names of the daemon options, with what a kind of them has more."""
+    rows: list[list[Any]] = []
+    accumulateClassList(kind, "optParameters", rows)  # type: ignore[no-untyped-call]
+    accumulateClassList(kind, "optFlags", rows)  # type: ignore[no-untyped-call]
+    return [str(row[0]) for row in rows]
+
+
+def typed_options(options: Mapping[str, Any], leave_out: Container[str] = ()) -> tuple[str, ...]:
+    """The daemon options that differ from their defaults, as words; paths as any working directory takes them.
+
+    :param leave_out: options that are of no interest.
+    """
+    words = []
+    for name, _, default, *_ in DaemonOptions.optParameters:
+        value = options[name]
+        if name not in leave_out and value is not None and str(value) != str(default):
+            words.append(f"--{name}={Path(value).absolute() if name in _PATHS else value}")
+    words += [f"--{row[0]}" for row in DaemonOptions.optFlags if row[0] not in leave_out and options[row[0]]]
+    return tuple(words)
+
+
+_PATHS = ("ca-cert", "srv-cert", "srv-key", "ca-key", "state-dir", "profile")
 
 
 def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.environ) -> None:

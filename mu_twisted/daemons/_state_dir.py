@@ -31,12 +31,16 @@ def socket_path(state_dir: Path, given: str | None, environ: Mapping[str, str] =
     return (Path(run) if run and given is None else state_dir) / "control.sock"
 
 
+class InUse(StateDirectoryError):
+    """Another process has it."""
+
+
 class StateDirectory:
     """A directory that this process holds until :meth:`close`, or its end.
 
     :param path: made, for its owner only, if it is not there.
     :param lock: name of the lock's file; daemons of different kinds share a directory.
-    :raises StateDirectoryError: another process holds it, or it cannot be written.
+    :raises StateDirectoryError: as :class:`InUse` another process holds it, or it cannot be written.
     """
 
     def __init__(self, path: Path, lock: str = "coordinator.lock") -> None:
@@ -53,7 +57,7 @@ class StateDirectory:
         except BlockingIOError:
             first = os.read(self._lock, 32).decode("ascii", "replace").strip()
             os.close(self._lock)
-            raise StateDirectoryError(
+            raise InUse(
                 f"the state directory {path} is in use by process {first}: stop it, or choose another with --state-dir"
             ) from None
         try:

@@ -25,10 +25,19 @@ class Options(OneLineOptions, DaemonOptions):
     pipeline: Pipeline | None = None
     settings: Any = None
     request: Request | None = None
+    command = "twistd [twistd's options] mu-coordinator"
+    kind: type[DaemonOptions] = DaemonOptions
+    """What may stand behind the pipeline's name, too."""
+    recorded = False
+    """Whether a job on the command line has its record in the state directory, as jobs that are handed over have."""
+    as_json = False
+    """Whether its end is told as JSON."""
+    retried: tuple[str, ...] = ()
+    """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 
     def getSynopsis(self) -> str:
         """The first line of the help."""
-        return "Usage: twistd [twistd's options] mu-coordinator [options] [PIPELINE [options of the pipeline]]"
+        return f"Usage: {self.command} [options] [PIPELINE [options of the pipeline]]"
 
     @property
     def longdesc(self) -> str:
@@ -53,10 +62,10 @@ class Options(OneLineOptions, DaemonOptions):
 
     def _parse_settings(self, pipeline: Pipeline, words: list[str]) -> Any:
         """The pipeline's options, among which the daemon's may stand as well."""
-        kind = type("OneShotOptions", (pipeline.options, DaemonOptions), {"__doc__": pipeline.summary})
+        kind = type("OneShotOptions", (pipeline.options, self.kind), {"__doc__": pipeline.summary})
         settings = kind()
-        settings.synopsis = f"Usage: twistd [twistd's options] mu-coordinator [options] {pipeline.name} [options]"
-        keys = daemon_keys()
+        settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
+        keys = daemon_keys(self.kind)
         settings.update({key: self[key] for key in keys})
         settings.parseOptions(words)
         settings.check_place(words)
@@ -67,7 +76,7 @@ class Options(OneLineOptions, DaemonOptions):
 
     def _job_words(self, words: Sequence[str]) -> tuple[str, ...]:
         """The options of the job alone, as they were typed."""
-        settings, daemons = self.settings, daemon_keys()
+        settings, daemons = self.settings, daemon_keys(self.kind)
         pairs, rest = getopt.getopt(list(words), settings.shortOpt, settings.longOpt)
         kept = []
         for option, value in pairs:
@@ -88,7 +97,7 @@ class Options(OneLineOptions, DaemonOptions):
             )
         self["listen"] = listen_description(self["port"])
         if self.parent is not None:
-            one_shot = self.pipeline is not None
+            one_shot = self.pipeline is not None or bool(self.retried)
             if one_shot and not (self.parent["nodaemon"] or self.parent["debug"]):
                 raise usage.UsageError(
                     f"a job on the command line runs in the foreground, and its status is the command's: twistd -n "
@@ -108,6 +117,13 @@ def makeService(options: Options) -> IService:
     ignore_repeat_signals(reactor)
     report_to_parent(options.parent)
     service: Any = CoordinatorService(
-        reactor, options, pipeline=options.pipeline, settings=options.settings, request=options.request
+        reactor,
+        options,
+        pipeline=options.pipeline,
+        settings=options.settings,
+        request=options.request,
+        retried=options.retried,
+        recorded=options.recorded,
+        as_json=options.as_json,
     )
     return service  # type: ignore[no-any-return]

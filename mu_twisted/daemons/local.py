@@ -64,9 +64,11 @@ class Options(OneLineOptions):
         ["stop-on-eof", None, "Stop when standard input ends: whoever started this is gone"],
     ]
 
+    command = "twistd [twistd's options] mu-local"
+
     def getSynopsis(self) -> str:
         """The first line of the help."""
-        return "Usage: twistd [twistd's options] mu-local [options]"
+        return f"Usage: {self.command} [options]"
 
     def parseArgs(self, *words: str) -> None:
         """There are none."""

@@ -80,9 +80,11 @@ class Options(OneLineOptions):
         "half of --memory come in beside it, as much as --max-message at a time, and need twice that."
     )
 
+    command = "twistd [twistd's options] mu-rendezvous"
+
     def getSynopsis(self) -> str:
         """The first line of the help."""
-        return "Usage: twistd [twistd's options] mu-rendezvous [options]"
+        return f"Usage: {self.command} [options]"
 
     def parseArgs(self, *words: str) -> None:
         """There are none."""

@@ -6,7 +6,7 @@ Knows nothing of coordinators or workers; they know nothing of it but its addres
 from mu_twisted.local._errors import ApiError, LocalError
 from mu_twisted.local._service import LocalService
 from mu_twisted.local._settings import Settings
-from mu_twisted.local._stack import RunningStack, Stack, find, start, uninterrupted
+from mu_twisted.local._stack import RunningStack, Stack, ensure, find, start, stop, uninterrupted
 from mu_twisted.local._state import default_state_dir
 
 __all__ = [
@@ -17,7 +17,9 @@ __all__ = [
     "Settings",
     "Stack",
     "default_state_dir",
+    "ensure",
     "find",
     "start",
+    "stop",
     "uninterrupted",
 ]

@@ -152,7 +152,50 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
     :param limit: seconds to wait.
     :raises LocalError: where it does not start; one line of its own.
     """
-    state_dir = state_dir.absolute()
+    return _start(state_dir.absolute(), ["--stop-on-eof", *options], limit)
+
+
+def ensure(state_dir: Path, *, limit: float = START_TIME) -> tuple[Stack, int | None]:
+    """The stack of a state directory. One that does not run is started, and outlives this process. Blocks.
+
+    :param limit: seconds to wait.
+    :returns: the stack, and its process if it was started now.
+    :raises LocalError: as :func:`start`.
+    """
+    found = find(state_dir)
+    if found is not None:
+        return found, None
+    try:
+        running = _start(state_dir.absolute(), [], limit)
+    except LocalError:
+        found = find(state_dir)  # another process was faster
+        if found is None:
+            raise
+        return found, None
+    return running.stack, running.pid
+
+
+def stop(state_dir: Path, limit: float = 10.0) -> int | None:
+    """End the stack of a state directory, whoever started it. Blocks.
+
+    :param limit: seconds that it may take.
+    :returns: its process; None: none runs.
+    :raises LocalError: it does not end.
+    """
+    pid = holder(state_dir)
+    if not pid:
+        return None
+    until = time.monotonic() + limit
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    while holder(state_dir) == pid:
+        if time.monotonic() > until:
+            raise LocalError(f"process {pid}, the local stack in {state_dir}, does not end within {limit:.0f} s")
+        time.sleep(0.05)
+    return pid
+
+
+def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStack:
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(state_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -164,8 +207,8 @@ def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_
     try:
         with uninterrupted():
             process = subprocess.Popen(
-                [*command, "--stop-on-eof", *options],
-                stdin=subprocess.PIPE,
+                [*command, *options],
+                stdin=subprocess.PIPE if "--stop-on-eof" in options else subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,

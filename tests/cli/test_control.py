@@ -183,7 +183,7 @@ def test_each_command_explains_itself(run: Mu, command: str) -> None:
 
 
 def test_where_no_coordinator_runs_it_is_said_how_to_start_one(run: Mu, tmp_path: Path) -> None:
-    assert "start one with `twistd -n --pidfile= mu-coordinator`" in run("jobs").error()
+    assert "start one with `mu coordinator`" in run("jobs").error()
     assert run("wait", "x", "--state-dir", "nosuch").status == 1
 
 

@@ -351,7 +351,7 @@ def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
 
 def test_an_error_that_quotes_strange_bytes_is_kept_spelt_out(world: World) -> None:
     job = world.submit()
-    world.jobs.abort(job, "no such file: b\udcff")
+    world.jobs._active_jobs.run(job).abort("no such file: b\udcff")
     world.turn()
     world.killed_and_started_again()
     fact = world.jobs.job(job)

@@ -1,0 +1,96 @@
+"""Records asked without a coordinator: the control API's answers, from a journal alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from mu_twisted.base import MuError
+from mu_twisted.coordinator import Journal
+from mu_twisted.daemons import InUse
+from mu_twisted.daemons._state_dir import StateDirectory
+from mu_twisted.daemons.records import Records, opened
+from mu_twisted.jobs import Job, JobPolicy, record_to_dict
+from mu_twisted.jobs import Record as RecordAction
+
+
+def job_rows(name: str, *, end: bool, daemon: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The rows of a job of two tasks, which is cancelled or goes on."""
+    job = Job(name, [0, 1], JobPolicy())
+    actions = job.start(0.0)
+    if end:
+        actions += job.cancel("interrupted", 1.0)
+    records = [action.record for action in actions if isinstance(action, RecordAction)]
+    rows = [{"at": 5.0, "record": record_to_dict(record)} for record in records]
+    if end:
+        state = {"job": name, "pipeline": "exec", "state": "interrupted", "submitted": 5.0, "tasks": 2, "failed": 2}
+        rows[-1]["fact"] = {**state, "error": "interrupted", "ended": 6.0}
+    request = {"pipeline": "exec", "words": ["-n", "2", "true"], "source": None, "daemon": list(daemon)}
+    return [{"at": 5.0, "request": request}, *rows]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    clock = Clock()
+    journal = Journal(tmp_path / "journal.db", clock, lambda _: None)
+    for row in job_rows("over", end=True, daemon=("--local", "--port=0")):
+        journal.append("over", row)
+    old = job_rows("open", end=False)
+    del old[0]["request"]["daemon"]  # as journals of before have it
+    for row in old:
+        journal.append("open", row)
+    journal.flush()
+    journal.close()
+    return tmp_path
+
+
+def ask(records: Records, method: str, *path: str) -> tuple[int, Any]:
+    status, body = records.answer(method, ("v1", *path), {}, b"")
+    return status, json.loads(body) if body else None
+
+
+def test_what_is_over_and_what_was_left_are_told(state: Path) -> None:
+    with opened(state, lambda: 9.0) as records:
+        status, found = ask(records, "GET", "jobs")
+        assert status == 200
+        states = {job["job"]: (job["state"], job["error"]) for job in found["jobs"]}
+        assert states["over"] == ("interrupted", "interrupted")
+        assert states["open"][0] == "held"
+        assert "the coordinator that ran it has ended" in states["open"][1]
+        assert "`mu retry` lets it go on" in states["open"][1]
+        assert [task["error"] for task in ask(records, "GET", "jobs", "over", "tasks")[1]["tasks"]] == [
+            "interrupted"
+        ] * 2
+        assert ask(records, "GET", "jobs", "none")[0] == 404
+
+
+def test_a_question_changes_nothing_and_removing_does(state: Path) -> None:
+    for _ in range(2):
+        with opened(state, lambda: 9.0) as records:
+            assert len(ask(records, "GET", "jobs")[1]["jobs"]) == 2
+    with opened(state, lambda: 9.0) as records:
+        assert ask(records, "DELETE", "jobs", "over")[0] == 204
+        assert ask(records, "POST", "jobs", "open", "cancel")[1]["state"] == "cancelled"
+    with opened(state, lambda: 9.0) as records:
+        assert [(job["job"], job["state"]) for job in ask(records, "GET", "jobs")[1]["jobs"]] == [("open", "cancelled")]
+
+
+def test_the_options_of_its_coordinator_are_part_of_a_record_since_they_are_noted(state: Path) -> None:
+    with opened(state, lambda: 9.0) as records:
+        assert records.daemon_words("over") == ("--local", "--port=0")
+        assert records.daemon_words("open") == ()
+        with pytest.raises(MuError, match="there is no job"):
+            records.daemon_words("none")
+
+
+def test_a_directory_in_use_is_not_read(state: Path) -> None:
+    held = StateDirectory(state)
+    try:
+        with pytest.raises(InUse), opened(state, lambda: 9.0):
+            pass
+    finally:
+        held.close()
+    with opened(state, lambda: 9.0):
+        pass
