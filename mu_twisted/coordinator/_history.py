@@ -7,6 +7,7 @@ told of without folding its records. Rows of ends have ``usage``, what the job h
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
 
     :raises JournalError: they are not those of a job.
     """
-    rows = journal.records(name)
+    rows: Iterator[Row] = journal.records(name)
     used: list[Any] = [None]
 
     def records() -> Iterator[JobRecord]:
@@ -70,6 +71,8 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
     try:
         first = next(rows)
         submitted, request = float(first["at"]), msgspec.convert(first["request"], Request)
+        rows = chain([next(rows)], rows)
+        yield  # for what is told of every task is large
         job = yield from Job.restoring(records())
         usage = msgspec.convert(used[0], Usage) if used[0] is not None else Usage()
     except (LookupError, TypeError, ValueError, StopIteration, msgspec.ValidationError, JobError) as error:

@@ -32,6 +32,7 @@ from mu_twisted.daemons._options import typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
     close_in_turn,
+    freeze_modules,
     listen_as_before,
     listen_at_once,
     open_profile,
@@ -113,6 +114,7 @@ class CoordinatorService(Service):
     def startService(self) -> None:
         """Open everything, or exit 1 with one line."""
         super().startService()  # type: ignore[no-untyped-call]
+        freeze_modules()
         use_monotonic_clock(self._reactor)
         abandonable(self._reactor.getThreadPool())
         try:

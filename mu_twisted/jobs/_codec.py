@@ -27,7 +27,13 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return list(value) if set(map(type, value)) <= {int} else [to_plain(item) for item in value]
+        # As a whole where that can be: a job may have a hundred thousand numbers, or edges.
+        kinds = set(map(type, value))
+        if kinds <= {int}:
+            return list(value)
+        if kinds == {tuple}:
+            return [[task, list(producers)] for task, producers in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, frozenset):
         return sorted(value)
     return {name: to_plain(getattr(value, name)) for name in _decoders(type(value))}
@@ -105,7 +111,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _naturals(value: Any) -> tuple[int, ...]:
-    # As a whole, not number by number: a job may have a hundred thousand.
+    # As a whole, as in to_plain.
     numbers = tuple(_list(value))
     if numbers and (set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _MOST):
         raise ValueError
@@ -113,10 +119,10 @@ def _naturals(value: Any) -> tuple[int, ...]:
 
 
 def _edges(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    edges = tuple((task, tuple(_list(others))) for task, others in _list(value))
+    edges = [(task, tuple(_list(producers))) for task, producers in _list(value)]
     _naturals([task for task, _ in edges])
     _naturals([producer for _, producers in edges for producer in producers])
-    return edges
+    return tuple(edges)
 
 
 def _policy(value: Any) -> JobPolicy:

@@ -177,9 +177,11 @@ class JobData:
         """These are waiting, and ready for a worker, unless they are to be held."""
         ready = list(tasks)
         if self.holds:
-            held = [task for task in ready if self.holds.cover(task.number)]
-            ready = [task for task in ready if not self.holds.cover(task.number)]
-            self.ledger.move_all([task for task in held if task.state is not TaskState.HELD], TaskState.HELD)
+            tasks, ready = ready, []
+            held: list[Task] = []
+            for task in tasks:
+                (held if self.holds.cover(task.number) else ready).append(task)
+            self.ledger.move_all(held, TaskState.HELD)
         self.ledger.move_all([task for task in ready if task.state is not TaskState.WAITING], TaskState.WAITING)
         self.backlog.add(ready)
 

@@ -1,8 +1,9 @@
 """Launches: identifiers that are used once, which of them somebody may still come for, and who came."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from mu_twisted.jobs._launch_id import LaunchId
 
@@ -23,8 +24,7 @@ class Arrival(Enum):
     STRANGE = "its launch id is not ours"
 
 
-@dataclass(slots=True)
-class _Expected:
+class _Expected(Struct, gc=False):
     """A launch that somebody may still come for.
 
     :ivar accepted: whether Lambda has taken it.

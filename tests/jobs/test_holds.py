@@ -238,3 +238,14 @@ def test_several_shards_are_told_together_and_many_are_counted() -> None:
     assert holds.remove(3)
     assert not holds.remove(3)
     assert not holds.cover(4)
+
+
+def test_a_shard_that_covers_more_tasks_than_it_did_holds_those_too() -> None:
+    job = Job("job-0", range(2), JobPolicy(), consumes={1: (0,)})
+    job.start(0.0)
+    job.store_unreachable("it is away", 0.0, 1, frozenset())
+    assert job.counts().held == 0
+    job.store_unreachable("it is away", 0.0, 1, None)
+    assert job.counts().held == 2
+    job.store_named("token", 0.0, 1, None)
+    assert job.counts().held == 0

@@ -1,0 +1,134 @@
+"""What a job of very many tasks costs: calls and objects are counted, not seconds."""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import pytest
+
+from mu_twisted.jobs import (
+    Action,
+    Job,
+    JobPolicy,
+    Record,
+    Retried,
+    Started,
+    Submitted,
+    TaskState,
+    record_from_dict,
+    record_to_dict,
+)
+
+T = TypeVar("T")
+
+TASKS = 5000
+LINKED = {task: (task - 1,) for task in range(1, TASKS)}
+
+
+def job(consumes: dict[int, tuple[int, ...]] | None = None) -> Job:
+    return Job("job-0", range(TASKS), JobPolicy(max_workers=1), consumes=consumes)
+
+
+def calls_of(doing: Callable[[], T]) -> tuple[T, int]:
+    """What it returns, and the functions of Python that were called for it."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        result = doing()
+    finally:
+        sys.setprofile(before)
+    return result, count
+
+
+@contextmanager
+def tracked(limit: int) -> Iterator[None]:
+    """What is made meanwhile and kept has no more objects that the garbage collector follows."""
+    gc.collect()
+    before = len(gc.get_objects())
+    yield
+    gc.collect()
+    assert len(gc.get_objects()) - before <= limit
+
+
+def records_of(actions: list[Action]) -> list[Any]:
+    return [action.record for action in actions if isinstance(action, Record)]
+
+
+@pytest.mark.parametrize("consumes", [None, LINKED])
+def test_what_happens_to_all_tasks_at_once_costs_two_calls_each_at_most(
+    consumes: dict[int, tuple[int, ...]] | None,
+) -> None:
+    large = job(consumes)
+    for doing in (
+        lambda: large.start(0.0),
+        lambda: large.cancel("not wanted", 1.0),
+        lambda: large.retry(2.0),
+        lambda: large.abort("it cannot go on", 3.0),
+        lambda: large.retry(4.0),
+    ):
+        _, calls = calls_of(doing)
+        # Where tasks take messages, each that is settled or opened again tells it to its producers.
+        assert calls <= (2 if consumes is None else 4) * TASKS + 200
+
+
+def test_no_task_that_waits_is_followed_by_the_garbage_collector() -> None:
+    with tracked(200):
+        large = job()
+        large.start(0.0)
+    with tracked(200):
+        large.cancel("not wanted", 1.0)
+        large.retry(2.0)
+    assert large.counts().waiting == TASKS
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Submitted("job-0", tuple(range(TASKS)), JobPolicy(), (), False),
+        Submitted("job-0", tuple(reversed(range(TASKS))), JobPolicy(), (), True),
+        Retried(tuple(range(TASKS))),
+    ],
+)
+def test_numbers_of_a_record_are_written_and_read_as_a_whole(record: Any) -> None:
+    plain, calls = calls_of(lambda: record_to_dict(record))
+    assert calls < 200
+    found, calls = calls_of(lambda: record_from_dict(plain))
+    assert calls < 200
+    assert found == record
+
+
+def test_tasks_fail_with_the_errors_that_they_had() -> None:
+    large = job()
+    large.start(0.0)
+    large.worker_came(1, "0-0", 0.0)
+    large.task_failed(1, "its own", 0.0)
+    large.abort("it cannot go on", 1.0)
+    assert large.failures[0] == "its own"
+    assert {large.failures[task] for task in range(1, TASKS)} == {"no worker came for it"}
+    again = large.retry(2.0)
+    assert [type(record) for record in records_of(again)[:2]] == [Retried, Started]
+    assert records_of(again)[0].tasks == tuple(range(TASKS))
+    large.cancel("not wanted", 3.0)
+    assert large.failures[0] == "its own"
+    assert [view.state for view in large.tasks()] == [TaskState.FAILED] * TASKS
+
+
+def test_texts_of_failed_tasks_stay_bounded_over_any_number_of_retries() -> None:
+    large = job()
+    large.start(0.0)
+    for turn in range(5):
+        large.abort("x" * 50_000, 2.0 * turn)
+        large.cancel("y" * 50_000, 2.0 * turn)
+        large.retry(2.0 * turn + 1.0)
+    large.cancel("z" * 50_000, 20.0)
+    assert len(large.failures) == TASKS
+    assert sum(map(len, large.failures.values())) <= (32 << 20) + 80 * TASKS
