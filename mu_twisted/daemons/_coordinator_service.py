@@ -24,7 +24,13 @@ from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, 
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
-from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit, worker_limit
+from mu_twisted.daemons._limits import (
+    SPARE_DESCRIPTORS,
+    ControlLimits,
+    control_limits,
+    raise_descriptor_limit,
+    worker_limit,
+)
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot
 from mu_twisted.daemons._opener import CloudOpener
@@ -147,6 +153,8 @@ class CoordinatorService(Service):
 
     def _open(self) -> Jobs:
         descriptors = raise_descriptor_limit()
+        callers = control_limits(descriptors)
+        descriptors -= callers.reserve
         workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = StateDirectory(self._state_path())
         keys = daemon_keys(self._options, self._key_directory(state.path), COORDINATOR)
@@ -190,7 +198,7 @@ class CoordinatorService(Service):
         if self._recorded or not self._runs_once:
             stack = str(local_state or local_stack_dir(os.environ)) if self._options["local"] else None
             service = ControlService(jobs, self._registry, port=port, launch_rate=self._opener.launch_rate, local=stack)
-            self._open_control(service, keys, state.path)
+            self._open_control(service, keys, state.path, callers)
         return jobs
 
     def _serve(self, jobs: Jobs) -> None:
@@ -208,7 +216,7 @@ class CoordinatorService(Service):
         self.log.info("ready for workers on port {port}", port=port)
         self._notifier.ready(f"ready for workers on port {port}")
 
-    def _open_control(self, service: ControlService, keys: Keys, directory: Path) -> None:
+    def _open_control(self, service: ControlService, keys: Keys, directory: Path, limits: ControlLimits) -> None:
         self._control = open_control(
             self._reactor,
             service,
@@ -216,6 +224,8 @@ class CoordinatorService(Service):
             group=self._options["control-group"],
             endpoint=self._options["control"],
             contexts=server_contexts(keys.own, keys.ca),
+            max_connections=limits.connections,
+            max_strangers=limits.strangers,
         )
         if self._control.port is not None:
             self.log.info("ready for operators on port {port}", port=self._control.port)

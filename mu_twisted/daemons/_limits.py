@@ -1,12 +1,19 @@
 """The kernel's limits that a burst of workers runs into."""
 
 import resource
+from dataclasses import dataclass
 from pathlib import Path
 
 from mu_twisted.base import MuError
 
 SPARE_DESCRIPTORS = 128
 """Descriptors that the process needs beside its workers' connections."""
+
+
+MAX_CALLERS = 256
+"""Requests to one listener of the control API at once, where there are descriptors for so many."""
+MIN_CALLERS = 12
+"""Where there are few: both listeners together hold half of those that are spare then."""
 
 
 class LimitError(MuError):
@@ -22,6 +29,32 @@ def raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else 1 << 30
+
+
+@dataclass(frozen=True)
+class ControlLimits:
+    """What each of the control API's two listeners may hold.
+
+    :param connections: of callers that may come; so many again are told that there are too many.
+    :param strangers: of peers that are not known yet.
+    """
+
+    connections: int
+    strangers: int
+
+    @property
+    def reserve(self) -> int:
+        """Descriptors that both listeners may take beyond their half of the spare ones."""
+        return max(0, 2 * (2 * self.connections + self.strangers) - SPARE_DESCRIPTORS // 2)
+
+
+def control_limits(limit: int) -> ControlLimits:
+    """How many connections the control API may hold, so that the journal and S3 have descriptors all the same.
+
+    :param limit: descriptors that the process may have.
+    """
+    connections = max(MIN_CALLERS, min(MAX_CALLERS, limit // 128))
+    return ControlLimits(connections, max(8, connections // 4))
 
 
 def worker_limit(asked: int | None, limit: int) -> int:

@@ -57,6 +57,8 @@ def open_control(
     group: str | None = None,
     endpoint: str | None = None,
     contexts: IOpenSSLServerConnectionCreator | None = None,
+    max_connections: int = 256,
+    max_strangers: int = 64,
 ) -> ControlListeners:
     """Open the control API, at once.
 
@@ -66,13 +68,21 @@ def open_control(
     :param group: the name of a group that may dial it too, 0660.
     :param endpoint: a port, or an endpoint string of Twisted's, on which to serve operators with TLS as well.
     :param contexts: for that, as :func:`mu_twisted.tls.server_contexts` makes them.
+    :param max_connections: of each listener, and ``max_strangers``: see :class:`ControlFactory`.
     :raises ControlError: one line; then nothing is left open.
     """
     api = Api(service, reactor)
     control = ControlListeners()
 
     def factory(admit: Admission) -> ControlFactory:
-        return ControlFactory(api.answer, admit, clock=reactor, max_body=MAX_BODY)
+        return ControlFactory(
+            api.answer,
+            admit,
+            clock=reactor,
+            max_connections=max_connections,
+            max_strangers=max_strangers,
+            max_body=MAX_BODY,
+        )
 
     local: Any = factory(_local_user)
     control.add(listen_unix(reactor, socket_path, local, group), local)

@@ -87,6 +87,39 @@ def test_waiting_ends_with_the_job_with_its_time_or_with_whoever_waits(dial: Dia
         assert b'"state":"done"' in caller.recv(65536)
 
 
+def page(dial: Dial, query: str) -> tuple[int, Any]:
+    _, job = ask(dial, "POST", "/v1/jobs", {"pipeline": "exec", "words": ["-n", "7"]})
+    return ask(dial, "GET", f"/v1/jobs/{job['job']}/tasks?{query}")
+
+
+@pytest.mark.parametrize(
+    ("query", "tasks", "following"),
+    [
+        ("limit=3", [0, 1, 2], 3),
+        ("cursor=3&limit=3", [3, 4, 5], 6),
+        ("limit=3&cursor=6", [6], None),
+        ("cursor=7", [], None),
+        ("state=waiting&cursor=5", [5, 6], None),
+        ("state=done", [], None),
+    ],
+)
+def test_tasks_are_told_by_pages_of_one_state(dial: Dial, query: str, tasks: list[int], following: int | None) -> None:
+    status, found = page(dial, query)
+    assert status == 200
+    assert [task["task"] for task in found["tasks"]] == tasks
+    assert found["next"] == following
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "limit=", "cursor=-1", "cursor=%C2%B2", "state=lost", "state=", "page=2"],
+)
+def test_a_page_that_cannot_be_is_refused_by_the_parameter_s_name(served: Served, query: str) -> None:
+    status, said = page(served.dial_unix, query)
+    assert status == 400
+    assert query.partition("=")[0] in said["error"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "said"),
     [
