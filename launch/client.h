@@ -18,7 +18,7 @@ typedef struct {
     int pool_size;
     double connect_timeout, timeout; /* seconds */
     double patience; /* seconds that the last ones of a batch may take, and four times as long as any other has taken,
-                        before they are cut off: whoever waits for the batch waits for them alone */
+                        before they are cut off: nothing else is sent in the region meanwhile */
 } client_options;
 
 typedef struct {

@@ -309,7 +309,7 @@ static void launcher_dealloc(LauncherObject *self)
     PyTypeObject *type = Py_TYPE(self);
     client *ours = self->client;
     self->client = NULL;
-    Py_BEGIN_ALLOW_THREADS /* TLS says goodbye on each connection */
+    Py_BEGIN_ALLOW_THREADS /* TLS sends a close notify on each connection */
     client_free(ours);
     Py_END_ALLOW_THREADS
     type->tp_free(self);

@@ -8,7 +8,7 @@
 #define REQUEST_LONGEST_FUNCTION 256
 #define REQUEST_MARK "##ID##" /* in a payload: stands for the launch's id */
 
-/* One launch, borrowed from whoever calls. Texts end with a NUL. */
+/* One launch, borrowed from the caller. Texts end with a NUL. */
 typedef struct {
     const char *id;
     const char *function;

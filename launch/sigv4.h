@@ -15,7 +15,7 @@
 #define SIGV4_LONGEST_ACCESS_KEY 128
 #define SIGV4_LONGEST_REGION 32
 
-/* Borrowed from whoever calls: texts that end with a NUL. token may be NULL. */
+/* Borrowed from the caller: texts that end with a NUL. token may be NULL. */
 typedef struct {
     const char *access_key;
     const char *secret_key;

@@ -1,6 +1,6 @@
-"""AWS from outside: credentials, endpoints, control calls and the function's package.
+"""Uses AWS from outside: credentials, endpoints, control calls and the function's package.
 
-Blocking calls over boto3, for the CLI and for threads; launching in bulk is not done here. Knows nothing of who asks.
+Calls over boto3 block, and are for the CLI and for threads. Launching in bulk is not done here. Knows no jobs.
 """
 
 from mu_twisted.aws._clients import Clients

@@ -47,14 +47,14 @@ class Clients:
 
     @property
     def where(self) -> str:
-        """Which Lambda this is, for an error: the region, and where it is not AWS's, whose."""
+        """This Lambda as an error names it: by its region, and where it is not AWS's by its endpoint."""
         if self.stack is not None:
             return f"{self.region} of the local stack in {self.stack}"
         return f"{self.region}{_at(self.lambda_endpoint)}"
 
     @property
     def where_s3(self) -> str:
-        """Which S3 this is, behind a bucket's name in an error; empty for AWS's."""
+        """This S3 as an error names it behind a bucket's name; empty for AWS's."""
         return f" in the local stack in {self.stack}" if self.stack is not None else _at(self._s3_endpoint)
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class Clients:
         with one_line("set up the AWS clients"):
             client = create(service, region_name=self.region, endpoint_url=endpoint, config=config)
             if is_loopback(urlsplit(client.meta.endpoint_url).hostname or "") and getproxies_environment():
-                # Only a client knows its endpoint for sure; botocore sends to loopback by a proxy, too.
+                # The client alone knows which endpoint it uses; botocore would send to loopback by a proxy, too.
                 direct = config.merge(Config(proxies={}))
                 client = create(service, region_name=self.region, endpoint_url=endpoint, config=direct)
             return client

@@ -1,4 +1,4 @@
-"""What a function's zip holds, told by its directory alone: a few kilobytes from the end of what may be 250 MB."""
+"""Lists the files in a function's package by the zip's directory alone: some kilobytes of what may be 250 MB."""
 
 import io
 import urllib.error
@@ -14,10 +14,11 @@ TIMEOUT = 20.0
 
 
 def files_in_package(url: str, function: str) -> frozenset[str]:
-    """Names of the files in a function's package.
+    """List the files in a function's package.
 
-    :param url: where ``GetFunction`` says that the package can be fetched (presigned; it is not shown in errors).
+    :param url: of the package, from ``GetFunction`` (presigned; it is not shown in errors).
     :param function: for the error.
+    :returns: their names.
     :raises AWSError: it cannot be fetched, or is no zip.
     """
     try:
@@ -32,7 +33,7 @@ def files_in_package(url: str, function: str) -> frozenset[str]:
 
 
 class _Remote(io.RawIOBase):
-    """A file behind a URL, read by ranges; read whole where the server does not know them."""
+    """A file at a URL, read by ranges, or as a whole where the server does not support them."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from types_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef, FunctionConfigurationTypeDef
     from types_boto3_s3.literals import BucketLocationConstraintType
 
-UPDATE_PATIENCE = 60.0
-"""Seconds for which a function is waited for that is being updated."""
+UPDATE_TIMEOUT = 60.0
+"""Seconds to wait for a function that is being updated."""
 _PAUSE = 1.0
 
 
 @dataclass(frozen=True)
 class FunctionSettings:
-    """What a job needs to know of its function.
+    """The settings of a function that its jobs depend on.
 
     :param timeout: how long one invocation may run.
     :param memory_mb: its memory in MB.
@@ -47,9 +47,9 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class InvokeAnswer:
-    """What a synchronous invocation brought.
+    """The answer to a synchronous invocation.
 
-    :param error: None if the function returned; else what Lambda says it died of.
+    :param error: None if the function returned; else Lambda's reason why it did not.
     :param result: its payload, as text.
     :param log_tail: the last 4 KB of its log.
     """
@@ -67,7 +67,7 @@ class AwsControl:
     :param lambda_endpoint: base URL of Lambda; None: AWS's.
     :param s3_endpoint: base URL of S3; None: AWS's.
     :param stack: the state directory of the embedded stack, if they are that one's.
-    :param sleep: waits for so many seconds.
+    :param sleep: blocks for so many seconds.
     """
 
     def __init__(
@@ -89,19 +89,19 @@ class AwsControl:
     # -- Lambda ----------------------------------------------------------------------------------------------------
 
     def function_settings(self, function: str) -> FunctionSettings:
-        """The function's settings; an error if there is no such function, or it cannot be invoked.
+        """Get a function's settings; an error if there is no such function, or it cannot be invoked.
 
-        One that is being updated is waited for: until then some environments have the old code. One that is Pending or
-        Inactive is not: Lambda wakes it when it is invoked, and its launches wait for it.
+        Waits for an update in progress: until its end some environments have the old code. Does not wait for a function
+        that is Pending or Inactive: Lambda activates it when it is invoked, and its launches wait for that.
         """
         with one_line(f"look up function {function} in {self._where}"):
-            found = self._updated(function)
-            _check_state(function, self._where, found)
+            configuration = self._updated(function)
+            _check_state(function, self._where, configuration)
             return FunctionSettings(
-                timedelta(seconds=found.get("Timeout", 3)),
-                found.get("MemorySize", 128),
-                found.get("EphemeralStorage", {}).get("Size", 512),
-                (found.get("Architectures") or ["x86_64"])[0],
+                timedelta(seconds=configuration.get("Timeout", 3)),
+                configuration.get("MemorySize", 128),
+                configuration.get("EphemeralStorage", {}).get("Size", 512),
+                (configuration.get("Architectures") or ["x86_64"])[0],
             )
 
     def _updated(self, function: str) -> FunctionConfigurationResponseTypeDef:
@@ -111,13 +111,13 @@ class AwsControl:
                 found = self.clients.awslambda.get_function_configuration(FunctionName=function)
             if found.get("LastUpdateStatus") != "InProgress":
                 return found
-            if waited >= UPDATE_PATIENCE:
+            if waited >= UPDATE_TIMEOUT:
                 raise AWSError(f"function {function} in {self._where} is being updated: try again when that is done")
             self._sleep(_PAUSE)
             waited += _PAUSE
 
     def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
-        """Which of these files the function's package does not hold. Without programs nothing is asked."""
+        """Find which of these files the function's package does not hold. Makes no call where there are none."""
         if not programs:
             return []
         with one_line(f"look up the code of function {function} in {self._where}"):
@@ -126,7 +126,7 @@ class AwsControl:
         return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> InvokeAnswer:
-        """Invoke the function once, wait for its end, and bring the tail of its log."""
+        """Invoke the function once, wait for its end, and get the tail of its log."""
         with one_line(f"invoke function {function} in {self._where}"):
             answer = self.clients.awslambda.invoke(
                 FunctionName=function, InvocationType="RequestResponse", LogType="Tail", Payload=payload
@@ -145,8 +145,8 @@ class AwsControl:
     # -- S3 --------------------------------------------------------------------------------------------------------
 
     def check_bucket(self, bucket: str) -> None:
-        """An error if the bucket does not exist or may not be used."""
-        # botocore's own words for it are a page of patterns.
+        """Raise an error if the bucket does not exist or may not be used."""
+        # botocore's own error for it is a page of patterns.
         if not bucket.startswith("arn:") and not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
             raise AWSError(f"{bucket!r} cannot be the name of a bucket: check -b")
         missing = f"there is no bucket {bucket}{self.clients.where_s3}: check -b, or make it"
@@ -154,7 +154,7 @@ class AwsControl:
             self.clients.s3.head_bucket(Bucket=bucket)
 
     def create_bucket(self, bucket: str) -> None:
-        """Make a bucket in this region."""
+        """Create a bucket in this region."""
         with one_line(f"create bucket {bucket}"):
             if self.region == "us-east-1":  # which S3 does not take as a constraint
                 self.clients.s3.create_bucket(Bucket=bucket)
@@ -164,7 +164,7 @@ class AwsControl:
                 self.clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
 
     def existing(self, bucket: str, keys: Collection[str]) -> set[str]:
-        """Which of these objects there are, by listing what lies beside them."""
+        """Find which of these objects exist, by listing their prefixes."""
         found: set[str] = set()
         with one_line(f"list bucket {bucket}"):
             pages = self.clients.s3.get_paginator("list_objects_v2")
@@ -197,7 +197,7 @@ class AwsControl:
 
 
 def _check_state(function: str, region: str, found: FunctionConfigurationResponseTypeDef) -> None:
-    """By AWS's "Lambda function states".
+    """Check a function by AWS's "Lambda function states".
 
     :raises AWSError: the function will not run, or not the code that it was last given.
     """
@@ -211,8 +211,8 @@ def _check_state(function: str, region: str, found: FunctionConfigurationRespons
 
 
 def _reason(found: FunctionConfigurationResponseTypeDef, name: str) -> str:
-    told = masked(" ".join(str(found.get(name) or "").split()))[:300].rstrip(".")
-    return f" ({told})" if told else ""
+    reason = masked(" ".join(str(found.get(name) or "").split()))[:300].rstrip(".")
+    return f" ({reason})" if reason else ""
 
 
 _NOT_THERE = frozenset({"ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "404"})

@@ -1,4 +1,4 @@
-"""ELF files, as far as it matters whether a program runs on Lambda: for which processor, static or not, needing what.
+"""Reads of ELF files what decides whether they run on Lambda: the processor, static or not, and the libraries.
 
 Reads the headers that the kernel and the loader read, and nothing of the program's code.
 """
@@ -34,12 +34,12 @@ _MAX_HEADERS, _MAX_TABLE, _MAX_TEXT = 1024, 1 << 20, 4096
 
 
 class ElfError(MuError):
-    """A file begins like an ELF file and is none."""
+    """A file begins like an ELF file and is damaged."""
 
 
 @dataclass(frozen=True)
 class Elf:
-    """What an ELF file says of itself.
+    """The headers of an ELF file, as far as they matter here.
 
     :param processor: ``x86_64``, ``arm64``, or another one's name.
     :param linux: whether it is for Linux, or any system.
@@ -64,7 +64,7 @@ class Elf:
 
 
 def read_elf(path: Path) -> Elf | None:
-    """What is in a file.
+    """Read a file's headers.
 
     :returns: None if it is no ELF file.
     :raises ElfError: it begins as one and is damaged.

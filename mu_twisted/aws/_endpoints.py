@@ -1,4 +1,4 @@
-"""Where Lambda and S3 are: what the user says, what AWS's environment variables say, else botocore's own data."""
+"""Resolves the endpoints of Lambda and S3: by the user, by AWS's environment variables, else by botocore's data."""
 
 import difflib
 import functools
@@ -29,9 +29,9 @@ def partition_of(region: str) -> str:
 
 
 def check_region(region: str) -> None:
-    """Whether Lambda has such a region, by botocore's data.
+    """Check that Lambda has such a region, by botocore's data.
 
-    :raises AWSError: it has not; names the nearest that it has.
+    :raises AWSError: it has not; the text names the most similar ones.
     """
     if region not in _regions():
         near = difflib.get_close_matches(region, _regions(), 3, 0.5) or ["us-east-1"]
@@ -39,21 +39,23 @@ def check_region(region: str) -> None:
 
 
 def lambda_endpoint(region: str, override: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """Base URL of Lambda in a region, without a slash at its end.
+    """Find the base URL of Lambda in a region, without a slash at its end.
 
-    :param override: what the user says, before the environment.
+    :param region: AWS region.
+    :param override: the user's, which precedes the environment's.
+    :param environ: for ``AWS_ENDPOINT_URL_LAMBDA`` and ``AWS_ENDPOINT_URL``.
     :raises AWSError: unknown region, or plain http to another machine.
     """
     check_region(region)
-    given = override or _from_environment("LAMBDA", environ)
-    if given:
-        return check_endpoint(given)
+    url = override or _from_environment("LAMBDA", environ)
+    if url:
+        return check_endpoint(url)
     return _by_botocore(region)
 
 
 @functools.cache
 def _by_botocore(region: str) -> str:
-    """AWS's own, kept: the first time takes a while, and may then be asked for where nothing may block."""
+    """AWS's own endpoint, cached: the first call takes long, later ones are made where nothing may block."""
     import botocore.session
 
     # Building a client is how botocore resolves endpoints of every partition; it sends nothing.
@@ -64,12 +66,12 @@ def _by_botocore(region: str) -> str:
 
 
 def s3_endpoint(override: str | None = None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Base URL of the S3 to use in place of AWS's; None: AWS's own, by region.
+    """Find the base URL of the S3 to use in place of AWS's; None: AWS's own, by region.
 
     :raises AWSError: plain http to another machine.
     """
-    given = override or _from_environment("S3", environ)
-    return check_endpoint(given) if given else None
+    url = override or _from_environment("S3", environ)
+    return check_endpoint(url) if url else None
 
 
 def _from_environment(service: str, environ: Mapping[str, str]) -> str | None:
@@ -77,9 +79,9 @@ def _from_environment(service: str, environ: Mapping[str, str]) -> str | None:
 
 
 def check_endpoint(url: str) -> str:
-    """A base URL, without a slash at its end.
+    """Check a base URL, and remove slashes at its end.
 
-    :raises AWSError: it is none, or plain http to another machine.
+    :raises AWSError: it is no URL, or plain http to another machine.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

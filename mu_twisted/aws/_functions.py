@@ -40,11 +40,11 @@ UPLOAD_PREFIX = "mu-twisted/"
 RETRIES, AGE = 0, 60
 """How often Lambda tries an event again that it could not run, and for how many seconds it keeps one."""
 
-_ROLE_PATIENCE = 30.0
-"""Seconds that a role which was just made takes to be known everywhere."""
+_ROLE_TIMEOUT = 30.0
+"""Seconds to wait for a new role to be known in all of AWS."""
 _ROLE_PAUSE = 3.0
-_UPDATE_PATIENCE = 120.0
-"""Seconds for which an update that is in progress is waited for."""
+_UPDATE_TIMEOUT = 120.0
+"""Seconds to wait for an update in progress."""
 _UPDATE_PAUSE = 1.0
 
 
@@ -254,7 +254,7 @@ class Functions:
                 raise AWSError(f"there is no function {name} in {self._where} any more")
             if found.get("State") != "Pending" and found.get("LastUpdateStatus") != "InProgress":
                 return found
-            if waited >= _UPDATE_PATIENCE:
+            if waited >= _UPDATE_TIMEOUT:
                 raise AWSError(f"function {name} in {self._where} is being updated: try again when that is done")
             self._sleep(_UPDATE_PAUSE)
             waited += _UPDATE_PAUSE
@@ -278,7 +278,7 @@ class Functions:
             try:
                 call()
             except ClientError as error:
-                if error_code(error) != "ResourceConflictException" or waited >= _UPDATE_PATIENCE:
+                if error_code(error) != "ResourceConflictException" or waited >= _UPDATE_TIMEOUT:
                     raise
                 self._sleep(_UPDATE_PAUSE)
                 waited += _UPDATE_PAUSE
@@ -325,7 +325,7 @@ class Functions:
                         f"there is a function {spec.name} in {self._where} already: --replace gives it this code, "
                         "or choose another --name"
                     ) from None
-                if "cannot be assumed" not in str(error) or waited >= _ROLE_PATIENCE:
+                if "cannot be assumed" not in str(error) or waited >= _ROLE_TIMEOUT:
                     raise
                 self._sleep(_ROLE_PAUSE)
                 waited += _ROLE_PAUSE
@@ -335,7 +335,7 @@ class Functions:
 
     def _settle(self, name: str) -> None:
         self._clients.awslambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
-        # An event that was lost is launched again by the coordinator, which knows whether it is still wanted.
+        # The coordinator launches again for an event that was lost, and knows whether it is still wanted.
         with _tolerating_unsupported():
             self._clients.awslambda.put_function_event_invoke_config(
                 FunctionName=name, MaximumRetryAttempts=RETRIES, MaximumEventAgeInSeconds=AGE
@@ -359,14 +359,14 @@ class Functions:
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":  # removed meanwhile
                 return False
-            if is_unsupported(error):  # what stands in for Lambda has no tags; the handler says enough
+            if is_unsupported(error):  # an endpoint without tags: the handler is enough
                 return True
             raise
 
 
 @contextlib.contextmanager
 def _tolerating_unsupported() -> Iterator[None]:
-    """Go on where what stands in for Lambda has no such call."""
+    """Ignore that an endpoint in place of Lambda's has no such call."""
     from botocore.exceptions import ClientError
 
     try:

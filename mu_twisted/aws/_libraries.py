@@ -1,6 +1,6 @@
-"""Where a dynamic program's libraries are on this machine: the loader's rules, read and not run.
+"""Finds a dynamic program's libraries on this machine by the loader's rules, without running the loader.
 
-So it works for programs of another processor too, and nothing of the program is executed.
+So it works for programs of another processor too, and the program is not executed.
 """
 
 import os
@@ -17,21 +17,21 @@ _CONF = "etc/ld.so.conf"
 
 
 class LibraryError(MuError):
-    """A library that a program needs is not here."""
+    """A library that a program needs is not on this machine."""
 
 
 def find_libraries(
     program: Path, elf: Elf, *, environ: Mapping[str, str] = os.environ, root: Path = Path("/")
 ) -> dict[str, Path]:
-    """All libraries that a program needs to start, and its loader.
+    """Find all libraries that a program needs to start, and its loader.
 
-    What it opens by itself while it runs (name services, plug-ins) stands in no header and is not found.
+    Libraries that it opens while it runs (name services, plug-ins) are in no header and are not found.
 
-    :param elf: what :func:`~mu_twisted.aws._elf.read_elf` says of it.
+    :param elf: its headers, by :func:`~mu_twisted.aws._elf.read_elf`.
     :param environ: ``LD_LIBRARY_PATH`` counts as for the loader.
     :param root: directory of the system whose libraries they are.
     :returns: the files, by the names under which the program asks for them; the loader by its file's name.
-    :raises LibraryError: one is missing; names it, and who needs it.
+    :raises LibraryError: one is missing; the text names it, and the file that needs it.
     """
     found: dict[str, Path] = {}
     if elf.interpreter is not None:
@@ -44,11 +44,11 @@ def find_libraries(
     while waiting:
         path, now, inherited = waiting.pop(0)
         own = () if now.runpath else tuple(_expanded(now.rpath, path, now, root)) + inherited
-        places = [*own, *_from_environment(environ), *_expanded(now.runpath, path, now, root), *system]
+        directories = [*own, *_from_environment(environ), *_expanded(now.runpath, path, now, root), *system]
         for name in now.needed:
             if name in found:
                 continue
-            library = _look(name, elf, places)
+            library = _look(name, elf, directories)
             if library is None:
                 raise LibraryError(f"{path} needs {name}, which is not on this machine: install it, or link statically")
             if len(found) >= MAX_LIBRARIES:
@@ -58,8 +58,8 @@ def find_libraries(
     return found
 
 
-def _look(name: str, wanted: Elf, places: Iterable[Path]) -> tuple[Path, Elf] | None:
-    candidates = [Path(name)] if "/" in name else [place / name for place in places]
+def _look(name: str, wanted: Elf, directories: Iterable[Path]) -> tuple[Path, Elf] | None:
+    candidates = [Path(name)] if "/" in name else [directory / name for directory in directories]
     for path in candidates:
         try:
             elf = read_elf(path)

@@ -1,4 +1,4 @@
-"""The zip of which a function is made: the worker, the wire, the executables and the function's own command.
+"""Builds the zip that a function is created from: the worker, the wire, the executables and the function's command.
 
 It reads the installed packages' files and imports none of them: the worker is shipped, not imported.
 """
@@ -26,7 +26,7 @@ _BLOCK = 1024 * 1024
 
 
 class PackageError(MuError):
-    """The package cannot be made; the text is one line."""
+    """The package cannot be built; the text is one line."""
 
 
 def build_package(
@@ -36,10 +36,10 @@ def build_package(
     names: Mapping[Path, str] | None = None,
     members: Mapping[str, Path | bytes] | None = None,
 ) -> bytes:
-    """The zip of a function: the same input gives the same bytes, whenever and by whomever it is built.
+    """Build the zip of a function. The same input gives the same bytes.
 
     :param executables: files that go to the zip's root, which is the commands' working directory, with mode 0755.
-    :param command: the command given when the function is made.
+    :param command: the command that ``run:`` without argument runs.
     :param names: names in the zip of those executables that should not keep their own.
     :param members: further files with mode 0755, by their names in the zip, which may have directories.
     :raises PackageError: a file is missing or no regular file, two want one name, or all are more than Lambda takes.
@@ -76,13 +76,13 @@ def _check_free(name: str, path: Path, own: Mapping[str, bytes], programs: Mappi
     top = name.split("/")[0]
     if name in programs or name in own or any(member.startswith(f"{top}/") for member in own):
         holder = programs.get(name, "the worker")
-        told = "another" if isinstance(holder, bytes) else holder
-        raise PackageError(f"{path} and {told} would both be {name} in the package; rename one of them")
+        other = "another" if isinstance(holder, bytes) else holder
+        raise PackageError(f"{path} and {other} would both be {name} in the package; rename one of them")
 
 
 def _add(archive: zipfile.ZipFile, name: str, member: bytes | Path, mode: int) -> None:
     entry = zipfile.ZipInfo(name, _DATE)
-    entry.create_system = 3  # Unix, whatever builds it: only then do the modes count
+    entry.create_system = 3  # Unix, on any system: only then the modes have an effect
     entry.external_attr = (stat.S_IFREG | mode) << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     if isinstance(member, bytes):
@@ -110,7 +110,7 @@ def _size(path: Path) -> int:
 
 
 def worker_files() -> Iterator[tuple[str, bytes]]:
-    """Name and text of each of our own files that a worker needs."""
+    """Name and content of each of the project's files that a worker needs."""
     worker = _root("worker_lambda")
     for path in sorted(worker.rglob("*.py")):
         yield f"worker_lambda/{path.relative_to(worker).as_posix()}", path.read_bytes()

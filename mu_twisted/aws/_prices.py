@@ -1,4 +1,4 @@
-"""What Lambda costs, by a dated table (``prices.json``): prices are looked up there and nowhere else."""
+"""Looks up what Lambda costs, in a dated table (``prices.json``) and nowhere else. Pure."""
 
 import functools
 import importlib.resources
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 FREE_TMP_MB = 512
-"""Of temporary files, which cost nothing."""
+"""MB of temporary files that cost nothing."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one region takes.
+    """The prices of one region.
 
     :param date: of the table, as YYYY-MM-DD.
     :param currency: such as USD.
@@ -30,29 +30,32 @@ class Price:
     estimated_by: str | None = None
 
     def of(self, requests: int, seconds: float, memory_mb: int, tmp_mb: int = FREE_TMP_MB) -> float:
-        """What this much costs: list price, without free tier, discounts, traffic and S3.
+        """Compute the list price, without free tier, discounts, traffic and S3.
 
-        :param seconds: for which functions ran, added up.
+        :param requests: number of invocations.
+        :param seconds: the time that functions ran, in total.
+        :param memory_mb: of a function, MB.
+        :param tmp_mb: of a function, MB.
         """
         memory, more = memory_mb / 1024, max(0, tmp_mb - FREE_TMP_MB) / 1024
         return requests * self.request + seconds * (memory * self.gb_second + more * self.tmp_gb_second)
 
 
 def price_in(region: str, architecture: str) -> Price | None:
-    """The price in a region, for ``x86_64`` or ``arm64``; None where the table does not have it."""
+    """Look up the prices in a region, for ``x86_64`` or ``arm64``; None where the table does not have them."""
     table = _table()
     estimated_by = table["estimated_by"].get(region)
     listed = estimated_by or region
     if listed in table["others"]:
-        found = table["others"][listed]
+        prices = table["others"][listed]
     elif listed in table["tmp_gb_second"]:
-        found = {**table, "tmp_gb_second": table["tmp_gb_second"][listed]}
+        prices = {**table, "tmp_gb_second": table["tmp_gb_second"][listed]}
     else:
         return None
-    by_memory = found["gb_second"].get(architecture)
+    by_memory = prices["gb_second"].get(architecture)
     if by_memory is None:
         return None
-    return Price(table["date"], table["currency"], found["request"], by_memory, found["tmp_gb_second"], estimated_by)
+    return Price(table["date"], table["currency"], prices["request"], by_memory, prices["tmp_gb_second"], estimated_by)
 
 
 @functools.cache

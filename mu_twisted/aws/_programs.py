@@ -1,4 +1,4 @@
-"""The programs of a package: whether they will run on Lambda, and what must go with them so that they do."""
+"""Checks that the programs of a package will run on Lambda, and collects the libraries that they need there."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ ARCHITECTURES = ("x86_64", "arm64")
 LIBRARIES = "mu_ld"
 """Directory of the package with loaders and libraries; the dynamic programs themselves are in its ``bin``."""
 INTERPRETERS = ("sh", "bash", "python3")
-"""What Lambda's Python image has for scripts."""
+"""Interpreters of scripts that Lambda's Python image has."""
 _OTHER = {
     b"MZ": "a program for Windows",
     b"\xcf\xfa\xed\xfe": "a program for macOS",
@@ -31,7 +31,7 @@ exec "$here/{directory}/{loader}" --library-path "$here/{directory}" {argv0}"$he
 
 @dataclass
 class Programs:
-    """What goes into the package.
+    """The files of the package.
 
     :ivar members: files by their names in the package.
     :ivar notes: what the user should know, a line each.
@@ -50,9 +50,9 @@ def collect_programs(
     same_machine: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Programs:
-    """Look at the programs, and collect the files of the package.
+    """Check the programs, and collect the files of the package.
 
-    :param executable: what the function is made for.
+    :param executable: the program that the function is created for.
     :param extra: further files, and directories with all that is in them.
     :param architecture: of the function, one of :data:`ARCHITECTURES`.
     :param allow_ld: whether dynamic programs are packed with their libraries and loader.
@@ -89,7 +89,7 @@ class _Collecting:
         self._environ = environ
 
     def add(self, path: Path, name: str, *, required: bool = False) -> None:
-        """Take a file.
+        """Add a file.
 
         :param required: whether it must be a program.
         """
@@ -162,22 +162,22 @@ class _Collecting:
             name = Path(words[1]).name if len(words) > 1 else ""
         if name in INTERPRETERS:
             return
-        told = f"{path} is a script for {name or 'nobody'}, which Lambda's image does not have"
+        problem = f"{path} is a script for {name or 'no interpreter'}, which Lambda's image does not have"
         if not self._same_machine:
             raise PackageError(
-                f"{told} (it has {', '.join(INTERPRETERS)}): give a static {name or 'interpreter'} as EXE and the "
+                f"{problem} (it has {', '.join(INTERPRETERS)}): give a static {name or 'interpreter'} as EXE and the "
                 "script as EXTRA"
             )
-        self.found.notes.append(f"{told}; this machine may")
+        self.found.notes.append(f"{problem}; this machine may")
 
     def _put(self, name: str, content: Path | bytes, path: Path) -> None:
         before = self.found.members.get(name)
         if before is None:
             self.found.members[name] = content
         elif not _equal(before, content):
-            raise PackageError(f"{path} and {_shown(before)} would both be {name} in the package; rename one of them")
+            raise PackageError(f"{path} and {_text(before)} would both be {name} in the package; rename one of them")
         elif "/" not in name:
-            raise PackageError(f"{path} and {_shown(before)} would both be {name} in the package; leave one out")
+            raise PackageError(f"{path} and {_text(before)} would both be {name} in the package; leave one out")
 
 
 def _equal(one: Path | bytes, other: Path | bytes) -> bool:
@@ -186,5 +186,5 @@ def _equal(one: Path | bytes, other: Path | bytes) -> bool:
     return one.resolve() == other.resolve() or one.read_bytes() == other.read_bytes()
 
 
-def _shown(content: Path | bytes) -> str:
+def _text(content: Path | bytes) -> str:
     return str(content) if isinstance(content, Path) else "another"

@@ -1,4 +1,4 @@
-"""No proxy stands between this machine and itself: whatever ``HTTP_PROXY`` says, loopback is reached directly."""
+"""Opens URLs by the environment's proxy, but loopback directly, whatever ``HTTP_PROXY`` says."""
 
 import ipaddress
 import urllib.request
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as it stands in a URL, is this machine by its loopback."""
+    """Whether a host, as written in a URL, is this machine's loopback."""
     if host == "localhost":
         return True
     try:
@@ -16,7 +16,7 @@ def is_loopback(host: str) -> bool:
 
 
 def opener(url: str) -> urllib.request.OpenerDirector:
-    """What opens a URL: by the environment's proxy, as all of urllib does, but loopback by none."""
+    """Make an opener for a URL: by the environment's proxy, as all of urllib does, but for loopback without one."""
     if is_loopback(urlsplit(url).hostname or ""):
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()

@@ -1,4 +1,4 @@
-"""What is right or wrong with an account and a function for our purposes. Pure: facts in, findings out."""
+"""Judges whether an account and a function are fit for jobs. Pure: takes what was read, returns findings."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mu_twisted.aws.inspection import Concurrency, FunctionState
 
 
 class Health(Enum):
-    """How a thing stands."""
+    """The result of a check."""
 
     GOOD = "ok"
     DOUBTFUL = "doubtful"
@@ -19,11 +19,11 @@ class Health(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check, with its reasons.
 
-    :param what: how it is.
-    :param why: what that does to jobs; empty where it is as it should be.
-    :param fix: what to do about it.
+    :param what: the state that was found.
+    :param why: its effect on jobs; empty where it is good.
+    :param fix: what the user can do about it.
     """
 
     health: Health
@@ -33,22 +33,22 @@ class Finding:
 
 
 def good(what: str) -> Finding:
-    """A thing that is as it should be."""
+    """A state that is as it should be."""
     return Finding(Health.GOOD, what)
 
 
 def doubtful(what: str, why: str, fix: str) -> Finding:
-    """A thing that may do harm."""
+    """A state that may harm jobs."""
     return Finding(Health.DOUBTFUL, what, why, fix)
 
 
 def broken(what: str, why: str, fix: str) -> Finding:
-    """A thing with which jobs do not work."""
+    """A state in which jobs do not work."""
     return Finding(Health.BROKEN, what, why, fix)
 
 
 def judge_missing(name: str, region: str, *, alone: bool) -> Finding:
-    """There is no such function.
+    """Judge that there is no such function.
 
     :param alone: whether the job has no other region.
     """
@@ -60,10 +60,10 @@ def judge_missing(name: str, region: str, *, alone: bool) -> Finding:
 
 
 def judge_function(state: FunctionState, tasks: int, *, shared: bool = False) -> Iterator[Finding]:
-    """Settings of a function that is there.
+    """Judge the settings of a function.
 
     :param tasks: how many workers are wanted at once.
-    :param shared: whether all workers are given one key, as the original's need it.
+    :param shared: whether all workers share one key, as the original's need it.
     """
     settings, where = state.settings, f"function {state.name} in {state.region}"
     memory, timeout = settings.get("MemorySize", 128), settings.get("Timeout", 3)
@@ -94,7 +94,7 @@ def judge_function(state: FunctionState, tasks: int, *, shared: bool = False) ->
 
 
 def _judge_handler(where: str, handler: str | None, *, shared: bool) -> Finding:
-    """A function that is no worker of this version."""
+    """Judge a function that is no worker of this version."""
     if handler != ORIGINAL_HANDLER:
         return doubtful(
             f"{where} has the handler {handler}",
@@ -133,7 +133,7 @@ def _judge_events(state: FunctionState, where: str) -> Iterator[Finding]:
                 f"{where} has {kind}, {target}",
                 "it would store events, which hold the key of their job: good for dialling the coordinator until an "
                 "hour after the function's time-out, and with --share-key for ever",
-                "take it away, or let nobody read what is stored there",
+                "remove it, or allow no user to read what is stored there",
             )
 
 
@@ -158,7 +158,7 @@ def _judge_reservation(state: FunctionState, where: str, tasks: int) -> Iterator
 
 
 def judge_concurrency(concurrency: Concurrency, region: str, reserved: Collection[int | None], tasks: int) -> Finding:
-    """Whether so many workers may run at once.
+    """Judge whether so many workers may run at once.
 
     :param reserved: of each function that the job uses there; None where it has no reservation.
     """
@@ -173,7 +173,7 @@ def judge_concurrency(concurrency: Concurrency, region: str, reserved: Collectio
 
 
 def judge_programs(state: FunctionState, programs: Sequence[str], held: Collection[str]) -> Finding:
-    """Whether the package holds what the pipeline runs."""
+    """Judge whether the package holds all programs of the pipeline."""
     missing = [program for program in programs if program.removeprefix("./") not in held]
     where = f"function {state.name} in {state.region}"
     if missing:
@@ -186,9 +186,9 @@ def judge_programs(state: FunctionState, programs: Sequence[str], held: Collecti
 
 
 def judge_bucket(bucket: str, found: str | None, region: str) -> Finding:
-    """Whether the bucket is where the workers are.
+    """Judge whether the bucket is in the workers' region.
 
-    :param found: its region, if S3 said so.
+    :param found: the bucket's region, if S3 named it.
     """
     if found is not None and found != region:
         return doubtful(
@@ -200,7 +200,7 @@ def judge_bucket(bucket: str, found: str | None, region: str) -> Finding:
 
 
 def judge_clock(skew: float) -> Finding:
-    """Whether this machine's clock agrees with AWS's.
+    """Judge whether this machine's clock agrees with AWS's.
 
     :param skew: seconds that it is ahead.
     """
@@ -214,9 +214,9 @@ def judge_clock(skew: float) -> Finding:
 
 
 def judge_shared_key(*, rsa: bool) -> Finding:
-    """Whether the key that all workers are given is one that the original's can use.
+    """Judge whether the original's workers can use the shared key.
 
-    :param rsa: its kind.
+    :param rsa: whether it is an RSA key.
     """
     if rsa:
         return good("all workers are given one key, an RSA key (--share-key)")
@@ -228,7 +228,7 @@ def judge_shared_key(*, rsa: bool) -> Finding:
 
 
 def judge_certificate(name: str, begin: datetime, end: datetime, now: datetime) -> Finding:
-    """Whether a certificate is good now, and for some time."""
+    """Judge whether a certificate is valid now and will be for a while."""
     if now < begin:
         what = f"{name} is not valid before {begin:%Y-%m-%d %H:%M} UTC"
         return broken(

@@ -1,4 +1,4 @@
-"""What each role has to be allowed, and nothing else: IAM policies for named functions and buckets. Pure."""
+"""Writes IAM policies that allow each role what it needs for named functions and buckets, and nothing else. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ from mu_twisted.aws._functions import UPLOAD_PREFIX
 
 Policy = dict[str, Any]
 VERSION = "2012-10-17"
-"""Of IAM's policy language."""
+"""Version of IAM's policy language."""
 ROLES = ("function", "coordinator", "operator")
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What the policies are about.
+    """The resources that the policies are about.
 
     :param account: twelve digits.
-    :param functions: names, in which ``*`` and ``?`` stand for others.
+    :param regions: AWS regions of the functions.
+    :param functions: names, in which ``*`` and ``?`` are wildcards.
     :param buckets: ``BUCKET`` or ``BUCKET/PREFIX``: what workers read and write.
     :param role: name or ARN of the functions' execution role.
-    :param code_bucket: through which large packages go.
+    :param code_bucket: the bucket through which large packages go to Lambda.
     """
 
     account: str
@@ -38,30 +39,30 @@ class Scope:
 
         :raises AWSError: the regions are of several.
         """
-        found = {partition_of(region) for region in self.regions}
-        if len(found) != 1:
-            raise AWSError(f"regions of several partitions ({', '.join(sorted(found))}) have no account in common")
-        return found.pop()
+        partitions = {partition_of(region) for region in self.regions}
+        if len(partitions) != 1:
+            raise AWSError(f"regions of several partitions ({', '.join(sorted(partitions))}) have no account in common")
+        return partitions.pop()
 
     def function_arns(self) -> list[str]:
-        """Of the named functions in each region."""
+        """ARNs of the named functions in each region."""
         start = [f"arn:{self.partition}:lambda:{region}:{self.account}:function" for region in self.regions]
         return [f"{arn}:{name}" for arn in start for name in self.functions]
 
     def object_arns(self) -> list[str]:
-        """Of the objects below the named prefixes."""
+        """ARNs of the objects below the named prefixes."""
         return [
             f"arn:{self.partition}:s3:::{bucket}/{prefix}*"
             for bucket, _, prefix in (text.partition("/") for text in self.buckets)
         ]
 
     def bucket_arns(self) -> list[str]:
-        """Of the named buckets."""
+        """ARNs of the named buckets."""
         names = dict.fromkeys(text.partition("/")[0] for text in self.buckets)
         return [f"arn:{self.partition}:s3:::{name}" for name in names]
 
     def role_arn(self) -> str:
-        """Of the functions' role.
+        """ARN of the functions' role.
 
         :raises AWSError: it was not named.
         """
@@ -97,7 +98,7 @@ def coordinator_policy(scope: Scope) -> Policy:
 
 
 def operator_policy(scope: Scope) -> Policy:
-    """For whoever makes, replaces, lists and removes functions: ``mu lambdaize`` and ``mu functions``."""
+    """For operators that create, replace, list and remove functions: ``mu lambdaize`` and ``mu functions``."""
     making = ["lambda:CreateFunction", "lambda:GetFunction", "lambda:PutFunctionEventInvokeConfig"]
     replacing = ["lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration"]
     tagging = ["lambda:TagResource", "lambda:ListTags"]
@@ -118,7 +119,7 @@ def operator_policy(scope: Scope) -> Policy:
 
 
 def trust_policy(service: str) -> Policy:
-    """Who may take a role on.
+    """Allow a service to assume a role.
 
     :param service: such as ``lambda.amazonaws.com``.
     """

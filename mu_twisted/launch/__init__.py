@@ -1,6 +1,6 @@
-"""Launching: many invocations at once, the bytes in C, the decisions in jobs/, threads in between.
+"""Launches: makes many invocations at once, the requests in C, the decisions in jobs/, threads in between.
 
-Knows Lambda's Invoke call and nothing of jobs, tasks or who waits for the outcomes.
+Knows Lambda's Invoke call, and nothing of jobs, tasks or what its outcomes are for.
 """
 
 from mu_twisted.jobs import LaunchPolicy

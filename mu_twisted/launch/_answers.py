@@ -1,4 +1,4 @@
-"""What an endpoint's answer means, in words that are fit for a user and hold no secret."""
+"""Reads an endpoint's answers into words for the user that hold no secret. Pure; knows no connections."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from mu_twisted.launch._values import Credentials
 
 LONGEST_REASON = 300
 LONGEST_WAIT = 3600.0
-"""Seconds that an endpoint may ask for."""
+"""Seconds that an endpoint may have the launcher wait, at most."""
 
 _FAULTS = {NO_ANSWER: Fault.NO_ANSWER, NEVER: Fault.NEVER, UNREACHED: Fault.NO_ANSWER}
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
@@ -21,11 +21,11 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 def read_answers(
     results: Iterable[Result], endpoint: str, credentials: Credentials, *, hopeless: bool = False
 ) -> list[Answer]:
-    """Results of a batch as the policy wants them.
+    """Turn the results of a batch into answers for the policy.
 
     :param endpoint: where it was sent, for the texts.
-    :param credentials: what it was signed with, to keep it out of the texts.
-    :param hopeless: whether what could not connect need not be tried again.
+    :param credentials: with which it was signed, to keep them out of the texts.
+    :param hopeless: whether launches that could not connect are not to be tried again.
     """
     clean = _cleaner(credentials)
     return [
@@ -37,7 +37,7 @@ def read_answers(
 
 
 def _unreached(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
-    reason = f"{endpoint}: {clean(result.reason)}; nothing was ever there: is its URL right, and does it run?"
+    reason = f"{endpoint}: {clean(result.reason)}; it has never answered: is its URL right, and does it run?"
     return Answer(result.id, 0, reason, fault=Fault.NEVER)
 
 
@@ -49,50 +49,48 @@ def _read(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
         return Answer(launch_id, 0, reason, fault=Fault.CANCELLED)
     if status in _FAULTS:
         return Answer(launch_id, 0, f"{endpoint}: {clean(reason)}", fault=_FAULTS[status])
-    known = _json_object(result.body)
-    kind = result.error_type or clean(_text(known, "__type", "code", "Code").rpartition("#")[2])
+    body = _json_object(result.body)
+    kind = result.error_type or clean(_text(body, "__type", "code", "Code").rpartition("#")[2])
     if 300 <= status <= 399:
-        reason = f"{endpoint}: HTTP {status} sends us elsewhere, which is not followed; is its URL right?"
+        reason = f"{endpoint}: HTTP {status} is a redirect, which is not followed; is its URL right?"
     elif status < 300:
         reason = f"{endpoint}: expected HTTP {ACCEPTED}, got {status}; is this Lambda's endpoint?"
     else:
-        reason = ": ".join(text for text in (kind or f"HTTP {status}", clean(_message(known))) if text)
+        reason = ": ".join(text for text in (kind or f"HTTP {status}", clean(_message(body))) if text)
     expired = status == 403 and (kind in _EXPIRED or b"token included in the request is expired" in result.body)
-    return Answer(
-        launch_id, status, reason, _retry_after(result.retry_after, known), Fault.EXPIRED if expired else None
-    )
+    return Answer(launch_id, status, reason, _retry_after(result.retry_after, body), Fault.EXPIRED if expired else None)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _text(known: dict[str, Any], *names: str) -> str:
+def _text(body: dict[str, Any], *names: str) -> str:
     for name in names:
-        if isinstance(found := known.get(name), str) and found:
-            return found
+        if isinstance(value := body.get(name), str) and value:
+            return value
     return ""
 
 
-def _message(known: dict[str, Any]) -> str:
-    """AWS's message; of one with several lines the first, as the others repeat what was signed, the token included."""
-    first = _text(known, "message", "Message", "errorMessage").split("\n", 1)[0].strip()
-    reason = _text(known, "Reason")
+def _message(body: dict[str, Any]) -> str:
+    """AWS's message, of several lines the first: the others repeat what was signed, the token included."""
+    first = _text(body, "message", "Message", "errorMessage").split("\n", 1)[0].strip()
+    reason = _text(body, "Reason")
     return f"{first} ({reason})".strip() if reason and reason not in first else first
 
 
-def _retry_after(header: float | None, known: dict[str, Any]) -> float | None:
+def _retry_after(header: float | None, body: dict[str, Any]) -> float | None:
     try:
-        said = float(known["retryAfterSeconds"])
+        seconds = float(body["retryAfterSeconds"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return header
-    if not 0 <= said < math.inf:
+    if not 0 <= seconds < math.inf:
         return header
-    return max(min(said, LONGEST_WAIT), header or 0.0)
+    return max(min(seconds, LONGEST_WAIT), header or 0.0)
 
 
 def _cleaner(credentials: Credentials) -> Callable[[str], str]:

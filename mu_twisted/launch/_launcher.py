@@ -1,4 +1,4 @@
-"""The launcher for Twisted: the policy's decisions carried out by threads of its own."""
+"""The launcher for Twisted carries out the policy's decisions by threads of its own. Knows no jobs."""
 
 import random as random_module
 from collections import deque
@@ -17,8 +17,8 @@ from mu_twisted.jobs import Answer, LaunchAction, LaunchOutcome, LaunchPolicy, L
 from mu_twisted.launch._region import RegionLauncher
 from mu_twisted.launch._values import Credentials, Launch, LaunchError
 
-MOST_THREADS = 16
-"""Regions that are launched in at the same moment."""
+MAX_THREADS = 16
+"""Regions to which launches are sent at the same time, at most."""
 
 
 class _Order:
@@ -31,20 +31,20 @@ class _Order:
 
 
 class Launcher:
-    """Launches in any number of regions; all methods belong to the reactor's thread.
+    """Launches in any number of regions. All methods must be called in the reactor's thread.
 
     :param reactor: Twisted's, for its clock and its thread.
     :param endpoint: base URL of Lambda in a region.
-    :param credentials: what to sign with now. Called in a thread before each batch, may block; what it raises as a
-        :class:`~mu_twisted.base.MuError` becomes the outcome of that batch.
+    :param credentials: gets the keys to sign with now. Called in a thread before each batch, may block; a
+        :class:`~mu_twisted.base.MuError` that it raises becomes the outcome of that batch.
     :param ca_bundle: file of CA certificates; None: the system's.
     :param pool_size: connections to each region at most.
     :param policy: how fast and how often to try.
     :param connect_timeout: seconds for one connection.
     :param timeout: seconds for one answer, connecting included.
-    :param patience: seconds for the last answers of many that were asked for together, where others came sooner.
-    :param random: a number from 0 to 1 at each call, for the delays.
-    :param threads: makes the thread pool that runs the batches.
+    :param tail_timeout: seconds for the last answers of a batch, where the others came sooner.
+    :param random: returns a number from 0 to 1 at each call, for the delays.
+    :param threads: creates the thread pool that runs the batches.
     """
 
     log = Logger()
@@ -60,9 +60,9 @@ class Launcher:
         policy: LaunchPolicy | None = None,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
-        patience: float = 5.0,
+        tail_timeout: float = 5.0,
         random: Callable[[], float] = random_module.random,
-        threads: Callable[[], Any] = lambda: ThreadPool(minthreads=0, maxthreads=MOST_THREADS, name="launching"),
+        threads: Callable[[], Any] = lambda: ThreadPool(minthreads=0, maxthreads=MAX_THREADS, name="launching"),
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
@@ -72,14 +72,14 @@ class Launcher:
             "pool_size": pool_size,
             "connect_timeout": connect_timeout,
             "timeout": timeout,
-            "patience": patience,
+            "tail_timeout": tail_timeout,
             "clock": reactor.seconds,
         }
-        self._launching = LaunchScheduler(policy or LaunchPolicy(), random)
+        self._scheduler = LaunchScheduler(policy or LaunchPolicy(), random)
         self._new_threads = threads
         self._threads: Any = None
         self._regions: dict[str, RegionLauncher] = {}
-        self._at_work: dict[str, tuple[RegionLauncher, Deferred[None]]] = {}
+        self._in_progress: dict[str, tuple[RegionLauncher, Deferred[None]]] = {}
         self._launches: dict[str, tuple[Launch, _Order]] = {}
         self._wake: DelayedCall | None = None
         self._settled: deque[Settle] = deque()
@@ -87,11 +87,12 @@ class Launcher:
         self._at_shutdown = reactor.addSystemEventTrigger("during", "shutdown", self.close)
 
     def launch(self, launches: Sequence[Launch], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
-        """Launch these, in turn with what is in progress.
+        """Launch, in turn with launches in progress.
 
+        :param launches: with identifiers of which none is in progress.
         :param on_outcome: called exactly once for each launch, never before this returns.
         :returns: fires when each has its outcome; fails with :class:`LaunchError`, before any is sent, where an
-            identifier is in use, an endpoint is none, or the launcher is closed.
+            identifier is in use, a region's endpoint cannot be used, or the launcher is closed.
         """
         if self._closed:
             return _failed(LaunchError("the launcher is closed"))
@@ -99,8 +100,8 @@ class Launcher:
             return succeed(None)
         try:
             for region in {launch.region for launch in launches}:
-                self._in(region)
-            actions = self._launching.submit(
+                self._region(region)
+            actions = self._scheduler.submit(
                 [(launch.launch_id, launch.region) for launch in launches],
                 self._reactor.seconds(),
                 tries={launch.launch_id: launch.tries for launch in launches if launch.tries is not None},
@@ -115,29 +116,32 @@ class Launcher:
         return order.finished
 
     def cancel(self) -> None:
-        """Send nothing of what waits: it ends as cancelled. What is in flight ends with its answer."""
+        """Cancel all launches that wait to be sent. Those in flight end with their answers."""
         self._stop(at_once=False)
 
     def paces(self) -> list[Pace]:
-        """How fast launches go out in each region at the moment."""
-        return self._launching.paces()
+        """The rate of launches in each region at the moment."""
+        return self._scheduler.paces()
 
     def withdraw(self, launch_ids: Iterable[str]) -> None:
         """As :meth:`cancel`, for these only."""
-        self._carry_out(self._launching.cancel(self._reactor.seconds(), launch_ids))
+        self._carry_out(self._scheduler.cancel(self._reactor.seconds(), launch_ids))
 
     def close(self) -> Deferred[None]:
-        """Cancel, cut off what is in flight, and end the threads. Fires when all is over; may be called again."""
+        """Cancel all launches, those in flight too, and end the threads.
+
+        :returns: fires when the threads have ended. May be called again.
+        """
         if not self._closed:
             self._closed = True
             self._reactor.removeSystemEventTrigger(self._at_shutdown)
             self._stop(at_once=True)
-        ended: Deferred[Any] = DeferredList([ended for _, ended in self._at_work.values()])
+        ended: Deferred[Any] = DeferredList([ended for _, ended in self._in_progress.values()])
         return ended.addCallback(lambda _: self._end_threads())
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _in(self, name: str) -> RegionLauncher:
+    def _region(self, name: str) -> RegionLauncher:
         if name not in self._regions:
             self._regions[name] = RegionLauncher(self._endpoint(name), name, self._credentials, **self._limits)
         return self._regions[name]
@@ -148,34 +152,34 @@ class Launcher:
                 case SendBatch(region, launch_ids):
                     self._send(region, [self._launches[launch_id][0] for launch_id in launch_ids])
                 case Settle():
-                    # Later, so that nobody is called back from within a call of theirs.
+                    # Later, so that no caller is called back from within its own call.
                     if not self._settled:
-                        self._reactor.callLater(0, self._tell)
+                        self._reactor.callLater(0, self._report_settled)
                     self._settled.append(action)
         self._set_wake()
 
     def _send(self, name: str, launches: list[Launch]) -> None:
-        region = self._in(name)
+        region = self._region(name)
 
         def report(answers: list[Answer]) -> None:
             self._reactor.callFromThread(self._answered, answers)
 
         working = deferToThreadPool(self._reactor, self._pool(), region.perform, launches, report)
         ended = working.addErrback(self._broken).addCallback(lambda reason: self._ended(name, reason))
-        self._at_work[name] = (region, ended)
+        self._in_progress[name] = (region, ended)
 
     def _broken(self, failure: Failure) -> str:
         self.log.failure("a batch of launches ended early", failure)
         return f"launching failed: {type(failure.value).__name__}; the log has more"
 
     def _answered(self, answers: list[Answer]) -> None:
-        self._carry_out(self._launching.answered(answers, self._reactor.seconds()))
+        self._carry_out(self._scheduler.answered(answers, self._reactor.seconds()))
 
     def _ended(self, region: str, reason: str) -> None:
-        del self._at_work[region]
-        self._carry_out(self._launching.batch_ended(region, reason, self._reactor.seconds()))
+        del self._in_progress[region]
+        self._carry_out(self._scheduler.batch_ended(region, reason, self._reactor.seconds()))
 
-    def _tell(self) -> None:
+    def _report_settled(self) -> None:
         while self._settled:
             self._settle(self._settled.popleft())
 
@@ -185,28 +189,28 @@ class Launcher:
         try:
             order.on_outcome(outcome)
         except Exception:  # noqa: BLE001 - one listener's mistake must not cost the others their outcomes
-            self.log.failure("an outcome of a launch could not be told")
+            self.log.failure("the listener for an outcome of a launch failed")
         order.left -= 1
         if not order.left:
             order.finished.callback(None)
 
     def _stop(self, *, at_once: bool) -> None:
-        for region, _ in self._at_work.values():
+        for region, _ in self._in_progress.values():
             region.cancel(at_once=at_once)
         self._regions.clear()
-        self._carry_out(self._launching.cancel(self._reactor.seconds()))
+        self._carry_out(self._scheduler.cancel(self._reactor.seconds()))
 
     def _set_wake(self) -> None:
         if self._wake is not None and self._wake.active():
             self._wake.cancel()
         self._wake = None
         now = self._reactor.seconds()
-        at = self._launching.wake_at(now)
+        at = self._scheduler.wake_at(now)
         if at is not None:
             self._wake = self._reactor.callLater(at - now, self._time_passed)
 
     def _time_passed(self) -> None:
-        self._carry_out(self._launching.time_passed(self._reactor.seconds()))
+        self._carry_out(self._scheduler.time_passed(self._reactor.seconds()))
 
     def _pool(self) -> Any:
         if self._threads is None:
@@ -215,7 +219,7 @@ class Launcher:
         return self._threads
 
     def _end_threads(self) -> None:
-        self._tell()
+        self._report_settled()
         if self._threads is not None:
             self._threads.stop()
             self._threads = None

@@ -1,4 +1,4 @@
-"""``launchpar``: launch and wait, with the arguments of the original's pylaunch."""
+"""``launchpar`` launches and waits, with the arguments of the original's pylaunch. Knows no reactor."""
 
 import queue
 import random
@@ -58,7 +58,7 @@ def launchpar(
     :param timeout: seconds for one answer, connecting included.
     :param policy: how fast and how often to try.
     :returns: the outcomes, in the order of their numbers, with which their ``launch_id`` end.
-    :raises LaunchError: a number, region or endpoint is of no use; nothing was launched.
+    :raises LaunchError: a number, region or endpoint cannot be used; nothing was launched.
     """
     if num_to_launch < 1 or not regions:
         raise LaunchError(f"expected at least one launch and one region, got {num_to_launch} and {list(regions)}")
@@ -85,25 +85,25 @@ def launchpar(
 
 
 class _Loop:
-    """The policy's decisions carried out in the calling thread, one more thread for each region."""
+    """Carries out the policy's decisions in the calling thread, with one more thread for each region."""
 
     def __init__(self, launches: Sequence[Launch], launchers: dict[str, RegionLauncher], policy: LaunchPolicy) -> None:
         self._launches = {launch.launch_id: launch for launch in launches}
         self._launchers = launchers
-        self._launching = LaunchScheduler(policy, random.random)
+        self._scheduler = LaunchScheduler(policy, random.random)
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._outcomes: dict[str, LaunchOutcome] = {}
 
     def run(self) -> list[LaunchOutcome]:
-        launching, now = self._launching, time.monotonic
+        scheduler, now = self._scheduler, time.monotonic
         with ThreadPoolExecutor(len(self._launchers), "launchpar") as threads:
             try:
                 wanted = [(launch.launch_id, launch.region) for launch in self._launches.values()]
-                self._carry_out(launching.submit(wanted, now()), threads)
-                while launching.pending:
+                self._carry_out(scheduler.submit(wanted, now()), threads)
+                while scheduler.pending:
                     self._carry_out(self._next(), threads)
             except BaseException:
-                # Ctrl-C above all: the threads must not go on behind the caller's back.
+                # Above all Ctrl-C: no thread may go on launching after the caller got the exception.
                 for launcher in self._launchers.values():
                     launcher.cancel(at_once=True)
                 raise
@@ -111,14 +111,14 @@ class _Loop:
 
     def _next(self) -> list[LaunchAction]:
         now = time.monotonic()
-        wake = self._launching.wake_at(now)
+        wake = self._scheduler.wake_at(now)
         try:
             event = self._events.get(timeout=None if wake is None else wake - now)
         except queue.Empty:
-            return self._launching.time_passed(time.monotonic())
+            return self._scheduler.time_passed(time.monotonic())
         if isinstance(event, tuple):
-            return self._launching.batch_ended(*event, time.monotonic())
-        return self._launching.answered(event, time.monotonic())
+            return self._scheduler.batch_ended(*event, time.monotonic())
+        return self._scheduler.answered(event, time.monotonic())
 
     def _carry_out(self, actions: Sequence[LaunchAction], threads: ThreadPoolExecutor) -> None:
         for action in actions:
@@ -136,8 +136,8 @@ class _Loop:
 
 
 def _endpoint(region: str) -> str:
-    """AWS's public endpoint, of whatever partition, by botocore's data."""
-    import botocore.session  # half a second; only where AWS itself is meant
+    """AWS's public endpoint in a region of any partition, by botocore's data."""
+    import botocore.session  # takes half a second; only callers without an endpoint pay it
 
     client = botocore.session.get_session().create_client(
         "lambda", region_name=region, aws_access_key_id="-", aws_secret_access_key="-"

@@ -1,4 +1,4 @@
-"""The launches of one region: a C launcher, with credentials asked for before each batch. Blocking; for a thread."""
+"""Sends the launches of one region by the C launcher, with new credentials for each batch. Blocking; for a thread."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -50,15 +50,15 @@ class RegionLauncher:
 
     :param endpoint: base URL of Lambda there.
     :param region: AWS region.
-    :param credentials: what to sign with now; called in the thread that performs, before each batch.
+    :param credentials: gets the keys to sign with now; called in the thread that performs, before each batch.
     :param ca_bundle: file of CA certificates; None: the system's.
     :param pool_size: connections at most.
     :param connect_timeout: seconds for one connection.
     :param timeout: seconds for one launch, connecting included.
-    :param patience: seconds for the last ones of a batch, once others have been answered: nothing else is sent to the
-        region meanwhile. One that is cut off may have been taken, as with any answer that is lost.
+    :param tail_timeout: seconds for the last ones of a batch, once others have been answered: nothing else is sent to
+        the region meanwhile. Lambda may have taken one that is cut off, as with any answer that is lost.
     :param clock: seconds, from any beginning; called in the thread that performs.
-    :raises LaunchError: the endpoint or the region is none.
+    :raises LaunchError: the endpoint or the region cannot be used.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RegionLauncher:
         pool_size: int = 64,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
-        patience: float = 5.0,
+        tail_timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -86,7 +86,7 @@ class RegionLauncher:
                 pool_size,
                 connect_timeout=connect_timeout,
                 timeout=timeout,
-                patience=patience,
+                patience=tail_timeout,
                 proxy=proxy_for(endpoint),
             )
         except ValueError as error:
@@ -95,7 +95,7 @@ class RegionLauncher:
     def perform(self, launches: Sequence[Launch], report: Callable[[list[Answer]], None]) -> str:
         """Send a batch and wait until it has ended.
 
-        :param report: given the answers as they come, in this thread.
+        :param report: called with answers as they come, in this thread.
         :returns: why launches without an answer have none; empty where all have one.
         """
         try:
@@ -104,17 +104,17 @@ class RegionLauncher:
             return str(error)
         batch = [(launch.launch_id, launch.function, launch.payload) for launch in launches]
 
-        def pass_on(results: list[_launch.Result]) -> None:
+        def report_read(results: list[_launch.Result]) -> None:
             if results:
                 hopeless = self._is_hopeless(results)
                 report(read_answers(results, self._endpoint, credentials, hopeless=hopeless))
 
         keys = (credentials.access_key, credentials.secret_key, credentials.token)
         try:
-            left = self._native.perform(batch, self._region, *keys, report=pass_on)
+            left = self._native.perform(batch, self._region, *keys, report=report_read)
         except ValueError as error:
             return f"cannot launch in {self._region}: {error}"
-        pass_on(left)
+        report_read(left)
         return ""
 
     def _is_hopeless(self, results: Iterable[_launch.Result]) -> bool:
@@ -125,7 +125,10 @@ class RegionLauncher:
         return self._reachability.hopeless(now)
 
     def cancel(self, *, at_once: bool = False) -> None:
-        """From any thread, for good: send no more; with ``at_once`` cut off what is in flight, too."""
+        """Send no more, for good; may be called in any thread.
+
+        :param at_once: whether launches in flight are cut off, too.
+        """
         self._native.cancel(at_once)
 
 

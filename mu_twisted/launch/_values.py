@@ -1,4 +1,4 @@
-"""What goes into a launcher and what comes out."""
+"""Defines what a launcher takes: credentials and launches, each checked where it is made."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ LARGEST_PAYLOAD = 1024 * 1024
 
 
 class LaunchError(MuError):
-    """Launching cannot begin: what it was given is of no use. One line."""
+    """Launching cannot begin, as an argument cannot be used. One line."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Launch:
     :param function: name, name and alias, or ARN.
     :param payload: the event as JSON, in which ``##ID##`` stands for the launch's identifier. The same bytes object
         may serve many launches, which then share its memory.
-    :param tries: how often it is sent at most; None: as often as the policy says.
+    :param tries: how often it is sent at most; None: as often as the policy allows.
     :raises LaunchError: one of them can never be sent.
     """
 

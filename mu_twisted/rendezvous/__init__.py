@@ -1,4 +1,4 @@
-"""The rendezvous: mailboxes for messages between workers, and the relay that serves them. Knows no coordinator."""
+"""The rendezvous keeps mailboxes for messages between workers; its relay serves them. It knows no coordinator."""
 
 from mu_twisted.rendezvous._errors import Full, PeerRefused, RendezvousError
 from mu_twisted.rendezvous._limits import RelayLimits

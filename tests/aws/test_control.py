@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mu_twisted.aws import AccessKeys, AwsControl, AWSError, Clients, aws_session, credentials_chain
-from mu_twisted.aws._control import UPDATE_PATIENCE
+from mu_twisted.aws._control import UPDATE_TIMEOUT
 
 KEYS = AccessKeys("AKIDEXAMPLE", "a-secret-key", "a-session-token")
 
@@ -163,7 +163,7 @@ def test_a_function_that_is_being_updated_is_waited_for_but_not_for_ever(endpoin
     else:
         with pytest.raises(AWSError, match="is being updated: try again when that is done"):
             control.function_settings("f")
-    assert sum(slept) == min(lasts + 1, UPDATE_PATIENCE)
+    assert sum(slept) == min(lasts + 1, UPDATE_TIMEOUT)
 
 
 def test_a_bucket_is_there_or_not(endpoint: Endpoint, control: AwsControl) -> None:

@@ -58,10 +58,10 @@ class MetadataTests(TestCase):
         self.addCleanup(self.port.stopListening)
         return service
 
-    def ask(self, patience: float = 30.0, **environ: str) -> Deferred[str | None]:
-        """Ask; with a patience that no busy machine exhausts, but where the service is to be given up."""
+    def ask(self, timeout: float = 30.0, **environ: str) -> Deferred[str | None]:
+        """Ask; with a time limit that no busy machine exceeds, but where the service is to be given up."""
         where = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.place} | environ
-        return Deferred.fromCoroutine(public_address(reactor, where, patience=patience))
+        return Deferred.fromCoroutine(public_address(reactor, where, timeout=timeout))
 
     @inlineCallbacks
     def test_version_2_is_asked_for_a_token_first(self) -> Any:
@@ -77,10 +77,10 @@ class MetadataTests(TestCase):
     @inlineCallbacks
     def test_where_no_token_comes_this_far_it_is_asked_without_one(self) -> Any:
         self.serve(lambda method, path, token: NOT_DONE_YET if method == b"PUT" else b"203.0.113.9")
-        assert (yield self.ask(patience=4.0)) == "203.0.113.9"
+        assert (yield self.ask(timeout=4.0)) == "203.0.113.9"
         self.serve(lambda method, path, token: NOT_DONE_YET if method == b"PUT" else 401)
         with capturedLogs() as events:
-            assert (yield self.ask(patience=4.0)) is None
+            assert (yield self.ask(timeout=4.0)) is None
         [text] = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
         assert "--http-put-response-hop-limit 2" in text
 
@@ -92,7 +92,7 @@ class MetadataTests(TestCase):
     @inlineCallbacks
     def test_a_service_that_does_not_answer_is_not_waited_for(self) -> Any:
         self.serve(lambda method, path, token: NOT_DONE_YET)
-        assert (yield self.ask(patience=0.5)) is None
+        assert (yield self.ask(timeout=0.5)) is None
 
     @inlineCallbacks
     def test_what_is_no_address_is_none(self) -> Any:

@@ -121,7 +121,7 @@ def test_another_processors_program_is_refused(elf: Callable[..., Path]) -> None
     [
         (b"#!/usr/bin/perl\n", r"a script for perl, which Lambda's image does not have"),
         (b"#!/usr/bin/env -S\n", "a script for"),
-        (b"#!\n", "a script for nobody"),
+        (b"#!\n", "a script for no interpreter"),
         (b"MZ\x90\0", "a program for Windows"),
         (b"\xcf\xfa\xed\xfe", "a program for macOS"),
         (b"hello\n", "neither ELF nor a script"),

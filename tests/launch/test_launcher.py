@@ -73,7 +73,7 @@ class FakeThreads:
 class Bench:
     """A launcher and what surrounds it."""
 
-    def __init__(self, urls, ca, credentials=lambda: Credentials(ACCESS, SECRET), policy=POLICY, patience=5.0):
+    def __init__(self, urls, ca, credentials=lambda: Credentials(ACCESS, SECRET), policy=POLICY, tail_timeout=5.0):
         self.reactor = FakeReactor()
         self.threads = FakeThreads()
         self.outcomes = []
@@ -85,7 +85,7 @@ class Bench:
             ca_bundle=str(ca),
             pool_size=4,
             policy=policy,
-            patience=patience,
+            tail_timeout=tail_timeout,
             random=lambda: 0.5,
             threads=lambda: self.threads,
         )
@@ -186,7 +186,7 @@ def test_throttled_and_broken_answers_are_tried_again_and_the_last_reason_is_tol
         "broken": "given up after 3 tries; the last answer: ServiceException: two",
         "unknown": "ResourceNotFoundException: Function not found",
         "html": "HTTP 400",
-        "elsewhere": f"{endpoint.url}: HTTP 301 sends us elsewhere, which is not followed; is its URL right?",
+        "elsewhere": f"{endpoint.url}: HTTP 301 is a redirect, which is not followed; is its URL right?",
     }
     names = [request.identifier for request in endpoint.requests]
     assert {name: names.count(name) for name in answers} == {
@@ -222,7 +222,7 @@ def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url
     assert done.called
     for reason in bench.told.values():
         assert reason.startswith(f"{url}: ")
-        assert reason.endswith("nothing was ever there: is its URL right, and does it run?")
+        assert reason.endswith("it has never answered: is its URL right, and does it run?")
     assert bench.batches > 2
 
 
@@ -266,7 +266,7 @@ def test_regions_that_cannot_be_reached_or_trusted_do_not_hold_up_the_others(ser
     bench.run(5)
     assert done.called
     assert sorted(bench.told) == sorted(names)
-    for at, words in enumerate(["", "certificate", "certificate", "nothing was ever there", "nothing was ever there"]):
+    for at, words in enumerate(["", "certificate", "certificate", "it has never answered", "it has never answered"]):
         assert all(words in bench.told[name] for name in names[at::5])
 
 
@@ -283,7 +283,7 @@ def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
         return ACCEPTED
 
     endpoint = serve(answer)
-    bench = Bench(endpoint.url, endpoint.ca, patience=0.2)
+    bench = Bench(endpoint.url, endpoint.ca, tail_timeout=0.2)
     bench.launch(["hangs", "throttled"])
     bench.run(5)
     held.set()
