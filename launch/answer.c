@@ -30,7 +30,7 @@ void launch_answer_clear(launch_answer *self)
     memset(self, 0, sizeof *self);
 }
 
-/* -- while it comes -------------------------------------------------------------------------------------------- */
+/* -- receiving ----------------------------------------------------------------------------------------------- */
 
 void reply_begin(reply *self)
 {
@@ -81,7 +81,7 @@ size_t reply_take_header(char *data, size_t one, size_t size, void *context)
     } else if (size <= 2) {
         self->headers_done = true;
     } else if (header_value(data, size, "x-amzn-ErrorType", self->error_type, sizeof self->error_type)) {
-        /* AWS puts the address of an XML namespace behind a colon. What is no name is not kept. */
+        /* AWS puts the address of an XML namespace behind a colon. A text that is no name is ignored. */
         self->error_type[strspn(self->error_type, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._")] =
             '\0';
     } else if (header_value(data, size, "Retry-After", value, sizeof value)) {
@@ -93,7 +93,7 @@ size_t reply_take_header(char *data, size_t one, size_t size, void *context)
     return size;
 }
 
-/* -- what it means --------------------------------------------------------------------------------------------- */
+/* -- interpreting --------------------------------------------------------------------------------------------- */
 
 static void note_times(CURL *easy, double started, double times[TIMES])
 {
@@ -117,7 +117,7 @@ static bool is_hopeless(CURLcode code)
            code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_ENGINE_NOTFOUND;
 }
 
-/* No request can have gone out: of a kept connection libcurl does not say these. */
+/* Whether no request can have been sent: libcurl does not return these codes of a kept connection. */
 static bool is_unreached(CURL *easy, CURLcode code)
 {
     curl_off_t sending = 0;
@@ -128,7 +128,7 @@ static bool is_unreached(CURL *easy, CURLcode code)
     return code == CURLE_OPERATION_TIMEDOUT && sending == 0;
 }
 
-/* Why there is no answer: libcurl's words, or the system's where no connection was made, which libcurl leaves out. */
+/* Why there is no answer: libcurl's text, or the system's where no connection was made, which libcurl omits. */
 static void say_fault(const reply *self, CURL *easy, CURLcode code, char *into, size_t room)
 {
     long number = 0;

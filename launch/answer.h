@@ -1,4 +1,4 @@
-/* What comes back for one launch, piece by piece from libcurl, and what it means. */
+/* Receives the answer to one launch from libcurl, piece by piece, and interprets it. */
 #ifndef MU_ANSWER_H
 #define MU_ANSWER_H
 
@@ -15,7 +15,7 @@ enum { ANSWER_NONE = 0, ANSWER_CANCELLED = -1, ANSWER_NEVER = -2, ANSWER_UNREACH
 
 enum { TIME_STARTED, TIME_CONNECTED, TIME_SECURED, TIME_FIRST_BYTE, TIME_TOTAL, TIMES };
 
-/* What came of a launch. The texts are on the heap, or NULL. */
+/* The result of a launch. The texts are on the heap, or NULL. */
 typedef struct {
     long status;
     char *reason;       /* of a status that is no HTTP status */
@@ -26,12 +26,12 @@ typedef struct {
     double times[TIMES];
 } launch_answer;
 
-/* An answer that was not given by the endpoint. */
+/* Set a result that is not the endpoint's answer. */
 void launch_answer_refuse(launch_answer *self, long status, const char *reason);
 
 void launch_answer_clear(launch_answer *self);
 
-/* An answer while it comes. */
+/* An answer while it is received. */
 typedef struct {
     bool headers_done;
     size_t taken, kept;
@@ -43,11 +43,11 @@ typedef struct {
 
 void reply_begin(reply *self);
 
-/* For libcurl, which is given the reply as context. */
+/* Callbacks for libcurl, with the reply as context. */
 size_t reply_take_header(char *data, size_t one, size_t size, void *context);
 size_t reply_take_body(char *data, size_t one, size_t size, void *context);
 
-/* Nothing more will come. */
+/* End an answer: nothing more is received. */
 void reply_end(const reply *self, CURL *easy, CURLcode code, double started, launch_answer *answer);
 
 #endif

@@ -144,7 +144,7 @@ static bool collect(client *self, work *of)
     return any;
 }
 
-/* What carries the session token: a header in memory that is wiped afterwards; without one the list ends before. */
+/* The header with the session token, in memory that is wiped afterwards; without a token the list ends before it. */
 static bool lend_token(client *self, const credentials *keys, char **header, size_t *size)
 {
     *header = NULL;
@@ -164,7 +164,7 @@ static bool lend_token(client *self, const credentials *keys, char **header, siz
     return true;
 }
 
-/* The first goes alone until the endpoint's name has an address, and where it has none speaks for all: otherwise each
+/* The first is sent alone until the endpoint's name has an address, and where it has none answers for all: else each
  * connection would look it up at the same moment, which is more than some name servers answer. */
 static void start_more(client *self, work *of)
 {
@@ -175,7 +175,7 @@ static void start_more(client *self, work *of)
             start(self, &self->slots[at], of, of->next++);
 }
 
-/* Cut off what is in flight, or of that what has been for longer than so many seconds. */
+/* Cut off the launches in flight, or only those in flight for longer than so many seconds. */
 static void cut_off(client *self, work *of, double longer_than, long status, const char *reason)
 {
     double time = now();
@@ -186,7 +186,7 @@ static void cut_off(client *self, work *of, double longer_than, long status, con
         }
 }
 
-/* Do what client_cancel says. */
+/* Carry out client_cancel. */
 static void obey(client *self, work *of)
 {
     int order = atomic_load(&self->cancelled);
@@ -197,7 +197,7 @@ static void obey(client *self, work *of)
         cut_off(self, of, -1, ANSWER_CANCELLED, "cancelled before the answer came");
 }
 
-/* Of a batch that waits for its last ones only, those that hang. Where nothing was ever answered, all may be slow. */
+/* Cut off the last launches of a batch where they hang. Where none was ever answered, all may be slow. */
 static void drop_stragglers(client *self, work *of)
 {
     double slowest = of->slowest >= 0 ? of->slowest : self->slowest;

@@ -1,4 +1,4 @@
-/* Many signed requests over a few kept connections, by libcurl. Knows nothing of Python. */
+/* Sends many signed requests over a few kept connections, by libcurl. Knows nothing of Python. */
 #ifndef MU_CLIENT_H
 #define MU_CLIENT_H
 
@@ -28,23 +28,23 @@ typedef struct {
     size_t size, done;
 } launch_batch;
 
-/* Called now and then during a batch; false ends it at once. */
+/* Called at intervals during a batch; false ends the batch at once. */
 typedef bool (*client_pause)(void *context);
 
 typedef struct client client;
 
-/* NULL on a fault, which is then said in one line. */
+/* Create a client; NULL on a fault, whose reason is written as one line. */
 client *client_new(const client_options *options, char *fault, size_t fault_size);
 
-/* Drops the connections and wipes the keys. */
+/* Drop the connections and wipe the keys. */
 void client_free(client *self);
 
 /* Carry out a batch in a region, in the calling thread. Every launch of it is answered when this returns true. False
- * where the pause said so, or there is no memory: some are then not answered, and what was in flight is cut off. */
+ * where the pause returned false, or there is no memory: some are then not answered, and those in flight cut off. */
 bool client_perform(client *self, const char *region, const credentials *keys, launch_batch *batch,
                     client_pause pause, void *context);
 
-/* From any thread, for good: start no more; with at_once, also cut off what is in flight. */
+/* Send no more, for good; from any thread. With at_once, also cut off what is in flight. */
 void client_cancel(client *self, bool at_once);
 
 #endif

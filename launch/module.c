@@ -1,4 +1,4 @@
-/* mu_twisted.launch._launch: the launcher's C half, as Python sees it. */
+/* mu_twisted.launch._launch gives Python the launcher's C half. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -153,7 +153,7 @@ static void clear_batch(performance *self)
     Py_CLEAR(self->items);
 }
 
-/* A list of what was answered and not yet reported. */
+/* A list of the results that are not yet reported. */
 static PyObject *take_results(performance *self)
 {
     size_t count = self->batch.done - self->reported;
@@ -190,7 +190,7 @@ static bool pause_batch(void *context)
 
 /* -- credentials ------------------------------------------------------------------------------------------------ */
 
-/* As a converter: what Python says about a text that cannot be encoded holds the text, so ours does not. */
+/* A converter: Python's own error for a text that cannot be encoded contains the text, this one's does not. */
 static int read_secret(PyObject *given, void *into)
 {
     Py_ssize_t size;
@@ -259,7 +259,7 @@ static PyObject *launcher_perform(LauncherObject *self, PyObject *args, PyObject
 
 PyDoc_STRVAR(cancel_doc,
              "cancel($self, at_once=False)\n--\n\n"
-             "From any thread, for good: launches that are not yet sent come back as cancelled.\n\n"
+             "Send no more, for good, from any thread: launches that are not yet sent end as cancelled.\n\n"
              "With at_once those in flight are cut off too; Lambda may or may not have taken them.\n");
 
 static PyObject *launcher_cancel(LauncherObject *self, PyObject *args, PyObject *kwargs)

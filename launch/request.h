@@ -1,4 +1,4 @@
-/* What goes out: where launches are sent, and what they say. Bytes alone: neither libcurl nor keys. */
+/* Builds the URL and the body of a launch's request. Knows bytes alone: neither libcurl nor keys. */
 #ifndef MU_REQUEST_H
 #define MU_REQUEST_H
 
@@ -45,7 +45,7 @@ typedef struct {
  * there is no memory. */
 const char *payload_write(payload_buffer *self, const launch_request *request, size_t *size);
 
-/* Wipes it. */
+/* Wipe and free it. */
 void payload_clear(payload_buffer *self);
 
 #endif

@@ -1,4 +1,4 @@
-/* AWS Signature Version 4 for one kind of request: POST of JSON to Lambda's Invoke, as an event.
+/* Signs one kind of request by AWS Signature Version 4: POST of JSON to Lambda's Invoke, as an event.
  *
  * Knows bytes and keys; neither Python nor the network. */
 #ifndef MU_SIGV4_H

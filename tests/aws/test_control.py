@@ -204,7 +204,7 @@ def test_a_refusal_is_one_line(endpoint: Endpoint, control: AwsControl, code: st
     assert "\n" not in str(caught.value)
 
 
-def test_an_endpoint_that_nobody_serves_is_one_line_that_names_it() -> None:
+def test_an_absent_endpoint_is_one_line_that_names_it() -> None:
     control = AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
     with pytest.raises(AWSError, match=r"127\.0\.0\.1:9") as caught:
         control.function_settings("f")

@@ -56,7 +56,7 @@ def wanted_of(operation: str, request: dict[str, Any]) -> list[Wanted]:
         wanted += [("lambda:TagResource", arn)] if request.get("Tags") else []
         wanted += [("iam:PassRole", request["Role"])]
         code = request["Code"]
-        # Lambda fetches the package with the rights of whoever makes the function.
+        # Lambda fetches the package with the rights of the caller that creates the function.
         wanted += [("s3:GetObject", f"arn:aws:s3:::{code['S3Bucket']}/{code['S3Key']}")] if "S3Key" in code else []
     return wanted
 
@@ -196,7 +196,7 @@ def test_a_function_may_do_what_workers_ask_of_s3_and_nothing_else_but_log() -> 
     assert allows(policy, "logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/f:log-stream:x")
 
 
-def test_other_functions_are_nobodys_business() -> None:
+def test_other_functions_are_not_allowed() -> None:
     other = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:other"
     for policy in (coordinator_policy(SCOPE), operator_policy(SCOPE)):
         for action in actions_of(policy) - {"lambda:ListFunctions", "lambda:GetAccountSettings"}:

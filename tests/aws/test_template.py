@@ -81,7 +81,7 @@ def test_its_roles_may_do_what_mu_iam_prints_and_nothing_else(made: Made) -> Non
     assert (trusted, policy) == (trust_policy("ec2.amazonaws.com"), in_any_region(coordinator_policy(scope)))
 
 
-def test_workers_may_dial_the_ports_of_the_units_and_nobody_anything_else(made: Made) -> None:
+def test_workers_may_dial_the_ports_of_the_units_and_no_other(made: Made) -> None:
     units = [(ETC / f"mu-{name}.socket").read_text(encoding="utf-8") for name in ("coordinator", "rendezvous")]
     listening = {int(unit.partition("ListenStream=")[2].split()[0]) for unit in units}
     assert {(rule["FromPort"], rule["ToPort"], rule["IpProtocol"]) for rule in made.group["IpPermissions"]} == {

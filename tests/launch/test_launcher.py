@@ -207,14 +207,14 @@ def test_a_wrong_certificate_is_told_with_the_endpoint_and_not_tried_again(serve
     assert bench.told["a"].startswith(f"{endpoint.url}: SSL certificate problem")
 
 
-def nobody():
-    """A URL at which nobody listens."""
+def absent_endpoint():
+    """A URL at which nothing listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return f"https://127.0.0.1:{bound.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("url", [nobody(), "https://nowhere.invalid"], ids=["refused", "unknown"])
+@pytest.mark.parametrize("url", [absent_endpoint(), "https://nowhere.invalid"], ids=["refused", "unknown"])
 def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url):
     bench = Bench(url, serve().ca, policy=LaunchPolicy())
     done = bench.launch([f"l{at}" for at in range(10)])
@@ -228,7 +228,7 @@ def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url
 
 def test_an_endpoint_that_comes_up_a_little_late_is_waited_for(serve):
     endpoint = serve()
-    url = [nobody()]
+    url = [absent_endpoint()]
     bench = Bench(lambda region: url[0], endpoint.ca, policy=LaunchPolicy())
     bench.launch(["a"])
     bench.run(1)
@@ -256,7 +256,13 @@ def test_an_endpoint_that_was_there_before_is_tried_as_often_as_any(serve):
 def test_regions_that_cannot_be_reached_or_trusted_do_not_hold_up_the_others(serve):
     good, untrusted, named = serve(checks=False), serve(), serve(names=["elsewhere.example"])
     named.ca.write_bytes(named.ca.read_bytes() + good.ca.read_bytes())
-    urls = {"r-1": good.url, "r-2": untrusted.url, "r-3": named.url, "r-4": nobody(), "r-5": "https://nowhere.invalid"}
+    urls = {
+        "r-1": good.url,
+        "r-2": untrusted.url,
+        "r-3": named.url,
+        "r-4": absent_endpoint(),
+        "r-5": "https://nowhere.invalid",
+    }
     bench = Bench(urls.__getitem__, named.ca, policy=LaunchPolicy())
     names = [f"l{at}" for at in range(50)]
     done = bench.launch(names, list(urls))
@@ -415,7 +421,7 @@ def test_cancel_ends_what_is_not_sent_and_later_launches_go_out(serve):
     bench = Bench(endpoint.url, endpoint.ca, policy=LaunchPolicy(rate=1, burst=2))
     done = bench.launch(["a", "b", "c"])
     bench.launcher.cancel()
-    assert bench.told == {}, "nobody is called back from within their own call"
+    assert bench.told == {}, "no caller is called back from within its own call"
     bench.reactor.advance(0)
     assert bench.told == {"c": "cancelled"}
     bench.run_now()

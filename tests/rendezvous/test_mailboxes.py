@@ -191,7 +191,7 @@ class Against(RuleBasedStateMachine):
             box.at += 1
 
     @rule(size=st.integers(0, 20_000))
-    def somebody_needs_memory(self, size: int) -> None:
+    def memory_is_needed(self, size: int) -> None:
         if self.office.store.make_room(size):
             assert self.office.store.memory.free >= size
 
@@ -235,7 +235,7 @@ class Against(RuleBasedStateMachine):
         assert not self.office.troubles
 
     def teardown(self) -> None:
-        # What was sent and not yet taken comes, whole and in order, to whoever comes for it.
+        # What was sent and not yet taken comes, whole and in order, to its next reader.
         for (job, me), box in list(self.boxes.items()):
             reader = self.greet(job, me, me, 9 if job else 0, False)
             while reader.take(1000):

@@ -233,7 +233,7 @@ def test_a_lost_certificate_of_the_ca_is_made_again_from_its_key(tmp_path: Path,
     second = Authority.open(tmp_path)
     assert (tmp_path / "ca_key.pem").read_bytes() == first.key_pair.key
     for old, new in ((first, second), (second, first)):
-        # What either has signed is good for who trusts the other.
+        # What either has signed is valid for peers that trust the other.
         leaf = x509.load_pem_x509_certificate(old.issue(None, lifetime=HOUR).certificate)
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(new.certificate))
 

@@ -146,7 +146,7 @@ def test_a_client_demands_the_expected_identity(identity: Identity | None) -> No
     assert describe_failure(caught.value, theirs) == expected
 
 
-def test_a_client_that_expects_nobody_takes_whom_the_authority_signed() -> None:
+def test_a_client_without_expectation_accepts_what_the_authority_signed() -> None:
     pair_up(client(expected=None), server(AUTHORITY.issue(None, lifetime=HOUR)))
 
 

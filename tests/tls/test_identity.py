@@ -123,7 +123,7 @@ def test_a_certificate_without_names_has_no_identity() -> None:
         (["MU:role/operator"], "expected mu:role/ROLE"),
     ],
 )
-def test_a_certificate_that_names_nobody_clearly_is_refused(uris: list[str], complaint: str) -> None:
+def test_a_certificate_with_an_ambiguous_identity_is_refused(uris: list[str], complaint: str) -> None:
     with pytest.raises(TLSError, match=complaint):
         identity_of(with_uris(uris))
 

@@ -1,4 +1,4 @@
-"""Back-pressure and bounds: who is slow is slow for itself only, and memory stays within its limit."""
+"""Back-pressure and bounds: a slow reader delays its own senders only, and memory stays within its limit."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_reader_that_takes_nothing_holds_its_sender_back_and_then_gets_it_from
     assert world.on_disk() == 0
 
 
-def test_a_slow_reader_holds_nobody_elses_sender_back(make: Make) -> None:
+def test_a_slow_reader_holds_back_its_own_senders_only(make: Make) -> None:
     world = make(RelayLimits(window=100_000, memory=2 * MIB))
     slow, of_slow = world.peer(2, 2), world.peer(1, 2)
     slow.wire.pause_reading()
@@ -134,7 +134,7 @@ def test_a_message_is_read_only_when_there_is_memory_for_it(make: Make) -> None:
     world.settle(16 * KIB)
     assert [unread(world, peer) > 200_000 for peer in peers] == [False] * 2 + [True] * 6
     assert world.in_memory() == 800_000
-    # Each that is complete goes to disk for the next, as nobody is there to take it.
+    # Each that is complete goes to disk for the next, as no reader is connected.
     for peer in peers:
         peer.wire.write(encode(b"x" * 400_000)[300_000:])
     world.settle(16 * KIB)
@@ -175,7 +175,7 @@ def test_who_takes_too_long_with_a_message_gives_way_to_those_who_wait(make: Mak
 def test_who_finds_no_memory_for_long_is_told_if_it_can_understand(make: Make) -> None:
     world = make(RelayLimits(memory=MIB))
     memory = world.relay.mailboxes.store.memory
-    memory.used += MIB  # by others, who go on and on
+    memory.used += MIB  # by others, without end
     worker, original = world.worker(1, 2), world.peer(1, 2)
     worker.says(b"y" * 400_000)
     original.says(b"y" * 400_000)
@@ -201,7 +201,7 @@ def test_memory_of_a_message_that_never_comes_to_its_end_is_given_back(make: Mak
         assert world.in_memory() == 0
 
 
-def test_giants_come_in_turn_and_wait_on_disk(make: Make) -> None:
+def test_large_messages_are_received_in_turn_and_wait_on_disk(make: Make) -> None:
     world = make(RelayLimits(memory=MIB, message=5 * MIB))
     one, two = world.peer(1, 2), world.peer(3, 4)
     one.wire.write(encode(b"1" * 3 * MIB)[:MIB])
@@ -221,7 +221,7 @@ def test_giants_come_in_turn_and_wait_on_disk(make: Make) -> None:
     assert world.peer(4, 3).heard() == [b"2" * 3 * MIB]
 
 
-def test_giants_that_are_no_more_than_one_message_may_be_come_together(make: Make) -> None:
+def test_large_messages_within_the_limit_of_one_are_received_together(make: Make) -> None:
     world = make(RelayLimits(memory=MIB, message=5 * MIB))
     peers = [world.peer(at, at + 100) for at in range(3)]
     for peer in peers:

@@ -42,7 +42,9 @@ def test_a_worker_speaks_for_its_own_attempt_at_its_own_task(world: World) -> No
         (None, PeerGreeting(b"j", 1, 2, 0)),
     ],
 )
-def test_nobody_speaks_for_another(world: World, identity: Identity | None, greeting: PeerGreeting) -> None:
+def test_a_certificate_does_not_speak_for_another_party(
+    world: World, identity: Identity | None, greeting: PeerGreeting
+) -> None:
     peer = come(world, identity, greeting.encode())
     [said] = peer.heard()
     assert said.startswith(b"FAIL(")
