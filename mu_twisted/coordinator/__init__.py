@@ -1,7 +1,6 @@
-"""The coordinator: sessions with workers, and the run of a job over them.
+"""The coordinator holds sessions with workers, and runs jobs over them.
 
-Knows how a job's decisions become connections, commands and launches; who launches and who listens comes in from
-outside.
+Knows how a job's decisions become connections, commands and launches; launchers and listeners come in from outside.
 """
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile

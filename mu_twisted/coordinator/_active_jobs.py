@@ -1,4 +1,7 @@
-"""The jobs that are being run: put together, told of, and taken apart when they are over."""
+"""Active jobs are put together here, described while they run, and taken apart when they are over.
+
+Knows what a run consists of, and neither what is decided in it nor what becomes of its job afterwards.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ class Active:
     opened: Opened
     used: Callable[[], Usage]
     over: JobStatus | None = None
-    """How it has ended: what its record of that says, is told from then on."""
+    """How it has ended, as its record says; it stays so from then on."""
 
 
 class _JobRecorder:
@@ -53,11 +56,11 @@ class _JobRecorder:
         self._used = used
 
     def record(self, records: Sequence[JobRecord]) -> None:
-        at = self._wall()
+        now = self._wall()
         for record in records:
             fact = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
-            row = record_row(record, at, fact, usage)
+            row = record_row(record, now, fact, usage)
             try:
                 self._journal.append(self._name, row)
             except JournalError:
@@ -74,10 +77,10 @@ class ActiveJobs:
     :param clock: the time; it must not jump.
     :param wall: the time of day, seconds since 1970.
     :param journal: what outlives the process.
-    :param registry: where workers come in.
-    :param launch_queue: where launches are asked for.
+    :param registry: finds the runs for workers that greet.
+    :param launch_queue: lets the jobs' launches go.
     :param directory: for the states of attempts.
-    :param ended: is told how a job has ended.
+    :param ended: is called with the status of a job that has ended.
     """
 
     _log = Logger()
@@ -112,11 +115,11 @@ class ActiveJobs:
         return len(self._active)
 
     def run(self, name: str) -> JobRun:
-        """The run of a job that is among them."""
+        """The run of an active job."""
         return self._active[name].run
 
     def fact(self, name: str) -> JobStatus:
-        """Where a job stands that is among them."""
+        """Where an active job stands."""
         active = self._active[name]
         if active.over is not None:
             return active.over
@@ -135,7 +138,7 @@ class ActiveJobs:
         opened: Opened,
         usage: Usage | None = None,
     ) -> JobRun:
-        """Put a job together; :meth:`begin` sets it going.
+        """Put a job together; :meth:`begin` starts it.
 
         :param usage: what it has used before; None: it is new.
         :raises MuError: the file of its ``-O`` cannot be written.
@@ -171,7 +174,7 @@ class ActiveJobs:
         return run
 
     def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
-        """Set it going.
+        """Start a job.
 
         :param begin: the run's ``start``, ``resume`` or ``retry``.
         """
@@ -180,7 +183,7 @@ class ActiveJobs:
         over.addErrback(lambda failure: self._log.failure("the end of job {name} failed", failure, name=run.name))
 
     def discard(self, name: str) -> None:
-        """Forget a job, if it is among them, as if it had not been taken; what it has decided is not carried out."""
+        """Forget a job, if it is active, as if it had not been taken; what it has decided is not carried out."""
         active = self._active.get(name)
         if active is not None:
             active.run.drop()

@@ -1,6 +1,6 @@
-"""Jobs on record that are not being run: over, held because they cannot go on, or damaged.
+"""The archive has the jobs that are not active: over, held because they cannot go on, or damaged.
 
-Knows records and facts, neither pipelines nor workers.
+Knows records and statuses, neither pipelines nor workers.
 """
 
 import shutil
@@ -28,14 +28,14 @@ MAX_NAMED = 20
 _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
 HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
-"""What sets a job going that is held because something is missing."""
+"""What lets a job go on that is held because something is missing."""
 
 
 class JobArchive:
     """What is known of these jobs, and what can be done with them without a worker.
 
-    :param journal: has their records.
-    :param directory: has a directory for each job that has had an attempt.
+    :param journal: holds their records.
+    :param directory: holds a directory for each job that has had an attempt.
     :param wall: the time of day, seconds since 1970.
     :param labels: from a job's request, what its tasks are known by.
     """
@@ -98,9 +98,9 @@ class JobArchive:
         return fact is not None
 
     def folding(self, name: str) -> Steps[tuple[History, Job]]:
-        """A job as all its records tell of it.
+        """A job as all its records describe it.
 
-        :raises ServiceError: they tell of none.
+        :raises ServiceError: they describe none.
         """
         try:
             return (yield from folding(self._journal, name))
@@ -126,9 +126,9 @@ class JobArchive:
                 # A job that is held may be so for what its own code does: none of it is called.
                 label = no_label if fact.state == "held" else self._labels(history.request)
                 found = []
-                for at, view in enumerate(job.tasks_from(0)):
+                for index, view in enumerate(job.tasks_from(0)):
                     found.append(task_fact(view, running=False))
-                    if at % STEP == 0:
+                    if index % STEP == 0:
                         yield
             finally:
                 self._reading.discard(name)
@@ -143,7 +143,7 @@ class JobArchive:
             del self._tasks[next(iter(self._tasks))]
 
     def unread(self, name: str) -> JobStatus:
-        """What is told of a job that goes on before its records are read.
+        """The status of a job that goes on, before its records are read.
 
         :raises MuError: there are none of a job.
         """
@@ -164,7 +164,7 @@ class JobArchive:
     # -- what becomes of them --------------------------------------------------------------------------------------
 
     def damaged(self, name: str, error: str) -> None:
-        """A job's records cannot be used. It has not ended: nobody knows, and only its user has it deleted.
+        """A job's records cannot be used. Whether it has ended is unknown, and only its user deletes it.
 
         :param error: one line.
         """
@@ -173,13 +173,13 @@ class JobArchive:
             first = next(iter(self._journal.records(name)))
             pipeline, submitted = str(first["request"]["pipeline"]), float(first["at"])
         except (JournalError, LookupError, TypeError, ValueError, StopIteration):
-            pass  # then nobody knows that either
+            pass  # then that is unknown as well
         self.put(JobStatus(name, pipeline, "failed", submitted, 0, error=error))
 
     def hold(self, history: History, job: Job, why: str, *, until: str = HELD_UNTIL) -> None:
         """A job cannot go on now, and waits as it stands.
 
-        :param why: one line, and ``until`` what sets it going again.
+        :param why: one line, and ``until`` what lets it go on.
         """
         counts = job.counts()
         self.put(
@@ -216,7 +216,7 @@ class JobArchive:
         return fact
 
     def removing(self, name: str) -> Steps[None]:
-        """Delete all that is kept of a job, which is not told of any more from now on.
+        """Delete all that is kept of a job, which is not listed from now on.
 
         :raises ServiceError: it cannot be deleted.
         """
@@ -264,8 +264,8 @@ class JobArchive:
             named = sorted(unknown)[:MAX_NAMED]
             more = f" and {len(unknown) - len(named)} more" if len(unknown) > len(named) else ""
             self._log.warn(
-                "{directory} holds what the journal does not know, which is kept: {names}; bring back the journal of "
-                "these jobs, or delete the directories if they are not wanted",
+                "{directory} holds jobs that the journal does not know; they are kept: {names}; bring back the "
+                "journal of these jobs, or delete the directories if they are not wanted",
                 directory=str(self._directory),
                 names=", ".join(named) + more,
             )
@@ -298,13 +298,13 @@ def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: L
     :param label: what a task is known by.
     """
     found: list[TaskStatus] = []
-    for at, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         if state is None or task.state == state:
             if len(found) >= limit:
                 return TaskPage(found, task.task)
             called = label(task.task)
             found.append(task if called is None else msgspec.structs.replace(task, label=called))
-        if at % STEP == 0:
+        if index % STEP == 0:
             yield
     return TaskPage(found)
 

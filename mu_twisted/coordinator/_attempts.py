@@ -1,4 +1,7 @@
-"""The states of each attempt and when it was in them, kept in memory while it lasts and written when it ends."""
+"""Attempts notes the states of each attempt and when it was in them, in memory until it ends; then they are written.
+
+Knows machines and files, neither jobs nor workers.
+"""
 
 import gzip
 import json
@@ -38,8 +41,8 @@ class Attempts:
     The original wrote, for each of its actors, the list of (seconds since start, state).
 
     :param clock: seconds are counted from this object's making.
-    :param sinks: where lines go. One that fails is told of in the log, once until it takes a line again; the lines
-        between are lost.
+    :param sinks: where lines go. One that fails is logged, once until it takes a line again; the lines in between
+        are lost.
     """
 
     log = Logger()
@@ -97,7 +100,7 @@ class Attempts:
 
 
 class TimesFile:
-    """The file of ``-O``: such lines, as they are.
+    """The file of ``-O`` takes such lines as they are.
 
     :param path: of the file.
     :param anew: whether it is begun anew, for a new job; else lines are added, and nothing is looked at before.
@@ -120,7 +123,7 @@ class TimesFile:
 
 
 class AttemptFile:
-    """A file of such lines, each compressed by itself, so that an interrupted one costs no other.
+    """An attempt file holds such lines, each compressed by itself, so that an interrupted one costs no other.
 
     :param path: of the file; made with the first line, its directory too.
     """
@@ -135,8 +138,8 @@ class AttemptFile:
             file.write(gzip.compress(line, 1))
 
     def read(self, task: int) -> Iterator[dict[str, Any] | None]:
-        """The lines of a task, the oldest first, and None for each of another's: there may be many, so that who reads
-        may want to pause. What is cut off or damaged is left out.
+        """The lines of a task, the oldest first, and None for each of another's: there may be many, so that the
+        reader may want to pause. What is cut off or damaged is left out.
         """
         start = f'{{"task": {task}, '.encode("ascii")
         for line in self._lines():
@@ -171,5 +174,5 @@ class AttemptFile:
 
 def _after_damage(data: bytes) -> bytes:
     """From where another line may begin."""
-    at = data.find(_BEGINNING, 1)
-    return data[at:] if at > 0 else b""
+    start = data.find(_BEGINNING, 1)
+    return data[start:] if start > 0 else b""

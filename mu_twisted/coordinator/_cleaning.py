@@ -1,4 +1,4 @@
-"""Text that comes from workers and users, made fit to be shown: nothing in it that a terminal would obey."""
+"""Texts of workers and users are made fit to be shown here: nothing stays in them that a terminal would obey."""
 
 from typing import Any
 

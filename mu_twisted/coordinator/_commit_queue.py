@@ -1,4 +1,7 @@
-"""The decisions of one turn of the reactor: recorded together, at its end, and carried out after that, one by one."""
+"""A commit queue records the decisions of one turn of the reactor together, and has them carried out after that.
+
+Knows neither what an action means nor how it is done.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,6 +15,7 @@ from mu_twisted.transport import ReactorTime
 class CommitQueue:
     """The actions of one job, from their decision until they are carried out.
 
+    :param clock: for the end of the turn.
     :param recorder: of the job's records.
     :param act: carries one action out. It does not fail.
     """

@@ -1,4 +1,7 @@
-"""The event that a worker is launched with: the original's keys, and ours where the worker is to know them."""
+"""An event is what a worker is launched with: the original's keys, and ours where the worker is to know them.
+
+Here too is the text for the commonest first failure, that no worker comes of it.
+"""
 
 import json
 from typing import Any
@@ -27,7 +30,7 @@ def job_event(
 
     :param address: host name or address at which workers reach the coordinator, and its ``port``.
     :param ca: PEM of the CA certificate that the coordinator's is checked against.
-    :param pair: what the worker shows.
+    :param pair: key and certificate that the worker shows.
     :param bucket: S3 bucket, in ``region``.
     :param job: the job's name; None where keys are shared: then nothing is sent that the original does not know, but
         ``s3_endpoint`` where there is one.
@@ -70,14 +73,14 @@ def diagnosis(
 ) -> str:
     """The text of a job's error when no worker has dialled in.
 
-    :param address: where workers were told to dial, with ``port``.
+    :param address: that workers were to dial, with ``port``.
     :param function: the Lambda function, invoked once more to see what it says.
     :param timeout: seconds that were waited.
     :param error: what that invocation failed with, if it did.
     :param result: what it returned, JSON; a worker that could not reach us says so there.
     :param log_tail: the last of its log.
     """
-    lines = [f"nobody reached {address}:{port} within {timeout:g} s of being launched"]
+    lines = [f"no worker reached {address}:{port} within {timeout:g} s of being launched"]
     if error:
         lines.append(f"invoked once more, function {function} failed: {error}")
     else:
@@ -91,14 +94,14 @@ def diagnosis(
     if tail:
         lines.append("the end of its log:")
         lines += [f"    {line[:500]}" for line in tail[-20:]]
-    # The function may be anybody's, and this is shown on terminals.
+    # The function's texts are not to be trusted, and this is shown on terminals.
     return clean("\n".join(lines))
 
 
 def _worker_error(result: str) -> str | None:
     try:
-        told = json.loads(result)
+        reply = json.loads(result)
     except ValueError:
         return None
-    error = told.get("error") if isinstance(told, dict) else None
+    error = reply.get("error") if isinstance(reply, dict) else None
     return " ".join(str(error).split())[:300] if error else None

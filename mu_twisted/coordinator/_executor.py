@@ -198,8 +198,8 @@ class ActionExecutor:
             session.give_token(self._tokens.token(session.launch_id))
 
     def dismiss(self, session: Session, action: Dismiss) -> None:
-        """Tell the worker to quit."""
-        self.log.debug("worker {worker} is told to quit: {reason}", worker=action.worker, reason=action.reason)
+        """Have the worker quit."""
+        self.log.debug("worker {worker} is dismissed: {reason}", worker=action.worker, reason=action.reason)
         session.dismiss()
 
     def abort(self, session: Session, action: Abort) -> None:

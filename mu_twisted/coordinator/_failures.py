@@ -1,4 +1,4 @@
-"""What failed, in the terms of jobs and for their users: a machine by its worker's words, or we ourselves."""
+"""Failures are put into the terms of jobs and of their users here: a machine's by its worker's words, or our own."""
 
 import re
 
@@ -24,7 +24,7 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
     """Kind, exit status and text of a failed machine's error.
 
     A reply that no state expected is a mistake of the pipeline, unless it says that something has failed. Of a pipeline
-    that comes with mu its user is told what has failed, and neither the place in it nor what that expected.
+    that comes with mu the error says what has failed, and neither the place in it nor what that expected.
 
     :returns: the text's first line says what has failed; the last lines of a program's output follow it.
     """
@@ -77,5 +77,5 @@ def _spelt_bytes(text: str) -> str:
 
 
 def own_fault(error: Exception) -> str:
-    """What a user is told of a fault that is nobody's but ours."""
+    """The error for a fault of the coordinator itself."""
     return on_one_line(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])

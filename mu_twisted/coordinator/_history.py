@@ -1,8 +1,8 @@
-"""A job in the journal: what its rows hold.
+"""A job's history is what its rows in the journal hold.
 
 A row is an object with ``at``, seconds since 1970, and either ``request``, the job as it was asked for, always the
 first, or ``record``, one of its decisions; the row of its end has ``fact`` as well, so that a job that is over can be
-told of without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then.
+described without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def record_row(record: JobRecord, at: float, fact: JobStatus | None = None, usag
 
 @dataclass(frozen=True)
 class History:
-    """A job's rows, less what its :class:`~mu_twisted.jobs.Job` tells.
+    """A job's rows, less what its :class:`~mu_twisted.jobs.Job` has.
 
     :param submitted: seconds since 1970.
     :param usage: what it has used, as far as that is recorded.
@@ -55,7 +55,7 @@ class History:
 
 
 def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
-    """Read a job as all its rows tell of it; they are read one after the other, and not kept.
+    """Read a job as all its rows describe it; they are read one after the other, and not kept.
 
     :raises JournalError: they are not those of a job.
     """

@@ -1,4 +1,4 @@
-"""What the run of a job needs around it: where its workers come from, and where its records go."""
+"""The interfaces of a job's run say what it needs around it: where workers come from, and where records go."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol

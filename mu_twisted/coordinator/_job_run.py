@@ -42,14 +42,14 @@ class JobRun:
 
     :param clock: the time; it must not jump.
     :param job: the decisions.
-    :param pipeline: what every task's machine starts in.
+    :param pipeline: has the first state of every task's machine, and the code of the user's.
     :param settings: the job's options.
     :param launching: see :class:`Launching`.
     :param recorder: see :class:`Recorder`.
     :param attempts: where the states of attempts are noted.
-    :param peers: how tasks come to their peers, if they have any.
-    :param meter: adds up what is used.
-    :param tokens: by which workers that come back are known; None: by their launch id alone.
+    :param peers: how tasks reach their peers, if they have any.
+    :param meter: adds up what is used of Lambda.
+    :param tokens: recognise workers that come back; None: their launch id alone does.
     :param overspent: asked once a second; says why the job is to end, if it has cost more than it may.
     """
 
@@ -158,9 +158,12 @@ class JobRun:
         """
         self._commits.take(self.job.abort(error, self._now()))
 
-    def allow_workers(self, most: int | None) -> None:
-        """Other jobs have use for workers too: this one may have so many; None: any number."""
-        self._commits.take(self.job.allow_workers(most, self._now()))
+    def allow_workers(self, limit: int | None) -> None:
+        """Other jobs need workers too.
+
+        :param limit: workers that this one may have; None: any number.
+        """
+        self._commits.take(self.job.allow_workers(limit, self._now()))
 
     def drop(self) -> None:
         """The job was not taken after all: nothing of what it has decided is carried out."""
@@ -168,7 +171,7 @@ class JobRun:
         self._tick.stop()
 
     def stop(self) -> None:
-        """The coordinator goes away: tell the workers; the job stays as it is, for the next start."""
+        """The coordinator stops: dismiss the workers; the job stays as it is, for the next start."""
         self._commits.take(self.job.stop(self._now()))
         self._commits.end()
         self._tick.stop()
@@ -257,7 +260,7 @@ class JobRun:
             for waiting in gone:
                 waiting.callback(None)
 
-    # -- what the rendezvous tells ---------------------------------------------------------------------------------
+    # -- what the rendezvous reports -------------------------------------------------------------------------------
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
@@ -286,7 +289,7 @@ class JobRun:
 
     def end(self) -> None:
         """The job is over, and that is on record."""
-        self._tell_cut_off()
+        self._log_cut_off()
         self._tick.stop()
         try:
             self._attempts.close()
@@ -308,7 +311,7 @@ class JobRun:
         self._blocked += 1
         if self._blocked == MAX_BLOCKED:
             error = f"its code had to be interrupted {MAX_BLOCKED} times; the last time it {why}"
-            self._clock.callLater(0, lambda: self._end_blocked(error))  # what was interrupted is told first
+            self._clock.callLater(0, lambda: self._end_blocked(error))  # what was interrupted is reported first
 
     def _end_blocked(self, error: str) -> None:
         if self._tick.running:  # it has not been given up meanwhile
@@ -324,29 +327,29 @@ class JobRun:
         self._tick.start()
         self._commits.take(actions)
 
-    def _tell_cut_off(self) -> None:
-        """One line for all tasks that had no way to their peers of late; none where it is known that it is away."""
+    def _log_cut_off(self) -> None:
+        """Log one line for all tasks that had no way to their peers of late; none where that is known."""
         cut_off, self._cut_off = self._cut_off, []
-        told = [(task, error) for task, error in cut_off if not self.job.is_held(task)]
-        if len(told) == 1:
-            self.log.warn("{task} failed: {error}", task=self._called(told[0][0]), error=told[0][1])
-        elif told:
-            task, error = told[0]
+        failed = [(task, error) for task, error in cut_off if not self.job.is_held(task)]
+        if len(failed) == 1:
+            self.log.warn("{task} failed: {error}", task=self._called(failed[0][0]), error=failed[0][1])
+        elif failed:
+            task, error = failed[0]
             self.log.warn(
                 "{count} tasks failed: they have no way to their peers; {task}: {error}",
-                count=len(told),
+                count=len(failed),
                 task=self._called(task),
                 error=error,
             )
 
     def _time_passed(self) -> None:
         try:
-            self._tell_cut_off()
+            self._log_cut_off()
             self._commits.take(self.job.time_passed(self._now()))
             why = None if self.job.over else self._overspent()
             if why is not None:
                 self.abort(why)
-        except Exception as error:  # noqa: BLE001 - else nobody would look at the clock any more, and the job hang
+        except Exception as error:  # noqa: BLE001 - else the clock is not looked at any more, and the job hangs
             self.log.failure("looking at the clock failed in job {name}", name=self.name)
             self.broken(error)
 

@@ -1,9 +1,9 @@
-"""The journal: an append-only table of what happened to each job, at the grain of tasks, that outlives the process.
+"""The journal is an append-only table of what happened to each job, at the grain of tasks; it outlives the process.
 
 Knows nothing of what the records say. What is appended in one turn of the reactor is committed together; after a
 ``kill -9`` all that was committed is there. After a loss of power the last moments may be missing, whole commits only.
 
-Where it cannot be written, jobs go on all the same: records wait in memory, in their order, and what they tell is
+Where it cannot be written, jobs go on all the same: records wait in memory, in their order, and what they say is
 carried out. After a kill in that state the jobs go on from the last commit, and what was not in it is done again.
 
 One that is damaged is left as it is. How far it had come is noted beside it (``_journal_count``), so that records which
@@ -121,7 +121,7 @@ class Journal:
             self._commit = self._clock.callLater(0, self.flush)
 
     def flush(self) -> None:
-        """Commit what was appended. After a commit that failed only time tries again; :attr:`fault` tells."""
+        """Commit what was appended. After a commit that failed only time tries again; :attr:`fault` says so."""
         if self._commit is not None:
             if self._commit.active():
                 self._commit.cancel()
@@ -156,7 +156,7 @@ class Journal:
             page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, containing)
             is_last = len(page) < PAGE
             if is_last:
-                # Looked at now: by the time that the page has been told, they may be on disk.
+                # Looked at now: by the time that the page has been read, they may be on disk.
                 page += [(0, text) for name, text in self._waiting if name == job and containing in text]
             for number, record in page:
                 yield self._decoded(job, record)
@@ -215,7 +215,7 @@ class Journal:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _inspect(self) -> None:
-        """Look for damage without a change: whoever opens a database to write in it cuts a damaged log off.
+        """Look for damage without a change: a connection that opens a database to write in it cuts a damaged log off.
 
         :raises sqlite3.DatabaseError: it is damaged.
         :raises JournalError: records are missing, or it was made by a newer program.
@@ -255,7 +255,7 @@ class Journal:
         if last < count.last:
             self._log.warn(
                 "the machine went down before the last {missing} records of the journal {path} were on its disk: "
-                "what they told is done again",
+                "what they recorded is done again",
                 missing=count.last - last,
                 path=str(path),
             )
@@ -272,7 +272,7 @@ class Journal:
             with closing(_opened(self._path, "immutable=1")) as database:  # as if there was no log
                 _, identity = _come_to(database)
         except sqlite3.Error:
-            return  # told of in what follows
+            return  # logged in what follows
         if identity is not None and identity != count.identity:
             raise JournalError(
                 f"the journal {self._path} is not the one that was used here last, and its write-ahead log {log.name} "

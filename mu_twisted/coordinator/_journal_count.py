@@ -22,7 +22,7 @@ class Count:
     :param identity: of the journal, 32 hex digits.
     :param last: the number of the last record that was committed.
     :param synced: the number of the last record that is known to be on the disk itself, in the database's own file.
-    :param boot: which start of the machine it was noted in; empty where the system does not tell.
+    :param boot: which start of the machine it was noted in; empty where the system does not say.
     """
 
     identity: str
@@ -42,7 +42,7 @@ class Count:
 
 
 def boot_id() -> str:
-    """What names this start of the machine; empty where the system does not tell."""
+    """What names this start of the machine; empty where the system does not say."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -1,4 +1,6 @@
-"""The launches of all jobs, let go in turn and within the coordinator's own limit. Knows not how they are sent.
+"""The launch queue lets the launches of all jobs go in turn, within the coordinator's own limit.
+
+Knows not how they are sent.
 
 Outcomes come one at a time, and many in one turn of the reactor: what they make room for is let go together at its end,
 as each time that a job may launch costs a key and an event.
@@ -20,19 +22,19 @@ from mu_twisted.transport import ReactorTime, every
 LOOK = 1.0
 """Seconds between two looks at who may have how many workers."""
 
-Told = Callable[[LaunchOutcome], None]
+OnOutcome = Callable[[LaunchOutcome], None]
 
 
 @dataclass
 class _Call:
     """One call of a job for launches."""
 
-    told: Told
+    on_outcome: OnOutcome
     failed: Deferred[None]
 
 
 class LaunchQueue:
-    """Where the jobs' runs ask for launches.
+    """The launches of all jobs.
 
     :param clock: for the looks, and for the ends of turns.
     :param workers: in flight at once over all jobs; None: any number.
@@ -95,7 +97,7 @@ class LaunchQueue:
         """Divide the workers among the jobs anew."""
         try:
             self._divide()
-        except Exception:  # noqa: BLE001 - else nobody would ever look again, and launches wait for ever
+        except Exception:  # noqa: BLE001 - else there is no other look, and launches wait for ever
             self.log.failure("looking at the jobs' launches failed")
 
     def let_go(self) -> None:
@@ -138,7 +140,7 @@ class JobLaunchQueue:
         self._launching = launching
         self._calls: dict[LaunchId, _Call] = {}
 
-    def start(self, launch_ids: Sequence[LaunchId], on_outcome: Told) -> Deferred[None]:
+    def start(self, launch_ids: Sequence[LaunchId], on_outcome: OnOutcome) -> Deferred[None]:
         """As :class:`Launching` says; the Deferred fires only if it fails."""
         call = _Call(on_outcome, Deferred())
         self._calls.update(dict.fromkeys(launch_ids, call))
@@ -148,7 +150,7 @@ class JobLaunchQueue:
     def stop(self) -> None:
         """Give up what has not been sent."""
         for launch_id in self._launch_queue.drop(self._name):
-            self._tell(LaunchOutcome(launch_id, False, 0, "cancelled"))
+            self._report(LaunchOutcome(launch_id, False, 0, "cancelled"))
         self._launching.stop()
 
     def note(self) -> str | None:
@@ -161,18 +163,20 @@ class JobLaunchQueue:
 
     def send(self, launch_ids: Sequence[LaunchId]) -> None:
         """These have their turn."""
-        sending = maybeDeferred(self._launching.start, launch_ids, self._told)
+        sending = maybeDeferred(self._launching.start, launch_ids, self._settled)
         sending.addErrback(lambda failure: self._failed(launch_ids, failure))
-        sending.addErrback(lambda failure: self._launch_queue.log.failure("a failed launch cannot be told", failure))
+        sending.addErrback(
+            lambda failure: self._launch_queue.log.failure("the failure of a launch cannot be reported", failure)
+        )
 
-    def _told(self, outcome: LaunchOutcome) -> None:
+    def _settled(self, outcome: LaunchOutcome) -> None:
         self._launch_queue.answered(self._name, [LaunchId(outcome.launch_id)])
-        self._tell(outcome)
+        self._report(outcome)
 
-    def _tell(self, outcome: LaunchOutcome) -> None:
+    def _report(self, outcome: LaunchOutcome) -> None:
         call = self._calls.pop(LaunchId(outcome.launch_id), None)
         if call is not None:
-            call.told(outcome)
+            call.on_outcome(outcome)
 
     def _failed(self, launch_ids: Sequence[LaunchId], failure: Any) -> None:
         if not isinstance(failure.value, MuError):
@@ -183,7 +187,7 @@ class JobLaunchQueue:
             call = self._calls.pop(launch_id, None)
             if call is not None and self._job.is_reached:
                 # It has worked before; and others of the call may be let go later, and do better.
-                call.told(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
+                call.on_outcome(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
             elif call is not None and not call.failed.called:
                 call.failed.errback(failure)
         # Only now: a job that has ended of it wants nothing more.

@@ -1,4 +1,4 @@
-"""What happened to a job, as text: one line an event, whatever users and workers have put into it."""
+"""A job's log is what happened to it, as text: one line an event, whatever users and workers have put into it."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""How much of Lambda a job has used, as far as the coordinator sees it. Pure: the time comes in as an argument."""
+"""A meter adds up how much of Lambda a job has used, as far as the coordinator sees it. Pure: time is an argument."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Usage(msgspec.Struct, frozen=True):
         time-out less that.
     :param memory_mb: the most that a worker said it has; 0 if none did.
     :param init: what workers' processes had run before their first invocation, added up, seconds. Lambda bills it for
-        packages on managed runtimes since 2025-08; workers of version 0.1.0 do not tell it.
+        packages on managed runtimes since 2025-08; workers of version 0.1.0 do not report it.
     """
 
     requests: int = 0

@@ -1,4 +1,4 @@
-"""What a job needs from outside: said here, provided by whoever knows pipelines, Lambda and S3."""
+"""An opener provides what a job needs from outside: the daemon's does, which knows pipelines, Lambda and S3."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class Opened:
     """What the run of a job needs from outside.
 
     :param launching: where its workers come from.
-    :param peers: how its tasks come to their peers; with the ``links`` to their rendezvous.
+    :param peers: how its tasks reach their peers; with the ``links`` to their rendezvous.
     :param skipped: tasks that need not run, as their output is there.
-    :param cost: what costs what the job has used; None: nobody knows.
-    :param tokens: by which workers that come back are known; None: by their launch id alone.
+    :param cost: prices what the job has used; None: it is not known.
+    :param tokens: recognise workers that come back; None: their launch id alone does.
     """
 
     launching: Launching

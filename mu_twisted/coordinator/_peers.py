@@ -1,4 +1,4 @@
-"""How the tasks of one job come to their peers: by which shard of the rendezvous, with what keys, and who hears of it.
+"""Peers are how the tasks of one job reach one another: by which shard of the rendezvous, and with what keys.
 
 A rendezvous is one process or several, its shards. Tasks that exchange messages, directly or through others, are on one
 shard, so that no shard need know of another.
@@ -83,7 +83,7 @@ class Peers:
 
 
 class Mailed(Protocol):
-    """A job that is told about its messages."""
+    """A job that is notified about its messages."""
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""

@@ -1,4 +1,4 @@
-"""Progress of a job: one live line on a terminal, elsewhere a line every few seconds."""
+"""Progress shows a job's: by one live line on a terminal, elsewhere by a line every few seconds."""
 
 from collections.abc import Callable
 

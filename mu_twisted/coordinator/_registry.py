@@ -1,8 +1,8 @@
-"""The hall: every connection of a worker, and the job that it belongs to.
+"""The registry has every connection of a worker, and finds the job that it belongs to.
 
-Knows who may speak for which job (the certificate of its launches names it; one without identity, in the original's way
-of shared keys, may speak for any: if it says for none, it goes where workers are missing) and that a connection which
-never greets must not stay.
+Knows which worker may speak for which job (the certificate of its launches names it; one without identity, in the
+original's way of shared keys, may speak for any: if its launch id names none, it goes where workers are missing) and
+that a connection which never greets must not stay. Once it has a job, a session reports to that by itself.
 """
 
 from itertools import count
@@ -16,14 +16,14 @@ from mu_twisted.jobs import job_in
 from mu_twisted.tls import LaunchIdentity
 from mu_twisted.transport import ReactorTime, every
 
-CLOSE_PATIENCE = 1.0
-"""Seconds that workers have to take their leave when the coordinator stops."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that workers have to disconnect when the coordinator stops."""
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
 
 
 class WorkerRegistry:
-    """Makes a session for each connection and leads it to its job.
+    """Makes a session for each connection and gives it its job.
 
     :param clock: for the time-out of greetings.
     :param shared_key: whether a certificate without identity is good for any job.
@@ -38,7 +38,7 @@ class WorkerRegistry:
         self._runs: dict[str, JobRun] = {}
         self._expected: set[str] = set()
         self._parked: dict[Session, None] = {}
-        self._strangers: dict[Session, float] = {}
+        self._ungreeted: dict[Session, float] = {}
         self._sessions: dict[Session, None] = {}
         self._empty: Deferred[None] | None = None
         self._sweep = every(clock, 1.0, self._drop_silent)
@@ -47,13 +47,13 @@ class WorkerRegistry:
         return len(self._sessions)
 
     def open(self) -> None:
-        """Begin to watch the time."""
+        """Begin to time greetings."""
         self._sweep.start()
 
     def close(self) -> Deferred[None]:
-        """Tell every worker to quit.
+        """Dismiss every worker.
 
-        :returns: fires when all are gone, or after ``CLOSE_PATIENCE``.
+        :returns: fires when all are gone, or after ``CLOSE_TIMEOUT``.
         """
         self._sweep.stop()
         for session in list(self._sessions):
@@ -62,26 +62,26 @@ class WorkerRegistry:
         if not self._sessions:
             empty.callback(None)
             return empty
-        patience = self._clock.callLater(CLOSE_PATIENCE, lambda: empty.callback(None))
-        return empty.addBoth(lambda _: patience.cancel() if patience.active() else None)
+        timeout = self._clock.callLater(CLOSE_TIMEOUT, lambda: empty.callback(None))
+        return empty.addBoth(lambda _: timeout.cancel() if timeout.active() else None)
 
     def add(self, run: JobRun) -> None:
-        """From now on workers may come for this job."""
+        """From now on workers are led to this job."""
         self._runs[run.name] = run
 
     def expect(self, job: str) -> None:
-        """This job is being read back: whoever comes for it, or for none in particular, waits."""
+        """This job's records are being read: workers of it, and those that name none, wait for that."""
         self._expected.add(job)
 
     def expect_no_more(self, job: str) -> None:
-        """It is there, or cannot go on: those who wait are led to their jobs, or out."""
+        """The job is active, or cannot go on: workers that wait are led to their jobs, or dismissed."""
         self._expected.discard(job)
         parked, self._parked = self._parked, {}
         for session in parked:
             self.worker_greeted(session)
 
     def remove(self, run: JobRun) -> None:
-        """The job is over; whoever still comes for it is told to quit."""
+        """The job is over; a worker that still comes for it is dismissed."""
         del self._runs[run.name]
 
     def new_session(self) -> Session:
@@ -93,11 +93,11 @@ class WorkerRegistry:
     def session_opened(self, session: Session) -> None:
         """A handshake is done."""
         self._sessions[session] = None
-        self._strangers[session] = self._clock.seconds() + GREETING_TIMEOUT
+        self._ungreeted[session] = self._clock.seconds() + GREETING_TIMEOUT
 
     def worker_greeted(self, session: Session) -> None:
         """Give the session its job to report to, or dismiss the worker."""
-        self._strangers.pop(session, None)
+        self._ungreeted.pop(session, None)
         if self._must_wait(session):
             self._parked[session] = None
             return
@@ -110,7 +110,7 @@ class WorkerRegistry:
 
     def forget(self, session: Session) -> None:
         """The connection is gone."""
-        self._strangers.pop(session, None)
+        self._ungreeted.pop(session, None)
         self._parked.pop(session, None)
         self._sessions.pop(session, None)
         if self._empty is not None and not self._sessions and not self._empty.called:
@@ -133,7 +133,7 @@ class WorkerRegistry:
             run = self._runs.get(identity.job)
             if run is None:
                 self.log.info(
-                    "{address} comes for job {job}, which is not or no longer running: told to quit",
+                    "{address} comes for job {job}, which is not or no longer running: dismissed",
                     address=session.address,
                     job=identity.job,
                 )
@@ -141,28 +141,28 @@ class WorkerRegistry:
         if identity is None and self._shared_key and self._runs:
             return self._shared_run_for(session)
         self.log.warn(
-            "{address} was told to quit: its certificate is not that of a job's launches ({identity})",
+            "{address} was dismissed: its certificate is not that of a job's launches ({identity})",
             address=session.address,
             identity=identity.uri if identity is not None else "no identity",
         )
         return None
 
     def _shared_run_for(self, session: Session) -> JobRun | None:
-        """By its launch id, if it says one; else the job that lacks workers, or expects one, and has fewest."""
+        """The job that its launch id names, if any; else the one that lacks workers, or expects one, and has fewest."""
         job = job_in(session.greeting.launch_id)
         if job is not None:
             return self._runs.get(job)
 
-        def place(run: JobRun) -> tuple[bool, bool, int]:
+        def need(run: JobRun) -> tuple[bool, bool, int]:
             workers = run.counts.workers
             return not run.job.lacks_workers, run.job.in_flight <= workers, workers
 
-        return min(self._runs.values(), key=place)
+        return min(self._runs.values(), key=need)
 
     def _drop_silent(self) -> None:
         now = self._clock.seconds()
-        for session in [session for session, due in self._strangers.items() if due <= now]:
-            del self._strangers[session]
+        for session in [session for session, due in self._ungreeted.items() if due <= now]:
+            del self._ungreeted[session]
             self.log.warn("{address} never greeted: dropped", address=session.address)
             try:
                 session.abort()

@@ -1,4 +1,4 @@
-"""The coordinator's connection to a rendezvous: which jobs live, and what the rendezvous no longer has.
+"""A link is the coordinator's connection to a rendezvous: it says which jobs live, and hears which messages are lost.
 
 Dials as long as there are jobs, and leaves when there have been none for a while. Knows the notices of the wire, not
 how the rendezvous keeps its mailboxes.
@@ -16,20 +16,20 @@ from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, Transport
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
 
 SAY_AGAIN = 60.0
-"""Seconds after which a job's life is told again (the rendezvous drops one that was not mentioned for 600 s), and the
-connection is left if there is no job to tell of."""
+"""Seconds after which a job's life is stated again (the rendezvous drops one that was not mentioned for 600 s), and the
+connection is left if there is no job to name."""
 REDIAL = (0.25, 5.0)
 """Seconds before the first redial, and the most that it grows to by doubling."""
 OPEN_PATIENCE = 20.0
-"""Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and somebody else may have begun it."""
+"""Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and another job may have begun it."""
 
 Dial = Callable[[Receiver], Deferred[FrameProtocol]]
-"""Makes a connection with this receiver, which is told ``connected``; or fails with
+"""Makes a connection with this receiver, whose ``connected`` is called; or fails with
 :class:`~mu_twisted.transport.TransportError`."""
 
 
 class Mailing(Protocol):
-    """Who is told about a job's messages."""
+    """The job that is notified about its messages."""
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
@@ -118,7 +118,7 @@ class RendezvousLink:
             self._dialling.cancel()
         self._leave()
 
-    # -- what the transport tells ----------------------------------------------------------------------------------
+    # -- what the transport reports --------------------------------------------------------------------------------
 
     def connected(self, connection: FrameProtocol) -> None:
         """The rendezvous is there, for the first time or again."""
@@ -160,7 +160,7 @@ class RendezvousLink:
         self._again.stop()
         if self._closed:
             return
-        if self._waiting or (left and self._jobs):  # wanted again while we took our leave
+        if self._waiting or (left and self._jobs):  # wanted again while we were leaving
             self._dial_now()
         elif self._jobs:
             self._redial_later()
@@ -169,11 +169,11 @@ class RendezvousLink:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _tell(self, failure: Failure | None) -> None:
-        """The outcome, to all who wait for it."""
+        """Report the outcome to all that wait for it."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if one.called:
-                continue  # given up on hearing what the one before was told
+                continue  # given up on when the one before was notified
             if failure is None:
                 one.callback(None)
             else:

@@ -1,4 +1,4 @@
-"""The jobs of a coordinator: taken, run, remembered over restarts, told of.
+"""The jobs of a coordinator are taken, run, kept over restarts, and described here.
 
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
@@ -49,7 +49,7 @@ SUSPECT_UNTIL = "`mu retry` runs its code once more, `mu cancel` ends it; submit
 UNSERVED_UNTIL = "`mu retry` lets it go on, as a coordinator that is started does"
 HOLD_ALL_UNTIL = "`mu retry` lets it go on, as the coordinator's next start without that option does"
 LEAVE = 2.0
-"""Seconds that the workers of a cancelled job have to go before its cancellation is told all the same."""
+"""Seconds that the workers of a cancelled job have to go before its cancellation is reported all the same."""
 
 
 class Jobs:
@@ -58,8 +58,8 @@ class Jobs:
     :param clock: the time; it must not jump.
     :param wall: the time of day, seconds since 1970.
     :param journal: what outlives the process.
-    :param registry: where workers come in.
-    :param opener: see :class:`Opener`.
+    :param registry: finds the jobs of workers that greet.
+    :param opener: provides what jobs need from outside.
     :param directory: for the states of attempts.
     :param workers: in flight at once over all jobs; None: any number.
     :param suspects: the jobs whose code has ended the process before; None: it is not known.
@@ -114,9 +114,9 @@ class Jobs:
     # -- the daemon's life -----------------------------------------------------------------------------------------
 
     def restore(self) -> Deferred[None]:
-        """Take up the jobs that the journal holds: those that are over to be told of, at once, the others to go on.
+        """Take up the jobs that the journal holds: those that are over to be listed, at once, the others to go on.
 
-        These are told of as running while their records are read; their workers wait for that. One that cannot go on is
+        These are listed as running while their records are read; their workers wait for that. One that cannot go on is
         held: nothing is written about it, and the next start takes it up again.
 
         :returns: fires when all are taken up.
@@ -146,13 +146,13 @@ class Jobs:
         return self._slices.run(self._archive.forgetting(before))
 
     def stop(self) -> None:
-        """Take no new jobs, tell all workers to quit; jobs that run go on at the next start."""
+        """Take no new jobs, dismiss all workers; jobs that run go on at the next start."""
         self._closing = True
         self._slices.stop()
         for name in self._active_jobs:
             try:
                 self._active_jobs.run(name).stop()
-            except Exception:  # noqa: BLE001 - the others are to be told all the same
+            except Exception:  # noqa: BLE001 - the others are to be stopped all the same
                 self._log.failure("job {name} was not stopped in good order", name=name)
         self.launch_queue.close()
         self._journal.flush()

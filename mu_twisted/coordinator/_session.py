@@ -1,4 +1,4 @@
-"""One connection of a worker, from its greeting to its end.
+"""A session is one connection of a worker, from its greeting to its end.
 
 Knows the order of things on the connection: greeting, task, reset, quit. Which task it gets is decided elsewhere.
 """
@@ -24,10 +24,10 @@ from mu_twisted.wire import (
 )
 
 MAX_GREETING = 64 << 10
-"""Largest first message, bytes: a stranger is given no more."""
+"""Largest first message, bytes: a worker that has not greeted may send no more."""
 
 MAX_UNASKED = 10_000
-"""Messages that nobody asked for, in place of a task or on the way to the next, before a worker counts as hostile; one
+"""Messages that were not asked for, instead of a task or on the way to the next, before a worker counts as hostile; one
 of more than 16 KiB counts as several. What a task leaves behind that was given up is far less."""
 
 MAX_TOGETHER = 64
@@ -118,7 +118,7 @@ class Session:
 
     @property
     def identity(self) -> Identity | None:
-        """Who the worker's certificate says it is; None where it names nobody."""
+        """The identity in the worker's certificate; None where it has none."""
         return self._connection.peer.identity if self._connection is not None else None
 
     @property
@@ -177,12 +177,12 @@ class Session:
         self._send(b"ping:")
 
     def dismiss(self) -> None:
-        """Tell the worker to quit, and close when that is written. What it runs is ended, if it knows how."""
+        """Send ``quit:``, and close when that is written. What it runs is ended, if it knows how."""
         if self._connection is not None and self._phase is not _Phase.LEAVING:
             if self._phase is _Phase.WORKING and self.greeting.version:
                 self._send(b"kill:")
             self._phase = _Phase.LEAVING
-            self._give_up("the worker was told to quit")
+            self._give_up("the worker was dismissed")
             self._connection.close(b"quit:")
 
     def abort(self) -> None:
@@ -192,7 +192,7 @@ class Session:
         if self._connection is not None:
             self._connection.abort()
 
-    # -- what the transport tells ----------------------------------------------------------------------------------
+    # -- what the transport reports --------------------------------------------------------------------------------
 
     def connected(self, connection: FrameProtocol) -> None:
         """The handshake is done; the worker speaks first."""
@@ -241,7 +241,7 @@ class Session:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _give_up(self, reason: str) -> None:
-        """End the machine, if one is under way; who watches it sees why."""
+        """End the machine, if one is under way; its watch sees why."""
         machine, watch = self.machine, self.watch
         self.machine = self.watch = None
         if machine is not None:
@@ -252,7 +252,7 @@ class Session:
     def _greet(self, payloads: list[bytes]) -> list[bytes]:
         connection = self._connection
         assert connection is not None
-        for at, payload in enumerate(payloads):
+        for index, payload in enumerate(payloads):
             if self._phase is _Phase.WARMING and not payload.startswith(b"OK:HELLO"):
                 self._ignore([payload])
                 continue
@@ -266,14 +266,14 @@ class Session:
             connection.greeted()
             self._phase = _Phase.FREE
             (self.listener or self._registry).worker_greeted(self)
-            return payloads[at + 1 :]
+            return payloads[index + 1 :]
         return []
 
     def _ignore(self, payloads: list[bytes]) -> None:
         """Drop what was not asked for, and a worker that does not stop."""
         self._unasked += sum(1 + (len(payload) >> 14) for payload in payloads)
         if self._unasked > MAX_UNASKED and self._connection is not None:
-            self._connection.drop("it floods us with replies that nobody asked for")
+            self._connection.drop("it floods us with replies that were not asked for")
 
     def _drive(self, step: Callable[[], list[bytes]]) -> None:
         machine = self.machine

@@ -1,6 +1,6 @@
-"""What the coordinator tells about its jobs, and what it is asked to do: plain facts, as they travel in JSON.
+"""Statuses are what the coordinator answers about its jobs, and requests what it is asked: values, as they go in JSON.
 
-Knows neither sessions nor how the facts come about. The control API and the commands speak in these.
+Knows neither sessions nor where statuses come from. The control API and the commands speak in these.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from mu_twisted.base import MuError
 
 MAX_PAGE = 1000
-"""Tasks that are told of at once."""
+"""Tasks on one page."""
 
 State = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
 INTERRUPTED = "interrupted"
@@ -187,7 +187,7 @@ class JobService(Protocol):
         """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
-        """End a job and every worker of it; fires when they are told and gone. A job that is over stays as it is."""
+        """End a job and every worker of it; fires when they are gone. A job that is over stays as it is."""
 
     def retry(self, name: str) -> Deferred[JobStatus]:
         """Run the failed tasks of a job that is over again, or let one go on that is held."""

@@ -1,4 +1,4 @@
-"""What a request asks for, understood and checked, before anything is looked at outside."""
+"""A submission is what a request asks for, parsed and checked, before anything is looked at outside."""
 
 import re
 import secrets

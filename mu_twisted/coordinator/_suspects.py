@@ -21,7 +21,7 @@ class _Suspect(msgspec.Struct, frozen=True):
 
 
 class Suspects:
-    """What is held against jobs.
+    """The ends of the process that are counted against jobs.
 
     :param path: of the file that keeps it; None: nothing is kept.
     """
@@ -45,7 +45,7 @@ class Suspects:
         """Hold the end of the process before against its job. Where it ended otherwise, those before were not in a row.
 
         An end that may have come by chance, as by ``kill -9``, counts again only where the same task was under way: a
-        job whose code runs half of the time would be held for the kills of others else.
+        job whose code runs half of the time would be held for the kills of others otherwise.
         """
         if end is None:
             self._keep({job: known for job, known in self._known.items() if known.ends >= HELD_AFTER})

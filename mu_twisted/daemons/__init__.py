@@ -1,4 +1,4 @@
-"""The daemons: one module each, with its Options and makeService. The composition root: here the parts meet."""
+"""The daemons are the composition root: one module each, with Options and makeService, puts the parts together."""
 
 from mu_twisted.daemons._state_dir import RUN_DIRECTORY, InUse, default_state_dir
 

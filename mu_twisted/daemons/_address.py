@@ -1,4 +1,4 @@
-"""The address that workers are told to dial."""
+"""The address that workers are told to dial is found here: the user's, this instance's, or the way to Lambda."""
 
 import ipaddress
 import os

@@ -1,4 +1,4 @@
-"""Which Lambda and S3 a daemon works with: AWS's, others that were named, or the embedded ones.
+"""A cloud is the Lambda and S3 that a daemon works with: AWS's, others that were named, or the embedded ones.
 
 Everything behind this sees endpoints and credentials only, and cannot tell which they are.
 """

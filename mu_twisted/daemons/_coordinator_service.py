@@ -1,4 +1,4 @@
-"""The coordinator's service: state directory, keys, journal, listener, its jobs, and how they are asked for.
+"""The coordinator's service puts together state directory, keys, journal, listener, jobs, and the control API.
 
 With a pipeline it runs one job and ends with it; else it goes on with what its journal holds and waits for more.
 Whatever can go wrong at the start goes wrong in startService, so that it is one line and exit status 1.
@@ -212,7 +212,7 @@ class CoordinatorService(Service):
         self._reactor.callWhenRunning(self._ready, port)
 
     def _ready(self, port: int) -> None:
-        """The reactor runs. Nobody is told before: who says SIGTERM then finds nothing that ends in good order."""
+        """The reactor runs. Notified only now: a SIGTERM before finds nothing yet that ends in good order."""
         self.log.info("ready for workers on port {port}", port=port)
         self._notifier.ready(f"ready for workers on port {port}")
 
@@ -242,7 +242,7 @@ class CoordinatorService(Service):
     def _key_directory(self, state: Path) -> Path:
         """The state directory whose CA counts: a private one's is unknown to every rendezvous.
 
-        So a job whose tasks talk to one another takes the CA of the usual one, where a rendezvous has made it.
+        So a job whose tasks exchange messages takes the CA of the usual one, where a rendezvous has made it.
         """
         usual = default_state_dir()
         talks = self._private is not None and self._pipeline is not None and self._pipeline.consumes is not None
@@ -312,7 +312,7 @@ class CoordinatorService(Service):
         self._end(f"a fault of the coordinator itself: {failure.getErrorMessage()} (-D shows more)")
 
     def _end(self, error: str | None) -> None:
-        """The one job is over, or will never be: all ends, whatever becomes of what is said of it."""
+        """The one job is over, or will never be: the process ends, even where its error cannot be printed."""
         if self._reported is not None and not self._reported.called:
             self._reported.callback(None)
         try:

@@ -1,4 +1,4 @@
-"""Exit statuses: 2 for usage, 1 for failure, 0 for success, and one line on standard error for the user.
+"""Exit statuses are 2 for usage, 1 for failure, 0 for success, and a failure is one line on standard error.
 
 twistd by itself exits 1 for a usage error, 0 after every clean stop, and prints a traceback when a start fails.
 """
@@ -33,7 +33,7 @@ _MAX_LINE = 4096
 
 
 class StartFailed(Exception):
-    """The daemon cannot start, and its user has been told.
+    """The daemon cannot start, and the error has been printed.
 
     An exception, not SystemExit: of that twistd takes no notice, so it would leave its PID file, and the process that
     the user has started would wait for ever for a word of the one that was to be the daemon.
@@ -82,7 +82,7 @@ def _without_traceback(otherwise: Callable[..., Any], kind: type[BaseException],
 
 
 def report_to_parent(twistd: Mapping[str, Any] | None) -> None:
-    """Have a start that fails told on the terminal also where twistd is about to become a daemon.
+    """Have the error of a failed start printed on the terminal also where twistd is about to become a daemon.
 
     Call it in makeService, before twistd forks. The process that the user has started waits until the daemon's start
     is decided, and prints of an error 100 bytes as a Python literal, in two lines; now it prints ours in their place.
@@ -118,7 +118,7 @@ class _ParentsError:
 def ignore_repeat_signals(reactor: Any) -> None:
     """Have SIGINT and SIGTERM stop the reactor once: Twisted takes one that comes while all ends for an error.
 
-    A second one is common: Ctrl-C is pressed again, or a service manager tells the whole group.
+    A second one is common: Ctrl-C is pressed again, or a service manager signals the whole group.
 
     :param reactor: Twisted's, which does not run yet.
     """
@@ -150,7 +150,7 @@ class Options(usage.Options):
     """What its user types before the options, for the help."""
 
     def parseOptions(self, options: Any = None) -> None:
-        """Parse, or tell what is wrong and exit."""
+        """Parse, or print what is wrong and exit."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:

@@ -1,4 +1,4 @@
-"""Which keys a daemon works with: a CA that gives every job its own, or one pair shared by all as in the original."""
+"""The keys that a daemon works with are found here: a CA that gives every job its own, or the original's one pair."""
 
 import os
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def daemon_keys(options: Mapping[str, Any], state_dir: Path, identity: Identity)
     """The keys that the options ask for.
 
     The daemon's own are made anew at each start and never written down. They are good for as long as the CA is, since
-    a daemon may run for years, and whoever has read its memory has the CA's key as well.
+    a daemon may run for years, and an attacker that has read its memory has the CA's key as well.
 
     :param identity: the daemon's own.
     :raises mu_twisted.tls.TLSError: a file is missing or does not fit.

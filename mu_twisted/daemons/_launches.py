@@ -1,4 +1,7 @@
-"""Where the workers of one job come from: its event, its launches through the launcher of all jobs, its diagnosis."""
+"""A job's launching has its event, its launches through the launcher of all jobs, and its diagnosis.
+
+Here launch ids leave the coordinator as names, ``JOB/ID``, and come back as ids. Knows nothing of tasks and sessions.
+"""
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,8 +22,8 @@ from mu_twisted.daemons._keys import Keys
 from mu_twisted.jobs import LaunchId, LaunchOutcome, launch_id_in, launch_name
 from mu_twisted.launch import Launch, Launcher
 
-DIAGNOSIS_PATIENCE = 3.0
-"""Seconds that the worker of a diagnosis tries to reach us."""
+DIAGNOSIS_TIMEOUT = 3.0
+"""Seconds that the worker of a diagnosis tries to reach the coordinator."""
 EVENT_AGE = 600.0
 """Seconds for which launches are given the event that was made for those before them: its key takes time to make, and
 is good for far longer than the function may run."""
@@ -31,9 +34,9 @@ class JobLaunching:
 
     :param name: the job's.
     :param settings: its options.
-    :param keys: what its workers are given.
-    :param ready: how they reach us: looks at all that must be there, at most once, and gives cloud, launcher, the
-        function as it was found, and the address and port to dial.
+    :param keys: of which its workers are given theirs.
+    :param ready: looks up all that launches need, and returns the cloud, the launcher, the function's deployment, and
+        the address and port that workers dial.
     :param clock: seconds that do not jump.
     """
 
@@ -52,7 +55,7 @@ class JobLaunching:
         self._keys = keys
         self._ready = ready
         self._clock = clock
-        self._made: tuple[float, Any, bytes] | None = None
+        self._event_made: tuple[float, Any, bytes] | None = None
         self._launcher: Launcher | None = None
         self._asked: set[str] = set()
         self._spread: Spread | None = None
@@ -73,15 +76,15 @@ class JobLaunching:
         if self._launcher is None:
             return None
         slow = [pace for pace in self._launcher.paces() if pace.throttled and pace.region in self._settings["regions"]]
-        told = ", ".join(f"{pace.rate:.0f} a second in {pace.region}" for pace in slow)
-        notes = [f"Lambda throttles launches (429): {told}"] if told else []
+        rates = ", ".join(f"{pace.rate:.0f} a second in {pace.region}" for pace in slow)
+        notes = [f"Lambda throttles launches (429): {rates}"] if rates else []
         return "; ".join([*notes, *(self._spread.notes() if self._spread is not None else ())]) or None
 
     async def diagnose(self) -> str:
         """Invoke the function once more and wait for what it says."""
         cloud, _, deployment, address, port = await self._ready()
         place = deployment.places[0]
-        template = self._event(cloud, deployment.timeout, address, port, orphan_timeout=DIAGNOSIS_PATIENCE)
+        template = self._event(cloud, deployment.timeout, address, port, orphan_timeout=DIAGNOSIS_TIMEOUT)
         event = with_launch_id(template, launch_name(self._name, "diagnosis"))
         invocation = await deferToThread(cloud.invoke_with_tail, place.region, place.function, event)
         return diagnosis(
@@ -120,10 +123,10 @@ class JobLaunching:
             for reason in deployment.absent:
                 self._log.warn("the job's other places have this one's share: {reason}", reason=reason)
         spread = self._spread
-        event = self._event_of_late(cloud, deployment.timeout, address, port)
+        event = self._recent_event(cloud, deployment.timeout, address, port)
         warned: set[tuple[LaunchTarget, str]] = set()
 
-        def told(outcome: LaunchOutcome) -> None:
+        def answered(outcome: LaunchOutcome) -> None:
             next_place = None
             if not outcome.accepted and not given_up():
                 failed = spread.place_of(outcome.launch_id)
@@ -137,26 +140,26 @@ class JobLaunching:
             if (failed, outcome.reason) not in warned:
                 warned.add((failed, outcome.reason))
                 self._log.warn(
-                    "{function} in {region} hands launches on to the job's other places: {reason}",
+                    "{function} in {region} passes launches on to the job's other places: {reason}",
                     function=failed.function,
                     region=failed.region,
                     reason=outcome.reason,
                 )
             again = Launch(outcome.launch_id, place.region, place.function, event, tries)
-            launcher.launch([again], told).addErrback(lambda failure: lost(outcome, failure))
+            launcher.launch([again], answered).addErrback(lambda failure: lost(outcome, failure))
 
         def lost(outcome: LaunchOutcome, failure: Failure) -> None:
-            told(LaunchOutcome(outcome.launch_id, False, 0, failure.getErrorMessage()))
+            answered(LaunchOutcome(outcome.launch_id, False, 0, failure.getErrorMessage()))
 
         self._asked.update(names)
         launches = [Launch(name, at.region, at.function, event, tries) for name, at, tries in spread.begin(names)]
-        await launcher.launch(launches, told)
+        await launcher.launch(launches, answered)
 
-    def _event_of_late(self, cloud: Cloud, timeout: timedelta, address: str, port: int) -> bytes:
+    def _recent_event(self, cloud: Cloud, timeout: timedelta, address: str, port: int) -> bytes:
         now, of = self._clock(), (cloud, timeout, address, port)
-        if self._made is None or self._made[1] != of or now - self._made[0] > EVENT_AGE:
-            self._made = now, of, self._event(*of)
-        return self._made[2]
+        if self._event_made is None or self._event_made[1] != of or now - self._event_made[0] > EVENT_AGE:
+            self._event_made = now, of, self._event(*of)
+        return self._event_made[2]
 
     def _event(self, cloud: Cloud, timeout: timedelta, address: str, port: int, **more: Any) -> bytes:
         return job_event(

@@ -1,4 +1,4 @@
-"""The kernel's limits that a burst of workers runs into."""
+"""Limits of the kernel, which a burst of workers runs into, are raised or checked here."""
 
 import resource
 from dataclasses import dataclass

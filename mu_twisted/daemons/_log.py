@@ -1,6 +1,6 @@
-"""Where a daemon's log goes, and what is in it: without ``-D`` no debug lines, wherever it goes.
+"""A daemon's log is set up here: where it goes, and what is in it; without ``-D`` no debug lines, wherever it goes.
 
-In the foreground that is standard error, below the progress line if there is one; as a daemon, or where twistd was told
+In the foreground that is standard error, below the progress line if there is one; as a daemon, or with twistd's
 ``--logfile`` or ``--syslog``, what twistd would have taken. Under twistd's own ``--logger`` nothing here is used.
 """
 
@@ -64,7 +64,7 @@ def console_observer() -> ILogObserver:
 
 
 def chosen_observer() -> ILogObserver:
-    """The log where twistd was told, or a daemon's own file."""
+    """The log that twistd's options name, or a daemon's own file."""
     path = _twistd.get("logfile")
     if _twistd.get("syslog"):
         from twisted.python.syslog import SyslogObserver

@@ -1,4 +1,4 @@
-"""systemd's notify protocol: datagrams that say that the daemon is ready, alive, or stopping (``man sd_notify``)."""
+"""A notifier speaks systemd's notify protocol: datagrams say that a daemon is ready, alive, or stopping (sd_notify)."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from mu_twisted.transport import every
 
-PATIENCE = 1.0
+SEND_TIMEOUT = 1.0
 """Seconds that a message may wait for a service manager that takes none at the moment."""
 
 
@@ -47,29 +47,29 @@ class Notifier:
         self.say(f"STATUS={status}")
 
     def stopping(self) -> None:
-        """The daemon was told to stop."""
+        """The daemon stops."""
         self._alive.stop()
         self.say("STOPPING=1")
 
     def say(self, text: str) -> None:
-        """One message, in the words of the protocol. Where it cannot be told, the next may be."""
+        """One message, in the words of the protocol. Where it cannot be sent, the next may be."""
         if not self._path:
             return
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
-                line.settimeout(PATIENCE)
+                line.settimeout(SEND_TIMEOUT)
                 line.sendto(text.encode("utf-8"), address)
             self._reached = True
         except OSError as error:
             if self._reached:
-                self.log.warn("the service manager cannot be told: {error}", error=str(error))
+                self.log.warn("the service manager cannot be notified: {error}", error=str(error))
             self._reached = False
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float:
     """How long the service manager waits for a sign of life; 0: it does not."""
-    told, whom = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not told.isascii() or not told.isdigit() or whom != str(os.getpid()):
+    microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not microseconds.isascii() or not microseconds.isdigit() or pid != str(os.getpid()):
         return 0.0
-    return int(told) / 1e6
+    return int(microseconds) / 1e6

@@ -1,4 +1,4 @@
-"""The one job of a one-shot coordinator: submitted, watched, reported."""
+"""A one-shot coordinator's one job is submitted, watched and reported here."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""What jobs need from the world: pipelines, Lambda and S3, the rendezvous. Looked at before anything is launched."""
+"""The daemon's opener provides what jobs need: pipelines, Lambda and S3, the rendezvous; checked before any launch."""
 
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
@@ -67,7 +67,7 @@ class CloudOpener:
 
     :param reactor: Twisted's.
     :param options: the daemon options.
-    :param keys: what workers are given.
+    :param keys: of which workers are given theirs.
     :param port: that they dial.
     :param local_state: the embedded stack's state directory; None: the default one.
     :param descriptors: file descriptors that the process may have.
@@ -237,7 +237,7 @@ class CloudOpener:
         return peers(self._keys, name, addresses, settings["tasks"], producers)
 
     async def _existing(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
-        """The tasks whose objects are all there, and whose messages nobody needs.
+        """The tasks whose objects are all there, and whose messages no other task needs.
 
         Only S3 is asked in a thread: the pipeline's code is called here, where it can be interrupted.
         """

@@ -1,4 +1,4 @@
-"""Daemon options: what a daemon takes itself, before the name of a pipeline, and in the one-shot form also after it."""
+"""Daemon options are what a daemon takes itself, before a pipeline's name, and in the one-shot form also after it."""
 
 import ipaddress
 import os
@@ -219,7 +219,7 @@ def listen_description(text: str) -> str:
         expected = f"-t: expected a port number or an endpoint string, got {text!r}"
         if ":" not in text:
             raise usage.UsageError(expected)
-        # Which sockets systemd hands over is known at the start only.
+        # Which sockets systemd passes is known at the start only.
         if not text.startswith("systemd:"):
             try:
                 serverFromString(None, text)  # type: ignore[no-untyped-call]

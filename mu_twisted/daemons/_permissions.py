@@ -1,4 +1,4 @@
-"""Looks whether others on this machine can read a daemon's keys, or write where it keeps its own."""
+"""Permissions are checked here: whether others here can read a daemon's keys, or write where it keeps its own."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

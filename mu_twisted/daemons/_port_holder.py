@@ -1,4 +1,4 @@
-"""Tells which process of this user has a port that is in use, by what Linux shows in ``/proc``."""
+"""A port's holder is the process of this user that has it, as Linux shows in ``/proc``."""
 
 import re
 from contextlib import suppress

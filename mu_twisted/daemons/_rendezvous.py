@@ -1,4 +1,4 @@
-"""The coordinator's way to the rendezvous that jobs name."""
+"""The rendezvous that jobs name are found and dialled here, for the coordinator."""
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +140,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Caller:
-    """Wants to know only whether somebody is there."""
+    """Checks only whether a peer is there."""
 
     def connected(self, connection: FrameProtocol) -> None:
         pass

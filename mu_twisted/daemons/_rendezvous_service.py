@@ -1,4 +1,4 @@
-"""The rendezvous's service: state directory, keys, listener.
+"""The rendezvous's service puts together state directory, keys and listener.
 
 Whatever can go wrong at the start goes wrong in startService, so that it is one line and exit status 1.
 """
@@ -33,7 +33,7 @@ from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts
 
-CLOSE_PATIENCE = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that workers have to hear why they are cut off when the rendezvous stops."""
 
 
@@ -59,7 +59,7 @@ class ShardPlacement:
 
     :param number: its own.
     :param endpoint: where it listens, in place of ``-t``.
-    :param notifier: tells its supervisor.
+    :param notifier: notifies its supervisor.
     """
 
     number: int
@@ -110,7 +110,7 @@ class RendezvousService(Service):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _ready(self, port: int) -> None:
-        """The reactor runs. Nobody is told before: who says SIGTERM then finds nothing that ends in good order."""
+        """The reactor runs. Notified only now: a SIGTERM before finds nothing yet that ends in good order."""
         self.log.info("ready for peers on port {port}", port=port)
         self._notifier.ready(f"ready for peers on port {port}")
 
@@ -157,10 +157,10 @@ class RendezvousService(Service):
 
     def _parting(self, relay: Relay) -> Deferred[None]:
         gone: Deferred[None] = Deferred()
-        patience = self._reactor.seconds() + CLOSE_PATIENCE
+        deadline = self._reactor.seconds() + CLOSE_TIMEOUT
 
         def look() -> None:
-            if not len(relay) or self._reactor.seconds() > patience:
+            if not len(relay) or self._reactor.seconds() > deadline:
                 gone.callback(None)
             else:
                 self._reactor.callLater(0.02, look)

@@ -34,7 +34,7 @@ class StartError(MuError):
 
 
 def use_monotonic_clock(reactor: Any) -> None:
-    """Give the reactor a clock that nobody sets: every timer of the process counts by it from now on.
+    """Give the reactor a clock that cannot be set: every timer of the process counts by it from now on.
 
     Twisted counts by the time of day, so that setting the clock would fire all timers, or none for hours.
     """
@@ -56,7 +56,7 @@ def listen_at_once(
         try:
             endpoint = serverFromString(reactor, options["listen"])  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, LookupError):
-            raise StartError(f"-t {options['port']}: systemd has handed over no such socket; give a port") from None
+            raise StartError(f"-t {options['port']}: systemd has passed no such socket; give a port") from None
     outcome: list[Any] = []
     listen(endpoint).addBoth(outcome.append)
     if not outcome:

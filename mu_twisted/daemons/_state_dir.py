@@ -1,4 +1,4 @@
-"""A daemon's state directory, which one process at a time has."""
+"""A state directory is a daemon's, and one process at a time has it: a lock says so."""
 
 import fcntl
 import os

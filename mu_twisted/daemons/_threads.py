@@ -1,7 +1,7 @@
-"""Threads that nobody waits for when the daemon ends.
+"""Abandonable threads are not waited for when the daemon ends.
 
 AWS's client may wait minutes for an answer, a name's resolution half a minute; the end of Twisted's pools waits for
-both, and so would whoever says SIGTERM.
+both, and so would a service manager that sends SIGTERM.
 """
 
 import threading

@@ -1,6 +1,6 @@
-"""``twistd mu-coordinator``: with a pipeline's name one job that ends with it, without one a daemon that waits.
+"""``twistd mu-coordinator`` runs one job, with a pipeline's name, or waits for jobs as a daemon, without one.
 
-Options and makeService; what they set going stands in the modules beside.
+Options and makeService; what they start stands in the modules beside.
 """
 
 import getopt

@@ -1,4 +1,4 @@
-"""``twistd -n mu-local``: a Lambda-compatible endpoint and an S3 on this machine."""
+"""``twistd -n mu-local`` serves a Lambda-compatible endpoint and an S3 on this machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Options(OneLineOptions):
     ]
     optFlags = [
         ["no-cgroups", None, "Limit memory by rlimit even where control groups could"],
-        ["stop-on-eof", None, "Stop when standard input ends: whoever started this is gone"],
+        ["stop-on-eof", None, "Stop when standard input ends: the process that started this is gone"],
     ]
 
     command = "twistd [twistd's options] mu-local"
@@ -137,7 +137,7 @@ class _Eof:
             self._stop()
 
     def connectionLost(self, reason: Failure) -> None:
-        """A pipe's end comes here, as the kernel tells it by a hang-up and nothing to read."""
+        """A pipe's end comes here, which the kernel reports by a hang-up and nothing to read."""
         self._reactor.removeReader(self)
         if self._reactor.running:
             self._reactor.callWhenRunning(self._stop)

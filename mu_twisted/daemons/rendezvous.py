@@ -1,6 +1,6 @@
-"""``twistd mu-rendezvous``: carries messages between workers, which can only dial out.
+"""``twistd mu-rendezvous`` carries messages between workers, which can only dial out.
 
-Options and makeService; what they set going stands in the module beside.
+Options and makeService; what they start stands in the module beside.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The control API: HTTP and JSON for those who run jobs. Knows the job service and its facts, no workers."""
+"""The control API is HTTP and JSON for operators. Knows the job service and its statuses, no workers."""
 
 from mu_twisted.web._api import MAX_SOURCE, VERSION, Api
 from mu_twisted.web._calls import Call, ControlError

@@ -1,4 +1,4 @@
-"""What can be asked of the coordinator, and how: from a request to the job service and back. Knows no sockets."""
+"""The API takes a request to the job service, and its answer back. Knows routes and limits, no sockets."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -23,7 +23,7 @@ MAX_BODY = 3 * MAX_SOURCE + MAX_PACKED
 """Bytes of a request's body: a module's source, in which JSON may double each byte, the job's options and inputs."""
 DEFAULT_WAIT = 30.0
 MAX_WAIT = 300.0
-"""Seconds that a request to wait for a job stays open; who wants to wait longer asks again."""
+"""Seconds that a request to wait for a job stays open; a caller that wants to wait longer asks again."""
 
 STATES = ("waiting", "backing off", "active", "done", "failed")
 """Of tasks."""
@@ -142,33 +142,33 @@ class Api:
             if note is None:
                 raise
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
-        self.log.info("{who} submitted {job}", who=call.who, job=fact.job)
+        self.log.info("{caller} submitted {job}", caller=call.caller, job=fact.job)
         return json_reply(fact, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{fact.job}"})
 
     async def _cancel(self, call: Call) -> Reply:
         _parameters(call)
         self._service.job(call.path[2])
-        self.log.info("{who} cancels {job}", who=call.who, job=call.path[2])
+        self.log.info("{caller} cancels {job}", caller=call.caller, job=call.path[2])
         return json_reply(await _carried_out(self._service.cancel(call.path[2])))
 
     async def _retry(self, call: Call) -> Reply:
         _parameters(call)
         fact = await _carried_out(self._service.retry(call.path[2]))
-        self.log.info("{who} has the failed tasks of {job} run again", who=call.who, job=fact.job)
+        self.log.info("{caller} has the failed tasks of {job} run again", caller=call.caller, job=fact.job)
         return json_reply(fact)
 
     async def _remove(self, call: Call) -> Reply:
         _parameters(call)
         await _carried_out(self._service.remove(call.path[2]))
-        self.log.info("{who} removed {job}", who=call.who, job=call.path[2])
+        self.log.info("{caller} removed {job}", caller=call.caller, job=call.path[2])
         return Reply(HTTPStatus.NO_CONTENT)
 
 
 def _carried_out(doing: Deferred[T]) -> Deferred[T]:
     """What fires with it, and can be cancelled without it."""
-    told: Deferred[T] = Deferred()
-    doing.addCallbacks(told.callback, told.errback)
-    return told
+    answer: Deferred[T] = Deferred()
+    doing.addCallbacks(answer.callback, answer.errback)
+    return answer
 
 
 def _request(body: bytes) -> Request:

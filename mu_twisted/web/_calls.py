@@ -1,4 +1,4 @@
-"""One request to the control API and its answer, as values. Knows no sockets and no jobs."""
+"""A call is one request to the control API, a reply its answer: both are values. Knows no sockets and no jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Call:
 
     :param path: its segments, percent-decoded.
     :param query: the parameters behind the ``?``.
-    :param who: who asks, for the log.
+    :param caller: names the peer, for the log.
     :param from_page: whether a web page had it sent (it has an ``Origin``).
     """
 
@@ -49,7 +49,7 @@ class Call:
     path: tuple[str, ...]
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    who: str = "somebody"
+    caller: str = "an unknown caller"
     from_page: bool = False
 
 
@@ -73,11 +73,11 @@ def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mappin
 
 
 def refusal_reply(refusal: Refusal) -> Reply:
-    """What the caller is told: ``{"error": ...}``, and ``"usage": true`` if it has asked wrongly."""
-    told: dict[str, Any] = {"error": " ".join(str(refusal).split())}
+    """The answer to a caller that is refused: ``{"error": ...}``, and ``"usage": true`` if the request was wrong."""
+    body: dict[str, Any] = {"error": " ".join(str(refusal).split())}
     if refusal.usage:
-        told["usage"] = True
-    return json_reply(told, refusal.status, refusal.headers)
+        body["usage"] = True
+    return json_reply(body, refusal.status, refusal.headers)
 
 
 def text_reply(text: str) -> Reply:

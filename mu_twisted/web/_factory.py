@@ -1,4 +1,4 @@
-"""Makes the control API's connections, counts them, and ends them. Knows not what they carry."""
+"""The factory makes the control API's connections, counts them, and ends them. Knows not what they carry."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +13,7 @@ from mu_twisted.web._calls import Call, Reply
 from mu_twisted.web._http import HttpChannel
 
 Admission = Callable[[Any], str]
-"""From a connection's transport, whose peer it is; raises Refusal for those who may not come."""
+"""Names the peer of a connection's transport; raises Refusal for one that may not connect."""
 
 _log = Logger()
 
@@ -30,13 +30,13 @@ class _TurnedAway(Protocol):
 class ControlFactory(Factory):
     """Makes the connections of one listener and counts them.
 
-    :param answer: answers a request; cancelled when whoever asked has gone.
-    :param admit: says who a connection's peer is.
+    :param answer: answers a request; cancelled when the caller has gone.
+    :param admit: names a connection's peer.
     :param clock: for the time limits.
-    :param max_connections: of peers that may come; so many again are told that there are too many (503), and more are
-        turned away without a word.
+    :param max_connections: of peers that may connect; so many again are answered with 503, and more are
+        dropped without an answer.
     :param max_strangers: connections of peers that have not come so far, or may not come. One more, and that which is
-        there the longest gives way: who holds many open keeps nobody out.
+        there the longest is dropped: a peer that holds many open keeps no other out.
     :param max_body: bytes of a request's body.
     """
 
@@ -96,7 +96,7 @@ class ControlFactory(Factory):
     def stopFactory(self) -> None:
         self._drops.flush()
 
-    # What the channels tell
+    # What the channels report
 
     def opened(self, channel: HttpChannel) -> None:
         self.channels.add(channel)
@@ -118,8 +118,8 @@ class ControlFactory(Factory):
     def log(self, request: Any) -> None:
         """Called by Twisted for each request that was answered."""
         _log.debug(
-            "{who}: {method} {uri} {code}",
-            who=request.channel.who,
+            "{caller}: {method} {uri} {code}",
+            caller=request.channel.caller,
             method=request.method.decode("ascii", "replace"),
             uri=request.uri.decode("ascii", "replace"),
             code=request.code,

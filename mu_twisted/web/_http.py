@@ -1,4 +1,7 @@
-"""One request over one connection: how much may come, and how long it may take. Knows not what is asked for."""
+"""A channel carries one request over one connection: how much may come, and how long that may take.
+
+Knows not what is asked for.
+"""
 
 from collections.abc import Awaitable
 from http import HTTPStatus
@@ -84,7 +87,7 @@ class _Request(http.Request):
             path=tuple(unquote(segment, errors="strict") for segment in path.strip("/").split("/")),
             query=dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20)),
             body=self.content.getvalue(),
-            who=self.channel.who,
+            caller=self.channel.caller,
             from_page=self.requestHeaders.hasHeader("Origin"),
         )
 
@@ -99,7 +102,7 @@ class _Request(http.Request):
 
     def _fault(self, failure: Failure) -> None:
         if self._disconnected:
-            return  # who asked is gone, and the asking was cancelled
+            return  # the caller is gone, and the call was cancelled
         self.log.failure(
             "a request to the control API failed: {method} {uri}", failure, method=self.method, uri=self.uri
         )
@@ -133,7 +136,7 @@ class HttpChannel(http.HTTPChannel):
     transport: Any
     factory: "ControlFactory"
     refused = False
-    who = ""
+    caller = ""
     _deadline: Any = None
     _discarded = 0
 
@@ -143,9 +146,9 @@ class HttpChannel(http.HTTPChannel):
         self.factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.who and not self.refused:
+        if not self.caller and not self.refused:
             try:
-                self.who = self.factory.admit(self.transport)
+                self.caller = self.factory.admit(self.transport)
                 self.factory.admitted(self)
             except Refusal as refusal:
                 self.refuse(refusal)
@@ -197,7 +200,7 @@ class HttpChannel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._expect_within(None)
-        if not self.who and not self.refused and not isinstance(reason.value, ConnectionDone):
+        if not self.caller and not self.refused and not isinstance(reason.value, ConnectionDone):
             self.factory.dropped(self, describe_failure(reason.value or ConnectionLost()))
         self.factory.closed(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Where the control API listens: a UNIX socket for this machine, TLS for operators elsewhere."""
+"""The control API listens on a UNIX socket for this machine, and over TLS for operators elsewhere."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""A listening UNIX socket in the file system, whose file is its lock: who may open it may do everything."""
+"""A UNIX socket listens at a file, which is its lock: a process that may open it may do everything."""
 
 import os
 import socket
@@ -38,18 +38,18 @@ class Port(unix.Port):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
         os.close(self._directory)
-        # Not unix.Port's, which fails where the file is gone, and then never tells that it has stopped.
+        # Not unix.Port's, which fails where the file is gone, and then never reports that it has stopped.
         tcp.Port.connectionLost(self, reason)  # type: ignore[no-untyped-call]
 
 
 def listen_unix(reactor: Any, path: Path, factory: IProtocolFactory, group: str | None = None) -> Port:
     """Listen at a path, for the owner alone, or for a group too.
 
-    What an earlier process has left there is replaced, if nobody answers.
+    What an earlier process has left there is replaced, if no process answers.
 
     :param path: of the socket; its directory must be there, and with a group is opened for that (``0710``).
     :param group: a name in ``/etc/group``.
-    :raises ControlError: somebody answers there, something else lies there, there is no such group, or the system
+    :raises ControlError: a process answers there, something else lies there, there is no such group, or the system
         does not let us.
     """
     number = _group_number(group) if group is not None else None

@@ -285,7 +285,7 @@ def test_the_event_holds_the_originals_keys_and_ours_only_with_a_job() -> None:
 def test_the_diagnosis_names_address_function_and_the_end_of_the_log() -> None:
     about = {"address": "192.0.2.1", "port": 13579, "function": "fn", "timeout": 30.0, "log_tail": "a\n\nb\n"}
     text = diagnosis(error="Unhandled: ImportError", result="{}", **about)  # type: ignore[arg-type]
-    for part in ("nobody reached 192.0.2.1:13579", "fn", "ImportError", "    a\n    b"):
+    for part in ("no worker reached 192.0.2.1:13579", "fn", "ImportError", "    a\n    b"):
         assert part in text
 
 

@@ -191,7 +191,7 @@ def test_nobody_reaching_us_prints_the_end_of_the_workers_log(coordinate: Any, l
     local.control.create_function("broken", broken_package())
     ended = coordinate(*local.words("exec"), *words, "-l", "broken", "--", "true")
     assert ended.status == 1
-    assert "error: nobody reached 127.0.0.1:" in ended.err
+    assert "error: no worker reached 127.0.0.1:" in ended.err
     assert "no module of that name here" in ended.err
 
 
@@ -199,7 +199,7 @@ def test_workers_that_find_nobody_at_the_address_say_so(coordinate: Any, local: 
     words = ["-t", "tcp:0:interface=127.0.0.2", "--host-addr", "127.0.0.1", "--start-timeout", "1"]
     ended = coordinate(*local.words("exec"), *words, "--", "true")
     assert ended.status == 1
-    assert "nobody reached 127.0.0.1:" in ended.complained()
+    assert "no worker reached 127.0.0.1:" in ended.complained()
     assert "Connection refused" in ended.err
     assert "--host-addr" in ended.err
 

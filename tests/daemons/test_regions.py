@@ -97,7 +97,7 @@ def test_a_region_that_throttles_hands_its_share_on_and_that_is_said(coordinate:
     ended = run(coordinate, local, front, "-n", "6", seconds=3)
     assert (ended.status, "6 of 6 tasks done" in ended.out) == (0, True), ended.err
     assert front.launched == {("us-east-1", "worker"): 6}
-    assert re.search("worker in eu-west-1 hands launches on to .*: .*TooManyRequestsException", ended.err)
+    assert re.search("worker in eu-west-1 passes launches on to .*: .*TooManyRequestsException", ended.err)
 
 
 def test_a_copy_that_was_not_deployed_is_said_and_the_others_have_its_share(

@@ -207,7 +207,7 @@ def test_replies_that_nobody_asked_for_are_dropped_until_they_are_a_flood(size: 
         spare.says(reply, reply)
         count += 2
         assert count <= MAX_UNASKED + 2
-    assert spare.reason == "it floods us with replies that nobody asked for"
+    assert spare.reason == "it floods us with replies that were not asked for"
     assert count * size < 200 * MIB
     assert len(bench.registry) == 1
 

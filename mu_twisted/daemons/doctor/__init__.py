@@ -1,4 +1,4 @@
-"""``mu doctor``: whether a coordinator with these options would find all that its jobs need.
+"""``mu doctor`` examines whether a coordinator with these options would find all that its jobs need.
 
 It takes the coordinator's own command line. What is looked at stands in the module beside.
 """
@@ -33,8 +33,8 @@ class Options(CoordinatorOptions):
         )
 
 
-def examine(options: Options, tell: Callable[[Finding], None]) -> None:
-    """Look at everything, and tell of each thing as it is found. Runs the reactor: once in a process.
+def examine(options: Options, report: Callable[[Finding], None]) -> None:
+    """Look at everything, and report each thing as it is found. Runs the reactor: once in a process.
 
     :raises MuError: looking itself failed.
     :raises KeyboardInterrupt: the user has had enough.
@@ -51,7 +51,7 @@ def examine(options: Options, tell: Callable[[Finding], None]) -> None:
             reactor.stop()
 
     def begin() -> None:
-        Deferred.fromCoroutine(Examination(reactor, options, tell).run()).addBoth(end)
+        Deferred.fromCoroutine(Examination(reactor, options, report).run()).addBoth(end)
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -1,4 +1,4 @@
-"""Whether a worker reaches this machine: one is invoked and has to dial back, as a job's workers do."""
+"""A dial-back shows whether a worker reaches this machine: one is invoked and dials, as a job's workers do."""
 
 import json
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class DialledBack:
     """What came of it.
 
     :param invocation: what Lambda says.
-    :param greeting: what the worker said to us; None if it did not come, or came to somebody else.
+    :param greeting: what the worker greeted us with; None if it did not come, or reached another listener.
     :param came_from: the worker's address.
-    :param own: whether it was we who listened; else it was what has the port, a coordinator most likely.
+    :param own: whether the doctor itself listened; else the process that has the port did, most likely a coordinator.
     :param port: where we listened; None if it was not we.
     """
 
@@ -59,7 +59,7 @@ async def dial_back(
 ) -> DialledBack:
     """Listen, have a worker come, and go.
 
-    :param endpoint: where to listen, a Twisted endpoint string; where the port is taken, whoever has it must answer.
+    :param endpoint: where to listen, a Twisted endpoint string; where the port is taken, its holder must answer.
     :param own: what we show.
     :param ca: PEM of the CA certificate that workers must have theirs from.
     :param invoke: has a worker dial the port that is being listened on, None where it is taken, and waits for its end.
@@ -118,8 +118,8 @@ def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> F
 def _said(result: str) -> str:
     """What a worker's result says of its end."""
     try:
-        told = json.loads(result)
+        reply = json.loads(result)
     except ValueError:
         return ""
-    text = (told.get("error") or told.get("ended")) if isinstance(told, dict) else None
+    text = (reply.get("error") or reply.get("ended")) if isinstance(reply, dict) else None
     return " ".join(str(text or "").split())[:300]

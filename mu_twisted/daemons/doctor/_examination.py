@@ -1,4 +1,4 @@
-"""What ``mu doctor`` looks at, in which order, and what to do about each thing that is amiss."""
+"""An examination is what ``mu doctor`` looks at, in which order, and what to do about each thing that is amiss."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +50,7 @@ BUCKET = f"check -b, or make the bucket; {POLICY}"
 NETWORK = "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url names another"
 KEYS = "check -c, -s, -k and --ca-key, or make keys: `mu genkeys DIR`"
 
-Tell = Callable[[Finding], None]
+Report = Callable[[Finding], None]
 
 
 class Examination:
@@ -58,14 +58,14 @@ class Examination:
 
     :param reactor: Twisted's.
     :param options: the coordinator's, parsed, and the doctor's.
-    :param tell: takes each finding as it is made.
+    :param report: takes each finding as it is made.
     """
 
-    def __init__(self, reactor: Any, options: CoordinatorOptions, tell: Tell) -> None:
+    def __init__(self, reactor: Any, options: CoordinatorOptions, report: Report) -> None:
         self._reactor = reactor
         self._options = options
         self._settings: Any = options.settings
-        self._tell = tell
+        self._report = report
         self._keys: Keys | None = None
 
     async def run(self) -> None:
@@ -85,21 +85,21 @@ class Examination:
         try:
             for region in regions:
                 check_region(region)
-            self._tell(await deferToThread(self._caller, cloud, regions[0]))
+            self._report(await deferToThread(self._caller, cloud, regions[0]))
         except MuError as error:
             fix = f"{CREDENTIALS}; where nothing answers, {NETWORK}"
-            self._tell(broken(str(error), "Lambda and S3 take no request of ours", fix))
-        self._tell(await self._try(lambda: judge_clock(clock_skew(cloud.lambda_endpoint(regions[0]))), NETWORK))
+            self._report(broken(str(error), "Lambda and S3 take no request of ours", fix))
+        self._report(await self._try(lambda: judge_clock(clock_skew(cloud.lambda_endpoint(regions[0]))), NETWORK))
         states: list[FunctionState] = []
         for region in regions:
-            self._tell_all(await deferToThread(self._region, cloud, region, states))
+            self._report_all(await deferToThread(self._region, cloud, region, states))
         if settings is not None:
             bucket = settings["bucket"]
-            self._tell(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
-        self._tell(await self._try(self._certificates, KEYS))
+            self._report(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
+        self._report(await self._try(self._certificates, KEYS))
         address = await self._address(cloud.lambda_endpoint(regions[0]))
         if address is not None and states and self._keys is not None and not self._options["no-invoke"]:
-            self._tell(await self._dial_back(cloud, states[0], address, self._keys))
+            self._report(await self._dial_back(cloud, states[0], address, self._keys))
 
     # -- each question ---------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Examination:
             if is_aws(cloud.lambda_endpoint(region)):
                 raise
             return doubtful(
-                f"whose account this is cannot be told: {error}",
+                f"whose account this is is unknown: {error}",
                 "nothing, if Lambda and S3 are not AWS's: jobs do not ask it",
                 "give $AWS_ENDPOINT_URL_STS, if there is such a service beside them",
             )
@@ -181,14 +181,14 @@ class Examination:
     async def _address(self, endpoint: str) -> str | None:
         given: str | None = self._options["host-addr"]
         if given:
-            self._tell(good(f"workers are told to dial {given} (--host-addr)"))
+            self._report(good(f"workers are told to dial {given} (--host-addr)"))
             return given
         try:
             address = await find_address(self._reactor, endpoint)
         except MuError as error:
-            self._tell(_failed(error, NETWORK))
+            self._report(_failed(error, NETWORK))
             return None
-        self._tell(good(f"workers are told to dial {address}"))
+        self._report(good(f"workers are told to dial {address}"))
         return address
 
     async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:
@@ -233,9 +233,9 @@ class Examination:
     def _local_state(self) -> Path | None:
         return Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None
 
-    def _tell_all(self, findings: Iterable[Finding]) -> None:
+    def _report_all(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self._tell(finding)
+            self._report(finding)
 
     @staticmethod
     async def _try(look: Callable[[], Finding], fix: str) -> Finding:

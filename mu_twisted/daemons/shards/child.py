@@ -1,4 +1,4 @@
-"""One shard of a rendezvous: a process of its own, on the leash of the supervisor that has started it.
+"""A shard of a rendezvous is a process of its own, which ends with the supervisor that has started it.
 
 What it is to do is one line of JSON on its standard input. The end of that input means that the supervisor is no more:
 then it ends at once, so that its port and its lock are free. What it has to say are lines of JSON on its standard
@@ -31,7 +31,7 @@ SIGN_OF_LIFE = 5.0
 
 
 class PipeNotifier(Notifier):
-    """Tells the supervisor what a daemon tells its service manager.
+    """Notifies the supervisor of what a daemon notifies its service manager of.
 
     :param reactor: Twisted's.
     """
@@ -78,8 +78,8 @@ def main() -> NoReturn:
     """Be a shard until the supervisor says SIGTERM, or is no more."""
     # A terminal sends it to all its processes; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told: Mapping[str, Any] = json.loads(sys.stdin.buffer.readline() or sys.exit(1))
-    options = told["options"]
+    order: Mapping[str, Any] = json.loads(sys.stdin.buffer.readline() or sys.exit(1))
+    options = order["options"]
     level = LogLevel.debug if options["debug"] else LogLevel.info
     shown: Any = LogLevelFilterPredicate(defaultLogLevel=level)
     observer: Any = FilteringLogObserver(_log, [shown])
@@ -89,8 +89,8 @@ def main() -> NoReturn:
     reactor: Any = default_reactor
     with socket.socket(fileno=os.dup(LISTENER)) as listener:
         endpoint: Any = AdoptedStreamServerEndpoint(reactor, LISTENER, listener.family)  # type: ignore[no-untyped-call]
-    place = ShardPlacement(told["number"], endpoint, PipeNotifier(reactor))
-    service: Any = RendezvousService(reactor, options, RelayLimits(**told["limits"]), place)
+    place = ShardPlacement(order["number"], endpoint, PipeNotifier(reactor))
+    service: Any = RendezvousService(reactor, options, RelayLimits(**order["limits"]), place)
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     ignore_repeat_signals(reactor)

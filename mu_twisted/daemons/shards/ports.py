@@ -1,4 +1,4 @@
-"""The ports of a rendezvous' shards: consecutive ones, opened by the supervisor and kept while shards come and go.
+"""The ports of a rendezvous' shards are consecutive, opened by the supervisor, and kept while shards come and go.
 
 So a worker that dials while its shard is being started again waits a moment, and is not refused.
 """
@@ -96,7 +96,7 @@ def _listen(reactor: Any, options: Mapping[str, Any]) -> Listener:
 def _handed_over(reactor: Any, by: str, which: str, shards: int) -> list[Listener]:
     descriptors: list[int] = []
     while True:
-        # Twisted has taken them out of the environment, and lets nobody else count them.
+        # Twisted has taken them out of the environment, and no other code can count them.
         try:
             endpoint: Any = serverFromString(reactor, f"systemd:domain=INET:index={len(descriptors)}")  # type: ignore[no-untyped-call]
         except IndexError:

@@ -1,4 +1,4 @@
-"""One shard as its supervisor sees it: a process that is started again whenever it ends, or says nothing for long."""
+"""A shard, to its supervisor, is a process that is started again whenever it ends, or is silent for long."""
 
 import json
 import os
@@ -24,7 +24,7 @@ STARTS = 5
 SILENCES = 6
 """Looks in a row without a sign of life before a shard is taken for hung."""
 STOP_TIME = 5.0
-"""Seconds that a shard has to end when it is told to."""
+"""Seconds that a shard has to end after SIGTERM."""
 MAX_LINE = 64 << 10
 """Bytes of a line of a shard's output; a longer one is cut."""
 _PRIVATE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -60,7 +60,7 @@ class Pauses:
 
 
 class Supervisor(Protocol):
-    """Who is told about shards."""
+    """Is notified about shards."""
 
     def shard_ready(self) -> None:
         """A shard is there, for the first time or again."""
@@ -84,20 +84,20 @@ class Shard:
     :param reactor: Twisted's.
     :param number: from 0.
     :param listener: what it accepts from; stays open between its processes.
-    :param told: what it is to know, JSON-able.
+    :param order: what it is to do, JSON-able.
     :param supervisor: see :class:`Supervisor`.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, number: int, listener: Listener, told: Mapping[str, Any], supervisor: Supervisor
+        self, reactor: Any, number: int, listener: Listener, order: Mapping[str, Any], supervisor: Supervisor
     ) -> None:
         self.ready = False
         self._reactor = reactor
         self._number = number
         self._listener = listener
-        self._told = f"{json.dumps({'number': number, **told})}\n".encode("ascii")
+        self._order = f"{json.dumps({'number': number, **order})}\n".encode("ascii")
         self._supervisor = supervisor
         self._pauses = Pauses()
         self._process: Any = None
@@ -125,7 +125,7 @@ class Shard:
         except OSError as error:
             self._gone(f"no process can be made: {error.strerror}")
             return
-        self._process.write(self._told)
+        self._process.write(self._order)
         self._pid = self._process.pid
         self.log.info("shard {shard} is process {pid}, on port {port}", shard=self._number, pid=self._pid, port=port)
 
@@ -147,7 +147,7 @@ class Shard:
         self._timer = self._reactor.callLater(STOP_TIME, self._signal, "KILL")
         return self._stopped
 
-    # -- what the process tells ------------------------------------------------------------------------------------
+    # -- what the process reports ----------------------------------------------------------------------------------
 
     def said(self, line: bytes) -> None:
         """A line on its standard output."""

@@ -1,4 +1,4 @@
-"""A rendezvous of several processes, its shards, on consecutive ports under one supervisor, which this is.
+"""The supervisor of a rendezvous of several processes, its shards, runs them on consecutive ports.
 
 It opens the ports, starts the shards, starts one that ends again, and ends them all with itself. It carries no message.
 """
@@ -99,15 +99,15 @@ class ShardsService(Service):
 
     def _open(self) -> None:
         self._state = state = rendezvous_directory(self._options)
-        rendezvous_keys(self._options, state.path)  # what is wrong with them is told once, and a CA made once
+        rendezvous_keys(self._options, state.path)  # what is wrong with them is logged once, and a CA made once
         warn_of_exposed_files(self._options, state.path)
         Spill(spill_directory(state))  # nothing is left there of shards that were killed
         self._listeners = open_ports(self._reactor, self._options, self._options["shards"])
         for number, listener in enumerate(self._listeners):
-            told = {"options": self._told(number), "limits": asdict(self._limits)}
-            self._shards.append(Shard(self._reactor, number, listener, told, self))
+            order = {"options": self._options_of(number), "limits": asdict(self._limits)}
+            self._shards.append(Shard(self._reactor, number, listener, order, self))
 
-    def _told(self, number: int) -> dict[str, Any]:
+    def _options_of(self, number: int) -> dict[str, Any]:
         options = dict(self._options)
         if options["profile"]:
             options["profile"] += f".{number}"
