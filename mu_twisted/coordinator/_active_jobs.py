@@ -58,9 +58,9 @@ class _JobRecorder:
     def record(self, records: Sequence[JobRecord]) -> None:
         now = self._wall()
         for record in records:
-            fact = self._ended() if isinstance(record, Finished) else None
+            status = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
-            row = record_row(record, now, fact, usage)
+            row = record_row(record, now, status, usage)
             try:
                 self._journal.append(self._name, row)
             except JournalError:
@@ -118,15 +118,15 @@ class ActiveJobs:
         """The run of an active job."""
         return self._active[name].run
 
-    def fact(self, name: str) -> JobStatus:
+    def status(self, name: str) -> JobStatus:
         """Where an active job stands."""
         active = self._active[name]
         if active.over is not None:
             return active.over
-        fact = self._fact(name, active)
+        status = self._status(name, active)
         if active.run.job.over:
-            active.over = fact
-        return fact
+            active.over = status
+        return status
 
     def add(
         self,
@@ -159,7 +159,7 @@ class ActiveJobs:
             pipeline,
             settings,
             launching=queue,
-            recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.fact(name), used),
+            recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.status(name), used),
             attempts=Attempts(self._clock, *sinks),
             peers=opened.peers,
             meter=meter,
@@ -195,7 +195,7 @@ class ActiveJobs:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _fact(self, name: str, active: Active) -> JobStatus:
+    def _status(self, name: str, active: Active) -> JobStatus:
         job, counts = active.run.job, active.run.counts
         snapshot = job.snapshot()
         state, error, report = "running", job.error, None
@@ -227,11 +227,11 @@ class ActiveJobs:
     def _over(self, name: str) -> None:
         active = self._active.get(name)
         if active is not None:
-            fact = self.fact(name)
+            status = self.status(name)
             try:
                 self._take_apart(name, active)
             finally:
-                self._ended(fact)
+                self._ended(status)
                 self._journal.settle()
 
     def _take_apart(self, name: str, active: Active) -> None:

@@ -53,32 +53,32 @@ class JobArchive:
         self._journal = journal
         self._directory = directory
         self._wall = wall
-        self._facts: dict[str, JobStatus] = {}
+        self._statuses: dict[str, JobStatus] = {}
         self._tasks: dict[str, tuple[Sequence[TaskStatus], Labels]] = {}
         self._reading: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._facts
+        return name in self._statuses
 
     def __getitem__(self, name: str) -> JobStatus:
         """:raises UnknownJob: there is no such job."""
         try:
-            return self._facts[name]
+            return self._statuses[name]
         except KeyError:
             raise UnknownJob(f"there is no job {name!r}: `mu jobs` lists them") from None
 
-    def facts(self) -> list[JobStatus]:
+    def statuses(self) -> list[JobStatus]:
         """All of them."""
-        return list(self._facts.values())
+        return list(self._statuses.values())
 
-    def put(self, fact: JobStatus) -> None:
+    def put(self, status: JobStatus) -> None:
         """A job is on record, and not being run."""
-        self._facts[fact.job] = fact
-        self._tasks.pop(fact.job, None)
+        self._statuses[status.job] = status
+        self._tasks.pop(status.job, None)
 
     def discard(self, name: str) -> None:
         """It is being run, or was never taken."""
-        self._facts.pop(name, None)
+        self._statuses.pop(name, None)
         self._tasks.pop(name, None)
 
     # -- what the journal says -------------------------------------------------------------------------------------
@@ -90,12 +90,12 @@ class JobArchive:
         :raises MuError: its last record is damaged.
         """
         try:
-            fact = last_status(self._journal.last(name))
+            status = last_status(self._journal.last(name))
         except msgspec.ValidationError as error:
             raise _damage(name, error) from None
-        if fact is not None:
-            self.put(fact)
-        return fact is not None
+        if status is not None:
+            self.put(status)
+        return status is not None
 
     def folding(self, name: str) -> Steps[tuple[History, Job]]:
         """A job as all its records describe it.
@@ -111,8 +111,8 @@ class JobArchive:
         """As :meth:`~mu_twisted.coordinator.JobService.tasks`. The tasks of the jobs that were asked for last are kept,
         so that further pages need not read the records again.
         """
-        fact = self[name]
-        if fact.state == "done" and not fact.tasks:
+        status = self[name]
+        if status.state == "done" and not status.tasks:
             return TaskPage(())  # there was nothing to do
         while name in self._reading:  # another request has begun: it is in turn with this one
             yield
@@ -124,15 +124,15 @@ class JobArchive:
             try:
                 history, job = yield from self.folding(name)
                 # A job that is held may be so for what its own code does: none of it is called.
-                label = no_label if fact.state == "held" else self._labels(history.request)
+                label = no_label if status.state == "held" else self._labels(history.request)
                 found = []
                 for index, view in enumerate(job.tasks_from(0)):
-                    found.append(task_fact(view, running=False))
+                    found.append(task_status(view, running=False))
                     if index % STEP == 0:
                         yield
             finally:
                 self._reading.discard(name)
-            if self._facts.get(name) is fact:
+            if self._statuses.get(name) is status:
                 self._keep(name, found, label)
         at = bisect_left(found, cursor, key=lambda task: task.task)
         return (yield from page_of((found[place] for place in range(at, len(found))), limit, state, label))
@@ -198,29 +198,29 @@ class JobArchive:
 
     def cancelling(self, name: str, reason: str) -> Steps[JobStatus]:
         """End a job that is held; any other stays as it is."""
-        fact = self[name]
-        if fact.state != "held":
-            return fact
+        status = self[name]
+        if status.state != "held":
+            return status
         _, job = yield from self.folding(name)
-        if self._facts.get(name) is not fact:
+        if self._statuses.get(name) is not status:
             return self[name]  # something else has become of it meanwhile
         records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
         at, counts = self._wall(), job.counts()
-        fact = msgspec.structs.replace(
-            fact, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
+        status = msgspec.structs.replace(
+            status, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
         )
         for record in records:
-            self._journal.append(name, record_row(record, at, fact if isinstance(record, Finished) else None))
+            self._journal.append(name, record_row(record, at, status if isinstance(record, Finished) else None))
         self._journal.settle()
-        self.put(fact)
-        return fact
+        self.put(status)
+        return status
 
     def removing(self, name: str) -> Steps[None]:
         """Delete all that is kept of a job, which is not listed from now on.
 
         :raises ServiceError: it cannot be deleted.
         """
-        fact = self[name]
+        status = self[name]
         kept, going = self._directory / name, self._directory / f"{name}{_GOING}"
         self.discard(name)
         with suppress(OSError):  # there is none, or it is left behind
@@ -230,18 +230,18 @@ class JobArchive:
         except JournalError as error:
             with suppress(OSError):
                 going.rename(kept)
-            self.put(fact)
+            self.put(status)
             raise ServiceError(str(error)) from None
         shutil.rmtree(going, ignore_errors=True)
 
     def forgetting(self, before: float) -> Steps[None]:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
-        for fact in self.facts():
-            if fact.ended is not None and fact.ended < before and self._facts.get(fact.job) is fact:
+        for status in self.statuses():
+            if status.ended is not None and status.ended < before and self._statuses.get(status.job) is status:
                 try:
-                    yield from self.removing(fact.job)
+                    yield from self.removing(status.job)
                 except ServiceError as error:
-                    self._log.error("job {name} is kept for now: {error}", name=fact.job, error=str(error))
+                    self._log.error("job {name} is kept for now: {error}", name=status.job, error=str(error))
 
     def sweep(self) -> None:
         """Complete what was being removed when the coordinator was killed.
@@ -277,7 +277,7 @@ class JobArchive:
             return
 
 
-def task_fact(view: TaskView, *, running: bool) -> TaskStatus:
+def task_status(view: TaskView, *, running: bool) -> TaskStatus:
     """One task of a job.
 
     :param running: whether the job is being run; else nothing of it is active.

@@ -26,15 +26,15 @@ def request_row(request: Request, at: float) -> Row:
     return {"at": at, "request": msgspec.to_builtins(request)}
 
 
-def record_row(record: JobRecord, at: float, fact: JobStatus | None = None, usage: Usage | None = None) -> Row:
+def record_row(record: JobRecord, at: float, status: JobStatus | None = None, usage: Usage | None = None) -> Row:
     """A row of a decision.
 
-    :param fact: with the record of the job's end, how it ended.
+    :param status: with the record of the job's end, how it ended.
     :param usage: with that of an attempt's or the job's end, what the job has used by then.
     """
     row: Row = {"at": at, "record": record_to_dict(record)}
-    if fact is not None:
-        row["fact"] = msgspec.to_builtins(fact)
+    if status is not None:
+        row["fact"] = msgspec.to_builtins(status)
     if usage is not None:
         row["usage"] = msgspec.to_builtins(usage)
     return row

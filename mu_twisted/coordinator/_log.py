@@ -28,14 +28,14 @@ def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | N
     lines: deque[str] = deque()
     dropped = characters = 0
     found = _lines(journal, attempts, job, task)
-    for at, line in enumerate(found):
+    for index, line in enumerate(found):
         if line is not None:
             lines.append(line + "\n")
             characters += len(line)
             while len(lines) > MAX_LINES or characters > MAX_CHARACTERS:
                 characters -= len(lines.popleft())
                 dropped += 1
-        if at % STEP == 0:
+        if index % STEP == 0:
             yield
     if dropped:
         lines[0] = f"({dropped + 1} earlier lines are left out; --task shows those of one task)\n"

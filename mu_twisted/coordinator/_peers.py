@@ -37,18 +37,18 @@ def spread(tasks: int, consumes: Mapping[int, Sequence[int]], shards: int) -> li
     for task in range(tasks):
         groups.setdefault(head(task), []).append(task)
     load = [(0, shard) for shard in range(shards)]
-    found = [0] * tasks
+    chosen = [0] * tasks
     for group in sorted(groups.values(), key=len, reverse=True):  # stable: low numbers first among equals
         least, shard = load[0]
         heapq.heapreplace(load, (least + len(group), shard))
         for task in group:
-            found[task] = shard
-    return found
+            chosen[task] = shard
+    return chosen
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Given to the run of a job whose pipeline has ``consumes``.
+    """How the tasks of a job whose pipeline has ``consumes`` reach one another.
 
     :param job: its name.
     :param addresses: of the rendezvous' shards, each HOST:PORT as workers are to dial it.

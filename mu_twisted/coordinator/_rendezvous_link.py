@@ -20,7 +20,7 @@ SAY_AGAIN = 60.0
 connection is left if there is no job to name."""
 REDIAL = (0.25, 5.0)
 """Seconds before the first redial, and the most that it grows to by doubling."""
-OPEN_PATIENCE = 20.0
+OPEN_TIMEOUT = 20.0
 """Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and another job may have begun it."""
 
 Dial = Callable[[Receiver], Deferred[FrameProtocol]]
@@ -86,7 +86,7 @@ class RendezvousLink:
             return
         waiting: Deferred[None] = Deferred(self._waits_no_more)
         self._waiting.append(waiting)
-        waiting.addTimeout(OPEN_PATIENCE, self._clock, _too_late)  # type: ignore[arg-type]
+        waiting.addTimeout(OPEN_TIMEOUT, self._clock, _too_late)  # type: ignore[arg-type]
         self._dial_now()
         await waiting
 
@@ -113,7 +113,7 @@ class RendezvousLink:
         """Say what is to be said and leave, for good."""
         self._closed = True
         self._pause_no_more()
-        self._tell(_failure("the connection to the rendezvous was given up"))
+        self._report(_failure("the connection to the rendezvous was given up"))
         if self._dialling is not None:
             self._dialling.cancel()
         self._leave()
@@ -128,7 +128,7 @@ class RendezvousLink:
             return
         self._again.start()
         self._say_again()
-        self._tell(None)
+        self._report(None)
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """Notices."""
@@ -168,7 +168,7 @@ class RendezvousLink:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _tell(self, failure: Failure | None) -> None:
+    def _report(self, failure: Failure | None) -> None:
         """Report the outcome to all that wait for it."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
@@ -207,13 +207,13 @@ class RendezvousLink:
             return
         if not isinstance(failure.value, TransportError):
             self.log.failure("dialling the rendezvous {address} failed", failure, address=self._address)
-        self._tell(failure)
+        self._report(failure)
         if self._jobs:
             self._redial_later()
             self._is_away(failure.getErrorMessage())
 
     def _is_away(self, reason: str) -> None:
-        """Tell it to all jobs, and in the log once until it has answered again."""
+        """Notify all jobs, and log it once until it has answered again."""
         said, self._away = self._away, f"the rendezvous at {self._address} is away ({reason})"
         if said is None:
             self.log.warn("{away}: tasks that need it are held until it is back", away=self._away)
@@ -222,7 +222,7 @@ class RendezvousLink:
         for name, entry in list(self._jobs.items()):
             try:
                 entry.mailing.store_unreachable(self._away)
-            except Exception:  # noqa: BLE001 - the other jobs are to hear of it all the same
+            except Exception:  # noqa: BLE001 - the other jobs are to be notified all the same
                 self.log.failure("job {job} did not take in that the rendezvous is away", job=name)
 
     def _look(self) -> None:

@@ -16,7 +16,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_fact
+from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_status
 from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
@@ -185,13 +185,15 @@ class Jobs:
 
     def jobs(self) -> list[JobStatus]:
         """All jobs on record, the oldest first."""
-        running = map(self._active_jobs.fact, self._active_jobs)
-        return sorted([*self._archive.facts(), *self._restoring.values(), *running], key=lambda fact: fact.submitted)
+        running = map(self._active_jobs.status, self._active_jobs)
+        return sorted(
+            [*self._archive.statuses(), *self._restoring.values(), *running], key=lambda status: status.submitted
+        )
 
     def job(self, name: str) -> JobStatus:
         """One job."""
         if name in self._active_jobs:
-            return self._active_jobs.fact(name)
+            return self._active_jobs.status(name)
         return self._restoring.get(name) or self._archive[name]
 
     def tasks(
@@ -208,11 +210,11 @@ class Jobs:
 
     def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""
-        fact = self.job(name)
+        status = self.job(name)
         if name in self._restoring:
             return self._taken_up(name).addCallback(lambda _: self.wait(name))
         if name not in self._active_jobs:
-            return succeed(fact)
+            return succeed(status)
         waiting: Deferred[Any] = self._active_jobs.run(name).finished()
         return waiting.addCallback(lambda _: self.job(name))
 
@@ -245,18 +247,18 @@ class Jobs:
         return self._slices.run(self._retrying(name, self._check_retried(name)))
 
     def _check_retried(self, name: str) -> JobStatus:
-        fact = self.job(name)
+        status = self.job(name)
         self._check_open()
         self._check_over(name)
-        if not fact.failed and fact.state != "held":
+        if not status.failed and status.state != "held":
             raise ServiceError(f"job {name} has no failed tasks")
-        return fact
+        return status
 
-    def _retrying(self, name: str, fact: JobStatus) -> Steps[JobStatus]:
+    def _retrying(self, name: str, status: JobStatus) -> Steps[JobStatus]:
         history, job = yield from self._archive.folding(name)
-        if fact.state == "held":
+        if status.state == "held":
             yield from job.taking_up(self._clock.seconds())
-        if self._check_retried(name) is not fact:
+        if self._check_retried(name) is not status:
             raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
         self._suspects.forget(name)
         try:
@@ -265,11 +267,11 @@ class Jobs:
             raise ServiceError(str(error)) from None
         self._archive.discard(name)
         try:
-            self._active_jobs.begin(run, run.resume if fact.state == "held" else run.retry)
+            self._active_jobs.begin(run, run.resume if status.state == "held" else run.retry)
         except BaseException:
             self._active_jobs.discard(name)
             self._journal.withdraw(name)
-            self._archive.put(fact)
+            self._archive.put(status)
             raise
         return self.job(name)
 
@@ -311,7 +313,7 @@ class Jobs:
         if name not in self._active_jobs:
             return await self._slices.run(self._archive.page(name, cursor, limit, state))
         run = self._active_jobs.run(name)
-        tasks = (task_fact(view, running=True) for view in run.job.tasks_from(cursor))
+        tasks = (task_status(view, running=True) for view in run.job.tasks_from(cursor))
         return await self._slices.run(page_of(tasks, limit, state, run.label))
 
     def _labels(self, request: Request) -> Callable[[int], str | None]:

@@ -27,7 +27,7 @@ _log = Logger()
 _status: int | None = None
 _logged = False
 _parent: int | None = None
-"""Where the process that waits for a daemon's start reads why it failed."""
+"""The descriptor from which the process that waits for a daemon's start reads why it failed."""
 _MAX_LINE = 4096
 """Bytes of that: a pipe takes so many at once."""
 
@@ -36,7 +36,7 @@ class StartFailed(Exception):
     """The daemon cannot start, and the error has been printed.
 
     An exception, not SystemExit: of that twistd takes no notice, so it would leave its PID file, and the process that
-    the user has started would wait for ever for a word of the one that was to be the daemon.
+    the user has started would wait for ever for the one that was to be the daemon.
     """
 
 
@@ -55,7 +55,7 @@ def _leave() -> None:
 
 
 def complain(message: str) -> None:
-    """Tell the user on the real standard error, and in the log where that is another place."""
+    """Print an error on the real standard error, and log it where the log is another place."""
     _terminal.err.say(f"error: {message}")
     if _logged:
         _log.error("{message}", message=message)

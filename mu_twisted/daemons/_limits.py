@@ -57,15 +57,15 @@ def control_limits(limit: int) -> ControlLimits:
     return ControlLimits(connections, max(8, connections // 4))
 
 
-def worker_limit(asked: int | None, limit: int) -> int:
+def worker_limit(wanted: int | None, limit: int) -> int:
     """How many workers may be there at once, over all jobs: as many as there are descriptors for, or fewer.
 
-    :param asked: ``--worker-limit``, if it was given.
+    :param wanted: ``--worker-limit``, if it was given.
     :param limit: descriptors that the process may have.
     :raises LimitError: there are not so many.
     """
-    check_workers_fit(asked or 1, limit)
-    return asked or limit - SPARE_DESCRIPTORS
+    check_workers_fit(wanted or 1, limit)
+    return wanted or limit - SPARE_DESCRIPTORS
 
 
 def check_workers_fit(workers: int, limit: int) -> None:

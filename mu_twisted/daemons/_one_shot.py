@@ -48,22 +48,22 @@ class OneShot:
         :returns: None if every task is done, else what went wrong, for the user.
         """
         try:
-            fact = await self._submit()
+            status = await self._submit()
         except MuError as error:
             return str(error)
-        name = self._name = fact.job
+        name = self._name = status.job
         started = time.monotonic()
         progress = Progress(console, self._reactor, lambda: self._jobs.job(name))
         progress.start()
         try:
-            fact = await self._jobs.wait(name)
+            status = await self._jobs.wait(name)
         finally:
             progress.stop()
         seconds = time.monotonic() - started
-        self._report(fact, await self._failed(name) if fact.failed else [], seconds)
-        if fact.state == "interrupted" and self._recorded:
+        self._report(status, await self._failed(name) if status.failed else [], seconds)
+        if status.state == "interrupted" and self._recorded:
             return f"interrupted; its record is kept: `mu retry {name}` does what is left"
-        return fact.error
+        return status.error
 
     def abort(self) -> None:
         """End the job where it stands; ``run`` then returns."""
@@ -81,19 +81,19 @@ class OneShot:
             cursor = page.next
         return found
 
-    def _report(self, fact: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
+    def _report(self, status: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
         failed = [
-            FailedTask(each.task, each.attempts, each.error or "", each.label) for each in failures_of(fact, tasks)
+            FailedTask(each.task, each.attempts, each.error or "", each.label) for each in failures_of(status, tasks)
         ]
         for line in failure_lines(failed):
             console.print(line, markup=False, soft_wrap=True)
         if self._as_json:
-            self._print(msgspec.json.encode(unicode_only(msgspec.to_builtins(fact))).decode())
+            self._print(msgspec.json.encode(unicode_only(msgspec.to_builtins(status))).decode())
             return
-        if fact.report:
-            self._print(fact.report)
-        skipped = f", {fact.skipped} skipped as their output is there" if fact.skipped else ""
-        self._print(f"{fact.job}: {fact.done} of {fact.tasks} tasks done in {seconds:.1f} s{skipped}")
+        if status.report:
+            self._print(status.report)
+        skipped = f", {status.skipped} skipped as their output is there" if status.skipped else ""
+        self._print(f"{status.job}: {status.done} of {status.tasks} tasks done in {seconds:.1f} s{skipped}")
 
     def _print(self, text: str) -> None:
         # The job is as it is, and so is its status: what it stored is not on standard output.

@@ -46,11 +46,11 @@ class Unfailing:
         """Whether it is a terminal."""
         return self._stream is not None and bool(self._stream.isatty())
 
-    def _try(self, method: str, *given: str) -> None:
+    def _try(self, method: str, *args: str) -> None:
         try:
             if self._stream is None:
                 raise ValueError("it is closed")
-            getattr(self._stream, method)(*given)
+            getattr(self._stream, method)(*args)
         except (OSError, ValueError) as error:
             self.fault = getattr(error, "strerror", None) or str(error)
 

@@ -23,12 +23,12 @@ class _Thread(threading.Thread):
         super().join(PARTING if timeout is None else timeout)
 
 
-def thread_pool(name: str, most: int) -> ThreadPool:
+def thread_pool(name: str, limit: int) -> ThreadPool:
     """A pool that ends without waiting for what its threads do.
 
-    :param most: threads at once.
+    :param limit: threads at once.
     """
-    return abandonable(ThreadPool(0, most, name))
+    return abandonable(ThreadPool(0, limit, name))
 
 
 def abandonable(pool: ThreadPool) -> ThreadPool:

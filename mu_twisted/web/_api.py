@@ -75,7 +75,7 @@ class Api:
 
     def _handler(self, call: Call) -> Handler:
         version, *path = call.path or ("",)
-        shape = tuple(None if at == 1 else segment for at, segment in enumerate(path))
+        shape = tuple(None if index == 1 else segment for index, segment in enumerate(path))
         methods = self._routes.get(shape) if version == VERSION else None
         if methods is None:
             raise Refusal(
@@ -108,13 +108,13 @@ class Api:
         return json_reply(self._service.job(call.path[2]))
 
     async def _tasks(self, call: Call) -> Reply:
-        asked = _parameters(call, cursor=_number, limit=_limit, state=_state)
+        wanted = _parameters(call, cursor=_number, limit=_limit, state=_state)
         return json_reply(
             await self._service.tasks(
                 call.path[2],
-                asked.get("cursor", 0),
-                limit=asked.get("limit", MAX_PAGE),
-                state=asked.get("state"),
+                wanted.get("cursor", 0),
+                limit=wanted.get("limit", MAX_PAGE),
+                state=wanted.get("state"),
             )
         )
 
@@ -136,14 +136,14 @@ class Api:
         _parameters(call)
         request = _request(call.body)
         try:
-            fact = await _carried_out(self._service.submit(request))
+            status = await _carried_out(self._service.submit(request))
         except ServiceError:
             note = self._service.daemon().note
             if note is None:
                 raise
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
-        self.log.info("{caller} submitted {job}", caller=call.caller, job=fact.job)
-        return json_reply(fact, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{fact.job}"})
+        self.log.info("{caller} submitted {job}", caller=call.caller, job=status.job)
+        return json_reply(status, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{status.job}"})
 
     async def _cancel(self, call: Call) -> Reply:
         _parameters(call)
@@ -153,9 +153,9 @@ class Api:
 
     async def _retry(self, call: Call) -> Reply:
         _parameters(call)
-        fact = await _carried_out(self._service.retry(call.path[2]))
-        self.log.info("{caller} has the failed tasks of {job} run again", caller=call.caller, job=fact.job)
-        return json_reply(fact)
+        status = await _carried_out(self._service.retry(call.path[2]))
+        self.log.info("{caller} has the failed tasks of {job} run again", caller=call.caller, job=status.job)
+        return json_reply(status)
 
     async def _remove(self, call: Call) -> Reply:
         _parameters(call)
@@ -185,15 +185,15 @@ def _request(body: bytes) -> Request:
 
 
 def _parameters(call: Call, **known: Callable[[str], Any]) -> dict[str, Any]:
-    found = {}
+    values = {}
     for name, text in call.query.items():
         if name not in known:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"no parameter is called {name[:40]!r} here")
         try:
-            found[name] = known[name](text)
+            values[name] = known[name](text)
         except ValueError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"{name}: {error}, got {text[:40]!r}") from None
-    return found
+    return values
 
 
 def _number(text: str) -> int:

@@ -23,7 +23,7 @@ class Refusal(MuError):
     :param status: of HTTP.
     :param text: one line for the user.
     :param headers: further ones that the status asks for.
-    :param usage: whether it was asked for wrongly: another coordinator would refuse it, too.
+    :param usage: whether the request itself is wrong: another coordinator would refuse it, too.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Reply:
 
 
 def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:
-    """An answer of facts, on one line."""
+    """An answer in JSON, on one line."""
     try:
         body = msgspec.json.encode(content)
     except UnicodeEncodeError:

@@ -18,8 +18,8 @@ Admission = Callable[[Any], str]
 _log = Logger()
 
 
-class _TurnedAway(Protocol):
-    """One more connection than is borne."""
+class _Dropped(Protocol):
+    """One more connection than is allowed."""
 
     transport: Any
 
@@ -35,7 +35,7 @@ class ControlFactory(Factory):
     :param clock: for the time limits.
     :param max_connections: of peers that may connect; so many again are answered with 503, and more are
         dropped without an answer.
-    :param max_strangers: connections of peers that have not come so far, or may not come. One more, and that which is
+    :param max_unadmitted: connections of peers that are not known yet, or may not connect. One more, and that which is
         there the longest is dropped: a peer that holds many open keeps no other out.
     :param max_body: bytes of a request's body.
     """
@@ -49,7 +49,7 @@ class ControlFactory(Factory):
         *,
         clock: Any,
         max_connections: int = 256,
-        max_strangers: int = 64,
+        max_unadmitted: int = 64,
         max_body: int,
     ) -> None:
         self.answer = answer
@@ -58,19 +58,19 @@ class ControlFactory(Factory):
         self.max_connections = max_connections
         self.max_body = max_body
         self.channels: set[HttpChannel] = set()
-        self._max_strangers = max_strangers
-        self._strangers: dict[HttpChannel, None] = {}
+        self._max_unadmitted = max_unadmitted
+        self._unadmitted: dict[HttpChannel, None] = {}
         self._drops = DropLog(clock)
         self._emptied: Deferred[None] | None = None
 
     @property
-    def crowded(self) -> bool:
-        """Whether there are too many connections of peers that may come."""
-        return len(self.channels) - len(self._strangers) > self.max_connections
+    def full(self) -> bool:
+        """Whether there are too many connections of peers that may connect."""
+        return len(self.channels) - len(self._unadmitted) > self.max_connections
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.channels) >= 2 * self.max_connections + self._max_strangers or self._emptied is not None:
-            return _TurnedAway()
+        if len(self.channels) >= 2 * self.max_connections + self._max_unadmitted or self._emptied is not None:
+            return _Dropped()
         channel: Any = HttpChannel()  # type: ignore[no-untyped-call]
         channel.factory = self
         channel.callLater = self.clock.callLater
@@ -100,18 +100,18 @@ class ControlFactory(Factory):
 
     def opened(self, channel: HttpChannel) -> None:
         self.channels.add(channel)
-        self._strangers[channel] = None
-        if len(self._strangers) > self._max_strangers:
-            oldest = next(iter(self._strangers))
-            self.dropped(oldest, f"{self._max_strangers} others came that are not known either")
+        self._unadmitted[channel] = None
+        if len(self._unadmitted) > self._max_unadmitted:
+            oldest = next(iter(self._unadmitted))
+            self.dropped(oldest, f"{self._max_unadmitted} others came that are not known either")
             oldest.transport.abortConnection()
 
     def admitted(self, channel: HttpChannel) -> None:
-        self._strangers.pop(channel, None)
+        self._unadmitted.pop(channel, None)
 
     def closed(self, channel: HttpChannel) -> None:
         self.channels.discard(channel)
-        self._strangers.pop(channel, None)
+        self._unadmitted.pop(channel, None)
         if self._emptied is not None and not self.channels:
             self._emptied.callback(None)
 

@@ -66,7 +66,7 @@ class _Request(http.Request):
         self.process()
 
     def process(self) -> None:
-        if self.channel.factory.crowded:
+        if self.channel.factory.full:
             text = f"more than {self.channel.factory.max_connections} requests are open; try again later"
             self._reply(refusal_reply(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})))
             return

@@ -114,14 +114,14 @@ def _listen_tls(reactor: Any, text: str, contexts: IOpenSSLServerConnectionCreat
         reason = " ".join(outcome[0].getErrorMessage().split())
         raise ControlError(f"cannot listen on {text}: {reason}; choose another with --control (0: any that is free)")
     if not hasattr(outcome[0].getHost(), "port"):
-        # Twisted makes a UNIX socket that it is given writable for everybody.
+        # Twisted makes a UNIX socket that it is given writable for all users.
         outcome[0].stopListening()
         raise ControlError(f"--control {text}: expected TCP; the UNIX socket is in the state directory")
     return outcome[0]
 
 
 def _operator(transport: Any) -> str:
-    """Who dials over TLS. Known as soon as the first byte of a request is there, before it is looked at."""
+    """Name the peer of a TLS connection: known as soon as the first byte of a request is there, before it is read."""
     certificate = transport.getPeerCertificate()
     try:
         identity = identity_of(certificate)
@@ -138,7 +138,7 @@ def _operator(transport: Any) -> str:
 
 
 def _local_user(transport: Any) -> str:
-    """Who dials over the UNIX socket: its mode has let them."""
+    """Name the peer of a connection over the UNIX socket, whose mode has let it in."""
     credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, user, _ = struct.unpack("iII", credentials)
     return f"user {user}"

@@ -68,7 +68,7 @@ class Asked:
         self.answers: list[Deferred[Reply]] = []
         self.cancelled: list[Deferred[Reply]] = []
         self.factory = ControlFactory(
-            self.answer, admit, clock=self.clock, max_body=1000, max_connections=3, max_strangers=2
+            self.answer, admit, clock=self.clock, max_body=1000, max_connections=3, max_unadmitted=2
         )
 
     def answer(self, call: Call) -> Deferred[Reply]:
@@ -158,7 +158,7 @@ def test_too_many_are_told_so_and_more_are_turned_away(asked: Asked) -> None:
     assert len(asked.calls) == 4
 
 
-def test_strangers_give_way_to_one_another_and_keep_nobody_out(asked: Asked) -> None:
+def test_unknown_peers_displace_one_another_and_keep_no_other_out(asked: Asked) -> None:
     strangers = [asked.wire(known=False) for _ in range(2)]
     strangers[0].send(b"x")
     own = asked.wire()  # a stranger so far

@@ -1,3 +1,5 @@
+"""Shows ``mu-coordinator`` to twistd."""
+
 from twisted.application.service import ServiceMaker
 
 coordinator = ServiceMaker(

@@ -37,7 +37,7 @@ def examine(options: Options, report: Callable[[Finding], None]) -> None:
     """Look at everything, and report each thing as it is found. Runs the reactor: once in a process.
 
     :raises MuError: looking itself failed.
-    :raises KeyboardInterrupt: the user has had enough.
+    :raises KeyboardInterrupt: the user has interrupted it.
     """
     from twisted.internet import reactor as the_reactor  # a composition root
 

@@ -20,13 +20,13 @@ from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, WireError, parse_greet
 
 @dataclass(frozen=True)
 class DialledBack:
-    """What came of it.
+    """What came of a dial-back.
 
     :param invocation: what Lambda says.
     :param greeting: what the worker greeted us with; None if it did not come, or reached another listener.
     :param came_from: the worker's address.
     :param own: whether the doctor itself listened; else the process that has the port did, most likely a coordinator.
-    :param port: where we listened; None if it was not we.
+    :param port: where the doctor listened; None if it did not.
     """
 
     invocation: InvokeAnswer
@@ -37,7 +37,7 @@ class DialledBack:
 
 
 class _Greeted:
-    """Takes a greeting and says goodbye."""
+    """Takes a greeting and dismisses its worker."""
 
     def __init__(self, came: Callable[[Greeting, str], None]) -> None:
         self._came = came
@@ -57,10 +57,10 @@ class _Greeted:
 async def dial_back(
     reactor: Any, endpoint: str, own: KeyPair, ca: bytes, invoke: Callable[[int | None], InvokeAnswer]
 ) -> DialledBack:
-    """Listen, have a worker come, and go.
+    """Listen, have a worker dial in, and listen no more.
 
     :param endpoint: where to listen, a Twisted endpoint string; where the port is taken, its holder must answer.
-    :param own: what we show.
+    :param own: certificate and key that the worker is shown.
     :param ca: PEM of the CA certificate that workers must have theirs from.
     :param invoke: has a worker dial the port that is being listened on, None where it is taken, and waits for its end.
         Called in a thread.

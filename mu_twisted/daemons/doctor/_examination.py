@@ -36,11 +36,12 @@ from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.doctor._dial_back import dial_back, judge_dial_back
+from mu_twisted.jobs import launch_name
 from mu_twisted.tls import Authority
 
 JOB = "doctor"
-PATIENCE = 3.0
-"""Seconds that the invoked worker tries to reach us."""
+DIAL_TIMEOUT = 3.0
+"""Seconds that the invoked worker tries to reach this machine."""
 
 CREDENTIALS = (
     "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the instance's role, as for AWS's own tools"
@@ -205,9 +206,9 @@ class Examination:
                 region=self._settings["regions"][0],
                 job=None if keys.shared else JOB,
                 s3_endpoint=cloud.s3_endpoint,
-                orphan_timeout=PATIENCE,
+                orphan_timeout=DIAL_TIMEOUT,
             )
-            return cloud.invoke_with_tail(state.region, state.name, with_launch_id(event, f"{JOB}/1"))
+            return cloud.invoke_with_tail(state.region, state.name, with_launch_id(event, launch_name(JOB, "1")))
 
         try:
             came = await dial_back(self._reactor, self._options["listen"], keys.own, keys.ca, invoke)

@@ -45,7 +45,7 @@ class PipeNotifier(Notifier):
 
 
 @implementer(IReadDescriptor)
-class _Leash:
+class _SupervisorPipe:
     """Standard input, which the supervisor keeps open as long as it lives."""
 
     def fileno(self) -> int:
@@ -59,7 +59,7 @@ class _Leash:
         os._exit(1)  # the kernel says of an empty pipe that it was hung up, not that its end can be read
 
     def logPrefix(self) -> str:
-        return "leash"
+        return "supervisor"
 
 
 def _say(*words: str) -> None:
@@ -75,7 +75,7 @@ def _log(event: LogEvent) -> None:
 
 
 def main() -> NoReturn:
-    """Be a shard until the supervisor says SIGTERM, or is no more."""
+    """Be a shard until the supervisor sends SIGTERM, or is no more."""
     # A terminal sends it to all its processes; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     order: Mapping[str, Any] = json.loads(sys.stdin.buffer.readline() or sys.exit(1))
@@ -94,9 +94,9 @@ def main() -> NoReturn:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     ignore_repeat_signals(reactor)
-    leash = _Leash()
-    reactor.addReader(leash)
-    reactor.addSystemEventTrigger("before", "shutdown", reactor.removeReader, leash)
+    pipe = _SupervisorPipe()
+    reactor.addReader(pipe)
+    reactor.addSystemEventTrigger("before", "shutdown", reactor.removeReader, pipe)
     reactor.run()
     os._exit(0)  # as after twistd's end by a signal, nothing is left to be tidied up
 

@@ -54,14 +54,14 @@ def check_ports(listen: str, shards: int) -> None:
 
 
 def open_ports(reactor: Any, options: Mapping[str, Any], shards: int) -> list[Listener]:
-    """Listen on as many ports, or take those that systemd has handed over.
+    """Listen on as many ports, or take those that systemd has passed.
 
     :param options: the daemon options, which :func:`check_ports` has seen.
     :raises StartError: they cannot be had.
     """
     systemd = _SYSTEMD.fullmatch(options["listen"])
     if systemd is not None:
-        return _handed_over(reactor, systemd[1], systemd[2], shards)
+        return _from_systemd(reactor, systemd[1], systemd[2], shards)
     tcp = _TCP.fullmatch(options["listen"])
     assert tcp is not None
     for left in reversed(range(1 if int(tcp[2]) else TRIES)):
@@ -79,7 +79,7 @@ def open_ports(reactor: Any, options: Mapping[str, Any], shards: int) -> list[Li
     raise AssertionError("it was tried at least once")
 
 
-class _Nobody(Factory):
+class _NoConnections(Factory):
     """Takes no connections."""
 
     noisy = False
@@ -88,12 +88,12 @@ class _Nobody(Factory):
 def _listen(reactor: Any, options: Mapping[str, Any]) -> Listener:
     if not 0 <= int(options["port"]) <= MAX_PORT:
         raise StartError(f"there is no port {options['port']}")
-    port = listen_at_once(reactor, options, lambda endpoint: endpoint.listen(_Nobody()))
+    port = listen_at_once(reactor, options, lambda endpoint: endpoint.listen(_NoConnections()))
     port.stopReading()  # it is for the shard to accept
     return Listener(port.getHost().port, port.fileno(), port.stopListening)
 
 
-def _handed_over(reactor: Any, by: str, which: str, shards: int) -> list[Listener]:
+def _from_systemd(reactor: Any, by: str, which: str, shards: int) -> list[Listener]:
     descriptors: list[int] = []
     while True:
         # Twisted has taken them out of the environment, and no other code can count them.

@@ -116,7 +116,7 @@ class Shard:
         environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
         try:
             self._process = self._reactor.spawnProcess(
-                _Life(self),
+                _ShardProcess(self),
                 sys.executable,
                 [sys.executable, *flags, "-m", _EXECUTED, str(self._number), port],
                 environment,
@@ -214,7 +214,7 @@ class Shard:
         )
 
 
-class _Life(ProcessProtocol):
+class _ShardProcess(ProcessProtocol):
     """One process: its output in lines."""
 
     def __init__(self, shard: Shard) -> None:
@@ -230,7 +230,7 @@ class _Life(ProcessProtocol):
             self._take[childFD](line)
 
     def processEnded(self, reason: Failure) -> None:
-        """It has ended, and all that it said was heard."""
+        """It has ended, and all its output has been read."""
         for descriptor, rest in self._rest.items():
             if rest:
                 self._take[descriptor](rest)
