@@ -118,24 +118,24 @@ class JobArchive:
             yield
         kept = self._tasks.get(name)
         if kept is not None:
-            found, label = kept
+            tasks, label = kept
         else:
             self._reading.add(name)
             try:
                 history, job = yield from self.folding(name)
                 # A job that is held may be so for what its own code does: none of it is called.
                 label = no_label if status.state == "held" else self._labels(history.request)
-                found = []
+                tasks = []
                 for index, view in enumerate(job.tasks_from(0)):
-                    found.append(task_status(view, running=False))
+                    tasks.append(task_status(view, running=False))
                     if index % STEP == 0:
                         yield
             finally:
                 self._reading.discard(name)
             if self._statuses.get(name) is status:
-                self._keep(name, found, label)
-        at = bisect_left(found, cursor, key=lambda task: task.task)
-        return (yield from page_of((found[place] for place in range(at, len(found))), limit, state, label))
+                self._keep(name, tasks, label)
+        first = bisect_left(tasks, cursor, key=lambda task: task.task)
+        return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
 
     def _keep(self, name: str, tasks: Sequence[TaskStatus], label: Labels) -> None:
         self._tasks[name] = tasks, label
@@ -297,16 +297,16 @@ def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: L
     :param state: leave out those in another.
     :param label: what a task is known by.
     """
-    found: list[TaskStatus] = []
+    page: list[TaskStatus] = []
     for index, task in enumerate(tasks):
         if state is None or task.state == state:
-            if len(found) >= limit:
-                return TaskPage(found, task.task)
+            if len(page) >= limit:
+                return TaskPage(page, task.task)
             called = label(task.task)
-            found.append(task if called is None else msgspec.structs.replace(task, label=called))
+            page.append(task if called is None else msgspec.structs.replace(task, label=called))
         if index % STEP == 0:
             yield
-    return TaskPage(found)
+    return TaskPage(page)
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

@@ -26,7 +26,7 @@ class LaunchTokens:
         return hmac.digest(self._key, name.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def are_taken_by(self, greeting: Greeting) -> bool:
-        """Whether a worker can be given one."""
+        """Whether a worker takes one."""
         return bool(greeting.version) and TOKEN in greeting.supports
 
     def proves(self, greeting: Greeting, launch_id: LaunchId) -> bool:

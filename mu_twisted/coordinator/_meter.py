@@ -115,16 +115,16 @@ def _microseconds(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def overspent(most: float | None, cost: Callable[[Usage], CostStatus] | None, used: Callable[[], Usage]) -> str | None:
+def overspent(limit: float | None, cost: Callable[[Usage], CostStatus] | None, used: Callable[[], Usage]) -> str | None:
     """Why a job is to end that may cost so much; None: it may go on.
 
-    :param most: in the currency of the price list; None: any amount.
+    :param limit: in the currency of the price list; None: any amount.
     :param cost: what costs what it has used.
     """
-    if most is None or cost is None:
+    if limit is None or cost is None:
         return None
     now = cost(used())
-    if now.price is None or now.price < most:
+    if now.price is None or now.price < limit:
         return None
     spent = f"{now.price:.6g} {now.currency}"
-    return f"it has cost {spent}, and --max-cost allows {most:g}: a job with --skip-existing leaves out what is done"
+    return f"it has cost {spent}, and --max-cost allows {limit:g}: a job with --skip-existing leaves out what is done"

@@ -137,7 +137,7 @@ class _On:
 
 @dataclass(frozen=True)
 class _Shard:
-    """Hears one shard's notices for a job."""
+    """Takes one shard's notices for a job."""
 
     run: Mailed
     shard: int

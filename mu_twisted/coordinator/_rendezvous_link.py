@@ -1,4 +1,4 @@
-"""A link is the coordinator's connection to a rendezvous: it says which jobs live, and hears which messages are lost.
+"""A link is the coordinator's connection to a rendezvous: it says which jobs live, and is notified of lost messages.
 
 Dials as long as there are jobs, and leaves when there have been none for a while. Knows the notices of the wire, not
 how the rendezvous keeps its mailboxes.
@@ -19,7 +19,7 @@ SAY_AGAIN = 60.0
 """Seconds after which a job's life is stated again (the rendezvous drops one that was not mentioned for 600 s), and the
 connection is left if there is no job to name."""
 REDIAL = (0.25, 5.0)
-"""Seconds before the first redial, and the most that it grows to by doubling."""
+"""Seconds before the first redial, and the limit that it grows to by doubling."""
 OPEN_TIMEOUT = 20.0
 """Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and another job may have begun it."""
 
@@ -93,7 +93,7 @@ class RendezvousLink:
     def add(self, job: str, mailing: Mailing, limits: dict[str, int] | None = None) -> None:
         """From now on the rendezvous keeps this job's messages, and is dialled until it is there.
 
-        Where it is not, the job hears that before this returns.
+        Where it is not, the job is notified of that before this returns.
 
         :param limits: as in :class:`~mu_twisted.wire.JobNotice`.
         """
@@ -105,7 +105,7 @@ class RendezvousLink:
 
     def remove(self, job: str) -> None:
         """The job is over: its messages may go."""
-        # A rendezvous that is not connected learns it by not hearing of the job any more.
+        # A rendezvous that is not connected learns it when the job is not named any more.
         if self._jobs.pop(job, None) is not None:
             self._say(EndNotice(job).encode())
 

@@ -71,23 +71,23 @@ class Cloud:
             check_region(region)
             self.lambda_endpoint(region)
         self.credentials()
-        found: dict[LaunchTarget, FunctionSettings] = {}
+        settings_of: dict[LaunchTarget, FunctionSettings] = {}
         absent: list[str] = []
         for place in places_of(regions, function, copies):
             try:
-                found[place] = self._look(place, programs)
+                settings_of[place] = self._look(place, programs)
             except AWSError as error:
                 absent.append(str(error))
-        if not found:
+        if not settings_of:
             raise AWSError(absent[0])
         if bucket:
             self._control(regions[0]).check_bucket(bucket)
         return Deployment(
-            places=tuple(found),
-            timeout=max(settings.timeout for settings in found.values()),
-            memory_mb=max(settings.memory_mb for settings in found.values()),
-            tmp_mb=max(settings.tmp_mb for settings in found.values()),
-            architecture=next(iter(found.values())).architecture,
+            places=tuple(settings_of),
+            timeout=max(settings.timeout for settings in settings_of.values()),
+            memory_mb=max(settings.memory_mb for settings in settings_of.values()),
+            tmp_mb=max(settings.tmp_mb for settings in settings_of.values()),
+            architecture=next(iter(settings_of.values())).architecture,
             absent=tuple(absent),
         )
 
@@ -166,5 +166,5 @@ def open_cloud(options: Mapping[str, Any], local_state: Path | None) -> Cloud:
 
 def other_stack(stack: Stack, environ: Mapping[str, str]) -> str | None:
     """Where the environment has AWS's tools look for Lambda, as ``mu local-env`` does, if that is not this stack."""
-    given = environ.get("AWS_ENDPOINT_URL_LAMBDA") or environ.get("AWS_ENDPOINT_URL")
-    return given if given and given.rstrip("/") != stack.lambda_endpoint.rstrip("/") else None
+    endpoint = environ.get("AWS_ENDPOINT_URL_LAMBDA") or environ.get("AWS_ENDPOINT_URL")
+    return endpoint if endpoint and endpoint.rstrip("/") != stack.lambda_endpoint.rstrip("/") else None

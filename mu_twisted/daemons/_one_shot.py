@@ -73,13 +73,13 @@ class OneShot:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     async def _failed(self, name: str) -> list[TaskStatus]:
-        found: list[TaskStatus] = []
+        failed: list[TaskStatus] = []
         cursor: int | None = 0
         while cursor is not None:
             page = await self._jobs.tasks(name, cursor, state="failed")
-            found += page.tasks
+            failed += page.tasks
             cursor = page.next
-        return found
+        return failed
 
     def _report(self, status: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
         failed = [

@@ -125,20 +125,20 @@ class CloudOpener:
         deployment = await self._look(cloud, pipeline, settings)
         if settings["max-cost"] is not None and cost_of(Usage(), deployment, settings["regions"]).price is None:
             raise MuError(f"--max-cost cannot be kept: no price is known of {', '.join(settings['regions'])}")
-        found = self._peers(name, pipeline, settings, cloud)
-        if found is not None:
-            await self._links.open(found)
+        job_peers = self._peers(name, pipeline, settings, cloud)
+        if job_peers is not None:
+            await self._links.open(job_peers)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
             skipped = await self._existing(cloud, pipeline, settings)
-        links = self._links.links(found) if found is not None else None
-        return self._opened(name, pipeline, settings, deployment, found, links, skipped)
+        links = self._links.links(job_peers) if job_peers is not None else None
+        return self._opened(name, pipeline, settings, deployment, job_peers, links, skipped)
 
     def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
-        found = self._peers(name, pipeline, settings, None)
-        links = self._links.links(found) if found is not None else None
-        return self._opened(name, pipeline, settings, None, found, links)
+        job_peers = self._peers(name, pipeline, settings, None)
+        links = self._links.links(job_peers) if job_peers is not None else None
+        return self._opened(name, pipeline, settings, None, job_peers, links)
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class CloudOpener:
         pipeline: Pipeline,
         settings: Any,
         deployment: Deployment | None,
-        found: Peers | None,
+        job_peers: Peers | None,
         links: JobLinks | None,
         skipped: frozenset[int] = frozenset(),
     ) -> Opened:
@@ -200,7 +200,7 @@ class CloudOpener:
 
         key = self._keys.token_key
         tokens = LaunchTokens(key, name) if key is not None else None
-        return Opened(JobLaunching(name, settings, self._keys, ready), found, links, skipped, cost, tokens)
+        return Opened(JobLaunching(name, settings, self._keys, ready), job_peers, links, skipped, cost, tokens)
 
     def _launcher_of(self, cloud: Cloud) -> Launcher:
         if self._launcher is None:

@@ -157,8 +157,8 @@ def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.e
         options["local"] = 1
     _check_addresses(options)
     # Of a file that is not there the start says so, as of every other.
-    given = options["ca-cert"] is not None and Path(options["ca-cert"]).exists()
-    if given and options["ca-key"] is None and not options["share-key"]:
+    exists = options["ca-cert"] is not None and Path(options["ca-cert"]).exists()
+    if exists and options["ca-key"] is None and not options["share-key"]:
         raise usage.UsageError(f"{options['ca-cert']} comes without its CA key: {SHARE_HINT}")
 
 
@@ -194,9 +194,9 @@ def find_keys(options: dict[str, Any], environ: Mapping[str, str]) -> None:
     for key, variable in (("ca-cert", "CA_CERT"), ("srv-cert", "SRV_CERT"), ("srv-key", "SRV_KEY")):
         options[key] = options[key] or environ.get(variable) or None
     if options["ca-cert"] is None:
-        given = [f"--{key}" for key in ("srv-cert", "srv-key", "ca-key") if options[key]]
-        if given:
-            raise usage.UsageError(f"{given[0]} is of no use without the CA certificate, -c")
+        useless = [f"--{key}" for key in ("srv-cert", "srv-key", "ca-key") if options[key]]
+        if useless:
+            raise usage.UsageError(f"{useless[0]} is of no use without the CA certificate, -c")
         if options["share-key"]:
             raise usage.UsageError("--share-key needs a key to share: give -c, -s and -k")
         return

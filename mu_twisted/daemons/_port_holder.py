@@ -23,14 +23,14 @@ def port_holder(port: int) -> str | None:
 
 def _listening(port: int) -> set[str]:
     """The sockets, as ``/proc/PID/fd`` names them. The columns are those of proc(5), ``/proc/net/tcp``."""
-    found = set()
+    sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in (Path("/proc/net") / table).read_text(encoding="ascii").splitlines()[1:]:
                 columns = line.split()
                 if columns[3] == _LISTENS and int(columns[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{columns[9]}]")
-    return found
+                    sockets.add(f"socket:[{columns[9]}]")
+    return sockets
 
 
 def _name(process: Path) -> str:

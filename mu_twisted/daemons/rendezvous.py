@@ -97,8 +97,8 @@ class Options(OneLineOptions):
             if len(row) == 5 and isinstance(self[row[0]], str):
                 self[row[0]] = row[4](self[row[0]])  # defaults are shown as users write them
         find_keys(self, os.environ)
-        given = self["ca-cert"] is not None and Path(self["ca-cert"]).exists()
-        if given and self["ca-key"] is None and not (self["srv-cert"] and self["srv-key"]):
+        exists = self["ca-cert"] is not None and Path(self["ca-cert"]).exists()
+        if exists and self["ca-key"] is None and not (self["srv-cert"] and self["srv-key"]):
             raise usage.UsageError(
                 f"{self['ca-cert']} comes without a certificate of the rendezvous: give -s and -k (rendezvous_cert.pem "
                 "and rendezvous_key.pem of `mu genkeys`), or --ca-key"

@@ -76,8 +76,8 @@ class ControlFactory(Factory):
         channel.callLater = self.clock.callLater
         return channel
 
-    def close(self, patience: float) -> Deferred[None]:
-        """End all connections: answers that are under way within ``patience`` seconds, the others at once."""
+    def close(self, timeout: float) -> Deferred[None]:
+        """End all connections: answers that are under way within ``timeout`` seconds, the others at once."""
         done: Deferred[None] = Deferred()
         if not self.channels:
             done.callback(None)
@@ -85,7 +85,7 @@ class ControlFactory(Factory):
         self._emptied = done
         for channel in list(self.channels):
             channel.close()
-        late = self.clock.callLater(patience, self._cut_off)
+        late = self.clock.callLater(timeout, self._cut_off)
 
         def stop(_: None) -> None:
             if late.active():
@@ -126,7 +126,7 @@ class ControlFactory(Factory):
         )
 
     def dropped(self, channel: HttpChannel, reason: str) -> None:
-        """A connection is not borne, or its request is not."""
+        """A connection is refused, or its request is."""
         peer = channel.transport.getPeer()
         self._drops.dropped(f"{peer.host}:{peer.port}" if hasattr(peer, "port") else "control socket", reason)
 

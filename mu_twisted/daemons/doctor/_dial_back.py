@@ -66,9 +66,9 @@ async def dial_back(
         Called in a thread.
     :raises mu_twisted.base.MuError: it cannot be invoked.
     """
-    found: list[tuple[Greeting, str]] = []
+    greetings: list[tuple[Greeting, str]] = []
     factory = FrameFactory(
-        lambda: _Greeted(lambda greeting, host: found.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
+        lambda: _Greeted(lambda greeting, host: greetings.append((greeting, host))), clock=reactor, max_frame=MAX_REPLY
     )
     port: Any = None
     number: int | None = None
@@ -82,7 +82,7 @@ async def dial_back(
     finally:
         if port is not None:
             await port.stopListening()
-    greeting, host = found[0] if found else (None, "")
+    greeting, host = greetings[0] if greetings else (None, "")
     return DialledBack(invocation, greeting, host, port is not None, number)
 
 

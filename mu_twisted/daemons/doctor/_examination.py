@@ -123,7 +123,7 @@ class Examination:
     def _region(self, cloud: Cloud, region: str, states: list[FunctionState]) -> list[Finding]:
         """All about the functions of a region; those that are there are added to ``states``."""
         inspection = self._inspection(cloud, region)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         here: list[FunctionState] = []
         wanted = {place: workers for place, workers in self._wanted().items() if place.region == region}
         try:
@@ -131,18 +131,18 @@ class Examination:
                 state = inspection.function(place.function)
                 if state is None:
                     alone = len(self._settings["regions"]) * self._settings["copies"] == 1
-                    found.append(judge_missing(place.function, region, alone=alone))
+                    findings.append(judge_missing(place.function, region, alone=alone))
                 else:
                     here.append(state)
-                    found += self._function(state, workers)
+                    findings += self._function(state, workers)
             concurrency = inspection.concurrency()
             if concurrency is not None:
                 reserved = [each.reserved for each in here] or [None]
-                found.append(judge_concurrency(concurrency, region, reserved, sum(wanted.values()) or 1))
+                findings.append(judge_concurrency(concurrency, region, reserved, sum(wanted.values()) or 1))
         except MuError as error:
-            found.append(_failed(error, POLICY))
+            findings.append(_failed(error, POLICY))
         states += here
-        return found
+        return findings
 
     def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
         yield from judge_function(state, workers, shared=bool(self._options["share-key"]))
@@ -159,8 +159,8 @@ class Examination:
         return shares(workers, places_of(settings["regions"], settings["function"], settings["copies"]))
 
     def _bucket(self, cloud: Cloud, region: str, bucket: str) -> Finding:
-        found = self._inspection(cloud, region).bucket_region(bucket)
-        return judge_bucket(bucket, found if cloud.s3_endpoint is None else None, region)
+        actual = self._inspection(cloud, region).bucket_region(bucket)
+        return judge_bucket(bucket, actual if cloud.s3_endpoint is None else None, region)
 
     def _certificates(self) -> Finding:
         state_dir = Path(self._options["state-dir"] or default_state_dir())
@@ -180,10 +180,10 @@ class Examination:
         return finding
 
     async def _address(self, endpoint: str) -> str | None:
-        given: str | None = self._options["host-addr"]
-        if given:
-            self._report(good(f"workers are told to dial {given} (--host-addr)"))
-            return given
+        address: str | None = self._options["host-addr"]
+        if address:
+            self._report(good(f"workers are told to dial {address} (--host-addr)"))
+            return address
         try:
             address = await find_address(self._reactor, endpoint)
         except MuError as error:
@@ -193,13 +193,13 @@ class Examination:
         return address
 
     async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:
-        given = port_of(self._options["listen"])
+        named = port_of(self._options["listen"])
         timeout = timedelta(seconds=state.settings.get("Timeout", 3))
 
         def invoke(port: int | None) -> Any:
             event = job_event(
                 address=address,
-                port=port or given,
+                port=port or named,
                 ca=keys.ca,
                 pair=keys.for_job(JOB, timeout),
                 bucket=self._settings["bucket"],
@@ -214,7 +214,7 @@ class Examination:
             came = await dial_back(self._reactor, self._options["listen"], keys.own, keys.ca, invoke)
         except (MuError, ValueError) as error:
             return _failed(error, POLICY)
-        port = came.port or given
+        port = came.port or named
         return judge_dial_back(came, f"{address}:{port}" if port else address, shared=keys.shared)
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -257,8 +257,8 @@ def port_of(listen: str) -> int:
 
     :param listen: e.g. ``tcp:13579:interface=127.0.0.1``.
     """
-    found = re.match(r"tcp6?:(?:.*:port=|port=)?([0-9]{1,5})(?::|$)", listen)
-    return int(found[1]) if found else 0
+    match = re.match(r"tcp6?:(?:.*:port=|port=)?([0-9]{1,5})(?::|$)", listen)
+    return int(match[1]) if match else 0
 
 
 def _failed(error: Exception, fix: str) -> Finding:

@@ -104,7 +104,7 @@ def _from_systemd(reactor: Any, by: str, which: str, shards: int) -> list[Listen
         descriptors.append(endpoint.fileno)
     if by == "name":
         names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-        descriptors = [found for found, name in zip(descriptors, names, strict=False) if name == which]
+        descriptors = [descriptor for descriptor, name in zip(descriptors, names, strict=False) if name == which]
     else:
         descriptors = descriptors[int(which) :]
     if len(descriptors) != shards:
@@ -112,7 +112,7 @@ def _from_systemd(reactor: Any, by: str, which: str, shards: int) -> list[Listen
             f"--shards {shards}: systemd has handed over {len(descriptors)} sockets with {by} {which}: put {shards} "
             "lines ListenStream= with consecutive ports into the socket's unit"
         )
-    sockets = [socket.socket(fileno=found) for found in descriptors]
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     if any(one.family not in (socket.AF_INET, socket.AF_INET6) for one in sockets):
         raise StartError(f"--shards: systemd's sockets with {by} {which} must be of TCP")
     sockets.sort(key=lambda one: int(one.getsockname()[1]))
