@@ -6,7 +6,7 @@ Knows not what is asked for.
 from collections.abc import Awaitable
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from twisted.internet.defer import Deferred
@@ -21,9 +21,6 @@ from zope.interface import provider
 from mu_twisted.tls import describe_failure
 from mu_twisted.web._calls import Call, Refusal, Reply, refusal_reply
 
-if TYPE_CHECKING:
-    from mu_twisted.web._factory import ControlFactory
-
 READ_TIME = 30.0
 """Seconds from the connection to the end of the request, a TLS handshake included."""
 WRITE_TIME = 300.0
@@ -34,6 +31,44 @@ LINGER_BYTES = 16 << 20
 is closed upon unread bytes takes the refusal with it."""
 
 FAULT = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the coordinator itself; its log says more")
+
+
+class ChannelOwner(Protocol):
+    """What a channel asks of the factory that has made it, and what it reports to that.
+
+    :ivar clock: for the time limits.
+    :ivar max_connections: of peers that may connect.
+    :ivar max_body: bytes of a request's body.
+    """
+
+    clock: Any
+    max_connections: int
+    max_body: int
+
+    @property
+    def full(self) -> bool:
+        """Whether there are too many connections of peers that may connect."""
+
+    def answer(self, call: Call) -> Awaitable[Reply]:
+        """Answer a request; cancelled when the caller has gone."""
+
+    def admit(self, transport: Any) -> str:
+        """Name the peer; raises Refusal for one that may not connect."""
+
+    def opened(self, channel: "HttpChannel") -> None:
+        """A connection has been made."""
+
+    def admitted(self, channel: "HttpChannel") -> None:
+        """Its peer is known, and may connect."""
+
+    def closed(self, channel: "HttpChannel") -> None:
+        """It has ended."""
+
+    def dropped(self, channel: "HttpChannel", reason: str) -> None:
+        """It is refused, or its request is.
+
+        :param reason: one line.
+        """
 
 
 class _Request(http.Request):
@@ -134,7 +169,7 @@ class HttpChannel(http.HTTPChannel):
     maxHeaders = 64
     requestFactory = staticmethod(_make_request)  # type: ignore[assignment]
     transport: Any
-    factory: "ControlFactory"
+    factory: ChannelOwner
     refused = False
     caller = ""
     _deadline: Any = None
