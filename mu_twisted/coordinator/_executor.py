@@ -259,7 +259,7 @@ class ActionExecutor:
         self._run.decided(self._job.abort(error, self._clock.seconds()))
 
 
-class Row(NamedTuple):
+class ActionRow(NamedTuple):
     """How one kind of action is carried out.
 
     :param do: carries it out.
@@ -270,7 +270,9 @@ class Row(NamedTuple):
     failed: Callable[[ActionExecutor, Any, Exception], None]
 
 
-def _to_worker(do: Callable[[ActionExecutor, Session, Any], None], failed: Any = ActionExecutor.give_up_worker) -> Row:
+def _to_worker(
+    do: Callable[[ActionExecutor, Session, Any], None], failed: Any = ActionExecutor.give_up_worker
+) -> ActionRow:
     """An action on the session of its worker; nothing is done where the worker was lost since the decision."""
 
     def on_session(executor: ActionExecutor, action: WorkerAction) -> None:
@@ -278,12 +280,14 @@ def _to_worker(do: Callable[[ActionExecutor, Session, Any], None], failed: Any =
         if session is not None:
             do(executor, session, action)
 
-    return Row(on_session, failed)
+    return ActionRow(on_session, failed)
 
 
-TABLE: Mapping[type[Action], Row] = {
-    StartLaunches: Row(ActionExecutor.start_launches, ActionExecutor.give_up_job),
-    StopLaunches: Row(ActionExecutor.stop_launches, ActionExecutor.go_on),  # a worker that comes too late is dismissed
+TABLE: Mapping[type[Action], ActionRow] = {
+    StartLaunches: ActionRow(ActionExecutor.start_launches, ActionExecutor.give_up_job),
+    StopLaunches: ActionRow(
+        ActionExecutor.stop_launches, ActionExecutor.go_on
+    ),  # a worker that comes too late is dismissed
     GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
     Assign: _to_worker(ActionExecutor.assign),
     Warm: _to_worker(lambda _, session, action: session.warm()),
@@ -291,7 +295,7 @@ TABLE: Mapping[type[Action], Row] = {
     Dismiss: _to_worker(ActionExecutor.dismiss),
     Abort: _to_worker(ActionExecutor.abort),
     Ping: _to_worker(lambda _, session, action: session.ping()),
-    Diagnose: Row(ActionExecutor.diagnose, ActionExecutor.give_up_job),
-    Finish: Row(ActionExecutor.finish, ActionExecutor.give_up_job),
+    Diagnose: ActionRow(ActionExecutor.diagnose, ActionExecutor.give_up_job),
+    Finish: ActionRow(ActionExecutor.finish, ActionExecutor.give_up_job),
 }
 """For every action but a record, which the commit queue takes: what is done, and what follows where that fails."""

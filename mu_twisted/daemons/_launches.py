@@ -57,7 +57,7 @@ class JobLaunching:
         self._clock = clock
         self._event_made: tuple[float, Any, bytes] | None = None
         self._launcher: Launcher | None = None
-        self._asked: set[str] = set()
+        self._outstanding: set[str] = set()
         self._spread: Spread | None = None
         self._stops = 0
 
@@ -68,8 +68,8 @@ class JobLaunching:
     def stop(self) -> None:
         """Give up what has not been sent."""
         self._stops += 1
-        if self._launcher is not None and self._asked:
-            self._launcher.withdraw(sorted(self._asked))
+        if self._launcher is not None and self._outstanding:
+            self._launcher.withdraw(sorted(self._outstanding))
 
     def note(self) -> str | None:
         """What the user should know of the launches."""
@@ -133,7 +133,7 @@ class JobLaunching:
                 next_place = spread.refused(outcome.launch_id, outcome.status, outcome.reason)
             if next_place is None:
                 spread.settled(outcome.launch_id)
-                self._asked.discard(outcome.launch_id)
+                self._outstanding.discard(outcome.launch_id)
                 settle(outcome)
                 return
             place, tries = next_place
@@ -151,7 +151,7 @@ class JobLaunching:
         def lost(outcome: LaunchOutcome, failure: Failure) -> None:
             answered(LaunchOutcome(outcome.launch_id, False, 0, failure.getErrorMessage()))
 
-        self._asked.update(names)
+        self._outstanding.update(names)
         launches = [Launch(name, at.region, at.function, event, tries) for name, at, tries in spread.begin(names)]
         await launcher.launch(launches, answered)
 

@@ -92,7 +92,7 @@ class CloudOpener:
         self._local_state = local_state
         self._descriptors = descriptors
         self._in_thread = in_thread
-        self._shared = CoalescedCalls()
+        self._calls = CoalescedCalls()
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
         self._addresses: dict[str, str] = {}
@@ -148,7 +148,7 @@ class CloudOpener:
         :raises MuError: what is missing, on one line.
         """
         if self._cloud is None:
-            self._cloud = await self._shared.call(
+            self._cloud = await self._calls.call(
                 open_cloud, lambda: self._in_thread(open_cloud, self._options, self._local_state)
             )
         return self._cloud
@@ -171,7 +171,7 @@ class CloudOpener:
     async def _close(self) -> None:
         if self._launcher is not None:
             await self._launcher.close()
-        if self._cloud is not None or open_cloud in self._shared:
+        if self._cloud is not None or open_cloud in self._calls:
             with suppress(MuError):
                 cloud = await self.cloud()
                 await self._in_thread(cloud.close)
@@ -218,7 +218,7 @@ class CloudOpener:
     async def _address(self, cloud: Cloud, settings: Any) -> str:
         endpoint, given = cloud.lambda_endpoint(settings["regions"][0]), self._options["host-addr"]
         if endpoint not in self._addresses:
-            self._addresses[endpoint] = await self._shared.call(
+            self._addresses[endpoint] = await self._calls.call(
                 endpoint, lambda: Deferred.fromCoroutine(find_address(self._reactor, endpoint, given))
             )
         return self._addresses[endpoint]
@@ -227,7 +227,7 @@ class CloudOpener:
         """Whether all is there that a job needs; jobs that need the same at the same time share a look."""
         regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
         needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
-        return self._shared.call(needed, lambda: self._in_thread(cloud.check, *needed))
+        return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
     def _peers(self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None) -> Peers | None:
         producers = pipeline.producers(settings)
