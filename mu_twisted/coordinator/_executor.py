@@ -285,9 +285,7 @@ def _to_worker(
 
 TABLE: Mapping[type[Action], ActionRow] = {
     StartLaunches: ActionRow(ActionExecutor.start_launches, ActionExecutor.give_up_job),
-    StopLaunches: ActionRow(
-        ActionExecutor.stop_launches, ActionExecutor.go_on
-    ),  # a worker that comes too late is dismissed
+    StopLaunches: ActionRow(ActionExecutor.stop_launches, ActionExecutor.go_on),  # late workers are dismissed
     GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
     Assign: _to_worker(ActionExecutor.assign),
     Warm: _to_worker(lambda _, session, action: session.warm()),

@@ -58,9 +58,9 @@ DAY = 86_400.0
 _OF_THE_PROCESS = ("state-dir", "debug", "profile", "control", "control-group", "keep", "hold-all")
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
-"""Seconds that those who wait for a job of theirs have to be told of its end, before a one-shot coordinator ends."""
+"""Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
 REPORTING = 2.0
-"""Seconds in which the end of a job that is interrupted is told."""
+"""Seconds in which the end of a job that is interrupted is reported."""
 UNSERVED = "the coordinator that ran it has ended"
 """Why a job that is not over waits, where no coordinator runs that goes on with it."""
 FORGET = 3600.0
@@ -77,7 +77,7 @@ class CoordinatorService(Service):
     :param retried: jobs on record whose failed tasks are to be run again, in place of a pipeline's.
     :param recorded: whether the one job has its record in the state directory, and the control API is served meanwhile;
         jobs that come by it are run to their ends, too.
-    :param as_json: whether the one job's end is told as JSON.
+    :param as_json: whether the one job's end is printed as JSON.
     """
 
     log = Logger()

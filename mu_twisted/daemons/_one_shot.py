@@ -21,7 +21,7 @@ class OneShot:
     :param jobs: the coordinator's.
     :param begin: submits the job, or sets one on record going again.
     :param recorded: whether the job's record stays.
-    :param as_json: whether its end is told as JSON.
+    :param as_json: whether its end is printed as JSON.
     """
 
     log = Logger()

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
 from mu_twisted.pipelines import MAX_PACKED, PipelineError
-from mu_twisted.web._calls import Call, Refusal, Reply, json_reply, refusal_reply, text_reply
+from mu_twisted.web._calls import Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
 
 VERSION = "v1"
 """The first segment of every path; another one when what stands behind it changes its meaning."""
@@ -60,16 +60,16 @@ class Api:
         """Do what is asked for. Cancelling gives up waiting for a job; what changes something is carried out."""
         try:
             return await self._handler(call)(call)
-        except Refusal as refusal:
+        except CallRefusal as refusal:
             return refusal_reply(refusal)
         except UnknownJob as error:
-            return refusal_reply(Refusal(HTTPStatus.NOT_FOUND, str(error)))
+            return refusal_reply(CallRefusal(HTTPStatus.NOT_FOUND, str(error)))
         except ServiceError as error:
-            return refusal_reply(Refusal(HTTPStatus.CONFLICT, str(error)))
+            return refusal_reply(CallRefusal(HTTPStatus.CONFLICT, str(error)))
         except (PipelineError, UsageError) as error:
-            return refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, str(error), usage=True))
+            return refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, str(error), usage=True))
         except MuError as error:
-            return refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, str(error)))
+            return refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, str(error)))
 
     # -- which handler ---------------------------------------------------------------------------------------------
 
@@ -78,19 +78,19 @@ class Api:
         shape = tuple(None if index == 1 else segment for index, segment in enumerate(path))
         methods = self._routes.get(shape) if version == VERSION else None
         if methods is None:
-            raise Refusal(
+            raise CallRefusal(
                 HTTPStatus.NOT_FOUND,
                 f"no such resource; this is {VERSION} of mu's control API: /{VERSION}/jobs, /{VERSION}/daemon",
             )
         handler = methods.get(call.method)
         if handler is None:
             allowed = ", ".join(methods)
-            raise Refusal(
+            raise CallRefusal(
                 HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allowed}, got {call.method[:20]}", {"Allow": allowed}
             )
         if call.method != "GET" and call.from_page:
             # A browser that holds an operator's certificate would show it on behalf of any page.
-            raise Refusal(HTTPStatus.FORBIDDEN, "nothing is changed at the request of a web page (Origin)")
+            raise CallRefusal(HTTPStatus.FORBIDDEN, "nothing is changed at the request of a web page (Origin)")
         return handler
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Api:
             note = self._service.daemon().note
             if note is None:
                 raise
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
+            raise CallRefusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
         self.log.info("{caller} submitted {job}", caller=call.caller, job=status.job)
         return json_reply(status, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{status.job}"})
 
@@ -176,9 +176,9 @@ def _request(body: bytes) -> Request:
         request = msgspec.json.decode(body, type=Request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = " ".join(str(error).split())[:300]
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"expected a job in JSON (pipeline, words, source): {text}") from None
+        raise CallRefusal(HTTPStatus.BAD_REQUEST, f"expected a job in JSON (pipeline, words, source): {text}") from None
     if request.source is not None and len(request.source.encode("utf-8", "surrogatepass")) > MAX_SOURCE:
-        raise Refusal(
+        raise CallRefusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the module {request.pipeline} is longer than {MAX_SOURCE} bytes"
         )
     return request
@@ -188,11 +188,11 @@ def _parameters(call: Call, **known: Callable[[str], Any]) -> dict[str, Any]:
     values = {}
     for name, text in call.query.items():
         if name not in known:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"no parameter is called {name[:40]!r} here")
+            raise CallRefusal(HTTPStatus.BAD_REQUEST, f"no parameter is called {name[:40]!r} here")
         try:
             values[name] = known[name](text)
         except ValueError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"{name}: {error}, got {text[:40]!r}") from None
+            raise CallRefusal(HTTPStatus.BAD_REQUEST, f"{name}: {error}, got {text[:40]!r}") from None
     return values
 
 

@@ -17,7 +17,7 @@ class ControlError(MuError):
     """The control API cannot be opened; one line that says what to do."""
 
 
-class Refusal(MuError):
+class CallRefusal(MuError):
     """A request that is not carried out.
 
     :param status: of HTTP.
@@ -72,7 +72,7 @@ def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mappin
     return Reply(status, body + b"\n", headers=headers or {})
 
 
-def refusal_reply(refusal: Refusal) -> Reply:
+def refusal_reply(refusal: CallRefusal) -> Reply:
     """The answer to a caller that is refused: ``{"error": ...}``, and ``"usage": true`` if the request was wrong."""
     body: dict[str, Any] = {"error": " ".join(str(refusal).split())}
     if refusal.usage:

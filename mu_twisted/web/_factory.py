@@ -13,7 +13,7 @@ from mu_twisted.web._calls import Call, Reply
 from mu_twisted.web._http import HttpChannel
 
 Admission = Callable[[Any], str]
-"""Names the peer of a connection's transport; raises Refusal for one that may not connect."""
+"""Names the peer of a connection's transport; raises CallRefusal for one that may not connect."""
 
 _log = Logger()
 

@@ -19,7 +19,7 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import provider
 
 from mu_twisted.tls import describe_failure
-from mu_twisted.web._calls import Call, Refusal, Reply, refusal_reply
+from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 
 READ_TIME = 30.0
 """Seconds from the connection to the end of the request, a TLS handshake included."""
@@ -30,7 +30,7 @@ LINGER_BYTES = 16 << 20
 """For how long, and how much, is read and thrown away of a request that was refused before its end: a connection that
 is closed upon unread bytes takes the refusal with it."""
 
-FAULT = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the coordinator itself; its log says more")
+FAULT = CallRefusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the coordinator itself; its log says more")
 
 
 class ChannelOwner(Protocol):
@@ -53,7 +53,7 @@ class ChannelOwner(Protocol):
         """Answer a request; cancelled when the caller has gone."""
 
     def admit(self, transport: Any) -> str:
-        """Name the peer; raises Refusal for one that may not connect."""
+        """Name the peer; raises CallRefusal for one that may not connect."""
 
     def opened(self, channel: "HttpChannel") -> None:
         """A connection has been made."""
@@ -103,12 +103,14 @@ class _Request(http.Request):
     def process(self) -> None:
         if self.channel.factory.full:
             text = f"more than {self.channel.factory.max_connections} requests are open; try again later"
-            self._reply(refusal_reply(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})))
+            self._reply(refusal_reply(CallRefusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "5"})))
             return
         try:
             call = self._call()
         except ValueError:
-            self._reply(refusal_reply(Refusal(HTTPStatus.BAD_REQUEST, "a path or query that is not UTF-8 in ASCII")))
+            self._reply(
+                refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, "a path or query that is not UTF-8 in ASCII"))
+            )
             return
         answering = Deferred.fromCoroutine(_awaited(self.channel.factory.answer(call)))
         gone = self.notifyFinish()
@@ -146,7 +148,7 @@ class _Request(http.Request):
     def _too_long(self) -> None:
         self.requestHeaders.removeHeader("Expect")
         limit = self.channel.factory.max_body
-        self.channel.refuse(Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body is at most {limit} bytes long"))
+        self.channel.refuse(CallRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body is at most {limit} bytes long"))
 
 
 async def _awaited(answer: Awaitable[Reply]) -> Reply:
@@ -185,7 +187,7 @@ class HttpChannel(http.HTTPChannel):
             try:
                 self.caller = self.factory.admit(self.transport)
                 self.factory.admitted(self)
-            except Refusal as refusal:
+            except CallRefusal as refusal:
                 self.refuse(refusal)
         if self.refused:
             self._discarded += len(data)
@@ -207,7 +209,7 @@ class HttpChannel(http.HTTPChannel):
         self._expect_within(WRITE_TIME)
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: CallRefusal) -> None:
         """Answer before the request is complete, and read no more of it."""
         if self.refused:
             return
@@ -231,7 +233,7 @@ class HttpChannel(http.HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Twisted's own says nothing but the status. It is private there: if it goes, that is what remains.
-        self.refuse(Refusal(HTTPStatus.BAD_REQUEST, "this is not an HTTP request that can be understood"))
+        self.refuse(CallRefusal(HTTPStatus.BAD_REQUEST, "this is not an HTTP request that can be understood"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._expect_within(None)

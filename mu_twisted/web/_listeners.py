@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from mu_twisted.coordinator import JobService
 from mu_twisted.tls import Role, RoleIdentity, TLSError, identity_of
 from mu_twisted.web._api import MAX_BODY, Api
-from mu_twisted.web._calls import ControlError, Refusal
+from mu_twisted.web._calls import CallRefusal, ControlError
 from mu_twisted.web._factory import Admission, ControlFactory
 from mu_twisted.web._unix import listen_unix
 
@@ -126,10 +126,10 @@ def _operator(transport: Any) -> str:
     try:
         identity = identity_of(certificate)
     except TLSError as error:
-        raise Refusal(HTTPStatus.FORBIDDEN, str(error)) from None
+        raise CallRefusal(HTTPStatus.FORBIDDEN, str(error)) from None
     if identity != _OPERATOR:
         shown = identity.uri if identity is not None else "one without identity"
-        raise Refusal(
+        raise CallRefusal(
             HTTPStatus.FORBIDDEN,
             f"expected a certificate of {_OPERATOR.uri}, got {shown}; make one with `mu genkeys DIR --operator NAME`",
         )

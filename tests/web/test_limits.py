@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import JobStatus, Request
 from mu_twisted.web._api import Api
-from mu_twisted.web._calls import Call, Refusal, Reply
+from mu_twisted.web._calls import Call, CallRefusal, Reply
 from mu_twisted.web._factory import ControlFactory
 from mu_twisted.web._http import LINGER_BYTES, LINGER_TIME, READ_TIME, WRITE_TIME
 
@@ -55,7 +55,7 @@ class Wire(StringTransport):
 
 def admit(wire: Wire) -> str:
     if not wire.known:
-        raise Refusal(HTTPStatus.FORBIDDEN, "who are you?")
+        raise CallRefusal(HTTPStatus.FORBIDDEN, "who are you?")
     return "somebody"
 
 
