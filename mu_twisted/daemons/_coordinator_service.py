@@ -225,7 +225,7 @@ class CoordinatorService(Service):
             endpoint=self._options["control"],
             contexts=server_contexts(keys.own, keys.ca),
             max_connections=limits.connections,
-            max_strangers=limits.strangers,
+            max_unadmitted=limits.unadmitted,
         )
         if self._control.port is not None:
             self.log.info("ready for operators on port {port}", port=self._control.port)

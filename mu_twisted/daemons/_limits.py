@@ -35,17 +35,17 @@ def raise_descriptor_limit() -> int:
 class ControlLimits:
     """What each of the control API's two listeners may hold.
 
-    :param connections: of callers that may come; so many again are told that there are too many.
-    :param strangers: of peers that are not known yet.
+    :param connections: of peers that may connect; so many again are answered with 503.
+    :param unadmitted: of peers that are not known yet.
     """
 
     connections: int
-    strangers: int
+    unadmitted: int
 
     @property
     def reserve(self) -> int:
         """Descriptors that both listeners may take beyond their half of the spare ones."""
-        return max(0, 2 * (2 * self.connections + self.strangers) - SPARE_DESCRIPTORS // 2)
+        return max(0, 2 * (2 * self.connections + self.unadmitted) - SPARE_DESCRIPTORS // 2)
 
 
 def control_limits(limit: int) -> ControlLimits:

@@ -58,7 +58,7 @@ def open_control(
     endpoint: str | None = None,
     contexts: IOpenSSLServerConnectionCreator | None = None,
     max_connections: int = 256,
-    max_strangers: int = 64,
+    max_unadmitted: int = 64,
 ) -> ControlListeners:
     """Open the control API, at once.
 
@@ -68,7 +68,7 @@ def open_control(
     :param group: the name of a group that may dial it too, 0660.
     :param endpoint: a port, or an endpoint string of Twisted's, on which to serve operators with TLS as well.
     :param contexts: for that, as :func:`mu_twisted.tls.server_contexts` makes them.
-    :param max_connections: of each listener, and ``max_strangers``: see :class:`ControlFactory`.
+    :param max_connections: of each listener, and ``max_unadmitted``: see :class:`ControlFactory`.
     :raises ControlError: one line; then nothing is left open.
     """
     api = Api(service, reactor)
@@ -80,7 +80,7 @@ def open_control(
             admit,
             clock=reactor,
             max_connections=max_connections,
-            max_strangers=max_strangers,
+            max_unadmitted=max_unadmitted,
             max_body=MAX_BODY,
         )
 

@@ -21,7 +21,7 @@ def test_a_limit_that_cannot_be_held_is_refused(asked: int | None, descriptors: 
 def test_the_control_api_leaves_half_of_the_spare_descriptors_to_the_journal_and_s3(limit: int) -> None:
     limits = control_limits(limit)
     workers = limit - limits.reserve - SPARE_DESCRIPTORS
-    callers = 2 * (2 * limits.connections + limits.strangers)
+    callers = 2 * (2 * limits.connections + limits.unadmitted)
     assert workers + callers + SPARE_DESCRIPTORS // 2 <= limit
     assert limits.connections >= 12
     assert limits.reserve <= limit // 16
