@@ -1,5 +1,6 @@
 #!/bin/sh
-# The extension under AddressSanitizer and UndefinedBehaviorSanitizer: its tests, then a search for leaks.
+# The extensions under AddressSanitizer and UndefinedBehaviorSanitizer: their tests, then a search for leaks in the
+# launcher.
 # PYTHON chooses the interpreter, which must have the project's test dependencies.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,6 +22,10 @@ build() { # DIRECTORY [OPTION OF THE COMPILER...]
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L "$@" -fPIC -shared \
         -I"$include" launch/*.c -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lcrypto
+    rm -f "$target"/mu_twisted/pipelines/*.so
+    "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
+        -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L -fPIC -shared \
+        -I"$include" mu_twisted/pipelines/_watchdog.c -o "$target/mu_twisted/pipelines/_watchdog$suffix"
 }
 
 leaks() { # DIRECTORY CALLS: status 1 where a leak passes through the extension's code
@@ -52,6 +57,11 @@ cd "$work"
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
+# What ends a process on purpose, by a signal too, is left to the signal.
+PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload \
+    ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0 \
+    "$python" -m pytest "$root/tests/pipelines/test_guard.py" -c "$root/setup.cfg" --rootdir="$root" \
+    -p no:cacheprovider
 leaks "$work/sound" 10
 # A search that finds nothing proves something only if it finds a leak that is there.
 status=0
