@@ -108,9 +108,9 @@ class AwsControl:
         waited = 0.0
         while True:
             with self._missing(f"there is no function {function} in {self._where}: make it with `{self._lambdaize}`"):
-                found = self.clients.awslambda.get_function_configuration(FunctionName=function)
-            if found.get("LastUpdateStatus") != "InProgress":
-                return found
+                configuration = self.clients.awslambda.get_function_configuration(FunctionName=function)
+            if configuration.get("LastUpdateStatus") != "InProgress":
+                return configuration
             if waited >= UPDATE_TIMEOUT:
                 raise AWSError(f"function {function} in {self._where} is being updated: try again when that is done")
             self._sleep(_PAUSE)
@@ -196,22 +196,22 @@ class AwsControl:
             raise
 
 
-def _check_state(function: str, region: str, found: FunctionConfigurationResponseTypeDef) -> None:
+def _check_state(function: str, region: str, configuration: FunctionConfigurationResponseTypeDef) -> None:
     """Check a function by AWS's "Lambda function states".
 
     :raises AWSError: the function will not run, or not the code that it was last given.
     """
     where = f"function {function} in {region}"
-    if found.get("State") == "Failed":
-        why = _reason(found, "StateReason")
+    if configuration.get("State") == "Failed":
+        why = _reason(configuration, "StateReason")
         raise AWSError(f"{where} cannot be invoked, its state is Failed{why}: make it again with `mu lambdaize`")
-    if found.get("LastUpdateStatus") == "Failed":
-        why = _reason(found, "LastUpdateStatusReason")
+    if configuration.get("LastUpdateStatus") == "Failed":
+        why = _reason(configuration, "LastUpdateStatusReason")
         raise AWSError(f"the last update of {where} has failed{why}: update it again with `mu lambdaize --replace`")
 
 
-def _reason(found: FunctionConfigurationResponseTypeDef, name: str) -> str:
-    reason = masked(" ".join(str(found.get(name) or "").split()))[:300].rstrip(".")
+def _reason(configuration: FunctionConfigurationResponseTypeDef, name: str) -> str:
+    reason = masked(" ".join(str(configuration.get(name) or "").split()))[:300].rstrip(".")
     return f" ({reason})" if reason else ""
 
 

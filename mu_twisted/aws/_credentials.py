@@ -66,10 +66,10 @@ def current_keys(session: Session) -> AccessKeys:
     :raises AWSError: there are none, or they cannot be sent.
     """
     with one_line("get AWS credentials"):
-        found = session.get_credentials()
-        if found is None:
+        credentials = session.get_credentials()
+        if credentials is None:
             raise AWSError(NO_CREDENTIALS)
-        frozen = found.get_frozen_credentials()
+        frozen = credentials.get_frozen_credentials()
     if not frozen.access_key or not frozen.secret_key:
         raise AWSError(NO_CREDENTIALS)
     return _check(AccessKeys(frozen.access_key, frozen.secret_key, frozen.token))

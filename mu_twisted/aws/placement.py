@@ -1,4 +1,4 @@
-"""A job's placement is where its function is: how its launches are spread over the places, and what a job costs there.
+"""Places a job: spreads its launches over the regions and copies of its function, and computes what it costs there.
 
 Pure: knows prices by their table, and neither clients of AWS nor launchers.
 """
@@ -12,7 +12,7 @@ from mu_twisted.aws._prices import price_in
 from mu_twisted.jobs import is_passing
 
 MAX_PLACES = 4
-"""Places in which one launch is tried; in the last of them as often as launches are: a fault of all costs no hour."""
+"""Places in which one launch is tried at most; in the last one as often as usual, so a fault of all costs no hour."""
 HASTY_TRIES = 3
 """How often a launch is sent in a place, where there are others that can have it: that takes about a second."""
 
@@ -21,6 +21,7 @@ HASTY_TRIES = 3
 class LaunchTarget:
     """One function in one region.
 
+    :param region: AWS region.
     :param function: its name there.
     """
 
@@ -32,10 +33,12 @@ class LaunchTarget:
 class Deployment:
     """A job's function, as it was when it was looked up.
 
-    :param places: where it is, copies included; at least one.
-    :param timeout: how long an invocation may run: the longest of all.
-    :param memory_mb: of an environment: the most of all, as ``tmp_mb``, its temporary files.
-    :param absent: for each place that was asked for and cannot be used, why.
+    :param places: the function in each region, copies included; at least one.
+    :param timeout: how long an invocation may run: the longest of all places.
+    :param memory_mb: of an environment: the largest of all places.
+    :param tmp_mb: MB of an environment's temporary files: the largest of all places.
+    :param architecture: ``x86_64`` or ``arm64``.
+    :param absent: for each place of the job that cannot be used, why.
     """
 
     places: tuple[LaunchTarget, ...]
@@ -58,7 +61,7 @@ class _Launch:
 
 
 class Spread:
-    """Gives each launch its place, and another one where that fails.
+    """Assigns each launch a place, and another one where that fails.
 
     :param deployment: the places. Launches go to them in turn, so that each gets its share.
     """
@@ -66,18 +69,18 @@ class Spread:
     def __init__(self, deployment: Deployment) -> None:
         self._places = deployment.places
         self._absent = deployment.absent
-        self._out: dict[LaunchTarget, str] = {}
+        self._excluded: dict[LaunchTarget, str] = {}
         self._turn = 0
         self._launches: dict[str, _Launch] = {}
-        self._handed: dict[LaunchTarget, tuple[int, str]] = {}
+        self._moved_on: dict[LaunchTarget, tuple[int, str]] = {}
 
     def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, LaunchTarget, int | None]]:
-        """Places for new launches.
+        """Assign places to new launches.
 
-        :param launch_ids: unique among those that are under way.
+        :param launch_ids: unique among the launches in progress.
         :returns: for each its identifier, its place, and how often to try there; None: as often as usual.
         """
-        usable = [place for place in self._places if place not in self._out] or list(self._places)
+        usable = [place for place in self._places if place not in self._excluded] or list(self._places)
         begun = []
         for launch_id in launch_ids:
             index = self._turn % len(usable)
@@ -91,35 +94,36 @@ class Spread:
         return begun
 
     def refused(self, launch_id: str, status: int, reason: str) -> tuple[LaunchTarget, int | None] | None:
-        """A launch has failed in its place.
+        """Assign another place to a launch that has failed in its own.
 
-        :param status: HTTP's; 0 where no answer came.
+        :param status: HTTP's; 0 where there was no answer.
+        :param reason: one line.
         :returns: the place to try next, and how often; None: there is no other.
         """
         launch = self._launches[launch_id]
         if not is_passing(status):
-            self._out.setdefault(launch.place, reason)
-        launch.left = [place for place in launch.left if place not in self._out]
+            self._excluded.setdefault(launch.place, reason)
+        launch.left = [place for place in launch.left if place not in self._excluded]
         if not launch.left:
             del self._launches[launch_id]
             return None
-        count, _ = self._handed.get(launch.place, (0, ""))
-        self._handed[launch.place] = (count + 1, reason)
+        count, _ = self._moved_on.get(launch.place, (0, ""))
+        self._moved_on[launch.place] = (count + 1, reason)
         launch.place = launch.left.pop(0)
         return launch.place, self._tries(launch)
 
     def place_of(self, launch_id: str) -> LaunchTarget:
-        """Where a launch is being tried."""
+        """The place in which a launch is tried now."""
         return self._launches[launch_id].place
 
     def settled(self, launch_id: str) -> None:
-        """A launch was taken, or given up."""
+        """Forget a launch that Lambda has taken, or that is not tried again."""
         self._launches.pop(launch_id, None)
 
     def notes(self) -> list[str]:
-        """What the user should know."""
+        """What the user should know of the places, a line each."""
         notes = list(self._absent)
-        for place, (count, reason) in self._handed.items():
+        for place, (count, reason) in self._moved_on.items():
             launches = "1 launch" if count == 1 else f"{count} launches"
             notes.append(f"{place.function} in {place.region} handed {launches} on to other places: {reason}")
         return notes
@@ -130,18 +134,18 @@ class Spread:
 
 
 def places_of(regions: Sequence[str], function: str, copies: int) -> list[LaunchTarget]:
-    """All places that a job asks for, in the order of its launches."""
+    """All places of a job, in the order of its launches."""
     return [LaunchTarget(region, name) for name in copies_of(function, copies) for region in regions]
 
 
 def shares(workers: int, places: Sequence[LaunchTarget]) -> dict[LaunchTarget, int]:
-    """How many of so many workers each place gets."""
+    """Share a number of workers out to places."""
     even, more = divmod(workers, len(places))
     return {place: even + (index < more) for index, place in enumerate(places)}
 
 
 class Use(Protocol):
-    """What a job has used of Lambda."""
+    """A job's use of Lambda."""
 
     @property
     def requests(self) -> int:
@@ -149,7 +153,7 @@ class Use(Protocol):
 
     @property
     def memory_mb(self) -> int:
-        """The most that a worker said it has; 0 if none did."""
+        """MB: the most that a worker has reported; 0 if none has."""
 
     def billed(self, timeout: float | None) -> float:
         """Seconds for which functions ran.
@@ -163,7 +167,8 @@ class Cost:
     """What a job costs; ``price`` and what follows are None where the table does not have a region.
 
     :param requests: launches that Lambda has taken.
-    :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
+    :param seconds: the time that workers ran, in total.
+    :param gb_seconds: the same times their function's memory.
     :param price: in ``currency``; ``prices_of`` is the table's date, as YYYY-MM-DD.
     :param estimated_by: the region whose price was taken, where that of the job's region is not known.
     """
@@ -178,9 +183,10 @@ class Cost:
 
 
 def cost_of(use: Use, deployment: Deployment | None, regions: Sequence[str]) -> Cost:
-    """GB-seconds, requests, and what AWS asks for them, in the dearest of the job's regions.
+    """Compute a job's cost by the prices of the dearest of its regions.
 
-    :param deployment: the function; None: not looked up since a restart, then what workers say counts.
+    :param use: of Lambda.
+    :param deployment: the function; None: not looked up since a restart, then the workers' reports count.
     :param regions: the job's.
     """
     memory_mb = deployment.memory_mb if deployment is not None else use.memory_mb

@@ -24,6 +24,7 @@ GREETING_TIMEOUT = 30.0
 CLOSING_TIMEOUT = 15.0
 """Seconds that a connection has to take the rest of a message before it is closed."""
 TLS_SLICE = 16 << 10
+"""Bytes that TLS processes at once, as for :class:`~mu_twisted.transport.FrameFactory`."""
 UNTRUSTED_HINT = (
     "coordinator and rendezvous must have the same CA: start both with the same --state-dir, or both with files of one "
     "`mu genkeys` (-c, -s, -k)"

@@ -98,14 +98,14 @@ def parse_identity(uri: str) -> Identity:
 
     :raises TLSError: it is none of the three forms.
     """
-    found = _URI.fullmatch(uri)
-    if found is None or (found["role"] is not None and found["role"] not in list(Role)):
+    match = _URI.fullmatch(uri)
+    if match is None or (match["role"] is not None and match["role"] not in list(Role)):
         raise TLSError(f"expected mu:role/ROLE, mu:job/J/launch or mu:job/J/task/T/attempt/A, got {uri[:120]!r}")
-    if found["role"] is not None:
-        return RoleIdentity(Role(found["role"]))
-    if found["task"] is not None:
-        return TaskIdentity(found["job"], int(found["task"]), int(found["attempt"]))
-    return LaunchIdentity(found["job"])
+    if match["role"] is not None:
+        return RoleIdentity(Role(match["role"]))
+    if match["task"] is not None:
+        return TaskIdentity(match["job"], int(match["task"]), int(match["attempt"]))
+    return LaunchIdentity(match["job"])
 
 
 def identity_of(certificate: crypto.X509 | x509.Certificate | None) -> Identity | None:
