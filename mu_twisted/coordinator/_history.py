@@ -72,7 +72,7 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
         first = next(rows)
         submitted, request = float(first["at"]), msgspec.convert(first["request"], Request)
         rows = chain([next(rows)], rows)
-        yield  # for what is told of every task is large
+        yield  # the record of all tasks, which has just been read, is large
         job = yield from Job.restoring(records())
         usage = msgspec.convert(used[0], Usage) if used[0] is not None else Usage()
     except (LookupError, TypeError, ValueError, StopIteration, msgspec.ValidationError, JobError) as error:

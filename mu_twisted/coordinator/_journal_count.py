@@ -1,7 +1,7 @@
 """The journal's count keeps, in a file beside the journal, which journal it is and how far that has come.
 
 SQLite reads a write-ahead log up to its first bad frame and takes what stands there for the whole: a log that was cut,
-overwritten or lost looks like one that ends earlier. The count tells the difference at the next start. Knows nothing of
+overwritten or lost looks like one that ends earlier. The count shows the difference at the next start. Knows nothing of
 records.
 """
 

@@ -15,7 +15,7 @@ SEND_TIMEOUT = 1.0
 
 
 class Notifier:
-    """Tells the service manager, if there is one.
+    """Notifies the service manager, if there is one.
 
     :param reactor: Twisted's, whose running is what the watchdog watches.
     :param environ: ``NOTIFY_SOCKET``, and ``WATCHDOG_USEC`` with ``WATCHDOG_PID``, as systemd sets them.

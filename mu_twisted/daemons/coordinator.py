@@ -31,7 +31,7 @@ class Options(OneLineOptions, DaemonOptions):
     recorded = False
     """Whether a job on the command line has its record in the state directory, as jobs that are handed over have."""
     as_json = False
-    """Whether its end is told as JSON."""
+    """Whether its end is printed as JSON."""
     retried: tuple[str, ...] = ()
     """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 

@@ -1,4 +1,4 @@
-"""Runs a daemon in this process and in the foreground, by twistd's own runner: what ``mu coordinator`` and the like do.
+"""Foreground runs are of a daemon in this process, by twistd's own runner: ``mu coordinator`` and the like use them.
 
 The same Options and makeService as the plugins of twistd have; twistd's options are said here: no fork, no PID file.
 """
@@ -27,7 +27,7 @@ class _Daemon:
 def run_in_foreground(
     tapname: str, options: Callable[[], Any], make_service: Callable[[Any], IService], words: Sequence[str]
 ) -> None:
-    """Run a daemon until it ends. Its errors are told, and the process exits, as the module's ``Options`` has it.
+    """Run a daemon until it ends. Its errors are printed, and the process exits, as the module's ``Options`` has it.
 
     :param tapname: its name under twistd.
     :param options: makes its options, which are not parsed yet.

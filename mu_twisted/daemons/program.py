@@ -1,4 +1,4 @@
-"""The function of ``--program``: made of a program by its content, where there is none of the same content yet.
+"""The function of ``--program`` is made here by the program's content, where there is none of the same content yet.
 
 What needs a function for a job asks :func:`function_for`; it blocks.
 """
@@ -81,7 +81,7 @@ def function_for(
 
     :param options: :class:`ProgramOptions` and the daemon options, a mapping.
     :param local_state: the embedded stack's state directory; None: its default one.
-    :param tell: is told in one line what is worth it: that a function was made, and notes on the program.
+    :param tell: takes one line for the user: that a function was made, or a note on the program.
     :raises mu_twisted.base.MuError: the program cannot run there, or the function cannot be made.
     """
     local = bool(options["local"])

@@ -1,4 +1,4 @@
-"""The records of jobs, asked without a coordinator: the control API answers from the state directory, in this process.
+"""Records of jobs are read here without a coordinator: the control API answers from the state directory, in process.
 
 Blocks: nothing here waits for anything but the disk, so a clock that is moved on by hand does for a reactor.
 """
@@ -23,8 +23,8 @@ from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.web import Api, Call
 
-MOST_TURNS = 10_000_000
-"""Of the clock, after which an answer will not come any more."""
+MAX_TURNS = 10_000_000
+"""Turns of the clock after which no answer comes any more."""
 
 
 class Records:
@@ -89,7 +89,7 @@ class Records:
     def _wait(self, waiting: Deferred[Any]) -> Any:
         outcome: list[Any] = []
         waiting.addBoth(outcome.append)
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_TURNS):
             if outcome:
                 break
             self._clock.advance(0)
@@ -102,7 +102,7 @@ class Records:
 
 @contextmanager
 def opened(state_dir: Path, wall: Callable[[], float]) -> Iterator[Records]:
-    """The records of a state directory for the body, without a word in the log."""
+    """The records of a state directory for the body, with nothing logged."""
     observers = list(globalLogPublisher._observers)
     for observer in observers:
         globalLogPublisher.removeObserver(observer)

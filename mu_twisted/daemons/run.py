@@ -1,7 +1,7 @@
-"""What ``mu run`` and ``mu retry`` run where no coordinator does: one that keeps the record of its job, and ends.
+"""``mu run`` and ``mu retry`` run a coordinator where there is none: it keeps the record of its job, and ends.
 
 While it runs it serves the control API of its state directory, so that the commands which ask a coordinator ask it, and
-further jobs are handed over to it; it ends when all are over.
+further jobs are submitted to it; it ends when all are over.
 """
 
 import os
@@ -74,7 +74,7 @@ class Options(CoordinatorOptions):
 
     @property
     def as_json(self) -> bool:  # type: ignore[override]
-        """Whether the end of the job is told as JSON."""
+        """Whether the end of the job is printed as JSON."""
         return bool(self["json"])
 
 
