@@ -35,6 +35,7 @@ from mu_twisted.jobs import (
     Ping,
     StartLaunches,
     StopLaunches,
+    UseLargerFunction,
     Warm,
 )
 from mu_twisted.pipelines import GuardedMachine
@@ -172,6 +173,10 @@ class ActionExecutor:
         starting = maybeDeferred(self._launching.start, action.launch_ids, self._launched)
         starting.addErrback(partial(self._cannot_launch, action.launch_ids))
 
+    def use_larger(self, _: UseLargerFunction) -> None:
+        """Launch another function from now on."""
+        self._launching.use_larger()
+
     def stop_launches(self, _: StopLaunches) -> None:
         """Withdraw what has not been sent."""
         self._launching.stop()
@@ -285,6 +290,7 @@ def _to_worker(
 
 TABLE: Mapping[type[Action], ActionRow] = {
     StartLaunches: ActionRow(ActionExecutor.start_launches, ActionExecutor.give_up_job),
+    UseLargerFunction: ActionRow(ActionExecutor.use_larger, ActionExecutor.give_up_job),
     StopLaunches: ActionRow(ActionExecutor.stop_launches, ActionExecutor.go_on),  # late workers are dismissed
     GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
     Assign: _to_worker(ActionExecutor.assign),

@@ -20,6 +20,9 @@ class Launching(Protocol):
     def stop(self) -> None:
         """Give up launches that have not been sent."""
 
+    def use_larger(self) -> None:
+        """Launch the job's larger function from now on; asked for only where it has one."""
+
     def note(self) -> str | None:
         """What the job's user should know of its launches, e.g. that Lambda throttles; None: nothing."""
 

@@ -153,6 +153,10 @@ class JobLaunchQueue:
             self._report(LaunchOutcome(launch_id, False, 0, "cancelled"))
         self._launching.stop()
 
+    def use_larger(self) -> None:
+        """As :class:`Launching` says."""
+        self._launching.use_larger()
+
     def note(self) -> str | None:
         """As :class:`Launching` says."""
         return self._launching.note()

@@ -37,6 +37,7 @@ class JobLaunching:
     :param keys: of which its workers are given theirs.
     :param ready: looks up all that launches need, and returns the cloud, the launcher, the function's deployment, and
         the address and port that workers dial.
+    :param larger: the same for the larger function, where the job has one.
     :param clock: seconds that do not jump.
     """
 
@@ -49,7 +50,10 @@ class JobLaunching:
         keys: Keys,
         ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        larger: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]] | None = None,
     ) -> None:
+        self._larger = larger
         self._name = name
         self._settings = settings
         self._keys = keys
@@ -70,6 +74,12 @@ class JobLaunching:
         self._stops += 1
         if self._launcher is not None and self._outstanding:
             self._launcher.withdraw(sorted(self._outstanding))
+
+    def use_larger(self) -> None:
+        """As :class:`mu_twisted.coordinator.Launching` says."""
+        if self._larger is not None:
+            self._ready, self._larger = self._larger, None
+            self._spread = self._made = None
 
     def note(self) -> str | None:
         """What the user should know of the launches."""

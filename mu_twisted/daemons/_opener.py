@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ class CoalescedCalls:
     def _ended(self, result: Any, what: Hashable) -> None:
         for waiting in self._waiting.pop(what):
             waiting.callback(result)  # a Failure fails it
+
+
+Ready = tuple[Cloud, Launcher, Deployment, str, int]
+"""What :class:`JobLaunching` needs."""
 
 
 class CloudOpener:
@@ -186,14 +191,22 @@ class CloudOpener:
         links: JobLinks | None,
         skipped: frozenset[int] = frozenset(),
     ) -> Opened:
-        known = deployment
+        known, found_larger = deployment, None
 
-        async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
+        async def ready() -> Ready:
             nonlocal known
             cloud = await self.cloud()
             if known is None:
                 known = await self._look(cloud, pipeline, settings)
             return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
+
+        async def ready_larger() -> Ready:
+            nonlocal known, found_larger
+            cloud = await self.cloud()
+            if found_larger is None:
+                # From now on all that was used is taken for the larger one's, which costs more.
+                known = found_larger = await self._look(cloud, pipeline, _larger(settings))
+            return cloud, self._launcher_of(cloud), found_larger, await self._address(cloud, settings), self._port
 
         def cost(usage: Usage) -> CostStatus:
             return CostStatus(**asdict(cost_of(usage, known, settings["regions"])))
@@ -252,3 +265,10 @@ class CloudOpener:
             if task not in skipped:
                 skipped.difference_update(producers.get(task, ()))
         return frozenset(skipped)
+
+
+def _larger(settings: Any) -> Any:
+    """A job's options with its larger function."""
+    found = copy(settings)
+    found["function"] = settings["retry-memory"]
+    return found

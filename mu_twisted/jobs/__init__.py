@@ -16,6 +16,7 @@ from mu_twisted.jobs._actions import (
     Record,
     StartLaunches,
     StopLaunches,
+    UseLargerFunction,
     Warm,
 )
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
@@ -118,6 +119,7 @@ __all__ = [
     "TaskFailed",
     "TaskState",
     "TaskView",
+    "UseLargerFunction",
     "Warm",
     "called",
     "exhaust",

@@ -24,6 +24,11 @@ class StartLaunches:
 
 
 @dataclass(frozen=True)
+class UseLargerFunction:
+    """From now on launch the job's larger function."""
+
+
+@dataclass(frozen=True)
 class StopLaunches:
     """Give up launches that have not been sent."""
 
@@ -108,6 +113,7 @@ class Finish:
 Action = (
     Record
     | StartLaunches
+    | UseLargerFunction
     | StopLaunches
     | GiveToken
     | Assign

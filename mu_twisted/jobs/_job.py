@@ -340,6 +340,10 @@ class Job(JobView):
         if arrival is Arrival.STRANGE:
             data.do(Dismiss(worker.number, "its launch is none of this job's"))
             return
+        larger = data.ledger.enlarged
+        if larger is not None and worker.launch_id is not None and int(worker.launch_id.partition("-")[0]) < larger:
+            data.do(Dismiss(worker.number, "its function is too small for what is left to do"))
+            return
         old = data.pool.members.get(before) if before is not None else None
         if old is not None:
             data.abort(old, "its worker has dialled in again")

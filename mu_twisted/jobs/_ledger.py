@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from mu_twisted.jobs._errors import JobError, RecordError
-from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._failures import Failure, is_out_of_memory
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._records import (
@@ -16,6 +16,7 @@ from mu_twisted.jobs._records import (
     AttemptEnded,
     AttemptOutcome,
     Cancelled,
+    Enlarged,
     Finished,
     JobRecord,
     Launched,
@@ -93,6 +94,8 @@ class Ledger:
         self._characters = 0
         self.durations = Durations()
         self.generation = -1
+        self.starved: set[int] = set()
+        self.enlarged: int | None = None
         self.launched: dict[int, int] = {}
         self.seen: set[LaunchId] = set()
         self.speculated = 0
@@ -232,6 +235,9 @@ class Ledger:
         if record.outcome is AttemptOutcome.SUPERSEDED:
             _hold(task.won is not None, record)
             return
+        if record.outcome is AttemptOutcome.FAILED:
+            short = record.kind is Failure.EXIT and record.status is not None and is_out_of_memory(record.status)
+            self.starved.add(task.number) if short else self.starved.discard(task.number)
         task.charged += record.costs
         task.free += record.kind is Failure.CHANNEL and not record.costs
         if record.outcome is AttemptOutcome.FAILED:
@@ -285,6 +291,16 @@ class Ledger:
         self.stores.clear()
         tasks = [self.tasks[number] for number in record.tasks]
         _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
+        for task in tasks:
+            task.charged = task.free = 0
+            del self.failures[task.number]
+        self.move_all(tasks, TaskState.WAITING)
+
+    def _enlarged(self, record: Enlarged) -> None:
+        tasks = [self.tasks[number] for number in record.tasks]
+        _hold(not self.over and self.enlarged is None, record)
+        _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
+        self.enlarged = self.generation + 1
         for task in tasks:
             task.charged = task.free = 0
             del self.failures[task.number]
@@ -354,6 +370,7 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     TaskFailed: Ledger._task_failed,
     Reopened: Ledger._reopened,
     Retried: Ledger._retried,
+    Enlarged: Ledger._enlarged,
     StoreNamed: Ledger._store_named,
     Cancelled: Ledger._cancelled,
     Finished: Ledger._finished,

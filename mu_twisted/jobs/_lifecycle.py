@@ -2,13 +2,13 @@
 
 from collections.abc import Generator
 
-from mu_twisted.jobs._actions import Finish, StopLaunches
+from mu_twisted.jobs._actions import Finish, StopLaunches, UseLargerFunction
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._halt import halt_reason
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._outcomes import Outcomes
-from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Finished, Retried, Started
+from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Enlarged, Finished, Retried, Started
 from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
@@ -59,6 +59,7 @@ class JobLifecycle:
         back, self._back, extra = self._back or [], None, self._extra
         if data.holds or data.ledger.tally[TaskState.HELD]:  # that may have changed since they were taken up
             data.apply_holds()
+        self._use_function()
         back += data.launches.unseen(min(data.limit, data.useful) - len(back))
         for launch_id in back:
             data.launches.expect_back(launch_id)
@@ -70,6 +71,7 @@ class JobLifecycle:
         data, ledger = self._data, self._data.ledger
         failed = [task for task in ledger.tasks.values() if task.state is TaskState.FAILED]
         data.record(Retried(tuple([task.number for task in failed])))
+        self._use_function()
         self._next_generation()
         data.enqueue(failed)
         self._chains.store_lost("the job was over, and its messages gone with it")
@@ -86,7 +88,7 @@ class JobLifecycle:
         :param extra: workers to ask for beyond those that are needed.
         """
         data, scaling = self._data, self._scaling
-        if not data.ledger.open:
+        if not data.ledger.open and not self._enlarge():
             self.finish(self._summary())
             return
         halted = halt_reason(data.policy, data.ledger.tally[TaskState.FAILED], len(data.ledger.tasks))
@@ -119,6 +121,25 @@ class JobLifecycle:
         data.reset()
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _enlarge(self) -> bool:
+        """All tasks are settled: begin those again, once, that have died for want of memory. Tells if there are any."""
+        data, ledger = self._data, self._data.ledger
+        if not data.policy.retry_memory or ledger.enlarged is not None:
+            return False
+        tasks = sorted((ledger.tasks[one] for one in ledger.starved & ledger.failures.keys()), key=lambda one: one.rank)
+        if not tasks:
+            return False
+        self.leave("what is left to do needs more memory")
+        data.record(Enlarged(tuple(task.number for task in tasks)))
+        self._use_function()
+        self._next_generation()
+        data.enqueue(tasks)
+        return True
+
+    def _use_function(self) -> None:
+        if self._data.ledger.enlarged is not None:
+            self._data.do(UseLargerFunction())
 
     def _halt(self, reason: str) -> None:
         data = self._data

@@ -33,6 +33,7 @@ class JobPolicy:
     :param halt_failures: tasks that may fail before the job is halted; None: any number.
     :param halt_percent: the same as a share of all tasks.
     :param halt_running: whether halting kills what runs; else that goes on, and nothing else is begun.
+    :param retry_memory: whether tasks that died for want of memory run once more, on a larger function.
     :param reruns: attempts that cost a task no retry (its messages were lost, a connection failed) before they do.
     :raises JobError: a number makes no sense.
     """
@@ -57,6 +58,7 @@ class JobPolicy:
     halt_failures: int | None = field(default=None, metadata=ADDED)
     halt_percent: float | None = field(default=None, metadata=ADDED)
     halt_running: bool = field(default=False, metadata=ADDED)
+    retry_memory: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -155,6 +155,13 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class Enlarged:
+    """These tasks have died for want of memory: they run again, and all that comes after it, on a larger function."""
+
+    tasks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class StoreNamed:
     """A shard of the rendezvous keeps messages of the job under this token; another one means that they are gone.
 
@@ -195,6 +202,7 @@ JobRecord = (
     | TaskFailed
     | Reopened
     | Retried
+    | Enlarged
     | StoreNamed
     | Cancelled
     | Finished
@@ -213,6 +221,7 @@ _NAMES: dict[type, str] = {
     TaskFailed: "task-failed",
     Reopened: "reopened",
     Retried: "retried",
+    Enlarged: "enlarged",
     StoreNamed: "store",
     Cancelled: "cancelled",
     Finished: "finished",

@@ -246,6 +246,7 @@ class PipelineOptions(usage.Options):
             "end the job when tasks fail: now,fail=1 kills what runs, soon,fail=10% lets it end",
             coerced(_halt, "never, or now or soon with ,fail=NUMBER or ,fail=PERCENT%", "--halt"),
         ],
+        ["retry-memory", None, None, "function on which tasks run again that died for want of memory"],
         [
             "max-cost",
             None,
@@ -354,6 +355,7 @@ def job_policy(settings: Mapping[str, Any]) -> JobPolicy:
         halt_failures=settings["halt"].failures,
         halt_percent=settings["halt"].percent,
         halt_running=settings["halt"].running,
+        retry_memory=settings["retry-memory"] is not None,
     )
 
 
