@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mu_twisted.coordinator._status import CostStatus
+from mu_twisted.jobs import HALTED
 from mu_twisted.wire import Greeting
 
 MAX_INIT = 15 * 60.0
@@ -126,5 +127,5 @@ def overspent(limit: float | None, cost: Callable[[Usage], CostStatus] | None, u
     now = cost(used())
     if now.price is None or now.price < limit:
         return None
-    spent = f"{now.price:.6g} {now.currency}"
-    return f"it has cost {spent}, and --max-cost allows {limit:g}: a job with --skip-existing leaves out what is done"
+    spent = f"{HALTED}it has cost {now.price:.6g} {now.currency}"
+    return f"{spent}, and --max-cost allows {limit:g}: a job with --skip-existing leaves out what is done"

@@ -130,6 +130,8 @@ class CloudOpener:
         deployment = await self._look(cloud, pipeline, settings)
         if settings["max-cost"] is not None and cost_of(Usage(), deployment, settings["regions"]).price is None:
             raise MuError(f"--max-cost cannot be kept: no price is known of {', '.join(settings['regions'])}")
+        if settings["retry-memory"] is not None:
+            await self._look(cloud, pipeline, _larger(settings))
         job_peers = self._peers(name, pipeline, settings, cloud)
         if job_peers is not None:
             await self._links.open(job_peers)
@@ -213,7 +215,9 @@ class CloudOpener:
 
         key = self._keys.token_key
         tokens = LaunchTokens(key, name) if key is not None else None
-        return Opened(JobLaunching(name, settings, self._keys, ready), job_peers, links, skipped, cost, tokens)
+        larger = ready_larger if settings["retry-memory"] is not None else None
+        launching = JobLaunching(name, settings, self._keys, ready, larger=larger)
+        return Opened(launching, job_peers, links, skipped, cost, tokens)
 
     def _launcher_of(self, cloud: Cloud) -> Launcher:
         if self._launcher is None:

@@ -65,6 +65,7 @@ from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, 
 
 __all__ = [
     "ACCEPTED",
+    "HALTED",
     "SHOWN_REASONS",
     "STEP",
     "TRANSITIONS",

@@ -1,5 +1,6 @@
 """When a job is halted: so many of its tasks have failed that the others are not worth their cost."""
 
+from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._policy import JobPolicy
 
 
@@ -16,4 +17,4 @@ def halt_reason(policy: JobPolicy, failed: int, tasks: int) -> str | None:
     if not failed or not (enough or share):
         return None
     limit = f"{policy.halt_failures}" if policy.halt_failures is not None else f"{policy.halt_percent:g}%"
-    return f"halted: {failed} of {tasks} tasks failed, and --halt allows less than {limit}"
+    return f"{HALTED}{failed} of {tasks} tasks failed, and --halt allows less than {limit}"

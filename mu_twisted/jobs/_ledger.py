@@ -327,7 +327,8 @@ class Ledger:
                 task.won = None
                 self.move(task, TaskState.DONE)
                 continue
-            error = task.error or why if task.attempts or self.cancelled else "no worker came for it"
+            told = task.attempts or self.cancelled or why.startswith(HALTED)
+            error = task.error or why if told else "no worker came for it"
             if error != task.error:
                 task.error = self._kept(error, task.error)
             self.failures[task.number] = task.error

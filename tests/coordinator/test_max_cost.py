@@ -44,7 +44,7 @@ def test_a_job_ends_that_has_cost_more_than_it_may(world: DearWorld) -> None:
     world.pass_seconds(2)
     fact = world.jobs.job(job)
     assert fact.state == "failed"
-    assert str(fact.error).startswith("it has cost 5 USD, and --max-cost allows 5")
+    assert str(fact.error).startswith("halted: it has cost 5 USD, and --max-cost allows 5")
     assert worker.closed or b"quit:" in worker.takes()
 
 
@@ -56,7 +56,7 @@ def test_what_was_spent_before_a_restart_counts(world: DearWorld) -> None:
     world.killed_and_started_again()
     world.worker(job, "0-1")
     world.pass_seconds(2)
-    assert str(world.jobs.job(job).error).startswith("it has cost ")
+    assert str(world.jobs.job(job).error).startswith("halted: it has cost ")
 
 
 def test_where_no_limit_is_set_or_no_price_known_nothing_ends(world: DearWorld) -> None:

@@ -29,6 +29,7 @@ def test_now_ends_what_runs() -> None:
     assert any(isinstance(action, Finish) for action in actions)
     assert over(found) == "halted: 1 of 4 tasks failed, and --halt allows less than 1"
     assert sorted(found.job.failures) == [0, 1, 2, 3]
+    assert found.job.failures[3] == found.job.error
 
 
 def test_soon_lets_it_end_and_begins_nothing_else() -> None:
