@@ -39,6 +39,7 @@ from mu_twisted.jobs._launch_values import (
     is_passing,
 )
 from mu_twisted.jobs._launching import LaunchScheduler
+from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,

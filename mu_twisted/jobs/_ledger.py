@@ -34,6 +34,8 @@ from mu_twisted.jobs._records import (
 from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
 
+HALTED = "halted: "
+"""Begins the error of a job that was ended for its failures or its cost."""
 _SOURCES = {state: frozenset(was for was, to in TRANSITIONS if to is state) for state in TaskState}
 MAX_TEXTS = 32 << 20
 """Characters of errors and remarks that are kept in memory for one job, all its tasks together."""
