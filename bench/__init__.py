@@ -1,1 +1,1 @@
-"""What the project's figures are measured with: ``make bench``."""
+"""The bench measures the project's figures: ``make bench``."""

@@ -1,4 +1,4 @@
-"""All figures in one run; the last line counts the targets that were missed."""
+"""All figures are measured in one run; the last line counts the targets that were missed."""
 
 from bench import coordinator, facts, guard, journal, launch, local, recovery, relay, s3, worker_start
 from bench._figure import Figure

@@ -1,4 +1,4 @@
-"""A Lambda and an S3 that say yes to everything and do nothing, in a thread: for what is not about them."""
+"""A fake Lambda and S3 accept everything and do nothing, in a thread: for benches that are not about them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FakeCloud:
 @contextmanager
 def yes() -> Iterator[FakeCloud]:
     """Run one."""
-    told = FakeCloud()
+    cloud = FakeCloud()
     ready = threading.Event()
     ends: list[Callable[[], object]] = []
 
@@ -65,8 +65,8 @@ def yes() -> Iterator[FakeCloud]:
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(end.set))
-        server = await asyncio.start_server(told.serve, "127.0.0.1", 0, backlog=1000)
-        told.port = server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(cloud.serve, "127.0.0.1", 0, backlog=1000)
+        cloud.port = server.sockets[0].getsockname()[1]
         ready.set()
         await end.wait()
         server.close()
@@ -75,7 +75,7 @@ def yes() -> Iterator[FakeCloud]:
     thread.start()
     ready.wait()
     try:
-        yield told
+        yield cloud
     finally:
         ends[0]()
         thread.join()

@@ -1,4 +1,4 @@
-"""One figure of a bench."""
+"""A figure is one result of a bench."""
 
 from dataclasses import dataclass
 

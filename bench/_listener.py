@@ -1,4 +1,4 @@
-"""A coordinator's worker port without the coordinator's launches: the load dials by itself."""
+"""A coordinator's worker port runs here without launches: the load dials by itself."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mu_twisted.wire import MAX_REPLY
 
 
 class NullLauncher:
-    """Where the workers come from."""
+    """Launches nothing: the load dials by itself."""
 
     def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
         return Deferred()
@@ -25,7 +25,7 @@ class NullLauncher:
         pass
 
     async def diagnose(self) -> str:
-        return "nobody came"
+        return "no worker connected"
 
 
 def receive_workers(reactor: Any, registry: WorkerRegistry, work: Path) -> None:

@@ -1,6 +1,6 @@
-"""The coordinator under load: CPU per handshake and per message, memory per connection.
+"""The coordinator is measured under load: CPU per handshake and per message, memory per connection.
 
-The coordinator's own hall, session and machine run in a process of their own; the workers are one C program
+The coordinator's own registry, session and machine run in a process of their own; the workers are one C program
 (load.c), which costs little and answers at once. Launching is left out: the workers dial by themselves.
 """
 
@@ -159,8 +159,8 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
                 print((time.process_time() - cpu) / (messages - since) * 1e6, flush=True)
         await w.echo("hold")
 
-    class Forgetful:
-        """Keeps nothing."""
+    class NullRecorder:
+        """Records nothing."""
 
         def record(self, _records: Any) -> None:
             pass
@@ -176,7 +176,7 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
         Pipeline(name="bench", summary="echoes", first=task),
         {},
         launching=NullLauncher(),
-        recorder=Forgetful(),
+        recorder=NullRecorder(),
         attempts=Attempts(reactor),  # type: ignore[arg-type]
     )
     registry.add(run_)

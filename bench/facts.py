@@ -1,4 +1,4 @@
-"""How long a coordinator's reactor is held up by what is asked of a job of 100,000 tasks.
+"""The longest turn is measured that each request about a job of 100,000 tasks costs a coordinator's reactor.
 
 Jobs and journal are the real ones, on a clock that measures each turn; nothing is launched.
 """
@@ -24,7 +24,7 @@ MOST = 0.1
 WORDS = ("-n", str(TASKS), "--max-workers", "1", "--", "true")
 
 
-class Turns(Clock):
+class TurnClock(Clock):
     """Time is that of the machine, and the longest turn is noted."""
 
     longest = 0.0
@@ -33,16 +33,16 @@ class Turns(Clock):
         return time.monotonic()
 
     def until(self, doing: Deferred[Any]) -> Any:
-        found: list[Any] = []
-        doing.addBoth(found.append)
-        while not found:
+        results: list[Any] = []
+        doing.addBoth(results.append)
+        while not results:
             for call in [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]:
                 if not call.active():
                     continue  # cancelled by one before it
                 self.calls.remove(call)
                 call.called = 1
                 self.measure(lambda call=call: call.func(*call.args, **call.kw))  # type: ignore[misc]
-        return found[0]
+        return results[0]
 
     def measure(self, turn: Callable[[], Any]) -> Any:
         begun = time.monotonic()
@@ -51,8 +51,8 @@ class Turns(Clock):
         return result
 
 
-class _Nothing:
-    """Stands for pipelines, Lambda and S3: jobs can be opened, and nobody comes."""
+class _NullOpener:
+    """Stands for pipelines, Lambda and S3: jobs can be opened, and no worker connects."""
 
     def parse(self, request: Request) -> tuple[Pipeline, Any]:
         pipeline = load_pipeline(request.pipeline)
@@ -110,15 +110,15 @@ def run() -> list[Figure]:
     return figures
 
 
-def _open(directory: Path) -> tuple[Turns, Jobs, Journal]:
-    clock = Turns()
+def _open(directory: Path) -> tuple[TurnClock, Jobs, Journal]:
+    clock = TurnClock()
     journal = Journal(directory / "journal.db", clock, print)
     jobs = Jobs(
         clock,
         wall=time.time,
         journal=journal,
         registry=WorkerRegistry(clock),
-        opener=_Nothing(),
+        opener=_NullOpener(),
         directory=directory / "jobs",
     )
     return clock, jobs, journal

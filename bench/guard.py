@@ -1,4 +1,4 @@
-"""What it costs that calls of a pipeline's code are watched: on the path of every message of a worker."""
+"""The guard's cost is measured for a call of a pipeline's code, which is on the path of every message of a worker."""
 
 import tempfile
 import time
@@ -33,11 +33,11 @@ def run() -> list[Figure]:
 
 def _least(*functions: Callable[[], None]) -> list[float]:
     """Microseconds of one call of each, in the round in which it was disturbed the least."""
-    found = [float("inf")] * len(functions)
+    least = [float("inf")] * len(functions)
     for _ in range(ROUNDS):
-        for at, function in enumerate(functions):
+        for index, function in enumerate(functions):
             began = time.perf_counter_ns()
             for _ in range(CALLS):
                 function()
-            found[at] = min(found[at], (time.perf_counter_ns() - began) / CALLS / 1000)
-    return found
+            least[index] = min(least[index], (time.perf_counter_ns() - began) / CALLS / 1000)
+    return least

@@ -1,8 +1,8 @@
-"""What the journal costs: its share of the coordinator's CPU, where attempts are as short as they get.
+"""The journal's share of the coordinator's CPU is measured, where attempts are as short as they get.
 
-An attempt is twenty messages of its worker, its greeting included. The coordinator's own hall, session, machine, job
-and journal run in a process of their own, which counts the CPU that it spends on keeping. The workers are one C program
-(workers.c).
+An attempt is twenty messages of its worker, its greeting included. The coordinator's own registry, session, machine,
+job and journal run in a process of their own, which counts the CPU that it spends on keeping. The workers are one C
+program (workers.c).
 """
 
 import subprocess
@@ -69,16 +69,16 @@ def serve(work: Path) -> None:
     spent = {"records": 0.0, "states": 0.0}
 
     def counted(kind: str, do: Any) -> Any:
-        def doing(*given: Any) -> None:
+        def doing(*args: Any) -> None:
             since = time.process_time()
-            do(*given)
+            do(*args)
             spent[kind] += time.process_time() - since
 
         return doing
 
     use_monotonic_clock(reactor)
-    with tempfile.TemporaryDirectory(dir=work) as place:
-        journal = Journal(Path(place) / "journal.db", reactor, lambda fault: print(fault))
+    with tempfile.TemporaryDirectory(dir=work) as directory:
+        journal = Journal(Path(directory) / "journal.db", reactor, lambda fault: print(fault))
         meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, TASKS)
         recorder: Any = _JobRecorder(
             journal,
@@ -88,7 +88,7 @@ def serve(work: Path) -> None:
             lambda: meter.usage(reactor.seconds()),  # type: ignore[attr-defined]
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
-        sink = counted("states", AttemptFile(Path(place) / "attempts.jsonl.gz").append)
+        sink = counted("states", AttemptFile(Path(directory) / "attempts.jsonl.gz").append)
         registry = WorkerRegistry(reactor)
         job = JobRun(
             reactor,

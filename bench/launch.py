@@ -1,4 +1,4 @@
-"""Launches: CPU and wall time of the client, ours beside boto3, against a TLS endpoint on this machine.
+"""Launches are measured against a TLS endpoint on this machine: the client's CPU and wall time, ours beside boto3.
 
 Each client is a fresh process, measured from its first launch to its last answer: imports and the making of boto3's
 client are left out, connecting is not. The endpoint is a process of its own that reads a request and says 202.

@@ -1,4 +1,4 @@
-"""The local stack: how soon it answers, how soon environments are there, what a warm one costs.
+"""The local stack is measured: how soon it answers, how soon environments poll, what a warm one costs.
 
 On a state directory of its own, under the temporary directory; a stack that already runs is not touched.
 """

@@ -1,4 +1,4 @@
-"""What users wait for when the coordinator was killed, and when they cancel.
+"""The time is measured for which users wait when the coordinator was killed, and when they cancel.
 
 The coordinator is the real daemon. Its workers are one C program (workers.c) that dials, greets, answers and dials
 again as real ones do, on the machine that the coordinator has; Lambda and S3 say yes to everything. The last figure is
@@ -20,7 +20,7 @@ from typing import Any
 from bench._cloud import FakeCloud, yes
 from bench._figure import Figure
 from mu_twisted.cli._control import Coordinator
-from mu_twisted.cli._transport import CoordinatorError, Local
+from mu_twisted.cli._transport import CoordinatorError, UnixTransport
 
 WORKERS = 1000
 FINISHED = 200
@@ -49,7 +49,7 @@ def _recovery(work: Path, cloud: FakeCloud) -> list[Figure]:
     with _daemon(work / "killed", cloud) as daemon:
         job = daemon.submit(WORKERS + FINISHED, WORKERS)
         with _workers(work, daemon, job, cloud, WORKERS, FINISHED) as accepted:
-            _until(lambda: _at_work(daemon.job(job), FINISHED, WORKERS), "all are at work")
+            _until(lambda: _all_active(daemon.job(job), FINISHED, WORKERS), "all are active")
             daemon.kill()
             begun = time.monotonic()
             daemon.start()
@@ -57,13 +57,13 @@ def _recovery(work: Path, cloud: FakeCloud) -> list[Figure]:
             answers = time.monotonic() - begun
             first = _next(accepted, "first") - begun
             back = _next(accepted, "all") - begun
-            _until(lambda: _at_work(daemon.job(job), FINISHED, WORKERS), "all are at work again")
+            _until(lambda: _all_active(daemon.job(job), FINISHED, WORKERS), "all are active again")
             again = cloud.invocations - WORKERS
             ends = daemon.stop()
     name = f"recovery, {WORKERS} workers:"
     return [
         Figure(f"{name} kill -9 and start to the API's first answer", answers, "s", 2.0),
-        Figure(f"{name} to the first worker at work", first, "s", 2.0),
+        Figure(f"{name} to the first worker with a task", first, "s", 2.0),
         Figure(f"{name} to the last", back, "s", 10.0),
         Figure(f"{name} workers launched anew", again, "", 0.0),
         Figure(f"{name} SIGTERM to the coordinator's end", ends, "s", 5.0),
@@ -74,7 +74,7 @@ def _cancel(work: Path, cloud: FakeCloud) -> Figure:
     with _daemon(work / "cancelled", cloud) as daemon:
         job = daemon.submit(CANCELLED, CANCELLED)
         with _workers(work, daemon, job, cloud, CANCELLED, 0):
-            _until(lambda: _at_work(daemon.job(job), 0, CANCELLED), "all are at work")
+            _until(lambda: _all_active(daemon.job(job), 0, CANCELLED), "all are active")
             begun = time.monotonic()
             fact = daemon.api.post("jobs", job, "cancel")
             seconds = time.monotonic() - begun
@@ -114,7 +114,7 @@ class _Daemon:
     """
 
     def __init__(self, state_dir: Path, cloud: FakeCloud) -> None:
-        self.api = Coordinator(Local(state_dir))
+        self.api = Coordinator(UnixTransport(state_dir))
         self._log = state_dir.with_suffix(".log")
         options = ["-t", "0", "--state-dir", str(state_dir), "--host-addr", "127.0.0.1"]
         self._words = [*options, "--endpoint-url", cloud.url, "--s3-endpoint-url", cloud.url]
@@ -214,7 +214,7 @@ def _next(said: "queue.SimpleQueue[str]", wanted: str) -> float:
             return float(at)
 
 
-def _at_work(fact: dict[str, Any], done: int, active: int) -> bool:
+def _all_active(fact: dict[str, Any], done: int, active: int) -> bool:
     if fact["done"] < done and fact["active"] == active:
         raise RuntimeError(f"finished tasks were lost: {fact}")
     return bool(fact["done"] == done and fact["active"] == active == fact["workers"])

@@ -155,7 +155,7 @@ static void deliver(struct box *box) {
         box->held = NULL;
         held->paused = 0;
         watch(held, wanted(held));
-        relay_readable(held); /* what OpenSSL has read ahead wakes nobody */
+        relay_readable(held); /* what OpenSSL has read ahead wakes no event */
     }
 }
 
@@ -396,7 +396,7 @@ static int pairs(int port, SSL_CTX *context, long count, size_t size, long total
     }
     printf("%.6f %ld\n", fast, each * count * (long)size);
     fflush(stdout);
-    if (!fgets(line, sizeof line, stdin)) return 0; /* whoever measures has looked */
+    if (!fgets(line, sizeof line, stdin)) return 0; /* the bench has measured memory */
     return 0;
 }
 

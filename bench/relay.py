@@ -1,4 +1,4 @@
-"""The rendezvous beside a relay written in C for this: CPU and rate by size and number of pairs, latency, memory.
+"""The rendezvous is measured beside a relay in C: CPU and rate by size and number of pairs, latency, memory.
 
 The rendezvous is the real daemon; the other relay and the load of both is one C program (relay.c). CPU is the relay's
 own, from when all have connected until all has arrived.

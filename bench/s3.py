@@ -1,4 +1,4 @@
-"""The worker's S3 client beside boto3: objects and files of two sizes, against the embedded S3.
+"""The worker's S3 client is measured beside boto3: objects and files of two sizes, against the embedded S3.
 
 Each client is a process of its own. Its first transfer counts from before the client is imported until the file or the
 object is there, as a new worker pays for it; the later ones are warm. boto3 does it as its users do, by
@@ -95,7 +95,7 @@ def _figures(work: Path, environment: dict[str, str], verb: str, size: str) -> l
 
 
 def _ours(verb: str) -> Callable[[str, str], None]:
-    from worker_lambda.s3._client import S3
+    from worker_lambda.s3 import S3
 
     client = S3(os.environ["AWS_REGION"])
     move = client.get if verb == "get" else client.put

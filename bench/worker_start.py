@@ -1,4 +1,4 @@
-"""The worker's start, which is part of every burst: from the process's start until its greeting is here.
+"""The worker's start, part of every burst, is measured from the process's start until its greeting has come.
 
 Beside bare Python, since that is what any worker would cost. Over mutual TLS on loopback, as with a real coordinator.
 """

@@ -3,7 +3,7 @@
  * workers HOST PORT CA CERT KEY N JOB FAST
  *
  * Worker I greets with launch id JOB/0-I. "run:sleep T" with T below FAST is answered at once, any other run never; an
- * echo, a kill, a reset and a ping are answered as a worker answers them, a quit ends the worker. Whoever loses the
+ * echo, a kill, a reset and a ping are answered as a worker answers them, a quit ends the worker. A worker that loses its
  * connection dials again after a random pause of at most half a second, doubled with each failure up to 4 s.
  *
  * A worker counts as accepted from the first command on its connection to that connection's end. Whenever there is a
@@ -208,7 +208,7 @@ static void connected(struct worker *worker) {
     shake(worker);
 }
 
-/* Dial whoever is due; how long until the next one is, in milliseconds. */
+/* Dial for each worker that is due; how long until the next one is, in milliseconds. */
 static int dial_due(void) {
     double at = now(), next = at + 60;
     for (struct worker *worker = workers; worker < workers + count; worker++) {

@@ -1,6 +1,6 @@
-"""running_sum adds numbers up along a chain of workers: each hands its sum to the next one through the rendezvous.
+"""running_sum adds numbers up along a chain of workers: each sends its sum to the next one through the rendezvous.
 
-Task N stores, as ``OUT/N``, the sum of 1 to N + 1. It takes the sum of task N - 1, adds its own number, and hands the
+Task N stores, as ``OUT/N``, the sum of 1 to N + 1. It takes the sum of task N - 1, adds its own number, and sends the
 result on to task N + 1. What travels is a file, ``final.state``, of a run that ``produces_state``; the next worker
 finds it as ``N.state`` in its directory. Needs a rendezvous; on one host it is found without being named:
 
@@ -27,7 +27,7 @@ def key(settings: Mapping[str, Any], task: int) -> str:
 
 
 async def add(w: Worker) -> None:
-    """Take the sum so far, add this task's number, hand it on and store it."""
+    """Take the sum so far, add this task's number, send it on and store it."""
     last = w.task == w.settings["tasks"] - 1
     await w.connect(w.task if last else w.task + 1)
     sum_so_far = "0"

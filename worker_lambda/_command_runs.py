@@ -1,6 +1,6 @@
-"""What runs beside the control connection: programs and transfers, started, watched and ended here.
+"""Programs and transfers are started, watched and ended here, beside the control connection.
 
-Knows no commands and no connection. Every finished job is reported by a call in the loop's thread.
+Knows no commands and no connection. Every end is reported by a call in the loop's thread.
 """
 
 import os
@@ -37,12 +37,12 @@ class _Running:
 
 
 class CommandRuns:
-    """The jobs of one worker.
+    """The programs and transfers of one worker.
 
     :param selector: the loop's; programs' outputs are registered with it, data being the function to call.
     :param directory: where commands run.
-    :param background: seconds after a shell's exit for which those are waited for who still hold its output; None: for
-        as long as they do, as the original.
+    :param background: seconds after a shell's exit for which processes that still hold its output are waited for; None:
+        for as long as they do, as the original.
     """
 
     def __init__(self, selector: selectors.BaseSelector, directory: Path, background: float | None = None) -> None:
@@ -52,7 +52,7 @@ class CommandRuns:
         self._mark = os.urandom(12).hex()
         self._running: list[_Running] = []
         self._left: list[_Running] = []
-        """Reported, and their outputs still held: they are read, so that who writes to one is not ended by it."""
+        """Reported, and their outputs still held: they are read, so that their writers are not ended by it."""
         self._transfers: TransferThreads | None = None
         self._chores: TransferThreads | None = None
         self._marked = False
@@ -99,7 +99,7 @@ class CommandRuns:
         return transfer
 
     def chore(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> None:
-        """Have something done beside the loop that is nobody's command: it neither counts as active nor waits behind
+        """Do work beside the loop that belongs to no command: it neither counts as active nor waits behind
         transfers, and is not killed. Where there is no thread to be had it is done at once.
 
         :param work: see :class:`Transfer`; so is ``finished``, which is not called after :meth:`drop`.
@@ -113,13 +113,13 @@ class CommandRuns:
             chore.run()
             finished(chore.error)
 
-    def _threads(self, most: int) -> TransferThreads:
-        made = TransferThreads(most)
-        self._selector.register(made.wake, selectors.EVENT_READ, lambda _: made.collect())
-        return made
+    def _threads(self, limit: int) -> TransferThreads:
+        threads = TransferThreads(limit)
+        self._selector.register(threads.wake, selectors.EVENT_READ, lambda _: threads.collect())
+        return threads
 
     def tick(self) -> float | None:
-        """Look after what no descriptor tells; return in how many seconds to be called again, None for never."""
+        """Check what no descriptor reports; return in how many seconds to be called again, None for never."""
         overdue = self._deadline is not None and time.monotonic() >= self._deadline
         if not self._running:
             self._deadline = None
@@ -161,7 +161,7 @@ class CommandRuns:
 
     def kill(self) -> int:
         """Kill all programs; those that were running are reported as ever, within :data:`GRACE` seconds. Transfers are
-        given up: each is reported as failed, at once.
+        cancelled: each is reported as failed, at once.
 
         :returns: how many process groups there were.
         """
@@ -186,13 +186,13 @@ class CommandRuns:
         self._left.clear()
         self._deadline = None
 
-    def close(self, patience: float = 0.0) -> None:
+    def close(self, timeout: float = 0.0) -> None:
         """End everything, for good.
 
-        :param patience: for how many seconds at most to wait for threads that do not end at once.
+        :param timeout: for how many seconds at most to wait for threads that do not end at once.
         """
         self.drop()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         for threads in (self._transfers, self._chores):
             if threads is not None:
                 self._selector.unregister(threads.wake)
@@ -211,7 +211,7 @@ class CommandRuns:
         return met
 
     def _read(self, running: _Running) -> None:
-        for _ in range(_CHUNKS):  # not for ever: others want their turn
+        for _ in range(_CHUNKS):  # not for ever: the loop has other descriptors
             data = running.program.read()
             if data is None:
                 return
@@ -232,6 +232,8 @@ class CommandRuns:
         self._running.remove(running)
         if not self._running:
             self._deadline = None
+        if running.open:
+            self._read(running)  # what its shell wrote may still be in the pipe
         if running.open:
             running.program.held = True
             self._left.append(running)

@@ -1,4 +1,7 @@
-"""What each command of the coordinator means. Knows no connection: commands come in, replies go out by a call."""
+"""Each command of the coordinator is carried out here.
+
+Knows no connection: commands come in, replies go out by a call.
+"""
 
 import signal
 from collections import deque
@@ -28,25 +31,25 @@ MAX_ECHOED = 200
 
 
 class Commands:
-    """Takes commands in the order of their arrival and sees that each is answered.
+    """Carries commands out in the order of their arrival, and answers each.
 
     :param event: see :class:`LaunchEvent`.
-    :param place: see :class:`WorkerPaths`.
-    :param jobs: does what takes time.
-    :param channel: to the peers.
+    :param paths: see :class:`WorkerPaths`.
+    :param runs: starts what takes time, beside the loop.
+    :param channel: to the rendezvous.
     :param finishing: takes the runs that have produced a state.
     :param send: takes one reply.
     :param greet: sends the greeting.
     :param clear: says whether replies are being taken; commands wait while they are not.
     :ivar leaving: whether ``quit:`` has come.
-    :ivar token: what the coordinator has given to know this worker again by; no variable, and no command shows it.
+    :ivar token: by which the coordinator recognises this worker after a redial; no variable, and no command shows it.
     """
 
     def __init__(
         self,
         event: LaunchEvent,
-        place: WorkerPaths,
-        jobs: CommandRuns,
+        paths: WorkerPaths,
+        runs: CommandRuns,
         channel: PeerChannel,
         finishing: Finishing,
         *,
@@ -57,8 +60,8 @@ class Commands:
         self.leaving = False
         self.token = ""
         self._event = event
-        self._place = place
-        self._jobs = jobs
+        self._paths = paths
+        self._runs = runs
         self._channel = channel
         self._finishing = finishing
         self._send = send
@@ -66,7 +69,7 @@ class Commands:
         self._clear = clear
         self._store = Store(event.s3_endpoint)
         self.variables = Variables(event.variables)
-        self.directory = WorkDirectory(place.temporary)
+        self.directory = WorkDirectory(paths.temporary)
         channel.begin(self.directory.path)
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -117,7 +120,7 @@ class Commands:
         self._finishing.pump()
         while True:
             if self._killed is not None:
-                if self._jobs.active:
+                if self._runs.active:
                     return
                 killed, self._killed = self._killed, None
                 self._send(b"OK:KILL(%d)" % killed)
@@ -131,7 +134,7 @@ class Commands:
                 self._execute(payload)
 
     def close(self) -> None:
-        """Give the directory and the connections to S3 back; ``rm_tmpdir`` says whether the directory is deleted."""
+        """Release the directory and the connections to S3; ``rm_tmpdir`` says whether the directory is deleted."""
         self._store.close()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
 
@@ -140,7 +143,7 @@ class Commands:
     def _at_once(self, payload: bytes) -> None:
         self._drop_queue()
         if payload.startswith(b"kill:"):
-            self._killed = self._jobs.kill()
+            self._killed = self._runs.kill()
             self._finishing.kill()
             self._channel.kill()
         else:
@@ -159,12 +162,12 @@ class Commands:
 
     def _reset(self) -> None:
         self._drop_queue()
-        self._jobs.drop()
+        self._runs.drop()
         self._finishing.drop()
         self._foreground = False
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
         self.variables.restore()
-        self.directory = WorkDirectory(self._place.temporary)
+        self.directory = WorkDirectory(self._paths.temporary)
         self._channel.begin(self.directory.path)
         self._greet()
 
@@ -182,7 +185,7 @@ class Commands:
             self._send(fail(str(error), self._code(getattr(error, "code", ""))))
 
     def _code(self, code: str) -> str:
-        """A failure's code, for a coordinator that reads such."""
+        """A failure's code, empty for a coordinator that has not announced that it reads codes."""
         return code if self._event.failure_codes else ""
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ class Commands:
 
     def _run(self, argument: bytes) -> None:
         directory = self.directory.path
-        command = expand_run(argument, self._event, self.variables, self._place, directory)
+        command = expand_run(argument, self._event, self.variables, self._paths, directory)
         if b"\0" in command:
             raise CommandError("a command cannot hold a NUL byte")
         # Commands of states that were ported from the original do not mark the runs that make a state for their peer.
@@ -228,7 +231,7 @@ class Commands:
         state = state_run(command, self.variables, marked_by_text=self._event.job is None or ported)
         background = self.variables.flag(b"nonblock")
 
-        def told(reply: bytes) -> None:
+        def report(reply: bytes) -> None:
             self._foreground = self._foreground and background
             self._send(reply)
 
@@ -238,34 +241,34 @@ class Commands:
                 self._send(info(b"background", program.remark))
 
             def result(status: int) -> None:
-                told(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))
+                report(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))
 
             if status != 0 or state is None:
                 result(status)
-            elif self._killed is not None:  # the shell had ended, and somebody who held its output was killed
+            elif self._killed is not None:  # the shell had ended, and a process that held its output was killed
                 result(-signal.SIGKILL)
             else:
                 self._finishing.add(
                     state,
                     directory,
-                    lambda fault: result(0) if fault is None else told(fail(fault)),
+                    lambda fault: result(0) if fault is None else report(fail(fault)),
                     lambda: result(-signal.SIGKILL),
                 )
 
-        self._jobs.run(command, ended)
+        self._runs.run(command, ended)
         self._started(background, b"OK:RUNNING(" + command + b")")
 
     def _transfer(self, argument: bytes, *, upload: bool) -> None:
         order = transfer_order(argument, self.variables, upload=upload, tmpdir=bytes(self.directory.path))
         background = self.variables.flag(b"nonblock")
-        region, path = self.variables.get(b"region") or b"", order.path(bytes(self._place.root))
+        region, path = self.variables.get(b"region") or b"", order.path(bytes(self._paths.root))
 
         def finished(error: str | None) -> None:
             self._foreground = self._foreground and background
             self._send(order.success if error is None else order.failure(error, self._code(transfer.code)))
 
         move = self._store.upload if upload else self._store.retrieve
-        transfer = self._jobs.transfer(
+        transfer = self._runs.transfer(
             lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished
         )
         self._started(background, order.bracketed)

@@ -1,4 +1,4 @@
-"""One connection to a coordinator or a rendezvous: frames in and out, none of it blocking.
+"""A connection to a coordinator or a rendezvous carries frames in and out, none of it blocking.
 
 Knows frames, not what they say. Nothing is called back from within :meth:`FrameConnection.send`.
 """
@@ -37,7 +37,7 @@ class FrameConnection:
     :param came_up: called once when frames travel.
     :param received: called with each payload.
     :param held: says whether nothing is to be read now; None: not while the connection is clogged.
-    :ivar lost: why it is over, None while it is not. To be looked at after each pass of the loop.
+    :ivar lost: why it is over, None while it is not. To be checked after each pass of the loop.
     :ivar heard: whether a whole frame has come.
     :ivar finished: whether the other side has closed too after :meth:`finish`, having read everything.
     """
@@ -64,7 +64,7 @@ class FrameConnection:
         self._stream: Stream | None = None
         self._watch = SocketWatch(selector, self._ready)
         self._phase = _Phase.DIALLING
-        self._patience = partner.patience
+        self._stall_timeout = partner.stall_timeout
         self._taken = 0.0  # when something was taken last
         self._finishing = self._half_closed = False
         self._on_the_way = 0
@@ -93,13 +93,13 @@ class FrameConnection:
                 self._taken = time.monotonic()
             self._unsent += encode(payload)
 
-    def finish(self, patience: float) -> None:
-        """Say goodbye behind what is queued; what comes is received until the other side has closed too.
+    def finish(self, timeout: float) -> None:
+        """Close our direction behind what is queued; what comes is received until the other side has closed too.
 
-        :param patience: seconds for which nothing may happen until then.
+        :param timeout: seconds for which nothing may happen until then.
         """
         self._finishing = True
-        self._patience = patience
+        self._stall_timeout = timeout
         self._taken = time.monotonic()
 
     def step(self) -> float | None:
@@ -123,7 +123,7 @@ class FrameConnection:
         reading = selectors.EVENT_READ if not self._held() else 0
         writing = selectors.EVENT_WRITE if self._unsent or self._stream.unsent else 0
         self._watch.set(self._stream.socket, reading | writing)
-        return 0.0 if self._read_more and not self._held() else self._check_patience()
+        return 0.0 if self._read_more and not self._held() else self._check_stall()
 
     def close(self, *, flush: float) -> None:
         """Close it.
@@ -134,10 +134,10 @@ class FrameConnection:
             self._drain(flush)
         if self._stream is not None and not self._half_closed:
             with suppress(OSError):
-                self._stream.say_goodbye()  # and does not wait for the answer
+                self._stream.close_writing()  # and does not wait for the answer
         self._close_socket()
 
-    # -- its course ------------------------------------------------------------------------------------------------
+    # -- its phases ------------------------------------------------------------------------------------------------
 
     def _opened(self, stream: Stream) -> None:
         self._stream = stream
@@ -146,24 +146,24 @@ class FrameConnection:
         self._read_more = True  # the handshake may have brought more than itself
         self._came_up()
 
-    def _check_patience(self) -> float | None:
-        if self._patience is None or not (self._unsent or self._finishing):
+    def _check_stall(self) -> float | None:
+        if self._stall_timeout is None or not (self._unsent or self._finishing):
             return None
         now = time.monotonic()
-        if now >= self._taken + self._patience and self._half_closed and self._stream is not None:
+        if now >= self._taken + self._stall_timeout and self._half_closed and self._stream is not None:
             before, self._on_the_way = self._on_the_way, unacknowledged(self._stream.socket)
             if self._on_the_way < before:  # slowly, but it moves
                 self._taken = now
-        left = self._taken + self._patience - now
+        left = self._taken + self._stall_timeout - now
         if left > 0:
             return left
         what = "not confirmed" if self._half_closed else "taken nothing of"
-        self._lose(DialError(f"the {self._partner.name} has {what} what it was sent for {self._patience:g} s"))
+        self._lose(DialError(f"the {self._partner.name} has {what} what it was sent for {self._stall_timeout:g} s"))
         return 0.0
 
     def _half_close(self, stream: Stream) -> None:
         try:
-            stream.say_goodbye()
+            stream.close_writing()
         except OSError as error:
             self._broke(error)
             return
@@ -205,7 +205,7 @@ class FrameConnection:
 
     def _read(self) -> None:
         self._read_more = False
-        for _ in range(_CHUNKS):  # not for ever: others want their turn
+        for _ in range(_CHUNKS):  # not for ever: the loop has other descriptors
             if self._stream is None:
                 return
             try:
@@ -259,8 +259,8 @@ class FrameConnection:
         except OSError as error:
             self._broke(error)
 
-    def _drain(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
+    def _drain(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while self._phase is _Phase.UP:
             self._flush()
             left = deadline - time.monotonic()

@@ -1,4 +1,4 @@
-"""Dialling: from a host's addresses to a socket that is connected and has shaken hands, none of it blocking."""
+"""Dialling leads from a host's addresses to a socket that is connected and has shaken hands, none of it blocking."""
 
 import errno
 import fcntl
@@ -27,30 +27,30 @@ Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 
 @dataclass(frozen=True)
 class Partner:
-    """Who is at the other end.
+    """The peer that is dialled, and what is expected of it.
 
     :param name: for a user, e.g. ``coordinator``.
     :param role: what its certificate must name; None: anything.
     :param max_frame: largest payload taken from it, in bytes.
-    :param patience: seconds for which it may take nothing of what it is sent; None: for ever.
+    :param stall_timeout: seconds for which it may take nothing of what it is sent; None: for ever.
     """
 
     name: str
     role: str | None
     max_frame: int
-    patience: float | None = None
+    stall_timeout: float | None = None
 
 
 def resolve(host: str, port: int) -> list[Target]:
-    """Where a host is. Blocks while a name is looked up; an address is not.
+    """The addresses of a host. Blocks while a name is looked up; an address is not.
 
-    :raises DialError: nowhere.
+    :raises DialError: the name is unknown, or has no address.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # ValueError: no name at all
         raise DialError(getattr(error, "strerror", None) or str(error)) from None
-    targets: list[Target] = [(int(family), address) for family, _, _, _, address in found]  # type: ignore[misc]
+    targets: list[Target] = [(int(family), address) for family, _, _, _, address in addresses]  # type: ignore[misc]
     if not targets:
         raise DialError("the host has no address")
     return targets
@@ -71,7 +71,7 @@ class Dial:
     :param role: what the certificate shown must name, see :func:`worker_lambda._tls.demand_role`; None: anything.
     :param done: called once with the stream when frames can travel.
     :ivar answered: whether an address has taken the connection; the TLS handshake may still be under way.
-    :ivar error: why it has come to nothing, None while it has not. To be looked at after each :meth:`step`.
+    :ivar error: why it has come to nothing, None while it has not. To be checked after each :meth:`step`.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Dial:
 
 
 def _tune(sock: socket.socket) -> None:
-    """No waiting for more to send, and notice within about a minute that the other side is gone without a word."""
+    """Send at once, and detect within about a minute that the other side has vanished without closing."""
     for level, option, value in (
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

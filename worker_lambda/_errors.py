@@ -12,7 +12,7 @@ class EventError(WorkerError):
 
 
 class DialError(WorkerError):
-    """A coordinator cannot be reached, or is not who it should be.
+    """A peer cannot be reached, or its certificate does not name the expected role.
 
     :ivar final: whether trying again cannot help.
     """

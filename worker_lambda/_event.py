@@ -1,4 +1,4 @@
-"""The event: what a worker is told when it is launched, checked once. Knows no sockets and no files."""
+"""The event with which a worker is launched is checked here, once. Knows no sockets and no files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class LaunchEvent:
     :param host: the coordinator's name or address, without brackets; ``port`` its TCP port.
     :param job: the job's name; None for a coordinator that knows only the original's protocol.
     :param failure_codes: whether the coordinator reads failures' codes, see :func:`mu_twisted.wire.fail`.
-    :param orphan_timeout: seconds for which a coordinator is looked for.
+    :param orphan_timeout: seconds for which a lost coordinator is dialled again.
     :param tls: base64 bodies by key, those that were given.
     :param variables: first values of the worker's variables.
     :param fallbacks: see :data:`FALLBACKS`; those that were given.
@@ -60,7 +60,7 @@ class LaunchEvent:
 
 
 def parse_event(event: object) -> LaunchEvent:
-    """Check an event; keys that nobody knows are passed over.
+    """Check an event; unknown keys are ignored.
 
     :param event: what Lambda hands to the function, decoded from JSON.
     :raises EventError: something is missing or cannot be used.
@@ -114,8 +114,8 @@ def to_bytes(text: str) -> bytes:
 def _variables(event: dict[str, Any]) -> dict[bytes, bytes]:
     values = {b"run_iter": b"0"}
     for key, text in TEXT_DEFAULTS.items():
-        given = _string(event, key)
-        values[key.encode()] = text if given is None else to_bytes(given)
+        value = _string(event, key)
+        values[key.encode()] = text if value is None else to_bytes(value)
     for key, number in INTEGER_DEFAULTS.items():
         values[key.encode()] = b"%d" % _integer(event, key, number)
     return values

@@ -1,4 +1,4 @@
-"""A run's command as the shell gets it: placeholders replaced by what event and variables say."""
+"""A run's command gets its placeholders replaced here by what event and variables say, before the shell sees it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from worker_lambda._variables import Variables
 
 @dataclass
 class WorkerPaths:
-    """Where a worker works.
+    """The paths that a worker uses.
 
     :param root: the function's files; commands run here, and relative file names are meant from here.
     :param default_command: file with the command given when the function was made.
@@ -23,7 +23,7 @@ class WorkerPaths:
     temporary: Path
 
 
-def expand_run(argument: bytes, event: LaunchEvent, variables: Variables, place: WorkerPaths, directory: Path) -> bytes:
+def expand_run(argument: bytes, event: LaunchEvent, variables: Variables, paths: WorkerPaths, directory: Path) -> bytes:
     """A run's command with all placeholders replaced; the one given when the function was made, if empty.
 
     :param directory: the worker's private one.
@@ -51,7 +51,7 @@ def expand_run(argument: bytes, event: LaunchEvent, variables: Variables, place:
         wait=wait,
         switch=switch,
     )
-    return expand_command(argument or _default_command(place.default_command), values)
+    return expand_command(argument or _default_command(paths.default_command), values)
 
 
 def _default_command(path: Path) -> bytes:

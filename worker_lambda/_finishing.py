@@ -1,7 +1,7 @@
-"""Runs that have ended well and whose state is still to be kept and handed on, one after the other.
+"""A run that has ended well waits here, one after the other, until its state is kept and sent on.
 
-A run's result is told only then: who hears of it may start the next run, which uses the files. Nor is a state read
-while the neighbour's last one waits to be taken, so states do not heap up in memory.
+A run's result is reported only then: the coordinator may start the next run on it, which uses the files. Nor is a state
+read while the last one waits to be taken by the rendezvous, so states do not accumulate in memory.
 """
 
 from collections import deque
@@ -31,17 +31,17 @@ class _Item:
 
 
 class Finishing:
-    """See the module.
+    """Keeps and sends the states of ended runs, one at a time.
 
-    :param jobs: does what takes time.
+    :param runs: starts what takes time, beside the loop.
     :param channel: where states go.
     :param strict: whether what cannot be kept or sent fails the run; else it is only logged, as for a coordinator that
-        did not ask for a state in so many words.
+        did not ask for a state explicitly.
     :param log: takes one line.
     """
 
-    def __init__(self, jobs: CommandRuns, channel: PeerChannel, *, strict: bool, log: Callable[[str], None]) -> None:
-        self._jobs = jobs
+    def __init__(self, runs: CommandRuns, channel: PeerChannel, *, strict: bool, log: Callable[[str], None]) -> None:
+        self._runs = runs
         self._channel = channel
         self._strict = strict
         self._log = log
@@ -72,7 +72,7 @@ class Finishing:
             if item.run.send and not self._channel.has_room:
                 return
             self._current = self._waiting.popleft()
-            self._jobs.chore(item.work, lambda error, item=item: self._finish(item, error))  # type: ignore[misc]
+            self._runs.chore(item.work, lambda error, item=item: self._finish(item, error))  # type: ignore[misc]
 
     def kill(self) -> None:
         """Give all up."""

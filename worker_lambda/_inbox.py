@@ -1,4 +1,4 @@
-"""What neighbours send: taken in the order of its arrival, written beside the loop."""
+"""The inbox takes what peers send, in the order of its arrival, and writes it beside the loop."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,24 +11,26 @@ from worker_lambda._states import Arrivals
 
 MAX_PENDING = 16 << 20
 """Bytes of messages not yet written beyond which no more are read."""
-MAX_TOLD = 16
-"""Faults of either kind that are told in one task: a neighbour must not drown what else the coordinator is told."""
+MAX_REPORTED = 16
+"""Faults of either kind that are reported in one task: a peer must not flood the coordinator."""
 
 
 class Inbox:
     """The messages of one task.
 
-    :param jobs: does what takes time.
+    :param runs: starts what takes time, beside the loop.
     :param directory: where states go.
     :param keep_first: see :class:`Arrivals`.
-    :param tell: takes what is to be told to the coordinator.
+    :param report: takes one message to the coordinator.
     """
 
-    def __init__(self, jobs: CommandRuns, directory: Path, *, keep_first: bool, tell: Callable[[bytes], None]) -> None:
-        self._jobs = jobs
+    def __init__(
+        self, runs: CommandRuns, directory: Path, *, keep_first: bool, report: Callable[[bytes], None]
+    ) -> None:
+        self._runs = runs
         self._arrivals = Arrivals(directory, keep_first=keep_first)
-        self._tell = tell
-        self._told = {"INFO": 0, "FAIL": 0}
+        self._report = report
+        self._reported = {"INFO": 0, "FAIL": 0}
         self._waiting: deque[bytes] = deque()
         self._pending = 0
         self._busy = False
@@ -61,12 +63,12 @@ class Inbox:
             self._pending -= size
             for fault in faults if error is None else [*faults, fail(f"a message of a peer was lost: {error}")]:
                 kind = "FAIL" if is_fail(fault) else "INFO"
-                if self._told[kind] < MAX_TOLD:
-                    self._told[kind] += 1
-                    self._tell(fault)
+                if self._reported[kind] < MAX_REPORTED:
+                    self._reported[kind] += 1
+                    self._report(fault)
             self._pump()
 
-        self._jobs.chore(lambda cancelled: self._write(batch, faults, cancelled), written)
+        self._runs.chore(lambda cancelled: self._write(batch, faults, cancelled), written)
 
     def _write(self, batch: deque[bytes], faults: list[bytes], cancelled: Callable[[], bool]) -> None:
         """In a thread."""

@@ -1,4 +1,4 @@
-"""What a worker knows of where it runs: how much time and memory it has, and for how long it waits for others."""
+"""The worker's time, memory and waiting times are held here: what Lambda grants, and what the worker waits for."""
 
 import os
 import time
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Timing:
-    """What a worker waits for, in seconds.
+    """A worker's waiting times, in seconds.
 
-    :param background: with ``job``, after the exit of a run's shell, for who still holds the run's output.
+    :param background: with ``job``, after the exit of a run's shell, for processes that still hold the run's output.
     :param silence: without ``job``, nothing at all for so long ends a worker that does nothing (the original's rule).
     :param margin: so long before the function's deadline a worker ends by itself.
     :param settled: a connection that lasted so long counts as found, even if the coordinator had nothing to say.
@@ -53,7 +53,7 @@ class LambdaContext:
 
 
 class InitTime:
-    """How long this process had run when the function was ready, told once: what AWS bills as INIT.
+    """How long this process had run when the function was ready, reported once: what AWS bills as INIT.
 
     To be made when the function's module has been imported. Where Lambda has begun the process ahead of need, it may
     wait for long before its first invocation, which is not INIT; so that moment is not looked at.
@@ -64,16 +64,16 @@ class InitTime:
 
     def __init__(self, environ: Mapping[str, str] = os.environ, process: Path = Path("/proc/self/stat")) -> None:
         on_demand = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand"
-        self._untold = process_age_ms(process) if on_demand else 0
+        self._unreported = process_age_ms(process) if on_demand else 0
 
     def take(self) -> int:
         """Milliseconds; 0 from the second time on, or if they are not known."""
-        untold, self._untold = self._untold, 0
-        return untold
+        milliseconds, self._unreported = self._unreported, 0
+        return milliseconds
 
 
 def process_age_ms(process: Path = Path("/proc/self/stat")) -> int:
-    """Milliseconds since a process was begun; 0 where the system does not tell.
+    """Milliseconds since a process was started; 0 where the system does not report it.
 
     :param process: its ``stat`` file, see proc(5).
     """

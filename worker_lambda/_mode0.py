@@ -1,4 +1,4 @@
-"""Mode 0: the command, once, without a coordinator."""
+"""Mode 0 runs the packaged command once, without a coordinator."""
 
 import selectors
 import time
@@ -14,7 +14,7 @@ from worker_lambda._workdir import WorkDirectory, sweep
 
 
 def run_once(
-    event: LaunchEvent, place: WorkerPaths, context: LambdaContext, timing: Timing | None = None
+    event: LaunchEvent, paths: WorkerPaths, context: LambdaContext, timing: Timing | None = None
 ) -> dict[str, object]:
     """Run the command that was given when the function was made, placeholders replaced.
 
@@ -26,15 +26,15 @@ def run_once(
     remaining = context.remaining_ms()
     deadline = None if remaining is None else time.monotonic() + remaining / 1000 - timing.margin
     if event.variables.get(b"rm_tmpdir", b"1") != b"0":
-        sweep(place.temporary)
+        sweep(paths.temporary)
     ended: list[Program] = []
-    variables, directory = Variables(event.variables), WorkDirectory(place.temporary)
+    variables, directory = Variables(event.variables), WorkDirectory(paths.temporary)
     with selectors.DefaultSelector() as selector:
-        jobs = CommandRuns(selector, place.root, timing.background)
+        runs = CommandRuns(selector, paths.root, timing.background)
         try:
-            jobs.run(expand_run(b"", event, variables, place, directory.path), ended.append)
+            runs.run(expand_run(b"", event, variables, paths, directory.path), ended.append)
             while not ended:
-                wait = jobs.tick()
+                wait = runs.tick()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise WorkerError("the function's time is up")
@@ -42,7 +42,7 @@ def run_once(
                 for key, events in selector.select(min(known) if known else None) if not ended else ():
                     key.data(events)
         finally:
-            jobs.close()
+            runs.close()
             directory.close(remove=variables.flag(b"rm_tmpdir"))
     status, output = ended[0].result()
     remark = ended[0].remark.decode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""The peer channel: the connection to the rendezvous, through which workers of a job reach one another.
+"""The peer channel is the connection to the rendezvous, through which workers of a job reach one another.
 
-Knows the commands that open and close it, and what the rendezvous itself may say; the states that travel are handed
-on. With ``job`` in the event the rendezvous is ours: it must show its role, it confirms on closing that it has
-everything, and to lose it or to be refused is a failure. Without, all is as with the original's.
+Knows the commands that open and close it, and what the rendezvous itself may say; the states that travel are
+passed on. With ``job`` in the event the rendezvous is ours: it must show its role, it confirms on closing that it has
+everything, and to lose it or to be refused is a failure. Without ``job`` it behaves as the original's.
 """
 
 import selectors
@@ -51,11 +51,11 @@ class _Line:
 
 
 class PeerChannel:
-    """See the module. :meth:`begin` is to be called before anything else.
+    """The channel of one worker. :meth:`begin` is to be called before anything else.
 
     :param selector: the loop's.
     :param event: see :class:`LaunchEvent`.
-    :param jobs: does what takes time.
+    :param runs: starts what takes time, beside the loop.
     :param send: takes one message to the coordinator.
     :param clear: says whether such messages are being taken; nothing is read from peers while they are not.
     :param log: takes one line.
@@ -67,7 +67,7 @@ class PeerChannel:
         self,
         selector: selectors.BaseSelector,
         event: LaunchEvent,
-        jobs: CommandRuns,
+        runs: CommandRuns,
         send: Callable[[bytes], None],
         clear: Callable[[], bool],
         log: Callable[[str], None],
@@ -76,7 +76,7 @@ class PeerChannel:
         self.context: ssl.SSLContext | None = None
         self._selector = selector
         self._event = event
-        self._jobs = jobs
+        self._runs = runs
         self._send = send
         self._clear = clear
         self._log = log
@@ -99,18 +99,18 @@ class PeerChannel:
 
     @property
     def has_room(self) -> bool:
-        """Whether the last messages have been taken; also where there is nobody to take any."""
+        """Whether the last messages have been taken; also where no connection is there to take any."""
         line = self._line
         return line is None or line.connection is None or not line.connection.clogged
 
     def begin(self, directory: Path) -> None:
-        """Forget what was: a new task begins.
+        """Drop the state of the last task: a new one begins.
 
         :param directory: its private one, where states go.
         """
         self._directory = directory
         self._identity = None
-        self._inbox = Inbox(self._jobs, directory, keep_first=self._event.job is not None, tell=self._send)
+        self._inbox = Inbox(self._runs, directory, keep_first=self._event.job is not None, report=self._send)
         self.close(flush=0.0)
 
     def close(self, *, flush: float) -> None:
@@ -147,7 +147,7 @@ class PeerChannel:
             raise CommandError(f"already connected to {self._line.where}: close_connect: comes first")
         line = self._line = _Line(argument, host, port, text)
         found: list[Target] = []
-        self._jobs.chore(lambda _: found.extend(resolve(host, port)), lambda error: self._resolved(line, found, error))
+        self._runs.chore(lambda _: found.extend(resolve(host, port)), lambda error: self._resolved(line, found, error))
 
     def close_connect(self) -> None:
         """``close_connect:``; a channel that is not open is closed."""
@@ -172,7 +172,7 @@ class PeerChannel:
         if len(parts) < 2:
             raise CommandError("expected the base64 bodies of a certificate, or of a chain, and of its key")
         if "cacert" not in self._event.tls:
-            raise CommandError("the event has no cacert: without TLS there is nobody to show a certificate to")
+            raise CommandError("the event has no cacert: without TLS no certificate can be shown")
         pair = {"cacert": self._event.tls["cacert"], "srvcrt": " ".join(parts[:-1]), "srvkey": parts[-1]}
         try:
             self._identity = client_context(pair, self._directory, "identity")
@@ -192,10 +192,10 @@ class PeerChannel:
         line = self._line
         if line is not None and line.connection is not None:
             waits.append(line.connection.step())
-            self._look_after(line, line.connection)
+            self._check(line, line.connection)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _look_after(self, line: _Line, connection: FrameConnection) -> None:
+    def _check(self, line: _Line, connection: FrameConnection) -> None:
         if line.connecting and connection.answered:
             line.connecting = False
             self._send(b"OK:CONNECT(" + line.argument + b")")

@@ -1,4 +1,4 @@
-"""Finding and ending what a command has started, wherever its processes have gone.
+"""Processes that a command has started are found and ended here, in whatever group or session they are.
 
 A program's processes are its process group; but a grandchild may have made a group or a session of its own, and may
 have cleared its environment. A process is a program's if it carries the mark that the worker puts into the command's
@@ -57,7 +57,7 @@ def find(mark: str, shells: Iterable[int] = (), outputs: Iterable[int] = ()) -> 
 
 
 def end(mark: str, shells: Iterable[int], outputs: Iterable[int] = ()) -> set[int]:
-    """Kill all processes of a mark's programs. The shells are left to be reaped by who started them.
+    """Kill all processes of a mark's programs. The shells are left to be reaped by the caller.
 
     :param shells: process ids of the commands' shells, none of them reaped; each leads a process group.
     :param outputs: see :func:`find`.
@@ -66,11 +66,11 @@ def end(mark: str, shells: Iterable[int], outputs: Iterable[int] = ()) -> set[in
     known, pipes = set(shells), tuple(outputs)
     met: set[int] = set(known)
     killed: set[int] = set()
-    found = find(mark, known, pipes)  # before any is killed: then it is no longer known who descends from whom
+    found = find(mark, known, pipes)  # before any is killed: then parents are no longer known
     for group in known:
         with suppress(OSError):
             os.killpg(group, signal.SIGKILL)
-    for _ in range(_ROUNDS):  # again: one may have been born between look and kill
+    for _ in range(_ROUNDS):  # again: one may have been forked between find and kill
         met.update(found.values())
         killed.update(found)
         for process in found:
@@ -108,5 +108,5 @@ def _status(name: str) -> list[bytes]:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as source:  # noqa: PTH123
-        return source.read()
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read()

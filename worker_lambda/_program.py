@@ -1,4 +1,4 @@
-"""One program: a shell command in a session of its own, its output read as it comes and forgotten but for the end."""
+"""A program is a shell command in a session of its own, of whose output the last 64 KiB are kept."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ class Tail:
 
 
 class Program:
-    """A running command. Its end has two parts: the shell exits, and all who hold the output close it.
+    """A running command. Its end has two parts: the shell exits, and every process that holds the output closes it.
 
     :param command: for ``/bin/sh -c``.
     :param directory: where it runs.
@@ -81,7 +81,7 @@ class Program:
     def read(self) -> int | None:
         """Take some output.
 
-        :returns: how many bytes; None if there is nothing now, 0 once all who held it have closed it.
+        :returns: how many bytes; None if there is nothing now, 0 once every holder has closed it.
         """
         try:
             data = os.read(self.output, _READ)
@@ -113,7 +113,7 @@ class Program:
         return -9 if status is None else status, self._tail.value()
 
     def close(self) -> None:
-        """Give the descriptor back, and wait for the shell if it has been killed."""
+        """Close the descriptor, and wait for the shell if it has been killed."""
         if not self._closed:
             self._closed = True
             os.close(self.output)

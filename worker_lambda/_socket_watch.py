@@ -1,4 +1,4 @@
-"""What the loop watches of one socket: registered, changed and taken back here, so that it is never left behind."""
+"""A socket's registration with the loop is made, changed and removed here, so that none is left behind."""
 
 import selectors
 import socket

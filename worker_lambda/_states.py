@@ -1,4 +1,4 @@
-"""Encoder states as files: what is done when a run that produces one has ended, and when one arrives.
+"""Encoder states are kept as files: written when a run that produces one has ended, and when one arrives.
 
 Everything here may take its time: it is done in a thread beside the loop.
 """
@@ -27,7 +27,7 @@ class StateRun:
     """A run that produces a state, with the values that held when it was started.
 
     :param run_iter: number of the run in the chunk.
-    :param send: whether the neighbour wants the state.
+    :param send: whether the next worker in the chain is to get the state.
     """
 
     run_iter: int
@@ -59,15 +59,15 @@ def keep_output(run: StateRun, directory: Path, cancelled: Callable[[], bool]) -
     try:
         if run.run_iter > 1:
             (directory / f"{run.run_iter - 2}.state").unlink(missing_ok=True)
-        with (directory / "output.ivf").open("rb") as source:
-            mode = os.fstat(source.fileno()).st_mode & 0o777
-            _write(directory, "prev.ivf", iter(lambda: source.read(_BLOCK), b""), cancelled, mode)
+        with (directory / "output.ivf").open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            _write(directory, "prev.ivf", iter(lambda: file.read(_BLOCK), b""), cancelled, mode)
     except (OSError, ValueError) as error:
         raise CommandFailure(f"output.ivf could not be kept as prev.ivf: {_reason(error)}") from None
 
 
 def message_of(run: StateRun, directory: Path) -> bytes:
-    """The message that takes a run's state to the neighbour.
+    """The message that takes a run's state to the next worker.
 
     :raises CommandFailure: there is no state, or it is too large.
     """
@@ -75,13 +75,13 @@ def message_of(run: StateRun, directory: Path) -> bytes:
         found = os.open(
             directory / "final.state", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )  # a FIFO does not stop us
-        with os.fdopen(found, "rb") as source:
+        with os.fdopen(found, "rb") as file:
             status = os.fstat(found)
             if not S_ISREG(status.st_mode):
                 raise CommandFailure("final.state is no file that could be sent")
             if status.st_size > MAX_STATE:
                 raise CommandFailure(f"final.state has {status.st_size} bytes, the limit is {MAX_STATE}")
-            message = state_message(run.run_iter, source.read(MAX_STATE))
+            message = state_message(run.run_iter, file.read(MAX_STATE))
     except OSError as error:
         raise CommandFailure(f"final.state could not be sent: {_reason(error)}") from None
     if len(message) > MAX_PEER_MESSAGE:

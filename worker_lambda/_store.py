@@ -1,4 +1,4 @@
-"""The S3 client as the commands use it: one for each region, made and imported when it is first wanted."""
+"""The S3 clients of the commands are made here: one for each region, imported when it is first needed."""
 
 import os
 import threading
@@ -25,14 +25,14 @@ class Store:
         self._lock = threading.Lock()
 
     def retrieve(self, region: bytes, bucket: bytes, key: bytes, path: bytes, cancelled: Callable[[], bool]) -> None:
-        """An object to a file.
+        """Fetch an object into a file.
 
         :raises MuError: the text says why not.
         """
         self._client(region).get(_text(bucket, "bucket"), key, _file(path), cancelled)
 
     def upload(self, region: bytes, bucket: bytes, key: bytes, path: bytes, cancelled: Callable[[], bool]) -> None:
-        """A file to an object.
+        """Store a file as an object.
 
         :raises MuError: the text says why not.
         """

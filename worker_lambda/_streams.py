@@ -1,4 +1,4 @@
-"""Bytes over a connected socket, with TLS or without; nothing here blocks.
+"""Streams carry bytes over a connected socket, with TLS or without; nothing here blocks.
 
 TLS works on memory, and the bytes are moved here. Only so can a goodbye be said while the other side still sends: the
 library's own, on a socket, reads at once for the answer, and is broken for good if it finds anything else.
@@ -52,7 +52,7 @@ class Stream:
         :raises OSError: the connection is broken.
         """
 
-    def say_goodbye(self) -> None:
+    def close_writing(self) -> None:
         """Say that nothing more comes. What the other side sends can still be received.
 
         :raises OSError: the connection is broken.
@@ -97,7 +97,7 @@ class TlsStream(Stream):
                 if not self._pull():
                     return False
             except ssl.SSLError:
-                with suppress(OSError):  # the other side should hear why
+                with suppress(OSError):  # the alert says why
                     self.flush()
                 raise
             else:
@@ -142,7 +142,7 @@ class TlsStream(Stream):
                 return
             self._going = self._going[count:]
 
-    def say_goodbye(self) -> None:
+    def close_writing(self) -> None:
         """See :class:`Stream`."""
         while self.tls.pending():
             self._ahead += self.tls.read(_RECORD)

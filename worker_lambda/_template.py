@@ -1,4 +1,4 @@
-"""What stands for what in a command: the placeholders, their order, and the limits. No IO.
+"""The template replaces a command's placeholders, in their order and within their limits. No IO.
 
 Order and meaning are the original's; the limit is the kernel's: one argument of a program, as the shell's ``-c`` is,
 may have 128 KiB (``MAX_ARG_STRLEN``).
@@ -73,7 +73,7 @@ def state_placeholders(run_iter: int, *, expected: bool, minimal_recode: bool) -
     The first is a program of its own, not a shell construct, so that assignments may stand in front of it.
 
     :param run_iter: number of this run in the chunk.
-    :param expected: whether a state file comes from the neighbour.
+    :param expected: whether a state file comes from another worker.
     :param minimal_recode: whether the frame before is taken from the first state.
     """
     if run_iter <= 0 or not expected:

@@ -1,4 +1,4 @@
-"""From base64 bodies to a TLS context, and from a certificate to who shows it."""
+"""TLS contexts are made here of base64 bodies, and roles are read from the certificates that peers show."""
 
 import base64
 import binascii
@@ -23,7 +23,7 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
     :raises EventError: a body is not base64, or not what its name says.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Some versions of Python take an end that nobody said goodbye at for one in due form, unless told not to.
+    # Some versions of Python take an end without close_notify for one in due form, unless this is cleared.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -42,7 +42,7 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
                 f"the {giver}'s srvcrt and srvkey are no certificate and its key: {_reason(error)}"
             ) from None
         except OSError as error:
-            raise EventError(f"the certificate could not be handed to the TLS library: {error.strerror}") from None
+            raise EventError(f"the certificate could not be given to the TLS library: {error.strerror}") from None
     return context
 
 
@@ -50,7 +50,7 @@ def demand_role(connection: ssl.SSLObject, role: str) -> None:
     """Check that the certificate shown names a role.
 
     :param role: e.g. :data:`COORDINATOR`.
-    :raises DialError: it is somebody else's.
+    :raises DialError: it names another.
     """
     names = _alternative_names(connection)
     if ("URI", role) not in names:

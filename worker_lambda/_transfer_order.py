@@ -1,4 +1,4 @@
-"""What a ``retrieve:`` or an ``upload:`` asks for, and the words of its replies. No IO."""
+"""A ``retrieve:`` or an ``upload:`` is parsed here, and its replies are worded. No IO."""
 
 from dataclasses import dataclass
 

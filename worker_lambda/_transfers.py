@@ -1,4 +1,4 @@
-"""Blocking transfers in a few threads beside the loop."""
+"""Blocking transfers run in a few threads beside the loop."""
 
 import os
 import threading
@@ -14,9 +14,9 @@ MAX_THREADS = 8
 
 
 class Transfer:
-    """One transfer.
+    """One blocking transfer.
 
-    :param work: blocks until done; is given a function that says whether it is no longer wanted.
+    :param work: blocks until done; is given a function that says whether the transfer is cancelled.
     :param finished: called in the loop's thread with the reason of a failure, None for success; not after
         :attr:`cancelled` was set.
     """
@@ -30,7 +30,7 @@ class Transfer:
         """Of the error, see :func:`mu_twisted.wire.fail`."""
 
     def run(self) -> None:
-        """Do it, in a thread."""
+        """Call the work, in a thread."""
         try:
             self.work(lambda: self.cancelled)
         except MuError as error:
@@ -40,14 +40,14 @@ class Transfer:
 
 
 class TransferThreads:
-    """All transfers of a worker; so many at once, the others wait.
+    """All transfers of a worker; a limited number runs at once, the others wait.
 
-    :param most: at once.
+    :param limit: transfers that run at once.
     :ivar wake: descriptor that can be read when :meth:`collect` has something to do.
     """
 
-    def __init__(self, most: int = MAX_THREADS) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_THREADS) -> None:
+        self._limit = limit
         self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._lock = threading.Lock()
         self._waiting: deque[Transfer] = deque()
@@ -62,7 +62,7 @@ class TransferThreads:
         return len(self._current)
 
     def start(self, transfer: Transfer) -> None:
-        """Have it done as soon as a thread is free.
+        """Run a transfer as soon as a thread is free.
 
         :raises CommandFailure: there is no thread, and none can be started.
         """
@@ -70,7 +70,7 @@ class TransferThreads:
             self._waiting.append(transfer)
             self._current.append(transfer)
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            if len(self._threads) >= self._most:
+            if len(self._threads) >= self._limit:
                 return
             thread = threading.Thread(target=self._serve, name="mu-transfer", daemon=True)
             self._threads.append(thread)
@@ -95,21 +95,24 @@ class TransferThreads:
                 transfer.finished(transfer.error)
 
     def cancel(self) -> list[Transfer]:
-        """Give all up; none of them will be reported. Those in a thread end when they next ask.
+        """Cancel all; none of them will be reported. Those in a thread end when they next ask.
 
-        :returns: what was given up.
+        :returns: what was cancelled.
         """
-        given_up, self._current = self._current, []
-        for transfer in given_up:
+        cancelled, self._current = self._current, []
+        for transfer in cancelled:
             transfer.cancelled = True
         with self._lock:
             self._waiting.clear()
-        return given_up
+        return cancelled
 
-    def close(self, patience: float) -> None:
-        """Give all up and wait for the threads, at most this many seconds."""
+    def close(self, timeout: float) -> None:
+        """Cancel all, and wait for the threads.
+
+        :param timeout: seconds, at most.
+        """
         self.cancel()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:

@@ -1,4 +1,4 @@
-"""The worker's private directory, and what workers that were killed left behind.
+"""The worker's private directory is made and removed here, and so are those of workers that were killed.
 
 A living worker holds a lock on its directory, so one that can be locked is a leftover. Nothing is ever touched but
 directories with this prefix and this owner, in the machine's temporary directory.
@@ -38,7 +38,7 @@ class WorkDirectory:
             raise WorkerError(f"could not make a private directory in {parent}: {error.strerror}") from None
 
     def close(self, *, remove: bool) -> None:
-        """Give it up.
+        """Release it.
 
         :param remove: whether to delete it with all that it holds.
         """
@@ -92,7 +92,7 @@ def _remove(path: Path) -> None:
     import shutil  # costs, and is not wanted before the worker's end
 
     shutil.rmtree(path, ignore_errors=True)
-    if path.exists():  # a program may have made directories that nobody can enter
+    if path.exists():  # a program may have made directories that cannot be entered
         for directory, _, _ in os.walk(path):
             for name in os.scandir(directory):
                 if name.is_dir(follow_symlinks=False):

@@ -1,6 +1,6 @@
-"""One worker: the loop that holds connection, commands and jobs together until the coordinator lets it go.
+"""The worker's loop holds connection, commands and programs together until the coordinator sends ``quit:``.
 
-With ``job`` in the event a lost coordinator is looked for again, with jitter, for ``orphan_timeout`` seconds, while the
+With ``job`` in the event a lost coordinator is dialled again, with jitter, for ``orphan_timeout`` seconds, while the
 programs go on. Then the worker greets as at first, and sends the replies of what has ended meanwhile, the last ones if
 they are many. Replies that were on their way when the connection broke are gone. A coordinator that has other plans
 for such a worker says ``reset:`` before anything else.
@@ -36,16 +36,16 @@ class WorkerLoop:
     """Serves one coordinator.
 
     :param event: with mode 1.
-    :param place: see :class:`WorkerPaths`.
+    :param paths: see :class:`WorkerPaths`.
     :param context: see :class:`LambdaContext`.
-    :param log: takes one line, for who operates it.
+    :param log: takes one line for the operator.
     :raises WorkerError: it cannot begin.
     """
 
     def __init__(
         self,
         event: LaunchEvent,
-        place: WorkerPaths,
+        paths: WorkerPaths,
         context: LambdaContext,
         log: Callable[[str], None],
         timing: Timing | None = None,
@@ -56,9 +56,9 @@ class WorkerLoop:
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
         background = None if event.job is None else self._timing.background
-        self._jobs = CommandRuns(self._selector, place.root, background)
-        self._channel = PeerChannel(self._selector, event, self._jobs, self._send, self._is_clear, log, self._timing)
-        finishing = Finishing(self._jobs, self._channel, strict=event.job is not None, log=log)
+        self._runs = CommandRuns(self._selector, paths.root, background)
+        self._channel = PeerChannel(self._selector, event, self._runs, self._send, self._is_clear, log, self._timing)
+        finishing = Finishing(self._runs, self._channel, strict=event.job is not None, log=log)
         self._connection: FrameConnection | None = None
         self._up_since: float | None = None
         self._reached = False
@@ -74,11 +74,11 @@ class WorkerLoop:
         self._deadline = None if remaining is None else time.monotonic() + remaining / 1000 - self._timing.margin
         try:
             if event.variables.get(b"rm_tmpdir", b"1") != b"0":
-                sweep(place.temporary)
+                sweep(paths.temporary)
             self._commands = Commands(
                 event,
-                place,
-                self._jobs,
+                paths,
+                self._runs,
                 self._channel,
                 finishing,
                 send=self._send,
@@ -112,13 +112,13 @@ class WorkerLoop:
             return
         for key, events in self._selector.select(wait):
             self._last_event = time.monotonic()
-            # One that was served before may have closed this one, and its number may be another's already.
+            # A call before may have closed this descriptor, and its number may be another's already.
             if self._selector.get_map().get(key.fd) is key:
                 key.data(events)
 
     def _step(self) -> float | None:
         """Everything but waiting; returns how long to wait."""
-        waits = [self._jobs.tick()]
+        waits = [self._runs.tick()]
         self._commands.pump()
         waits.append(self._channel.step())
         connection = self._connection
@@ -135,13 +135,13 @@ class WorkerLoop:
         return max(0.0, min(known)) if known else None
 
     def _leave(self) -> None:
-        self._jobs.drop()
+        self._runs.drop()
         if self._connection is not None:
-            self._connection.close(flush=self._patience(self._timing.flush))
+            self._connection.close(flush=self._time_left_for(self._timing.flush))
         self._end = {"ended": "the coordinator said quit"}
 
     def _check_silence(self) -> float | None:
-        if self._event.job is not None or self._jobs.active:
+        if self._event.job is not None or self._runs.active:
             return None
         left = self._last_event + self._timing.silence - time.monotonic()
         if left <= 0:
@@ -256,10 +256,10 @@ class WorkerLoop:
     def _check_orphaned(self) -> float | None:
         if self._event.job is None or (self._connection is not None and self._connection.up) or self._end is not None:
             return None
-        patience = self._event.orphan_timeout
+        limit = self._event.orphan_timeout
         if self._fault is None:  # the first try has not ended
-            patience = max(patience, DIAL_TIMEOUT)
-        left = self._orphan_since + patience - time.monotonic()
+            limit = max(limit, DIAL_TIMEOUT)
+        left = self._orphan_since + limit - time.monotonic()
         if left <= 0:
             self._give_up(self._fault or DialError("no answer"))
         return left
@@ -280,16 +280,16 @@ class WorkerLoop:
 
     def _close(self) -> None:
         if self._connection is not None:
-            self._connection.close(flush=0.0 if self._end is None else self._patience(self._timing.flush))
+            self._connection.close(flush=0.0 if self._end is None else self._time_left_for(self._timing.flush))
             self._connection = None
-        self._channel.close(flush=0.0 if self._end is None else self._patience(self._timing.flush))
+        self._channel.close(flush=0.0 if self._end is None else self._time_left_for(self._timing.flush))
         with suppress(OSError):
-            self._jobs.close(self._patience(self._timing.transfers))
+            self._runs.close(self._time_left_for(self._timing.transfers))
         self._commands.close()
         self._selector.close()
 
-    def _patience(self, most: float) -> float:
-        """For how many seconds the end may wait for one thing: of the function's last moments only a part."""
+    def _time_left_for(self, limit: float) -> float:
+        """Seconds that one step of closing may take: of what is left of the function's time a quarter."""
         if self._deadline is None:
-            return most
-        return max(0.0, min(most, (self._deadline + self._timing.margin - time.monotonic()) / 4))
+            return limit
+        return max(0.0, min(limit, (self._deadline + self._timing.margin - time.monotonic()) / 4))

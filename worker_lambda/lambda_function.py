@@ -1,4 +1,4 @@
-"""The entry that Lambda calls: ``worker_lambda.lambda_function.lambda_handler``."""
+"""Lambda calls the entry here: ``worker_lambda.lambda_function.lambda_handler``."""
 
 import os
 import sys
@@ -38,17 +38,17 @@ def serve_event(event: object, context: object = None, command_file: Path | None
     :param command_file: holds the command; None: the function's own.
     """
     root = Path(os.environ.get("LAMBDA_TASK_ROOT") or Path(__file__).resolve().parent.parent)
-    place = WorkerPaths(root, command_file or root / COMMAND_FILE, temporary_directory())
+    paths = WorkerPaths(root, command_file or root / COMMAND_FILE, temporary_directory())
     result: dict[str, object]
     try:
         parsed = parse_event(event)
         context = LambdaContext(context, _INIT.take())
         if parsed.mode == RUN_ONCE:
-            return run_once(parsed, place, context)
-        result = {**WorkerLoop(parsed, place, context, log).serve()}
+            return run_once(parsed, paths, context)
+        result = {**WorkerLoop(parsed, paths, context, log).serve()}
     except MuError as error:
         result = {"error": str(error)}
-    except Exception as error:  # noqa: BLE001 (a fault of ours: told here in full, and not worth a second invocation)
+    except Exception as error:  # noqa: BLE001 (a fault of ours: logged in full, and not worth a second invocation)
         import traceback
 
         log(traceback.format_exc().rstrip())

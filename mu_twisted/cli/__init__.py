@@ -1,4 +1,4 @@
-"""The ``mu`` command: what is done once and by hand, beside the daemons that run under twistd."""
+"""The ``mu`` command does what is done once and by hand, beside the daemons that run under twistd."""
 
 from mu_twisted.cli._main import main
 

@@ -1,4 +1,4 @@
-"""The options that all commands have which ask a coordinator."""
+"""Commands that talk to a coordinator share these options, which say where it is and how to print."""
 
 import argparse
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import Local, Remote
+from mu_twisted.cli._transport import TlsTransport, UnixTransport
 from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-"""What a coordinator calls its jobs."""
+"""Names of jobs, as a coordinator gives them."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Say where the coordinator is, and how to print."""
+    """Add the options to a command's parser."""
     where = parser.add_argument_group(
         "which coordinator",
         "By default the one on this machine whose state directory is the default one. One elsewhere, that was "
@@ -48,7 +48,7 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
         raise UsageError("--server and --state-dir name two coordinators: give one of them")
     server = options.server or (os.environ.get("MU_SERVER") if options.state_dir is None else None)
     if not server:
-        return Coordinator(Local(options.state_dir or own_or_systems()))
+        return Coordinator(UnixTransport(options.state_dir or default_directory()))
     host, _, port = server.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise UsageError(f"--server: expected HOST:PORT, got {server!r}")
@@ -58,14 +58,14 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
                 f"--server needs {switch} too: the CA's certificate (-c), and an operator's certificate (-s) and key "
                 "(-k), as `mu genkeys DIR --operator NAME` makes them"
             )
-    return Coordinator(Remote(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
+    return Coordinator(TlsTransport(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
 
 
 def job_name(text: str) -> str:
-    """The name of a job as a command was given it.
+    """Check the name of a job.
 
     :raises UsageError: it is empty.
-    :raises Refused: no job can be called so.
+    :raises RequestRefused: no job can have this name.
     """
     expect_names([text])
     if not _NAME.fullmatch(text):
@@ -74,15 +74,15 @@ def job_name(text: str) -> str:
 
 
 def expect_names(texts: Sequence[str]) -> None:
-    """See that none is missing where names of jobs are expected, before anything is done to one of them.
+    """Check that no name of a job is empty, before any of the jobs is changed.
 
-    :raises UsageError: one is.
+    :raises UsageError: one is empty.
     """
     if not all(texts):
         raise UsageError("expected a job's name, got '': did the command that should have printed it fail?")
 
 
-def own_or_systems() -> Path:
+def default_directory() -> Path:
     """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
     own = default_state_dir()
     return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY

@@ -1,4 +1,4 @@
-"""Which Lambda and S3 a command works with: AWS's, others that were named, or the embedded ones that run here."""
+"""A command works with the Lambda and S3 that are chosen here: AWS's, others that were named, or the embedded ones."""
 
 import argparse
 import os
@@ -49,7 +49,7 @@ class OperatorCloud:
 
 
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say which."""
+    """Add the options that choose them."""
     where = parser.add_argument_group(
         "which Lambda", "By default AWS's, with credentials as AWS's own tools find them."
     )
@@ -75,7 +75,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_cloud(options: argparse.Namespace) -> OperatorCloud:
-    """What the options ask for; asks nobody anything yet.
+    """The Lambda and S3 that the options choose. Sends nothing yet.
 
     :raises mu_twisted.base.MuError: the embedded stack does not run, or an address is none.
     """

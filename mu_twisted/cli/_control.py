@@ -1,4 +1,4 @@
-"""Asks a coordinator over its control API, and understands what it answers.
+"""The client of a coordinator's control API asks over HTTP and reads the JSON of the answer.
 
 Standard library alone, on purpose: importing Twisted takes half a second, and these commands are called in loops.
 """
@@ -13,7 +13,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from mu_twisted.base import MuError
-from mu_twisted.cli._transport import TIMEOUT, CoordinatorError, Gone, Local, NotServed, Remote, Unreachable, reason_of
+from mu_twisted.cli._transport import (
+    TIMEOUT,
+    ConnectionLost,
+    CoordinatorError,
+    NotServed,
+    TlsTransport,
+    UnixTransport,
+    Unreachable,
+    reason_of,
+)
 from mu_twisted.daemons import InUse
 
 VERSION = "v1"
@@ -24,10 +33,10 @@ _MAX_ANSWER = 256 << 20
 
 
 class RequestRefused(CoordinatorError):
-    """The coordinator does not do it.
+    """The coordinator refuses a request.
 
     :param status: HTTP's.
-    :param usage: whether what was asked for is wrong in itself.
+    :param usage: whether the request is wrong in itself, so that the command ends with status 2.
     """
 
     def __init__(self, status: int, text: str, *, usage: bool = False) -> None:
@@ -37,52 +46,59 @@ class RequestRefused(CoordinatorError):
 
 
 class Coordinator:
-    """A coordinator to be asked. Every method blocks, and raises :class:`CoordinatorError` with one line."""
+    """A client of one coordinator. Every method blocks, and raises :class:`CoordinatorError` with one line.
 
-    def __init__(self, place: Local | Remote) -> None:
-        self.place = place
+    :param transport: where the coordinator listens.
+    """
 
-    def get(self, *path: str, patience: float = TIMEOUT, **query: object) -> Any:
-        """Facts, as JSON holds them.
+    def __init__(self, transport: UnixTransport | TlsTransport) -> None:
+        self.transport = transport
 
-        :param path: its segments.
-        :param patience: seconds that the answer may take.
+    def get(self, *path: str, answer_timeout: float = TIMEOUT, **query: object) -> Any:
+        """The answer to a GET, as JSON holds it.
+
+        :param path: the segments of the path below the version.
+        :param answer_timeout: seconds that the answer may take.
         """
-        return _facts(self._ask("GET", path, query, patience=patience))
+        return _decoded(self._ask("GET", path, query, timeout=answer_timeout))
 
     def tasks(self, job: str, state: str | None = None) -> list[Any]:
         """All tasks of a job, page by page.
 
-        :param state: leave out those in another.
+        :param job: its name.
+        :param state: only tasks in this state; None: all.
         """
         query: dict[str, Any] = {} if state is None else {"state": state}
         page = self.get("jobs", job, "tasks", **query)
-        found = list(page["tasks"])
+        tasks = list(page["tasks"])
         while page.get("next") is not None:
             page = self.get("jobs", job, "tasks", cursor=page["next"], **query)
-            found += page["tasks"]
-        return found
+            tasks += page["tasks"]
+        return tasks
 
     def text(self, *path: str, **query: object) -> str:
-        """Text for people."""
+        """The answer to a GET, as text."""
         return self._ask("GET", path, query).decode("utf-8", "replace")
 
     def post(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Have something done; what came of it."""
+        """The answer to a POST, as JSON holds it.
+
+        :param body: sent as JSON; None: no body.
+        """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        return _facts(self._ask("POST", path, {}, content))
+        return _decoded(self._ask("POST", path, {}, content))
 
     def delete(self, *path: str) -> None:
-        """Have something deleted."""
+        """Send a DELETE."""
         self._ask("DELETE", path, {})
 
     @property
     def is_on_record(self) -> bool:
         """Whether no process serves the coordinator's state directory, but the records of its jobs are there."""
-        if not isinstance(self.place, Local) or not (self.place.state_dir / "journal.db").exists():
+        if not isinstance(self.transport, UnixTransport) or not (self.transport.state_dir / "journal.db").exists():
             return False
         try:
-            self.place.dial().close()
+            self.transport.dial().close()
         except NotServed:
             return True
         return False
@@ -101,12 +117,12 @@ class Coordinator:
         path: tuple[str, ...],
         query: Mapping[str, object],
         body: bytes | None = None,
-        patience: float = TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> bytes:
         until = time.monotonic() + CHANGING
         while True:
             try:
-                return self._ask_coordinator(method, path, query, body, patience)
+                return self._ask_coordinator(method, path, query, body, timeout)
             except NotServed:
                 if not self.is_on_record or path[0] != "jobs" or (method, len(path)) == ("POST", 1):
                     raise
@@ -130,30 +146,32 @@ class Coordinator:
     def _records(self) -> Any:
         from mu_twisted.daemons import records  # half a second that few need
 
-        assert isinstance(self.place, Local)
-        return records.opened(self.place.state_dir, time.time)
+        assert isinstance(self.transport, UnixTransport)
+        return records.opened(self.transport.state_dir, time.time)
 
     def _ask_coordinator(
-        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None, patience: float
+        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None, timeout: float
     ) -> bytes:
         target = "/".join(["", VERSION, *(quote(segment, safe="") for segment in path)])
         if query:
             target += "?" + urlencode(query)
         connection = http.client.HTTPConnection("mu")
-        connection.sock = self.place.dial()
-        connection.sock.settimeout(patience)
+        connection.sock = self.transport.dial()
+        connection.sock.settimeout(timeout)
         try:
             with suppress(BrokenPipeError):  # it may have answered before it had read all
                 connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
             with connection.getresponse() as answer:
                 content = answer.read(_MAX_ANSWER)
         except TimeoutError:
-            raise CoordinatorError(f"the coordinator at {self.place} does not answer within {patience:g} s") from None
+            raise CoordinatorError(
+                f"the coordinator at {self.transport} does not answer within {timeout:g} s"
+            ) from None
         except ssl.SSLError as error:
-            raise Unreachable(f"no TLS with {self.place}: {reason_of(error)}") from None
+            raise Unreachable(f"no TLS with {self.transport}: {reason_of(error)}") from None
         except (http.client.HTTPException, OSError) as error:
-            hint = self.place.hint if isinstance(error, http.client.HTTPException) else ""
-            raise Gone(f"the coordinator at {self.place} went away: {reason_of(error)}{hint}") from None
+            hint = self.transport.hint if isinstance(error, http.client.HTTPException) else ""
+            raise ConnectionLost(f"the coordinator at {self.transport} went away: {reason_of(error)}{hint}") from None
         finally:
             connection.close()
         if answer.status >= 300:
@@ -161,7 +179,7 @@ class Coordinator:
         return content
 
 
-def _facts(content: bytes) -> Any:
+def _decoded(content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError:
@@ -170,8 +188,8 @@ def _facts(content: bytes) -> Any:
 
 def _refused(status: int, content: bytes) -> RequestRefused:
     try:
-        told = json.loads(content)
-        return RequestRefused(status, str(told["error"]), usage=told.get("usage") is True)
+        answer = json.loads(content)
+        return RequestRefused(status, str(answer["error"]), usage=answer.get("usage") is True)
     except (ValueError, TypeError, KeyError):
         return RequestRefused(
             status, f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?"

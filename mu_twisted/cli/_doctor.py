@@ -1,11 +1,11 @@
-"""``mu doctor``: is all there that a job needs?"""
+"""``mu doctor`` checks that all is there that a job needs."""
 
 import argparse
 import os
 from typing import Any
 
 from mu_twisted.aws.findings import Finding, Health
-from mu_twisted.cli import _format
+from mu_twisted.base import terminal_safe
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.daemons.doctor import Options, examine
 
@@ -23,27 +23,30 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look, and say for each thing how it is."""
-    asked = Options()  # type: ignore[no-untyped-call]
+    """Examine, and print each finding.
+
+    :returns: exit status: 1 where something is broken.
+    """
+    settings = Options()  # type: ignore[no-untyped-call]
     try:
-        asked.parseOptions(options.words)
+        settings.parseOptions(options.words)
     except SystemExit as error:
         if error.code == 0:
             return 0
         raise
-    if asked["control"] is not None or asked["profile"] is not None:
+    if settings["control"] is not None or settings["profile"] is not None:
         raise UsageError("--control and --profile are for a coordinator that runs")
-    worst = [Health.GOOD]
+    healths: list[Health] = []
 
-    def tell(finding: Finding) -> None:
-        worst.append(finding.health)
+    def report(finding: Finding) -> None:
+        healths.append(finding.health)
         print(_text(finding), flush=True)
 
-    examine(asked, tell)
-    if Health.BROKEN in worst:
-        print(f"{worst.count(Health.BROKEN)} broken: a job would not run")
+    examine(settings, report)
+    if Health.BROKEN in healths:
+        print(f"{healths.count(Health.BROKEN)} broken: a job would not run")
         return 1
-    doubtful = worst.count(Health.DOUBTFUL)
+    doubtful = healths.count(Health.DOUBTFUL)
     print("nothing is broken" + (f", {doubtful} worth a look" if doubtful else ""))
     return 0
 
@@ -51,4 +54,4 @@ def run(options: argparse.Namespace) -> int:
 def _text(finding: Finding) -> str:
     lines = [f"{finding.health.value:8}  {finding.what}"]
     lines += [f"          {label}: {text}" for label, text in (("why", finding.why), ("do", finding.fix)) if text]
-    return _format.clean(os.linesep.join(lines))
+    return terminal_safe(os.linesep.join(lines))

@@ -1,4 +1,4 @@
-"""The error of a command line that does not say what is needed."""
+"""A usage error says what a command line lacks."""
 
 from mu_twisted.base import MuError
 

@@ -1,17 +1,13 @@
-"""Facts as people read them. Knows no coordinator."""
+"""Answers of a coordinator are formatted here as text. Knows no coordinator."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mu_twisted.base import terminal_safe
 from mu_twisted.jobs import FailedTask, failure_line, failure_lines
 
 Fact = Mapping[str, Any]
-
-
-def clean(text: str) -> str:
-    """The text without characters that a terminal would obey: errors quote what programs print."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def when(seconds: float) -> str:
@@ -31,20 +27,23 @@ def how_long(seconds: float) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Columns: text to the left, numbers to the right."""
     cells = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    numeric = [all(row[at].isdigit() for row in cells[1:]) for at in range(len(head))]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    numeric = [all(row[column].isdigit() for row in cells[1:]) for column in range(len(head))]
     lines = [
-        "  ".join(row[at].rjust(widths[at]) if numeric[at] else row[at].ljust(widths[at]) for at in range(len(head)))
+        "  ".join(
+            row[column].rjust(widths[column]) if numeric[column] else row[column].ljust(widths[column])
+            for column in range(len(head))
+        )
         for row in cells
     ]
-    return clean("\n".join(line.rstrip() for line in lines))
+    return terminal_safe("\n".join(line.rstrip() for line in lines))
 
 
 def result(job: Fact) -> str:
     """A job that is over, in one line."""
     took = f" in {how_long(job['ended'] - job['submitted'])}" if job.get("ended") is not None else ""
     state = "" if job["state"] == "done" else f"{job['state']}, "
-    return clean(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}")
+    return terminal_safe(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}")
 
 
 def progress(job: Fact) -> str:
@@ -55,7 +54,7 @@ def progress(job: Fact) -> str:
     if job["launches"]:
         parts.append(f"{job['launches']} to come")
     note = f" ({job['note']})" if job.get("note") else ""
-    return " ".join(clean(f"{job['job']}: {', '.join(parts)}{note}").split())
+    return " ".join(terminal_safe(f"{job['job']}: {', '.join(parts)}{note}").split())
 
 
 def details(job: Fact) -> str:
@@ -80,9 +79,9 @@ def cost(fact: Fact) -> str:
     if fact.get("price") is None:
         return f"{used}; no price is known for its region"
     price = f"{fact['price']:.{2 if fact['price'] >= 1 else 6}f}"
-    told = f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
+    text = f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
     region = fact.get("estimated_by")
-    return f"{told}, an estimate: the price of {region} stands in for that of its region" if region else told
+    return f"{text}, an estimate: the price of {region} stands in for that of its region" if region else text
 
 
 def daemon(fact: Fact) -> str:
@@ -102,7 +101,7 @@ def daemon(fact: Fact) -> str:
 def facts(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
     """A title, and below it what is known, in two columns."""
     shown = [(name, value.replace("\n", "\n" + " " * 12)) for name, value in rows if value]
-    return clean("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
+    return terminal_safe("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
 
 
 _ENDED = ("cancelled", "interrupted")
@@ -111,12 +110,12 @@ _ENDED = ("cancelled", "interrupted")
 
 def failures(job: Fact, tasks: Iterable[Fact]) -> list[str]:
     """The failed tasks of a job by what they failed of; those that only ended with their job are none."""
-    return [clean(line) for line in failure_lines(_failed(job, tasks))]
+    return [terminal_safe(line) for line in failure_lines(_failed(job, tasks))]
 
 
 def each_failure(job: Fact, tasks: Iterable[Fact]) -> list[str]:
     """The failed tasks of a job, a line each."""
-    return [clean(" ".join(failure_line(task).split())) for task in _failed(job, tasks)]
+    return [terminal_safe(" ".join(failure_line(task).split())) for task in _failed(job, tasks)]
 
 
 def _failed(job: Fact, tasks: Iterable[Fact]) -> list[FailedTask]:

@@ -1,4 +1,4 @@
-"""``mu functions``: what ``mu lambdaize`` has made, listed and removed."""
+"""``mu functions`` lists and removes what ``mu lambdaize`` has made."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from mu_twisted.aws import AWSError, Functions, is_content_name
+from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
@@ -56,11 +57,11 @@ def run(options: argparse.Namespace) -> None:
     if options.action == "rm":
         _remove(cloud, regions, options.names)
         return
-    found = [(region, function) for region in regions for function in Functions(cloud.clients(region)).list()]
+    rows = [(region, function) for region in regions for function in Functions(cloud.clients(region)).list()]
     if options.json:
-        print(json.dumps({"functions": [{"Region": region, **function} for region, function in found]}))
+        print(json.dumps({"functions": [{"Region": region, **function} for region, function in rows]}))
         return
-    print(_format.table(HEAD, [_row(region, function) for region, function in found]))
+    print(_format.table(HEAD, [_row(region, function) for region, function in rows]))
 
 
 def _row(region: str, function: Mapping[str, Any]) -> list[Any]:
@@ -101,24 +102,24 @@ def _remove_unused(cloud: OperatorCloud, regions: list[str], limit: int) -> None
         last = {each["FunctionName"]: functions.last_use(each) for each in ours}
         for name in unused(last, datetime.now(UTC).date(), limit):
             functions.remove(name)
-            print(_format.clean(f"{name} in {region}: removed"), flush=True)
+            print(terminal_safe(f"{name} in {region}: removed"), flush=True)
 
 
 def _remove(cloud: OperatorCloud, regions: list[str], names: list[str]) -> None:
-    """Remove all that are there; an error names those that are not."""
+    """Remove the functions that exist; an error names those that do not."""
     missing = set(names)
     for region in regions:
         functions = Functions(cloud.clients(region))
         for function in functions.list():
             name = function["FunctionName"]
-            wanted = [given for given in names if name == given or re.fullmatch(re.escape(given) + r"-\d+", name)]
+            wanted = [each for each in names if name == each or re.fullmatch(re.escape(each) + r"-\d+", name)]
             if wanted:
                 functions.remove(name)
-                print(_format.clean(f"{name} in {region}: removed"), flush=True)
+                print(terminal_safe(f"{name} in {region}: removed"), flush=True)
                 missing.difference_update(wanted)
     if missing:
-        places = " or ".join(cloud.clients(region).where for region in regions)
+        regions_shown = " or ".join(cloud.clients(region).where for region in regions)
         raise AWSError(
-            f"mu has made no function {' or '.join(sorted(missing))} in {places}: `mu functions` lists "
+            f"mu has made no function {' or '.join(sorted(missing))} in {regions_shown}: `mu functions` lists "
             "what there is (--region looks elsewhere)"
         )

@@ -1,4 +1,4 @@
-"""``mu genkeys``: the files of the original's ``genkeys.sh``, a pair for the rendezvous, and operators' pairs."""
+"""``mu genkeys`` makes the files of the original's ``genkeys.sh``, a pair for the rendezvous, and operators' pairs."""
 
 import argparse
 from pathlib import Path
@@ -32,12 +32,12 @@ def run(options: argparse.Namespace) -> None:
     if options.operator is None:
         if options.state_dir is not None:
             raise UsageError("--state-dir says whose CA signs an operator's certificate: give --operator NAME too")
-        made = generate_keys(options.directory, rsa=options.rsa)
+        paths = generate_keys(options.directory, rsa=options.rsa)
     elif options.rsa:
         raise UsageError("--rsa is for original parties, which know no operators: leave it out")
     else:
-        made = generate_operator(options.directory, options.operator, _authority(options))
-    for path in made:
+        paths = generate_operator(options.directory, options.operator, _authority(options))
+    for path in paths:
         print(path)
 
 

@@ -1,4 +1,4 @@
-"""``mu iam``: the policies that the parties need, and no more."""
+"""``mu iam`` prints the policies that functions, coordinator and operators need, and no more."""
 
 import argparse
 import json
@@ -21,13 +21,15 @@ def add(commands: Any) -> None:
         "iam",
         help="print the IAM policies that functions, coordinator and operators need",
         description="Print a policy as JSON: of the role that functions run as (function), of the host that the "
-        "coordinator runs on (coordinator), or of whoever makes functions (operator). It allows what mu asks for, on "
-        "the functions and buckets named here, and nothing else.",
+        "coordinator runs on (coordinator), or of the user who makes functions (operator). It allows what mu asks for, "
+        "on the functions and buckets named here, and nothing else.",
         epilog="Example: aws iam put-role-policy --role-name worker --policy-name mu --policy-document "
         "\"$(mu iam function -l 'png2y4m_*' -b mybucket/sintel-1k)\"",
     )
     parser.add_argument("party", metavar="ROLE", choices=ROLES, help="function, coordinator or operator")
-    parser.add_argument("--trust", action="store_true", help="print who may take the role on, in place of its policy")
+    parser.add_argument(
+        "--trust", action="store_true", help="print the role's trust policy in place of its permissions"
+    )
     parser.add_argument(
         "-l",
         "--function",
@@ -59,7 +61,9 @@ def run(options: argparse.Namespace) -> None:
     party = options.party
     if options.trust:
         if party not in TRUSTED:
-            raise UsageError("--trust: operators are users or roles of yours, whoever takes those on is for you to say")
+            raise UsageError(
+                "--trust: operators are users or roles of yours, and who may assume those is yours to decide"
+            )
         print(json.dumps(trust_policy(TRUSTED[party]), indent=4))
         return
     if party != "operator" and not options.bucket:

@@ -1,10 +1,11 @@
-"""``mu jobs``, ``mu status`` and ``mu logs``: what a coordinator knows."""
+"""``mu jobs``, ``mu status`` and ``mu logs`` show what a coordinator has on record."""
 
 import argparse
 import json
 import sys
 from typing import Any
 
+from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._errors import UsageError
 
@@ -92,4 +93,4 @@ def show_log(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"log": text.splitlines()}))
         return
-    sys.stdout.write(_format.clean(text) if sys.stdout.isatty() else text)
+    sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)

@@ -1,4 +1,4 @@
-"""``mu lambdaize``: a Lambda function of the worker and the programs that it is to run, as the original's script."""
+"""``mu lambdaize`` makes a Lambda function of the worker and the programs that it is to run, as the original's did."""
 
 import argparse
 import json
@@ -60,23 +60,25 @@ def add(commands: Any) -> None:
         "extra", metavar="EXTRA", nargs="*", default=[], type=Path, help="further files and directories"
     )
     env = os.environ
-    made = parser.add_argument_group("the function")
-    made.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")
-    made.add_argument(
+    function = parser.add_argument_group("the function")
+    function.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")
+    function.add_argument(
         "--replace",
         action="store_true",
         help="where there is one of this name already, give it this code, and such of its settings as are given here; "
         "the others stay. An update in progress is waited for",
     )
-    made.add_argument("--role", default=env.get("AWS_ROLE"), help="ARN of its execution role (not with --local)")
-    made.add_argument(
+    function.add_argument("--role", default=env.get("AWS_ROLE"), help="ARN of its execution role (not with --local)")
+    function.add_argument(
         "--memory", type=_range(128, 10240), metavar="MB", default=env.get("MEM_SIZE") or None, help="(1536)"
     )
-    made.add_argument("--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or None, help="(180)")
-    made.add_argument("--tmp-size", type=_range(512, 10240), metavar="MB", help="for temporary files (512)")
-    made.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
-    made.add_argument("--runtime", help="(python3.13)")
-    made.add_argument(
+    function.add_argument(
+        "--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or None, help="(180)"
+    )
+    function.add_argument("--tmp-size", type=_range(512, 10240), metavar="MB", help="for temporary files (512)")
+    function.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
+    function.add_argument("--runtime", help="(python3.13)")
+    function.add_argument(
         "--copies",
         type=_range(1, MAX_COPIES),
         metavar="K",
@@ -106,7 +108,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Look at the programs, build, create, print what Lambda says."""
+    """Check the programs, build, create, print Lambda's answer."""
     if not options.skip_upload and not options.replace:
         _check_role(options)
     if options.replace and not options.name:
@@ -125,8 +127,8 @@ def run(options: argparse.Namespace) -> None:
         path.write_bytes(package)
         print(json.dumps({"FunctionName": name, "CodeSize": len(package), "ZipFile": str(path)}, indent=4))
         return
-    made = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
-    print(json.dumps(made[0] if len(made) == 1 else made, indent=4))
+    shown = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
+    print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=4))
 
 
 def _check_role(options: argparse.Namespace) -> None:
@@ -153,10 +155,10 @@ def _package(options: argparse.Namespace) -> bytes:
 
 
 def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[Mapping[str, Any]]:
-    """Make it in all places; what was made is removed where one cannot be, and what was replaced is told."""
+    """Create it in all regions; where one fails, what was created is removed, and the error names what was replaced."""
     cloud = open_cloud(options)
-    made: list[tuple[Functions, str]] = []
-    found: list[Mapping[str, Any]] = []
+    created: list[tuple[Functions, str]] = []
+    answers: list[Mapping[str, Any]] = []
     replaced: list[str] = []
     try:
         for functions in [Functions(cloud.clients(region)) for region in _regions(options, cloud)]:
@@ -164,20 +166,20 @@ def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[
                 copy = _copy(name, number)
                 bucket = _bucket(options, functions.region)
                 if options.replace and functions.find(copy) is not None:
-                    found.append(functions.replace(copy, package, _changes(options), bucket=bucket))
+                    answers.append(functions.replace(copy, package, _changes(options), bucket=bucket))
                     replaced.append(f"{copy} in {functions.region}")
                     continue
                 _check_role(options)
-                found.append(functions.create(_spec(options, copy), package, bucket=bucket))
-                made.append((functions, copy))
+                answers.append(functions.create(_spec(options, copy), package, bucket=bucket))
+                created.append((functions, copy))
     except BaseException as error:
-        for functions, copy in made:
+        for functions, copy in created:
             with suppress(AWSError):
                 functions.remove(copy)
         if replaced and isinstance(error, AWSError):
             raise AWSError(f"{error} (replaced before: {', '.join(replaced)})") from None
         raise
-    yield from found
+    yield from answers
 
 
 def _architecture(options: argparse.Namespace, name: str) -> str | None:

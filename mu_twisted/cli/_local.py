@@ -1,4 +1,4 @@
-"""``mu local-env``: point any AWS tool at the embedded Lambda and S3 that run on this machine."""
+"""``mu local-env`` points any AWS tool at the embedded Lambda and S3 that run on this machine."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The ``mu`` command's line: subcommands, and errors as one line."""
+"""The ``mu`` command parses its line, runs a subcommand, and prints errors as one line."""
 
 import argparse
 import sys
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._format import clean
 from mu_twisted.cli._output import OutputLost, drop, guarded
 
 COMMANDS = {
@@ -29,15 +28,15 @@ COMMANDS = {
     "ls": "_s3",
     "mb": "_s3",
     "rm-bucket": "_s3",
-    "demo": "demo._png2y4m",
-    "demo-xcenc": "demo._xcenc",
-    "demo-video": "demo._video",
+    "demo": "demo.png2y4m",
+    "demo-xcenc": "demo.xcenc",
+    "demo-video": "demo.video",
     "doctor": "_doctor",
     "functions": "_functions",
     "genkeys": "_genkeys",
     "iam": "_iam",
     "lambdaize": "_lambdaize",
-    "linpack": "demo._linpack",
+    "linpack": "demo.linpack",
     "local-env": "_local",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _status_of(words)
     except OutputLost as error:
         with guarded():
-            if error.told:
+            if error.reported:
                 print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
@@ -119,7 +118,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line and name the command that was meant; its subcommands' parsers are as it is."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {clean(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr)
+        print(
+            f"error: {terminal_safe(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr
+        )
         self.exit(2)
 
 

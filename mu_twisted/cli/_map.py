@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mu_twisted.aws import AwsControl, Clients, price_in
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._cloud import OperatorCloud, open_cloud
 from mu_twisted.cli._control import Coordinator
@@ -279,7 +279,7 @@ class _Map:
         if options.name is not None:
             request["name"] = options.name
         job = submitted(coordinator, request)
-        name = _format.clean(job["job"])
+        name = terminal_safe(job["job"])
         if options.no_wait:
             print(json.dumps(job) if options.json else name)
             if self._results is not None:

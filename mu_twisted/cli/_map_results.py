@@ -146,7 +146,7 @@ class Results:
         while True:
             try:
                 self._job = self._coordinator.get(
-                    "jobs", self._job["job"], "wait", timeout=STEP, patience=STEP + MARGIN
+                    "jobs", self._job["job"], "wait", timeout=STEP, answer_timeout=STEP + MARGIN
                 )
             except (Unreachable, RequestRefused) as error:
                 refused = isinstance(error, RequestRefused) and error.status != 503

@@ -1,4 +1,4 @@
-"""``mu cancel``, ``mu retry`` and ``mu rm``: what can be done to jobs that are there."""
+"""``mu cancel``, ``mu retry`` and ``mu rm`` change jobs that are on record."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import Local
+from mu_twisted.cli._transport import UnixTransport
 
 Change = Callable[[Coordinator, str], Any]
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
         commands,
         "cancel",
         "end a job and every worker of it",
-        "End jobs: their workers are told to quit and are gone when the command ends. A job that is over stays as it "
+        "End jobs: their workers are sent a quit and are gone when the command ends. A job that is over stays as it "
         "is.",
         lambda coordinator, job: coordinator.post("jobs", job, "cancel"),
         _format.result,
@@ -80,10 +80,10 @@ def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
             f"{jobs[0]} and {others[0][1][0]} were run with different options of their coordinators: retry them one "
             "after the other, or start one with `mu coordinator`"
         )
-    assert isinstance(coordinator.place, Local)
+    assert isinstance(coordinator.transport, UnixTransport)
     from mu_twisted.daemons.run import retry  # half a second that few need
 
-    retry(jobs, coordinator.place.state_dir, daemon, as_json=options.json)
+    retry(jobs, coordinator.transport.state_dir, daemon, as_json=options.json)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command, on which a fault is one line or nothing, and never a traceback."""
+"""Standard output and standard error are guarded here: a fault on them is one line or nothing, never a traceback."""
 
 import errno
 import os
@@ -18,8 +18,8 @@ class OutputLost(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write to standard output: {error.strerror}")
-        self.told = error.errno != errno.EPIPE
-        """Whether it is worth a word: what closes a pipe, as ``head`` does, has had enough."""
+        self.reported = error.errno != errno.EPIPE
+        """Whether to print it: a reader that closes a pipe early, as ``head`` does, has what it wants."""
 
 
 class _Stream:
@@ -51,11 +51,11 @@ class _Stream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _try(self, method: str, *given: str) -> None:
+    def _try(self, method: str, *args: str) -> None:
         try:
             if self._stream is None:  # the process was started with it closed
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            getattr(self._stream, method)(*given)
+            getattr(self._stream, method)(*args)
         except OSError as error:
             if self._fails:
                 raise OutputLost(error) from None
@@ -73,7 +73,7 @@ def guarded() -> Iterator[None]:
 
 
 def drop() -> None:
-    """Let what is left in the buffers go nowhere: it would fail once more when the interpreter ends."""
+    """Discard what is left in the buffers: it would fail once more when the interpreter ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:

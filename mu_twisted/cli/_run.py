@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.cli import _client_options, _format
+from mu_twisted.base import terminal_safe
+from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import ensure_stack
 from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._submit import submitted
-from mu_twisted.cli._transport import CoordinatorError, Local, NotServed
+from mu_twisted.cli._transport import CoordinatorError, NotServed, UnixTransport
 from mu_twisted.cli._wait import wait_and_report
 from mu_twisted.local import default_state_dir
 
@@ -48,7 +49,7 @@ def run_job(asked: Any, words: list[str]) -> int:
     from mu_twisted.daemons.program import function_for
 
     given = asked["state-dir"]
-    coordinator = Coordinator(Local(Path(given) if given else _client_options.own_or_systems()))
+    coordinator = Coordinator(UnixTransport(Path(given) if given else _client_options.default_directory()))
     found = _found(coordinator, asked)
     stack = _stack(asked, found)
     if asked["program"] is not None:
@@ -56,7 +57,7 @@ def run_job(asked: Any, words: list[str]) -> int:
     job = _handed_over(coordinator, asked, found) if found is not None else None
     if job is not None:
         if not asked["json"]:
-            print(_format.clean(job["job"]), flush=True)
+            print(terminal_safe(job["job"]), flush=True)
         return wait_and_report(coordinator, job, as_json=bool(asked["json"]))
     daemon.run(words, asked.function)
     return 0
@@ -97,7 +98,7 @@ def _stack(asked: Any, found: Any) -> Path | None:
 
 
 def _tell(line: str) -> None:
-    print(_format.clean(line), file=sys.stderr, flush=True)
+    print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
 def _handed_over(coordinator: Coordinator, asked: Any, found: Any) -> Any:

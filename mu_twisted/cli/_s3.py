@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from mu_twisted.aws.objects import STREAM, Copying, Objects, S3Place, name_of, place_of, s3_place
-from mu_twisted.cli import _format
+from mu_twisted.base import terminal_safe
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
 
@@ -57,9 +57,9 @@ def copy(options: argparse.Namespace) -> None:
         told = [{"from": str(each.source), "to": str(each.target), "bytes": each.size} for each in done]
         print(json.dumps({"copied": told, "bytes": size}))
     elif len(done) == 1:
-        print(_format.clean(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
+        print(terminal_safe(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
     else:
-        print(_format.clean(f"{len(done)} objects -> {options.target}, {how_large(size)}"))
+        print(terminal_safe(f"{len(done)} objects -> {options.target}, {how_large(size)}"))
 
 
 def _copy_stream(options: argparse.Namespace) -> None:
@@ -85,14 +85,14 @@ def list_objects(options: argparse.Namespace) -> None:
             print(json.dumps({"buckets": [_plain(bucket) for bucket in buckets]}))
             return
         for bucket in buckets:
-            print(_format.clean(f"{_when(bucket.get('CreationDate'))}  s3://{bucket['Name']}"))
+            print(terminal_safe(f"{_when(bucket.get('CreationDate'))}  s3://{bucket['Name']}"))
         return
     found = objects.list(s3_place(options.place), recursive=options.recursive)
     if options.json:
         print(json.dumps({"objects": [_plain(each) for each in found]}))
         return
     for each in found:
-        print(_format.clean(_line(each)))
+        print(terminal_safe(_line(each)))
 
 
 def make_buckets(options: argparse.Namespace) -> None:
@@ -103,7 +103,7 @@ def make_buckets(options: argparse.Namespace) -> None:
         print(json.dumps({"made": [name for name, new in made.items() if new]}))
         return
     for name, new in made.items():
-        print(_format.clean(f"s3://{name}: {'made' if new else 'is there already'}"))
+        print(terminal_safe(f"s3://{name}: {'made' if new else 'is there already'}"))
 
 
 def remove_buckets(options: argparse.Namespace) -> None:
@@ -114,7 +114,7 @@ def remove_buckets(options: argparse.Namespace) -> None:
         print(json.dumps({"removed": list(removed), "objects": sum(removed.values())}))
         return
     for name, count in removed.items():
-        print(_format.clean(f"s3://{name}: removed{f', with {count} objects' if count else ''}"))
+        print(terminal_safe(f"s3://{name}: removed{f', with {count} objects' if count else ''}"))
 
 
 def how_large(size: int) -> str:

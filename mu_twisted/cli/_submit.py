@@ -1,14 +1,15 @@
-"""``mu submit``: hand a job to a coordinator that runs."""
+"""``mu submit`` submits a job to a running coordinator."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.cli import _client_options, _format
+from mu_twisted.base import terminal_safe
+from mu_twisted.cli import _client_options
 from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import CoordinatorError, Gone
+from mu_twisted.cli._transport import ConnectionLost, CoordinatorError
 from mu_twisted.cli._wait import wait_and_report
 
 MAX_SOURCE = 1 << 20
@@ -23,9 +24,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "submit",
         usage="mu submit [options] PIPELINE [job options]",
-        help="hand a job to a coordinator that runs",
-        description="Hand a job to a coordinator and print the job's name, which `mu wait`, `mu status`, `mu logs`, "
-        "`mu cancel`, `mu retry` and `mu rm` take. The job goes on whatever becomes of this command, and survives "
+        help="submit a job to a running coordinator",
+        description="Submit a job to a coordinator and print the job's name, which `mu wait`, `mu status`, `mu logs`, "
+        "`mu cancel`, `mu retry` and `mu rm` take. The job goes on when this command ends, and survives "
         "restarts of the coordinator.",
         epilog="Example: mu submit exec -n 8 -b BUCKET -l FUNCTION --out '{n}.txt' -- 'date > {out}'",
     )
@@ -54,10 +55,10 @@ def run(options: argparse.Namespace) -> int:
     coordinator = _client_options.coordinator(options)
     job = submitted(coordinator, request)
     if not options.wait:
-        print(json.dumps(job) if options.json else _format.clean(job["job"]))
+        print(json.dumps(job) if options.json else terminal_safe(job["job"]))
         return 0
     if not options.json:
-        print(_format.clean(job["job"]), flush=True)
+        print(terminal_safe(job["job"]), flush=True)
     return wait_and_report(coordinator, job, as_json=options.json)
 
 
@@ -68,7 +69,7 @@ def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
         if error.usage:
             raise UsageError(str(error)) from None
         raise
-    except Gone as error:
+    except ConnectionLost as error:
         raise CoordinatorError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
 
 
@@ -86,7 +87,7 @@ def _source(path: Path) -> str:
 
 
 def _check(name: str, words: list[str]) -> None:
-    """Parse the job options here, so that mistakes are told at once, and ``--help`` needs no coordinator.
+    """Parse the job options here, so that mistakes are reported at once, and ``--help`` needs no coordinator.
 
     A pipeline that is not installed here may be where the coordinator is.
     """

@@ -1,4 +1,4 @@
-"""The times that a coordinator writes with ``-O``, drawn: a line for each task, a letter for each state."""
+"""The times that a coordinator writes with ``-O`` are drawn here: a line for each task, a letter for each state."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def timeline(lines: Iterable[str], *, unit: str = "task", width: int = WIDTH) ->
     tasks = {}
     for line in lines:
         record = json.loads(line)
-        tasks[record["task"]] = [(float(at), _words(text)) for at, text in record["states"]]
+        tasks[record["task"]] = [(float(time), _words(text)) for time, text in record["states"]]
     if not any(tasks.values()):
         return []
     begin = min(states[0][0] for states in tasks.values() if states)
@@ -31,10 +31,10 @@ def timeline(lines: Iterable[str], *, unit: str = "task", width: int = WIDTH) ->
     shown: dict[str, str] = {}
     for task, states in sorted(tasks.items()):
         row = [" "] * width
-        for (at, words), (until, _) in pairwise(states):
+        for (since, words), (until, _) in pairwise(states):
             letter = _letter(words)
             shown.setdefault(letter, _meaning(words))
-            first = int((at - begin) / step)
+            first = int((since - begin) / step)
             for column in range(first, max(first + 1, int((until - begin) / step))):
                 row[min(column, width - 1)] = letter
         drawn.append(f"{unit} {task}".ljust(label) + "".join(row).rstrip())

@@ -1,4 +1,4 @@
-"""Where a coordinator's control API is, and how it is dialled: a UNIX socket, or TLS as an operator.
+"""Transports dial a coordinator's control API: a UNIX socket, or TLS as an operator. They know nothing of HTTP.
 
 Standard library alone, on purpose: importing Twisted takes half a second, and these commands are called in loops.
 """
@@ -21,7 +21,7 @@ _LONGEST = 107
 
 
 class CoordinatorError(MuError):
-    """The coordinator refuses what it is asked for, or answers what is not understood."""
+    """The coordinator refuses a request, or its answer cannot be read."""
 
 
 class Unreachable(CoordinatorError):
@@ -32,17 +32,20 @@ class NotServed(Unreachable):
     """No process serves the control socket of this state directory."""
 
 
-class Gone(Unreachable):
+class ConnectionLost(Unreachable):
     """The connection was lost before the answer."""
 
 
 @dataclass(frozen=True)
-class Local:
-    """The coordinator that has this state directory."""
+class UnixTransport:
+    """A UNIX socket in the state directory of a coordinator on this machine.
+
+    :param state_dir: the coordinator's.
+    """
 
     state_dir: Path
     hint = ""
-    """What to look at where no answer comes."""
+    """Ends the error text where the answer is no HTTP."""
 
     @property
     def path(self) -> Path:
@@ -52,17 +55,20 @@ class Local:
         return str(self.path)
 
     def dial(self) -> socket.socket:
-        """:raises Unreachable: nobody listens there, or it is not ours to dial."""
-        caller = socket.socket(socket.AF_UNIX)
-        caller.settimeout(TIMEOUT)
+        """Connect.
+
+        :raises Unreachable: no process listens there, or this user may not connect.
+        """
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(TIMEOUT)
         try:
-            with _short(self.path) as name:
-                caller.connect(name)
+            with _socket_address(self.path) as name:
+                connection.connect(name)
         except OSError as error:
-            caller.close()
+            connection.close()
             absent = isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError)
             raise (NotServed if absent else Unreachable)(self._explain(error)) from None
-        return caller
+        return connection
 
     def _explain(self, error: OSError) -> str:
         if isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
@@ -71,14 +77,19 @@ class Local:
                 "or say where it is with --state-dir DIR or --server HOST:PORT"
             )
         if isinstance(error, PermissionError):
-            return f"{self.path} is not for this user: be the coordinator's, or of the group that it was started for"
+            return (
+                f"{self.path} is not for this user: run as the coordinator's user, or join the group that it was "
+                "started for"
+            )
         return f"cannot reach the coordinator at {self.path}: {error.strerror or error}"
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A coordinator elsewhere, which knows operators by their certificates.
+class TlsTransport:
+    """TLS to a coordinator anywhere, which knows operators by their certificates.
 
+    :param host: its name or address, without brackets.
+    :param port: of its ``--control``.
     :param ca: file of the CA certificate; ``certificate`` and ``key`` are the operator's.
     """
 
@@ -88,13 +99,16 @@ class Remote:
     certificate: Path
     key: Path
     hint = "; is this the port of its --control, and not the one that workers dial?"
-    """What to look at where no answer comes."""
+    """Ends the error text where the answer is no HTTP."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
     def dial(self) -> socket.socket:
-        """:raises Unreachable: nobody listens there, or it is no coordinator of our CA."""
+        """Connect and shake hands.
+
+        :raises Unreachable: no process listens there, or it is no coordinator of our CA.
+        """
         context = self._context()
         try:
             plain = socket.create_connection((self.host, self.port), TIMEOUT)
@@ -103,15 +117,15 @@ class Remote:
                 f"no coordinator answers at {self}: {error.strerror or error}; is it started with --control?"
             ) from None
         try:
-            caller = context.wrap_socket(plain)
+            connection = context.wrap_socket(plain)
         except OSError as error:
             plain.close()
             raise Unreachable(f"no TLS with {self}: {reason_of(error)}") from None
-        names = (caller.getpeercert() or {}).get("subjectAltName", ())
+        names = (connection.getpeercert() or {}).get("subjectAltName", ())
         if [value for kind, value in names if kind == "URI"] != [COORDINATOR]:  # type: ignore[str-unpack]
-            caller.close()
+            connection.close()
             raise Unreachable(f"{self} is no coordinator: its certificate is not one of {COORDINATOR}")
-        return caller
+        return connection
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -141,7 +155,7 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def _socket_address(path: Path) -> Iterator[str]:
     """The path as a socket's address takes it, however long it is."""
     if len(os.fsencode(path)) <= _LONGEST:
         yield str(path)

@@ -1,4 +1,4 @@
-"""``mu wait``: until a job is over, also across restarts of its coordinator."""
+"""``mu wait`` waits until a job is over, also across restarts of its coordinator."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._transport import Unreachable
@@ -73,9 +74,9 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: boo
         for line in _format.failures(job, coordinator.tasks(job["job"], "failed")):
             print(line, file=sys.stderr)
     if job.get("report") and not as_json:
-        print(_format.clean(job["report"]), file=out)
+        print(terminal_safe(job["report"]), file=out)
     if job.get("error"):
-        print(f"error: {_format.clean(job['error'])}", file=sys.stderr)
+        print(f"error: {terminal_safe(job['error'])}", file=sys.stderr)
     print(json.dumps(job) if as_json else _format.result(job), file=out)
     return 0 if job["state"] == "done" else 1
 
@@ -89,7 +90,7 @@ def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
             if lost is None:
                 line.show(_format.progress(job))
             try:
-                job = coordinator.get("jobs", job["job"], "wait", timeout=step, patience=step + MARGIN)
+                job = coordinator.get("jobs", job["job"], "wait", timeout=step, answer_timeout=step + MARGIN)
                 lost = None
             except (Unreachable, RequestRefused) as error:
                 if isinstance(error, RequestRefused) and error.status != 503:

@@ -1,6 +1,6 @@
-"""The embedded default: a Lambda-compatible endpoint and an S3 on this machine, in a process of their own.
+"""The local stack is the embedded default: a Lambda-compatible endpoint and an S3, in a process of this machine.
 
-Knows nothing of coordinators or workers; they know nothing of it but its addresses.
+Knows nothing of coordinators or workers; they know only its addresses.
 """
 
 from mu_twisted.local._errors import ApiError, LocalError

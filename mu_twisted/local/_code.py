@@ -1,7 +1,7 @@
-"""Deployment packages: is a zip one that Lambda would take, and its unpacked tree, made once per version.
+"""A deployment package is checked as Lambda checks it, and unpacked once for each version.
 
-Nothing that a package says can lead out of its tree: names are sorted into a tree of their own before any of them is
-made, and links are made last, so that there is none to follow.
+Nothing in a package can lead out of its tree: names are sorted into a tree in memory before any file is made, and
+links are made last, so that there is none to follow.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def unpack(package: IO[bytes], target: Path) -> None:
             raise
         if isinstance(error, OSError) and error.errno not in _FAULTS_OF_PACKAGE:
             if target.exists():
-                return  # another was quicker
+                return  # another thread was first
             raise LocalError(f"cannot unpack a function's code below {target.parent}: {error.strerror}") from error
-        # zipfile has no root of its errors: what a zip can hold wrong is told by some ten classes.
+        # zipfile has no root of its errors: a damaged zip raises some ten classes.
         raise _unreadable(str(error)) from None
 
 
@@ -161,7 +161,7 @@ def _is_link(entry: zipfile.ZipInfo) -> bool:
 
 
 def _extract(archive: zipfile.ZipFile, tree: _Tree, root: Path) -> Iterator[tuple[Path, zipfile.ZipInfo]]:
-    """Make all directories and files; what comes out are the links, still to be made."""
+    """Make all directories and files; yield the links, still to be made."""
     waiting = [(root, tree)]
     while waiting:
         directory, entries = waiting.pop()

@@ -1,4 +1,4 @@
-"""Runs queued events when there is room, and tries failed ones again: the queue's driver."""
+"""The dispatcher runs queued events while there is room, and tries failed ones again."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mu_twisted.local.environments._pool import EnvironmentPool
 
 
 class Dispatcher:
-    """Takes events in turn and hands them to environments.
+    """Takes events in turn and gives them to environments.
 
     :param clock: for arrivals, ages and retries.
     :param queue: the events.
     :param functions: those that exist.
-    :param pool: who runs them.
+    :param pool: runs them.
     :param region: for the ARN that a handler sees.
     """
 
@@ -39,7 +39,7 @@ class Dispatcher:
         self._stopped = False
 
     def enqueue(self, function: Function, request_id: str, payload: bytes) -> bool:
-        """Take an event in; False where too many wait."""
+        """Queue an event; False where too many wait."""
         if self._stopped or not self._queue.put(QueuedEvent(request_id, function.name, payload, self._clock.seconds())):
             return False
         self.run()
@@ -52,7 +52,7 @@ class Dispatcher:
                 self._clock.seconds(), self._policy, lambda name: self._pool.refusal(name) is None
             )
             for lost in dropped:
-                self._log.warn("event {id} of {name} was given up: too old", id=lost.request_id, name=lost.function)
+                self._log.warn("event {id} of {name} was dropped: too old", id=lost.request_id, name=lost.function)
             if event is None:
                 break
             self._start(event)
@@ -84,14 +84,14 @@ class Dispatcher:
         if result.error is None:
             self._queue.succeeded(event)
             return
-        again = self._queue.failed(event, self._clock.seconds(), self._policy(event.function))
+        retried = self._queue.failed(event, self._clock.seconds(), self._policy(event.function))
         self._log.warn(
             "event {id} of {name} failed at try {tries}: {error}{more}",
             id=event.request_id,
             name=event.function,
             tries=event.tries,
             error=result.payload[:500].decode(errors="replace"),
-            more="; it will be tried again" if again else "; it was the last try",
+            more="; it will be tried again" if retried else "; it was the last try",
         )
         self._sleep()
 

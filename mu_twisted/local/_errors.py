@@ -1,4 +1,4 @@
-"""The errors of the local stack: those that a user sees, and those that a caller of the Lambda API is answered with."""
+"""Errors of the local stack are for its user; API errors are answers to callers of the Lambda API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asynchronous invocations waiting for their turn: a bounded queue and AWS's rules of retry and age. No IO."""
+"""Asynchronous invocations wait in a bounded queue, by AWS's rules of retry and age. No IO."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class EventQueue:
         return self._count
 
     def put(self, event: QueuedEvent) -> bool:
-        """Take an event in; False where the queue is full."""
+        """Queue an event; False where the queue is full."""
         if self._count >= self._max_events or self._bytes + len(event.payload) > self._max_bytes:
             return False
         self._count += 1
@@ -74,7 +74,7 @@ class EventQueue:
     def take(
         self, now: float, policy: Callable[[str], EventPolicy | None], free: Callable[[str], bool]
     ) -> tuple[QueuedEvent | None, list[QueuedEvent]]:
-        """The next event to run, and those that were given up on the way.
+        """The next event to run, and those that were dropped on the way.
 
         Functions take turns, so one that is throttled or busy holds up no other.
 
@@ -111,7 +111,7 @@ class EventQueue:
         self._due.setdefault(event.function, deque()).appendleft(event)
 
     def failed(self, event: QueuedEvent, now: float, policy: EventPolicy | None) -> bool:
-        """A try failed. True if there will be another, False if the event has been given up."""
+        """A try failed. True if there will be another, False if the event has been dropped."""
         delay = self._retry_delay * event.tries
         if policy is None or event.tries > policy.retries or now + delay - event.arrived > policy.age:
             self._leave(event)

@@ -1,4 +1,4 @@
-"""What a request says of a function, checked as AWS checks it. Knows no function that exists."""
+"""A request's settings of a function are checked here as AWS checks them. Knows no function that exists."""
 
 from __future__ import annotations
 

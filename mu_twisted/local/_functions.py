@@ -1,4 +1,4 @@
-"""The functions that exist: checked as AWS checks them, kept in the state directory, shown in AWS's shape.
+"""Functions are stored here: checked as AWS checks them, kept in the state directory, shown in AWS's shape.
 
 Knows nothing of environments. Code is a zip, stored by its SHA-256 beside the functions that name it.
 """
@@ -229,7 +229,7 @@ class FunctionStore:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """A whole file or none, for its owner only."""
+    """Write a file, whole or not at all, readable by its owner only."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -242,5 +242,5 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def execution_environment() -> str:
-    """What ``AWS_EXECUTION_ENV`` says: the Python that really runs the function, whatever ``Runtime`` asked for."""
+    """What ``AWS_EXECUTION_ENV`` says: the Python that runs the function, even where ``Runtime`` names another."""
     return f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}"

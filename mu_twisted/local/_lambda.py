@@ -1,4 +1,4 @@
-"""The Lambda of a local stack: functions, environments, events and the endpoint, put together.
+"""The Lambda of a local stack is put together here: functions, environments, events and the endpoint.
 
 Knows where the S3 is and nothing of how it runs.
 """
@@ -38,9 +38,9 @@ class LocalLambda:
 
     :param reactor: runs it.
     :param threads: for what blocks.
-    :param settings: what the stack is told.
+    :param settings: of the stack.
     :param state: the state directory, which no environment is to see.
-    :param run: a directory that goes with us.
+    :param run: a directory that is removed with this process.
     :param keys: access key and secret key, the only ones that it takes.
     :param cgroups: the memory groups, or None.
     :param fetch: reads a package from S3 by bucket, key and version.
@@ -108,7 +108,7 @@ class LocalLambda:
         return f"http://{_LOOPBACK}:{self._port.getHost().port}"
 
     def point(self, s3_endpoint: str) -> None:
-        """Tell environments where S3 and Lambda are."""
+        """Set the endpoints of S3 and Lambda that environments see from now on."""
         self._host.set_endpoints({"AWS_ENDPOINT_URL_S3": s3_endpoint, "AWS_ENDPOINT_URL_LAMBDA": self.endpoint})
 
     def start(self) -> Deferred[str]:
@@ -149,7 +149,7 @@ class LocalLambda:
             self._host.forget_code(self._pool.codes() | {function.code for function in self._store})
 
     async def stop(self) -> None:
-        """Take nothing more, end every environment, and answer whoever waits for one."""
+        """Take nothing more, end every environment, and answer the callers that wait."""
         self._stopped = True
         self._dispatcher.stop()
         self._pool.stop()

@@ -1,4 +1,4 @@
-"""How often a part that ended by itself is started again before we give up. No IO."""
+"""A restart budget limits how often a part that ended by itself is started again. No IO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local S3 as a process of its own: started, asked until it answers, started again if it ends, ended.
+"""The local S3 runs as a process of its own, which is started, probed, restarted and ended here.
 
 Knows nothing of Lambda. It is ended with SIGKILL, as ``weed`` takes long over SIGTERM and its data survives that.
 """
@@ -27,7 +27,7 @@ from mu_twisted.local._errors import LocalError
 from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._s3_programs import S3Program, check_port, free_ports
 from mu_twisted.local._state import MARK
-from mu_twisted.local.environments._python_paths import python_places, with_targets
+from mu_twisted.local.environments._python_paths import python_directories, with_targets
 
 _BOOTSTRAP = Path(__file__).with_name("_bootstrap.py")
 _LOOPBACK = "127.0.0.1"
@@ -38,7 +38,7 @@ START_TIME = 30.0
 
 
 def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
-    """A boto3 client that asks nothing of the host's configuration."""
+    """A boto3 client that reads nothing of the host's configuration."""
     bare = Session()
     # Files, profiles, variables: each has a switch that botocore refuses for an endpoint of one's own.
     store = bare.get_component("config_store")
@@ -61,7 +61,7 @@ def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
 
 
 def probe(s3: Any, lenient: bool) -> None:
-    """Ask for something signed, and read one object where there is any. Blocks.
+    """Send a signed request, and read one object if there is one. Blocks.
 
     :param lenient: do not read, as an object may be broken for good.
     :raises BotoCoreError, ClientError: while it does not answer.
@@ -98,7 +98,7 @@ class LocalS3:
     :param threads: for boto3.
     :param program: what to run.
     :param data: where the objects are kept.
-    :param run: a directory that goes with us.
+    :param run: a directory that is removed with this process.
     :param keys: access key and secret key, the only ones that it takes.
     :param region: that clients are to use.
     :param port: to listen at, or 0 for any.
@@ -145,7 +145,7 @@ class LocalS3:
         return f"http://{_LOOPBACK}:{self.port}"
 
     def choose_port(self) -> None:
-        """Settle the port before the process runs, so that others can be told.
+        """Choose the port before the process runs, so that environments can be given it.
 
         :raises LocalError: the one that was asked for is taken.
         """
@@ -185,8 +185,8 @@ class LocalS3:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         hidden = str(temporary) if self._private else ""
         arguments = self._program.command(self.port)
-        own = [str(self._data), str(self._run), *self._program.places]
-        shown = json.dumps([*with_targets(own), *python_places()])
+        own = [str(self._data), str(self._run), *self._program.directories]
+        shown = json.dumps([*with_targets(own), *python_directories()])
         guard = [sys.executable, "-I", "-S", str(_BOOTSTRAP), "environments._guard", str(os.getpid()), hidden, shown]
         variables = {"HOME": str(self._run), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", MARK: str(self._run.parent)}
         if os.environ.get("PYTHONPATH"):
@@ -230,7 +230,7 @@ class LocalS3:
         Deferred.fromCoroutine(self._restart()).addErrback(self._lost)
 
     async def _restart(self) -> None:
-        """Have it back at the same port with the same objects: others were told of both."""
+        """Start it again at the same port with the same objects, as both are in use."""
         if not self._program.keeps:
             raise LocalError(f"the local S3 ({self.kind}) ended, and its objects with it; start the stack again")
         if not self._budget.once_more(self._reactor.seconds()):

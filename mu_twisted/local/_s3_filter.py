@@ -1,4 +1,4 @@
-"""Requests to the local S3 are looked at on their way: what names a key that SeaweedFS cannot keep is refused.
+"""The filter reads requests to the local S3 and refuses those that name a key that SeaweedFS cannot keep.
 
 SeaweedFS keeps objects as files by their path, so ``a//b``, ``a/b`` and ``a\\b`` are one object to it, and the last put
 wins without a word. Knows HTTP's framing and where S3's requests name keys, and neither sockets nor signatures.
@@ -25,7 +25,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 def fault_of_key(key: bytes, *, empty: bool = True) -> str | None:
-    """Why SeaweedFS cannot keep a key as it is, apart from all others; None where it can.
+    """The reason for which SeaweedFS cannot keep a key apart from all others; None where it can.
 
     :param key: as it is, not quoted.
     :param empty: whether there are no bytes to keep under it: what ends in a slash is a directory.

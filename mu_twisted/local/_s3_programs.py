@@ -1,6 +1,6 @@
-"""The programs that can be the local S3, and their command lines: SeaweedFS from its wheel, or moto's server.
+"""The programs that can be the local S3 are found here, with their command lines: SeaweedFS, or moto's server.
 
-Knows nothing of processes that run; a program is chosen, told its port and its directories, and that is all.
+Knows nothing of processes that run; a program is chosen, and gets its port and its directories.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class S3Program(Protocol):
     """Its name, for the user."""
     keeps: bool
     """Whether its objects outlive its process."""
-    places: list[str]
+    directories: list[str]
     """Directories that it runs from."""
 
     def command(self, port: int) -> list[str]: ...
@@ -47,7 +47,7 @@ def find_weed() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now, all different. Another may take one before we do: try again then."""
+    """Ports that no process listens at now, all different. Another process may take one first: try again then."""
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -61,7 +61,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def check_port(port: int) -> None:
-    """See whether the S3 can have a port, before others are told of it.
+    """Check that the S3 can have a port.
 
     :raises LocalError: another process has it.
     """
@@ -78,7 +78,7 @@ def choose(wanted: str, data: Path, run: Path, keys: tuple[str, str], leave: Cal
 
     :param wanted: ``auto``, ``seaweedfs`` or ``moto``.
     :param data: where the objects are kept.
-    :param run: a directory that goes with us.
+    :param run: a directory that is removed with this process.
     :param keys: access key and secret key, the only ones that it is to take.
     :param leave: notes a file outside of ``run`` that must be removed at the end.
     :raises LocalError: where it is not installed.
@@ -105,7 +105,7 @@ class SeaweedFS:
     ) -> None:
         # Without links on the way, as it must be found also where most of /tmp is out of sight.
         self._weed = os.path.realpath(weed)
-        self.places = [os.path.dirname(self._weed)]  # noqa: PTH120
+        self.directories = [os.path.dirname(self._weed)]  # noqa: PTH120
         self._data = data
         self._run = run
         self._keys = keys
@@ -120,9 +120,9 @@ class SeaweedFS:
         actions = ["Admin", "Read", "List", "Tagging", "Write"]
         identities = [{"name": "mu", "credentials": credentials, "actions": actions}]
         write_private(config, json.dumps({"identities": identities}))
-        # The master's own memory is kept by port number, and ours are new every time; the volumes tell it all again.
-        for path in self._data.glob("m[0-9]*"):
-            shutil.rmtree(path, ignore_errors=True)
+        # The master's own memory is kept by port number, and ours are new every time; the volumes report it all again.
+        for old in self._data.glob("m[0-9]*"):
+            shutil.rmtree(old, ignore_errors=True)
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         for left in self._sockets:
             Path(left).unlink(missing_ok=True)
@@ -130,8 +130,8 @@ class SeaweedFS:
             f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock"  # noqa: S108
             for name in ("master", "volume", "filer", "s3")
         ]
-        for made in self._sockets:
-            self._leave("file", made)
+        for path in self._sockets:
+            self._leave("file", path)
         proxy = [sys.executable, "-I", "-S", str(_BOOTSTRAP), "_s3_proxy", str(port), str(ports["s3"])]
         # Relative to where it runs: ``-dir`` is a list, and what leads here may have a comma or a colon in its name.
         return [*proxy, *_weed_arguments(self._weed, os.path.relpath(self._data, self._run), config, ports)]
@@ -170,7 +170,7 @@ class Moto:
 
     kind = "moto"
     keeps = False
-    places: list[str] = []
+    directories: list[str] = []
 
     def command(self, port: int) -> list[str]:
         """The command line."""

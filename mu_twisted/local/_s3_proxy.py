@@ -1,4 +1,4 @@
-"""SeaweedFS behind a proxy that refuses the keys it cannot keep: ``PORT INNER_PORT PROGRAM [ARGUMENTS]``.
+"""The proxy stands before SeaweedFS and refuses the keys it cannot keep: ``PORT INNER_PORT PROGRAM [ARGUMENTS]``.
 
 A process of its own, so that bulk passes beside the daemon's reactor, and standard library only, as all that runs below
 the daemon. The program is its child; each ends with the other. Bytes pass as they came, so that signatures hold.
@@ -25,13 +25,13 @@ _AWAY = Refusal("503 Service Unavailable", "ServiceUnavailable", "The local S3 i
 
 
 class Connections:
-    """The callers' connections, that which was idle the longest first: one more than fit, and it gives way.
+    """The callers' connections, the longest idle first; with one more than the limit that one is evicted.
 
-    :param most: how many fit.
+    :param limit: connections at once.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._all: dict[Caller, None] = {}
 
     def __len__(self) -> int:
@@ -39,8 +39,8 @@ class Connections:
 
     def add(self, one: Caller) -> None:
         self._all[one] = None
-        if len(self._all) > self._most:
-            next(iter(self._all)).give_way()
+        if len(self._all) > self._limit:
+            next(iter(self._all)).evict()
 
     def moved(self, one: Caller) -> None:
         """Something passed: it is the youngest now."""
@@ -92,7 +92,7 @@ class _Upstream(_End):
 
 
 class Caller(_End):
-    """The connection of one who asks.
+    """One caller's connection.
 
     :param connections: of all.
     :param port: SeaweedFS's.
@@ -148,7 +148,7 @@ class Caller(_End):
         self.release()
 
     def answered(self, data: bytes) -> None:
-        """SeaweedFS says something."""
+        """SeaweedFS has sent bytes of its answer."""
         self._connections.moved(self)
         if not self._refused:
             self.transport.write(data)
@@ -163,12 +163,12 @@ class Caller(_End):
         if self.other is not None:
             self.other.transport.abort()
         self.transport.write(refusal.encode())
-        # Who sends on would lose the answer by a reset: all of it is read.
+        # A caller that sends on would lose the answer by a reset: all of it is read.
         self.release()
         asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
 
-    def give_way(self) -> None:
-        """Another has come, and there is no room for both."""
+    def evict(self) -> None:
+        """Close it for a newer connection."""
         self._connections.remove(self)
         self.transport.abort()
 

@@ -1,4 +1,4 @@
-"""The whole stack as one service: state directory, S3 and Lambda, started together and ended together."""
+"""The service starts the whole stack and ends it: state directory, S3 and Lambda."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalService(Service):
     """A local stack.
 
     :param reactor: runs it.
-    :param settings: what it is told.
+    :param settings: of the stack.
     :param on_failure: called with one line where it cannot become ready, or go on.
     """
 
@@ -42,7 +42,7 @@ class LocalService(Service):
         self._on_failure = on_failure
         self._threads = ThreadPool(0, 8, "mu-local")
         self._threads_running = False
-        # What of it is there yet, in the order in which it is made.
+        # What has been made so far, in this order.
         self._state: StackDirectory | None = None
         self._cgroups: MemoryGroups | None = None
         self._s3: LocalS3 | None = None
@@ -59,7 +59,7 @@ class LocalService(Service):
             state = self._state = StackDirectory(self._settings.state_dir)
             functions, objects = self._open(state)
         except (LocalError, OSError) as error:
-            self._give_back()
+            self._release()
             raise error if isinstance(error, LocalError) else LocalError(f"cannot start: {error}") from None
         Deferred.fromCoroutine(self._start(state, functions, objects, began)).addErrback(self._fail)
 
@@ -120,7 +120,7 @@ class LocalService(Service):
         if not self.running:
             return
         access, secret = state.credentials()
-        found = {
+        address = {
             "lambda_endpoint": functions.endpoint,
             "s3_endpoint": objects.endpoint,
             "access_key": access,
@@ -128,7 +128,7 @@ class LocalService(Service):
             "region": self._settings.region,
             "pid": os.getpid(),
         }
-        write_private(state.path / STACK, json.dumps(found))
+        write_private(state.path / STACK, json.dumps(address))
         self._log.info("ready; the address and the keys are in {path}", path=str(state.path / STACK))
 
     async def _start_lambda(self, functions: LocalLambda, objects: LocalS3, began: float) -> None:
@@ -155,11 +155,11 @@ class LocalService(Service):
             try:
                 await ending
             except Exception:  # noqa: BLE001 - the rest must be ended all the same
-                self._log.failure("a part did not end well")
-        self._give_back()
+                self._log.failure("a part of the stack could not be ended")
+        self._release()
 
-    def _give_back(self) -> None:
-        """What is there beside Lambda and S3."""
+    def _release(self) -> None:
+        """Release all but Lambda and S3."""
         if self._threads_running:
             self._threads.stop()
         if self._cgroups is not None and not self._cgroups.clear(0.5):

@@ -1,4 +1,4 @@
-"""What a local stack can be told. Values only."""
+"""The settings of a local stack are held here. Values only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """What a local stack can be told.
+    """The options of a local stack.
 
     :param state_dir: its state directory.
     :param lambda_port: port of the Lambda endpoint, 0 for any.

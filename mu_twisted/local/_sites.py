@@ -1,7 +1,7 @@
-"""HTTP sites whose connections and bodies are bounded. Knows nothing of what is served.
+"""HTTP sites limit their connections and the bodies of requests here. Knows nothing of what is served.
 
-Anybody on this machine can reach a loopback port. So of connections that wait for nothing, those that were silent the
-longest give way to new ones, and enough descriptors stay free for the work itself.
+Every user of this machine can reach a loopback port. So of connections without an open request the longest silent are
+evicted for new ones, and enough descriptors stay free for the work itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SPARE = 128
 """Descriptors beside connections and environments: files, the S3, the zygote."""
 _MOST = 16384
 _QUIET = 60.0
-"""Seconds between two lines about connections that gave way."""
+"""Seconds between two log lines about evicted connections."""
 
 
 def most_connections() -> int:
@@ -32,7 +32,7 @@ def most_connections() -> int:
 
 
 class LimitedRequest(Request):
-    """A request whose body has a limit, told from its length before any of it is kept.
+    """A request whose body has a limit, checked against its length before any of it is kept.
 
     :cvar most: bytes.
     """
@@ -69,7 +69,7 @@ class LimitedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection that tells its site what becomes of it."""
+    """A connection that reports its state to its site."""
 
     factory: BoundedSite
 
@@ -112,18 +112,18 @@ class BoundedSite(Site):
         self, resource: Resource, request: type[Request], reactor: Any, timeout: float | None, most: int | None = None
     ) -> None:
         super().__init__(resource, requestFactory=request, timeout=timeout, reactor=reactor)  # type: ignore[no-untyped-call]
-        # Plain HTTP/1.1: what Twisted has there by default may be of either kind, and tells nothing.
+        # Plain HTTP/1.1: what Twisted has there by default may be of either kind, and reports nothing.
         self.protocol = BoundedChannel  # type: ignore[method-assign, assignment]
         self._seconds = reactor.seconds
         self._most = most_connections() if most is None else most
         self._idle: dict[BoundedChannel, None] = {}
         self._all: set[BoundedChannel] = set()
-        self._told: float | None = None
+        self._warned: float | None = None
 
     def log(self, request: Any) -> None:
         return
 
-    # What the channels tell
+    # What the channels report
 
     def opened(self, channel: BoundedChannel) -> None:
         self._all.add(channel)
@@ -134,7 +134,7 @@ class BoundedSite(Site):
             self._close(channel)
 
     def moved(self, channel: BoundedChannel) -> None:
-        """It has sent something."""
+        """A channel has sent something."""
         if channel in self._idle:
             del self._idle[channel]
             self._idle[channel] = None
@@ -153,8 +153,8 @@ class BoundedSite(Site):
     def _close(self, channel: BoundedChannel) -> None:
         self.closed(channel)
         now = self._seconds()
-        if self._told is None or now - self._told >= _QUIET:
-            self._told = now
+        if self._warned is None or now - self._warned >= _QUIET:
+            self._warned = now
             self._log.warn(
                 "over {most} idle connections: those that were silent the longest are closed", most=self._most
             )

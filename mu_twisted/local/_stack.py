@@ -1,4 +1,4 @@
-"""A local stack from outside: where one is, and how to have one. Blocking calls, for the CLI and for threads."""
+"""A local stack is found, started and stopped here, from outside. Blocking calls, for the CLI and for threads."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def _read(state_dir: Path) -> tuple[Stack, int] | None:
     if holder(state_dir) is None:
         return None
     try:
-        told = json.loads((state_dir / STACK).read_text())
-        pid = int(told.pop("pid"))
-        stack = Stack(**told)
+        fields = json.loads((state_dir / STACK).read_text())
+        pid = int(fields.pop("pid"))
+        stack = Stack(**fields)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     for url in (stack.lambda_endpoint, stack.s3_endpoint):
@@ -120,7 +120,10 @@ class RunningStack:
         return self._process.pid
 
     def stop(self, limit: float = 5.0) -> None:
-        """End it and all that it made; returns when that is done. Again: does nothing."""
+        """End it and all that it made; returns when that is done. A second call does nothing.
+
+        :param limit: seconds for it to end by itself.
+        """
         _end(self._process, self.state_dir, limit)
 
 
@@ -145,7 +148,7 @@ def _end(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> Non
 def start(state_dir: Path, *, options: Sequence[str] = (), limit: float = START_TIME) -> RunningStack:
     """Start a stack in a process and session of its own, and wait until it is ready. Blocks.
 
-    It ends with :meth:`RunningStack.stop`, or by itself when this process ends, whatever way it ends.
+    It ends with :meth:`RunningStack.stop`, or by itself when this process ends, in whatever way.
 
     :param state_dir: its state directory.
     :param options: further options of ``mu-local``.
@@ -241,4 +244,4 @@ def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float)
 def _last_line(path: Path) -> str:
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
-    return (said or lines or ["the local stack ended without a word"])[-1].removeprefix("error: ")
+    return (said or lines or ["the local stack ended and logged nothing"])[-1].removeprefix("error: ")

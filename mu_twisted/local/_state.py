@@ -1,4 +1,4 @@
-"""The state directory: one stack at a time has it, and in it are its secrets, its data and, while it runs, its address.
+"""The state directory belongs to one stack at a time; it holds secrets, data and, while the stack runs, its address.
 
 ``lock`` is held while the stack runs and names its process; ``keys.json`` are the credentials made at the first start;
 ``functions/`` and ``s3/`` stay; ``run/`` and ``stack.json`` go with the process, or at the next start.
@@ -34,7 +34,7 @@ def default_state_dir(environ: dict[str, str] | os._Environ[str]) -> Path:
 
 
 def holder(directory: Path) -> int | None:
-    """The process that holds a state directory, or None where nobody does (0: somebody who left no number)."""
+    """The process that holds a state directory, or None where none does (0: one that left no number)."""
     try:
         descriptor = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -50,7 +50,7 @@ def holder(directory: Path) -> int | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A whole file or none, for its owner only."""
+    """Write a file, whole or not at all, readable by its owner only."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -81,7 +81,7 @@ class StackDirectory:
         self.run = self.path / "run"
 
     def _take(self) -> None:
-        # Somebody who looks whether we run holds the lock for a moment.
+        # A process that checks whether we run holds the lock for a moment.
         for wait in (0.02, 0.05, 0.1, 0):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,8 +98,8 @@ class StackDirectory:
         """Access key and secret key, made once and kept."""
         path = self.path / "keys.json"
         with suppress(OSError, ValueError, KeyError):
-            found = json.loads(path.read_text())
-            return str(found["access_key"]), str(found["secret_key"])
+            keys = json.loads(path.read_text())
+            return str(keys["access_key"]), str(keys["secret_key"])
         access = "AKIA" + "".join(secrets.choice(_LETTERS) for _ in range(16))
         secret = secrets.token_urlsafe(30)
         write_private(path, json.dumps({"access_key": access, "secret_key": secret}))
@@ -115,7 +115,7 @@ class StackDirectory:
             self.end()
 
     def end(self) -> None:
-        """Remove ``run/`` and the files outside of it that it tells of. No process uses them any more."""
+        """Remove ``run/`` and the files outside of it that it lists. No process uses them any more."""
         for file in self._left("file"):
             with suppress(OSError):
                 file.unlink()
@@ -138,7 +138,7 @@ class StackDirectory:
             file.write(f"{kind} {value}\n")
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Release the lock."""
         os.close(self._lock)
 
 

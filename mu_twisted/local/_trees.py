@@ -1,4 +1,4 @@
-"""Directories made for their owner only, and removed whatever became of their rights."""
+"""Directories are made for their owner only, and removed even where a program took their permissions away."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aws_command import CommandLine, serve
 
-from mu_twisted.cli.demo._fake_encoders import SOURCE, TOOLS
+from mu_twisted.cli.demo.fake_encoders import SOURCE, TOOLS
 from mu_twisted.local import RunningStack, start
 
 HERE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 

@@ -10,7 +10,7 @@ import pytest
 from moto_account import Account
 
 from mu_twisted.aws import build_package, collect_programs
-from mu_twisted.cli.demo._fixtures import control_of
+from mu_twisted.cli.demo.fixtures import control_of
 from mu_twisted.local import Stack, start
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]

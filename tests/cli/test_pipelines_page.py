@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.local import default_state_dir, start
 from mu_twisted.pipelines import pipeline_names
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli.demo._compile import CompileError
-from mu_twisted.cli.demo._fake_encoders import SOURCE, make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import SOURCE, CompileError, make_fake_encoders
 
 REBASE = "-w 0.75 -i y4m -O out.state -o out.ivf -r -I 0.state -p prev.ivf in.y4m"
 

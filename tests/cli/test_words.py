@@ -82,7 +82,7 @@ def test_a_task_that_is_no_number_is_one_line(run: Mu, task: str) -> None:
         (["wait"], "the following arguments are required: JOB (`mu wait --help` says more)"),
         (["wait", "a", "--nosuch"], "unrecognized arguments: --nosuch (`mu wait --help` says more)"),
         (["status", "a", "b\nc"], "unrecognized arguments: b\\x0ac (`mu status --help` says more)"),
-        (["jobs", "\udcff"], "unrecognized arguments: \\xdcff (`mu jobs --help` says more)"),
+        (["jobs", "\udcff"], "unrecognized arguments: \\udcff (`mu jobs --help` says more)"),
         (["lambdaize"], "(`mu lambdaize --help` says more)"),
         (["functions", "nosuch"], "(`mu functions --help` says more)"),
         (["nosuch"], "(`mu --help` says more)"),

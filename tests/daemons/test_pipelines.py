@@ -10,8 +10,8 @@ from encoder_jobs import Standin
 from encoder_reference import chained, seventh, y4m
 
 from mu_twisted.aws import build_package
-from mu_twisted.cli.demo._fixtures import find_ffmpeg, run_ffmpeg
-from mu_twisted.cli.demo._linpack import make_linpack
+from mu_twisted.cli.demo.fixtures import find_ffmpeg, run_ffmpeg
+from mu_twisted.cli.demo.linpack import make_linpack
 
 pytestmark = pytest.mark.process
 

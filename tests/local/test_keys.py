@@ -62,7 +62,7 @@ def test_a_large_upload_under_such_a_key_is_told_so(s3: Any, tmp_path: Path) -> 
 def test_a_workers_upload_under_such_a_key_fails_with_that_line(
     s3: Any, one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker_lambda.s3._client import S3
+    from worker_lambda.s3 import S3
 
     for name, value in one.stack.environment().items():
         monkeypatch.setenv(name, value)

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from mu_twisted.local.environments._peer import in_table, ours, owner, owners_are_told
+from mu_twisted.local.environments._peer import in_table, ours, owner, owners_are_reported
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 0100007F:0050 01 00000000:00000000 00:00000000 00000000  1000        0 11 1
@@ -38,7 +38,7 @@ def test_a_peer_that_has_gone_is_not_ours() -> None:
 
 
 def test_this_machine_tells_owners() -> None:
-    assert owners_are_told()
+    assert owners_are_reported()
 
 
 def test_the_table_is_read_from_the_peers_side() -> None:

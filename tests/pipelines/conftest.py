@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 
 
 @pytest.fixture(scope="session")

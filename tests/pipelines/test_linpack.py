@@ -10,7 +10,7 @@ from encoder_workers import Job, failures
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.cli.demo._linpack import SOURCE, make_linpack
+from mu_twisted.cli.demo.linpack import SOURCE, make_linpack
 from mu_twisted.pipelines._rates import find_rate, summary
 from mu_twisted.pipelines.linpack import Options, pipeline
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.cli._control import Coordinator
-from mu_twisted.cli._transport import CoordinatorError, Local
-from mu_twisted.cli.demo._fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.cli._transport import CoordinatorError, UnixTransport
+from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 from mu_twisted.local import find, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
@@ -151,7 +151,7 @@ class Stage:
         self._control: AwsControl | None = None
         self.rendezvous: Daemon | None = None
         self.rendezvous_port = 0
-        self.api = Coordinator(Local(self.state_dir))
+        self.api = Coordinator(UnixTransport(self.state_dir))
 
     @property
     def stack_pid(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from encoder_reference import serial, y4m
 
 from mu_twisted.aws import build_package
-from mu_twisted.cli.demo._fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 FUNCTION = "xcenc"

@@ -22,7 +22,7 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from worker_lambda.s3._client import S3Error
+from worker_lambda.s3 import S3Error
 
 ACCESS, SECRET, TOKEN = "AKID", "se/cr+et", "tok/en+=="
 

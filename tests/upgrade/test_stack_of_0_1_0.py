@@ -8,7 +8,7 @@ import state_of_0_1_0 as old
 from chaos_stage import Stage, until
 from encoder_reference import serial, y4m
 
-from mu_twisted.cli.demo._fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 
 pytestmark = pytest.mark.process
 

@@ -22,7 +22,7 @@ from worker_lambda._event import parse_event
 from worker_lambda._expansion import WorkerPaths
 from worker_lambda._lambda_context import LambdaContext, Timing
 from worker_lambda._worker import WorkerLoop
-from worker_lambda.s3._client import S3
+from worker_lambda.s3 import S3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 20.0

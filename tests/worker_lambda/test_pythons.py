@@ -34,7 +34,7 @@ print(json.dumps([done, sorted({name.partition(".")[0] for name in sys.modules} 
 """
 TRANSFER = """
 import os, sys
-from worker_lambda.s3._client import S3, S3Error
+from worker_lambda.s3 import S3, S3Error
 url, directory = sys.argv[1:]
 s3 = S3("us-east-1", url, back_off=0.001, timeout=5.0, range_size=100_000)
 never = lambda: False

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import PASSING, PASSING_GET, SECRET, Handler, failure, never
 
-from worker_lambda.s3._client import S3, S3Cancelled
+from worker_lambda.s3 import S3, S3Cancelled
 from worker_lambda.s3._exchange import pause_after
 
 ROOT = Path(__file__).parents[2]
@@ -256,7 +256,7 @@ def test_importing_the_client_brings_none_of_what_a_transfer_needs():
     heavy = {"http.client", "email", "urllib.parse", "ssl", "hashlib", "socket", "asyncio", "botocore", "pathlib"}
     program = (
         "import sys, mu_twisted.wire; old = set(sys.modules)\n"
-        "import worker_lambda.s3._client\n"
+        "import worker_lambda.s3\n"
         f"print(*sorted((set(sys.modules) - old) & {heavy!r}))"
     )
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import Handler, etag_of, failure, never
 
+from worker_lambda.s3 import S3
 from worker_lambda.s3._address import is_region, resolve
 from worker_lambda.s3._answers import RetryableError, S3Refusal, element, escape, is_complete, is_error, verify
-from worker_lambda.s3._client import S3
 from worker_lambda.s3._http_sockets import HttpOrigin
 
 DONE = b"<CompleteMultipartUploadResult><ETag>&#34;x&#34;</ETag></CompleteMultipartUploadResult>"

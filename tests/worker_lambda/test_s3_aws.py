@@ -32,7 +32,7 @@ import fcntl, json, os, socket, ssl, struct, sys
 with socket.socket() as any_socket:  # the loopback of a new network namespace is down
     fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))
 from s3_server import TOKEN, Server, never, serving
-from worker_lambda.s3._client import S3, S3Error
+from worker_lambda.s3 import S3, S3Error
 
 directory = sys.argv[1]
 results = []

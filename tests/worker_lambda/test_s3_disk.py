@@ -17,7 +17,7 @@ NOBODY = 65534
 
 GET = """
 import os, sys
-from worker_lambda.s3._client import S3, S3Error
+from worker_lambda.s3 import S3, S3Error
 directory, range_size = sys.argv[1:]
 client = S3("us-east-1", range_size=int(range_size), back_off=0.001)
 open(directory + "/out", "w").write("old")
@@ -93,7 +93,7 @@ def test_a_file_without_permission_is_one_line(server, verb):
     program = (
         "import os, sys\n"
         "import worker_lambda.s3._transfer\n"
-        "from worker_lambda.s3._client import S3, S3Error\n"
+        "from worker_lambda.s3 import S3, S3Error\n"
         "verb, path = sys.argv[1:]\n"
         f"if os.geteuid() == 0:\n    os.setgroups([])\n    os.setuid({NOBODY})\n"
         "try:\n    getattr(S3('us-east-1'), verb)('b', b'k', path, lambda: False)\n"
@@ -124,7 +124,7 @@ def test_a_small_function_has_room_for_eight_large_transfers_at_once(server, tmp
     server.choose = choose
     program = (
         "import re, sys, threading\n"
-        "from worker_lambda.s3._client import S3\n"
+        "from worker_lambda.s3 import S3\n"
         "def most():\n"
         "    return int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "client = S3('us-east-1', range_size=4_000_000)\n"

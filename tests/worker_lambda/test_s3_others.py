@@ -14,7 +14,7 @@ from s3_server import ACCESS, SECRET, failure, never
 
 from mu_twisted.local import start
 from mu_twisted.local._s3_programs import find_weed
-from worker_lambda.s3._client import S3, S3Cancelled, S3Error
+from worker_lambda.s3 import S3, S3Cancelled, S3Error
 
 MIB = 1024 * 1024
 

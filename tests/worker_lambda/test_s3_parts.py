@@ -10,7 +10,7 @@ import zlib
 import pytest
 from s3_server import PASSING, Handler, failure, never
 
-from worker_lambda.s3._client import S3, S3Cancelled
+from worker_lambda.s3 import S3, S3Cancelled
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import PASSING, Handler, etag_of, failure, never
 
-from worker_lambda.s3._client import S3, S3Cancelled
+from worker_lambda.s3 import S3, S3Cancelled
 from worker_lambda.s3._crc import joined
 
 RANGE = 100_000

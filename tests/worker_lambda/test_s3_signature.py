@@ -12,8 +12,8 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker_lambda.s3 import S3Error
 from worker_lambda.s3._address import endpoint_of, locate
-from worker_lambda.s3._client import S3Error
 from worker_lambda.s3._sigv4 import EMPTY_SHA256, UNSIGNED, authorization, canonical_query, quote_key
 
 NOW = datetime.datetime(2026, 2, 3, 4, 5, 6)  # noqa: DTZ001  botocore's own clock is naive

@@ -11,7 +11,7 @@ import pytest
 from s3_server import failure, never
 
 from mu_twisted.tls import Authority
-from worker_lambda.s3._client import S3
+from worker_lambda.s3 import S3
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from s3_server import Handler, failure
 
 from mu_twisted.tls import Authority
-from worker_lambda.s3._client import S3, S3Cancelled
+from worker_lambda.s3 import S3, S3Cancelled
 
 SIZE = 30_000_000
 """Bytes; more than the system takes for a server that reads none."""

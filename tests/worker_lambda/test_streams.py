@@ -54,7 +54,7 @@ def test_a_goodbye_can_be_said_while_the_other_side_still_sends(ends: tuple[TlsS
     other.sendall(b"b" * 50_000)
     first = stream.receive()  # some of it; the rest is on the way, in the system's hands or in the library's
     assert first
-    stream.say_goodbye()
+    stream.close_writing()
     assert other.recv(1) == b""
     assert first + all_of(stream) == b"a" * 50_000 + b"b" * 50_000
     other.unwrap()
@@ -99,7 +99,7 @@ def test_nothing_is_not_the_end() -> None:
     assert stream.receive() is None
     there.sendall(b"x")
     assert stream.receive() == b"x"
-    stream.say_goodbye()
+    stream.close_writing()
     assert there.recv(1) == b""
     there.sendall(b"y")
     there.close()

@@ -1,4 +1,4 @@
-"""Where a request for an object goes: origin and path from bucket, key, region and endpoint. Pure."""
+"""An object's origin and path are computed here from bucket, key, region and endpoint. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from worker_lambda.s3._client import S3Error
+from worker_lambda.s3._errors import S3Error
 from worker_lambda.s3._http_sockets import HttpOrigin
 from worker_lambda.s3._sigv4 import quote, quote_key
 

@@ -1,4 +1,4 @@
-"""What S3's answers say: errors, which of them may pass, and checksums of bodies. No IO."""
+"""S3's answers are read here: errors, which of them are worth another try, and checksums of bodies. No IO."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from worker_lambda.s3._crc import joined
 from worker_lambda.s3._files import one_line
 
-_PASSING_STATUS = frozenset((408, 429, 500, 502, 503, 504, 509, *range(520, 531)))
+_RETRYABLE_STATUS = frozenset((408, 429, 500, 502, 503, 504, 509, *range(520, 531)))
 """Also those of proxies in front of other S3s: 509 where bandwidth is used up, 520 to 530 of Cloudflare's."""
-_PASSING_CODES = frozenset(
+_RETRYABLE_CODES = frozenset(
     (
         "BadDigest",
         "BandwidthLimitExceeded",
@@ -39,7 +39,7 @@ _PASSING_CODES = frozenset(
         "XAmzContentSHA256Mismatch",
     )
 )
-"""Answers that another try may turn (AWS: "Error responses", S3 API Reference; and what its SDKs try again in their
+"""Codes that another try may not meet (AWS: "Error responses", S3 API Reference; and what its SDKs try again in their
 standard mode: "Retry behavior", AWS SDKs and Tools Reference Guide)."""
 _SKEWED = frozenset(("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"))
 _ERROR = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>)?\s*<Error[\s/>]")
@@ -56,7 +56,7 @@ class S3Refusal(Exception):
     """The server's answer is an error. The text is one line.
 
     :param body: as much of it as came.
-    :param whole: whether that is all of it: one that was cut before it said a code is no final word.
+    :param whole: whether that is all of it: one that was cut before it said a code is not final.
     :ivar skewed: whether the request's time is what is wrong.
     :ivar date: the server's time, as its header says it.
     """
@@ -72,7 +72,7 @@ class S3Refusal(Exception):
         self.skewed = self.code in _SKEWED
         message = element(body, "Message") or ("" if self.code else reason)
         unsaid = not self.code and (not whole or status < 300)
-        self.passing = status in _PASSING_STATUS or self.code in _PASSING_CODES or unsaid
+        self.retryable = status in _RETRYABLE_STATUS or self.code in _RETRYABLE_CODES or unsaid
         super().__init__(one_line(f"{status} {self.code}: {message}".replace(" :", ":").rstrip(": "), 300))
 
 
@@ -114,7 +114,7 @@ class Check:
         self._crc = joined(self._crc, crc, size)
 
     def finish(self) -> None:
-        """:raises Passing: what came is not what was stored."""
+        """:raises RetryableError: what came is not what was stored."""
         digest = self._crc.to_bytes(4) if self._hash is None else self._hash.digest()
         if self._expected is not None and base64.b64encode(digest).decode() != self._expected:
             raise RetryableError("the body's checksum is not the object's: it was damaged on its way")
@@ -141,21 +141,21 @@ def verify(header: Callable[[str], str | None], bucket: str, md5: str, crc: str)
 
     :param md5: of what was sent, in hexadecimal digits.
     :param crc: the value of its ``x-amz-checksum-crc32``.
-    :raises Passing: something else was stored, or the answer does not say what.
+    :raises RetryableError: something else was stored, or the answer does not say what.
     """
-    etag, told = header("etag") or "", header("x-amz-checksum-crc32")
+    etag, answered = header("etag") or "", header("x-amz-checksum-crc32")
     if not etag.strip('"'):
         raise RetryableError("the server does not say what it has stored: its answer has no ETag")
-    if told is not None and told != crc:
+    if answered is not None and answered != crc:
         raise RetryableError(
-            f"the server has stored something else: its CRC-32 is {one_line(told, 40)}, and {crc} was sent"
+            f"the server has stored something else: its CRC-32 is {one_line(answered, 40)}, and {crc} was sent"
         )
     found = _MD5.fullmatch(etag)
     encrypted = header("x-amz-server-side-encryption") not in (None, "", "AES256")
     encrypted |= header("x-amz-server-side-encryption-customer-algorithm") is not None
     if found is None or encrypted or bucket.endswith("--x-s3"):
         return
-    if found[1] != md5 and told is None:
+    if found[1] != md5 and answered is None:
         raise RetryableError(
             f"the server has stored something else: its ETag is {found[1]}, and the MD5 of what was sent {md5}"
         )

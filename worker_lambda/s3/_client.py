@@ -1,36 +1,18 @@
-"""The worker's S3: what the rest of the worker sees of it.
+"""The S3 client is what the rest of the worker sees of this package.
 
-Every worker imports it at its start, so it imports nothing that costs: ``http.client`` (with ``email`` behind it),
-``ssl`` and ``hashlib`` come with the first transfer, through :mod:`worker_lambda.s3._transfer`.
+Importing it costs nothing that a worker without files would miss: ``http.client`` (with ``email`` behind it), ``ssl``
+and ``hashlib`` come with the first transfer, through :mod:`worker_lambda.s3._transfer`.
 """
 
 from __future__ import annotations
 
 import threading
 
-from mu_twisted.base import MuError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker_lambda.s3._transfer import ObjectTransfers
-
-
-class S3Error(MuError):
-    """A transfer failed for good; the text is one line: what, which object, the server's or the system's reason.
-
-    :ivar code: the failure's, see :func:`mu_twisted.wire.fail`: S3's own where it has refused, else
-        empty where another attempt may do better.
-    """
-
-    def __init__(self, reason: str, code: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-class S3Cancelled(S3Error):
-    """A transfer ended because its caller wanted so."""
 
 
 class S3:

@@ -1,4 +1,4 @@
-"""The CRC-32 of a whole from those of its parts, which several connections have computed at once. Pure."""
+"""The CRC-32 of a whole is computed here from those of its parts, which several connections computed. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to S3 as a whole: signed, sent over kept connections, redirected, tried again."""
+"""An exchange is a request to S3 as a whole: signed, sent over kept connections, redirected, tried again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from worker_lambda.s3._address import domain, endpoint_of, is_region, locate, resolve
 from worker_lambda.s3._answers import RetryableError, S3Refusal, is_error
-from worker_lambda.s3._client import S3Cancelled, S3Error
+from worker_lambda.s3._errors import S3Cancelled, S3Error
 from worker_lambda.s3._files import BLOCK, one_line
 from worker_lambda.s3._http import HttpConnection, Pool
 from worker_lambda.s3._http_sockets import HttpOrigin, TransferCancelled
@@ -26,7 +26,7 @@ _REDIRECTS = 3
 _MAX_PAUSE = 8.0
 """Seconds."""
 _MAX_SKEW = 24 * 3600.0
-"""Seconds that a server may correct our clock by: a signature is of no use to anybody for longer than that."""
+"""Seconds that a server may correct our clock by: a signature is not valid for longer than that."""
 
 
 class Body(NamedTuple):
@@ -62,7 +62,7 @@ class Exchange:
         """Try until it succeeds, may not be tried again, or has been tried often enough.
 
         :param what: how the error's text begins.
-        :raises S3Error: with whatever it was in one line.
+        :raises S3Error: one line with the last reason.
         """
         for tried in range(1, self._tries + 1):
             try:
@@ -71,12 +71,12 @@ class Exchange:
                 return once()
             except TransferCancelled:
                 raise S3Cancelled(f"{what}: cancelled") from None
-            except S3Refusal as refused:
-                if not refused.passing:
-                    raise S3Error(f"{what}: {refused}", refused.code) from None
-                reason = str(refused)
-            except RetryableError as passing:
-                reason = str(passing)
+            except S3Refusal as refusal:
+                if not refusal.retryable:
+                    raise S3Error(f"{what}: {refusal}", refusal.code) from None
+                reason = str(refusal)
+            except RetryableError as fault:
+                reason = str(fault)
             except S3Error as error:
                 raise S3Error(f"{what}: {error}", error.code) from None
             except OSError as error:
@@ -94,14 +94,14 @@ class Exchange:
                 raise S3Cancelled(f"{what}: cancelled")
             time.sleep(min(left, 0.1))
 
-    def _place(self, bucket: str, key: bytes) -> tuple[HttpOrigin, str, str]:
+    def _located(self, bucket: str, key: bytes) -> tuple[HttpOrigin, str, str]:
         region = self._regions.get(bucket, self._region)
         origin, path = locate(bucket, key, region, endpoint_of(self._endpoint, os.environ))
         return origin, path, region
 
     def secure(self, bucket: str, key: bytes) -> bool:
         """Whether requests for an object go over TLS."""
-        return self._place(bucket, key)[0].scheme == "https"
+        return self._located(bucket, key)[0].scheme == "https"
 
     @contextlib.contextmanager
     def open(
@@ -116,57 +116,57 @@ class Exchange:
     ) -> Iterator[tuple[HttpConnection, http.client.HTTPResponse]]:
         """One successful answer, after any redirects; its body is the caller's to read.
 
-        :raises Refused: an answer that is no success.
-        :raises Passing: a success, but not of what was asked for.
+        :raises S3Refusal: an answer that is no success.
+        :raises RetryableError: a success, but not of what was asked for.
         """
         if not bucket or not key:
             raise S3Error("the key is empty", "EmptyKey") if bucket else S3Error("the bucket is empty", "BadCommand")
         parameters = canonical_query(query)
-        origin, path, region = self._place(bucket, key)
+        origin, path, region = self._located(bucket, key)
         wanted = (200, 204) if method == "DELETE" else (200, 206) if "range" in headers else (200,)
         hop, corrected = 0, False
         while True:
             connection, response = self._send(origin, method, path, parameters, region, headers, body, cancelled)
-            refused = None
+            refusal = None
             try:
                 if response.status in wanted:
                     yield connection, response
                 elif 200 <= response.status < 300:
                     raise RetryableError(f"the server's answer is {response.status}, which is none to such a request")
                 else:
-                    refused = _refusal(connection, response, cancelled)
+                    refusal = _refusal(connection, response, cancelled)
             except BaseException:
                 response.close()
                 connection.close()
                 raise
             self._pool.give(connection, response)
-            if refused is None:
+            if refusal is None:
                 return
-            if refused.skewed and not corrected:
+            if refusal.skewed and not corrected:
                 corrected = True
-                self._correct(refused.date)
+                self._correct(refusal.date)
                 continue
-            moved = self._moved(refused, bucket, key, origin, path, region)
+            moved = self._moved(refusal, bucket, key, origin, path, region)
             if moved is None or hop == _REDIRECTS:
-                raise refused
+                raise refusal
             hop += 1
             origin, path, region = moved
 
     def _moved(
-        self, refused: S3Refusal, bucket: str, key: bytes, origin: HttpOrigin, path: str, region: str
+        self, refusal: S3Refusal, bucket: str, key: bytes, origin: HttpOrigin, path: str, region: str
     ) -> tuple[HttpOrigin, str, str] | None:
         """Where an answer sends us, or None where it does not or may not.
 
         A bucket's region comes with 301, with 307, and with 400 where the signature names another one. A 307 without it
         is a new bucket whose name is not yet known everywhere; its ``Location`` is followed inside AWS or on one host.
         """
-        if refused.status not in (301, 302, 307, 308) and refused.code != "AuthorizationHeaderMalformed":
+        if refusal.status not in (301, 302, 307, 308) and refusal.code != "AuthorizationHeaderMalformed":
             return None
         at_aws = endpoint_of(self._endpoint, os.environ) is None
-        if refused.region != region and is_region(refused.region, at_aws=at_aws):
-            self._regions[bucket] = refused.region
-            return self._place(bucket, key)
-        found = resolve(refused.location, origin, path) if refused.status in (307, 308) else None
+        if refusal.region != region and is_region(refusal.region, at_aws=at_aws):
+            self._regions[bucket] = refusal.region
+            return self._located(bucket, key)
+        found = resolve(refusal.location, origin, path) if refusal.status in (307, 308) else None
         if found is None:
             return None
         target, there = found
@@ -265,8 +265,8 @@ def _refusal(
 def text_of(connection: HttpConnection, response: http.client.HTTPResponse, cancelled: Callable[[], bool]) -> bytes:
     """The body of a success, the first 64 KiB of it.
 
-    :raises Refused: it says that it is none.
-    :raises Passing: it ends before its end.
+    :raises S3Refusal: it says that it is none.
+    :raises RetryableError: it ends before its end.
     """
     text = bytearray()
     _read(connection, response, cancelled, text)

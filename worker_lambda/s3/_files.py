@@ -1,4 +1,4 @@
-"""The files of transfers: one appears whole or not at all, one is read as often as needed; their faults in one line.
+"""Transfers write files that appear whole or not at all, and read files as often as needed; faults are one line.
 
 By ``os`` alone: ``pathlib`` would cost the worker milliseconds.
 """
@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from worker_lambda.s3._client import S3Error
+from worker_lambda.s3._errors import S3Error
 
 BLOCK = 256 * 1024
 """Bytes that are read or written at once."""
@@ -92,7 +92,7 @@ class FileSource:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        # Without O_NONBLOCK a FIFO would keep us until somebody writes.
+        # Without O_NONBLOCK a FIFO would block until a writer opens it.
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         status = os.fstat(self._file)
         if not stat.S_ISREG(status.st_mode):

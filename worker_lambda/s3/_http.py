@@ -1,4 +1,4 @@
-"""HTTP connections that are kept, and can be cancelled at any moment. It knows nothing of S3."""
+"""HTTP connections are kept here, and can be cancelled at any moment. Knows nothing of S3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HttpConnection:
     """One connection, for one request at a time.
 
     :ivar kept: it has served before, so the server may have closed it meanwhile.
-    :raises Cancelled: the caller said so before it was made.
+    :raises TransferCancelled: the caller said so before it was made.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class HttpConnection:
         """Send a request and read the head of its answer.
 
         :param target: path and query as they go on the wire.
-        :raises Cancelled: the caller said so.
+        :raises TransferCancelled: the caller said so.
         :raises OSError, http.client.HTTPException: the connection is of no use any more.
         """
         self._wire.cancelled = cancelled
@@ -70,7 +70,7 @@ class HttpConnection:
     def blocks(self, response: http.client.HTTPResponse, size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
         """The body of an answer as it comes, in blocks of ``size`` bytes at most; it may end early.
 
-        :raises Cancelled: the caller said so.
+        :raises TransferCancelled: the caller said so.
         :raises OSError, http.client.HTTPException: the connection is of no use any more.
         """
         self._wire.cancelled = cancelled
@@ -98,7 +98,7 @@ class Pool:
     def take(self, origin: HttpOrigin, cancelled: Callable[[], bool]) -> HttpConnection:
         """A connection for one request: a kept one or a new one.
 
-        :raises Cancelled: the caller said so.
+        :raises TransferCancelled: the caller said so.
         :raises OSError: it cannot be made.
         :raises ValueError: it never can: a name that is none, a bad ``AWS_CA_BUNDLE``.
         """

@@ -1,4 +1,4 @@
-"""Sockets that are dialled and waited for, until the caller does not want them any more.
+"""Sockets are dialled and waited for here, until the caller cancels.
 
 Only a name's look-up cannot be cancelled: it is the system's.
 """
@@ -29,7 +29,7 @@ class TransferCancelled(Exception):
 class Wire:
     """A socket as :mod:`http.client` uses one: whatever is waited for, in the middle of a line too, can be cancelled.
 
-    :param sock: connected; it must not block. It is closed by who made it: http.client would close it too early.
+    :param sock: connected; it must not block. It is closed by the caller: http.client would close it too early.
     :param timeout: seconds without a byte after which a wait fails.
     :ivar cancelled: whether the caller does not want the present answer any more.
     """
@@ -42,22 +42,22 @@ class Wire:
     def sendall(self, data: bytes) -> None:
         """Send all of it.
 
-        :raises Cancelled: the caller said so.
+        :raises TransferCancelled: the caller said so.
         :raises OSError: the connection is broken, or nothing was taken in time.
         """
         view = memoryview(data)
         while view:
-            view = view[self._patiently(self._sock.send, view, f"nothing taken in {self._timeout:g} s") :]
+            view = view[self._when_ready(self._sock.send, view, f"nothing taken in {self._timeout:g} s") :]
 
     def receive_into(self, buffer: memoryview) -> int:
         """Receive some bytes; none at the end.
 
-        :raises Cancelled: the caller said so.
+        :raises TransferCancelled: the caller said so.
         :raises OSError: the connection is broken, or nothing came in time.
         """
-        return self._patiently(self._sock.recv_into, buffer, f"no answer in {self._timeout:g} s")
+        return self._when_ready(self._sock.recv_into, buffer, f"no answer in {self._timeout:g} s")
 
-    def _patiently(self, act: Callable[[memoryview], int], data: memoryview, late: str) -> int:
+    def _when_ready(self, act: Callable[[memoryview], int], data: memoryview, late: str) -> int:
         while True:
             if self.cancelled():
                 raise TransferCancelled
@@ -126,7 +126,7 @@ def dial(
     """A socket to the first address that answers, secured where there is a context; it does not block.
 
     :param timeout: seconds for one address, 5 at most.
-    :raises Cancelled: the caller said so.
+    :raises TransferCancelled: the caller said so.
     :raises OSError: the host is not known or not reached; the text names it.
     :raises ValueError: its certificate is not trusted.
     """

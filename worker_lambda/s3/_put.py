@@ -1,4 +1,4 @@
-"""A file as an object: in one request, or in parts that are put together at the end, or dropped."""
+"""A file is stored as an object in one request, or in parts that are completed at the end, or dropped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 from worker_lambda.s3._answers import RetryableError, S3Refusal, element, escape, is_complete, verify
-from worker_lambda.s3._client import S3Error
 from worker_lambda.s3._crc import joined
+from worker_lambda.s3._errors import S3Error
 from worker_lambda.s3._exchange import NOTHING, Body, Exchange, text_of
 from worker_lambda.s3._files import FileSource, one_line
 from worker_lambda.s3._http_sockets import TransferCancelled
@@ -58,7 +58,7 @@ class Upload:
     def store(self, offset: int, size: int, query: _Query = ()) -> Stored:
         """Send a stretch of the file, once.
 
-        :raises Passing: the server has stored something else.
+        :raises RetryableError: the server has stored something else.
         :raises S3Error: it keeps nothing of it.
         """
         plain = not self._s3.secure(*self._object)
@@ -115,8 +115,8 @@ class Upload:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _expect_kept(self) -> None:
-        """Look after an object that the server has told no checksum of. Some take a key that ends in ``/`` for a
-        directory and keep nothing of what is stored there, though the ETag that they answer is right.
+        """Check the size of an object for which no checksum was returned. Some servers take a key that ends in ``/``
+        for a directory and keep nothing of what is stored there, though the ETag that they answer is right.
         """
         size = self._source.size
         if not size or not self._object[1].endswith(b"/"):
@@ -143,9 +143,9 @@ class Upload:
                 raise RetryableError("the server does not say that it has put the parts together")
             if not element(answer, "ChecksumCRC32"):
                 self._expect_kept()
-        except S3Refusal as refused:
+        except S3Refusal as refusal:
             # The same may have been asked for before and been done, and only its answer been lost.
-            if refused.code != "NoSuchUpload" or not self._is_there(completion):
+            if refusal.code != "NoSuchUpload" or not self._is_there(completion):
                 raise
 
     def _is_there(self, completion: _Completion) -> bool:
@@ -153,8 +153,8 @@ class Upload:
         try:
             with self._s3.open("HEAD", *self._object, headers, NOTHING, self._cancelled) as (_, response):
                 return completion.is_of(response.getheader)
-        except S3Refusal as refused:
-            if refused.passing:
+        except S3Refusal as refusal:
+            if refusal.retryable:
                 raise
             return False
 

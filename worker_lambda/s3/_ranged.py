@@ -1,4 +1,4 @@
-"""One large object over several connections: the answer that is there already, and ranges beside it.
+"""One large object is fetched over several connections: the answer that is there already, and ranges beside it.
 
 The first answer holds the whole object and is read from its beginning; others fetch ranges of it from its end, until
 they meet. So no request is only for the size, and each range is tried again by itself.
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from worker_lambda.s3._answers import Check, RetryableError, S3Refusal
-from worker_lambda.s3._client import S3Cancelled
+from worker_lambda.s3._errors import S3Cancelled
 from worker_lambda.s3._exchange import NOTHING, Exchange
 from worker_lambda.s3._files import BLOCK, AtomicFile
 from worker_lambda.s3._http import HttpConnection
@@ -72,7 +72,7 @@ class Ranged:
         :param response: holds the whole object; nothing of its body has been read.
         :param more: connections beside this one at most.
         :param free: counts those that all transfers together may have beside their first.
-        :raises Passing: the object was replaced meanwhile.
+        :raises RetryableError: the object was replaced meanwhile.
         :raises Unranged: the server does not do ranges.
         :raises S3Error: one range failed for good.
         """
@@ -147,7 +147,7 @@ class Ranged:
                 self._persist(number)
                 self._ranges()
                 return
-        if response.length:  # the rest is the others': nobody should send it to us meanwhile
+        if response.length:  # the rest comes in ranges: the server need not send it here
             response.close()
             connection.close()
 
@@ -169,8 +169,8 @@ class Ranged:
                     raise Unranged
                 body = _Body(connection.blocks(response, BLOCK, self._over))
                 self._write(number, body.take(last + 1 - offset))
-        except S3Refusal as refused:
-            if refused.status == 412:
+        except S3Refusal as refusal:
+            if refusal.status == 412:
                 raise _Replaced from None
             raise
 
@@ -197,7 +197,7 @@ class _Body:
     def take(self, size: int) -> Iterator[bytes]:
         """The next ``size`` bytes.
 
-        :raises Passing: they do not come.
+        :raises RetryableError: they do not come.
         """
         missing = size
         while missing:

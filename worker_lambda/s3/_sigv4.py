@@ -1,4 +1,4 @@
-"""Signature Version 4 of S3 requests, as pure functions: no clock, no environment, no connection.
+"""Signature Version 4 of S3 requests is computed by pure functions: no clock, no environment, no connection.
 
 S3's own rules, which differ from AWS's other services: each byte of a key is encoded once, ``/`` is kept and the path
 is never normalised (AWS: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API Reference).

@@ -1,4 +1,4 @@
-"""Transfers between S3 and files, over the requests of one :class:`worker_lambda.s3._exchange.Exchange`."""
+"""Transfers move objects to files and back, over the requests of one :class:`worker_lambda.s3._exchange.Exchange`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from worker_lambda.s3._answers import Check, RetryableError
-from worker_lambda.s3._client import S3Cancelled, S3Error
+from worker_lambda.s3._errors import S3Cancelled, S3Error
 from worker_lambda.s3._exchange import NOTHING, Exchange
 from worker_lambda.s3._files import BLOCK, AtomicFile, atomic_file, shown, source_of
 from worker_lambda.s3._put import Upload

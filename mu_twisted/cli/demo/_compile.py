@@ -1,4 +1,4 @@
-"""Compiles a program of ours in C, where a real one cannot be had or is not at hand."""
+"""A program of ours in C is compiled here, for demos and tests."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Memory limits by control groups, version 2 or 1: found by trying, made per environment, removed with it.
+"""Control groups, version 2 or 1, limit an environment's memory: found by trying, made and removed per environment.
 
 Blocking calls on a few small files of the kernel's; no processes are started here.
 """
@@ -74,8 +74,8 @@ class MemoryGroups:
     def make(cls, name: str, on_make: Callable[[Path], None]) -> MemoryGroups | None:
         """Make our group where the kernel and our rights allow it; None where they do not.
 
-        :param name: tells this stack's group from others'.
-        :param on_make: told of each group before it is made, so that it can be found should we be killed.
+        :param name: distinguishes this stack's group.
+        :param on_make: called with each group before it is made, so that it can be found should we be killed.
         """
         try:
             mountinfo = Path("/proc/self/mountinfo").read_text()
@@ -173,7 +173,7 @@ class MemoryGroups:
         return [str(made / "cgroup.procs") for made in groups]
 
     def peak(self, name: str) -> int | None:
-        """The most bytes that a group has held, where the kernel tells."""
+        """The most bytes that a group has held, None where the kernel does not report it."""
         file = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
         try:
             return int((self.base / name / file).read_text())

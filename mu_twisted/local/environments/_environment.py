@@ -1,4 +1,4 @@
-"""One environment: what it works on, how long it may, and how that ended.
+"""An environment runs invocations, one at a time, and limits their time.
 
 An environment is one process tree that the zygote forked. It asks for work at a Runtime API of its own (a loopback port
 each, as AWS's client knows its environment only by the address), serves one invocation at a time, and stays warm.
@@ -115,7 +115,7 @@ class Environment:
         self.retired = False
 
     def start(self, invocation: Invocation) -> None:
-        """Make the processes, and give them this once they ask."""
+        """Make the processes, and give them this invocation at their first poll."""
         self._invocation = invocation
         self._started = self._clock.seconds()
         self._timer = self._clock.callLater(INIT_TIME + self.function.timeout, self._time_over)
@@ -141,7 +141,7 @@ class Environment:
         self.gone()
 
     def give(self, invocation: Invocation) -> None:
-        """Hand an invocation to this idle environment."""
+        """Give an invocation to this idle environment."""
         self._stop_timer()
         self._invocation = invocation
         if self._output is not None:
@@ -154,7 +154,7 @@ class Environment:
         return self._poll is not None and self._invocation is None and not self._ended
 
     def polled(self, poll: Poll) -> None:
-        """The runtime asks for work: what it did before is over."""
+        """The runtime polls: its last invocation is over."""
         self._poll = poll
         if self._finished is not None:
             self._complete()
@@ -170,7 +170,7 @@ class Environment:
             self._poll = None
 
     def responded(self, request_id: str, payload: bytes, error: str | None) -> bool:
-        """The runtime has answered. False if that is not what it works on."""
+        """The runtime has answered. False if that is not its invocation."""
         if self._invocation is None or self._invocation.request_id != request_id or self._finished is not None:
             return False
         if len(payload) > LARGEST_RESPONSE:
@@ -185,7 +185,7 @@ class Environment:
         self.end()
 
     def ended(self, status: int | None, reason: str) -> None:
-        """The runtime process is over, whatever it was doing."""
+        """The runtime process has ended."""
         self._ended = True
         if self._invocation is not None and self._finished is None:
             self._finished = InvocationResult(exited(self._invocation.request_id, status, reason), "Unhandled")
@@ -218,7 +218,7 @@ class Environment:
         poll.deliver(self._invocation, int((self._now() + self.function.timeout) * 1000))
 
     def _finish(self, result: InvocationResult) -> None:
-        """Answered; the caller hears of it when the runtime asks for more, so that its log is whole."""
+        """Keep the answer; the caller gets it when the runtime polls again, so that its log is whole."""
         self._finished = result
         self._stop_timer()
         self._timer = self._clock.callLater(_SETTLE, self._complete)

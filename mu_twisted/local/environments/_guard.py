@@ -1,4 +1,4 @@
-"""Run a program that must not outlive us: ``PARENT_PID TEMPORARY SHOWN PROGRAM [ARGUMENTS]``. Standard library only.
+"""The guard runs a program that must not outlive us: ``PARENT_PID TEMPORARY SHOWN PROGRAM [ARGUMENTS]``.
 
 The program gets SIGKILL when the parent ends, whatever way it ends, and, where TEMPORARY is not empty and the host
 allows it, that as its /tmp: ``weed`` leaves sockets there. SHOWN, a JSON list, names the directories that it needs.

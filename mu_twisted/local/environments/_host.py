@@ -1,4 +1,4 @@
-"""Where environments are made of real things: a port, a pipe, a directory, a memory group, the zygote."""
+"""The host makes environments of real things: a port, a pipe, a directory, a memory group, the zygote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mu_twisted.local.environments._environment import Environment, Output
 from mu_twisted.local.environments._isolation import MOST_PROCESSES, TASK, counts_by_namespace
 from mu_twisted.local.environments._listener import LoopbackListener
 from mu_twisted.local.environments._output import PipeOutput
-from mu_twisted.local.environments._peer import owners_are_told
+from mu_twisted.local.environments._peer import owners_are_reported
 from mu_twisted.local.environments._runtime import environment_variables, link_runtime
 from mu_twisted.local.environments._runtime_api import runtime_site
 from mu_twisted.local.environments._zygote_client import ZygoteClient
@@ -109,10 +109,10 @@ class HostRuntime:
         self._budget = RestartBudget(10, 10.0)
         for name in ("code", "tmp", "zygote"):
             make_private(run / name)
-        if not owners_are_told():
+        if not owners_are_reported():
             raise LocalError(
-                "the kernel does not tell whose a loopback connection is (neither sock_diag nor /proc/net/tcp), so "
-                "another user's program could take a function's work: run mu-local where it does, outside this sandbox"
+                "the kernel does not report the owner of a loopback connection (neither sock_diag nor /proc/net/tcp), "
+                "so another user could take a function's work: run mu-local where it does, outside this sandbox"
             )
         self._runtime = run / "runtime"
         self._shown = [*link_runtime(self._runtime), str(self._runtime)]
@@ -246,7 +246,7 @@ class HostRuntime:
 
     def _lost(self) -> None:
         """The zygote was killed; with it every environment. A new one takes over."""
-        self._again(Failure(LocalError("the process that forks environments ends again and again")))  # type: ignore[no-untyped-call]
+        self._again(Failure(LocalError("the process that forks environments keeps ending")))  # type: ignore[no-untyped-call]
 
     def _again(self, failure: Failure) -> None:
         self._listener.environments_lost()

@@ -1,4 +1,4 @@
-"""One invocation and how it ended, in AWS's words. Values only."""
+"""An invocation and its result are held here, with errors in AWS's words. Values only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernel calls that keep an environment to itself: namespaces, mounts, death signals, limits.
+"""Kernel calls isolate an environment: namespaces, mounts, death signals, limits.
 
 Standard library only: the zygote loads this file by its path, since what it forks must not have the project's packages.
 """

@@ -1,4 +1,4 @@
-"""How strongly this host lets us keep environments apart: found by trying, and entered. Standard library only."""
+"""The isolation level is the strongest that this host grants: found by trying, and entered. Standard library only."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _possible(level: str) -> bool:
                 isolation.private_mounts(here, here, [], task=here)
                 os._exit(0)
             os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
-        except BaseException:  # noqa: BLE001 - whatever it was, this host does not grant it
+        except BaseException:  # noqa: BLE001 - any failure means that this host does not grant it
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
 

@@ -1,4 +1,4 @@
-"""A listening loopback socket of few bytes and no words: there is one for each environment."""
+"""The listener is a loopback socket of few bytes that logs nothing: there is one for each environment."""
 
 from __future__ import annotations
 

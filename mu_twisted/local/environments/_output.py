@@ -1,4 +1,4 @@
-"""What an environment prints: the last of it is kept, the rest read and forgotten."""
+"""An environment's output is read here; the last 4 KiB are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose is the far end of a loopback connection? Anybody on this machine can reach a loopback port."""
+"""The owner of a loopback connection's far end is asked of the kernel: every local user can connect there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOPBACK = "127.0.0.1"
 Address = tuple[str, int]
 
 
-def _asked(local: Address, peer: Address) -> bytes:
+def _diag_request(local: Address, peer: Address) -> bytes:
     """The kernel's ``inet_diag_req_v2`` for the peer's socket, in its netlink header."""
     ends = struct.pack("!HH", peer[1], local[1])
     ends += socket.inet_aton(peer[0]).ljust(16, b"\0") + socket.inet_aton(local[0]).ljust(16, b"\0")
@@ -28,7 +28,7 @@ def _asked(local: Address, peer: Address) -> bytes:
 def _by_netlink(local: Address, peer: Address) -> int | None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as end:
         end.settimeout(1.0)
-        end.send(_asked(local, peer))
+        end.send(_diag_request(local, peer))
         answer = end.recv(4096)
     if len(answer) < 88 or struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
         return None
@@ -47,7 +47,7 @@ def in_table(local: Address, peer: Address, table: str) -> int | None:
 
 
 def owner(local: Address, peer: Address) -> int | None:
-    """The user who owns the far end of a connection, or None where the kernel does not tell.
+    """The user who owns the far end of a connection, or None where the kernel does not report it.
 
     Asked by netlink, since ``/proc/net/tcp`` walks every bucket of the kernel's table: milliseconds for each question.
 
@@ -67,12 +67,12 @@ def owner(local: Address, peer: Address) -> int | None:
 
 
 def ours(local: Address, peer: Address) -> bool:
-    """Whether the far end belongs to our own user; not where the kernel does not tell, as of one that has gone."""
+    """Whether the far end belongs to our own user; False where the kernel does not report it, as of a closed one."""
     return owner(local, peer) == os.geteuid()
 
 
-def owners_are_told() -> bool:
-    """Whether this machine's kernel tells owners at all, by a connection to ourselves."""
+def owners_are_reported() -> bool:
+    """Whether this machine's kernel reports owners at all, tried by a connection to ourselves."""
     with socket.create_server((_LOOPBACK, 0)) as server, socket.create_connection(server.getsockname()) as far:
         near, _ = server.accept()
         with near:

@@ -1,4 +1,4 @@
-"""All environments: which one takes an invocation, and how many there may be."""
+"""The pool chooses an environment for each invocation, and limits how many there are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mu_twisted.local._functions import Function
 from mu_twisted.local.environments._environment import Environment, Host
 from mu_twisted.local.environments._invocation import Invocation, InvocationResult
 
-_MOST_OVER = 64
+_MAX_IDLE_OVER = 64
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PoolLimits:
 
 
 class EnvironmentPool:
-    """All environments, and who gets one.
+    """All environments, by name.
 
     :param clock: for time-outs.
     :param now: seconds since the epoch, for deadlines.
@@ -78,7 +78,7 @@ class EnvironmentPool:
     def invoke(self, function: Function, invocation: Invocation) -> Deferred[InvocationResult]:
         """Run one invocation.
 
-        :raises ApiError: 429 with a reason where there are too many; 503 at the end of it all.
+        :raises ApiError: 429 with a reason where there are too many; 503 when the stack is stopping.
         """
         reason = self.refusal(function.name)
         if reason is not None:
@@ -153,7 +153,7 @@ class EnvironmentPool:
 
     def _make_room(self) -> None:
         """End an idle environment where there are more than the limit, as those of other functions stay warm."""
-        if len(self._environments) >= self._limits.concurrency + _MOST_OVER:
+        if len(self._environments) >= self._limits.concurrency + _MAX_IDLE_OVER:
             for environment in self._environments.values():
                 if environment.idle:
                     environment.end()

@@ -1,4 +1,4 @@
-"""Where Python and what it imports lie, for those who get a /tmp of their own and must see it all the same."""
+"""Python's own directories are found here, for processes with a private /tmp that must still see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def with_targets(paths: Iterable[str]) -> list[str]:
     return sorted(found.difference(COVERED))
 
 
-def python_places() -> list[str]:
+def python_directories() -> list[str]:
     """Directories that our own Python runs from and imports from: its prefixes, and its search path."""
     here = str(Path(__file__).parent)
     searched = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112

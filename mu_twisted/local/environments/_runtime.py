@@ -1,6 +1,6 @@
-"""What an environment's Python finds: a directory of links to AWS's runtime client and the SDK, and nothing else.
+"""An environment's Python finds a directory of links to AWS's runtime client and the SDK, and nothing else.
 
-So a package that the function forgot to bring is missing here as it is on Lambda, whatever our own environment holds.
+So a package that the function forgot to bring is missing here as it is on Lambda, even if our own environment has it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Lambda's Runtime API, as AWS's runtime client speaks it: next, response, error, init error.
+"""The Runtime API is served here as AWS's runtime client speaks it: next, response, error, init error.
 
-One site serves every environment; which one asks is told by the port that it asks at. Who may ask has been seen to.
+One site serves every environment, which is known by the port that the request came to. Peers have been checked.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class HeldPoll:
 
 
 class RuntimeResource(Resource):
-    """All of the API, for whichever environment asks."""
+    """All of the API, for every environment."""
 
     isLeaf = True
     _log = Logger()

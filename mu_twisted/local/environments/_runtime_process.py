@@ -1,4 +1,4 @@
-"""What a forked process becomes: AWS's runtime client, forked from here or as a fresh Python. Standard library only."""
+"""A forked process becomes AWS's runtime client here, in place or as a fresh Python. Standard library only."""
 
 from __future__ import annotations
 

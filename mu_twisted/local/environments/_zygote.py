@@ -1,4 +1,4 @@
-"""The zygote: a small process that forks one process tree per environment. Standard library only.
+"""The zygote is a small process that forks one process tree per environment. Standard library only.
 
 Each environment is an init, which owns the tree, and below it the runtime: AWS's runtime client, imported after the
 fork since it reads its endpoint when it is loaded. In a process namespace of its own the init's end is the end of all

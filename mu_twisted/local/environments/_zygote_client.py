@@ -1,4 +1,4 @@
-"""The daemon's end of the zygote: starts it, sends it orders, hears what became of each environment.
+"""The zygote's client in the daemon starts it, sends it orders, and reports what became of each environment.
 
 Knows nothing of functions or invocations.
 """

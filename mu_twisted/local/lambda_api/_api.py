@@ -1,6 +1,6 @@
-"""Lambda's HTTP API: every request is checked for its size and its signature, and answered in AWS's shapes.
+"""The endpoint serves Lambda's HTTP API: it checks each request's size and signature, and answers in AWS's shapes.
 
-What an operation does, what a function is and how it runs are others' business.
+Knows neither what an operation does, nor what a function is and how it runs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LambdaApi(Resource):
         except LocalError as error:
             self._log.error("a request failed: {error}", error=str(error))
             reply = _refusal(ApiError(500, "ServiceException", str(error)))
-        except Exception:  # noqa: BLE001 - whatever went wrong, the caller gets AWS's answer and the log the rest
+        except Exception:  # noqa: BLE001 - the caller gets AWS's answer, and the log the rest
             self._log.failure("a request failed")
             reply = _refusal(ApiError(500, "ServiceException", "The local stack failed; its log says why."))
         if gone:

@@ -1,4 +1,4 @@
-"""A checked call of Lambda's API and its reply, and what all operations stand on. Values only."""
+"""A checked call of Lambda's API, its reply, and the backend of all operations are defined here. Values only."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class ApiCall:
         :raises ApiError: 400 where it is none.
         """
         try:
-            found = json.loads(self.body) if self.body else {}
+            value = json.loads(self.body) if self.body else {}
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            value = None
+        if not isinstance(value, dict):
             raise ApiError(400, "SerializationException", "The body must be a JSON object.")
-        return found
+        return value
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Backend:
 
     :param functions: those that exist.
     :param invoke: runs one invocation; refuses with an :class:`ApiError`.
-    :param enqueue: takes an event to run later; False where there are too many.
+    :param enqueue: queues an event; False where too many wait.
     :param unpack: unpacks a package, so that a function may have it; refuses with an :class:`ApiError`.
     :param tidy: removes unpacked code that no function has.
-    :param changed: told when a function has changed or, with None, has gone.
+    :param changed: called when a function has changed or, with None, has gone.
     :param fetch: reads a package from S3 by bucket, key and version.
     :param concurrency: invocations at once, over all functions.
     """

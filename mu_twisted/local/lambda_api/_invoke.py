@@ -1,4 +1,4 @@
-"""The operation ``Invoke``: its checks in AWS's order, its three types, and its answer's headers."""
+"""The operation ``Invoke`` is carried out here: checks in AWS's order, its three types, and its answer's headers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def invoke(backend: Backend, call: ApiCall) -> ApiReply:
         return ApiReply(204, None, {"X-Amz-Executed-Version": VERSION})
     request_id = str(uuid.uuid4())
     if kind == "Event":
-        return _taken_in(backend, function, request_id, payload)
+        return _queued(backend, function, request_id, payload)
     invocation = Invocation(request_id, payload, function.arn(call.region), context)
     result = await backend.invoke(function, invocation)
     headers = {"x-amzn-RequestId": request_id, "X-Amz-Executed-Version": VERSION}
@@ -56,7 +56,7 @@ async def invoke(backend: Backend, call: ApiCall) -> ApiReply:
     return ApiReply(200, result.payload, headers)
 
 
-def _taken_in(backend: Backend, function: Function, request_id: str, payload: bytes) -> ApiReply:
+def _queued(backend: Backend, function: Function, request_id: str, payload: bytes) -> ApiReply:
     if not backend.enqueue(function, request_id, payload):
         reason = {"Reason": "FunctionInvocationRateLimitExceeded"}
         raise ApiError(429, "TooManyRequestsException", "Rate Exceeded.", reason)

@@ -1,4 +1,4 @@
-"""What each operation of Lambda's API does with a checked call. Nothing here knows of HTTP but paths and statuses."""
+"""Each operation of Lambda's API is carried out here for a checked call. Of HTTP it knows only paths and statuses."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Operations:
             raise invalid("Code must be given.")
         self._functions.check_new(request)
         package = await self._package(code)
-        # Whatever is wrong with it is known before anything of it is kept.
+        # A bad package is refused before anything of it is kept.
         await self._backend.unpack(package)
         try:
             function = self._functions.create(request, package)
@@ -95,12 +95,12 @@ class Operations:
         text = call.query.get("MaxItems", "50")
         if not text.isdecimal() or not 1 <= int(text) <= 10000:
             raise invalid("MaxItems must be a number from 1 to 10000.")
-        most = min(50, int(text))
+        limit = min(50, int(text))
         after = call.query.get("Marker", "")
-        found = [function for function in self._functions if function.name > after]
-        shown: dict[str, Any] = {"Functions": [function.configuration(call.region) for function in found[:most]]}
-        if len(found) > most:
-            shown["NextMarker"] = found[most - 1].name
+        functions = [function for function in self._functions if function.name > after]
+        shown: dict[str, Any] = {"Functions": [function.configuration(call.region) for function in functions[:limit]]}
+        if len(functions) > limit:
+            shown["NextMarker"] = functions[limit - 1].name
         return ApiReply(200, shown)
 
     async def _get(self, call: ApiCall) -> ApiReply:
@@ -150,7 +150,7 @@ class Operations:
         package = await self._package(request)
         await self._backend.unpack(package)
         try:
-            # Others have been served meanwhile.
+            # Other calls have been served meanwhile.
             function = self._of(call)
             self._check_revision(call, function)
             if request.get("DryRun"):

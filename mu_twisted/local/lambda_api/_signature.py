@@ -1,4 +1,4 @@
-"""Is a request signed by whom it says? Signature Version 4, recomputed by botocore's own signer, header or presigned.
+"""A request's Signature Version 4 is verified here, recomputed by botocore's own signer, header or presigned.
 
 Knows neither sockets nor functions: a request comes in as values, a refusal goes out as :class:`ApiError`.
 """
@@ -35,7 +35,7 @@ _AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """What the signature speaks for.
+    """The parts of a request that its signature covers.
 
     :param method: for example ``POST``.
     :param target: path and query exactly as they came over the wire.
@@ -50,7 +50,7 @@ class SignedRequest:
 
 
 class _Recomputed(SigV4Auth):
-    """botocore's signer, told which headers and which moment the client signed."""
+    """botocore's signer with the headers and the moment that the client signed."""
 
     def __init__(self, credentials: Credentials, service: str, region: str, signed: list[str]) -> None:
         super().__init__(credentials, service, region)
@@ -138,7 +138,7 @@ def _check_moment(claim: _Claim, now: float) -> None:
 def verify(request: SignedRequest, secrets: Mapping[str, str], service: str, now: float) -> str:
     """Check the signature of a request.
 
-    A session token is whatever the client signed with: it is part of the signature, and any is taken.
+    Any session token is accepted: it is part of the signature.
 
     :param request: what came.
     :param secrets: secret key by access key.

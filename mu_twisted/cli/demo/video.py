@@ -1,4 +1,4 @@
-"""``mu demo-video``: four jobs in a row on this machine alone, each taking up what the one before has stored.
+"""``mu demo-video`` runs four jobs in a row on this machine alone, each on the output of the one before.
 
 A clip becomes frames, the frames lose their colours, become chunks of Y4M, and those one video again.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
-from mu_twisted.cli.demo._fixtures import (
+from mu_twisted.cli.demo.fixtures import (
     DemoError,
     control_of,
     find_ffmpeg,

@@ -1,6 +1,6 @@
-"""``mu demo``: png2y4m from nothing, on this machine alone, through the code that drives AWS Lambda.
+"""``mu demo`` runs png2y4m from nothing, on this machine alone, through the code that drives AWS Lambda.
 
-Everything lives in one temporary directory and ends with the command, whatever way it ends.
+Everything lives in one temporary directory and ends with the command, in whatever way that ends.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
-from mu_twisted.cli.demo._fixtures import (
+from mu_twisted.cli.demo.fixtures import (
     DemoError,
     control_of,
     find_ffmpeg,

@@ -1,4 +1,4 @@
-"""What the demonstrations stand on: phases that are named and timed, daemons that end with them, ffmpeg."""
+"""The demos share what is here: phases that are named and timed, daemons that end with them, ffmpeg."""
 
 import argparse
 import signal

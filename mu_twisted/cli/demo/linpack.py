@@ -1,4 +1,4 @@
-"""``mu linpack``: the program that the linpack pipeline runs where no other is at hand."""
+"""``mu linpack`` compiles the program that the linpack pipeline runs where there is no other."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``mu demo-xcenc``: ExCamera's pipeline on this machine alone, its chunks handing encoder states down the line.
+"""``mu demo-xcenc`` runs ExCamera's pipeline on this machine alone: each chunk sends its encoder state to the next.
 
 The first encodes are Debian's vpxenc's. Alfalfa's tools, which no distribution has, are stood in for by a program that
 keeps their rules and encodes nothing, so what comes out is no video; that every chunk begins with the state that the
@@ -16,8 +16,8 @@ from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
 from mu_twisted.cli._timeline import timeline
-from mu_twisted.cli.demo._fake_encoders import make_fake_encoders
-from mu_twisted.cli.demo._fixtures import (
+from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
+from mu_twisted.cli.demo.fixtures import (
     Clock,
     DemoError,
     control_of,
@@ -36,7 +36,7 @@ FUNCTION = "xcenc_demo"
 WIDTH, HEIGHT = 320, 176
 STATE_BYTES = 500_000
 STANDINS = ("xc-dump", "xc-terminate-chunk", "xc-enc", "comp-states")
-RENDEZVOUS_PATIENCE = 15.0
+RENDEZVOUS_TIMEOUT = 15.0
 """Seconds for the rendezvous to listen."""
 
 
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "demo-xcenc",
         help="run xcenc on this machine, with a rendezvous",
-        description="Make a clip, encode its chunks with xcenc on workers that hand encoder states to one another "
+        description="Make a clip, encode its chunks with xcenc on workers that send encoder states to one another "
         "through a rendezvous, and draw what each was doing when. Needs vpxenc (Debian: vpx-tools) and a C compiler; "
         "alfalfa's tools are stood in for. Uses loopback only; leaves nothing.",
     )
@@ -115,15 +115,15 @@ def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
     log = work / "rendezvous.log"
     with log.open("wb") as sink:
         process = start_twistd(words, cleanup, stdout=sink, stderr=sink)
-    deadline = time.monotonic() + RENDEZVOUS_PATIENCE
+    deadline = time.monotonic() + RENDEZVOUS_TIMEOUT
     while True:
         ended = process.poll() is not None or time.monotonic() > deadline
-        said = log.read_text(errors="replace")
-        ready = re.search(r"ready for peers on port ([0-9]+)\n", said)
+        output = log.read_text(errors="replace")
+        ready = re.search(r"ready for peers on port ([0-9]+)\n", output)
         if ready is not None:
             return int(ready[1])
         if ended:
-            raise DemoError(f"the rendezvous did not start: {said.strip().rpartition(chr(10))[2]}")
+            raise DemoError(f"the rendezvous did not start: {output.strip().rpartition(chr(10))[2]}")
         time.sleep(0.05)
 
 
