@@ -295,7 +295,11 @@ class Ledger:
         _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
         for task in tasks:
             task.charged = task.free = 0
-            del self.failures[task.number]
+        if len(tasks) == len(self.failures):
+            self.failures.clear()
+        else:
+            for task in tasks:
+                del self.failures[task.number]
         self.move_all(tasks, TaskState.WAITING)
 
     def _enlarged(self, record: Enlarged) -> None:
