@@ -1,6 +1,6 @@
-"""Functions that are named by what is in them: made when they are first needed, found again by whoever needs the same.
+"""Names functions by their content: one is created when it is first needed, and found again by each job that needs it.
 
-So a program need not be made a function by hand before a job runs it.
+So a user need not create a function for a program before a job runs it.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def content_name(spec: FunctionSpec, members: Mapping[str, Path | bytes], comman
 
 
 def is_content_name(name: str) -> bool:
-    """Whether a function may be one of these."""
+    """Whether a function's name may be one of :func:`content_name`."""
     digits = name.removeprefix(PREFIX)
     return digits != name and len(digits) == _DIGITS and not set(digits) - set("0123456789abcdef")
 

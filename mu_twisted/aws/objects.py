@@ -1,6 +1,6 @@
-"""Objects in S3, as ``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket`` work with them.
+"""Copies, lists and removes objects in S3, for ``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket``.
 
-What is copied where is decided before anything is copied, by functions that ask nothing of S3 or of the disk.
+What is copied where is decided before anything is copied, by functions that use neither S3 nor the disk.
 """
 
 import os
