@@ -12,7 +12,7 @@ from pathlib import Path
 from worker_lambda import _processes
 from worker_lambda._errors import CommandFailure
 from worker_lambda._program import Program
-from worker_lambda._transfers import MAX_THREADS, Transfer, TransferThreads
+from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer, TransferThreads
 
 MAX_PROGRAMS = 256
 MAX_TRANSFERS = 10_000
@@ -25,7 +25,7 @@ _POLL_OPEN = 0.5
 _CHUNKS = 16
 
 
-class _Running:
+class _CommandRun:
     """:ivar open: whether the output is; ``exited``: when the shell was seen to have ended before that."""
 
     def __init__(self, program: Program, finished: Callable[[Program], None]) -> None:
@@ -50,8 +50,8 @@ class CommandRuns:
         self._directory = directory
         self._background = background
         self._mark = os.urandom(12).hex()
-        self._running: list[_Running] = []
-        self._left: list[_Running] = []
+        self._running: list[_CommandRun] = []
+        self._left: list[_CommandRun] = []
         """Reported, and their outputs still held: they are read, so that their writers are not ended by it."""
         self._transfers: TransferThreads | None = None
         self._chores: TransferThreads | None = None
@@ -78,12 +78,14 @@ class CommandRuns:
             raise CommandFailure(f"{MAX_PROGRAMS} programs are running, that is the limit")
         program = Program(command, self._directory, self._mark)
         self._marked = True
-        running = _Running(program, finished)
+        running = _CommandRun(program, finished)
         self._running.append(running)
         self._selector.register(program.output, selectors.EVENT_READ, lambda _: self._read(running))
 
-    def transfer(self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]) -> Transfer:
-        """Start a transfer, see :class:`Transfer`; ``finished`` is called later than this returns.
+    def transfer(
+        self, work: Callable[[Callable[[], bool]], None], finished: Callable[[str | None], None]
+    ) -> ThreadedTransfer:
+        """Start a transfer, see :class:`ThreadedTransfer`; ``finished`` is called later than this returns.
 
         :raises CommandFailure: too many wait already.
         """
@@ -94,7 +96,7 @@ class CommandRuns:
                 raise CommandFailure(f"could not start the transfer: {error.strerror}") from None
         if self._transfers.active >= MAX_TRANSFERS:
             raise CommandFailure(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
-        transfer = Transfer(work, finished)
+        transfer = ThreadedTransfer(work, finished)
         self._transfers.start(transfer)
         return transfer
 
@@ -102,9 +104,9 @@ class CommandRuns:
         """Do work beside the loop that belongs to no command: it neither counts as active nor waits behind
         transfers, and is not killed. Where there is no thread to be had it is done at once.
 
-        :param work: see :class:`Transfer`; so is ``finished``, which is not called after :meth:`drop`.
+        :param work: see :class:`ThreadedTransfer`; so is ``finished``, which is not called after :meth:`drop`.
         """
-        chore = Transfer(work, finished)
+        chore = ThreadedTransfer(work, finished)
         try:
             if self._chores is None:
                 self._chores = self._threads(MAX_CHORES)
@@ -136,7 +138,7 @@ class CommandRuns:
                 self._report(running)
         return wait
 
-    def _alive(self, running: _Running) -> float:
+    def _alive(self, running: _CommandRun) -> float:
         """In how many seconds to look after a shell again whose output is closed; 0: it has exited."""
         if running.program.poll() is not None:
             return 0.0
@@ -144,7 +146,7 @@ class CommandRuns:
         running.pause = min(pause * 2, _POLL[1])
         return pause
 
-    def _held(self, running: _Running) -> float | None:
+    def _held(self, running: _CommandRun) -> float | None:
         """In how many seconds to look after a program again whose output is open; 0: it is not waited for any longer,
         None: it is, whatever the shell does.
         """
@@ -210,7 +212,7 @@ class CommandRuns:
         self._marked = bool(self._running)
         return met
 
-    def _read(self, running: _Running) -> None:
+    def _read(self, running: _CommandRun) -> None:
         for _ in range(_CHUNKS):  # not for ever: the loop has other descriptors
             data = running.program.read()
             if data is None:
@@ -222,13 +224,13 @@ class CommandRuns:
                     running.program.close()
                 return
 
-    def _close(self, running: _Running) -> None:
+    def _close(self, running: _CommandRun) -> None:
         if running.open:
             running.open = False
             running.pause = _POLL[0]
             self._selector.unregister(running.program.output)
 
-    def _report(self, running: _Running) -> None:
+    def _report(self, running: _CommandRun) -> None:
         self._running.remove(running)
         if not self._running:
             self._deadline = None

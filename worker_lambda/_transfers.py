@@ -13,7 +13,7 @@ from worker_lambda._errors import CommandFailure
 MAX_THREADS = 8
 
 
-class Transfer:
+class ThreadedTransfer:
     """One blocking transfer.
 
     :param work: blocks until done; is given a function that says whether the transfer is cancelled.
@@ -50,10 +50,10 @@ class TransferThreads:
         self._limit = limit
         self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._lock = threading.Lock()
-        self._waiting: deque[Transfer] = deque()
-        self._done: deque[Transfer] = deque()
+        self._waiting: deque[ThreadedTransfer] = deque()
+        self._done: deque[ThreadedTransfer] = deque()
         self._threads: list[threading.Thread] = []
-        self._current: list[Transfer] = []
+        self._current: list[ThreadedTransfer] = []
         self._closed = False
 
     @property
@@ -61,7 +61,7 @@ class TransferThreads:
         """How many have not been collected."""
         return len(self._current)
 
-    def start(self, transfer: Transfer) -> None:
+    def start(self, transfer: ThreadedTransfer) -> None:
         """Run a transfer as soon as a thread is free.
 
         :raises CommandFailure: there is no thread, and none can be started.
@@ -94,7 +94,7 @@ class TransferThreads:
                 self._current.remove(transfer)
                 transfer.finished(transfer.error)
 
-    def cancel(self) -> list[Transfer]:
+    def cancel(self) -> list[ThreadedTransfer]:
         """Cancel all; none of them will be reported. Those in a thread end when they next ask.
 
         :returns: what was cancelled.

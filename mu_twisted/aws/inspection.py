@@ -29,7 +29,7 @@ _TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
-class Caller:
+class CallerIdentity:
     """The user or role that the credentials belong to.
 
     :param account: its account's twelve digits.
@@ -87,11 +87,11 @@ class Inspection:
         self._where = clients.where
         self._clients = clients
 
-    def caller(self) -> Caller:
+    def caller(self) -> CallerIdentity:
         """The user or role whose credentials these are."""
         with one_line("ask who the credentials belong to"):
             answer = self._clients.sts.get_caller_identity()
-            return Caller(answer["Account"], answer["Arn"])
+            return CallerIdentity(answer["Account"], answer["Arn"])
 
     def function(self, name: str) -> FunctionState | None:
         """The function; None if there is none."""

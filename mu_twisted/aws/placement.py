@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from mu_twisted.aws._prices import price_in
-from mu_twisted.jobs import is_passing
+from mu_twisted.jobs import is_retryable
 
 MAX_PLACES = 4
 """Places in which one launch is tried at most; in the last one as often as usual, so a fault of all costs no hour."""
@@ -101,7 +101,7 @@ class Spread:
         :returns: the place to try next, and how often; None: there is no other.
         """
         launch = self._launches[launch_id]
-        if not is_passing(status):
+        if not is_retryable(status):
             self._excluded.setdefault(launch.place, reason)
         launch.left = [place for place in launch.left if place not in self._excluded]
         if not launch.left:

@@ -34,36 +34,36 @@ def run(options: argparse.Namespace) -> int:
     """Hand the job over, or run it here."""
     from mu_twisted.daemons import run as daemon  # half a second that few need
 
-    asked = daemon.Options()  # type: ignore[no-untyped-call]
-    asked.parseOptions(options.words)
-    return run_job(asked, options.words)
+    parsed = daemon.Options()  # type: ignore[no-untyped-call]
+    parsed.parseOptions(options.words)
+    return run_job(parsed, options.words)
 
 
-def run_job(asked: Any, words: list[str]) -> int:
+def run_job(parsed: Any, words: list[str]) -> int:
     """Run the job that options ask for.
 
-    :param asked: parsed :class:`mu_twisted.daemons.run.Options`; ``words`` are the same as typed.
+    :param parsed: parsed :class:`mu_twisted.daemons.run.Options`; ``words`` are the same as typed.
     :returns: the exit status; where the job runs here, the process exits with its own.
     """
     from mu_twisted.daemons import run as daemon
     from mu_twisted.daemons.program import function_for
 
-    given = asked["state-dir"]
+    given = parsed["state-dir"]
     coordinator = Coordinator(UnixTransport(Path(given) if given else _client_options.default_directory()))
-    found = _found(coordinator, asked)
-    stack = _stack(asked, found)
-    if asked["program"] is not None:
-        asked.function = function_for(asked, asked.settings["regions"], stack, _tell)
-    job = _handed_over(coordinator, asked, found) if found is not None else None
+    found = _found(coordinator, parsed)
+    stack = _stack(parsed, found)
+    if parsed["program"] is not None:
+        parsed.function = function_for(parsed, parsed.settings["regions"], stack, _tell)
+    job = _handed_over(coordinator, parsed, found) if found is not None else None
     if job is not None:
-        if not asked["json"]:
+        if not parsed["json"]:
             print(terminal_safe(job["job"]), flush=True)
-        return wait_and_report(coordinator, job, as_json=bool(asked["json"]))
-    daemon.run(words, asked.function)
+        return wait_and_report(coordinator, job, as_json=bool(parsed["json"]))
+    daemon.run(words, parsed.function)
     return 0
 
 
-def _found(coordinator: Coordinator, asked: Any) -> Any:
+def _found(coordinator: Coordinator, parsed: Any) -> Any:
     """What the coordinator says of itself that runs here; None where none runs.
 
     :raises MuError: it cannot take this job.
@@ -74,10 +74,10 @@ def _found(coordinator: Coordinator, asked: Any) -> Any:
         found = coordinator.get("daemon")
     except NotServed:
         return None
-    why = daemon.mismatch(asked, found)
+    why = daemon.mismatch(parsed, found)
     if why is not None:
         raise CoordinatorError(why)
-    unused = daemon.ignored(asked)
+    unused = daemon.ignored(parsed)
     if unused:
         _tell(
             f"note: the coordinator that runs here (process {found['pid']}) has options of its own: "
@@ -86,11 +86,11 @@ def _found(coordinator: Coordinator, asked: Any) -> Any:
     return found
 
 
-def _stack(asked: Any, found: Any) -> Path | None:
+def _stack(parsed: Any, found: Any) -> Path | None:
     """The directory of the embedded stack that the job uses, which runs then; None: it uses none."""
-    if not asked["local"]:
+    if not parsed["local"]:
         return None
-    given = asked["state-dir"]
+    given = parsed["state-dir"]
     own = Path(given) / "local" if given else default_state_dir(os.environ)
     directory = Path(found["local"]) if found is not None and found.get("local") else own
     ensure_stack(directory)
@@ -101,7 +101,7 @@ def _tell(line: str) -> None:
     print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
-def _handed_over(coordinator: Coordinator, asked: Any, found: Any) -> Any:
+def _handed_over(coordinator: Coordinator, parsed: Any, found: Any) -> Any:
     """The job as a coordinator that runs has taken it; None where it has ended meanwhile.
 
     :param found: what it says of itself.
@@ -110,7 +110,7 @@ def _handed_over(coordinator: Coordinator, asked: Any, found: Any) -> Any:
     until = time.monotonic() + ENDING
     while True:
         try:
-            return submitted(coordinator, request_of(asked))
+            return submitted(coordinator, request_of(parsed))
         except NotServed:
             return None
         except RequestRefused as error:
@@ -119,14 +119,14 @@ def _handed_over(coordinator: Coordinator, asked: Any, found: Any) -> Any:
             time.sleep(PAUSE)
 
 
-def request_of(asked: Any) -> dict[str, Any]:
+def request_of(parsed: Any) -> dict[str, Any]:
     """What the control API is to be told of a job.
 
-    :param asked: parsed :class:`mu_twisted.daemons.run.Options`.
+    :param parsed: parsed :class:`mu_twisted.daemons.run.Options`.
     """
-    request = asked.request
-    function = [f"--function={asked.function}"] if asked.function is not None else []
-    times = asked.settings["times"]
+    request = parsed.request
+    function = [f"--function={parsed.function}"] if parsed.function is not None else []
+    times = parsed.settings["times"]
     words = list(request.words)
     if times is not None and not Path(times).is_absolute():
         # It is the coordinator that writes the file.

@@ -36,7 +36,7 @@ from mu_twisted.jobs._launch_values import (
     SendBatch,
     Settle,
     in_turn,
-    is_passing,
+    is_retryable,
 )
 from mu_twisted.jobs._launching import LaunchScheduler
 from mu_twisted.jobs._ledger import HALTED
@@ -132,7 +132,7 @@ __all__ = [
     "in_turn",
     "is_hopeless",
     "is_out_of_memory",
-    "is_passing",
+    "is_retryable",
     "job_in",
     "launch_id_in",
     "launch_name",

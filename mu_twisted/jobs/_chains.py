@@ -77,7 +77,7 @@ class Chains:
             self._data.enqueue([task])
         if enough:
             self._data.ledger.note_error(task, "its messages were lost again and again")
-        return task.charged > self._data.policy.retries
+        return task.failures > self._data.policy.retries
 
     def store_unreachable(self, shard: int, why: str, of: Container[int] | None) -> bool:
         """A shard cannot be asked now: tasks that would exchange messages over it are held, until it is named again.

@@ -43,7 +43,7 @@ class LaunchPolicy:
             raise ValueError("a launch policy's delays must be 0 <= first <= longest")
 
 
-def is_passing(status: int) -> bool:
+def is_retryable(status: int) -> bool:
     """Whether what Lambda answers with this status may be over in a while."""
     return status == THROTTLED or 500 <= status <= 599 or is_not_ready(status)
 

@@ -22,7 +22,7 @@ from mu_twisted.jobs._launch_values import (
     SendBatch,
     Settle,
     is_not_ready,
-    is_passing,
+    is_retryable,
 )
 from mu_twisted.jobs._tokens import Tokens
 
@@ -208,7 +208,7 @@ class LaunchScheduler:
             return []
         if answer.status == THROTTLED:
             launch.region.tokens.slow_down(now)
-        again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and is_passing(answer.status))
+        again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and is_retryable(answer.status))
         if not again:
             return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
         if launch.cancelled:

@@ -240,7 +240,7 @@ class Ledger:
         if record.outcome is AttemptOutcome.FAILED:
             short = record.kind is Failure.EXIT and record.status is not None and is_out_of_memory(record.status)
             self.starved.add(task.number) if short else self.starved.discard(task.number)
-        task.charged += record.costs
+        task.failures += record.costs
         task.free += record.kind is Failure.CHANNEL and not record.costs
         if record.outcome is AttemptOutcome.FAILED:
             task.error = self._kept(record.error, task.error)
@@ -254,8 +254,8 @@ class Ledger:
 
     def _refunded(self, record: Refunded) -> None:
         task = self.tasks[record.task]
-        _hold(task.charged > 0 and not task.running, record)
-        task.charged -= 1
+        _hold(task.failures > 0 and not task.running, record)
+        task.failures -= 1
         task.free += 1
 
     def _result_reached(self, record: ResultReached) -> None:
@@ -283,7 +283,7 @@ class Ledger:
         for number in record.tasks:
             task = self.tasks[number]
             _hold(task.state is TaskState.DONE, record)
-            task.charged += record.costs
+            task.failures += record.costs
             task.free += not record.costs
             self.move(task, TaskState.WAITING)
 
@@ -294,7 +294,7 @@ class Ledger:
         tasks = [self.tasks[number] for number in record.tasks]
         _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
         for task in tasks:
-            task.charged = task.free = 0
+            task.failures = task.free = 0
         if len(tasks) == len(self.failures):
             self.failures.clear()
         else:
@@ -308,7 +308,7 @@ class Ledger:
         _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
         self.enlarged = self.generation + 1
         for task in tasks:
-            task.charged = task.free = 0
+            task.failures = task.free = 0
             del self.failures[task.number]
         self.move_all(tasks, TaskState.WAITING)
 

@@ -172,7 +172,7 @@ class JobLifecycle:
     def _take_in(self, task: Task) -> None:
         """Do what had been decided about the task but was not recorded any more."""
         if task.state is TaskState.WAITING:
-            if task.charged > self._data.policy.retries:
+            if task.failures > self._data.policy.retries:
                 self._outcomes.give_up(task)
             else:
                 self._data.enqueue([task])

@@ -76,7 +76,7 @@ class Outcomes:
             return
         number, attempt = lost
         task = data.ledger.tasks[number]
-        if task.state in PENDING and task.attempts - 1 == attempt and task.charged and task.free < data.policy.reruns:
+        if task.state in PENDING and task.attempts - 1 == attempt and task.failures and task.free < data.policy.reruns:
             data.record(Refunded(number))
             data.enqueue([task])
 
@@ -93,14 +93,14 @@ class Outcomes:
     def try_again(self, task: Task) -> None:
         """The task's last attempt has failed; give it another after a while, unless it has had enough."""
         data, policy = self._data, self._data.policy
-        if task.charged > policy.retries:
+        if task.failures > policy.retries:
             self.give_up(task)
             return
         if data.holds.cover(task.number):
             data.enqueue([task])
             return
         data.ledger.move(task, TaskState.BACKING_OFF)
-        tries = max(1, task.charged + task.free)
+        tries = max(1, task.failures + task.free)
         delay = min(policy.retry_longest, policy.retry_delay * 2.0 ** min(tries - 1, 60))
         data.timers.push(data.now + delay * (0.5 + 0.5 * data.random()), TimerKind.READY, (task, task.attempts))
 

@@ -65,7 +65,7 @@ class Task(Struct, eq=False, gc=False):
 
     :ivar rank: its place in the order of assignment, producers before consumers.
     :ivar attempts: begun so far, over the job's whole life: the next one's number.
-    :ivar charged: failed attempts that cost a retry.
+    :ivar failures: failed attempts that cost a retry.
     :ivar free: attempts that had to be repeated and cost none.
     :ivar running: attempts under way, each with its worker's launch id.
     :ivar won: the attempt that was done, as long as the task's result is not announced.
@@ -77,7 +77,7 @@ class Task(Struct, eq=False, gc=False):
     rank: int
     state: TaskState = TaskState.WAITING
     attempts: int = 0
-    charged: int = 0
+    failures: int = 0
     free: int = 0
     running: dict[int, LaunchId | None] = field(default_factory=dict)
     won: int | None = None

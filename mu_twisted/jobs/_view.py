@@ -153,7 +153,7 @@ class JobView:
             task=number,
             state=task.state,
             attempts=task.attempts,
-            retries=task.charged,
+            retries=task.failures,
             workers=tuple(attempt.worker.number for attempt in self._data.attempts.get(number, ())),
             error=task.error,
             seconds=task.seconds,

@@ -31,7 +31,7 @@ def load_pipeline(name: str) -> Pipeline:
         raise PipelineError(
             f"no pipeline is called {name!r}: expected one of {', '.join(pipeline_names())}, or the path of a module"
         )
-    return _checked(user_code(f"pipeline {name!r} cannot be loaded", found[0].load, passing=()), name)
+    return _checked(user_code(f"pipeline {name!r} cannot be loaded", found[0].load, expected=()), name)
 
 
 def source_of(name: str) -> str | None:
@@ -56,7 +56,7 @@ def load_source(source: str, path: str) -> Pipeline:
     module = ModuleType(_module_name(Path(path)))
     module.__file__ = path
     sys.modules[module.__name__] = module
-    user_code(f"pipeline {path!r} cannot be loaded", _run, source, path, module, passing=())
+    user_code(f"pipeline {path!r} cannot be loaded", _run, source, path, module, expected=())
     return _checked(_defined(module, path), path)
 
 
@@ -78,7 +78,7 @@ def _from_file(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     # States may name one another by text, which is looked up in their module.
     sys.modules[module_name] = module
-    user_code(f"pipeline {str(path)!r} cannot be loaded", spec.loader.exec_module, module, passing=())
+    user_code(f"pipeline {str(path)!r} cannot be loaded", spec.loader.exec_module, module, expected=())
     return _defined(module, str(path))
 
 

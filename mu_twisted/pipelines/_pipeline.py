@@ -84,7 +84,7 @@ class Pipeline:
         """
         listed = None if inputs is None else unpack(inputs)
         settings = user_code(
-            f"pipeline {self.name}: its options failed", self._parse, words, listed, passing=(MuError, UsageError)
+            f"pipeline {self.name}: its options failed", self._parse, words, listed, expected=(MuError, UsageError)
         )
         settings["function"] = settings["function"] or self.name
         return settings

@@ -17,20 +17,20 @@ class PipelineError(MuError):
 
 
 def user_code(
-    doing: str, function: Callable[..., T], *given: Any, passing: tuple[type[Exception], ...] = (MuError,)
+    doing: str, function: Callable[..., T], *given: Any, expected: tuple[type[Exception], ...] = (MuError,)
 ) -> T:
     """Call a function of the author's, or one that leads to some, within the guard's time limit.
 
     So is a KeyboardInterrupt in a daemon, where the signal is handled and comes as no exception.
 
     :param doing: what is said if it fails, e.g. ``"pipeline p: its order cannot be told"``.
-    :param passing: what it raises that is meant for the user as it is.
+    :param expected: what it raises that is meant for the user as it is.
     :raises PipelineError: it raised anything else, ``SystemExit`` too: it is not the daemon that ends; or it lasted too
         long.
     """
     try:
         return guard.call_for_job(function, *given)
-    except passing:
+    except expected:
         raise
     except Interrupted as error:
         raise PipelineError(f"{doing}: {error}") from None

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from mu_twisted.aws import AWSError, Clients, Functions, FunctionSpec, aws_session, build_package
-from mu_twisted.aws.inspection import Caller, Inspection, clock_skew
+from mu_twisted.aws.inspection import CallerIdentity, Inspection, clock_skew
 
 REGION = "eu-west-1"
 
@@ -27,7 +27,7 @@ def make(clients: Clients) -> None:
 
 
 def test_who_we_are_is_told(clients: Clients) -> None:
-    assert Inspection(clients).caller() == Caller("123456789012", "arn:aws:sts::123456789012:user/moto")
+    assert Inspection(clients).caller() == CallerIdentity("123456789012", "arn:aws:sts::123456789012:user/moto")
 
 
 def test_a_function_is_told_with_what_decides_over_its_events_and_workers(clients: Clients) -> None:

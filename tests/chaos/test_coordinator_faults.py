@@ -79,7 +79,7 @@ def test_a_coordinator_whose_tasks_run_stops_within_seconds_and_runs_them_again(
     story = read(stage.state_dir, job)
     assert set(story.results.values()) == {1}
     assert not story.after_result
-    assert not any(story.charged.values())
+    assert not any(story.costs.values())
 
 
 def test_a_coordinator_that_cancels_stops_within_seconds_and_keeps_it_cancelled(own: Callable[..., Stage]) -> None:

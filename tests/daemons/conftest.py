@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from daemon_processes import LIMIT, Coordinate, Ended, Local
-from encoder_jobs import TWISTD, Standin, environment, serving
+from encoder_jobs import TWISTD, FakeEncoders, environment, serving
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.local import RunningStack, start
@@ -51,7 +51,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 
 @pytest.fixture(scope="session")
-def standin(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
+def standin(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEncoders]:
     """Stands for the encoders, as a function; with a rendezvous."""
     with serving(local, tmp_path_factory.mktemp("tools")) as standin:
         yield standin

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_jobs import Standin
+from encoder_jobs import FakeEncoders
 from encoder_reference import chained, seventh, y4m
 
 from mu_twisted.aws import build_package
@@ -40,12 +40,12 @@ esac
 """
 
 
-def chain(standin: Standin, work: Path, tasks: int, passes: int) -> list[Any]:
+def chain(standin: FakeEncoders, work: Path, tasks: int, passes: int) -> list[Any]:
     work.mkdir()
     return chained(standin.tools, work, [y4m(number) for number in range(tasks)], passes)
 
 
-def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
     standin.put(6, "chain")
     ended = standin.run(coordinate, "xcenc", "xcenc", 6, "chain", "-p", "4", "--allow-unconverged")
     assert ended.status == 0, ended.err
@@ -58,7 +58,7 @@ def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, standin: 
 
 
 def test_states_that_still_change_fail_the_job_once_all_is_done(
-    coordinate: Any, standin: Standin, tmp_path: Path
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path
 ) -> None:
     content = tmp_path / "content"
     content.write_text(CONTENT)
@@ -72,7 +72,7 @@ def test_states_that_still_change_fail_the_job_once_all_is_done(
 
 
 def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
-    coordinate: Any, standin: Standin, tmp_path: Path
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path
 ) -> None:
     tools = {}
     for name in ("xc-enc", "comp-states"):
@@ -93,7 +93,7 @@ def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
     assert compared == expected[4].comparison
 
 
-def test_xcenc7_comes_to_the_serial_references_bytes(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+def test_xcenc7_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
     standin.put(4, "seven_06")
     standin.put(4, "seven_07", 100)
     ended = standin.run(coordinate, "xcenc7", "xcenc", 4, "seven_06", "-K", "3", "-u")
@@ -105,7 +105,7 @@ def test_xcenc7_comes_to_the_serial_references_bytes(coordinate: Any, standin: S
     assert standin.stored(4, "seven_06", "final_state", "state") == [chunk.final for chunk in expected]
 
 
-def test_vpxenc_encodes_each_chunk_by_itself(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+def test_vpxenc_encodes_each_chunk_by_itself(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
     command = b'./vpxenc --ivf --cq-level=20 -o "##OUTFILE##" "##INFILE##"'
     function = standin.make("vpxenc", ["vpxenc"], command=command)
     standin.put(3, "alone")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_jobs import FUNCTION, Standin
+from encoder_jobs import FUNCTION, FakeEncoders
 from rendezvous_daemons import Daemon, complaint
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.selectreactor import SelectReactor
@@ -434,13 +434,13 @@ place=$(mktemp -d) && ln -s "$PWD"/really* "$place/vpxenc" && "$place/vpxenc" "$
 
 @pytest.mark.process
 def test_a_job_that_loses_a_shard_runs_its_groups_tasks_again_and_comes_to_the_same_bytes(
-    coordinate: Any, standin: Standin, start: Start, tmp_path: Path
+    coordinate: Any, standin: FakeEncoders, start: Start, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(SLOW)
     function = standin.make("sharded", instead={"vpxenc": slow})
     shards = start("-c", str(standin.local.state_dir / "tls" / "ca_cert.pem"))
-    sharded = Standin(standin.local, standin.tools, shards.port)
+    sharded = FakeEncoders(standin.local, standin.tools, shards.port)
     over = threading.Event()
 
     def kill() -> None:
@@ -470,10 +470,10 @@ def test_a_job_that_loses_a_shard_runs_its_groups_tasks_again_and_comes_to_the_s
 
 
 @pytest.mark.process
-def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, standin: Standin) -> None:
+def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, standin: FakeEncoders) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        alone = Standin(standin.local, standin.tools, silent.getsockname()[1])
+        alone = FakeEncoders(standin.local, standin.tools, silent.getsockname()[1])
         missing = alone.run(coordinate, "xcenc", FUNCTION, 4, "any", "-K", "2", "-R", "2")
     assert missing.status == 1
     said = missing.complained()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_jobs import FUNCTION, Standin, environment, rendezvous
+from encoder_jobs import FUNCTION, FakeEncoders, environment, rendezvous
 
 from mu_twisted.tls import generate_keys
 
@@ -43,7 +43,7 @@ place=$(mktemp -d) && ln -s "$PWD/really-vpxenc" "$place/vpxenc" && "$place/vpxe
 """Encodes chunk 0 when all the others have long been encoded."""
 
 
-def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
     ended = standin.encode(coordinate, FUNCTION, 8, 4, VIDEO, "-u", "-O", "times")
     assert ended.status == 0, ended.err
     assert "8 of 8 tasks done" in ended.out
@@ -59,7 +59,7 @@ def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: St
 
 @pytest.mark.parametrize(("kind", "more"), [("late", LATE), ("doubled", DOUBLED)])
 def test_a_late_and_a_doubled_worker_change_nothing_in_the_bytes(
-    coordinate: Any, standin: Standin, tmp_path: Path, kind: str, more: str
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path, kind: str, more: str
 ) -> None:
     ended = standin.encode(coordinate, standin.make(kind, more=more), 4, 4, kind)
     assert ended.status == 0, ended.err
@@ -67,7 +67,7 @@ def test_a_late_and_a_doubled_worker_change_nothing_in_the_bytes(
 
 
 def test_chunks_wait_for_the_one_before_with_their_encoders_started(
-    coordinate: Any, standin: Standin, tmp_path: Path
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(SLOW)
@@ -79,7 +79,7 @@ def test_chunks_wait_for_the_one_before_with_their_encoders_started(
     assert times[1]["1:(re-encoding on state 0)"] < times[0]["0:(taking its state)"] < times[1]["1:(storing)"]
 
 
-def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: Standin, tmp_path: Path) -> None:
+def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
     stack = standin.local.stack
     endpoints = ("--endpoint-url", stack.lambda_endpoint, "--s3-endpoint-url", stack.s3_endpoint)
     words = ("xcenc", "-l", FUNCTION, "-b", standin.local.BUCKET, "-n", "2", "-v", "usual")
@@ -97,7 +97,7 @@ def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: 
 
 
 def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_is_said(
-    coordinate: Any, standin: Standin, tmp_path: Path
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path
 ) -> None:
     generate_keys(tmp_path / "ssl")
     there = tmp_path / "there"
@@ -107,7 +107,7 @@ def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_
     files = ("-c", f"{there}/ca_cert.pem", "-s", f"{there}/rendezvous_cert.pem", "-k", f"{there}/rendezvous_key.pem")
     standin.put(2, "far")
     with rendezvous("--state-dir", f"{there}/state", *files) as port:
-        far = Standin(standin.local, standin.tools, port)
+        far = FakeEncoders(standin.local, standin.tools, port)
         forgotten = far.run(coordinate, "xcenc", FUNCTION, 2, "far")
         ended = far.run(coordinate, "xcenc", FUNCTION, 2, "far", "-c", "ssl/ca_cert.pem")
     assert forgotten.status == 1
@@ -117,7 +117,7 @@ def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_
     assert standin.stored(2, "far") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
 
 
-def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: Standin) -> None:
+def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: FakeEncoders) -> None:
     standin.make("poor", ["vpxenc", "xc-enc", "comp-states"])
     ended = standin.encode(coordinate, "poor", 1, 1, "any")
     assert ended.status == 1
@@ -127,7 +127,7 @@ def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: 
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(20))
 def test_sixteen_chunks_come_to_the_same_bytes_every_time(
-    coordinate: Any, standin: Standin, tmp_path: Path, turn: int
+    coordinate: Any, standin: FakeEncoders, tmp_path: Path, turn: int
 ) -> None:
     video = f"turn-{turn}"
     ended = standin.encode(coordinate, FUNCTION, 16, 16, video)

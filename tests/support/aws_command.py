@@ -102,7 +102,7 @@ class CommandLine:
 def serve(line: CommandLine, program: Path) -> Iterator[None]:
     """Put a program ``aws`` in place that has this run its commands."""
 
-    class Asked(socketserver.StreamRequestHandler):
+    class RequestHandler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             words = json.loads(self.rfile.readline())
             try:
@@ -114,7 +114,7 @@ def serve(line: CommandLine, program: Path) -> Iterator[None]:
     path = str(program.with_name("aws.sock"))
     program.write_text(PROGRAM.format(python=os.path.realpath(sys.executable), path=path))
     program.chmod(0o755)
-    with socketserver.ThreadingUnixStreamServer(path, Asked) as server:
+    with socketserver.ThreadingUnixStreamServer(path, RequestHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -92,7 +92,7 @@ class Faults:
             hits = []
             for launch_id, what, process, kill in chosen:
                 attempt = story.on(launch_id)
-                if attempt is None or state_of(process.pid) != "T" or story.charged.get(attempt[0], 0) >= self.most:
+                if attempt is None or state_of(process.pid) != "T" or story.costs.get(attempt[0], 0) >= self.most:
                     self.missed += 1
                     continue
                 kill()

@@ -20,7 +20,7 @@ class Story:
     :ivar live: attempts under way, each with its worker's launch id.
     :ivar ended: how attempts ended: the record of each.
     :ivar results: how often each task's result was announced.
-    :ivar charged: retries that each task has used up.
+    :ivar costs: retries that each task has used up.
     :ivar begun: attempts at each task.
     :ivar stores: the tokens under which the rendezvous kept the job's messages.
     """
@@ -28,7 +28,7 @@ class Story:
     live: dict[Try, str | None] = field(default_factory=dict)
     ended: dict[Try, dict[str, Any]] = field(default_factory=dict)
     results: dict[int, int] = field(default_factory=dict)
-    charged: dict[int, int] = field(default_factory=dict)
+    costs: dict[int, int] = field(default_factory=dict)
     begun: dict[int, int] = field(default_factory=dict)
     stores: list[str] = field(default_factory=list)
     generation: int = -1
@@ -59,7 +59,7 @@ class Story:
                 assert attempt in self.live, f"attempt {attempt} ended, but was not under way"
                 del self.live[attempt]
                 self.ended[attempt] = record
-                self.charged[attempt[0]] = self.charged.get(attempt[0], 0) + bool(record.get("costs"))
+                self.costs[attempt[0]] = self.costs.get(attempt[0], 0) + bool(record.get("costs"))
             case "result":
                 self.results[attempt[0]] = self.results.get(attempt[0], 0) + 1
             case "reopened":

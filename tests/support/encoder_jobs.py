@@ -21,7 +21,7 @@ TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd impo
 FUNCTION = "xcenc"
 
 
-class Standin:
+class FakeEncoders:
     """The tools, a function of them on the embedded stack, and a rendezvous beside it."""
 
     def __init__(self, local: Any, tools: Path, port: int) -> None:
@@ -115,10 +115,10 @@ def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[in
 
 
 @contextmanager
-def serving(local: Any, tools: Path) -> Iterator[Standin]:
+def serving(local: Any, tools: Path) -> Iterator[FakeEncoders]:
     """Compile the stand-in, make a function of it, and start a rendezvous."""
     make_fake_encoders(tools)
     with rendezvous("--state-dir", str(local.state_dir)) as port:
-        standin = Standin(local, tools, port)
+        standin = FakeEncoders(local, tools, port)
         standin.make(FUNCTION)
         yield standin

@@ -51,7 +51,7 @@ class Faults:
 
 
 @dataclass(eq=False)
-class Hand:
+class FleetWorker:
     """A worker as it is, not as the job sees it."""
 
     launch_id: str
@@ -96,7 +96,7 @@ class World:
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.numbers = itertools.count(1)
-        self.hands: dict[int, Hand] = {}
+        self.connected: dict[int, FleetWorker] = {}
         self.records: list[dict[str, Any]] = []
         self.attempts: Counter[int] = Counter()
         self.last_attempt: dict[int, int] = {}
@@ -113,7 +113,7 @@ class World:
         self.consumers = {task: lineage.consumers(task) for task in lineage.order}
         self.sent: set[tuple[int, int]] = set()  # messages that the rendezvous has
         self.gone: set[tuple[int, int]] = set()  # those it had, until their sender begins anew
-        self.waiting: dict[int, Hand] = {}  # who waits for messages, by task
+        self.waiting: dict[int, FleetWorker] = {}  # who waits for messages, by task
         self.shards = list(shards) or [frozenset(lineage.order)]
         self.stores = [0] * len(self.shards)
 
@@ -154,7 +154,7 @@ class World:
     def restart(self) -> None:
         """The coordinator is killed, and comes back: its connections are gone, its records are there."""
         self.epoch += 1
-        hands, self.hands = list(self.hands.values()), {}
+        hands, self.connected = list(self.connected.values()), {}
         self.attempts.clear()
         self.waiting.clear()
         self.job = type(self.job).restore(
@@ -212,35 +212,35 @@ class World:
                 case Assign():
                     self.assign(action)
                 case Warm(worker):
-                    assert self.hands[worker].task is None
+                    assert self.connected[worker].task is None
                     self.clear(worker)
                 case Interrupt(worker):
                     self.interrupts += 1
                     self.clear(worker)
                 case Dismiss(worker):
-                    if worker in self.hands:
-                        self.vanish(self.hands[worker])
+                    if worker in self.connected:
+                        self.vanish(self.connected[worker])
                 case Abort(worker):
                     self.aborts += 1
-                    hand = self.hands[worker]
+                    hand = self.connected[worker]
                     self.forget(hand)
                     if hand.frozen:
                         hand.frozen = False
                         hand.task = None
                 case Ping(worker):
                     self.pings += 1
-                    if not self.hands[worker].frozen:
+                    if not self.connected[worker].frozen:
                         self.later(0.05, lambda worker=worker: self.job.heard(worker, self.now))
                 case Diagnose():
                     self.later(1.0, self.give_up)
                 case Finish():
                     self.finished = True
-                    assert not self.hands, "somebody was not told to quit"
+                    assert not self.connected, "somebody was not told to quit"
                 case Record() | StopLaunches():
                     pass
                 case _:
                     raise AssertionError(action)
-        self.most_workers = max(self.most_workers, len(self.hands))
+        self.most_workers = max(self.most_workers, len(self.connected))
 
     def give_up(self) -> None:
         if not self.job.counts().workers:
@@ -265,10 +265,10 @@ class World:
         if chance.random() < faults.absent:
             return
         for _ in range(1 + (chance.random() < faults.doubled)):
-            hand = Hand(launch_id, 0.0)
+            hand = FleetWorker(launch_id, 0.0)
             self.always(chance.uniform(0.3, 3.0), lambda hand=hand: self.dial(hand, first=True))
 
-    def dial(self, hand: Hand, *, first: bool = False) -> None:
+    def dial(self, hand: FleetWorker, *, first: bool = False) -> None:
         if self.finished:
             return
         if first:
@@ -277,7 +277,7 @@ class World:
         elif self.now >= hand.ends:
             return
         number = hand.number = next(self.numbers)
-        self.hands[number] = hand
+        self.connected[number] = hand
         hand.warm = True
         hand.step += 1
         actions = self.job.worker_came(number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)
@@ -286,7 +286,7 @@ class World:
         self.carry_out(actions)
 
     def assign(self, action: Assign) -> None:
-        hand = self.hands[action.worker]
+        hand = self.connected[action.worker]
         task = action.task
         assert hand.warm, "a worker that is being cleared got a task"
         assert hand.task is None, "a worker has one task at most"
@@ -314,13 +314,13 @@ class World:
         else:
             self.later(takes / 2, lambda: self.if_still(hand, step, lambda hand: self.want_messages(hand, takes / 2)))
 
-    def if_still(self, hand: Hand, step: int, event: Callable[[Hand], None]) -> None:
+    def if_still(self, hand: FleetWorker, step: int, event: Callable[[FleetWorker], None]) -> None:
         if hand.step == step and not hand.frozen and hand.number is not None:
             event(hand)
 
     # -- what workers do -------------------------------------------------------------------------------------------
 
-    def want_messages(self, hand: Hand, rest: float) -> None:
+    def want_messages(self, hand: FleetWorker, rest: float) -> None:
         task = hand.task
         hand.waits_for = set()
         for producer in self.producers[task]:
@@ -339,7 +339,7 @@ class World:
         if hand.step == step and not self.finished:
             self.go_on(hand)
 
-    def go_on(self, hand: Hand) -> None:
+    def go_on(self, hand: FleetWorker) -> None:
         if not hand.waits_for:
             self.waiting.pop(hand.task, None)
             step = hand.step
@@ -353,49 +353,49 @@ class World:
                 hand.waits_for.discard(task)
                 self.go_on(hand)
 
-    def succeed(self, hand: Hand) -> None:
+    def succeed(self, hand: FleetWorker) -> None:
         self.send_messages(hand.task)
         self.put_down(hand)
         self.carry_out(self.job.task_done(hand.number, self.now))
 
-    def fail(self, hand: Hand, error: str = "bad luck", kind: Failure = Failure.REPLY) -> None:
+    def fail(self, hand: FleetWorker, error: str = "bad luck", kind: Failure = Failure.REPLY) -> None:
         self.put_down(hand)
         self.carry_out(self.job.task_failed(hand.number, error, self.now, kind=kind))
 
-    def freeze(self, hand: Hand) -> None:
+    def freeze(self, hand: FleetWorker) -> None:
         hand.frozen = True
 
-    def break_off(self, hand: Hand) -> None:
+    def break_off(self, hand: FleetWorker) -> None:
         """Its connection is lost, and mostly the worker too."""
         number = hand.number
         self.cut_off(hand)
         self.carry_out(self.job.worker_lost(number, "reset by the peer", self.now))
 
-    def cut_off(self, hand: Hand) -> None:
+    def cut_off(self, hand: FleetWorker) -> None:
         self.forget(hand)
         if not hand.frozen and self.chance.random() < self.faults.redial:
             self.always(self.chance.uniform(0.1, 5.0), lambda: self.dial(hand))
 
-    def die(self, hand: Hand) -> None:
+    def die(self, hand: FleetWorker) -> None:
         number = hand.number
         if number is not None:
             self.forget(hand)
             self.carry_out(self.job.worker_lost(number, "its function was ended", self.now))
 
-    def vanish(self, hand: Hand) -> None:
+    def vanish(self, hand: FleetWorker) -> None:
         """It quits; the job hears of it."""
         number = hand.number
         self.forget(hand)
         self.later(0.01, lambda: self.carry_out(self.job.worker_lost(number, "it quit", self.now)))
 
-    def forget(self, hand: Hand) -> None:
+    def forget(self, hand: FleetWorker) -> None:
         del_number = hand.number
         hand.step += 1
         self.put_down(hand)
         hand.number = None
-        self.hands.pop(del_number, None)
+        self.connected.pop(del_number, None)
 
-    def put_down(self, hand: Hand) -> None:
+    def put_down(self, hand: FleetWorker) -> None:
         if hand.task is not None:
             if self.waiting.get(hand.task) is hand:
                 del self.waiting[hand.task]
@@ -404,7 +404,7 @@ class World:
             hand.step += 1
 
     def clear(self, number: int) -> None:
-        hand = self.hands[number]
+        hand = self.connected[number]
         self.put_down(hand)
         hand.warm = False
         hand.step += 1
@@ -412,7 +412,7 @@ class World:
         if self.chance.random() >= self.faults.stuck:
             self.later(self.chance.uniform(0.01, 0.2), lambda: self.if_still(hand, step, self.greet_again))
 
-    def greet_again(self, hand: Hand) -> None:
+    def greet_again(self, hand: FleetWorker) -> None:
         hand.warm = True
         hand.dirty = False
         actions = self.job.worker_came(hand.number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)

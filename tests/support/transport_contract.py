@@ -450,7 +450,7 @@ class TransportContract:
         assert world.accepted[-1].payloads == [b"on time"] * 5
         assert not stranger.lost
 
-    def test_a_crowd_of_bad_peers_gets_few_lines_in_the_log(self, world: World, log: list[str]) -> None:
+    def test_many_bad_peers_gets_few_lines_in_the_log(self, world: World, log: list[str]) -> None:
         near, far = self.pair(world)
         for _ in range(50):
             world.dial_with_bytes().write(b"garbage")
@@ -462,7 +462,7 @@ class TransportContract:
 
     # Dialling
 
-    def test_dialling_where_nobody_listens_fails_with_one_line(self, world: World) -> None:
+    def test_dialling_where_nothing_listens_fails_with_one_line(self, world: World) -> None:
         receiver = Recorder()
         (failure,) = outcome(world.dial(receiver))
         assert failure.check(TransportError)
