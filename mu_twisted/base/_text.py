@@ -1,4 +1,9 @@
-"""Text from workers, users and other programs is made fit to be shown here, with nothing that a terminal obeys."""
+"""Text from workers, users and other programs is made fit to be shown here, with nothing that a terminal obeys.
+
+Knows characters only; what is secret in a text is :mod:`~mu_twisted.base.masking`'s to say.
+"""
+
+from typing import Any
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -6,15 +11,39 @@ def one_line(text: str, limit: int | None = None) -> str:
 
     :param limit: characters that are kept; what is cut off is replaced by ``...``. None: all.
     """
-    line = " ".join(text.split())
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() else _escaped(c) for c in line)
-    return line if limit is None or len(line) <= limit else line[:limit] + "..."
+    return printable(" ".join(text.split()), limit)
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """The text with every character escaped that does not print, line ends and tabs too; blanks stay as they are.
+
+    For what is quoted to the letter: a file's name, a line of a program's output.
+
+    :param limit: characters that are kept; what is cut off is replaced by ``...``. None: all.
+    """
+    if limit is not None:
+        text = text[: limit + 1]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text if limit is None or len(text) <= limit else text[:limit] + "..."
 
 
 def terminal_safe(text: str) -> str:
     """The text with every character escaped that does not print, but for line ends and tabs."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def unicode_only(content: Any) -> Any:
+    """JSON's content with those bytes in its texts escaped that UTF-8 cannot hold."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(content, dict):
+        return {key: unicode_only(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [unicode_only(value) for value in content]
+    return content
 
 
 def _escaped(char: str) -> str:

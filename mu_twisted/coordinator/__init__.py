@@ -4,7 +4,6 @@ Knows how a job's decisions become connections, commands and launches; launchers
 """
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
-from mu_twisted.coordinator._cleaning import unicode_only
 from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._job_run import JobRun
@@ -72,6 +71,5 @@ __all__ = [
     "job_name",
     "progress_line",
     "spread",
-    "unicode_only",
     "with_launch_id",
 ]

@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from mu_twisted.base import unicode_only
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
-from mu_twisted.coordinator._cleaning import unicode_only
 from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError

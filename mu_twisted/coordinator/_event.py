@@ -6,7 +6,7 @@ Here too is the text for the commonest first failure, that no worker comes of it
 import json
 from typing import Any
 
-from mu_twisted.coordinator._cleaning import clean
+from mu_twisted.base import terminal_safe
 from mu_twisted.tls import KeyPair, pem_body
 from mu_twisted.wire import FAILURE_CODES
 
@@ -95,7 +95,7 @@ def diagnosis(
         lines.append("the end of its log:")
         lines += [f"    {line[:500]}" for line in tail[-20:]]
     # The function's texts are not to be trusted, and this is shown on terminals.
-    return clean("\n".join(lines))
+    return terminal_safe("\n".join(lines))
 
 
 def _worker_error(result: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 
-from mu_twisted.coordinator._cleaning import on_one_line
+from mu_twisted.base import printable
 from mu_twisted.fsm import Machine
 from mu_twisted.jobs import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.wire import failure_code
@@ -33,14 +33,14 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
     reply = machine.reply or ""
     if machine.status is not None:
         if machine.where is not None:
-            error = on_one_line(f"{place}{_ending(machine.status)}") + _last_lines(machine.output or "")
+            error = printable(f"{place}{_ending(machine.status)}") + _last_lines(machine.output or "")
         elif is_out_of_memory(machine.status):
             error = f"{error}: {explain_exit(machine.status)}"
         return Failure.EXIT, machine.status, error
     if not reply.startswith("FAIL"):
         return Failure.MACHINE, None, error
     if machine.built_in and machine.where is not None:
-        error = on_one_line(_spelt_bytes(_reason(reply)))
+        error = printable(_spelt_bytes(_reason(reply)))
     if is_hopeless(failure_code(reply)):
         return Failure.HOPELESS, None, error
     if reply.startswith(_CHANNEL):
@@ -56,7 +56,7 @@ def _ending(status: int) -> str:
 def _last_lines(output: str) -> str:
     """The end of a program's output, each line indented in one of its own."""
     lines = [line.rstrip()[-_LONGEST_LINE:] for line in _spelt_bytes(output).splitlines() if line.strip()]
-    return "".join(f"\n    {on_one_line(line.expandtabs(4))}" for line in lines[-_LAST_LINES:])
+    return "".join(f"\n    {printable(line.expandtabs(4))}" for line in lines[-_LAST_LINES:])
 
 
 def _reason(reply: str) -> str:
@@ -78,4 +78,9 @@ def _spelt_bytes(text: str) -> str:
 
 def own_fault(error: Exception) -> str:
     """The error for a fault of the coordinator itself."""
-    return on_one_line(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])
+    return printable(f"a fault of the coordinator itself, its log has more: {type(error).__name__}: {error}"[:500])
+
+
+def joined_lines(error: str) -> str:
+    """An error's lines as one, with a bar between them."""
+    return " | ".join(line.strip() for line in error.splitlines())

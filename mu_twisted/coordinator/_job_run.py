@@ -10,12 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line, printable, terminal_safe
 from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._cleaning import clean, joined, on_one_line
 from mu_twisted.coordinator._commit_queue import CommitQueue
 from mu_twisted.coordinator._executor import ActionExecutor, AttemptStarter
-from mu_twisted.coordinator._failures import failure_of, own_fault
+from mu_twisted.coordinator._failures import failure_of, joined_lines, own_fault
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
@@ -111,9 +110,9 @@ class JobRun:
                 report = self._pipeline.last_word(self._settings, dict(self.job.remarks))
             except MuError as failed:
                 self.log.failure("the report of pipeline {name} failed", name=self._pipeline.name)
-                return Report(clean(str(failed)[:MAX_REPORT]))
-        error = None if report.error is None else " ".join(clean(report.error[:MAX_REPORT]).split())
-        return Report(clean(report.text[:MAX_REPORT]).strip("\n"), error)
+                return Report(terminal_safe(str(failed)[:MAX_REPORT]))
+        error = None if report.error is None else one_line(report.error[:MAX_REPORT])
+        return Report(terminal_safe(report.text[:MAX_REPORT]).strip("\n"), error)
 
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""
@@ -223,14 +222,14 @@ class JobRun:
             return
         remark = machine.info.get("background")
         if isinstance(remark, str):
-            self.log.warn("{task}: {remark}", task=self._called(task), remark=on_one_line(remark[:500]))
+            self.log.warn("{task}: {remark}", task=self._called(task), remark=printable(remark[:500]))
         if machine.outcome is Outcome.DONE:
             self._commits.take(self.job.task_done(session.number, now, machine.remark))
             return
         kind, status, error = failure_of(machine)
         one = machine.info.get("input")
         if isinstance(one, str):  # of several that the task has
-            error = f"{on_one_line(one)}: {error}"
+            error = f"{printable(one)}: {error}"
         if kind is Failure.CHANNEL:
             self._cut_off.append((task, error))
         else:
@@ -239,7 +238,7 @@ class JobRun:
                 "{task}, attempt {attempt} failed: {error}",
                 task=self._called(task),
                 attempt=attempt,
-                error=joined(error),
+                error=joined_lines(error),
             )
         self.log.debug("task {task}: {detail}", task=task, detail=machine.error)
         self._commits.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mu_twisted.base import printable
 from mu_twisted.coordinator._attempts import AttemptFile
-from mu_twisted.coordinator._cleaning import joined, on_one_line
+from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._slices import Steps
@@ -64,10 +65,10 @@ def log_lines(rows: Iterable[Row], task: int | None) -> Iterator[str]:
             record = row.get("record")
             if task is None or (record is not None and record.get("task") == task):
                 text = _text(record) if record is not None else _request_text(row["request"])
-                yield f"{stamp(row['at'])} {on_one_line(text)}"
+                yield f"{stamp(row['at'])} {printable(text)}"
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             if task is None:
-                yield f"a damaged record: {on_one_line(str(row)[:200])}"
+                yield f"a damaged record: {printable(str(row)[:200])}"
 
 
 def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
@@ -77,7 +78,7 @@ def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     if "dropped" in attempt:
         yield f"  ({attempt['dropped']} earlier states were not kept)"
     for at, text in states:
-        yield f"  {at - states[0][0]:10.3f} s  {on_one_line(text)}"
+        yield f"  {at - states[0][0]:10.3f} s  {printable(text)}"
 
 
 def stamp(at: float) -> str:
@@ -103,7 +104,7 @@ def _text(record: Mapping[str, Any]) -> str:
         where = f"task {record['task']}, attempt {record['attempt']}: "
     error = rest.pop("error", None)
     facts = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
-    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {joined(str(error))}" if error else "")
+    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {joined_lines(str(error))}" if error else "")
 
 
 def _short(value: Any) -> str:

@@ -14,10 +14,9 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
 from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_status
-from mu_twisted.coordinator._cleaning import on_one_line
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_run import JobRun
@@ -133,7 +132,7 @@ class Jobs:
                     resuming.append(name)
             except MuError as error:
                 self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-                self._archive.damaged(name, on_one_line(str(error)))
+                self._archive.damaged(name, printable(str(error)))
             except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
                 self._log.failure("the records of job {name} cannot be used", name=name)
                 self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
@@ -390,7 +389,7 @@ class Jobs:
             self._take_up(history, job)
         except MuError as error:
             self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-            self._archive.damaged(name, on_one_line(str(error)))
+            self._archive.damaged(name, printable(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
             self._log.failure("the records of job {name} cannot be used", name=name)
             self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
@@ -425,7 +424,7 @@ class Jobs:
             self._active_jobs.begin(run, run.resume)
         except MuError as error:
             self._log.warn("job {name} cannot go on: {error}", name=history.name, error=str(error))
-            self._hold(history, job, on_one_line(str(error)))
+            self._hold(history, job, printable(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
             self._log.failure("job {name} cannot go on", name=history.name)
             self._hold(history, job, own_fault(error))

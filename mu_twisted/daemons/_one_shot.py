@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
-from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of, unicode_only
+from mu_twisted.base import MuError, unicode_only
+from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import FailedTask, failure_lines

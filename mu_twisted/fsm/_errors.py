@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARY = str(Path(os.__file__).parent) + os.sep
@@ -72,12 +72,9 @@ def show(text: str) -> str:
     return repr(text)
 
 
-def one_line(text: str) -> str:
-    """The text without line ends or unprintable characters, bounded."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    return line if len(line) <= _WHOLE_LINE else line[:_WHOLE_LINE] + " ..."
+def error_line(text: str) -> str:
+    """An error's text on one line of bounded length."""
+    return one_line(text, _WHOLE_LINE)
 
 
 def fault(where: str, error: BaseException) -> StateFault:
@@ -93,7 +90,7 @@ def fault(where: str, error: BaseException) -> StateFault:
         raise error
     place = user_line(error.__traceback__)
     place = f" ({place})" if place else ""
-    return StateFault(one_line(f"{where}: {describe(error)}{place}"))
+    return StateFault(error_line(f"{where}: {describe(error)}{place}"))
 
 
 def describe(error: BaseException) -> str:

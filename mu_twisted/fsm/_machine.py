@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._errors import PASSING, FSMError, StateFault, fault, one_line, show, without_keys
+from mu_twisted.fsm._errors import PASSING, FSMError, StateFault, error_line, fault, show, without_keys
 from mu_twisted.fsm._expect import failed_run
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
@@ -188,7 +188,7 @@ class Machine:
         :param reason: what happened; the state is named in front of it.
         """
         if self.outcome is Outcome.RUNNING:
-            self._fail(one_line(f"{self._where()}: {reason}"))
+            self._fail(error_line(f"{self._where()}: {reason}"))
 
     def _construct(self) -> MachineState:
         first = self._first
@@ -206,7 +206,7 @@ class Machine:
                 try:
                     key, value = parse_info(message)
                 except WireError as error:
-                    raise StateFault(f"{self._where()}: {one_line(str(error))}") from error
+                    raise StateFault(f"{self._where()}: {error_line(str(error))}") from error
                 self._note(key, value)
                 told = True
             else:
@@ -282,7 +282,7 @@ class Machine:
         before, self._state = self._state, state
         if isinstance(state, ErrorState):
             self._blame(self._context.last)
-            self._fail(one_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
+            self._fail(error_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
             self.outcome = Outcome.DONE
             self._held.clear()

@@ -13,8 +13,8 @@ from mu_twisted.fsm._errors import (
     FSMError,
     StateFault,
     describe,
+    error_line,
     is_ours,
-    one_line,
     place_of,
     show,
     user_line,
@@ -169,7 +169,7 @@ class ScriptState(MachineState):
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
             where = f"script {self._called}" + (f" ({place})" if place else "")
-            text = one_line(f"{where}: {describe(error)}")
+            text = error_line(f"{where}: {describe(error)}")
             if isinstance(error, RunError):
                 result = error.result
                 raise StateFault(text, status=result.status, output=result.output, where=where) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from mu_twisted.fsm import PASSING, Interrupted, Machine, MachineState, Outcome, Peering, Script
 from mu_twisted.pipelines._guard import guard
-from mu_twisted.pipelines._user_code import one_line
+from mu_twisted.pipelines._user_code import describe_error
 from mu_twisted.wire import MAX_REPLY
 
 
@@ -106,7 +106,7 @@ class GuardedMachine(Machine):
             except PASSING:
                 raise
             except BaseException as error:  # noqa: BLE001 - the author's own text, which cannot be made
-                self.outcome, self.error = Outcome.FAILED, f"its remark is no text: {one_line(error)}"
+                self.outcome, self.error = Outcome.FAILED, f"its remark is no text: {describe_error(error)}"
         told = self._context.info
         self._context.info = {key: value for key, value in told.items() if type(key) is str and type(value) is str}
 
@@ -114,7 +114,7 @@ class GuardedMachine(Machine):
         """It may have been interrupted anywhere: nothing of it counts but that it has failed."""
         if isinstance(error, KeyboardInterrupt) and not guard.watches:  # the user at the terminal
             raise error
-        why = str(error) if isinstance(error, Interrupted) else one_line(error)
+        why = str(error) if isinstance(error, Interrupted) else describe_error(error)
         self.outcome, self.error, self.reply, self.status = Outcome.RUNNING, None, None, None
         with suppress(*PASSING):  # its clean-up blocks too; the reason is known
             guard.call(self._job, self._task, self._end_it, why)

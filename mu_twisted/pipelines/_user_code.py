@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 from mu_twisted.fsm import Interrupted
 from mu_twisted.pipelines._guard import guard
 
@@ -37,10 +37,10 @@ def user_code(
     except BaseException as error:  # whatever it is that it raises
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise
-        raise PipelineError(f"{doing}: {one_line(error)}") from error
+        raise PipelineError(f"{doing}: {describe_error(error)}") from error
 
 
-def one_line(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The exception's name and text, and where it was raised: of a mistake in the syntax, the text tells that."""
     where = ""
     at = error.__traceback__
@@ -48,4 +48,4 @@ def one_line(error: BaseException) -> str:
         at = at.tb_next
     if at is not None and not isinstance(error, SyntaxError):
         where = f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    return f"{type(error).__name__}: {one_line(str(error))}{where}"

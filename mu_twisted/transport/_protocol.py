@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTrans
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mu_twisted.base import one_line
 from mu_twisted.tls import Identity, TLSError, describe_failure, identity_of
 from mu_twisted.transport._deadlines import Deadlines
 from mu_twisted.transport._keepalive import watch_peer
@@ -23,6 +24,8 @@ PROGRESS = 64 * 1024
 """Bytes by which an incomplete frame must grow for its time to begin anew."""
 
 _NOT_WATCHED = -1
+_DETAIL = 200
+"""Characters that are kept of an error's own text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,14 +342,12 @@ class FrameProtocol:
             why = "closed by the peer"
         elif isinstance(error, ConnectionLost):
             # Twisted's text begins with its docstring.
-            detail = _one_line(error).removeprefix(_one_line(type(error).__doc__)).strip(": .")
+            detail = (
+                one_line(str(error), _DETAIL).removeprefix(one_line(str(type(error).__doc__), _DETAIL)).strip(": .")
+            )
             why = f"the connection broke: {detail}" if detail else "the connection broke"
         else:
-            return f"failed here: {type(error).__name__}: {_one_line(error)}"
+            return f"failed here: {type(error).__name__}: {one_line(str(error), _DETAIL)}"
         if self._receiver is None:
             return f"{why} during the TLS handshake"
         return f"{why} in the middle of a frame" if self._decoder.pending else why
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:200]

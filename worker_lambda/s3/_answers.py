@@ -9,8 +9,8 @@ import re
 import zlib
 from collections.abc import Callable
 
+from mu_twisted.base import one_line
 from worker_lambda.s3._crc import joined
-from worker_lambda.s3._files import one_line
 
 _RETRYABLE_STATUS = frozenset((408, 429, 500, 502, 503, 504, 509, *range(520, 531)))
 """Also those of proxies in front of other S3s: 509 where bandwidth is used up, 520 to 530 of Cloudflare's."""

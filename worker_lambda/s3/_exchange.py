@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
+from mu_twisted.base import one_line
 from worker_lambda.s3._address import domain, endpoint_of, is_region, locate, resolve
 from worker_lambda.s3._answers import RetryableError, S3Refusal, is_error
 from worker_lambda.s3._errors import S3Cancelled, S3Error
-from worker_lambda.s3._files import BLOCK, one_line
+from worker_lambda.s3._files import BLOCK
 from worker_lambda.s3._http import HttpConnection, Pool
 from worker_lambda.s3._http_sockets import HttpOrigin, TransferCancelled
 from worker_lambda.s3._sigv4 import EMPTY_SHA256, authorization, canonical_query

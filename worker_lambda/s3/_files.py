@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from mu_twisted.base import printable
 from worker_lambda.s3._errors import S3Error
 
 BLOCK = 256 * 1024
@@ -26,7 +27,7 @@ class AtomicFile:
         self._path = path
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise S3Error(f"{one_line(path, 200)} is there and is not a regular file")
+                raise S3Error(f"{printable(path, 200)} is there and is not a regular file")
         self.part = os.path.join(os.path.dirname(path), f".mu-{os.urandom(8).hex()}.part")
         self._file = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
@@ -97,7 +98,7 @@ class FileSource:
         status = os.fstat(self._file)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._file)
-            raise S3Error(f"{one_line(path, 200)} is not a regular file", "NotAFile")
+            raise S3Error(f"{printable(path, 200)} is not a regular file", "NotAFile")
         self.size = status.st_size
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
@@ -134,22 +135,16 @@ def _blocks(file: int, path: str, offset: int, size: int) -> Iterator[bytes]:
         except OSError as error:
             raise S3Error(local_fault("read", path, error)) from None
         if not block:
-            raise S3Error(f"{one_line(path, 200)} became shorter while it was read")
+            raise S3Error(f"{printable(path, 200)} became shorter while it was read")
         yield block
         offset += len(block)
 
 
 def local_fault(verb: str, path: str, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error)
-    return f"cannot {verb} {one_line(path, 200)}: {reason}"
+    return f"cannot {verb} {printable(path, 200)}: {reason}"
 
 
 def shown(bucket: str, key: bytes) -> str:
     """An object's name in a message."""
-    return one_line(f"{bucket}/{key.decode('utf-8', 'backslashreplace')}", 200)
-
-
-def one_line(text: str, limit: int) -> str:
-    """Text without control characters, of bounded length."""
-    clean = "".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: limit + 1]])
-    return clean if len(clean) <= limit else clean[:limit] + "..."
+    return printable(f"{bucket}/{key.decode('utf-8', 'backslashreplace')}", 200)

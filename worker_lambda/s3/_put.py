@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from mu_twisted.base import one_line
 from worker_lambda.s3._answers import RetryableError, S3Refusal, element, escape, is_complete, verify
 from worker_lambda.s3._crc import joined
 from worker_lambda.s3._errors import S3Error
 from worker_lambda.s3._exchange import NOTHING, Body, Exchange, text_of
-from worker_lambda.s3._files import FileSource, one_line
+from worker_lambda.s3._files import FileSource
 from worker_lambda.s3._http_sockets import TransferCancelled
 from worker_lambda.s3._sigv4 import UNSIGNED
 
