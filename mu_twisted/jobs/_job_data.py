@@ -181,7 +181,7 @@ class JobData:
             held: list[Task] = []
             for task in tasks:
                 (held if self.holds.cover(task.number) else ready).append(task)
-            self.ledger.move_all(held, TaskState.HELD)
+            self.ledger.move_all([task for task in held if task.state is not TaskState.HELD], TaskState.HELD)
         self.ledger.move_all([task for task in ready if task.state is not TaskState.WAITING], TaskState.WAITING)
         self.backlog.add(ready)
 
