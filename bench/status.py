@@ -19,7 +19,7 @@ from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import Pipeline, job_policy, load_pipeline
 
 TASKS = 100_000
-MOST = 0.1
+MAX_TURN = 0.1
 """Seconds of one turn."""
 WORDS = ("-n", str(TASKS), "--max-workers", "1", "--", "true")
 
@@ -90,7 +90,7 @@ def run() -> list[Figure]:
         def figure(what: str, doing: Callable[[], Deferred[Any]]) -> Any:
             clock.longest = 0.0
             found = clock.until(clock.measure(doing))
-            figures.append(Figure(f"{TASKS} tasks, longest turn: {what}", clock.longest, "s", MOST))
+            figures.append(Figure(f"{TASKS} tasks, longest turn: {what}", clock.longest, "s", MAX_TURN))
             return found
 
         job = figure("submission", lambda: jobs.submit(Request("exec", WORDS))).job

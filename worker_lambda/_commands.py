@@ -75,7 +75,7 @@ class Commands:
         self._queued = 0
         self._foreground = False
         self._killed: int | None = None
-        self._known: dict[bytes, Callable[[bytes], None]] = {
+        self._handlers: dict[bytes, Callable[[bytes], None]] = {
             b"set": self._set,
             b"seti": self._seti,
             b"get": self._get,
@@ -173,12 +173,12 @@ class Commands:
 
     def _execute(self, payload: bytes) -> None:
         command = parse_command(payload)
-        known = self._known.get(command.name) if len(payload) > len(command.name) else None
-        if known is None:
+        handler = self._handlers.get(command.name) if len(payload) > len(command.name) else None
+        if handler is None:
             self._send(fail(b"no such command '" + _bounded(payload) + b"'", self._code(CommandError.code)))
             return
         try:
-            known(command.argument)
+            handler(command.argument)
         except WorkerError:
             raise
         except MuError as error:

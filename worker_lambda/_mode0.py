@@ -38,8 +38,8 @@ def run_once(
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise WorkerError("the function's time is up")
-                known = [each for each in (wait, left) if each is not None]
-                for key, events in selector.select(min(known) if known else None) if not ended else ():
+                due = [each for each in (wait, left) if each is not None]
+                for key, events in selector.select(min(due) if due else None) if not ended else ():
                     key.data(events)
         finally:
             runs.close()

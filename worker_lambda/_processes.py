@@ -29,7 +29,7 @@ def find(mark: str, shells: Iterable[int] = (), outputs: Iterable[int] = ()) -> 
     groups: dict[int, int] = {}
     children: dict[int, list[int]] = {}
     ours = []
-    known, own = set(shells), os.getpid()
+    roots, own = set(shells), os.getpid()
     try:
         names = os.listdir("/proc")  # noqa: PTH208
         begun = int(_status("self")[_START])
@@ -45,7 +45,7 @@ def find(mark: str, shells: Iterable[int] = (), outputs: Iterable[int] = ()) -> 
                 continue
             groups[process] = int(status[_GROUP])
             children.setdefault(int(status[_PARENT]), []).append(process)
-            if process in known or _holds(name, pipes) or wanted in _read(f"/proc/{name}/environ").split(b"\0"):
+            if process in roots or _holds(name, pipes) or wanted in _read(f"/proc/{name}/environ").split(b"\0"):
                 ours.append(process)
     found: dict[int, int] = {}
     while ours:
@@ -63,11 +63,11 @@ def end(mark: str, shells: Iterable[int], outputs: Iterable[int] = ()) -> set[in
     :param outputs: see :func:`find`.
     :returns: the process groups that were met, the shells' included.
     """
-    known, pipes = set(shells), tuple(outputs)
-    met: set[int] = set(known)
+    roots, pipes = set(shells), tuple(outputs)
+    met: set[int] = set(roots)
     killed: set[int] = set()
-    found = find(mark, known, pipes)  # before any is killed: then parents are no longer known
-    for group in known:
+    found = find(mark, roots, pipes)  # before any is killed: then parents are no longer known
+    for group in roots:
         with suppress(OSError):
             os.killpg(group, signal.SIGKILL)
     for _ in range(_ROUNDS):  # again: one may have been forked between find and kill
@@ -77,10 +77,10 @@ def end(mark: str, shells: Iterable[int], outputs: Iterable[int] = ()) -> set[in
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(_PAUSE)
-        found = find(mark, known, pipes)
+        found = find(mark, roots, pipes)
         if not found:
             break
-    for process in killed - known:
+    for process in killed - roots:
         with suppress(OSError):  # where there is no other init, orphans come back to this process
             os.waitpid(process, os.WNOHANG)
     return met

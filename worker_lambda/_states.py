@@ -95,14 +95,16 @@ class Arrivals:
     :param directory: where they go.
     :param keep_first: whether a state that is there is kept when one of its number comes again with other bytes, as
         from another attempt of the producer; else the last one counts, as in the original.
-    :param limit: bytes that a state may have; ``most``: how many there may be.
+    :param limit: bytes that a state may have; ``max_states``: how many there may be.
     """
 
-    def __init__(self, directory: Path, *, keep_first: bool, limit: int = MAX_STATE, most: int = MAX_STATES) -> None:
+    def __init__(
+        self, directory: Path, *, keep_first: bool, limit: int = MAX_STATE, max_states: int = MAX_STATES
+    ) -> None:
         self._directory = directory
         self._keep_first = keep_first
         self._limit = limit
-        self._most = most
+        self._max_states = max_states
         self._digests: dict[int, bytes] = {}  # the file itself may have been deleted: it was used
 
     def take(self, message: bytes, cancelled: Callable[[], bool]) -> None:
@@ -116,16 +118,18 @@ class Arrivals:
 
         number, state = parse_state(message, self._limit)
         digest = hashlib.sha256(state).digest()
-        known = self._digests.get(number)
-        if known is not None and self._keep_first:
-            if known != digest:
+        kept = self._digests.get(number)
+        if kept is not None and self._keep_first:
+            if kept != digest:
                 raise CommandFailure(
                     f"STATE({number}) came again with other bytes: another attempt of its producer made another state, "
                     f"its program is not deterministic; the first is kept"
                 )
             return
-        if known is None and len(self._digests) >= self._most:
-            raise CommandFailure(f"STATE({number}) is one more than the {self._most} states that a task may be sent")
+        if kept is None and len(self._digests) >= self._max_states:
+            raise CommandFailure(
+                f"STATE({number}) is one more than the {self._max_states} states that a task may be sent"
+            )
         view = memoryview(state)
         blocks = (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
         try:

@@ -131,8 +131,8 @@ class WorkerLoop:
         if self._commands.leaving:
             self._leave()
         waits += [self._check_redial(), self._check_orphaned(), self._check_silence(), self._check_deadline()]
-        known = [wait for wait in waits if wait is not None]
-        return max(0.0, min(known)) if known else None
+        due = [wait for wait in waits if wait is not None]
+        return max(0.0, min(due)) if due else None
 
     def _leave(self) -> None:
         self._runs.drop()

@@ -137,8 +137,8 @@ class Coordinator:
         self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None
     ) -> bytes:
         with self._records() as records:
-            asked = {key: str(value) for key, value in query.items()}
-            status, content = records.answer(method, (VERSION, *path), asked, body or b"")
+            parameters = {key: str(value) for key, value in query.items()}
+            status, content = records.answer(method, (VERSION, *path), parameters, body or b"")
         if status >= 300:
             raise _refused(status, content)
         return bytes(content)

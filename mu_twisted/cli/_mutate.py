@@ -61,20 +61,20 @@ def _remove(coordinator: Coordinator, job: str) -> _format.Fact:
 
 def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
     """Run jobs on record again, in this process; one that is refused does not keep the others."""
-    told: dict[tuple[str, ...], list[str]] = {}
+    by_daemon: dict[tuple[str, ...], list[str]] = {}
     status = 0
     for job in options.jobs:
         try:
             fact = coordinator.get("jobs", _client_options.job_name(job))
             if not fact["failed"] and fact["state"] != "held":
                 raise RequestRefused(409, f"job {job} has no failed tasks")
-            told.setdefault(coordinator.daemon_words(job), []).append(job)
+            by_daemon.setdefault(coordinator.daemon_words(job), []).append(job)
         except RequestRefused as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1
     if status:
         return status
-    [(daemon, jobs), *others] = told.items()
+    [(daemon, jobs), *others] = by_daemon.items()
     if others:
         raise UsageError(
             f"{jobs[0]} and {others[0][1][0]} were run with different options of their coordinators: retry them one "

@@ -111,17 +111,17 @@ def _sorted(entries: list[zipfile.ZipInfo]) -> _Tree:
     if sum(entry.file_size for entry in entries) > LARGEST_UNPACKED or len(entries) > _MOST_FILES:
         raise invalid(f"Unzipped size must be smaller than {LARGEST_UNPACKED} bytes")
     tree: _Tree = {}
-    room = 2 * _MOST_FILES
+    names_left = 2 * _MOST_FILES
     for entry in entries:
         *parents, name = _parts(entry) or [""]
         directory = tree
         for part in [*parents, name] if entry.is_dir() and name else parents:
-            room -= part not in directory
+            names_left -= part not in directory
             below = directory.setdefault(part, {})
             if isinstance(below, zipfile.ZipInfo):
                 raise _at_odds(entry)
             directory = below
-        if room < 0:
+        if names_left < 0:
             raise invalid("The zip holds too many directories")
         if not entry.is_dir():
             before = directory.setdefault(name, entry)

@@ -49,8 +49,8 @@ def function_name(reference: str, qualifier: str | None = None) -> str:
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ApiError(400, "ValidationException", f"'{reference[:200]}' is no function's name and no ARN of one.")
-    asked = qualifier or found[2]
-    if asked not in (None, VERSION):
+    version = qualifier or found[2]
+    if version not in (None, VERSION):
         raise ApiError(404, "ResourceNotFoundException", f"Function not found: {reference}: only {VERSION} exists.")
     return found[1]
 

@@ -8,12 +8,12 @@ from collections import deque
 class RestartBudget:
     """Grants so many starts within a time.
 
-    :param most: starts granted within the time.
+    :param limit: starts granted within the time.
     :param within: seconds.
     """
 
-    def __init__(self, most: int = 5, within: float = 60.0) -> None:
-        self._most = most
+    def __init__(self, limit: int = 5, within: float = 60.0) -> None:
+        self._limit = limit
         self._within = within
         self._starts: deque[float] = deque()
 
@@ -21,7 +21,7 @@ class RestartBudget:
         """Whether another start is granted at this time; if so it is counted."""
         while self._starts and now - self._starts[0] >= self._within:
             self._starts.popleft()
-        if len(self._starts) >= self._most:
+        if len(self._starts) >= self._limit:
             return False
         self._starts.append(now)
         return True

@@ -154,17 +154,17 @@ class RequestFilter:
             target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         path, _, query = target.partition(b"?")
         bucket, _, key = unquote_to_bytes(path[1:]).partition(b"/")
-        asked = {pair.partition(b"=")[0] for pair in query.split(b"&")}
+        parameters = {pair.partition(b"=")[0] for pair in query.split(b"&")}
         if not bucket and path != b"/":
             return _refused(unquote_to_bytes(path), "a slash at its beginning or two in a row")
         if key:
             decoded = headers.get(b"x-amz-decoded-content-length", b"")
             size = int(decoded) if _LENGTH.fullmatch(decoded) else length
             stored = method == b"PUT" and (size > 0 or b"x-amz-copy-source" in headers)
-            fault = fault_of_key(key, empty=not stored and not (method == b"POST" and b"uploads" in asked))
+            fault = fault_of_key(key, empty=not stored and not (method == b"POST" and b"uploads" in parameters))
             if fault is not None:
                 return _refused(key, fault)
-        elif method == b"POST" and b"delete" in asked:
+        elif method == b"POST" and b"delete" in parameters:
             if length > MOST_LIST or b"transfer-encoding" in headers:
                 return _malformed(f"deletes by a list that is chunked or has more than {MOST_LIST} bytes")
             self._list = bytearray() if length else None

@@ -17,32 +17,32 @@ from twisted.web.server import Request, Site
 
 _SPARE = 128
 """Descriptors beside connections and environments: files, the S3, the zygote."""
-_MOST = 16384
+_MAX_IDLE = 16384
 _QUIET = 60.0
 """Seconds between two log lines about evicted connections."""
 
 
-def most_connections() -> int:
+def idle_limit() -> int:
     """Idle connections that a site may have: a quarter of the descriptors, as there are two sites, and an environment
     takes two beside its connection."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
-        return _MOST
-    return min(_MOST, max(8, (soft - _SPARE) // 4))
+        return _MAX_IDLE
+    return min(_MAX_IDLE, max(8, (soft - _SPARE) // 4))
 
 
 class LimitedRequest(Request):
     """A request whose body has a limit, checked against its length before any of it is kept.
 
-    :cvar most: bytes.
+    :cvar max_body: bytes of a body.
     """
 
     channel: Any
     content: Any
-    most: int
+    max_body: int
 
     def gotLength(self, length: int | None) -> None:
-        if length is not None and length > self.most:
+        if length is not None and length > self.max_body:
             self.mu_too_large = True
             self.channel.transport.write(self._refusal())
             self.channel.loseConnection()
@@ -50,7 +50,7 @@ class LimitedRequest(Request):
         super().gotLength(length)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
-        if self.content.tell() + len(data) > self.most:
+        if self.content.tell() + len(data) > self.max_body:
             self.channel.loseConnection()
             return
         super().handleContentChunk(data)  # type: ignore[no-untyped-call]
@@ -61,7 +61,7 @@ class LimitedRequest(Request):
             super().process()  # type: ignore[no-untyped-call]
 
     def _refusal(self) -> bytes:
-        body = b'{"Type":"User","message":"Request must be smaller than %d bytes"}' % self.most
+        body = b'{"Type":"User","message":"Request must be smaller than %d bytes"}' % self.max_body
         return (
             b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
             b"x-amzn-ErrorType: RequestTooLargeException\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -101,7 +101,7 @@ class BoundedSite(Site):
     :param request: what they are.
     :param reactor: for the time limits.
     :param timeout: seconds that a connection may stand idle, or None.
-    :param most: connections at most to which no answer is owed; with one more, that which was silent the longest is
+    :param max_idle: connections at most to which no answer is owed; with one more, that which was silent the longest is
         closed. Twice as many in all; then newer ones are turned away. None: by this process's limit of descriptors.
     """
 
@@ -109,13 +109,18 @@ class BoundedSite(Site):
     _log = Logger()
 
     def __init__(
-        self, resource: Resource, request: type[Request], reactor: Any, timeout: float | None, most: int | None = None
+        self,
+        resource: Resource,
+        request: type[Request],
+        reactor: Any,
+        timeout: float | None,
+        max_idle: int | None = None,
     ) -> None:
         super().__init__(resource, requestFactory=request, timeout=timeout, reactor=reactor)  # type: ignore[no-untyped-call]
         # Plain HTTP/1.1: what Twisted has there by default may be of either kind, and reports nothing.
         self.protocol = BoundedChannel  # type: ignore[method-assign, assignment]
         self._seconds = reactor.seconds
-        self._most = most_connections() if most is None else most
+        self._max_idle = idle_limit() if max_idle is None else max_idle
         self._idle: dict[BoundedChannel, None] = {}
         self._all: set[BoundedChannel] = set()
         self._warned: float | None = None
@@ -128,9 +133,9 @@ class BoundedSite(Site):
     def opened(self, channel: BoundedChannel) -> None:
         self._all.add(channel)
         self._idle[channel] = None
-        if len(self._idle) > self._most:
+        if len(self._idle) > self._max_idle:
             self._close(next(iter(self._idle)))
-        elif len(self._all) > 2 * self._most:
+        elif len(self._all) > 2 * self._max_idle:
             self._close(channel)
 
     def moved(self, channel: BoundedChannel) -> None:
@@ -156,7 +161,7 @@ class BoundedSite(Site):
         if self._warned is None or now - self._warned >= _QUIET:
             self._warned = now
             self._log.warn(
-                "over {most} idle connections: those that were silent the longest are closed", most=self._most
+                "over {limit} idle connections: those that were silent the longest are closed", limit=self._max_idle
             )
         transport: Any = channel.transport
         transport.abortConnection()

@@ -31,7 +31,7 @@ class Held(Resource):
 
 
 class Small(LimitedRequest):
-    most = 1000
+    max_body = 1000
 
 
 class Transport(StringTransport):

@@ -64,7 +64,7 @@ def test_a_bomb_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_neighbour_cannot_fill_the_directory_with_small_states(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path, keep_first=True, most=3)
+    arrivals = Arrivals(tmp_path, keep_first=True, max_states=3)
     for number in range(3):
         arrivals.take(state_message(number, b""), wanted)
     with pytest.raises(CommandFailure, match="one more than the 3 states"):

@@ -149,8 +149,8 @@ class MemoryGroups:
         """
         groups = [base / name for base in self.bases]
         group = groups[0]
-        for made in groups:
-            made.mkdir()
+        for created in groups:
+            created.mkdir()
         try:
             if self.counts_processes:
                 # Its first process is ours.
@@ -166,11 +166,11 @@ class MemoryGroups:
                 with suppress(OSError):
                     (group / "memory.swappiness").write_text("0")
         except OSError:
-            for made in groups:
+            for created in groups:
                 with suppress(OSError):
-                    made.rmdir()
+                    created.rmdir()
             raise
-        return [str(made / "cgroup.procs") for made in groups]
+        return [str(each / "cgroup.procs") for each in groups]
 
     def peak(self, name: str) -> int | None:
         """The most bytes that a group has held, None where the kernel does not report it."""
@@ -182,15 +182,15 @@ class MemoryGroups:
 
     def remove(self, name: str) -> bool:
         """Remove a group whose processes are gone. False while the kernel still holds it."""
-        gone = True
+        removed = True
         for base in self.bases:
             try:
                 (base / name).rmdir()
             except FileNotFoundError:
                 continue
             except OSError:
-                gone = False
-        return gone
+                removed = False
+        return removed
 
     def wait_removed(self, name: str, limit: float = 0.2) -> bool:
         """Remove, trying again for at most ``limit`` seconds. Blocks."""

@@ -20,13 +20,13 @@ from mu_twisted.local.environments._invocation import LARGEST_RESPONSE, Invocati
 _ANSWER = re.compile(rb"/2018-06-01/runtime/invocation/([0-9a-f-]{1,64})/(response|error)")
 _NEXT = b"/2018-06-01/runtime/invocation/next"
 _INIT_ERROR = b"/2018-06-01/runtime/init/error"
-_MOST_BODY = LARGEST_RESPONSE + (1 << 20)
+_MAX_BODY = LARGEST_RESPONSE + (1 << 20)
 
 
 class RuntimeRequest(LimitedRequest):
     """A request that may bring a response."""
 
-    most = _MOST_BODY
+    max_body = _MAX_BODY
 
 
 class HeldPoll:

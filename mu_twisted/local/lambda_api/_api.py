@@ -29,7 +29,7 @@ LARGEST_REQUEST = 128 << 20
 class ApiRequest(LimitedRequest):
     """A request that may bring a deployment package."""
 
-    most = LARGEST_REQUEST
+    max_body = LARGEST_REQUEST
 
 
 class LambdaApi(Resource):
@@ -55,8 +55,8 @@ class LambdaApi(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
+        disconnected: list[object] = []
+        request.notifyFinish().addErrback(disconnected.append)
         try:
             reply = await self._handle(request)
         except ApiError as error:
@@ -67,7 +67,7 @@ class LambdaApi(Resource):
         except Exception:  # noqa: BLE001 - the caller gets AWS's answer, and the log the rest
             self._log.failure("a request failed")
             reply = _refusal(ApiError(500, "ServiceException", "The local stack failed; its log says why."))
-        if gone:
+        if disconnected:
             return
         request.setResponseCode(reply.status)
         request.setHeader("x-amzn-RequestId", str(uuid.uuid4()))

@@ -54,9 +54,9 @@ class Operations:
 
         :raises ApiError: 404 where there is no such operation.
         """
-        for known, pattern, handler in self._table:
+        for verb, pattern, handler in self._table:
             found = pattern.fullmatch(path)
-            if found is not None and known == method:
+            if found is not None and verb == method:
                 return handler, found[1] if pattern.groups else None
         raise ApiError(404, "UnknownOperationException", f"{path[:200]} is no operation that is served here.")
 
