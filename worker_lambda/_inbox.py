@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from mu_twisted.wire import WireError, fail, info, is_fail
+from mu_twisted.wire import PeerError, fail, info, is_fail
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._states import Arrivals
@@ -75,7 +75,7 @@ class Inbox:
         while batch and not cancelled():
             try:
                 self._arrivals.take(batch.popleft(), cancelled)
-            except WireError as error:
+            except PeerError as error:
                 faults.append(info(b"peer_error", f"a message of a peer was dropped: {error}".encode()))
             except CommandFailure as error:
                 faults.append(fail(str(error)))

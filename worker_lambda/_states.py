@@ -111,7 +111,7 @@ class Arrivals:
         """Write one ``STATE(N):`` message to its file, which is whole as soon as it is there.
 
         :param cancelled: says whether it is no longer wanted.
-        :raises WireError: it is none.
+        :raises PeerError: it is none.
         :raises CommandFailure: it cannot be kept; or it is another one than the first of its number.
         """
         import hashlib  # costs, and few workers have peers

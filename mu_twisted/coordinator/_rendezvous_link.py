@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, TransportError, every
-from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
+from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, parse_notice
 
 SAY_AGAIN = 60.0
 """Seconds after which a job's life is stated again (the rendezvous drops one that was not mentioned for 600 s), and the
@@ -139,7 +139,7 @@ class RendezvousLink:
         for payload in payloads:
             try:
                 notice = parse_notice(payload)
-            except WireError as error:
+            except PeerError as error:
                 self.log.warn("rendezvous {address}: {error}", address=self._address, error=str(error))
                 continue
             match notice:

@@ -19,7 +19,7 @@ from mu_twisted.wire import (
     MAX_REPLY,
     VERSION,
     Greeting,
-    WireError,
+    PeerError,
     parse_greeting,
 )
 
@@ -258,7 +258,7 @@ class Session:
                 continue
             try:
                 self.greeting = parse_greeting(payload)
-            except WireError as error:
+            except PeerError as error:
                 self.log.warn("{address} was dropped: {error}", address=self.address, error=str(error))
                 connection.abort()
                 return []

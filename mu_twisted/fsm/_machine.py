@@ -13,7 +13,7 @@ from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
 from mu_twisted.fsm._script import Script, ScriptState
 from mu_twisted.fsm._states import ErrorState, MachineState, Origin, TerminalState, deliver, enter, inform, settle
-from mu_twisted.wire import MAX_REPLY, WireError, parse_info
+from mu_twisted.wire import MAX_REPLY, PeerError, parse_info
 
 MAX_HELD_MESSAGES = 1000
 """Messages held back by a superposition; more than that is an error."""
@@ -205,7 +205,7 @@ class Machine:
             if message.startswith(b"INFO"):
                 try:
                     key, value = parse_info(message)
-                except WireError as error:
+                except PeerError as error:
                     raise StateFault(f"{self._where()}: {error_line(str(error))}") from error
                 self._note(key, value)
                 told = True

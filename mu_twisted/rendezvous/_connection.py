@@ -14,7 +14,7 @@ from mu_twisted.rendezvous._mailboxes import Mailboxes, Subscription
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.transport import FrameProtocol
-from mu_twisted.wire import FULL, PeerGreeting, WireError, fail, parse_peer_greeting
+from mu_twisted.wire import FULL, PeerError, PeerGreeting, fail, parse_peer_greeting
 
 MAX_GREETING = 4 << 10
 """Largest first message, bytes."""
@@ -68,7 +68,7 @@ class RelayServices(Protocol):
     def notice_received(self, connection: "PeerConnection", payload: bytes) -> None:
         """A coordinator has sent a notice.
 
-        :raises WireError: it is none.
+        :raises PeerError: it is none.
         :raises PeerRefused: there are too many jobs.
         """
 
@@ -268,11 +268,11 @@ class PeerConnection:
         self._understands_fail = first.startswith(b"HELLO_STATE2:")
         try:
             if len(first) > MAX_GREETING:
-                raise WireError(f"a greeting of {len(first)} bytes: at most {MAX_GREETING} are taken")
+                raise PeerError(f"a greeting of {len(first)} bytes: at most {MAX_GREETING} are taken")
             greeting = parse_peer_greeting(first)
             authorize(connection.peer.identity, greeting, shared_key=self._relay.shared_key)
             self._subscribe(greeting)
-        except (WireError, PeerRefused) as error:
+        except (PeerError, PeerRefused) as error:
             self.refuse(str(error))
             return
         if rest:
@@ -313,6 +313,6 @@ class PeerConnection:
                 self._relay.log_event(self._connection, f"sends a notice: {payload[:200]!r}")
             try:
                 self._relay.notice_received(self, payload)
-            except (WireError, PeerRefused) as error:
+            except (PeerError, PeerRefused) as error:
                 self.drop(str(error))
                 return

@@ -17,7 +17,7 @@ from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
 from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
-from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, WireError, parse_notice
+from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, parse_notice
 
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
@@ -171,7 +171,7 @@ class Relay:
     def notice_received(self, connection: PeerConnection, payload: bytes) -> None:
         """Do what a coordinator's notice asks for.
 
-        :raises WireError: it is no notice that a coordinator sends.
+        :raises PeerError: it is no notice that a coordinator sends.
         :raises PeerRefused: there are too many jobs.
         """
         notice = parse_notice(payload)
@@ -186,7 +186,7 @@ class Relay:
                 self._close_readers(ended, f"job {ended.label} is over")
             connection.send_notice(EndTaken(notice.job).encode())
         else:
-            raise WireError(f"expected JOB:J:LIMITS or END:J of a coordinator, got {payload[:80]!r}")
+            raise PeerError(f"expected JOB:J:LIMITS or END:J of a coordinator, got {payload[:80]!r}")
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

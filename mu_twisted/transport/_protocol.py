@@ -165,7 +165,7 @@ class FrameProtocol:
 
         A peer that has not taken what was sent to it, more than the factory's ``max_unsent``, is dropped.
 
-        :raises FrameError: a payload is too long for any header.
+        :raises CallerError: a payload is too long for any header.
         """
         if self._receiver is None or self._reason is not None or not payloads:
             return

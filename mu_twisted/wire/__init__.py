@@ -3,7 +3,7 @@
 Standard library only: this package travels in the worker's zip and is the one codec of the project.
 """
 
-from mu_twisted.wire._errors import CommandError, FrameError, WireError
+from mu_twisted.wire._errors import CallerError, CommandError, FrameError, PeerError, WireError
 from mu_twisted.wire._frames import (
     HEADER_SIZE,
     MAX_COMMAND,
@@ -57,6 +57,7 @@ __all__ = [
     "MAX_TOKEN",
     "TOKEN",
     "VERSION",
+    "CallerError",
     "Command",
     "CommandError",
     "Decoder",
@@ -68,6 +69,7 @@ __all__ = [
     "JobTaken",
     "LostNotice",
     "Notice",
+    "PeerError",
     "PeerGreeting",
     "WireError",
     "encode",

@@ -4,7 +4,7 @@ Knows bytes only. Format and limits: the original mu's chunked messages (``Socke
 length and of the header's form is ours, the original passes the header to ``int()`` as it is.
 """
 
-from mu_twisted.wire._errors import FrameError
+from mu_twisted.wire._errors import CallerError, FrameError
 
 HEADER_SIZE = 13
 _DIGITS = HEADER_SIZE - 1
@@ -26,10 +26,10 @@ def encode(payload: bytes | bytearray | memoryview) -> bytes:
     """One frame, ready to be written.
 
     :param payload: any bytes, fewer than 10**12 of them.
-    :raises FrameError: the length does not fit the header's twelve digits.
+    :raises CallerError: the length does not fit the header's twelve digits.
     """
     if len(payload) >= 10**_DIGITS:
-        raise FrameError(f"a payload of {len(payload)} bytes does not fit a header of {_DIGITS} digits")
+        raise CallerError(f"a payload of {len(payload)} bytes does not fit a header of {_DIGITS} digits")
     return b"".join((b"%012d " % len(payload), payload))
 
 

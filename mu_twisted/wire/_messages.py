@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mu_twisted.wire._errors import CommandError, WireError
+from mu_twisted.wire._errors import CommandError, PeerError
 
 VERSION = 1
 """Version of the protocol's additions, announced in the greeting of a worker that supports them."""
@@ -105,13 +105,13 @@ def info(key: bytes, value: bytes) -> bytes:
 def parse_info(message: bytes) -> tuple[bytes, bytes]:
     """Key and value of an ``INFO:key:value``.
 
-    :raises WireError: it does not begin with ``INFO:``, or has no second colon.
+    :raises PeerError: it does not begin with ``INFO:``, or has no second colon.
     """
     if not message.startswith(INFO):
-        raise WireError(f"expected INFO:key:value, got {message[:80]!r}")
+        raise PeerError(f"expected INFO:key:value, got {message[:80]!r}")
     key, colon, value = message[len(INFO) :].partition(b":")
     if not colon or not key:
-        raise WireError(f"expected INFO:key:value, got {message[:80]!r}")
+        raise PeerError(f"expected INFO:key:value, got {message[:80]!r}")
     return key, value
 
 
@@ -163,27 +163,27 @@ class Greeting:
 def parse_greeting(message: bytes) -> Greeting:
     """Read a worker's first message, the original's bare ``OK:HELLO`` or ours with its JSON object.
 
-    :raises WireError: it is neither, or a member of the object has the wrong type, is too long, or is an integer beyond
+    :raises PeerError: it is neither, or a member of the object has the wrong type, is too long, or is an integer beyond
         2**53, or ``launch_id`` is longer than 256 characters or not printable (it goes into logs).
     """
     if message == HELLO:
         return Greeting()
     if not message.startswith(HELLO + b":"):
-        raise WireError(f"expected {HELLO.decode()}, got {message[:80]!r}")
+        raise PeerError(f"expected {HELLO.decode()}, got {message[:80]!r}")
     try:
         body: Any = json.loads(message[len(HELLO) + 1 :])
     except (ValueError, RecursionError):
-        raise WireError(f"the greeting's announcement is not JSON: {message[:80]!r}") from None
+        raise PeerError(f"the greeting's announcement is not JSON: {message[:80]!r}") from None
     if not isinstance(body, dict):
-        raise WireError(f"the greeting's announcement is not an object: {message[:80]!r}")
+        raise PeerError(f"the greeting's announcement is not an object: {message[:80]!r}")
     launch_id = _member(body, "launch_id", str)
     if not launch_id.isprintable() or len(launch_id) > _MAX_LAUNCH_ID:
-        raise WireError(f"the greeting's launch_id is not one printable line: {launch_id[:80]!r}")
+        raise PeerError(f"the greeting's launch_id is not one printable line: {launch_id[:80]!r}")
     supports, token = _member(body, "supports", list), _member(body, "token", str)
     if len(supports) > _MAX_SUPPORTED or not all(isinstance(name, str) and len(name) <= 64 for name in supports):
-        raise WireError(f"the greeting's supports is no list of up to {_MAX_SUPPORTED} texts of up to 64 characters")
+        raise PeerError(f"the greeting's supports is no list of up to {_MAX_SUPPORTED} texts of up to 64 characters")
     if len(token) > MAX_TOKEN:
-        raise WireError(f"the greeting's token is longer than {MAX_TOKEN} characters")
+        raise PeerError(f"the greeting's token is longer than {MAX_TOKEN} characters")
     return Greeting(
         version=_member(body, "version", int),
         launch_id=launch_id,
@@ -199,5 +199,5 @@ def parse_greeting(message: bytes) -> Greeting:
 def _member(body: dict[str, Any], key: str, kind: type) -> Any:
     value = body.get(key, kind())
     if type(value) is not kind or (isinstance(value, int) and abs(value) > _MAX_INTEGER):
-        raise WireError(f"the greeting's {key} is not of type {kind.__name__}: {str(value)[:80]!r}")
+        raise PeerError(f"the greeting's {key} is not of type {kind.__name__}: {str(value)[:80]!r}")
     return value

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from mu_twisted.wire._errors import CommandError, WireError
+from mu_twisted.wire._errors import CommandError, PeerError
 from mu_twisted.wire._messages import parse_integer
 
 FULL = b"FULL"
@@ -51,29 +51,29 @@ class PeerGreeting:
 def parse_peer_greeting(message: bytes) -> PeerGreeting:
     """Read the first message of a peer.
 
-    :raises WireError: it is no greeting, of neither kind.
+    :raises PeerError: it is no greeting, of neither kind.
     """
     if message.startswith(_GREETING):
         return _greeting(message)
     parts = message.split(b":")
     if not message.startswith(_LEGACY) or len(parts) != 4:
-        raise WireError(f"expected HELLO_STATE:RUN:ME:NEXT, got {message[:80]!r}")
+        raise PeerError(f"expected HELLO_STATE:RUN:ME:NEXT, got {message[:80]!r}")
     _, run, me, to = parts
     if len(me) > _MAX_DIGITS or len(to) > _MAX_DIGITS:
-        raise WireError(f"the numbers of a greeting are too long: {message[:80]!r}")
+        raise PeerError(f"the numbers of a greeting are too long: {message[:80]!r}")
     try:
         return PeerGreeting(run, parse_integer(me), parse_integer(to))
     except CommandError:
-        raise WireError(f"ME and NEXT of a greeting are integers, got {message[:80]!r}") from None
+        raise PeerError(f"ME and NEXT of a greeting are integers, got {message[:80]!r}") from None
 
 
 def _greeting(message: bytes) -> PeerGreeting:
     parts = message.split(b":")
     if len(parts) != 6 or not _JOB.fullmatch(parts[1]) or not all(map(_NUMBER.fullmatch, parts[2:])):
-        raise WireError(f"expected HELLO_STATE2:JOB:ME:NEXT:ATTEMPT:REPLAY, got {message[:80]!r}")
+        raise PeerError(f"expected HELLO_STATE2:JOB:ME:NEXT:ATTEMPT:REPLAY, got {message[:80]!r}")
     me, to, attempt, replay = map(int, parts[2:])
     if replay > 1:
-        raise WireError(f"REPLAY of a greeting is 0 or 1, got {replay}")
+        raise PeerError(f"REPLAY of a greeting is 0 or 1, got {replay}")
     return PeerGreeting(parts[1], me, to, attempt, bool(replay))
 
 
@@ -89,21 +89,21 @@ def parse_state(message: bytes, limit: int) -> tuple[int, bytes]:
     """Number and state of a ``STATE(N):`` message.
 
     :param limit: bytes that a state may have; a message of a few bytes can stand for gigabytes.
-    :raises WireError: it is none, cannot be decompressed, or holds more than the limit.
+    :raises PeerError: it is none, cannot be decompressed, or holds more than the limit.
     """
     found = _STATE.match(message)
     if found is None:
-        raise WireError(f"expected STATE(N):, got {message[:40]!r}")
+        raise PeerError(f"expected STATE(N):, got {message[:40]!r}")
     number = int(found.group(1))
     unpack = zlib.decompressobj()
     try:
         state = unpack.decompress(memoryview(message)[found.end() :], limit + 1)
     except zlib.error as error:
-        raise WireError(f"STATE({number}) cannot be decompressed: {error}") from None
+        raise PeerError(f"STATE({number}) cannot be decompressed: {error}") from None
     if len(state) > limit:
-        raise WireError(f"STATE({number}) holds more than {limit} bytes")
+        raise PeerError(f"STATE({number}) holds more than {limit} bytes")
     if not unpack.eof:
-        raise WireError(f"STATE({number}) is cut off")
+        raise PeerError(f"STATE({number}) is cut off")
     return number, state
 
 
@@ -178,7 +178,7 @@ Notice = JobNotice | JobTaken | EndNotice | EndTaken | LostNotice
 def parse_notice(message: bytes) -> Notice:
     """Read what coordinator and rendezvous tell one another.
 
-    :raises WireError: it is none of these.
+    :raises PeerError: it is none of these.
     """
     kind, _, rest = message.removeprefix(b"OK:").partition(b":")
     job, colon, value = rest.partition(b":")
@@ -193,7 +193,7 @@ def parse_notice(message: bytes) -> Notice:
             return EndTaken(name) if taken else EndNotice(name)
         if kind == b"LOST" and not taken and _NUMBER.fullmatch(value):
             return LostNotice(name, int(value))
-    raise WireError(f"expected JOB:J:LIMITS, END:J or LOST:J:TASK, got {message[:80]!r}")
+    raise PeerError(f"expected JOB:J:LIMITS, END:J or LOST:J:TASK, got {message[:80]!r}")
 
 
 def _limits(text: bytes) -> dict[str, int]:
@@ -202,5 +202,5 @@ def _limits(text: bytes) -> dict[str, int]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not all(type(value) is int and value >= 0 for value in body.values()):
-        raise WireError(f"the limits of a job are a JSON object of whole numbers, got {text[:80]!r}")
+        raise PeerError(f"the limits of a job are a JSON object of whole numbers, got {text[:80]!r}")
     return body

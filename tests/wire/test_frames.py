@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.wire import HEADER_SIZE, Decoder, FrameError, _frames, encode
+from mu_twisted.wire import HEADER_SIZE, CallerError, Decoder, FrameError, _frames, encode
 
 LIMIT = 100_000
 payloads_lists = st.lists(st.one_of(st.binary(max_size=40), st.binary(min_size=4000, max_size=9000)), max_size=6)
@@ -126,7 +126,7 @@ def test_a_payload_that_no_header_can_announce_is_not_encoded() -> None:
         def __len__(self) -> int:
             return 10**12
 
-    with pytest.raises(FrameError, match="does not fit"):
+    with pytest.raises(CallerError, match="does not fit"):
         encode(Huge())
 
 

@@ -15,7 +15,7 @@ from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Finding, broken, doubtful, good
 from mu_twisted.tls import KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
-from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, WireError, parse_greeting
+from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, PeerError, parse_greeting
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Greeted:
         self._connection = connection
 
     def frames_received(self, payloads: list[bytes]) -> None:
-        with suppress(WireError):
+        with suppress(PeerError):
             self._came(parse_greeting(payloads[0]), self._connection.peer.host)
         self._connection.send(b"quit:")
 
