@@ -45,7 +45,7 @@ def wrong(findings: list[Finding]) -> list[Finding]:
     return found
 
 
-def test_a_function_of_the_originals_is_good_where_one_key_is_shared_and_else_needs_that() -> None:
+def test_a_function_of_the_originals_needs_one_shared_key() -> None:
     state = FunctionState(
         "f", "us-east-1", {**SETTINGS, "Handler": "lambda_function.lambda_handler"}, reserved=None, events=EVENTS
     )

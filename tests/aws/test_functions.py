@@ -147,9 +147,7 @@ def test_a_function_that_is_there_is_told_with_what_to_do(clients: Clients, role
         functions.create(FunctionSpec(name="f", role=role), OTHER)
 
 
-def test_a_function_gets_other_code_and_the_settings_that_were_given_and_keeps_the_others(
-    clients: Clients, role: str
-) -> None:
+def test_a_function_gets_other_code_and_given_settings_and_keeps_the_others(clients: Clients, role: str) -> None:
     functions = Functions(clients)
     before = functions.create(FunctionSpec(name="f", role=role, memory_mb=3008, tmp_mb=2048, description="d"), PACKAGE)
     made = functions.replace("f", OTHER, FunctionChanges(timeout=timedelta(seconds=77)))

@@ -25,7 +25,7 @@ def opened(package):
     return zipfile.ZipFile(io.BytesIO(package))
 
 
-def test_two_builds_of_the_same_input_are_equal_whatever_the_files_times_modes_and_order(tmp_path):
+def test_two_builds_of_one_input_are_equal_whatever_times_modes_and_order(tmp_path):
     first = program(tmp_path / "a" / "tool", b"x" * 3_000_000)
     other = program(tmp_path / "a" / "other")
     package = build_package([first, other], b"./tool ##INFILE##")
@@ -55,7 +55,7 @@ def test_it_holds_the_worker_the_wire_the_command_and_the_executables_at_the_roo
     )
 
 
-def test_alone_on_the_path_of_each_bare_python_here_it_holds_all_that_the_worker_imports(tmp_path, pythons):
+def test_alone_on_the_path_of_a_bare_python_it_holds_all_that_the_worker_imports(tmp_path, pythons):
     with opened(build_package([])) as archive:
         archive.extractall(tmp_path)
         modules = [
@@ -80,9 +80,7 @@ def test_alone_on_the_path_of_each_bare_python_here_it_holds_all_that_the_worker
         assert (said.returncode, said.stdout) == (0, "\n"), said.stderr
 
 
-def test_alone_on_the_path_of_each_bare_python_here_it_greets_and_runs_its_command_from_the_zips_root(
-    tmp_path, pythons
-):
+def test_alone_on_the_path_of_a_bare_python_it_greets_and_runs_its_command(tmp_path, pythons):
     with opened(build_package([program(tmp_path / "a" / "tool", b"#!/bin/sh\npwd")], b"./tool")) as archive:
         archive.extractall(tmp_path / "task")
     (tmp_path / "task" / "tool").chmod(0o755)  # zipfile does not take modes over, Lambda does

@@ -183,7 +183,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
 
 
 @pytest.mark.long
-def test_a_coordinator_killed_with_the_stack_that_it_has_started_goes_on_with_another(tmp_path: Path) -> None:
+def test_a_coordinator_killed_with_its_stack_goes_on_with_another(tmp_path: Path) -> None:
     stage = Stage(tmp_path, stack=False)
     stage.coordinator.start()
     try:

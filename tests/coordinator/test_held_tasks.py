@@ -234,7 +234,7 @@ def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world:
     assert len(warned(list(events))) == 1
 
 
-def test_where_the_rendezvous_is_there_tasks_without_a_way_to_their_peers_share_one_line(world: World) -> None:
+def test_tasks_without_a_way_to_their_peers_share_one_line(world: World) -> None:
     job = world.submit("-n", "20")
     workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:

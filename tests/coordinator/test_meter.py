@@ -44,7 +44,7 @@ def test_a_warm_worker_counts_once_and_one_that_is_back_does_not_begin_anew() ->
     assert (usage.seconds, usage.greeted, usage.billed(60.0)) == (25.0, 1, 26.0)
 
 
-def test_what_a_process_ran_before_its_first_invocation_counts_once_and_within_reason() -> None:
+def test_time_before_a_first_invocation_counts_once_and_within_reason() -> None:
     meter = Meter()
     meter.came(1, greeting(60.0, init_ms=1500), 0.0)
     meter.came(1, greeting(50.0, init_ms=1500), 10.0)  # cleared for another task

@@ -325,7 +325,7 @@ def test_a_rendezvous_that_takes_the_call_and_hangs_up_each_time_is_one_line_too
     assert len(told.away) == 51
 
 
-def test_a_job_that_cannot_take_it_in_does_not_keep_the_others_from_hearing_nor_the_link_from_dialling(
+def test_a_job_that_cannot_take_it_in_stops_neither_others_nor_the_link(
     clock: Clock, relay: Relay, link: RendezvousLink
 ) -> None:
     class Broken(Told):

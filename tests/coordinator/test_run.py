@@ -98,7 +98,7 @@ def test_replies_to_the_sessions_own_commands_never_reach_the_machine() -> None:
     assert bench.run.counts.done == 1
 
 
-def test_a_worker_that_is_done_is_warmed_for_a_task_that_waits_and_old_replies_are_dropped() -> None:
+def test_a_done_worker_is_warmed_for_a_waiting_task_and_old_replies_are_dropped() -> None:
     bench = Bench(tasks=2)
     worker = bench.worker()
     worker.says(ours("0-0"))
@@ -421,7 +421,7 @@ def test_a_launch_that_a_worker_has_is_not_taken_over_without_its_token(greeting
     assert worker.closed
 
 
-def test_a_worker_that_comes_back_with_its_token_is_known_after_a_restart_too_and_keeps_it() -> None:
+def test_a_worker_with_its_token_is_known_after_a_restart_too_and_keeps_it() -> None:
     bench = Bench(tasks=2, tokens=TOKENS)
     back = bench.worker()
     back.says(bindable("j/0-0", redial=True, token=TOKENS.token("0-0")))
@@ -431,7 +431,7 @@ def test_a_worker_that_comes_back_with_its_token_is_known_after_a_restart_too_an
     assert another.takes() == [b"quit:"]
 
 
-def test_a_worker_that_lost_the_connection_before_it_had_the_token_may_come_back_without() -> None:
+def test_a_worker_lost_before_it_had_the_token_may_come_back_without() -> None:
     bench = Bench(tasks=1, tokens=TOKENS, retries=3)
     worker = bench.worker()
     worker.says(bindable("j/0-0"))
@@ -442,7 +442,7 @@ def test_a_worker_that_lost_the_connection_before_it_had_the_token_may_come_back
     assert again.takes() == [b"token:" + TOKENS.token("0-0").encode(), b"kill:", b"reset:"]
 
 
-def test_a_worker_that_announces_no_support_is_sent_no_token_and_comes_back_as_before() -> None:
+def test_a_worker_without_support_is_sent_no_token_and_comes_back_as_before() -> None:
     bench = Bench(tasks=1, tokens=TOKENS, retries=3)
     worker = bench.worker()
     worker.says(ours("j/0-0"))
@@ -524,7 +524,7 @@ def test_a_task_with_peers_gets_its_keys_before_anything_else_and_knows_its_atte
     assert bench.run.job.error is None
 
 
-def test_an_original_worker_is_never_sent_keys_and_serves_tasks_with_peers_only_where_one_key_is_shared() -> None:
+def test_an_original_worker_is_sent_no_keys_and_has_peers_only_with_a_shared_key() -> None:
     async def task(w: Worker) -> None:
         await w.connect(1)
 

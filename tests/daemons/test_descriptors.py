@@ -33,9 +33,7 @@ def worker_context(local: Local, directory: Path) -> ssl.SSLContext:
     return context
 
 
-def test_jobs_run_while_silent_peers_and_ungreeted_workers_hold_all_that_the_listener_has(
-    local: Local, tmp_path: Path
-) -> None:
+def test_jobs_run_while_silent_peers_hold_all_that_the_listener_has(local: Local, tmp_path: Path) -> None:
     words = ["mu-coordinator", "--local", "--state-dir", str(local.state_dir), "-t", "0"]
     process = subprocess.Popen(
         [*FEW, *TWISTD, *words], env=environment(tmp_path, {}), cwd=tmp_path, stderr=subprocess.PIPE, text=True

@@ -82,7 +82,7 @@ def test_a_shard_is_started_again_later_and_later_unless_it_has_lived_for_long()
     assert pauses.after(STEADY) == 0.1
 
 
-def test_a_shard_that_never_was_ready_is_given_up_at_once_and_one_that_was_after_some_starts() -> None:
+def test_a_shard_never_ready_is_given_up_at_once_and_one_once_ready_after_tries() -> None:
     assert Pauses().after(None) is None
     pauses = Pauses()
     pauses.after(1.0)
@@ -433,7 +433,7 @@ place=$(mktemp -d) && ln -s "$PWD"/really* "$place/vpxenc" && "$place/vpxenc" "$
 
 
 @pytest.mark.process
-def test_a_job_that_loses_a_shard_runs_its_groups_tasks_again_and_comes_to_the_same_bytes(
+def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
     coordinate: Any, standin: FakeEncoders, start: Start, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"

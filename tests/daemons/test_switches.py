@@ -99,7 +99,7 @@ def test_a_pipelines_help_prints_the_originals_switches_with_their_defaults(
         ["exec", "-h", "myhost", "--", "true"],
     ],
 )
-def test_the_originals_switch_for_the_hosts_address_is_refused_and_not_taken_for_the_help(
+def test_the_originals_switch_for_the_address_is_refused_and_not_the_help(
     words: list[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -96,7 +96,7 @@ def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: 
     }
 
 
-def test_on_two_hosts_files_of_one_genkeys_do_and_where_they_are_forgotten_that_is_said(
+def test_on_two_hosts_files_of_one_genkeys_do_and_a_lack_of_them_is_said(
     coordinate: Any, standin: FakeEncoders, tmp_path: Path
 ) -> None:
     generate_keys(tmp_path / "ssl")

@@ -254,9 +254,7 @@ class Everything(ErrorState):
         (lambda s: Original(s, "why"), "why"),
     ],
 )
-def test_an_error_states_reason_stands_in_the_second_place_and_a_number_there_is_the_tasks(
-    make: Any, reason: str
-) -> None:
+def test_an_error_states_second_argument_is_a_reason_or_a_tasks_number(make: Any, reason: str) -> None:
     class Check(OnePassState):
         expect = "OK:HELLO"
 
@@ -356,7 +354,7 @@ def test_messages_are_those_of_each_state_and_the_ones_before_are_in_prev_state(
     assert seen == [[], ["", "OK:SET(a)", "OK:SET(b)"], [""], ["OK:HELLO", "OK:A", "OK:B"]]
 
 
-def test_the_first_state_has_none_before_it_and_a_part_has_the_one_before_its_superposition() -> None:
+def test_a_first_state_has_none_before_it_and_a_part_its_superpositions() -> None:
     found: list[MachineState | None] = []
 
     class Part(OnePassState):

@@ -116,7 +116,7 @@ def test_ceilings_hold_only_where_jobs_want_more_than_there_is() -> None:
     assert LaunchAdmission(10).ceilings({"a": 4, "b": 100}) == {"a": 4, "b": 6}
 
 
-def test_a_job_that_has_to_share_lets_workers_go_as_their_tasks_end_and_takes_more_later() -> None:
+def test_a_job_that_shares_lets_workers_go_as_tasks_end_and_takes_more_later() -> None:
     play = Play(tasks=10, max_workers=4)
     for worker in range(4):
         play.come(worker)

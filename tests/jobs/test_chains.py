@@ -88,7 +88,7 @@ def test_done_consumers_stay_done_when_a_producer_fails() -> None:
     assert states(play) == "AFD"
 
 
-def test_a_done_producer_runs_again_when_its_messages_are_lost_and_is_no_second_result() -> None:
+def test_a_done_producer_with_lost_messages_runs_again_for_no_second_result() -> None:
     play = chain(2)
     play.done(0)
     assert states(play) == "DA"
@@ -141,7 +141,7 @@ def test_a_producer_that_runs_again_stops_when_its_last_consumer_is_done() -> No
     assert play.job.error is None
 
 
-def test_a_done_producer_that_fails_when_it_runs_again_keeps_its_result_and_fails_its_consumers() -> None:
+def test_a_rerun_producer_that_fails_keeps_its_result_and_fails_its_consumers() -> None:
     play = chain(2, retries=0)
     play.done(0)
     play.take(play.job.messages_lost(0, play.now))
@@ -152,7 +152,7 @@ def test_a_done_producer_that_fails_when_it_runs_again_keeps_its_result_and_fail
     assert play.job.failures[1] == ("task 0, whose messages it needs, failed: had to send its messages again, no disk")
 
 
-def test_tasks_that_run_again_for_others_keep_their_results_when_their_producer_fails() -> None:
+def test_rerun_tasks_keep_their_results_when_their_producer_fails() -> None:
     play = chain(3, retries=0)
     play.done(0)
     play.done(1)
@@ -225,7 +225,7 @@ def test_tasks_at_work_on_a_shard_begin_again_when_it_has_lost_its_messages() ->
     assert actions == [Interrupt(2, "all messages on shard 1 were lost")]
 
 
-def test_the_latest_task_gives_its_worker_to_a_producer_that_has_none_and_it_costs_nothing() -> None:
+def test_the_latest_task_gives_its_worker_to_a_producer_at_no_cost() -> None:
     play = chain(4, workers=2, retries=5)
     play.done(0)
     play.warm(0)

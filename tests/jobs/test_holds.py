@@ -111,7 +111,7 @@ def test_a_task_that_backs_off_is_held_and_its_timer_does_not_let_it_go() -> Non
     assert states(job)[0] == "H"
 
 
-def test_messages_that_are_gone_when_the_store_is_back_are_made_again_and_nothing_is_begun_twice() -> None:
+def test_messages_gone_when_the_store_is_back_are_made_again_once() -> None:
     job = play(tasks=2, consumes={1: [0]})
     job.come(0)
     job.come(1)
@@ -160,7 +160,7 @@ def test_a_short_absence_costs_no_worker() -> None:
     assert named(job) == [Assign(0, 0, 1, replay=False), Assign(1, 1, 1, replay=True)]
 
 
-def test_after_a_restart_tasks_are_held_until_the_store_answers_and_workers_that_come_back_are_kept() -> None:
+def test_after_a_restart_tasks_are_held_until_the_store_answers_on_their_workers() -> None:
     before = play()
     for worker in range(5):
         before.come(worker)

@@ -86,7 +86,7 @@ def test_a_failed_attempt_is_followed_by_another_after_a_pause_that_grows() -> N
         assert assigns(play.tick(0.02)) == [(attempt + 1, 0, attempt)]
 
 
-def test_a_task_that_has_failed_too_often_has_failed_with_its_last_error_and_no_other_with_it() -> None:
+def test_a_task_that_failed_too_often_fails_with_its_last_error_and_alone() -> None:
     play = Play(tasks=2, retries=2)
     play.come(1)
     play.come(2)

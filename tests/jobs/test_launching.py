@@ -202,7 +202,7 @@ def test_an_expired_token_is_tried_once_more_at_once_and_then_final():
     assert ever.tries["a"] == 2
 
 
-def test_at_the_deadline_what_waits_is_given_up_and_what_is_in_flight_ends_with_its_answer():
+def test_at_the_deadline_what_waits_is_given_up_and_what_is_in_flight_answered():
     play = Play(LaunchPolicy(rate=1, burst=5, deadline=10.0), lasts=40.0)
     play.submit(ids(8))
     play.run(until=12.0)
@@ -369,7 +369,7 @@ def test_a_launch_may_have_fewer_tries_than_the_policy_gives():
 
 
 @pytest.mark.parametrize("status", [408, 409])
-def test_a_function_that_is_not_ready_yet_is_waited_for_until_the_deadline_however_often(status):
+def test_a_function_not_ready_yet_is_waited_for_until_the_deadline(status):
     policy = LaunchPolicy(tries=2, first_delay=1.0, longest_delay=60.0, deadline=100.0, wake_delay=4.0)
     play = Play(policy, lambda launch_id, number: Answer(launch_id, status, "it is Pending"))
     play.submit(["a"])

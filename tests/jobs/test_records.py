@@ -139,7 +139,7 @@ def test_records_that_cannot_follow_one_another_are_refused(records: list[JobRec
 # -- restarts ----------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_restart_finished_tasks_are_finished_and_others_begin_anew_at_no_cost() -> None:
+def test_after_a_restart_finished_tasks_stay_and_others_begin_anew_at_no_cost() -> None:
     play = Play(tasks=4, retries=0)
     for worker in range(4):
         play.come(worker)
@@ -198,7 +198,7 @@ def test_a_result_whose_loser_was_not_gone_yet_is_announced_after_a_while() -> N
     assert play.job.over
 
 
-def test_a_task_that_had_failed_too_often_fails_even_if_the_journal_ends_before_it_says_so() -> None:
+def test_a_task_that_failed_too_often_fails_though_the_journal_ends_before_that() -> None:
     one = Submitted("j", (0,), JobPolicy(retries=0), (), False)
     ended = AttemptEnded(0, 0, AttemptOutcome.FAILED, 1.0, True, error="bad")
     play = Play(Job.restore([one, Started(0), Launched(0, 0, 1), Assigned(0, 0, "0-0", False), ended]), start=False)

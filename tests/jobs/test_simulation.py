@@ -18,7 +18,7 @@ SIZES = [pytest.param(2000, id="2000"), pytest.param(10_000, id="10000", marks=p
 
 
 @pytest.mark.parametrize("tasks", SIZES)
-def test_many_tasks_on_a_tenth_as_many_workers_that_die_double_linger_and_never_come(tasks: int) -> None:
+def test_many_tasks_on_few_workers_that_die_double_linger_and_never_come(tasks: int) -> None:
     workers = tasks // 10
     policy = JobPolicy(max_workers=workers, retries=25, speculate=5.0)
     job = Job("j", range(tasks), policy, random=Random(1).random)
@@ -125,7 +125,7 @@ def test_a_coordinator_that_is_killed_again_and_again_loses_nothing(seed: int) -
     assert world.crashes < 15
 
 
-def test_a_thousand_workers_come_back_after_a_restart_and_none_is_launched_in_their_place() -> None:
+def test_a_thousand_workers_come_back_after_a_restart_and_none_is_launched() -> None:
     job = Job("j", range(3000), JobPolicy(max_workers=1000))
     world = World(job, 1, Faults(redial=1.0))
     world.start()

@@ -254,7 +254,7 @@ def test_where_functions_live_shorter_than_they_did_the_next_ones_will_do(finish
     assert len(play.launched) <= 5
 
 
-def test_where_functions_live_shorter_in_one_region_tasks_go_to_those_that_live_longer() -> None:
+def test_where_functions_live_shorter_in_one_region_tasks_go_to_the_others() -> None:
     play = Play(tasks=40, task_timeout=600.0, start_timeout=600.0)
     lives: dict[int, float] = {}
     for _ in range(300):

@@ -81,7 +81,7 @@ def test_what_is_no_region_is_every_launchs_reason():
     assert (outcome.accepted, outcome.status, "region" in outcome.reason) == (False, 0, True)
 
 
-def test_of_ten_thousand_with_every_failure_each_has_one_outcome_and_none_is_invoked_twice_but_after_a_lost_answer(
+def test_of_ten_thousand_with_every_failure_each_has_one_outcome(
     serve,
 ):
     silent = threading.Event()

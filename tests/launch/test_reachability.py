@@ -30,7 +30,7 @@ def test_an_endpoint_that_never_answered_is_given_up_after_a_while():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 30))
-def test_every_launch_to_an_absent_endpoint_ends_within_five_seconds_and_three_tries(randoms, count):
+def test_launches_to_an_absent_endpoint_end_within_five_seconds_and_three_tries(randoms, count):
     launching = LaunchScheduler(LaunchPolicy(), itertools.cycle(randoms).__next__)
     reachability, now, ends, tries = Reachability(), 0.0, {}, dict.fromkeys(range(count), 0)
     actions = launching.submit([(str(number), "r") for number in range(count)], now)

@@ -23,7 +23,7 @@ def found(mountinfo: str, membership: str) -> list[tuple[int, str]]:
     return [(version, str(path)) for version, path in candidates(mountinfo, membership)]
 
 
-def test_a_group_of_version_2_is_made_beside_our_own_as_one_with_processes_has_none_below() -> None:
+def test_a_group_of_version_2_is_made_beside_our_own_that_has_processes() -> None:
     session = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n"
     service = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service"
     paths = found(V2, session)

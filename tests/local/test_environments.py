@@ -95,7 +95,7 @@ class World:
         environment.polled(FakePoll())
 
 
-def test_the_first_invocation_makes_an_environment_and_gets_its_deadline_at_the_poll() -> None:
+def test_a_first_invocation_makes_an_environment_with_its_deadline_at_the_poll() -> None:
     world = World()
     invocation = world.invoke()
     world.clock.advance(2.0)
@@ -128,7 +128,7 @@ def test_another_functions_or_an_old_revisions_environment_is_not_used() -> None
     assert len(world.host.made) == 3
 
 
-def test_a_changed_functions_idle_environments_end_at_once_and_busy_ones_after_their_work() -> None:
+def test_a_changed_functions_environments_end_at_once_or_after_their_work() -> None:
     world = World()
     world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     busy = world.invoke()
@@ -278,7 +278,7 @@ def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
 
 
 @pytest.mark.parametrize("preparing", [False, True])
-def test_an_environment_that_the_host_refuses_fails_its_invocation_and_takes_no_room(preparing: bool) -> None:
+def test_an_environment_that_the_host_refuses_fails_and_takes_no_room(preparing: bool) -> None:
     world = World(concurrency=1)
     world.host.refusal = OSError(24, "Too many open files")
     world.host.preparing = Deferred() if preparing else None

@@ -33,7 +33,7 @@ def test_our_own_client_asks_nothing_of_the_host(name: str, tmp_path: Path, monk
 
 
 @pytest.mark.process
-def test_a_stack_works_behind_a_proxy_on_a_configured_host_in_a_directory_of_any_name(
+def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "example.org")

@@ -242,7 +242,7 @@ def test_ctrl_c_ends_all_of_it(
         assert not left(tmp_path, process.pid)
 
 
-def test_a_caller_is_answered_while_others_hold_more_connections_than_there_are_descriptors(
+def test_a_caller_is_answered_while_others_hold_all_descriptors(
     tmp_path: Path, connector: Callable[..., Any], package: Callable[..., bytes]
 ) -> None:
     few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]

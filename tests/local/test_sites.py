@@ -72,9 +72,7 @@ def world() -> World:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 500\r\n\r\nx"])
-def test_of_silent_connections_the_oldest_gives_way_whatever_part_of_a_request_it_has_sent(
-    said: bytes, world: World
-) -> None:
+def test_of_silent_connections_the_oldest_is_evicted_whatever_it_has_sent(said: bytes, world: World) -> None:
     silent = [world.connect(said) for _ in range(30)]
     caller = world.connect(REQUEST)
     assert [closed(one) for one in silent] == [True] * (30 - MOST + 1) + [False] * (MOST - 1)

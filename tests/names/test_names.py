@@ -132,3 +132,8 @@ def test_no_test_imports_a_test_and_nothing_edits_the_path() -> None:
 
 
 EDITS = {"sys.path.append", "sys.path.insert", "sys.path.extend"}
+
+
+def test_the_name_of_a_test_is_under_80_characters() -> None:
+    long = [name for path in modules("tests") for _, name, _ in names(path) if name.startswith("test_")]
+    assert [name for name in long if len(name) >= 80] == []

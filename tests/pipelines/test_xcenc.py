@@ -98,9 +98,7 @@ def test_u_also_stores_first_encodes_and_last_states(tools: Path, tmp_path: Path
     assert outputs(job, "final_state", "state") == [chunk.final for chunk in expected]
 
 
-def test_where_comp_states_is_packaged_the_states_that_a_chunk_was_given_are_compared(
-    tools: Path, tmp_path: Path
-) -> None:
+def test_where_comp_states_is_packaged_the_states_of_a_chunk_are_compared(tools: Path, tmp_path: Path) -> None:
     job = encoded(tools, tmp_path / "job", "-n", 5)
     lines = outputs(job, "comp_txt", "txt")
     assert lines == [chunk.comparison for chunk in reference(tools, tmp_path / "serial", 5, 5)]

@@ -50,7 +50,7 @@ def test_what_one_read_brought_is_forwarded_with_one_write(make: Make) -> None:
     assert writes == [50 * 113]
 
 
-def test_a_reader_that_takes_nothing_holds_its_sender_back_and_then_gets_it_from_disk(make: Make) -> None:
+def test_a_reader_that_takes_nothing_holds_its_sender_back_then_reads_from_disk(make: Make) -> None:
     world = make(RelayLimits(window=200_000))
     slow, sender = world.peer(2, 3), world.peer(1, 2)
     slow.wire.pause_reading()

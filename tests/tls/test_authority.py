@@ -51,7 +51,7 @@ def test_a_certificate_is_valid_from_an_hour_back_for_its_lifetime() -> None:
     assert before + HOUR <= certificate.not_valid_after_utc <= after + HOUR
 
 
-def test_a_derived_secret_is_the_same_each_time_and_another_for_another_purpose_or_ca(tmp_path: Path) -> None:
+def test_a_derived_secret_is_the_same_for_one_purpose_and_ca_only(tmp_path: Path) -> None:
     certificate, key = write(tmp_path, AUTHORITY.key_pair)
     again = Authority.load(certificate, key)
     assert AUTHORITY.derived(b"a") == again.derived(b"a")

@@ -125,7 +125,7 @@ def test_a_worker_ends_before_its_functions_deadline(root: Path, coordinator: An
     assert results == [{"error": "the function's time is up"}]
 
 
-def test_a_coordinator_that_takes_no_replies_does_not_keep_a_worker_beyond_its_functions_deadline(
+def test_a_coordinator_that_takes_no_replies_keeps_no_worker_beyond_its_deadline(
     root: Path, coordinator: Any, event: Callable
 ) -> None:
     results: list[tuple[dict[str, object], float]] = []

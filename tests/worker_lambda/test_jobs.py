@@ -117,7 +117,7 @@ HOLDING = [
 
 
 @pytest.mark.parametrize("command", HOLDING)
-def test_a_program_in_the_background_that_holds_the_output_is_not_waited_for_and_ends_with_the_jobs(
+def test_a_background_program_that_holds_the_output_is_not_waited_for(
     selector: selectors.BaseSelector, tmp_path: Path, command: bytes
 ) -> None:
     jobs = CommandRuns(selector, tmp_path, background=0.05)

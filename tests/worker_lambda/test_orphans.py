@@ -102,7 +102,7 @@ def test_one_that_only_closes_is_not_dialled_for_ever(
     assert result["error"].startswith("could not reach")
 
 
-def test_without_a_job_nothing_for_the_time_of_silence_ends_a_worker_that_does_nothing(
+def test_without_a_job_silence_ends_a_worker_that_does_nothing(
     here: Callable[..., Here], coordinator: Any, event: Callable
 ) -> None:
     worker = here(event(coordinator, nonblock=1), silence=0.5)

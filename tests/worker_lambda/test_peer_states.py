@@ -269,7 +269,7 @@ def test_a_run_that_makes_no_state_fails(peered: Callable, command: bytes, reaso
     assert talk.ask(b"echo:up") == b"OK:ECHO(up)"
 
 
-def test_states_wait_for_a_rendezvous_that_reads_slowly_and_so_do_the_runs_that_make_more(peered: Callable) -> None:
+def test_states_and_runs_that_make_more_wait_for_a_slow_rendezvous(peered: Callable) -> None:
     talk, peer, _ = peered(nonblock=1, send_statefile=1)
     bulky = b"run:cd ##TMPDIR## && touch output.ivf && head -c 20000000 /dev/urandom >final.state"
     talk.say(b"seti:produces_state:1", bulky)

@@ -157,7 +157,7 @@ def test_only_a_rendezvous_certificate_is_accepted_for_a_job(
     connect(talk, good)
 
 
-def test_without_a_job_any_certificate_of_the_authority_will_do_and_a_foreign_one_is_not_told(
+def test_without_a_job_any_certificate_of_the_authority_will_do_and_no_other(
     tls_pair: Pair, make_coordinator: Callable, keys: Any
 ) -> None:
     talk, worker = tls_pair()
@@ -439,7 +439,7 @@ def test_a_loss_while_the_coordinator_is_away_is_told_when_it_is_back(
     worker.result()
 
 
-def test_without_a_job_the_worker_ends_with_its_coordinator_whatever_the_channel_does(pair: Pair, relay: Any) -> None:
+def test_without_a_job_the_worker_ends_with_its_coordinator_in_any_case(pair: Pair, relay: Any) -> None:
     talk, worker = pair()
     peer = connect(talk, relay)
     talk.close()

@@ -110,7 +110,7 @@ def test_workers_that_are_there_first_wait_for_those_that_come_later(task: Calla
     assert second.talk.hear().startswith(b"OK:RETVAL(0):OUTPUT(hi\nmade\n)")
 
 
-def test_a_later_attempt_takes_over_and_the_earlier_one_is_told_and_cannot_come_back(task: Callable[..., Task]) -> None:
+def test_a_later_attempt_takes_over_and_the_earlier_one_cannot_come_back(task: Callable[..., Task]) -> None:
     early = task(20, 1)
     assert early.connect().startswith(b"OK:CONNECT(")
     late = task(20, 2)
