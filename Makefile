@@ -4,7 +4,7 @@
 # make test    all tests
 # make quick   the tests of the pure packages: wire, fsm, jobs, pipelines
 # make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
-# make check   style, types, layers
+# make check   style, types, layers, names
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make chaos   50 rounds of two kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
@@ -47,6 +47,7 @@ check: $(VENV)/develop.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/python -m pytest tests/names
 
 check-native: $(VENV)/develop.stamp
 	PYTHON=$(BIN)/python launch/check.sh

@@ -71,7 +71,7 @@ def ready(port: Any) -> None:
 
 
 def main() -> None:
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])  # type: ignore[no-untyped-call]
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
     authority = Authority.open(Path("state") / "tls")
     own = authority.issue(RoleIdentity("coordinator"), lifetime=timedelta(hours=1))
     registry = WorkerRegistry(reactor)

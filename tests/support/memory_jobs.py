@@ -47,7 +47,7 @@ class Launches:
         for launch_id in launch_ids:
             outcome = LaunchOutcome(launch_id, True, 202, "")
             if self.slow:
-                self.takes.append(lambda outcome=outcome: on_outcome(outcome))  # type: ignore[misc]
+                self.takes.append(lambda outcome=outcome: on_outcome(outcome))
             else:
                 on_outcome(outcome)
         return succeed(None)
@@ -126,7 +126,7 @@ class World:
         if request.pipeline != "p":
             raise PipelineError(f"no pipeline is called {request.pipeline!r}")
         settings = PIPELINE.options()
-        settings.parseOptions(list(request.words))  # type: ignore[no-untyped-call]
+        settings.parseOptions(list(request.words))
         return PIPELINE, settings
 
     def policy(self, settings: Any) -> JobPolicy:

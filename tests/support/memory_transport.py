@@ -69,7 +69,7 @@ class Bytes(Protocol, Stranger):
         self.reasons.append(reason)
 
     @property
-    def lost(self) -> bool:  # type: ignore[override]
+    def lost(self) -> bool:
         return bool(self.reasons)
 
 
@@ -129,7 +129,7 @@ def of_two_minds() -> KeyPair:
         .not_valid_before(ca.not_valid_before_utc)
         .not_valid_after(ca.not_valid_after_utc)
         .add_extension(x509.SubjectAlternativeName(uris), critical=True)
-        .sign(load_pem_private_key(AUTHORITY.key_pair.key, None), hashes.SHA256())  # type: ignore[arg-type]
+        .sign(load_pem_private_key(AUTHORITY.key_pair.key, None), hashes.SHA256())
     )
     return KeyPair(
         certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
