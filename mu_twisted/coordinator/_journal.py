@@ -141,23 +141,25 @@ class Journal:
     def __contains__(self, job: str) -> bool:
         return bool(self._read("SELECT 1 FROM events WHERE job = ? LIMIT 1", job))
 
-    def records(self, job: str, containing: str = "") -> Iterator[dict[str, Any]]:
+    def records(self, job: str, *containing: str) -> Iterator[dict[str, Any]]:
         """The records of a job, in the order in which they were appended; read as they are asked for. Those that cannot
         be written now are among them.
 
-        :param containing: leave out those whose JSON does not have this text in it.
+        :param containing: leave out those whose JSON has none of these texts in it; none given: leave out none.
         :raises JournalError: one is damaged.
         """
         self.flush()
         last = -1
         query = "SELECT number, record FROM events WHERE job = ? AND number > ?"
-        query += " AND instr(record, ?)" if containing else " AND ? = ''"
+        if containing:
+            query += f" AND ({' OR '.join(['instr(record, ?)'] * len(containing))})"
         while True:
-            page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, containing)
+            page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, *containing)
             is_last = len(page) < PAGE
             if is_last:
                 # Looked at now: by the time that the page has been read, they may be on disk.
-                page += [(0, text) for name, text in self._waiting if name == job and containing in text]
+                waiting = [text for name, text in self._waiting if name == job]
+                page += [(0, text) for text in waiting if not containing or any(one in text for one in containing)]
             for number, record in page:
                 yield self._decoded(job, record)
                 last = number

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mu_twisted.base import printable
@@ -11,12 +12,14 @@ from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._slices import Steps
-from mu_twisted.jobs import STEP
+from mu_twisted.jobs import STEP, JobError, Submitted, TaskState, TaskStory, record_from_dict
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""
 MAX_CHARACTERS = 16 << 20
 """The same."""
+_OF_MANY = tuple(f'"type":"{name}"' for name in ("submitted", "reopened", "retried", "result-stands", "finished"))
+"""What stands in the records that are about many tasks, or the job, and may move one."""
 
 
 def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Steps[str]:
@@ -45,30 +48,45 @@ def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | N
 
 def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Iterator[str | None]:
     """The lines of a log, and None for each record that makes none."""
-    for row in journal.records(job, "" if task is None else f'"task":{task}'):
-        yield from log_lines([row], task)
-        yield None
-    if task is not None:
+    if task is None:
+        for row in journal.records(job):
+            yield from log_lines([row])
+            yield None
+    else:
+        story: TaskStory | None = None
+        for row in journal.records(job, f'"task":{task}', *_OF_MANY):
+            move = None
+            with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves
+                record = record_from_dict(row["record"])
+                if isinstance(record, Submitted):
+                    story = TaskStory(record, task) if task in record.order else None
+                elif story is not None:
+                    move = story.apply(record)
+            yield from _story_lines(row, task, move)
+            yield None
         for attempt in attempts.read(task):
             if attempt is not None:
                 yield from state_lines(attempt)
             yield None
 
 
-def log_lines(rows: Iterable[Row], task: int | None) -> Iterator[str]:
-    """One line an event.
-
-    :param task: leave out what is not about this one; None: all.
-    """
+def log_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """One line an event."""
     for row in rows:
         try:
             record = row.get("record")
-            if task is None or (record is not None and record.get("task") == task):
-                text = _text(record) if record is not None else _request_text(row["request"])
-                yield f"{stamp(row['at'])} {printable(text)}"
+            text = _text(record) if record is not None else _request_text(row["request"])
+            yield f"{stamp(row['at'])} {printable(text)}"
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-            if task is None:
-                yield f"a damaged record: {printable(str(row)[:200])}"
+            yield f"a damaged record: {printable(str(row)[:200])}"
+
+
+def _story_lines(row: Row, task: int, move: tuple[TaskState, TaskState] | None) -> Iterator[str]:
+    """The line of an event that is about the task or moves it, which names the move."""
+    with suppress(LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        if move is not None or row["record"].get("task") == task:
+            moved = f" [{move[0].value} -> {move[1].value}]" if move is not None else ""
+            yield f"{stamp(row['at'])} {printable(_text(row['record']))}{moved}"
 
 
 def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:

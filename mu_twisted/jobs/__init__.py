@@ -62,6 +62,7 @@ from mu_twisted.jobs._records import (
     record_to_dict,
 )
 from mu_twisted.jobs._steps import STEP, exhaust
+from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "Submitted",
     "TaskFailed",
     "TaskState",
+    "TaskStory",
     "TaskView",
     "UseLargerFunction",
     "Warm",

@@ -349,6 +349,14 @@ def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
     assert len(told[0].splitlines()) == 3004
 
 
+def test_the_log_of_a_task_names_its_moves_up_to_the_end_of_its_job(world: World) -> None:
+    job = world.submit()
+    world.jobs._active_jobs.run(job).abort("enough")
+    world.turn()
+    lines = world.log(job, 0).splitlines()
+    assert lines[-1].endswith("finished: enough [waiting -> failed]")
+
+
 def test_an_error_that_quotes_strange_bytes_is_kept_spelt_out(world: World) -> None:
     job = world.submit()
     world.jobs._active_jobs.run(job).abort("no such file: b\udcff")

@@ -1,0 +1,33 @@
+"""The story of one task, by its job's records, is what the whole job says of it."""
+
+from random import Random
+
+import pytest
+from simulated_fleet import Faults, World
+
+from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, record_from_dict
+from mu_twisted.jobs._ledger import Ledger
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_story_has_every_move_that_the_whole_job_has(seed: int) -> None:
+    consumes = {task: [task - 1] for task in range(1, 6)}
+    job = Job("j", range(8), JobPolicy(retries=seed % 3), consumes=consumes, random=Random(seed).random)
+    world = World(job, seed, Faults(death=0.2, failure=0.1, lost=0.3, redial=0.5))
+    world.crashes = seed % 2
+    world.always(30.0, lambda: None if world.finished else world.lose_store())
+    world.start()
+    world.play()
+    if world.job.failures:
+        world.finished = False
+        world.carry_out(world.job.retry(world.now))
+    records = [record_from_dict(plain) for plain in world.records]
+    assert isinstance(records[0], Submitted)
+    ledger = Ledger(records[0])
+    stories = {task: TaskStory(records[0], task) for task in ledger.tasks}
+    for record in records[1:]:
+        before = {number: task.state for number, task in ledger.tasks.items()}
+        ledger.apply(record)
+        for number, task in ledger.tasks.items():
+            move = None if task.state is before[number] else (before[number], task.state)
+            assert stories[number].apply(record) == move, record
