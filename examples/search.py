@@ -24,7 +24,7 @@ class Options(PipelineOptions):
     optParameters = [
         ["prefix", None, "texts", "where the texts lie in the bucket"],
         ["pattern", None, "", "what to look for, as grep takes it"],
-        ["pieces", None, 10, "pieces of a text that are looked at, of 1000 lines each", at_least(1, "--pieces")],
+        ["pieces", None, 10, "pieces of a text that are searched, of 1000 lines each", at_least(1, "--pieces")],
     ]
 
 

@@ -26,7 +26,7 @@ _CHUNKS = 16
 
 
 class _CommandRun:
-    """:ivar open: whether the output is; ``exited``: when the shell was seen to have ended before that."""
+    """:ivar open: whether the output is; ``exited``: when the shell was found to have ended before that."""
 
     def __init__(self, program: Program, finished: Callable[[Program], None]) -> None:
         self.program = program
@@ -139,7 +139,7 @@ class CommandRuns:
         return wait
 
     def _alive(self, running: _CommandRun) -> float:
-        """In how many seconds to look after a shell again whose output is closed; 0: it has exited."""
+        """In how many seconds to poll a shell again whose output is closed; 0: it has exited."""
         if running.program.poll() is not None:
             return 0.0
         pause = running.pause
@@ -147,7 +147,7 @@ class CommandRuns:
         return pause
 
     def _held(self, running: _CommandRun) -> float | None:
-        """In how many seconds to look after a program again whose output is open; 0: it is not waited for any longer,
+        """In how many seconds to poll a program again whose output is open; 0: it is not waited for any longer,
         None: it is, whatever the shell does.
         """
         if self._background is None:

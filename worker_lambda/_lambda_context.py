@@ -56,7 +56,7 @@ class InitTime:
     """How long this process had run when the function was ready, reported once: what AWS bills as INIT.
 
     To be made when the function's module has been imported. Where Lambda has begun the process ahead of need, it may
-    wait for long before its first invocation, which is not INIT; so that moment is not looked at.
+    wait for long before its first invocation, which is not INIT; so that moment does not count.
 
     :param environ: a start that is paid for by other rules (provisioned concurrency, SnapStart) counts nothing.
     :param process: what Linux says of this process.

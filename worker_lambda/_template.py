@@ -91,7 +91,7 @@ def _replace(text: bytes, mark: bytes, value: bytes, limit: int) -> bytes:
     if not count:
         return text
     size = len(text) + count * (len(value) - len(mark))
-    if size > limit:  # looked at first: a few placeholders and a large value would take all memory
+    if size > limit:  # checked first: a few placeholders and a large value would take all memory
         raise CommandFailure(
             f"with {mark.decode()} replaced it would have {size} bytes, the limit is {limit}", "BadCommand"
         )

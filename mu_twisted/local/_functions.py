@@ -157,7 +157,7 @@ class FunctionStore:
     def create(self, request: Mapping[str, Any], code: bytes) -> Function:
         """Make a function of a ``CreateFunction`` request and its zip.
 
-        :param code: the zip, which has been unpacked once: it is not looked at here.
+        :param code: the zip, which has been unpacked once: it is not checked again.
         :raises ApiError: as :meth:`check_new`.
         """
         settings = self.check_new(request)
@@ -170,7 +170,7 @@ class FunctionStore:
     def update_code(self, function: Function, code: bytes) -> Function:
         """Apply ``UpdateFunctionCode``.
 
-        :param code: the zip, which has been unpacked once: it is not looked at here.
+        :param code: the zip, which has been unpacked once: it is not checked again.
         """
         return self._put_code(lambda digest: replace(function, code=digest, code_size=len(code)), code)
 

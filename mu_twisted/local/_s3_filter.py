@@ -169,7 +169,7 @@ class RequestFilter:
                 return _malformed(f"deletes by a list that is chunked or has more than {MOST_LIST} bytes")
             self._list = bytearray() if length else None
         elif method == b"POST" and headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
-            text = "The local S3 (SeaweedFS) takes no uploads by a form, whose keys cannot be looked at."
+            text = "The local S3 (SeaweedFS) takes no uploads by a form, whose keys cannot be checked."
             return Refusal("501 Not Implemented", "NotImplemented", text)
         source = unquote_to_bytes(headers.get(b"x-amz-copy-source", b"").partition(b"?")[0]).removeprefix(b"/")
         fault = fault_of_key(source.partition(b"/")[2])

@@ -49,7 +49,7 @@ class LocalService(Service):
         self._lambda: LocalLambda | None = None
 
     def startService(self) -> None:
-        """Open all that is quick to open; the rest goes on from there.
+        """Open all that is quick to open; the rest is started asynchronously.
 
         :raises LocalError: it cannot start; one line.
         """

@@ -179,7 +179,7 @@ def ensure(state_dir: Path, *, limit: float = START_TIME) -> tuple[Stack, int | 
 
 
 def stop(state_dir: Path, limit: float = 10.0) -> int | None:
-    """End the stack of a state directory, whoever started it. Blocks.
+    """End the stack of a state directory, whichever process started it. Blocks.
 
     :param limit: seconds that it may take.
     :returns: its process; None: none runs.

@@ -46,7 +46,7 @@ static void swap(double *x, double *y)
     *y = kept;
 }
 
-/* Factors a into its lower and upper triangle and solves for b, both in place; tells whether a is regular. */
+/* Factors a into its lower and upper triangle and solves for b, both in place; returns whether a is regular. */
 static int solve(size_t n, double *restrict a, double *restrict b)
 {
     for (size_t k = 0; k < n; k++) {
