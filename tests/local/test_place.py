@@ -28,9 +28,9 @@ BIND = """
 import json, os, sys
 from mu_twisted.local.environments import _isolation as isolation
 isolation.unshare(isolation.CLONE_NEWNS)
-isolation._mount(None, "/", None, isolation._MS_REC | isolation._MS_PRIVATE)
+isolation.mount(None, "/", None, isolation.MS_REC | isolation.MS_PRIVATE)
 for source, target in json.loads(sys.argv[1]):
-    isolation._mount(source, target, None, isolation._MS_BIND)
+    isolation.mount(source, target, None, isolation.MS_BIND)
 os.execv(sys.argv[2], sys.argv[2:])
 """
 SERVE = """

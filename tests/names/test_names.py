@@ -137,3 +137,14 @@ EDITS = {"sys.path.append", "sys.path.insert", "sys.path.extend"}
 def test_the_name_of_a_test_is_under_80_characters() -> None:
     long = [name for path in modules("tests") for _, name, _ in names(path) if name.startswith("test_")]
     assert [name for name in long if len(name) >= 80] == []
+
+
+def test_no_test_pins_a_private_constant() -> None:
+    private = re.compile(r"_[A-Z][A-Z0-9_]+")
+    for path in modules("tests"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ImportFrom):
+                assert not [alias.name for alias in node.names if private.fullmatch(alias.name)], where
+            elif isinstance(node, ast.Attribute) and not ast.unparse(node.value).startswith("self"):
+                assert private.fullmatch(node.attr) is None, where

@@ -32,13 +32,13 @@ def reveal(paths: list[Path]) -> None:
     if not hidden:
         return
     isolation.unshare(isolation.CLONE_NEWNS)
-    isolation._mount(None, "/", None, isolation._MS_REC | isolation._MS_PRIVATE)
+    isolation.mount(None, "/", None, isolation.MS_REC | isolation.MS_PRIVATE)
     held = {path: os.open(path, os.O_PATH) for path in hidden}
     for directory in sorted(set(hidden.values())):
-        isolation._mount("tmpfs", str(directory), "tmpfs", 0, "mode=0755,size=64k")
+        isolation.mount("tmpfs", str(directory), "tmpfs", 0, "mode=0755,size=64k")
     for path, descriptor in sorted(held.items()):
         path.mkdir(parents=True, exist_ok=True)
-        isolation._mount(f"/proc/self/fd/{descriptor}", str(path), None, isolation._MS_BIND)
+        isolation.mount(f"/proc/self/fd/{descriptor}", str(path), None, isolation.MS_BIND)
         os.close(descriptor)
 
 

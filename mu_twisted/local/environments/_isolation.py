@@ -18,8 +18,8 @@ from contextlib import suppress
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
-_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 15, 36, 38
 _CAPABILITY_VERSION = 0x20080522
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1
@@ -83,7 +83,8 @@ def drop_privileges() -> None:
     _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
 
 
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """As mount(2); raises OSError."""
     texts = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     _check(_libc.mount(*texts, ctypes.c_ulong(flags), None if data is None else data.encode()), f"mount {target}")
 
@@ -98,7 +99,7 @@ def prepare_root() -> None:
     What is mounted in a copy of it later may be written to again: see :func:`private_mounts`.
     """
     unshare(CLONE_NEWNS)
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
     parent, name = TASK.rsplit("/", 1)
     if not os.path.isdir(TASK):  # noqa: PTH112
         _extend(parent, name)
@@ -113,7 +114,7 @@ def _extend(directory: str, name: str) -> None:
             links[entry.path] = os.readlink(entry.path)  # noqa: PTH115
         else:
             held[entry.path] = (os.open(entry.path, os.O_PATH | os.O_NOFOLLOW), entry.is_dir())
-    _mount("tmpfs", directory, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
+    mount("tmpfs", directory, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k")
     for path, target in links.items():
         os.symlink(target, path)  # noqa: PTH211
     for path, (descriptor, is_directory) in held.items():
@@ -121,7 +122,7 @@ def _extend(directory: str, name: str) -> None:
             os.mkdir(path)  # noqa: PTH102
         else:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
-        _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND | _MS_REC)
+        mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
         os.close(descriptor)
     os.mkdir(f"{directory}/{name}")  # noqa: PTH102
 
@@ -139,7 +140,7 @@ def private_mounts(
     :param writable: whether all may be written to that may be so now, not the temporary directories only.
     """
     unshare(CLONE_NEWNS)
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
     covered = [path for path in COVERED if os.path.isdir(path) and not os.path.islink(path)]  # noqa: PTH112, PTH114
     emptied = ["/opt"] if task and os.path.isdir("/opt") and not os.path.islink("/opt") else []  # noqa: PTH112, PTH114
     if hidden and not _below(hidden, [*covered, *emptied]):
@@ -149,20 +150,20 @@ def private_mounts(
     private = os.open(temporary, os.O_PATH | os.O_DIRECTORY)
     code = os.open(task, os.O_PATH | os.O_DIRECTORY) if task else -1
     for path in emptied:
-        _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=256k")
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k")
     for path in covered:
-        _mount(f"/proc/self/fd/{private}", path, None, _MS_BIND)
+        mount(f"/proc/self/fd/{private}", path, None, MS_BIND)
         if not writable:
             _set_read_only(path, False)
     with suppress(OSError):
-        _mount("tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=50%")  # noqa: S108
+        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")  # noqa: S108
     for path, descriptor in sorted(kept.items()):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
         # It may be written to where that from which it is bound may be.
-        _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND)
+        mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND)
         os.close(descriptor)
     if code >= 0:
-        _mount(f"/proc/self/fd/{code}", TASK, None, _MS_BIND)
+        mount(f"/proc/self/fd/{code}", TASK, None, MS_BIND)
         os.close(code)
     if not writable:
         for path in emptied:
@@ -194,8 +195,8 @@ def _set_read_only(path: str, wanted: bool, *, recursive: bool = False) -> None:
 
 def _remount(path: str, read_only: bool) -> None:
     """As kernels before 5.12 have it: mount by mount, and all other flags said again."""
-    flags = _MS_REMOUNT | _MS_BIND | (_MS_RDONLY if read_only else 0)
-    _mount(None, path, None, flags | _flags(path))
+    flags = MS_REMOUNT | MS_BIND | (MS_RDONLY if read_only else 0)
+    mount(None, path, None, flags | _flags(path))
 
 
 def _mount_points() -> list[str]:
@@ -204,7 +205,7 @@ def _mount_points() -> list[str]:
     return [os.fsdecode(name.decode("unicode_escape").encode("latin-1")) for name in names]
 
 
-_LOCKED = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048), (4096, 1 << 21))
+_LOCKED = ((2, MS_NOSUID), (4, MS_NODEV), (8, MS_NOEXEC), (1024, 1024), (2048, 2048), (4096, 1 << 21))
 
 
 def _flags(path: str) -> int:
@@ -216,7 +217,7 @@ def _flags(path: str) -> int:
 def mount_proc() -> None:
     """Show this process namespace's processes; without the right to it, the host's stay in sight."""
     with suppress(OSError):
-        _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def join_cgroups(files: Sequence[str], root: int | None = None) -> None:
