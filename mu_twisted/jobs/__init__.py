@@ -1,6 +1,6 @@
-"""Jobs, tasks, workers and launches as pure decisions: an event and the time go in, actions come out.
+"""The jobs package decides on jobs, tasks, workers and launches: an event and the time go in, actions come out.
 
-Knows neither sockets nor clocks nor AWS. Whoever drives it carries the actions out.
+Knows neither sockets nor clocks nor AWS. Its driver, the coordinator, carries the actions out.
 """
 
 from mu_twisted.jobs._actions import (

@@ -1,4 +1,4 @@
-"""What a job asks of whoever drives it."""
+"""Actions are what a job asks of its driver; they are values and do nothing themselves."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class Warm:
 
 @dataclass(frozen=True)
 class Interrupt:
-    """End whatever the worker is at (``kill:`` and ``reset:``); when it greets again it is free for another task.
+    """End what the worker runs (``kill:`` and ``reset:``); when it greets again it is free for another task.
 
     :param reason: one line for the log.
     """

@@ -1,7 +1,7 @@
-"""Tasks that need one another's messages: what runs again when messages are lost, who fails with whom, who gives way.
+"""Chains decide for tasks that need one another's messages: which run again, fail together, or are preempted.
 
-That a task waits for messages is not told; but one that has a producer which is neither done nor active, directly or
-through others, cannot finish. So its worker may be taken away where that producer needs one.
+The job does not learn that a task waits for messages; but one that has a producer which is neither done nor active,
+directly or through others, cannot finish. So its worker may be taken away where that producer needs one.
 """
 
 from collections.abc import Container, Sequence
@@ -121,7 +121,7 @@ class Chains:
         return True
 
     def store_lost(self, reason: str, of: Container[int] | None = None) -> None:
-        """All messages are gone: whatever somebody still needs is sent again, by tasks that are done as well.
+        """All messages are gone: what is still needed is sent again, by tasks that are done as well.
 
         :param of: only messages of these tasks are; they have no peers but one another. None: those of all.
         """
@@ -137,7 +137,7 @@ class Chains:
                 self._revoke(tasks[number], reason)
                 self._data.enqueue([tasks[number]])
 
-    def give_way(self) -> None:
+    def preempt(self) -> None:
         """Where nothing can go on because producers have no worker, the latest tasks give theirs up."""
         data = self._data
         busy = data.pool.idle or data.pool.warming or data.launches

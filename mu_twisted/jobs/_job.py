@@ -163,7 +163,7 @@ class Job(JobView):
             self._stragglers.look()
             self._scaling.retire_expiring()
             self._lifecycle.conclude()
-            self._chains.give_way()
+            self._chains.preempt()
         return self._data.take()
 
     def allow_workers(self, most: int | None, now: float) -> list[Action]:
@@ -229,7 +229,7 @@ class Job(JobView):
         return self._data.take()
 
     def token_taken(self, worker: int) -> None:
-        """The worker has the token: its launch id is good for nobody from now on who does not show that."""
+        """The worker has the token: its launch id is good for no other worker from now on, unless it shows that."""
         member = self._data.pool.members.get(worker)
         if member is not None and member.launch_id is not None:
             self._data.launches.bind(member.launch_id, worker)
@@ -263,7 +263,7 @@ class Job(JobView):
         return self._data.take()
 
     def worker_lost(self, worker: int, reason: str, now: float) -> list[Action]:
-        """The connection has ended, whoever ended it.
+        """The connection has ended, from either side.
 
         :param reason: what a task that was under way has failed of.
         """
@@ -277,7 +277,7 @@ class Job(JobView):
     # -- messages between tasks ------------------------------------------------------------------------------------
 
     def messages_lost(self, task: int, now: float) -> list[Action]:
-        """The rendezvous does not have a message of this task any more that somebody wants again."""
+        """The rendezvous does not have a message of this task any more that a task wants again."""
         found = self._data.ledger.tasks.get(task)
         if self._goes_on(now) and found is not None:
             if self._chains.messages_lost(found):

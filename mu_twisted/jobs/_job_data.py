@@ -1,4 +1,4 @@
-"""What all decisions of a job share: who is at what, and the actions that have been decided.
+"""JobData holds what all decisions of a job share: its state, and the actions that have been decided.
 
 Keeps its parts in step with one another; decides nothing.
 """
@@ -141,7 +141,7 @@ class JobData:
         self.do(Abort(worker.number, reason))
 
     def reset(self) -> None:
-        """Nobody is there any more, and nobody is expected."""
+        """Forget all workers and attempts; none is expected any more."""
         self.launches.give_up_all()
         self.timers.clear()
         self.attempts.clear()
@@ -150,14 +150,14 @@ class JobData:
         self._lost.clear()
 
     def forget(self, worker: PoolWorker) -> None:
-        """It is gone."""
+        """Forget a worker that is gone."""
         self.pool.remove(worker)
         self.launches.left(worker.launch_id, worker.number)
 
     def clear(self, worker: PoolWorker, reason: str | None = None) -> None:
         """Make it free for another task.
 
-        :param reason: of ending what it is at; None: it is at nothing.
+        :param reason: why its work is ended; None: it has none.
         """
         self._expect_greeting(worker, WorkerSlot.WARMING)
         self.do(Warm(worker.number) if reason is None else Interrupt(worker.number, reason))

@@ -1,4 +1,4 @@
-"""Launches: identifiers that are used once, which of them somebody may still come for, and who came."""
+"""Launches keep the identifiers, each used once: which have a worker, and for which one may still connect."""
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -8,7 +8,7 @@ from msgspec import Struct
 from mu_twisted.jobs._launch_id import LaunchId
 
 MAX_STRANGE = 64
-"""Launch ids that are not ours and are let in all the same (somebody invoked the function by hand)."""
+"""Launch ids that are not ours and are let in all the same (a user invoked the function by hand)."""
 MAX_REASONS = 100
 """Reasons for refusals that are told apart."""
 MAX_REASON = 500
@@ -16,7 +16,7 @@ MAX_REASON = 500
 
 
 class Arrival(Enum):
-    """Who it is that has greeted."""
+    """Which worker it is that has greeted."""
 
     NEW = "its launch id has not been used"
     BACK = "a worker that had lost us is back"
@@ -25,7 +25,7 @@ class Arrival(Enum):
 
 
 class _Expected(Struct, gc=False):
-    """A launch that somebody may still come for.
+    """A launch whose worker may still connect.
 
     :ivar accepted: whether Lambda has taken it.
     :ivar known: whether its worker has been here before.
@@ -65,7 +65,7 @@ class Launches:
         """A new generation of identifiers.
 
         :param launched: how many there were in those before.
-        :param used: those with which somebody came.
+        :param used: those with which a worker has connected.
         """
         self.generation = generation
         self._number = 0
@@ -76,7 +76,7 @@ class Launches:
         self.any_connected = bool(self._used)
 
     def new(self, count: int) -> tuple[LaunchId, ...]:
-        """Identifiers that have never been used; somebody is expected for each."""
+        """Identifiers that have never been used; a worker is expected for each."""
         ids = tuple(LaunchId(f"{self.generation}-{number}") for number in range(self._number, self._number + count))
         self._number += count
         self._limits[self.generation] = self._number
@@ -88,7 +88,7 @@ class Launches:
         self._expected[launch_id] = _Expected(accepted=True, known=True)
 
     def unseen(self, count: int) -> list[LaunchId]:
-        """The latest identifiers, ``count`` at most, with which nobody has come yet."""
+        """The latest identifiers, ``count`` at most, with which no worker has connected yet."""
         found: list[LaunchId] = []
         for generation in sorted(self._limits, reverse=True):
             for number in range(self._limits[generation] - 1, -1, -1):
@@ -100,7 +100,7 @@ class Launches:
         return found
 
     def accept(self, launch_id: LaunchId) -> bool:
-        """Lambda has taken it; False if nobody is expected for it."""
+        """Lambda has taken it; False if no worker is expected for it."""
         expected = self._expected.get(launch_id)
         if expected is None:
             return False
@@ -108,7 +108,7 @@ class Launches:
         return True
 
     def refuse(self, launch_id: LaunchId, reason: str) -> bool:
-        """Nobody will come of it; False if nobody was expected."""
+        """No worker will come of it; False if none was expected."""
         if self._expected.pop(launch_id, None) is None:
             return False
         reason = reason[:MAX_REASON]
@@ -117,21 +117,21 @@ class Launches:
         return True
 
     def give_up(self, launch_id: LaunchId) -> bool | None:
-        """Nobody is expected for it any more.
+        """Expect no worker for it any more.
 
-        :returns: None if nobody was; else whether it was a launch, not a worker that was to come back.
+        :returns: None if none was expected; else whether it was a launch, not a worker that was to come back.
         """
         expected = self._expected.pop(launch_id, None)
         return None if expected is None else not expected.known
 
     def give_up_all(self) -> None:
-        """Nobody is expected any more."""
+        """Expect no worker any more."""
         self._expected.clear()
 
     def arrive(
         self, launch_id: LaunchId | None, worker: int, redial: bool | None, *, proven: bool = False
     ) -> tuple[Arrival, int | None]:
-        """Somebody has greeted.
+        """Note a worker's first greeting on a connection.
 
         :param redial: whether it says that it has been here before; None: it does not say.
         :param proven: whether it has shown the token of its launch id.
@@ -161,7 +161,7 @@ class Launches:
         return Arrival.BACK if known or redial else Arrival.NEW, before
 
     def bind(self, launch_id: LaunchId, worker: int) -> None:
-        """The worker has the token of its launch id: from now on that is good for nobody who does not show it."""
+        """The worker has the token of its launch id: from now on that is good for no worker that does not show it."""
         if self._used.get(launch_id) == worker:
             self._bound.add(launch_id)
 

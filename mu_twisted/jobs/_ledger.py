@@ -1,4 +1,4 @@
-"""The job as its records tell it: each record is applied here, when it is decided as when the journal is read back.
+"""The ledger is the job by its records: each is applied here, when it is decided as when the journal is read back.
 
 Refuses what cannot have happened, so that a corrupt journal is found and not believed.
 """

@@ -1,4 +1,4 @@
-"""A job from its beginning to its end: taken up, taken up again, concluded after each event, finished."""
+"""The lifecycle takes a job from its beginning to its end: started, resumed, concluded after each event, finished."""
 
 from collections.abc import Generator
 
@@ -83,7 +83,7 @@ class JobLifecycle:
         self.finish(reason)
 
     def conclude(self, extra: int = 0) -> None:
-        """What follows from an event for those who have nothing to do.
+        """Decide what follows from an event for workers that have nothing to do.
 
         :param extra: workers to ask for beyond those that are needed.
         """
@@ -110,7 +110,7 @@ class JobLifecycle:
         self._data.do(Finish())
 
     def leave(self, reason: str) -> None:
-        """End what is under way, send everybody home, and let nobody else come."""
+        """End what is under way, dismiss all workers, and expect no others."""
         data = self._data
         for attempt in [attempt for attempts in data.attempts.values() for attempt in attempts]:
             data.end(attempt, AttemptOutcome.SUPERSEDED if attempt.superseded else AttemptOutcome.REVOKED, error=reason)
@@ -156,7 +156,7 @@ class JobLifecycle:
         self._scaling.begin()
 
     def _interrupted(self, task: Task) -> list[LaunchId]:
-        """End what was under way when the coordinator ended; the launch ids of those who were at it."""
+        """End what was under way when the coordinator ended; the launch ids of the workers that ran it."""
         data = self._data
         outcome = AttemptOutcome.REVOKED if task.won is None else AttemptOutcome.SUPERSEDED
         running = dict(task.running)
@@ -183,8 +183,8 @@ class JobLifecycle:
 
     def _is_refused_throughout(self) -> bool:
         launches = self._data.launches
-        nobody = not launches and not self._data.pool.members
-        return nobody and not launches.any_accepted and not launches.any_connected and launches.refusal is not None
+        no_worker = not launches and not self._data.pool.members
+        return no_worker and not launches.any_accepted and not launches.any_connected and launches.refusal is not None
 
     def _summary(self) -> str | None:
         ledger = self._data.ledger

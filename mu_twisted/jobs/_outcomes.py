@@ -1,4 +1,4 @@
-"""What follows when an attempt ends: a result, another attempt after a while, or failure for good."""
+"""This module decides what follows when an attempt ends: a result, another attempt later, or failure for good."""
 
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._failures import Failure, is_retried
@@ -18,7 +18,7 @@ class Outcomes:
     """The decisions about ends of attempts.
 
     :param data: the job.
-    :param chains: told when a task is settled.
+    :param chains: notified when a task is settled.
     """
 
     def __init__(self, data: JobData, chains: Chains) -> None:
@@ -81,7 +81,7 @@ class Outcomes:
             data.enqueue([task])
 
     def settle(self, task: Task) -> None:
-        """Announce the task's result, if it has one and nobody works on it any more."""
+        """Announce the task's result, if it has one and no worker works on it any more."""
         if task.won is None or task.running:
             return
         if task.has_result:

@@ -1,4 +1,4 @@
-"""What the journal keeps of a job, at the grain of tasks.
+"""The records are what the journal keeps of a job, at the grain of tasks.
 
 A record holds no time, only durations: clocks do not outlive a process. Folded in order
 (:class:`~mu_twisted.jobs._ledger.Ledger`), the records are the job; there is no second bookkeeping.
@@ -114,7 +114,7 @@ class Refunded:
 
 @dataclass(frozen=True)
 class ResultReached:
-    """The task is done, and nobody works on it any more."""
+    """The task is done, and no worker works on it any more."""
 
     task: int
     attempt: int
@@ -122,7 +122,7 @@ class ResultReached:
 
 @dataclass(frozen=True)
 class ResultStands:
-    """These tasks were to run once more for their messages; nobody needs those any more, or they have been sent."""
+    """These tasks were to run once more for their messages; those are not needed any more, or they have been sent."""
 
     tasks: tuple[int, ...]
 

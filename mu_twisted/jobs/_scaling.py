@@ -1,4 +1,4 @@
-"""How many workers a job needs, who gets which task, and who is sent home."""
+"""Scaling decides how many workers a job needs, which gets which task, and which is dismissed."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Scaling:
     def __init__(self, data: JobData) -> None:
         self._data = data
         self._rounds = 0
-        self._barren = 0
+        self._fruitless_rounds = 0
         self._next_round = float("-inf")
         self._armed = False
         self._lives: deque[float] = deque(maxlen=RECENT)
@@ -42,14 +42,14 @@ class Scaling:
 
     def begin(self) -> None:
         """A new generation: the first round is due at once."""
-        self._rounds = self._barren = 0
+        self._rounds = self._fruitless_rounds = 0
         self._next_round = float("-inf")
         self.paused = False
 
     # -- launches --------------------------------------------------------------------------------------------------
 
     def launch(self, extra: int = 0) -> None:
-        """Ask for as many workers as are missing, not too often, and less often as long as nobody gets a task.
+        """Ask for as many workers as are missing, not too often, and less often as long as no worker gets a task.
 
         :param extra: beyond what is needed.
         """
@@ -66,7 +66,7 @@ class Scaling:
         delay = min(policy.relaunch_longest, policy.relaunch_delay * 2.0 ** min(self._rounds, 60))
         self._next_round = data.now + delay
         self._rounds += 1
-        self._barren += 1
+        self._fruitless_rounds += 1
         ids = data.launches.new(missing)
         first = int(ids[0].partition("-")[2])
         data.record(Launched(data.launches.generation, first, missing))
@@ -88,8 +88,8 @@ class Scaling:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether nobody came so often that nobody is launched any more."""
-        return self._barren > self._data.policy.start_retries and not self._data.pool.members
+        """Whether rounds of launches brought no worker so often that none follows."""
+        return self._fruitless_rounds > self._data.policy.start_retries and not self._data.pool.members
 
     def worker_connected(self, seconds_left: float | None, *, new: bool) -> None:
         """Launching works.
@@ -97,22 +97,22 @@ class Scaling:
         :param seconds_left: of the newcomer's function.
         :param new: whether it has just begun; else it was here before, and says little of how long others live.
         """
-        self._barren = 0
+        self._fruitless_rounds = 0
         self.paused = False
         if seconds_left is not None and new:
             self._lives.append(seconds_left)
         elif seconds_left is not None:
             self._returned = max(self._returned, seconds_left)
 
-    # -- who gets what ---------------------------------------------------------------------------------------------
+    # -- assignment ---------------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        """Whether the one who came last may stay: to work, or as a spare."""
+        """Whether the worker that connected last may stay: to work, or as a spare."""
         data = self._data
         return not data.is_full and len(data.pool.idle) <= data.useful
 
     def assign(self) -> None:
-        """Idle workers get the tasks that are ready, then slow tasks a second worker; too many spares go home."""
+        """Idle workers get the tasks that are ready, then slow tasks a second worker; surplus spares are dismissed."""
         data = self._data
         backlog, pool = data.backlog, data.pool
         while pool.idle and data.is_full:
@@ -130,17 +130,17 @@ class Scaling:
             data.dismiss(next(iter(pool.idle.values())), "there are as many workers as the job has use for")
 
     def retire_expiring(self) -> None:
-        """Spares whose functions end too soon for any task go home."""
+        """Dismiss spares whose functions end too soon for any task."""
         idle = self._data.pool.idle
         for worker in [worker for worker in idle.values() if not self._has_time(worker)]:
-            self._send_home(worker)
+            self._dismiss_expiring(worker)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
         data = self._data
         data.begin(worker, task, speculative=speculative)
-        # Only now, not when somebody came: who is sent home at once is no reason to launch others as soon as may be.
+        # Not already when a worker connects: one that is dismissed at once is no reason to launch others soon.
         self._rounds = 0
         self._next_round = min(self._next_round, data.now + data.policy.relaunch_delay)
 
@@ -151,9 +151,9 @@ class Scaling:
             if self._has_time(worker):
                 yield worker
             else:
-                self._send_home(worker)
+                self._dismiss_expiring(worker)
 
-    def _send_home(self, worker: PoolWorker) -> None:
+    def _dismiss_expiring(self, worker: PoolWorker) -> None:
         left = max(0.0, (worker.deadline or 0.0) - self._data.now)
         self._data.dismiss(worker, f"its function ends in {left:.0f} s, too soon for a task")
 

@@ -1,4 +1,4 @@
-"""Tasks that take far longer than others get a second attempt beside the first."""
+"""This module gives tasks that take far longer than others a second attempt beside the first."""
 
 from mu_twisted.jobs._job_data import JobData
 
@@ -30,7 +30,7 @@ class Stragglers:
         if factor is None or not self._allowed or len(durations) < self._enough:
             return
         if data.backlog.first() is not None:
-            return  # whatever has not begun is more worth a worker
+            return  # a task that has not begun is worth a worker more
         slow = factor * (durations.median or 0.0)
         while data.ledger.speculated + len(data.backlog.doubles) < self._limit:
             attempt = data.take_straggler(slow)

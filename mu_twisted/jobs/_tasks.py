@@ -1,4 +1,4 @@
-"""Where tasks stand."""
+"""This module holds the states of tasks, the moves between them, and what is told of tasks and jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class TaskView:
-    """One task, for whoever asks how a job stands.
+    """One task, for a status of its job.
 
     :param attempts: begun so far.
     :param retries: that failures have used up.
@@ -131,7 +131,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class JobSnapshot:
-    """A job, for whoever asks how it stands.
+    """A job, for a status.
 
     :param results: tasks that have been done, those included that run again for their messages.
     :param idle: workers that have nothing to do; ``warming`` ones are being cleared of their last task.

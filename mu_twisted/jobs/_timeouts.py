@@ -1,4 +1,4 @@
-"""What time alone brings about: whoever is silent is dead, whoever is late does not come, whoever waited is ready."""
+"""This module decides what follows from time alone: a silent worker is dead, a late one lost, a delayed task ready."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What falls due when: one heap, whose entries are judged by whoever takes them out."""
+"""Timers keep what falls due when, in one heap; the taker of an entry judges whether it still matters."""
 
 import heapq
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class TimerKind(Enum):
 
 
 class Timers:
-    """Entries that nobody needs any more stay until they fall due: their takers recognise them by ``what``."""
+    """Entries that are of no use any more stay until they fall due: their takers recognise them by ``what``."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, TimerKind, Any]] = []

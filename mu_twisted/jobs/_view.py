@@ -1,4 +1,4 @@
-"""What one can ask a job. Nothing here changes it."""
+"""The view answers questions about a job, and changes nothing."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Workers that are connected, and what each is at."""
+"""The pool holds the workers that are connected, and what each is doing."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,7 +7,7 @@ from mu_twisted.jobs._launch_id import LaunchId
 
 
 class WorkerSlot(Enum):
-    """What a worker is at."""
+    """What a worker is doing."""
 
     IDLE = "idle"
     WORKING = "working"
@@ -88,7 +88,7 @@ class PoolWorker:
 class WorkerPool:
     """All workers of a job.
 
-    :ivar idle: those that have nothing to do, who came first before the others.
+    :ivar idle: those that have nothing to do, the longest connected first.
     :ivar warming: how many are being cleared of their last task.
     """
 
@@ -101,12 +101,12 @@ class WorkerPool:
         return len(self.members) - self.leaving
 
     def add(self, worker: PoolWorker) -> None:
-        """It has come, and is idle."""
+        """Add a worker that has connected; it is idle."""
         self.members[worker.number] = worker
         self.idle[worker.number] = worker
 
     def move(self, worker: PoolWorker, slot: WorkerSlot) -> None:
-        """It is at something else now."""
+        """Let the worker do something else."""
         self._out(worker)
         worker.slot = slot
         if slot is WorkerSlot.IDLE:
@@ -124,7 +124,7 @@ class WorkerPool:
         attempt.worker.attempt = None
 
     def remove(self, worker: PoolWorker) -> None:
-        """It is gone, or will not be heard any more."""
+        """Remove a worker that is gone, or is not listened to any more."""
         self._out(worker)
         del self.members[worker.number]
 
