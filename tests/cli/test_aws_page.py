@@ -25,6 +25,7 @@ CHANGING = [
     (r"(in|after) \d+\.\d s", "SECONDS"),
     (r'"CodeSize": \d+', '"CodeSize": BYTES'),
     (r'"CodeSha256": "[^"]{44}"', '"CodeSha256": DIGEST'),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"first start, in /\S+", "first start, in DIRECTORY"),
     (r"cost .* GB-seconds, 4 requests: \d\.\d{6} USD", "cost USD"),
 ]
