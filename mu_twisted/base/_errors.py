@@ -1,4 +1,4 @@
-"""The root of all errors that this project raises on purpose."""
+"""MuError is the root of all errors that this project raises on purpose."""
 
 
 class MuError(Exception):

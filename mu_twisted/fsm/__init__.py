@@ -1,4 +1,4 @@
-"""State machines and scripts that steer one task each, without any IO.
+"""The fsm package holds state machines and scripts that steer one task each, without any IO.
 
 States are the classes of the original's ``libmu/machine_state.py``; a script is a coroutine over a :class:`Worker`.
 Both run on the :class:`Machine`: messages go in, commands come out.

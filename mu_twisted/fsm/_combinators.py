@@ -1,4 +1,4 @@
-"""States that choose, repeat, run side by side, and watch."""
+"""The combinators are states that choose, repeat, run side by side, and watch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

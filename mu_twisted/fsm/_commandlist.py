@@ -1,4 +1,4 @@
-"""CommandListState: a straight line of pairs as one list, with expected texts filled in."""
+"""CommandListState is a straight line of pairs as one list, with expected texts filled in."""
 
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""What all states of one machine share: its info, its settings, what came, and what is to be sent."""
+"""The context holds what all states of one machine share: its info, its settings, what came, and what is to be sent."""
 
 from collections import deque
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What goes wrong in a state machine, as one bounded line each."""
+"""This module makes one bounded line of whatever goes wrong in a state machine."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What reply is expected by default after a command (PROTOCOL section 3, from the original's machine_state)."""
+"""This module knows which reply is expected by default after a command (docs/protocol.md)."""
 
 _BY_COMMAND = {
     "set": "OK:SET",

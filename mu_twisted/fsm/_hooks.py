@@ -1,4 +1,4 @@
-"""What is known of a state class before it runs: hooks that it seems to misuse, and what the original has and ours not.
+"""Checks look at a state class before it runs: hooks that it seems to misuse, and what the original has and ours not.
 
 Knows names and code objects only, no states.
 """

@@ -1,4 +1,4 @@
-"""The Machine: a task's messages go in, its commands come out. No sockets, no clock, and no exception gets out."""
+"""The Machine takes a task's messages and gives its commands; it has no socket and no clock, and raises nothing."""
 
 import enum
 from collections import deque

@@ -1,4 +1,4 @@
-"""How a task finds its peers: what it is to say to the rendezvous. Knows the words, not the connection."""
+"""This module knows what a task says to the rendezvous to find its peers; it knows the words, not the connection."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a state names the one after it: a class, its name, or a callable, so that states may stand in reading order."""
+"""A reference names the state after this one: a class, its name, or a callable; so states stand in reading order."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a script reads out of a worker's replies (PROTOCOL section 2)."""
+"""This module reads a worker's replies for a script (docs/protocol.md)."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Scripts: a task written as a coroutine, driven by hand. There is no event loop and no asyncio in it.
+"""A script is a task written as a coroutine, stepped by its machine. There is no event loop and no asyncio in it.
 
 A script is one state to the Machine. Inside it are strands: the script itself, and what ``Worker.all`` runs beside
 each other. Each strand waits for one reply at a time.

@@ -1,4 +1,4 @@
-"""The plain states: a pair (expected reply, command to send), one or several of them.
+"""The plain states hold a pair (expected reply, command to send), one or several of them.
 
 The names and what they mean are those of the original's ``libmu/machine_state.py``, so that a pipeline written for it
 can be ported by hand. A state here owns no socket: the Machine gives it each message, and collects the commands that it

@@ -1,4 +1,4 @@
-"""What a script holds in its hand: the worker of its task, with one method for each command."""
+"""The Worker is what a script steers: the worker of its task, with one method for each command."""
 
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass

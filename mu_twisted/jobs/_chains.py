@@ -32,7 +32,7 @@ class Chains:
             for number in self._lineage.producers(stack.pop()):
                 producer = tasks[number]
                 if producer.has_result and producer.state not in SETTLED and not self._is_needed(producer):
-                    self._revoke(producer, "nobody needs its messages any more")
+                    self._revoke(producer, "its messages are not needed any more")
                     self._stand(producer)
                     stack.append(number)
 

@@ -21,8 +21,8 @@ class JobPolicy:
     :param max_workers: connected and asked for at once; None: one a task.
     :param overprovision: workers beyond, so that a launch that is lost costs no time.
     :param start_timeout: from an accepted launch until a worker that has not come counts as lost.
-    :param start_retries: rounds of launches in a row that may bring nobody before those tasks are given up.
-    :param relaunch_delay: between two rounds of launches, doubled with each that brings nobody.
+    :param start_retries: rounds of launches in a row that may bring no worker before those tasks are given up.
+    :param relaunch_delay: between two rounds of launches, doubled with each that brings no worker.
     :param relaunch_longest: what that may grow to.
     :param speculate: a task that runs longer than this many times the median of finished ones gets a second attempt;
         None: never.

@@ -1,4 +1,4 @@
-"""Pipelines: the programs of jobs, and the one door by which they come in, the user's own as the built-in ones."""
+"""Pipelines are the programs of jobs; the user's own are loaded as the built-in ones are."""
 
 from mu_twisted.pipelines._guard import HARD_LIMIT, SOFT_LIMIT, LastEnd, WatchError, guard, last_end
 from mu_twisted.pipelines._guarded_machine import GuardedMachine

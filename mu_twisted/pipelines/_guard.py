@@ -52,7 +52,7 @@ _INTERRUPT = signal.SIGURG
 _DUMP = signal.SIGXCPU
 _IMPORTING = 0.8
 """Part of the hard limit that an import of another module has: one that was interrupted cannot be imported again by the
-same process, whoever asks for it."""
+same process, whichever pipeline asks for it."""
 _NOT_THE_AUTHORS = (str(Path(os.__file__).parent) + os.sep, str(Path(__file__).parent.parent) + os.sep)
 """Directories whose frames tell a pipeline's author nothing."""
 _MAX_TRACE = 64 << 10
@@ -97,7 +97,7 @@ class Guard:
         """
         words = self._words
         generation = self._generation
-        if words is None or generation & 1:  # nobody watches, or it is part of another call
+        if words is None or generation & 1:  # there is no watching, or it is part of another call
             return function(*given)
         if job is not self._named:
             self._name(job)
@@ -259,7 +259,7 @@ class LastEnd:
     :param job: whose, empty where it is not known.
     :param task: None where it was about no single task.
     :param how: what is known of it, a few words.
-    :param certain: whether it was the code's doing; else whoever killed the process may have met it there by chance.
+    :param certain: whether it was the code's doing; else the process may have been killed there by chance.
     """
 
     job: str

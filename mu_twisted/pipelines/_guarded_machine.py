@@ -1,4 +1,4 @@
-"""A Machine whose every call is the guard's: it may be interrupted, and then it has failed and says where."""
+"""A guarded machine is called by the guard only: it may be interrupted, and then it has failed and says where."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress

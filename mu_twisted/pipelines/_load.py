@@ -1,4 +1,4 @@
-"""How a pipeline is found: by its name under the entry-point group ``mu.pipelines``, or by the path of a module."""
+"""This module finds a pipeline by its name under the entry-point group ``mu.pipelines``, or by the path of a module."""
 
 import importlib.util
 import sys
@@ -61,7 +61,7 @@ def load_source(source: str, path: str) -> Pipeline:
 
 
 def _run(source: str, path: str, module: ModuleType) -> None:
-    exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - whoever may submit jobs is trusted
+    exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 - users who may submit jobs are trusted
 
 
 def _module_name(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The wire: frames, commands, replies and greetings as bytes, without any IO.
+"""The wire package reads and writes frames, commands, replies and greetings as bytes, without any IO.
 
 Standard library only: this package travels in the worker's zip and is the one codec of the project.
 """

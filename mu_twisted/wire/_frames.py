@@ -1,4 +1,4 @@
-"""Frames: a header of twelve decimal digits and a space, then so many bytes of payload.
+"""A frame is a header of twelve decimal digits and a space, then so many bytes of payload.
 
 Knows bytes only. Format and limits: the original mu's chunked messages (``SocketNB``); the check of the announced
 length and of the header's form is ours, the original passes the header to ``int()`` as it is.
@@ -121,7 +121,7 @@ class Decoder:
 
 class _Body:
     """A payload in the making: blocks, each as large as all before it together, the last one cut to fit. Larger pieces
-    of bytes that nobody can change any more are blocks as they are.
+    of bytes that cannot be changed any more are blocks as they are.
     """
 
     __slots__ = ("_blocks", "_room", "filled", "size")

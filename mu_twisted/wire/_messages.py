@@ -1,4 +1,4 @@
-"""What the payloads say: commands to a worker, its greeting, INFO and FAIL.
+"""This module reads and writes what payloads say: commands to a worker, its greeting, INFO and FAIL.
 
 Everything is bytes, split only as often as the grammar says: a value may hold any byte, colons and non-UTF-8 included.
 """

@@ -1,4 +1,4 @@
-"""What travels through the rendezvous: greetings of peers, states, and the notices of coordinator and rendezvous.
+"""This module reads and writes what the rendezvous carries: greetings of peers, states, and notices.
 
 Everything is bytes here too; what a message between peers holds is no concern of the rendezvous.
 """
