@@ -2,15 +2,18 @@
 
 import argparse
 import json
+import os
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl, Clients, price_in
 from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.cli._cloud import OperatorCloud, open_cloud
+from mu_twisted.cli._cloud import OperatorCloud, ensure_stack, open_cloud
 from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._map_results import Results
@@ -24,8 +27,11 @@ from mu_twisted.cli._map_sources import (
     read_lines,
     upload,
 )
-from mu_twisted.cli._submit import submitted
+from mu_twisted.cli._output import OutputLost
+from mu_twisted.cli._run import handed_over, stack_of
+from mu_twisted.cli._transport import CoordinatorError, NotServed, UnixTransport
 from mu_twisted.cli._wait import INTERRUPTED, ProgressLine, wait_and_report
+from mu_twisted.daemons import default_state_dir
 from mu_twisted.pipelines import (
     InputList,
     PipelineError,
@@ -38,6 +44,7 @@ from mu_twisted.pipelines.map import command_shown, output_key
 
 EPILOG = """\
 examples:
+  mu map --local --program /bin/gzip --out 's3://mine/{/}.gz' notes/ -- './gzip < {in} > {out}'
   mu map -l shell --out 's3://mine/sizes/{/.}.txt' 's3://mine/logs/*.txt' -- 'wc -c < {in} > {out}'
   mu map -l shell --out - ::: a b ::: 1 2 -- 'echo {1} {2}'
   mu map -l ffmpeg -b mine --out 's3://mine/small/{/.}.jpg' photos/ -- './ffmpeg -i {in} -vf scale=320:-1 {out}'
@@ -102,10 +109,17 @@ def add(commands: Any) -> None:
     parser.add_argument("--unordered", action="store_true", help="with --out -: as they come, not in order")
     parser.add_argument("--name", metavar="NAME", help="what the job's name begins with (map)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it may cost at most")
-    parser.add_argument("--no-wait", action="store_true", help="print the job's name once it is taken, and end")
+    parser.add_argument(
+        "--no-wait", action="store_true", help="print the job's name once a coordinator that runs has it, and end"
+    )
     _add_job_options(parser.add_argument_group("job options"), load_pipeline("map").options())
+    _add_program_options(parser.add_argument_group("the function of a program"))
     where = parser.add_argument_group("which S3", "By default AWS's, with credentials as AWS's own tools find them.")
-    where.add_argument("--local", action="store_true", help="the embedded one of this machine (also: MU_LOCAL=1)")
+    where.add_argument(
+        "--local",
+        action="store_true",
+        help="the embedded one of this machine, and its Lambda, started where they do not run (also: MU_LOCAL=1)",
+    )
     where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
     _client_options.add_options(parser)
     parser.set_defaults(run=run, values=[], shell_command=None)
@@ -122,18 +136,28 @@ def _add_job_options(group: Any, settings: Any) -> None:
         group.add_argument(*switches, f"--{long}", dest=f"job {long}", action="store_true", help=text)
 
 
+def _add_program_options(group: Any) -> None:
+    """Those of ``mu run``."""
+    from mu_twisted.daemons.program import ProgramOptions
+
+    for long, _, _, text, *_ in ProgramOptions.optParameters:
+        group.add_argument(f"--{long}", dest=f"program {long}", metavar="X", help=text.replace("%", "%%"))
+    for long, _, text, *_ in ProgramOptions.optFlags:
+        group.add_argument(f"--{long}", dest=f"program {long}", action="store_true", help=text)
+
+
 def run(options: argparse.Namespace) -> int:
-    """Find the inputs, check all that can be checked here, upload, submit, and wait."""
+    """Find the inputs, check all that can be checked here, upload, hand the job over or run it here, and wait."""
     job = _Map(options)
+    job.find_coordinator()
     job.find_inputs()
     job.check()
     if options.dry_run:
         job.tell_plan()
         return 0
-    coordinator = _client_options.coordinator(options)
-    coordinator.get("daemon")  # before anything is uploaded
+    job.make_function()
     job.upload()
-    return job.run(coordinator)
+    return job.run()
 
 
 class _Map:
@@ -152,8 +176,32 @@ class _Map:
         self._results: str | None = None
         self._settings: Any = None
         self._words: list[str] = []
+        self._coordinator = _client_options.coordinator(options)
+        self._here = isinstance(self._coordinator.transport, UnixTransport)
+        self._local = bool(options.local) or os.environ.get("MU_LOCAL", "0") not in ("", "0")
+        self._found: Any = None
+        self._program = self._program_options()
 
     # -- before anything is changed --------------------------------------------------------------------------------
+
+    def find_coordinator(self) -> None:
+        """Ask the coordinator what it is, if one runs.
+
+        :raises MuError: it cannot take this job.
+        """
+        from mu_twisted.daemons.run import mismatch
+
+        if self._options.dry_run and not self._here:
+            return
+        try:
+            self._found = self._coordinator.get("daemon")
+        except NotServed:
+            if self._options.no_wait and not self._options.dry_run:
+                raise
+            return
+        why = mismatch({"local": self._local}, self._found) if self._here else None
+        if why is not None:
+            raise CoordinatorError(why)
 
     def find_inputs(self) -> None:
         """Read or list them."""
@@ -222,9 +270,7 @@ class _Map:
         rows.append(("first", command_shown(settings, 0)))
         if len(inputs) > 1:
             rows.append(("last", command_shown(settings, len(inputs) - 1)))
-        rows.append(
-            ("tasks", f"{tasks}, on {workers} {'worker' if workers == 1 else 'workers'} of {settings['function']}")
-        )
+        rows.append(("tasks", f"{tasks}, on {workers} {'worker' if workers == 1 else 'workers'} of {self._function()}"))
         rows.append(("at most", self._cost(tasks)))
         if self._options.json:
             print(json.dumps({key.replace(" ", "_"): value for key, value in rows}))
@@ -233,6 +279,8 @@ class _Map:
 
     def _cost(self, tasks: int) -> str:
         """What the job may cost at most: each attempt a launch of its own that lasts as long as it may."""
+        from mu_twisted.daemons.program import spec_of
+
         settings = self._settings
         region = settings["regions"][0]
         try:
@@ -245,7 +293,10 @@ class _Map:
                 s3_endpoint=cloud.s3_endpoint,
                 stack=cloud.stack,
             )
-            function = control.function_settings(settings["function"])
+            if self._program["program"] is not None:
+                function: Any = spec_of(self._program, self._local, os.environ)
+            else:
+                function = control.function_settings(settings["function"])
         except MuError as error:
             return f"not known: {error}"
         price = price_in(region, function.architecture)
@@ -262,6 +313,17 @@ class _Map:
 
     # -- what changes something ------------------------------------------------------------------------------------
 
+    def make_function(self) -> None:
+        """Make the function of the program, or find it."""
+        from mu_twisted.daemons.program import function_for
+
+        if self._program["program"] is None:
+            return
+        self._open()  # so that the stack runs
+        name = function_for(self._program, self._settings["regions"], self._stack(), _tell)
+        self._words.insert(0, f"--function={name}")
+        self._settings["function"] = name
+
     def upload(self) -> None:
         """Store the files that are the inputs."""
         if self._files and self._inputs is not None and self._inputs.bucket is not None:
@@ -270,15 +332,52 @@ class _Map:
             finally:
                 self._progress.clear()
 
-    def run(self, coordinator: Coordinator) -> int:
-        """Submit, print results, report."""
+    def run(self) -> int:
+        """Hand the job over or run it here, print results, report."""
+        job = self._handed_over() if self._found is not None else None
+        return self._run_here() if job is None else self._follow(job)
+
+    def _handed_over(self) -> Any:
         options = self._options
         request: dict[str, Any] = {"pipeline": "map", "words": self._words}
         if self._inputs is not None:
             request["inputs"] = pack_inputs(self._inputs)
         if options.name is not None:
             request["name"] = options.name
-        job = submitted(coordinator, request)
+        return handed_over(self._coordinator, request)
+
+    def _run_here(self) -> int:
+        """As ``mu run`` does; the process exits with the job's status."""
+        from mu_twisted.daemons._one_shot import ResultPrinter
+        from mu_twisted.daemons.run import run_map
+
+        options = self._options
+        if self._local:
+            self._open()  # so that the stack runs
+        given = {"state-dir": options.state_dir, "s3-endpoint-url": options.s3_endpoint_url}
+        words = [f"--{key}={value}" for key, value in given.items() if value is not None]
+        words += [f"--{key}" for key, value in (("local", self._local), ("json", options.json)) if value]
+        printer = None
+        if self._results is not None:
+            directory = options.state_dir or default_state_dir()
+            here, prefix, clients = Coordinator(UnixTransport(directory)), self._results, self._clients()
+
+            def print_all(job: Any) -> str | None:
+                try:
+                    results.begin(job)
+                    results.print_all()
+                except (MuError, OutputLost) as error:
+                    return str(error)
+                return None
+
+            results = Results(here, None, clients, prefix, self._settings, ordered=not options.unordered)
+            printer = ResultPrinter(print_all, prefix)
+        run_map([*words, "map", *self._words], self._inputs, options.name, printer)
+        return 0
+
+    def _follow(self, job: Any) -> int:
+        """Wait for a job that a coordinator has."""
+        options, coordinator = self._options, self._coordinator
         name = terminal_safe(job["job"])
         if options.no_wait:
             print(json.dumps(job) if options.json else name)
@@ -302,9 +401,48 @@ class _Map:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _program_options(self) -> dict[str, Any]:
+        """What :func:`function_for` takes.
+
+        :raises UsageError: they are wrong.
+        """
+        from twisted.python.usage import UsageError as OptionsError
+
+        from mu_twisted.daemons.program import PROGRAM_KEYS, ProgramOptions, check_program
+
+        given = vars(self._options)
+        found = {key: given[f"program {key}"] for key in PROGRAM_KEYS}
+        try:
+            for key, _, _, _, *convert in ProgramOptions.optParameters:
+                if convert and found[key] is not None:
+                    found[key] = convert[0](found[key])
+            check_program(found, given["job function"])
+        except (OptionsError, ValueError) as error:
+            raise UsageError(str(error)) from None
+        if self._local and self._here and found["program"] is None and given["job function"] is None:
+            # The shell is there without it; a function is made of some program.
+            found["program"] = shutil.which("true")
+        return {
+            **found,
+            "local": self._local,
+            "endpoint-url": None,
+            "s3-endpoint-url": self._options.s3_endpoint_url,
+        }
+
+    def _function(self) -> str:
+        program = self._program["program"]
+        return str(self._settings["function"]) if program is None else f"a function of {program}"
+
+    def _stack(self) -> Path | None:
+        """The directory of the embedded stack; None: the default one, or the job uses none."""
+        return stack_of(self._options.state_dir, self._found) if self._local and self._here else None
+
     def _open(self) -> OperatorCloud:
         if self._cloud is None:
-            options = argparse.Namespace(**{**vars(self._options), "state_dir": None, "endpoint_url": None})
+            stack = self._stack()
+            if stack is not None:
+                ensure_stack(stack)
+            options = argparse.Namespace(**{**vars(self._options), "state_dir": stack, "endpoint_url": None})
             self._cloud = open_cloud(options)
         return self._cloud
 
@@ -320,6 +458,10 @@ class _Map:
         if not named:
             raise UsageError(f"{what} must have a bucket: say which with -b BUCKET")
         return str(named)
+
+
+def _tell(line: str) -> None:
+    print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
 def _last(count: int, shown: Callable[[int], str]) -> str:

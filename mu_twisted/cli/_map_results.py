@@ -50,9 +50,15 @@ class Results:
         self._settings = settings
         self._ordered = ordered
         self._line = ProgressLine()
+        # As it is now: twistd replaces sys.stdout by its log.
+        self._out: Any = sys.stdout
         self._cursor = 0
         self._told: set[int] = set()
         self._printed: list[str] = []
+
+    def begin(self, job: Any) -> None:
+        """Take the job, where it was not known before."""
+        self._job = job
 
     def print_all(self) -> None:
         """Until the job is over, and all is printed."""
@@ -104,11 +110,11 @@ class Results:
             some = [key for key in keys[first : first + 2 * FETCHES] if key is not None]
             for key, (head, rest) in zip(some, pool.map(self._fetch, some), strict=True):
                 self._line.clear()
-                _write(head)
+                self._out.write_bytes(head)
                 while rest is not None and (piece := self._read(rest, _PIECE, key)):
-                    _write(piece)
+                    self._out.write_bytes(piece)
                 self._printed.append(key)
-            sys.stdout.flush()
+            self._out.flush()
             if len(self._printed) >= _TOGETHER:
                 self._delete()
 
@@ -156,9 +162,3 @@ class Results:
             else:
                 self._line.show(_format.progress(self._job))
                 return
-
-
-def _write(data: bytes) -> None:
-    """Bytes to standard output, as they are."""
-    stream: Any = sys.stdout
-    stream.write_bytes(data)

@@ -54,7 +54,7 @@ def run_job(parsed: Any, words: list[str]) -> int:
     stack = _stack(parsed, found)
     if parsed["program"] is not None:
         parsed.function = function_for(parsed, parsed.settings["regions"], stack, _tell)
-    job = _handed_over(coordinator, parsed, found) if found is not None else None
+    job = handed_over(coordinator, request_of(parsed)) if found is not None else None
     if job is not None:
         if not parsed["json"]:
             print(terminal_safe(job["job"]), flush=True)
@@ -90,27 +90,36 @@ def _stack(parsed: Any, found: Any) -> Path | None:
     """The directory of the embedded stack that the job uses, which runs then; None: it uses none."""
     if not parsed["local"]:
         return None
-    given = parsed["state-dir"]
-    own = Path(given) / "local" if given else default_state_dir(os.environ)
-    directory = Path(found["local"]) if found is not None and found.get("local") else own
+    directory = stack_of(parsed["state-dir"], found)
     ensure_stack(directory)
     return directory
+
+
+def stack_of(given: str | Path | None, found: Any) -> Path:
+    """The directory of the embedded stack that a local job uses, whether it runs or not.
+
+    :param given: the coordinator's state directory; None: the default one.
+    :param found: what the coordinator that runs there says of itself; None: none runs.
+    """
+    if found is not None and found.get("local"):
+        return Path(found["local"])
+    return Path(given) / "local" if given else default_state_dir(os.environ)
 
 
 def _tell(line: str) -> None:
     print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
-def _handed_over(coordinator: Coordinator, parsed: Any, found: Any) -> Any:
+def handed_over(coordinator: Coordinator, request: dict[str, Any]) -> Any:
     """The job as a coordinator that runs has taken it; None where it has ended meanwhile.
 
-    :param found: what it says of itself.
+    :param request: the job, as the control API takes it.
     :raises MuError: it cannot be handed over.
     """
     until = time.monotonic() + ENDING
     while True:
         try:
-            return submitted(coordinator, request_of(parsed))
+            return submitted(coordinator, request)
         except NotServed:
             return None
         except RequestRefused as error:

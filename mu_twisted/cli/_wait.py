@@ -110,13 +110,15 @@ class ProgressLine:
     """The last line of a terminal, written anew each time; nothing where there is no terminal."""
 
     def __init__(self) -> None:
+        # The stream as it is now: twistd replaces sys.stderr by its log.
+        self._stream = sys.stderr
         self.shown = sys.stderr.isatty()
 
     def show(self, text: str) -> None:
         if self.shown:
             width = shutil.get_terminal_size().columns - 1  # a longer one would go on in the next line, and stay there
-            print(f"\r{text[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{text[:width]}\x1b[K", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
         if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print("\r\x1b[K", end="", file=self._stream, flush=True)

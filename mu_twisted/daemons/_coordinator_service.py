@@ -32,7 +32,7 @@ from mu_twisted.daemons._limits import (
     worker_limit,
 )
 from mu_twisted.daemons._notify import Notifier
-from mu_twisted.daemons._one_shot import OneShot
+from mu_twisted.daemons._one_shot import OneShot, ResultPrinter
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._options import typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
@@ -78,6 +78,7 @@ class CoordinatorService(Service):
     :param recorded: whether the one job has its record in the state directory, and the control API is served meanwhile;
         jobs that come by it are run to their ends, too.
     :param as_json: whether the one job's end is printed as JSON.
+    :param printer: prints its results, if it is not None.
     """
 
     log = Logger()
@@ -93,6 +94,7 @@ class CoordinatorService(Service):
         retried: Sequence[str] = (),
         recorded: bool = False,
         as_json: bool = False,
+        printer: ResultPrinter | None = None,
     ) -> None:
         self._reactor = reactor
         self._options = options
@@ -102,6 +104,7 @@ class CoordinatorService(Service):
         self._retried = retried
         self._recorded = recorded
         self._as_json = as_json
+        self._printer = printer
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._state: StateDirectory | None = None
@@ -295,7 +298,9 @@ class CoordinatorService(Service):
     async def _run_job(self, jobs: Jobs, begin: Callable[[], Deferred[JobStatus]]) -> str | None:
         if not self.running:
             return "interrupted"
-        self._one_shot = OneShot(self._reactor, jobs, begin, recorded=self._recorded, as_json=self._as_json)
+        self._one_shot = OneShot(
+            self._reactor, jobs, begin, recorded=self._recorded, as_json=self._as_json, printer=self._printer
+        )
         return await self._one_shot.run()
 
     async def _others(self, jobs: Jobs) -> None:

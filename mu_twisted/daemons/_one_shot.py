@@ -1,10 +1,13 @@
 """A one-shot coordinator's one job is submitted, watched and reported here."""
 
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError, unicode_only
@@ -12,6 +15,19 @@ from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failur
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
 from mu_twisted.jobs import FailedTask, failure_lines
+
+
+@dataclass(frozen=True)
+class ResultPrinter:
+    """Prints what tasks have stored on standard output; all else that is told of the job goes to standard error.
+
+    :param print_all: given the job's status as JSON holds it, prints until the job is over; called in a thread, asks
+        the control API as other processes do, and says what went wrong, if anything did.
+    :param where: the place of results that are not printed.
+    """
+
+    print_all: Callable[[Any], str | None]
+    where: str
 
 
 class OneShot:
@@ -22,6 +38,7 @@ class OneShot:
     :param begin: submits the job, or sets one on record going again.
     :param recorded: whether the job's record stays.
     :param as_json: whether its end is printed as JSON.
+    :param printer: prints its results, if it is not None.
     """
 
     log = Logger()
@@ -34,12 +51,14 @@ class OneShot:
         *,
         recorded: bool = False,
         as_json: bool = False,
+        printer: ResultPrinter | None = None,
     ) -> None:
         self._reactor = reactor
         self._jobs = jobs
         self._submit = begin
         self._recorded = recorded
         self._as_json = as_json
+        self._printer = printer
         self._name: str | None = None
 
     async def run(self) -> str | None:
@@ -54,16 +73,21 @@ class OneShot:
         name = self._name = status.job
         started = time.monotonic()
         progress = Progress(console, self._reactor, lambda: self._jobs.job(name))
-        progress.start()
+        printed = None if self._printer is None else self._begin_printing(self._printer, status)
+        if printed is None:  # the printer shows its own between results
+            progress.start()
         try:
             status = await self._jobs.wait(name)
         finally:
             progress.stop()
         seconds = time.monotonic() - started
+        # Of an interrupted job no result is waited for: the control API, which the printer asks, is closed.
+        fault = None if printed is None or status.state == "interrupted" else await printed
         self._report(status, await self._failed(name) if status.failed else [], seconds)
         if status.state == "interrupted" and self._recorded:
-            return f"interrupted; its record is kept: `mu retry {name}` does what is left"
-        return status.error
+            where = "" if self._printer is None else f"; results come to {self._printer.where}"
+            return f"interrupted; its record is kept: `mu retry {name}` does what is left{where}"
+        return status.error or fault
 
     def abort(self) -> None:
         """End the job where it stands; ``run`` then returns."""
@@ -71,6 +95,21 @@ class OneShot:
             self._jobs.interrupt(self._name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _begin_printing(self, printer: ResultPrinter, status: JobStatus) -> Deferred[str | None]:
+        ended: Deferred[str | None] = Deferred()
+        job = unicode_only(msgspec.to_builtins(status))
+
+        def work() -> None:
+            try:
+                fault = printer.print_all(job)
+            except Exception as error:  # noqa: BLE001 - else the process would wait for the thread for ever
+                fault = f"results cannot be printed: {error}"
+            self._reactor.callFromThread(ended.callback, fault)
+
+        # No thread of the pool: one that is stuck in a write to a pipe may not keep the process.
+        threading.Thread(target=work, daemon=True).start()
+        return ended
 
     async def _failed(self, name: str) -> list[TaskStatus]:
         failed: list[TaskStatus] = []
@@ -97,5 +136,7 @@ class OneShot:
 
     def _print(self, text: str) -> None:
         # The job is as it is, and so is its status: what it stored is not on standard output.
-        if not _terminal.out.say(text):
+        if self._printer is not None:
+            _terminal.err.say(text)
+        elif not _terminal.out.say(text):
             self.log.warn("standard output takes nothing: {fault}", fault=_terminal.out.fault)

@@ -15,8 +15,17 @@ from mu_twisted.coordinator import Request
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
+from mu_twisted.daemons._one_shot import ResultPrinter
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
-from mu_twisted.pipelines import Pipeline, PipelineError, load_pipeline, pipeline_names, source_of
+from mu_twisted.pipelines import (
+    InputList,
+    Pipeline,
+    PipelineError,
+    load_pipeline,
+    pack_inputs,
+    pipeline_names,
+    source_of,
+)
 
 
 class Options(OneLineOptions, DaemonOptions):
@@ -32,6 +41,12 @@ class Options(OneLineOptions, DaemonOptions):
     """Whether a job on the command line has its record in the state directory, as jobs that are handed over have."""
     as_json = False
     """Whether its end is printed as JSON."""
+    inputs: InputList | None = None
+    """What the job's tasks are to work on, where that is no part of the command line."""
+    job_name: str | None = None
+    """What the job's name begins with; None: the pipeline's."""
+    printer: ResultPrinter | None = None
+    """Prints what the job's tasks have stored while it runs."""
     retried: tuple[str, ...] = ()
     """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 
@@ -58,7 +73,10 @@ class Options(OneLineOptions, DaemonOptions):
         except PipelineError as error:
             raise usage.UsageError(str(error)) from None
         self.settings = self._parse_settings(self.pipeline, list(words[1:]))
-        self.request = Request(words[0], self._job_words(words[1:]), source_of(words[0]))
+        packed = None if self.inputs is None else pack_inputs(self.inputs)
+        self.request = Request(
+            words[0], self._job_words(words[1:]), source_of(words[0]), inputs=packed, name=self.job_name
+        )
 
     def _parse_settings(self, pipeline: Pipeline, words: list[str]) -> Any:
         """The pipeline's options, among which the daemon's may stand as well."""
@@ -67,6 +85,8 @@ class Options(OneLineOptions, DaemonOptions):
         settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
         keys = daemon_keys(self.kind)
         settings.update({key: self[key] for key in keys})
+        if self.inputs is not None:
+            settings.take_inputs(self.inputs)
         settings.parseOptions(words)
         settings.check_place(words)
         for key in keys:
@@ -125,5 +145,6 @@ def makeService(options: Options) -> IService:
         retried=options.retried,
         recorded=options.recorded,
         as_json=options.as_json,
+        printer=options.printer,
     )
     return service  # type: ignore[no-any-return]

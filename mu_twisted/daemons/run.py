@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 from twisted.python.usage import UsageError
 
+from mu_twisted.daemons._one_shot import ResultPrinter
 from mu_twisted.daemons._options import DaemonOptions, typed_options
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.coordinator import makeService
 from mu_twisted.daemons.foreground import options_for, run_in_foreground
 from mu_twisted.daemons.program import ProgramOptions, check_program
+from mu_twisted.pipelines import InputList
 
 DEFAULT_PORT = "13579"
 LOCAL_PORT = "tcp:0:interface=127.0.0.1"
@@ -109,6 +111,18 @@ def run(words: Sequence[str], function: str | None = None) -> None:
     """
     kind = type("Options", (Options,), {"function": function})
     run_in_foreground("mu-coordinator", kind, makeService, words)
+
+
+def run_map(words: Sequence[str], inputs: InputList | None, name: str | None, printer: ResultPrinter | None) -> None:
+    """Run a job of ``mu map`` until it is over. As :func:`run_in_foreground`.
+
+    :param words: the command line, without inputs.
+    :param inputs: what its tasks work on; None: the words say it.
+    :param name: what the job's name begins with; None: the pipeline's.
+    :param printer: prints its results; None: they are not printed.
+    """
+    more = {"command": "mu map", "inputs": inputs, "job_name": name, "printer": printer}
+    run_in_foreground("mu-coordinator", type("Options", (Options,), more), makeService, words)
 
 
 def retry(names: Sequence[str], state_dir: Path, daemon: Sequence[str], *, as_json: bool = False) -> None:

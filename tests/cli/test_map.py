@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from mu_twisted.aws import Clients
 from mu_twisted.cli._map import split
 from mu_twisted.cli._map_sources import Limits, SourceError, list_objects, translate
+from mu_twisted.local import default_state_dir, stop
 from mu_twisted.pipelines import InputList
 from mu_twisted.pipelines._input_list import unpack
 
@@ -209,6 +212,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(run: Mu, served: Ser
         (["--unordered", ":::", "a", "--", "x"], 2, "--unordered goes with --out -"),
         (["--batch", "0", ":::", "a", "--", "x"], 2, "--batch: expected a whole number of at least 1"),
         (["--halt", "sometime", ":::", "a", "--", "x"], 2, "--halt: expected never"),
+        (["--with", "x", ":::", "a", "--", "x"], 2, "--with says how the function of --program is made"),
+        (["--program", "x", "-l", "f", ":::", "a", "--", "x"], 2, "-l names another (f)"),
+        (["--program", "x", "--memory", "12", ":::", "a", "--", "x"], 2, "--memory: expected a whole number from 128"),
+        (["--program", "nosuch", "--role", "r", ":::", "a", "--", "x"], 1, "cannot pack nosuch: No such file"),
         (["--range", "9:1", "--", "x"], 2, "--range: expected FIRST:LAST[:STEP]"),
     ],
 )
@@ -319,3 +326,59 @@ def test_a_pattern_is_a_regular_expression_and_without_wildcards_matches_itself(
     found.fullmatch(key)
     if not set(pattern) & set("*?["):
         assert found.fullmatch(pattern)
+
+
+MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
+
+
+def test_not_to_wait_needs_a_coordinator_that_runs(run: Mu, tmp_path: Path) -> None:
+    done = run("map", "--no-wait", "--state-dir", str(tmp_path / "none"), ":::", "a", "--", "x")
+    assert done.status == 1
+    assert "no coordinator runs in" in done.error()
+
+
+@pytest.mark.process
+def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+
+    def mu(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*MU, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    printing = ["map", "--local", "-b", "mine", "--out", "-"]
+    try:
+        wrong = mu(*printing, ":::", "a", "--", "echo '{}'")
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert wrong.stderr.startswith("error: the command: {} stands in single quotes")
+        assert wrong.stderr.count("\n") == 1
+        assert mu("mb", "--local", "s3://mine").returncode == 0
+        done = mu(*printing, ":::", "a", "b", "--", "echo {}")
+        assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
+        packed = mu(*printing, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
+        assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
+        failed = mu(*printing, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {}")
+        assert (failed.returncode, failed.stdout) == (1, "a\n"), failed.stderr
+        assert "x (task 1) failed after 1 attempt" in failed.stderr
+        states = [job["state"] for job in json.loads(mu("jobs", "--json").stdout)["jobs"]]
+        assert sorted(states) == ["done", "done", "failed"]
+        interrupted = subprocess.Popen(
+            [*MU, *printing, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert interrupted.stdout is not None
+            assert interrupted.stdout.readline() == "a\n"
+            interrupted.send_signal(signal.SIGINT)
+            _, err = interrupted.communicate(timeout=30)
+        finally:
+            interrupted.kill()
+        assert interrupted.returncode == -signal.SIGINT  # as of `mu run`
+        assert "error: interrupted; its record is kept: `mu retry map-" in err
+        assert "Traceback" not in err
+    finally:
+        stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
