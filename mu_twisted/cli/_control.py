@@ -54,12 +54,16 @@ class Coordinator:
     def __init__(self, transport: UnixTransport | TlsTransport) -> None:
         self.transport = transport
 
-    def get(self, *path: str, answer_timeout: float = TIMEOUT, **query: object) -> Any:
+    def get(self, *path: str, answer_timeout: float = TIMEOUT, served: bool = False, **query: object) -> Any:
         """The answer to a GET, as JSON holds it.
 
         :param path: the segments of the path below the version.
         :param answer_timeout: seconds that the answer may take.
+        :param served: whether only a coordinator that runs is to answer, and never the records that one has left: they
+            are read under the lock that a coordinator needs to come back.
         """
+        if served:
+            return _decoded(self._ask_coordinator("GET", path, query, None, answer_timeout))
         return _decoded(self._ask("GET", path, query, timeout=answer_timeout))
 
     def tasks(self, job: str, state: str | None = None) -> list[Any]:

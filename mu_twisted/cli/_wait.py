@@ -90,7 +90,9 @@ def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
             if lost is None:
                 line.show(_format.progress(job))
             try:
-                job = coordinator.get("jobs", job["job"], "wait", timeout=step, answer_timeout=step + MARGIN)
+                job = coordinator.get(
+                    "jobs", job["job"], "wait", answer_timeout=step + MARGIN, served=True, timeout=step
+                )
                 lost = None
             except (Unreachable, RequestRefused) as error:
                 if isinstance(error, RequestRefused) and error.status != 503:
@@ -98,7 +100,8 @@ def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
                 now = time.monotonic()
                 lost = now if lost is None else lost
                 if now - lost > COMEBACK:
-                    raise
+                    job = coordinator.get("jobs", job["job"])  # as it has left it, if it has
+                    break
                 line.show(f"{job['job']}: waiting for the coordinator to come back")
                 time.sleep(PAUSE)
     finally:
