@@ -165,6 +165,25 @@ def _pages(clients: Clients, bucket: str, prefix: str, *, within: bool, size: in
         yield [item["Key"] for item in page.get("Contents", ())]
 
 
+def _one_character(inside: str) -> str:
+    """The regular expression of what stands between brackets: letters and ranges, or with ``!`` none of them.
+
+    A range that runs backwards has no characters, as with fnmatch.
+    """
+    negated, inside = inside.startswith("!"), inside.removeprefix("!")
+    parts, index = [], 0
+    while index < len(inside):
+        low, high = inside[index], inside[index + 2] if inside[index + 1 : index + 2] == "-" else ""
+        if high:
+            parts += [f"{re.escape(low)}-{re.escape(high)}"] if low <= high else []
+        else:
+            parts.append(re.escape(low))
+        index += 3 if high else 1
+    if not parts:
+        return "." if negated else "(?!)"
+    return f"[{'^' if negated else ''}{''.join(parts)}]"
+
+
 def translate(pattern: str) -> str:
     """The regular expression of a pattern of keys."""
     found, at = [], 0
@@ -174,10 +193,9 @@ def translate(pattern: str) -> str:
             found.append(".*")
             at += 2
             continue
-        closing = pattern.find("]", at + 2) if here == "[" else -1
+        closing = pattern.find("]", at + (3 if pattern.startswith("[!", at) else 2)) if here == "[" else -1
         if closing > 0:
-            inside = pattern[at + 1 : closing].replace("\\", "\\\\").replace("[", "\\[")
-            found.append(f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]")
+            found.append(_one_character(pattern[at + 1 : closing]))
             at = closing + 1
             continue
         found.append({"*": "[^/]*", "?": "[^/]"}.get(here) or re.escape(here))

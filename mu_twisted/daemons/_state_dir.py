@@ -2,10 +2,16 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from mu_twisted.base import MuError
+
+BRIEF = 10.0
+"""Seconds that a process waits for one that has the directory briefly."""
+BRIEFLY = " briefly"
+"""Stands in the lock's file behind the number of such a process."""
 
 
 class StateDirectoryError(MuError):
@@ -40,10 +46,12 @@ class StateDirectory:
 
     :param path: made, for its owner only, if it is not there.
     :param lock: name of the lock's file; daemons of different kinds share a directory.
+    :param briefly: whether this process is about to let it go again, as one that only reads the records is; others wait
+        for that, :data:`BRIEF` seconds at most.
     :raises StateDirectoryError: as :class:`InUse` another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, lock: str = "coordinator.lock") -> None:
+    def __init__(self, path: Path, lock: str = "coordinator.lock", *, briefly: bool = False) -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,17 +60,25 @@ class StateDirectory:
             raise StateDirectoryError(
                 f"cannot use the state directory {path}: {error.strerror}; choose another with --state-dir"
             ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            first = os.read(self._lock, 32).decode("ascii", "replace").strip()
-            os.close(self._lock)
-            raise InUse(
-                f"the state directory {path} is in use by process {first}: stop it, or choose another with --state-dir"
-            ) from None
+        until = time.monotonic() + BRIEF
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+                if _is_brief(holder) and time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                os.close(self._lock)
+                number = holder.partition(" ")[0]
+                raise InUse(
+                    f"the state directory {path} is in use by process {number}: stop it, or choose another with "
+                    "--state-dir"
+                ) from None
         try:
             os.ftruncate(self._lock, 0)
-            os.write(self._lock, f"{os.getpid()}\n".encode("ascii"))
+            os.pwrite(self._lock, f"{os.getpid()}{BRIEFLY if briefly else ''}\n".encode("ascii"), 0)
         except OSError as error:
             os.close(self._lock)
             raise StateDirectoryError(f"cannot write to the state directory {path}: {error.strerror}") from None
@@ -70,3 +86,20 @@ class StateDirectory:
     def close(self) -> None:
         """Let another process have it."""
         os.close(self._lock)
+
+
+def _is_brief(holder: str) -> bool:
+    """Whether the process that holds the lock lets it go soon.
+
+    :param holder: what the lock's file says: that of a process that is gone, or nothing, as long as the new holder has
+        not written its own.
+    """
+    if not holder.isdigit():
+        return True
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -37,7 +37,7 @@ class Records:
 
     def __init__(self, state_dir: Path, wall: Callable[[], float]) -> None:
         self._clock = Clock()
-        self._state = StateDirectory(state_dir)
+        self._state = StateDirectory(state_dir, briefly=True)
         self._journal: Journal | None = None
         try:
             self._journal = Journal(state_dir / "journal.db", self._clock, lambda _: None)

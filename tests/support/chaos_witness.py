@@ -133,7 +133,7 @@ class Announced:
     def _wait(self) -> None:
         while not self._stopped.is_set():
             try:
-                fact = self._stage.api.get("jobs", self.job, "wait", timeout=2, answer_timeout=10.0)
+                fact = self._stage.api.get("jobs", self.job, "wait", served=True, timeout=2, answer_timeout=10.0)
             except CoordinatorError:
                 time.sleep(LOOK)
                 continue
