@@ -44,6 +44,8 @@ def exited(program: Program) -> None:
 def test_one_in_a_session_of_its_own_is_found_by_the_mark(begin: Begin, mark: str) -> None:
     program, process = begin("setsid sh -c 'echo $$; exec sleep 600 >/dev/null 2>&1' &")
     exited(program)
+    while Path(f"/proc/{process}/exe").resolve().name != "sleep":  # its environment cannot be read meanwhile
+        pass
     assert _processes.find(mark) == {process: process}
 
 
