@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,16 @@ from twisted.python import usage
 
 from mu_twisted.fsm import TerminalState
 from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, load_source
+
+
+@contextmanager
+def sigint(handler: Any) -> Iterator[None]:
+    """Handle SIGINT so, whatever the tests were started with: a shell's background jobs begin with it ignored."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def fails(*_: Any) -> Any:
@@ -96,27 +107,21 @@ def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
         load_source(module.read_text(), "mine.py")
 
 
-@pytest.fixture
-def handled() -> Iterator[None]:
-    """The signal of an interrupt is handled, as in a daemon."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["ignored", "handled"])
 @pytest.mark.parametrize(
     "raised", ["KeyboardInterrupt", "KeyboardInterrupt(1)", "GeneratorExit", "type('E', (BaseException,), {})"]
 )
-def test_whatever_a_module_raises_is_one_line_in_a_daemon(tmp_path: Path, raised: str) -> None:
+def test_whatever_a_module_raises_is_one_line_where_the_signal_raises_nothing(
+    tmp_path: Path, raised: str, handler: Any
+) -> None:
     source = f"raise {raised}\n"
     (tmp_path / "mine.py").write_text(source)
-    with pytest.raises(PipelineError, match="cannot be loaded: "):
+    with sigint(handler), pytest.raises(PipelineError, match="cannot be loaded: "):
         load_source(source, "mine.py")
-    with pytest.raises(PipelineError, match="cannot be loaded: "):
+    with sigint(handler), pytest.raises(PipelineError, match="cannot be loaded: "):
         load_pipeline(str(tmp_path / "mine.py"))
 
 
 def test_an_interrupt_while_a_module_is_loaded_is_the_commands() -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with sigint(signal.default_int_handler), pytest.raises(KeyboardInterrupt):
         load_source("raise KeyboardInterrupt", "mine.py")
