@@ -1,0 +1,79 @@
+"""A job of ``mu map`` runs on what is chosen here: a coordinator, and the Lambda and S3 that its workers use.
+
+It knows nothing of inputs or commands.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from mu_twisted.aws import Clients
+from mu_twisted.cli import _client_options
+from mu_twisted.cli._cloud import OperatorCloud, ensure_stack, open_cloud
+from mu_twisted.cli._control import Coordinator
+from mu_twisted.cli._run import stack_of
+from mu_twisted.cli._transport import CoordinatorError, NotServed, UnixTransport
+
+
+class MapBackend:
+    """The coordinator that is asked, and Lambda and S3, which are opened when they are first needed.
+
+    :param options: those of ``mu map``.
+    :raises mu_twisted.cli._errors.UsageError: they name two coordinators.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._cloud: OperatorCloud | None = None
+        self.coordinator: Coordinator = _client_options.coordinator(options)
+        self.here = isinstance(self.coordinator.transport, UnixTransport)
+        """Whether the coordinator is one of this machine."""
+        self.local = bool(options.local) or os.environ.get("MU_LOCAL", "0") not in ("", "0")
+        """Whether Lambda and S3 are the embedded ones."""
+        self.found: Any = None
+        """What the coordinator says of itself; None: none runs, or none was asked."""
+
+    def find_coordinator(self) -> None:
+        """Ask the coordinator what it is, if one runs.
+
+        :raises MuError: it cannot take this job.
+        """
+        from mu_twisted.daemons.run import mismatch
+
+        if self._options.dry_run and not self.here:
+            return
+        try:
+            self.found = self.coordinator.get("daemon")
+        except NotServed:
+            if self._options.no_wait and not self._options.dry_run:
+                raise
+            return
+        why = mismatch({"local": self.local}, self.found) if self.here else None
+        if why is not None:
+            raise CoordinatorError(why)
+
+    def stack(self) -> Path | None:
+        """The directory of the embedded stack; None: the default one, or the job uses none."""
+        return stack_of(self._options.state_dir, self.found) if self.local and self.here else None
+
+    def cloud(self) -> OperatorCloud:
+        """Lambda and S3; the embedded stack runs then.
+
+        :raises MuError: it does not start, or an address is none.
+        """
+        if self._cloud is None:
+            stack = self.stack()
+            if stack is not None:
+                ensure_stack(stack)
+            options = argparse.Namespace(**{**vars(self._options), "state_dir": stack, "endpoint_url": None})
+            self._cloud = open_cloud(options)
+        return self._cloud
+
+    def clients(self) -> Clients:
+        """Clients of the job's first region.
+
+        :raises MuError: as :meth:`cloud`, or there is no such region.
+        """
+        regions = vars(self._options)["job regions"]
+        return self.cloud().clients((regions or "us-east-1").split(",")[0].strip())
