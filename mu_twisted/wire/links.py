@@ -1,0 +1,393 @@
+"""The frames by which tasks send one another named messages, over a rendezvous or directly.
+
+The package does not import this module: only workers that use links, and the rendezvous, load it. A frame is a header
+of fields separated by colons, and where it carries bytes a NUL and these. PEER is the task at the other end: to the
+rendezvous it is the one that is meant, from it the one that has sent.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mu_twisted.wire._errors import PeerError
+
+LINKS = "links"
+"""What a worker announces in its greeting that takes ``link:``, ``send:`` and ``receive:``."""
+
+MAX_PART = 128 << 10
+"""Bytes of a message that one frame carries."""
+MAX_NAME = 200
+"""Bytes of a message's name."""
+MAX_LENGTH = 1 << 40
+"""Bytes of a message."""
+MAX_NUMBER = 10**9
+"""The largest number of a message among those of its sender, receiver and name."""
+MAX_TAKEN = 4096
+"""Messages that one ``WANT_ANY`` may say to have been taken."""
+MAX_LINK_FRAME = MAX_PART + 1024
+"""Bytes of a frame, except of a greeting and its answer, and of a ``WANT_ANY``."""
+MAX_LINK_GREETING = 4 << 10
+MAX_REASON = 500
+"""Bytes of the reason of a ``NAK``."""
+
+_GREETING = b"HELLO_LINK:"
+_WELCOME = b"OK:HELLO_LINK:"
+_JOB = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}", re.ASCII)
+_DIGEST = re.compile(rb"[0-9a-f]{64}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def check_name(name: str) -> bytes:
+    """A message's name as it travels.
+
+    :raises ValueError: it is empty, too long, or holds control characters or what is no Unicode.
+    """
+    try:
+        raw = name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"a message's name is text, got {name!r:.80}") from None
+    if not 0 < len(raw) <= MAX_NAME or _CONTROL.search(name):
+        raise ValueError(f"a message's name has 1 to {MAX_NAME} bytes and no control characters, got {name!r:.80}")
+    return raw
+
+
+@dataclass(frozen=True)
+class LinkGreeting:
+    """The first frame of a worker on its connection for links.
+
+    :param job: the job's name.
+    :param task: the worker's task.
+    :param attempt: of the task.
+    :param announced: what the worker can do and has, by name; unknown members are ignored.
+    """
+
+    job: bytes
+    task: int
+    attempt: int
+    announced: dict[str, Any]
+
+    def encode(self) -> bytes:
+        """``HELLO_LINK:JOB:TASK:ATTEMPT:{...}``."""
+        return _GREETING + b"%b:%d:%d:%b" % (self.job, self.task, self.attempt, _json(self.announced))
+
+
+@dataclass(frozen=True)
+class LinkWelcome:
+    """The rendezvous' answer to a greeting.
+
+    :param announced: what the rendezvous can do and has seen, by name; unknown members are ignored.
+    """
+
+    announced: dict[str, Any]
+
+    def encode(self) -> bytes:
+        """``OK:HELLO_LINK:{...}``."""
+        return _WELCOME + _json(self.announced)
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A message begins, with its first bytes.
+
+    :param peer: number of the task at the other end.
+    :param number: of the message among those of its sender, receiver and name; the first of an attempt has 1.
+    :param length: bytes of the whole message.
+    :param name: the message's.
+    :param part: its first bytes; fewer than :data:`MAX_PART` only if these are all.
+    """
+
+    peer: int
+    number: int
+    length: int
+    name: bytes
+    part: bytes
+
+    def encode(self) -> bytes:
+        """``SEND:PEER:NUMBER:LENGTH:NAME``, NUL, bytes."""
+        return b"SEND:%d:%d:%d:%b\0%b" % (self.peer, self.number, self.length, self.name, self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """More of a message that has begun.
+
+    :param offset: of these bytes in the message.
+    """
+
+    peer: int
+    number: int
+    offset: int
+    name: bytes
+    part: bytes
+
+    def encode(self) -> bytes:
+        """``DATA:PEER:NUMBER:OFFSET:NAME``, NUL, bytes."""
+        return b"DATA:%d:%d:%d:%b\0%b" % (self.peer, self.number, self.offset, self.name, self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """All bytes of a message have been sent.
+
+    :param digest: their SHA-256 in hexadecimal.
+    """
+
+    peer: int
+    number: int
+    digest: bytes
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``END:PEER:NUMBER:SHA256:NAME``."""
+        return b"END:%d:%d:%b:%b" % (self.peer, self.number, self.digest, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A message that has begun will not go on: its sender is gone or has given it up."""
+
+    peer: int
+    number: int
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``CUT:PEER:NUMBER:NAME``."""
+        return b"CUT:%d:%d:%b" % (self.peer, self.number, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A whole message is safe: the receiver has it, or the rendezvous keeps it."""
+
+    peer: int
+    number: int
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``ACK:PEER:NUMBER:NAME``."""
+        return b"ACK:%d:%d:%b" % (self.peer, self.number, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Nak:
+    """A message is refused; the sender's task fails with the reason.
+
+    :param reason: one line.
+    """
+
+    peer: int
+    number: int
+    name: bytes
+    reason: bytes
+
+    def encode(self) -> bytes:
+        """``NAK:PEER:NUMBER:NAME``, NUL, the reason."""
+        reason = b" ".join(self.reason.split())[:MAX_REASON]
+        return b"NAK:%d:%d:%b\0%b" % (self.peer, self.number, self.name, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """The receiver waits for this message; it is delivered once, as soon as it begins to arrive."""
+
+    peer: int
+    number: int
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``WANT:PEER:NUMBER:NAME``."""
+        return b"WANT:%d:%d:%b" % (self.peer, self.number, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WantAny:
+    """The receiver waits for one more message of this name, of any task: the next of one of them.
+
+    :param taken: by the sender's task, the number of its last message of this name that the receiver has.
+    """
+
+    name: bytes
+    taken: tuple[tuple[int, int], ...] = ()
+
+    def encode(self) -> bytes:
+        """``WANT_ANY:NAME``, NUL, ``PEER=NUMBER,...``."""
+        return b"WANT_ANY:%b\0%b" % (self.name, b",".join(b"%d=%d" % pair for pair in self.taken))
+
+
+@dataclass(frozen=True, slots=True)
+class Unwant:
+    """The receiver waits no more for any message of this name; what is under way is not to go on.
+
+    :param peer: whose; None: what :class:`WantAny` asked for.
+    """
+
+    peer: int | None
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``UNWANT:PEER:NAME``, PEER ``*`` for any."""
+        return b"UNWANT:%b:%b" % (b"*" if self.peer is None else b"%d" % self.peer, self.name)
+
+
+LinkFrame = Begin | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant
+
+
+def is_link_greeting(message: bytes) -> bool:
+    """Whether a first frame is one of a connection for links."""
+    return message.startswith(_GREETING)
+
+
+def parse_link_greeting(message: bytes) -> LinkGreeting:
+    """Read the first frame of a connection for links.
+
+    :raises PeerError: it is none.
+    """
+    parts = message.split(b":", 4)
+    announced = _object(parts[4]) if len(parts) == 5 and len(message) <= MAX_LINK_GREETING else None
+    numbers = all(map(_NUMBER.fullmatch, parts[2:4]))
+    if announced is None or parts[0] + b":" != _GREETING or not _JOB.fullmatch(parts[1]) or not numbers:
+        raise PeerError(f"expected HELLO_LINK:JOB:TASK:ATTEMPT:{{...}}, got {message[:80]!r}")
+    return LinkGreeting(parts[1], int(parts[2]), int(parts[3]), announced)
+
+
+def parse_link_welcome(message: bytes) -> LinkWelcome:
+    """Read the answer to a greeting.
+
+    :raises PeerError: it is none.
+    """
+    fits = message.startswith(_WELCOME) and len(message) <= MAX_LINK_GREETING
+    announced = _object(message[len(_WELCOME) :]) if fits else None
+    if announced is None:
+        raise PeerError(f"expected OK:HELLO_LINK:{{...}}, got {message[:80]!r}")
+    return LinkWelcome(announced)
+
+
+def parse_link_frame(message: bytes) -> LinkFrame:
+    """Read a frame of a connection for links.
+
+    :raises PeerError: it is none, or breaks a limit.
+    """
+    header, nul, body = message.partition(b"\0")
+    kind, _, rest = header.partition(b":")
+    try:
+        return _PARSERS[kind](rest, body if nul else None)
+    except (KeyError, ValueError):
+        raise PeerError(f"expected a frame of a link, got {message[:80]!r}") from None
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _begin(rest: bytes, body: bytes | None) -> Begin:
+    peer, number, length, name = rest.split(b":", 3)
+    size, part = _number(length, MAX_LENGTH), _part(body)
+    if len(part) > size or len(part) < min(size, MAX_PART):
+        raise ValueError
+    return Begin(_number(peer), _message_number(number), size, _name(name), part)
+
+
+def _data(rest: bytes, body: bytes | None) -> Part:
+    peer, number, offset, name = rest.split(b":", 3)
+    part = _part(body)
+    if not part:
+        raise ValueError
+    return Part(_number(peer), _message_number(number), _number(offset, MAX_LENGTH), _name(name), part)
+
+
+def _end(rest: bytes, body: bytes | None) -> End:
+    peer, number, digest, name = _bare(rest, body).split(b":", 3)
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError
+    return End(_number(peer), _message_number(number), digest, _name(name))
+
+
+def _want_any(rest: bytes, body: bytes | None) -> WantAny:
+    if body is None or body.count(b",") >= MAX_TAKEN:
+        raise ValueError
+    pairs = (pair.split(b"=", 1) for pair in body.split(b",")) if body else ()
+    return WantAny(_name(rest), tuple((_number(peer), _message_number(number)) for peer, number in pairs))
+
+
+def _unwant(rest: bytes, body: bytes | None) -> Unwant:
+    peer, name = _bare(rest, body).split(b":", 1)
+    return Unwant(None if peer == b"*" else _number(peer), _name(name))
+
+
+def _nak(rest: bytes, body: bytes | None) -> Nak:
+    if body is None or len(body) > MAX_REASON:
+        raise ValueError
+    return Nak(*_address(rest), body)
+
+
+def _cut(rest: bytes, body: bytes | None) -> Cut:
+    return Cut(*_address(_bare(rest, body)))
+
+
+def _ack(rest: bytes, body: bytes | None) -> Ack:
+    return Ack(*_address(_bare(rest, body)))
+
+
+def _want(rest: bytes, body: bytes | None) -> Want:
+    return Want(*_address(_bare(rest, body)))
+
+
+_PARSERS: dict[bytes, Callable[[bytes, bytes | None], LinkFrame]] = {
+    b"SEND": _begin,
+    b"DATA": _data,
+    b"END": _end,
+    b"CUT": _cut,
+    b"ACK": _ack,
+    b"NAK": _nak,
+    b"WANT": _want,
+    b"WANT_ANY": _want_any,
+    b"UNWANT": _unwant,
+}
+
+
+def _address(text: bytes) -> tuple[int, int, bytes]:
+    peer, number, name = text.split(b":", 2)
+    return _number(peer), _message_number(number), _name(name)
+
+
+def _bare(rest: bytes, body: bytes | None) -> bytes:
+    if body is not None:
+        raise ValueError
+    return rest
+
+
+def _part(body: bytes | None) -> bytes:
+    if body is None or len(body) > MAX_PART:
+        raise ValueError
+    return body
+
+
+def _number(text: bytes, most: int = 10**18) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise ValueError
+    return int(text)
+
+
+def _message_number(text: bytes) -> int:
+    number = _number(text, MAX_NUMBER)
+    if not number:
+        raise ValueError
+    return number
+
+
+def _name(raw: bytes) -> bytes:
+    return check_name(raw.decode("utf-8"))
+
+
+def _json(announced: dict[str, Any]) -> bytes:
+    return json.dumps(announced, separators=(",", ":")).encode("ascii")
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        body: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
