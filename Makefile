@@ -46,7 +46,7 @@ check: $(VENV)/develop.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/names
 
 check-native: $(VENV)/develop.stamp

@@ -10,7 +10,7 @@
 
 #define PAUSE_MS 100
 #define TOKEN_HEADER "X-Amz-Security-Token: "
-#define SLOWER_THAN_ANY 4 /* times */
+#define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
 
 enum { KEEP_GOING, NO_MORE, AT_ONCE };
 enum { HEADER_TYPE, HEADER_INVOCATION, HEADER_EXPECT, HEADER_DATE, HEADER_AUTHORIZATION, HEADER_TOKEN, HEADERS };
@@ -35,7 +35,7 @@ struct client {
     endpoint endpoint;
     slot *slots;
     int pool_size;
-    double patience;
+    double tail_timeout;
     double slowest; /* seconds that it took in the last batch that had an answer at all; negative: none had */
     atomic_int cancelled;
 };
@@ -144,8 +144,8 @@ static bool collect(client *self, work *of)
     return any;
 }
 
-/* The header with the session token, in memory that is wiped afterwards; without a token the list ends before it. */
-static bool lend_token(client *self, const credentials *keys, char **header, size_t *size)
+/* Set the header with the session token, in memory that is wiped afterwards; without one the list ends before it. */
+static bool set_token_header(client *self, const credentials *keys, char **header, size_t *size)
 {
     *header = NULL;
     *size = 0;
@@ -186,14 +186,14 @@ static void cut_off(client *self, work *of, double longer_than, long status, con
         }
 }
 
-/* Carry out client_cancel. */
-static void obey(client *self, work *of)
+/* Refuse what client_cancel has stopped. */
+static void apply_cancel(client *self, work *of)
 {
-    int order = atomic_load(&self->cancelled);
-    if (order != KEEP_GOING)
+    int cancelled = atomic_load(&self->cancelled);
+    if (cancelled != KEEP_GOING)
         while (of->next < of->batch->size)
             refuse(of->batch, of->next++, ANSWER_CANCELLED, "cancelled before it was sent");
-    if (order == AT_ONCE)
+    if (cancelled == AT_ONCE)
         cut_off(self, of, -1, ANSWER_CANCELLED, "cancelled before the answer came");
 }
 
@@ -203,7 +203,9 @@ static void drop_stragglers(client *self, work *of)
     double slowest = of->slowest >= 0 ? of->slowest : self->slowest;
     if (slowest < 0 || of->next < of->batch->size)
         return;
-    double limit = SLOWER_THAN_ANY * slowest > self->patience ? SLOWER_THAN_ANY * slowest : self->patience;
+    double limit = TAIL_FACTOR * slowest;
+    if (limit < self->tail_timeout)
+        limit = self->tail_timeout;
     char reason[80];
     snprintf(reason, sizeof reason, "no answer in %.1f s, while others had theirs", limit);
     cut_off(self, of, limit, ANSWER_NONE, reason);
@@ -215,12 +217,12 @@ bool client_perform(client *self, const char *region, const credentials *keys, l
     char *token;
     size_t token_size;
     signer_set_region(&self->signer, region);
-    bool going = lend_token(self, keys, &token, &token_size);
+    bool going = set_token_header(self, keys, &token, &token_size);
     work of = {.batch = batch, .keys = keys, .since = now(), .slowest = -1};
     double paused = of.since;
     while (going && batch->done < batch->size) {
         int running;
-        obey(self, &of);
+        apply_cancel(self, &of);
         drop_stragglers(self, &of);
         start_more(self, &of);
         if (curl_multi_perform(self->multi, &running) != CURLM_OK) {
@@ -306,7 +308,7 @@ client *client_new(const client_options *options, char *fault, size_t fault_size
         snprintf(fault, fault_size, "no memory is left");
     else {
         self->pool_size = options->pool_size;
-        self->patience = options->patience;
+        self->tail_timeout = options->tail_timeout;
         self->slowest = -1;
         curl_multi_setopt(self->multi, CURLMOPT_MAXCONNECTS, (long)options->pool_size);
         curl_multi_setopt(self->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);

@@ -17,8 +17,8 @@ typedef struct {
     const char *proxy;     /* URL, or NULL: none */
     int pool_size;
     double connect_timeout, timeout; /* seconds */
-    double patience; /* seconds that the last ones of a batch may take, and four times as long as any other has taken,
-                        before they are cut off: nothing else is sent in the region meanwhile */
+    double tail_timeout; /* seconds, and at least four times the slowest answer, after which the last launches of a
+                            batch are cut off: nothing else is sent in the region meanwhile */
 } client_options;
 
 typedef struct {

@@ -274,18 +274,18 @@ static PyObject *launcher_cancel(LauncherObject *self, PyObject *args, PyObject 
 
 static PyObject *launcher_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"endpoint", "ca_bundle", "pool_size", "connect_timeout",
-                            "timeout",  "patience",  "proxy",     NULL};
-    client_options options = {.pool_size = 64, .connect_timeout = 5, .timeout = 20, .patience = 5};
+    static char *names[] = {"endpoint", "ca_bundle",    "pool_size", "connect_timeout",
+                            "timeout",  "tail_timeout", "proxy",     NULL};
+    client_options options = {.pool_size = 64, .connect_timeout = 5, .timeout = 20, .tail_timeout = 5};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|zi$dddz:Launcher", names, &options.endpoint, &options.ca_bundle,
-                                     &options.pool_size, &options.connect_timeout, &options.timeout, &options.patience,
-                                     &options.proxy))
+                                     &options.pool_size, &options.connect_timeout, &options.timeout,
+                                     &options.tail_timeout, &options.proxy))
         return NULL;
     if (options.pool_size < 1 || options.pool_size > CLIENT_MOST_CONNECTIONS)
         return PyErr_Format(PyExc_ValueError, "pool_size must be 1 to %d, got %d", CLIENT_MOST_CONNECTIONS,
                             options.pool_size);
     if (!(options.connect_timeout >= 0.001 && options.connect_timeout <= 3600 && options.timeout >= 0.001 &&
-          options.timeout <= 3600 && options.patience >= 0.001 && options.patience <= 3600)) {
+          options.timeout <= 3600 && options.tail_timeout >= 0.001 && options.tail_timeout <= 3600)) {
         PyErr_SetString(PyExc_ValueError, "time limits must be 0.001 to 3600 seconds");
         return NULL;
     }
@@ -323,11 +323,11 @@ static PyMethodDef launcher_methods[] = {
 };
 
 PyDoc_STRVAR(launcher_doc,
-             "Launcher(endpoint, ca_bundle=None, pool_size=64, *, connect_timeout=5.0, timeout=20.0, patience=5.0,"
+             "Launcher(endpoint, ca_bundle=None, pool_size=64, *, connect_timeout=5.0, timeout=20.0, tail_timeout=5.0,"
              " proxy=None)\n--\n\n"
              "Invokes Lambda functions as events at one endpoint, over at most pool_size connections that it keeps.\n\n"
-             "Where a batch waits only for launches that take longer than patience, and four times as long as any other\n"
-             "has taken, these end without an answer.\n");
+             "Where a batch waits only for launches that take longer than tail_timeout, and than four times the slowest\n"
+             "answer, these end without one.\n");
 
 static PyType_Slot launcher_slots[] = {
     {Py_tp_doc, (void *)launcher_doc},

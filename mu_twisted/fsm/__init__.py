@@ -6,18 +6,24 @@ Both run on the :class:`Machine`: messages go in, commands come out.
 
 from mu_twisted.fsm._combinators import ForLoopState, IfElseState, InfoWatcherState, SuperpositionState
 from mu_twisted.fsm._commandlist import CommandListState
-from mu_twisted.fsm._errors import PASSING, FSMError, Interrupted, user_place
+from mu_twisted.fsm._errors import PROPAGATED, FSMError, Interrupted, user_place
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
 from mu_twisted.fsm._peering import Peering
-from mu_twisted.fsm._references import StateReference
 from mu_twisted.fsm._replies import RunResult, parse_run
 from mu_twisted.fsm._script import Script
-from mu_twisted.fsm._states import ErrorState, MachineState, MultiPassState, OnePassState, TerminalState
+from mu_twisted.fsm._states import (
+    ErrorState,
+    MachineState,
+    MultiPassState,
+    OnePassState,
+    StateReference,
+    TerminalState,
+)
 from mu_twisted.fsm._worker import RunError, Worker
 
 __all__ = [
-    "PASSING",
+    "PROPAGATED",
     "CommandListState",
     "ErrorState",
     "FSMError",

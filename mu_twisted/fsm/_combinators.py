@@ -1,14 +1,14 @@
 """The combinators are states that choose, repeat, run side by side, and watch."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._references import StateReference, resolve
+from mu_twisted.fsm._context import Activation, Context
+from mu_twisted.fsm._references import resolve
 from mu_twisted.fsm._states import (
     ErrorState,
     MachineState,
     OnePassState,
+    StateReference,
     TerminalState,
     deliver,
     enter,
@@ -36,15 +36,6 @@ class IfElseState(OnePassState):
 
     def post_transition(self) -> MachineState:
         return self._follow("consequentState" if self.testfn() else "alternativeState")
-
-
-class Activation(NamedTuple):
-    """A loop that has begun and not ended. They nest: each state carries those that it stands in."""
-
-    loop: type
-    iter_key: str
-    break_key: str
-    value: int
 
 
 class ForLoopState(OnePassState):
@@ -147,7 +138,8 @@ class SuperpositionState(MachineState):
         super().__init__(prevState, actorNum)
         owner = next(c for c in type(self).__mro__ if "state_constructors" in vars(c))
         self.states: list[MachineState] = [
-            enter(prevState, resolve(part, "state_constructors", owner, type(self))) for part in self.state_constructors
+            enter(prevState, resolve(part, "state_constructors", MachineState, owner, type(self)))
+            for part in self.state_constructors
         ]
 
     def info_updated(self) -> bool | None:

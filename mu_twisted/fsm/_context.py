@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._peering import Peering
@@ -15,6 +15,15 @@ MAX_KEPT_MESSAGES = 256
 """Messages that the states of one machine keep, all together."""
 MAX_KEPT_CHARACTERS = 256 << 10
 """Characters of these, besides the latest one: room for some whole outputs of a worker."""
+
+
+class Activation(NamedTuple):
+    """A loop that has begun and not ended. They nest: each state carries those that it stands in."""
+
+    loop: type
+    iter_key: str
+    break_key: str
+    value: int
 
 
 class Context:

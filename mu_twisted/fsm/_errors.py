@@ -52,7 +52,7 @@ class Interrupted(BaseException):
     """
 
 
-PASSING = (KeyboardInterrupt, Interrupted)
+PROPAGATED = (KeyboardInterrupt, Interrupted)
 """What goes through states and scripts, as it is none of their mistakes."""
 
 
@@ -86,7 +86,7 @@ def fault(where: str, error: BaseException) -> StateFault:
     """
     if isinstance(error, StateFault):
         return error
-    if isinstance(error, PASSING):
+    if isinstance(error, PROPAGATED):
         raise error
     place = user_line(error.__traceback__)
     place = f" ({place})" if place else ""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mu_twisted.fsm._context import Context
-from mu_twisted.fsm._errors import PASSING, FSMError, StateFault, error_line, fault, show, without_keys
+from mu_twisted.fsm._errors import PROPAGATED, FSMError, StateFault, error_line, fault, show, without_keys
 from mu_twisted.fsm._expect import failed_run
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import parse_run
@@ -137,7 +137,7 @@ class Machine:
         try:
             text = str(self._state)
             return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
-        except PASSING:
+        except PROPAGATED:
             raise
         except BaseException:  # noqa: BLE001 - a status line is no reason to fail
             return f"{self._state.actorNum}:({type(self._state).__name__})"

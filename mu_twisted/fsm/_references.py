@@ -1,24 +1,23 @@
-"""A reference names the state after this one: a class, its name, or a callable; so states stand in reading order."""
+"""A reference names the state after this one: a class, its name, or a callable; so states stand in reading order.
+
+Knows classes and modules only, not what a state does.
+"""
 
 import sys
-from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeVar
 
 from mu_twisted.fsm._errors import FSMError
 
-if TYPE_CHECKING:
-    from mu_twisted.fsm._states import MachineState
-
-StateReference: TypeAlias = "type[MachineState] | str | Callable[[], type[MachineState] | str]"
-"""A state class; its name; or a callable that returns one of these: ``lambda: Upload``."""
+State = TypeVar("State")
 
 
-def state_class(state: "MachineState", attribute: str) -> "type[MachineState]":
+def state_class(state: State, attribute: str, base: type[State]) -> type[State]:
     """The class that an attribute of a state stands for.
 
     A name is looked up in the module whose class sets the attribute, then in the module of the state's own class.
 
+    :param base: what all states inherit from.
     :raises FSMError: it stands for no state.
     """
     value, owner = _raw(state, attribute)
@@ -26,18 +25,17 @@ def state_class(state: "MachineState", attribute: str) -> "type[MachineState]":
         value = value.__func__
     elif isinstance(value, FunctionType) and owner is not None and _takes_self(value):
         value = value.__get__(state)
-    return resolve(value, attribute, owner or type(state), type(state))
+    return resolve(value, attribute, base, owner or type(state), type(state))
 
 
-def resolve(value: Any, attribute: str, *owners: type) -> "type[MachineState]":
+def resolve(value: Any, attribute: str, base: type[State], *owners: type) -> type[State]:
     """The class that a reference stands for.
 
     :param attribute: where the reference was found, for the error.
+    :param base: what all states inherit from.
     :param owners: classes in whose modules a name is looked up.
     :raises FSMError: it stands for no state.
     """
-    from mu_twisted.fsm._states import MachineState  # noqa: PLC0415 - the states need this module first
-
     found = value
     if callable(found) and not isinstance(found, type):
         found = found()
@@ -46,12 +44,12 @@ def resolve(value: Any, attribute: str, *owners: type) -> "type[MachineState]":
         if found is None:
             modules = " or ".join(dict.fromkeys(owner.__module__ for owner in owners))
             raise FSMError(f"{attribute} names {name!r}, and there is no such state in {modules}")
-    if not (isinstance(found, type) and issubclass(found, MachineState)):
+    if not (isinstance(found, type) and issubclass(found, base)):
         raise FSMError(f"{attribute} is {found!r}: give a state class, its name, or a callable that returns it")
     return found
 
 
-def _raw(state: "MachineState", attribute: str) -> tuple[Any, type | None]:
+def _raw(state: object, attribute: str) -> tuple[Any, type | None]:
     """The attribute as it was written, not bound, and the class that has it (None: the instance)."""
     if attribute in vars(state):
         return vars(state)[attribute], None

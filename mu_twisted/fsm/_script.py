@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias
 
 from mu_twisted.fsm._errors import (
-    PASSING,
+    PROPAGATED,
     FSMError,
     StateFault,
     describe,
@@ -55,7 +55,7 @@ class _Strand:
         self.children, self.wait, self.done = [], None, True
         try:
             self.coroutine.close()
-        except PASSING:
+        except PROPAGATED:
             raise
         except BaseException:  # noqa: BLE001, S110 - a clean-up that awaits, or fails, after the end
             pass
@@ -164,7 +164,7 @@ class ScriptState(MachineState):
         assert self._root is not None
         try:
             self._drive(strand, message)
-        except (*PASSING, StateFault):
+        except (*PROPAGATED, StateFault):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a script raises ends its machine only
             place = user_line(error.__traceback__)
@@ -196,7 +196,7 @@ class ScriptState(MachineState):
             except BaseException as failure:
                 strand.close()
                 parent = strand.parent
-                if parent is None or isinstance(failure, PASSING):
+                if parent is None or isinstance(failure, PROPAGATED):
                     raise
                 for child in parent.children:
                     child.close()

@@ -6,17 +6,17 @@ emits.
 """
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mu_twisted.fsm._context import Context
+from mu_twisted.fsm._context import Activation, Context
 from mu_twisted.fsm._errors import FSMError, StateFault, fault
 from mu_twisted.fsm._hooks import ABSENT, misused_hooks, takes_number
 from mu_twisted.fsm._peering import Peering
-from mu_twisted.fsm._references import StateReference, state_class
+from mu_twisted.fsm._references import state_class
 
-if TYPE_CHECKING:
-    from mu_twisted.fsm._combinators import Activation
-
+StateReference: TypeAlias = "type[MachineState] | str | Callable[[], type[MachineState] | str]"
+"""A state class; its name; or a callable that returns one of these: ``lambda: Upload``."""
 _KEPT_STATES = 8
 
 
@@ -44,7 +44,7 @@ class MachineState:
     actorNum: int
 
     _holds_back = False
-    _loops: "tuple[Activation, ...]" = ()
+    _loops: tuple[Activation, ...] = ()
     _depth = 0
     _entered = False
     _kicked = False
@@ -134,7 +134,7 @@ class MachineState:
 
     def _follow(self, attribute: str) -> "MachineState":
         """Construct the state that an attribute names."""
-        return enter(self, state_class(self, attribute))
+        return enter(self, state_class(self, attribute, MachineState))
 
     def _offer(self, message: str) -> "MachineState | None":
         """Take the message and return the state afterwards, or None if it is not expected here."""

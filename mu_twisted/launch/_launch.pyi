@@ -37,7 +37,7 @@ class Launcher:
         *,
         connect_timeout: float = 5.0,
         timeout: float = 20.0,
-        patience: float = 5.0,
+        tail_timeout: float = 5.0,
         proxy: str | None = None,
     ) -> Launcher: ...
     def perform(

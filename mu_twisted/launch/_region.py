@@ -86,7 +86,7 @@ class RegionLauncher:
                 pool_size,
                 connect_timeout=connect_timeout,
                 timeout=timeout,
-                patience=tail_timeout,
+                tail_timeout=tail_timeout,
                 proxy=proxy_for(endpoint),
             )
         except ValueError as error:

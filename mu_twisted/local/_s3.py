@@ -24,9 +24,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.local._errors import LocalError
+from mu_twisted.local._process_marks import MARK
 from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._s3_programs import S3Program, check_port, free_ports
-from mu_twisted.local._state import MARK
 from mu_twisted.local.environments._python_paths import python_directories, with_targets
 
 _BOOTSTRAP = Path(__file__).with_name("_bootstrap.py")

@@ -10,19 +10,17 @@ import fcntl
 import json
 import os
 import secrets
-import signal
 import string
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from mu_twisted.local._errors import LocalError
+from mu_twisted.local._process_marks import kill_marked
 from mu_twisted.local._trees import make_private, remove_tree
 from mu_twisted.local.environments._cgroups import MemoryGroups
 
 STACK = "stack.json"
-MARK = "MU_LOCAL_RUN"
-"""Variable that marks our processes for the next start."""
 _LETTERS = string.ascii_uppercase + "234567"
 
 
@@ -140,22 +138,3 @@ class StackDirectory:
     def release(self) -> None:
         """Release the lock."""
         os.close(self._lock)
-
-
-def kill_marked(directory: str) -> None:
-    """Kill every process whose environment says that it was made for ``directory``."""
-    marks = [f"LAMBDA_RUNTIME_DIR={directory}/".encode(), f"{MARK}={directory}".encode()]
-    until = time.monotonic() + 1.0
-    while time.monotonic() < until:
-        found = False
-        for path in Path("/proc").iterdir():
-            if not path.name.isdecimal():
-                continue
-            with suppress(OSError):
-                variables = (path / "environ").read_bytes().split(b"\0")
-                if any(variable.startswith(mark) for variable in variables for mark in marks):
-                    os.kill(int(path.name), signal.SIGKILL)
-                    found = True
-        if not found:
-            return
-        time.sleep(0.01)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from mu_twisted.fsm import PASSING, Interrupted, Machine, MachineState, Outcome, Peering, Script
+from mu_twisted.fsm import PROPAGATED, Interrupted, Machine, MachineState, Outcome, Peering, Script
 from mu_twisted.pipelines._guard import guard
 from mu_twisted.pipelines._user_code import describe_error
 from mu_twisted.wire import MAX_REPLY
@@ -55,21 +55,21 @@ class GuardedMachine(Machine):
             return []
         try:
             return guard.call(self._job, self._task, self._start)
-        except PASSING as error:
+        except PROPAGATED as error:
             self._broken_off(error)
             return []
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
         try:
             return guard.call(self._job, self._task, self._receive, messages)
-        except PASSING as error:
+        except PROPAGATED as error:
             self._broken_off(error)
             return []
 
     def fail(self, reason: str) -> None:
         try:
             guard.call(self._job, self._task, self._end_it, reason)
-        except PASSING as error:
+        except PROPAGATED as error:
             self._broken_off(error)
 
     def __del__(self) -> None:
@@ -103,7 +103,7 @@ class GuardedMachine(Machine):
         if self.outcome is Outcome.DONE:
             try:
                 self._left = self._remark()
-            except PASSING:
+            except PROPAGATED:
                 raise
             except BaseException as error:  # noqa: BLE001 - the author's own text, which cannot be made
                 self.outcome, self.error = Outcome.FAILED, f"its remark is no text: {describe_error(error)}"
@@ -116,7 +116,7 @@ class GuardedMachine(Machine):
             raise error
         why = str(error) if isinstance(error, Interrupted) else describe_error(error)
         self.outcome, self.error, self.reply, self.status = Outcome.RUNNING, None, None, None
-        with suppress(*PASSING):  # its clean-up blocks too; the reason is known
+        with suppress(*PROPAGATED):  # its clean-up blocks too; the reason is known
             guard.call(self._job, self._task, self._end_it, why)
         if self.error is None:
             self.outcome, self.error = Outcome.FAILED, why

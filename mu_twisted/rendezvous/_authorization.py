@@ -35,8 +35,8 @@ def authorize(identity: Identity | None, greeting: PeerGreeting, *, shared_key: 
             "--share-key if all share one key, or give coordinator and rendezvous the same CA with its key"
         )
     if isinstance(identity, TaskIdentity) and greeting.attempt is not None:
-        asked = (greeting.run, greeting.me, greeting.attempt)
-        if asked == (identity.job.encode("ascii"), identity.task, identity.attempt):
+        claimed = (greeting.run, greeting.me, greeting.attempt)
+        if claimed == (identity.job.encode("ascii"), identity.task, identity.attempt):
             return
         raise PeerRefused(
             f"the certificate is of {identity.uri}, not of task {greeting.me}, attempt {greeting.attempt}, "

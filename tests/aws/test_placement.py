@@ -35,7 +35,7 @@ def test_a_launch_that_fails_is_tried_in_another_region_first_and_patiently_at_l
     ]
 
 
-def test_a_single_place_has_all_patience_and_hands_nothing_on() -> None:
+def test_a_single_place_keeps_all_launches_and_hands_nothing_on() -> None:
     spread = spread_over("a")
     assert spread.begin(["1"]) == [("1", LaunchTarget("a", "f"), None)]
     assert spread.refused("1", 404, "no such function") is None

@@ -51,10 +51,10 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 
 @pytest.fixture(scope="session")
-def standin(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEncoders]:
+def encoders(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEncoders]:
     """Stands for the encoders, as a function; with a rendezvous."""
-    with serving(local, tmp_path_factory.mktemp("tools")) as standin:
-        yield standin
+    with serving(local, tmp_path_factory.mktemp("tools")) as encoders:
+        yield encoders
 
 
 @pytest.fixture

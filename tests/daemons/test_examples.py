@@ -40,6 +40,6 @@ def test_search_stores_the_first_line_that_matches_and_looks_no_further(coordina
     assert [get(local, f"hay/{task}.found") for task in range(3)] == ["line 27\n", "it's a 'needle'\n", ""]
 
 
-def test_running_sum_hands_its_sums_along_the_chain(coordinate: Any, local: Any, standin: FakeEncoders) -> None:
-    run(coordinate, local, "running_sum", "-n", "4", "-T", str(standin.port), "--out", "sums")
+def test_running_sum_hands_its_sums_along_the_chain(coordinate: Any, local: Any, encoders: FakeEncoders) -> None:
+    run(coordinate, local, "running_sum", "-n", "4", "-T", str(encoders.port), "--out", "sums")
     assert [get(local, f"sums/{task}").strip() for task in range(4)] == ["1", "3", "6", "10"]

@@ -40,81 +40,81 @@ esac
 """
 
 
-def chain(standin: FakeEncoders, work: Path, tasks: int, passes: int) -> list[Any]:
+def chain(encoders: FakeEncoders, work: Path, tasks: int, passes: int) -> list[Any]:
     work.mkdir()
-    return chained(standin.tools, work, [y4m(number) for number in range(tasks)], passes)
+    return chained(encoders.tools, work, [y4m(number) for number in range(tasks)], passes)
 
 
-def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
-    standin.put(6, "chain")
-    ended = standin.run(coordinate, "xcenc", "xcenc", 6, "chain", "-p", "4", "--allow-unconverged")
+def test_a_chain_comes_to_the_serial_references_bytes(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
+    encoders.put(6, "chain")
+    ended = encoders.run(coordinate, "xcenc", "xcenc", 6, "chain", "-p", "4", "--allow-unconverged")
     assert ended.status == 0, ended.err
     assert "6 of 6 tasks done" in ended.out
     assert "3 of 6 tasks have not converged after 4 passes: 3, 4, 5\n" in ended.out
-    expected = chain(standin, tmp_path / "serial", 6, 4)
-    assert standin.stored(6, "chain") == [chunk.output for chunk in expected]
-    control = standin.local.control
-    assert control.get_object(standin.local.BUCKET, "chain/comp_txt/00000005.txt") == expected[5].comparison
+    expected = chain(encoders, tmp_path / "serial", 6, 4)
+    assert encoders.stored(6, "chain") == [chunk.output for chunk in expected]
+    control = encoders.local.control
+    assert control.get_object(encoders.local.BUCKET, "chain/comp_txt/00000005.txt") == expected[5].comparison
 
 
 def test_states_that_still_change_fail_the_job_once_all_is_done(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
     content = tmp_path / "content"
     content.write_text(CONTENT)
-    standin.put(4, "content")
-    function = standin.make("content", ["xc-enc", "comp-states"], instead={"comp-states": content})
-    ended = standin.run(coordinate, "xcenc", function, 4, "content", "-p", "3")
+    encoders.put(4, "content")
+    function = encoders.make("content", ["xc-enc", "comp-states"], instead={"comp-states": content})
+    ended = encoders.run(coordinate, "xcenc", function, 4, "content", "-p", "3")
     assert ended.status == 1
     assert "4 of 4 tasks done" in ended.out
     assert "2 of 4 tasks have not converged after 3 passes: give more passes with -p" in ended.complained()
-    assert standin.stored(4, "content") == [chunk.output for chunk in chain(standin, tmp_path / "serial", 4, 3)]
+    assert encoders.stored(4, "content") == [chunk.output for chunk in chain(encoders, tmp_path / "serial", 4, 3)]
 
 
 def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
     tools = {}
     for name in ("xc-enc", "comp-states"):
         tools[name] = tmp_path / name
         tools[name].write_text(KILLING)
-    function = standin.make("killing", ["xc-enc", "comp-states"], more=MORTAL, instead=tools)
-    standin.put(5, "killed")
+    function = encoders.make("killing", ["xc-enc", "comp-states"], more=MORTAL, instead=tools)
+    encoders.put(5, "killed")
     # Whoever takes a dead worker's task may be one of the first five, and die of it too.
     more = ("-p", "3", "--allow-unconverged", "--retries", "5")
-    ended = standin.run(coordinate, "xcenc", function, 5, "killed", *more)
+    ended = encoders.run(coordinate, "xcenc", function, 5, "killed", *more)
     assert ended.status == 0, ended.err
     lost = {int(task) for task in re.findall(r"task ([0-9]), attempt [0-9]+ failed: .*its worker was lost", ended.err)}
     assert lost == set(range(5)), ended.err
     assert "5 of 5 tasks done" in ended.out
-    expected = chain(standin, tmp_path / "serial", 5, 3)
-    assert standin.stored(5, "killed") == [chunk.output for chunk in expected]
-    compared = standin.local.control.get_object(standin.local.BUCKET, "killed/comp_txt/00000004.txt")
+    expected = chain(encoders, tmp_path / "serial", 5, 3)
+    assert encoders.stored(5, "killed") == [chunk.output for chunk in expected]
+    compared = encoders.local.control.get_object(encoders.local.BUCKET, "killed/comp_txt/00000004.txt")
     assert compared == expected[4].comparison
 
 
-def test_xcenc7_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
-    standin.put(4, "seven_06")
-    standin.put(4, "seven_07", 100)
-    ended = standin.run(coordinate, "xcenc7", "xcenc", 4, "seven_06", "-K", "3", "-u")
+def test_xcenc7_comes_to_the_serial_references_bytes(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
+    encoders.put(4, "seven_06")
+    encoders.put(4, "seven_07", 100)
+    ended = encoders.run(coordinate, "xcenc7", "xcenc", 4, "seven_06", "-K", "3", "-u")
     assert ended.status == 0, ended.err
     (tmp_path / "serial").mkdir()
     heads, others = ([y4m(add + number) for number in range(4)] for add in (0, 100))
-    expected = seventh(standin.tools, tmp_path / "serial", heads, others, 3)
-    assert standin.stored(4, "seven_06") == [chunk.output for chunk in expected]
-    assert standin.stored(4, "seven_06", "final_state", "state") == [chunk.final for chunk in expected]
+    expected = seventh(encoders.tools, tmp_path / "serial", heads, others, 3)
+    assert encoders.stored(4, "seven_06") == [chunk.output for chunk in expected]
+    assert encoders.stored(4, "seven_06", "final_state", "state") == [chunk.final for chunk in expected]
 
 
-def test_vpxenc_encodes_each_chunk_by_itself(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
+def test_vpxenc_encodes_each_chunk_by_itself(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
     command = b'./vpxenc --ivf --cq-level=20 -o "##OUTFILE##" "##INFILE##"'
-    function = standin.make("vpxenc", ["vpxenc"], command=command)
-    standin.put(3, "alone")
-    ended = coordinate(*standin.local.words("vpxenc"), "-l", function, "-n", "3", "-v", "alone")
+    function = encoders.make("vpxenc", ["vpxenc"], command=command)
+    encoders.put(3, "alone")
+    ended = coordinate(*encoders.local.words("vpxenc"), "-l", function, "-n", "3", "-v", "alone")
     assert ended.status == 0, ended.err
-    for number, chunk in enumerate(standin.stored(3, "alone")):
+    for number, chunk in enumerate(encoders.stored(3, "alone")):
         (tmp_path / "in.y4m").write_bytes(y4m(number))
         words = ["--ivf", "--cq-level=20", "-o", "out.ivf", "in.y4m"]
-        subprocess.run([standin.tools / "vpxenc", *words], cwd=tmp_path, check=True)
+        subprocess.run([encoders.tools / "vpxenc", *words], cwd=tmp_path, check=True)
         assert chunk == (tmp_path / "out.ivf").read_bytes()
 
 

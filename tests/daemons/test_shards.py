@@ -31,7 +31,7 @@ from mu_twisted.daemons._rendezvous import RendezvousUnreachable, rendezvous_add
 from mu_twisted.daemons._start import StartError
 from mu_twisted.daemons.rendezvous import Options
 from mu_twisted.daemons.shards.ports import Listener, open_ports
-from mu_twisted.daemons.shards.process import LONGEST_PAUSE, STARTS, STEADY, STOP_TIME, Pauses, Shard
+from mu_twisted.daemons.shards.process import LONGEST_PAUSE, STABLE_TIME, STARTS, STOP_TIME, Pauses, Shard
 from mu_twisted.pipelines import PeerOptions
 
 READY = b'["notify", "READY=1\\nSTATUS=ready"]\n'
@@ -79,7 +79,7 @@ def test_a_shard_is_started_again_later_and_later_unless_it_has_lived_for_long()
     waits = [pauses.after(1.0) for _ in range(10)]
     assert waits[:3] == [0.1, 0.2, 0.4]
     assert waits[-1] == LONGEST_PAUSE
-    assert pauses.after(STEADY) == 0.1
+    assert pauses.after(STABLE_TIME) == 0.1
 
 
 def test_a_shard_never_ready_is_given_up_at_once_and_one_once_ready_after_tries() -> None:
@@ -434,19 +434,19 @@ place=$(mktemp -d) && ln -s "$PWD"/really* "$place/vpxenc" && "$place/vpxenc" "$
 
 @pytest.mark.process
 def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
-    coordinate: Any, standin: FakeEncoders, start: Start, tmp_path: Path
+    coordinate: Any, encoders: FakeEncoders, start: Start, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(SLOW)
-    function = standin.make("sharded", instead={"vpxenc": slow})
-    shards = start("-c", str(standin.local.state_dir / "tls" / "ca_cert.pem"))
-    sharded = FakeEncoders(standin.local, standin.tools, shards.port)
+    function = encoders.make("sharded", instead={"vpxenc": slow})
+    shards = start("-c", str(encoders.local.state_dir / "tls" / "ca_cert.pem"))
+    sharded = FakeEncoders(encoders.local, encoders.tools, shards.port)
     over = threading.Event()
 
     def kill() -> None:
         while not over.wait(0.05):
             try:
-                standin.local.control.get_object(standin.local.BUCKET, "sharded/out/00000004.ivf")
+                encoders.local.control.get_object(encoders.local.BUCKET, "sharded/out/00000004.ivf")
             except AWSError:
                 continue
             os.kill(process_of(shards, 1), signal.SIGKILL)
@@ -461,7 +461,7 @@ def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
         over.set()
         killer.join()
     assert ended.status == 0, ended.err
-    assert sharded.stored(8, "sharded") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 8, 4)]
+    assert sharded.stored(8, "sharded") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 8, 4)]
     tried = [json.loads(line) for line in (tmp_path / "times").read_text().splitlines()]
     attempts = {task: [record["attempt"] for record in tried if record["task"] == task] for task in range(8)}
     assert all(attempts[task] == [0] for task in range(4))
@@ -470,10 +470,10 @@ def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
 
 
 @pytest.mark.process
-def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, standin: FakeEncoders) -> None:
+def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, encoders: FakeEncoders) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        alone = FakeEncoders(standin.local, standin.tools, silent.getsockname()[1])
+        alone = FakeEncoders(encoders.local, encoders.tools, silent.getsockname()[1])
         missing = alone.run(coordinate, "xcenc", FUNCTION, 4, "any", "-K", "2", "-R", "2")
     assert missing.status == 1
     said = missing.complained()

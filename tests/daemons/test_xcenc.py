@@ -43,15 +43,15 @@ place=$(mktemp -d) && ln -s "$PWD/really-vpxenc" "$place/vpxenc" && "$place/vpxe
 """Encodes chunk 0 when all the others have long been encoded."""
 
 
-def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
-    ended = standin.encode(coordinate, FUNCTION, 8, 4, VIDEO, "-u", "-O", "times")
+def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
+    ended = encoders.encode(coordinate, FUNCTION, 8, 4, VIDEO, "-u", "-O", "times")
     assert ended.status == 0, ended.err
     assert "8 of 8 tasks done" in ended.out
-    expected = standin.expected(tmp_path / "serial", 8, 4)
-    assert standin.stored(8, VIDEO) == [chunk.output for chunk in expected]
-    assert standin.stored(8, VIDEO, "first") == [chunk.first for chunk in expected]
-    assert standin.stored(8, VIDEO, "final_state", "state") == [chunk.final for chunk in expected]
-    assert standin.local.control.get_object(standin.local.BUCKET, f"{VIDEO}/comp_txt/00000003.txt") == (
+    expected = encoders.expected(tmp_path / "serial", 8, 4)
+    assert encoders.stored(8, VIDEO) == [chunk.output for chunk in expected]
+    assert encoders.stored(8, VIDEO, "first") == [chunk.first for chunk in expected]
+    assert encoders.stored(8, VIDEO, "final_state", "state") == [chunk.final for chunk in expected]
+    assert encoders.local.control.get_object(encoders.local.BUCKET, f"{VIDEO}/comp_txt/00000003.txt") == (
         expected[3].comparison
     )
     assert "re-encoding on state 2" in (tmp_path / "times").read_text()
@@ -59,36 +59,36 @@ def test_a_job_comes_to_the_serial_references_bytes(coordinate: Any, standin: Fa
 
 @pytest.mark.parametrize(("kind", "more"), [("late", LATE), ("doubled", DOUBLED)])
 def test_a_late_and_a_doubled_worker_change_nothing_in_the_bytes(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path, kind: str, more: str
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path, kind: str, more: str
 ) -> None:
-    ended = standin.encode(coordinate, standin.make(kind, more=more), 4, 4, kind)
+    ended = encoders.encode(coordinate, encoders.make(kind, more=more), 4, 4, kind)
     assert ended.status == 0, ended.err
-    assert standin.stored(4, kind) == [chunk.output for chunk in standin.expected(tmp_path / "serial", 4, 4)]
+    assert encoders.stored(4, kind) == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 4, 4)]
 
 
 def test_chunks_wait_for_the_one_before_with_their_encoders_started(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
     slow = tmp_path / "slow"
     slow.write_text(SLOW)
-    ended = standin.encode(coordinate, standin.make("slow", instead={"vpxenc": slow}), 4, 4, "slow", "-O", "times")
+    ended = encoders.encode(coordinate, encoders.make("slow", instead={"vpxenc": slow}), 4, 4, "slow", "-O", "times")
     assert ended.status == 0, ended.err
-    assert standin.stored(4, "slow") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 4, 4)]
+    assert encoders.stored(4, "slow") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 4, 4)]
     records = map(json.loads, (tmp_path / "times").read_text().splitlines())
     times = {record["task"]: {text: at for at, text in record["states"]} for record in records}
     assert times[1]["1:(re-encoding on state 0)"] < times[0]["0:(taking its state)"] < times[1]["1:(storing)"]
 
 
-def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: FakeEncoders, tmp_path: Path) -> None:
-    stack = standin.local.stack
+def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, encoders: FakeEncoders, tmp_path: Path) -> None:
+    stack = encoders.local.stack
     endpoints = ("--endpoint-url", stack.lambda_endpoint, "--s3-endpoint-url", stack.s3_endpoint)
-    words = ("xcenc", "-l", FUNCTION, "-b", standin.local.BUCKET, "-n", "2", "-v", "usual")
+    words = ("xcenc", "-l", FUNCTION, "-b", encoders.local.BUCKET, "-n", "2", "-v", "usual")
     secrets = {"AWS_ACCESS_KEY_ID": stack.access_key, "AWS_SECRET_ACCESS_KEY": stack.secret_key}
-    standin.put(2, "usual")
+    encoders.put(2, "usual")
     with rendezvous(env=environment(tmp_path, {})) as port:
         ended = coordinate("-t", "0", *endpoints, *words, "-T", str(port), **secrets)
     assert ended.status == 0, ended.err
-    assert standin.stored(2, "usual") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
+    assert encoders.stored(2, "usual") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 2, 2)]
     assert {path.name for path in (tmp_path / ".local" / "state" / "mu").iterdir()} == {
         "rendezvous-port",
         "rendezvous.lock",
@@ -97,7 +97,7 @@ def test_on_one_host_no_state_directory_need_be_given(coordinate: Any, standin: 
 
 
 def test_on_two_hosts_files_of_one_genkeys_do_and_a_lack_of_them_is_said(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
     generate_keys(tmp_path / "ssl")
     there = tmp_path / "there"
@@ -105,21 +105,21 @@ def test_on_two_hosts_files_of_one_genkeys_do_and_a_lack_of_them_is_said(
     for name in ("ca_cert", "rendezvous_cert", "rendezvous_key"):
         shutil.copy(tmp_path / "ssl" / f"{name}.pem", there)
     files = ("-c", f"{there}/ca_cert.pem", "-s", f"{there}/rendezvous_cert.pem", "-k", f"{there}/rendezvous_key.pem")
-    standin.put(2, "far")
+    encoders.put(2, "far")
     with rendezvous("--state-dir", f"{there}/state", *files) as port:
-        far = FakeEncoders(standin.local, standin.tools, port)
+        far = FakeEncoders(encoders.local, encoders.tools, port)
         forgotten = far.run(coordinate, "xcenc", FUNCTION, 2, "far")
         ended = far.run(coordinate, "xcenc", FUNCTION, 2, "far", "-c", "ssl/ca_cert.pem")
     assert forgotten.status == 1
     assert "do not know each other's keys" in forgotten.complained()
     assert "with the same --state-dir, or with files of one `mu genkeys` (-c, -s, -k)" in forgotten.complained()
     assert ended.status == 0, ended.err
-    assert standin.stored(2, "far") == [chunk.output for chunk in standin.expected(tmp_path / "serial", 2, 2)]
+    assert encoders.stored(2, "far") == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 2, 2)]
 
 
-def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: FakeEncoders) -> None:
-    standin.make("poor", ["vpxenc", "xc-enc", "comp-states"])
-    ended = standin.encode(coordinate, "poor", 1, 1, "any")
+def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, encoders: FakeEncoders) -> None:
+    encoders.make("poor", ["vpxenc", "xc-enc", "comp-states"])
+    ended = encoders.encode(coordinate, "poor", 1, 1, "any")
     assert ended.status == 1
     assert "lacks xc-dump, xc-terminate-chunk" in ended.complained()
 
@@ -127,9 +127,9 @@ def test_a_missing_encoder_is_found_before_the_launch(coordinate: Any, standin: 
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(20))
 def test_sixteen_chunks_come_to_the_same_bytes_every_time(
-    coordinate: Any, standin: FakeEncoders, tmp_path: Path, turn: int
+    coordinate: Any, encoders: FakeEncoders, tmp_path: Path, turn: int
 ) -> None:
     video = f"turn-{turn}"
-    ended = standin.encode(coordinate, FUNCTION, 16, 16, video)
+    ended = encoders.encode(coordinate, FUNCTION, 16, 16, video)
     assert ended.status == 0, ended.err
-    assert standin.stored(16, video) == [chunk.output for chunk in standin.expected(tmp_path / "serial", 16, 16)]
+    assert encoders.stored(16, video) == [chunk.output for chunk in encoders.expected(tmp_path / "serial", 16, 16)]

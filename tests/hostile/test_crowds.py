@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from hostile_peers import PATIENCE, Target
+from hostile_peers import TIMEOUT, Target
 
 pytestmark = pytest.mark.process
 
@@ -67,7 +67,7 @@ def test_thousands_of_half_open_handshakes_keep_no_worker_out(target: Any, tried
         hello = client_hello(daemon.context)
         before = daemon.forget_peak()
         for _, said in zip(range(HALF_OPEN), cycle([b"", hello[:100], hello]), strict=False):
-            stranger = held.enter_context(socket.create_connection(("127.0.0.1", daemon.port), PATIENCE))
+            stranger = held.enter_context(socket.create_connection(("127.0.0.1", daemon.port), TIMEOUT))
             stranger.sendall(said)
         slowest = all_come_through(daemon)
         grown = daemon.memory() - before
@@ -92,7 +92,7 @@ def test_a_flood_from_one_address_keeps_no_worker_out_and_fills_no_log(
         while not over.is_set():
             with socket.socket() as stranger, contextlib.suppress(OSError):
                 stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                stranger.settimeout(PATIENCE)
+                stranger.settimeout(TIMEOUT)
                 stranger.bind(("127.0.0.2", 0))
                 stranger.connect(("127.0.0.1", daemon.port))
                 stranger.sendall(said)

@@ -42,8 +42,8 @@ def pair(world: Any, **limits: Any) -> tuple[Recorder, Recorder]:
     return world.accepted[-1], far
 
 
-def pass_patience(world: Any) -> None:
-    """The handshakes' patience, and the look at the sockets after it."""
+def pass_handshake_timeout(world: Any) -> None:
+    """The handshake timeout passes, and the look at the sockets after it."""
     world.clock.advance(1.0)
     world.settle()
 
@@ -55,13 +55,13 @@ def test_handshakes_that_stand_still_give_way_when_there_are_many(tls: Any, log:
     worker = Recorder()
     result = outcome(tls.dial(worker))
     tls.settle()
-    # Sixteen give way in each patience, so that the worker's turn is in the third.
+    # Sixteen give way in each timeout, so that the worker's turn is in the third.
     for _ in range(2):
         for stranger in strangers:
             stranger.write(said)
         tls.settle()
         assert result == []
-        pass_patience(tls)
+        pass_handshake_timeout(tls)
     assert result == [worker.connection]
     assert "its TLS handshake stood still for 1 s while 16 were in progress" in log[0]
     worker.end.close()
@@ -109,7 +109,7 @@ def test_few_handshakes_may_stand_still_for_their_whole_time(tls: Any) -> None:
     strangers = [tls.dial_bare() for _ in range(15)]
     tls.settle()
     for _ in range(9):
-        pass_patience(tls)
+        pass_handshake_timeout(tls)
     assert not any(stranger.lost for stranger in strangers)
 
 
@@ -118,7 +118,7 @@ def test_what_a_peer_has_sent_while_we_were_busy_counts_as_going_on(tls: Any) ->
     strangers = [tls.dial_bare() for _ in range(15)]
     worker = Recorder()
     result = outcome(tls.dial(worker))
-    # It is on its way when the patience is over, and there by the look at the sockets after it.
+    # It is on its way when the timeout is over, and there by the look at the sockets after it.
     tls.clock.callLater(1.0, tls.settle)
     tls.clock.advance(1.0)
     tls.settle()

@@ -33,7 +33,7 @@ MODULES = _listed(
 )
 """Are no module's name, with or without an underscore before it."""
 REST = _listed("hands beginnings understood asked beat board course steady passing ground")
-"""Are the name of no function, parameter or attribute, with or without an underscore before it."""
+"""Are the name of no function, parameter, variable or attribute, with or without an underscore before it."""
 
 Name = tuple[str, str, str]
 """What kind of thing, its name, and where it is."""
@@ -55,7 +55,7 @@ def names(path: Path) -> Iterator[Name]:
                 yield "function", name, f"{where}:{node.lineno}"
             case ast.arg(arg=name):
                 yield "parameter", name, f"{where}:{node.lineno}"
-            case ast.Attribute(attr=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            case ast.Attribute(attr=name) | ast.Name(id=name, ctx=ast.Store()):
                 yield "attribute", name, f"{where}:{node.lineno}"
 
 
@@ -76,7 +76,7 @@ def is_old(kind: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_class_function_attribute_parameter_or_module_bears_an_old_word(package: str) -> None:
+def test_no_class_function_attribute_variable_or_module_bears_an_old_word(package: str) -> None:
     old = [name for path in modules(package) for name in names(path) if is_old(name[0], name[1])]
     assert not old, "\n".join(map(" ".join, old))
 

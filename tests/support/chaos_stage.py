@@ -24,7 +24,7 @@ from mu_twisted.local import find, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds for a daemon to answer."""
 STACK = ("--retry-delay=3", "--idle-timeout=10")
 """Lambda tries a failed event again after a minute, this one after seconds."""
@@ -108,9 +108,9 @@ class Daemon:
         """As ``kill -9`` does."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
-    def stop(self, limit: float = PATIENCE) -> float:
+    def stop(self, limit: float = TIMEOUT) -> float:
         """As SIGTERM does; how long that took, in seconds."""
         if self._process is None or self._process.poll() is not None:
             return 0.0
@@ -120,7 +120,7 @@ class Daemon:
             self._process.wait(limit)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             raise Broken(f"{self.words[0]} did not end within {limit:g} s of SIGTERM") from None
         return time.monotonic() - begun
 
@@ -280,7 +280,7 @@ class Stage:
         return fact
 
 
-def until(condition: Callable[[], object], what: str, limit: float = PATIENCE, pause: float = 0.02) -> None:
+def until(condition: Callable[[], object], what: str, limit: float = TIMEOUT, pause: float = 0.02) -> None:
     """Wait for something.
 
     :raises Broken: it did not come about.

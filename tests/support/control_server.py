@@ -20,7 +20,7 @@ from mu_twisted.web import ControlListeners, open_control
 
 T = TypeVar("T")
 LIFETIME = timedelta(hours=1)
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after which a test is taken for hung."""
 
 
@@ -33,7 +33,7 @@ class Loop:
         self.reactor.callWhenRunning(started.set)
         self._thread = threading.Thread(target=self.reactor.run, args=(False,), daemon=True)
         self._thread.start()
-        assert started.wait(PATIENCE)
+        assert started.wait(TIMEOUT)
 
     def do(self, function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         """Call it there, and wait for what its Deferred fires with."""
@@ -46,7 +46,7 @@ class Loop:
             doing.addBoth(lambda _: ended.set())
 
         self.reactor.callFromThread(call)
-        assert ended.wait(PATIENCE), "it hangs"
+        assert ended.wait(TIMEOUT), "it hangs"
         if hasattr(outcome[0], "raiseException"):
             outcome[0].raiseException()
         return outcome[0]
@@ -70,7 +70,7 @@ class Loop:
 
     def stop(self) -> None:
         self.reactor.callFromThread(self.reactor.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         assert not self._thread.is_alive()
 
 
@@ -116,7 +116,7 @@ class Served:
 
     def dial_unix(self) -> socket.socket:
         caller = socket.socket(socket.AF_UNIX)
-        caller.settimeout(PATIENCE)
+        caller.settimeout(TIMEOUT)
         caller.connect(str(self.socket_path))
         return caller
 
@@ -126,7 +126,7 @@ class Served:
         context.check_hostname = False
         context.load_verify_locations(ca)
         context.load_cert_chain(cert, key)
-        caller = socket.create_connection(("127.0.0.1", self.control.port), PATIENCE)
+        caller = socket.create_connection(("127.0.0.1", self.control.port), TIMEOUT)
         return context.wrap_socket(caller)
 
 

@@ -119,6 +119,6 @@ def serving(local: Any, tools: Path) -> Iterator[FakeEncoders]:
     """Compile the stand-in, make a function of it, and start a rendezvous."""
     make_fake_encoders(tools)
     with rendezvous("--state-dir", str(local.state_dir)) as port:
-        standin = FakeEncoders(local, tools, port)
-        standin.make(FUNCTION)
-        yield standin
+        encoders = FakeEncoders(local, tools, port)
+        encoders.make(FUNCTION)
+        yield encoders

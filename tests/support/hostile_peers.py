@@ -13,7 +13,7 @@ from pathlib import Path
 from mu_twisted.tls import Authority, LaunchIdentity
 from mu_twisted.wire import Decoder, Greeting, encode
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after which what should have happened is taken for never."""
 
 
@@ -46,7 +46,7 @@ class Target:
 
     def wait_for(self, pattern: str) -> "re.Match[str]":
         """The first line of the log that this is found in."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             found = re.search(pattern, self.log, re.MULTILINE)
             if found is not None:
@@ -77,7 +77,7 @@ class Target:
         :param buffer: bytes that the kernel may hold for it.
         """
         plain = socket.socket()
-        plain.settimeout(PATIENCE)
+        plain.settimeout(TIMEOUT)
         if buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         plain.connect(("127.0.0.1", self.port))

@@ -265,7 +265,7 @@ def serving(port: int = 0, pair: str | None = None) -> Iterator[Server]:
         thread.join()
 
 
-PASSING = {
+TRANSIENT = {
     "500": lambda h: h.refuse(500, "InternalError", "We encountered an internal error."),
     "503": lambda h: h.refuse(503, "SlowDown", "Please reduce your request rate."),
     "400 RequestTimeout": lambda h: h.refuse(400, "RequestTimeout", "Your socket was idle."),
@@ -273,8 +273,8 @@ PASSING = {
     "closed": lambda h: setattr(h, "close_connection", True),
     "garbage": lambda h: (h.wfile.write(b"nonsense\r\n\r\n"), setattr(h, "close_connection", True)),
 }
-PASSING_GET = {
-    **PASSING,
+TRANSIENT_GET = {
+    **TRANSIENT,
     "short": lambda h: h.answer(200, b"x" * 10, {}, length=300_000),
     "empty": lambda h: h.answer(200, b"", {}, length=5),
     "damaged": lambda h: h.answer(200, b"damaged", {"x-amz-checksum-crc32": "AAAAAA=="}),

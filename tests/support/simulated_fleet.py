@@ -154,7 +154,7 @@ class World:
     def restart(self) -> None:
         """The coordinator is killed, and comes back: its connections are gone, its records are there."""
         self.epoch += 1
-        hands, self.connected = list(self.connected.values()), {}
+        connected, self.connected = list(self.connected.values()), {}
         self.attempts.clear()
         self.waiting.clear()
         self.job = type(self.job).restore(
@@ -166,8 +166,8 @@ class World:
         self.carry_out(self.job.resume(self.now))
         if self.producers and not self.finished:
             self.name_store()
-        for hand in hands:
-            self.cut_off(hand)
+        for worker in connected:
+            self.cut_off(worker)
         self.later(1.0, self.tick)
 
     def name_store(self, shard: int = 0) -> None:

@@ -25,14 +25,14 @@ from worker_lambda._worker import WorkerLoop
 from worker_lambda.s3 import S3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Talk:
     """The coordinator's end of one connection, or the rendezvous's."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         self.sock = sock
         self._decoder = Decoder(MAX_PEER_MESSAGE)
         self._payloads: list[bytes] = []
@@ -82,7 +82,7 @@ class Coordinator:
         self._files = files
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family)
-        self._listener.settimeout(PATIENCE)
+        self._listener.settimeout(TIMEOUT)
         self.port: int = self._listener.getsockname()[1]
         self._talks: list[Talk] = []
         self._context: ssl.SSLContext | None = None
@@ -99,7 +99,7 @@ class Coordinator:
 
     def adopt(self, sock: socket.socket) -> Talk:
         """Make a talk of a connection that was taken."""
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         if self._context is not None:
             sock = self._context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
         talk = Talk(sock)
@@ -161,7 +161,7 @@ class WorkerProcess:
 
     def result(self) -> tuple[dict[str, Any], str]:
         """What it returned and what it logged, once it has ended."""
-        out, err = self.process.communicate(timeout=PATIENCE)
+        out, err = self.process.communicate(timeout=TIMEOUT)
         return json.loads(out.splitlines()[-1]), err.decode()
 
     def close(self) -> None:

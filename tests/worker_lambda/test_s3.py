@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3_server import PASSING, PASSING_GET, SECRET, Handler, failure, never
+from s3_server import SECRET, TRANSIENT, TRANSIENT_GET, Handler, failure, never
 
 from worker_lambda.s3 import S3, S3Cancelled
 from worker_lambda.s3._exchange import pause_after
@@ -92,26 +92,26 @@ def test_a_refused_upload_says_what_and_why(server, s3, tmp_path):
     assert text == "cannot put b/k\\n\\xff: 403 AccessDenied: Access Denied"
 
 
-@pytest.mark.parametrize("fault", PASSING_GET)
+@pytest.mark.parametrize("fault", TRANSIENT_GET)
 def test_a_download_outlives_faults_that_pass(server, s3, tmp_path, fault):
     server.objects[b"/b/k"] = b"whole"
-    server.script = [PASSING_GET[fault]] * 4
+    server.script = [TRANSIENT_GET[fault]] * 4
     s3.get("b", b"k", str(tmp_path / "out"), never)
     assert (tmp_path / "out").read_bytes() == b"whole"
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 def test_an_upload_outlives_faults_that_pass(server, s3, tmp_path, fault):
     (tmp_path / "in").write_bytes(b"whole" * 1000)
-    server.script = [PASSING[fault]] * 4
+    server.script = [TRANSIENT[fault]] * 4
     s3.put("b", b"k", str(tmp_path / "in"), never)
     assert server.objects == {b"/b/k": b"whole" * 1000}
 
 
-@pytest.mark.parametrize("fault", PASSING_GET)
+@pytest.mark.parametrize("fault", TRANSIENT_GET)
 def test_a_fault_that_stays_ends_after_five_tries_with_the_old_file_untouched(server, s3, tmp_path, fault):
     (tmp_path / "out").write_bytes(b"old")
-    server.script = [PASSING_GET[fault]] * 9
+    server.script = [TRANSIENT_GET[fault]] * 9
     assert "(tried 5 times)" in failure(s3.get, "b", b"k", str(tmp_path / "out"), never)
     assert len(server.requests) == 5
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
@@ -204,7 +204,7 @@ def test_a_cancelled_upload_stops_before_its_end(server, s3, tmp_path):
 
 
 def test_a_cancelled_wait_between_tries_ends_at_once(server, tmp_path):
-    server.script = [PASSING["503"]]
+    server.script = [TRANSIENT["503"]]
     s3 = S3("us-east-1", server.url, back_off=1000.0)
     with pytest.raises(S3Cancelled):
         s3.get("b", b"k", str(tmp_path / "out"), lambda: len(server.requests) > 0)

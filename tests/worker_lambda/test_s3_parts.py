@@ -8,7 +8,7 @@ import os
 import zlib
 
 import pytest
-from s3_server import PASSING, Handler, failure, never
+from s3_server import TRANSIENT, Handler, failure, never
 
 from worker_lambda.s3 import S3, S3Cancelled
 
@@ -20,11 +20,11 @@ def parted(server):
     client.close()
 
 
-@pytest.mark.parametrize("fault", [None, *PASSING])
+@pytest.mark.parametrize("fault", [None, *TRANSIENT])
 def test_a_big_file_is_stored_in_parts_and_each_outlives_faults_that_pass(server, parted, tmp_path, fault):
     data = os.urandom(250_001)
     (tmp_path / "in").write_bytes(data)
-    server.script = [action for _ in range(5) for action in ([PASSING[fault]] * 4 if fault else []) + [None]]
+    server.script = [action for _ in range(5) for action in ([TRANSIENT[fault]] * 4 if fault else []) + [None]]
     parted.put("b", b"k //+", str(tmp_path / "in"), never)
     assert server.objects == {b"/b/k //+": data}
     assert not server.uploads

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3_server import PASSING, Handler, etag_of, failure, never
+from s3_server import TRANSIENT, Handler, etag_of, failure, never
 
 from worker_lambda.s3 import S3, S3Cancelled
 from worker_lambda.s3._crc import joined
@@ -77,7 +77,7 @@ def test_a_large_object_comes_over_four_connections_at_once_and_is_whole(server,
     assert len(set(asked)) == len(asked), "no range twice"
 
 
-@pytest.mark.parametrize("fault", [*PASSING, "stalls"])
+@pytest.mark.parametrize("fault", [*TRANSIENT, "stalls"])
 def test_each_range_is_tried_again_by_itself(server, tmp_path, data, fault):
     held = threading.Event()
     tried = Counter()
@@ -90,7 +90,7 @@ def test_each_range_is_tried_again_by_itself(server, tmp_path, data, fault):
         first, last = h.range
         named = {"etag": etag_of(data), "content-range": f"bytes {first}-{last}/{SIZE}"}
         stalls = lambda h: h.answer(206, data[first : first + 10], named, length=last + 1 - first, rest=pause)  # noqa: E731
-        return PASSING.get(fault, stalls)
+        return TRANSIENT.get(fault, stalls)
 
     def pause() -> bytes:
         held.wait(10)

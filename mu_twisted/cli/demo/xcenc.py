@@ -35,7 +35,7 @@ VIDEO = "testsrc"
 FUNCTION = "xcenc_demo"
 WIDTH, HEIGHT = 320, 176
 STATE_BYTES = 500_000
-STANDINS = ("xc-dump", "xc-terminate-chunk", "xc-enc", "comp-states")
+ENCODERS = ("xc-dump", "xc-terminate-chunk", "xc-enc", "comp-states")
 RENDEZVOUS_TIMEOUT = 15.0
 """Seconds for the rendezvous to listen."""
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         work, clock, stack = set_up(cleanup)
         control = control_of(stack)
         with clock.phase("compile the stand-in for alfalfa's tools"):
-            tools = make_fake_encoders(work / "tools", STANDINS, state_bytes=STATE_BYTES)
+            tools = make_fake_encoders(work / "tools", ENCODERS, state_bytes=STATE_BYTES)
         with clock.phase(f"make {chunks} chunks of {options.frames} frames of {WIDTH}x{HEIGHT}, store them in S3"):
             control.create_bucket(BUCKET)
             for number, video in enumerate(_chunks(ffmpeg, chunks, options.frames)):

@@ -17,8 +17,8 @@ from mu_twisted.daemons.shards.ports import Listener
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
-"""Seconds before a shard is started again: doubled each time, until one has lived for ``STEADY``."""
-STEADY = 60.0
+"""Seconds before a shard is started again: doubled each time, until one has lived for ``STABLE_TIME``."""
+STABLE_TIME = 60.0
 STARTS = 5
 """Starts in a row that may fail before the shard is given up; the first of all may not."""
 SILENCES = 6
@@ -53,7 +53,7 @@ class Pauses:
         else:
             self._known_good = True
             self._failed = 0
-            if seconds >= STEADY:
+            if seconds >= STABLE_TIME:
                 self._pause = FIRST_PAUSE
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         return pause

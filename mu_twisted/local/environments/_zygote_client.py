@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mu_twisted.local._errors import LocalError
-from mu_twisted.local._state import MARK
+from mu_twisted.local._process_marks import MARK
 
 _BOOTSTRAP = Path(__file__).parents[1] / "_bootstrap.py"
 _PACKET = 1 << 18
