@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from mu_twisted.aws._prices import price_in
-from mu_twisted.jobs import is_retryable
+from mu_twisted.jobs import Cost, is_retryable
 
 MAX_PLACES = 4
 """Places in which one launch is tried at most; in the last one as often as usual, so a fault of all costs no hour."""
@@ -160,26 +160,6 @@ class Use(Protocol):
 
         :param timeout: the function's, seconds; None: not known.
         """
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a job costs; ``price`` and what follows are None where the table does not have a region.
-
-    :param requests: launches that Lambda has taken.
-    :param seconds: the time that workers ran, in total.
-    :param gb_seconds: the same times their function's memory.
-    :param price: in ``currency``; ``prices_of`` is the table's date, as YYYY-MM-DD.
-    :param estimated_by: the region whose price was taken, where that of the job's region is not known.
-    """
-
-    requests: int
-    seconds: float
-    gb_seconds: float
-    price: float | None = None
-    currency: str | None = None
-    prices_of: str | None = None
-    estimated_by: str | None = None
 
 
 def cost_of(use: Use, deployment: Deployment | None, regions: Sequence[str]) -> Cost:

@@ -19,7 +19,6 @@ from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._status import (
     MAX_PAGE,
-    CostStatus,
     DaemonStatus,
     JobService,
     JobStatus,
@@ -37,7 +36,6 @@ __all__ = [
     "MAX_PAGE",
     "AttemptFile",
     "Attempts",
-    "CostStatus",
     "DaemonStatus",
     "JobLinks",
     "JobRun",

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mu_twisted.coordinator._status import CostStatus
-from mu_twisted.jobs import HALTED
+from mu_twisted.jobs import HALTED, Cost
 from mu_twisted.wire import Greeting
 
 MAX_INIT = 15 * 60.0
@@ -116,7 +115,7 @@ def _microseconds(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def overspent(limit: float | None, cost: Callable[[Usage], CostStatus] | None, used: Callable[[], Usage]) -> str | None:
+def overspent(limit: float | None, cost: Callable[[Usage], Cost] | None, used: Callable[[], Usage]) -> str | None:
     """Why a job is to end that may cost so much; None: it may go on.
 
     :param limit: in the currency of the price list; None: any amount.

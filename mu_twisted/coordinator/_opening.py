@@ -8,8 +8,8 @@ from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
-from mu_twisted.coordinator._status import CostStatus, Request
-from mu_twisted.jobs import JobPolicy
+from mu_twisted.coordinator._status import Request
+from mu_twisted.jobs import Cost, JobPolicy
 from mu_twisted.pipelines import Pipeline
 
 
@@ -28,7 +28,7 @@ class Opened:
     peers: Peers | None = None
     links: JobLinks | None = None
     skipped: frozenset[int] = field(default_factory=frozenset)
-    cost: Callable[[Usage], CostStatus] | None = None
+    cost: Callable[[Usage], Cost] | None = None
     tokens: LaunchTokens | None = None
 
 

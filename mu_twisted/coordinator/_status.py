@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
+from mu_twisted.jobs import Cost
 
 MAX_PAGE = 1000
 """Tasks on one page."""
@@ -74,25 +75,6 @@ class TaskPage(msgspec.Struct, frozen=True):
     next: int | None = None
 
 
-class CostStatus(msgspec.Struct, frozen=True):
-    """What a job has cost so far on Lambda, or would have on AWS.
-
-    :param requests: launches that Lambda has taken.
-    :param seconds: for which workers ran, added up; ``gb_seconds`` the same times their function's memory.
-    :param price: by AWS's list, in ``currency``; None where the list does not have the region. ``prices_of`` is the
-        list's date.
-    :param estimated_by: the region whose price was taken, where that of the job's region is not known.
-    """
-
-    requests: int
-    seconds: float
-    gb_seconds: float
-    price: float | None = None
-    currency: str | None = None
-    prices_of: str | None = None
-    estimated_by: str | None = None
-
-
 class JobStatus(msgspec.Struct, frozen=True):
     """One job.
 
@@ -124,7 +106,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     note: str | None = None
     ended: float | None = None
     report: str | None = None
-    cost: CostStatus | None = None
+    cost: Cost | None = None
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

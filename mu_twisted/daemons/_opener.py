@@ -3,7 +3,6 @@
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from twisted.python import usage
 
 from mu_twisted.aws.placement import Deployment, cost_of
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import CostStatus, JobLinks, LaunchTokens, Opened, Peers, Request, Usage
+from mu_twisted.coordinator import JobLinks, LaunchTokens, Opened, Peers, Request, Usage
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
@@ -23,7 +22,7 @@ from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
 from mu_twisted.daemons._threads import thread_pool
-from mu_twisted.jobs import JobPolicy, LaunchPolicy
+from mu_twisted.jobs import Cost, JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
 from mu_twisted.pipelines import MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
 
@@ -210,8 +209,8 @@ class CloudOpener:
                 known = found_larger = await self._look(cloud, pipeline, _larger(settings))
             return cloud, self._launcher_of(cloud), found_larger, await self._address(cloud, settings), self._port
 
-        def cost(usage: Usage) -> CostStatus:
-            return CostStatus(**asdict(cost_of(usage, known, settings["regions"])))
+        def cost(usage: Usage) -> Cost:
+            return cost_of(usage, known, settings["regions"])
 
         key = self._keys.token_key
         tokens = LaunchTokens(key, name) if key is not None else None

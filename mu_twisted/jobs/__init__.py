@@ -20,6 +20,7 @@ from mu_twisted.jobs._actions import (
     Warm,
 )
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
+from mu_twisted.jobs._cost import Cost
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failure_groups import SHOWN_REASONS, FailedTask, called, failure_line, failure_lines
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
@@ -79,6 +80,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptOutcome",
     "Cancelled",
+    "Cost",
     "Counts",
     "Diagnose",
     "Dismiss",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from memory_jobs import World
 
-from mu_twisted.coordinator import CostStatus, Opened, Usage
+from mu_twisted.coordinator import Opened, Usage
+from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
 
 
@@ -15,9 +16,9 @@ class DearWorld(World):
 
     price: float | None = 1.0
 
-    def cost(self, usage: Usage) -> CostStatus:
+    def cost(self, usage: Usage) -> Cost:
         price = None if self.price is None else usage.seconds * self.price
-        return CostStatus(usage.requests, usage.seconds, usage.seconds, price, "USD")
+        return Cost(usage.requests, usage.seconds, usage.seconds, price, "USD")
 
     async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from memory_jobs import World
 from worker_double import WorkerDouble, launch_identity
 
-from mu_twisted.coordinator import CostStatus, Meter, Opened, Usage
+from mu_twisted.coordinator import Meter, Opened, Usage
 from mu_twisted.coordinator._meter import MAX_INIT
+from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import VERSION, Greeting
 
@@ -99,8 +100,8 @@ class PricedWorld(World):
         return Opened(self.launches, cost=self.cost)
 
     @staticmethod
-    def cost(usage: Usage) -> CostStatus:
-        return CostStatus(usage.requests, usage.billed(60.0), usage.billed(60.0) * usage.memory_mb / 1024)
+    def cost(usage: Usage) -> Cost:
+        return Cost(usage.requests, usage.billed(60.0), usage.billed(60.0) * usage.memory_mb / 1024)
 
     def come(self, job: str, launch_id: str) -> WorkerDouble:
         worker = WorkerDouble(self.registry.new_session(), launch_identity(job), self.turn)
@@ -117,16 +118,16 @@ def world(tmp_path: Path) -> Iterator[PricedWorld]:
 
 def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedWorld) -> None:
     job = world.submit("-n", "2")
-    assert world.jobs.job(job).cost == CostStatus(2, 0.0, 0.0)
+    assert world.jobs.job(job).cost == Cost(2, 0.0, 0.0)
     first, second = world.come(job, "0-0"), world.come(job, "0-1")
     world.clock.advance(3)
-    assert world.jobs.job(job).cost == CostStatus(2, 7.0, 14.0)
+    assert world.jobs.job(job).cost == Cost(2, 7.0, 14.0)
     for worker in (first, second):
         worker.says(b"OK:ECHO(hi)")
     fact = world.jobs.job(job)
-    assert (fact.state, fact.cost) == ("done", CostStatus(2, 7.0, 14.0))
+    assert (fact.state, fact.cost) == ("done", Cost(2, 7.0, 14.0))
     world.killed_and_started_again()
-    assert world.jobs.job(job).cost == CostStatus(2, 7.0, 14.0)
+    assert world.jobs.job(job).cost == Cost(2, 7.0, 14.0)
 
 
 def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedWorld) -> None:

@@ -11,13 +11,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, AwsControl, aws_session
+from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.base import MuError
 from mu_twisted.local import Stack, start, uninterrupted
 
 
 class DemoError(MuError):
     """The demo did not do what it shows."""
+
+
+BUCKET = "mu-demo"
+"""Of a demo's S3."""
 
 
 class Clock:
@@ -77,6 +81,39 @@ def control_of(stack: Stack) -> AwsControl:
         lambda_endpoint=stack.lambda_endpoint,
         s3_endpoint=stack.s3_endpoint,
     )
+
+
+class FfmpegDemo:
+    """A demo whose workers run ffmpeg: its directory, its clock, its S3 with an empty bucket, and its Lambda.
+
+    :param cleanup: ends all of it.
+    :param function: name of the function.
+    :param video: name of the video.
+    :raises DemoError: there is no ffmpeg.
+    """
+
+    def __init__(self, cleanup: ExitStack, function: str, video: str) -> None:
+        self.ffmpeg = find_ffmpeg()
+        self.work, self.clock, self.stack = set_up(cleanup)
+        self.control = control_of(self.stack)
+        self.control.create_bucket(BUCKET)
+        self._cleanup = cleanup
+        self._function = function
+        self._video = video
+
+    def create_function(self, command: bytes) -> None:
+        """Create the function, as a phase.
+
+        :param command: the packaged one.
+        """
+        with self.clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
+            package = build_package([self.ffmpeg], command, names={self.ffmpeg: "ffmpeg"})
+            self.control.create_function(self._function, package)
+
+    def run_job(self, what: str, pipeline: str, *words: object) -> None:
+        """Run a job of the function on the video, as :func:`run_job`."""
+        named = ("-v", self._video, "-b", BUCKET, "-l", self._function)
+        run_job(what, self.work, self.clock, self._cleanup, pipeline, *words, *named)
 
 
 def start_twistd(words: Sequence[str], cleanup: ExitStack, **more: Any) -> "subprocess.Popen[bytes]":

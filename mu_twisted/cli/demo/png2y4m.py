@@ -9,18 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AwsControl, build_package
-from mu_twisted.cli.demo.fixtures import (
-    DemoError,
-    control_of,
-    find_ffmpeg,
-    positive,
-    run_ffmpeg,
-    run_job,
-    set_up,
-)
+from mu_twisted.aws import AwsControl
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg
 
-BUCKET = "mu-demo"
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
 WIDTH, HEIGHT = 640, 360
@@ -46,21 +37,18 @@ def run(options: argparse.Namespace) -> None:
     if frames % workers:
         raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
     chunk = frames // workers
-    ffmpeg = find_ffmpeg()
     with ExitStack() as cleanup:
-        work, clock, stack = set_up(cleanup)
-        control = control_of(stack)
+        demo = FfmpegDemo(cleanup, FUNCTION, VIDEO)
+        clock, work = demo.clock, demo.work
         with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
-            _store_frames(control, ffmpeg, work / "png", frames)
-        with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
-            control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
-        words = ["png2y4m", "-n", workers, "-f", chunk, "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
-        run_job(f"run png2y4m on {workers} workers", work, clock, cleanup, *words)
+            _store_frames(demo.control, demo.ffmpeg, work / "png", frames)
+        demo.create_function(COMMAND)
+        demo.run_job(f"run png2y4m on {workers} workers", "png2y4m", "-n", workers, "-f", chunk)
         with clock.phase("check every chunk by decoding it"):
-            sizes = _check(control, ffmpeg, work / "y4m", workers, chunk)
+            sizes = _check(demo.control, demo.ffmpeg, work / "y4m", workers, chunk)
         clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
         clock.say(f"   s3://{BUCKET}/{_key(0, chunk)} ... {_key(workers - 1, chunk)}")
-        clock.say(f"   in the S3 that ran at {stack.s3_endpoint} and ends with this command")
+        clock.say(f"   in the S3 that ran at {demo.stack.s3_endpoint} and ends with this command")
     clock.report()
     print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
 
@@ -69,7 +57,6 @@ def _store_frames(control: AwsControl, ffmpeg: Path, directory: Path, frames: in
     directory.mkdir()
     source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24"
     run_ffmpeg(ffmpeg, "-f", "lavfi", "-i", source, "-frames:v", str(frames), str(directory / "%08d.png"))
-    control.create_bucket(BUCKET)
     pool = ThreadPoolExecutor(8)
     try:
         jobs = [

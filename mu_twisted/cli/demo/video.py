@@ -8,18 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AwsControl, build_package
-from mu_twisted.cli.demo.fixtures import (
-    DemoError,
-    control_of,
-    find_ffmpeg,
-    positive,
-    run_ffmpeg,
-    run_job,
-    set_up,
-)
+from mu_twisted.aws import AwsControl
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg
 
-BUCKET = "mu-demo"
 VIDEO = "clip"
 FUNCTION = "video_demo"
 WIDTH, HEIGHT, RATE = 320, 176, 24
@@ -47,28 +38,21 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """The demo, phase by phase."""
     seconds, frames = options.seconds, options.seconds * RATE
-    ffmpeg = find_ffmpeg()
     with ExitStack() as cleanup:
-        work, clock, stack = set_up(cleanup)
-        control = control_of(stack)
+        demo = FfmpegDemo(cleanup, FUNCTION, VIDEO)
+        clock, control = demo.clock, demo.control
         with clock.phase(f"make a clip of {frames} frames of {WIDTH}x{HEIGHT}, store it in S3"):
-            control.create_bucket(BUCKET)
-            control.put_object(BUCKET, f"{VIDEO}.mp4", _clip(ffmpeg, work, seconds))
-        with clock.phase("build the function's zip (worker and ffmpeg) and create the function"):
-            control.create_function(FUNCTION, build_package([ffmpeg], COMMAND, names={ffmpeg: "ffmpeg"}))
-
-        def job(what: str, *words: object) -> None:
-            run_job(what, work, clock, cleanup, *words, "-v", VIDEO, "-b", BUCKET, "-l", FUNCTION)
-
-        job(f"split the clip on {seconds} workers", "split", "-n", seconds)
+            control.put_object(BUCKET, f"{VIDEO}.mp4", _clip(demo.ffmpeg, demo.work, seconds))
+        demo.create_function(COMMAND)
+        demo.run_job(f"split the clip on {seconds} workers", "split", "-n", seconds)
         _count(control, "png16", frames)
-        job(f"take the colours out on {2 * seconds} workers", "grayscale", "-n", 2 * seconds, "-f", RATE // 2)
+        demo.run_job(f"take the colours out on {2 * seconds} workers", "grayscale", "-n", 2 * seconds, "-f", RATE // 2)
         _count(control, "gray", frames)
-        job(f"make Y4M of them on {seconds} workers", "png2y4m", "-n", seconds, "-f", RATE, "-i", "gray")
+        demo.run_job(f"make Y4M of them on {seconds} workers", "png2y4m", "-n", seconds, "-f", RATE, "-i", "gray")
         form, out = f"y4m_{RATE:02d}", f"{VIDEO}-merged.mp4"
-        job("join the chunks on one worker", "merge", "--chunks", seconds, "-i", form, "--out", out)
+        demo.run_job("join the chunks on one worker", "merge", "--chunks", seconds, "-i", form, "--out", out)
         with clock.phase("check that every frame is there, and gray"):
-            _check(ffmpeg, work, control.get_object(BUCKET, out), frames)
+            _check(demo.ffmpeg, demo.work, control.get_object(BUCKET, out), frames)
         clock.say(f"made s3://{BUCKET}/{out}: {frames} frames, all of them gray")
     clock.report()
     print("read on: docs/pipelines.md")

@@ -18,6 +18,7 @@ from mu_twisted.aws import AwsControl, build_package
 from mu_twisted.cli._timeline import timeline
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.cli.demo.fixtures import (
+    BUCKET,
     Clock,
     DemoError,
     control_of,
@@ -30,7 +31,6 @@ from mu_twisted.cli.demo.fixtures import (
     start_twistd,
 )
 
-BUCKET = "mu-demo"
 VIDEO = "testsrc"
 FUNCTION = "xcenc_demo"
 WIDTH, HEIGHT = 320, 176
