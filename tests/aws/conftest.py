@@ -64,5 +64,5 @@ def pythons() -> list[str]:
 
 
 def _runs(python: str, minor: int) -> bool:
-    asked = [python, "-c", "import ssl, sys; print(sys.version_info.minor)"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout == f"{minor}\n"
+    command = [python, "-c", "import ssl, sys; print(sys.version_info.minor)"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == f"{minor}\n"

@@ -23,7 +23,7 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[tuple[str, str], tuple[int, str, dict[str, object]]] = {}
-        self.asked: list[tuple[str, str, bytes]] = []
+        self.requests: list[tuple[str, str, bytes]] = []
 
     @property
     def url(self) -> str:
@@ -39,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append((self.command, self.path, body))
+        self.server.requests.append((self.command, self.path, body))
         found = [v for (m, end), v in self.server.answers.items() if m == self.command and self.path.endswith(end)]
         status, code, reply = found[-1] if found else (404, "ResourceNotFoundException", {})
         data = json.dumps(reply).encode()
@@ -91,15 +91,15 @@ def test_what_is_not_there_is_told_with_where_it_was_looked_for(
         stack=tmp_path / "my own",
     )
     there = f"the local stack in {tmp_path}/my own"
-    for asked, function, bucket, fix in (
+    for requests, function, bucket, fix in (
         (control, f"us-east-1 at {endpoint.url}", f" at {endpoint.url}", "mu lambdaize"),
         (local, f"eu-west-1 of {there}", f" in {there}", f"mu lambdaize --local --state-dir '{tmp_path}/my own'"),
     ):
         with pytest.raises(AWSError) as caught:
-            asked.function_settings("f")
+            requests.function_settings("f")
         assert str(caught.value) == f"there is no function f in {function}: make it with `{fix}`"
         with pytest.raises(AWSError) as caught:
-            asked.check_bucket("b")
+            requests.check_bucket("b")
         assert str(caught.value) == f"there is no bucket b{bucket}: check -b, or make it"
 
 
@@ -178,7 +178,7 @@ def test_what_cannot_name_a_bucket_is_told_in_a_few_words(endpoint: Endpoint, co
     with pytest.raises(AWSError) as caught:
         control.check_bucket(name)
     assert str(caught.value) == f"{name!r} cannot be the name of a bucket: check -b"
-    assert not endpoint.asked
+    assert not endpoint.requests
 
 
 def test_a_bucket_that_may_not_be_used_is_an_error_and_not_a_missing_one(
@@ -237,11 +237,11 @@ def test_a_function_is_made_of_the_package_and_never_retried_by_lambda(endpoint:
     endpoint.say("GET", "/functions/f", 200, Configuration={"State": "Active"})
     endpoint.say("PUT", "/functions/f/event-invoke-config", 200)
     assert control.create_function("f", b"zip")["CodeSize"] == 3
-    made = json.loads(next(body for method, path, body in endpoint.asked if path.endswith("/functions")))
+    made = json.loads(next(body for method, path, body in endpoint.requests if path.endswith("/functions")))
     assert made["Handler"] == "worker_lambda.lambda_function.lambda_handler"
     assert made["Runtime"] == "python3.13"
-    asked = json.loads(next(body for _, path, body in endpoint.asked if path.endswith("event-invoke-config")))
-    assert asked == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    requests = json.loads(next(body for _, path, body in endpoint.requests if path.endswith("event-invoke-config")))
+    assert requests == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "UnknownOperationException"), (501, ""), (405, "")])

@@ -71,18 +71,18 @@ def test_a_large_package_goes_through_s3_and_does_not_stay_there(clients: Client
     with pytest.raises(AWSError, match="--code-bucket"):
         functions.create(FunctionSpec(name="big", role=role), PACKAGE)
     clients.s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     clients.awslambda.meta.events.register(
-        "provide-client-params.lambda.CreateFunction", lambda params, **_: asked.append(params["Code"])
+        "provide-client-params.lambda.CreateFunction", lambda params, **_: requests.append(params["Code"])
     )
     made = functions.create(FunctionSpec(name="big", role=role), PACKAGE, bucket="code")
     assert made["CodeSize"] == len(PACKAGE)
     key = f"mu-twisted/{hashlib.sha256(PACKAGE).hexdigest()}.zip"
-    assert asked == [{"S3Bucket": "code", "S3Key": key}]
+    assert requests == [{"S3Bucket": "code", "S3Key": key}]
     assert "Contents" not in clients.s3.list_objects_v2(Bucket="code")
     small = Functions(clients)
     small.create(FunctionSpec(name="small", role=role), PACKAGE, bucket="code")
-    assert asked[1] == {"ZipFile": PACKAGE}
+    assert requests[1] == {"ZipFile": PACKAGE}
 
 
 def failing(clients: Clients, operation: str, times: int, code: str, message: str = "no") -> None:

@@ -23,10 +23,10 @@ class Service(Resource):
     def __init__(self, answer: Callable[[bytes, bytes, bytes | None], Any]) -> None:
         super().__init__()
         self.answer = answer
-        self.asked: list[tuple[bytes, bytes]] = []
+        self.requests: list[tuple[bytes, bytes]] = []
 
     def render(self, request: Request) -> Any:
-        self.asked.append((request.method, request.path))
+        self.requests.append((request.method, request.path))
         found = self.answer(request.method, request.path, request.getHeader(b"x-aws-ec2-metadata-token"))
         if isinstance(found, int) and found != NOT_DONE_YET:
             request.setResponseCode(found)
@@ -67,7 +67,7 @@ class MetadataTests(TestCase):
     def test_version_2_is_asked_for_a_token_first(self) -> Any:
         service = self.serve(version_2)
         assert (yield self.ask()) == "203.0.113.7"
-        assert [method for method, _ in service.asked] == [b"PUT", b"GET"]
+        assert [method for method, _ in service.requests] == [b"PUT", b"GET"]
 
     @inlineCallbacks
     def test_version_1_is_asked_without_one(self) -> Any:
@@ -104,6 +104,6 @@ class MetadataTests(TestCase):
     def test_an_absent_service_is_none_and_a_forbidden_one_is_not_asked(self) -> Any:
         service = self.serve(version_2)
         assert (yield self.ask(AWS_EC2_METADATA_DISABLED="true")) is None
-        assert service.asked == []
+        assert service.requests == []
         yield self.port.stopListening()
         assert (yield self.ask(AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:1/")) is None

@@ -158,12 +158,12 @@ def test_the_coordinator_may_do_what_jobs_and_the_doctor_ask_for_and_nothing_els
 
 def test_the_daemons_make_no_call_that_is_not_tested_here() -> None:
     """Control also has what demonstrations and tests make their buckets with; daemons use none of that."""
-    asked = set()
+    called = set()
     for path in (ROOT / "mu_twisted" / "daemons").glob("*.py"):
-        asked |= set(re.findall(r"\b(?:control|_control\(\w+\)|_control\(regions\[0\]\))\.(\w+)\(", path.read_text()))
+        called |= set(re.findall(r"\b(?:control|_control\(\w+\)|_control\(regions\[0\]\))\.(\w+)\(", path.read_text()))
     known = {"function_settings", "missing_programs", "check_bucket", "existing", "invoke_with_tail"}
-    assert asked <= known
-    assert {"create_bucket", "put_object", "get_object", "create_function"} == public_methods(AwsControl) - asked
+    assert called <= known
+    assert {"create_bucket", "put_object", "get_object", "create_function"} == public_methods(AwsControl) - called
 
 
 ASKED_OF_S3 = {
@@ -201,9 +201,9 @@ def test_other_functions_are_not_allowed() -> None:
     for policy in (coordinator_policy(SCOPE), operator_policy(SCOPE)):
         for action in actions_of(policy) - {"lambda:ListFunctions", "lambda:GetAccountSettings"}:
             assert not allows(policy, action, other)
-    [passing] = [each for each in operator_policy(SCOPE)["Statement"] if each["Action"] == ["iam:PassRole"]]
-    assert passing["Resource"] == [ROLE]
-    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    [pass_role] = [each for each in operator_policy(SCOPE)["Statement"] if each["Action"] == ["iam:PassRole"]]
+    assert pass_role["Resource"] == [ROLE]
+    assert pass_role["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from job_bench import Bench
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import ours
@@ -52,7 +52,7 @@ class Unreachable:
         return self.launches.start(launch_ids, on_outcome)  # type: ignore[no-any-return]
 
 
-def test_a_look_that_fails_after_a_restart_ends_no_job_whose_workers_have_come(world: World) -> None:
+def test_a_look_that_fails_after_a_restart_ends_no_job_whose_workers_have_come(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "4")
     for number in range(2):
         world.worker(job, f"0-{number}")
@@ -81,7 +81,7 @@ def test_launches_that_fail_later_are_refused_ones_and_are_tried_again() -> None
     assert not bench.run.job.over
 
 
-def test_a_diagnosis_ends_no_job_that_somebody_came_for_meanwhile(world: World) -> None:
+def test_a_diagnosis_ends_no_job_for_which_a_worker_came_meanwhile(world: MemoryCoordinator) -> None:
     diagnosed: Deferred[str] = Deferred()
 
     async def diagnose() -> str:
@@ -183,7 +183,9 @@ def test_a_ping_that_fails_costs_one_worker_and_the_clock_is_looked_at_as_before
     assert workers[1].closed
 
 
-def test_a_look_at_the_clock_that_fails_ends_its_job_and_no_other(world: World, failures: list[str]) -> None:
+def test_a_look_at_the_clock_that_fails_ends_its_job_and_no_other(
+    world: MemoryCoordinator, failures: list[str]
+) -> None:
     job, other = world.submit(), world.submit("--start-timeout", "90")
     run = world.jobs._active_jobs.run(job)
     run.job.time_passed = raising(1, run.job.time_passed)  # type: ignore[method-assign]
@@ -195,7 +197,9 @@ def test_a_look_at_the_clock_that_fails_ends_its_job_and_no_other(world: World, 
     assert world.jobs.job(other).state == "running"
 
 
-def test_where_not_even_that_can_be_decided_the_job_can_still_be_cancelled(world: World, failures: list[str]) -> None:
+def test_where_not_even_that_can_be_decided_the_job_can_still_be_cancelled(
+    world: MemoryCoordinator, failures: list[str]
+) -> None:
     job = world.submit()
     run = world.jobs._active_jobs.run(job)
     run.job.time_passed = raising(99, run.job.time_passed)  # type: ignore[method-assign]
@@ -208,7 +212,9 @@ def test_where_not_even_that_can_be_decided_the_job_can_still_be_cancelled(world
     assert world.jobs.job(job).state == "cancelled"
 
 
-def test_a_job_that_cannot_be_stopped_in_good_order_keeps_no_other_from_it(world: World, failures: list[str]) -> None:
+def test_a_job_that_cannot_be_stopped_in_good_order_keeps_no_other_from_it(
+    world: MemoryCoordinator, failures: list[str]
+) -> None:
     first, second = world.submit(), world.submit()
     worker = world.worker(second, "0-0")
     run = world.jobs._active_jobs.run(first)

@@ -99,7 +99,7 @@ class Lambda:
         return "nobody came"
 
 
-class World:
+class HeldTasksHarness:
     """A coordinator that can be killed and started again, and a rendezvous of two shards."""
 
     def __init__(self, directory: Path) -> None:
@@ -181,8 +181,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[HeldTasksHarness]:
+    world = HeldTasksHarness(tmp_path)
     yield world
     world.journal.close()
 
@@ -191,7 +191,7 @@ def warned(events: list[Any]) -> list[str]:
     return [str(formatEvent(event)) for event in events if event["log_level"] >= LogLevel.warn]
 
 
-def refuse(world: World, job: str, workers: Sequence[WorkerDouble]) -> None:
+def refuse(world: HeldTasksHarness, job: str, workers: Sequence[WorkerDouble]) -> None:
     """Each worker's way to its peers is refused; it is cleared, and greets again."""
     for number, worker in enumerate(workers):
         if b"connect:" in b"".join(worker.takes()):
@@ -201,7 +201,9 @@ def refuse(world: World, job: str, workers: Sequence[WorkerDouble]) -> None:
 
 
 @pytest.mark.parametrize("tasks", [4, 40])
-def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(world: World, tasks: int) -> None:
+def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(
+    world: HeldTasksHarness, tasks: int
+) -> None:
     job = world.submit("-n", str(tasks))
     workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
@@ -224,7 +226,7 @@ def test_while_the_rendezvous_stays_away_nothing_is_tried_and_one_line_is_said(w
     assert world.jobs.job(job).launches == tasks
 
 
-def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world: World) -> None:
+def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world: HeldTasksHarness) -> None:
     job = world.submit("-n", "20")
     workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
@@ -234,7 +236,7 @@ def test_a_failure_that_comes_before_the_link_hears_is_no_line_of_its_own(world:
     assert len(warned(list(events))) == 1
 
 
-def test_tasks_without_a_way_to_their_peers_share_one_line(world: World) -> None:
+def test_tasks_without_a_way_to_their_peers_share_one_line(world: HeldTasksHarness) -> None:
     job = world.submit("-n", "20")
     workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
@@ -246,7 +248,7 @@ def test_tasks_without_a_way_to_their_peers_share_one_line(world: World) -> None
 
 
 @pytest.mark.parametrize("away", [[1], [0], [0, 1]])
-def test_only_the_tasks_of_the_shard_that_is_away_are_held(world: World, away: list[int]) -> None:
+def test_only_the_tasks_of_the_shard_that_is_away_are_held(world: HeldTasksHarness, away: list[int]) -> None:
     job = world.submit("-n", "8", "-R", "2")
     workers = [world.worker(job, launch_id) for launch_id in world.submission]
     with capturedLogs() as events:
@@ -265,7 +267,7 @@ def test_only_the_tasks_of_the_shard_that_is_away_are_held(world: World, away: l
     assert f"{len(held)} tasks that need" in str(world.note_of(job))
 
 
-def test_two_jobs_of_one_rendezvous_share_the_line_and_each_says_what_it_waits_for(world: World) -> None:
+def test_two_jobs_of_one_rendezvous_share_the_line_and_each_says_what_it_waits_for(world: HeldTasksHarness) -> None:
     jobs = [world.submit("-n", "2"), world.submit("-n", "4")]
     for job in jobs:
         for launch_id in ("0-0", "0-1"):
@@ -277,7 +279,7 @@ def test_two_jobs_of_one_rendezvous_share_the_line_and_each_says_what_it_waits_f
     assert [str(world.note_of(job)).split(": ")[-1].split(" ")[0] for job in jobs] == ["2", "4"]
 
 
-def test_after_a_restart_tasks_are_held_as_long_as_the_rendezvous_is_away(world: World) -> None:
+def test_after_a_restart_tasks_are_held_as_long_as_the_rendezvous_is_away(world: HeldTasksHarness) -> None:
     job = world.submit("-n", "4")
     for launch_id in list(world.submission):
         world.worker(job, launch_id)
@@ -296,7 +298,7 @@ def test_after_a_restart_tasks_are_held_as_long_as_the_rendezvous_is_away(world:
     assert len(world.submission) == 4
 
 
-def test_a_restart_beside_a_rendezvous_that_is_there_costs_nothing(world: World) -> None:
+def test_a_restart_beside_a_rendezvous_that_is_there_costs_nothing(world: HeldTasksHarness) -> None:
     job = world.submit("-n", "4")
     ids = list(world.submission)
     for launch_id in ids:
@@ -311,7 +313,7 @@ def test_a_restart_beside_a_rendezvous_that_is_there_costs_nothing(world: World)
     assert warned(list(events)) == []
 
 
-def test_a_held_job_can_be_cancelled(world: World) -> None:
+def test_a_held_job_can_be_cancelled(world: HeldTasksHarness) -> None:
     job = world.submit("-n", "4")
     world.relays[0].goes()
     world.jobs.cancel(job)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 from msgspec import convert, to_builtins
 
 from mu_twisted.coordinator import JobStatus, Request
@@ -20,7 +20,7 @@ from mu_twisted.pipelines import (
 )
 
 
-class MapWorld(World):
+class MapCoordinator(MemoryCoordinator):
     """Jobs of the pipeline map."""
 
     def parse(self, request: Request) -> tuple[Pipeline, Any]:
@@ -48,7 +48,7 @@ class MapWorld(World):
 
 @pytest.fixture
 def world(tmp_path: Path) -> Any:
-    world = MapWorld(tmp_path)
+    world = MapCoordinator(tmp_path)
     yield world
     world.journal.close()
 
@@ -56,7 +56,7 @@ def world(tmp_path: Path) -> Any:
 INPUTS = combinations([["a.png", "b c.png", "d;.png"]])
 
 
-def test_tasks_are_called_by_their_inputs_while_the_job_runs_and_after_it(world: MapWorld) -> None:
+def test_tasks_are_called_by_their_inputs_while_the_job_runs_and_after_it(world: MapCoordinator) -> None:
     job = world.map(INPUTS, "--retries", "0", "--", "convert {}")
     labels = [task.label for task in world.tasks(job)]
     assert labels == ["a.png", "b c.png", "d;.png"]
@@ -71,7 +71,7 @@ def test_tasks_are_called_by_their_inputs_while_the_job_runs_and_after_it(world:
     assert [task.label for task in world.tasks(job)] == labels
 
 
-def test_inputs_are_there_after_a_kill(world: MapWorld) -> None:
+def test_inputs_are_there_after_a_kill(world: MapCoordinator) -> None:
     job = world.map(INPUTS, "--", "convert {}")
     world.do_next(job, "0-0")
     world.killed_and_started_again()
@@ -81,7 +81,7 @@ def test_inputs_are_there_after_a_kill(world: MapWorld) -> None:
     assert world.jobs.job(job).state == "done"
 
 
-def test_a_job_that_is_over_is_told_of_where_its_pipeline_is_gone(world: MapWorld) -> None:
+def test_a_job_that_is_over_is_told_of_where_its_pipeline_is_gone(world: MapCoordinator) -> None:
     job = world.map(combinations([["x"]]), "--retries", "0", "--", "convert {}")
     world.do_next(job, "0-0", status=1)
     world.killed_and_started_again()
@@ -103,7 +103,7 @@ def test_a_request_of_a_version_before_has_no_inputs() -> None:
     ],
 )
 def test_inputs_that_make_no_sense_are_refused_before_anything_is_launched(
-    world: MapWorld, words: tuple[str, ...], said: str
+    world: MapCoordinator, words: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(PipelineError, match=said):
         world.map(combinations([["a", "b"], ["1"]]), *words)
@@ -111,14 +111,14 @@ def test_inputs_that_make_no_sense_are_refused_before_anything_is_launched(
     assert world.launches.submission == []
 
 
-def test_a_jobs_name_begins_as_its_user_wants(world: MapWorld) -> None:
+def test_a_jobs_name_begins_as_its_user_wants(world: MapCoordinator) -> None:
     assert world.map(INPUTS, "--", "x", name="photos").startswith("photos-")
     for name in ("", "a b", "../x", "-x", "x" * 41, "ü"):
         with pytest.raises(PipelineError, match="a job's name has"):
             world.map(INPUTS, "--", "x", name=name)
 
 
-def test_the_failing_one_of_several_inputs_is_named(world: MapWorld) -> None:
+def test_the_failing_one_of_several_inputs_is_named(world: MapCoordinator) -> None:
     job = world.map(INPUTS, "--batch", "3", "--retries", "0", "--", "convert {}")
     worker = world.worker(job, "0-0")
     worker.says(b"OK:RETVAL(0):OUTPUT():COMMAND(%b)" % worker.takes()[-1].removeprefix(b"run:"))

@@ -172,7 +172,7 @@ def test_while_nothing_can_be_written_a_long_backlog_is_not_tried_at_each_turn(
     assert [record["n"] for record in journal.records("j")] == list(range(5000))
 
 
-def test_what_is_withdrawn_is_never_written_and_the_fault_ends_with_its_cause(journal: Journal, clock: Clock) -> None:
+def test_what_is_taken_back_is_never_written_and_the_fault_ends_with_its_cause(journal: Journal, clock: Clock) -> None:
     journal._database = disk = Counting(journal._database)  # type: ignore[assignment]
     journal.append("a", {})
     journal.flush()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import Launches, World
+from memory_jobs import Launches, MemoryCoordinator
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble
@@ -36,19 +36,19 @@ class Counted(Launches):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[MemoryCoordinator]:
+    world = MemoryCoordinator(tmp_path)
     world.launches = Counted()
     yield world
     world.journal.close()
 
 
-def counted(world: World) -> Counted:
+def counted(world: MemoryCoordinator) -> Counted:
     assert isinstance(world.launches, Counted)
     return world.launches
 
 
-def test_what_the_outcomes_of_one_turn_make_room_for_is_let_go_together(world: World) -> None:
+def test_what_the_outcomes_of_one_turn_make_room_for_is_let_go_together(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2500")
     launches = counted(world)
     assert launches.calls == [1000]
@@ -62,7 +62,7 @@ def test_what_the_outcomes_of_one_turn_make_room_for_is_let_go_together(world: W
     assert world.jobs.job(job).launches == 2500
 
 
-def test_a_job_that_ends_because_nothing_can_be_sent_sends_nothing_more(world: World) -> None:
+def test_a_job_that_ends_because_nothing_can_be_sent_sends_nothing_more(world: MemoryCoordinator) -> None:
     launches = counted(world)
     launches.broken = True
     job = world.submit("-n", "2500")
@@ -73,7 +73,7 @@ def test_a_job_that_ends_because_nothing_can_be_sent_sends_nothing_more(world: W
 
 
 def test_a_job_that_cannot_be_given_its_share_costs_no_other_its_own(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, Any]] = []
     globalLogPublisher.addObserver(told.append)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def test_a_job_that_cannot_be_given_its_share_costs_no_other_its_own(
 
 
 def test_one_that_cannot_be_dropped_keeps_no_other_that_never_greets(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.registry.open()
 

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Opened, Usage
 from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
 
 
-class DearWorld(World):
+class DearCoordinator(MemoryCoordinator):
     """A second of a worker costs a dollar."""
 
     price: float | None = 1.0
@@ -32,12 +32,12 @@ class DearWorld(World):
 
 @pytest.fixture
 def world(tmp_path: Path) -> Any:
-    world = DearWorld(tmp_path)
+    world = DearCoordinator(tmp_path)
     yield world
     world.journal.close()
 
 
-def test_a_job_ends_that_has_cost_more_than_it_may(world: DearWorld) -> None:
+def test_a_job_ends_that_has_cost_more_than_it_may(world: DearCoordinator) -> None:
     job = world.submit("-n", "2", "--max-cost", "5")
     worker = world.worker(job, "0-0")
     world.pass_seconds(4)
@@ -49,7 +49,7 @@ def test_a_job_ends_that_has_cost_more_than_it_may(world: DearWorld) -> None:
     assert worker.closed or b"quit:" in worker.takes()
 
 
-def test_what_was_spent_before_a_restart_counts(world: DearWorld) -> None:
+def test_what_was_spent_before_a_restart_counts(world: DearCoordinator) -> None:
     job = world.submit("-n", "2", "--max-cost", "5")
     worker = world.worker(job, "0-0")
     world.pass_seconds(4)
@@ -60,7 +60,7 @@ def test_what_was_spent_before_a_restart_counts(world: DearWorld) -> None:
     assert str(world.jobs.job(job).error).startswith("halted: it has cost ")
 
 
-def test_where_no_limit_is_set_or_no_price_known_nothing_ends(world: DearWorld) -> None:
+def test_where_no_limit_is_set_or_no_price_known_nothing_ends(world: DearCoordinator) -> None:
     free = world.submit("-n", "1")
     world.worker(free, "0-0")
     world.pass_seconds(20)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import Meter, Opened, Usage
@@ -71,7 +71,7 @@ def test_a_function_whose_time_was_changed_meanwhile_gives_no_negative_times() -
 
 
 @given(visits=st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0.0, 1e5)), min_size=1, max_size=40))
-def test_whoever_comes_and_goes_in_whatever_order_the_times_add_up(visits: list[tuple[int, bool, float]]) -> None:
+def test_in_whatever_order_workers_come_and_go_the_times_add_up(visits: list[tuple[int, bool, float]]) -> None:
     meter, now, there, used = Meter(), 1e6, {}, 0.0
     for worker, comes, pause in visits:
         now += pause
@@ -92,7 +92,7 @@ def test_what_was_used_before_is_gone_on_with() -> None:
     assert meter.usage(1.0) == Usage(4, 11.0, 3, 150.0, 1536)
 
 
-class PricedWorld(World):
+class PricedCoordinator(MemoryCoordinator):
     async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)
 
@@ -110,13 +110,13 @@ class PricedWorld(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[PricedWorld]:
-    world = PricedWorld(tmp_path)
+def world(tmp_path: Path) -> Iterator[PricedCoordinator]:
+    world = PricedCoordinator(tmp_path)
     yield world
     world.journal.close()
 
 
-def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedWorld) -> None:
+def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedCoordinator) -> None:
     job = world.submit("-n", "2")
     assert world.jobs.job(job).cost == Cost(2, 0.0, 0.0)
     first, second = world.come(job, "0-0"), world.come(job, "0-1")
@@ -130,7 +130,7 @@ def test_a_jobs_record_says_what_it_has_cost_and_keeps_it(world: PricedWorld) ->
     assert world.jobs.job(job).cost == Cost(2, 7.0, 14.0)
 
 
-def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedWorld) -> None:
+def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedCoordinator) -> None:
     job = world.submit("-n", "2")
     first, _ = world.come(job, "0-0"), world.come(job, "0-1")
     world.clock.advance(3)
@@ -141,8 +141,8 @@ def test_a_restart_in_the_middle_goes_on_with_what_was_used(world: PricedWorld) 
     assert (cost.requests, cost.seconds) == (2, 7.0)
 
 
-def test_where_nobody_knows_prices_nothing_is_said(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_where_prices_are_unknown_nothing_is_said(tmp_path: Path) -> None:
+    world = MemoryCoordinator(tmp_path)
     try:
         assert world.jobs.job(world.submit("-n", "1")).cost is None
     finally:

@@ -201,7 +201,7 @@ def test_without_jobs_one_that_went_is_not_dialled_again(clock: Clock, relay: Re
     assert not clock.getDelayedCalls()
 
 
-def test_one_that_nobody_uses_is_left_and_dialled_for_the_next_job(
+def test_one_that_no_job_uses_is_left_and_dialled_for_the_next_job(
     clock: Clock, relay: Relay, link: RendezvousLink
 ) -> None:
     link.add("j", Told())

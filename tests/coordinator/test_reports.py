@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Request
 from mu_twisted.fsm import Worker
@@ -29,7 +29,7 @@ def tell(settings: Any, remarks: Mapping[int, str]) -> Report:
 PIPELINE = Pipeline(name="p", summary="", first=task, report=tell)
 
 
-class Told(World):
+class Told(MemoryCoordinator):
     """Tasks that remark what their worker echoes."""
 
     def parse(self, request: Request) -> tuple[Pipeline, Any]:

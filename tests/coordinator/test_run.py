@@ -195,7 +195,7 @@ def test_a_lost_worker_fails_its_task_with_the_reason() -> None:
     assert bench.finished == [None]
 
 
-def test_nobody_in_time_stops_launching_and_brings_the_diagnosis() -> None:
+def test_no_worker_in_time_stops_launching_and_brings_the_diagnosis() -> None:
     bench = Bench()
     bench.clock.pump([1.0] * 60)
     assert bench.stopped
@@ -297,7 +297,7 @@ def test_the_diagnosis_says_what_a_worker_said_that_could_not_reach_us() -> None
         assert "function fn ran: is" in diagnosis(error=None, result=odd, **about)  # type: ignore[arg-type]
 
 
-def test_closing_the_hall_waits_for_the_workers_leave_but_not_for_ever() -> None:
+def test_closing_the_registry_waits_for_the_workers_leave_but_not_for_ever() -> None:
     bench = Bench(tasks=1)
     worker = bench.worker()
     worker.says(ours("0-0"))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 from worker_double import ours
 
 from mu_twisted.coordinator import (
@@ -16,7 +16,7 @@ from mu_twisted.coordinator import (
 from mu_twisted.pipelines import PipelineError
 
 
-def test_a_submitted_job_is_launched_done_and_told_of(world: World) -> None:
+def test_a_submitted_job_is_launched_done_and_told_of(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2")
     assert world.launches.submission == ["0-0", "0-1"]
     over: list[JobStatus] = []
@@ -34,7 +34,7 @@ def test_a_submitted_job_is_launched_done_and_told_of(world: World) -> None:
     assert [task.state for task in world.tasks(job)] == ["done", "done"]
 
 
-def test_what_cannot_be_done_is_said_and_leaves_nothing(world: World) -> None:
+def test_what_cannot_be_done_is_said_and_leaves_nothing(world: MemoryCoordinator) -> None:
     failed: list[Any] = []
     world.jobs.submit(Request("x")).addErrback(failed.append)
     assert failed[0].check(PipelineError)
@@ -58,7 +58,7 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(world: World) -> None:
             ask("nosuch")
 
 
-def test_after_a_kill_finished_tasks_stay_finished_and_the_others_run(world: World) -> None:
+def test_after_a_kill_finished_tasks_stay_finished_and_the_others_run(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "3")
     world.finish(job, "0-0")
     worker = world.worker(job, "0-1")
@@ -80,7 +80,7 @@ def test_after_a_kill_finished_tasks_stay_finished_and_the_others_run(world: Wor
     assert attempts == [1, 2, 1]
 
 
-def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world: World) -> None:
+def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2", "--retries", "0")
     world.worker(job, "0-0").says(b"FAIL(no space left)")
     world.finish(job, "0-1")
@@ -100,7 +100,7 @@ def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world:
         world.retry(job)
 
 
-def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: World) -> None:
+def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "3")
     busy = world.worker(job, "0-0")
     told: list[JobStatus] = []
@@ -116,7 +116,7 @@ def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: World) -> 
     assert world.launches.submission == []
 
 
-def test_a_cancellation_does_not_wait_for_ever(world: World) -> None:
+def test_a_cancellation_does_not_wait_for_ever(world: MemoryCoordinator) -> None:
     job = world.submit()
     stuck = world.worker(job, "0-0")
     stuck.abort = lambda: None  # type: ignore[method-assign]
@@ -128,7 +128,7 @@ def test_a_cancellation_does_not_wait_for_ever(world: World) -> None:
     assert told[0].state == "cancelled"
 
 
-def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: World) -> None:
+def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: MemoryCoordinator) -> None:
     job = world.submit()
     worker = world.worker(job, "0-0")
     world.jobs.stop()
@@ -145,7 +145,7 @@ def test_a_stop_tells_the_workers_and_the_job_goes_on_at_the_next_start(world: W
     assert world.tasks(job)[0].attempts == 2
 
 
-def test_tasks_whose_output_is_there_are_left_out(world: World) -> None:
+def test_tasks_whose_output_is_there_are_left_out(world: MemoryCoordinator) -> None:
     world.skipped = frozenset({0, 2})
     job = world.submit("-n", "3")
     assert world.launches.submission == ["0-0"]
@@ -162,7 +162,7 @@ def test_tasks_whose_output_is_there_are_left_out(world: World) -> None:
         world.killed_and_started_again()
 
 
-def test_logs_tell_what_happened_and_the_states_of_a_task(world: World) -> None:
+def test_logs_tell_what_happened_and_the_states_of_a_task(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2", "--retries", "1")
     worker = world.worker(job, "0-0")
     worker.says(b"FAIL(disk on fire)")
@@ -180,7 +180,7 @@ def test_logs_tell_what_happened_and_the_states_of_a_task(world: World) -> None:
         world.log(job, 7)
 
 
-def test_a_removed_job_is_gone_for_good(world: World) -> None:
+def test_a_removed_job_is_gone_for_good(world: MemoryCoordinator) -> None:
     job = world.submit()
     with pytest.raises(ServiceError, match="cancel it first"):
         world.remove(job)
@@ -193,7 +193,7 @@ def test_a_removed_job_is_gone_for_good(world: World) -> None:
     assert world.jobs.jobs() == []
 
 
-def test_old_records_are_forgotten_and_running_jobs_never(world: World) -> None:
+def test_old_records_are_forgotten_and_running_jobs_never(world: MemoryCoordinator) -> None:
     old, young, running = world.submit(), world.submit(), world.submit()
     world.finish(old, "0-0")
     world.wall = 5000.0
@@ -202,7 +202,7 @@ def test_old_records_are_forgotten_and_running_jobs_never(world: World) -> None:
     assert sorted(fact.job for fact in world.jobs.jobs()) == sorted([young, running])
 
 
-def test_a_job_whose_records_are_damaged_is_told_of_and_the_others_go_on(world: World) -> None:
+def test_a_job_whose_records_are_damaged_is_told_of_and_the_others_go_on(world: MemoryCoordinator) -> None:
     broken, sound = world.submit(), world.submit()
     world.journal.append(broken, {"at": 1.0, "record": {"type": "nonsense"}})
     world.journal.flush()
@@ -214,7 +214,7 @@ def test_a_job_whose_records_are_damaged_is_told_of_and_the_others_go_on(world: 
     world.remove(broken)
 
 
-def test_the_launches_of_a_large_job_do_not_stand_before_those_of_a_small_one(world: World) -> None:
+def test_the_launches_of_a_large_job_do_not_stand_before_those_of_a_small_one(world: MemoryCoordinator) -> None:
     world.launches.slow = True
     world.submit("-n", "3000")
     assert len(world.launches.submission) == 1000
@@ -228,7 +228,7 @@ def test_the_launches_of_a_large_job_do_not_stand_before_those_of_a_small_one(wo
 
 
 def test_jobs_share_the_workers_that_the_coordinator_may_have(tmp_path: Path) -> None:
-    world = World(tmp_path, workers=4)
+    world = MemoryCoordinator(tmp_path, workers=4)
     first = world.submit("-n", "10")
     assert len(world.launches.submission) == 4
     workers = [world.worker(first, launch_id) for launch_id in world.launches.submission]

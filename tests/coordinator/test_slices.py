@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import WorkClock, World
+from memory_jobs import MemoryCoordinator, WorkClock
 
 from mu_twisted.coordinator import Request, ServiceError, UnknownJob
 from mu_twisted.coordinator._slices import SLICE, Slices, Steps
@@ -15,7 +15,7 @@ from mu_twisted.pipelines import PipelineError
 TASKS = 3000
 
 
-def turns_until(world: World, done: Callable[[], object]) -> int:  # noqa: F811
+def turns_until(world: MemoryCoordinator, done: Callable[[], object]) -> int:  # noqa: F811
     """How many turns of the reactor pass until something is done, each bounded by the time that work may take."""
     count = 0
     while not done():
@@ -30,7 +30,7 @@ def turns_until(world: World, done: Callable[[], object]) -> int:  # noqa: F811
     return count
 
 
-def large_job(world: World) -> str:  # noqa: F811
+def large_job(world: MemoryCoordinator) -> str:  # noqa: F811
     """One that is over, with an attempt at each of its tasks."""
     job = world.submit("-n", str(TASKS), "--max-workers", "1", "--retries", "0")
     worker = world.worker(job, "0-0")
@@ -87,7 +87,7 @@ def test_what_is_cancelled_or_fails_ends_alone() -> None:
     assert [type(failure.value).__name__ for failure in failed] == ["CancelledError", "ServiceError"]
 
 
-def test_all_tasks_are_obtained_by_pages_and_in_slices(world: World) -> None:  # noqa: F811
+def test_all_tasks_are_obtained_by_pages_and_in_slices(world: MemoryCoordinator) -> None:  # noqa: F811
     job = large_job(world)
     world.killed_and_started_again()
     world.clock.takes = 0.0005
@@ -108,7 +108,7 @@ def test_all_tasks_are_obtained_by_pages_and_in_slices(world: World) -> None:  #
         world.tasks("nosuch")
 
 
-def test_the_tasks_of_a_running_job_come_by_pages_too(world: World) -> None:  # noqa: F811
+def test_the_tasks_of_a_running_job_come_by_pages_too(world: MemoryCoordinator) -> None:  # noqa: F811
     job = world.submit("-n", "1500", "--max-workers", "1")
     world.worker(job, "0-0")
     first = world.at_once(world.jobs.tasks(job))
@@ -118,7 +118,7 @@ def test_the_tasks_of_a_running_job_come_by_pages_too(world: World) -> None:  # 
     assert world.at_once(world.jobs.tasks(job, state="active")).tasks == first.tasks[:1]
 
 
-def test_a_running_job_is_taken_up_in_slices_and_its_workers_wait(world: World) -> None:  # noqa: F811
+def test_a_running_job_is_taken_up_in_slices_and_its_workers_wait(world: MemoryCoordinator) -> None:  # noqa: F811
     job = world.submit("-n", str(TASKS), "--max-workers", "2")
     world.finish(job, "0-0")
     other = world.submit()
@@ -150,7 +150,7 @@ def test_a_running_job_is_taken_up_in_slices_and_its_workers_wait(world: World) 
     assert told[0].state == "cancelled"
 
 
-def test_a_job_is_removed_in_slices_and_its_journal_shrinks(tmp_path: Path, world: World) -> None:  # noqa: F811
+def test_a_job_is_removed_in_slices_and_its_journal_shrinks(tmp_path: Path, world: MemoryCoordinator) -> None:  # noqa: F811
     job = large_job(world)
     kept = world.submit()
     world.journal.close()
@@ -166,7 +166,7 @@ def test_a_job_is_removed_in_slices_and_its_journal_shrinks(tmp_path: Path, worl
     assert world.jobs.job(kept).state == "running"
 
 
-def test_a_removal_that_is_cut_off_can_be_done_again(world: World) -> None:  # noqa: F811
+def test_a_removal_that_is_cut_off_can_be_done_again(world: MemoryCoordinator) -> None:  # noqa: F811
     job = large_job(world)
     steps = world.journal.removing(job)
     next(steps)
@@ -177,7 +177,7 @@ def test_a_removal_that_is_cut_off_can_be_done_again(world: World) -> None:  # n
     assert world.journal.jobs() == []
 
 
-def test_a_journal_of_an_earlier_version_shrinks_too(tmp_path: Path, world: World) -> None:  # noqa: F811
+def test_a_journal_of_an_earlier_version_shrinks_too(tmp_path: Path, world: MemoryCoordinator) -> None:  # noqa: F811
     job = large_job(world)
     world.journal._database.execute("PRAGMA journal_mode = DELETE")
     world.journal._database.execute("PRAGMA auto_vacuum = NONE")
@@ -191,7 +191,9 @@ def test_a_journal_of_an_earlier_version_shrinks_too(tmp_path: Path, world: Worl
 @pytest.mark.parametrize(
     "words", [("-n", "1") * 50_000, ("--retries", "1") * (MAX_WORDS // 2) + ("-X",), ("",) * (MAX_WORDS + 1)]
 )
-def test_more_words_than_can_be_parsed_in_a_moment_are_refused(world: World, words: tuple[str, ...]) -> None:  # noqa: F811
+def test_more_words_than_can_be_parsed_in_a_moment_are_refused(
+    world: MemoryCoordinator, words: tuple[str, ...]
+) -> None:  # noqa: F811
     failed: list[Any] = []
     world.parse = None  # type: ignore[assignment, method-assign]
     world.jobs.submit(Request("p", words)).addErrback(failed.append)
@@ -199,7 +201,7 @@ def test_more_words_than_can_be_parsed_in_a_moment_are_refused(world: World, wor
     assert f"words of options: at most {MAX_WORDS} are taken" in failed[0].getErrorMessage()
 
 
-def test_a_job_that_something_else_was_done_to_meanwhile_is_not_retried(world: World) -> None:  # noqa: F811
+def test_a_job_that_something_else_was_done_to_meanwhile_is_not_retried(world: MemoryCoordinator) -> None:  # noqa: F811
     job = world.submit("--retries", "0")
     world.worker(job, "0-0").says(b"FAIL(no)")
     told: list[Any] = []

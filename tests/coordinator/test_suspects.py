@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Suspects
 from mu_twisted.pipelines import LastEnd
@@ -69,13 +69,15 @@ def test_a_file_that_cannot_be_read_holds_nothing(tmp_path: Path, text: bytes) -
 # -- the jobs --------------------------------------------------------------------------------------------------------
 
 
-def again(world: World, suspects: Suspects | None = None, *, hold_all: bool = False) -> None:
+def again(world: MemoryCoordinator, suspects: Suspects | None = None, *, hold_all: bool = False) -> None:
     """The coordinator was killed, and starts with such knowledge."""
     world.suspects, world.hold_all = suspects, hold_all
     world.killed_and_started_again()
 
 
-def test_a_suspect_is_held_without_running_its_code_and_the_others_go_on(world: World, tmp_path: Path) -> None:
+def test_a_suspect_is_held_without_running_its_code_and_the_others_go_on(
+    world: MemoryCoordinator, tmp_path: Path
+) -> None:
     job, other = world.submit("-n", "2"), world.submit()
     world.finish(job, "0-0")
     parsed: list[object] = []
@@ -96,7 +98,7 @@ def test_a_suspect_is_held_without_running_its_code_and_the_others_go_on(world: 
     assert world.jobs.job(job).state == "running"
 
 
-def test_a_suspect_that_is_cancelled_or_removed_is_forgotten(world: World, tmp_path: Path) -> None:
+def test_a_suspect_that_is_cancelled_or_removed_is_forgotten(world: MemoryCoordinator, tmp_path: Path) -> None:
     job = world.submit()
     started(tmp_path, end(job))
     suspects = started(tmp_path, end(job))
@@ -108,7 +110,7 @@ def test_a_suspect_that_is_cancelled_or_removed_is_forgotten(world: World, tmp_p
     assert Suspects(tmp_path / "suspects.json").why_held(job) is None
 
 
-def test_with_hold_all_no_job_runs_until_it_is_retried_or_the_next_start(world: World) -> None:
+def test_with_hold_all_no_job_runs_until_it_is_retried_or_the_next_start(world: MemoryCoordinator) -> None:
     jobs = [world.submit(), world.submit()]
     again(world, hold_all=True)
     assert world.jobs.running == 0

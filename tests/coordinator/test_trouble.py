@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World, fill_the_disk, make_room
+from memory_jobs import MemoryCoordinator, fill_the_disk, make_room
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
@@ -14,11 +14,11 @@ from mu_twisted.coordinator import _submission as submission
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 
-def rows(world: World, job: str) -> int:
+def rows(world: MemoryCoordinator, job: str) -> int:
     return len(list(world.journal.records(job)))
 
 
-def fail_to_parse(world: World, error: Exception) -> None:
+def fail_to_parse(world: MemoryCoordinator, error: Exception) -> None:
     def parse(request: Request) -> tuple[Pipeline, Any]:
         raise error
 
@@ -29,7 +29,9 @@ def fail_to_parse(world: World, error: Exception) -> None:
 
 
 @pytest.mark.parametrize("record", [{"type": "from-the-future"}, {"type": "result", "task": 7, "attempt": 0}, 3, None])
-def test_a_job_that_cannot_be_read_has_not_ended_and_only_its_user_deletes_it(world: World, record: Any) -> None:
+def test_a_job_that_cannot_be_read_has_not_ended_and_only_its_user_deletes_it(
+    world: MemoryCoordinator, record: Any
+) -> None:
     job, sound = world.submit(), world.submit()
     world.journal.append(job, {"at": 1.0, "record": record})
     world.turn()
@@ -48,7 +50,7 @@ def test_a_job_that_cannot_be_read_has_not_ended_and_only_its_user_deletes_it(wo
     assert world.journal.jobs() == [sound]
 
 
-def test_rows_that_are_no_rows_keep_nobody_from_starting(world: World) -> None:
+def test_rows_that_are_no_rows_keep_no_coordinator_from_starting(world: MemoryCoordinator) -> None:
     sound = world.submit()
     for row in ({}, {"fact": 3}, {"fact": None, "request": []}, {"at": "x", "request": {"pipeline": 1}}):
         world.journal.append(f"odd-{len(world.journal._waiting)}", row)
@@ -69,7 +71,7 @@ def test_rows_that_are_no_rows_keep_nobody_from_starting(world: World) -> None:
 @pytest.mark.parametrize(
     "error", [PipelineError("no pipeline is called 'p'"), FileNotFoundError("list.txt"), OSError()]
 )
-def test_a_job_that_cannot_go_on_is_held_as_it_stands_until_it_can(world: World, error: Exception) -> None:
+def test_a_job_that_cannot_go_on_is_held_as_it_stands_until_it_can(world: MemoryCoordinator, error: Exception) -> None:
     job, parse = world.submit("-n", "3"), world.parse
     world.finish(job, "0-0")
     world.worker(job, "0-1")
@@ -95,7 +97,7 @@ def test_a_job_that_cannot_go_on_is_held_as_it_stands_until_it_can(world: World,
     assert world.jobs.job(job).done == 1
 
 
-def test_a_held_job_goes_on_at_once_if_it_is_retried(world: World) -> None:
+def test_a_held_job_goes_on_at_once_if_it_is_retried(world: MemoryCoordinator) -> None:
     job, parse = world.submit("-n", "2"), world.parse
     world.finish(job, "0-0")
     fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
@@ -109,7 +111,7 @@ def test_a_held_job_goes_on_at_once_if_it_is_retried(world: World) -> None:
     assert world.jobs.job(job).state == "done"
 
 
-def test_a_held_job_can_be_cancelled_and_removed(world: World) -> None:
+def test_a_held_job_can_be_cancelled_and_removed(world: MemoryCoordinator) -> None:
     job, other = world.submit("-n", "2"), world.submit()
     world.finish(job, "0-0")
     fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
@@ -131,7 +133,9 @@ def test_a_held_job_can_be_cancelled_and_removed(world: World) -> None:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(world: World, tmp_path: Path) -> None:
+def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(
+    world: MemoryCoordinator, tmp_path: Path
+) -> None:
     place = tmp_path / "place"
     place.mkdir()
     times = place / "times"
@@ -155,14 +159,16 @@ def test_times_go_on_after_a_restart_and_a_retry_and_cost_no_job_its_life(world:
 
 
 @pytest.mark.parametrize("name", ["nosuch/times", "a\0b"])
-def test_times_that_cannot_be_written_are_said_before_the_job_is_taken(world: World, tmp_path: Path, name: str) -> None:
+def test_times_that_cannot_be_written_are_said_before_the_job_is_taken(
+    world: MemoryCoordinator, tmp_path: Path, name: str
+) -> None:
     with pytest.raises(Exception, match="-O"):
         world.submit("-O", str(tmp_path / name))
     assert world.jobs.jobs() == []
     assert world.journal.jobs() == []
 
 
-def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: World) -> None:
+def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: MemoryCoordinator) -> None:
     job = world.submit()
     world.finish(job, "0-0")
     left = world.directory / "jobs" / "p-00000000.removed"
@@ -172,7 +178,7 @@ def test_what_is_left_of_removed_jobs_is_deleted_at_the_next_start(world: World)
     assert [path.name for path in (world.directory / "jobs").iterdir()] == [job]
 
 
-def test_a_job_whose_removal_was_cut_off_before_its_records_were_deleted_is_whole(world: World) -> None:
+def test_a_job_whose_removal_was_cut_off_before_its_records_were_deleted_is_whole(world: MemoryCoordinator) -> None:
     job = world.submit()
     world.finish(job, "0-0")
     kept = world.directory / "jobs" / job
@@ -184,7 +190,9 @@ def test_a_job_whose_removal_was_cut_off_before_its_records_were_deleted_is_whol
 
 
 @pytest.mark.parametrize("removed", ["journal.db*", "journal.*"])
-def test_directories_of_jobs_that_the_journal_does_not_know_are_kept_and_named(world: World, removed: str) -> None:
+def test_directories_of_jobs_that_the_journal_does_not_know_are_kept_and_named(
+    world: MemoryCoordinator, removed: str
+) -> None:
     jobs = [world.submit() for _ in range(3)]
     for job in jobs:
         world.finish(job, "0-0")
@@ -202,7 +210,7 @@ def test_directories_of_jobs_that_the_journal_does_not_know_are_kept_and_named(w
     assert [all(job in line for job in jobs) and another not in line for line in named] == [True]
 
 
-def test_a_journal_that_was_moved_away_costs_no_states_of_attempts(world: World) -> None:
+def test_a_journal_that_was_moved_away_costs_no_states_of_attempts(world: MemoryCoordinator) -> None:
     job = world.submit()
     world.finish(job, "0-0")
     journal = world.directory / "journal.db"
@@ -221,7 +229,7 @@ def test_a_journal_that_was_moved_away_costs_no_states_of_attempts(world: World)
 
 @pytest.mark.parametrize("skipped", [frozenset(), frozenset({0, 1})])
 def test_a_job_that_cannot_be_journalled_is_refused_and_nothing_of_it_stays(
-    world: World, skipped: frozenset[int]
+    world: MemoryCoordinator, skipped: frozenset[int]
 ) -> None:
     running = world.submit()
     world.launches.submission.clear()
@@ -240,7 +248,7 @@ def test_a_job_that_cannot_be_journalled_is_refused_and_nothing_of_it_stays(
     world.submit("-n", "2")
 
 
-def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: World) -> None:
+def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: MemoryCoordinator) -> None:
     job, parse = world.submit("-n", "2"), world.parse
     world.finish(job, "0-0")
     fail_to_parse(world, PipelineError("no pipeline is called 'p'"))
@@ -264,7 +272,7 @@ def test_what_is_not_on_disk_yet_is_told_and_gone_on_with(world: World) -> None:
     assert world.log(job, 1).count("result") == 1
 
 
-def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: World) -> None:
+def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: MemoryCoordinator) -> None:
     first, second = world.submit(), world.submit()
     world.finish(first, "0-0")
     world.finish(second, "0-0")
@@ -279,7 +287,7 @@ def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: Wo
     assert world.jobs.jobs() == []
 
 
-def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world: World) -> None:
+def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world: MemoryCoordinator) -> None:
     with pytest.raises(ServiceError, match="not UTF-8"):
         world.submit("-b", "b\udcff")
     assert world.jobs.jobs() == []
@@ -288,7 +296,7 @@ def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world:
     assert world.journal.jobs() == []
 
 
-def test_no_two_jobs_have_one_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_two_jobs_have_one_name(world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter(["00", "00", "00", "01"])
     monkeypatch.setattr(submission.secrets, "token_hex", lambda _: next(made))
     assert [world.submit(), world.submit()] == ["p-00", "p-01"]
@@ -297,7 +305,7 @@ def test_no_two_jobs_have_one_name(world: World, monkeypatch: pytest.MonkeyPatch
 # -- what is told ----------------------------------------------------------------------------------------------------
 
 
-def test_how_a_job_ended_is_worked_out_once(world: World) -> None:
+def test_how_a_job_ended_is_worked_out_once(world: MemoryCoordinator) -> None:
     job = world.submit()
     times = iter(range(2000, 3000))
     world.jobs._active_jobs._wall = lambda: next(times)
@@ -307,7 +315,7 @@ def test_how_a_job_ended_is_worked_out_once(world: World) -> None:
     assert world.jobs.job(job) == fact
 
 
-def test_a_log_has_one_line_an_event_whatever_is_in_it(world: World) -> None:
+def test_a_log_has_one_line_an_event_whatever_is_in_it(world: MemoryCoordinator) -> None:
     job = world.submit("-b", "a\nb\x1b[2J\u2028", "--retries", "0")
     world.worker(job, "0-0").says(b"FAIL(one\r\ntwo)")
     text = world.log(job)
@@ -316,7 +324,7 @@ def test_a_log_has_one_line_an_event_whatever_is_in_it(world: World) -> None:
     assert r"a\nb\x1b[2J\u2028" in text
 
 
-def test_a_long_log_keeps_its_end_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_log_keeps_its_end_and_says_so(world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MAX_LINES", 5)
     job = world.submit("-n", "10")
     workers: list[WorkerDouble] = [world.worker(job, f"0-{number}") for number in range(10)]
@@ -328,7 +336,7 @@ def test_a_long_log_keeps_its_end_and_says_so(world: World, monkeypatch: pytest.
     assert "finished" in lines[-1]
 
 
-def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
+def test_others_have_their_turn_while_a_log_is_read(world: MemoryCoordinator) -> None:
     job = world.submit()
     for number in range(3000):
         world.journal.append(job, {"at": 1.0, "record": {"type": "result", "task": number, "attempt": 0}})
@@ -349,7 +357,7 @@ def test_others_have_their_turn_while_a_log_is_read(world: World) -> None:
     assert len(told[0].splitlines()) == 3004
 
 
-def test_the_log_of_a_task_names_its_moves_up_to_the_end_of_its_job(world: World) -> None:
+def test_the_log_of_a_task_names_its_moves_up_to_the_end_of_its_job(world: MemoryCoordinator) -> None:
     job = world.submit()
     world.jobs._active_jobs.run(job).abort("enough")
     world.turn()
@@ -357,7 +365,7 @@ def test_the_log_of_a_task_names_its_moves_up_to_the_end_of_its_job(world: World
     assert lines[-1].endswith("finished: enough [waiting -> failed]")
 
 
-def test_an_error_that_quotes_strange_bytes_is_kept_spelt_out(world: World) -> None:
+def test_an_error_that_quotes_strange_bytes_is_kept_spelt_out(world: MemoryCoordinator) -> None:
     job = world.submit()
     world.jobs._active_jobs.run(job).abort("no such file: b\udcff")
     world.turn()

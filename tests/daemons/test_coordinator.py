@@ -186,7 +186,7 @@ def test_spare_workers_change_nothing_in_the_result(coordinate: Any, local: Any)
     assert "4 of 4 tasks done" in ended.out
 
 
-def test_nobody_reaching_us_prints_the_end_of_the_workers_log(coordinate: Any, local: Any) -> None:
+def test_where_no_worker_reaches_us_the_end_of_its_log_is_printed(coordinate: Any, local: Any) -> None:
     words = ["--host-addr", "127.0.0.1", "--start-timeout", "1"]
     local.control.create_function("broken", broken_package())
     ended = coordinate(*local.words("exec"), *words, "-l", "broken", "--", "true")
@@ -195,7 +195,7 @@ def test_nobody_reaching_us_prints_the_end_of_the_workers_log(coordinate: Any, l
     assert "no module of that name here" in ended.err
 
 
-def test_workers_that_find_nobody_at_the_address_say_so(coordinate: Any, local: Any) -> None:
+def test_workers_that_find_no_listener_at_the_address_say_so(coordinate: Any, local: Any) -> None:
     words = ["-t", "tcp:0:interface=127.0.0.2", "--host-addr", "127.0.0.1", "--start-timeout", "1"]
     ended = coordinate(*local.words("exec"), *words, "--", "true")
     assert ended.status == 1

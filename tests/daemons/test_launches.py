@@ -52,7 +52,7 @@ class Lambda:
         return []
 
 
-class World:
+class LaunchesHarness:
     def __init__(self, regions: list[str]) -> None:
         self.awslambda = Lambda()
         self.outcomes: list[LaunchOutcome] = []
@@ -77,11 +77,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World(["us-east-1", "eu-west-1"])
+def world() -> LaunchesHarness:
+    return LaunchesHarness(["us-east-1", "eu-west-1"])
 
 
-def test_the_number_is_split_over_the_regions(world: World) -> None:
+def test_the_number_is_split_over_the_regions(world: LaunchesHarness) -> None:
     world.start(5)
     world.start(5, first=5)
     assert world.regions() == {"us-east-1": 5, "eu-west-1": 5}
@@ -90,7 +90,7 @@ def test_the_number_is_split_over_the_regions(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 429])
-def test_a_region_that_fails_hands_its_share_on_and_that_is_told(world: World, status: int) -> None:
+def test_a_region_that_fails_hands_its_share_on_and_that_is_told(world: LaunchesHarness, status: int) -> None:
     world.awslambda.refusing["eu-west-1"] = (status, "Function not found" if status == 404 else "Rate exceeded")
     world.start(6)
     assert world.regions() == {"us-east-1": 6}
@@ -103,14 +103,14 @@ def test_a_region_that_fails_hands_its_share_on_and_that_is_told(world: World, s
     assert len({launch.payload for launch in world.awslambda.taken}) == 1
 
 
-def test_where_all_regions_fail_each_launch_has_one_outcome_the_last(world: World) -> None:
+def test_where_all_regions_fail_each_launch_has_one_outcome_the_last(world: LaunchesHarness) -> None:
     world.awslambda.refusing.update({"us-east-1": (429, "first"), "eu-west-1": (404, "second")})
     world.start(4)
     assert [outcome.accepted for outcome in world.outcomes] == [False] * 4
     assert {outcome.reason for outcome in world.outcomes} == {"first", "second"}
 
 
-def test_a_region_in_which_nothing_can_be_sent_at_all_is_a_refusal_too(world: World) -> None:
+def test_a_region_in_which_nothing_can_be_sent_at_all_is_a_refusal_too(world: LaunchesHarness) -> None:
     world.awslambda.refusing["us-east-1"] = (429, "slow")
     world.awslambda.hang = True
     world.start(1)
@@ -120,7 +120,7 @@ def test_a_region_in_which_nothing_can_be_sent_at_all_is_a_refusal_too(world: Wo
     assert world.outcomes == [LaunchOutcome("0-0", False, 0, "cannot launch there")]
 
 
-def test_what_is_withdrawn_is_not_handed_on(world: World) -> None:
+def test_what_is_revoked_is_not_handed_on(world: LaunchesHarness) -> None:
     world.awslambda.hang = True
     world.start(4)
     world.launching.stop()
@@ -130,7 +130,7 @@ def test_what_is_withdrawn_is_not_handed_on(world: World) -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_what_is_given_up_before_anything_could_be_sent_is_never_sent(world: World, missing: bool) -> None:
+def test_what_is_given_up_before_anything_could_be_sent_is_never_sent(world: LaunchesHarness, missing: bool) -> None:
     world.looking = Deferred()
     world.start(2)
     world.launching.stop()
@@ -142,7 +142,7 @@ def test_what_is_given_up_before_anything_could_be_sent_is_never_sent(world: Wor
     assert world.awslambda.taken == []
 
 
-def test_a_job_that_was_stopped_may_launch_again(world: World) -> None:
+def test_a_job_that_was_stopped_may_launch_again(world: LaunchesHarness) -> None:
     world.looking = Deferred()
     world.start(1)
     world.launching.stop()
@@ -152,7 +152,7 @@ def test_a_job_that_was_stopped_may_launch_again(world: World) -> None:
     assert [launch.launch_id for launch in world.awslambda.taken] == ["job/0-1"]
 
 
-def test_launches_of_one_time_carry_one_key_and_those_of_another_another(world: World) -> None:
+def test_launches_of_one_time_carry_one_key_and_those_of_another_another(world: LaunchesHarness) -> None:
     world.start(1)
     world.now = 500.0
     world.start(1, first=1)

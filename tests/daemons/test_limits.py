@@ -11,10 +11,10 @@ def test_all_jobs_together_have_as_many_workers_as_may_be_connected() -> None:
     assert worker_limit(10, 1024) == 10
 
 
-@pytest.mark.parametrize(("asked", "descriptors"), [(897, 1024), (None, SPARE_DESCRIPTORS), (1, 3)])
-def test_a_limit_that_cannot_be_held_is_refused(asked: int | None, descriptors: int) -> None:
+@pytest.mark.parametrize(("requested", "descriptors"), [(897, 1024), (None, SPARE_DESCRIPTORS), (1, 3)])
+def test_a_limit_that_cannot_be_held_is_refused(requested: int | None, descriptors: int) -> None:
     with pytest.raises(LimitError, match="file descriptors"):
-        worker_limit(asked, descriptors)
+        worker_limit(requested, descriptors)
 
 
 @pytest.mark.parametrize("limit", [256, 1024, 1537, 4096, 20_000, 65_536, 1 << 30])

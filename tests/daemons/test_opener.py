@@ -34,7 +34,7 @@ class Stack:
         self.stops += 1
 
 
-class World:
+class OpenerHarness:
     """An opener whose calls that block wait to be answered."""
 
     def __init__(self) -> None:
@@ -71,11 +71,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> OpenerHarness:
+    return OpenerHarness()
 
 
-def test_jobs_of_one_function_that_come_together_share_one_look(world: World) -> None:
+def test_jobs_of_one_function_that_come_together_share_one_look(world: OpenerHarness) -> None:
     first, second, other = world.open("a"), world.open("b"), world.open("c", "g")
     assert world.answer(world.cloud) is open_cloud
     assert [function.__name__ for function, _ in world.calls] == ["check", "check"]
@@ -86,7 +86,7 @@ def test_jobs_of_one_function_that_come_together_share_one_look(world: World) ->
     assert (third, len(world.calls)) == ([], 2)
 
 
-def test_a_look_that_fails_fails_for_all_who_wait_and_is_made_anew_for_the_next(world: World) -> None:
+def test_a_look_that_fails_fails_for_all_who_wait_and_is_made_anew_for_the_next(world: OpenerHarness) -> None:
     first, second = world.open("a"), world.open("b")
     error = AWSError("no credentials")
     world.calls.pop(0)[1].errback(error)
@@ -95,7 +95,7 @@ def test_a_look_that_fails_fails_for_all_who_wait_and_is_made_anew_for_the_next(
     assert world.answer(world.cloud) is open_cloud
 
 
-def test_what_is_being_opened_when_the_daemon_ends_is_closed_too(world: World) -> None:
+def test_what_is_being_opened_when_the_daemon_ends_is_closed_too(world: OpenerHarness) -> None:
     Deferred.fromCoroutine(world.opener.cloud())
     ended: list[None] = []
     Deferred.fromCoroutine(world.opener.close()).addCallback(ended.append)
@@ -107,7 +107,7 @@ def test_what_is_being_opened_when_the_daemon_ends_is_closed_too(world: World) -
     assert not world.clock.getDelayedCalls()
 
 
-def test_the_daemon_does_not_wait_long_for_what_does_not_end(world: World) -> None:
+def test_the_daemon_does_not_wait_long_for_what_does_not_end(world: OpenerHarness) -> None:
     Deferred.fromCoroutine(world.opener.cloud())
     ended: list[None] = []
     Deferred.fromCoroutine(world.opener.close()).addCallback(ended.append)

@@ -202,7 +202,7 @@ def test_a_shard_between_two_processes_ends_at_once() -> None:
 @pytest.mark.parametrize(
     "line", [b"[1, 2]", b"{}", b"[]", b'["notify"]', b'["loud", "x", "y"]', b"\xff", b"null", b"7"]
 )
-def test_what_no_shard_says_is_shown_and_harms_nobody(line: bytes) -> None:
+def test_what_no_shard_says_is_shown_and_harms_no_shard(line: bytes) -> None:
     watching = Watching()
     watching.says(line + b"\n" + READY)
     assert watching.heard == ["ready"]
@@ -326,7 +326,7 @@ def all_end(handles: list[int]) -> bool:
 
 
 @pytest.mark.process
-def test_a_shard_that_is_killed_comes_back_and_nobody_is_refused_meanwhile(start: Start, tmp_path: Path) -> None:
+def test_a_shard_that_is_killed_comes_back_and_no_worker_is_refused_meanwhile(start: Start, tmp_path: Path) -> None:
     daemon = start("--state-dir", "state", "-P", "profile")
     ports = range(daemon.port, daemon.port + 2)
     assert all(answers(port, tmp_path / "state") for port in ports)

@@ -552,14 +552,14 @@ def test_messages_left_by_a_superposition_keep_their_order() -> None:
 
 
 def test_a_watcher_in_a_nested_superposition_is_woken() -> None:
-    class Watch(InfoWatcherState):
+    class Watcher(InfoWatcherState):
         command = "echo:told"
 
         def info_updated(self) -> bool:
             return self.info.get("wanted") == "1"
 
     class Inner(SuperpositionState):
-        state_constructors = [Watch]
+        state_constructors = [Watcher]
 
     class Outer(SuperpositionState):
         state_constructors = [Inner]

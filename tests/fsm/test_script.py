@@ -188,7 +188,7 @@ def test_background_replies_go_to_the_coroutine_that_they_name() -> None:
     assert machine.receive([b"OK:RETVAL(0):OUTPUT(0):COMMAND(x /t/a)"]) == [b"echo:x ##TMPDIR##/a 0"]
 
 
-def test_a_reply_that_nobody_waits_for_yet_is_held_back_in_all() -> None:
+def test_a_reply_that_no_part_waits_for_yet_is_held_back_in_all() -> None:
     async def one(w: Worker) -> None:
         await w.echo("1")
         await w.command("custom:", "OK:LATER")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from job_bench import Bench
-from memory_transport import PlainWorld, TLSWorld
+from memory_transport import PlainTransportHarness, TLSTransportHarness
 from transport_contract import Producer, Recorder, _log, outcome  # noqa: F401
 from worker_double import WorkerDouble, launch_identity, ours
 
@@ -15,7 +15,7 @@ from mu_twisted.wire import encode
 MIB = 1 << 20
 
 
-@pytest.fixture(params=[PlainWorld, TLSWorld], ids=["plain", "tls"])
+@pytest.fixture(params=[PlainTransportHarness, TLSTransportHarness], ids=["plain", "tls"])
 def world(request: Any, log: list[str]) -> Any:
     world = request.param()
     yield world
@@ -27,7 +27,7 @@ def world(request: Any, log: list[str]) -> Any:
 
 @pytest.fixture
 def tls(log: list[str]) -> Any:
-    world = TLSWorld()
+    world = TLSTransportHarness()
     yield world
     world.break_all()
     world.factory.stopFactory()
@@ -197,7 +197,7 @@ class Dropping(WorkerDouble):
 
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
-def test_replies_that_nobody_asked_for_are_dropped_until_they_are_a_flood(size: int) -> None:
+def test_unsolicited_replies_are_dropped_until_they_are_a_flood(size: int) -> None:
     bench = Bench(tasks=1)
     bench.worker().says(ours("0-0"))
     spare = Dropping(bench.registry.new_session(), launch_identity(), bench.turn)
@@ -212,7 +212,7 @@ def test_replies_that_nobody_asked_for_are_dropped_until_they_are_a_flood(size: 
     assert len(bench.registry) == 1
 
 
-def test_a_task_counts_what_nobody_asked_for_anew() -> None:
+def test_a_task_counts_unsolicited_replies_anew() -> None:
     bench = Bench(tasks=1)
     worker = Dropping(bench.registry.new_session(), launch_identity(), bench.turn)
     for said in ([ours("0-0")], []):

@@ -35,23 +35,23 @@ def test_a_worker_that_never_reads_is_ended_before_it_fills_the_memory(
     before = daemon.forget_peak()
     with hired(daemon, 0, b"talk") as worker:
         # It answers what it has not read: each answer brings it 256 KiB more.
-        asked = 0
+        requested = 0
         with contextlib.suppress(OSError):
-            while asked < 2000:
+            while requested < 2000:
                 worker.send(b"OK:SET(much)")
-                asked += 1
+                requested += 1
                 time.sleep(0.001)
         ended = daemon.wait_for("dropped 127.0.0.1:.*it does not take what it is sent: .*")[0]
         daemon.wait_for("task 0, attempt 0 failed: .*it does not take what it is sent")
     grown = daemon.memory() - before
-    assert asked < 2000
+    assert requested < 2000
     # 16 MiB may wait; Twisted joins what waits before it writes, so for moments it is there several times.
     assert grown < 8 * (16 << 20)
     assert_unharmed(daemon, 1)
-    tried(f"never reads, and asked for {asked // 4} MiB: '{ended[8:]}', memory grew by {grown >> 20} MiB")
+    tried(f"never reads, and asked for {requested // 4} MiB: '{ended[8:]}', memory grew by {grown >> 20} MiB")
 
 
-def test_a_flood_of_replies_that_nobody_asked_for_ends_its_session(target: Any, tried: Callable[[str], None]) -> None:
+def test_a_flood_of_unsolicited_replies_ends_its_session(target: Any, tried: Callable[[str], None]) -> None:
     daemon = target(DAEMON, "2")
     before = daemon.forget_peak()
     with hired(daemon, 0, b"listen") as worker:

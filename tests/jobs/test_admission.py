@@ -70,7 +70,7 @@ def test_no_more_workers_are_in_flight_than_the_coordinator_may_have() -> None:
 def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.DataObject) -> None:
     limit, window = data.draw(st.none() | st.integers(1, 20)), data.draw(st.integers(1, 10))
     admission = LaunchAdmission(limit, unanswered=window)
-    asked: dict[str, list[str]] = {}
+    requested: dict[str, list[str]] = {}
     let_go: dict[str, list[str]] = {}
     dropped: dict[str, int] = {}
     there = dict.fromkeys("ab", 0)
@@ -79,8 +79,8 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
         job = data.draw(st.sampled_from("ab"))
         match data.draw(st.sampled_from(["ask", "answer", "leave", "drop", "look"])):
             case "ask":
-                more = [f"{len(asked.get(job, [])) + at}" for at in range(data.draw(st.integers(1, 8)))]
-                asked.setdefault(job, []).extend(more)
+                more = [f"{len(requested.get(job, [])) + at}" for at in range(data.draw(st.integers(1, 8)))]
+                requested.setdefault(job, []).extend(more)
                 admission.ask(job, more)
             case "answer" if unanswered:
                 whose, launch_id = unanswered.pop(0)
@@ -90,7 +90,7 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
             case "drop":
                 gone = admission.drop(job)
                 dropped[job] = dropped.get(job, 0) + len(gone)
-                asked[job] = asked.get(job, [])[: len(asked.get(job, [])) - len(gone)]
+                requested[job] = requested.get(job, [])[: len(requested.get(job, [])) - len(gone)]
             case _:
                 waiting = admission.state.waiting
                 for grant in admission.grants({job: count + waiting.get(job, 0) for job, count in there.items()}):
@@ -101,7 +101,7 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
                 if limit is not None:
                     assert sum(there.values()) <= limit
     for job, launch_ids in let_go.items():
-        assert launch_ids == asked[job][: len(launch_ids)]
+        assert launch_ids == requested[job][: len(launch_ids)]
 
 
 def test_an_admission_without_room_is_refused() -> None:

@@ -42,7 +42,7 @@ def states(play: Play) -> str:
 @pytest.mark.parametrize(
     "consumes", [{0: [1], 1: [0]}, {0: [0]}, {0: [7]}, {7: [0]}, {0: [2], 1: [0], 2: [1]}], ids=str
 )
-def test_tasks_that_wait_for_each_other_or_for_nobody_are_refused(consumes: dict[int, list[int]]) -> None:
+def test_tasks_that_wait_for_each_other_or_for_no_task_are_refused(consumes: dict[int, list[int]]) -> None:
     with pytest.raises(JobError):
         Job("j", range(3), consumes=consumes)
 
@@ -111,7 +111,7 @@ def test_an_active_producer_begins_again_when_its_messages_are_lost() -> None:
 
 
 @pytest.mark.parametrize("task", [1, 7])
-def test_lost_messages_that_nobody_needs_change_nothing(task: int) -> None:
+def test_lost_messages_that_no_task_needs_change_nothing(task: int) -> None:
     play = chain(2)
     play.done(1)
     assert play.take(play.job.messages_lost(task, play.now)) == []
@@ -166,7 +166,7 @@ def test_rerun_tasks_keep_their_results_when_their_producer_fails() -> None:
     assert "task 0" in play.job.failures[2]
 
 
-def test_when_all_messages_are_gone_everything_that_somebody_needs_is_sent_again() -> None:
+def test_when_all_messages_are_gone_everything_that_a_task_needs_is_sent_again() -> None:
     play = chain(5, retry_delay=0.0)
     play.done(0)
     play.done(1)
@@ -240,7 +240,7 @@ def test_the_latest_task_gives_its_worker_to_a_producer_at_no_cost() -> None:
     assert len(play.launched) == 2
 
 
-def test_nobody_gives_way_while_something_can_go_on_or_somebody_may_come() -> None:
+def test_no_task_gives_way_while_one_can_go_on_or_a_worker_may_come() -> None:
     consumes = {1: [0], 2: [1]}
     play = Play(Job("j", range(4), JobPolicy(max_workers=3, retry_delay=1.0), consumes=consumes, random=lambda: 0.5))
     for worker in range(3):

@@ -262,7 +262,7 @@ def test_an_identifier_in_use_is_refused_and_nothing_of_that_call_is_taken():
     assert play.launching.pending == 1
 
 
-def test_answers_nobody_waits_for_are_ignored():
+def test_answers_of_unknown_launches_are_ignored():
     play = Play(LaunchPolicy())
     play.submit(["a"])
     answers = [accepted("a"), accepted("a"), accepted("other"), Answer("a", 500, "late")]

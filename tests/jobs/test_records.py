@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from job_driver import Play, assigns, kinds
-from simulated_fleet import Faults, World
+from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import (
     Assigned,
@@ -221,14 +221,14 @@ def test_every_beginning_of_a_journal_can_be_taken_up_and_finished(seed: int) ->
     consumes = {task: [task - 1] for task in range(1, 6) if seed % 2}
     faults = Faults(death=0.2, failure=0.2, absent=0.05, doubled=0.1, redial=0.5, lost=0.2, slow=0.1)
     policy = JobPolicy(retries=100, max_workers=4, speculate=2.0, retry_delay=0.1, retry_longest=1.0)
-    first = World(Job("j", range(6), policy, consumes=consumes, random=chance.random), seed, faults)
+    first = SimulatedFleet(Job("j", range(6), policy, consumes=consumes, random=chance.random), seed, faults)
     first.start()
     first.play()
     for count in range(1, len(first.records)):
         records = [record_from_dict(plain) for plain in first.records[:count]]
         ledger = Ledger.fold(records)
         done = {task.number for task in ledger.tasks.values() if task.has_result}
-        world = World(Job.restore(records), seed, faults)
+        world = SimulatedFleet(Job.restore(records), seed, faults)
         world.records = first.records[:count]
         world.launched = {f"{generation}-{n}" for generation, most in ledger.launched.items() for n in range(most)}
         world.last_attempt = {task.number: task.attempts - 1 for task in ledger.tasks.values()}

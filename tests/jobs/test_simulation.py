@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_fleet import Faults, World
+from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Job, JobPolicy
 
@@ -22,7 +22,7 @@ def test_many_tasks_on_few_workers_that_die_double_linger_and_never_come(tasks: 
     workers = tasks // 10
     policy = JobPolicy(max_workers=workers, retries=25, speculate=5.0)
     job = Job("j", range(tasks), policy, random=Random(1).random)
-    world = World(job, 1, Faults(death=0.3, doubled=0.02, absent=0.05, slow=0.01))
+    world = SimulatedFleet(job, 1, Faults(death=0.3, doubled=0.02, absent=0.05, slow=0.01))
     world.start()
     world.play()
     world.hold_all_done()
@@ -38,7 +38,7 @@ def test_many_tasks_on_few_workers_that_die_double_linger_and_never_come(tasks: 
 
 @pytest.mark.parametrize("tasks", SIZES)
 def test_many_tasks_on_a_hundredth_as_many_workers_need_as_many_launches_as_workers(tasks: int) -> None:
-    world = World(Job("j", range(tasks), JobPolicy(max_workers=tasks // 100)), 1, life=10_000.0)
+    world = SimulatedFleet(Job("j", range(tasks), JobPolicy(max_workers=tasks // 100)), 1, life=10_000.0)
     world.start()
     world.play()
     world.hold_all_done()
@@ -50,7 +50,7 @@ def test_stragglers_hold_the_job_up_for_no_longer_than_a_second_attempt_takes() 
     ends = {}
     for factor in (None, 3.0):
         job = Job("j", range(1000), JobPolicy(speculate=factor, max_workers=1000))
-        world = World(job, 5, Faults(slow=0.01))
+        world = SimulatedFleet(job, 5, Faults(slow=0.01))
         world.start()
         world.play()
         world.hold_all_done()
@@ -71,7 +71,7 @@ def test_chains_make_progress_with_any_number_of_workers(groups: int, workers: i
     length = 16 // groups
     order = [group * length + place for place in range(length) for group in range(groups)]
     job = Job("j", order, JobPolicy(max_workers=workers), consumes=chains(groups, length))
-    world = World(job, 1)
+    world = SimulatedFleet(job, 1)
     world.start()
     world.play(until=16 * 15.0 + 10.0)
     world.hold_all_done()
@@ -87,7 +87,7 @@ def test_chains_survive_deaths_lost_messages_and_lost_stores(groups: int, worker
     policy = JobPolicy(max_workers=workers, retries=50, reruns=50, retry_delay=0.5, retry_longest=4.0)
     job = Job("j", range(16), policy, consumes=chains(groups, length), random=Random(seed).random)
     faults = Faults(death=0.2, failure=0.1, lost=0.1, absent=0.05, doubled=0.02, redial=0.5)
-    world = World(job, seed, faults, life=FOR_EVER)
+    world = SimulatedFleet(job, seed, faults, life=FOR_EVER)
     world.start()
     for at in (20.0, 55.0, 90.0):
         world.always(at, world.lose_store)
@@ -100,7 +100,7 @@ def test_chains_survive_deaths_lost_messages_and_lost_stores(groups: int, worker
 def test_groups_on_one_shard_do_not_notice_what_another_loses(seed: int) -> None:
     job = Job("j", range(16), JobPolicy(retries=0), consumes=chains(4, 4), random=Random(seed).random)
     shards = [frozenset({*range(4), *range(8, 12)}), frozenset({*range(4, 8), *range(12, 16)})]
-    world = World(job, seed, life=FOR_EVER, shards=shards)
+    world = SimulatedFleet(job, seed, life=FOR_EVER, shards=shards)
     world.start()
     for at in (8.0, 14.0, 21.0):
         world.always(at, lambda: None if world.finished else world.lose_store(1))
@@ -117,7 +117,7 @@ def test_a_coordinator_that_is_killed_again_and_again_loses_nothing(seed: int) -
     policy = JobPolicy(max_workers=40, retries=30, speculate=3.0, retry_longest=4.0)
     faults = Faults(death=0.1, failure=0.1, absent=0.05, doubled=0.05, redial=0.7, slow=0.02)
     job = Job("j", range(tasks), policy, random=Random(seed).random)
-    world = World(job, seed, faults)
+    world = SimulatedFleet(job, seed, faults)
     world.crashes = 15
     world.start()
     world.play()
@@ -127,7 +127,7 @@ def test_a_coordinator_that_is_killed_again_and_again_loses_nothing(seed: int) -
 
 def test_a_thousand_workers_come_back_after_a_restart_and_none_is_launched() -> None:
     job = Job("j", range(3000), JobPolicy(max_workers=1000))
-    world = World(job, 1, Faults(redial=1.0))
+    world = SimulatedFleet(job, 1, Faults(redial=1.0))
     world.start()
     world.always(12.0, world.restart)
     world.play()
@@ -179,7 +179,7 @@ def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject
     shards = []
     if shape == "groups" and data.draw(st.booleans()):
         shards = [frozenset(task for task in range(tasks) if task // 3 % 2 == shard) for shard in range(2)]
-    world = World(job, seed, faults, life=FOR_EVER, shards=shards)
+    world = SimulatedFleet(job, seed, faults, life=FOR_EVER, shards=shards)
     world.crashes = data.draw(st.sampled_from([0, 3, 10]))
     world.start()
     for _ in range(data.draw(st.integers(0, 3))):

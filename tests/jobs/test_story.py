@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from simulated_fleet import Faults, World
+from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, record_from_dict
 from mu_twisted.jobs._ledger import Ledger
@@ -13,7 +13,7 @@ from mu_twisted.jobs._ledger import Ledger
 def test_a_story_has_every_move_that_the_whole_job_has(seed: int) -> None:
     consumes = {task: [task - 1] for task in range(1, 6)}
     job = Job("j", range(8), JobPolicy(retries=seed % 3), consumes=consumes, random=Random(seed).random)
-    world = World(job, seed, Faults(death=0.2, failure=0.1, lost=0.3, redial=0.5))
+    world = SimulatedFleet(job, seed, Faults(death=0.2, failure=0.1, lost=0.3, redial=0.5))
     world.crashes = seed % 2
     world.always(30.0, lambda: None if world.finished else world.lose_store())
     world.start()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_fleet import Faults, World
+from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import (
     TRANSITIONS,
@@ -80,7 +80,7 @@ def moves_of(seed: int) -> set[Move]:
     )
     job = kind("j", range(tasks), policy, consumes=consumes, random=chance.random)
     faults = Faults(death=0.2, failure=0.1, lost=0.2, absent=0.05, doubled=0.02, redial=0.5, slow=0.05)
-    world = World(job, seed, faults)
+    world = SimulatedFleet(job, seed, faults)
     world.crashes = chance.randint(0, 2)
 
     def unless_over(event: Any) -> Any:

@@ -73,7 +73,7 @@ def test_a_spare_is_used_before_another_is_launched() -> None:
     assert len(play.launched) == 3
 
 
-def test_rounds_of_launches_that_bring_nobody_come_less_and_less_often_and_end() -> None:
+def test_rounds_of_launches_without_workers_come_less_and_less_often_and_end() -> None:
     play = Play(tasks=1, start_timeout=0.5, start_retries=3, retries=9)
     play.come(1)
     play.now = 10.0
@@ -109,7 +109,7 @@ def test_no_more_workers_stay_than_the_job_may_have() -> None:
     assert kinds(play.come(1, "0-1")) == ["Dismiss"]
 
 
-def test_nobody_in_time_asks_for_a_diagnosis_once() -> None:
+def test_no_worker_in_time_asks_for_a_diagnosis_once() -> None:
     play = Play(tasks=2, start_timeout=5.0)
     assert play.tick(4.9) == []
     assert play.tick(0.1) == [StopLaunches(), Diagnose()]
@@ -176,7 +176,7 @@ def test_pings_are_spread_over_the_period_and_at_most_one_a_worker() -> None:
     assert sum(counts) == 4000
 
 
-def test_a_clock_that_stood_still_kills_nobody() -> None:
+def test_a_clock_that_stood_still_kills_no_worker() -> None:
     play = Play(tasks=1)
     play.come(1)
     assert play.tick(3600.0) == []

@@ -300,11 +300,11 @@ def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
 def test_credentials_that_expire_in_mid_launch_are_asked_for_again_once(serve):
     expired = refusal(403, "ExpiredTokenException", "The security token included in the request is expired")
     fresh = Credentials(ACCESS, SECRET, TOKEN)
-    asked = []
+    calls = []
 
     def credentials():
-        asked.append(1)
-        return Credentials(ACCESS, SECRET, "old") if len(asked) == 1 else fresh
+        calls.append(1)
+        return Credentials(ACCESS, SECRET, "old") if len(calls) == 1 else fresh
 
     def answer(request):
         old = request.headers["X-Amz-Security-Token"] == "old"
@@ -316,7 +316,7 @@ def test_credentials_that_expire_in_mid_launch_are_asked_for_again_once(serve):
     bench.run(10)
     assert len(bench.outcomes) == 10
     assert all(outcome.accepted for outcome in bench.outcomes)
-    assert (len(asked), len(endpoint.requests)) == (2, 15)
+    assert (len(calls), len(endpoint.requests)) == (2, 15)
 
 
 def test_credentials_that_stay_expired_end_the_launch_with_awss_words(serve):

@@ -23,7 +23,7 @@ from botocore.config import Config
 
 from mu_twisted.local import RunningStack, Stack, start
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 ROLE = "arn:aws:iam::000000000000:role/any"
 
 
@@ -90,7 +90,7 @@ class Ordinary:
 
     def __init__(self, directory: Path, options: list[str]) -> None:
         self.state_dir = directory / "state"
-        uid = os.geteuid() or NOBODY
+        uid = os.geteuid() or UNPRIVILEGED
         os.chown(directory, uid, -1)
         script = Path(__file__).parents[1] / "support" / "unprivileged_stack.py"
         self._process = subprocess.Popen(

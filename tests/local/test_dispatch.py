@@ -32,8 +32,8 @@ class Silence:
         return
 
 
-class World:
-    """A ground whose environments ask at once, and end as they are told."""
+class DispatchHarness:
+    """A host whose environments ask for work at once, and end when the test says so."""
 
     def __init__(self, directory: Path, package: Any, **policy: int) -> None:
         self.clock = Clock()
@@ -83,7 +83,7 @@ class World:
 
 
 class Poll:
-    def __init__(self, world: World, environment: Environment) -> None:
+    def __init__(self, world: DispatchHarness, environment: Environment) -> None:
         self._world = world
         self._environment = environment
 
@@ -93,11 +93,11 @@ class Poll:
 
 
 @pytest.fixture
-def world(tmp_path: Path, package: Any) -> World:
-    return World(tmp_path, package)
+def world(tmp_path: Path, package: Any) -> DispatchHarness:
+    return DispatchHarness(tmp_path, package)
 
 
-def test_throttled_events_run_one_after_the_other_in_their_order(world: World) -> None:
+def test_throttled_events_run_one_after_the_other_in_their_order(world: DispatchHarness) -> None:
     world.reserve(1)
     world.send("a", "b", "c")
     assert world.runs == [(0.0, "a")]
@@ -108,7 +108,7 @@ def test_throttled_events_run_one_after_the_other_in_their_order(world: World) -
     assert [name for _, name in world.runs] == ["a", "b", "c"]
 
 
-def test_being_throttled_costs_no_try(world: World) -> None:
+def test_being_throttled_costs_no_try(world: DispatchHarness) -> None:
     world.reserve(0)
     world.send("a")
     for _ in range(5):
@@ -123,7 +123,7 @@ def test_being_throttled_costs_no_try(world: World) -> None:
 
 
 def test_a_throttled_event_is_given_up_at_its_age(tmp_path: Path, package: Any) -> None:
-    world = World(tmp_path, package, MaximumEventAgeInSeconds=60)
+    world = DispatchHarness(tmp_path, package, MaximumEventAgeInSeconds=60)
     world.reserve(0)
     world.send("a")
     world.clock.advance(59.0)
@@ -134,7 +134,7 @@ def test_a_throttled_event_is_given_up_at_its_age(tmp_path: Path, package: Any) 
 
 
 def test_a_failing_event_is_not_tried_again_past_its_age(tmp_path: Path, package: Any) -> None:
-    world = World(tmp_path, package, MaximumEventAgeInSeconds=100)
+    world = DispatchHarness(tmp_path, package, MaximumEventAgeInSeconds=100)
     world.send("a")
     world.end("Unhandled")
     world.clock.advance(60.0)
@@ -144,14 +144,14 @@ def test_a_failing_event_is_not_tried_again_past_its_age(tmp_path: Path, package
 
 
 def test_no_retries_means_one_try(tmp_path: Path, package: Any) -> None:
-    world = World(tmp_path, package, MaximumRetryAttempts=0)
+    world = DispatchHarness(tmp_path, package, MaximumRetryAttempts=0)
     world.send("a")
     world.end("Unhandled")
     world.clock.advance(1000.0)
     assert len(world.runs) == 1
 
 
-def test_the_events_of_a_function_that_is_deleted_are_given_up(world: World) -> None:
+def test_the_events_of_a_function_that_is_deleted_are_given_up(world: DispatchHarness) -> None:
     world.reserve(0)
     world.send("a")
     world.store.delete(world.function)

@@ -32,7 +32,7 @@ class FakeOutput:
         return
 
 
-class FakeGround:
+class FakeHost:
     def __init__(self) -> None:
         self.made: list[Environment] = []
         self.killed: list[Environment] = []
@@ -69,10 +69,10 @@ class FakePoll:
         self.delivered.append((invocation, deadline_ms))
 
 
-class World:
+class PoolHarness:
     def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
-        self.host = FakeGround()
+        self.host = FakeHost()
         self.freed = 0
         self.pool = EnvironmentPool(self.clock, lambda: 1000.0, self.host, PoolLimits(**limits), self._on_freed)
         self.results: list[InvocationResult] = []
@@ -96,7 +96,7 @@ class World:
 
 
 def test_a_first_invocation_makes_an_environment_with_its_deadline_at_the_poll() -> None:
-    world = World()
+    world = PoolHarness()
     invocation = world.invoke()
     world.clock.advance(2.0)
     poll = FakePoll()
@@ -105,7 +105,7 @@ def test_a_first_invocation_makes_an_environment_with_its_deadline_at_the_poll()
 
 
 def test_an_environment_is_used_again_once_it_has_asked_for_more() -> None:
-    world = World()
+    world = PoolHarness()
     world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     second = world.invoke()
     assert len(world.host.made) == 1
@@ -114,14 +114,14 @@ def test_an_environment_is_used_again_once_it_has_asked_for_more() -> None:
 
 
 def test_a_busy_environment_is_not_shared() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.invoke()
     assert len(world.host.made) == 2
 
 
 def test_another_functions_or_an_old_revisions_environment_is_not_used() -> None:
-    world = World()
+    world = PoolHarness()
     world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     world.invoke("g")
     world.invoke("f", "2")
@@ -129,7 +129,7 @@ def test_another_functions_or_an_old_revisions_environment_is_not_used() -> None
 
 
 def test_a_changed_functions_environments_end_at_once_or_after_their_work() -> None:
-    world = World()
+    world = PoolHarness()
     world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     busy = world.invoke()
     idle = world.invoke()
@@ -143,7 +143,7 @@ def test_a_changed_functions_environments_end_at_once_or_after_their_work() -> N
 
 
 def test_an_idle_environment_ends_after_a_while() -> None:
-    world = World(idle=5.0)
+    world = PoolHarness(idle=5.0)
     world.serve((world.invoke(), world.host.made[0])[1], Invocation("1", b"", ""))
     world.clock.advance(4.9)
     assert not world.host.killed
@@ -152,7 +152,7 @@ def test_an_idle_environment_ends_after_a_while() -> None:
 
 
 def test_the_time_limit_runs_from_the_poll_and_ends_the_environment() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     environment = world.host.made[0]
     world.clock.advance(5.0)
@@ -169,7 +169,7 @@ def test_the_time_limit_runs_from_the_poll_and_ends_the_environment() -> None:
 
 
 def test_an_environment_that_never_polls_is_given_ten_seconds_more() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.clock.advance(12.9)
     assert not world.host.killed
@@ -181,7 +181,7 @@ def test_an_environment_that_never_polls_is_given_ten_seconds_more() -> None:
     ("status", "said"), [(3, b"exit status 3"), (0, b"without providing a reason"), (-9, b"signal: killed")]
 )
 def test_a_runtime_that_ends_in_mid_invocation_is_an_exit_error(status: int, said: bytes) -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.host.made[0].polled(FakePoll())
     world.host.made[0].ended(status, "")
@@ -190,7 +190,7 @@ def test_a_runtime_that_ends_in_mid_invocation_is_an_exit_error(status: int, sai
 
 
 def test_an_init_error_is_the_answer_and_the_environment_goes() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.host.made[0].init_failed(b'{"errorType":"Runtime.ImportModuleError"}')
     world.host.made[0].ended(1, "")
@@ -199,7 +199,7 @@ def test_an_init_error_is_the_answer_and_the_environment_goes() -> None:
 
 
 def test_an_answer_to_another_invocation_is_not_taken() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.host.made[0].polled(FakePoll())
     assert not world.host.made[0].responded("other", b"", None)
@@ -207,7 +207,7 @@ def test_an_answer_to_another_invocation_is_not_taken() -> None:
 
 
 def test_a_response_over_six_megabytes_is_an_error() -> None:
-    world = World()
+    world = PoolHarness()
     invocation = world.invoke()
     world.host.made[0].polled(FakePoll())
     world.host.made[0].responded(invocation.request_id, b"x" * (7 << 20), None)
@@ -216,7 +216,7 @@ def test_a_response_over_six_megabytes_is_an_error() -> None:
 
 
 def test_over_the_limit_an_invocation_is_throttled_with_its_reason() -> None:
-    world = World(concurrency=2)
+    world = PoolHarness(concurrency=2)
     world.invoke()
     world.invoke()
     with pytest.raises(ApiError) as caught:
@@ -229,7 +229,7 @@ def test_over_the_limit_an_invocation_is_throttled_with_its_reason() -> None:
 
 
 def test_reserved_concurrency_is_kept_from_others() -> None:
-    world = World(concurrency=2)
+    world = PoolHarness(concurrency=2)
     world.pool.reserve("g", 1)
     world.invoke()
     assert world.pool.refusal("f") == "ConcurrentInvocationLimitExceeded"
@@ -237,7 +237,7 @@ def test_reserved_concurrency_is_kept_from_others() -> None:
 
 
 def test_the_log_tail_is_the_last_four_kilobytes_and_ends_with_the_report() -> None:
-    world = World()
+    world = PoolHarness()
     invocation = world.invoke()
     environment = world.host.made[0]
     environment.polled(FakePoll())
@@ -249,7 +249,7 @@ def test_the_log_tail_is_the_last_four_kilobytes_and_ends_with_the_report() -> N
 
 
 def test_an_end_of_everything_answers_all_and_room_is_told() -> None:
-    world = World()
+    world = PoolHarness()
     world.invoke()
     world.invoke()
     world.pool.lost()
@@ -260,7 +260,7 @@ def test_an_end_of_everything_answers_all_and_room_is_told() -> None:
 
 
 def test_code_that_is_not_unpacked_yet_is_waited_for() -> None:
-    world = World()
+    world = PoolHarness()
     world.host.preparing = Deferred()
     world.invoke()
     assert not world.host.made
@@ -269,7 +269,7 @@ def test_code_that_is_not_unpacked_yet_is_waited_for() -> None:
 
 
 def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
-    world = World()
+    world = PoolHarness()
     world.host.preparing = Deferred()
     world.invoke()
     world.host.preparing.errback(OSError("disk full"))
@@ -279,7 +279,7 @@ def test_code_that_cannot_be_unpacked_fails_the_invocation() -> None:
 
 @pytest.mark.parametrize("preparing", [False, True])
 def test_an_environment_that_the_host_refuses_fails_and_takes_no_room(preparing: bool) -> None:
-    world = World(concurrency=1)
+    world = PoolHarness(concurrency=1)
     world.host.refusal = OSError(24, "Too many open files")
     world.host.preparing = Deferred() if preparing else None
     world.invoke()
@@ -294,7 +294,7 @@ def test_an_environment_that_the_host_refuses_fails_and_takes_no_room(preparing:
 
 
 def test_nothing_more_is_taken_at_the_end() -> None:
-    world = World()
+    world = PoolHarness()
     world.pool.stop()
     with pytest.raises(ApiError) as caught:
         world.invoke()

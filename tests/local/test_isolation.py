@@ -168,8 +168,8 @@ def test_an_environment_does_not_see_the_stacks_keys(caller: Any) -> None:
     root = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_RUNTIME_DIR']\n"))[0]
     state = Path(root).parents[1]
     assert (state / "keys.json").exists()
-    asked = [str(state / "keys.json"), str(state / "stack.json"), str(state / "run" / "tmp"), sys.prefix]
-    assert caller.call(caller.make(source), asked)[0] == [sys.prefix]
+    paths = [str(state / "keys.json"), str(state / "stack.json"), str(state / "run" / "tmp"), sys.prefix]
+    assert caller.call(caller.make(source), paths)[0] == [sys.prefix]
 
 
 WRITE = """

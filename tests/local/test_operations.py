@@ -24,7 +24,7 @@ OTHER = package(("m.py", "def handler(event, context):\n    return 2\n", FILE))
 SETTINGS = {"Runtime": "python3.12", "Role": "arn:aws:iam::000000000000:role/any", "Handler": "m.handler"}
 
 
-class World:
+class OperationsHarness:
     """The store and the unpacked code in a directory, and the operations on them."""
 
     def __init__(self, directory: Path) -> None:
@@ -77,12 +77,12 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> OperationsHarness:
+    return OperationsHarness(tmp_path)
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_refused_package_leaves_the_function_that_is_there_as_it_was(what: str, world: World) -> None:
+def test_a_refused_package_leaves_the_function_that_is_there_as_it_was(what: str, world: OperationsHarness) -> None:
     world.create(GOOD)
     before = world.state()
     with pytest.raises(ApiError, match=r"zip|name|Unzip") as refused:
@@ -92,7 +92,7 @@ def test_a_refused_package_leaves_the_function_that_is_there_as_it_was(what: str
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_refused_package_makes_no_function(what: str, world: World) -> None:
+def test_a_refused_package_makes_no_function(what: str, world: OperationsHarness) -> None:
     before = world.state()
     with pytest.raises(ApiError) as refused:
         world.create(BROKEN[what])
@@ -105,14 +105,16 @@ def test_a_refused_package_makes_no_function(what: str, world: World) -> None:
     "wrong",
     [{"Timeout": 0}, {"Environment": {"Variables": {"1": "x"}}}, {"MemorySize": "much"}, {"PackageType": "Image"}],
 )
-def test_a_refused_setting_makes_no_function_and_unpacks_nothing(wrong: dict[str, Any], world: World) -> None:
+def test_a_refused_setting_makes_no_function_and_unpacks_nothing(
+    wrong: dict[str, Any], world: OperationsHarness
+) -> None:
     before = world.state()
     with pytest.raises(ApiError):
         world.create(GOOD, **wrong)
     assert world.state() == before
 
 
-def test_a_taken_name_keeps_its_function(world: World) -> None:
+def test_a_taken_name_keeps_its_function(world: OperationsHarness) -> None:
     world.create(GOOD)
     before = world.state()
     with pytest.raises(ApiError) as refused:
@@ -121,7 +123,7 @@ def test_a_taken_name_keeps_its_function(world: World) -> None:
     assert world.state() == before
 
 
-def test_a_name_that_is_taken_while_the_package_is_unpacked_keeps_its_function(world: World) -> None:
+def test_a_name_that_is_taken_while_the_package_is_unpacked_keeps_its_function(world: OperationsHarness) -> None:
     def taken() -> None:
         world.before_unpacking = lambda: None
         world.create(GOOD)
@@ -134,7 +136,7 @@ def test_a_name_that_is_taken_while_the_package_is_unpacked_keeps_its_function(w
     assert [function.code for function in world.store] == [hashlib.sha256(GOOD).hexdigest()]
 
 
-def test_a_function_that_was_changed_or_deleted_meanwhile_is_not_written_over(world: World) -> None:
+def test_a_function_that_was_changed_or_deleted_meanwhile_is_not_written_over(world: OperationsHarness) -> None:
     revision = world.create(GOOD)["RevisionId"]
 
     def changed() -> None:
@@ -152,7 +154,7 @@ def test_a_function_that_was_changed_or_deleted_meanwhile_is_not_written_over(wo
     assert (list(world.store), list(world.code.iterdir())) == ([], [])
 
 
-def test_a_dry_run_judges_the_package_and_changes_nothing(world: World) -> None:
+def test_a_dry_run_judges_the_package_and_changes_nothing(world: OperationsHarness) -> None:
     world.create(GOOD)
     before = world.state()
     assert world.update(OTHER, DryRun=True)["FunctionName"] == "f"
@@ -161,7 +163,7 @@ def test_a_dry_run_judges_the_package_and_changes_nothing(world: World) -> None:
     assert world.state() == before
 
 
-def test_a_good_package_takes_the_place_of_the_old_one(world: World) -> None:
+def test_a_good_package_takes_the_place_of_the_old_one(world: OperationsHarness) -> None:
     world.create(GOOD)
     world.update(OTHER)
     digest = hashlib.sha256(OTHER).hexdigest()

@@ -45,7 +45,7 @@ class Transport(StringTransport):
         self.protocol.connectionLost(None)
 
 
-class World:
+class SiteHarness:
     def __init__(self) -> None:
         self.held = Held()
         self.clock = Clock()
@@ -67,12 +67,12 @@ def closed(channel: Any) -> bool:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> SiteHarness:
+    return SiteHarness()
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 500\r\n\r\nx"])
-def test_of_silent_connections_the_oldest_is_evicted_whatever_it_has_sent(said: bytes, world: World) -> None:
+def test_of_silent_connections_the_oldest_is_evicted_whatever_it_has_sent(said: bytes, world: SiteHarness) -> None:
     silent = [world.connect(said) for _ in range(30)]
     caller = world.connect(REQUEST)
     assert [closed(one) for one in silent] == [True] * (30 - MOST + 1) + [False] * (MOST - 1)
@@ -80,14 +80,14 @@ def test_of_silent_connections_the_oldest_is_evicted_whatever_it_has_sent(said: 
     assert b"200 OK" in caller.socket.value()
 
 
-def test_one_that_says_something_is_the_youngest_again(world: World) -> None:
+def test_one_that_says_something_is_the_youngest_again(world: SiteHarness) -> None:
     first, second, *_ = [world.connect() for _ in range(MOST)]
     first.dataReceived(b"GET")
     world.connect()
     assert (closed(first), closed(second)) == (False, True)
 
 
-def test_one_that_is_owed_an_answer_stays_and_may_ask_again(world: World) -> None:
+def test_one_that_is_owed_an_answer_stays_and_may_ask_again(world: SiteHarness) -> None:
     caller = world.connect(REQUEST)
     for _ in range(3 * MOST):
         world.connect()
@@ -98,7 +98,7 @@ def test_one_that_is_owed_an_answer_stays_and_may_ask_again(world: World) -> Non
     assert len(world.held.requests) == 1
 
 
-def test_one_that_has_its_answer_gives_way_as_others_do(world: World) -> None:
+def test_one_that_has_its_answer_gives_way_as_others_do(world: SiteHarness) -> None:
     caller = world.connect(REQUEST)
     world.held.requests.pop().finish()
     for _ in range(MOST):
@@ -106,14 +106,14 @@ def test_one_that_has_its_answer_gives_way_as_others_do(world: World) -> None:
     assert closed(caller)
 
 
-def test_where_all_are_owed_an_answer_there_are_twice_as_many_and_no_more(world: World) -> None:
+def test_where_all_are_owed_an_answer_there_are_twice_as_many_and_no_more(world: SiteHarness) -> None:
     callers = [world.connect(REQUEST) for _ in range(2 * MOST)]
     late = world.connect()
     assert closed(late)
     assert not any(closed(one) for one in callers)
 
 
-def test_what_has_gone_takes_no_room(world: World) -> None:
+def test_what_has_gone_takes_no_room(world: SiteHarness) -> None:
     kept = world.connect()
     for _ in range(3 * MOST):
         world.connect().connectionLost(None)

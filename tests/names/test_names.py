@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["mu_twisted", "worker_lambda", "bench", "tests/support"]
+PACKAGES = ["mu_twisted", "worker_lambda", "bench", "examples", "tests"]
 
 
 def _listed(text: str) -> frozenset[str]:

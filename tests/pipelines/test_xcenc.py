@@ -180,7 +180,7 @@ def test_the_head_of_a_group_is_terminated_and_sends_to_the_next(tools: Path, tm
     assert "seti:send_statefile:1" in log
 
 
-def test_the_last_of_a_group_sends_nothing_and_names_nobody(tools: Path, tmp_path: Path) -> None:
+def test_the_last_of_a_group_sends_nothing_and_names_no_receiver(tools: Path, tmp_path: Path) -> None:
     job = encoded(tools, tmp_path / "job", "-n", 5, "-K", 3)
     greetings = [next((c for c in worker.log if c.startswith("connect:")), "") for worker in job.workers]
     to = [greeting.split(":")[-3] for greeting in greetings]

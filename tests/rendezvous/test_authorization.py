@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from memory_relay import Peer, World
+from memory_relay import MemoryRelay, Peer
 from transport_contract import _log  # noqa: F401
 
 from mu_twisted.tls import Identity, LaunchIdentity, RoleIdentity, TaskIdentity
@@ -11,19 +11,19 @@ from mu_twisted.wire import PeerGreeting
 
 
 @pytest.fixture
-def world(log: list[str]) -> Iterator[World]:
-    world = World(tls=True)
+def world(log: list[str]) -> Iterator[MemoryRelay]:
+    world = MemoryRelay(tls=True)
     yield world
     world.close()
 
 
-def come(world: World, identity: Identity | None, greeting: bytes) -> Peer:
+def come(world: MemoryRelay, identity: Identity | None, greeting: bytes) -> Peer:
     peer = world.dial(identity)
     peer.says(greeting)
     return peer
 
 
-def test_a_worker_speaks_for_its_own_attempt_at_its_own_task(world: World) -> None:
+def test_a_worker_speaks_for_its_own_attempt_at_its_own_task(world: MemoryRelay) -> None:
     two = come(world, TaskIdentity("j", 2, 0), PeerGreeting(b"j", 2, 3, 0).encode())
     one = come(world, TaskIdentity("j", 1, 4), PeerGreeting(b"j", 1, 2, 4).encode())
     one.says(b"m")
@@ -43,7 +43,7 @@ def test_a_worker_speaks_for_its_own_attempt_at_its_own_task(world: World) -> No
     ],
 )
 def test_a_certificate_does_not_speak_for_another_party(
-    world: World, identity: Identity | None, greeting: PeerGreeting
+    world: MemoryRelay, identity: Identity | None, greeting: PeerGreeting
 ) -> None:
     peer = come(world, identity, greeting.encode())
     [said] = peer.heard()
@@ -53,19 +53,19 @@ def test_a_certificate_does_not_speak_for_another_party(
 
 
 @pytest.mark.parametrize("identity", [TaskIdentity("j", 1, 0), LaunchIdentity("j"), RoleIdentity("operator")])
-def test_who_has_an_identity_cannot_greet_as_the_original_does(world: World, identity: Identity) -> None:
+def test_who_has_an_identity_cannot_greet_as_the_original_does(world: MemoryRelay, identity: Identity) -> None:
     peer = come(world, identity, b"HELLO_STATE:j:1:2")
     assert peer.reasons
     assert not world.relay.mailboxes.runs
 
 
-def test_a_certificate_without_identity_speaks_for_any_run(world: World) -> None:
+def test_a_certificate_without_identity_speaks_for_any_run(world: MemoryRelay) -> None:
     two = come(world, None, b"HELLO_STATE:r:2:3")
     come(world, None, b"HELLO_STATE:r:1:2").says(b"m")
     assert two.heard() == [b"m"]
 
 
-def test_only_a_coordinator_gives_notice_and_it_does_nothing_else(world: World) -> None:
+def test_only_a_coordinator_gives_notice_and_it_does_nothing_else(world: MemoryRelay) -> None:
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     assert coordinator.heard() == [b"OK:JOB:j:store1"]
@@ -76,7 +76,7 @@ def test_only_a_coordinator_gives_notice_and_it_does_nothing_else(world: World) 
 
 
 def test_where_all_share_a_key_it_speaks_for_any_job(log: list[str]) -> None:
-    world = World(tls=True, shared_key=True)
+    world = MemoryRelay(tls=True, shared_key=True)
     two = come(world, None, PeerGreeting(b"j", 2, 3, 0).encode())
     come(world, None, PeerGreeting(b"j", 1, 2, 0).encode()).says(b"m")
     assert two.heard() == [b"m"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_relay import Peer, World
+from memory_relay import MemoryRelay, Peer
 from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits
@@ -12,15 +12,15 @@ from mu_twisted.wire import encode
 
 KIB = 1 << 10
 MIB = 1 << 20
-Make = Callable[..., World]
+Make = Callable[..., MemoryRelay]
 
 
 @pytest.fixture
 def make(log: list[str]) -> Iterator[Make]:
-    worlds: list[World] = []
+    worlds: list[MemoryRelay] = []
 
-    def new(*positional: Any, **options: Any) -> World:
-        worlds.append(World(*positional, **options))
+    def new(*positional: Any, **options: Any) -> MemoryRelay:
+        worlds.append(MemoryRelay(*positional, **options))
         return worlds[-1]
 
     yield new
@@ -28,7 +28,7 @@ def make(log: list[str]) -> Iterator[Make]:
         world.close()
 
 
-def unread(world: World, peer: Peer) -> int:
+def unread(world: MemoryRelay, peer: Peer) -> int:
     """Bytes that a peer has sent and the relay has not read."""
     return sum(len(end.out) for end in world.network.ends if end.protocol is peer.connection)
 

@@ -99,7 +99,7 @@ def test_it_makes_its_keys_in_its_state_directory(start: Start, tmp_path: Path) 
     assert (tmp_path / "profile").stat().st_size
 
 
-def test_it_shares_a_state_directory_with_a_coordinator_whoever_is_first(start: Start, tmp_path: Path) -> None:
+def test_it_shares_a_state_directory_with_a_coordinator_whichever_is_first(start: Start, tmp_path: Path) -> None:
     words = ("--state-dir", "state")
     daemon = start(*words)
     start(*words, name="mu-coordinator", ready="ready for workers")

@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_relay import Peer, World
+from memory_relay import MemoryRelay, Peer
 from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits, Spill
 from mu_twisted.wire import FULL, encode
 
 MIB = 1 << 20
-Make = Callable[..., World]
+Make = Callable[..., MemoryRelay]
 
 
 @pytest.fixture
 def make(log: list[str]) -> Iterator[Make]:
-    worlds: list[World] = []
+    worlds: list[MemoryRelay] = []
 
-    def new(*positional: Any, **options: Any) -> World:
-        worlds.append(World(*positional, **options))
+    def new(*positional: Any, **options: Any) -> MemoryRelay:
+        worlds.append(MemoryRelay(*positional, **options))
         return worlds[-1]
 
     yield new
@@ -70,7 +70,7 @@ def test_messages_of_a_run_are_kept_for_600_s(make: Make) -> None:
 
 
 def test_one_look_that_fails_does_not_end_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = MemoryRelay()
     world.peer(0, 1).says(b"old")
     sweep, calls = world.relay.backpressure.sweep, []
 

@@ -1,4 +1,4 @@
-"""A coordinator's listener, hall and job in a process of its own, with tasks that do what their workers ask for.
+"""A coordinator's listener, registry and job in a process of its own, with tasks that do what their workers ask for.
 
 ``python busy_daemon.py TASKS``. The task asks its worker ``get:kind``: told ``talk`` it sends 256 KiB after each reply,
 told ``listen`` it waits for a reply that it never recognizes, told ``burst`` it sends 4 MiB at once, told anything else

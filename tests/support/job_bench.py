@@ -29,7 +29,7 @@ class Echo(CommandListState):
 
 
 class Bench:
-    """A hall with one job in it, and where its workers come from."""
+    """A registry with one job in it, and where its workers come from."""
 
     def __init__(
         self,

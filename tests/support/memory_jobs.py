@@ -75,7 +75,7 @@ class WorkClock(Clock):
         return self.rightNow
 
 
-class World:
+class MemoryCoordinator:
     """A coordinator's jobs that can be killed and started again on the same directory."""
 
     def __init__(self, directory: Path, workers: int | None = None, *, shared_key: bool = False) -> None:
@@ -198,9 +198,9 @@ class Full:
         return self.database.execute(query, *values)
 
 
-def fill_the_disk(world: World) -> None:
+def fill_the_disk(world: MemoryCoordinator) -> None:
     world.journal._database = Full(world.journal._database)  # type: ignore[assignment]
 
 
-def make_room(world: World) -> None:
+def make_room(world: MemoryCoordinator) -> None:
     world.journal._database = world.journal._database.database  # type: ignore[attr-defined]

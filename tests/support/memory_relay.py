@@ -25,7 +25,7 @@ SERVER = AUTHORITY.issue(RENDEZVOUS, lifetime=HOUR)
 class Peer:
     """One end of a connection to the relay."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "MemoryRelay") -> None:
         self.world = world
         self.connection: FrameProtocol | None = None
         self.got: list[bytes] = []
@@ -56,7 +56,7 @@ class Peer:
         return got
 
 
-class World:
+class MemoryRelay:
     """A relay and its peers; without TLS unless peers have identities."""
 
     def __init__(self, limits: RelayLimits | None = None, *, tls: bool = False, **options: Any) -> None:

@@ -15,7 +15,7 @@ from transport_contract import (  # noqa: F401
     Recorder,
     Stranger,
     TransportContract,
-    World,
+    TransportHarness,
     _log,
 )
 from twisted.internet.defer import Deferred
@@ -73,7 +73,7 @@ class Bytes(Protocol, Stranger):
         return bool(self.reasons)
 
 
-class PlainWorld(World):
+class PlainTransportHarness(TransportHarness):
     identity: Any = None
     server: Any = None
     client: Any = None
@@ -136,7 +136,7 @@ def of_two_minds() -> KeyPair:
     )
 
 
-class TLSWorld(PlainWorld):
+class TLSTransportHarness(PlainTransportHarness):
     identity = LaunchIdentity("job")
     server = server_contexts(SERVER, AUTHORITY.certificate)
     client = client_contexts(WORKER, AUTHORITY.certificate, expected=COORDINATOR)

@@ -67,7 +67,7 @@ class FleetWorker:
     rest: float = 0.0
 
 
-class World:
+class SimulatedFleet:
     """Plays until the job is over.
 
     :param job: not started yet.

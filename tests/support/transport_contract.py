@@ -76,7 +76,7 @@ class Stranger:
     lost: bool
 
 
-class World:
+class TransportHarness:
     """What a transport's tests need of it: a listener, those who dial it, and time.
 
     ``accepted`` are the receivers of the listener, in order; ``clock`` is a ``task.Clock``.
@@ -130,7 +130,7 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
 class TransportContract:
     """Of any transport."""
 
-    def make_world(self) -> World:
+    def make_world(self) -> TransportHarness:
         raise NotImplementedError
 
     @pytest.fixture
@@ -142,7 +142,7 @@ class TransportContract:
         world.settle()
         assert world.clock.getDelayedCalls() == []
 
-    def pair(self, world: World, limit: int = 1 << 16, **limits: Any) -> tuple[Recorder, Recorder]:
+    def pair(self, world: TransportHarness, limit: int = 1 << 16, **limits: Any) -> tuple[Recorder, Recorder]:
         """The dialling and the listening end of a connection."""
         if not world.accepted:
             world.listen(**limits)
@@ -153,7 +153,7 @@ class TransportContract:
         assert len(world.accepted) == count + 1
         return near, world.accepted[-1]
 
-    def test_both_ends_learn_who_the_other_is(self, world: World) -> None:
+    def test_both_ends_learn_who_the_other_is(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         assert far.end.peer.identity == world.identity
         assert far.end.peer.host == "192.0.2.1"
@@ -161,7 +161,7 @@ class TransportContract:
         assert str(near.end.peer) == "192.0.2.1:13579"
 
     @pytest.mark.parametrize("limit", [1, 2, 7, 1000, 1 << 16])
-    def test_frames_travel_both_ways_at_any_split(self, world: World, limit: int) -> None:
+    def test_frames_travel_both_ways_at_any_split(self, world: TransportHarness, limit: int) -> None:
         near, far = self.pair(world, limit)
         far.echo = True
         payloads = [b"", b"one", bytes(range(256)), b"0" * 3000]
@@ -169,7 +169,7 @@ class TransportContract:
         world.settle(limit)
         assert far.payloads == near.payloads == payloads
 
-    def test_all_frames_of_one_read_come_in_one_call(self, world: World) -> None:
+    def test_all_frames_of_one_read_come_in_one_call(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.send(b"a", b"b", b"c")
         near.end.send()
@@ -181,7 +181,7 @@ class TransportContract:
         assert far.reads == [3, 40]
 
     @pytest.mark.parametrize("tls_slice", [4096, 16384])
-    def test_bytes_of_frames_can_be_sent_as_they_are(self, world: World, tls_slice: int) -> None:
+    def test_bytes_of_frames_can_be_sent_as_they_are(self, world: TransportHarness, tls_slice: int) -> None:
         near, far = self.pair(world, tls_slice=tls_slice)
         payload = bytes(range(256)) * 1000
         frame = memoryview(encode(payload) * 3)
@@ -190,7 +190,7 @@ class TransportContract:
             world.settle()
         assert near.payloads == [payload] * 3
 
-    def test_a_receiver_can_know_what_a_frame_announces_before_it_has_come(self, world: World) -> None:
+    def test_a_receiver_can_know_what_a_frame_announces_before_it_has_come(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         frame = encode(b"x" * 100_000)
         near.end.write(frame[:5])
@@ -204,7 +204,7 @@ class TransportContract:
         assert set(far.begun) == {100_000}
         assert far.payloads == [b"x" * 100_000] * 2
 
-    def test_a_big_frame_travels_whole(self, world: World) -> None:
+    def test_a_big_frame_travels_whole(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.echo = True
         payload = bytes(range(256)) * (LIMIT // 256)
@@ -212,13 +212,15 @@ class TransportContract:
         world.settle()
         assert far.payloads == near.payloads == [payload]
 
-    def test_a_listener_that_greets_first_is_heard(self, world: World) -> None:
+    def test_a_listener_that_greets_first_is_heard(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.end.send(b"OK:HELLO")
         world.settle()
         assert near.payloads == [b"OK:HELLO"]
 
-    def test_the_limit_of_a_connection_can_be_set_by_its_receiver(self, world: World, log: list[str]) -> None:
+    def test_the_limit_of_a_connection_can_be_set_by_its_receiver(
+        self, world: TransportHarness, log: list[str]
+    ) -> None:
         near, far = self.pair(world)
         far.end.max_frame = 3
         assert far.end.max_frame == 3
@@ -229,7 +231,9 @@ class TransportContract:
 
     # Back-pressure
 
-    def test_a_producer_is_paused_while_the_peer_reads_nothing_and_resumed_when_it_does(self, world: World) -> None:
+    def test_a_producer_is_paused_while_the_peer_reads_nothing_and_resumed_when_it_does(
+        self, world: TransportHarness
+    ) -> None:
         near, far = self.pair(world)
         producer = Producer()
         near.end.register_producer(producer, True)
@@ -244,7 +248,7 @@ class TransportContract:
         assert far.payloads == [b"x" * 300_000]
         near.end.unregister_producer()
 
-    def test_a_receiver_that_pauses_gets_nothing_until_it_resumes(self, world: World) -> None:
+    def test_a_receiver_that_pauses_gets_nothing_until_it_resumes(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.end.pause_reading()
         far.end.pause_reading()
@@ -255,7 +259,7 @@ class TransportContract:
         world.settle()
         assert far.payloads == [b"later"]
 
-    def test_a_frame_does_not_run_out_of_time_while_its_reader_pauses(self, world: World) -> None:
+    def test_a_frame_does_not_run_out_of_time_while_its_reader_pauses(self, world: TransportHarness) -> None:
         _, far = self.pair(world, frame_timeout=60.0)
         stranger = world.dial_with_bytes()
         stranger.write(encode(b"slow")[:-1])
@@ -269,7 +273,7 @@ class TransportContract:
         world.settle()
         assert far.payloads == [b"slow"]
 
-    def test_a_producer_registered_too_late_is_stopped(self, world: World) -> None:
+    def test_a_producer_registered_too_late_is_stopped(self, world: TransportHarness) -> None:
         near, _ = self.pair(world)
         near.end.close()
         producer = Producer()
@@ -278,7 +282,7 @@ class TransportContract:
 
     # The end
 
-    def test_closing_sends_all_that_was_to_be_sent_and_a_farewell(self, world: World) -> None:
+    def test_closing_sends_all_that_was_to_be_sent_and_a_farewell(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.send(b"y" * 200_000)
         near.end.close(b"quit:")
@@ -287,7 +291,7 @@ class TransportContract:
         assert near.reasons == ["closed here"]
         assert far.reasons == ["closed by the peer"]
 
-    def test_closing_does_not_wait_for_a_producer(self, world: World) -> None:
+    def test_closing_does_not_wait_for_a_producer(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.register_producer(Producer(), True)
         near.end.close()
@@ -295,21 +299,21 @@ class TransportContract:
         assert near.reasons == ["closed here"]
         assert far.reasons == ["closed by the peer"]
 
-    def test_an_end_that_pauses_can_close(self, world: World) -> None:
+    def test_an_end_that_pauses_can_close(self, world: TransportHarness) -> None:
         near, _ = self.pair(world)
         near.end.pause_reading()
         near.end.close()
         world.settle()
         assert near.reasons == ["closed here"]
 
-    def test_nothing_is_received_after_closing(self, world: World) -> None:
+    def test_nothing_is_received_after_closing(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.end.send(b"too late")
         near.end.close()
         world.settle()
         assert near.payloads == []
 
-    def test_nothing_of_a_read_is_received_after_closing_within_it(self, world: World) -> None:
+    def test_nothing_of_a_read_is_received_after_closing_within_it(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.send(b"first")
         far.frames_received = lambda payloads: (far.payloads.extend(payloads), far.end.close())  # type: ignore
@@ -319,7 +323,7 @@ class TransportContract:
         assert far.payloads == [b"first"]
         assert far.reasons == ["closed here"]
 
-    def test_sending_after_the_end_is_harmless(self, world: World) -> None:
+    def test_sending_after_the_end_is_harmless(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.close()
         for _ in range(2):
@@ -333,7 +337,7 @@ class TransportContract:
         assert far.payloads == []
         assert near.reasons == ["closed here"]
 
-    def test_aborting_drops_what_was_to_be_sent(self, world: World) -> None:
+    def test_aborting_drops_what_was_to_be_sent(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         near.end.send(b"z" * 200_000)
         near.end.abort()
@@ -342,7 +346,7 @@ class TransportContract:
         assert near.reasons == ["aborted here"]
         assert len(far.reasons) == 1
 
-    def test_a_connection_that_breaks_is_told_once(self, world: World, log: list[str]) -> None:
+    def test_a_connection_that_breaks_is_told_once(self, world: TransportHarness, log: list[str]) -> None:
         near, far = self.pair(world)
         world.break_all()
         for end in near, far:
@@ -350,7 +354,7 @@ class TransportContract:
             assert end.reasons[0].startswith("the connection broke")
         assert log == []
 
-    def test_a_peer_that_leaves_in_the_middle_of_a_frame_is_told_as_such(self, world: World) -> None:
+    def test_a_peer_that_leaves_in_the_middle_of_a_frame_is_told_as_such(self, world: TransportHarness) -> None:
         self.pair(world)
         stranger = world.dial_with_bytes()
         stranger.write(encode(b"half")[:-2])
@@ -359,7 +363,7 @@ class TransportContract:
         world.settle()
         assert world.accepted[-1].reasons == ["closed by the peer in the middle of a frame"]
 
-    def test_a_peer_that_does_not_take_the_closing_is_cut_off(self, world: World) -> None:
+    def test_a_peer_that_does_not_take_the_closing_is_cut_off(self, world: TransportHarness) -> None:
         near, far = self.pair(world, close_timeout=15.0)
         near.end.pause_reading()
         far.end.send(b"q" * 300_000)
@@ -382,7 +386,7 @@ class TransportContract:
         ],
     )
     def test_garbage_ends_its_connection_only_and_is_logged_once(
-        self, world: World, log: list[str], data: bytes, reason: str
+        self, world: TransportHarness, log: list[str], data: bytes, reason: str
     ) -> None:
         near, far = self.pair(world)
         stranger = world.dial_with_bytes()
@@ -400,7 +404,7 @@ class TransportContract:
         self.assert_unharmed(world, near, far)
 
     def test_half_a_frame_and_then_silence_is_dropped_after_the_frame_timeout(
-        self, world: World, log: list[str]
+        self, world: TransportHarness, log: list[str]
     ) -> None:
         near, far = self.pair(world, frame_timeout=60.0)
         stranger = world.dial_with_bytes()
@@ -416,7 +420,7 @@ class TransportContract:
         assert len(log) == 1
         self.assert_unharmed(world, near, far)
 
-    def test_silence_between_frames_is_no_offence(self, world: World, log: list[str]) -> None:
+    def test_silence_between_frames_is_no_offence(self, world: TransportHarness, log: list[str]) -> None:
         near, far = self.pair(world, frame_timeout=60.0)
         near.end.send(b"word")
         world.settle()
@@ -424,7 +428,7 @@ class TransportContract:
         self.assert_unharmed(world, near, far)
         assert log == []
 
-    def test_a_trickle_does_not_renew_a_frames_time_but_64_kib_do(self, world: World) -> None:
+    def test_a_trickle_does_not_renew_a_frames_time_but_64_kib_do(self, world: TransportHarness) -> None:
         self.pair(world, frame_timeout=60.0)
         honest, trickling = world.dial_with_bytes(), world.dial_with_bytes()
         for stranger in (honest, trickling):
@@ -438,7 +442,7 @@ class TransportContract:
         assert not honest.lost
         assert trickling.lost
 
-    def test_each_frame_has_its_own_time(self, world: World) -> None:
+    def test_each_frame_has_its_own_time(self, world: TransportHarness) -> None:
         self.pair(world, frame_timeout=60.0)
         stranger = world.dial_with_bytes()
         stranger.write(b"0")
@@ -450,7 +454,7 @@ class TransportContract:
         assert world.accepted[-1].payloads == [b"on time"] * 5
         assert not stranger.lost
 
-    def test_many_bad_peers_gets_few_lines_in_the_log(self, world: World, log: list[str]) -> None:
+    def test_many_bad_peers_gets_few_lines_in_the_log(self, world: TransportHarness, log: list[str]) -> None:
         near, far = self.pair(world)
         for _ in range(50):
             world.dial_with_bytes().write(b"garbage")
@@ -462,7 +466,7 @@ class TransportContract:
 
     # Dialling
 
-    def test_dialling_where_nothing_listens_fails_with_one_line(self, world: World) -> None:
+    def test_dialling_where_nothing_listens_fails_with_one_line(self, world: TransportHarness) -> None:
         receiver = Recorder()
         (failure,) = outcome(world.dial(receiver))
         assert failure.check(TransportError)
@@ -470,7 +474,7 @@ class TransportContract:
         assert receiver.connection is None
 
     @staticmethod
-    def assert_unharmed(world: World, near: Recorder, far: Recorder) -> None:
+    def assert_unharmed(world: TransportHarness, near: Recorder, far: Recorder) -> None:
         before = len(far.payloads), len(near.payloads)
         near.end.send(b"still")
         far.end.send(b"here")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import state_of_0_1_0 as old
-from memory_jobs import World
+from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Request
 from mu_twisted.jobs import record_from_dict, record_to_dict
@@ -34,7 +34,7 @@ STATES = {
 """Of the jobs that ran on a stack: state, tasks done, tasks failed."""
 
 
-class Restored(World):
+class Restored(MemoryCoordinator):
     """Knows mu's own pipelines."""
 
     def parse(self, request: Request) -> tuple[Pipeline, Any]:
@@ -43,7 +43,7 @@ class Restored(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[MemoryCoordinator]:
     old.write_state(tmp_path)
     world = Restored(tmp_path)
     yield world
@@ -65,7 +65,7 @@ def test_every_kind_of_record_and_outcome_of_then_is_in_it_and_is_read_whole(tmp
         assert _within(record, read), (record, read)
 
 
-def test_its_jobs_are_listed_as_they_stood(world: World) -> None:
+def test_its_jobs_are_listed_as_they_stood(world: MemoryCoordinator) -> None:
     assert world.faults == []
     facts = {fact.job: fact for fact in world.jobs.jobs()}
     assert {job: (facts[job].state, facts[job].done, facts[job].failed) for job in STATES} == STATES
@@ -77,7 +77,7 @@ def test_its_jobs_are_listed_as_they_stood(world: World) -> None:
     assert facts[old.FAILED].error == "1 of 2 tasks failed"
 
 
-def test_the_tasks_logs_and_report_of_ended_jobs_are_told(world: World) -> None:
+def test_the_tasks_logs_and_report_of_ended_jobs_are_told(world: MemoryCoordinator) -> None:
     for job in (fact.job for fact in world.jobs.jobs()):
         assert len(world.tasks(job)) == world.jobs.job(job).tasks
     good, bad = world.tasks(old.FAILED)
@@ -88,7 +88,7 @@ def test_the_tasks_logs_and_report_of_ended_jobs_are_told(world: World) -> None:
     assert (world.jobs.job(old.REPORTED).report or "").startswith("4 runs: 4938.0 MFLOPS in all")
 
 
-def test_running_jobs_go_on_with_the_tasks_that_are_not_done(world: World) -> None:
+def test_running_jobs_go_on_with_the_tasks_that_are_not_done(world: MemoryCoordinator) -> None:
     world.clock.pump([5.0] * 12)  # the workers of then could have come back
     assert world.launches.submission.count("1-0") == 2  # of both running jobs
     assert [task.state for task in world.tasks(old.RUNNING)] == ["done", "done", "waiting", "waiting"]
@@ -97,7 +97,7 @@ def test_running_jobs_go_on_with_the_tasks_that_are_not_done(world: World) -> No
     assert b"echo 3" in b"".join(second.takes())
 
 
-def test_failed_jobs_can_be_tried_again_and_ended_ones_deleted(world: World) -> None:
+def test_failed_jobs_can_be_tried_again_and_ended_ones_deleted(world: MemoryCoordinator) -> None:
     assert world.retry(old.FAILED).state == "running"
     assert b"test 1 = 0" in b"".join(world.worker(old.FAILED, "1-0").takes())
     for job in (old.DONE, old.CANCELLED, old.WITH_MESSAGES):
@@ -105,7 +105,7 @@ def test_failed_jobs_can_be_tried_again_and_ended_ones_deleted(world: World) -> 
     assert {old.DONE, old.CANCELLED, old.WITH_MESSAGES}.isdisjoint(fact.job for fact in world.jobs.jobs())
 
 
-def test_it_is_read_again_after_this_version_has_written_to_it(world: World) -> None:
+def test_it_is_read_again_after_this_version_has_written_to_it(world: MemoryCoordinator) -> None:
     world.worker(old.RUNNING, "1-0")
     before = {fact.job: (fact.state, fact.done, fact.failed, fact.ended) for fact in world.jobs.jobs()}
     world.killed_and_started_again()

@@ -59,7 +59,7 @@ def admit(wire: Wire) -> str:
     return "somebody"
 
 
-class Asked:
+class FactoryHarness:
     """A factory over a clock, whose answers are given when a test says so."""
 
     def __init__(self) -> None:
@@ -86,106 +86,106 @@ class Asked:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked()
+def harness() -> FactoryHarness:
+    return FactoryHarness()
 
 
 @pytest.mark.parametrize("sent", [b"", REQUEST[:-2], b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n1"])
-def test_a_request_must_be_there_in_time_however_it_trickles(asked: Asked, sent: bytes) -> None:
-    wire = asked.wire()
-    asked.clock.advance(READ_TIME - 1)
+def test_a_request_must_be_there_in_time_however_it_trickles(harness: FactoryHarness, sent: bytes) -> None:
+    wire = harness.wire()
+    harness.clock.advance(READ_TIME - 1)
     wire.send(sent)
     assert not wire.lost
-    asked.clock.advance(1)
+    harness.clock.advance(1)
     assert wire.lost
-    asked.settled()
+    harness.settled()
 
 
-def test_an_answer_takes_its_time_and_must_then_be_taken(asked: Asked) -> None:
-    wire = asked.wire().send(REQUEST)
-    asked.clock.advance(10 * READ_TIME)
+def test_an_answer_takes_its_time_and_must_then_be_taken(harness: FactoryHarness) -> None:
+    wire = harness.wire().send(REQUEST)
+    harness.clock.advance(10 * READ_TIME)
     assert not wire.lost
-    asked.answers[0].callback(Reply(HTTPStatus.OK, b"{}\n"))
+    harness.answers[0].callback(Reply(HTTPStatus.OK, b"{}\n"))
     assert wire.said.endswith(b"{}\n")
     assert wire.disconnecting
-    asked.clock.advance(WRITE_TIME)
+    harness.clock.advance(WRITE_TIME)
     assert wire.lost
-    asked.settled()
+    harness.settled()
 
 
-def test_whoever_goes_takes_the_asking_along(asked: Asked) -> None:
-    wire = asked.wire().send(REQUEST)
+def test_a_client_that_goes_takes_its_request_along(harness: FactoryHarness) -> None:
+    wire = harness.wire().send(REQUEST)
     wire.end()
-    assert asked.cancelled == asked.answers
-    asked.settled()
+    assert harness.cancelled == harness.answers
+    harness.settled()
 
 
-def test_a_refused_request_is_read_for_a_while_and_thrown_away(asked: Asked) -> None:
-    wire = asked.wire().send(b"POST /v1/jobs HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
+def test_a_refused_request_is_read_for_a_while_and_thrown_away(harness: FactoryHarness) -> None:
+    wire = harness.wire().send(b"POST /v1/jobs HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
     assert wire.said.startswith(b"HTTP/1.1 413 ")
     assert wire.said.count(b"HTTP/1.1") == 1
     wire.send(bytes(1001) + REQUEST)
     assert wire.said.count(b"HTTP/1.1") == 1
     assert not wire.lost
-    asked.clock.advance(LINGER_TIME)
+    harness.clock.advance(LINGER_TIME)
     assert wire.lost
-    assert not asked.calls
-    asked.settled()
+    assert not harness.calls
+    harness.settled()
 
 
-def test_not_too_much_of_a_refused_request_is_read(asked: Asked) -> None:
-    wire = asked.wire(known=False).send(b"x")
+def test_not_too_much_of_a_refused_request_is_read(harness: FactoryHarness) -> None:
+    wire = harness.wire(known=False).send(b"x")
     assert wire.said.startswith(b"HTTP/1.1 403 ")
     wire.send(bytes(LINGER_BYTES))
     assert wire.lost
-    asked.settled()
+    harness.settled()
 
 
-def test_a_body_at_the_limit_is_taken(asked: Asked) -> None:
-    asked.wire().send(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000).end()
-    assert asked.calls[0].body == b"x" * 1000
+def test_a_body_at_the_limit_is_taken(harness: FactoryHarness) -> None:
+    harness.wire().send(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000).end()
+    assert harness.calls[0].body == b"x" * 1000
 
 
-def test_too_many_are_told_so_and_more_are_turned_away(asked: Asked) -> None:
-    wires = [asked.wire().send(REQUEST) for _ in range(8)]
-    assert len(asked.calls) == 3
+def test_too_many_are_told_so_and_more_are_turned_away(harness: FactoryHarness) -> None:
+    wires = [harness.wire().send(REQUEST) for _ in range(8)]
+    assert len(harness.calls) == 3
     assert [wire.said[:13] for wire in wires] == [b""] * 3 + [b"HTTP/1.1 503 "] * 5
-    assert asked.wire().lost
+    assert harness.wire().lost
     for wire in wires:
         wire.end()
-    asked.settled()
-    asked.wire().send(REQUEST).end()
-    assert len(asked.calls) == 4
+    harness.settled()
+    harness.wire().send(REQUEST).end()
+    assert len(harness.calls) == 4
 
 
-def test_unknown_peers_displace_one_another_and_keep_no_other_out(asked: Asked) -> None:
-    strangers = [asked.wire(known=False) for _ in range(2)]
+def test_unknown_peers_displace_one_another_and_keep_no_other_out(harness: FactoryHarness) -> None:
+    strangers = [harness.wire(known=False) for _ in range(2)]
     strangers[0].send(b"x")
-    own = asked.wire()  # a stranger so far
+    own = harness.wire()  # a stranger so far
     assert [wire.lost for wire in strangers] == [True, False]
     own.send(REQUEST)
-    more = [asked.wire(known=False).send(b"x") for _ in range(100)]
+    more = [harness.wire(known=False).send(b"x") for _ in range(100)]
     assert [wire.lost for wire in more] == [True] * 98 + [False] * 2
     assert not own.lost
-    assert len(asked.calls) == 1
+    assert len(harness.calls) == 1
     for wire in [*strangers, *more, own]:
         wire.end()
 
 
-def test_closing_waits_a_moment_for_those_who_read(asked: Asked) -> None:
-    reading = asked.wire().send(REQUEST)
-    asked.answers[0].callback(Reply(HTTPStatus.OK, b"{}\n"))
+def test_closing_waits_a_moment_for_those_who_read(harness: FactoryHarness) -> None:
+    reading = harness.wire().send(REQUEST)
+    harness.answers[0].callback(Reply(HTTPStatus.OK, b"{}\n"))
     closed: list[Any] = []
-    asked.factory.close(1.0).addCallback(closed.append)
-    assert asked.wire().lost
+    harness.factory.close(1.0).addCallback(closed.append)
+    assert harness.wire().lost
     assert not closed
-    asked.clock.advance(1.0)
+    harness.clock.advance(1.0)
     assert reading.lost
     assert closed
-    asked.settled()
+    harness.settled()
 
 
-def test_a_submission_is_carried_out_even_if_whoever_asked_is_gone() -> None:
+def test_a_submission_is_carried_out_even_if_its_client_is_gone() -> None:
     journal: Deferred[JobStatus] = Deferred()
 
     class Slow(MemoryService):

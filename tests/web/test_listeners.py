@@ -73,7 +73,7 @@ def test_a_job_is_submitted_watched_and_removed(dial: Dial, served: Served, loop
     assert ask(dial, "GET", "/v1/daemon")[1]["pid"] == 4711
 
 
-def test_waiting_ends_with_the_job_with_its_time_or_with_whoever_waits(dial: Dial, served: Served, loop: Loop) -> None:
+def test_waiting_ends_with_the_job_with_its_time_or_with_the_client(dial: Dial, served: Served, loop: Loop) -> None:
     name = ask(dial, "POST", "/v1/jobs", {"pipeline": "exec"})[1]["job"]
     assert ask(dial, "GET", f"/v1/jobs/{name}/wait?timeout=0.01")[1]["state"] == "running"
     with dial() as caller:
@@ -259,7 +259,7 @@ def test_a_group_can_be_let_in(served: Served, loop: Loop) -> None:
     assert stat.S_IMODE(served.state.stat().st_mode) == 0o710
 
 
-def test_a_socket_that_nobody_answers_on_is_replaced(served: Served, loop: Loop) -> None:
+def test_a_socket_that_no_process_answers_on_is_replaced(served: Served, loop: Loop) -> None:
     served.close()
     assert not served.socket_path.exists()
     with socket.socket(socket.AF_UNIX) as left:

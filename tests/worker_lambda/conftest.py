@@ -119,7 +119,7 @@ class Keys:
         self.authority = Authority.generate()
         self.coordinator = self._issue(RoleIdentity(Role.COORDINATOR))
         self.rendezvous = self._issue(RoleIdentity(Role.RENDEZVOUS))
-        self.nobody = self._issue(None)
+        self.without_identity = self._issue(None)
         self.launch = self._issue(LaunchIdentity("j"))
 
     def _issue(self, identity: Any) -> KeyPair:

@@ -115,7 +115,7 @@ def test_without_a_job_silence_ends_a_worker_that_does_nothing(
     assert worker.result() == {"ended": "nothing happened for 0.5 s"}
 
 
-@pytest.mark.parametrize("shown", ["rendezvous", "nobody", "launch"])
+@pytest.mark.parametrize("shown", ["rendezvous", "without_identity", "launch"])
 def test_only_a_coordinators_certificate_is_accepted_for_a_job(
     here: Callable[..., Here], make_coordinator: Callable, keys: Any, event: Callable, shown: str
 ) -> None:
@@ -130,7 +130,7 @@ def test_only_a_coordinators_certificate_is_accepted_for_a_job(
 def test_a_legacy_coordinators_certificate_needs_no_name(
     here: Callable[..., Here], make_coordinator: Callable, keys: Any, event: Callable
 ) -> None:
-    coordinator = make_coordinator(keys.nobody)
+    coordinator = make_coordinator(keys.without_identity)
     worker = here(event(coordinator, **keys.event()))
     talk = coordinator.accept()
     assert talk.hear() == b"OK:HELLO"

@@ -141,7 +141,7 @@ def test_commands_wait_for_the_connection_and_kill_gives_it_up(pair: Pair) -> No
 # -- who is who --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shown", ["coordinator", "nobody", "launch"])
+@pytest.mark.parametrize("shown", ["coordinator", "without_identity", "launch"])
 def test_only_a_rendezvous_certificate_is_accepted_for_a_job(
     tls_pair: Pair, make_coordinator: Callable, keys: Any, shown: str
 ) -> None:
@@ -166,7 +166,7 @@ def test_without_a_job_any_certificate_of_the_authority_will_do_and_no_other(
     with pytest.raises((EOFError, OSError)):
         foreign.accept().hear()
     assert is_silent(talk)
-    connect(talk, make_coordinator(keys.nobody))
+    connect(talk, make_coordinator(keys.without_identity))
     talk.close()
     result, log = worker.result()
     assert result == {"ended": "closed by the coordinator"}

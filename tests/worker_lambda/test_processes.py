@@ -60,7 +60,7 @@ def test_one_that_has_neither_is_found_by_its_descent(begin: Begin, mark: str) -
     assert process in _processes.find("no mark", [program.group])
 
 
-def test_nobody_else_is_found_or_ended(begin: Begin, mark: str) -> None:
+def test_no_other_process_is_found_or_ended(begin: Begin, mark: str) -> None:
     program, _ = begin("echo $$; sleep 600")
     with subprocess.Popen(["sleep", "600"]) as bystander:
         assert bystander.pid not in _processes.find(mark, [program.group or 0], [program.output])

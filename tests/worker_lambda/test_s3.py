@@ -170,7 +170,7 @@ def test_a_server_that_answers_nothing_is_given_up_after_the_timeout(server, tmp
         released.set()
 
 
-def test_an_address_that_nobody_serves_says_so(server, tmp_path):
+def test_an_address_that_no_server_has_says_so(server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     s3 = S3("us-east-1", f"http://127.0.0.1:{port}", back_off=0.001)
@@ -197,9 +197,9 @@ def test_a_cancelled_download_leaves_nothing(server, s3, tmp_path):
 
 def test_a_cancelled_upload_stops_before_its_end(server, s3, tmp_path):
     (tmp_path / "in").write_bytes(bytes(3_000_000))
-    asked = iter([False] * 15)
+    polls = iter([False] * 15)
     with pytest.raises(S3Cancelled):
-        s3.put("b", b"k", str(tmp_path / "in"), lambda: next(asked, True))
+        s3.put("b", b"k", str(tmp_path / "in"), lambda: next(polls, True))
     assert not server.objects
 
 

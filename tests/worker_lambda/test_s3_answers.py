@@ -192,8 +192,8 @@ def test_of_a_directory_bucket_the_etag_is_no_md5():
         verify({"etag": OTHER}.get, "bucket", "1" * 32, "AAAAAA==")
 
 
-@pytest.mark.parametrize(("kept", "size", "asked"), [("0", 5, True), ("5", 5, True), ("0", 0, False)])
-def test_what_is_stored_under_a_key_like_a_directorys_is_looked_after(server, s3, tmp_path, kept, size, asked):
+@pytest.mark.parametrize(("kept", "size", "checked"), [("0", 5, True), ("5", 5, True), ("0", 0, False)])
+def test_what_is_stored_under_a_key_like_a_directorys_is_looked_after(server, s3, tmp_path, kept, size, checked):
     (tmp_path / "in").write_bytes(b"w" * size)
     head = [lambda h: (h.send_response(200), h.send_header("content-length", kept), h.end_headers())]
     server.script = [None, *head]
@@ -202,7 +202,7 @@ def test_what_is_stored_under_a_key_like_a_directorys_is_looked_after(server, s3
     else:
         text = failure(s3.put, "b", b"t/", str(tmp_path / "in"), never)
         assert "cannot put b/t/: the server keeps 0 of 5 bytes: it takes a key that ends in /" in text
-    assert [method for _, method, *_ in server.requests] == (["PUT", "HEAD"] if asked else ["PUT"])
+    assert [method for _, method, *_ in server.requests] == (["PUT", "HEAD"] if checked else ["PUT"])
 
 
 def test_where_the_server_has_summed_it_up_it_need_not_be_looked_after(server, s3, tmp_path):

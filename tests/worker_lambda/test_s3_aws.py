@@ -121,7 +121,7 @@ def test_a_bucket_that_is_too_new_to_be_known_everywhere_is_found_where_aws_says
 
 
 @pytest.mark.parametrize("number", [4, 5, 6])
-def test_nobody_else_is_asked(said, number):
+def test_no_other_server_is_asked(said, number):
     text, where = said[number]
     assert text == "cannot get bucket/k: 307 TemporaryRedirect: elsewhere"
     assert len(where) == 1

@@ -13,7 +13,7 @@ from s3_server import Handler, Server, etag_of
 
 ROOT = Path(__file__).parents[2]
 SIZE = 6_000_000
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 GET = """
 import os, sys
@@ -95,7 +95,7 @@ def test_a_file_without_permission_is_one_line(server, verb):
         "import worker_lambda.s3._transfer\n"
         "from worker_lambda.s3 import S3, S3Error\n"
         "verb, path = sys.argv[1:]\n"
-        f"if os.geteuid() == 0:\n    os.setgroups([])\n    os.setuid({NOBODY})\n"
+        f"if os.geteuid() == 0:\n    os.setgroups([])\n    os.setuid({UNPRIVILEGED})\n"
         "try:\n    getattr(S3('us-east-1'), verb)('b', b'k', path, lambda: False)\n"
         "except S3Error as error:\n    print(error)\n"
     )

@@ -73,8 +73,8 @@ def test_a_large_object_comes_over_four_connections_at_once_and_is_whole(server,
     assert (tmp_path / "out").read_bytes() == data
     assert len(clients) == 3
     assert len(list(tmp_path.iterdir())) == 1
-    asked = [headers["range"] for *_, headers in server.requests if "range" in headers]
-    assert len(set(asked)) == len(asked), "no range twice"
+    ranges = [headers["range"] for *_, headers in server.requests if "range" in headers]
+    assert len(set(ranges)) == len(ranges), "no range twice"
 
 
 @pytest.mark.parametrize("fault", [*TRANSIENT, "stalls"])

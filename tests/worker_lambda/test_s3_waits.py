@@ -109,7 +109,7 @@ def test_a_wait_that_takes_too_long_is_named_and_tried_again(still, tmp_path, sc
     assert text.endswith(f"{why} (tried 2 times)")
 
 
-def test_a_host_that_nobody_knows_and_a_port_that_nobody_serves_are_named(server, tmp_path):
+def test_an_unknown_host_and_a_port_without_a_server_are_named(server, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     for address, why in [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import World, fill_the_disk, make_room
+from memory_jobs import MemoryCoordinator, fill_the_disk, make_room
 from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 
@@ -19,7 +19,7 @@ STEPS = 120
 MOST_JOBS = 5
 
 
-class Course(World):
+class RandomHistory(MemoryCoordinator):
     """A world in which dice decide what happens next.
 
     :ivar least: for each job on record the tasks that were done, and on disk, when it was last looked at.
@@ -190,11 +190,11 @@ def no_faults() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_jobs_end_and_are_told_of_after_a_kill_as_before(tmp_path: Path, seed: int) -> None:
     with no_faults():
-        course = Course(tmp_path, random.Random(seed))
+        history = RandomHistory(tmp_path, random.Random(seed))
         for _ in range(STEPS):
-            course.step()
-        course.ends()
-        before = course.told()
-        course.is_killed()
-        assert course.told() == before
-        course.journal.close()
+            history.step()
+        history.ends()
+        before = history.told()
+        history.is_killed()
+        assert history.told() == before
+        history.journal.close()

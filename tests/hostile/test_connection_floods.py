@@ -1,4 +1,4 @@
-"""Crowds of strangers before the real coordinator's door: workers come through all the same."""
+"""Floods of connections from strangers to the real coordinator: workers come through all the same."""
 
 import contextlib
 import resource

@@ -1,4 +1,4 @@
-"""The stand-in for the encoders: what it takes, what it refuses, and what its output depends on."""
+"""The fake encoders: what it takes, what it refuses, and what its output depends on."""
 
 import os
 import subprocess
