@@ -13,6 +13,7 @@ from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
 from mu_twisted.aws._prices import Price, price_in
 from mu_twisted.aws._programs import ARCHITECTURES, Programs, collect_programs
+from mu_twisted.aws._requirements import collect_requirements
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,6 +34,7 @@ __all__ = [
     "check_endpoint",
     "check_region",
     "collect_programs",
+    "collect_requirements",
     "content_name",
     "credentials_chain",
     "current_keys",

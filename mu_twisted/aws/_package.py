@@ -63,7 +63,7 @@ def build_package(
         biggest = max(sizes, key=lambda name: sizes[name])
         raise PackageError(
             f"the package would have {total} bytes unzipped, more than the {MAX_UNZIPPED} that Lambda takes; leave out "
-            f"executables (the biggest is {biggest}, {sizes[biggest]} bytes)"
+            f"files (the biggest is {biggest}, {sizes[biggest]} bytes)"
         )
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:

@@ -40,6 +40,17 @@ class Programs:
     members: dict[str, Path | bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def add_packages(self, packages: Mapping[str, Path | bytes]) -> None:
+        """Add the files of Python packages.
+
+        :param packages: as :func:`~mu_twisted.aws.collect_requirements` yields them.
+        :raises PackageError: one has the name of a program or of a file beside it.
+        """
+        for name, content in packages.items():
+            if name in self.members:
+                raise PackageError(f"{_text(self.members[name])} and a Python package would both be {name}; rename it")
+            self.members[name] = content
+
 
 def collect_programs(
     executable: Path,

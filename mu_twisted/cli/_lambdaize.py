@@ -22,6 +22,7 @@ from mu_twisted.aws import (
     PackageError,
     build_package,
     collect_programs,
+    collect_requirements,
 )
 from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
@@ -93,6 +94,13 @@ def add(commands: Any) -> None:
         help="take programs that are linked dynamically, and pack their loader and libraries",
     )
     packed.add_argument(
+        "--requirements",
+        metavar="FILE",
+        type=Path,
+        help="in pip's format: pack wheels of these Python packages, for the function's Python and processor; nothing "
+        "is built",
+    )
+    packed.add_argument(
         "--skip-upload",
         action="store_true",
         default=_is_set("SKIP_UPLOAD"),
@@ -119,9 +127,10 @@ def run(options: argparse.Namespace) -> None:
             f"{name!r} cannot be a function's name, which has letters, digits, - and _, at most {_LONGEST_NAME - 4}: "
             "give --name"
         )
-    if options.replace and not options.skip_upload and options.arch is None:
-        options.arch = _architecture(options, name)
-    package = _package(options)
+    existing = _existing(options, name) if options.replace and not options.skip_upload else {}
+    if options.arch is None and existing:
+        options.arch = (existing.get("Architectures") or ["x86_64"])[0]
+    package = _package(options, options.runtime or existing.get("Runtime", FunctionSpec.runtime))
     if options.skip_upload:
         path = Path(f"{name}.zip")
         path.write_bytes(package)
@@ -136,7 +145,7 @@ def _check_role(options: argparse.Namespace) -> None:
         raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
 
 
-def _package(options: argparse.Namespace) -> bytes:
+def _package(options: argparse.Namespace, runtime: str) -> bytes:
     local = _is_local(options)
     host = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     options.arch = options.arch or (host if local and host in ARCHITECTURES else "x86_64")
@@ -151,7 +160,11 @@ def _package(options: argparse.Namespace) -> bytes:
         print(f"note: {note}", file=sys.stderr)
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
-    return build_package([], os.fsencode(command), members=programs.members)
+    with collect_requirements(
+        options.requirements, runtime=None if local else runtime, architecture=options.arch
+    ) as packages:
+        programs.add_packages(packages)
+        return build_package([], os.fsencode(command), members=programs.members)
 
 
 def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[Mapping[str, Any]]:
@@ -182,16 +195,16 @@ def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[
     yield from answers
 
 
-def _architecture(options: argparse.Namespace, name: str) -> str | None:
-    """The processor of the function that is to be replaced; None if there is none yet."""
+def _existing(options: argparse.Namespace, name: str) -> Mapping[str, Any]:
+    """The configuration of the function that is to be replaced; empty if there is none yet."""
     cloud = open_cloud(options)
     for region in _regions(options, cloud):
         functions = Functions(cloud.clients(region))
         for number in range(1, options.copies + 1):
             found = functions.find(_copy(name, number))
             if found is not None:
-                return str((found.get("Architectures") or ["x86_64"])[0])
-    return None
+                return found
+    return {}
 
 
 def _copy(name: str, number: int) -> str:

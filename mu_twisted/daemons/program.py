@@ -6,6 +6,7 @@ What needs a function for a job asks :func:`function_for`; it blocks.
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from mu_twisted.aws import (
     FunctionSpec,
     Programs,
     collect_programs,
+    collect_requirements,
     ensure_function,
 )
 from mu_twisted.daemons._cloud import Cloud, open_cloud
@@ -35,6 +37,12 @@ class ProgramOptions(usage.Options):
     optParameters: list[list[Any]] = [
         ["program", None, None, "make the function of this program, or find the one that was made of the same before"],
         ["with", None, None, "further files and folders of its package, separated by commas"],
+        [
+            "requirements",
+            None,
+            None,
+            "file in pip's format: pack wheels of these Python packages, for the function's Python and processor",
+        ],
         ["memory", None, None, "MB that the function has (default: 1536)", coerced_range(128, 10_240, "--memory")],
         [
             "function-timeout",
@@ -87,11 +95,13 @@ def function_for(
     local = bool(options["local"])
     spec = spec_of(options, local, environ)
     programs = collect(options, spec, local)
-    cloud = open_cloud(options, local_state)
-    try:
+    file = Path(options["requirements"]) if options["requirements"] is not None else None
+    with (
+        collect_requirements(file, runtime=None if local else spec.runtime, architecture=spec.architecture) as packages,
+        closing(open_cloud(options, local_state)) as cloud,
+    ):
+        programs.add_packages(packages)
         return _ensured(options, regions[:1] if local else regions, cloud, spec, programs, tell)
-    finally:
-        cloud.close()
 
 
 def spec_of(options: Mapping[str, Any], local: bool, environ: Mapping[str, str]) -> FunctionSpec:

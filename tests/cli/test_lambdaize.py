@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from moto_account import Account
+from wheel_index import WheelIndex
 
 README_FIELDS = {
     *("CodeSize", "LastModified", "MemorySize", "CodeSha256", "Description", "FunctionName"),
@@ -173,3 +174,40 @@ def test_a_zip_above_50_mb_goes_through_s3(account: Account, tool: Path) -> None
     account.client("s3").create_bucket(Bucket="code-us-east-1")
     made = account.made(*words[1:], "--code-bucket", "code-{region}")
     assert made["CodeSize"] > 52 << 20
+
+
+def test_wheels_are_packed_for_the_functions_python_and_processor(account: Account, tool: Path, tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    index = WheelIndex(tmp_path / "index")
+    for tag in ("cp312-cp312-manylinux_2_28_aarch64", "cp313-cp313-manylinux_2_28_x86_64"):
+        index.wheel("native", tag=tag)
+    (tmp_path / "requirements.txt").write_text("native\n")
+    wheels = ["--requirements", tmp_path / "requirements.txt"]
+    packed = account.mu("lambdaize", tool, "--skip-upload", "--name", "f", *wheels, **index.environment)
+    assert packed.returncode == 0, packed.stderr
+    with zipfile.ZipFile(account.home / "f.zip") as package:
+        assert package.read("native.py") == b"TAG = 'cp313-cp313-manylinux_2_28_x86_64'\n"
+        assert "native-1.0.dist-info/METADATA" in package.namelist()
+    small = account.made(tool, "--role", account.role, "--runtime", "python3.12", "--arch", "arm64", "--name", "f")
+    # In place of one that is there, for the Python and processor that it has.
+    larger = account.made(tool, "--replace", "--name", "f", *wheels, **index.environment)
+    assert larger["CodeSize"] > small["CodeSize"]
+    wrong = account.mu(
+        "lambdaize", tool, *wheels, "--role", account.role, "--runtime", "python3.11", **index.environment
+    )
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (1, "", 1)
+    assert "there is no wheel of native for python3.11 on x86_64" in wrong.stderr
+
+
+def test_a_package_of_a_programs_name_is_refused(account: Account, tool: Path, tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    index = WheelIndex(tmp_path / "index")
+    index.wheel("sly", files={"png2y4m": b""})
+    (tmp_path / "requirements.txt").write_text("sly\n")
+    done = account.mu(
+        "lambdaize", tool, "--skip-upload", "--requirements", tmp_path / "requirements.txt", **index.environment
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {tool} and a Python package would both be png2y4m; rename it\n",
+    )

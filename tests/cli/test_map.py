@@ -18,6 +18,7 @@ from command_line import Mu
 from control_server import Loop, Served
 from hypothesis import given
 from hypothesis import strategies as st
+from wheel_index import WheelIndex
 
 from mu_twisted.aws import Clients
 from mu_twisted.cli._map import split
@@ -213,6 +214,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(run: Mu, served: Ser
         (["--batch", "0", ":::", "a", "--", "x"], 2, "--batch: expected a whole number of at least 1"),
         (["--halt", "sometime", ":::", "a", "--", "x"], 2, "--halt: expected never"),
         (["--with", "x", ":::", "a", "--", "x"], 2, "--with says how the function of --program is made"),
+        (
+            ["--requirements", "x", ":::", "a", "--", "x"],
+            2,
+            "--requirements says how the function of --program is made",
+        ),
         (["--program", "x", "-l", "f", ":::", "a", "--", "x"], 2, "-l names another (f)"),
         (["--program", "x", "--memory", "12", ":::", "a", "--", "x"], 2, "--memory: expected a whole number from 128"),
         (["--program", "nosuch", "--role", "r", ":::", "a", "--", "x"], 1, "cannot pack nosuch: No such file"),
@@ -339,7 +345,10 @@ def test_not_to_wait_needs_a_coordinator_that_runs(run: Mu, tmp_path: Path) -> N
 
 @pytest.mark.process
 def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path) -> None:
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    (tmp_path / "index").mkdir()
+    index = WheelIndex(tmp_path / "index")
+    index.wheel("greeting", files={"greeting.py": b"def of(name): return 'hello ' + name\n"})
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **index.environment}
 
     def mu(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -357,11 +366,16 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
         packed = mu(*printing, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
         assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
+        (tmp_path / "requirements.txt").write_text("greeting\n")
+        command = 'python3 -c "import greeting, sys; print(greeting.of(sys.argv[1]))" {} | ./gzip | gunzip'
+        wheels = ("--requirements", "requirements.txt")
+        greeted = mu(*printing, "--program", "/bin/gzip", *wheels, ":::", "a", "--", command)
+        assert (greeted.returncode, greeted.stdout) == (0, "hello a\n"), greeted.stderr
         failed = mu(*printing, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {}")
         assert (failed.returncode, failed.stdout) == (1, "a\n"), failed.stderr
         assert "x (task 1) failed after 1 attempt" in failed.stderr
         states = [job["state"] for job in json.loads(mu("jobs", "--json").stdout)["jobs"]]
-        assert sorted(states) == ["done", "done", "failed"]
+        assert sorted(states) == ["done", "done", "done", "failed"]
         interrupted = subprocess.Popen(
             [*MU, *printing, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"],
             env=environment,
