@@ -4,12 +4,13 @@ States are the classes of the original's ``libmu/machine_state.py``; a script is
 Both run on the :class:`Machine`: messages go in, commands come out.
 """
 
+from mu_twisted.fsm._collectives import all_to_all, broadcast, gather, reduce
 from mu_twisted.fsm._combinators import ForLoopState, IfElseState, InfoWatcherState, SuperpositionState
 from mu_twisted.fsm._commandlist import CommandListState
 from mu_twisted.fsm._errors import PROPAGATED, FSMError, Interrupted, user_place
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
-from mu_twisted.fsm._peering import Peering
+from mu_twisted.fsm._peering import Peering, Takes
 from mu_twisted.fsm._replies import RunResult, parse_run
 from mu_twisted.fsm._script import Script
 from mu_twisted.fsm._states import (
@@ -42,9 +43,14 @@ __all__ = [
     "Script",
     "StateReference",
     "SuperpositionState",
+    "Takes",
     "TerminalState",
     "Worker",
+    "all_to_all",
+    "broadcast",
     "default_expect",
+    "gather",
     "parse_run",
+    "reduce",
     "user_place",
 ]

@@ -12,6 +12,8 @@ _BY_COMMAND = {
     "run": "OK:R",
     "connect": "OK:CONNECT",
     "close_connect": "OK:CLOSE_CONNECT",
+    "send": "OK:SEND(",
+    "receive": "OK:RECEIVE(",
 }
 
 

@@ -1,8 +1,17 @@
 """This module knows what a task says to the rendezvous to find its peers; it knows the words, not the connection."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from mu_twisted.wire import PeerGreeting
+
+Takes: TypeAlias = Callable[[int], Mapping[int, frozenset[str] | None]]
+"""From a task's number, the tasks whose messages it takes, each with the names of these; None: of any name."""
+
+
+def _nothing(_: int) -> Mapping[int, frozenset[str] | None]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +23,8 @@ class Peering:
     :param attempt: which try at the task this is.
     :param replay: whether messages may have come to an earlier attempt, which are wanted again.
     :param legacy: greet as the original does, without attempt; for keys that are shared by all.
+    :param links: whether the worker takes named messages.
+    :param takes: what the pipeline declares of them.
     """
 
     address: str
@@ -21,6 +32,8 @@ class Peering:
     attempt: int = 0
     replay: bool = False
     legacy: bool = False
+    links: bool = False
+    takes: Takes = field(default=_nothing, repr=False, compare=False)
 
     def connect(self, me: int, to: int) -> str:
         """The ``connect:`` command of a worker.
@@ -32,3 +45,10 @@ class Peering:
         attempt = None if self.legacy else self.attempt
         greeting = PeerGreeting(run, me, to, attempt, self.replay).encode()
         return f"connect:{self.address}:{greeting.decode('utf-8', 'surrogateescape')}"
+
+    def link(self, me: int) -> bytes:
+        """The ``link:`` command of a worker, after which it can send and receive named messages.
+
+        :param me: the task's number.
+        """
+        return f"link:{self.address}:{self.run}:{me}:{self.attempt}".encode("utf-8", "surrogateescape")

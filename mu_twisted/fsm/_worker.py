@@ -7,6 +7,7 @@ from typing import Any
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._expect import default_expect
+from mu_twisted.fsm._named_messages import default_file, receive_command, received_from, send_command
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
 
@@ -69,10 +70,11 @@ class Worker:
     :ivar extra: what the script is about, in a few words; set by the script, and shown in place of its line.
     """
 
-    __slots__ = ("_context", "extra", "task")
+    __slots__ = ("_context", "_files", "extra", "task")
 
     def __init__(self, context: Context, task: int) -> None:
         self._context = context
+        self._files: dict[str, int] = {}
         self.task = task
         self.extra = ""
 
@@ -173,7 +175,7 @@ class Worker:
         return reply[len("OK:ECHO(") :].removesuffix(")")
 
     async def connect(self, to: int) -> None:
-        """Open the channel to the task's peers, through the rendezvous.
+        """Open the channel for encoder states to the task's peers, through the rendezvous.
 
         :param to: the task that all messages of this one go to; its own number where it sends none.
         :raises FSMError: the pipeline says nothing of peers (``consumes``).
@@ -183,6 +185,48 @@ class Worker:
     async def close_connect(self) -> None:
         """Close the channel to the peers, once the rendezvous has all that was sent."""
         await Step("close_connect:", ("OK:CLOSE_CONNECT",))
+
+    async def send(self, to: int, name: str, file: str | None = None, *, data: bytes | None = None) -> None:
+        """Send a message to another task, and wait until it is safe: at its receiver, or kept by the rendezvous.
+
+        :param to: the task that is to receive it.
+        :param name: what the receiver asks for it by; those of one name are received in the order of their sending.
+        :param file: path on the worker, of a file of any size.
+        :param data: instead of a file, the bytes themselves, 64 KiB at most.
+        :raises FSMError: the pipeline does not declare it (``messages`` or ``consumes``), or an argument is wrong.
+        """
+        command = send_command(self._context.peering, self.task, to, name, file, data)
+        await Step(command, ("OK:SEND(",), lambda reply: 3 * (reply == f"OK:SEND({to}/{name})"))
+
+    async def receive(self, frm: int, name: str, file: str | None = None) -> str:
+        """Wait for the next message of another task by this name.
+
+        :param frm: the task that sends it.
+        :param file: path on the worker where it is to be; None: one of its own in the private directory.
+        :returns: that path: the file is whole.
+        :raises FSMError: the pipeline does not declare it (``messages`` or ``consumes``), or an argument is wrong.
+        """
+        path = self._file(frm, name) if file is None else _text(file)
+        command = receive_command(self._context.peering, self.task, frm, name, path)
+        await Step(command, ("OK:RECEIVE(",), lambda reply: 3 * (reply == f"OK:RECEIVE({frm}/{name})"))
+        return path
+
+    async def receive_any(self, name: str, file: str | None = None) -> tuple[int, str]:
+        """Wait for one more message by this name, of whatever task.
+
+        :param file: as in :meth:`receive`.
+        :returns: the task that has sent it, and the path.
+        :raises FSMError: as :meth:`receive`.
+        """
+        path = self._file(None, name) if file is None else _text(file)
+        command = receive_command(self._context.peering, self.task, None, name, path)
+        reply = await Step(command, ("OK:RECEIVE(",), lambda reply: reply.endswith(f"/{name})"))
+        return received_from(reply), path
+
+    def _file(self, frm: int | None, name: str) -> str:
+        path = default_file(frm, name)
+        count = self._files[path] = self._files.get(path, 0) + 1
+        return path if count == 1 else f"{path}.{count}"
 
     async def command(self, text: str, expect: str | None = None) -> str:
         """Send any command, and return its reply.

@@ -1,0 +1,96 @@
+"""This module builds the commands by which a script sends and receives named messages, and checks what it asks for."""
+
+import re
+
+from mu_twisted.fsm._errors import FSMError, show
+from mu_twisted.fsm._peering import Peering
+from mu_twisted.wire.links import check_name
+
+MAX_DATA = 64 << 10
+"""Bytes that a script may send itself; more comes from a file of the worker's."""
+_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
+_RECEIVED = "OK:RECEIVE("
+
+
+def send_command(peering: Peering, me: int, to: int, name: str, file: str | None, data: bytes | None) -> str:
+    """The ``send:`` command.
+
+    :raises FSMError: what is to be sent cannot be.
+    """
+    _check(peering, me, to, name)
+    if (file is None) is (data is None):
+        raise FSMError("send a file or data, one of both")
+    if data is None:
+        if not isinstance(file, str) or not file or "\0" in file:
+            raise FSMError(f"a file is named by a text without NUL, got {show(repr(file))}")
+        return f"send:{to}:{name}\0{file}"
+    if not isinstance(data, bytes) or len(data) > MAX_DATA:
+        size = f"{len(data)} bytes" if isinstance(data, bytes) else show(repr(data))
+        raise FSMError(f"data is bytes, {MAX_DATA} at most, got {size}: send more as a file")
+    return f"send:{to}:{name}\0\0{data.decode('utf-8', 'surrogateescape')}"
+
+
+def receive_command(peering: Peering, me: int, frm: int | None, name: str, file: str) -> str:
+    """The ``receive:`` command; ``frm`` None: of any task.
+
+    :raises FSMError: what is to be received cannot come.
+    """
+    if frm is not None:
+        _check(peering, frm, me, name)
+    else:
+        _check_name(peering, name)
+        if not any(names is None or name in names for names in peering.takes(me).values()):
+            raise FSMError(
+                f"no task is declared to send {name!r} to task {me} (messages= or consumes= of its pipeline)"
+            )
+    if not file or "\0" in file:
+        raise FSMError(f"a file is named by a text without NUL, got {show(repr(file))}")
+    return f"receive:{'*' if frm is None else frm}:{name}\0{file}"
+
+
+def received_from(reply: str) -> int:
+    """The task whose message a ``receive:`` has brought.
+
+    :raises FSMError: the reply does not say.
+    """
+    task = reply.removeprefix(_RECEIVED).partition("/")[0]
+    if not (task.isascii() and task.isdigit()):
+        raise FSMError(f"expected OK:RECEIVE(TASK/NAME), got {show(reply)}")
+    return int(task)
+
+
+def default_file(frm: int | None, name: str) -> str:
+    """Where a message is put whose receiver does not say: in the worker's private directory."""
+    return f"##TMPDIR##/{'any' if frm is None else frm}.{_PLAIN.sub('_', name)[:100]}"
+
+
+def _check(peering: Peering, sender: int, receiver: int, name: str) -> None:
+    _check_name(peering, name)
+    for task in (sender, receiver):
+        if type(task) is not int or task < 0:
+            raise FSMError(f"a task is a number from 0 on, got {show(repr(task))}")
+    takes = peering.takes(receiver)
+    if sender not in takes:
+        raise FSMError(
+            f"task {receiver} is not declared to take messages of task {sender}: "
+            "its pipeline says that by messages= or consumes="
+        )
+    names = takes[sender]
+    if names is not None and name not in names:
+        raise FSMError(
+            f"task {receiver} is not declared to take {name!r} of task {sender}, only {sorted(names)[:10]}: "
+            "its pipeline says that by messages="
+        )
+
+
+def _check_name(peering: Peering, name: str) -> None:
+    try:
+        check_name(name)
+    except (ValueError, AttributeError) as error:
+        why = error if isinstance(error, ValueError) else f"a message's name is text, got {show(repr(name))}"
+        raise FSMError(str(why)) from None
+    if not peering.links:
+        raise FSMError(
+            "the function's worker cannot send named messages, it is of an earlier version: "
+            "make the function again with `mu lambdaize --replace`"
+        )
