@@ -16,7 +16,12 @@ class Backlog:
         self._tasks = tasks
         self._heap: list[int] = []  # ranks: numbers cost neither memory nor the garbage collector's time
         self._queued: set[int] = set()
+        self._preferred: dict[Task, None] = {}
         self.doubles: dict[Task, None] = {}
+
+    def prefer(self, task: Task) -> None:
+        """Assign this waiting task before all others."""
+        self._preferred[task] = None
 
     def add(self, tasks: Sequence[Task]) -> None:
         """These are waiting, and ready."""
@@ -36,6 +41,11 @@ class Backlog:
 
     def first(self) -> Task | None:
         """The next task to be assigned, left where it is."""
+        while self._preferred:
+            task = next(iter(self._preferred))
+            if task.state is TaskState.WAITING:
+                return task
+            del self._preferred[task]
         while self._heap and self._tasks[self._heap[0]].state is not TaskState.WAITING:
             self._queued.discard(heapq.heappop(self._heap))
         return self._tasks[self._heap[0]] if self._heap else None
@@ -43,7 +53,9 @@ class Backlog:
     def take(self) -> Task | None:
         """The next task to be assigned."""
         task = self.first()
-        if task is not None:
+        if task is not None and task in self._preferred:
+            del self._preferred[task]  # its other entry is passed over when its turn comes
+        elif task is not None:
             self._queued.discard(heapq.heappop(self._heap))
         return task
 

@@ -1,7 +1,7 @@
 """Chains decide for tasks that need one another's messages: which run again, fail together, or are preempted.
 
-The job does not learn that a task waits for messages; but one that has a producer which is neither done nor active,
-directly or through others, cannot finish. So its worker may be taken away where that producer needs one.
+The job does not learn that a task waits for an encoder's state; but one that consumes those of a task which is neither
+done nor active, directly or through others, cannot finish. So its worker may be taken away where that one needs one.
 """
 
 from collections.abc import Container, Sequence
@@ -154,13 +154,19 @@ class Chains:
                 return
             if not all(
                 producer in chosen or tasks[producer].state is TaskState.DONE
-                for producer in self._lineage.producers(task.number)
+                for producer in self._lineage.consumed(task.number)
             ):
                 continue
             chosen.add(task.number)
             victim = tasks[victims.pop()]
             self._revoke(victim, f"task {task.number}, whose messages it needs, has no worker")
             data.enqueue([victim])
+
+    def give_way(self, task: Task, other: Task) -> None:
+        """The task has its worker taken away, which the other one gets, whose message it waits for."""
+        self._revoke(task, f"task {other.number}, whose messages it waits for, has no worker")
+        self._data.backlog.prefer(other)
+        self._data.enqueue([task])
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -171,10 +177,10 @@ class Chains:
         """The active tasks if each of them waits for a task that is not active; else None."""
         data, tasks = self._data, self._data.ledger.tasks
         for number in data.attempts:
-            if all(tasks[producer].state is TaskState.DONE for producer in self._lineage.producers(number)):
+            if all(tasks[producer].state is TaskState.DONE for producer in self._lineage.consumed(number)):
                 return None
         absent = [number for number, task in tasks.items() if task.state in PENDING]
-        blocked = set(self._lineage.downstream(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
+        blocked = set(self._lineage.dependent(absent, lambda number: tasks[number].state is TaskState.ACTIVE))
         return blocked if blocked.issuperset(data.attempts) else None
 
     def _reopen(self, numbers: Sequence[int], reason: str, *, costs: bool = False) -> None:

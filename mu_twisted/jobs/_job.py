@@ -24,7 +24,8 @@ from mu_twisted.jobs._stragglers import Stragglers
 from mu_twisted.jobs._timeouts import Timeouts
 from mu_twisted.jobs._timers import TimerKind
 from mu_twisted.jobs._view import JobView
-from mu_twisted.jobs._worker_pool import PoolWorker, WorkerSlot
+from mu_twisted.jobs._waiting import Waiting
+from mu_twisted.jobs._worker_pool import PoolWorker, Waits, WorkerSlot
 
 
 class Job(JobView):
@@ -33,6 +34,7 @@ class Job(JobView):
     :param name: the job's identifier.
     :param order: task numbers in the order in which they are to be assigned, each once.
     :param consumes: for tasks that take messages, those that send them; these are assigned first.
+    :param messages: the same for tasks that may take messages of one another.
     :param side_effects: whether a task may not be tried twice at once.
     :param random: a number from 0 to 1 at each call; None: from a generator whose seed is the name.
     :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another.
@@ -45,10 +47,11 @@ class Job(JobView):
         policy: JobPolicy | None = None,
         *,
         consumes: Mapping[int, Sequence[int]] | None = None,
+        messages: Mapping[int, Sequence[int]] | None = None,
         side_effects: bool = False,
         random: Callable[[], float] | None = None,
     ) -> None:
-        submitted = _submitted(name, order, policy, consumes, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, side_effects)
         self._adopt(Ledger(submitted), random)
 
     @classmethod
@@ -59,11 +62,13 @@ class Job(JobView):
         policy: JobPolicy | None = None,
         *,
         consumes: Mapping[int, Sequence[int]] | None = None,
+        messages: Mapping[int, Sequence[int]] | None = None,
         side_effects: bool = False,
     ) -> "Generator[None, None, Job]":
         """As the constructor, with pauses in which others may have their turn: a job may have a million tasks."""
         job = cls.__new__(cls)
-        job._adopt((yield from Ledger.making(_submitted(name, order, policy, consumes, side_effects))), None)
+        submitted = _submitted(name, order, policy, consumes, messages, side_effects)
+        job._adopt((yield from Ledger.making(submitted)), None)
         return job
 
     @classmethod
@@ -89,6 +94,7 @@ class Job(JobView):
         data = self._data = JobData(ledger, random or Random(ledger.submitted.job).random)
         self._chains = Chains(data)
         self._outcomes = Outcomes(data, self._chains)
+        self._waiting = Waiting(data, self._chains, self._outcomes)
         self._scaling = Scaling(data)
         self._stragglers = Stragglers(data)
         self._timeouts = Timeouts(data, self._outcomes, self._scaling)
@@ -162,6 +168,7 @@ class Job(JobView):
             self._timeouts.look()
             self._stragglers.look()
             self._scaling.retire_expiring()
+            self._waiting.look()
             self._lifecycle.conclude()
             self._chains.preempt()
         return self._data.take()
@@ -285,6 +292,12 @@ class Job(JobView):
             self._lifecycle.conclude()
         return self._data.take()
 
+    def task_waits(self, worker: int, waits: Waits, now: float) -> None:
+        """The worker's task does nothing but wait for these messages; empty: it does so no more."""
+        found = self._working(worker)
+        if found is not None:
+            found[1].wait(waits, now)
+
     def store_named(self, store: str, now: float, shard: int = 0, tasks: Container[int] | None = None) -> list[Action]:
         """A shard of the rendezvous keeps messages under this token; a new one means that those before are gone.
 
@@ -368,7 +381,11 @@ def _submitted(
     order: Sequence[int],
     policy: JobPolicy | None,
     consumes: Mapping[int, Sequence[int]] | None,
+    messages: Mapping[int, Sequence[int]] | None,
     side_effects: bool,
 ) -> Submitted:
-    edges = tuple((task, tuple(producers)) for task, producers in sorted((consumes or {}).items()) if producers)
-    return Submitted(name, tuple(order), policy or JobPolicy(), edges, side_effects)
+    return Submitted(name, tuple(order), policy or JobPolicy(), _edges(consumes), side_effects, _edges(messages))
+
+
+def _edges(edges: Mapping[int, Sequence[int]] | None) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    return tuple((task, tuple(producers)) for task, producers in sorted((edges or {}).items()) if producers)

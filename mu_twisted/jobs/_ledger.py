@@ -81,7 +81,7 @@ class Ledger:
 
     def _make(self, submitted: Submitted) -> Generator[None, None, None]:
         self.submitted = submitted
-        self.lineage = yield from Lineage.making(submitted.order, dict(submitted.consumes))
+        self.lineage = yield from Lineage.making(submitted.order, dict(submitted.consumes), dict(submitted.messages))
         yield
         self.tasks: dict[int, Task] = {}
         for rank, number in enumerate(self.lineage.order):

@@ -5,7 +5,7 @@ A record holds no time, only durations: clocks do not outlive a process. Folded 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -34,6 +34,7 @@ class Submitted:
     :param order: task numbers in order of assignment.
     :param consumes: tasks that take messages, each with those that send them.
     :param side_effects: whether a task may not be tried twice at once.
+    :param messages: as ``consumes``, where tasks may take messages of one another.
     """
 
     job: str
@@ -41,6 +42,7 @@ class Submitted:
     policy: JobPolicy
     consumes: tuple[tuple[int, tuple[int, ...]], ...]
     side_effects: bool
+    messages: tuple[tuple[int, tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(frozen=True)

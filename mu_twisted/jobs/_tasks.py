@@ -118,6 +118,7 @@ class TaskView:
     :param workers: the numbers of those that are on it.
     :param error: of the last attempt that failed; empty if none did or if it is done.
     :param seconds: that the attempt took that was done.
+    :param waits: which message it waits for, if it does nothing else; one line.
     """
 
     task: int
@@ -127,6 +128,7 @@ class TaskView:
     workers: tuple[int, ...]
     error: str
     seconds: float | None
+    waits: str = ""
 
 
 @dataclass(frozen=True)

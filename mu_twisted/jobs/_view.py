@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
 
@@ -13,6 +14,7 @@ class JobView:
     """A job as others see it."""
 
     _data: JobData
+    _waiting: Waiting
 
     @property
     def name(self) -> str:
@@ -149,12 +151,14 @@ class JobView:
 
     def _view(self, number: int) -> TaskView:
         task = self._data.ledger.tasks[number]
+        attempts = self._data.attempts.get(number, ())
         return TaskView(
             task=number,
             state=task.state,
             attempts=task.attempts,
             retries=task.failures,
-            workers=tuple(attempt.worker.number for attempt in self._data.attempts.get(number, ())),
+            workers=tuple(attempt.worker.number for attempt in attempts),
+            waits=self._waiting.explain(attempts[0]) if attempts else "",
             error=task.error,
             seconds=task.seconds,
         )

@@ -5,6 +5,9 @@ from enum import Enum
 
 from mu_twisted.jobs._launch_id import LaunchId
 
+Waits = tuple[tuple[int | None, str, int], ...]
+"""Messages that a task waits for: of which task, None for any, their name, and which of that name it is, from 1."""
+
 
 class WorkerSlot(Enum):
     """What a worker is doing."""
@@ -23,6 +26,8 @@ class Attempt:
 
     :ivar began: when.
     :ivar superseded: whether another attempt has been done first, and this one's worker is being cleared of it.
+    :ivar waits: for which messages it waits, and does nothing else.
+    :ivar waits_since: when it began to wait for these.
     """
 
     task: int
@@ -31,6 +36,16 @@ class Attempt:
     began: float
     speculative: bool
     superseded: bool = False
+    waits: "Waits" = ()
+    waits_since: float = 0.0
+
+    def wait(self, waits: "Waits", now: float) -> None:
+        """Note for which messages it waits, if for any.
+
+        :param now: seconds.
+        """
+        if waits != self.waits:
+            self.waits, self.waits_since = waits, now
 
     def supersede(self) -> None:
         """Note that another attempt at the task was done first."""

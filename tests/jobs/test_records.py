@@ -40,6 +40,7 @@ from mu_twisted.jobs._ledger import Ledger
 EVERY: list[JobRecord] = [
     Submitted("j", (1, 0), JobPolicy(retry_exit=frozenset({3, -9}), task_timeout=4.5), ((1, (0,)),), True),
     Submitted("j", (0,), JobPolicy(retry_exit=None, max_workers=7), (), False),
+    Submitted("j", (0, 1), JobPolicy(), (), False, ((0, (1,)), (1, (0,)))),
     Started(0),
     Launched(0, 0, 2),
     Assigned(0, 0, "0-0", False),
@@ -67,7 +68,8 @@ def test_each_record_comes_back_from_json_as_it_was(record: JobRecord) -> None:
 @pytest.mark.parametrize("record", EVERY, ids=lambda record: type(record).__name__)
 def test_a_record_with_a_member_missing_or_strange_is_refused(record: JobRecord) -> None:
     plain = record_to_dict(record)
-    for name in plain:
+    added = {"messages"}  # after the first version, whose records lack it
+    for name in plain.keys() - added:
         with pytest.raises(RecordError):
             record_from_dict({key: value for key, value in plain.items() if key != name})
     with pytest.raises(RecordError):
