@@ -218,7 +218,7 @@ class ActiveJobs:
             workers=counts.workers,
             launches=snapshot.unsent + snapshot.accepted,
             error=error,
-            note="; ".join(filter(None, (active.opened.launching.note(), job.held_for))) or None,
+            note="; ".join(filter(None, (active.opened.launching.note(), job.held_for, job.waits_for))) or None,
             ended=self._wall() if job.over else None,
             report=report.text or None if report is not None else None,
             cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,

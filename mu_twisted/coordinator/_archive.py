@@ -283,7 +283,7 @@ def task_status(view: TaskView, *, running: bool) -> TaskStatus:
     :param running: whether the job is being run; else nothing of it is active.
     """
     state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
-    return TaskStatus(view.task, state.value, view.attempts, view.error or None)
+    return TaskStatus(view.task, state.value, view.attempts, view.error or None, waits=view.waits or None)
 
 
 def no_label(_task: int) -> None:

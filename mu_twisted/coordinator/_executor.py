@@ -20,6 +20,7 @@ from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
+from mu_twisted.fsm import Takes
 from mu_twisted.jobs import (
     Abort,
     Action,
@@ -40,6 +41,7 @@ from mu_twisted.jobs import (
 )
 from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wire.links import LINKS
 
 WorkerAction = GiveToken | Assign | Warm | Interrupt | Dismiss | Abort | Ping
 
@@ -52,6 +54,7 @@ class AttemptStarter:
     :param settings: the job's options.
     :param attempts: where the states of attempts are noted.
     :param peers: how tasks reach their peers, if they have any.
+    :param takes: what the pipeline declares of named messages.
     :param blocked: is called with the error when the code of a task had to be interrupted.
     """
 
@@ -62,6 +65,7 @@ class AttemptStarter:
         settings: Any,
         attempts: Attempts,
         peers: Peers | None,
+        takes: Takes,
         blocked: Callable[[str], None],
     ) -> None:
         self._job = job.encode("ascii", "replace")
@@ -70,6 +74,7 @@ class AttemptStarter:
         self._settings = settings
         self._attempts = attempts
         self._peers = peers
+        self._takes = takes
 
     def begin(self, session: Session, task: int, attempt: int, *, replay: bool) -> None:
         """Drive the session's worker through the task.
@@ -78,8 +83,11 @@ class AttemptStarter:
         :param replay: whether messages may have been delivered to an earlier attempt.
         """
         peers = self._peers
-        identity = peers.identity(task, attempt) if peers is not None else None
-        peering = peers.peering(task, attempt, replay=replay) if peers is not None else None
+        peering, opening = None, list[bytes]()
+        if peers is not None:
+            links = LINKS in session.greeting.supports
+            peering = peers.peering(task, attempt, replay=replay, links=links, takes=self._takes)
+            opening = peers.opening(peering, task)
         machine = GuardedMachine(
             self._first,
             task,
@@ -89,7 +97,7 @@ class AttemptStarter:
             peering=peering,
             max_message=session.max_message,
         )
-        session.assign(machine, self._attempts.watch(task, attempt), identity=identity)
+        session.assign(machine, self._attempts.watch(task, attempt), opening=opening)
 
 
 class Lifecycle(Protocol):

@@ -5,6 +5,7 @@ Knows what is reported of workers and the rendezvous, and passes it to the job; 
 """
 
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,7 +22,7 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, unserved
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import Action, Counts, Failure, Job, called, launch_id_in
+from mu_twisted.jobs import Action, Counts, Failure, Job, Waits, called, launch_id_in
 from mu_twisted.pipelines import Pipeline, Report, guard
 from mu_twisted.transport import ReactorTime, every
 
@@ -80,7 +81,8 @@ class JobRun:
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
-        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, self._code_blocked)
+        takes = partial(pipeline.takes, settings)
+        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, self._code_blocked)
         self._tokens = tokens
         self._executor = ActionExecutor(job, clock, launching, self._sessions, starter, self._meter, self, tokens)
         self._blocked = 0
@@ -186,7 +188,7 @@ class JobRun:
         """A worker of this job is there, new or warm."""
         greeting = session.greeting
         launch_id = launch_id_in(self.name, greeting.launch_id)
-        why = unserved(greeting, keys=self._private_keys)
+        why = unserved(greeting, keys=self._private_keys, links=self._pipeline.messages is not None)
         if why is not None:
             session.dismiss()
             function = self._settings["function"]
@@ -213,6 +215,10 @@ class JobRun:
     def token_taken(self, session: Session) -> None:
         """The worker has the token of its launch."""
         self.job.token_taken(session.number)
+
+    def worker_waits(self, session: Session, waits: Waits) -> None:
+        """The worker's task waits for these messages, if for any, and does nothing else."""
+        self.job.task_waits(session.number, waits, self._now())
 
     def task_ended(self, session: Session, machine: Machine) -> None:
         """The machine of the session's task has ended."""

@@ -6,11 +6,11 @@ shard, so that no shard need know of another.
 
 import heapq
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.fsm import Peering
+from mu_twisted.fsm import Peering, Takes
 from mu_twisted.tls import KeyPair, TaskIdentity, pem_body
 
 
@@ -48,7 +48,7 @@ def spread(tasks: int, consumes: Mapping[int, Sequence[int]], shards: int) -> li
 
 @dataclass(frozen=True)
 class Peers:
-    """How the tasks of a job whose pipeline has ``consumes`` reach one another.
+    """How the tasks of a job whose tasks exchange messages reach one another.
 
     :param job: its name.
     :param addresses: of the rendezvous' shards, each HOST:PORT as workers are to dial it.
@@ -66,20 +66,26 @@ class Peers:
         """The shards that have tasks."""
         return sorted(set(self.shards)) if self.shards else [0]
 
-    def identity(self, task: int, attempt: int) -> bytes | None:
-        """The ``identity:`` command that a worker is to get before the task; None if it needs none."""
+    def opening(self, peering: Peering, task: int) -> list[bytes]:
+        """The commands that a worker is to get before the task: who it is to its peers, and how it finds them."""
         if self.issue is None:
-            return None
-        pair = self.issue(TaskIdentity(self.job, task, attempt))
-        return f"identity:{pem_body(pair.certificate)} {pem_body(pair.key)}".encode("ascii")
+            return []
+        pair = self.issue(TaskIdentity(self.job, task, peering.attempt))
+        identity = f"identity:{pem_body(pair.certificate)} {pem_body(pair.key)}".encode("ascii")
+        return [identity, peering.link(task)] if peering.links else [identity]
 
-    def peering(self, task: int, attempt: int, *, replay: bool) -> Peering:
+    def peering(
+        self, task: int, attempt: int, *, replay: bool, links: bool = False, takes: Takes | None = None
+    ) -> Peering:
         """What the task's machine is to know.
 
         :param replay: whether messages may have come to an earlier attempt.
+        :param links: whether the worker takes named messages; they need keys of the task's own.
+        :param takes: what the pipeline declares of them.
         """
         address = self.addresses[self.shards[task] if self.shards else 0]
-        return Peering(address, self.job, attempt, replay, legacy=self.issue is None)
+        peering = Peering(address, self.job, attempt, replay, legacy=self.issue is None)
+        return replace(peering, links=links and self.issue is not None, takes=takes or peering.takes)
 
 
 class Mailed(Protocol):

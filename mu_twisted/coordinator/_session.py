@@ -3,7 +3,7 @@
 Knows the order of things on the connection: greeting, task, reset, quit. Which task it gets is decided elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import LaunchId
+from mu_twisted.jobs import LaunchId, Waits
 from mu_twisted.tls import Identity
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import (
@@ -22,6 +22,7 @@ from mu_twisted.wire import (
     PeerError,
     parse_greeting,
 )
+from mu_twisted.wire.links import LINKS, parse_waits
 
 MAX_GREETING = 64 << 10
 """Largest first message, bytes: a worker that has not greeted may send no more."""
@@ -35,7 +36,8 @@ MAX_TOGETHER = 64
 sent is only known between one time and the next."""
 
 _TOKEN_TAKEN = b"OK:TOKEN"
-_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", _TOKEN_TAKEN)
+_WAITS = b"INFO:waits:["
+_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", b"OK:LINK", _TOKEN_TAKEN, _WAITS)
 
 
 class SessionRegistry(Protocol):
@@ -62,6 +64,9 @@ class SessionListener(Protocol):
 
     def token_taken(self, session: "Session") -> None:
         """The worker has the token that it was given."""
+
+    def worker_waits(self, session: "Session", waits: Waits) -> None:
+        """The worker's task waits for these messages, if for any, and does nothing else."""
 
     def task_ended(self, session: "Session", machine: Machine) -> None:
         """The machine has reached its end, or has failed."""
@@ -140,19 +145,18 @@ class Session:
         machine: Machine,
         watch: Callable[[Machine], None] | None = None,
         *,
-        identity: bytes | None = None,
+        opening: Sequence[bytes] = (),
     ) -> None:
         """Drive the worker by this machine from now on.
 
         :param watch: is called whenever the machine may have changed state.
-        :param identity: an ``identity:`` command to send before anything of the machine's.
+        :param opening: commands to send before anything of the machine's.
         """
         self.machine = machine
         self.watch = watch
         self._phase = _Phase.WORKING
         self._unasked = 0
-        if identity is not None:
-            self._send(identity)
+        self._send(*opening)
         self._drive(lambda: machine.receive([b"OK:HELLO"]))
 
     def warm(self) -> None:
@@ -215,7 +219,7 @@ class Session:
             assert machine is not None
             messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
             if len(messages) < len(payloads):
-                self._ignore([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
+                self._take_own([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
             while messages and self.machine is machine:
                 together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
                 self._drive(partial(machine.receive, together))
@@ -269,6 +273,16 @@ class Session:
             return payloads[index + 1 :]
         return []
 
+    def _take_own(self, payloads: list[bytes]) -> None:
+        """Take what is no reply to the machine's commands."""
+        waits = [payload for payload in payloads if payload.startswith(_WAITS)]
+        if waits and LINKS in self.greeting.supports and self.listener is not None:
+            try:
+                self.listener.worker_waits(self, parse_waits(waits[-1]))
+            except PeerError as error:
+                self.log.debug("{address}: {error}", address=self.address, error=str(error))
+        self._ignore([payload for payload in payloads if not payload.startswith(_WAITS)])
+
     def _ignore(self, payloads: list[bytes]) -> None:
         """Drop what was not asked for, and a worker that does not stop."""
         self._unasked += sum(1 + (len(payload) >> 14) for payload in payloads)
@@ -292,13 +306,16 @@ class Session:
             self._connection.send(*commands)
 
 
-def unserved(greeting: Greeting, *, keys: bool) -> str | None:
+def unserved(greeting: Greeting, *, keys: bool, links: bool) -> str | None:
     """Why this coordinator cannot drive a worker that greets so; None: it can.
 
     :param keys: whether tasks need keys of their own, for their peers. The original's workers know no ``identity:``.
+    :param links: whether tasks send named messages.
     """
     if not 0 <= greeting.version <= VERSION:
         return f"of protocol version {greeting.version}, which this coordinator cannot serve"
     if keys and not greeting.version:
         return "of the original's, which cannot take a task's own keys for its peers (with --share-key there are none)"
+    if links and LINKS not in greeting.supports:
+        return "of an earlier version, which cannot send named messages"
     return None

@@ -56,6 +56,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     :param attempts: tries begun so far.
     :param error: of the last attempt that failed.
     :param label: what the user knows the task by, such as its input; None: by its number.
+    :param waits: for which message it waits, if it does nothing else, and how it stands with its sender.
     """
 
     task: int
@@ -63,6 +64,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     attempts: int = 0
     error: str | None = None
     label: str | None = None
+    waits: str | None = None
 
 
 class TaskPage(msgspec.Struct, frozen=True):

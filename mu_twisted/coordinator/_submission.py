@@ -23,6 +23,7 @@ class Submission:
 
     :param order: its tasks in order of assignment.
     :param consumes: for tasks that take messages, those that send them.
+    :param messages: the same for those of which tasks may take one another's.
     """
 
     request: Request
@@ -31,6 +32,7 @@ class Submission:
     policy: JobPolicy
     order: Sequence[int]
     consumes: Mapping[int, Sequence[int]]
+    messages: Mapping[int, Sequence[int]]
 
     def making(self, name: str, skipped: Container[int]) -> Steps[Job | None]:
         """The job's decisions; None if nothing is left to do.
@@ -42,14 +44,13 @@ class Submission:
         if not order:
             return None
         yield
-        wanted = frozenset(order)
-        kept = {
-            task: [producer for producer in self.consumes[task] if producer not in skipped]
-            for task in self.consumes
-            if task in wanted
-        }
+        consumes = _left(self.consumes, skipped)
         yield
-        return (yield from Job.making(name, order, self.policy, consumes=kept, side_effects=self.pipeline.side_effects))
+        messages = _left(self.messages, skipped)
+        yield
+        side_effects = self.pipeline.side_effects
+        making = Job.making(name, order, self.policy, consumes=consumes, messages=messages, side_effects=side_effects)
+        return (yield from making)
 
 
 def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Submission:
@@ -70,10 +71,19 @@ def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, A
     if request.name is not None and not NAME.fullmatch(request.name):
         raise PipelineError(f"a job's name has 1 to 40 letters, digits, '.', '_' and '-', not {request.name[:50]!r}")
     policy = opener.policy(settings)
-    order, consumes = pipeline.task_order(settings), pipeline.producers(settings)
+    order, consumes, messages = pipeline.task_order(settings), pipeline.producers(settings), pipeline.senders(settings)
     if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
         raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
-    return Submission(request, pipeline, settings, policy, order, consumes)
+    return Submission(request, pipeline, settings, policy, order, consumes, messages)
+
+
+def _left(edges: Mapping[int, Sequence[int]], skipped: Container[int]) -> dict[int, list[int]]:
+    """The edges between tasks that are to run."""
+    return {
+        task: [sender for sender in senders if sender not in skipped]
+        for task, senders in edges.items()
+        if task not in skipped
+    }
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")

@@ -248,7 +248,7 @@ class CoordinatorService(Service):
         So a job whose tasks exchange messages takes the CA of the usual one, where a rendezvous has made it.
         """
         usual = default_state_dir()
-        talks = self._private is not None and self._pipeline is not None and self._pipeline.consumes is not None
+        talks = self._private is not None and self._pipeline is not None and self._pipeline.talks
         return usual if talks and has_authority(usual) else state
 
     def _listen(self, keys: Keys, directory: Path, connections: int) -> Any:

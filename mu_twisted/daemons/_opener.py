@@ -246,11 +246,11 @@ class CloudOpener:
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
     def _peers(self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None) -> Peers | None:
-        producers = pipeline.producers(settings)
-        if not producers:
+        edges = pipeline.edges(settings)
+        if not edges:
             return None
         addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
-        return peers(self._keys, name, addresses, settings["tasks"], producers)
+        return peers(self._keys, name, addresses, settings["tasks"], edges)
 
     async def _existing(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
         """The tasks whose objects are all there, and whose messages no other task needs.
@@ -260,13 +260,15 @@ class CloudOpener:
         wanted = pipeline.stores(settings)
         if wanted is None:
             raise MuError(f"pipeline {pipeline.name} does not say what its tasks store: --skip-existing is of no use")
-        producers, order = pipeline.producers(settings), pipeline.task_order(settings)
+        edges = pipeline.edges(settings)
         all_keys = {key for keys in wanted.values() for key in keys}
         there = await self._in_thread(cloud.existing, settings["regions"][0], settings["bucket"], all_keys)
         skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}
-        for task in reversed(order):  # consumers first
-            if task not in skipped:
-                skipped.difference_update(producers.get(task, ()))
+        needed = [task for task in wanted if task not in skipped]
+        while needed:
+            senders = skipped.intersection(edges.get(needed.pop(), ()))
+            skipped -= senders
+            needed += senders
         return frozenset(skipped)
 
 

@@ -57,7 +57,9 @@ class Context:
         :raises FSMError: its pipeline says nothing of peers.
         """
         if self._peering is None:
-            raise FSMError("this task has no peers: its pipeline must say whose messages a task takes (consumes=)")
+            raise FSMError(
+                "this task has no peers: its pipeline must say whose messages a task takes (consumes= or messages=)"
+            )
         return self._peering
 
     def emit(self, command: str | bytes | None) -> None:

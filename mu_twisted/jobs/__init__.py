@@ -65,6 +65,7 @@ from mu_twisted.jobs._records import (
 from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._worker_pool import Waits
 
 __all__ = [
     "ACCEPTED",
@@ -126,6 +127,7 @@ __all__ = [
     "TaskStory",
     "TaskView",
     "UseLargerFunction",
+    "Waits",
     "Warm",
     "called",
     "exhaust",

@@ -83,6 +83,16 @@ class JobView:
         """What tasks are held for, on one line; None where the stores of all messages can be reached."""
         return None if self.over else self._data.holds.explanation(self._data.ledger.tally[TaskState.HELD])
 
+    @property
+    def waits_for(self) -> str | None:
+        """How many tasks do nothing but wait for messages, and what the first of them waits for; None: none does."""
+        waiting = [one for attempts in self._data.attempts.values() for one in attempts if one.waits]
+        if not waiting:
+            return None
+        first = min(waiting, key=lambda attempt: attempt.waits_since)
+        text = f"task {first.task} {self._waiting.explain(first)}"
+        return text if len(waiting) == 1 else f"{len(waiting)} tasks wait for messages; {text}"
+
     def is_held(self, task: int) -> bool:
         """Whether the task is not begun before the store of its messages can be reached."""
         return self._data.holds.cover(task)

@@ -13,6 +13,7 @@ from mu_twisted.fsm import MachineState, Script
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
+from mu_twisted.wire.links import check_name
 
 T = TypeVar("T")
 
@@ -48,8 +49,11 @@ class Pipeline:
     :param outputs: from the settings and a task's number, the keys of the objects that the task stores; a job may leave
         out tasks whose objects are all there.
     :param consumes: from the settings and a task's number, the tasks whose messages that task takes, its producers.
-        Where it is given, tasks may talk to one another (``Worker.connect``), and the options must be
-        :class:`PeerOptions`.
+        Where it is given, tasks may talk to one another (``Worker.send``, ``Worker.connect``), and the options must be
+        :class:`PeerOptions`. Tasks cannot consume one another in a circle.
+    :param messages: the same for named messages only (``Worker.send``), of which tasks may also take one another's: the
+        tasks that send any, or pairs of such a task and a message's name. All messages that a task sends to those that
+        it waits for must be sent before it waits.
     :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
         task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
     :param label: from the settings and a task's number, what the user knows the task by, such as its input; without it
@@ -67,13 +71,19 @@ class Pipeline:
     side_effects: bool = False
     outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
+    messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
     label: Callable[[Mapping[str, Any], int], str] | None = None
     check: Callable[[Mapping[str, Any], int], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.consumes is not None and not issubclass(self.options, PeerOptions):
+        if self.talks and not issubclass(self.options, PeerOptions):
             raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
+
+    @property
+    def talks(self) -> bool:
+        """Whether its tasks may exchange messages."""
+        return self.consumes is not None or self.messages is not None
 
     def parse(self, words: Sequence[str], inputs: str | None = None) -> Any:
         """The settings of a job with these options.
@@ -133,6 +143,49 @@ class Pipeline:
         except CycleError:
             raise PipelineError(f"pipeline {self.name}: its tasks wait for one another in a circle") from None
         return {task: producers for task, producers in found.items() if producers}
+
+    def senders(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+        """For each task that takes named messages by :attr:`messages`, the tasks that send them.
+
+        :raises PipelineError: as :meth:`producers`; or a name is none.
+        """
+        messages = self.messages
+        if messages is None:
+            return {}
+        tasks = settings["tasks"]
+        doing = f"pipeline {self.name}: whose messages a task takes cannot be told"
+        found = _for_each(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
+        for task, senders in found.items():
+            for sender in senders:
+                if not 0 <= sender < tasks or sender == task:
+                    raise PipelineError(
+                        f"pipeline {self.name}: task {task} takes messages of {sender}, which is no other task"
+                    )
+        return {task: senders for task, senders in found.items() if senders}
+
+    def edges(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+        """For each task that takes messages of any kind, the tasks that send them.
+
+        :raises PipelineError: as :meth:`producers` and :meth:`senders`.
+        """
+        found = self.producers(settings)
+        for task, senders in self.senders(settings).items():
+            found[task] = tuple(dict.fromkeys((*found.get(task, ()), *senders)))
+        return found
+
+    def takes(self, settings: Mapping[str, Any], task: int) -> dict[int, frozenset[str] | None]:
+        """The tasks whose named messages a task takes, each with their names; None: of any name.
+
+        To be called by a task's script only: what the author's code raises ends the script.
+        """
+        found: dict[int, frozenset[str] | None] = {}
+        if not 0 <= task < settings["tasks"]:
+            return found
+        if self.messages is not None:
+            found = _names_by_sender(self.messages(settings, task))
+        if self.consumes is not None:
+            found.update(dict.fromkeys(map(index, self.consumes(settings, task))))
+        return found
 
     def task_order(self, settings: Mapping[str, Any]) -> list[int]:
         """The task numbers in order of assignment.
@@ -203,6 +256,23 @@ class Pipeline:
                 raise
             raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
         return settings
+
+
+def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, frozenset[str] | None]:
+    """The senders of these messages, each with their names; None: of any name.
+
+    :raises ValueError: a name is none.
+    """
+    found: dict[int, frozenset[str] | None] = {}
+    for message in messages:
+        if not isinstance(message, tuple):
+            found[index(message)] = None
+            continue
+        sender, name = message
+        check_name(name)
+        names = found.get(index(sender), frozenset())
+        found[index(sender)] = None if names is None else names | {name}
+    return found
 
 
 def _for_each(doing: str, tasks: int, function: Callable[[int], T]) -> dict[int, T]:

@@ -7,7 +7,7 @@ rendezvous it is the one that is meant, from it the one that has sent.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ MAX_LINK_GREETING = 4 << 10
 MAX_REASON = 500
 """Bytes of the reason of a ``NAK``."""
 
+MAX_WAITS = 16
+"""Messages that a worker says it waits for."""
+
+_WAITS = b"INFO:waits:"
 _GREETING = b"HELLO_LINK:"
 _WELCOME = b"OK:HELLO_LINK:"
 _JOB = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -233,6 +237,33 @@ class Unwant:
 
 
 LinkFrame = Begin | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant
+
+
+def waits_info(waits: Sequence[tuple[int | None, str, int]]) -> bytes:
+    """``INFO:waits:[[FROM,"NAME",NUMBER],...]``: the messages that a worker waits for, the first of them if many."""
+    return _WAITS + json.dumps(list(waits)[:MAX_WAITS], separators=(",", ":")).encode("ascii")
+
+
+def parse_waits(message: bytes) -> tuple[tuple[int | None, str, int], ...]:
+    """Read what :func:`waits_info` has written.
+
+    :raises PeerError: it is something else.
+    """
+    try:
+        body: Any = json.loads(message.removeprefix(_WAITS)) if message.startswith(_WAITS) else None
+        waits = tuple(_wait(*entry) for entry in body[: MAX_WAITS + 1])
+        if len(waits) <= MAX_WAITS:
+            return waits
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise PeerError(f"expected INFO:waits:[[FROM,NAME,NUMBER],...], got {message[:80]!r}")
+
+
+def _wait(frm: object, name: object, number: object) -> tuple[int | None, str, int]:
+    if not (frm is None or type(frm) is int) or not isinstance(name, str) or type(number) is not int:
+        raise TypeError
+    check_name(name)
+    return frm, name, number
 
 
 def is_link_greeting(message: bytes) -> bool:

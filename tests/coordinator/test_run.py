@@ -540,3 +540,70 @@ def test_an_original_worker_is_sent_no_keys_and_has_peers_only_with_a_shared_key
     worker = bench.worker()
     worker.says(b"OK:HELLO")
     assert worker.takes() == [b"connect:h:1:HELLO_STATE:j:0:1"]
+
+
+def with_links(launch_id: str) -> bytes:
+    return Greeting(1, launch_id, 1000, 128, supports=("links",)).encode()
+
+
+async def sends_one(w: Worker) -> None:
+    await w.send(1, "x", "f")
+    await w.receive(1, "y")
+
+
+def linked(**more: Any) -> Bench:
+    pem = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
+    return Bench(tasks=2, first=sends_one, peers=Peers("j", ["h:1"], lambda identity: KeyPair(pem, pem)), **more)
+
+
+def test_a_worker_that_takes_named_messages_learns_first_where_the_rendezvous_is() -> None:
+    bench = linked(messages=lambda _, task: [1 - task])
+    worker = bench.worker()
+    worker.says(with_links("0-0"))
+    assert worker.takes() == [b"identity:QUJD QUJD", b"link:h:1:j:0:0", b"send:1:x\0f"]
+    worker.says(b"OK:IDENTITY", b"OK:LINK", b"OK:SEND(1/x)")
+    assert worker.takes() == [b"receive:1:y\0##TMPDIR##/1.y"]
+    worker.says(b'INFO:waits:[[1,"y",1]]')
+    assert [view.waits for view in bench.run.job.tasks()] == ["waits for 'y' of task 1, which has no worker yet", ""]
+    assert bench.run.job.waits_for == "task 0 waits for 'y' of task 1, which has no worker yet"
+    worker.says(b"INFO:waits:[]")
+    assert bench.run.job.waits_for is None
+    worker.says(b"OK:RECEIVE(1/y)")
+    assert bench.run.job.counts().done == 1
+
+
+@pytest.mark.parametrize(
+    "waits", [b"[", b"[[1]]", b'[["1","x",1]]', b'[[1,"a\\nb",1]]', b"[" + b'[1,"x",1],' * 17 + b"[1]]", b"[" * 9999]
+)
+def test_what_a_worker_says_of_its_waits_is_checked(waits: bytes) -> None:
+    bench = linked()
+    worker = bench.worker()
+    worker.says(with_links("0-0"))
+    worker.says(b"INFO:waits:" + waits)
+    assert bench.run.job.waits_for is None
+    assert not worker.closed
+
+
+def test_a_workers_variable_of_that_name_is_still_the_tasks() -> None:
+    async def task(w: Worker) -> None:
+        w.extra = str(await w.geti("waits"))
+
+    bench = Bench(tasks=1, first=task)
+    worker = bench.worker()
+    worker.says(with_links("0-0"))
+    worker.says(b"INFO:waits:7", b"OK:GETI(7)")
+    assert bench.run.job.counts().done == 1
+
+
+def test_a_job_of_named_messages_cannot_be_served_by_an_older_worker() -> None:
+    bench = linked(messages=lambda _, task: [1 - task])
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    assert worker.takes() == [b"quit:"]
+    assert "cannot send named messages" in (bench.run.job.error or "")
+    # Where it may only have some (consumes=), it is found out by the first.
+    bench = linked(consumes=lambda _, task: [1 - task], retries=0)
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    assert worker.takes()[:1] == [b"identity:QUJD QUJD"]
+    assert "make the function again" in bench.run.job.failures[0]

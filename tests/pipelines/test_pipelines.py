@@ -232,3 +232,44 @@ def test_built_in_pipelines_say_what_their_tasks_store() -> None:
     settings = parsed(pipeline.options, "--out", "o/{n:03d}", "-n", "5", "--", "true > {out}")
     assert pipeline.outputs is not None
     assert pipeline.outputs(settings, 4) == ["o/004"]
+
+
+def talking(messages: Any, consumes: Any = None) -> Pipeline:
+    return Pipeline(
+        name="t", summary="", first=TerminalState, options=PeerOptions, messages=messages, consumes=consumes
+    )
+
+
+def test_named_messages_are_declared_by_task_or_name_and_may_go_in_circles() -> None:
+    pipeline = talking(lambda _, task: [(task + 1) % 3, ((task + 2) % 3, "x"), ((task + 2) % 3, "y")])
+    assert pipeline.senders({"tasks": 3}) == {0: (1, 2), 1: (2, 0), 2: (0, 1)}
+    assert pipeline.takes({"tasks": 3}, 1) == {2: None, 0: frozenset("xy")}
+    assert pipeline.takes({"tasks": 3}, 3) == {}
+    assert pipeline.producers({"tasks": 3}) == {}
+    assert pipeline.task_order({"tasks": 3}) == [0, 1, 2]
+    both = talking(lambda _, task: [(0, "x")] if task else [], after_the_one_before)
+    assert both.edges({"tasks": 3}) == {1: (0,), 2: (1, 0)}
+    assert both.takes({"tasks": 3}, 2) == {0: frozenset("x"), 1: None}
+    assert both.takes({"tasks": 3}, 1) == {0: None}
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (lambda _, task: [task], "takes messages of 0, which is no other task"),
+        (lambda _, task: [(9, "x")], "takes messages of 9, which is no other task"),
+        (lambda _, task: [-1], "which is no other task"),
+        (lambda _, task: [(1, "a\nb")], "no control characters"),
+        (lambda _, task: [(1, "")], "1 to 200 bytes"),
+        (lambda _, task: [(1, 2, 3)], "cannot be told: ValueError"),
+        (lambda _, task: ["1"], "cannot be told: TypeError"),
+        (lambda _, task: 5, "cannot be told: TypeError"),
+        (lambda _, task: [(1, 2)], "cannot be told: AttributeError"),
+    ],
+)
+def test_named_messages_that_make_no_sense_are_one_line(messages: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=said) as raised:
+        talking(messages).senders({"tasks": 3})
+    assert str(raised.value).startswith("pipeline t: ")
+    with pytest.raises(PipelineError, match="PeerOptions"):
+        Pipeline(name="p", summary="", first=TerminalState, messages=messages)

@@ -17,7 +17,7 @@ from mu_twisted.coordinator import (
 )
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import Job, JobPolicy, JobRecord, LaunchOutcome
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import PeerOptions, Pipeline
 from mu_twisted.tls import Identity
 
 
@@ -41,6 +41,8 @@ class Bench:
         attempts: Attempts | None = None,
         peers: Peers | None = None,
         tokens: LaunchTokens | None = None,
+        consumes: Any = None,
+        messages: Any = None,
         **policy: Any,
     ) -> None:
         self.cannot_launch = cannot_launch
@@ -56,8 +58,8 @@ class Bench:
         self.run = JobRun(
             self.clock,
             Job("j", range(tasks), JobPolicy(**tries)),
-            Pipeline(name="p", summary="", first=first),
-            {"function": "fn"},
+            Pipeline(name="p", summary="", first=first, options=PeerOptions, consumes=consumes, messages=messages),
+            {"function": "fn", "tasks": tasks},
             launching=self,
             recorder=self,
             attempts=attempts or Attempts(self.clock),

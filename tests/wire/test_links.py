@@ -29,6 +29,8 @@ from mu_twisted.wire.links import (
     parse_link_frame,
     parse_link_greeting,
     parse_link_welcome,
+    parse_waits,
+    waits_info,
 )
 
 
@@ -134,3 +136,11 @@ def test_another_greeting_is_an_error(message: bytes) -> None:
         parse_link_greeting(message)
     with pytest.raises(PeerError, match="expected OK:HELLO_LINK"):
         parse_link_welcome(b"OK:" + message)
+
+
+waits = st.lists(st.tuples(st.none() | peers, names.map(bytes.decode), numbers), max_size=16).map(tuple)
+
+
+@given(waits)
+def test_waits_are_read_as_they_were_written(found: tuple[tuple[int | None, str, int], ...]) -> None:
+    assert parse_waits(waits_info(found)) == found
