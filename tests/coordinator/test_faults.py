@@ -95,7 +95,7 @@ def test_a_diagnosis_ends_no_job_for_which_a_worker_came_meanwhile(world: Memory
     worker.abort()
     world.turn()
     assert world.jobs.job(job).workers == 0
-    diagnosed.callback("nobody reached us")
+    diagnosed.callback("no worker reached us")
     world.turn()
     fact = world.jobs.job(job)
     assert (fact.state, fact.done) == ("running", 1)

@@ -96,7 +96,7 @@ class Lambda:
         return None
 
     async def diagnose(self) -> str:
-        return "nobody came"
+        return "no worker came"
 
 
 class HeldTasksHarness:

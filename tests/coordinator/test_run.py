@@ -200,7 +200,7 @@ def test_no_worker_in_time_stops_launching_and_brings_the_diagnosis() -> None:
     bench.clock.pump([1.0] * 60)
     assert bench.stopped
     assert bench.diagnoses == 1
-    assert bench.run.job.error == "nobody reached us: ImportError"
+    assert bench.run.job.error == "no worker reached us: ImportError"
     assert bench.finished == [None]
 
 

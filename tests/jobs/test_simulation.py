@@ -191,5 +191,5 @@ def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject
     world.play(steps=500_000)
     assert world.finished
     assert world.now < FOR_EVER / 2
-    if world.job.error not in ("nobody came", "no launch was accepted: 429: too many"):
+    if world.job.error not in ("no worker came", "no launch was accepted: 429: too many"):
         world.hold_all_done()

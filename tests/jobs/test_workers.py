@@ -114,8 +114,8 @@ def test_no_worker_in_time_asks_for_a_diagnosis_once() -> None:
     assert play.tick(4.9) == []
     assert play.tick(0.1) == [StopLaunches(), Diagnose()]
     assert play.tick(100.0) == []
-    assert play.take(play.job.abort("nobody reached us", play.now)) == [Finish()]
-    assert play.job.error == "nobody reached us"
+    assert play.take(play.job.abort("no worker reached us", play.now)) == [Finish()]
+    assert play.job.error == "no worker reached us"
 
 
 def test_launches_refused_throughout_end_the_job_with_the_commonest_reason() -> None:

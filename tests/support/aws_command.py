@@ -39,7 +39,8 @@ class CommandLine:
 
     def __init__(self, endpoints: dict[str, str], **keys: str) -> None:
         self._endpoints = endpoints
-        self._session = boto3.Session(**keys)
+        make_session: Any = boto3.Session
+        self._session = make_session(**keys)
 
     @functools.cache  # noqa: B019 - one lives as long as its test
     def client(self, service: str, region: str) -> Any:

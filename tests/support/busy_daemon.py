@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import ILogObserver, globalLogBeginner, textFileLogObserver
 
 from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
 from mu_twisted.fsm import Worker
@@ -52,11 +52,14 @@ class Outside:
     def stop(self) -> None:
         pass
 
+    def use_larger(self) -> None:
+        raise AssertionError("the job has no larger function")
+
     def note(self) -> None:
         pass
 
     async def diagnose(self) -> str:
-        return "nobody came"
+        return "no worker came"
 
     def record(self, records: Any) -> None:
         pass
@@ -71,7 +74,7 @@ def ready(port: Any) -> None:
 
 
 def main() -> None:
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
+    globalLogBeginner.beginLoggingTo([cast("ILogObserver", textFileLogObserver(sys.stdout))])
     authority = Authority.open(Path("state") / "tls")
     own = authority.issue(RoleIdentity("coordinator"), lifetime=timedelta(hours=1))
     registry = WorkerRegistry(reactor)

@@ -20,7 +20,7 @@ from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._transport import CoordinatorError, UnixTransport
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
-from mu_twisted.local import find, start
+from mu_twisted.local import RunningStack, find, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
@@ -139,7 +139,7 @@ class Stage:
         self.home = directory
         self.tools = directory / "tools"
         self._own = start(directory / "stack", options=STACK) if stack and beside is None else None
-        self._running = beside._running if beside is not None else self._own
+        self._running: RunningStack | None = beside._running if beside is not None else self._own
         self.state_dir.mkdir(exist_ok=True)
         if self._running is not None:
             (self.state_dir / "local").symlink_to(self._running.state_dir)

@@ -28,7 +28,7 @@ class Loop:
     """A reactor in a thread."""
 
     def __init__(self) -> None:
-        self.reactor: Any = EPollReactor()
+        self.reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]
         started = threading.Event()
         self.reactor.callWhenRunning(started.set)
         self._thread = threading.Thread(target=self.reactor.run, args=(False,), daemon=True)

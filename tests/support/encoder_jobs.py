@@ -43,7 +43,7 @@ class FakeEncoders:
         :param instead: what takes the place of a tool, which is then called ``really-NAME``.
         :param command: the packaged one.
         """
-        renamed = {}
+        renamed: dict[Path, str] = {}
         for tool, program in (instead or {}).items():
             renamed |= {program: tool, self.tools / tool: f"really-{tool}"}
         programs = dict.fromkeys([*(self.tools / each for each in names), *renamed])

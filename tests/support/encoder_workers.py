@@ -67,7 +67,7 @@ class Job:
             ready = [worker for worker in self.workers if worker.can_go_on]
             punctual = [worker for worker in ready if worker.task != late] or ready
             if not punctual:
-                assert lost is None, f"nobody came to be {lost}"
+                assert lost is None, f"no worker came to be {lost}"
                 break
             lots.choice(punctual).step()
 

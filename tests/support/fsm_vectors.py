@@ -23,7 +23,8 @@ VECTORS = Path(__file__).parent.parent / "vectors" / "fsm.json"
 
 
 def scenarios() -> list[dict[str, Any]]:
-    return json.loads(VECTORS.read_text())["scenarios"]
+    found: list[dict[str, Any]] = json.loads(VECTORS.read_text())["scenarios"]
+    return found
 
 
 def value(recorded: Any) -> bytes:
@@ -97,7 +98,9 @@ def _if_else(data: dict[str, Any], classes: dict[str, Any]) -> tuple[type, dict[
 
 
 def _for_loop(data: dict[str, Any], classes: dict[str, Any]) -> tuple[type, dict[str, Any]]:
-    attributes = {key: data[key] for key in ("breakKey", "iterKey", "iterInit", "iterFin") if key in data}
+    attributes: dict[str, Any] = {
+        key: data[key] for key in ("breakKey", "iterKey", "iterInit", "iterFin") if key in data
+    }
     return ForLoopState, {
         **attributes,
         "loopState": _later(classes, data["loop"]),

@@ -17,10 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import fsm_vectors as vectors
 import fuzz_memory as memory
 import fuzz_targets as targets
-from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told, vectors, wire
+from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told
+
+from mu_twisted import wire
 
 MAX_CORPUS = 2000
 
@@ -52,7 +56,7 @@ def corpus() -> list[bytes]:
     hello = wire.Greeting(1, "0-1", 1000, 128).encode()
     greeted = [(number, wire.encode(hello) + stream) for number, stream in streams]
     peers = [wire.PeerGreeting(b"j", 1, 2), wire.PeerGreeting(b"j", 1, 2, 3, replay=True)]
-    notices = [wire.JobNotice("j", {"retain": 1, "spill": 2}), wire.JobTaken("j", "s"), wire.EndNotice("j")]
+    notices: list[Any] = [wire.JobNotice("j", {"retain": 1, "spill": 2}), wire.JobTaken("j", "s"), wire.EndNotice("j")]
     notices += [wire.EndTaken("j"), wire.LostNotice("j", 7)]
     whole = wire.state_message(3, b"a state" * 20)
     begun: list[tuple[Callable[[int, bytes], str], list[tuple[int, bytes]]]] = [

@@ -171,6 +171,9 @@ class Flooded:
     def stop(self) -> None:
         pass
 
+    def use_larger(self) -> None:
+        raise AssertionError("the job has no larger function")
+
     def note(self) -> None:
         return None
 

@@ -9,19 +9,22 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import fsm_vectors as vectors
 
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
+from mu_twisted.transport import FrameProtocol
 
+E = TypeVar("E", bound=Exception)
+T = TypeVar("T")
 LIMIT = 1 << 16
 SLOW = 5.0
 """Seconds of processor time that no input may take."""
 
 
-def told(expected: type[Exception] | tuple[type[Exception], ...], call: Callable[..., Any], *given: Any) -> Any:
+def told(expected: type[E], call: Callable[..., T], *given: Any) -> T | E:
     """What it returns, or the error that it may raise, which must be one line."""
     try:
         return call(*given)
@@ -185,7 +188,7 @@ def machine(cut: int, body: bytes) -> str:
 
 
 class Connection:
-    """What a session writes to, and the desk that it reports to."""
+    """What a session writes to, and the listener that it reports to."""
 
     def __init__(self, which: int) -> None:
         self.which = which
@@ -243,7 +246,7 @@ def conversation(cut: int, body: bytes) -> str:
     """A session survives whatever a worker says, and reports its end once."""
     connection = Connection(cut)
     talk = session.Session(0, connection)
-    talk.connected(connection)
+    talk.connected(cast("FrameProtocol", connection))
     decoder = wire.Decoder(LIMIT)
     for piece in pieces(cut, body):
         decoder.max_frame = min(connection.max_frame, LIMIT)

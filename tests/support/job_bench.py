@@ -87,12 +87,15 @@ class Bench:
     def stop(self) -> None:
         self.stopped += 1
 
+    def use_larger(self) -> None:
+        raise AssertionError("the job has no larger function")
+
     def note(self) -> None:
         return None
 
     async def diagnose(self) -> str:
         self.diagnoses += 1
-        return "nobody reached us: ImportError"
+        return "no worker reached us: ImportError"
 
     def record(self, records: Sequence[JobRecord]) -> None:
         self.kept += records

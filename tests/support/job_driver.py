@@ -13,6 +13,7 @@ from mu_twisted.jobs import (
     Job,
     JobPolicy,
     JobRecord,
+    LaunchId,
     Ping,
     Record,
     StartLaunches,
@@ -62,11 +63,12 @@ class Play:
         return left
 
     def come(self, worker: int, launch_id: str | None = "next", **more: Any) -> list[Action]:
-        """A worker greets; by default for the next launch that nobody has come for."""
+        """A worker greets; by default for the next launch that has no worker yet."""
         if launch_id == "next":
             launch_id = self.launched[self.came]
             self.came += 1
-        return self.take(self.job.worker_came(worker, launch_id, self.now, **more))
+        ours = None if launch_id is None else LaunchId(launch_id)
+        return self.take(self.job.worker_came(worker, ours, self.now, **more))
 
     def warm(self, worker: int) -> list[Action]:
         """A worker that is being cleared greets again."""

@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -34,7 +36,7 @@ PIPELINE = Pipeline(name="p", summary="", first=Echo)
 
 
 class Launches:
-    """Stands for Lambda: takes every launch and starts nobody. Where it is slow it takes none before it is told."""
+    """Stands for Lambda: takes every launch and starts no worker; where it is slow, as ``takes`` are called."""
 
     def __init__(self) -> None:
         self.submission: list[str] = []
@@ -47,7 +49,7 @@ class Launches:
         for launch_id in launch_ids:
             outcome = LaunchOutcome(launch_id, True, 202, "")
             if self.slow:
-                self.takes.append(lambda outcome=outcome: on_outcome(outcome))
+                self.takes.append(partial(on_outcome, outcome))
             else:
                 on_outcome(outcome)
         return succeed(None)
@@ -55,11 +57,14 @@ class Launches:
     def stop(self) -> None:
         self.stopped += 1
 
+    def use_larger(self) -> None:
+        raise AssertionError("the job has no larger function")
+
     def note(self) -> str | None:
         return None
 
     async def diagnose(self) -> str:
-        return "nobody came"
+        return "no worker came"
 
 
 class WorkClock(Clock):
@@ -110,9 +115,9 @@ class MemoryCoordinator:
         self.turn()
 
     def killed_and_started_again(self) -> None:
-        """Nothing is told to anybody, and what is not in the journal is gone."""
+        """No worker or client hears of it, and what is not in the journal is gone."""
         for call in list(self.clock.getDelayedCalls()):
-            call.cancel()
+            cast("DelayedCall", call).cancel()
         self.journal._database.close()
         self.launches = Launches()
         self.start()

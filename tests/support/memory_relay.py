@@ -72,7 +72,7 @@ class MemoryRelay:
             **{"shared_key": not tls, **options},
         )
         self.tls = tls
-        self.relay.listen(self.network, server_contexts(SERVER, AUTHORITY.certificate) if tls else None)
+        self.relay.listen(self.network.server, server_contexts(SERVER, AUTHORITY.certificate) if tls else None)
         self.relay.open()
 
     def dial(self, identity: Identity | None = None) -> Peer:
@@ -82,7 +82,7 @@ class MemoryRelay:
         if self.tls:
             pair = AUTHORITY.issue(identity, lifetime=HOUR)
             contexts = client_contexts(pair, AUTHORITY.certificate, expected=RENDEZVOUS)
-        connect(self.network, contexts, peer, self.clock, 64 << 20)
+        connect(self.network.client, contexts, peer, self.clock, 64 << 20)
         self.settle()
         return peer
 

@@ -1,4 +1,4 @@
-"""Worlds for the transport's contract whose streams are in memory: plain, and with mutual TLS as in production."""
+"""Harnesses for the transport's contract whose streams are in memory: plain, and with mutual TLS as in production."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,9 +20,10 @@ from transport_contract import (  # noqa: F401
 )
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mu_twisted.tls import Authority, KeyPair, LaunchIdentity, RoleIdentity, client_contexts, server_contexts
@@ -50,22 +51,27 @@ class Bytes(Protocol, Stranger):
         self.reasons: list[Any] = []
         self.unsent: list[bytes] = []
         self.port = 0
+        self._end: Any = None
+
+    def makeConnection(self, transport: Any) -> None:
+        self._end = transport
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:
-        self.port = self.transport.getHost().port
+        self.port = self._end.getHost().port
         for data in self.unsent:
-            self.transport.write(data)
+            self._end.write(data)
 
     def write(self, data: bytes) -> None:
-        if self.transport is None:
+        if self._end is None:
             self.unsent.append(data)
         else:
-            self.transport.write(data)
+            self._end.write(data)
 
     def lose(self) -> None:
-        self.transport.loseConnection()
+        self._end.loseConnection()
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reasons.append(reason)
 
     @property
@@ -87,14 +93,14 @@ class PlainTransportHarness(TransportHarness):
     def listen(self, pausable: bool = True, **limits: Any) -> None:
         self.factory = FrameFactory(self._accept, clock=self.clock, **{"max_frame": LIMIT, **limits})
         self.network.pausable = pausable
-        listen(self.network, self.server, self.factory, self.clock)
+        listen(self.network.server, self.server, self.factory, self.clock)
 
     def _accept(self) -> Recorder:
         self.accepted.append(Recorder())
         return self.accepted[-1]
 
     def dial(self, receiver: Recorder, **options: Any) -> Deferred[FrameProtocol]:
-        return connect(self.network, self.client, receiver, self.clock, LIMIT)
+        return connect(self.network.client, self.client, receiver, self.clock, LIMIT)
 
     def dial_bare(self) -> Bytes:
         peer = Bytes()
@@ -123,13 +129,15 @@ def of_two_minds() -> KeyPair:
     """A certificate of our authority with two identities."""
     ca = x509.load_pem_x509_certificate(AUTHORITY.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
+    signing_key = load_pem_private_key(AUTHORITY.key_pair.key, None)
+    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
     uris = [x509.UniformResourceIdentifier(uri) for uri in ("mu:role/operator", "mu:job/j/launch")]
     certificate = (
         x509.CertificateBuilder(ca.subject, x509.Name([]), key.public_key(), 1)
         .not_valid_before(ca.not_valid_before_utc)
         .not_valid_after(ca.not_valid_after_utc)
         .add_extension(x509.SubjectAlternativeName(uris), critical=True)
-        .sign(load_pem_private_key(AUTHORITY.key_pair.key, None), hashes.SHA256())
+        .sign(signing_key, hashes.SHA256())
     )
     return KeyPair(
         certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -147,13 +155,15 @@ class TLSTransportHarness(PlainTransportHarness):
         "malformed identity": "expected one identity in a certificate, got 2",
     }
 
-    def dial(self, receiver: Recorder, *, trusting: str = "", expected: str = "") -> Deferred[FrameProtocol]:
+    def dial(
+        self, receiver: Recorder, *, trusting: str = "", expected: str = "", **options: Any
+    ) -> Deferred[FrameProtocol]:
         contexts = self.client
         if trusting:
             contexts = client_contexts(WORKER, FOREIGN.certificate, expected=None)
         elif expected:
             contexts = client_contexts(WORKER, AUTHORITY.certificate, expected=RoleIdentity("rendezvous"))
-        return connect(self.network, contexts, receiver, self.clock, LIMIT)
+        return connect(self.network.client, contexts, receiver, self.clock, LIMIT)
 
     def dial_badly(self, kind: str) -> list[Any]:
         if kind == "foreign":
@@ -172,8 +182,9 @@ class TLSTransportHarness(PlainTransportHarness):
 
     def _dial_tls(self, contexts: Any) -> Bytes:
         peer = Bytes()
-        factory = Factory.forProtocol(lambda: peer)
-        self.network.connect(TLSMemoryBIOFactory(contexts, True, factory, clock=Now()))
+        factory: Any = Factory.forProtocol(lambda: peer)
+        now: Any = Now()
+        self.network.connect(TLSMemoryBIOFactory(contexts, True, factory, clock=now))
         return peer
 
 

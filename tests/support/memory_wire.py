@@ -1,7 +1,7 @@
 """Streams in memory with what TCP has: any split, back-pressure both ways, half-sent data, aborts, a backlog."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -71,7 +71,7 @@ class End:
     def lose(self, error: type[Exception]) -> None:
         if not self.lost:
             self.lost = self.closing = True
-            self.protocol.connectionLost(Failure(error()))
+            self.protocol.connectionLost(Failure(error()))  # type: ignore[no-untyped-call]
 
     def deliver(self, limit: int) -> bool:
         """Carry up to so many bytes to the other end; close when there is nothing more. Whether anything happened."""
@@ -102,6 +102,16 @@ class Network:
         self.accepting = self.pausable = True
         self.backlog: list[Callable[[], None]] = []
 
+    @property
+    def server(self) -> IStreamServerEndpoint:
+        """Itself, to be listened on."""
+        return cast("IStreamServerEndpoint", self)
+
+    @property
+    def client(self) -> IStreamClientEndpoint:
+        """Itself, to be dialled."""
+        return cast("IStreamClientEndpoint", self)
+
     def listen(self, factory: Any) -> Deferred[Any]:
         self.factory = factory
         factory.doStart()
@@ -117,7 +127,7 @@ class Network:
 
     def connect(self, factory: Any) -> Deferred[Any]:
         if self.factory is None:
-            return fail(ConnectionRefusedError())
+            return fail(ConnectionRefusedError())  # type: ignore[no-untyped-call]
         client, server = End(40000 + len(self.ends)), End(13579)
         client.other, server.other = server, client
         client.protocol = factory.buildProtocol(server.getHost())

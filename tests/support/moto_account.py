@@ -21,7 +21,8 @@ SESSION = boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="
 
 @functools.cache
 def _client(url: str, service: str, region: str) -> Any:
-    return SESSION.client(service, endpoint_url=url, region_name=region)
+    session: Any = SESSION  # whose types know each service by a literal
+    return session.client(service, endpoint_url=url, region_name=region)
 
 
 @dataclass

@@ -33,7 +33,7 @@ def etag_of(data: bytes) -> str:
 
 
 def never() -> bool:
-    """A transfer that nobody cancels."""
+    """A transfer that is not cancelled."""
     return False
 
 
@@ -50,6 +50,7 @@ def failure(call: Callable[..., object], *arguments: object) -> str:
 class Handler(http.server.BaseHTTPRequestHandler):
     """An S3 of one dictionary. Each request first does what ``server.choose`` has for it: in place of an answer."""
 
+    server: Server
     protocol_version = "HTTP/1.1"
     timeout = 20
     disable_nagle_algorithm = True
@@ -199,7 +200,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return f"{name} is not signed"
         scheme = self.server.url.partition(":")[0]
         request = AWSRequest(self.command, f"{scheme}://{self.headers['host']}{self.path}", headers, data=body)
-        signer = botocore.auth.S3SigV4Auth(Credentials(ACCESS, SECRET, TOKEN), "s3", self.server.region)
+        signer: Any = botocore.auth.S3SigV4Auth(Credentials(ACCESS, SECRET, TOKEN), "s3", self.server.region)
         stamp = self.headers["x-amz-date"]
         signer._modify_request_before_signing = lambda request: None
         request.context["timestamp"] = stamp
@@ -265,15 +266,20 @@ def serving(port: int = 0, pair: str | None = None) -> Iterator[Server]:
         thread.join()
 
 
-TRANSIENT = {
+def _end_with(handler: Handler, data: bytes) -> None:
+    handler.wfile.write(data)
+    handler.close_connection = True
+
+
+TRANSIENT: dict[str, Action] = {
     "500": lambda h: h.refuse(500, "InternalError", "We encountered an internal error."),
     "503": lambda h: h.refuse(503, "SlowDown", "Please reduce your request rate."),
     "400 RequestTimeout": lambda h: h.refuse(400, "RequestTimeout", "Your socket was idle."),
     "reset": Handler.reset,
     "closed": lambda h: setattr(h, "close_connection", True),
-    "garbage": lambda h: (h.wfile.write(b"nonsense\r\n\r\n"), setattr(h, "close_connection", True)),
+    "garbage": lambda h: _end_with(h, b"nonsense\r\n\r\n"),
 }
-TRANSIENT_GET = {
+TRANSIENT_GET: dict[str, Action] = {
     **TRANSIENT,
     "short": lambda h: h.answer(200, b"x" * 10, {}, length=300_000),
     "empty": lambda h: h.answer(200, b"", {}, length=5),

@@ -1,4 +1,4 @@
-"""A world for a job, in virtual time: Lambda, workers that die, freeze, come late and twice, messages that get lost.
+"""A fleet serves a job in virtual time: Lambda, workers that die, freeze, come late and twice, messages that get lost.
 
 Carries out what the job decides, and holds it to its promises at every step.
 """
@@ -8,6 +8,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from mu_twisted.jobs import (
     Interrupt,
     Job,
     Launched,
+    LaunchId,
     Ping,
     Record,
     ResultReached,
@@ -54,7 +56,7 @@ class Faults:
 class FleetWorker:
     """A worker as it is, not as the job sees it."""
 
-    launch_id: str
+    launch_id: LaunchId
     ends: float
     number: int | None = None  # of its connection
     task: int | None = None
@@ -65,6 +67,18 @@ class FleetWorker:
     step: int = 0  # events of earlier steps are void
     waits_for: set[int] = field(default_factory=set)
     rest: float = 0.0
+
+    @property
+    def connection(self) -> int:
+        """The number of its connection, which it must have."""
+        assert self.number is not None
+        return self.number
+
+    @property
+    def current_task(self) -> int:
+        """The task that it must have."""
+        assert self.task is not None
+        return self.task
 
 
 class SimulatedFleet:
@@ -183,9 +197,9 @@ class SimulatedFleet:
         hit = self.shards[shard]
         self.sent = {edge for edge in self.sent if edge[0] not in hit}
         self.gone = {edge for edge in self.gone if edge[0] not in hit}
-        for task, hand in list(self.waiting.items()):
+        for task, member in list(self.waiting.items()):
             if task in hit:
-                self.fail(hand, "the peer channel was lost", Failure.CHANNEL)
+                self.fail(member, "the peer channel was lost", Failure.CHANNEL)
         self.name_store(shard)
 
     # -- what the job decides --------------------------------------------------------------------------------------
@@ -222,29 +236,32 @@ class SimulatedFleet:
                         self.vanish(self.connected[worker])
                 case Abort(worker):
                     self.aborts += 1
-                    hand = self.connected[worker]
-                    self.forget(hand)
-                    if hand.frozen:
-                        hand.frozen = False
-                        hand.task = None
+                    member = self.connected[worker]
+                    self.forget(member)
+                    if member.frozen:
+                        member.frozen = False
+                        member.task = None
                 case Ping(worker):
                     self.pings += 1
                     if not self.connected[worker].frozen:
-                        self.later(0.05, lambda worker=worker: self.job.heard(worker, self.now))
+                        self.later(0.05, partial(self.hear, worker))
                 case Diagnose():
                     self.later(1.0, self.give_up)
                 case Finish():
                     self.finished = True
-                    assert not self.connected, "somebody was not told to quit"
+                    assert not self.connected, "a worker was not dismissed"
                 case Record() | StopLaunches():
                     pass
                 case _:
                     raise AssertionError(action)
         self.most_workers = max(self.most_workers, len(self.connected))
 
+    def hear(self, worker: int) -> None:
+        self.job.heard(worker, self.now)
+
     def give_up(self) -> None:
         if not self.job.counts().workers:
-            self.carry_out(self.job.abort("nobody came", self.now))
+            self.carry_out(self.job.abort("no worker came", self.now))
 
     def look_at(self, record: Any) -> None:
         if isinstance(record, ResultReached):
@@ -256,7 +273,7 @@ class SimulatedFleet:
         elif isinstance(record, Finished):
             assert self.job.over
 
-    def launch(self, launch_id: str) -> None:
+    def launch(self, launch_id: LaunchId) -> None:
         faults, chance = self.faults, self.chance
         if chance.random() < faults.refused:
             self.later(0.3, lambda: self.carry_out(self.job.launch_refused(launch_id, "429: too many", self.now)))
@@ -265,157 +282,161 @@ class SimulatedFleet:
         if chance.random() < faults.absent:
             return
         for _ in range(1 + (chance.random() < faults.doubled)):
-            hand = FleetWorker(launch_id, 0.0)
-            self.always(chance.uniform(0.3, 3.0), lambda hand=hand: self.dial(hand, first=True))
+            member = FleetWorker(launch_id, 0.0)
+            self.always(chance.uniform(0.3, 3.0), partial(self.dial, member, first=True))
 
-    def dial(self, hand: FleetWorker, *, first: bool = False) -> None:
+    def dial(self, member: FleetWorker, *, first: bool = False) -> None:
         if self.finished:
             return
         if first:
-            hand.ends = self.now + self.life
-            self.always(self.life, lambda: self.die(hand))
-        elif self.now >= hand.ends:
+            member.ends = self.now + self.life
+            self.always(self.life, lambda: self.die(member))
+        elif self.now >= member.ends:
             return
-        number = hand.number = next(self.numbers)
-        self.connected[number] = hand
-        hand.warm = True
-        hand.step += 1
-        actions = self.job.worker_came(number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)
+        number = member.number = next(self.numbers)
+        self.connected[number] = member
+        member.warm = True
+        member.step += 1
+        actions = self.job.worker_came(number, member.launch_id, self.now, seconds_left=member.ends - self.now)
         assigned = any(isinstance(action, Assign) and action.worker == number for action in actions)
-        assert not (assigned and hand.dirty), "it may still be at its last task"
+        assert not (assigned and member.dirty), "it may still be at its last task"
         self.carry_out(actions)
 
     def assign(self, action: Assign) -> None:
-        hand = self.connected[action.worker]
+        member = self.connected[action.worker]
         task = action.task
-        assert hand.warm, "a worker that is being cleared got a task"
-        assert hand.task is None, "a worker has one task at most"
+        assert member.warm, "a worker that is being cleared got a task"
+        assert member.task is None, "a worker has one task at most"
         assert action.attempt > self.last_attempt.get(task, -1), "attempts rise"
         assert action.replay == (action.attempt > 0 and bool(self.producers[task]))
         self.last_attempt[task] = action.attempt
         self.assigned.append((task, action.attempt, action.worker))
         self.attempts[task] += 1
         assert self.attempts[task] <= 2, "a task has two attempts at most"
-        hand.dirty = True
-        hand.task, hand.attempt = task, action.attempt
+        member.dirty = True
+        member.task, member.attempt = task, action.attempt
         self.gone.difference_update((task, consumer) for consumer in self.consumers[task])
-        hand.step += 1
+        member.step += 1
         faults, chance = self.faults, self.chance
         takes = self.seconds * chance.uniform(0.5, 1.5)
         if chance.random() < faults.slow:
             takes *= faults.slowness
-        step = hand.step
+        step = member.step
         if chance.random() < faults.death:
-            self.later(takes * chance.random(), lambda: self.if_still(hand, step, self.break_off))
+            self.later(takes * chance.random(), lambda: self.if_still(member, step, self.break_off))
         elif chance.random() < faults.frozen:
-            self.later(takes * chance.random(), lambda: self.if_still(hand, step, self.freeze))
+            self.later(takes * chance.random(), lambda: self.if_still(member, step, self.freeze))
         if chance.random() < faults.failure:
-            self.later(takes, lambda: self.if_still(hand, step, self.fail))
+            self.later(takes, lambda: self.if_still(member, step, self.fail))
         else:
-            self.later(takes / 2, lambda: self.if_still(hand, step, lambda hand: self.want_messages(hand, takes / 2)))
+            self.later(
+                takes / 2, lambda: self.if_still(member, step, lambda member: self.want_messages(member, takes / 2))
+            )
 
-    def if_still(self, hand: FleetWorker, step: int, event: Callable[[FleetWorker], None]) -> None:
-        if hand.step == step and not hand.frozen and hand.number is not None:
-            event(hand)
+    def if_still(self, member: FleetWorker, step: int, event: Callable[[FleetWorker], None]) -> None:
+        if member.step == step and not member.frozen and member.number is not None:
+            event(member)
 
     # -- what workers do -------------------------------------------------------------------------------------------
 
-    def want_messages(self, hand: FleetWorker, rest: float) -> None:
-        task = hand.task
-        hand.waits_for = set()
+    def want_messages(self, member: FleetWorker, rest: float) -> None:
+        task = member.current_task
+        member.waits_for = set()
         for producer in self.producers[task]:
             edge = (producer, task)
-            if edge in self.sent and hand.attempt > 0 and self.chance.random() < self.faults.lost:
+            if edge in self.sent and member.attempt > 0 and self.chance.random() < self.faults.lost:
                 self.sent.discard(edge)
                 self.gone.add(edge)
             if edge not in self.sent:
-                hand.waits_for.add(producer)
-        step = hand.step
-        lost = [producer for producer in hand.waits_for if hand.attempt > 0 and (producer, task) in self.gone]
-        hand.rest = rest
-        self.waiting[task] = hand
+                member.waits_for.add(producer)
+        step = member.step
+        lost = [producer for producer in member.waits_for if member.attempt > 0 and (producer, task) in self.gone]
+        member.rest = rest
+        self.waiting[task] = member
         for producer in lost:
             self.carry_out(self.job.messages_lost(producer, self.now))
-        if hand.step == step and not self.finished:
-            self.go_on(hand)
+        if member.step == step and not self.finished:
+            self.go_on(member)
 
-    def go_on(self, hand: FleetWorker) -> None:
-        if not hand.waits_for:
-            self.waiting.pop(hand.task, None)
-            step = hand.step
-            self.later(hand.rest, lambda: self.if_still(hand, step, self.succeed))
+    def go_on(self, member: FleetWorker) -> None:
+        if not member.waits_for:
+            self.waiting.pop(member.current_task, None)
+            step = member.step
+            self.later(member.rest, lambda: self.if_still(member, step, self.succeed))
 
     def send_messages(self, task: int) -> None:
         for consumer in self.consumers[task]:
             self.sent.add((task, consumer))
-            hand = self.waiting.get(consumer)
-            if hand is not None and not hand.frozen:
-                hand.waits_for.discard(task)
-                self.go_on(hand)
+            member = self.waiting.get(consumer)
+            if member is not None and not member.frozen:
+                member.waits_for.discard(task)
+                self.go_on(member)
 
-    def succeed(self, hand: FleetWorker) -> None:
-        self.send_messages(hand.task)
-        self.put_down(hand)
-        self.carry_out(self.job.task_done(hand.number, self.now))
+    def succeed(self, member: FleetWorker) -> None:
+        self.send_messages(member.current_task)
+        self.put_down(member)
+        self.carry_out(self.job.task_done(member.connection, self.now))
 
-    def fail(self, hand: FleetWorker, error: str = "bad luck", kind: Failure = Failure.REPLY) -> None:
-        self.put_down(hand)
-        self.carry_out(self.job.task_failed(hand.number, error, self.now, kind=kind))
+    def fail(self, member: FleetWorker, error: str = "bad luck", kind: Failure = Failure.REPLY) -> None:
+        self.put_down(member)
+        self.carry_out(self.job.task_failed(member.connection, error, self.now, kind=kind))
 
-    def freeze(self, hand: FleetWorker) -> None:
-        hand.frozen = True
+    def freeze(self, member: FleetWorker) -> None:
+        member.frozen = True
 
-    def break_off(self, hand: FleetWorker) -> None:
+    def break_off(self, member: FleetWorker) -> None:
         """Its connection is lost, and mostly the worker too."""
-        number = hand.number
-        self.cut_off(hand)
+        number = member.connection
+        self.cut_off(member)
         self.carry_out(self.job.worker_lost(number, "reset by the peer", self.now))
 
-    def cut_off(self, hand: FleetWorker) -> None:
-        self.forget(hand)
-        if not hand.frozen and self.chance.random() < self.faults.redial:
-            self.always(self.chance.uniform(0.1, 5.0), lambda: self.dial(hand))
+    def cut_off(self, member: FleetWorker) -> None:
+        self.forget(member)
+        if not member.frozen and self.chance.random() < self.faults.redial:
+            self.always(self.chance.uniform(0.1, 5.0), lambda: self.dial(member))
 
-    def die(self, hand: FleetWorker) -> None:
-        number = hand.number
+    def die(self, member: FleetWorker) -> None:
+        number = member.number
         if number is not None:
-            self.forget(hand)
+            self.forget(member)
             self.carry_out(self.job.worker_lost(number, "its function was ended", self.now))
 
-    def vanish(self, hand: FleetWorker) -> None:
+    def vanish(self, member: FleetWorker) -> None:
         """It quits; the job hears of it."""
-        number = hand.number
-        self.forget(hand)
+        number = member.connection
+        self.forget(member)
         self.later(0.01, lambda: self.carry_out(self.job.worker_lost(number, "it quit", self.now)))
 
-    def forget(self, hand: FleetWorker) -> None:
-        del_number = hand.number
-        hand.step += 1
-        self.put_down(hand)
-        hand.number = None
-        self.connected.pop(del_number, None)
+    def forget(self, member: FleetWorker) -> None:
+        number = member.connection
+        member.step += 1
+        self.put_down(member)
+        member.number = None
+        self.connected.pop(number, None)
 
-    def put_down(self, hand: FleetWorker) -> None:
-        if hand.task is not None:
-            if self.waiting.get(hand.task) is hand:
-                del self.waiting[hand.task]
-            self.attempts[hand.task] -= 1
-            hand.task = None
-            hand.step += 1
+    def put_down(self, member: FleetWorker) -> None:
+        if member.task is not None:
+            if self.waiting.get(member.task) is member:
+                del self.waiting[member.task]
+            self.attempts[member.task] -= 1
+            member.task = None
+            member.step += 1
 
     def clear(self, number: int) -> None:
-        hand = self.connected[number]
-        self.put_down(hand)
-        hand.warm = False
-        hand.step += 1
-        step = hand.step
+        member = self.connected[number]
+        self.put_down(member)
+        member.warm = False
+        member.step += 1
+        step = member.step
         if self.chance.random() >= self.faults.stuck:
-            self.later(self.chance.uniform(0.01, 0.2), lambda: self.if_still(hand, step, self.greet_again))
+            self.later(self.chance.uniform(0.01, 0.2), lambda: self.if_still(member, step, self.greet_again))
 
-    def greet_again(self, hand: FleetWorker) -> None:
-        hand.warm = True
-        hand.dirty = False
-        actions = self.job.worker_came(hand.number, hand.launch_id, self.now, seconds_left=hand.ends - self.now)
+    def greet_again(self, member: FleetWorker) -> None:
+        member.warm = True
+        member.dirty = False
+        actions = self.job.worker_came(
+            member.connection, member.launch_id, self.now, seconds_left=member.ends - self.now
+        )
         self.carry_out(actions)
 
     # -- at the end ------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def botocore_signature(request: AWSRequest, secret: str, token: str | None, regi
     """What SigV4Auth makes of it at that time."""
     signer = SigV4Auth(Credentials(ACCESS, secret, token), "lambda", region)
     request.context["timestamp"] = when.strftime("%Y%m%dT%H%M%SZ")
-    signer._modify_request_before_signing(request)
+    signer._modify_request_before_signing(request)  # type: ignore[attr-defined]
     return str(signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request))
 
 

@@ -4,11 +4,11 @@ Mix :class:`TransportContract` into a class whose name begins with ``Test`` and 
 authenticated, :class:`AuthenticatedContract` too.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 
 from mu_twisted.tls import Identity
 from mu_twisted.transport import FrameProtocol, TransportError
@@ -72,8 +72,18 @@ class Producer:
 class Stranger:
     """A peer that is reached with bytes of any kind."""
 
-    write: Any
-    lost: bool
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        """Send, now or as soon as there is a connection."""
+        raise NotImplementedError
+
+    def lose(self) -> None:
+        """Close the connection."""
+        raise NotImplementedError
 
 
 class TransportHarness:
@@ -90,7 +100,8 @@ class TransportHarness:
         """Accept connections with these limits of ``FrameFactory``; ``max_frame`` is LIMIT unless given."""
         raise NotImplementedError
 
-    def dial(self, receiver: Recorder, **limits: Any) -> Deferred[FrameProtocol]:
+    def dial(self, receiver: Recorder, **options: Any) -> Deferred[FrameProtocol]:
+        """Dial the listener; the options are the implementation's own."""
         raise NotImplementedError
 
     def dial_with_bytes(self) -> Stranger:
@@ -116,9 +127,10 @@ def _log() -> Any:
         if event.get("log_namespace", "").startswith("mu_twisted."):
             lines.append(event["log_format"].format(**event))
 
-    globalLogPublisher.addObserver(observe)
+    observer = cast("ILogObserver", observe)
+    globalLogPublisher.addObserver(observer)
     yield lines
-    globalLogPublisher.removeObserver(observe)
+    globalLogPublisher.removeObserver(observer)
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
