@@ -76,10 +76,10 @@ def _cancel(work: Path, cloud: FakeCloud) -> Figure:
         with _workers(work, daemon, job, cloud, CANCELLED, 0):
             _until(lambda: _all_active(daemon.job(job), 0, CANCELLED), "all are active")
             begun = time.monotonic()
-            fact = daemon.api.post("jobs", job, "cancel")
+            status = daemon.api.post("jobs", job, "cancel")
             seconds = time.monotonic() - begun
-            if fact["state"] != "cancelled" or daemon.api.get("daemon")["workers"]:
-                raise RuntimeError(f"the job was not cancelled: {fact}")
+            if status["state"] != "cancelled" or daemon.api.get("daemon")["workers"]:
+                raise RuntimeError(f"the job was not cancelled: {status}")
     return Figure(f"mu cancel, {CANCELLED} workers", seconds, "s", 2.0)
 
 
@@ -158,10 +158,10 @@ class _Daemon:
         return str(self.api.post("jobs", body=request)["job"])
 
     def job(self, name: str) -> dict[str, Any]:
-        fact: dict[str, Any] = self.api.get("jobs", name)
-        if fact["state"] != "running":
-            raise RuntimeError(f"the job is over: {fact}")
-        return fact
+        status: dict[str, Any] = self.api.get("jobs", name)
+        if status["state"] != "running":
+            raise RuntimeError(f"the job is over: {status}")
+        return status
 
 
 @contextmanager
@@ -214,10 +214,10 @@ def _next(said: "queue.SimpleQueue[str]", wanted: str) -> float:
             return float(at)
 
 
-def _all_active(fact: dict[str, Any], done: int, active: int) -> bool:
-    if fact["done"] < done and fact["active"] == active:
-        raise RuntimeError(f"finished tasks were lost: {fact}")
-    return bool(fact["done"] == done and fact["active"] == active == fact["workers"])
+def _all_active(status: dict[str, Any], done: int, active: int) -> bool:
+    if status["done"] < done and status["active"] == active:
+        raise RuntimeError(f"finished tasks were lost: {status}")
+    return bool(status["done"] == done and status["active"] == active == status["workers"])
 
 
 def _until(condition: Callable[[], bool], what: str, pause: float = 0.05) -> None:

@@ -8,7 +8,7 @@
  *
  * A worker counts as accepted from the first command on its connection to that connection's end. Whenever there is a
  * first one, and whenever all N are, that is said, in seconds of CLOCK_MONOTONIC. Ends when standard input does, or all
- * workers have been told to quit. One thread, epoll.
+ * workers have been sent `quit:`. One thread, epoll.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

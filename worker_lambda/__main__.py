@@ -1,4 +1,4 @@
-"""Start a worker by hand: ``python -m worker_lambda EVENT.json [COMMANDFILE]``."""
+"""This module starts a worker by hand: ``python -m worker_lambda EVENT.json [COMMANDFILE]``."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The worker's branch of the project's errors."""
+"""A worker error is the worker's branch of the project's errors."""
 
 from mu_twisted.base import MuError
 

@@ -1,4 +1,4 @@
-"""A worker's variables: names and values that the coordinator sets and reads. Holds nothing else, so no key, socket or
+"""A worker's variables are names and values that the coordinator sets and reads. Holds nothing else: no key, socket or
 credential can be read out of it (the original keeps them in the same table)."""
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Uses AWS from outside: credentials, endpoints, control calls and the function's package.
+"""The aws package uses AWS from outside: credentials, endpoints, control calls and the function's package.
 
 Calls over boto3 block, and are for the CLI and for threads. Launching in bulk is not done here. Knows no jobs.
 """

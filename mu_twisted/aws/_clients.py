@@ -1,4 +1,4 @@
-"""botocore's clients of one region, each created when it is first used. Only this module asks a session for clients."""
+"""botocore's clients of one region are created here when each is first used; no other module asks a session for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists the files in a function's package by the zip's directory alone: some kilobytes of what may be 250 MB."""
+"""This module lists the files in a function's package by the zip's directory alone: some kilobytes of maybe 250 MB."""
 
 import io
 import urllib.error

@@ -1,4 +1,4 @@
-"""Names functions by their content: one is created when it is first needed, and found again by each job that needs it.
+"""A function named by its content is created when it is first needed, and found again by each job that needs it.
 
 So a user need not create a function for a program before a job runs it.
 """

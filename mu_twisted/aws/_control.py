@@ -1,4 +1,4 @@
-"""Makes the few requests around a job that do not need the launcher's speed. Blocking; knows no jobs."""
+"""This module makes the few requests around a job that do not need the launcher's speed. Blocking; knows no jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gets credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
+"""This module gets credentials as botocore's chain finds them: environment, profile, SSO, container, instance role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of ELF files what decides whether they run on Lambda: the processor, static or not, and the libraries.
+"""This module reads of ELF files what decides whether they run on Lambda: processor, static or not, libraries.
 
 Reads the headers that the kernel and the loader read, and nothing of the program's code.
 """

@@ -1,4 +1,4 @@
-"""Resolves the endpoints of Lambda and S3: by the user, by AWS's environment variables, else by botocore's data."""
+"""Endpoints of Lambda and S3 are resolved here: by the user, AWS's environment variables, else by botocore's data."""
 
 import difflib
 import functools

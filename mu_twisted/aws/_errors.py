@@ -1,4 +1,4 @@
-"""The aws branch of the project's errors, which replace botocore's and say on one line what could not be done."""
+"""The aws branch of the project's errors replaces botocore's, and says on one line what could not be done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Creates, updates, lists and removes the functions that a coordinator can work with. Blocking; knows no jobs."""
+"""This module creates, updates, lists and removes a coordinator's functions. Blocking; knows no jobs."""
 
 from __future__ import annotations
 

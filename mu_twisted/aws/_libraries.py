@@ -1,4 +1,4 @@
-"""Finds a dynamic program's libraries on this machine by the loader's rules, without running the loader.
+"""This module finds a dynamic program's libraries on this machine by the loader's rules, without running the loader.
 
 So it works for programs of another processor too, and the program is not executed.
 """

@@ -1,4 +1,4 @@
-"""Builds the zip that a function is created from: the worker, the wire, the executables and the function's command.
+"""This module builds the zip that a function is created from: worker, wire, executables, the function's command.
 
 It reads the installed packages' files and imports none of them: the worker is shipped, not imported.
 """

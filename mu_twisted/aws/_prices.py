@@ -1,4 +1,4 @@
-"""Looks up what Lambda costs, in a dated table (``prices.json``) and nowhere else. Pure."""
+"""Lambda's prices are looked up in a dated table (``prices.json``) and nowhere else. Pure."""
 
 import functools
 import importlib.resources

@@ -1,4 +1,4 @@
-"""Checks that the programs of a package will run on Lambda, and collects the libraries that they need there."""
+"""This module checks that a package's programs will run on Lambda, and collects the libraries they need there."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Opens URLs by the environment's proxy, but loopback directly, whatever ``HTTP_PROXY`` says."""
+"""This module opens URLs by the environment's proxy, but loopback directly, whatever ``HTTP_PROXY`` says."""
 
 import ipaddress
 import urllib.request

@@ -1,4 +1,4 @@
-"""Judges whether an account and a function are fit for jobs. Pure: takes what was read, returns findings."""
+"""Findings judge whether an account and a function are fit for jobs. Pure: what was read goes in, findings come out."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ def judge_bucket(bucket: str, found: str | None, region: str) -> Finding:
     """
     if found is not None and found != region:
         return doubtful(
-            f"bucket {bucket} is in {found}, the workers are told that it is in {region}",
+            f"bucket {bucket} is in {found}, the workers would look for it in {region}",
             "each transfer is redirected first, is slower, and AWS charges traffic between regions",
             f"name {found} first in -r, or use a bucket in {region}",
         )

@@ -1,4 +1,4 @@
-"""Reads the state of an account and of its functions, and changes nothing. Blocking; judges nothing."""
+"""This module reads the state of an account and its functions, and changes nothing. Blocking; judges nothing."""
 
 from __future__ import annotations
 

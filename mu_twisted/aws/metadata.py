@@ -1,4 +1,4 @@
-"""Gets the machine's public address on EC2, from the instance metadata service, version 2. Knows no daemon.
+"""EC2's instance metadata service, version 2, gives the machine's public address. Knows no daemon.
 
 The service issues a token (PUT), which each request then carries. Where a machine has version 1 only, requests are made
 without one. So they are where no token arrives: its packets have the hop limit that the instance is configured with, by

@@ -1,4 +1,4 @@
-"""Copies, lists and removes objects in S3, for ``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket``.
+"""This module copies, lists and removes objects in S3, for ``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket``.
 
 What is copied where is decided before anything is copied, by functions that use neither S3 nor the disk.
 """
@@ -181,15 +181,15 @@ class Objects:
         check_apart(copies)
         return copies
 
-    def copy_all(self, copies: Sequence[Copying], told: Callable[[Copying], object]) -> None:
+    def copy_all(self, copies: Sequence[Copying], on_copied: Callable[[Copying], object]) -> None:
         """Copy them, some at the same time; the first that fails ends it.
 
-        :param told: is called for each that is done.
+        :param on_copied: is called with each that is done.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
                 for copy, _ in zip(copies, pool.map(self.copy, copies), strict=True):
-                    told(copy)
+                    on_copied(copy)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

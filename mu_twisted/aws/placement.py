@@ -1,4 +1,4 @@
-"""Places a job: spreads its launches over the regions and copies of its function, and computes what it costs there.
+"""A placement spreads a job's launches over regions and copies of its function, and computes what that costs.
 
 Pure: knows prices by their table, and neither clients of AWS nor launchers.
 """

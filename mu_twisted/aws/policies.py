@@ -1,4 +1,4 @@
-"""Writes IAM policies that allow each role what it needs for named functions and buckets, and nothing else. Pure."""
+"""This module writes IAM policies that allow each role what it needs, for named functions and buckets only. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

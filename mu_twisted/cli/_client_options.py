@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             default=_path(os.environ.get(variable)),
             help=f"{what} (also: ${variable})",
         )
-    parser.add_argument("--json", action="store_true", help="print the facts as JSON, on one line")
+    parser.add_argument("--json", action="store_true", help="print the status as JSON, on one line")
 
 
 def coordinator(options: argparse.Namespace) -> Coordinator:

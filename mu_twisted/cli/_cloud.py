@@ -100,7 +100,7 @@ def stack_directory(given: Path | None) -> Path:
 
 
 def ensure_stack(directory: Path) -> Stack:
-    """The embedded stack of a state directory; started where it does not run, and told of then.
+    """The embedded stack of a state directory; started, with a line that says so, where it does not run.
 
     :raises mu_twisted.local.LocalError: it does not start.
     """

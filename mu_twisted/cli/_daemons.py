@@ -1,4 +1,4 @@
-"""``mu coordinator``, ``mu rendezvous`` and ``mu local``: the daemons in the foreground, without twistd to know."""
+"""``mu coordinator``, ``mu rendezvous`` and ``mu local`` run the daemons in the foreground, without twistd to know."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run it until it is told to end."""
+    """Run it until a signal ends it."""
     from mu_twisted.daemons.foreground import options_for, run_in_foreground
 
     name = options.command

@@ -7,7 +7,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.jobs import FailedTask, failure_line, failure_lines
 
-Fact = Mapping[str, Any]
+Fields = Mapping[str, Any]
 
 
 def when(seconds: float) -> str:
@@ -39,14 +39,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return terminal_safe("\n".join(line.rstrip() for line in lines))
 
 
-def result(job: Fact) -> str:
+def result(job: Fields) -> str:
     """A job that is over, in one line."""
     took = f" in {how_long(job['ended'] - job['submitted'])}" if job.get("ended") is not None else ""
     state = "" if job["state"] == "done" else f"{job['state']}, "
     return terminal_safe(f"{job['job']}: {state}{job['done']} of {job['tasks']} tasks done{_skipped(job)}{took}")
 
 
-def progress(job: Fact) -> str:
+def progress(job: Fields) -> str:
     """A job that runs, in one line."""
     parts = [f"{job['done']} of {job['tasks']} tasks done"]
     parts += [f"{job[key]} {key}" for key in ("failed", "active", "waiting") if job[key]]
@@ -57,7 +57,7 @@ def progress(job: Fact) -> str:
     return " ".join(terminal_safe(f"{job['job']}: {', '.join(parts)}{note}").split())
 
 
-def details(job: Fact) -> str:
+def details(job: Fields) -> str:
     """A job, all that is known."""
     rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
     ended = job["state"] in _ENDED
@@ -70,35 +70,35 @@ def details(job: Fact) -> str:
     if job.get("ended") is not None:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
     rows.append(("cost", cost(job["cost"]) if job.get("cost") else None))
-    return facts(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
+    return listing(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
 
 
-def cost(fact: Fact) -> str:
+def cost(fields: Fields) -> str:
     """What a job has used of Lambda, in one line."""
-    used = f"{fact['gb_seconds']:.1f} GB-seconds, {fact['requests']} requests"
-    if fact.get("price") is None:
+    used = f"{fields['gb_seconds']:.1f} GB-seconds, {fields['requests']} requests"
+    if fields.get("price") is None:
         return f"{used}; no price is known for its region"
-    price = f"{fact['price']:.{2 if fact['price'] >= 1 else 6}f}"
-    text = f"{used}: {price} {fact['currency']} by AWS's price list of {fact['prices_of']}"
-    region = fact.get("estimated_by")
+    price = f"{fields['price']:.{2 if fields['price'] >= 1 else 6}f}"
+    text = f"{used}: {price} {fields['currency']} by AWS's price list of {fields['prices_of']}"
+    region = fields.get("estimated_by")
     return f"{text}, an estimate: the price of {region} stands in for that of its region" if region else text
 
 
-def daemon(fact: Fact) -> str:
+def daemon(status: Fields) -> str:
     """The coordinator itself."""
-    rate = fact.get("launch_rate")
-    return facts(
-        f"coordinator {fact['version']}, process {fact['pid']}",
+    rate = status.get("launch_rate")
+    return listing(
+        f"coordinator {status['version']}, process {status['pid']}",
         [
-            ("workers", f"{fact['workers']} connected, on port {fact['port']}"),
-            ("jobs", f"{fact['jobs']} running"),
+            ("workers", f"{status['workers']} connected, on port {status['port']}"),
+            ("jobs", f"{status['jobs']} running"),
             ("launches", None if rate is None else f"at most {rate:g} a second at the moment"),
-            ("note", fact.get("note")),
+            ("note", status.get("note")),
         ],
     )
 
 
-def facts(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
+def listing(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
     """A title, and below it what is known, in two columns."""
     shown = [(name, value.replace("\n", "\n" + " " * 12)) for name, value in rows if value]
     return terminal_safe("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
@@ -108,17 +108,17 @@ _ENDED = ("cancelled", "interrupted")
 """States of jobs whose tasks have failed as well in which only the job was ended."""
 
 
-def failures(job: Fact, tasks: Iterable[Fact]) -> list[str]:
+def failures(job: Fields, tasks: Iterable[Fields]) -> list[str]:
     """The failed tasks of a job by what they failed of; those that only ended with their job are none."""
     return [terminal_safe(line) for line in failure_lines(_failed(job, tasks))]
 
 
-def each_failure(job: Fact, tasks: Iterable[Fact]) -> list[str]:
+def each_failure(job: Fields, tasks: Iterable[Fields]) -> list[str]:
     """The failed tasks of a job, a line each."""
     return [terminal_safe(" ".join(failure_line(task).split())) for task in _failed(job, tasks)]
 
 
-def _failed(job: Fact, tasks: Iterable[Fact]) -> list[FailedTask]:
+def _failed(job: Fields, tasks: Iterable[Fields]) -> list[FailedTask]:
     ended = job.get("error") if job["state"] in _ENDED else None
     return [
         FailedTask(task["task"], task["attempts"], task.get("error") or "no reason given", task.get("label"))
@@ -127,5 +127,5 @@ def _failed(job: Fact, tasks: Iterable[Fact]) -> list[FailedTask]:
     ]
 
 
-def _skipped(job: Fact) -> str:
+def _skipped(job: Fields) -> str:
     return f", {job['skipped']} skipped" if job.get("skipped") else ""

@@ -67,8 +67,8 @@ def show(options: argparse.Namespace) -> None:
     if options.job is None and options.failed:
         raise UsageError("--failed lists the failed tasks of a job: mu status JOB --failed")
     if options.job is None:
-        fact = coordinator.get("daemon")
-        print(json.dumps(fact) if options.json else _format.daemon(fact))
+        status = coordinator.get("daemon")
+        print(json.dumps(status) if options.json else _format.daemon(status))
         return
     name = _client_options.job_name(options.job)
     job = coordinator.get("jobs", name)

@@ -1,4 +1,4 @@
-"""``mu map``: a command for each input of a list, in the manner of GNU parallel.
+"""``mu map`` runs a command for each input of a list, in the manner of GNU parallel.
 
 This module has the command line; what it describes is in ``_map_job``, where it runs in ``_map_backend``, what is done
 with it in ``_map_plan`` (``--dry-run``) and ``_map_execution``.

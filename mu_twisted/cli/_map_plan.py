@@ -19,7 +19,7 @@ def print_plan(job: MapJob) -> None:
     if job.options.json:
         print(json.dumps({key.replace(" ", "_"): value for key, value in rows}))
     else:
-        print(_format.facts("would run", [(key, shown_input(value)) for key, value in rows]))
+        print(_format.listing("would run", [(key, shown_input(value)) for key, value in rows]))
 
 
 def _rows(job: MapJob) -> list[tuple[str, str]]:

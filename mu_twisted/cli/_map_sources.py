@@ -1,4 +1,4 @@
-"""Where the inputs of ``mu map`` come from: objects of S3, files here, lines, rows of a table. Launches nothing."""
+"""The inputs of ``mu map`` come from objects of S3, files here, lines, or rows of a table. Launches nothing."""
 
 import csv
 import hashlib

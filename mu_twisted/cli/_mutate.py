@@ -41,12 +41,12 @@ def add(commands: Any) -> None:
         "delete the record of a job",
         "Delete the records of jobs that do not run, their logs included. What they stored in S3 stays.",
         _remove,
-        lambda fact: f"{fact['job']}: removed",
+        lambda status: f"{status['job']}: removed",
     )
 
 
 def _add(
-    commands: Any, name: str, summary: str, text: str, change: Change, shown: Callable[[_format.Fact], str]
+    commands: Any, name: str, summary: str, text: str, change: Change, shown: Callable[[_format.Fields], str]
 ) -> None:
     parser = commands.add_parser(name, help=summary, description=text)
     parser.add_argument("jobs", metavar="JOB", nargs="+", help="its name, as `mu submit` and `mu jobs` print it")
@@ -54,7 +54,7 @@ def _add(
     parser.set_defaults(run=lambda options: _run(options, change, shown))
 
 
-def _remove(coordinator: Coordinator, job: str) -> _format.Fact:
+def _remove(coordinator: Coordinator, job: str) -> _format.Fields:
     coordinator.delete("jobs", job)
     return {"job": job}
 
@@ -65,8 +65,8 @@ def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
     status = 0
     for job in options.jobs:
         try:
-            fact = coordinator.get("jobs", _client_options.job_name(job))
-            if not fact["failed"] and fact["state"] != "held":
+            record = coordinator.get("jobs", _client_options.job_name(job))
+            if not record["failed"] and record["state"] != "held":
                 raise RequestRefused(409, f"job {job} has no failed tasks")
             by_daemon.setdefault(coordinator.daemon_words(job), []).append(job)
         except RequestRefused as error:
@@ -87,7 +87,7 @@ def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.Fact], str]) -> int:
+def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.Fields], str]) -> int:
     """One job after the other; one that is refused does not keep the others."""
     _client_options.expect_names(options.jobs)
     coordinator = _client_options.coordinator(options)
@@ -96,10 +96,10 @@ def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.F
     status = 0
     for job in options.jobs:
         try:
-            fact = change(coordinator, _client_options.job_name(job))
+            changed = change(coordinator, _client_options.job_name(job))
         except RequestRefused as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1
         else:
-            print(json.dumps(fact) if options.json else shown(fact))
+            print(json.dumps(changed) if options.json else shown(changed))
     return status

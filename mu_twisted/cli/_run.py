@@ -1,4 +1,4 @@
-"""``mu run``: do a job, on the coordinator of this user where one runs, else by one that ends with it."""
+"""``mu run`` does a job on this user's coordinator where one runs, else on one that ends with it."""
 
 import argparse
 import os
@@ -129,7 +129,7 @@ def handed_over(coordinator: Coordinator, request: dict[str, Any]) -> Any:
 
 
 def request_of(parsed: Any) -> dict[str, Any]:
-    """What the control API is to be told of a job.
+    """The request that the control API takes for a job.
 
     :param parsed: parsed :class:`mu_twisted.daemons.run.Options`.
     """

@@ -1,4 +1,4 @@
-"""``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket``: what a job's input and output need of S3, here and on AWS."""
+"""``mu cp``, ``mu ls``, ``mu mb`` and ``mu rm-bucket`` do what a job's input and output need of S3, here and on AWS."""
 
 import argparse
 import json
@@ -54,8 +54,8 @@ def copy(options: argparse.Namespace) -> None:
     objects.copy_all(copies, done.append)
     size = sum(each.size or 0 for each in done)
     if options.json:
-        told = [{"from": str(each.source), "to": str(each.target), "bytes": each.size} for each in done]
-        print(json.dumps({"copied": told, "bytes": size}))
+        copied = [{"from": str(each.source), "to": str(each.target), "bytes": each.size} for each in done]
+        print(json.dumps({"copied": copied, "bytes": size}))
     elif len(done) == 1:
         print(terminal_safe(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
     else:

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: bool, apart: bool = False) -> int:
+def wait_and_report(coordinator: Coordinator, job: _format.Fields, *, as_json: bool, apart: bool = False) -> int:
     """Wait for a job, say how it ended, and give the exit status of the command.
 
     :param job: as it was last seen.
@@ -81,7 +81,7 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fact, *, as_json: boo
     return 0 if job["state"] == "done" else 1
 
 
-def _until_over(coordinator: Coordinator, job: _format.Fact) -> _format.Fact:
+def _until_over(coordinator: Coordinator, job: _format.Fields) -> _format.Fields:
     line = ProgressLine()
     lost: float | None = None
     step = SHOWN_STEP if line.shown else QUIET_STEP

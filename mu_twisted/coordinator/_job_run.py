@@ -1,4 +1,4 @@
-"""A job's run lets its decisions take effect once they are recorded, and keeps its life: beginning, end, and faults.
+"""A job's run lets its decisions take effect once they are recorded, and handles its beginning, its end, and faults.
 
 Knows what is reported of workers and the rendezvous, and passes it to the job; how an action is done it does not know
 (:mod:`mu_twisted.coordinator._executor` does).

@@ -1,8 +1,8 @@
-"""The launch queue lets the launches of all jobs go in turn, within the coordinator's own limit.
+"""The launch queue sends the launches of all jobs in turn, within the coordinator's own limit.
 
-Knows not how they are sent.
+It does not know how they are sent.
 
-Outcomes come one at a time, and many in one turn of the reactor: what they make room for is let go together at its end,
+Outcomes come one at a time, and many in one turn of the reactor: what they make room for is sent together at its end,
 as each time that a job may launch costs a key and an event.
 """
 
@@ -19,8 +19,8 @@ from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.jobs import Job, LaunchAdmission, LaunchAdmissionState, LaunchId, LaunchOutcome
 from mu_twisted.transport import ReactorTime, every
 
-LOOK = 1.0
-"""Seconds between two looks at who may have how many workers."""
+REBALANCE_INTERVAL = 1.0
+"""Seconds between two divisions of the workers among the jobs."""
 
 OnOutcome = Callable[[LaunchOutcome], None]
 
@@ -36,7 +36,7 @@ class _Call:
 class LaunchQueue:
     """The launches of all jobs.
 
-    :param clock: for the looks, and for the ends of turns.
+    :param clock: for the divisions, and for the ends of turns.
     :param workers: in flight at once over all jobs; None: any number.
     """
 
@@ -47,7 +47,7 @@ class LaunchQueue:
         self._turn: Any = None
         self._admission = LaunchAdmission(workers)
         self._jobs: dict[str, tuple[JobRun, JobLaunchQueue]] = {}
-        self._look = every(clock, LOOK, self.look)
+        self._rebalancing = every(clock, REBALANCE_INTERVAL, self.rebalance)
 
     @property
     def state(self) -> LaunchAdmissionState:
@@ -59,9 +59,9 @@ class LaunchQueue:
         return JobLaunchQueue(self, job, launching)
 
     def add(self, run: JobRun, queue: "JobLaunchQueue") -> None:
-        """From now on the job counts."""
+        """Count the job from now on."""
         self._jobs[run.name] = run, queue
-        self._look.start()
+        self._rebalancing.start()
 
     def remove(self, name: str) -> None:
         """The job is over."""
@@ -69,22 +69,22 @@ class LaunchQueue:
         queue.stop()
         if not self._jobs:
             self.close()
-        self.let_go()
+        self.dispatch()
 
     def close(self) -> None:
-        """Look no more."""
-        self._look.stop()
+        """Stop dividing workers, and dispatching."""
+        self._rebalancing.stop()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
 
     def ask(self, name: str, launch_ids: Sequence[LaunchId]) -> None:
-        """A job wants these."""
+        """A job asks for launches."""
         self._admission.ask(name, launch_ids)
-        self.let_go()
+        self.dispatch()
 
     def drop(self, name: str) -> list[LaunchId]:
-        """A job wants nothing any more that was not let go; returns that."""
+        """A job gives up its launches that were not sent; returns these."""
         return self._admission.drop(name)
 
     def answered(self, name: str, launch_ids: Iterable[LaunchId]) -> None:
@@ -93,15 +93,15 @@ class LaunchQueue:
         if self._turn is None and self._admission.waiting:
             self._turn = self._clock.callLater(0, self._end_turn)
 
-    def look(self) -> None:
+    def rebalance(self) -> None:
         """Divide the workers among the jobs anew."""
         try:
             self._divide()
-        except Exception:  # noqa: BLE001 - else there is no other look, and launches wait for ever
-            self.log.failure("looking at the jobs' launches failed")
+        except Exception:  # noqa: BLE001 - else it is never called again, and launches wait for ever
+            self.log.failure("dividing the workers among the jobs failed")
 
-    def let_go(self) -> None:
-        """Send what there is room for."""
+    def dispatch(self) -> None:
+        """Send what the admission grants."""
         for grant in self._admission.grants({name: run.job.in_flight for name, (run, _) in self._jobs.items()}):
             if grant.job in self._jobs:
                 _, queue = self._jobs[grant.job]
@@ -111,7 +111,7 @@ class LaunchQueue:
 
     def _end_turn(self) -> None:
         self._turn = None
-        self.let_go()
+        self.dispatch()
 
     def _divide(self) -> None:
         wanted = {name: run.job.wanted_workers for name, (run, _) in self._jobs.items()}
@@ -121,9 +121,9 @@ class LaunchQueue:
             run, _ = self._jobs[name]
             try:
                 run.allow_workers(limit)
-            except Exception:  # noqa: BLE001 - the others are to have theirs
+            except Exception:  # noqa: BLE001 - the others get theirs
                 self.log.failure("job {name} cannot be given its share of workers", name=name)
-        self.let_go()
+        self.dispatch()
 
 
 class JobLaunchQueue:
@@ -166,7 +166,7 @@ class JobLaunchQueue:
         return self._launching.diagnose()
 
     def send(self, launch_ids: Sequence[LaunchId]) -> None:
-        """These have their turn."""
+        """Send these launches, whose turn it is."""
         sending = maybeDeferred(self._launching.start, launch_ids, self._settled)
         sending.addErrback(lambda failure: self._failed(launch_ids, failure))
         sending.addErrback(
@@ -190,9 +190,9 @@ class JobLaunchQueue:
         for launch_id in launch_ids:
             call = self._calls.pop(launch_id, None)
             if call is not None and self._job.is_reached:
-                # It has worked before; and others of the call may be let go later, and do better.
+                # It has worked before; and others of the call may be sent later, and do better.
                 call.on_outcome(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))
             elif call is not None and not call.failed.called:
                 call.failed.errback(failure)
-        # Only now: a job that has ended of it wants nothing more.
+        # Only now: a job that has ended by it asks for nothing more.
         self._launch_queue.answered(self._name, launch_ids)

@@ -121,8 +121,8 @@ def _text(record: Mapping[str, Any]) -> str:
     if "attempt" in record:
         where = f"task {record['task']}, attempt {record['attempt']}: "
     error = rest.pop("error", None)
-    facts = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
-    return f"{where}{kind}" + (f" ({facts})" if facts else "") + (f": {joined_lines(str(error))}" if error else "")
+    details = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
+    return f"{where}{kind}" + (f" ({details})" if details else "") + (f": {joined_lines(str(error))}" if error else "")
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Progress shows a job's: by one live line on a terminal, elsewhere by a line every few seconds."""
+"""Progress is shown by one live line on a terminal, elsewhere by a line every few seconds."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The address that workers are told to dial is found here: the user's, this instance's, or the way to Lambda."""
+"""The address that workers dial is found here: the user's, this instance's, or the way to Lambda."""
 
 import ipaddress
 import os
@@ -32,16 +32,16 @@ async def find_address(
     """
     if given:
         await deferToThread(check_found, given, endpoint)
-        _log.info("workers are told to dial {address}, as --host-addr says", address=given)
+        _log.info("workers dial {address}, as --host-addr says", address=given)
         return given
     address = await deferToThread(own_address, endpoint)
     public = None
     if not ipaddress.ip_address(address).is_loopback:
         public = await public_address(reactor, environ)
     if public is not None:
-        _log.info("workers are told to dial {address}, this instance's public address", address=public)
+        _log.info("workers dial {address}, this instance's public address", address=public)
         return public
-    _log.info("workers are told to dial {address}, from which Lambda is reached (--host-addr)", address=address)
+    _log.info("workers dial {address}, from which Lambda is reached (--host-addr)", address=address)
     return address
 
 

@@ -1,6 +1,6 @@
 """A cloud is the Lambda and S3 that a daemon works with: AWS's, others that were named, or the embedded ones.
 
-Everything behind this sees endpoints and credentials only, and cannot tell which they are.
+Everything behind this sees endpoints and credentials only, and does not know which they are.
 """
 
 import os

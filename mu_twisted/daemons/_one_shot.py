@@ -19,7 +19,7 @@ from mu_twisted.jobs import FailedTask, failure_lines
 
 @dataclass(frozen=True)
 class ResultPrinter:
-    """Prints what tasks have stored on standard output; all else that is told of the job goes to standard error.
+    """Prints what tasks have stored on standard output; all else about the job goes to standard error.
 
     :param print_all: given the job's status as JSON holds it, prints until the job is over; called in a thread, asks
         the control API as other processes do, and says what went wrong, if anything did.

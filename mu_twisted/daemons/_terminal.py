@@ -1,4 +1,4 @@
-"""The process's real standard output and standard error, on which a write never raises.
+"""The terminal is the process's real standard output and standard error; a write to it never raises.
 
 What reads them may be gone, or the disk behind them full: no reason for a daemon to go on for ever, or to exit with
 another status than it would have had. twistd replaces ``sys.stdout`` and ``sys.stderr`` by its log; these stay.

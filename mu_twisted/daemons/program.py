@@ -82,14 +82,14 @@ def function_for(
     options: Mapping[str, Any],
     regions: Sequence[str],
     local_state: Path | None,
-    tell: Callable[[str], object],
+    notify: Callable[[str], object],
     environ: Mapping[str, str] = os.environ,
 ) -> str:
     """The name of the function that has the program, in all regions; made where it is not there.
 
     :param options: :class:`ProgramOptions` and the daemon options, a mapping.
     :param local_state: the embedded stack's state directory; None: its default one.
-    :param tell: takes one line for the user: that a function was made, or a note on the program.
+    :param notify: takes one line for the user: that a function was made, or a note on the program.
     :raises mu_twisted.base.MuError: the program cannot run there, or the function cannot be made.
     """
     local = bool(options["local"])
@@ -101,7 +101,7 @@ def function_for(
         closing(open_cloud(options, local_state)) as cloud,
     ):
         programs.add_packages(packages)
-        return _ensured(options, regions[:1] if local else regions, cloud, spec, programs, tell)
+        return _ensured(options, regions[:1] if local else regions, cloud, spec, programs, notify)
 
 
 def spec_of(options: Mapping[str, Any], local: bool, environ: Mapping[str, str]) -> FunctionSpec:
@@ -145,7 +145,7 @@ def _ensured(
     cloud: Cloud,
     spec: FunctionSpec,
     programs: Programs,
-    tell: Callable[[str], object],
+    notify: Callable[[str], object],
 ) -> str:
     name = ""
     for region in regions:
@@ -161,6 +161,6 @@ def _ensured(
         name, made = ensure_function(Functions(clients), spec, programs.members, os.fsencode(command), bucket=bucket)
         if made:
             for note in programs.notes if region == regions[0] else ():
-                tell(f"note: {note}")
-            tell(f"made function {name} of {options['program']} in {clients.where}")
+                notify(f"note: {note}")
+            notify(f"made function {name} of {options['program']} in {clients.where}")
     return name

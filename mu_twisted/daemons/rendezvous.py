@@ -74,10 +74,10 @@ class Options(OneLineOptions):
         ["share-key", None, "all share one key, as in the original: certificates that name no job speak for any"],
     ]
     longdesc = (
-        "Messages that nobody has taken are kept for 600 s (those of a job for as long as a coordinator mentions it), "
-        "in memory and then in the state directory. Beyond --spill or --disk a job's sender is told so and an original "
-        "worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; messages of more than "
-        "half of --memory come in beside it, as much as --max-message at a time, and need twice that."
+        "Messages that no worker has taken are kept for 600 s (those of a job for as long as a coordinator mentions "
+        "it), in memory and then in the state directory. Beyond --spill or --disk a job's sender gets an error and an "
+        "original worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; messages of "
+        "more than half of --memory come in beside it, as much as --max-message at a time, and need twice that."
     )
 
     command = "twistd [twistd's options] mu-rendezvous"

@@ -31,7 +31,7 @@ _HERE = ("local", "state-dir", "debug", "keep")
 class RunDaemonOptions(DaemonOptions, ProgramOptions):
     """The coordinator's options, and what ``mu run`` has of its own."""
 
-    optFlags = [["json", None, "tell the end of the job as JSON, on one line"]]
+    optFlags = [["json", None, "print the end of the job as JSON, on one line"]]
 
 
 class Options(CoordinatorOptions):

@@ -12,8 +12,8 @@ from mu_twisted.fsm._states import (
     TerminalState,
     deliver,
     enter,
+    notify,
     settle,
-    tell,
 )
 
 
@@ -28,7 +28,7 @@ class IfElseState(OnePassState):
     alternativeState: StateReference = TerminalState
 
     def testfn(self) -> bool:
-        """Decides; ``self.messages[-1]`` is the message just received, ``self.info`` what the worker told.
+        """Decides; ``self.messages[-1]`` is the message just received, ``self.info`` what the worker reported.
 
         A state without ``expect`` receives none: it finds the one before in ``self.prevState.messages[-1]``.
         """
@@ -44,7 +44,7 @@ class ForLoopState(OnePassState):
     The loop's body comes back here by its ``nextState``. The counter is in ``info`` as soon as the head is constructed,
     one below ``iterInit`` at first; what a state puts there counts. The loop ends early, the next time its head is
     reached, if ``info[breakKey]`` is set and not empty; the key is removed with the loop. Loops may be nested with the
-    same keys: which ones are under way is noted beside ``info`` (the original tells it by the break key, and dies of
+    same keys: which ones are under way is noted beside ``info`` (the original looks at the break key, and fails with
     two).
 
     :cvar iterKey: key of ``info`` that holds the counter.
@@ -143,9 +143,9 @@ class SuperpositionState(MachineState):
         ]
 
     def info_updated(self) -> bool | None:
-        """Tells the parts."""
+        """Notifies the parts."""
         for part in self.states:
-            tell(part)
+            notify(part)
         return None
 
     def _onward(self) -> MachineState:

@@ -29,7 +29,7 @@ class Activation(NamedTuple):
 class Context:
     """Shared by the states of one machine, carried from each to the next.
 
-    :param info: what the worker told by ``INFO:`` and what the states note down.
+    :param info: what the worker reported by ``INFO:`` and what the states note down.
     :param settings: the job's options.
     :param peering: how the task finds its peers, if it has any.
     :ivar last: the worker's message that was taken last.

@@ -139,5 +139,5 @@ def place_of(filename: str, line: int, function: str) -> str:
 
 
 def is_ours(filename: str) -> bool:
-    """Whether a code object belongs to this package, and so tells a user nothing."""
+    """Whether a code object belongs to this package, and so says nothing to a user."""
     return filename.startswith(_PACKAGE)

@@ -24,7 +24,7 @@ MAX_INFO_VALUE = 64 << 10
 MAX_INFO_KEY = 1 << 10
 """Longest key of an INFO, bytes."""
 MAX_INFO = 1 << 20
-"""Bytes of all keys and values that a worker has told by INFO and ``info`` still has."""
+"""Bytes of all keys and values that a worker has reported by INFO and ``info`` still has."""
 MAX_TEXT = 1000
 """Characters of a state as it is shown: a pipeline may show what a worker says."""
 MAX_REMARK = 2000
@@ -64,10 +64,10 @@ class Machine:
         "_first",
         "_held",
         "_max_held",
+        "_reported",
+        "_reported_bytes",
         "_started",
         "_state",
-        "_told",
-        "_told_bytes",
         "_tried",
         "error",
         "outcome",
@@ -93,8 +93,8 @@ class Machine:
         self._started = False
         self._held: deque[str] = deque()
         self._max_held = 2 * max_message
-        self._told: dict[str, int] = {}
-        self._told_bytes = 0
+        self._reported: dict[str, int] = {}
+        self._reported_bytes = 0
         self._tried = 0
         self.outcome = Outcome.RUNNING
         self.error: str | None = None
@@ -105,12 +105,12 @@ class Machine:
 
     @property
     def built_in(self) -> bool:
-        """Whether states or script come with this project: their places tell its users nothing."""
+        """Whether states or script come with this project: their places say nothing to its users."""
         return str(getattr(self._first, "__module__", "")).startswith(f"{__name__.partition('.')[0]}.")
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the worker told by INFO, and what the states put in."""
+        """What the worker reported by INFO, and what the states put in."""
         return self._context.info
 
     @property
@@ -158,7 +158,7 @@ class Machine:
         try:
             self._become(settle(self._construct()))
         except BaseException as error:  # noqa: BLE001 - a mistake in a task ends that task only
-            self._stumble(error)
+            self._fail_by(error)
         return self._flush()
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
@@ -178,7 +178,7 @@ class Machine:
                 self._become(inform(self._state))
             self._work()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._stumble(error)
+            self._fail_by(error)
         commands += self._flush()
         return commands if self.error is None else []
 
@@ -199,8 +199,8 @@ class Machine:
         raise StateFault(f"{show(repr(first))} is neither a state class nor a script")
 
     def _sort(self, messages: Iterable[bytes]) -> bool:
-        """Apply the INFOs and queue the others; tells whether there were INFOs."""
-        told = False
+        """Apply the INFOs and queue the others; return whether there were INFOs."""
+        informed = False
         for message in messages:
             if message.startswith(b"INFO"):
                 try:
@@ -208,19 +208,19 @@ class Machine:
                 except PeerError as error:
                     raise StateFault(f"{self._where()}: {error_line(str(error))}") from error
                 self._note(key, value)
-                told = True
+                informed = True
             else:
                 text = _text(message)
                 self._held.append(without_keys(text) if _failed(text) else text)
-        return told
+        return informed
 
     def _note(self, raw: bytes, value: bytes) -> None:
-        key, info, told = _text(raw), self.info, self._told
+        key, info, reported = _text(raw), self.info, self._reported
         size = len(raw) + len(value)
-        if self._told_bytes + size > MAX_INFO or len(told) > MAX_INFO_KEYS:
-            for gone in [known for known in told if known not in info]:  # the states have done with these
-                self._told_bytes -= told.pop(gone)
-        total = self._told_bytes - told.get(key, 0) + size
+        if self._reported_bytes + size > MAX_INFO or len(reported) > MAX_INFO_KEYS:
+            for gone in [known for known in reported if known not in info]:  # the states have done with these
+                self._reported_bytes -= reported.pop(gone)
+        total = self._reported_bytes - reported.get(key, 0) + size
         if (
             len(raw) > MAX_INFO_KEY
             or len(value) > MAX_INFO_VALUE
@@ -231,7 +231,7 @@ class Machine:
                 f"{self._where()}: INFO of {show(key)} is refused: at most {MAX_INFO_KEYS} keys of {MAX_INFO_KEY} "
                 f"bytes are kept, with values of {MAX_INFO_VALUE} bytes, {MAX_INFO} bytes in all"
             )
-        told[key], self._told_bytes = size, total
+        reported[key], self._reported_bytes = size, total
         info[key] = _text(value)
 
     def _work(self) -> None:
@@ -248,13 +248,13 @@ class Machine:
                 self._become(following)
 
     def _pass(self) -> bool:
-        """Try each message once on a state that holds back what it does not expect; tells whether to try again."""
+        """Try each message once on a state that holds back what it does not expect; return whether to try again."""
         state, at, taken = self._state, self._tried, False
         while at < len(self._held):
             message = self._held[at]
             following = None if _failed(message) else deliver(state, message)
             if following is None:
-                self._hold(message)
+                self._check_holdable(message)
                 at += 1
                 continue
             del self._held[at]
@@ -268,7 +268,7 @@ class Machine:
         self._tried = 0 if taken else at
         return taken
 
-    def _hold(self, message: str) -> None:
+    def _check_holdable(self, message: str) -> None:
         """Check that a message may wait.
 
         A failed run is not held back while a run's success is waited for: the original waits for ever there.
@@ -281,7 +281,7 @@ class Machine:
     def _become(self, state: MachineState) -> None:
         before, self._state = self._state, state
         if isinstance(state, ErrorState):
-            self._blame(self._context.last)
+            self._keep_reply(self._context.last)
             self._fail(error_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
         elif isinstance(state, TerminalState):
             self.outcome = Outcome.DONE
@@ -303,14 +303,14 @@ class Machine:
     def _where(self) -> str:
         return self._state._where()
 
-    def _stumble(self, error: BaseException) -> None:
+    def _fail_by(self, error: BaseException) -> None:
         found = fault(self._where(), error)
         self.status, self.output, self.where = found.status, found.output, found.where
         if found.reply is not None:
-            self._blame(found.reply)
+            self._keep_reply(found.reply)
         self._fail(str(found))
 
-    def _blame(self, reply: str) -> None:
+    def _keep_reply(self, reply: str) -> None:
         self.reply = reply[:_KEPT_REPLY]
         if failed_run(reply):
             with suppress(FSMError):

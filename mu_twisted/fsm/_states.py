@@ -27,7 +27,7 @@ class MachineState:
     :param actorNum: number of the task, counted from 0; that of ``prevState`` counts, as in the original.
     :ivar prevState: the state that led here, None for the first; the last eight states at least can be gone back to.
         That of a superposition's part is the state before the superposition.
-    :ivar info: dictionary of what the worker told by ``INFO:`` (texts) and of whatever the states put in.
+    :ivar info: dictionary of what the worker reported by ``INFO:`` (texts) and of whatever the states put in.
     :ivar settings: the job's options.
     :ivar peering: how the task finds its peers; FSMError if its pipeline has none.
     :ivar messages: what this state has taken so far, texts; ``messages[-1]`` is the one just received. A state that
@@ -162,7 +162,7 @@ class MachineState:
 
     def _informed(self) -> "MachineState":
         """A read brought INFOs: the state afterwards."""
-        tell(self)
+        notify(self)
         return self
 
     def _forget(self) -> None:
@@ -322,7 +322,7 @@ def settle(state: MachineState) -> MachineState:
         state = following
 
 
-def tell(state: MachineState) -> None:
+def notify(state: MachineState) -> None:
     """Call a state's ``info_updated``.
 
     :raises StateFault: it failed.

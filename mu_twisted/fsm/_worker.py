@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the worker told by INFO."""
+        """What the worker reported by INFO."""
         return self._context.info
 
     async def set(self, key: str, value: str) -> None:
@@ -237,14 +237,14 @@ class Worker:
         return await Step(_text(text), (default_expect(text) if expect is None else _text(expect),))
 
     async def informed(self) -> None:
-        """Wait until the worker tells something by INFO; ``info`` holds it then. What came before is past."""
+        """Wait until the worker reports something by INFO; ``info`` holds it then. What came before is past."""
         await Step(None, INFORMED)
 
     async def all(self, *coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
         """Run several coroutines beside each other until all have ended.
 
         Replies are given to the coroutine that they name, else to the first that waits for such a one; one that
-        nobody waits for yet is held back, as in a superposition.
+        no coroutine waits for yet is held back, as in a superposition.
 
         :returns: what each returned, in the order given.
         :raises Exception: what the first of them to fail raised; the others are ended then.

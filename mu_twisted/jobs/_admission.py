@@ -1,7 +1,7 @@
-"""How the jobs of one coordinator share its workers and its launches, so that none waits for another to be over.
+"""Admission divides one coordinator's workers and launches among its jobs, so that none waits for another's end.
 
 How fast launches go out, and how that gives way to throttling, is decided in one place for all jobs
-(:class:`~mu_twisted.jobs.Launching`); here is decided whose are next.
+(:class:`~mu_twisted.jobs.LaunchScheduler`); here is decided whose are next.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from mu_twisted.jobs._launch_id import LaunchId
 
 @dataclass(frozen=True)
 class Grant:
-    """Send these launches now."""
+    """These launches of a job may be sent now."""
 
     job: str
     launch_ids: tuple[LaunchId, ...]
@@ -24,9 +24,9 @@ class LaunchAdmissionState:
     """Where the launches of all jobs stand, for a status.
 
     :param workers: that may be in flight at once; None: any number.
-    :param in_flight: workers that are there or on their way, as far as the last look told.
-    :param unanswered: launches that were let go and have no outcome yet.
-    :param waiting: launches of each job that were not let go yet.
+    :param in_flight: workers that are there or on their way, as of the last look.
+    :param unanswered: launches that were granted and have no outcome yet.
+    :param waiting: launches of each job that were not granted yet.
     """
 
     workers: int | None
@@ -51,19 +51,19 @@ def fair_shares(workers: int, wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 class LaunchAdmission:
-    """Launches of all jobs, let go in turn.
+    """Grants the launches of all jobs in turn.
 
     :param workers: that may be in flight at once, over all jobs; None: any number.
-    :param unanswered: launches that may be without an outcome at once: what was let go cannot be overtaken.
+    :param unanswered: launches that may be without an outcome at once: what was granted cannot be overtaken.
     """
 
     def __init__(self, workers: int | None = None, *, unanswered: int = 1000) -> None:
         if unanswered < 1 or (workers is not None and workers < 1):
-            raise ValueError("an admission needs room for at least one worker")
+            raise ValueError("an admission needs at least one worker")
         self._workers = workers
-        self._most = unanswered
+        self._max_unanswered = unanswered
         self._queues: dict[str, deque[LaunchId]] = {}
-        self._turns: deque[str] = deque()
+        self._round: deque[str] = deque()
         self._unanswered: set[tuple[str, LaunchId]] = set()
         self._in_flight = 0
 
@@ -88,21 +88,21 @@ class LaunchAdmission:
         return dict(fair_shares(self._workers, wanted))
 
     def ask(self, job: str, launch_ids: Sequence[LaunchId]) -> None:
-        """A job wants these launched."""
+        """A job asks for these launches."""
         if job not in self._queues:
             self._queues[job] = deque()
-            self._turns.append(job)
+            self._round.append(job)
         self._queues[job].extend(launch_ids)
 
     def drop(self, job: str) -> list[LaunchId]:
-        """The job wants none of those any more that were not let go.
+        """The job does not want its launches any more that were not granted.
 
         :returns: these.
         """
         queue = self._queues.pop(job, None)
         if queue is None:
             return []
-        self._turns.remove(job)
+        self._round.remove(job)
         return list(queue)
 
     def answered(self, job: str, launch_ids: Iterable[LaunchId]) -> None:
@@ -110,26 +110,26 @@ class LaunchAdmission:
         self._unanswered.difference_update((job, launch_id) for launch_id in launch_ids)
 
     def grants(self, in_flight: Mapping[str, int]) -> list[Grant]:
-        """Let go what there is room for, one of each job in turn.
+        """Grant as many launches as the limits allow, one of each job in turn.
 
         :param in_flight: for each job the workers that are there, on their way, or asked for here
             (:attr:`Job.in_flight`).
         """
         queued = sum(len(queue) for queue in self._queues.values())
         self._in_flight = max(0, sum(in_flight.values()) - queued)
-        room = self._most - len(self._unanswered)
+        free = self._max_unanswered - len(self._unanswered)
         if self._workers is not None:
-            room = min(room, self._workers - self._in_flight)
+            free = min(free, self._workers - self._in_flight)
         chosen: dict[str, list[LaunchId]] = {}
-        while room > 0 and self._turns:
-            job = self._turns.popleft()
+        while free > 0 and self._round:
+            job = self._round.popleft()
             queue = self._queues[job]
             if not queue:
                 del self._queues[job]
                 continue
             chosen.setdefault(job, []).append(queue.popleft())
-            self._turns.append(job)
-            room -= 1
+            self._round.append(job)
+            free -= 1
         for job, launch_ids in chosen.items():
             self._unanswered.update((job, launch_id) for launch_id in launch_ids)
             self._in_flight += len(launch_ids)

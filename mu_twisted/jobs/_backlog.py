@@ -1,4 +1,4 @@
-"""Tasks that want a worker: those that are ready, lowest rank first, and slow ones that want a second."""
+"""The backlog holds the tasks that want a worker: ready ones, lowest rank first, and slow ones that want a second."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from mu_twisted.jobs._tasks import Task, TaskState
 
 
 class Backlog:
-    """Entries of tasks that are no longer waiting are passed over.
+    """A queue of tasks; entries of those that no longer wait are passed over.
 
     :param tasks: all of the job, by rank.
     """
@@ -24,7 +24,7 @@ class Backlog:
         self._preferred[task] = None
 
     def add(self, tasks: Sequence[Task]) -> None:
-        """These are waiting, and ready."""
+        """Queue tasks that wait and are ready."""
         queued = self._queued
         new = [rank for task in tasks if (rank := task.rank) not in queued]
         queued.update(new)

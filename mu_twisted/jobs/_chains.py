@@ -65,17 +65,17 @@ class Chains:
     def messages_lost(self, task: Task) -> bool:
         """Messages that the task had sent are wanted again, and gone.
 
-        :returns: whether it had enough of that, so that it is to be given up.
+        :returns: whether the task is to be given up, as it has no rerun and no retry left.
         """
         if not self._is_needed(task) or task.state not in (TaskState.DONE, TaskState.ACTIVE):
             return False
-        enough = task.free >= self._data.policy.reruns
+        used_up = task.free >= self._data.policy.reruns
         if task.state is TaskState.DONE:
-            self._reopen([task.number], "its messages were lost", costs=enough)
+            self._reopen([task.number], "its messages were lost", costs=used_up)
         else:
-            self._revoke(task, "its messages were lost", kind=Failure.CHANNEL, costs=enough)
+            self._revoke(task, "its messages were lost", kind=Failure.CHANNEL, costs=used_up)
             self._data.enqueue([task])
-        if enough:
+        if used_up:
             self._data.ledger.note_error(task, "its messages were lost again and again")
         return task.failures > self._data.policy.retries
 

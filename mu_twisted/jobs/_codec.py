@@ -1,4 +1,4 @@
-"""Dataclasses as JSON's objects and back, and nothing taken on trust on the way back.
+"""The codec turns dataclasses into JSON's objects and back, and takes nothing on trust on the way back.
 
 A field's annotation says what may stand in it; anything else, a missing member and a strange one are refused.
 """

@@ -1,4 +1,4 @@
-"""What can be wrong with a job before it begins, or with what is left of one."""
+"""A job error says what is wrong with a job before it begins, or with what is left of one."""
 
 from mu_twisted.base import MuError
 

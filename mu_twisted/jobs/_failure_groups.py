@@ -1,4 +1,4 @@
-"""This module tells failed tasks by what they failed of, as one cause often fails many.
+"""Failure groups sort failed tasks by what they failed of, as one cause often fails many.
 
 Errors that differ only in numbers, and in the names of workers' directories, count as one reason.
 """

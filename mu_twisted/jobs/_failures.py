@@ -1,4 +1,4 @@
-"""Why attempts end badly, and which of them are worth another."""
+"""Failures are the kinds of ends an attempt may come to badly, and say which of them are worth another attempt."""
 
 import signal
 from enum import Enum

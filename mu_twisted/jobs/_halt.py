@@ -1,4 +1,4 @@
-"""When a job is halted: so many of its tasks have failed that the others are not worth their cost."""
+"""A job is halted when so many of its tasks have failed that the others are not worth their cost."""
 
 from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._policy import JobPolicy

@@ -6,7 +6,7 @@ A store has shards; a task exchanges its messages over one of them. Knows no ren
 from collections.abc import Callable, Container
 
 SHOWN = 2
-"""Reasons that are told; the rest are counted."""
+"""Reasons that are named; the rest are counted."""
 
 
 class Holds:

@@ -1,4 +1,4 @@
-"""One job: which worker gets which task, what is tried again, when it is over and how it went.
+"""A job decides which worker gets which task, what is tried again, when it is over and how it went.
 
 Every method that takes ``now``, seconds of a clock that never goes back, reports an event and returns what to do about
 it. The decisions stand in the modules beside this one.
@@ -73,9 +73,9 @@ class Job(JobView):
 
     @classmethod
     def restore(cls, records: Iterable[JobRecord], *, random: Callable[[], float] | None = None) -> "Job":
-        """The job that these records tell of; :meth:`resume` goes on with it.
+        """The job that these records describe; :meth:`resume` goes on with it.
 
-        :raises RecordError: they tell of none, or of what cannot have happened.
+        :raises RecordError: they describe none, or what cannot have happened.
         """
         return exhaust(cls.restoring(records, random=random))
 
@@ -214,7 +214,7 @@ class Job(JobView):
         """A worker has greeted: for the first time, after it had lost us, or after :class:`Warm`, :class:`Interrupt`.
 
         :param worker: a number that stands for its connection.
-        :param launch_id: what its event said; None for a worker that cannot tell (the original's).
+        :param launch_id: what its event said; None for a worker that does not say it (the original's).
         :param reusable: whether it can be cleared for another task and answers pings; the original's cannot.
         :param seconds_left: of its function's time; None if it does not say.
         :param redial: whether it says that it has been here before; None if it does not say.

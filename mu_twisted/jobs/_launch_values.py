@@ -1,4 +1,4 @@
-"""What launching is about: how hard to try, what was asked for, what came of it."""
+"""These values are what launching is about: how hard to try, what was asked for, what came of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from mu_twisted.jobs._launch_id import LaunchId
 MAX_STRANGE = 64
 """Launch ids that are not ours and are let in all the same (a user invoked the function by hand)."""
 MAX_REASONS = 100
-"""Reasons for refusals that are told apart."""
+"""Reasons for refusals that are counted apart."""
 MAX_REASON = 500
 """Characters of each that are kept."""
 

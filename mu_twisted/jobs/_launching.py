@@ -1,4 +1,4 @@
-"""Launches as pure decisions: what to send when, what to try again, when to give up.
+"""The launch scheduler decides purely what to send when, what to try again, and when to give up.
 
 An event and the time go in, actions come out. Each launch that was submitted ends with exactly one :class:`Settle`.
 Knows neither sockets nor clocks nor where its randomness comes from.
@@ -24,18 +24,18 @@ from mu_twisted.jobs._launch_values import (
     is_not_ready,
     is_retryable,
 )
-from mu_twisted.jobs._tokens import Tokens
+from mu_twisted.jobs._token_bucket import TokenBucket
 
 
 @dataclass
-class _Waiting:
+class _PendingLaunch:
     """A launch that has not been settled."""
 
     launch_id: str
     region: _Region
-    until: float
-    most: int
-    hasty: bool
+    deadline: float
+    max_tries: int
+    waits_for_wake: bool
     tries: int = 0
     in_flight: bool = False
     renewed: bool = False
@@ -46,13 +46,13 @@ class _Waiting:
 @dataclass
 class _Region:
     name: str
-    tokens: Tokens
+    bucket: TokenBucket
     busy: bool = False
     held_until: float = float("-inf")
-    ready: deque[_Waiting] = field(default_factory=deque)
-    later: list[tuple[float, int, _Waiting]] = field(default_factory=list)
-    ends: list[tuple[float, int, _Waiting]] = field(default_factory=list)
-    in_flight: dict[str, _Waiting] = field(default_factory=dict)
+    ready: deque[_PendingLaunch] = field(default_factory=deque)
+    later: list[tuple[float, int, _PendingLaunch]] = field(default_factory=list)
+    ends: list[tuple[float, int, _PendingLaunch]] = field(default_factory=list)
+    in_flight: dict[str, _PendingLaunch] = field(default_factory=dict)
 
 
 class LaunchScheduler:
@@ -66,7 +66,7 @@ class LaunchScheduler:
         self._policy = policy
         self._random = random
         self._regions: dict[str, _Region] = {}
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PendingLaunch] = {}
         self._count = 0
 
     @property
@@ -79,8 +79,8 @@ class LaunchScheduler:
         return [
             Pace(
                 region=region.name,
-                rate=region.tokens.rate,
-                limit=region.tokens.limit,
+                rate=region.bucket.rate,
+                limit=region.bucket.limit,
                 waiting=len(region.ready) + len(region.later),
                 in_flight=len(region.in_flight),
             )
@@ -103,14 +103,14 @@ class LaunchScheduler:
         for launch_id, name in wanted:
             region = self._regions.get(name)
             if region is None:
-                region = self._regions[name] = _Region(name, Tokens(self._policy.rate, self._policy.burst, now))
-            most = (tries or {}).get(launch_id)
-            launch = _Waiting(
-                launch_id, region, now + self._policy.deadline, most or self._policy.tries, most is not None
+                region = self._regions[name] = _Region(name, TokenBucket(self._policy.rate, self._policy.burst, now))
+            fewer = (tries or {}).get(launch_id)
+            launch = _PendingLaunch(
+                launch_id, region, now + self._policy.deadline, fewer or self._policy.tries, fewer is None
             )
             self._waiting[launch_id] = launch
             region.ready.append(launch)
-            heapq.heappush(region.ends, (launch.until, self._number(), launch))
+            heapq.heappush(region.ends, (launch.deadline, self._number(), launch))
         return self.time_passed(now)
 
     def answered(self, answers: Iterable[Answer], now: float) -> list[LaunchAction]:
@@ -134,10 +134,10 @@ class LaunchScheduler:
 
         :param reason: becomes that of launches which have not been answered.
         """
-        at = self._regions[region]
-        left = [Answer(launch_id, 0, reason, fault=Fault.NEVER) for launch_id in at.in_flight]
+        state = self._regions[region]
+        left = [Answer(launch_id, 0, reason, fault=Fault.NEVER) for launch_id in state.in_flight]
         actions = self.answered(left, now)
-        at.busy = False
+        state.busy = False
         return actions + self.time_passed(now)
 
     def time_passed(self, now: float) -> list[LaunchAction]:
@@ -181,7 +181,7 @@ class LaunchScheduler:
             if region.later:
                 times.append(region.later[0][0])
             if region.ready:
-                times.append(max(region.tokens.when(len(region.ready)), region.held_until))
+                times.append(max(region.bucket.when(len(region.ready)), region.held_until))
         return max(now, min(times)) if times else None
 
     # -- how they are decided --------------------------------------------------------------------------------------
@@ -190,31 +190,31 @@ class LaunchScheduler:
         self._count += 1
         return self._count
 
-    def _settle(self, launch: _Waiting, outcome: Settle) -> Settle:
+    def _settle(self, launch: _PendingLaunch, outcome: Settle) -> Settle:
         del self._waiting[launch.launch_id]
         return outcome
 
-    def _given_up(self, launch: _Waiting, why: str) -> Settle:
+    def _given_up(self, launch: _PendingLaunch, why: str) -> Settle:
         status = 0
         if launch.last is not None:
             status = launch.last.status
             why = f"{why}; the last answer: {launch.last.reason}" if launch.last.reason else why
         return self._settle(launch, Settle(launch.launch_id, False, status, why))
 
-    def _refused(self, launch: _Waiting, answer: Answer, now: float) -> list[LaunchAction]:
-        if answer.fault is Fault.EXPIRED and not launch.renewed and not launch.cancelled and now < launch.until:
+    def _refused(self, launch: _PendingLaunch, answer: Answer, now: float) -> list[LaunchAction]:
+        if answer.fault is Fault.EXPIRED and not launch.renewed and not launch.cancelled and now < launch.deadline:
             launch.renewed = True
             launch.region.ready.appendleft(launch)
             return []
         if answer.status == THROTTLED:
-            launch.region.tokens.slow_down(now)
+            launch.region.bucket.slow_down(now)
         again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and is_retryable(answer.status))
         if not again:
             return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
         if launch.cancelled:
             return [self._given_up(launch, "cancelled")]
-        waking = answer.fault is None and is_not_ready(answer.status) and not launch.hasty
-        if launch.tries >= launch.most and not waking:
+        waking = answer.fault is None and is_not_ready(answer.status) and launch.waits_for_wake
+        if launch.tries >= launch.max_tries and not waking:
             return [self._given_up(launch, f"given up after {launch.tries} tries")]
         longest = self._policy.wake_delay if waking else self._policy.longest_delay
         delay = min(longest, self._policy.first_delay * 2.0 ** min(launch.tries - 1, 60))
@@ -223,7 +223,7 @@ class LaunchScheduler:
             due += answer.retry_after
             if answer.status == THROTTLED:
                 launch.region.held_until = max(launch.region.held_until, now + answer.retry_after)
-        if due >= launch.until:
+        if due >= launch.deadline:
             within = f" within {self._policy.deadline:g} s" if waking else ""
             return [self._given_up(launch, f"given up after {launch.tries} tries{within}")]
         heapq.heappush(launch.region.later, (due, self._number(), launch))
@@ -245,12 +245,12 @@ class LaunchScheduler:
     def _send(self, region: _Region, now: float) -> list[LaunchAction]:
         while region.later and region.later[0][0] <= now:
             region.ready.append(heapq.heappop(region.later)[2])
-        region.tokens.fill(now)
+        region.bucket.fill(now)
         if region.busy or not region.ready or now < region.held_until:
             return []
-        most = region.tokens.available(len(region.ready))
+        allowed = region.bucket.available(len(region.ready))
         sent: list[str] = []
-        while region.ready and len(sent) < most:
+        while region.ready and len(sent) < allowed:
             launch = region.ready.popleft()
             if self._waiting.get(launch.launch_id) is not launch:
                 continue
@@ -260,6 +260,6 @@ class LaunchScheduler:
             region.in_flight[launch.launch_id] = launch
         if not sent:
             return []
-        region.tokens.spend(len(sent))
+        region.bucket.spend(len(sent))
         region.busy = True
         return [SendBatch(region.name, tuple(sent))]

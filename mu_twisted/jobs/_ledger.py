@@ -109,9 +109,9 @@ class Ledger:
 
     @classmethod
     def fold(cls, records: Iterable[JobRecord]) -> "Ledger":
-        """The job that these records tell of.
+        """The job that these records describe.
 
-        :raises RecordError: they tell of none, or of what cannot have happened.
+        :raises RecordError: they describe none, or what cannot have happened.
         """
         return exhaust(cls.folding(records))
 
@@ -143,7 +143,7 @@ class Ledger:
         return ledger
 
     def apply(self, record: JobRecord) -> None:
-        """What the record tells has happened.
+        """Apply what the record says has happened.
 
         :raises RecordError: it cannot have, after all before it.
         """
@@ -205,17 +205,18 @@ class Ledger:
         raise RecordError("a job is submitted once")
 
     def _started(self, record: Started) -> None:
-        _hold(record.generation > self.generation, record)
+        _require(record.generation > self.generation, record)
         self.generation = record.generation
 
     def _launched(self, record: Launched) -> None:
-        _hold(record.generation == self.generation and record.first == self.launched.get(record.generation, 0), record)
+        launched = self.launched.get(record.generation, 0)
+        _require(record.generation == self.generation and record.first == launched, record)
         self.launched[record.generation] = record.first + record.count
 
     def _assigned(self, record: Assigned) -> None:
         task = self.tasks[record.task]
-        _hold(not self.over and task.state not in SETTLED and record.attempt >= task.attempts, record)
-        _hold(len(task.running) == record.speculative and task.won is None, record)
+        _require(not self.over and task.state not in SETTLED and record.attempt >= task.attempts, record)
+        _require(len(task.running) == record.speculative and task.won is None, record)
         task.attempts = record.attempt + 1
         task.running[record.attempt] = record.launch_id
         if record.launch_id is not None:
@@ -228,14 +229,14 @@ class Ledger:
         task = self.tasks[record.task]
         del task.running[record.attempt]
         if record.outcome is AttemptOutcome.DONE:
-            _hold(task.won is None, record)
+            _require(task.won is None, record)
             task.won = record.attempt
             task.seconds = record.seconds
             task.error = self._kept("", task.error)
             self.durations.add(record.seconds)
             return
         if record.outcome is AttemptOutcome.SUPERSEDED:
-            _hold(task.won is not None, record)
+            _require(task.won is not None, record)
             return
         if record.outcome is AttemptOutcome.FAILED:
             short = record.kind is Failure.EXIT and record.status is not None and is_out_of_memory(record.status)
@@ -245,22 +246,22 @@ class Ledger:
         if record.outcome is AttemptOutcome.FAILED:
             task.error = self._kept(record.error, task.error)
         if not task.running:
-            _hold(task.won is None, record)
+            _require(task.won is None, record)
             self.move(task, TaskState.WAITING)
 
     def _remarked(self, record: Remarked) -> None:
-        _hold(record.attempt in self.tasks[record.task].running, record)
+        _require(record.attempt in self.tasks[record.task].running, record)
         self.remarks[record.task] = self._kept(record.text, self.remarks.get(record.task, ""))
 
     def _refunded(self, record: Refunded) -> None:
         task = self.tasks[record.task]
-        _hold(task.failures > 0 and not task.running, record)
+        _require(task.failures > 0 and not task.running, record)
         task.failures -= 1
         task.free += 1
 
     def _result_reached(self, record: ResultReached) -> None:
         task = self.tasks[record.task]
-        _hold(task.won == record.attempt and not task.running and not task.has_result, record)
+        _require(task.won == record.attempt and not task.running and not task.has_result, record)
         task.won = None
         task.has_result = True
         self.results += 1
@@ -269,20 +270,20 @@ class Ledger:
     def _result_stands(self, record: ResultStands) -> None:
         for number in record.tasks:
             task = self.tasks[number]
-            _hold(task.has_result and not task.running, record)
+            _require(task.has_result and not task.running, record)
             task.won = None
             task.error = self._kept("", task.error)
             self.move(task, TaskState.DONE)
 
     def _task_failed(self, record: TaskFailed) -> None:
         task = self.tasks[record.task]
-        _hold(task.state not in SETTLED and not task.running and task.won is None, record)
+        _require(task.state not in SETTLED and not task.running and task.won is None, record)
         self._fail(task, record.error)
 
     def _reopened(self, record: Reopened) -> None:
         for number in record.tasks:
             task = self.tasks[number]
-            _hold(task.state is TaskState.DONE, record)
+            _require(task.state is TaskState.DONE, record)
             task.failures += record.costs
             task.free += not record.costs
             self.move(task, TaskState.WAITING)
@@ -292,7 +293,7 @@ class Ledger:
         self.error = None
         self.stores.clear()
         tasks = [self.tasks[number] for number in record.tasks]
-        _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
+        _require(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
         for task in tasks:
             task.failures = task.free = 0
         if len(tasks) == len(self.failures):
@@ -304,8 +305,8 @@ class Ledger:
 
     def _enlarged(self, record: Enlarged) -> None:
         tasks = [self.tasks[number] for number in record.tasks]
-        _hold(not self.over and self.enlarged is None, record)
-        _hold(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
+        _require(not self.over and self.enlarged is None, record)
+        _require(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.FAILED}, record)
         self.enlarged = self.generation + 1
         for task in tasks:
             task.failures = task.free = 0
@@ -319,7 +320,7 @@ class Ledger:
         self.cancelled = True
 
     def _finished(self, record: Finished) -> None:
-        _hold(not self.over, record)
+        _require(not self.over, record)
         self.over = True
         self.error = record.error
         why = record.error or "the job was over"
@@ -333,8 +334,8 @@ class Ledger:
                 task.won = None
                 self.move(task, TaskState.DONE)
                 continue
-            told = task.attempts or self.cancelled or why.startswith(HALTED)
-            error = task.error or why if told else "no worker came for it"
+            is_explained = task.attempts or self.cancelled or why.startswith(HALTED)
+            error = task.error or why if is_explained else "no worker came for it"
             if error != task.error:
                 task.error = self._kept(error, task.error)
             self.failures[task.number] = task.error
@@ -359,7 +360,7 @@ class Ledger:
         self.move(task, TaskState.FAILED)
 
 
-def _hold(condition: bool, record: JobRecord) -> None:
+def _require(condition: bool, record: JobRecord) -> None:
     if not condition:
         raise RecordError(f"{record!r}"[:300] + " cannot come here")
 

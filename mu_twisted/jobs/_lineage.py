@@ -1,6 +1,6 @@
-"""Which task needs whose messages: a fixed graph, and what follows from it for the order of things.
+"""The lineage is a fixed graph: which task needs whose messages, and what follows for the order of things.
 
-Knows numbers only; where tasks stand is told by the caller.
+Knows numbers only; where tasks stand, the caller says.
 """
 
 import heapq

@@ -9,9 +9,9 @@ from mu_twisted.jobs._tasks import PENDING, Task, TaskState
 from mu_twisted.jobs._timers import TimerKind
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
-FAILED_ENOUGH = 2
-"""Attempts in a row that may fail on one worker before it is not used again: where most attempts are done elsewhere,
-it is at fault itself."""
+MAX_CONSECUTIVE_FAILURES = 2
+"""Attempts in a row that may fail on one worker before it is dismissed: where most attempts are done elsewhere, the
+worker is at fault."""
 
 
 class Outcomes:
@@ -91,7 +91,7 @@ class Outcomes:
         self._chains.settled(task)
 
     def try_again(self, task: Task) -> None:
-        """The task's last attempt has failed; give it another after a while, unless it has had enough."""
+        """The task's last attempt has failed; give it another after a delay, unless no retry is left."""
         data, policy = self._data, self._data.policy
         if task.failures > policy.retries:
             self.give_up(task)
@@ -132,7 +132,7 @@ class Outcomes:
         data = self._data
         if not worker.reusable or not self._is_useful():
             data.dismiss(worker, "no task is left for it")
-        elif worker.failed >= FAILED_ENOUGH and data.failed < len(data.ledger.durations):
+        elif worker.failed >= MAX_CONSECUTIVE_FAILURES and data.failed < len(data.ledger.durations):
             data.dismiss(worker, f"{worker.failed} attempts in a row have failed on it")
         else:
             data.clear(worker, busy)

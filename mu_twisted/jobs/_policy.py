@@ -1,4 +1,4 @@
-"""How hard a job tries: the options that its decisions depend on."""
+"""A job's policy says how hard it tries: the options that its decisions depend on."""
 
 import math
 from dataclasses import dataclass, field, fields

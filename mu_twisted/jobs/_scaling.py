@@ -13,7 +13,7 @@ from mu_twisted.jobs._worker_pool import PoolWorker
 MARGIN = 5.0
 """Seconds of its function that a worker must have left beyond what a task takes."""
 ENOUGH = 5
-"""Finished attempts from which one may tell how long the next will take."""
+"""Finished attempts from which the time of the next is estimated."""
 RECENT = 4
 """Newcomers whose functions' lives say how long those of the next will be: a function's time-out may be changed, and be
 another one in another region."""

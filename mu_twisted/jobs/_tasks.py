@@ -1,4 +1,4 @@
-"""This module holds the states of tasks, the moves between them, and what is told of tasks and jobs."""
+"""This module holds the states of tasks, the moves between them, and what a status says of tasks and jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

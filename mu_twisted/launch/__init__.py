@@ -1,4 +1,4 @@
-"""Launches: makes many invocations at once, the requests in C, the decisions in jobs/, threads in between.
+"""The launch package makes many invocations at once: requests in C, decisions in jobs/, threads in between.
 
 Knows Lambda's Invoke call, and nothing of jobs, tasks or what its outcomes are for.
 """

@@ -1,4 +1,4 @@
-"""Reads an endpoint's answers into words for the user that hold no secret. Pure; knows no connections."""
+"""This module reads an endpoint's answers into words for the user that hold no secret. Pure; knows no connections."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Sends the launches of one region by the C launcher, with new credentials for each batch. Blocking; for a thread."""
+"""A region's launches are sent by the C launcher, with new credentials for each batch. Blocking; for a thread."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Defines what a launcher takes: credentials and launches, each checked where it is made."""
+"""These values are what a launcher takes: credentials and launches, each checked where it is made."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Run a module of this directory without the project: ``python -I -S _bootstrap.py MODULE [ARGUMENTS]``.
+"""The bootstrap runs a module of this directory without the project: ``python -I -S _bootstrap.py MODULE [ARGUMENTS]``.
 
 The processes below must not have ``mu_twisted`` or its packages: an environment's are to come from the function's own
 zip. So the directory becomes a package by another name, whose modules import the standard library and one another.

@@ -1,4 +1,4 @@
-"""Numbered frames in S3: their keys, and how a worker fetches and stores many of them.
+"""Numbered frames lie in S3 under keys that are made here; a worker fetches and stores many of them at once.
 
 Frames are numbered through the whole video, from 1, as the original's are; in a worker's directory those of its task
 are numbered from 1 again.

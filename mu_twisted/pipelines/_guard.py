@@ -4,7 +4,7 @@ Each call has a number, its generation, which stands with job, task and start in
 state directory. A thread (``_watchdog.c``) reads it and signals the main thread when a call has lasted too long; the
 signal's handler raises :class:`Interrupted` where the call stands, but only if that very call still runs and the frame
 that is interrupted is inside it: the journal, Deferreds and this module are never interrupted. What does not yield to
-that ends the process, and the page, with a trace beside it, tells the next start whose code it was.
+that ends the process, and the page, with a trace beside it, names to the next start whose code it was.
 
 Knows neither jobs nor pipelines, only their names.
 """
@@ -54,7 +54,7 @@ _IMPORTING = 0.8
 """Part of the hard limit that an import of another module has: one that was interrupted cannot be imported again by the
 same process, whichever pipeline asks for it."""
 _NOT_THE_AUTHORS = (str(Path(os.__file__).parent) + os.sep, str(Path(__file__).parent.parent) + os.sep)
-"""Directories whose frames tell a pipeline's author nothing."""
+"""Directories whose frames say nothing to a pipeline's author."""
 _MAX_TRACE = 64 << 10
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+) in (\S+)$', re.MULTILINE)
 
@@ -326,7 +326,7 @@ def _new_page(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(descriptor, 0)
-        os.posix_fallocate(descriptor, 0, _PAGE)  # a full disk is told now, not by a SIGBUS
+        os.posix_fallocate(descriptor, 0, _PAGE)  # a full disk is an error now, not a SIGBUS later
         return mmap.mmap(descriptor, _PAGE)
     finally:
         os.close(descriptor)

@@ -107,8 +107,8 @@ class GuardedMachine(Machine):
                 raise
             except BaseException as error:  # noqa: BLE001 - the author's own text, which cannot be made
                 self.outcome, self.error = Outcome.FAILED, f"its remark is no text: {describe_error(error)}"
-        told = self._context.info
-        self._context.info = {key: value for key, value in told.items() if type(key) is str and type(value) is str}
+        info = self._context.info
+        self._context.info = {key: value for key, value in info.items() if type(key) is str and type(value) is str}
 
     def _broken_off(self, error: BaseException) -> None:
         """It may have been interrupted anywhere: nothing of it counts but that it has failed."""

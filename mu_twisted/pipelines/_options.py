@@ -1,4 +1,4 @@
-"""Job options: what every pipeline takes. A pipeline's own options subclass these.
+"""Job options are what every pipeline takes; a pipeline's own options subclass these.
 
 Switches, names and defaults are those of the original's servers (its README); what is new has a long name only.
 """
@@ -161,7 +161,7 @@ def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[
     try:
         _, rest = getopt.getopt(list(words), options.shortOpt, options.longOpt)
     except getopt.GetoptError:
-        return  # is told when they are parsed
+        return  # is an error when they are parsed
     at = len(words) - len(rest)
     if rest and at and words[at - 1] == "-h" and not fine(rest[0]):
         raise usage.UsageError(

@@ -1,4 +1,4 @@
-"""What a pipeline is: a first state or a script, its options, programs and order of tasks, and its last word."""
+"""A pipeline is a first state or a script, its options, programs and order of tasks, and its report."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Pipeline:
     :param summary: one line for the list of pipelines.
     :param first: the state that every task's machine starts in, or a script, ``async def task(w)``.
     :param options: the job options; parsed, they are the ``settings`` that states and scripts see.
-    :param programs: files that the Lambda function must contain, relative to its root, or a function that tells them
+    :param programs: files that the Lambda function must contain, relative to its root, or a function that returns them
         from the settings; a job is not launched if one is missing.
     :param order: from the settings, the task numbers 0 .. tasks-1 in the order in which they are to be assigned
         (producers before consumers); None: low first.
@@ -107,7 +107,7 @@ class Pipeline:
         programs = self.programs
         if not callable(programs):
             return tuple(programs)
-        return user_code(f"pipeline {self.name}: its programs cannot be told", lambda: tuple(programs(settings)))
+        return user_code(f"pipeline {self.name}: its programs cannot be found", lambda: tuple(programs(settings)))
 
     def stores(self, settings: Mapping[str, Any]) -> dict[int, tuple[str, ...]] | None:
         """For each task the keys of the objects that it stores; None: the pipeline does not say.
@@ -117,7 +117,7 @@ class Pipeline:
         outputs = self.outputs
         if outputs is None:
             return None
-        doing = f"pipeline {self.name}: its outputs cannot be told"
+        doing = f"pipeline {self.name}: its outputs cannot be found"
         return _for_each(doing, settings["tasks"], lambda task: tuple(outputs(settings, task)))
 
     def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
@@ -130,7 +130,7 @@ class Pipeline:
         if consumes is None:
             return {}
         tasks = settings["tasks"]
-        doing = f"pipeline {self.name}: whose messages a task takes cannot be told"
+        doing = f"pipeline {self.name}: whose messages a task takes cannot be found"
         found = _for_each(doing, tasks, lambda task: tuple(map(index, consumes(settings, task))))
         for task, producers in found.items():
             for producer in producers:
@@ -197,7 +197,7 @@ class Pipeline:
         order, ordered = self.order, numbers
         if order is not None:
             ordered = user_code(
-                f"pipeline {self.name}: its order cannot be told", lambda: list(map(index, order(settings)))
+                f"pipeline {self.name}: its order cannot be found", lambda: list(map(index, order(settings)))
             )
         if sorted(ordered) != numbers:
             raise PipelineError(
@@ -242,7 +242,7 @@ class Pipeline:
             return None
         try:
             return shown(str(user_code(f"pipeline {self.name}: its labels failed", label, settings, task)))
-        except MuError:  # it is about something else that the user is told of the task
+        except MuError:  # the user's message about the task is about something else
             return None
 
     def _parse(self, words: Sequence[str], inputs: InputList | None) -> Any:

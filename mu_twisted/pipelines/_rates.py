@@ -1,4 +1,4 @@
-"""Rates of floating-point operations: found in what benchmarks print, and summed up. Pure text and numbers."""
+"""Rates of floating-point operations are found in what benchmarks print, and summed up. Pure text and numbers."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Calls of what a pipeline's author wrote: whatever goes wrong in there is one line that names pipeline and place."""
+"""What a pipeline's author wrote is called here: what goes wrong in it is one line that names pipeline and place."""
 
 import signal
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def user_code(
 
     So is a KeyboardInterrupt in a daemon, where the signal is handled and comes as no exception.
 
-    :param doing: what is said if it fails, e.g. ``"pipeline p: its order cannot be told"``.
+    :param doing: what is said if it fails, e.g. ``"pipeline p: its order cannot be found"``.
     :param expected: what it raises that is meant for the user as it is.
     :raises PipelineError: it raised anything else, ``SystemExit`` too: it is not the daemon that ends; or it lasted too
         long.
@@ -41,7 +41,7 @@ def user_code(
 
 
 def describe_error(error: BaseException) -> str:
-    """The exception's name and text, and where it was raised: of a mistake in the syntax, the text tells that."""
+    """The exception's name and text, and where it was raised: of a mistake in the syntax, the text says that."""
     where = ""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:

@@ -1,4 +1,4 @@
-"""xcenc's chain mode, that of September 2016: chunk a is encoded min(N, a + 1) times.
+"""xcenc's chain mode is that of September 2016: chunk a is encoded min(N, a + 1) times.
 
 Pass p of a chunk begins with the state that pass p - 1 of the chunk before ended with, and takes its modes from its own
 pass p - 1. A state need not be exact for the next one to begin: with enough passes they stop changing, and whether they

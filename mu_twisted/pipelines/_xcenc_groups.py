@@ -1,4 +1,4 @@
-"""Groups of chunks that decode as one stream, and the commands of both encoders that make them.
+"""A group of chunks decodes as one stream; the commands of both encoders that make it stand here.
 
 Knows how chunks stand in their groups, how each program is called and how a run's state is handed on; the order of
 things in a task is its pipeline's.

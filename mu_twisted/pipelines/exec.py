@@ -1,4 +1,4 @@
-"""exec: one shell command a task, with no state machine to write.
+"""exec runs one shell command a task, with no state machine to write.
 
 ``{n}`` in keys and command stands for the task's number, offset included; ``{in}`` and ``{out}`` in the command stand
 for the files that the worker has in its private directory.

@@ -1,4 +1,4 @@
-"""grayscale: numbered PNG frames without their colours, a chunk of frames a task.
+"""grayscale takes the colours out of numbered PNG frames, a chunk of frames a task.
 
 Frames are taken from ``VIDEO-INFORMAT/%08d.png``, numbered from 1, and go to ``VIDEO-TO/%08d.png`` under the same
 numbers, so that png2y4m takes them from there (``-i gray``).

@@ -1,4 +1,4 @@
-"""linpack: how much work a crowd of workers does, two runs of a benchmark at once in each.
+"""linpack measures how much work many workers do, by two runs of a benchmark at once in each.
 
 The benchmark is the packaged command; ``mu linpack`` compiles one where no other is at hand. What each run printed is
 stored as ``OUT/%08d-0.txt`` and ``OUT/%08d-1.txt``; at the end the job says the sum of the rates found in there, and

@@ -1,4 +1,4 @@
-"""map: one shell command for each input of a list, in the manner of GNU parallel.
+"""map runs one shell command for each input of a list, in the manner of GNU parallel.
 
 Inputs are given beside the options (``inputs`` of a request, as ``mu map`` sends them), as ``--range``, or as values
 behind ``:::``. Replacements are those of :mod:`mu_twisted.pipelines._replacements`.

@@ -1,4 +1,4 @@
-"""merge: the chunks of a video to one MP4, in one task, with ffmpeg's concat demuxer.
+"""merge joins the chunks of a video to one MP4, in one task, with ffmpeg's concat demuxer.
 
 Chunks are taken from ``VIDEO-INFORMAT/%08d.SUFFIX``, numbered from 0, where the suffix is that of the format,
 ``y4m_06`` and ``mp4_06`` for example; ``--in`` names other keys. Chunks that are MP4 are joined as they are, others

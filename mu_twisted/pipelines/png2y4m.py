@@ -1,4 +1,4 @@
-"""png2y4m: numbered PNG frames to Y4M, one chunk of frames a task.
+"""png2y4m turns numbered PNG frames into Y4M, one chunk of frames a task.
 
 Frames are taken from ``VIDEO-INFORMAT/%08d.png``, numbered from 1, and chunks go to ``VIDEO-y4m_FF/%08d.y4m``,
 numbered from 0; FF is the number of frames in a chunk. Keys and switches are those of the original's png2y4m_server.

@@ -1,4 +1,4 @@
-"""split: a video to numbered PNG frames, each worker its own seconds.
+"""split cuts a video into numbered PNG frames, each worker its own seconds.
 
 Every worker fetches the video, of which a constant frame rate is assumed, and decodes the frames that begin within its
 seconds. Each goes to ``VIDEO-TO/%08d.png`` under its number in the whole video, from 1.

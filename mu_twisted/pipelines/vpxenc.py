@@ -1,4 +1,4 @@
-"""vpxenc: each chunk of a video to VP8 by itself, with the packaged command.
+"""vpxenc encodes each chunk of a video to VP8 by itself, with the packaged command.
 
 Input is ``VIDEO/%08d.y4m``, output ``VIDEO/out/%08d.ivf``: keys and switches are those of the original's
 vpxenc_server. Every output begins with a key frame, so any player plays it.

@@ -1,4 +1,4 @@
-"""xcenc: ExCamera's encoder. Chunks are encoded beside each other, then joined by passing encoder states down the line.
+"""xcenc is ExCamera's encoder: chunks are encoded beside each other, then joined by passing encoder states on.
 
 Each chunk is encoded by itself (pass 0). All but the first of a group are then re-encoded to begin where the chunk
 before ended: on the state of its pass 0 (pass 1), and the third and later ones again on its last state (pass 2), so

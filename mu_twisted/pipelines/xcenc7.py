@@ -1,4 +1,4 @@
-"""xcenc7: the encoder with one re-encode a chunk, whose chunks bring a frame of their neighbour along.
+"""xcenc7 is the encoder with one re-encode a chunk, whose chunks bring a frame of their neighbour along.
 
 All but the first chunk of a group have one more frame in front, the last one of the chunk before. They are encoded by
 themselves, and then once more to begin where the chunk before ended; the frame in front, by then known to the decoder,

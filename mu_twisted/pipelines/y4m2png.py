@@ -1,4 +1,4 @@
-"""y4m2png: chunks of Y4M to numbered PNG frames, the way back of png2y4m.
+"""y4m2png turns chunks of Y4M into numbered PNG frames, the way back of png2y4m.
 
 Chunks are taken from ``VIDEO-INFORMAT/%08d.y4m``, numbered from 0, and their frames go to ``VIDEO-TO/%08d.png``,
 numbered through the video from 1. The packaged command turns one into the other, e.g.

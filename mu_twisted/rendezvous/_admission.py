@@ -1,4 +1,4 @@
-"""Admits messages: memory is reserved for each one before its body is read. Knows time as an argument only."""
+"""Admission reserves memory for each message before its body is read. Knows time as an argument only."""
 
 from typing import Protocol
 

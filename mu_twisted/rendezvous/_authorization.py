@@ -1,4 +1,4 @@
-"""Decides by a connection's certificate which task it may speak for, and whether it is a coordinator."""
+"""A connection's certificate decides which task it may speak for, and whether it is a coordinator."""
 
 from mu_twisted.rendezvous._errors import PeerRefused
 from mu_twisted.tls import Identity, Role, RoleIdentity, TaskIdentity

@@ -1,4 +1,4 @@
-"""Back-pressure: the senders to a mailbox that holds enough are not read, for a short time."""
+"""Back-pressure stops the reading of senders whose mailbox holds enough, for a short time."""
 
 from typing import Protocol
 

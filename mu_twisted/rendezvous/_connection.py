@@ -1,4 +1,4 @@
-"""Drives one connection: a peer that greets, sends and reads, or a coordinator with its notices.
+"""A connection is a peer that greets, sends and reads, or a coordinator with its notices.
 
 Knows the mailboxes, and of the relay only what :class:`RelayServices` says.
 """

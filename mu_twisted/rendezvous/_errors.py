@@ -1,4 +1,4 @@
-"""The errors of the rendezvous: a greeting or a message that is not accepted."""
+"""The errors of the rendezvous say why a greeting or a message is not accepted."""
 
 from mu_twisted.base import MuError
 

@@ -1,4 +1,4 @@
-"""The relay's limits: how much it keeps, of what, and for how long."""
+"""The relay's limits say how much it keeps, of what, and for how long."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Assigns mailboxes to connections, and removes what is old. Pure: time and tokens are arguments, effects results."""
+"""Mailboxes are assigned to connections here, and removed when they are old. Pure: time and tokens are arguments."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A mailbox holds these: one message in memory, or several in a row in one file."""
+"""A mailbox holds messages: one in memory, or several in a row in one file."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all mailboxes share: memory, disk, and the order in which messages leave memory when it is short.
+"""The message store is what all mailboxes share: memory, disk, and the order in which messages leave memory.
 
 Knows a mailbox only as something that can be asked to free memory.
 """

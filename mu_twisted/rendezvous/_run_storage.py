@@ -1,4 +1,4 @@
-"""What one run may store: its undelivered messages are counted, its delivered ones kept up to a limit.
+"""A run's storage counts its undelivered messages, and keeps its delivered ones up to a limit.
 
 Knows the store that all share, and of mailboxes only that they can forget their oldest message.
 """

@@ -1,4 +1,4 @@
-"""Writes messages to disk when memory is short: bundles of them to a file each, in a directory for each run.
+"""Messages spill to disk when memory is short: bundles of them to a file each, in a directory for each run.
 
 Nothing here outlives the process: what an earlier process left is removed at the start.
 """

@@ -1,4 +1,4 @@
-"""Makes and reads keys, certificates and identities, and the contexts of connections. Knows no daemon and no job."""
+"""The tls package makes and reads keys, certificates, identities, and connections' contexts. Knows no daemon or job."""
 
 from mu_twisted.tls._authority import Authority, generate_keys
 from mu_twisted.tls._contexts import client_contexts, describe_failure, server_contexts

@@ -1,4 +1,4 @@
-"""Makes the TLS contexts: always mutual, TLS 1.2 at least, without state between connections. Knows no sockets."""
+"""TLS contexts are always mutual, TLS 1.2 at least, without state between connections. Knows no sockets."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

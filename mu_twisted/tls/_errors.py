@@ -1,4 +1,4 @@
-"""The errors of keys, certificates and identities."""
+"""A TLS error says what is wrong with a key, a certificate or an identity."""
 
 from mu_twisted.base import MuError
 

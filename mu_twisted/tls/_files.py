@@ -1,4 +1,4 @@
-"""Reads and writes keys and certificates in PEM. Private files are never readable by other users."""
+"""Keys and certificates are read and written here in PEM; no other user can read a private file."""
 
 import base64
 import binascii

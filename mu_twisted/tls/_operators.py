@@ -1,4 +1,4 @@
-"""Writes the files with which an operator connects to a coordinator on another host."""
+"""An operator's files are written here: those with which it connects to a coordinator on another host."""
 
 import re
 from datetime import timedelta

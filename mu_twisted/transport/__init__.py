@@ -1,4 +1,4 @@
-"""Carries frames over mutual TLS, for every daemon. Knows nothing of what the frames mean."""
+"""The transport carries frames over mutual TLS, for every daemon. Knows nothing of what the frames mean."""
 
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog

@@ -1,4 +1,4 @@
-"""Enforces the time limits of many things with one timer. Knows a clock, and nothing of what it limits."""
+"""Deadlines of many things are enforced with one timer. Knows a clock, and nothing of what it limits."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""Logs dropped peers: one line for each, and few lines however many they are. Knows no connections."""
+"""The drop log has one line for each dropped peer, and few lines however many they are. Knows no connections."""
 
 from typing import Any
 

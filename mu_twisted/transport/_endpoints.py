@@ -1,4 +1,4 @@
-"""Listens and connects, with TLS around the frames. The only module that knows how Twisted adds TLS."""
+"""Endpoints listen and connect, with TLS around the frames. The only module that knows how Twisted adds TLS."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Makes connections, and holds what all of them share: time limits, the number of handshakes, the log of drops."""
+"""The factory makes connections, and holds what all share: time limits, number of handshakes, the log of drops."""
 
 from collections.abc import Callable
 from typing import Any

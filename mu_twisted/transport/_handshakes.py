@@ -1,4 +1,4 @@
-"""Ends TLS handshakes that stand still while too many are in progress. Knows the connections that it is given."""
+"""The handshake limiter ends TLS handshakes that stand still while too many are in progress."""
 
 from typing import Any
 

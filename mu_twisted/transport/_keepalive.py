@@ -1,4 +1,4 @@
-"""Has the kernel detect peers that vanished: a machine that lost power, a NAT that forgot the connection.
+"""Keepalive has the kernel detect peers that vanished: a machine that lost power, a NAT that forgot the connection.
 
 Workers that announce it are pinged by the coordinator; the original's workers know no ping, and may be silent for long.
 """

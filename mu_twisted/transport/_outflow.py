@@ -1,4 +1,4 @@
-"""Counts and bounds what a connection has sent and its peer has not taken. Knows Twisted's producers only."""
+"""The outflow counts and bounds what a connection has sent and its peer has not taken. Knows only producers."""
 
 from typing import Any
 

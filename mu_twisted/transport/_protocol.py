@@ -1,4 +1,4 @@
-"""Turns the bytes of one connection into frames and back, over TLS or any other stream.
+"""The protocol turns the bytes of one connection into frames and back, over TLS or any other stream.
 
 Knows nothing of what the frames mean, and of the factory only what :class:`ConnectionOwner` says.
 """

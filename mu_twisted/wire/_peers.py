@@ -176,7 +176,7 @@ Notice = JobNotice | JobTaken | EndNotice | EndTaken | LostNotice
 
 
 def parse_notice(message: bytes) -> Notice:
-    """Read what coordinator and rendezvous tell one another.
+    """Read a notice between coordinator and rendezvous.
 
     :raises PeerError: it is none of these.
     """

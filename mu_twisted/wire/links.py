@@ -1,4 +1,4 @@
-"""The frames by which tasks send one another named messages, over a rendezvous or directly.
+"""Links are the frames by which tasks send one another named messages, over a rendezvous or directly.
 
 The package does not import this module: only workers that use links, and the rendezvous, load it. A frame is a header
 of fields separated by colons, and where it carries bytes a NUL and these. PEER is the task at the other end: to the

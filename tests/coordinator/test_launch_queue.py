@@ -48,7 +48,7 @@ def counted(world: MemoryCoordinator) -> Counted:
     return world.launches
 
 
-def test_what_the_outcomes_of_one_turn_make_room_for_is_let_go_together(world: MemoryCoordinator) -> None:
+def test_what_the_outcomes_of_one_turn_make_room_for_is_sent_together(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2500")
     launches = counted(world)
     assert launches.calls == [1000]

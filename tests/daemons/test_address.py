@@ -1,4 +1,4 @@
-"""Which address workers are told to dial, and that it is said."""
+"""The address that workers dial is found, and logged."""
 
 import socket
 from typing import Any
@@ -35,7 +35,7 @@ class AddressTests(TestCase):
             found = yield self.find(endpoint, given, environ)
         assert found == expected
         [text] = [formatEvent(event) for event in events if "dial" in event["log_format"]]
-        assert text == f"workers are told to dial {expected}, {why}"
+        assert text == f"workers dial {expected}, {why}"
 
     @inlineCallbacks
     def test_what_is_given_stands_before_the_instances_own_and_that_before_the_routes(self) -> Any:

@@ -25,11 +25,11 @@ def test_one_that_has_it_briefly_or_has_only_just_taken_it_is_waited_for(tmp_pat
     if content is not None:
         (tmp_path / "coordinator.lock").write_text(content)
     waiting = threading.Event()
-    let_go = threading.Thread(target=lambda: (waiting.wait(), reader.close()))
-    let_go.start()
+    closing = threading.Thread(target=lambda: (waiting.wait(), reader.close()))
+    closing.start()
     waiting.set()
     second = StateDirectory(tmp_path)
-    let_go.join()
+    closing.join()
     assert (tmp_path / "coordinator.lock").read_text() == f"{os.getpid()}\n"
     with pytest.raises(BlockingIOError), (tmp_path / "coordinator.lock").open() as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -71,7 +71,7 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
     limit, window = data.draw(st.none() | st.integers(1, 20)), data.draw(st.integers(1, 10))
     admission = LaunchAdmission(limit, unanswered=window)
     requested: dict[str, list[str]] = {}
-    let_go: dict[str, list[str]] = {}
+    granted: dict[str, list[str]] = {}
     dropped: dict[str, int] = {}
     there = dict.fromkeys("ab", 0)
     unanswered: list[tuple[str, str]] = []
@@ -94,19 +94,19 @@ def test_whatever_is_asked_goes_out_once_and_in_order_or_is_dropped(data: st.Dat
             case _:
                 waiting = admission.state.waiting
                 for grant in admission.grants({job: count + waiting.get(job, 0) for job, count in there.items()}):
-                    let_go.setdefault(grant.job, []).extend(grant.launch_ids)
+                    granted.setdefault(grant.job, []).extend(grant.launch_ids)
                     there[grant.job] += len(grant.launch_ids)
                     unanswered += [(grant.job, launch_id) for launch_id in grant.launch_ids]
                 assert len(unanswered) <= window
                 if limit is not None:
                     assert sum(there.values()) <= limit
-    for job, launch_ids in let_go.items():
+    for job, launch_ids in granted.items():
         assert launch_ids == requested[job][: len(launch_ids)]
 
 
 def test_an_admission_without_room_is_refused() -> None:
     for wrong in ({"workers": 0}, {"unanswered": 0}):
-        with pytest.raises(ValueError, match="room"):
+        with pytest.raises(ValueError, match="at least one worker"):
             LaunchAdmission(**wrong)
 
 

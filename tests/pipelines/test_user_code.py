@@ -58,7 +58,7 @@ def test_a_function_of_a_pipeline_that_fails_is_one_line_with_its_place(
 
 @pytest.mark.parametrize("order", [lambda _: ["0", "1"], lambda _: None, lambda _: [[], {}]])
 def test_an_order_of_anything_but_numbers_is_one_line(order: Any) -> None:
-    with pytest.raises(PipelineError, match="its order cannot be told: TypeError"):
+    with pytest.raises(PipelineError, match="its order cannot be found: TypeError"):
         Pipeline(name="mine", summary="", first=TerminalState, order=order).task_order(settings())
 
 

@@ -198,7 +198,7 @@ class SimulatedFleet:
         self.sent = {edge for edge in self.sent if edge[0] not in hit}
         self.gone = {edge for edge in self.gone if edge[0] not in hit}
         for task, member in list(self.waiting.items()):
-            if task in hit:
+            if task in hit and self.waiting.get(task) is member:  # else another's failure has taken it away
                 self.fail(member, "the peer channel was lost", Failure.CHANNEL)
         self.name_store(shard)
 

@@ -182,14 +182,14 @@ class Examination:
     async def _address(self, endpoint: str) -> str | None:
         address: str | None = self._options["host-addr"]
         if address:
-            self._report(good(f"workers are told to dial {address} (--host-addr)"))
+            self._report(good(f"workers dial {address} (--host-addr)"))
             return address
         try:
             address = await find_address(self._reactor, endpoint)
         except MuError as error:
             self._report(_failed(error, NETWORK))
             return None
-        self._report(good(f"workers are told to dial {address}"))
+        self._report(good(f"workers dial {address}"))
         return address
 
     async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:

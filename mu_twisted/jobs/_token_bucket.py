@@ -1,4 +1,4 @@
-"""How fast launches may go out: a bucket of tokens, whose rate gives way where the endpoint throttles."""
+"""A bucket of tokens limits how fast launches go out; its rate gives way where the endpoint throttles."""
 
 SLOWEST = 1 / 64
 """The share of its rate that a bucket keeps however often it is slowed."""
@@ -8,8 +8,8 @@ RECOVERY = 60.0
 """Seconds in which a bucket comes from nothing to its full rate."""
 
 
-class Tokens:
-    """One bucket, full at first.
+class TokenBucket:
+    """A bucket that is full at first.
 
     :param rate: tokens a second.
     :param burst: tokens that it holds.
@@ -20,34 +20,34 @@ class Tokens:
         self.rate = rate
         self._burst = float(burst)
         self._tokens = float(burst)
-        self._at = now
+        self._filled_at = now
         self._slowed_at = float("-inf")
 
     @property
-    def least(self) -> float:
+    def min_batch(self) -> float:
         """Tokens to wait for, so that a steady stream goes out in batches and not one by one."""
-        return max(1.0, min(self._room, self.rate / 20))
+        return max(1.0, min(self._capacity, self.rate / 20))
 
     def fill(self, now: float) -> None:
         """Time has passed."""
-        passed = max(0.0, now - self._at)
-        self._at = max(now, self._at)
-        self._tokens = min(self._room, self._tokens + passed * self.rate)
+        passed = max(0.0, now - self._filled_at)
+        self._filled_at = max(now, self._filled_at)
+        self._tokens = min(self._capacity, self._tokens + passed * self.rate)
         self.rate = min(self.limit, self.rate + passed * self.limit / RECOVERY)
 
     def available(self, wanted: int) -> int:
-        """How many of these may go out now; none if it pays to wait for more."""
-        if self._tokens + 1e-6 < min(self.least, wanted):
+        """How many of so many launches may go out now; none if it pays to wait for more."""
+        if self._tokens + 1e-6 < min(self.min_batch, wanted):
             return 0
         return min(wanted, int(self._tokens + 1e-6))
 
     def spend(self, count: int) -> None:
-        """They have gone out."""
+        """So many launches have gone out."""
         self._tokens -= count
 
     def when(self, wanted: int) -> float:
-        """When some of these may go out."""
-        return self._at + max(0.0, min(self.least, wanted) - self._tokens) / self.rate
+        """When the next of so many launches may go out."""
+        return self._filled_at + max(0.0, min(self.min_batch, wanted) - self._tokens) / self.rate
 
     def slow_down(self, now: float) -> None:
         """The endpoint throttles: half as fast from now on, and no burst."""
@@ -58,5 +58,5 @@ class Tokens:
             self.rate = max(self.limit * SLOWEST, self.rate / 2)
 
     @property
-    def _room(self) -> float:
+    def _capacity(self) -> float:
         return max(1.0, self._burst * self.rate / self.limit)
