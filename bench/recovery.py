@@ -19,8 +19,7 @@ from typing import Any
 
 from bench._cloud import FakeCloud, yes
 from bench._figure import Figure
-from mu_twisted.cli._control import Coordinator
-from mu_twisted.cli._transport import CoordinatorError, UnixTransport
+from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 
 WORKERS = 1000
 FINISHED = 200

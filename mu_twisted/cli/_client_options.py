@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import TlsTransport, UnixTransport
+from mu_twisted.client import Coordinator, RequestRefused, TlsTransport, UnixTransport
 from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")

@@ -11,9 +11,8 @@ from typing import Any
 from mu_twisted.aws import Clients
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import OperatorCloud, ensure_stack, open_cloud
-from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._run import stack_of
-from mu_twisted.cli._transport import CoordinatorError, NotServed, UnixTransport
+from mu_twisted.client import Coordinator, CoordinatorError, NotServed, UnixTransport
 
 
 class MapBackend:

@@ -5,13 +5,12 @@ import sys
 from typing import Any
 
 from mu_twisted.base import MuError, terminal_safe
-from mu_twisted.cli._control import Coordinator
 from mu_twisted.cli._map_job import MapJob
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._output import OutputLost
 from mu_twisted.cli._run import handed_over
-from mu_twisted.cli._transport import UnixTransport
 from mu_twisted.cli._wait import INTERRUPTED, wait_and_report
+from mu_twisted.client import Coordinator, UnixTransport
 from mu_twisted.daemons import default_state_dir
 from mu_twisted.pipelines import pack_inputs
 

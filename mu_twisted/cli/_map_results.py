@@ -14,9 +14,8 @@ from typing import Any
 from mu_twisted.aws import Clients, one_line
 from mu_twisted.base import MuError
 from mu_twisted.cli import _format
-from mu_twisted.cli._control import Coordinator, RequestRefused
-from mu_twisted.cli._transport import Unreachable
 from mu_twisted.cli._wait import COMEBACK, MARGIN, PAUSE, ProgressLine
+from mu_twisted.client import Coordinator, RequestRefused, Unreachable
 from mu_twisted.pipelines import split_url
 from mu_twisted.pipelines.map import inputs_of, output_key
 

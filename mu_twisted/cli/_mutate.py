@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import UnixTransport
+from mu_twisted.client import Coordinator, RequestRefused, UnixTransport
 
 Change = Callable[[Coordinator, str], Any]
 

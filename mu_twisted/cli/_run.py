@@ -10,10 +10,9 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import ensure_stack
-from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._submit import submitted
-from mu_twisted.cli._transport import CoordinatorError, NotServed, UnixTransport
 from mu_twisted.cli._wait import wait_and_report
+from mu_twisted.client import Coordinator, CoordinatorError, NotServed, RequestRefused, UnixTransport
 from mu_twisted.local import default_state_dir
 
 ENDING = 10.0

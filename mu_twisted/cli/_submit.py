@@ -7,10 +7,9 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
-from mu_twisted.cli._control import Coordinator, RequestRefused
 from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._transport import ConnectionLost, CoordinatorError
 from mu_twisted.cli._wait import wait_and_report
+from mu_twisted.client import ConnectionLost, Coordinator, CoordinatorError, RequestRefused
 
 MAX_SOURCE = 1 << 20
 """Bytes of a module; the control API takes no more."""

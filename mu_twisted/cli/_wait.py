@@ -9,8 +9,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.cli._control import Coordinator, RequestRefused
-from mu_twisted.cli._transport import Unreachable
+from mu_twisted.client import Coordinator, RequestRefused, Unreachable
 
 QUIET_STEP = 60.0
 SHOWN_STEP = 1.0

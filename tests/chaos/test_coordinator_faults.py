@@ -15,7 +15,7 @@ from chaos_journal import read
 from chaos_stage import BUCKET, MU, SHELL, TWISTD, Stage, until
 from chaos_tree import send, tree
 
-from mu_twisted.cli._control import RequestRefused
+from mu_twisted.client import RequestRefused
 from mu_twisted.local import find
 
 pytestmark = pytest.mark.process

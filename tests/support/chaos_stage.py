@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
-from mu_twisted.cli._control import Coordinator
-from mu_twisted.cli._transport import CoordinatorError, UnixTransport
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 from mu_twisted.local import RunningStack, find, start
 
 TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from chaos_stage import Broken, Stage
 
-from mu_twisted.cli._transport import CoordinatorError
+from mu_twisted.client import CoordinatorError
 
 LOOK = 0.1
 """Seconds between two looks at all tasks of a job."""

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from mu_twisted.base import MuError
-from mu_twisted.cli._transport import (
+from mu_twisted.client._transport import (
     TIMEOUT,
     ConnectionLost,
     CoordinatorError,
