@@ -8,7 +8,7 @@ from mu_twisted.aws._content import content_name, ensure_function, is_content_na
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
-from mu_twisted.aws._errors import AWSError, error_code, one_line
+from mu_twisted.aws._errors import AWSError, aws_errors, error_code
 from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
 from mu_twisted.aws._package import PackageError, build_package
 from mu_twisted.aws._prices import Price, price_in
@@ -29,6 +29,7 @@ __all__ = [
     "PackageError",
     "Price",
     "Programs",
+    "aws_errors",
     "aws_session",
     "build_package",
     "check_endpoint",
@@ -42,7 +43,6 @@ __all__ = [
     "error_code",
     "is_content_name",
     "lambda_endpoint",
-    "one_line",
     "price_in",
     "s3_endpoint",
 ]

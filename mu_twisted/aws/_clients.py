@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
-from mu_twisted.aws._errors import one_line
+from mu_twisted.aws._errors import aws_errors
 from mu_twisted.aws._proxies import is_loopback
 
 if TYPE_CHECKING:  # botocore makes its clients of data files; what they look like is only known to stubs
@@ -89,7 +89,7 @@ class Clients:
         )
         # The stubs know `client` by an overload for each service of AWS: not to be gone through for a name of ours.
         create: Any = self._session.client
-        with one_line("set up the AWS clients"):
+        with aws_errors("set up the AWS clients"):
             client = create(service, region_name=self.region, endpoint_url=endpoint, config=config)
             if is_loopback(urlsplit(client.meta.endpoint_url).hostname or "") and getproxies_environment():
                 # The client alone knows which endpoint it uses; botocore would send to loopback by a proxy, too.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
-from mu_twisted.aws._errors import AWSError, error_code, one_line
+from mu_twisted.aws._errors import AWSError, aws_errors, error_code
 from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
 from mu_twisted.base.masking import masked
 
@@ -94,7 +94,7 @@ class AwsControl:
         Waits for an update in progress: until its end some environments have the old code. Does not wait for a function
         that is Pending or Inactive: Lambda activates it when it is invoked, and its launches wait for that.
         """
-        with one_line(f"look up function {function} in {self._where}"):
+        with aws_errors(f"look up function {function} in {self._where}"):
             configuration = self._updated(function)
             _check_state(function, self._where, configuration)
             return FunctionSettings(
@@ -120,14 +120,14 @@ class AwsControl:
         """Find which of these files the function's package does not hold. Makes no call where there are none."""
         if not programs:
             return []
-        with one_line(f"look up the code of function {function} in {self._where}"):
+        with aws_errors(f"look up the code of function {function} in {self._where}"):
             where = self.clients.awslambda.get_function(FunctionName=function)["Code"]["Location"]
         held = files_in_package(where, function)
         return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> InvokeAnswer:
         """Invoke the function once, wait for its end, and get the tail of its log."""
-        with one_line(f"invoke function {function} in {self._where}"):
+        with aws_errors(f"invoke function {function} in {self._where}"):
             answer = self.clients.awslambda.invoke(
                 FunctionName=function, InvocationType="RequestResponse", LogType="Tail", Payload=payload
             )
@@ -150,12 +150,12 @@ class AwsControl:
         if not bucket.startswith("arn:") and not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
             raise AWSError(f"{bucket!r} cannot be the name of a bucket: check -b")
         missing = f"there is no bucket {bucket}{self.clients.where_s3}: check -b, or make it"
-        with one_line(f"use bucket {bucket}{self.clients.where_s3}"), self._missing(missing):
+        with aws_errors(f"use bucket {bucket}{self.clients.where_s3}"), self._missing(missing):
             self.clients.s3.head_bucket(Bucket=bucket)
 
     def create_bucket(self, bucket: str) -> None:
         """Create a bucket in this region."""
-        with one_line(f"create bucket {bucket}"):
+        with aws_errors(f"create bucket {bucket}"):
             if self.region == "us-east-1":  # which S3 does not take as a constraint
                 self.clients.s3.create_bucket(Bucket=bucket)
             else:
@@ -166,7 +166,7 @@ class AwsControl:
     def existing(self, bucket: str, keys: Collection[str]) -> set[str]:
         """Find which of these objects exist, by listing their prefixes."""
         found: set[str] = set()
-        with one_line(f"list bucket {bucket}"):
+        with aws_errors(f"list bucket {bucket}"):
             pages = self.clients.s3.get_paginator("list_objects_v2")
             for prefix in {key[: key.rfind("/") + 1] for key in keys}:
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
@@ -175,12 +175,12 @@ class AwsControl:
 
     def put_object(self, bucket: str, key: str, body: bytes) -> None:
         """Store one object."""
-        with one_line(f"store s3://{bucket}/{key}"):
+        with aws_errors(f"store s3://{bucket}/{key}"):
             self.clients.s3.put_object(Bucket=bucket, Key=key, Body=body)
 
     def get_object(self, bucket: str, key: str) -> bytes:
         """Fetch one object."""
-        with one_line(f"fetch s3://{bucket}/{key}"), self._missing(f"there is no object s3://{bucket}/{key}"):
+        with aws_errors(f"fetch s3://{bucket}/{key}"), self._missing(f"there is no object s3://{bucket}/{key}"):
             body: bytes = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
 

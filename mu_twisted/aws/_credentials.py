@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mu_twisted.aws._errors import NO_CREDENTIALS, AWSError, one_line
+from mu_twisted.aws._errors import NO_CREDENTIALS, AWSError, aws_errors
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -38,7 +38,7 @@ def aws_session(keys: AccessKeys | None = None) -> Session:
     """
     import boto3  # takes half a second; only commands that use AWS pay it
 
-    with one_line("read the AWS configuration"):
+    with aws_errors("read the AWS configuration"):
         if keys is not None:
             _check(keys)
         if keys is None:
@@ -65,7 +65,7 @@ def current_keys(session: Session) -> AccessKeys:
 
     :raises AWSError: there are none, or they cannot be sent.
     """
-    with one_line("get AWS credentials"):
+    with aws_errors("get AWS credentials"):
         credentials = session.get_credentials()
         if credentials is None:
             raise AWSError(NO_CREDENTIALS)

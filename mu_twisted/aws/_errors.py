@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import botocore.exceptions as botocore_errors
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 from mu_twisted.base.masking import masked
 
 
@@ -41,7 +41,7 @@ def is_unsupported(error: botocore_errors.ClientError) -> bool:
 
 
 @contextmanager
-def one_line(doing: str) -> Iterator[None]:
+def aws_errors(doing: str) -> Iterator[None]:
     """Turn botocore's errors into an :class:`AWSError` that says what was being done.
 
     :param doing: completes the sentence "cannot ...".
@@ -53,7 +53,7 @@ def one_line(doing: str) -> Iterator[None]:
         raise AWSError(NO_CREDENTIALS) from None
     except botocore_errors.ClientError as error:
         code = error_code(error) or "?"
-        message = _one_line(str(error.response.get("Error", {}).get("Message", "")))
+        message = _reason(str(error.response.get("Error", {}).get("Message", "")))
         if code in _REFUSED_KEYS:
             raise AWSError(f"cannot {doing}: the credentials were refused ({code}); check the keys") from None
         if code in _EXPIRED_KEYS:
@@ -62,17 +62,17 @@ def one_line(doing: str) -> Iterator[None]:
             raise AWSError(f"cannot {doing}: access denied; these credentials need a policy that allows it") from None
         raise AWSError(f"cannot {doing}: {code}: {message}") from None
     except botocore_errors.ParamValidationError as error:
-        raise AWSError(f"cannot {doing}: {_one_line(str(error.kwargs.get('report', error)))}") from None
+        raise AWSError(f"cannot {doing}: {_reason(str(error.kwargs.get('report', error)))}") from None
     except (botocore_errors.BotoCoreError, ValueError) as error:
-        raise AWSError(f"cannot {doing}: {_one_line(str(error))}") from None
+        raise AWSError(f"cannot {doing}: {_reason(str(error))}") from None
 
 
-def _one_line(text: str) -> str:
+def _reason(text: str) -> str:
     """A message as one line without keys: AWS's further lines repeat what was signed, and HTTP's a refused header."""
     if "Invalid header value" in text:
         return "a header cannot be sent; are the keys copied right?"
     first = text.strip().split("\n", 1)[0]
-    return " ".join(masked(first).split())[:300]
+    return one_line(masked(first), 300)
 
 
 NO_CREDENTIALS = (

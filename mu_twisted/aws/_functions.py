@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
-from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
+from mu_twisted.aws._errors import AWSError, aws_errors, error_code, is_unsupported
 
 if TYPE_CHECKING:
     from types_boto3_lambda.literals import ArchitectureType, RuntimeType
@@ -130,10 +130,10 @@ class Functions:
         :raises AWSError: it could not be made; then there is none.
         """
         self._check_size(package, bucket)
-        with self._code(package, bucket) as code, one_line(f"create function {spec.name} in {self._where}"):
+        with self._code(package, bucket) as code, aws_errors(f"create function {spec.name} in {self._where}"):
             created = self._create(spec, code)
         try:
-            with one_line(f"set up function {spec.name} in {self._where}"):
+            with aws_errors(f"set up function {spec.name} in {self._where}"):
                 self._settle(spec.name)
         except AWSError:
             with contextlib.suppress(AWSError):
@@ -146,7 +146,7 @@ class Functions:
 
         :raises AWSError: there is one, but it is not of our package.
         """
-        with one_line(f"look up function {name} in {self._where}"):
+        with aws_errors(f"look up function {name} in {self._where}"):
             found = self._configuration(name)
         if found is not None and found.get("Handler") != HANDLER:
             raise AWSError(f"function {name} in {self._where} is not one that mu has made: choose another --name")
@@ -165,7 +165,7 @@ class Functions:
         :raises AWSError: it could not be changed; the text says whether it has the new code.
         """
         self._check_size(package, bucket)
-        with self._code(package, bucket) as code, one_line(f"replace the code of function {name} in {self._where}"):
+        with self._code(package, bucket) as code, aws_errors(f"replace the code of function {name} in {self._where}"):
             before = self._ready(name)
             other, update = changes.architecture, self._clients.awslambda.update_function_code
             if other is None or other in (before.get("Architectures") or ["x86_64"]):
@@ -174,19 +174,19 @@ class Functions:
                 architectures = [_architecture(other)]
                 self._update(lambda: update(FunctionName=name, Architectures=architectures, **code))
             self._check_updated(name)
-        with one_line(f"change the settings of function {name} in {self._where}, which has the new code"):
+        with aws_errors(f"change the settings of function {name} in {self._where}, which has the new code"):
             if (request := changes.request(name)) is not None:
                 self._update(lambda: self._clients.awslambda.update_function_configuration(**request))
                 self._check_updated(name)
             self._settle(name)
             replaced = self._configuration(name) or {}
-        with one_line(f"tag function {name} in {self._where}"), _tolerating_unsupported():
+        with aws_errors(f"tag function {name} in {self._where}"), _tolerating_unsupported():
             self._clients.awslambda.tag_resource(Resource=replaced["FunctionArn"], Tags={TAG: version("mu-twisted")})
         return replaced
 
     def list(self) -> list[FunctionConfigurationTypeDef]:
         """The configurations of the functions here that mu has made, sorted by their names."""
-        with one_line(f"list the functions in {self._where}"):
+        with aws_errors(f"list the functions in {self._where}"):
             pages = self._clients.awslambda.get_paginator("list_functions").paginate()
             found = [function for page in pages for function in page["Functions"]]
             ours = [function for function in found if function.get("Handler") == HANDLER]
@@ -196,12 +196,12 @@ class Functions:
 
     def remove(self, name: str) -> None:
         """Delete a function, also one that mu has not made."""
-        with one_line(f"remove function {name} in {self._where}"):
+        with aws_errors(f"remove function {name} in {self._where}"):
             self._clients.awslambda.delete_function(FunctionName=name)
 
     def wait_until_ready(self, name: str) -> None:
         """Wait until a function can be invoked."""
-        with one_line(f"wait for function {name} in {self._where}"):
+        with aws_errors(f"wait for function {name} in {self._where}"):
             self._ready(name)
 
     def note_use(self, name: str, now: float | None = None) -> None:
@@ -210,7 +210,7 @@ class Functions:
         :param now: seconds since 1970; None: now.
         """
         today = time.strftime("%Y-%m-%d", time.gmtime(now))
-        with one_line(f"tag function {name} in {self._where}"):
+        with aws_errors(f"tag function {name} in {self._where}"):
             found = self._configuration(name) or {}
             if self._tags(found).get(USED_TAG) != today:
                 self._clients.awslambda.tag_resource(Resource=found["FunctionArn"], Tags={USED_TAG: today})
@@ -220,7 +220,7 @@ class Functions:
 
         :param function: what Lambda says of it.
         """
-        with one_line(f"read the tags of function {function['FunctionName']} in {self._where}"):
+        with aws_errors(f"read the tags of function {function['FunctionName']} in {self._where}"):
             return max(str(function.get("LastModified", ""))[:10], self._tags(function).get(USED_TAG, ""))
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -291,13 +291,13 @@ class Functions:
             yield {"ZipFile": package}
             return
         key = f"{UPLOAD_PREFIX}{hashlib.sha256(package).hexdigest()}.zip"
-        with one_line(f"store the package as s3://{bucket}/{key}"):
+        with aws_errors(f"store the package as s3://{bucket}/{key}"):
             self._clients.s3.put_object(Bucket=bucket, Key=key, Body=package)
         try:
             yield {"S3Bucket": bucket, "S3Key": key}
         finally:
             # Lambda keeps a copy of its own.
-            with one_line(f"delete s3://{bucket}/{key}"):
+            with aws_errors(f"delete s3://{bucket}/{key}"):
                 self._clients.s3.delete_object(Bucket=bucket, Key=key)
 
     def _create(self, spec: FunctionSpec, code: FunctionCodeTypeDef) -> FunctionConfigurationTypeDef:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
-from mu_twisted.aws._errors import AWSError, error_code, is_unsupported, one_line
+from mu_twisted.aws._errors import AWSError, aws_errors, error_code, is_unsupported
 from mu_twisted.aws._proxies import opener
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ class Inspection:
 
     def caller(self) -> CallerIdentity:
         """The user or role whose credentials these are."""
-        with one_line("ask who the credentials belong to"):
+        with aws_errors("ask who the credentials belong to"):
             answer = self._clients.sts.get_caller_identity()
             return CallerIdentity(answer["Account"], answer["Arn"])
 
     def function(self, name: str) -> FunctionState | None:
         """The function; None if there is none."""
-        with one_line(f"look up function {name} in {self._where}"):
+        with aws_errors(f"look up function {name} in {self._where}"):
             client = self._clients.awslambda
             answer: GetFunctionResponseTypeDef | None = _optional(lambda: client.get_function(FunctionName=name))
             if answer is None:
@@ -114,7 +114,7 @@ class Inspection:
         """How many environments may run at once; None where the endpoint has no such limit to read."""
         from botocore.exceptions import ClientError
 
-        with one_line(f"ask for the account's limits in {self._where}"):
+        with aws_errors(f"ask for the account's limits in {self._where}"):
             try:
                 limits = self._clients.awslambda.get_account_settings()["AccountLimit"]
             except ClientError as error:
@@ -130,7 +130,7 @@ class Inspection:
         """
         from botocore.exceptions import ClientError
 
-        with one_line(f"use bucket {bucket}"):
+        with aws_errors(f"use bucket {bucket}"):
             try:
                 answer = self._clients.s3.head_bucket(Bucket=bucket)
             except ClientError as error:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mu_twisted.aws._clients import Clients
-from mu_twisted.aws._errors import AWSError, error_code, one_line
+from mu_twisted.aws._errors import AWSError, aws_errors, error_code
 
 AT_ONCE = 8
 """Objects that are copied at the same time; a large one takes further threads of boto3's."""
@@ -197,7 +197,7 @@ class Objects:
     def copy(self, copy: Copying) -> None:
         """Copy one. A file that is written is there as a whole, or not at all."""
         source, target = copy.source, copy.target
-        with one_line(f"copy {source} to {target}{self._clients.where_s3}"), _system_errors(copy):
+        with aws_errors(f"copy {source} to {target}{self._clients.where_s3}"), _system_errors(copy):
             if isinstance(source, S3Place) and isinstance(target, S3Place):
                 self._s3.copy({"Bucket": source.bucket, "Key": source.key}, target.bucket, target.key)
             elif isinstance(target, S3Place):
@@ -208,7 +208,7 @@ class Objects:
 
     def send_stream(self, stream: BinaryIO, target: S3Place) -> None:
         """Store what a stream brings, to its end."""
-        with one_line(f"copy standard input to {target}{self._clients.where_s3}"):
+        with aws_errors(f"copy standard input to {target}{self._clients.where_s3}"):
             self._s3.upload_fileobj(stream, target.bucket, target.key)
 
     def read_stream(self, source: S3Place, write: Callable[[bytes], object]) -> int:
@@ -217,7 +217,7 @@ class Objects:
         :returns: how many there were.
         """
         count = 0
-        with one_line(f"read {source}{self._clients.where_s3}"):
+        with aws_errors(f"read {source}{self._clients.where_s3}"):
             body = self._s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
             for block in body.iter_chunks(1 << 20):
                 write(block)
@@ -226,7 +226,7 @@ class Objects:
 
     def buckets(self) -> list[dict[str, Any]]:
         """All buckets: ``Name`` and ``CreationDate``."""
-        with one_line(f"list the buckets{self._clients.where_s3}"):
+        with aws_errors(f"list the buckets{self._clients.where_s3}"):
             return list(self._s3.list_buckets().get("Buckets", ()))
 
     def list(self, place: S3Place, *, recursive: bool) -> Iterator[dict[str, Any]]:
@@ -236,7 +236,7 @@ class Objects:
         """
         pages = self._s3.get_paginator("list_objects_v2")
         given = {} if recursive else {"Delimiter": "/"}
-        with one_line(f"list {place}{self._clients.where_s3}"):
+        with aws_errors(f"list {place}{self._clients.where_s3}"):
             for page in pages.paginate(Bucket=place.bucket, Prefix=place.key, **given):
                 yield from page.get("CommonPrefixes", ())
                 yield from page.get("Contents", ())
@@ -249,7 +249,7 @@ class Objects:
         from botocore.exceptions import ClientError
 
         where = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
-        with one_line(f"make the bucket {bucket}{self._clients.where_s3}"):
+        with aws_errors(f"make the bucket {bucket}{self._clients.where_s3}"):
             if bucket in (each["Name"] for each in self.buckets()):
                 return False
             try:
@@ -271,7 +271,7 @@ class Objects:
         from botocore.exceptions import ClientError
 
         count = 0
-        with one_line(f"remove the bucket {bucket}{self._clients.where_s3}"):
+        with aws_errors(f"remove the bucket {bucket}{self._clients.where_s3}"):
             batch: list[dict[str, str]] = []
             for each in self.list(S3Place(bucket), recursive=True) if objects else ():
                 batch.append({"Key": each["Key"]})
@@ -317,7 +317,7 @@ class Objects:
 
         if isinstance(source, S3Place):
             name_of(source)
-            with one_line(f"look up {source}{self._clients.where_s3}"):
+            with aws_errors(f"look up {source}{self._clients.where_s3}"):
                 try:
                     return int(self._s3.head_object(Bucket=source.bucket, Key=source.key)["ContentLength"])
                 except ClientError as error:

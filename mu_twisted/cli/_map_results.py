@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from mu_twisted.aws import Clients, one_line
+from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
 from mu_twisted.cli import _format
 from mu_twisted.cli._wait import COMEBACK, MARGIN, PAUSE, ProgressLine
@@ -118,7 +118,7 @@ class Results:
                 self._delete()
 
     def _fetch(self, key: str) -> tuple[bytes, Any]:
-        with one_line(f"fetch the result s3://{self._bucket}/{key}"):
+        with aws_errors(f"fetch the result s3://{self._bucket}/{key}"):
             answer = self._clients.s3.get_object(Bucket=self._bucket, Key=key)
             size, body = answer["ContentLength"], answer["Body"]
         if size > _MOST:
@@ -126,21 +126,21 @@ class Results:
         return self._read(body, None, key), None
 
     def _read(self, body: Any, most: int | None, key: str) -> bytes:
-        with one_line(f"fetch the result s3://{self._bucket}/{key}"):
+        with aws_errors(f"fetch the result s3://{self._bucket}/{key}"):
             piece: bytes = body.read(most)
             return piece
 
     def _delete(self) -> None:
         while self._printed:
             some, self._printed = self._printed[:_TOGETHER], self._printed[_TOGETHER:]
-            with one_line(f"delete results in bucket {self._bucket}"):
+            with aws_errors(f"delete results in bucket {self._bucket}"):
                 self._clients.s3.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
 
     def _sweep(self) -> None:
         """Take away what tasks have stored that have failed all the same."""
-        with one_line(f"list bucket {self._bucket}"):
+        with aws_errors(f"list bucket {self._bucket}"):
             pages = self._clients.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             self._printed = [item["Key"] for page in pages for item in page.get("Contents", ())]
         self._delete()

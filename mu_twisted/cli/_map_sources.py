@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AWSError, Clients, error_code, one_line
+from mu_twisted.aws import AWSError, Clients, aws_errors, error_code
 from mu_twisted.base import MuError
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.pipelines import MAX_INPUTS, InputList, checked_inputs, shown_input
@@ -136,7 +136,7 @@ def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress, l
 def _exact(clients: Clients, bucket: str, key: str) -> Iterator[str]:
     from botocore.exceptions import ClientError
 
-    with one_line(f"look up s3://{bucket}/{shown_input(key)}"):
+    with aws_errors(f"look up s3://{bucket}/{shown_input(key)}"):
         try:
             clients.s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -153,7 +153,7 @@ def _pages(clients: Clients, bucket: str, prefix: str, *, within: bool, size: in
     more["PaginationConfig"] = {"PageSize": size}
     pages = iter(clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more))
     while True:
-        with one_line(f"list bucket {bucket}{clients.where_s3}"):
+        with aws_errors(f"list bucket {bucket}{clients.where_s3}"):
             try:
                 page = next(pages)
             except StopIteration:
@@ -285,7 +285,7 @@ def upload(clients: Clients, bucket: str, files: Sequence[LocalFile], progress: 
 
 def _store(clients: Clients, bucket: str, file: LocalFile) -> None:
     try:
-        with file.path.open("rb") as content, one_line(f"upload {shown_input(file.shown)}"):
+        with file.path.open("rb") as content, aws_errors(f"upload {shown_input(file.shown)}"):
             if os.fstat(content.fileno()).st_size != file.size:
                 raise SourceError(f"{shown_input(file.shown)} has changed while it was uploaded: try again")
             clients.s3.put_object(Bucket=bucket, Key=file.key, Body=content, ContentLength=file.size)

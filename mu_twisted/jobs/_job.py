@@ -305,7 +305,7 @@ class Job(JobView):
         """
         if self._goes_on(now):
             new = self._chains.store_named(store, shard, tasks)
-            back = self._chains.store_reachable(shard)  # after it, so that nothing is begun only to be withdrawn
+            back = self._chains.store_reachable(shard)  # after it, so that nothing is begun only to be revoked
             if new or back:
                 self._lifecycle.conclude()
         else:

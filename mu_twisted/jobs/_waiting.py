@@ -21,7 +21,7 @@ ARRIVAL = 15.0
 STUCK = 30.0
 """Seconds after which a task is given up whose message nothing can bring any more."""
 SHOWN = 3
-"""Tasks of a circle that are told."""
+"""Tasks of a circle that an error names."""
 
 
 class Waiting:

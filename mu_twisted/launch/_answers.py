@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mu_twisted.base import one_line
 from mu_twisted.base.masking import masked
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
@@ -27,36 +28,36 @@ def read_answers(
     :param credentials: with which it was signed, to keep them out of the texts.
     :param hopeless: whether launches that could not connect are not to be tried again.
     """
-    clean = _cleaner(credentials)
+    shown = _shown_without(credentials)
     return [
-        _unreached(result, endpoint, clean)
+        _unreached(result, endpoint, shown)
         if hopeless and result.status == UNREACHED
-        else _read(result, endpoint, clean)
+        else _read(result, endpoint, shown)
         for result in results
     ]
 
 
-def _unreached(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
-    reason = f"{endpoint}: {clean(result.reason)}; it has never answered: is its URL right, and does it run?"
+def _unreached(result: Result, endpoint: str, shown: Callable[[str], str]) -> Answer:
+    reason = f"{endpoint}: {shown(result.reason)}; it has never answered: is its URL right, and does it run?"
     return Answer(result.id, 0, reason, fault=Fault.NEVER)
 
 
-def _read(result: Result, endpoint: str, clean: Callable[[str], str]) -> Answer:
+def _read(result: Result, endpoint: str, shown: Callable[[str], str]) -> Answer:
     launch_id, status, reason, _ = result
     if status == ACCEPTED:
         return Answer(launch_id, status)
     if status == CANCELLED:
         return Answer(launch_id, 0, reason, fault=Fault.CANCELLED)
     if status in _FAULTS:
-        return Answer(launch_id, 0, f"{endpoint}: {clean(reason)}", fault=_FAULTS[status])
+        return Answer(launch_id, 0, f"{endpoint}: {shown(reason)}", fault=_FAULTS[status])
     body = _json_object(result.body)
-    kind = result.error_type or clean(_text(body, "__type", "code", "Code").rpartition("#")[2])
+    kind = result.error_type or shown(_text(body, "__type", "code", "Code").rpartition("#")[2])
     if 300 <= status <= 399:
         reason = f"{endpoint}: HTTP {status} is a redirect, which is not followed; is its URL right?"
     elif status < 300:
         reason = f"{endpoint}: expected HTTP {ACCEPTED}, got {status}; is this Lambda's endpoint?"
     else:
-        reason = ": ".join(text for text in (kind or f"HTTP {status}", clean(_message(body))) if text)
+        reason = ": ".join(text for text in (kind or f"HTTP {status}", shown(_message(body))) if text)
     expired = status == 403 and (kind in _EXPIRED or b"token included in the request is expired" in result.body)
     return Answer(launch_id, status, reason, _retry_after(result.retry_after, body), Fault.EXPIRED if expired else None)
 
@@ -93,13 +94,12 @@ def _retry_after(header: float | None, body: dict[str, Any]) -> float | None:
     return max(min(seconds, LONGEST_WAIT), header or 0.0)
 
 
-def _cleaner(credentials: Credentials) -> Callable[[str], str]:
+def _shown_without(credentials: Credentials) -> Callable[[str], str]:
     secrets = [secret for secret in (credentials.token, credentials.secret_key) if secret]
 
-    def clean(text: str) -> str:
+    def shown(text: str) -> str:
         for secret in secrets:
             text = text.replace(secret, "...")
-        text = " ".join("".join(c if c.isprintable() else " " for c in masked(text)).split())
-        return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
+        return one_line(masked(text), LONGEST_REASON - 3)
 
-    return clean
+    return shown

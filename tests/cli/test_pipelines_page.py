@@ -61,7 +61,7 @@ def test_the_commands_say_what_is_printed(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": path, "AWS_EC2_METADATA_DISABLED": "true"}
     running = start(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
     try:
-        # The stand-in's chunks are no films.
+        # The fake encoders' chunks are no films.
         script = re.sub(r"^twistd .*/out/.*\n", "echo merge-00000000: 1 of 1 tasks done in 0.0 s\n", script, flags=re.M)
         done = subprocess.run(
             ["bash", "-euc", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False

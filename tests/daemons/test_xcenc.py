@@ -1,4 +1,4 @@
-"""xcenc from end to end: coordinator, rendezvous, embedded Lambda and S3, workers, the stand-in for the encoders."""
+"""xcenc from end to end: coordinator, rendezvous, embedded Lambda and S3, workers, the fake encoders."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The small pipelines of frames: their keys and numbers in memory, with a stand-in for ffmpeg; options."""
+"""The small pipelines of frames: their keys and numbers in memory, with a fake ffmpeg; options."""
 
 from fractions import Fraction
 from pathlib import Path

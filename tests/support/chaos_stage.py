@@ -192,7 +192,7 @@ class Stage:
         self.control.create_function(SHELL, _named(build_package([])))
 
     def open_xcenc(self, pause: float) -> None:
-        """Build the stand-in for the encoders, a function of it, and start a rendezvous.
+        """Build the fake encoders, a function of them, and start a rendezvous.
 
         :param pause: seconds that each of a chunk's encodes takes at least.
         """

@@ -1,4 +1,4 @@
-"""The stand-in for the encoders on the embedded stack, with a rendezvous: what the encoders' tests share."""
+"""The fake encoders run on the embedded stack, with a rendezvous: what the encoders' tests share."""
 
 import io
 import os
@@ -116,7 +116,7 @@ def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[in
 
 @contextmanager
 def serving(local: Any, tools: Path) -> Iterator[FakeEncoders]:
-    """Compile the stand-in, make a function of it, and start a rendezvous."""
+    """Compile the fake encoders, make a function of them, and start a rendezvous."""
     make_fake_encoders(tools)
     with rendezvous("--state-dir", str(local.state_dir)) as port:
         encoders = FakeEncoders(local, tools, port)

@@ -1,4 +1,4 @@
-/* A stand-in for vpxenc and alfalfa's xc-dump, xc-terminate-chunk, xc-enc and comp-states: one program, which of them
+/* Fakes of vpxenc and alfalfa's xc-dump, xc-terminate-chunk, xc-enc and comp-states: one program, which of them
  * it is says the name that it is called by. It encodes nothing. What it writes follows from all that it was given,
  * inputs, states and switches, so that a wrong state, a wrong order or a lost message changes the bytes. It takes the
  * same command lines, refuses what the pipeline does not use, and like xc-enc reads its inputs first, then waits for
@@ -306,7 +306,7 @@ int main(int argc, char **argv)
                  {"xc-enc", xc_enc},
                  {"comp-states", comp_states}};
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    called = slash ? slash + 1 : argc > 0 ? argv[0] : "standin";
+    called = slash ? slash + 1 : argc > 0 ? argv[0] : "fake-encoder";
     for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
         if (strcmp(called, tools[i].name) == 0)
             return tools[i].run(argc, argv);

@@ -27,7 +27,7 @@ def make_fake_encoders(
     """
     paths = [directory / name for name in names]
     words = ["-std=gnu11", "-O2", f"-DSTATE_BYTES={state_bytes}", f"-DDIFFER_STATUS={differ_status}"]
-    compile_c(SOURCE, paths[0], words, "the stand-in for alfalfa's tools")
+    compile_c(SOURCE, paths[0], words, "fake encoders in place of alfalfa's tools")
     for path in paths[1:]:
         shutil.copy2(paths[0], path)
     return paths

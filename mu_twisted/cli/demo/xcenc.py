@@ -62,13 +62,13 @@ def run(options: argparse.Namespace) -> None:
     with ExitStack() as cleanup:
         work, clock, stack = set_up(cleanup)
         control = control_of(stack)
-        with clock.phase("compile the stand-in for alfalfa's tools"):
+        with clock.phase("compile fake encoders in place of alfalfa's tools"):
             tools = make_fake_encoders(work / "tools", ENCODERS, state_bytes=STATE_BYTES)
         with clock.phase(f"make {chunks} chunks of {options.frames} frames of {WIDTH}x{HEIGHT}, store them in S3"):
             control.create_bucket(BUCKET)
             for number, video in enumerate(_chunks(ffmpeg, chunks, options.frames)):
                 control.put_object(BUCKET, f"{VIDEO}/{number:08d}.y4m", video)
-        with clock.phase("build the function's zip (worker, vpxenc, stand-in) and create the function"):
+        with clock.phase("build the function's zip (worker, vpxenc, fake encoders) and create the function"):
             # Debian's vpxenc wants libraries, which this machine has: the stack's environments run on it.
             control.create_function(FUNCTION, build_package([encoder, *tools], names={encoder: "vpxenc"}))
         with clock.phase("start a rendezvous"):
