@@ -9,7 +9,9 @@ from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code
-from mu_twisted.aws._functions import FunctionChanges, Functions, FunctionSpec
+from mu_twisted.aws._function_settings import FunctionChanges, FunctionSpec
+from mu_twisted.aws._functions import Functions
+from mu_twisted.aws._images import ContainerImage, parse_image
 from mu_twisted.aws._package import PackageError, build_package
 from mu_twisted.aws._prices import Price, price_in
 from mu_twisted.aws._programs import ARCHITECTURES, Programs, collect_programs
@@ -21,6 +23,7 @@ __all__ = [
     "AccessKeys",
     "AwsControl",
     "Clients",
+    "ContainerImage",
     "FunctionChanges",
     "FunctionSettings",
     "FunctionSpec",
@@ -43,6 +46,7 @@ __all__ = [
     "error_code",
     "is_content_name",
     "lambda_endpoint",
+    "parse_image",
     "price_in",
     "s3_endpoint",
 ]

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mu_twisted.aws._errors import AWSError
-from mu_twisted.aws._functions import Functions, FunctionSpec
+from mu_twisted.aws._function_settings import FunctionSpec
+from mu_twisted.aws._functions import Functions
 from mu_twisted.aws._package import PackageError, build_package, worker_files
 
 PREFIX = "mu-"

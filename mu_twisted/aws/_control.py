@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code
-from mu_twisted.aws._functions import LOCAL_ROLE, Functions, FunctionSpec
+from mu_twisted.aws._function_settings import LOCAL_ROLE, FunctionSpec, is_image
+from mu_twisted.aws._functions import Functions
 from mu_twisted.base.masking import masked
 
 if TYPE_CHECKING:
@@ -117,12 +118,17 @@ class AwsControl:
             waited += _PAUSE
 
     def missing_programs(self, function: str, programs: Sequence[str]) -> list[str]:
-        """Find which of these files the function's package does not hold. Makes no call where there are none."""
+        """Find which of these files the function's package does not hold; of an image's files nothing is known.
+
+        Makes no call where there are none.
+        """
         if not programs:
             return []
         with aws_errors(f"look up the code of function {function} in {self._where}"):
-            where = self.clients.awslambda.get_function(FunctionName=function)["Code"]["Location"]
-        held = files_in_package(where, function)
+            found = self.clients.awslambda.get_function(FunctionName=function)
+        if is_image(found["Configuration"]):
+            return []
+        held = files_in_package(found["Code"]["Location"], function)
         return [program for program in programs if program.removeprefix("./") not in held]
 
     def invoke_with_tail(self, function: str, payload: bytes) -> InvokeAnswer:

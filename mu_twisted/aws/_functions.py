@@ -6,29 +6,29 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code, is_unsupported
+from mu_twisted.aws._function_settings import (
+    HANDLER,
+    FunctionChanges,
+    FunctionSpec,
+    architecture_named,
+    entry_of,
+    is_image,
+    runtime_named,
+)
+from mu_twisted.aws._images import ContainerImage
 
 if TYPE_CHECKING:
-    from types_boto3_lambda.literals import ArchitectureType, RuntimeType
     from types_boto3_lambda.type_defs import (
+        CreateFunctionRequestTypeDef,
         FunctionCodeTypeDef,
         FunctionConfigurationTypeDef,
-        UpdateFunctionConfigurationRequestTypeDef,
     )
 
-HANDLER = "worker_lambda.lambda_function.lambda_handler"
-"""Entry of every function that is made of our package."""
-ORIGINAL_HANDLER = "lambda_function.lambda_handler"
-"""Entry of functions that the original's lambdaize.sh made."""
-RUNTIME = "python3.13"
-LOCAL_ROLE = "arn:aws:iam::000000000000:role/mu-local"
-"""Role of functions on the embedded endpoint, which ignores it."""
 MAX_DIRECT_UPLOAD = 50 << 20
 """Largest zip that Lambda takes in the request itself, bytes (AWS: "Lambda quotas")."""
 TAG = "mu-twisted"
@@ -48,62 +48,6 @@ _UPDATE_TIMEOUT = 120.0
 _UPDATE_PAUSE = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class FunctionSpec:
-    """The settings of a new function.
-
-    :param name: its name.
-    :param role: ARN of its execution role.
-    :param memory_mb: memory in MB, 128 to 10,240.
-    :param timeout: how long one invocation may run, at most 15 minutes.
-    :param runtime: Lambda's identifier, as the user gives it.
-    :param architecture: ``x86_64`` or ``arm64``.
-    :param tmp_mb: MB of temporary files, 512 to 10,240.
-    """
-
-    name: str
-    role: str = LOCAL_ROLE
-    memory_mb: int = 1536
-    timeout: timedelta = timedelta(seconds=180)
-    runtime: str = RUNTIME
-    architecture: str = "x86_64"
-    tmp_mb: int = 512
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FunctionChanges:
-    """Changes to the settings of a function; None: a setting stays as it is. Units as in :class:`FunctionSpec`."""
-
-    role: str | None = None
-    memory_mb: int | None = None
-    timeout: timedelta | None = None
-    runtime: str | None = None
-    architecture: str | None = None
-    tmp_mb: int | None = None
-    description: str | None = None
-
-    def request(self, name: str) -> UpdateFunctionConfigurationRequestTypeDef | None:
-        """The request that makes these changes; None if no setting changes that it can set.
-
-        :param name: of the function.
-        """
-        request: UpdateFunctionConfigurationRequestTypeDef = {"FunctionName": name}
-        if self.role is not None:
-            request["Role"] = self.role
-        if self.memory_mb is not None:
-            request["MemorySize"] = self.memory_mb
-        if self.timeout is not None:
-            request["Timeout"] = int(self.timeout.total_seconds())
-        if self.runtime is not None:
-            request["Runtime"] = _runtime(self.runtime)
-        if self.tmp_mb is not None:
-            request["EphemeralStorage"] = {"Size": self.tmp_mb}
-        if self.description is not None:
-            request["Description"] = self.description
-        return request if len(request) > 1 else None
-
-
 class Functions:
     """The functions of one region. Every method blocks; each raises :class:`AWSError`.
 
@@ -121,10 +65,12 @@ class Functions:
         self._direct = direct
         self._sleep = sleep
 
-    def create(self, spec: FunctionSpec, package: bytes, *, bucket: str | None = None) -> FunctionConfigurationTypeDef:
+    def create(
+        self, spec: FunctionSpec, package: bytes | ContainerImage, *, bucket: str | None = None
+    ) -> FunctionConfigurationTypeDef:
         """Create a function whose events Lambda never retries, and wait until it can be invoked.
 
-        :param package: the zip, as :func:`build_package` makes it.
+        :param package: the zip, as :func:`build_package` makes it; or an image that has our worker.
         :param bucket: in this region, through which a zip goes that is too large for a request; it does not stay there.
         :returns: its configuration: FunctionName, FunctionArn, CodeSize, CodeSha256, ...
         :raises AWSError: it could not be made; then there is none.
@@ -142,24 +88,24 @@ class Functions:
         return created
 
     def find(self, name: str) -> FunctionConfigurationTypeDef | None:
-        """The configuration of a function of our package; None if there is no function of this name.
+        """The configuration of a function of our worker; None if there is no function of this name.
 
-        :raises AWSError: there is one, but it is not of our package.
+        :raises AWSError: there is one, but it is not of our worker.
         """
         with aws_errors(f"look up function {name} in {self._where}"):
             found = self._configuration(name)
-        if found is not None and found.get("Handler") != HANDLER:
+        if found is not None and entry_of(found) != HANDLER:
             raise AWSError(f"function {name} in {self._where} is not one that mu has made: choose another --name")
         return found
 
     def replace(
-        self, name: str, package: bytes, changes: FunctionChanges, *, bucket: str | None = None
+        self, name: str, package: bytes | ContainerImage, changes: FunctionChanges, *, bucket: str | None = None
     ) -> FunctionConfigurationTypeDef:
         """Replace the code of an existing function, and wait until it runs. An update in progress is waited for.
 
         Where Lambda refuses the code, all stays as it was.
 
-        :param package: as for :meth:`create`, as is ``bucket``.
+        :param package: as for :meth:`create`, as is ``bucket``; an image in place of an image, a zip of a zip.
         :param changes: of its settings; the others stay.
         :returns: its configuration, as :meth:`create`.
         :raises AWSError: it could not be changed; the text says whether it has the new code.
@@ -167,11 +113,12 @@ class Functions:
         self._check_size(package, bucket)
         with self._code(package, bucket) as code, aws_errors(f"replace the code of function {name} in {self._where}"):
             before = self._ready(name)
+            _check_same_kind(before, package, f"function {name} in {self._where}")
             other, update = changes.architecture, self._clients.awslambda.update_function_code
             if other is None or other in (before.get("Architectures") or ["x86_64"]):
                 self._update(lambda: update(FunctionName=name, **code))
             else:
-                architectures = [_architecture(other)]
+                architectures = [architecture_named(other)]
                 self._update(lambda: update(FunctionName=name, Architectures=architectures, **code))
             self._check_updated(name)
         with aws_errors(f"change the settings of function {name} in {self._where}, which has the new code"):
@@ -189,7 +136,7 @@ class Functions:
         with aws_errors(f"list the functions in {self._where}"):
             pages = self._clients.awslambda.get_paginator("list_functions").paginate()
             found = [function for page in pages for function in page["Functions"]]
-            ours = [function for function in found if function.get("Handler") == HANDLER]
+            ours = [function for function in found if entry_of(function) == HANDLER]
             return sorted(
                 (function for function in ours if self._is_tagged(function)), key=lambda each: str(each["FunctionName"])
             )
@@ -225,8 +172,8 @@ class Functions:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _check_size(self, package: bytes, bucket: str | None) -> None:
-        if len(package) > self._direct and bucket is None:
+    def _check_size(self, package: bytes | ContainerImage, bucket: str | None) -> None:
+        if not isinstance(package, ContainerImage) and len(package) > self._direct and bucket is None:
             raise AWSError(
                 f"the zip has {len(package) / (1 << 20):.0f} MiB, more than the {self._direct >> 20} that a request "
                 "may hold: give --code-bucket, an S3 bucket in the function's region for it to go through"
@@ -286,7 +233,10 @@ class Functions:
                 return
 
     @contextlib.contextmanager
-    def _code(self, package: bytes, bucket: str | None) -> Iterator[FunctionCodeTypeDef]:
+    def _code(self, package: bytes | ContainerImage, bucket: str | None) -> Iterator[FunctionCodeTypeDef]:
+        if isinstance(package, ContainerImage):
+            yield {"ImageUri": package.uri}
+            return
         if len(package) <= self._direct or bucket is None:
             yield {"ZipFile": package}
             return
@@ -303,22 +253,26 @@ class Functions:
     def _create(self, spec: FunctionSpec, code: FunctionCodeTypeDef) -> FunctionConfigurationTypeDef:
         from botocore.exceptions import ClientError
 
+        request: CreateFunctionRequestTypeDef = {
+            "FunctionName": spec.name,
+            "Role": spec.role,
+            "Code": code,
+            "Description": spec.description,
+            "Timeout": int(spec.timeout.total_seconds()),
+            "MemorySize": spec.memory_mb,
+            "Architectures": [architecture_named(spec.architecture)],
+            "EphemeralStorage": {"Size": spec.tmp_mb},
+            "Tags": {TAG: version("mu-twisted")},
+        }
+        if "ImageUri" in code:
+            # The image's own entry point is a runtime client, which takes the handler as its argument.
+            request.update({"PackageType": "Image", "ImageConfig": {"Command": [HANDLER]}})
+        else:
+            request.update({"Runtime": runtime_named(spec.runtime), "Handler": HANDLER})
         waited = 0.0
         while True:
             try:
-                created = self._clients.awslambda.create_function(
-                    FunctionName=spec.name,
-                    Runtime=_runtime(spec.runtime),
-                    Role=spec.role,
-                    Handler=HANDLER,
-                    Code=code,
-                    Description=spec.description,
-                    Timeout=int(spec.timeout.total_seconds()),
-                    MemorySize=spec.memory_mb,
-                    Architectures=[_architecture(spec.architecture)],
-                    EphemeralStorage={"Size": spec.tmp_mb},
-                    Tags={TAG: version("mu-twisted")},
-                )
+                created = self._clients.awslambda.create_function(**request)
             except ClientError as error:
                 if error_code(error) == "ResourceConflictException":
                     raise AWSError(
@@ -364,6 +318,19 @@ class Functions:
             raise
 
 
+def _check_same_kind(before: FunctionConfigurationTypeDef, package: bytes | ContainerImage, where: str) -> None:
+    """See that Lambda can replace the code, which stays a zip or an image.
+
+    :raises AWSError: it cannot.
+    """
+    if is_image(before) != isinstance(package, ContainerImage):
+        kinds = ("an image", "a zip") if is_image(before) else ("a zip", "an image")
+        raise AWSError(
+            f"{where} is made of {kinds[0]}, and Lambda cannot change that to {kinds[1]}: choose another --name, or "
+            "remove it first (`mu functions rm`)"
+        )
+
+
 @contextlib.contextmanager
 def _tolerating_unsupported() -> Iterator[None]:
     """Ignore that an endpoint in place of Lambda's has no such call."""
@@ -374,12 +341,3 @@ def _tolerating_unsupported() -> Iterator[None]:
     except ClientError as error:
         if not is_unsupported(error):
             raise
-
-
-def _runtime(name: str) -> RuntimeType:
-    # The stubs list the runtimes of their day; Lambda refuses what it does not know, by name.
-    return cast("RuntimeType", name)
-
-
-def _architecture(name: str) -> ArchitectureType:
-    return cast("ArchitectureType", name)

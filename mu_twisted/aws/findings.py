@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from mu_twisted.aws._functions import AGE, HANDLER, ORIGINAL_HANDLER, RETRIES
+from mu_twisted.aws._function_settings import HANDLER, ORIGINAL_HANDLER, entry_of, is_image
+from mu_twisted.aws._functions import AGE, RETRIES
 from mu_twisted.aws.inspection import Concurrency, FunctionState
 
 
@@ -68,14 +69,15 @@ def judge_function(state: FunctionState, tasks: int, *, shared: bool = False) ->
     settings, where = state.settings, f"function {state.name} in {state.region}"
     memory, timeout = settings.get("MemorySize", 128), settings.get("Timeout", 3)
     architecture = ",".join(settings.get("Architectures") or ["x86_64"])
-    yield good(f"{where}: {memory} MB, {timeout} s, {architecture}, {settings.get('Runtime', 'no runtime')}")
+    runtime = "an image" if is_image(settings) else settings.get("Runtime", "no runtime")
+    yield good(f"{where}: {memory} MB, {timeout} s, {architecture}, {runtime}")
     if settings.get("State", "Active") != "Active" or settings.get("LastUpdateStatus", "Successful") != "Successful":
         yield broken(
             f"{where} is {settings.get('State')}, its last update {settings.get('LastUpdateStatus')}",
             f"Lambda does not run it: {settings.get('StateReason') or settings.get('LastUpdateStatusReason') or '?'}",
             "wait a minute, else make it again with `mu lambdaize`",
         )
-    if (handler := settings.get("Handler")) != HANDLER:
+    if (handler := entry_of(settings)) != HANDLER:
         yield _judge_handler(where, handler, shared=shared)
     if timeout < 10:
         yield doubtful(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code, is_unsupported
+from mu_twisted.aws._function_settings import is_image
 from mu_twisted.aws._proxies import opener
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class FunctionState:
     code: str = field(default="", repr=False)
     reserved: int | None = None
     events: FunctionEventInvokeConfigTypeDef | FunctionEventInvokeConfigResponseTypeDef | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is made of a container image, whose files Lambda does not show."""
+        return is_image(self.settings)
 
     def files(self) -> frozenset[str]:
         """The names of the files in its package.

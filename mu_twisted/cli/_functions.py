@@ -72,7 +72,7 @@ def _row(region: str, function: Mapping[str, Any]) -> list[Any]:
         function.get("Timeout", ""),
         function.get("EphemeralStorage", {}).get("Size", 512),
         ",".join(function.get("Architectures", ["x86_64"])),
-        function.get("Runtime", ""),
+        function.get("Runtime") or str(function.get("PackageType", "")).lower(),
         function.get("CodeSize", ""),
         str(function.get("LastModified", ""))[:19].replace("T", " "),
     ]

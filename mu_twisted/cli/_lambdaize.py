@@ -23,6 +23,7 @@ from mu_twisted.aws import (
     build_package,
     collect_programs,
     collect_requirements,
+    parse_image,
 )
 from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
@@ -51,10 +52,11 @@ def add(commands: Any) -> None:
         "lambdaize",
         help="make a Lambda function of a program",
         description="Make a Lambda function, NAME_XXXXXXXX, of the worker, EXE and the EXTRA files. Its packaged "
-        "command is PRE_ARGS ./EXE POST_ARGS, in which ##INFILE## and the like are filled in by the worker. "
+        "command is PRE_ARGS ./EXE POST_ARGS, in which ##INFILE## and the like are filled in by the worker. With "
+        "--image in place of these, make it of a container image that has the worker and its programs. "
         "AWS_ROLE, MEM_SIZE, TIMEOUT, REGION, ALLOW_LD and SKIP_UPLOAD in the environment stand for the options.",
     )
-    parser.add_argument("executable", metavar="EXE", type=Path, help="a static Linux program, or a script")
+    parser.add_argument("executable", metavar="EXE", nargs="?", type=Path, help="a static Linux program, or a script")
     parser.add_argument("pre_args", metavar="PRE_ARGS", nargs="?", default="", help="what stands before ./EXE")
     parser.add_argument("post_args", metavar="POST_ARGS", nargs="?", default="", help="what stands behind it")
     parser.add_argument(
@@ -88,6 +90,12 @@ def add(commands: Any) -> None:
     )
     packed = parser.add_argument_group("its package")
     packed.add_argument(
+        "--image",
+        metavar="URI",
+        help="an image in ECR, ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG, in place of a package; {region} "
+        "stands for the function's region",
+    )
+    packed.add_argument(
         "--allow-ld",
         action="store_true",
         default=_is_set("ALLOW_LD"),
@@ -116,12 +124,13 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check the programs, build, create, print Lambda's answer."""
+    """Check the programs or the image, build, create, print Lambda's answer."""
+    _check_source(options)
     if not options.skip_upload and not options.replace:
         _check_role(options)
     if options.replace and not options.name:
         raise UsageError("--replace needs the name of the function that is to be replaced: give --name")
-    name = options.name or f"{options.executable.name.replace('.', '_')}_{_suffix()}"
+    name = options.name or f"{_base_name(options)}_{_suffix()}"
     if not set(name) <= set(string.ascii_letters + string.digits + "-_") or len(name) > _LONGEST_NAME - 4:
         raise PackageError(
             f"{name!r} cannot be a function's name, which has letters, digits, - and _, at most {_LONGEST_NAME - 4}: "
@@ -130,14 +139,45 @@ def run(options: argparse.Namespace) -> None:
     existing = _existing(options, name) if options.replace and not options.skip_upload else {}
     if options.arch is None and existing:
         options.arch = (existing.get("Architectures") or ["x86_64"])[0]
-    package = _package(options, options.runtime or existing.get("Runtime", FunctionSpec.runtime))
-    if options.skip_upload:
+    package = None
+    if options.image is None:
+        package = _package(options, options.runtime or existing.get("Runtime", FunctionSpec.runtime))
+    options.arch = options.arch or FunctionSpec.architecture
+    if package is not None and options.skip_upload:
         path = Path(f"{name}.zip")
         path.write_bytes(package)
         print(json.dumps({"FunctionName": name, "CodeSize": len(package), "ZipFile": str(path)}, indent=4))
         return
     shown = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
     print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=4))
+
+
+def _check_source(options: argparse.Namespace) -> None:
+    """See that there is a program or an image, and what goes with it.
+
+    :raises UsageError: there is neither, or both.
+    :raises PackageError: Lambda would not take the image.
+    """
+    if options.image is None:
+        if options.executable is None:
+            raise UsageError("give EXE, the program of the function, or --image URI")
+        return
+    other = {"EXE": options.executable, "--allow-ld": options.allow_ld, "--requirements": options.requirements}
+    other.update({"--skip-upload": options.skip_upload, "--code-bucket": options.code_bucket})
+    given = [what for what, value in {**other, "--runtime": options.runtime}.items() if value]
+    if given:
+        raise UsageError(f"--image has all that its function runs: leave out {given[0]}")
+    if _is_local(options):
+        raise UsageError("--image is for AWS: the embedded Lambda runs no container images; make a zip of EXE there")
+    for region in options.region:
+        parse_image(options.image, region)
+
+
+def _base_name(options: argparse.Namespace) -> str:
+    if options.image is None:
+        return str(options.executable.name).replace(".", "_")
+    last = parse_image(options.image, options.region[0]).repository.rpartition("/")[2]
+    return last.replace(".", "_")[: _LONGEST_NAME - 16]
 
 
 def _check_role(options: argparse.Namespace) -> None:
@@ -167,7 +207,7 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
         return build_package([], os.fsencode(command), members=programs.members)
 
 
-def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[Mapping[str, Any]]:
+def _create(options: argparse.Namespace, name: str, package: bytes | None) -> Iterator[Mapping[str, Any]]:
     """Create it in all regions; where one fails, what was created is removed, and the error names what was replaced."""
     cloud = open_cloud(options)
     created: list[tuple[Functions, str]] = []
@@ -178,12 +218,13 @@ def _create(options: argparse.Namespace, name: str, package: bytes) -> Iterator[
             for number in range(1, options.copies + 1):
                 copy = _copy(name, number)
                 bucket = _bucket(options, functions.region)
+                code = package if package is not None else parse_image(options.image, functions.region)
                 if options.replace and functions.find(copy) is not None:
-                    answers.append(functions.replace(copy, package, _changes(options), bucket=bucket))
+                    answers.append(functions.replace(copy, code, _changes(options), bucket=bucket))
                     replaced.append(f"{copy} in {functions.region}")
                     continue
                 _check_role(options)
-                answers.append(functions.create(_spec(options, copy), package, bucket=bucket))
+                answers.append(functions.create(_spec(options, copy), code, bucket=bucket))
                 created.append((functions, copy))
     except BaseException as error:
         for functions, copy in created:
@@ -219,7 +260,7 @@ def _changes(options: argparse.Namespace) -> FunctionChanges:
         runtime=options.runtime,
         architecture=options.arch,
         tmp_mb=options.tmp_size,
-        description=options.executable.name,
+        description=_description(options),
     )
 
 
@@ -231,9 +272,13 @@ def _spec(options: argparse.Namespace, name: str) -> FunctionSpec:
         runtime=options.runtime or FunctionSpec.runtime,
         architecture=options.arch,
         tmp_mb=options.tmp_size or FunctionSpec.tmp_mb,
-        description=options.executable.name,
+        description=_description(options),
         **({"role": options.role} if options.role and not _is_local(options) else {}),
     )
+
+
+def _description(options: argparse.Namespace) -> str:
+    return str(options.image)[:256] if options.image is not None else str(options.executable.name)
 
 
 def _regions(options: argparse.Namespace, cloud: OperatorCloud) -> list[str]:

@@ -22,6 +22,7 @@ from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
 from mu_twisted.local._function_requests import VERSION, function_name, integer, settings_of
 
 ACCOUNT = "000000000000"
+IMAGES = "Container images cannot run here: make the function of a zip (PackageType Zip)."
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class FunctionStore:
         """
         name = function_name(str(request.get("FunctionName", "")))
         if request.get("PackageType", "Zip") != "Zip":
-            raise invalid("Only PackageType Zip is served here.")
+            raise invalid(IMAGES)
         settings = settings_of(request)
         for key, field_name in (("Role", "role"), ("Handler", "handler"), ("Runtime", "runtime")):
             if field_name not in settings:

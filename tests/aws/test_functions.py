@@ -7,8 +7,22 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import ANY, Stubber
 
-from mu_twisted.aws import AWSError, Clients, FunctionChanges, Functions, FunctionSpec, aws_session, build_package
+from mu_twisted.aws import (
+    AwsControl,
+    AWSError,
+    Clients,
+    FunctionChanges,
+    Functions,
+    FunctionSpec,
+    aws_session,
+    build_package,
+    parse_image,
+)
+from mu_twisted.aws._function_settings import HANDLER
+from mu_twisted.aws.findings import Health, judge_function
+from mu_twisted.aws.inspection import Inspection
 
 REGION = "eu-west-1"
 
@@ -231,3 +245,96 @@ def test_a_refused_replacement_says_how_far_it_came_and_removes_nothing(
     found = functions.find("f")
     assert found is not None
     assert (found["CodeSize"] == len(OTHER)) == (operation != "UpdateFunctionCode")
+
+
+IMAGE = parse_image(f"123456789012.dkr.ecr.{REGION}.amazonaws.com/encoder:1", REGION)
+
+
+def test_a_function_of_an_image_has_our_handler_as_its_command(clients: Clients, role: str) -> None:
+    functions = Functions(clients)
+    functions.create(FunctionSpec(name="fib", role=role, tmp_mb=2048), IMAGE)
+    known = clients.awslambda.get_function(FunctionName="fib")
+    assert known["Code"]["ImageUri"] == IMAGE.uri
+    found = known["Configuration"]
+    assert found["PackageType"] == "Image"
+    assert found["ImageConfigResponse"]["ImageConfig"]["Command"] == [HANDLER]
+    assert not {"Runtime", "Handler"} & {key for key, value in found.items() if value}
+    assert functions.find("fib") is not None
+    assert [each["FunctionName"] for each in functions.list()] == ["fib"]
+
+
+def test_an_image_of_another_command_is_not_ours(clients: Clients, role: str) -> None:
+    for name, config in (("other", {"Command": ["m.h"]}), ("none", None)):
+        more: dict[str, Any] = {} if config is None else {"ImageConfig": config}
+        clients.awslambda.create_function(
+            FunctionName=name, PackageType="Image", Role=role, Code={"ImageUri": IMAGE.uri}, **more
+        )
+        with pytest.raises(AWSError, match="is not one that mu has made"):
+            Functions(clients).find(name)
+    assert Functions(clients).list() == []
+
+
+class Recorded:
+    """A Lambda client that answers by botocore's own stubber, which checks requests against Lambda's model."""
+
+    def __init__(self, clients: Clients) -> None:
+        self.stubber = Stubber(clients.awslambda)
+
+    def function(self, **more: Any) -> None:
+        configuration = {"FunctionName": "fib", "State": "Active", "FunctionArn": ARN, **more}
+        self.stubber.add_response("get_function", {"Configuration": configuration}, {"FunctionName": "fib"})
+
+
+ARN = f"arn:aws:lambda:{REGION}:123456789012:function:fib"
+OF_IMAGE = {"PackageType": "Image", "ImageConfigResponse": {"ImageConfig": {"Command": [HANDLER]}}}
+
+
+def test_an_image_is_replaced_by_another(clients: Clients) -> None:
+    lambda_ = Recorded(clients)
+    lambda_.function(**OF_IMAGE)
+    lambda_.stubber.add_response(
+        "update_function_code", {}, {"FunctionName": "fib", "ImageUri": IMAGE.uri, "Architectures": ["arm64"]}
+    )
+    lambda_.function(**OF_IMAGE, LastUpdateStatus="InProgress")
+    lambda_.function(**OF_IMAGE)
+    lambda_.stubber.add_response(
+        "update_function_configuration", {}, {"FunctionName": "fib", "MemorySize": 512, "Description": IMAGE.uri}
+    )
+    lambda_.function(**OF_IMAGE)
+    lambda_.function(**OF_IMAGE)
+    events = {"FunctionName": "fib", "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    lambda_.stubber.add_response("put_function_event_invoke_config", {}, events)
+    lambda_.function(**OF_IMAGE)
+    lambda_.stubber.add_response("tag_resource", {}, {"Resource": ARN, "Tags": {"mu-twisted": ANY}})
+    changes = FunctionChanges(memory_mb=512, architecture="arm64", description=IMAGE.uri)
+    with lambda_.stubber:
+        Functions(clients, sleep=lambda _: None).replace("fib", IMAGE, changes)
+    lambda_.stubber.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "text"),
+    [
+        (OF_IMAGE, PACKAGE, "is made of an image, and Lambda cannot change that to a zip"),
+        ({"Handler": HANDLER}, IMAGE, "is made of a zip, and Lambda cannot change that to an image"),
+        ({"Handler": HANDLER, "PackageType": "Zip"}, IMAGE, "is made of a zip"),
+    ],
+)
+def test_a_zip_does_not_become_an_image_nor_the_reverse(
+    clients: Clients, before: dict[str, Any], code: Any, text: str
+) -> None:
+    lambda_ = Recorded(clients)
+    lambda_.function(**before)
+    with lambda_.stubber, pytest.raises(AWSError, match=text):
+        Functions(clients).replace("fib", code, FunctionChanges())
+
+
+def test_an_images_files_are_not_looked_for(clients: Clients, role: str) -> None:
+    Functions(clients).create(FunctionSpec(name="fib", role=role), IMAGE)
+    assert AwsControl(aws_session(), REGION).missing_programs("fib", ["./ffmpeg"]) == []
+    state = Inspection(clients).function("fib")
+    assert state is not None
+    assert state.is_image
+    judged = list(judge_function(state, 1))
+    assert judged[0].what == f"function fib in {REGION}: 1536 MB, 180 s, x86_64, an image"
+    assert {finding.health for finding in judged} == {Health.GOOD}

@@ -122,7 +122,6 @@ def test_the_same_input_gives_the_same_code_whatever_the_name(account: Account, 
 @pytest.mark.parametrize(
     ("words", "environment", "status", "said"),
     [
-        ([], {}, 2, "the following arguments are required: EXE"),
         (["/bin/gzip", "--role", "r"], {}, 1, "linked dynamically"),
         (["/bin/gzip", "--role", "r", "--arch", "arm64"], {}, 1, "the function for arm64"),
         (["png2y4m"], {}, 1, "--role"),
@@ -211,3 +210,59 @@ def test_a_package_of_a_programs_name_is_refused(account: Account, tool: Path, t
         1,
         f"error: {tool} and a Python package would both be png2y4m; rename it\n",
     )
+
+
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/encoder.x:1"
+
+
+def test_a_function_is_made_of_an_image_and_given_another(account: Account) -> None:
+    made = account.made("--image", IMAGE, "--role", account.role, "--memory", "512")
+    assert made["FunctionName"].startswith("encoder_x_")
+    assert (made["Description"], made["MemorySize"]) == (IMAGE, 512)
+    name = made["FunctionName"]
+    found = account.client("lambda").get_function(FunctionName=name)
+    assert found["Code"]["ImageUri"] == IMAGE
+    listed = account.mu("functions")
+    assert " image " in listed.stdout
+    wrong = account.mu("lambdaize", "/bin/sh", "--allow-ld", "--replace", "--name", name)
+    assert (wrong.returncode, wrong.stderr.splitlines()[-1].partition(" in us-east-1")[0]) == (
+        1,
+        f"error: function {name}",
+    )
+    assert "is made of an image, and Lambda cannot change that to a zip" in wrong.stderr
+
+
+def test_an_image_of_each_region_is_taken_there(account: Account) -> None:
+    image = IMAGE.replace("us-east-1", "{region}")
+    where = ["--region", "us-east-1,eu-west-1"]
+    account.made("--image", image, "--role", account.role, "--name", "f", *where)
+    for region in ("us-east-1", "eu-west-1"):
+        code = account.client("lambda", region).get_function(FunctionName="f")["Code"]
+        assert code["ImageUri"] == image.replace("{region}", region)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        ([], 2, "give EXE, the program of the function, or --image URI"),
+        (["x", "--image", IMAGE], 2, "--image has all that its function runs: leave out EXE"),
+        (["--image", IMAGE, "--allow-ld"], 2, "leave out --allow-ld"),
+        (["--image", IMAGE, "--requirements", "x"], 2, "leave out --requirements"),
+        (["--image", IMAGE, "--runtime", "python3.12"], 2, "leave out --runtime"),
+        (["--image", IMAGE, "--skip-upload"], 2, "leave out --skip-upload"),
+        (["--image", IMAGE, "--local"], 2, "the embedded Lambda runs no container images"),
+        (
+            ["--image", IMAGE, "--region", "us-east-1,eu-west-1", "--role", "r"],
+            1,
+            "is in us-east-1 and the function in eu-west-1",
+        ),
+        (["--image", "encoder", "--role", "r"], 1, "is no address of an image"),
+        (["--image", IMAGE], 1, "a function needs an execution role"),
+        (["--image", IMAGE, "--replace"], 2, "--replace needs the name"),
+    ],
+)
+def test_an_image_that_cannot_be_is_one_line(account: Account, words: list[str], status: int, text: str) -> None:
+    done = account.mu("lambdaize", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1), done.stderr
+    assert text in done.stderr
+    assert account.names() == []

@@ -114,6 +114,14 @@ def test_a_refused_setting_makes_no_function_and_unpacks_nothing(
     assert world.state() == before
 
 
+def test_images_are_refused_by_name(world: OperationsHarness) -> None:
+    image = {"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/x:1"}
+    for request in ({"PackageType": "Image"}, SETTINGS):
+        with pytest.raises(ApiError, match="Container images cannot run here") as refused:
+            world.call("POST", "", FunctionName="f", Code=image, **request)
+        assert (refused.value.status, refused.value.code) == (400, "InvalidParameterValueException")
+
+
 def test_a_taken_name_keeps_its_function(world: OperationsHarness) -> None:
     world.create(GOOD)
     before = world.state()

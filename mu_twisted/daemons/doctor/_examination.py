@@ -147,7 +147,7 @@ class Examination:
     def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
         yield from judge_function(state, workers, shared=bool(self._options["share-key"]))
         programs = self._options.pipeline.needs(self._settings) if self._options.pipeline is not None else ()
-        if programs:
+        if programs and not state.is_image:  # what an image holds cannot be seen from here
             yield judge_programs(state, programs, state.files())
 
     def _wanted(self) -> dict[LaunchTarget, int]:

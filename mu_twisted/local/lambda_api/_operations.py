@@ -12,7 +12,7 @@ from typing import Any
 
 from mu_twisted.local._errors import ApiError, invalid
 from mu_twisted.local._function_requests import VERSION
-from mu_twisted.local._functions import Function
+from mu_twisted.local._functions import IMAGES, Function
 from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend, Handler
 from mu_twisted.local.lambda_api._invoke import invoke
 
@@ -64,6 +64,8 @@ class Operations:
         return self._functions.get(call.name, call.region)
 
     async def _package(self, request: Mapping[str, Any]) -> bytes:
+        if request.get("ImageUri") is not None:
+            raise invalid(IMAGES)
         if request.get("ZipFile") is not None:
             try:
                 return base64.b64decode(request["ZipFile"], validate=True)

@@ -1,0 +1,82 @@
+"""etc/Dockerfile makes an image whose entry is the worker: its files, under AWS's runtime interface emulator."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+from moto_account import run_mu
+
+from mu_twisted.aws._function_settings import HANDLER
+
+DOCKERFILE = Path(__file__, "../../../etc/Dockerfile").resolve()
+MACHINE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+EMULATOR = shutil.which("aws-lambda-rie") or shutil.which(f"aws-lambda-rie-{MACHINE}")
+
+
+def test_the_images_command_is_the_workers_handler() -> None:
+    lines = DOCKERFILE.read_text().splitlines()
+    command = next(line.removeprefix("CMD ") for line in lines if line.startswith("CMD "))
+    assert json.loads(command) == [HANDLER]
+
+
+@pytest.mark.long
+@pytest.mark.process
+@pytest.mark.skipif(EMULATOR is None, reason="AWS's aws-lambda-rie is not on PATH (it is in the wheel of aws-sam-cli)")
+def test_the_workers_files_run_under_the_emulator(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text('#!/bin/sh\necho "made by $1"\n')
+    packed = run_mu(
+        ["lambdaize", str(tool), "", "##QUALITY##", "--skip-upload", "--name", "worker"], dict(os.environ), tmp_path
+    )
+    assert packed.returncode == 0, packed.stderr
+    root = tmp_path / "worker"
+    with zipfile.ZipFile(tmp_path / "worker.zip") as package:
+        package.extractall(root)
+    (root / "tool").chmod(0o755)
+    port, api = _free_ports()
+    assert EMULATOR is not None
+    emulator = subprocess.Popen(
+        [
+            *(EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+            *("--runtime-api-address", f"127.0.0.1:{api}", sys.executable, "-m", "awslambdaric", HANDLER),
+        ],
+        cwd=root,
+        env={**os.environ, "LAMBDA_TASK_ROOT": str(root), "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    try:
+        answer = _invoked(port, {"mode": 0, "quality": 7})
+    finally:
+        os.killpg(emulator.pid, signal.SIGKILL)
+        emulator.wait()
+    assert (answer["retval"], answer["output"]) == (0, "made by 7\n"), answer
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _invoked(port: int, event: object) -> dict[str, object]:
+    url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
+    until = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, json.dumps(event).encode(), timeout=30) as answer:
+                found: dict[str, object] = json.load(answer)
+                return found
+        except urllib.error.URLError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
