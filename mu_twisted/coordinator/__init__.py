@@ -11,12 +11,13 @@ from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._peers import JobLinks, Peers, spread
+from mu_twisted.coordinator._peers import JobLinks, Peers, spread, without
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
+from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
     MAX_PAGE,
     DaemonStatus,
@@ -56,6 +57,7 @@ __all__ = [
     "Request",
     "ServiceError",
     "Session",
+    "Slices",
     "Suspects",
     "TaskPage",
     "TaskStatus",
@@ -70,4 +72,5 @@ __all__ = [
     "progress_line",
     "spread",
     "with_launch_id",
+    "without",
 ]

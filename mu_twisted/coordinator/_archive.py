@@ -14,9 +14,8 @@ from twisted.logger import Logger
 
 from mu_twisted.coordinator._history import History, folding, last_status, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
-from mu_twisted.coordinator._slices import Steps
 from mu_twisted.coordinator._status import JobStatus, Request, ServiceError, TaskPage, TaskStatus, UnknownJob
-from mu_twisted.jobs import STEP, Finished, Job, Record, TaskState, TaskView
+from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
 

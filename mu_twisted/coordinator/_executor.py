@@ -244,7 +244,8 @@ class ActionExecutor:
             self._meter.launched()
             self._run.decided(self._job.launch_accepted(launch_id, now))
         else:
-            self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
+            if not self._job.over:  # else all that were not sent are given up, which is no news
+                self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
             self._run.decided(self._job.launch_refused(launch_id, outcome.reason, now))
 
     def _cannot_launch(self, launch_ids: Sequence[LaunchId], failure: TwistedFailure) -> None:

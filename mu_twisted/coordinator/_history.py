@@ -14,9 +14,8 @@ import msgspec
 
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Usage
-from mu_twisted.coordinator._slices import Steps
 from mu_twisted.coordinator._status import JobStatus, Request
-from mu_twisted.jobs import Job, JobError, JobRecord, record_from_dict, record_to_dict
+from mu_twisted.jobs import Job, JobError, JobRecord, Steps, record_from_dict, record_to_dict
 
 Row = dict[str, Any]
 

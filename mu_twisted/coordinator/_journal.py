@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._journal_count import CountFile, boot_id, read_count
-from mu_twisted.coordinator._slices import Steps
+from mu_twisted.jobs import Steps, uncollected
 from mu_twisted.transport import ReactorTime
 
 _SCHEMA = 1
@@ -56,6 +56,8 @@ PROBE = 1000
 """Records of the first commit after one that failed: if the disk is still full, a long backlog costs no more."""
 PAGE = 1000
 """Records that are read, or deleted, at once."""
+LARGE = 256 << 10
+"""Characters of a record that is decoded without the garbage collector."""
 _PAGES = 100
 """Pages of 4 KiB that are given back at once."""
 _FEW_PAGES = 16 << 10
@@ -408,7 +410,8 @@ class Journal:
 
     def _decoded(self, job: str, record: str) -> dict[str, Any]:
         try:
-            return msgspec.json.decode(record, type=dict[str, Any])
+            with uncollected(len(record) > LARGE):
+                return msgspec.json.decode(record, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise JournalError(f"the journal {self._path} is damaged in job {job}: {error}") from None
 

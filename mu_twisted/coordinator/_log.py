@@ -11,8 +11,7 @@ from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
-from mu_twisted.coordinator._slices import Steps
-from mu_twisted.jobs import STEP, JobError, Submitted, TaskState, TaskStory, record_from_dict
+from mu_twisted.jobs import STEP, JobError, Steps, Submitted, TaskState, TaskStory, record_from_dict
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""

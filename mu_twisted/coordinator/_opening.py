@@ -1,6 +1,6 @@
 """An opener provides what a job needs from outside: the daemon's does, which knows pipelines, Lambda and S3."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,14 +41,24 @@ class Opener(Protocol):
         :raises MuError: there is no such pipeline, or its options are wrong; one line.
         """
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(
+        self,
+        name: str,
+        pipeline: Pipeline,
+        settings: Any,
+        edges: Mapping[int, Sequence[int]],
+    ) -> Opened:
         """Look at all that can be missing before anything is launched.
 
+        :param edges: for tasks that take messages, those that send them.
         :raises MuError: what is missing, on one line.
         """
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
-        """The same for a job that goes on after a restart: nothing is looked at before it is needed."""
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Mapping[int, Sequence[int]]) -> Opened:
+        """The same for a job that goes on after a restart: nothing is looked at before it is needed.
+
+        :param edges: as for :meth:`open`, without the tasks that were skipped then.
+        """
 
     def policy(self, settings: Any) -> JobPolicy:
         """How hard the job tries.

@@ -22,20 +22,27 @@ def spread(tasks: int, consumes: Mapping[int, Sequence[int]], shards: int) -> li
     :returns: for each task the number of its shard. The same for the same arguments, as it is worked out again after a
         restart of the coordinator.
     """
+    # Of each task one that it is grouped with, and that has no higher number. In line, as calls would take most of the
+    # time.
     heads = list(range(tasks))
-
-    def head(task: int) -> int:
-        while heads[task] != task:
-            heads[task] = task = heads[heads[task]]
-        return task
-
     for task, producers in consumes.items():
         for producer in producers:
-            one, other = sorted((head(task), head(producer)))
-            heads[other] = one
+            one, other = task, producer
+            while heads[one] != one:
+                heads[one] = one = heads[heads[one]]
+            while heads[other] != other:
+                heads[other] = other = heads[heads[other]]
+            if one < other:
+                heads[other] = one
+            else:
+                heads[one] = other
     groups: dict[int, list[int]] = {}
     for task in range(tasks):
-        groups.setdefault(head(task), []).append(task)
+        head = heads[task] = heads[heads[task]]
+        if head == task:
+            groups[task] = [task]
+        else:
+            groups[head].append(task)
     load = [(0, shard) for shard in range(shards)]
     chosen = [0] * tasks
     for group in sorted(groups.values(), key=len, reverse=True):  # stable: low numbers first among equals
@@ -44,6 +51,21 @@ def spread(tasks: int, consumes: Mapping[int, Sequence[int]], shards: int) -> li
         for task in group:
             chosen[task] = shard
     return chosen
+
+
+def without(consumes: Mapping[int, Sequence[int]], skipped: Container[int]) -> Mapping[int, Sequence[int]]:
+    """Whose messages tasks take, where some tasks are left out.
+
+    :param consumes: for tasks that take messages, those that send them.
+    :param skipped: the tasks that are left out.
+    """
+    if not skipped:
+        return consumes
+    return {
+        task: [producer for producer in producers if producer not in skipped]
+        for task, producers in consumes.items()
+        if task not in skipped
+    }
 
 
 @dataclass(frozen=True)

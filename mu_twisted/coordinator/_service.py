@@ -25,7 +25,7 @@ from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._log import reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._registry import WorkerRegistry
-from mu_twisted.coordinator._slices import Slices, Steps
+from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
     INTERRUPTED,
     MAX_PAGE,
@@ -35,9 +35,9 @@ from mu_twisted.coordinator._status import (
     TaskPage,
     UnknownJob,
 )
-from mu_twisted.coordinator._submission import Submission, job_name, parse_submission
+from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
-from mu_twisted.jobs import Finished, Job, JobError
+from mu_twisted.jobs import Finished, Job, JobError, Steps
 from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
 
@@ -257,6 +257,8 @@ class Jobs:
         history, job = yield from self._archive.folding(name)
         if status.state == "held":
             yield from job.taking_up(self._clock.seconds())
+        else:
+            yield from job.retrying(self._clock.seconds())
         if self._check_retried(name) is not status:
             raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
         self._suspects.forget(name)
@@ -338,12 +340,12 @@ class Jobs:
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
         self._check_open()
         request = msgspec.structs.replace(request, daemon=self._daemon)
-        submission = parse_submission(self._opener, request, parsed)
-        await self._slices.run(submission.pipeline.checking(submission.settings))
-        name = self._new_name(request.name or submission.pipeline.name)
+        submission = await self._slices.run(reading_submission(self._opener, request, parsed))
+        pipeline, settings = submission.pipeline, submission.settings
+        name = self._new_name(request.name or pipeline.name)
         self._opening.add(name)
         try:
-            opened = await self._opener.open(name, submission.pipeline, submission.settings)
+            opened = await self._opener.open(name, pipeline, settings, submission.edges)
             job = await self._slices.run(submission.making(name, opened.skipped))
         except MuError as error:
             raise ServiceError(str(error)) from None
@@ -437,7 +439,7 @@ class Jobs:
     def _go_on(self, history: History, job: Job) -> JobRun:
         with guard.on_behalf_of(history.name):
             pipeline, settings = self._opener.parse(history.request)
-            opened = self._opener.reopen(history.name, pipeline, settings)
+            opened = self._opener.reopen(history.name, pipeline, settings, job.edges)
         return self._active_jobs.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 
     def _new_name(self, pipeline: str) -> str:

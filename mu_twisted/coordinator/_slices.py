@@ -4,21 +4,19 @@ This is the one way in which the coordinator does what takes long by itself: the
 it may be interrupted, at least once in a millisecond or two. Knows nothing of what is done.
 """
 
-from collections.abc import Generator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
 
+from mu_twisted.jobs import Steps
 from mu_twisted.transport import ReactorTime
 
 SLICE = 0.01
 """Seconds of each turn that all work together has."""
 
 T = TypeVar("T")
-Steps = Generator[None, None, T]
-"""Work in steps; what it returns is its result."""
 
 
 class Slices:

@@ -2,15 +2,15 @@
 
 import re
 import secrets
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mu_twisted.coordinator._opening import Opener
-from mu_twisted.coordinator._slices import Steps
+from mu_twisted.coordinator._peers import without
 from mu_twisted.coordinator._status import Request
-from mu_twisted.jobs import Job, JobPolicy
+from mu_twisted.jobs import Job, JobPolicy, Steps
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 MAX_WORDS = 4096
@@ -34,27 +34,37 @@ class Submission:
     consumes: Mapping[int, Sequence[int]]
     messages: Mapping[int, Sequence[int]]
 
-    def making(self, name: str, skipped: Container[int]) -> Steps[Job | None]:
+    @property
+    def edges(self) -> Mapping[int, Sequence[int]]:
+        """For tasks that take messages of any kind, those that send them."""
+        if not self.messages:
+            return self.consumes
+        found = dict(self.consumes)
+        for task, senders in self.messages.items():
+            found[task] = tuple(dict.fromkeys((*found.get(task, ()), *senders)))
+        return found
+
+    def making(self, name: str, skipped: frozenset[int]) -> Steps[Job | None]:
         """The job's decisions; None if nothing is left to do.
 
         :param skipped: tasks that need not run.
         :raises mu_twisted.jobs.JobError: its tasks make no job.
         """
-        order = [task for task in self.order if task not in skipped]
+        order = [task for task in self.order if task not in skipped] if skipped else self.order
         if not order:
             return None
         yield
-        consumes = _left(self.consumes, skipped)
+        consumes = without(self.consumes, skipped)
         yield
-        messages = _left(self.messages, skipped)
+        messages = without(self.messages, skipped)
         yield
         side_effects = self.pipeline.side_effects
         making = Job.making(name, order, self.policy, consumes=consumes, messages=messages, side_effects=side_effects)
         return (yield from making)
 
 
-def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Submission:
-    """What a request asks for.
+def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Steps[Submission]:
+    """What a request asks for, each of its tasks included.
 
     :param parsed: its pipeline and settings, where they are known already.
     :raises mu_twisted.base.MuError: it makes no sense.
@@ -71,19 +81,13 @@ def parse_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, A
     if request.name is not None and not NAME.fullmatch(request.name):
         raise PipelineError(f"a job's name has 1 to 40 letters, digits, '.', '_' and '-', not {request.name[:50]!r}")
     policy = opener.policy(settings)
-    order, consumes, messages = pipeline.task_order(settings), pipeline.producers(settings), pipeline.senders(settings)
     if parsed is None and settings["times"] is not None and not Path(settings["times"]).is_absolute():
         raise PipelineError("-O: give an absolute path: it is the coordinator that writes the file")
+    consumes = yield from pipeline.reading_producers(settings)
+    order = yield from pipeline.reading_order(settings, consumes)
+    messages = yield from pipeline.reading_senders(settings)
+    yield from pipeline.checking(settings)
     return Submission(request, pipeline, settings, policy, order, consumes, messages)
-
-
-def _left(edges: Mapping[int, Sequence[int]], skipped: Container[int]) -> dict[int, list[int]]:
-    """The edges between tasks that are to run."""
-    return {
-        task: [sender for sender in senders if sender not in skipped]
-        for task, senders in edges.items()
-        if task not in skipped
-    }
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")

@@ -79,7 +79,7 @@ class JobLaunching:
         """As :class:`mu_twisted.coordinator.Launching` says."""
         if self._larger is not None:
             self._ready, self._larger = self._larger, None
-            self._spread = self._made = None
+            self._spread = None
 
     def note(self) -> str | None:
         """What the user should know of the launches."""

@@ -1,6 +1,6 @@
 """The daemon's opener provides what jobs need: pipelines, Lambda and S3, the rendezvous; checked before any launch."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from mu_twisted.aws.placement import Deployment, cost_of
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import JobLinks, LaunchTokens, Opened, Peers, Request, Usage
+from mu_twisted.coordinator import JobLinks, LaunchTokens, Opened, Peers, Request, Slices, Usage, without
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
@@ -97,6 +97,7 @@ class CloudOpener:
         self._descriptors = descriptors
         self._in_thread = in_thread
         self._calls = CoalescedCalls()
+        self._slices = Slices(reactor)
         self._cloud: Cloud | None = None
         self._launcher: Launcher | None = None
         self._addresses: dict[str, str] = {}
@@ -123,7 +124,13 @@ class CloudOpener:
             raise PipelineError(f"-n: a job has at most {MAX_TASKS} tasks, not {tasks}; submit several")
         return job_policy(settings)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(
+        self,
+        name: str,
+        pipeline: Pipeline,
+        settings: Any,
+        edges: Mapping[int, Sequence[int]],
+    ) -> Opened:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
         cloud = await self.cloud()
         deployment = await self._look(cloud, pipeline, settings)
@@ -131,18 +138,18 @@ class CloudOpener:
             raise MuError(f"--max-cost cannot be kept: no price is known of {', '.join(settings['regions'])}")
         if settings["retry-memory"] is not None:
             await self._look(cloud, pipeline, _larger(settings))
-        job_peers = self._peers(name, pipeline, settings, cloud)
-        if job_peers is not None:
-            await self._links.open(job_peers)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
-            skipped = await self._existing(cloud, pipeline, settings)
+            skipped = await self._existing(cloud, pipeline, settings, edges)
+        job_peers = self._peers(name, settings, without(edges, skipped), cloud)
+        if job_peers is not None:
+            await self._links.open(job_peers)
         links = self._links.links(job_peers) if job_peers is not None else None
         return self._opened(name, pipeline, settings, deployment, job_peers, links, skipped)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Mapping[int, Sequence[int]]) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
-        job_peers = self._peers(name, pipeline, settings, None)
+        job_peers = self._peers(name, settings, edges, None)
         links = self._links.links(job_peers) if job_peers is not None else None
         return self._opened(name, pipeline, settings, None, job_peers, links)
 
@@ -167,6 +174,7 @@ class CloudOpener:
     async def close(self) -> None:
         """Give back what was opened, or is being opened."""
         self._links.close()
+        self._slices.stop()
         closed: Deferred[None] = Deferred()
         Deferred.fromCoroutine(self._close()).addBoth(closed.callback)
         with suppress(DeferredTimeout):
@@ -245,31 +253,40 @@ class CloudOpener:
         needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
-    def _peers(self, name: str, pipeline: Pipeline, settings: Any, cloud: Cloud | None) -> Peers | None:
-        edges = pipeline.edges(settings)
+    def _peers(self, name: str, settings: Any, edges: Mapping[int, Sequence[int]], cloud: Cloud | None) -> Peers | None:
         if not edges:
             return None
         addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
         return peers(self._keys, name, addresses, settings["tasks"], edges)
 
-    async def _existing(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> frozenset[int]:
+    async def _existing(
+        self,
+        cloud: Cloud,
+        pipeline: Pipeline,
+        settings: Any,
+        edges: Mapping[int, Sequence[int]],
+    ) -> frozenset[int]:
         """The tasks whose objects are all there, and whose messages no other task needs.
 
         Only S3 is asked in a thread: the pipeline's code is called here, where it can be interrupted.
         """
-        wanted = pipeline.stores(settings)
+        wanted = await self._slices.run(pipeline.reading_outputs(settings))
         if wanted is None:
             raise MuError(f"pipeline {pipeline.name} does not say what its tasks store: --skip-existing is of no use")
-        edges = pipeline.edges(settings)
-        all_keys = {key for keys in wanted.values() for key in keys}
-        there = await self._in_thread(cloud.existing, settings["regions"][0], settings["bucket"], all_keys)
-        skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}
-        needed = [task for task in wanted if task not in skipped]
-        while needed:
-            senders = skipped.intersection(edges.get(needed.pop(), ()))
-            skipped -= senders
-            needed += senders
-        return frozenset(skipped)
+        find = cloud.existing
+        region, bucket = settings["regions"][0], settings["bucket"]
+
+        def done() -> set[int]:
+            there = find(region, bucket, {key for keys in wanted.values() for key in keys})
+            skipped = {task for task, keys in wanted.items() if keys and there.issuperset(keys)}
+            needed = [task for task in wanted if task not in skipped]
+            while needed:
+                senders = skipped.intersection(edges.get(needed.pop(), ()))
+                skipped -= senders
+                needed += senders
+            return skipped
+
+        return frozenset(await self._in_thread(done))
 
 
 def _larger(settings: Any) -> Any:

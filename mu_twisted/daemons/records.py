@@ -123,10 +123,10 @@ class _NoOpener:
     def parse(self, request: Request) -> tuple[Pipeline, Any]:
         raise MuError("no coordinator runs")
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
     def policy(self, settings: Any) -> JobPolicy:

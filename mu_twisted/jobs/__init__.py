@@ -41,6 +41,7 @@ from mu_twisted.jobs._launch_values import (
 )
 from mu_twisted.jobs._launching import LaunchScheduler
 from mu_twisted.jobs._ledger import HALTED
+from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._records import (
     Assigned,
@@ -62,7 +63,7 @@ from mu_twisted.jobs._records import (
     record_from_dict,
     record_to_dict,
 )
-from mu_twisted.jobs._steps import STEP, exhaust
+from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._worker_pool import Waits
@@ -106,6 +107,7 @@ __all__ = [
     "LaunchPolicy",
     "LaunchScheduler",
     "Launched",
+    "Lineage",
     "Pace",
     "Ping",
     "Record",
@@ -119,6 +121,7 @@ __all__ = [
     "Settle",
     "StartLaunches",
     "Started",
+    "Steps",
     "StopLaunches",
     "StoreNamed",
     "Submitted",
@@ -144,4 +147,5 @@ __all__ = [
     "launch_name",
     "record_from_dict",
     "record_to_dict",
+    "uncollected",
 ]

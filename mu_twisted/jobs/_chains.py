@@ -128,10 +128,11 @@ class Chains:
         if not self._lineage:
             return
         tasks = self._data.ledger.tasks
-        hit = tasks if of is None else [number for number in tasks if number in of]
-        open_ = [number for number in hit if tasks[number].state not in SETTLED]
-        done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
-        self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
+        if self._data.ledger.tally[TaskState.DONE]:
+            hit = tasks if of is None else [number for number in tasks if number in of]
+            open_ = [number for number in hit if tasks[number].state not in SETTLED]
+            done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
+            self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
         for number in list(self._data.attempts):
             if (of is None or number in of) and self._is_needed(tasks[number]):
                 self._revoke(tasks[number], reason)

@@ -7,17 +7,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from enum import Enum
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import msgspec
 
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._steps import uncollected
 
 T = TypeVar("T")
 
 _MOST = 1 << 53
 """The largest integer that every JSON library keeps."""
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_EdgesRead = tuple[tuple[_Natural, tuple[_Natural, ...]], ...]
 
 
 def to_plain(value: Any) -> Any:
@@ -32,7 +37,7 @@ def to_plain(value: Any) -> Any:
         if kinds <= {int}:
             return list(value)
         if kinds == {tuple}:
-            return [[task, list(producers)] for task, producers in value]
+            return value
         return [to_plain(item) for item in value]
     if isinstance(value, frozenset):
         return sorted(value)
@@ -110,6 +115,9 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
+Edges = tuple[tuple[int, tuple[int, ...]], ...]
+
+
 def _naturals(value: Any) -> tuple[int, ...]:
     # As a whole, as in to_plain.
     numbers = tuple(_list(value))
@@ -118,11 +126,10 @@ def _naturals(value: Any) -> tuple[int, ...]:
     return numbers
 
 
-def _edges(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    edges = [(task, tuple(_list(producers))) for task, producers in _list(value)]
-    _naturals([task for task, _ in edges])
-    _naturals([producer for _, producers in edges for producer in producers])
-    return tuple(edges)
+def _edges(value: Any) -> Edges:
+    # msgspec, as it is many times faster; it raises a ValueError.
+    with uncollected():
+        return msgspec.convert(value, _EdgesRead)
 
 
 def _policy(value: Any) -> JobPolicy:
@@ -145,7 +152,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     LaunchId | None: _or_none(_text),
     bool: _truth,
     tuple[int, ...]: _naturals,
-    tuple[tuple[int, tuple[int, ...]], ...]: _edges,
+    Edges: _edges,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
     Failure | None: _or_none(Failure),
     JobPolicy: _policy,

@@ -129,11 +129,16 @@ class Job(JobView):
 
     def retry(self, now: float) -> list[Action]:
         """The job is over, and its failed tasks are wanted all the same: each has all its retries again."""
+        exhaust(self.retrying(now))
+        self._lifecycle.retry()
+        return self._data.take()
+
+    def retrying(self, now: float) -> Generator[None, None, None]:
+        """The long part of :meth:`retry`, as :meth:`taking_up` is of :meth:`resume`."""
+        self._data.advance(now)
         if self.over and self.failures:
             self._begin()
-            self._data.advance(now)
-            self._lifecycle.retry()
-        return self._data.take()
+            yield from self._lifecycle.retrying()
 
     def abort(self, error: str, now: float) -> list[Action]:
         """Something makes going on useless: every task that is not done has failed.
@@ -191,7 +196,9 @@ class Job(JobView):
         """Lambda has taken the event: from now on the worker may come, and is due after the start timeout."""
         if self._goes_on(now) and self._data.launches.accept(launch_id):
             self._data.timers.push(now + self._data.policy.start_timeout, TimerKind.LAUNCH, launch_id)
-        return []
+            if self._scaling.rest_is_due:
+                self._lifecycle.conclude()
+        return self._data.take()
 
     def launch_refused(self, launch_id: LaunchId, reason: str, now: float) -> list[Action]:
         """The launch has failed for good; no worker will come of it."""

@@ -1,11 +1,12 @@
 """Launches keep the identifiers, each used once: which have a worker, and for which one may still connect."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from enum import Enum
 
 from msgspec import Struct
 
 from mu_twisted.jobs._launch_id import LaunchId
+from mu_twisted.jobs._steps import STEP
 
 MAX_STRANGE = 64
 """Launch ids that are not ours and are let in all the same (a user invoked the function by hand)."""
@@ -38,11 +39,13 @@ class _Expected(Struct, gc=False):
 class Launches:
     """The launches of a job.
 
-    :param generation: first part of new identifiers.
+    :ivar generation: first part of new identifiers.
+    :ivar unsent: launches that Lambda has not taken yet.
     """
 
     def __init__(self) -> None:
         self.generation = 0
+        self.unsent = 0
         self.any_connected = False
         self.any_accepted = False
         self._number = 0
@@ -56,11 +59,6 @@ class Launches:
     def __len__(self) -> int:
         return len(self._expected)
 
-    @property
-    def unsent(self) -> int:
-        """Launches that Lambda has not taken yet."""
-        return sum(not expected.accepted for expected in self._expected.values())
-
     def begin(self, generation: int, launched: Mapping[int, int], used: Iterable[LaunchId]) -> None:
         """A new generation of identifiers.
 
@@ -70,7 +68,7 @@ class Launches:
         self.generation = generation
         self._number = 0
         self._limits = dict(launched)
-        self._expected.clear()
+        self.give_up_all()
         self._used = dict.fromkeys(used)
         self._bound.clear()
         self.any_connected = bool(self._used)
@@ -81,14 +79,16 @@ class Launches:
         self._number += count
         self._limits[self.generation] = self._number
         self._expected.update({launch_id: _Expected() for launch_id in ids})
+        self.unsent += count
         return ids
 
     def expect_back(self, launch_id: LaunchId) -> None:
         """Its worker was connected, or on its way, before the coordinator was restarted."""
+        self._forget(launch_id)
         self._expected[launch_id] = _Expected(accepted=True, known=True)
 
-    def unseen(self, count: int) -> list[LaunchId]:
-        """The latest identifiers, ``count`` at most, with which no worker has connected yet."""
+    def unseen(self, count: int) -> Generator[None, None, list[LaunchId]]:
+        """The latest identifiers, ``count`` at most, with which no worker has connected yet; with pauses."""
         found: list[LaunchId] = []
         for generation in sorted(self._limits, reverse=True):
             for number in range(self._limits[generation] - 1, -1, -1):
@@ -97,6 +97,8 @@ class Launches:
                 launch_id = LaunchId(f"{generation}-{number}")
                 if launch_id not in self._used and launch_id not in self._expected:
                     found.append(launch_id)
+                if number % STEP == 0:
+                    yield
         return found
 
     def accept(self, launch_id: LaunchId) -> bool:
@@ -104,12 +106,13 @@ class Launches:
         expected = self._expected.get(launch_id)
         if expected is None:
             return False
+        self.unsent -= not expected.accepted
         self.any_accepted = expected.accepted = True
         return True
 
     def refuse(self, launch_id: LaunchId, reason: str) -> bool:
         """No worker will come of it; False if none was expected."""
-        if self._expected.pop(launch_id, None) is None:
+        if self._forget(launch_id) is None:
             return False
         reason = reason[:MAX_REASON]
         if reason in self._refusals or len(self._refusals) < MAX_REASONS:
@@ -121,12 +124,13 @@ class Launches:
 
         :returns: None if none was expected; else whether it was a launch, not a worker that was to come back.
         """
-        expected = self._expected.pop(launch_id, None)
+        expected = self._forget(launch_id)
         return None if expected is None else not expected.known
 
     def give_up_all(self) -> None:
         """Expect no worker any more."""
         self._expected.clear()
+        self.unsent = 0
 
     def arrive(
         self, launch_id: LaunchId | None, worker: int, redial: bool | None, *, proven: bool = False
@@ -140,7 +144,7 @@ class Launches:
         if launch_id is None:
             self.any_connected = True
             if self._expected:
-                self._expected.popitem()
+                self._forget(next(reversed(self._expected)))
             return Arrival.NEW, None
         known, before = launch_id in self._used, self._used.get(launch_id)
         if proven:
@@ -157,7 +161,7 @@ class Launches:
         self._used[launch_id] = worker
         if proven:
             self._bound.add(launch_id)
-        self._expected.pop(launch_id, None)
+        self._forget(launch_id)
         return Arrival.BACK if known or redial else Arrival.NEW, before
 
     def bind(self, launch_id: LaunchId, worker: int) -> None:
@@ -174,6 +178,12 @@ class Launches:
     def refusal(self) -> str | None:
         """The most common reason of refusals, if there was any."""
         return max(self._refusals, key=lambda reason: self._refusals[reason]) if self._refusals else None
+
+    def _forget(self, launch_id: LaunchId) -> _Expected | None:
+        expected = self._expected.pop(launch_id, None)
+        if expected is not None:
+            self.unsent -= not expected.accepted
+        return expected
 
     def _is_ours(self, launch_id: LaunchId) -> bool:
         generation, dash, number = launch_id.partition("-")

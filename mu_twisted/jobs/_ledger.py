@@ -4,6 +4,7 @@ Refuses what cannot have happened, so that a corrupt journal is found and not be
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
@@ -88,7 +89,9 @@ class Ledger:
             self.tasks[number] = Task(number, rank)
             if rank % STEP == 0:
                 yield
+        yield
         self.undone_consumers = self.lineage.consumer_counts()
+        yield
         self.numbers = sorted(self.tasks)
         self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
         self.failures: dict[int, str] = {}
@@ -169,7 +172,7 @@ class Ledger:
         task.state = state
         self.tally[was] -= 1
         self.tally[state] += 1
-        if self.lineage and (was in SETTLED) is not (state in SETTLED):
+        if self.lineage and not self.over and (was in SETTLED) is not (state in SETTLED):
             change = -1 if state in SETTLED else 1
             for producer in self.lineage.producers(task.number):
                 self.undone_consumers[producer] += change
@@ -179,18 +182,19 @@ class Ledger:
 
         :raises RecordError: one of them cannot go there; then none is moved.
         """
-        wrong = {task.state for task in tasks} - _SOURCES[state]
+        sources = Counter([task.state for task in tasks])
+        wrong = sources.keys() - _SOURCES[state]
         if wrong:
             self.move(next(task for task in tasks if task.state in wrong), state)
-        if self.lineage:
-            for task in tasks:
-                self.move(task, state)
-            return
-        tally = self.tally
+        if self.lineage and not self.over:
+            settled = state in SETTLED
+            crossing = [task.number for task in tasks if (task.state in SETTLED) is not settled]
+            self.lineage.count_for_producers(crossing, self.undone_consumers, -1 if settled else 1)
         for task in tasks:
-            tally[task.state] -= 1
             task.state = state
-        tally[state] += len(tasks)
+        for was, count in sources.items():
+            self.tally[was] -= count
+        self.tally[state] += len(tasks)
 
     def note_error(self, task: Task, error: str) -> None:
         """Give the task an error that no record holds; a later one takes its place.
@@ -324,23 +328,27 @@ class Ledger:
         self.over = True
         self.error = record.error
         why = record.error or "the job was over"
+        all_told = self.cancelled or why.startswith(HALTED)
+        of_fresh = why if all_told else "no worker came for it"
         failed = []
+        # One pass that does little for each: there may be very many, most of which never had an attempt.
         for task in [task for task in self.tasks.values() if task.state not in SETTLED]:
-            if task.running:
+            if task.attempts:
                 task.running.clear()
-            if task.has_result or task.won is not None:
-                self.results += not task.has_result
-                task.has_result = True
-                task.won = None
-                self.move(task, TaskState.DONE)
-                continue
-            is_explained = task.attempts or self.cancelled or why.startswith(HALTED)
-            error = task.error or why if is_explained else "no worker came for it"
-            if error != task.error:
-                task.error = self._kept(error, task.error)
+                if task.has_result or task.won is not None:
+                    self.results += not task.has_result
+                    task.has_result = True
+                    task.won = None
+                    self.move(task, TaskState.DONE)
+                    continue
+                if not task.error:
+                    task.error = self._kept(why, "")
+            elif task.error != of_fresh and not (task.error and all_told):
+                task.error = self._kept(of_fresh, task.error)
             self.failures[task.number] = task.error
             failed.append(task)
         self.move_all(failed, TaskState.FAILED)
+        self.undone_consumers = dict.fromkeys(self.undone_consumers, 0)
 
     def _kept(self, text: str, before: str) -> str:
         """A text that a worker has a part in, as far as there is room for it.

@@ -26,7 +26,7 @@ class JobLifecycle:
         self._chains = chains
         self._outcomes = outcomes
         self._scaling = scaling
-        self._back: list[LaunchId] | None = None
+        self._taken_up = self._retried = False
         self._extra = 0
 
     def start(self) -> None:
@@ -36,11 +36,14 @@ class JobLifecycle:
         self.conclude(self._data.policy.overprovision)
 
     def taking_up(self) -> Generator[None, None, None]:
-        """All tasks of a restored job, once: what was under way waits again, at no cost. Pauses now and then."""
-        if self._back is not None:
+        """All tasks of a restored job, once: what was under way waits again, at no cost, and workers that were there or
+        on their way may come back. Pauses now and then.
+        """
+        if self._taken_up:
             return
-        ledger = self._data.ledger
-        self._extra = self._data.policy.overprovision if ledger.generation < 0 else 0
+        self._taken_up = True
+        data, ledger = self._data, self._data.ledger
+        self._extra = data.policy.overprovision if ledger.generation < 0 else 0
         self._next_generation()
         back: list[LaunchId] = []
         for at, task in enumerate(ledger.tasks.values()):
@@ -51,31 +54,45 @@ class JobLifecycle:
             self._take_in(task)
             if at % STEP == 0:
                 yield
-        self._back = back
+        back += yield from data.launches.unseen(min(data.limit, data.useful) - len(back))
+        for at, launch_id in enumerate(back):
+            data.launches.expect_back(launch_id)
+            data.timers.push(data.now + data.policy.redial_timeout, TimerKind.LAUNCH, launch_id)
+            if at % STEP == 0:
+                yield
 
     def resume(self) -> None:
-        """A restored job, whose tasks have been taken up, goes on; its workers may come back."""
+        """A restored job, whose tasks have been taken up, goes on."""
         data = self._data
-        back, self._back, extra = self._back or [], None, self._extra
         if data.holds or data.ledger.tally[TaskState.HELD]:  # that may have changed since they were taken up
             data.apply_holds()
         self._use_function()
-        back += data.launches.unseen(min(data.limit, data.useful) - len(back))
-        for launch_id in back:
-            data.launches.expect_back(launch_id)
-            data.timers.push(data.now + data.policy.redial_timeout, TimerKind.LAUNCH, launch_id)
-        self.conclude(extra)
+        self.conclude(self._extra)
 
-    def retry(self) -> None:
-        """The tasks that have failed are wanted all the same."""
+    def retrying(self) -> Generator[None, None, None]:
+        """The tasks that have failed are wanted all the same. Pauses now and then."""
+        self._retried = True
         data, ledger = self._data, self._data.ledger
-        failed = [task for task in ledger.tasks.values() if task.state is TaskState.FAILED]
+        failed: list[Task] = []
+        for at, task in enumerate(ledger.tasks.values()):
+            if task.state is TaskState.FAILED:
+                failed.append(task)
+            if at % STEP == 0:
+                yield
         data.record(Retried(tuple([task.number for task in failed])))
+        yield
         self._use_function()
         self._next_generation()
-        data.enqueue(failed)
+        for first in range(0, len(failed), STEP):
+            data.enqueue(failed[first : first + STEP])
+            yield
         self._chains.store_lost("the job was over, and its messages gone with it")
-        self.conclude()
+
+    def retry(self) -> None:
+        """The tasks that are to be retried wait again: they get their workers."""
+        if self._retried:
+            self._retried = False
+            self.conclude()
 
     def cancel(self, reason: str) -> None:
         """The user does not want the job any more."""

@@ -80,6 +80,11 @@ class Lineage:
     def __bool__(self) -> bool:
         return bool(self._producers)
 
+    @property
+    def edges(self) -> Mapping[int, Sequence[int]]:
+        """For tasks that take messages, those that send them."""
+        return self._producers
+
     def producers(self, task: int) -> tuple[int, ...]:
         """Whose messages the task takes."""
         return self._producers.get(task, ())
@@ -95,6 +100,13 @@ class Lineage:
     def consumer_counts(self) -> dict[int, int]:
         """For each task whose messages are taken, how many take them."""
         return {task: len(consumers) for task, consumers in self._consumers.items()}
+
+    def count_for_producers(self, tasks: Iterable[int], counts: dict[int, int], change: int) -> None:
+        """Change the count of each task for each of these that takes its messages."""
+        producers_of = self._producers.get
+        for task in tasks:
+            for producer in producers_of(task, ()):
+                counts[producer] += change
 
     def is_linked(self, task: int) -> bool:
         """Whether the task takes messages or sends them."""

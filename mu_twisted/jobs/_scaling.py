@@ -14,6 +14,9 @@ MARGIN = 5.0
 """Seconds of its function that a worker must have left beyond what a task takes."""
 ENOUGH = 5
 """Finished attempts from which the time of the next is estimated."""
+PORTION = 4000
+"""Launches at most that wait to be taken by Lambda: identifiers of more would only be made, and given up, in vain. The
+launches of all jobs that are under way at once are fewer by far."""
 RECENT = 4
 """Newcomers whose functions' lives say how long those of the next will be: a function's time-out may be changed, and be
 another one in another region."""
@@ -30,6 +33,7 @@ class Scaling:
         self._rounds = 0
         self._fruitless_rounds = 0
         self._next_round = float("-inf")
+        self._rest = 0
         self._armed = False
         self._lives: deque[float] = deque(maxlen=RECENT)
         self._returned = 0.0
@@ -42,7 +46,7 @@ class Scaling:
 
     def begin(self) -> None:
         """A new generation: the first round is due at once."""
-        self._rounds = self._fruitless_rounds = 0
+        self._rounds = self._fruitless_rounds = self._rest = 0
         self._next_round = float("-inf")
         self.paused = False
 
@@ -54,6 +58,10 @@ class Scaling:
         :param extra: beyond what is needed.
         """
         data = self._data
+        if self._rest:
+            if self.rest_is_due:
+                self._launch_rest()
+            return
         missing = self.wanted - len(data.pool) - len(data.launches) + extra
         if missing <= 0 or self.paused or self.has_given_up or self._is_first_round:
             return
@@ -67,14 +75,17 @@ class Scaling:
         self._next_round = data.now + delay
         self._rounds += 1
         self._fruitless_rounds += 1
-        ids = data.launches.new(missing)
-        first = int(ids[0].partition("-")[2])
-        data.record(Launched(data.launches.generation, first, missing))
-        data.do(StartLaunches(ids))
+        self._ask(missing)
+
+    @property
+    def rest_is_due(self) -> bool:
+        """Whether more of what the last round wants is to be asked for: Lambda has taken half of what was."""
+        return self._rest > 0 and self._data.launches.unsent <= PORTION // 2
 
     def pause(self) -> None:
         """Launch no more until a worker connects, or a new generation begins."""
         self.paused = True
+        self._rest = 0
 
     def round_is_due(self) -> None:
         """The next round of launches may begin."""
@@ -136,6 +147,22 @@ class Scaling:
             self._dismiss_expiring(worker)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _launch_rest(self) -> None:
+        data = self._data
+        missing = self.wanted + data.policy.overprovision - len(data.pool) - len(data.launches)
+        self._ask(max(0, min(self._rest, missing)))
+
+    def _ask(self, count: int) -> None:
+        data = self._data
+        portion = min(count, max(0, PORTION - data.launches.unsent))
+        self._rest = count - portion
+        if not portion:
+            return
+        ids = data.launches.new(portion)
+        first = int(ids[0].partition("-")[2])
+        data.record(Launched(data.launches.generation, first, portion))
+        data.do(StartLaunches(ids))
 
     def _begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
         data = self._data

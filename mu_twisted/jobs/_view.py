@@ -1,7 +1,7 @@
 """The view answers questions about a job, and changes nothing."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._policy import JobPolicy
@@ -20,6 +20,11 @@ class JobView:
     def name(self) -> str:
         """The job's identifier."""
         return self._data.ledger.submitted.job
+
+    @property
+    def edges(self) -> Mapping[int, Sequence[int]]:
+        """For tasks that take messages, those that send them."""
+        return self._data.ledger.lineage.edges
 
     @property
     def policy(self) -> JobPolicy:

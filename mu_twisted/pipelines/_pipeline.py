@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from operator import index
 from typing import Any, TypeVar
 
@@ -10,15 +9,13 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
+from mu_twisted.jobs import STEP, JobError, Lineage, Steps
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire.links import check_name
 
 T = TypeVar("T")
-
-_TOGETHER = 100
-"""Tasks that a pipeline's function is asked about in one call of the guard."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,10 @@ class Pipeline:
             return tuple(programs)
         return user_code(f"pipeline {self.name}: its programs cannot be found", lambda: tuple(programs(settings)))
 
-    def stores(self, settings: Mapping[str, Any]) -> dict[int, tuple[str, ...]] | None:
+    # What is asked about each task takes long where there are many: these return it as generators do, and pause now and
+    # then, so that others may have their turn.
+
+    def reading_outputs(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[str, ...]] | None]:
         """For each task the keys of the objects that it stores; None: the pipeline does not say.
 
         :raises PipelineError: the pipeline's own code fails.
@@ -118,9 +118,9 @@ class Pipeline:
         if outputs is None:
             return None
         doing = f"pipeline {self.name}: its outputs cannot be found"
-        return _for_each(doing, settings["tasks"], lambda task: tuple(outputs(settings, task)))
+        return (yield from _asking(doing, settings["tasks"], lambda task: tuple(outputs(settings, task))))
 
-    def producers(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+    def reading_producers(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[int, ...]]]:
         """For each task that takes messages, the tasks that send them.
 
         :raises PipelineError: a task is named that the job does not have, or a task comes after itself, or the
@@ -131,47 +131,26 @@ class Pipeline:
             return {}
         tasks = settings["tasks"]
         doing = f"pipeline {self.name}: whose messages a task takes cannot be found"
-        found = _for_each(doing, tasks, lambda task: tuple(map(index, consumes(settings, task))))
-        for task, producers in found.items():
-            for producer in producers:
-                if not 0 <= producer < tasks or producer == task:
-                    raise PipelineError(
-                        f"pipeline {self.name}: task {task} takes messages of {producer}, which is no other task"
-                    )
+        found = yield from _asking(doing, tasks, lambda task: tuple(map(index, consumes(settings, task))))
+        edges = yield from self._checking_edges(found, tasks)
         try:
-            TopologicalSorter(found).prepare()
-        except CycleError:
+            yield from Lineage.making(range(tasks), edges)
+        except JobError:
             raise PipelineError(f"pipeline {self.name}: its tasks wait for one another in a circle") from None
-        return {task: producers for task, producers in found.items() if producers}
+        return edges
 
-    def senders(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+    def reading_senders(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[int, ...]]]:
         """For each task that takes named messages by :attr:`messages`, the tasks that send them.
 
-        :raises PipelineError: as :meth:`producers`; or a name is none.
+        :raises PipelineError: as :meth:`reading_producers`; or a name is none.
         """
         messages = self.messages
         if messages is None:
             return {}
         tasks = settings["tasks"]
-        doing = f"pipeline {self.name}: whose messages a task takes cannot be told"
-        found = _for_each(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
-        for task, senders in found.items():
-            for sender in senders:
-                if not 0 <= sender < tasks or sender == task:
-                    raise PipelineError(
-                        f"pipeline {self.name}: task {task} takes messages of {sender}, which is no other task"
-                    )
-        return {task: senders for task, senders in found.items() if senders}
-
-    def edges(self, settings: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
-        """For each task that takes messages of any kind, the tasks that send them.
-
-        :raises PipelineError: as :meth:`producers` and :meth:`senders`.
-        """
-        found = self.producers(settings)
-        for task, senders in self.senders(settings).items():
-            found[task] = tuple(dict.fromkeys((*found.get(task, ()), *senders)))
-        return found
+        doing = f"pipeline {self.name}: whose messages a task takes cannot be found"
+        found = yield from _asking(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
+        return (yield from self._checking_edges(found, tasks))
 
     def takes(self, settings: Mapping[str, Any], task: int) -> dict[int, frozenset[str] | None]:
         """The tasks whose named messages a task takes, each with their names; None: of any name.
@@ -187,30 +166,34 @@ class Pipeline:
             found.update(dict.fromkeys(map(index, self.consumes(settings, task))))
         return found
 
-    def task_order(self, settings: Mapping[str, Any]) -> list[int]:
+    def reading_order(
+        self, settings: Mapping[str, Any], producers: Mapping[int, Sequence[int]]
+    ) -> Steps[Sequence[int]]:
         """The task numbers in order of assignment.
 
+        :param producers: of each task that takes messages, those that send them.
         :raises PipelineError: the pipeline's own order is not an arrangement of 0 .. tasks-1, or a task stands in it
             before one whose messages it takes, or the pipeline's own code fails.
         """
-        numbers = list(range(settings["tasks"]))
-        order, ordered = self.order, numbers
+        order, tasks = self.order, settings["tasks"]
+        ordered: Sequence[int] = range(tasks)
         if order is not None:
             ordered = user_code(
                 f"pipeline {self.name}: its order cannot be found", lambda: list(map(index, order(settings)))
             )
-        if sorted(ordered) != numbers:
-            raise PipelineError(
-                f"pipeline {self.name}: its order must name each task from 0 to {len(numbers) - 1} once"
-            )
+            yield
+            if len(ordered) != tasks or set(ordered) != set(range(tasks)):
+                raise PipelineError(f"pipeline {self.name}: its order must name each task from 0 to {tasks - 1} once")
         place = {task: at for at, task in enumerate(ordered)}
-        for task, producers in self.producers(settings).items():
-            for producer in producers:
+        for at, task in enumerate(producers):
+            for producer in producers[task]:
                 if place[producer] > place[task]:
                     raise PipelineError(
                         f"pipeline {self.name}: in its order task {task} stands before {producer}, "
                         "whose messages it takes"
                     )
+            if at % STEP == 0:
+                yield
         return ordered
 
     def last_word(self, settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
@@ -224,8 +207,8 @@ class Pipeline:
             return Report()
         return user_code(f"the report of pipeline {self.name} failed", _checked_report, report, settings, remarks)
 
-    def checking(self, settings: Mapping[str, Any]) -> Generator[None, None, None]:
-        """Look whether each task makes sense, with pauses in which others may have their turn.
+    def checking(self, settings: Mapping[str, Any]) -> Steps[None]:
+        """Look whether each task makes sense.
 
         :raises PipelineError: one does not, or the pipeline's own code fails.
         """
@@ -244,6 +227,22 @@ class Pipeline:
             return shown(str(user_code(f"pipeline {self.name}: its labels failed", label, settings, task)))
         except MuError:  # the user's message about the task is about something else
             return None
+
+    def _checking_edges(self, found: Mapping[int, tuple[int, ...]], tasks: int) -> Steps[dict[int, tuple[int, ...]]]:
+        """Those of the tasks that take messages of others.
+
+        :raises PipelineError: one takes them of no other task.
+        """
+        edges = {task: senders for task, senders in found.items() if senders}
+        for at, (task, senders) in enumerate(edges.items()):
+            for sender in senders:
+                if not 0 <= sender < tasks or sender == task:
+                    raise PipelineError(
+                        f"pipeline {self.name}: task {task} takes messages of {sender}, which is no other task"
+                    )
+            if at % STEP == 0:
+                yield
+        return edges
 
     def _parse(self, words: Sequence[str], inputs: InputList | None) -> Any:
         settings = self.options()
@@ -275,17 +274,18 @@ def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, fro
     return found
 
 
-def _for_each(doing: str, tasks: int, function: Callable[[int], T]) -> dict[int, T]:
+def _asking(doing: str, tasks: int, function: Callable[[int], T]) -> Steps[dict[int, T]]:
     """What a function of the author's says of each task: a call for each would take longer than most such functions."""
     found: dict[int, T] = {}
     for some in _portions(tasks):
         found.update(user_code(doing, lambda some: [(task, function(task)) for task in some], some))
+        yield
     return found
 
 
 def _portions(tasks: int) -> Generator[range, None, None]:
-    for first in range(0, tasks, _TOGETHER):
-        yield range(first, min(first + _TOGETHER, tasks))
+    for first in range(0, tasks, STEP):
+        yield range(first, min(first + STEP, tasks))
 
 
 def _apply(function: Callable[[Mapping[str, Any], int], None], settings: Mapping[str, Any], tasks: range) -> None:

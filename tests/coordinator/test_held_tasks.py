@@ -142,12 +142,12 @@ class HeldTasksHarness:
     def policy(self, settings: Any) -> JobPolicy:
         return job_policy(settings)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         for link in self.links[: settings["rendezvous-shards"]]:
             await link.open()
-        return self.reopen(name, pipeline, settings)
+        return self.reopen(name, pipeline, settings, edges)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         count = settings["rendezvous-shards"]
         shards = [number // 2 % count for number in range(settings["tasks"])] if count > 1 else []
         peers = Peers(name, [f"h:{number}" for number in range(count)], None, shards)

@@ -20,10 +20,10 @@ class DearCoordinator(MemoryCoordinator):
         price = None if self.price is None else usage.seconds * self.price
         return Cost(usage.requests, usage.seconds, usage.seconds, price, "USD")
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)
 
     def pass_seconds(self, seconds: int) -> None:

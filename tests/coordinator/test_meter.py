@@ -93,10 +93,10 @@ def test_what_was_used_before_is_gone_on_with() -> None:
 
 
 class PricedCoordinator(MemoryCoordinator):
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         return Opened(self.launches, cost=self.cost)
 
     @staticmethod

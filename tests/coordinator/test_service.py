@@ -37,9 +37,11 @@ def test_a_submitted_job_is_launched_done_and_told_of(world: MemoryCoordinator) 
 def test_what_cannot_be_done_is_said_and_leaves_nothing(world: MemoryCoordinator) -> None:
     failed: list[Any] = []
     world.jobs.submit(Request("x")).addErrback(failed.append)
+    world.turn()
     assert failed[0].check(PipelineError)
     assert "no pipeline is called 'x'" in failed[0].getErrorMessage()
     world.jobs.submit(Request("p", ("-O", "times"))).addErrback(failed.append)
+    world.turn()
     assert "give an absolute path" in failed[1].getErrorMessage()
     world.missing = "there is no function p"
     with pytest.raises(ServiceError, match="there is no function p"):

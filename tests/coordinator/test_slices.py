@@ -197,6 +197,7 @@ def test_more_words_than_can_be_parsed_in_a_moment_are_refused(
     failed: list[Any] = []
     world.parse = None  # type: ignore[assignment, method-assign]
     world.jobs.submit(Request("p", words)).addErrback(failed.append)
+    world.turn()
     assert failed[0].check(PipelineError)
     assert f"words of options: at most {MAX_WORDS} are taken" in failed[0].getErrorMessage()
 

@@ -66,7 +66,7 @@ class OpenerHarness:
         pipeline = load_pipeline("exec")
         settings = pipeline.parse(["-n", "1", "-b", "b", "-l", function, "true"])
         results: list[Any] = []
-        Deferred.fromCoroutine(self.opener.open(name, pipeline, settings)).addBoth(results.append)
+        Deferred.fromCoroutine(self.opener.open(name, pipeline, settings, {})).addBoth(results.append)
         return results
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,11 +17,13 @@ from mu_twisted.jobs import (
     Record,
     Retried,
     Started,
+    StartLaunches,
     Submitted,
     TaskState,
     record_from_dict,
     record_to_dict,
 )
+from mu_twisted.jobs._scaling import PORTION
 
 T = TypeVar("T")
 
@@ -132,3 +135,45 @@ def test_texts_of_failed_tasks_stay_bounded_over_any_number_of_retries() -> None
     large.cancel("z" * 50_000, 20.0)
     assert len(large.failures) == TASKS
     assert sum(map(len, large.failures.values())) <= (32 << 20) + 80 * TASKS
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_few_thousand_launches_are_asked_for_and_the_rest_as_they_are_taken(again: bool) -> None:
+    large = Job("job-0", range(3 * PORTION), JobPolicy(overprovision=1))
+    actions = large.start(0.0)
+    if again:
+        large.cancel("not wanted", 1.0)
+        actions = large.retry(3.0)
+    wanted = launch_ids(actions)
+    assert len(wanted) == PORTION
+    for launch_id in wanted:  # which grows meanwhile
+        assert large.snapshot().unsent <= PORTION
+        wanted += launch_ids(large.launch_accepted(launch_id, 4.0))
+    assert len(set(wanted)) == len(wanted) == 3 * PORTION + (not again)
+
+
+def test_what_refuses_some_launches_does_not_keep_the_rest_from_being_asked_for() -> None:
+    large = Job("job-0", range(2 * PORTION), JobPolicy(start_retries=0))
+    waiting = deque(launch_ids(large.start(0.0)))
+    count = len(waiting)
+    while waiting:
+        launch_id = waiting.popleft()
+        refused = int(launch_id.partition("-")[2]) % 3 == 1
+        found = launch_ids(
+            large.launch_refused(launch_id, "no", 0.0) if refused else large.launch_accepted(launch_id, 0.0)
+        )
+        waiting += found
+        count += len(found)
+    assert count >= 2 * PORTION
+    assert not large.over
+
+
+def test_a_job_that_needs_few_workers_more_asks_for_no_rest() -> None:
+    large = Job("job-0", range(2 * PORTION), JobPolicy())
+    wanted = launch_ids(large.start(0.0))
+    large.allow_workers(PORTION // 4, 0.0)
+    assert [found for launch_id in wanted for found in launch_ids(large.launch_accepted(launch_id, 0.0))] == []
+
+
+def launch_ids(actions: list[Action]) -> list[Any]:
+    return [launch_id for action in actions if isinstance(action, StartLaunches) for launch_id in action.launch_ids]

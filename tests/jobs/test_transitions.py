@@ -3,6 +3,7 @@
 import ast
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -52,6 +53,10 @@ class WatchedLedger(Ledger):
     def move(self, task: Task, state: TaskState) -> None:
         self.moves.add((task.state, state))
         super().move(task, state)
+
+    def move_all(self, tasks: Sequence[Task], state: TaskState) -> None:
+        self.moves |= {(task.state, state) for task in tasks}
+        super().move_all(tasks, state)
 
 
 class WatchedJob(Job):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.python import usage
 
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines.xcenc import Options, pipeline
 from worker_lambda._template import Substitutions, expand_command, state_placeholders
 
@@ -137,7 +138,7 @@ def test_every_worker_but_the_last_sends_its_state_after_each_pass(tools: Path, 
 def test_where_no_state_is_wanted_there_is_no_rendezvous(tools: Path, tmp_path: Path, words: Any) -> None:
     job = encoded(tools, tmp_path / "job", *words)
     assert failures(job) == {}
-    assert pipeline.producers(job.settings) == {}
+    assert exhaust(pipeline.reading_producers(job.settings)) == {}
     assert not [command for worker in job.workers for command in worker.log if "connect" in command]
     assert {key.split("/")[1] for key in job.store if key.endswith((".ivf", ".txt"))} == {"out"}
 
@@ -273,8 +274,8 @@ def test_what_does_not_go_together_is_a_usage_error(words: str, said: str) -> No
 @given(tasks=st.integers(1, 60), passes=st.integers(1, 20))
 def test_a_state_that_is_waited_for_is_one_that_is_sent(tasks: int, passes: int) -> None:
     settings = parsed("-n", tasks, "-p", passes)
-    assert pipeline.task_order(settings) == list(range(tasks))
-    producers = pipeline.producers(settings)
+    producers = exhaust(pipeline.reading_producers(settings))
+    assert list(exhaust(pipeline.reading_order(settings, producers))) == list(range(tasks))
     for task in range(tasks):
         waits_for = min(passes, task + 1) - 2
         assert producers.get(task, ()) == ((task - 1,) if waits_for >= 0 else ())

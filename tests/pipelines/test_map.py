@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.python import usage
 
 from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import (
     MAX_PACKED,
     InputList,
@@ -27,8 +28,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0"), max_size=20)
 
 def settings_of(*words: str, inputs: InputList | None = None) -> Any:
     settings = PIPELINE.parse(words, None if inputs is None else pack_inputs(inputs))
-    for _ in PIPELINE.checking(settings):
-        pass
+    exhaust(PIPELINE.checking(settings))
     return settings
 
 
@@ -96,7 +96,7 @@ def test_a_batch_is_done_one_input_after_the_other_and_leaves_no_files() -> None
     settings = settings_of("--batch", "2", "--out", "s3://b/{}.o", "--", "w {in} {out}", inputs=objects("a", "b", "c"))
     assert settings["tasks"] == 2
     assert [PIPELINE.label_of(settings, task) for task in range(2)] == ["a and 1 more", "c"]
-    assert PIPELINE.stores(settings) == {0: ("a.o", "b.o"), 1: ("c.o",)}
+    assert exhaust(PIPELINE.reading_outputs(settings)) == {0: ("a.o", "b.o"), 1: ("c.o",)}
     said = Dialogue(settings).finish()
     assert [one.partition(":")[0] for one in said] == ["retrieve", "run", "upload"] * 2
     assert said[4].startswith("run:rm -f -- '##TMPDIR##/in0-a' '##TMPDIR##/out0-a.o'; _mu1='##TMPDIR##/in1-b'")

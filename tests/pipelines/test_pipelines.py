@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.python import usage
 
 from mu_twisted.fsm import Machine, Outcome, TerminalState
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import (
     PeerOptions,
     Pipeline,
@@ -101,10 +102,10 @@ def test_bad_options_are_usage_errors(words: str) -> None:
 def test_an_order_must_name_each_task_once() -> None:
     first = load_pipeline("png2y4m").first
     backwards = Pipeline(name="p", summary="", first=first, order=lambda settings: range(settings["tasks"])[::-1])
-    assert backwards.task_order({"tasks": 3}) == [2, 1, 0]
+    assert exhaust(backwards.reading_order({"tasks": 3}, {})) == [2, 1, 0]
     twice = Pipeline(name="p", summary="", first=first, order=lambda _: [0, 0])
     with pytest.raises(PipelineError):
-        twice.task_order({"tasks": 2})
+        exhaust(twice.reading_order({"tasks": 2}, {}))
 
 
 def test_exec_fetches_runs_and_stores() -> None:
@@ -166,8 +167,29 @@ def after_the_one_before(_: Any, task: int) -> list[int]:
 
 
 def test_a_pipeline_says_whose_messages_each_task_takes() -> None:
-    assert chain(after_the_one_before).producers({"tasks": 3}) == {1: (0,), 2: (1,)}
-    assert Pipeline(name="p", summary="", first=TerminalState).producers({"tasks": 3}) == {}
+    assert exhaust(chain(after_the_one_before).reading_producers({"tasks": 3})) == {1: (0,), 2: (1,)}
+    assert exhaust(Pipeline(name="p", summary="", first=TerminalState).reading_producers({"tasks": 3})) == {}
+
+
+def test_what_is_asked_about_each_of_many_tasks_pauses_now_and_then() -> None:
+    first, many = TerminalState, {"tasks": 5000}
+    linked = Pipeline(
+        name="c",
+        summary="",
+        first=first,
+        options=PeerOptions,
+        consumes=after_the_one_before,
+        outputs=lambda _, task: [],
+    )
+    producers = exhaust(linked.reading_producers(many))
+    for steps in (
+        linked.reading_producers(many),
+        linked.reading_order(many, producers),
+        linked.reading_outputs(many),
+        talking(after_the_one_before).reading_senders(many),
+        Pipeline(name="c", summary="", first=first, check=lambda _, task: None).checking(many),
+    ):
+        assert len(list(steps)) >= 5000 // 100
 
 
 @pytest.mark.parametrize(
@@ -180,13 +202,13 @@ def test_a_pipeline_says_whose_messages_each_task_takes() -> None:
 )
 def test_a_task_cannot_wait_for_itself(consumes: Any, said: str) -> None:
     with pytest.raises(PipelineError, match=said):
-        chain(consumes).producers({"tasks": 3})
+        exhaust(chain(consumes).reading_producers({"tasks": 3}))
 
 
 def test_consumers_cannot_be_assigned_before_their_producers() -> None:
     pipeline = chain(after_the_one_before, order=lambda _: [0, 2, 1])
     with pytest.raises(PipelineError, match="task 2 stands before 1"):
-        pipeline.task_order({"tasks": 3})
+        exhaust(pipeline.reading_order({"tasks": 3}, {1: (0,), 2: (1,)}))
 
 
 def test_a_pipeline_with_peers_takes_the_rendezvous_address() -> None:
@@ -242,13 +264,13 @@ def talking(messages: Any, consumes: Any = None) -> Pipeline:
 
 def test_named_messages_are_declared_by_task_or_name_and_may_go_in_circles() -> None:
     pipeline = talking(lambda _, task: [(task + 1) % 3, ((task + 2) % 3, "x"), ((task + 2) % 3, "y")])
-    assert pipeline.senders({"tasks": 3}) == {0: (1, 2), 1: (2, 0), 2: (0, 1)}
+    assert exhaust(pipeline.reading_senders({"tasks": 3})) == {0: (1, 2), 1: (2, 0), 2: (0, 1)}
     assert pipeline.takes({"tasks": 3}, 1) == {2: None, 0: frozenset("xy")}
     assert pipeline.takes({"tasks": 3}, 3) == {}
-    assert pipeline.producers({"tasks": 3}) == {}
-    assert pipeline.task_order({"tasks": 3}) == [0, 1, 2]
+    assert exhaust(pipeline.reading_producers({"tasks": 3})) == {}
     both = talking(lambda _, task: [(0, "x")] if task else [], after_the_one_before)
-    assert both.edges({"tasks": 3}) == {1: (0,), 2: (1, 0)}
+    assert exhaust(both.reading_senders({"tasks": 3})) == {1: (0,), 2: (0,)}
+    assert exhaust(both.reading_producers({"tasks": 3})) == {1: (0,), 2: (1,)}
     assert both.takes({"tasks": 3}, 2) == {0: frozenset("x"), 1: None}
     assert both.takes({"tasks": 3}, 1) == {0: None}
 
@@ -261,15 +283,15 @@ def test_named_messages_are_declared_by_task_or_name_and_may_go_in_circles() -> 
         (lambda _, task: [-1], "which is no other task"),
         (lambda _, task: [(1, "a\nb")], "no control characters"),
         (lambda _, task: [(1, "")], "1 to 200 bytes"),
-        (lambda _, task: [(1, 2, 3)], "cannot be told: ValueError"),
-        (lambda _, task: ["1"], "cannot be told: TypeError"),
-        (lambda _, task: 5, "cannot be told: TypeError"),
-        (lambda _, task: [(1, 2)], "cannot be told: AttributeError"),
+        (lambda _, task: [(1, 2, 3)], "cannot be found: ValueError"),
+        (lambda _, task: ["1"], "cannot be found: TypeError"),
+        (lambda _, task: 5, "cannot be found: TypeError"),
+        (lambda _, task: [(1, 2)], "cannot be found: AttributeError"),
     ],
 )
 def test_named_messages_that_make_no_sense_are_one_line(messages: Any, said: str) -> None:
     with pytest.raises(PipelineError, match=said) as raised:
-        talking(messages).senders({"tasks": 3})
+        exhaust(talking(messages).reading_senders({"tasks": 3}))
     assert str(raised.value).startswith("pipeline t: ")
     with pytest.raises(PipelineError, match="PeerOptions"):
         Pipeline(name="p", summary="", first=TerminalState, messages=messages)

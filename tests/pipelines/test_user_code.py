@@ -11,6 +11,7 @@ import pytest
 from twisted.python import usage
 
 from mu_twisted.fsm import TerminalState
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, load_source
 
 
@@ -38,9 +39,9 @@ def settings(**more: Any) -> Any:
 
 CALLS: list[tuple[str, Callable[[Pipeline], object]]] = [
     ("programs", lambda pipeline: pipeline.needs(settings())),
-    ("order", lambda pipeline: pipeline.task_order(settings())),
-    ("consumes", lambda pipeline: pipeline.producers(settings())),
-    ("outputs", lambda pipeline: pipeline.stores(settings())),
+    ("order", lambda pipeline: exhaust(pipeline.reading_order(settings(), {}))),
+    ("consumes", lambda pipeline: exhaust(pipeline.reading_producers(settings()))),
+    ("outputs", lambda pipeline: exhaust(pipeline.reading_outputs(settings()))),
 ]
 
 
@@ -59,7 +60,7 @@ def test_a_function_of_a_pipeline_that_fails_is_one_line_with_its_place(
 @pytest.mark.parametrize("order", [lambda _: ["0", "1"], lambda _: None, lambda _: [[], {}]])
 def test_an_order_of_anything_but_numbers_is_one_line(order: Any) -> None:
     with pytest.raises(PipelineError, match="its order cannot be found: TypeError"):
-        Pipeline(name="mine", summary="", first=TerminalState, order=order).task_order(settings())
+        exhaust(Pipeline(name="mine", summary="", first=TerminalState, order=order).reading_order(settings(), {}))
 
 
 def test_what_is_meant_for_the_user_stays_as_it_is() -> None:
@@ -67,7 +68,7 @@ def test_what_is_meant_for_the_user_stays_as_it_is() -> None:
         raise PipelineError("a chain has at least 2 tasks")
 
     with pytest.raises(PipelineError, match=r"^a chain has at least 2 tasks$"):
-        Pipeline(name="mine", summary="", first=TerminalState, order=refuse).task_order(settings())
+        exhaust(Pipeline(name="mine", summary="", first=TerminalState, order=refuse).reading_order(settings(), {}))
 
 
 class Wrong(PipelineOptions):

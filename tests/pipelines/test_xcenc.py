@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import load_pipeline
 from mu_twisted.pipelines.xcenc import COMPARE, Options, pipeline
 
@@ -214,8 +215,8 @@ def test_a_states_name_is_what_the_chunk_is_about(tools: Path, tmp_path: Path) -
 def test_producers_come_first_place_by_place(tasks: int, group: int | None) -> None:
     settings = parsed("-n", tasks, *([] if group is None else ["-K", group]))
     size = group or tasks
-    order = pipeline.task_order(settings)
-    producers = pipeline.producers(settings)
+    producers = exhaust(pipeline.reading_producers(settings))
+    order = exhaust(pipeline.reading_order(settings, producers))
     assert [task % size for task in order] == sorted(task % size for task in range(tasks))
     assert order[: len(range(0, tasks, size))] == list(range(0, tasks, size))
     assert producers == {task: (task - 1,) for task in range(tasks) if task % size}

@@ -13,6 +13,7 @@ from typing import Any
 from blocking_code import CASES
 
 from mu_twisted.fsm import Outcome
+from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import GuardedMachine, Pipeline, PipelineError, guard, load_source
 
 SETTINGS = {"tasks": 2}
@@ -43,9 +44,9 @@ def prepared(place: str, source: str) -> Call:
     calls: dict[str, Call] = {
         "options": lambda: print_nothing(pipeline.parse(["-n", "2"])),
         "programs": lambda: print_nothing(pipeline.needs(SETTINGS)),
-        "order": lambda: print_nothing(pipeline.task_order(SETTINGS)),
-        "consumes": lambda: print_nothing(pipeline.producers(SETTINGS)),
-        "outputs": lambda: print_nothing(pipeline.stores(SETTINGS)),
+        "order": lambda: print_nothing(exhaust(pipeline.reading_order(SETTINGS, {}))),
+        "consumes": lambda: print_nothing(exhaust(pipeline.reading_producers(SETTINGS))),
+        "outputs": lambda: print_nothing(exhaust(pipeline.reading_outputs(SETTINGS))),
         "report": lambda: print_nothing(pipeline.last_word(SETTINGS, {})),
         "collection": lambda: print_nothing(gc.collect()),
     }

@@ -137,12 +137,12 @@ class MemoryCoordinator:
     def policy(self, settings: Any) -> JobPolicy:
         return job_policy(settings)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         if self.missing:
             raise PipelineError(self.missing)
         return Opened(self.launches, skipped=self.skipped)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
         return Opened(self.launches)
 
     # what the tests do
