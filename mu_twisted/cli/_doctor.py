@@ -7,6 +7,7 @@ from typing import Any
 from mu_twisted.aws.findings import Finding, Health
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._real_check import script
 from mu_twisted.daemons.doctor import Options, examine
 
 
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
         raise
     if settings["control"] is not None or settings["profile"] is not None:
         raise UsageError("--control and --profile are for a coordinator that runs")
+    if settings["real"]:
+        return _print_script(settings)
     healths: list[Health] = []
 
     def report(finding: Finding) -> None:
@@ -48,6 +51,14 @@ def run(options: argparse.Namespace) -> int:
         return 1
     doubtful = healths.count(Health.DOUBTFUL)
     print("nothing is broken" + (f", {doubtful} worth a look" if doubtful else ""))
+    return 0
+
+
+def _print_script(settings: Options) -> int:
+    """Print the script of ``--real``, which looks at nothing itself."""
+    if settings.pipeline is not None:
+        raise UsageError("--real prints a script with a job of its own: leave out the pipeline")
+    print(script(os.environ.get("REGION", "us-east-1")), end="")
     return 0
 
 

@@ -17,7 +17,10 @@ from mu_twisted.daemons.doctor._examination import Examination
 class Options(CoordinatorOptions):
     """The coordinator's command line, and what the doctor adds."""
 
-    optFlags = [["no-invoke", None, "do not invoke a worker to have it dial back"]]
+    optFlags = [
+        ["no-invoke", None, "do not invoke a worker to have it dial back"],
+        ["real", None, "print a script that checks a real account, in the region $REGION, and what it costs at most"],
+    ]
 
     def getSynopsis(self) -> str:
         """The first line of the help."""
