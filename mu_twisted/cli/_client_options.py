@@ -1,7 +1,6 @@
 """Commands that talk to a coordinator share these options, which say where it is and how to print."""
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         (("-s", "--cert"), "MU_CERT", "operator's certificate file, PEM"),
         (("-k", "--key"), "MU_KEY", "operator's key file, PEM"),
     ):
-        where.add_argument(
-            *switches,
-            metavar="FILE",
-            type=Path,
-            default=_path(os.environ.get(variable)),
-            help=f"{what} (also: ${variable})",
-        )
+        where.add_argument(*switches, metavar="FILE", type=Path, help=f"{what} (also: ${variable})")
     parser.add_argument("--json", action="store_true", help="print the status as JSON, on one line")
 
 
@@ -45,8 +38,8 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
     """
     if options.server is not None and options.state_dir is not None:
         raise UsageError("--server and --state-dir name two coordinators: give one of them")
-    server = options.server or (os.environ.get("MU_SERVER") if options.state_dir is None else None)
-    if not server:
+    server = options.server
+    if server is None:
         return Coordinator(UnixTransport(options.state_dir or default_directory()))
     host, _, port = server.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
@@ -85,7 +78,3 @@ def default_directory() -> Path:
     """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
     own = default_state_dir()
     return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None

@@ -57,7 +57,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         "--region",
         metavar="R,R...",
         type=region_names,
-        default=os.environ.get("REGION", "us-east-1"),
+        default=["us-east-1"],
         help="(us-east-1)",
     )
     where.add_argument(
@@ -79,10 +79,10 @@ def open_cloud(options: argparse.Namespace) -> OperatorCloud:
 
     :raises mu_twisted.base.MuError: the embedded stack does not run, or an address is none.
     """
-    if not options.local and os.environ.get("MU_LOCAL", "0") in ("", "0"):
+    if not options.local:
         return OperatorCloud(aws_session(), options.endpoint_url, s3_endpoint(options.s3_endpoint_url), None)
     directory = stack_directory(options.state_dir)
-    stack = ensure_stack(directory) if options.state_dir is None else find(directory)
+    stack = find(directory) if "state-dir" in options.typed else ensure_stack(directory)
     if stack is None:  # one that was named by mistake is not started
         raise LocalError(f"no local stack is running in {directory}: start one with `mu local --state-dir {directory}`")
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))

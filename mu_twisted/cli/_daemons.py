@@ -27,20 +27,20 @@ def run(options: argparse.Namespace) -> None:
 
     name = options.command
     if name == "local" and "--stop" in options.words:
-        _stop(options.words)
+        _stop(options.words, options.configured["local-state-dir"])
         return
     module = import_module(f"mu_twisted.daemons.{name}")
-    kind = options_for(f"mu {name}", module.Options)
+    kind = options_for(f"mu {name}", module.Options, options.configured)
     run_in_foreground(f"mu-{name}", kind, module.makeService, options.words)
 
 
-def _stop(words: list[str]) -> None:
+def _stop(words: list[str], configured: str | None) -> None:
     """End the stack that runs, which another command may have started."""
     from mu_twisted.local import LocalError, default_state_dir, stop
 
     parser = argparse.ArgumentParser(prog="mu local --stop", usage="mu local --stop [--state-dir DIR]")
     parser.add_argument("--stop", action="store_true")
-    parser.add_argument("--state-dir", type=Path, default=default_state_dir(os.environ))
+    parser.add_argument("--state-dir", type=Path, default=configured or default_state_dir(os.environ))
     directory = parser.parse_args(words).state_dir
     pid = stop(directory)
     if pid is None:

@@ -9,6 +9,7 @@ from mu_twisted.base import terminal_safe
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._real_check import script
 from mu_twisted.daemons.doctor import Options, examine
+from mu_twisted.daemons.foreground import options_for
 
 
 def add(commands: Any) -> None:
@@ -28,15 +29,15 @@ def run(options: argparse.Namespace) -> int:
 
     :returns: exit status: 1 where something is broken.
     """
-    settings = Options()  # type: ignore[no-untyped-call]
+    settings = options_for("mu doctor", Options, options.configured)()
     try:
         settings.parseOptions(options.words)
     except SystemExit as error:
         if error.code == 0:
             return 0
         raise
-    if settings["control"] is not None or settings["profile"] is not None:
-        raise UsageError("--control and --profile are for a coordinator that runs")
+    if settings["control"] is not None or settings["cpu-profile"] is not None:
+        raise UsageError("--control and --cpu-profile are for a coordinator that runs")
     if settings["real"]:
         return _print_script(settings)
     healths: list[Health] = []

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the files and name them."""
     if options.operator is None:
-        if options.state_dir is not None:
+        if "state-dir" in options.typed:
             raise UsageError("--state-dir says whose CA signs an operator's certificate: give --operator NAME too")
         paths = generate_keys(options.directory, rsa=options.rsa)
     elif options.rsa:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _authority(options: argparse.Namespace) -> Path:
     """The directory of the CA that signs."""
-    if options.state_dir is None and (options.directory / "ca_key.pem").is_file():
+    if "state-dir" not in options.typed and (options.directory / "ca_key.pem").is_file():
         directory: Path = options.directory
         return directory
     return Path(options.state_dir or default_state_dir()) / "tls"

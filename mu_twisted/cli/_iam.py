@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from typing import Any
 
 from mu_twisted.aws import Clients, aws_session, check_region
@@ -45,13 +44,11 @@ def add(commands: Any) -> None:
         "--region",
         metavar="R,R...",
         type=region_names,
-        default=os.environ.get("REGION", "us-east-1"),
+        default=["us-east-1"],
         help="(us-east-1)",
     )
     parser.add_argument("--account", metavar="DIGITS", help="the account's number (default: that of the credentials)")
-    parser.add_argument(
-        "--role", default=os.environ.get("AWS_ROLE"), help="the functions' role; for the operator's policy"
-    )
+    parser.add_argument("--role", help="the functions' role; for the operator's policy")
     parser.add_argument("--code-bucket", metavar="BUCKET", help="as for `mu lambdaize`; for the operator's policy")
     parser.set_defaults(run=run)
 

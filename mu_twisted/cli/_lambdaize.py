@@ -62,7 +62,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "extra", metavar="EXTRA", nargs="*", default=[], type=Path, help="further files and directories"
     )
-    env = os.environ
     function = parser.add_argument_group("the function")
     function.add_argument("--name", help="its whole name (default: EXE's, and a random suffix)")
     function.add_argument(
@@ -71,13 +70,9 @@ def add(commands: Any) -> None:
         help="where there is one of this name already, give it this code, and such of its settings as are given here; "
         "the others stay. An update in progress is waited for",
     )
-    function.add_argument("--role", default=env.get("AWS_ROLE"), help="ARN of its execution role (not with --local)")
-    function.add_argument(
-        "--memory", type=_range(128, 10240), metavar="MB", default=env.get("MEM_SIZE") or None, help="(1536)"
-    )
-    function.add_argument(
-        "--timeout", type=_range(1, 900), metavar="S", default=env.get("TIMEOUT") or None, help="(180)"
-    )
+    function.add_argument("--role", help="ARN of its execution role (not with --local)")
+    function.add_argument("--memory", type=_range(128, 10240), metavar="MB", help="(1536)")
+    function.add_argument("--timeout", type=_range(1, 900), metavar="S", help="(180)")
     function.add_argument("--tmp-size", type=_range(512, 10240), metavar="MB", help="for temporary files (512)")
     function.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
     function.add_argument("--runtime", help="(python3.13)")
@@ -163,11 +158,11 @@ def _check_source(options: argparse.Namespace) -> None:
             raise UsageError("give EXE, the program of the function, or --image URI")
         return
     other = {"EXE": options.executable, "--allow-ld": options.allow_ld, "--requirements": options.requirements}
-    other.update({"--skip-upload": options.skip_upload, "--code-bucket": options.code_bucket})
+    other.update({"--skip-upload": options.skip_upload, "--code-bucket": "code-bucket" in options.typed})
     given = [what for what, value in {**other, "--runtime": options.runtime}.items() if value]
     if given:
         raise UsageError(f"--image has all that its function runs: leave out {given[0]}")
-    if _is_local(options):
+    if options.local:
         raise UsageError("--image is for AWS: the embedded Lambda runs no container images; make a zip of EXE there")
     for region in options.region:
         parse_image(options.image, region)
@@ -181,12 +176,12 @@ def _base_name(options: argparse.Namespace) -> str:
 
 
 def _check_role(options: argparse.Namespace) -> None:
-    if options.role is None and not _is_local(options):
+    if options.role is None and not options.local:
         raise AWSError("a function needs an execution role: give --role ARN or set AWS_ROLE (or use --local)")
 
 
 def _package(options: argparse.Namespace, runtime: str) -> bytes:
-    local = _is_local(options)
+    local = options.local
     host = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     options.arch = options.arch or (host if local and host in ARCHITECTURES else "x86_64")
     programs = collect_programs(
@@ -254,7 +249,7 @@ def _copy(name: str, number: int) -> str:
 
 def _changes(options: argparse.Namespace) -> FunctionChanges:
     return FunctionChanges(
-        role=None if _is_local(options) else options.role,
+        role=None if options.local else options.role,
         memory_mb=options.memory,
         timeout=None if options.timeout is None else timedelta(seconds=options.timeout),
         runtime=options.runtime,
@@ -273,7 +268,7 @@ def _spec(options: argparse.Namespace, name: str) -> FunctionSpec:
         architecture=options.arch,
         tmp_mb=options.tmp_size or FunctionSpec.tmp_mb,
         description=_description(options),
-        **({"role": options.role} if options.role and not _is_local(options) else {}),
+        **({"role": options.role} if options.role and not options.local else {}),
     )
 
 
@@ -289,10 +284,6 @@ def _regions(options: argparse.Namespace, cloud: OperatorCloud) -> list[str]:
 def _bucket(options: argparse.Namespace, region: str) -> str | None:
     bucket: str | None = options.code_bucket
     return bucket.replace("{region}", region) if bucket else None
-
-
-def _is_local(options: argparse.Namespace) -> bool:
-    return bool(options.local) or _is_set("MU_LOCAL")
 
 
 def _is_set(variable: str) -> bool:

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from mu_twisted.base import MuError, terminal_safe
+from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._output import OutputLost, drop, guarded
+from mu_twisted.config import ConfigError
 
 COMMANDS = {
     "submit": "_submit",
@@ -38,6 +40,7 @@ COMMANDS = {
     "lambdaize": "_lambdaize",
     "linpack": "demo.linpack",
     "local-env": "_local",
+    "config": "_config",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
 
@@ -63,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status_of(words: list[str]) -> int:
     try:
-        options = _parsed(words)
+        options = parsed(words)
         status = int(options.run(options) or 0)
         sys.stdout.flush()
     except SystemExit:
         sys.stdout.flush()  # the help, too
         raise
-    except UsageError as error:
+    except (UsageError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MuError as error:
@@ -81,7 +84,14 @@ def _status_of(words: list[str]) -> int:
     return status
 
 
-def _parsed(words: list[str]) -> argparse.Namespace:
+def parsed(words: list[str]) -> argparse.Namespace:
+    """What a command line asks for, with what the user has configured; ``run`` of it does it.
+
+    :param words: those after ``mu``.
+    :raises MuError: the command line, or the configuration, is wrong.
+    :raises SystemExit: the same, as argparse has it, or the help was asked for.
+    """
+    words, profile = take_profile(words)
     parser = _Parser(
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -97,11 +107,27 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         if words[:1] == ["map"]:  # it has a command line within its own
             rest, taken = module.split(words[1:])
             words = [words[0], *rest]
+    for each in commands.choices.values():
+        if each.add_help:
+            each.add_argument("--profile", metavar="NAME", help=PROFILE)
+    chosen = commands.choices.get(words[0]) if words else None
+    settings = Configured("", ()) if chosen is None or _asks_for_help(words) else configured(words[0], profile)
+    if chosen is not None:
+        settings.prepare(chosen)
     options, surplus = parser.parse_known_args(words)
     vars(options).update(taken)
     if surplus:
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(surplus)}")
+    settings.settle(commands.choices[options.command], options)
+    options.configured = settings
+    options.profile = profile
     return options
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    """Whether the help is shown, for which a wrong configuration is no hindrance."""
+    before = words[: words.index("--")] if "--" in words else words
+    return "--help" in before or "-h" in before
 
 
 def _modules(words: Sequence[str]) -> list[str]:

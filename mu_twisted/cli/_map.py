@@ -6,6 +6,7 @@ with it in ``_map_plan`` (``--dry-run``) and ``_map_execution``.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mu_twisted.cli import _client_options
@@ -88,6 +89,12 @@ def add(commands: Any) -> None:
         "--local",
         action="store_true",
         help="the embedded one of this machine, and its Lambda, started where they do not run (also: MU_LOCAL=1)",
+    )
+    where.add_argument(
+        "--local-state-dir",
+        metavar="DIR",
+        type=Path,
+        help="state directory of the embedded ones (default: local in DIR)",
     )
     where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
     _client_options.add_options(parser)

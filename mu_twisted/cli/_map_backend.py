@@ -4,7 +4,6 @@ It knows nothing of inputs or commands.
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class MapBackend:
         self.coordinator: Coordinator = _client_options.coordinator(options)
         self.here = isinstance(self.coordinator.transport, UnixTransport)
         """Whether the coordinator is one of this machine."""
-        self.local = bool(options.local) or os.environ.get("MU_LOCAL", "0") not in ("", "0")
+        self.local = bool(options.local)
         """Whether Lambda and S3 are the embedded ones."""
         self.found: Any = None
         """What the coordinator says of itself; None: none runs, or none was asked."""
@@ -54,7 +53,11 @@ class MapBackend:
 
     def stack(self) -> Path | None:
         """The directory of the embedded stack; None: the default one, or the job uses none."""
-        return stack_of(self._options.state_dir, self.found) if self.local and self.here else None
+        if not self.local or not self.here:
+            return None
+        options = self._options
+        in_state = options.state_dir / "local" if options.state_dir is not None else None
+        return stack_of(options.local_state_dir or in_state, self.found)
 
     def cloud(self) -> OperatorCloud:
         """Lambda and S3; the embedded stack runs then.

@@ -42,10 +42,14 @@ def _run_here(job: MapJob) -> int:
     options, local = job.options, job.backend.local
     if local:
         job.backend.cloud()  # so that the stack runs
-    given = {"state-dir": options.state_dir, "s3-endpoint-url": options.s3_endpoint_url}
+    given = {
+        "state-dir": options.state_dir,
+        "local-state-dir": options.local_state_dir,
+        "s3-endpoint-url": options.s3_endpoint_url,
+    }
     words = [f"--{key}={value}" for key, value in given.items() if value is not None]
     words += [f"--{key}" for key, value in (("local", local), ("json", options.json)) if value]
-    run_map([*words, "map", *job.words], job.inputs, options.name, _printer(job))
+    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, _printer(job))
     return 0
 
 

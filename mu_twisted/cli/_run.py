@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Hand the job over, or run it here."""
     from mu_twisted.daemons import run as daemon  # half a second that few need
 
-    parsed = daemon.Options()  # type: ignore[no-untyped-call]
+    parsed = type("Options", (daemon.Options,), {"configured": options.configured})()
     parsed.parseOptions(options.words)
     return run_job(parsed, options.words)
 
@@ -58,7 +58,7 @@ def run_job(parsed: Any, words: list[str]) -> int:
         if not parsed["json"]:
             print(terminal_safe(job["job"]), flush=True)
         return wait_and_report(coordinator, job, as_json=bool(parsed["json"]))
-    daemon.run(words, parsed.function)
+    daemon.run(words, parsed.configured, parsed.function)
     return 0
 
 
@@ -87,22 +87,24 @@ def _found(coordinator: Coordinator, parsed: Any) -> Any:
 
 def _stack(parsed: Any, found: Any) -> Path | None:
     """The directory of the embedded stack that the job uses, which runs then; None: it uses none."""
+    from mu_twisted.daemons.run import local_stack
+
     if not parsed["local"]:
         return None
-    directory = stack_of(parsed["state-dir"], found)
+    directory = stack_of(local_stack(parsed), found)
     ensure_stack(directory)
     return directory
 
 
-def stack_of(given: str | Path | None, found: Any) -> Path:
+def stack_of(given: Path | None, found: Any) -> Path:
     """The directory of the embedded stack that a local job uses, whether it runs or not.
 
-    :param given: the coordinator's state directory; None: the default one.
+    :param given: the one that the options name; None: this user's own.
     :param found: what the coordinator that runs there says of itself; None: none runs.
     """
     if found is not None and found.get("local"):
         return Path(found["local"])
-    return Path(given) / "local" if given else default_state_dir(os.environ)
+    return given or default_state_dir(os.environ)
 
 
 def _tell(line: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
+from mu_twisted.cli._configured import Configured
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._wait import wait_and_report
 from mu_twisted.client import ConnectionLost, Coordinator, CoordinatorError, RequestRefused
@@ -49,8 +50,9 @@ def run(options: argparse.Namespace) -> int:
     """Check what can be checked here, submit, and wait if asked to."""
     name, words = options.pipeline, options.words
     is_path = "/" in name or name.endswith(".py")
-    request = {"pipeline": name, "words": words, "source": _source(Path(name)) if is_path else None}
-    _check(name, words)
+    source = _source(Path(name)) if is_path else None
+    words = _checked(name, words, options.configured)
+    request = {"pipeline": name, "words": words, "source": source}
     coordinator = _client_options.coordinator(options)
     job = submitted(coordinator, request)
     if not options.wait:
@@ -85,27 +87,30 @@ def _source(path: Path) -> str:
         raise UsageError(f"the pipeline module {path} is not UTF-8") from None
 
 
-def _check(name: str, words: list[str]) -> None:
+def _checked(name: str, words: list[str], configured: Configured) -> list[str]:
     """Parse the job options here, so that mistakes are reported at once, and ``--help`` needs no coordinator.
 
     A pipeline that is not installed here may be where the coordinator is.
+
+    :returns: the options, with what is configured.
     """
     # What they import takes a quarter of a second.
     from twisted.python import usage
 
-    from mu_twisted.pipelines import PipelineError, load_pipeline, pipeline_names
+    from mu_twisted.pipelines import PipelineError, PipelineOptions, load_pipeline, pipeline_names
 
     if "/" not in name and not name.endswith(".py") and name not in pipeline_names():
         if "--help" in words or "-h" in words:
             raise UsageError(f"pipeline {name!r} is not installed here, so its options are not known here")
-        return
+        return configured.behind_pipeline(PipelineOptions(), words)
     try:
         pipeline = load_pipeline(name)
         settings: Any = pipeline.options()
         own = str(getattr(settings, "synopsis", None) or "[job options]")
         settings.synopsis = f"Usage: mu submit [options] {name} {own.removeprefix('Usage: ')}"
-        settings.parseOptions(words)
-        settings.check_place(words)
+        configured_words = configured.behind_pipeline(settings, words)
+        settings.parseOptions(configured_words)
+        settings.check_place(configured_words)
     except PipelineError as error:
         raise UsageError(str(error)) from None
     except usage.UsageError as error:
@@ -116,3 +121,4 @@ def _check(name: str, words: list[str]) -> None:
                 f"{own_option} stands before the pipeline: mu submit {own_option} ... {name} ..."
             ) from None
         raise UsageError(f"{text} (mu submit {name} --help shows the options)") from None
+    return configured_words

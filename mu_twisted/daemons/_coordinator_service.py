@@ -34,7 +34,7 @@ from mu_twisted.daemons._limits import (
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot, ResultPrinter
 from mu_twisted.daemons._opener import CloudOpener
-from mu_twisted.daemons._options import typed_options
+from mu_twisted.daemons._options import local_stack, typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
     close_in_turn,
@@ -55,7 +55,7 @@ from mu_twisted.web import ControlListeners, open_control
 from mu_twisted.wire import MAX_REPLY
 
 DAY = 86_400.0
-_OF_THE_PROCESS = ("state-dir", "debug", "profile", "control", "control-group", "keep", "hold-all")
+_OF_THE_PROCESS = ("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all")
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
 """Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
@@ -167,13 +167,13 @@ class CoordinatorService(Service):
                 "`mu genkeys --rsa DIR` makes one"
             )
         warn_of_exposed_files(self._options, state.path)
-        if self._options["profile"]:
-            self._profile = open_profile(Path(self._options["profile"]))
+        if self._options["cpu-profile"]:
+            self._profile = open_profile(Path(self._options["cpu-profile"]))
         self._journal = Journal(state.path / "journal.db", self._reactor, self._journal_failed)
         self._port = self._listen(keys, state.path, max(1, descriptors - SPARE_DESCRIPTORS))
         self._registry.open()
         port = self._port.getHost().port
-        local_state = Path(self._options["state-dir"]).absolute() / "local" if self._options["state-dir"] else None
+        local_state = local_stack(self._options)
         self._opener = CloudOpener(
             self._reactor,
             self._options,
@@ -348,7 +348,7 @@ class CoordinatorService(Service):
         if self._journal is not None:
             steps.append(self._journal.close)
         if self._profile is not None:
-            steps.append(partial(write_profile, self._profile, self._options["profile"]))
+            steps.append(partial(write_profile, self._profile, self._options["cpu-profile"]))
         await close_in_turn(*steps, self._close_state)
 
     def _close_state(self) -> None:

@@ -7,11 +7,11 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from twisted.logger import Logger
 from twisted.python import usage
@@ -143,14 +143,38 @@ def ignore_repeat_signals(reactor: Any) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", stopping)
 
 
+class DefaultWords(Protocol):
+    """Words that the user has configured are put before those of a command line, so that the latter count more."""
+
+    added: set[str]
+    """Names of the options that were given a value in this way."""
+
+    def before_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+        """The words of a daemon, with those that are configured.
+
+        :param options: are about to parse the words.
+        """
+
+    def behind_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+        """The words of a job, with those that are configured.
+
+        :param options: are about to parse the words; asked about after the daemon's.
+        """
+
+
 class Options(usage.Options):
     """Options whose errors are one line and status 2."""
+
+    configured: DefaultWords | None = None
+    """Gives the options defaults of the user's own."""
 
     command = "twistd [twistd's options] COMMAND"
     """What its user types before the options, for the help."""
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse, or print what is wrong and exit."""
+        if self.configured is not None:
+            options = self.configured.before_pipeline(self, sys.argv[1:] if options is None else options)
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:

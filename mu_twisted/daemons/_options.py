@@ -81,10 +81,11 @@ class DaemonOptions(usage.Options):
         ["srv-key", "k", None, "server key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it every job gets keys of its own"],
         ["state-dir", None, None, "directory for keys and records, locked while in use"],
+        ["local-state-dir", None, None, "with --local: that of the embedded ones (default: local in the other)"],
         ["keep", None, None, "days that records of jobs that are over are kept (default: until `mu rm`)", _days],
         ["control", None, None, "serve operators on this port or Twisted endpoint too, by TLS"],
         ["control-group", None, None, "group that may use the control socket in the state directory"],
-        ["profile", "P", None, "write profiling data (cProfile) to this file"],
+        ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (on EC2 its public one, else the route's)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
         ["worker-limit", None, None, "workers at once over all jobs (default: open files allowed, less 128)", _workers],
@@ -144,7 +145,17 @@ def typed_options(options: Mapping[str, Any], leave_out: Container[str] = ()) ->
     return tuple(words)
 
 
-_PATHS = ("ca-cert", "srv-cert", "srv-key", "ca-key", "state-dir", "profile")
+_PATHS = ("ca-cert", "srv-cert", "srv-key", "ca-key", "state-dir", "local-state-dir", "cpu-profile")
+
+
+def local_stack(options: Mapping[str, Any]) -> Path | None:
+    """The state directory of the embedded Lambda and S3 that the daemon options name; None: this user's own.
+
+    It is that of ``--local-state-dir``, or ``local`` in that of ``--state-dir``.
+    """
+    if options["local-state-dir"]:
+        return Path(options["local-state-dir"]).absolute()
+    return Path(options["state-dir"]).absolute() / "local" if options["state-dir"] else None
 
 
 def apply_environment(options: dict[str, Any], environ: Mapping[str, str] = os.environ) -> None:

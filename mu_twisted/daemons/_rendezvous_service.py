@@ -120,8 +120,8 @@ class RendezvousService(Service):
         place = self._place
         self._state = rendezvous_directory(self._options, None if place is None else place.number)
         keys = rendezvous_keys(self._options, self._state.path)
-        if self._options["profile"]:
-            self._profile = open_profile(Path(self._options["profile"]))
+        if self._options["cpu-profile"]:
+            self._profile = open_profile(Path(self._options["cpu-profile"]))
         self._relay = relay = Relay(
             self._reactor,
             self._limits,
@@ -152,7 +152,7 @@ class RendezvousService(Service):
         if self._relay is not None:
             steps += [self._relay.close, partial(self._parting, self._relay)]
         if self._profile is not None:
-            steps.append(partial(write_profile, self._profile, self._options["profile"]))
+            steps.append(partial(write_profile, self._profile, self._options["cpu-profile"]))
         await close_in_turn(*steps, self._close_state)
 
     def _parting(self, relay: Relay) -> Deferred[None]:

@@ -72,17 +72,24 @@ class Options(OneLineOptions, DaemonOptions):
             self.pipeline = load_pipeline(words[0])
         except PipelineError as error:
             raise usage.UsageError(str(error)) from None
-        self.settings = self._parse_settings(self.pipeline, list(words[1:]))
+        settings = self._new_settings(self.pipeline)
+        job_words = list(words[1:])
+        if self.configured is not None:
+            job_words = self.configured.behind_pipeline(settings, job_words)
+        self.settings = self._parse_settings(self.pipeline, settings, job_words)
         packed = None if self.inputs is None else pack_inputs(self.inputs)
         self.request = Request(
-            words[0], self._job_words(words[1:]), source_of(words[0]), inputs=packed, name=self.job_name
+            words[0], self._job_words(job_words), source_of(words[0]), inputs=packed, name=self.job_name
         )
 
-    def _parse_settings(self, pipeline: Pipeline, words: list[str]) -> Any:
-        """The pipeline's options, among which the daemon's may stand as well."""
+    def _new_settings(self, pipeline: Pipeline) -> Any:
+        """The pipeline's options, among which the daemon's may stand as well; not parsed yet."""
         kind = type("OneShotOptions", (pipeline.options, self.kind), {"__doc__": pipeline.summary})
         settings = kind()
         settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
+        return settings
+
+    def _parse_settings(self, pipeline: Pipeline, settings: Any, words: list[str]) -> Any:
         keys = daemon_keys(self.kind)
         settings.update({key: self[key] for key in keys})
         if self.inputs is not None:
@@ -92,6 +99,7 @@ class Options(OneLineOptions, DaemonOptions):
         for key in keys:
             self[key] = settings.pop(key)
         settings["function"] = settings["function"] or pipeline.name
+        settings["bucket"] = settings["bucket"] or ""
         return settings
 
     def _job_words(self, words: Sequence[str]) -> tuple[str, ...]:

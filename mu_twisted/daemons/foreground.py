@@ -11,6 +11,8 @@ from twisted.plugin import IPlugin
 from twisted.scripts import twistd
 from zope.interface import implementer
 
+from mu_twisted.daemons._exit import DefaultWords
+
 
 @implementer(IPlugin, IServiceMaker)
 class _Daemon:
@@ -44,9 +46,14 @@ def run_in_foreground(
     runner.runApp(config)
 
 
-def options_for(command: str, kind: type[Any]) -> type[Any]:
+PROFILE = ["profile", None, None, "take defaults of this profile of the configuration file (also: $MU_PROFILE)"]
+"""Is taken from the command line before the daemon's options are parsed; stands among them for the help."""
+
+
+def options_for(command: str, kind: type[Any], configured: DefaultWords | None = None) -> type[Any]:
     """The Options of a daemon's module as a command of ``mu`` has them.
 
     :param command: as its user types it, for the help.
+    :param configured: gives them defaults of the user's own.
     """
-    return type("Options", (kind,), {"command": command})
+    return type("Options", (kind,), {"command": command, "configured": configured, "optParameters": [PROFILE]})

@@ -58,7 +58,7 @@ class Options(OneLineOptions):
         ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
         ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
-        ["profile", "P", None, "write profiling data (cProfile) to this file"],
+        ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
         ["memory", None, _show(_DEFAULT.memory), "most memory for messages, those that are coming in included", _size],
         ["retain", None, _show(_DEFAULT.retain), "most that a job keeps of delivered messages; the oldest go", _size],

@@ -12,17 +12,19 @@ from typing import Any
 import msgspec
 from twisted.python.usage import UsageError
 
+from mu_twisted.daemons._exit import DefaultWords
 from mu_twisted.daemons._one_shot import ResultPrinter
-from mu_twisted.daemons._options import DaemonOptions, typed_options
+from mu_twisted.daemons._options import DaemonOptions, local_stack, typed_options
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.coordinator import makeService
-from mu_twisted.daemons.foreground import options_for, run_in_foreground
+from mu_twisted.daemons.foreground import PROFILE, options_for, run_in_foreground
 from mu_twisted.daemons.program import ProgramOptions, check_program
 from mu_twisted.pipelines import InputList
 
 DEFAULT_PORT = "13579"
 LOCAL_PORT = "tcp:0:interface=127.0.0.1"
 """Where workers of the embedded Lambda dial a coordinator that runs one job."""
+__all__ = ["Options", "ignored", "local_stack", "mismatch", "retry", "run", "run_map"]
 COMMAND = "mu run"
 _HERE = ("local", "state-dir", "debug", "keep")
 """Options that a job which is handed over may have: they say where it goes, or what is shown."""
@@ -39,7 +41,7 @@ class Options(CoordinatorOptions):
 
     command = COMMAND
     kind = RunDaemonOptions
-    optParameters = ProgramOptions.optParameters
+    optParameters = [*ProgramOptions.optParameters, PROFILE]
     optFlags = [*RunDaemonOptions.optFlags, *ProgramOptions.optFlags]
     recorded = True
     function: str | None = None
@@ -98,30 +100,39 @@ def mismatch(options: Mapping[str, Any], daemon: Mapping[str, Any]) -> str | Non
     return None
 
 
-def ignored(options: Mapping[str, Any]) -> tuple[str, ...]:
+def ignored(options: Options) -> tuple[str, ...]:
     """Options that a coordinator which runs has its own of, so that those given mean nothing."""
     port = ("port",) if options["port"] == LOCAL_PORT else ()
-    return typed_options(options, (*_HERE, *port))
+    configured = options.configured.added if options.configured is not None else ()
+    return typed_options(options, (*_HERE, *port, *configured))
 
 
-def run(words: Sequence[str], function: str | None = None) -> None:
+def run(words: Sequence[str], configured: DefaultWords, function: str | None = None) -> None:
     """Run the job of a command line, until it is over. As :func:`run_in_foreground`.
 
+    :param configured: gives its options defaults of the user's own.
     :param function: that it is to have in place of what the words say.
     """
-    kind = type("Options", (Options,), {"function": function})
+    kind = type("Options", (Options,), {"configured": configured, "function": function})
     run_in_foreground("mu-coordinator", kind, makeService, words)
 
 
-def run_map(words: Sequence[str], inputs: InputList | None, name: str | None, printer: ResultPrinter | None) -> None:
+def run_map(
+    words: Sequence[str],
+    configured: DefaultWords,
+    inputs: InputList | None,
+    name: str | None,
+    printer: ResultPrinter | None,
+) -> None:
     """Run a job of ``mu map`` until it is over. As :func:`run_in_foreground`.
 
     :param words: the command line, without inputs.
+    :param configured: gives the coordinator's options defaults of the user's own.
     :param inputs: what its tasks work on; None: the words say it.
     :param name: what the job's name begins with; None: the pipeline's.
     :param printer: prints its results; None: they are not printed.
     """
-    more = {"command": "mu map", "inputs": inputs, "job_name": name, "printer": printer}
+    more = {"command": "mu map", "configured": configured, "inputs": inputs, "job_name": name, "printer": printer}
     run_in_foreground("mu-coordinator", type("Options", (Options,), more), makeService, words)
 
 

@@ -10,6 +10,7 @@ from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_name
 from mu_twisted.pipelines._options import (
     MAX_KEY,
     MAX_TASKS,
+    ORIGINAL_BUCKET,
     PeerOptions,
     PipelineOptions,
     at_least,
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_KEY",
     "MAX_PACKED",
     "MAX_TASKS",
+    "ORIGINAL_BUCKET",
     "SOFT_LIMIT",
     "GuardedMachine",
     "InputList",

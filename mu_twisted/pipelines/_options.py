@@ -170,6 +170,10 @@ def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[
         )
 
 
+ORIGINAL_BUCKET = ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"]
+"""The option of the pipelines that the original had, with its default."""
+
+
 class PipelineOptions(usage.Options):
     """The options that every job has. Parsed, a mapping: ``settings["tasks"]`` and so on.
 
@@ -179,7 +183,7 @@ class PipelineOptions(usage.Options):
     optParameters = [
         ["tasks", "n", 1, "number of tasks, each on a worker of its own", _tasks],
         ["offset", "o", 0, "number of the first task's input: skip this many", at_least(0, "-o")],
-        ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"],
+        ["bucket", "b", None, "S3 bucket of input and output"],
         ["function", "l", None, "name of the Lambda function (default: the pipeline's name)"],
         [
             "regions",

@@ -94,6 +94,7 @@ class Pipeline:
             f"pipeline {self.name}: its options failed", self._parse, words, listed, expected=(MuError, UsageError)
         )
         settings["function"] = settings["function"] or self.name
+        settings["bucket"] = settings["bucket"] or ""
         return settings
 
     def needs(self, settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -49,6 +49,9 @@ class Options(PipelineOptions):
                 raise usage.UsageError(f"--{key}: only {{n}} can stand in a key")
         if self["out"] is not None and self["tasks"] > 1 and "{n" not in self["out"]:
             raise usage.UsageError(f"--out: {self['tasks']} tasks would overwrite one object; put {{n}} in the key")
+        used = next((key for key in ("in", "out") if self[key] is not None), None)
+        if used is not None and not self["bucket"]:
+            raise usage.UsageError(f"--{used} is the key of an object: say in which bucket with -b BUCKET")
 
 
 def fill(text: str, values: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
 from mu_twisted.pipelines._frames import chunk_frames, fetch, frame_file, frame_key, store
 
 COMMAND = (
@@ -20,6 +20,7 @@ class Options(PipelineOptions):
     """What grayscale takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k", "name of the video"],
         ["frames", "f", 6, "number of frames to process in each task", at_least(1, "-f")],
         ["in-format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],

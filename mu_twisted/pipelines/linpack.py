@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import RunError, RunResult, Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, Report, at_least, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, Report, at_least, s3_key
 from mu_twisted.pipelines._rates import find_rate, summary
 
 RUNS = 2
@@ -22,6 +22,7 @@ class Options(PipelineOptions):
     """What linpack takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["tasks", "n", 16, "number of workers, each with two runs", at_least(1, "-n")],
         ["out", None, "linpack", "what the runs print is stored in this folder of the bucket", s3_key("--out")],
     ]

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least, s3_key
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.exec import fill
 
@@ -32,6 +32,7 @@ class Options(PipelineOptions):
     """What merge takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["tasks", "n", 1, "number of tasks: one makes one file of all chunks", at_least(1, "-n")],
         ["offset", "o", 0, "number of the first chunk: skip this many", at_least(0, "-o")],
         ["video", "v", "sintel-1k", "name of the video"],

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import CommandListState, ForLoopState, MachineState, TerminalState
-from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
 
 
 class Options(PipelineOptions):
     """What png2y4m takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k", "name of the video"],
         ["frames", "f", 6, "number of frames in a chunk", at_least(1, "-f")],
         ["in-format", "i", "png16", "input format: frames are read from VIDEO-INFORMAT/"],

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, coerced, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, coerced, s3_key
 from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
 
 COMMAND = (
@@ -41,6 +41,7 @@ class Options(PipelineOptions):
     """What split takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k", "name of the video"],
         ["in", None, None, "S3 key of the video (default: VIDEO.mp4)", s3_key("--in")],
         ["seconds", None, "1", "seconds of the video to each task", _positive(3600, "a number", "--seconds")],

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions
 
 
 class Options(PipelineOptions):
     """What vpxenc takes besides the options of every job."""
 
     optParameters = [
-        ["video", "v", "sintel-1k-y4m_06", "name of the video: chunks are read from VIDEO/, written to VIDEO/out/"]
+        ORIGINAL_BUCKET,
+        ["video", "v", "sintel-1k-y4m_06", "name of the video: chunks are read from VIDEO/, written to VIDEO/out/"],
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
 from mu_twisted.pipelines._xcenc_groups import (
     ENCODE,
     KEEP_FIRST,
@@ -49,6 +49,7 @@ class Options(PeerOptions):
     """What xcenc takes besides the options of every job whose tasks talk to one another."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k-y4m_06", "name of the video: chunks are read from VIDEO/, written to VIDEO/out/"],
         ["group", "K", None, "chunks of a group, which decodes as one stream (default: all)", at_least(1, "-K")],
         [

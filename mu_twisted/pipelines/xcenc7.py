@@ -15,7 +15,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import PeerOptions, Pipeline, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, PeerOptions, Pipeline, at_least
 from mu_twisted.pipelines._xcenc_groups import (
     ENCODE,
     KEEP_FIRST,
@@ -37,6 +37,7 @@ class Options(PeerOptions):
     """What xcenc7 takes besides the options of every job whose tasks talk to one another."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k-y4m_06", "name of the video; it ends in _FF, the number of frames in a chunk (-f)"],
         ["frames", "f", 6, "number of frames in a chunk, without the one in front", at_least(1, "-f")],
         ["group", "K", 16, "chunks of a group, which decodes as one stream", at_least(1, "-K")],

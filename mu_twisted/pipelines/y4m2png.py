@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, at_least
 from mu_twisted.pipelines._frames import chunk_frames, count, frame_file, frame_key, store
 
 
@@ -17,6 +17,7 @@ class Options(PipelineOptions):
     """What y4m2png takes besides the options of every job."""
 
     optParameters = [
+        ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k", "name of the video"],
         ["frames", "f", 6, "number of frames in a chunk; the last one may have fewer", at_least(1, "-f")],
         ["in-format", "i", "y4m_06", "input format: chunks are read from VIDEO-INFORMAT/"],

@@ -44,7 +44,7 @@ def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mu:
     """Runs a command in this process, in an empty directory and environment."""
-    for name in ("MU_SERVER", "CA_CERT", "MU_CERT", "MU_KEY", "STATE_DIRECTORY"):
+    for name in ("MU_SERVER", "CA_CERT", "MU_CERT", "MU_KEY", "STATE_DIRECTORY", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))

@@ -110,7 +110,7 @@ def test_an_order_must_name_each_task_once() -> None:
 
 def test_exec_fetches_runs_and_stores() -> None:
     settings = parsed(
-        Options, "-n", "9", "--in", "a/{n:04d}.png", "--out", "b/{n}.jpg", "--", "./convert", "{in}", "{out}"
+        Options, "-b", "b", "-n", "9", "--in", "a/{n:04d}.png", "--out", "b/{n}.jpg", "--", "./convert", "{in}", "{out}"
     )
     machine = Machine(pipeline.first, 7, settings=settings)
     assert machine.receive([b"OK:HELLO"]) == [b"retrieve:a/0007.png\0##TMPDIR##/in-0007.png"]
@@ -251,7 +251,7 @@ def test_built_in_pipelines_say_what_their_tasks_store() -> None:
     settings = parsed(png2y4m.options, "-v", "a", "-f", "6", "-o", "2")
     assert png2y4m.outputs is not None
     assert png2y4m.outputs(settings, 1) == ["a-y4m_06/00000003.y4m"]
-    settings = parsed(pipeline.options, "--out", "o/{n:03d}", "-n", "5", "--", "true > {out}")
+    settings = parsed(pipeline.options, "-b", "b", "--out", "o/{n:03d}", "-n", "5", "--", "true > {out}")
     assert pipeline.outputs is not None
     assert pipeline.outputs(settings, 4) == ["o/004"]
 

@@ -33,6 +33,7 @@ from mu_twisted.coordinator import job_event, with_launch_id
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
+from mu_twisted.daemons._options import local_stack
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.doctor._dial_back import dial_back, judge_dial_back
@@ -74,7 +75,7 @@ class Examination:
 
         :raises MuError: looking itself failed.
         """
-        cloud = await deferToThread(open_cloud, self._options, self._local_state())
+        cloud = await deferToThread(open_cloud, self._options, local_stack(self._options))
         try:
             await self._look(cloud)
         finally:
@@ -94,7 +95,7 @@ class Examination:
         states: list[FunctionState] = []
         for region in regions:
             self._report_all(await deferToThread(self._region, cloud, region, states))
-        if settings is not None:
+        if settings is not None and settings["bucket"]:
             bucket = settings["bucket"]
             self._report(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
         self._report(await self._try(self._certificates, KEYS))
@@ -230,9 +231,6 @@ class Examination:
                 stack=cloud.stack_directory,
             )
         )
-
-    def _local_state(self) -> Path | None:
-        return Path(self._options["state-dir"]) / "local" if self._options["state-dir"] else None
 
     def _report_all(self, findings: Iterable[Finding]) -> None:
         for finding in findings:

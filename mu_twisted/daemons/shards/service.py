@@ -109,8 +109,8 @@ class ShardsService(Service):
 
     def _options_of(self, number: int) -> dict[str, Any]:
         options = dict(self._options)
-        if options["profile"]:
-            options["profile"] += f".{number}"
+        if options["cpu-profile"]:
+            options["cpu-profile"] += f".{number}"
         return options
 
     def _start(self) -> None:
