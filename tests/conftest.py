@@ -1,16 +1,19 @@
 """What holds for all tests."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The gate says the same of the same code: properties are tried on the same examples each time. MU_SEARCH=1 looks
-# for new ones.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("search", derandomize=False, deadline=None, max_examples=1000)
+# for new ones. How long that takes is no fault: it depends on what else the machine does.
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **PATIENT)
+settings.register_profile("search", derandomize=False, max_examples=1000, **PATIENT)
 settings.load_profile("search" if os.environ.get("MU_SEARCH") else "same")
 
 
@@ -45,9 +48,15 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # A shell ignores it for what it runs in the background, and what the tests start would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Files that start processes take longest: one that came last would be waited for by all that are through.
+    slow = {item.path for item in items if item.get_closest_marker("process") is not None}
+    items.sort(key=lambda item: item.path not in slow)
     if not config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("long") is not None]
         items[:] = [item for item in items if item not in long]

@@ -95,6 +95,7 @@ def environment(tmp_path: Path, stack: RunningStack, moto_server: str) -> Iterat
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_from_an_empty_account_to_excamera_and_back(
     environment: dict[str, str], stack: RunningStack, moto_server: str, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Mu
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 
@@ -61,11 +62,11 @@ def test_genkeys_can_make_what_original_parties_need(tmp_path: Path) -> None:
         ([], 2, "COMMAND"),
     ],
 )
-def test_mistakes_are_told_without_a_traceback(tmp_path: Path, words: list[str], status: int, said: str) -> None:
-    done = mu(*words, cwd=tmp_path)
-    assert done.returncode == status
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_mistakes_are_told_without_a_traceback(run: Mu, words: list[str], status: int, said: str) -> None:
+    done = run(*words)
+    assert done.status == status
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 NETWORK = """
@@ -134,9 +135,8 @@ def _form(line: str) -> str:
 @pytest.mark.parametrize(
     "phase",
     [
-        "start an S3",
         "run png2y4m",
-        *(pytest.param(phase, marks=pytest.mark.long) for phase in ("store them", "check every chunk")),
+        *(pytest.param(phase, marks=pytest.mark.long) for phase in ("start an S3", "store them", "check every chunk")),
     ],
 )
 def test_an_interrupt_ends_the_demo_within_3_s_and_leaves_nothing(tmp_path: Path, phase: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from mu_twisted.local._s3_programs import find_weed
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("awslambdaric", "simplejson", "snapshot_restore_py", "runtime_client*.so")

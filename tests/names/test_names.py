@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,15 @@ def modules(*packages: str) -> Iterator[Path]:
         yield from sorted((ROOT / package).rglob("*.py"))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def names(path: Path) -> Iterator[Name]:
     where = path.relative_to(ROOT).as_posix()
     yield "module", path.stem if path.stem != "__init__" else path.parent.name, where
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         match node:
             case ast.ClassDef(name=name):
                 yield "class", name, f"{where}:{node.lineno}"
@@ -101,7 +107,7 @@ def test_old_words_are_found_whatever_the_spelling(kind: str, name: str) -> None
 def test_a_class_name_stands_for_one_class() -> None:
     places: dict[str, set[str]] = defaultdict(set)
     for path in modules("mu_twisted", "worker_lambda"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not _is_exempt(path, node):
                 places[node.name].add(path.relative_to(ROOT).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
@@ -119,7 +125,7 @@ def test_no_test_imports_a_test_and_nothing_edits_the_path() -> None:
     for path in modules("tests", "bench"):
         if path.parent.name == "vectors":
             continue  # are run by themselves
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Import):
                 imported = {alias.name.split(".")[0] for alias in node.names}
@@ -142,7 +148,7 @@ def test_the_name_of_a_test_is_under_80_characters() -> None:
 def test_no_test_pins_a_private_constant() -> None:
     private = re.compile(r"_[A-Z][A-Z0-9_]+")
     for path in modules("tests"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.ImportFrom):
                 assert not [alias.name for alias in node.names if private.fullmatch(alias.name)], where

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,13 @@ def test_what_does_not_yield_ends_the_process_with_one_line_and_is_known_after(t
         line for line in done.stderr.splitlines() if not line.startswith(("Exception ignored", " ", "Trace", "mu_"))
     ]
     whose = "job job-1, task 3: its code" if kind == "start" else "a pipeline's code"
-    assert line == (
-        f"error: {whose} did not yield for 0.5 s at mine.py {place}, so the process ends: "
-        "a pipeline must not block, its worker's commands may"
+    found = re.fullmatch(
+        rf"error: {whose} did not yield for 0\.5 s at mine\.py ({place}), so the process ends: "
+        r"a pipeline must not block, its worker's commands may",
+        line,
     )
-    how = f"it blocked and did not yield at mine.py {place}"
+    assert found, line
+    how = f"it blocked and did not yield at mine.py {found[1]}"
     job, task = ("job-1", 3) if kind == "start" else ("", None)
     assert last_end(tmp_path) == LastEnd(job, task, how, certain=True)
 
