@@ -1,103 +1,44 @@
 """A connection is a peer that greets, sends and reads, or a coordinator with its notices.
 
-Knows the mailboxes, and of the relay only what :class:`RelayServices` says.
+Knows the mailboxes. A connection for links is handed over with its first message.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
-from mu_twisted.rendezvous._admission import MessageAdmission
-from mu_twisted.rendezvous._authorization import authorize, is_coordinator
-from mu_twisted.rendezvous._backpressure import Backpressure
+from mu_twisted.rendezvous._authorization import Speaker, authorize, is_coordinator
 from mu_twisted.rendezvous._errors import Full, PeerRefused
-from mu_twisted.rendezvous._mailboxes import Mailboxes, Subscription
-from mu_twisted.rendezvous._run import Run
+from mu_twisted.rendezvous._mailboxes import Subscription
+from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import FULL, PeerError, PeerGreeting, fail, parse_peer_greeting
+from mu_twisted.wire.links import is_link_greeting
 
 MAX_GREETING = 4 << 10
 """Largest first message, bytes."""
-READ_SIZE = 64 << 10
-"""Bytes that one read brings at most."""
-READ_SIZE_UNADMITTED = 16 << 10
-"""The same while a large message is expected, for which there may be no memory."""
-READ_SIZE_ADMITTED = 256 << 10
-"""The same while there is memory for it."""
 WRITE_SIZE = 128 << 10
 """Bytes that are written at once; the transport takes no more before they have gone."""
 
 
-class RelayServices(Protocol):
-    """What a connection asks of its relay, and reports to it.
-
-    :ivar shared_key: whether a certificate without identity may speak for any task.
-    :ivar now: the time, seconds.
-    """
-
-    shared_key: bool
-    now: Callable[[], float]
-    mailboxes: Mailboxes
-    admission: MessageAdmission
-    backpressure: Backpressure
-
-    def connected(self, connection: "PeerConnection") -> None:
-        """The TLS handshake is done."""
-
-    def greeted(self, connection: "PeerConnection") -> None:
-        """The peer has identified itself."""
-
-    def disconnected(self, connection: "PeerConnection") -> None:
-        """The connection is gone."""
-
-    def refused(self, connection: FrameProtocol, reason: str) -> None:
-        """The connection is ended for a mistake of the peer's, which is to be logged."""
-
-    def closing(self, connection: "PeerConnection") -> None:
-        """The connection is to be closed once it has taken the rest of its message."""
-
-    def log_event(self, connection: FrameProtocol, event: str) -> None:
-        """Log what is only of interest when debugging."""
-
-    def memory_released(self) -> None:
-        """Memory for messages may have become free."""
-
-    def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
-        """Messages that these tasks have sent are wanted again, and gone."""
-
-    def notice_received(self, connection: "PeerConnection", payload: bytes) -> None:
-        """A coordinator has sent a notice.
-
-        :raises PeerError: it is none.
-        :raises PeerRefused: there are too many jobs.
-        """
-
-
-class PeerConnection:
+class PeerConnection(RelayConnection):
     """The receiver of one connection.
 
     :param relay: what it shares with all others.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_connection",
         "_final_message",
         "_handle",
         "_mid_message",
-        "_pauses",
-        "_relay",
         "_subscription",
         "_understands_fail",
         "_write_paused",
     )
 
     def __init__(self, relay: RelayServices) -> None:
-        self._relay = relay
-        self._connection: FrameProtocol | None = None
+        super().__init__(relay)
         self._subscription: Subscription | None = None
         self._handle: Callable[[list[bytes]], None] = self._greeting_received
-        self._pauses: set[str] = set()
         self._write_paused = False
         self._mid_message = False
         self._understands_fail = False
@@ -113,10 +54,7 @@ class PeerConnection:
     def frames_received(self, payloads: list[bytes]) -> None:
         """One read has completed these frames."""
         if self._final_message is None:
-            self._relay.admission.release(self)
-            if self._connection is not None:
-                large = len(payloads[-1]) > READ_SIZE
-                self._connection.read_at_once(READ_SIZE_UNADMITTED if large else READ_SIZE)
+            self._arrived(payloads[-1])
             self._handle(payloads)
             self._relay.memory_released()
 
@@ -125,10 +63,8 @@ class PeerConnection:
         if self._subscription is None:
             if size > MAX_GREETING:
                 self.drop(f"it announced {size} bytes before it had greeted")
-        elif self._relay.admission.reserve(self, size, self._relay.now()):
-            self._read_message()
         else:
-            self.pause("memory")
+            self._announced(size)
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
@@ -170,41 +106,12 @@ class PeerConnection:
             self._relay.backpressure.taken(mailbox)
             self._relay.memory_released()
 
-    # -- as a sender -----------------------------------------------------------------------------------------------
-
-    def pause(self, reason: str) -> None:
-        """Read no more."""
-        if not self._pauses and self._connection is not None:
-            self._connection.pause_reading()
-        self._pauses.add(reason)
-
-    def resume(self, reason: str) -> None:
-        """Read again if there is no other reason not to."""
-        if reason in self._pauses:
-            self._pauses.discard(reason)
-            if not self._pauses and self._connection is not None:
-                self._connection.resume_reading()
-
-    def admitted(self) -> None:
-        """Read its message, for which there is memory."""
-        self._read_message()
-        self.resume("memory")
-
     def admission_timed_out(self) -> None:
         """Refuse it, as there is no memory for long. An original worker knows no answer to that, and waits on."""
         if self._subscription is not None and self._subscription.run.storage.job:
             self.refuse("there is no memory for its message", FULL)
 
-    def receive_timed_out(self, size: int, seconds: float) -> None:
-        """Drop it, as its message takes too long to arrive."""
-        self.drop(f"a message of {size} bytes has not come within {seconds:.0f} s, and others wait for the memory")
-
     # -- its end ---------------------------------------------------------------------------------------------------
-
-    def drop(self, reason: str) -> None:
-        """Log the reason, and abort the connection."""
-        if self._connection is not None:
-            self._connection.drop(reason)
 
     def refuse(self, reason: str, final_message: bytes | None = None) -> None:
         """Log the reason, send it (only to a peer that understands it), and close.
@@ -221,21 +128,6 @@ class PeerConnection:
         # It is in the middle of a message, before whose end nothing else can be sent.
         self._final_message = final_message
         self._relay.closing(self)
-
-    def closing_timed_out(self) -> None:
-        """Drop it, as it has not taken the rest of its message."""
-        self.drop("it does not take what it is sent, and is to go")
-
-    def send_notice(self, payload: bytes) -> None:
-        """Send a notice to a coordinator."""
-        if self._connection is not None:
-            self._connection.send(payload)
-
-    def _read_message(self) -> None:
-        if self._connection is not None:
-            # TLS adds 22 bytes to each 16 KiB at most.
-            size = min(READ_SIZE_ADMITTED, self._connection.missing * 65 // 64)
-            self._connection.read_at_once(max(READ_SIZE_UNADMITTED, size))
 
     def _close(self, final_message: bytes) -> None:
         connection = self._connection
@@ -265,12 +157,17 @@ class PeerConnection:
             connection.greeted()
             self._notices_received(payloads)
             return
+        if is_link_greeting(first):
+            self._connection = None
+            self._relay.link_greeted(self, connection, payloads)
+            return
         self._understands_fail = first.startswith(b"HELLO_STATE2:")
         try:
             if len(first) > MAX_GREETING:
                 raise PeerError(f"a greeting of {len(first)} bytes: at most {MAX_GREETING} are taken")
             greeting = parse_peer_greeting(first)
-            authorize(connection.peer.identity, greeting, shared_key=self._relay.shared_key)
+            speaker = Speaker(greeting.run, greeting.me, greeting.attempt)
+            authorize(connection.peer.identity, speaker, shared_key=self._relay.shared_key)
             self._subscribe(greeting)
         except (PeerError, PeerRefused) as error:
             self.refuse(str(error))
@@ -286,8 +183,9 @@ class PeerConnection:
         self._relay.greeted(self)
         self._connection.greeted()
         self._relay.log_event(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
-        if isinstance(welcome.replaced, PeerConnection):
-            welcome.replaced.refuse("another connection has taken its place")
+        for replaced in welcome.replaced:
+            if isinstance(replaced, RelayConnection):
+                replaced.refuse("another connection has taken its place")
         self._relay.messages_lost(welcome.subscription.run, welcome.lost)
         self._connection.register_producer(self, True)
         self.deliver()

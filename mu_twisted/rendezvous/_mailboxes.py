@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mu_twisted.rendezvous._errors import PeerRefused
+from mu_twisted.rendezvous._link_session import LinkSession, Outlet
 from mu_twisted.rendezvous._mailbox import Mailbox
 from mu_twisted.rendezvous._message import Origins
 from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.wire import PeerGreeting
+from mu_twisted.wire.links import LinkGreeting
 
 
 @dataclass(eq=False, slots=True)
@@ -32,13 +34,28 @@ class Welcome:
     """The result of a greeting.
 
     :param subscription: the new connection's.
-    :param replaced: the reader that had its mailbox before.
+    :param replaced: the connections that it takes the place of: the reader that had its mailbox before, and what an
+        earlier attempt has for links.
     :param lost: tasks whose messages it wants again and which are gone.
     """
 
     subscription: Subscription
-    replaced: object | None
+    replaced: Sequence[object]
     lost: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAdmission:
+    """The result of a greeting for links.
+
+    :param run: the job.
+    :param session: the new connection's.
+    :param replaced: the connections that it takes the place of.
+    """
+
+    run: Run
+    session: LinkSession
+    replaced: Sequence[object]
 
 
 class Mailboxes:
@@ -66,25 +83,42 @@ class Mailboxes:
         :raises PeerRefused: its attempt is over, or there are too many runs or mailboxes.
         """
         run = self._run(greeting.run, greeting.attempt is not None, now)
-        if greeting.attempt is not None:
-            latest = run.attempts.get(greeting.me, 0)
-            if greeting.attempt < latest:
-                raise PeerRefused(
-                    f"attempt {greeting.attempt} of task {greeting.me} of job {run.label} is over: attempt {latest} "
-                    "has its mailbox"
-                )
-        inbox, outbox = self._mailbox(run, greeting.me), self._mailbox(run, greeting.to)
+        replaced: list[object] = []
         origins: Origins = ()
         if greeting.attempt is not None:
-            run.attempts[greeting.me] = greeting.attempt
+            link = run.links.receivers.get(greeting.me)
+            if run.claim(greeting.me, greeting.attempt) and link is not None:
+                run.links.detach(link)
+                replaced.append(link.outlet)
             origins = ((greeting.me, greeting.attempt),)
+        inbox, outbox = self._mailbox(run, greeting.me), self._mailbox(run, greeting.to)
         inbox.users += 1
         outbox.users += 1
-        replaced = inbox.attach(reader)
+        before = inbox.attach(reader)
+        if before is not None:
+            replaced.append(before)
         lost = inbox.replay(run.attempts) if greeting.replay else []
         if not run.storage.job:
             inbox.expire(now - self._limits.retention)
         return Welcome(Subscription(run, inbox, outbox, origins), replaced, lost)
+
+    def greet_link(self, greeting: LinkGreeting, outlet: Outlet, now: float) -> LinkAdmission:
+        """Begin the session of a connection for links.
+
+        :param outlet: the connection.
+        :param now: seconds.
+        :raises PeerRefused: its attempt is over, or there are too many jobs.
+        """
+        run = self._run(greeting.job, True, now)
+        replaced: list[object] = []
+        mailbox, before = run.mailboxes.get(greeting.task), run.links.receivers.get(greeting.task)
+        if run.claim(greeting.task, greeting.attempt) and mailbox is not None and mailbox.reader is not None:
+            replaced.append(mailbox.reader)
+        if before is not None:
+            replaced.append(before.outlet)
+        session = LinkSession(run.links, greeting.task, greeting.attempt, outlet)
+        run.links.attach(greeting.task, session)
+        return LinkAdmission(run, session, replaced)
 
     def unsubscribe(self, subscription: Subscription, reader: object) -> None:
         """End a subscription whose connection is gone, or was replaced."""
@@ -97,7 +131,7 @@ class Mailboxes:
     def mention(self, job: bytes, limits: Mapping[str, int], watcher: object, now: float) -> tuple[Run, Sequence[int]]:
         """Keep a job, as its coordinator has named it.
 
-        :param limits: as :meth:`RunStorage.limit`.
+        :param limits: as :meth:`RunStorage.limit` and :meth:`NamedStorage.limit`.
         :param watcher: stands for the coordinator's connection, which is to be notified of what is lost.
         :param now: seconds.
         :returns: the job, and the tasks whose messages were lost while no coordinator could be notified.
@@ -107,6 +141,7 @@ class Mailboxes:
         run.mentioned = now
         run.watcher = watcher
         run.storage.limit(limits)
+        run.links.storage.limit(limits)
         lost, run.lost = sorted(run.lost), set()
         return run, lost
 

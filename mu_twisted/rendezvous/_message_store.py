@@ -3,17 +3,19 @@
 Knows a mailbox only as something that can be asked to free memory.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._message import Account, Message, MessageFile
+from mu_twisted.rendezvous._named_message import NamedStream
 from mu_twisted.rendezvous._spill import Spill, SpillError
 
 
 class Evictable(Protocol):
-    """A mailbox, as the store sees it."""
+    """A mailbox, or what a job keeps of links, as the store sees it."""
 
     def spill(self) -> None:
         """Move all waiting messages from memory to disk."""
@@ -29,9 +31,12 @@ class MessageStore:
     :param spill: the disk.
     :param on_failure: called with one line when the disk takes no more messages.
     :ivar memory: of messages in memory, those that are being received included.
-    :ivar undelivered: of messages in memory and on disk.
+    :ivar stored: in memory and on disk: of undelivered messages, and of all named ones.
     :ivar idle: mailboxes with messages in memory that no reader is taking; they go to disk first.
     :ivar retained: delivered messages in memory, the oldest first, with their mailboxes; they go next.
+    :ivar named: how many named messages there are, with their streams, and with those in ``gone``.
+    :ivar taken: named messages that their receivers have taken, the oldest first; they go when disk is short.
+    :ivar gone: by stream and number, what has gone so, the oldest first.
     :ivar broken: whether the disk refused the last messages.
     """
 
@@ -39,10 +44,13 @@ class MessageStore:
         self.limits = limits
         self.spill = spill
         self.memory = Account(limits.memory)
-        self.undelivered = Account(limits.disk)
+        self.stored = Account(limits.disk)
         self.idle: dict[Evictable, None] = {}
         self.retained: dict[Message, Evictable] = {}
         self._retained_memory = 0
+        self.named = Account(limits.named)
+        self.taken: OrderedDict[object, Evictable] = OrderedDict()
+        self.gone: OrderedDict[tuple[NamedStream, int], None] = OrderedDict()
         self.broken = False
         self._on_failure = on_failure
 
@@ -73,6 +81,27 @@ class MessageStore:
             next(iter(self.retained.values())).forget_oldest()
         return self.memory.free >= size
 
+    def make_disk_room(self, size: int) -> bool:
+        """Remove named messages that were taken, the oldest first, until so many bytes may be stored.
+
+        :param size: bytes.
+        :returns: whether they may.
+        """
+        while self.stored.free < size and self.taken:
+            next(iter(self.taken.values())).forget_oldest()
+        return self.stored.free >= size
+
+    @property
+    def disk_needed(self) -> bool:
+        """Whether no more fits memory, and the disk takes nothing."""
+        return self.broken and self.memory.free < 0
+
+    def disk_failed(self, error: SpillError) -> None:
+        """Report, the first time in a row, that the disk takes no more."""
+        if not self.broken:
+            self._on_failure(f"{error}; until it can, no more is taken than fits the memory")
+        self.broken = True
+
     def write(self, directory: Path, messages: Sequence[Message]) -> MessageFile | None:
         """Move messages to disk.
 
@@ -81,9 +110,7 @@ class MessageStore:
         try:
             bundle = self.spill.write(directory, messages)
         except SpillError as error:
-            if not self.broken:
-                self._on_failure(f"{error}; until it can, no more is taken than fits the memory")
-            self.broken = True
+            self.disk_failed(error)
             return None
         self.broken = False
         self.memory.used += bundle.memory - sum(message.memory for message in messages)
@@ -93,4 +120,4 @@ class MessageStore:
         """Free the memory and the file of a message that is of no more use."""
         self.memory.used -= message.memory
         if isinstance(message, MessageFile):
-            self.spill.remove(message)
+            self.spill.remove(message.path)

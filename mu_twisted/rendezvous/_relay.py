@@ -12,8 +12,10 @@ from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._connection import PeerConnection
 from mu_twisted.rendezvous._limits import RelayLimits
+from mu_twisted.rendezvous._link_connection import LinkConnection
 from mu_twisted.rendezvous._mailboxes import Mailboxes
 from mu_twisted.rendezvous._message_store import MessageStore
+from mu_twisted.rendezvous._relay_connection import RelayConnection
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
 from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
@@ -81,11 +83,11 @@ class Relay:
         self.mailboxes = Mailboxes(store, token)
         self.admission = MessageAdmission(store)
         self.backpressure = Backpressure(clock, limits.reader_timeout)
-        self._connections: set[PeerConnection] = set()
-        self._ungreeted: Deadlines[PeerConnection] = Deadlines(
+        self._connections: set[RelayConnection] = set()
+        self._ungreeted: Deadlines[RelayConnection] = Deadlines(
             clock, GREETING_TIMEOUT, lambda late: late.drop(f"it has not greeted within {GREETING_TIMEOUT:g} s")
         )
-        self._closing: Deadlines[PeerConnection] = Deadlines(clock, CLOSING_TIMEOUT, PeerConnection.closing_timed_out)
+        self._closing: Deadlines[RelayConnection] = Deadlines(clock, CLOSING_TIMEOUT, RelayConnection.closing_timed_out)
         self._sweep = every(clock, 1.0, self._sweep_safely)
         self.factory = _Factory(
             lambda: PeerConnection(self),
@@ -124,7 +126,7 @@ class Relay:
 
     # -- what connections report -----------------------------------------------------------------------------------
 
-    def connected(self, connection: PeerConnection) -> None:
+    def connected(self, connection: RelayConnection) -> None:
         """Limit the time that a new connection has to greet."""
         self._connections.add(connection)
         if len(self._connections) > self._max_connections:
@@ -132,11 +134,21 @@ class Relay:
             return
         self._ungreeted.start(connection)
 
-    def greeted(self, connection: PeerConnection) -> None:
+    def greeted(self, connection: RelayConnection) -> None:
         """End the time limit of a connection that has greeted."""
         self._ungreeted.end(connection)
 
-    def disconnected(self, connection: PeerConnection) -> None:
+    def link_greeted(self, connection: RelayConnection, protocol: FrameProtocol, payloads: list[bytes]) -> None:
+        """Hand a connection over that is one for links."""
+        self._ungreeted.end(connection)
+        self._connections.discard(connection)
+        link = LinkConnection(self, protocol)
+        self._connections.add(link)
+        self._ungreeted.start(link)
+        protocol.hand_over(link)
+        link.greet(payloads)
+
+    def disconnected(self, connection: RelayConnection) -> None:
         """Forget a connection that is gone."""
         self._ungreeted.end(connection)
         self._closing.end(connection)
@@ -147,7 +159,7 @@ class Relay:
         """Log why a connection is ended."""
         self.factory.connection_dropped(connection, reason)
 
-    def closing(self, connection: PeerConnection) -> None:
+    def closing(self, connection: RelayConnection) -> None:
         """Limit the time that a connection has to take the rest of its message."""
         self._closing.start(connection)
 
@@ -163,12 +175,12 @@ class Relay:
     def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
         """Notify the coordinator, now or when it comes back, that what these tasks have sent is wanted and gone."""
         for task in tasks:
-            if isinstance(run.watcher, PeerConnection) and run.watcher in self._connections:
+            if isinstance(run.watcher, RelayConnection) and run.watcher in self._connections:
                 run.watcher.send_notice(LostNotice(run.label, task).encode())
             else:
                 run.lost.add(task)
 
-    def notice_received(self, connection: PeerConnection, payload: bytes) -> None:
+    def notice_received(self, connection: RelayConnection, payload: bytes) -> None:
         """Do what a coordinator's notice asks for.
 
         :raises PeerError: it is no notice that a coordinator sends.
@@ -195,6 +207,9 @@ class Relay:
             reader: Any = mailbox.reader
             if reader is not None:
                 reader.refuse(reason)
+        for session in list(run.links.receivers.values()):
+            link: Any = session.outlet
+            link.refuse(reason)
         self.memory_released()
 
     def _sweep_safely(self) -> None:

@@ -34,11 +34,12 @@ class RunStorage:
     @property
     def overfull(self) -> bool:
         """Whether it has more undelivered messages than it may."""
-        return self.undelivered.free < 0 or self.store.undelivered.free < 0 or self._disk_is_needed()
+        return self.undelivered.free < 0 or self.store.stored.free < 0 or self.store.disk_needed
 
     def admits(self, length: int) -> bool:
         """Whether a message of so many bytes may be stored."""
-        return min(self.undelivered.free, self.store.undelivered.free) >= length and not self._disk_is_needed()
+        room = self.undelivered.free >= length and self.store.make_disk_room(length)
+        return room and not self.store.disk_needed
 
     def charge(self, length: int) -> None:
         """Count a new message.
@@ -57,7 +58,7 @@ class RunStorage:
     def count(self, change: int) -> None:
         """Add to the undelivered bytes, or with a negative number subtract from them."""
         self.undelivered.used += change
-        self.store.undelivered.used += change
+        self.store.stored.used += change
 
     def limit(self, limits: Mapping[str, int]) -> None:
         """Set what a coordinator allows this job, as far as the rendezvous allows it.
@@ -94,6 +95,3 @@ class RunStorage:
     def _forget_excess(self) -> None:
         while self.retained.used > self.retained.limit:
             next(iter(self._oldest.values())).forget_oldest()
-
-    def _disk_is_needed(self) -> bool:
-        return self.store.broken and self.store.memory.free < 0

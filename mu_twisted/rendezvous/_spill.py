@@ -44,7 +44,7 @@ class Spill:
 
         :raises SpillError: they cannot be written; nothing is left of them on disk.
         """
-        path = directory / str(next(self._numbers))
+        path = self.new_path(directory)
         origins: dict[int, int] = {}
         length, arrived = 0, 0.0
         try:
@@ -71,17 +71,52 @@ class Spill:
         :param count: how many at most.
         :raises SpillError: they are not there.
         """
+        return self.get(bundle.path, offset, min(count, bundle.length - offset))
+
+    def get(self, path: Path, offset: int, count: int) -> bytes:
+        """Read bytes of a file.
+
+        :param offset: of the first.
+        :param count: how many at most.
+        :raises SpillError: they are not there.
+        """
         try:
-            descriptor = os.open(bundle.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = os.pread(descriptor, min(count, bundle.length - offset), offset)
+                data = os.pread(descriptor, count, offset)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise SpillError(f"cannot read {bundle.path}: {error.strerror}") from None
+            raise SpillError(f"cannot read {path}: {error.strerror}") from None
         if not data:
-            raise SpillError(f"{bundle.path} has become shorter than it was")
+            raise SpillError(f"{path} has become shorter than it was")
         return data
+
+    def new_path(self, directory: Path) -> Path:
+        """A file of a run's that is not there yet."""
+        return directory / str(next(self._numbers))
+
+    def put(self, path: Path, offset: int, pieces: Iterable[bytes]) -> None:
+        """Write bytes into a file, which is made if it is not there.
+
+        :param offset: of the first.
+        :raises SpillError: they cannot be written, or not all.
+        """
+        try:
+            if not offset:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                for piece in pieces:
+                    rest = memoryview(piece)
+                    while rest:
+                        count = os.pwrite(descriptor, rest, offset)
+                        offset += count
+                        rest = rest[count:]
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise SpillError(f"cannot write messages to {path.parent}: {error.strerror}") from None
 
     def boundary(self, bundle: MessageFile, offset: int) -> int:
         """The offset of the last message that begins at this offset or before it.
@@ -99,9 +134,9 @@ class Spill:
             raise SpillError(f"cannot read {bundle.path}: {error.strerror}") from None
         return begins
 
-    def remove(self, bundle: MessageFile) -> None:
-        """Remove a bundle's file."""
-        _unlink(bundle.path)
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        _unlink(path)
 
     def remove_directory(self, directory: Path) -> None:
         """Remove a run's files."""

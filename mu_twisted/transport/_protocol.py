@@ -205,6 +205,12 @@ class FrameProtocol:
         """Keep this connection when others need descriptors, as the receiver has identified the peer."""
         self._owner.connection_greeted(self)
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """Have another receiver get the next frames, and the end; its ``connected`` is not called."""
+        if self._receiver is not None:
+            self._receiver = receiver
+            self._begun = getattr(receiver, "frame_begun", None)
+
     def pause_reading(self) -> None:
         """Read nothing more from the peer; what was read already may still be delivered. Its frame's time stops."""
         if self.transport is not None and self._reason is None and not self._paused:

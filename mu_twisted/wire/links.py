@@ -27,7 +27,7 @@ MAX_NUMBER = 10**9
 MAX_TAKEN = 4096
 """Messages that one ``WANT_ANY`` may say to have been taken."""
 MAX_LINK_FRAME = MAX_PART + 1024
-"""Bytes of a frame, except of a greeting and its answer, and of a ``WANT_ANY``."""
+"""Bytes of a frame."""
 MAX_LINK_GREETING = 4 << 10
 MAX_REASON = 500
 """Bytes of the reason of a ``NAK``."""

@@ -1,0 +1,157 @@
+"""Drives one connection for links, from the worker's greeting on; what its frames mean is decided in its session."""
+
+from collections.abc import Sequence
+
+from mu_twisted.rendezvous._authorization import Speaker, authorize
+from mu_twisted.rendezvous._errors import PeerRefused
+from mu_twisted.rendezvous._link_session import LinkSession
+from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
+from mu_twisted.rendezvous._run import Run
+from mu_twisted.transport import FrameProtocol
+from mu_twisted.wire import PeerError, fail
+from mu_twisted.wire.links import MAX_LINK_FRAME, LinkWelcome, parse_link_frame, parse_link_greeting
+
+WRITE_SIZE = 64 << 10
+"""Bytes beyond which no more frames are put into one write."""
+_ANSWERS = "answers"
+
+
+class LinkConnection(RelayConnection):
+    """The receiver of one connection whose peer has begun with a greeting for links.
+
+    :param relay: what it shares with all others.
+    :param connection: of which the first message has come.
+    """
+
+    __slots__ = ("_delivering", "_run", "_session", "_write_paused")
+
+    def __init__(self, relay: RelayServices, connection: FrameProtocol) -> None:
+        super().__init__(relay)
+        self._connection = connection
+        self._run: Run | None = None
+        self._session: LinkSession | None = None
+        self._write_paused = False
+        self._delivering = False
+
+    def greet(self, payloads: Sequence[bytes]) -> None:
+        """Take the greeting, and what came with it."""
+        connection = self._connection
+        assert connection is not None
+        connection.max_frame = MAX_LINK_FRAME
+        try:
+            greeting = parse_link_greeting(payloads[0])
+            speaker = Speaker(greeting.job, greeting.task, greeting.attempt)
+            authorize(connection.peer.identity, speaker, shared_key=self._relay.shared_key)
+            welcome = self._relay.mailboxes.greet_link(greeting, self, self._relay.now())
+        except (PeerError, PeerRefused) as error:
+            self.refuse(str(error))
+            return
+        self._run, self._session = welcome.run, welcome.session
+        self._relay.greeted(self)
+        connection.greeted()
+        self._relay.log_event(connection, f"has greeted: {payloads[0][:200]!r}")
+        for replaced in welcome.replaced:
+            if isinstance(replaced, RelayConnection):
+                replaced.refuse("another connection has taken its place")
+        connection.send(LinkWelcome({"store": welcome.run.store_token}).encode())
+        connection.register_producer(self, True)
+        if len(payloads) > 1:
+            self.frames_received(list(payloads[1:]))
+
+    # -- as a receiver of frames -----------------------------------------------------------------------------------
+
+    def connected(self, connection: FrameProtocol) -> None:
+        """The handshake is done: it was before."""
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        """One read has completed these frames."""
+        self._arrived(payloads[-1])
+        try:
+            for payload in payloads:
+                if self._session is not None:
+                    self._session.receive(parse_link_frame(payload))
+        except PeerError as error:
+            self.refuse(str(error))
+        if self._run is not None:
+            self._relay.messages_lost(self._run, self._run.links.take_lost())
+        self.deliver()
+        if self._session is not None and self._session.clogged:
+            self.pause(_ANSWERS)
+        self._relay.memory_released()
+
+    def frame_begun(self, size: int) -> None:
+        """A frame has begun to arrive: read on when there is memory for it."""
+        if size > MAX_LINK_FRAME:  # announced before the greeting was read
+            self.drop(f"it announced {size} bytes, a frame of a link has {MAX_LINK_FRAME} at most")
+        else:
+            self._announced(size)
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone."""
+        if self._connection is not None:
+            self._relay.log_event(self._connection, f"is gone: {reason}")
+        self._connection = None
+        self._relay.admission.release(self)
+        self._detach()
+        self._relay.disconnected(self)
+
+    # -- as a producer of what its session has for the worker ------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._write_paused = True
+
+    def resumeProducing(self) -> None:
+        self._write_paused = False
+        self.deliver()
+
+    def stopProducing(self) -> None:
+        self._write_paused = True
+
+    def deliver(self) -> None:
+        """Send what the session has, as far as the worker takes it."""
+        if self._delivering:
+            return  # what has come meanwhile is behind what is being sent
+        self._delivering = True
+        try:
+            while self._connection is not None and not self._write_paused:
+                frames = self._frames()
+                if not frames:
+                    return
+                self._connection.send(*frames)
+        finally:
+            self._delivering = False
+            if self._session is not None and not self._session.clogged:
+                self.resume(_ANSWERS)
+
+    def _frames(self) -> list[bytes]:
+        frames: list[bytes] = []
+        size = 0
+        while self._session is not None and size < WRITE_SIZE:
+            frame = self._session.next_frame()
+            if frame is None:
+                break
+            frames.append(frame)
+            size += len(frame)
+        return frames
+
+    # -- its end ---------------------------------------------------------------------------------------------------
+
+    def admission_timed_out(self) -> None:
+        """Refuse it, as there is no memory for long."""
+        self.refuse("there is no memory for its message")
+
+    def refuse(self, reason: str) -> None:
+        """Log the reason, send it, and close."""
+        connection = self._connection
+        if connection is not None:
+            self._relay.refused(connection, reason)
+            self._connection = None
+            self._relay.admission.release(self)
+            self._detach()
+            connection.close(fail(reason))
+
+    def _detach(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and self._run is not None:
+            self._run.links.detach(session)
+            self._relay.messages_lost(self._run, self._run.links.take_lost())

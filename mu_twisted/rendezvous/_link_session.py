@@ -1,0 +1,409 @@
+"""A session is one task's connection for links: its frames come in, and those for it are asked for. No sockets here.
+
+What is sent is pulled: :meth:`LinkSession.next_frame` gives one frame at a time, as the connection takes them, so
+nothing is buffered for a slow receiver but in the store.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mu_twisted.rendezvous._errors import Full
+from mu_twisted.rendezvous._links import Links
+from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
+from mu_twisted.rendezvous._spill import SpillError
+from mu_twisted.wire import PeerError
+from mu_twisted.wire.links import (
+    MAX_PART,
+    MAX_TAKEN,
+    Ack,
+    Begin,
+    Cut,
+    End,
+    LinkFrame,
+    Nak,
+    Part,
+    Unwant,
+    Want,
+    WantAny,
+)
+
+MAX_ARRIVING = 64
+"""Messages that one connection may have begun and not ended."""
+MAX_WANTS = 4096
+"""Messages that one connection may wait for or be receiving."""
+MAX_ANSWERS = 1024
+"""Answers that a connection may leave untaken before it is not read."""
+
+Key = tuple[int, bytes, int]
+"""Of a message: the task at the other end, the name, the number."""
+
+
+@dataclass(eq=False, slots=True)
+class _Arrival:
+    """A message that this session sends.
+
+    :param message: where its bytes go; None: they are only counted, as it is compared or was refused.
+    :param compared: with this kept one, whose bytes its receiver has or is getting.
+    """
+
+    length: int
+    message: NamedMessage | None = None
+    compared: NamedMessage | None = None
+    arrived: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Delivery:
+    """A message that this session receives.
+
+    :ivar offset: of the next byte; None: it has not begun.
+    :ivar ended: whether all was sent, so that only the receiver's acknowledgement is missing.
+    """
+
+    message: NamedMessage
+    any_sender: bool
+    offset: int | None = None
+    ended: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to send."""
+        if self.ended:
+            return False
+        message = self.message
+        return self.offset is None or message.digest is not None or message.arrived > self.offset
+
+
+@dataclass(eq=False, slots=True)
+class _AnyWant:
+    """The messages of one name that are waited for, of any task.
+
+    :ivar count: how many.
+    :ivar taken: the last number that the receiver has, by the sender.
+    """
+
+    count: int = 0
+    taken: dict[int, int] = field(default_factory=dict)
+
+
+class Outlet(Protocol):
+    """A connection, as a session sees it."""
+
+    def deliver(self) -> None:
+        """Call :meth:`LinkSession.next_frame` as long as there is something, and it can be sent."""
+
+
+class LinkSession:
+    """One connection for links that has greeted.
+
+    :param links: the job's.
+    :param task: whose connection it is.
+    :param attempt: of that.
+    :param outlet: the connection, which is to ask for frames now.
+    """
+
+    def __init__(self, links: Links, task: int, attempt: int, outlet: Outlet) -> None:
+        self.task = task
+        self.attempt = attempt
+        self._links = links
+        self.outlet: Outlet = outlet
+        self._arriving: dict[Key, _Arrival] = {}
+        self._wants: set[Key] = set()
+        self._any_wants: dict[bytes, _AnyWant] = {}
+        self._any_count = 0
+        self._deliveries: dict[Key, _Delivery] = {}
+        self._ready: dict[_Delivery, None] = {}
+        self._answers: deque[bytes] = deque()
+
+    @property
+    def clogged(self) -> bool:
+        """Whether so many answers wait to be taken that no more frames should be read."""
+        return len(self._answers) > MAX_ANSWERS
+
+    def receive(self, frame: LinkFrame) -> None:
+        """Take a frame of the task's.
+
+        :raises PeerError: it is out of place, or one too many.
+        """
+        match frame:
+            case Begin():
+                self._begin(frame)
+            case Part():
+                self._part(frame)
+            case End():
+                self._end(frame)
+            case Cut():
+                self._give_up((frame.peer, frame.name, frame.number))
+            case Ack():
+                self._acknowledged(frame)
+            case Want():
+                self._want(frame)
+            case WantAny():
+                self._want_any(frame)
+            case Unwant():
+                self._unwant(frame)
+            case Nak():
+                raise PeerError("a task does not refuse a message of the rendezvous, and NAK came")
+
+    def next_frame(self) -> bytes | None:
+        """The next frame for the task; None if there is none now."""
+        if self._answers:
+            return self._answers.popleft()
+        while self._ready:
+            delivery = next(iter(self._ready))
+            del self._ready[delivery]
+            try:
+                frame = self._frame(delivery)
+            except SpillError:
+                self._links.lose(delivery.message)  # which ends the delivery, and may answer
+                return self.next_frame()
+            if delivery.ready:
+                self._ready[delivery] = None  # behind the others
+            return frame
+        return None
+
+    def close(self) -> None:
+        """End the session: what has begun to arrive is cut, what it was to receive waits for the next one."""
+        for key in list(self._arriving):
+            self._give_up(key)
+        for delivery in self._deliveries.values():
+            self._links.storage.disuse(delivery.message)
+        self._wants.clear()
+        self._any_wants.clear()
+        self._deliveries.clear()
+        self._ready.clear()
+        self._answers.clear()
+
+    # -- as a sender ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, frame: Begin) -> None:
+        key = frame.peer, frame.name, frame.number
+        if key in self._arriving:
+            raise PeerError(f"message {frame.number} to task {frame.peer} has begun already")
+        if len(self._arriving) >= MAX_ARRIVING:
+            raise PeerError(f"{MAX_ARRIVING} messages have begun and not ended: no more may begin")
+        arrival = self._arriving[key] = _Arrival(frame.length)
+        stream = self._links.stream(self.task, frame.peer, frame.name)
+        kept = None if stream is None else stream.kept.get(frame.number)
+        if kept is not None and (kept.taken or kept.uses or kept.attempt == self.attempt):
+            arrival.compared = kept
+            self._links.storage.use(kept)
+        else:
+            try:
+                arrival.message = self._links.begin(
+                    self.task, self.attempt, frame.peer, frame.name, frame.number, frame.length
+                )
+            except Full as error:
+                self._refuse(key, str(error))
+        self._append(key, arrival, frame.part)
+
+    def _part(self, frame: Part) -> None:
+        key = frame.peer, frame.name, frame.number
+        arrival = self._arriving.get(key)
+        if arrival is None:
+            raise PeerError(f"bytes of message {frame.number} to task {frame.peer}, which has not begun")
+        if frame.offset != arrival.arrived or frame.offset + len(frame.part) > arrival.length:
+            raise PeerError(
+                f"{len(frame.part)} bytes at {frame.offset} of message {frame.number} to task {frame.peer}: it has "
+                f"{arrival.length}, and those from {arrival.arrived} on are expected"
+            )
+        self._append(key, arrival, frame.part)
+
+    def _append(self, key: Key, arrival: _Arrival, part: bytes) -> None:
+        arrival.arrived += len(part)
+        if arrival.message is not None:
+            try:
+                self._links.append(arrival.message, part)
+            except SpillError as error:
+                message, arrival.message = arrival.message, None
+                self._links.drop(message)
+                self._refuse(key, str(error))
+
+    def _end(self, frame: End) -> None:
+        key = frame.peer, frame.name, frame.number
+        arrival = self._arriving.get(key)
+        if arrival is None or arrival.arrived != arrival.length:
+            came = "has not begun" if arrival is None else f"has {arrival.arrived} of {arrival.length} bytes"
+            raise PeerError(f"the end of message {frame.number} to task {frame.peer}, which {came}")
+        del self._arriving[key]
+        digest = bytes.fromhex(frame.digest.decode("ascii"))
+        if arrival.message is not None:
+            same = self._links.end(arrival.message, digest)
+        elif arrival.compared is not None:
+            same = self._links.same(arrival.compared, self.attempt, digest)
+            self._links.storage.disuse(arrival.compared)
+        else:
+            return  # it was refused
+        if same:
+            self._answer(Ack(frame.peer, frame.number, frame.name).encode())
+        else:
+            name = frame.name.decode("utf-8", "replace")
+            self._refuse(
+                key,
+                f"task {self.task}'s program is not deterministic: message {frame.number} {name!r} to task "
+                f"{frame.peer} has other bytes than an earlier attempt has sent",
+            )
+
+    def _give_up(self, key: Key) -> None:
+        arrival = self._arriving.pop(key, None)
+        if arrival is None:
+            return  # its end was quicker
+        if arrival.message is not None:
+            self._links.drop(arrival.message)
+        if arrival.compared is not None:
+            self._links.storage.disuse(arrival.compared)
+
+    def _refuse(self, key: Key, reason: str) -> None:
+        peer, name, number = key
+        self._answer(Nak(peer, number, name, reason.encode("utf-8", "replace")).encode())
+
+    # -- as a receiver -------------------------------------------------------------------------------------------------
+
+    def begun(self, message: NamedMessage) -> None:
+        """A message for the task can be delivered."""
+        stream = message.stream
+        key = stream.sender, stream.name, message.number
+        if key in self._wants:
+            self._wants.discard(key)
+            self._deliver(key, message, any_sender=False)
+        elif stream.name in self._any_wants:
+            self._satisfy_any(stream.name, (stream,))
+
+    def grown(self, message: NamedMessage) -> None:
+        """More of a message has arrived, or its end."""
+        delivery = self._deliveries.get((message.stream.sender, message.stream.name, message.number))
+        if delivery is not None and delivery.message is message and delivery.ready:
+            self._ready[delivery] = None
+            self.outlet.deliver()
+
+    def cut(self, message: NamedMessage) -> None:
+        """A message is being removed: if it was being delivered, it is waited for anew."""
+        stream = message.stream
+        key = stream.sender, stream.name, message.number
+        delivery = self._deliveries.get(key)
+        if delivery is None or delivery.message is not message:
+            return
+        self._stop(key, delivery)
+        if delivery.offset is not None:
+            self._answer(Cut(stream.sender, message.number, stream.name).encode())
+        if delivery.any_sender:
+            self._any_wants.setdefault(stream.name, _AnyWant()).count += 1
+            self._any_count += 1
+            self._satisfy_any(stream.name, self._links.senders(self.task, stream.name))
+        else:
+            self._wait_for(key)
+
+    def _want(self, frame: Want) -> None:
+        key = frame.peer, frame.name, frame.number
+        delivery = self._deliveries.get(key)
+        if delivery is not None:  # from its beginning again
+            self._stop(key, delivery)
+        elif key not in self._wants:
+            self._check_wants()
+        self._wait_for(key)
+
+    def _wait_for(self, key: Key) -> None:
+        sender, name, number = key
+        stream = self._links.stream(sender, self.task, name)
+        message = None if stream is None else stream.available(number)
+        if message is not None and message.begun:
+            self._wants.discard(key)
+            self._deliver(key, message, any_sender=False)
+            return
+        self._wants.add(key)
+        if stream is not None:
+            self._links.wanted(stream, number)
+
+    def _want_any(self, frame: WantAny) -> None:
+        self._check_wants()
+        want = self._any_wants.setdefault(frame.name, _AnyWant())
+        for sender, number in frame.taken:
+            want.taken[sender] = max(number, want.taken.get(sender, 0))
+        if sum(len(each.taken) for each in self._any_wants.values()) > 2 * MAX_TAKEN:
+            raise PeerError(f"more than {2 * MAX_TAKEN} messages are said to have been taken")
+        want.count += 1
+        self._any_count += 1
+        self._satisfy_any(frame.name, self._links.senders(self.task, frame.name))
+
+    def _satisfy_any(self, name: bytes, streams: Iterable[NamedStream]) -> None:
+        """Deliver of these streams what is next, the message first that has begun first."""
+        want, streams = self._any_wants[name], list(streams)
+        for stream in streams:
+            self._links.wanted(stream, self._next_of(stream, want))
+        while want.count:
+            found = [stream.available(self._next_of(stream, want)) for stream in streams]
+            messages = [message for message in found if message is not None and message.begun]
+            if not messages:
+                return
+            first = min(messages, key=lambda message: message.order)
+            want.count -= 1
+            self._any_count -= 1
+            self._deliver((first.stream.sender, name, first.number), first, any_sender=True)
+        del self._any_wants[name]
+
+    def _next_of(self, stream: NamedStream, want: _AnyWant) -> int:
+        number = want.taken.get(stream.sender, 0) + 1
+        while (stream.sender, stream.name, number) in self._deliveries:
+            number += 1
+        return number
+
+    def _unwant(self, frame: Unwant) -> None:
+        for key, delivery in list(self._deliveries.items()):
+            of_it = delivery.any_sender if frame.peer is None else key[0] == frame.peer and not delivery.any_sender
+            if of_it and key[1] == frame.name:
+                self._stop(key, delivery)
+        if frame.peer is None:
+            want = self._any_wants.pop(frame.name, None)
+            self._any_count -= 0 if want is None else want.count
+        else:
+            self._wants = {key for key in self._wants if key[:2] != (frame.peer, frame.name)}
+
+    def _acknowledged(self, frame: Ack) -> None:
+        key = frame.peer, frame.name, frame.number
+        stream = self._links.stream(frame.peer, self.task, frame.name)
+        message = None if stream is None else stream.kept.get(frame.number)
+        if message is not None:
+            message.taken = True
+            self._links.storage.use(message)
+            self._links.storage.disuse(message)
+        delivery = self._deliveries.get(key)
+        if delivery is not None:
+            self._stop(key, delivery)
+        self._wants.discard(key)
+        want = self._any_wants.get(frame.name)
+        if want is not None:
+            want.taken[frame.peer] = max(frame.number, want.taken.get(frame.peer, 0))
+
+    def _check_wants(self) -> None:
+        if len(self._wants) + len(self._deliveries) + self._any_count >= MAX_WANTS:
+            raise PeerError(f"{MAX_WANTS} messages are waited for: no more may be")
+
+    def _deliver(self, key: Key, message: NamedMessage, *, any_sender: bool) -> None:
+        self._links.storage.use(message)
+        delivery = self._deliveries[key] = _Delivery(message, any_sender)
+        self._ready[delivery] = None
+        self.outlet.deliver()
+
+    def _stop(self, key: Key, delivery: _Delivery) -> None:
+        del self._deliveries[key]
+        self._ready.pop(delivery, None)
+        self._links.storage.disuse(delivery.message)
+
+    def _frame(self, delivery: _Delivery) -> bytes:
+        message, offset = delivery.message, delivery.offset
+        stream = message.stream
+        if offset is None or offset < message.arrived:
+            part = self._links.storage.read(message, offset or 0, MAX_PART)
+            delivery.offset = (offset or 0) + len(part)
+            if offset is None:
+                return Begin(stream.sender, message.number, message.length, stream.name, part).encode()
+            return Part(stream.sender, message.number, offset, stream.name, part).encode()
+        assert message.digest is not None
+        delivery.ended = True
+        return End(stream.sender, message.number, message.digest.hex().encode("ascii"), stream.name).encode()
+
+    def _answer(self, frame: bytes) -> None:
+        self._answers.append(frame)
+        self.outlet.deliver()

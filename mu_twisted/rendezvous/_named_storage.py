@@ -1,0 +1,243 @@
+"""What one job's named messages take of memory and disk is held here. Knows no connections.
+
+Small messages are in memory until it is short, and then in files of many; a larger one has a file from its first byte.
+All count against the job's limit and that of the disk, taken ones too, and these are removed, the oldest first, where
+others need the room.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mu_twisted.rendezvous._errors import Full
+from mu_twisted.rendezvous._message import Account
+from mu_twisted.rendezvous._message_store import MessageStore
+from mu_twisted.rendezvous._named_message import NamedFile, NamedMessage, NamedStream
+from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
+
+SMALL_MESSAGE = 64 << 10
+"""Bytes of a message that may wait in memory."""
+
+
+class NamedStorage:
+    """One job's share of the store.
+
+    :param label: the job's name, for errors.
+    :param store: what all jobs share.
+    :param directory: for its files; made with the first of them.
+    :ivar used: bytes of all messages, by the length that was announced.
+    """
+
+    def __init__(self, label: str, store: MessageStore, directory: Path) -> None:
+        self.used = Account(store.limits.links)
+        self._label = label
+        self._store = store
+        self._directory = directory
+        self._in_memory: OrderedDict[NamedMessage, None] = OrderedDict()
+        self._taken: OrderedDict[NamedMessage, None] = OrderedDict()
+        self._taken_bytes = 0
+
+    def limit(self, limits: Mapping[str, int]) -> None:
+        """Set what a coordinator allows this job, as far as the rendezvous allows it.
+
+        :param limits: ``links``, bytes; other names are ignored.
+        """
+        ours = self._store.limits.links
+        self.used.limit = min(limits.get("links", ours), ours)
+        while self.used.free < 0 and self._taken:
+            self.forget_oldest()
+
+    def count(self) -> None:
+        """Count one more message or stream.
+
+        :raises Full: there are too many.
+        """
+        store, named = self._store, self._store.named
+        while named.free < 1 and (store.gone or store.taken):
+            if store.gone:
+                (stream, number), _ = store.gone.popitem(last=False)
+                stream.forget(number)
+                named.used -= 1
+            else:
+                next(iter(store.taken.values())).forget_oldest()
+        if named.free < 1:
+            raise Full(f"there are {named.used} named messages already, that is the limit of the rendezvous")
+        named.used += 1
+
+    def uncount(self) -> None:
+        """Count one less."""
+        self._store.named.used -= 1
+
+    def reserve(self, message: NamedMessage) -> None:
+        """Take the room of a message that begins, all of it.
+
+        :raises Full: there is none, however many messages that were taken are removed.
+        """
+        store, length = self._store, message.length
+        if self.used.free + self._taken_bytes >= length and not store.disk_needed:
+            while self.used.free < length and self._taken:
+                self.forget_oldest()
+            if self.used.free >= length and store.make_disk_room(length):
+                self.count()
+                self.used.used += length
+                store.stored.used += length
+                return
+        raise Full(
+            f"a message of {length} bytes finds no room at the rendezvous: job {self._label} has {self.used.used} "
+            f"bytes of named messages there, its limit is {self.used.limit}, that of all jobs {store.stored.limit}"
+        )
+
+    def append(self, message: NamedMessage, part: bytes) -> None:
+        """Store the next bytes of a message.
+
+        :raises SpillError: the disk does not take them, even without the messages that were taken.
+        """
+        if message.length <= SMALL_MESSAGE:
+            self._keep_in_memory(message, part)
+            return
+        if message.file is None:
+            message.file = NamedFile(self._store.spill.new_path(self._directory), message.length, 1)
+        while True:
+            try:
+                self._store.spill.put(message.file.path, message.arrived, (part,))
+            except SpillError as error:
+                if not self._store.taken:
+                    self._store.disk_failed(error)
+                    raise
+                next(iter(self._store.taken.values())).forget_oldest()
+            else:
+                self._store.broken = False
+                message.arrived += len(part)
+                return
+
+    def read(self, message: NamedMessage, offset: int, count: int) -> bytes:
+        """Bytes of a message that have arrived.
+
+        :param offset: of the first.
+        :param count: how many at most.
+        :raises SpillError: they cannot be read any more.
+        """
+        count = min(count, message.arrived - offset)
+        if message.file is not None and count:
+            return self._store.spill.get(message.file.path, message.start + offset, count)
+        body = message.body or b""
+        return body if count == len(body) else body[offset : offset + count]
+
+    def release(self, message: NamedMessage) -> None:
+        """Free what a message takes, which is of no more use."""
+        self.use(message)
+        message.uses -= 1
+        self.uncount()
+        file = message.file
+        if file is None:
+            self._give_back(message.length)
+            if self._in_memory.pop(message, message) is None:
+                self._store.memory.used -= message.length
+                if not self._in_memory:
+                    self._store.idle.pop(self, None)
+            return
+        file.messages -= 1
+        if not file.messages:
+            self._store.spill.remove(file.path)
+            self._give_back(file.length)
+
+    def use(self, message: NamedMessage) -> None:
+        """Begin to deliver or compare a message: until :meth:`disuse` it is not removed."""
+        message.uses += 1
+        if message in self._taken:
+            del self._taken[message]
+            del self._store.taken[message]
+            self._taken_bytes -= message.length
+
+    def disuse(self, message: NamedMessage) -> None:
+        """End one use; what was taken may be removed from now on, if room is needed."""
+        message.uses -= 1
+        kept = message.stream.kept.get(message.number) is message
+        if kept and message.taken and not message.uses:
+            self._taken[message] = None
+            self._store.taken[message] = self
+            self._taken_bytes += message.length
+
+    def clear(self, streams: Iterable[NamedStream]) -> None:
+        """Forget all messages. Their files are removed with their directory.
+
+        :param streams: the job's.
+        """
+        store = self._store
+        for stream in streams:
+            store.named.used -= 1 + len(stream.kept) + len(stream.arriving) + len(stream.gone)
+            for number in stream.gone:
+                del store.gone[stream, number]
+        for message in self._taken:
+            del store.taken[message]
+        store.memory.used -= sum(message.length for message in self._in_memory)
+        store.stored.used -= self.used.used
+        store.idle.pop(self, None)
+        self.used.used = self._taken_bytes = 0
+        self._in_memory.clear()
+        self._taken.clear()
+
+    # -- as the store sees it ------------------------------------------------------------------------------------------
+
+    def spill(self) -> None:
+        """Move the oldest messages from memory to disk, as many as one file may have."""
+        batch: list[NamedMessage] = []
+        size = 0
+        for message in self._in_memory:
+            if batch and (size + message.length > BUNDLE or len(batch) == BUNDLED):
+                break
+            batch.append(message)
+            size += message.length
+        file = NamedFile(self._store.spill.new_path(self._directory), size, len(batch))
+        try:
+            self._store.spill.put(file.path, 0, (message.body or b"" for message in batch))
+        except SpillError as error:
+            self._store.spill.remove(file.path)
+            self._store.disk_failed(error)
+            self._store.idle.pop(self, None)
+            return
+        self._store.broken = False
+        start = 0
+        for message in batch:
+            message.file, message.start, message.body = file, start, None
+            start += message.length
+            del self._in_memory[message]
+        self._store.memory.used -= size
+        if not self._in_memory:
+            self._store.idle.pop(self, None)
+
+    def forget_oldest(self) -> None:
+        """Remove the message that was taken first, and remember what it was."""
+        self.lose(next(iter(self._taken)))
+
+    def lose(self, message: NamedMessage) -> None:
+        """Remove a complete message, and remember what it was."""
+        stream = message.stream
+        del stream.kept[message.number]
+        self.release(message)
+        self._store.named.used += 1
+        stream.gone[message.number] = message.attempt, message.digest or b""
+        self._store.gone[stream, message.number] = None
+
+    def remember_no_more(self, stream: NamedStream, number: int) -> None:
+        """Forget that a message was removed, as it is here again."""
+        if stream.gone.pop(number, None) is not None:
+            del self._store.gone[stream, number]
+            self.uncount()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _keep_in_memory(self, message: NamedMessage, part: bytes) -> None:
+        store = self._store
+        message.body = part
+        message.arrived = len(part)
+        if part:
+            self._in_memory[message] = None
+            store.memory.used += len(part)
+            store.idle[self] = None
+            if store.memory.free < 0:
+                store.make_room(0)
+
+    def _give_back(self, length: int) -> None:
+        self.used.used -= length
+        self._store.stored.used -= length
