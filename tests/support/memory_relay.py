@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from memory_links import frames_of
 from memory_wire import Network
 from twisted.internet.task import Clock
 
@@ -14,6 +15,7 @@ from mu_twisted.rendezvous import Relay, RelayLimits, Spill
 from mu_twisted.tls import Authority, Identity, RoleIdentity, client_contexts, server_contexts
 from mu_twisted.transport import FrameProtocol, connect
 from mu_twisted.wire import PeerGreeting
+from mu_twisted.wire.links import Ack, Begin, End, LinkGreeting, Part, Want, parse_link_frame
 
 AUTHORITY = Authority.generate()
 HOUR = timedelta(hours=1)
@@ -56,6 +58,30 @@ class Peer:
         return got
 
 
+class Link(Peer):
+    """A worker's connection for links, which acknowledges what comes whole."""
+
+    def frames_received(self, payloads: list[bytes]) -> None:
+        super().frames_received(payloads)
+        for payload in payloads:
+            if payload.startswith(b"END:"):
+                frame = parse_link_frame(payload)
+                assert isinstance(frame, End)
+                self.wire.send(Ack(frame.peer, frame.number, frame.name).encode())
+
+    def sends(self, to: int, body: bytes, name: bytes = b"x", number: int = 1) -> None:
+        """Send a whole message."""
+        self.says(*(frame.encode() for frame in frames_of(to, name, number, body)))
+
+    def wants(self, sender: int, name: bytes = b"x", number: int = 1) -> None:
+        self.says(Want(sender, number, name).encode())
+
+    def body(self) -> bytes:
+        """The bytes of all messages that have come since this was asked last."""
+        frames = [parse_link_frame(payload) for payload in self.heard() if payload.startswith((b"SEND:", b"DATA:"))]
+        return b"".join(frame.part for frame in frames if isinstance(frame, Begin | Part))
+
+
 class MemoryRelay:
     """A relay and its peers; without TLS unless peers have identities."""
 
@@ -75,9 +101,9 @@ class MemoryRelay:
         self.relay.listen(self.network.server, server_contexts(SERVER, AUTHORITY.certificate) if tls else None)
         self.relay.open()
 
-    def dial(self, identity: Identity | None = None) -> Peer:
+    def dial(self, identity: Identity | None = None, peer: Peer | None = None) -> Peer:
         """A peer that has said nothing yet."""
-        peer = Peer(self)
+        peer = peer or Peer(self)
         contexts = None
         if self.tls:
             pair = AUTHORITY.issue(identity, lifetime=HOUR)
@@ -97,6 +123,14 @@ class MemoryRelay:
         peer = self.dial()
         peer.says(PeerGreeting(job, me, to, attempt, replay).encode())
         return peer
+
+    def link(self, task: int, attempt: int = 0, *, job: bytes = b"j", identity: Identity | None = None) -> "Link":
+        """A worker's connection for links."""
+        link = Link(self)
+        self.dial(identity, link)
+        link.wire.send(LinkGreeting(job, task, attempt, {}).encode())
+        self.settle()
+        return link
 
     def coordinator(self) -> Peer:
         return self.dial(COORDINATOR if self.tls else None)

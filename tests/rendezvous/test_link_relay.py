@@ -1,0 +1,280 @@
+"""What the relay does on connections for links: greets, refuses, carries no faster than is taken, tells."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from memory_relay import Link, Peer, MemoryRelay
+from transport_contract import _log  # noqa: F401
+
+from mu_twisted.rendezvous import RelayLimits
+from mu_twisted.tls import Identity, LaunchIdentity, RoleIdentity, TaskIdentity
+from mu_twisted.wire import encode
+from mu_twisted.wire.links import (
+    MAX_LINK_FRAME,
+    MAX_PART,
+    Ack,
+    Begin,
+    Cut,
+    LinkGreeting,
+    Part,
+    Want,
+    WantAny,
+    parse_link_frame,
+    parse_link_welcome,
+)
+
+KIB = 1 << 10
+Make = Callable[..., MemoryRelay]
+
+
+@pytest.fixture
+def make(log: list[str]) -> Iterator[Make]:
+    worlds: list[MemoryRelay] = []
+
+    def new(*positional: Any, **options: Any) -> MemoryRelay:
+        worlds.append(MemoryRelay(*positional, **options))
+        return worlds[-1]
+
+    yield new
+    for world in worlds:
+        world.close()
+
+
+def failed(peer: Peer) -> str:
+    """The reason that a peer was refused with; its connection is closed."""
+    peer.world.settle()
+    assert peer.reasons
+    said = peer.heard()[-1]
+    assert said.startswith(b"FAIL(")
+    return said[5:-1].decode()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_message_goes_from_task_to_task(make: Make, tls: bool) -> None:
+    world = make(tls=tls)
+    one = world.link(1, identity=TaskIdentity("j", 1, 0))
+    two = world.link(2, identity=TaskIdentity("j", 2, 0))
+    assert [parse_link_welcome(link.heard()[0]).announced for link in (one, two)] == [{"store": "store1"}] * 2
+    body = bytes(range(256)) * 2000
+    one.sends(2, body)
+    assert [parse_link_frame(said) for said in one.heard()] == [Ack(2, 1, b"x")]
+    two.wants(1)
+    assert two.body() == body
+    two.sends(1, b"", b"\xc3\xa9", 7)
+    one.wants(2, b"\xc3\xa9", 7)
+    assert parse_link_frame(one.heard()[0]) == Begin(2, 7, 0, b"\xc3\xa9", b"")
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        TaskIdentity("k", 1, 1),
+        TaskIdentity("j", 2, 1),
+        TaskIdentity("j", 1, 0),
+        LaunchIdentity("j"),
+        RoleIdentity("operator"),
+        RoleIdentity("rendezvous"),
+        None,
+    ],
+)
+def test_a_certificate_does_not_speak_for_another_party(make: Make, identity: Identity | None) -> None:
+    world = make(tls=True)
+    link = world.link(1, 1, identity=identity)
+    why = failed(link)
+    assert "certificate" in why
+    assert world.link(1, 1, identity=TaskIdentity("j", 1, 1)).heard()[0].startswith(b"OK:HELLO_LINK:")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HELLO_LINK:",
+        b"HELLO_LINK:j:1:0",
+        b"HELLO_LINK:j:1:-1:{}",
+        b"HELLO_LINK:j/k:1:0:{}",
+        b"HELLO_LINK:j:1:0:[]",
+        b"HELLO_LINK:j:1:0:{" + b" " * 5000 + b"}",
+    ],
+)
+def test_a_malformed_greeting_is_refused_in_one_line(make: Make, said: bytes, log: list[str]) -> None:
+    stranger = make().dial()
+    stranger.says(said, Want(1, 1, b"x").encode())
+    if len(said) < 4096:
+        assert failed(stranger).startswith("expected HELLO_LINK:JOB:TASK:ATTEMPT:{...}, got ")
+    assert stranger.reasons
+    assert len(log) == 1
+
+
+def test_frames_may_come_with_the_greeting(make: Make) -> None:
+    world = make()
+    two = world.dial(None, Link(world))
+    two.says(LinkGreeting(b"j", 2, 0, {"more": 1}).encode(), Want(1, 1, b"x").encode())
+    world.link(1).sends(2, b"body")
+    assert isinstance(two, Link)
+    assert two.body() == b"body"
+
+
+def test_a_state_channel_and_a_link_live_side_by_side(make: Make) -> None:
+    world = make()
+    state, link, other = world.worker(1, 2), world.link(1), world.worker(2, 1)
+    other.says(b"a state")
+    link.sends(1, b"body")
+    link.wants(1)
+    assert (state.heard(), link.body()) == ([b"a state"], b"body")
+
+
+@pytest.mark.parametrize("newer", ["link", "worker"])
+def test_a_later_attempt_ends_both_connections_of_the_earlier_one(make: Make, newer: str) -> None:
+    world = make()
+    state, first, link = world.worker(1, 2), world.link(1), world.link(1)
+    assert failed(first) == "another connection has taken its place"
+    if newer == "link":
+        world.link(1, 2)
+    else:
+        world.worker(1, 2, 2)
+    assert failed(state) == failed(link) == "another connection has taken its place"
+    refused = "attempt 1 of task 1 of job j is over: attempt 2 has its mailbox"
+    assert failed(world.link(1, 1)) == failed(world.worker(1, 2, 1)) == refused
+
+
+def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
+    world = make()
+    stale = world.link(1)
+    half = Begin(2, 1, 10, b"x", b"0123456789").encode()
+    stale.wire.write(encode(half)[:30])
+    world.settle()
+    world.link(1, 1)
+    stale.wire.write(encode(half)[30:])
+    world.settle()
+    assert world.relay.mailboxes.store.named.used == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [b"nonsense"],
+        [b"SEND:2:1:5:x\0toolong"],
+        [Part(2, 1, 0, b"x", b"y").encode()],
+        [b"HELLO_LINK:j:1:0:{}"],
+        [b"JOB:j:{}"],
+        [Begin(2, n + 1, 1, b"x", b"y").encode() for n in range(70)],
+        [Want(2, n + 1, b"x").encode() for n in range(4100)],
+        [b"x" * (MAX_LINK_FRAME + 1)],
+    ],
+)
+def test_frames_out_of_place_end_that_connection_only(make: Make, said: list[bytes], log: list[str]) -> None:
+    world = make()
+    bad, one, two = world.link(1), world.link(3), world.link(2)
+    two.wants(3)
+    bad.says(*said)
+    assert bad.reasons
+    assert len(log) == 1
+    one.sends(2, b"fine")
+    assert two.body() == b"fine"
+    assert world.relay.mailboxes.jobs[b"j"].links.receivers.keys() == {2, 3}
+
+
+def test_a_receiver_that_takes_nothing_is_given_no_more_than_its_connection_takes(make: Make) -> None:
+    world = make(RelayLimits(memory=1 << 20))
+    one, two, three = world.link(1), world.link(2), world.link(3)
+    two.wants(1)
+    two.wire.pause_reading()
+    one.sends(2, bytes(3 << 20))
+    one.sends(3, b"other")
+    three.wants(1)
+    assert three.body() == b"other"
+    waiting = sum(len(end.out) for end in world.network.ends)
+    assert MAX_PART <= waiting < 5 * MAX_PART
+    assert world.in_memory() < 64 * KIB
+    two.wire.resume_reading()
+    world.settle()
+    assert two.body() == bytes(3 << 20)
+
+
+def test_a_worker_that_takes_no_answers_is_not_read_for_ever(make: Make) -> None:
+    world = make()
+    one = world.link(1)
+    one.wire.pause_reading()
+    for number in range(1, 40_001, 100):
+        frames = [Begin(2, n, 0, b"x", b"").encode() for n in range(number, number + 50)]
+        one.says(*frames, *(Cut(2, n, b"x").encode() for n in range(number, number + 50)))
+        one.sends(2, b"", b"y" * 200, number)
+    waiting = sum(len(end.out) for end in world.network.ends)
+    assert waiting < 1 << 22
+    one.wire.resume_reading()
+    world.settle()
+    assert len([said for said in one.heard() if said.startswith(b"ACK:")]) == 400
+
+
+def test_loss_is_told_to_the_coordinator(make: Make) -> None:
+    world = make(RelayLimits(links=250 * KIB))
+    coordinator, one, two = world.coordinator(), world.link(1), world.link(2)
+    coordinator.says(b"JOB:j:{}")
+    for number in (1, 2, 3):
+        two.wants(1, number=number)
+        one.sends(2, bytes(100 * KIB), number=number)
+    assert two.body() == bytes(300 * KIB)
+    again = world.link(2, 1)
+    for number in (1, 2, 3):
+        again.wants(1, number=number)
+    assert again.body() == bytes(200 * KIB)
+    assert coordinator.heard() == [b"OK:JOB:j:store1", b"LOST:j:1"]
+    world.link(1, 1).sends(2, bytes(100 * KIB))
+    assert again.body() == bytes(100 * KIB)
+    assert coordinator.heard() == []
+
+
+def test_an_end_drops_a_jobs_messages_and_its_links(make: Make) -> None:
+    world = make()
+    coordinator, one, two = world.coordinator(), world.link(1), world.link(2)
+    coordinator.says(b"JOB:j:{}")
+    one.sends(2, bytes(200 * KIB))
+    two.says(WantAny(b"x").encode())
+    one.says(Begin(2, 2, 9 * MAX_PART, b"x", bytes(MAX_PART)).encode())
+    coordinator.says(b"END:j")
+    assert failed(one) == failed(two) == "job j is over"
+    assert world.on_disk() == 0
+    assert world.relay.mailboxes.store.named.used == world.relay.mailboxes.store.stored.used == 0
+
+
+def test_a_job_that_is_not_mentioned_goes_with_its_links(make: Make) -> None:
+    world = make()
+    one = world.link(1)
+    one.sends(2, bytes(200 * KIB))
+    world.advance(601)
+    assert failed(one) == "no coordinator has mentioned job j for 600 s"
+    assert world.on_disk() == 0
+
+
+def test_who_does_not_greet_further_counts_as_greeted_once(make: Make) -> None:
+    world = make(connections=2)
+    one = world.link(1)
+    world.advance(40)
+    assert not one.reasons
+    assert len(world.relay) == 1
+    one.wire.close()
+    world.settle()
+    assert len(world.relay) == 0
+
+
+def test_a_frame_waits_for_memory_and_is_refused_after_long(make: Make) -> None:
+    world = make(RelayLimits(memory=1 << 20, window=64 * KIB))
+    one = world.link(1)
+    world.relay.mailboxes.store.memory.used += 1 << 20  # as if others had it all
+    frame = encode(Begin(2, 1, MAX_PART, b"x", bytes(MAX_PART)).encode())
+    one.wire.write(frame[: 40 * KIB])
+    world.settle()
+    one.wire.write(frame[40 * KIB :])
+    world.settle()
+    world.advance(55)
+    assert not one.reasons
+    world.relay.mailboxes.store.memory.used -= 1 << 20
+    world.advance(1)
+    assert world.relay.mailboxes.store.named.used == 2
+    world.relay.mailboxes.store.memory.used += 1 << 20
+    one.wire.write(frame[: 40 * KIB].replace(b"SEND:2:1:", b"SEND:2:2:"))
+    world.settle()
+    world.advance(62)
+    assert failed(one) == "there is no memory for its message"
+    world.relay.mailboxes.store.memory.used -= 1 << 20
