@@ -63,11 +63,13 @@ class Options(OneLineOptions):
         ["memory", None, _show(_DEFAULT.memory), "most memory for messages, those that are coming in included", _size],
         ["retain", None, _show(_DEFAULT.retain), "most that a job keeps of delivered messages; the oldest go", _size],
         ["spill", None, _show(_DEFAULT.spill), "most that a job or run has of undelivered messages, on disk", _size],
-        ["disk", None, _show(_DEFAULT.disk), "the same of all jobs and runs together", _size],
+        ["links", None, _show(_DEFAULT.links), "most that a job has of named messages, on disk", _size],
+        ["disk", None, _show(_DEFAULT.disk), "most of all jobs and runs together, on disk", _size],
         ["max-message", None, _show(_DEFAULT.message), "largest message", _size],
         ["connections", None, "10000", "most connections", _number],
         ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number],
         ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all of them", _number],
+        ["messages", None, str(_DEFAULT.named), "most named messages that are kept or remembered", _number],
     ]
     optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],
@@ -76,8 +78,10 @@ class Options(OneLineOptions):
     longdesc = (
         "Messages that no worker has taken are kept for 600 s (those of a job for as long as a coordinator mentions "
         "it), in memory and then in the state directory. Beyond --spill or --disk a job's sender gets an error and an "
-        "original worker is not read. Memory: 55 MB, --memory, and at most 250 kB for each connection; messages of "
-        "more than half of --memory come in beside it, as much as --max-message at a time, and need twice that."
+        "original worker is not read. Named messages beyond --links or --disk are refused once those that were taken "
+        "are gone. Memory: 55 MB, --memory, at most 250 kB for each connection and 1 kB for each named message; "
+        "messages of more than half of --memory come in beside it, as much as --max-message at a time, and need twice "
+        "that."
     )
 
     command = "twistd [twistd's options] mu-rendezvous"
@@ -121,6 +125,8 @@ class Options(OneLineOptions):
             message=self["max-message"],
             runs=self["jobs"],
             mailboxes=self["mailboxes"],
+            links=self["links"],
+            named=self["messages"],
         )
 
 

@@ -5,8 +5,8 @@ nothing is buffered for a slow receiver but in the store.
 """
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Protocol
 
 from mu_twisted.rendezvous._errors import Full
@@ -16,7 +16,6 @@ from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.links import (
     MAX_PART,
-    MAX_TAKEN,
     Ack,
     Begin,
     Cut,
@@ -33,6 +32,9 @@ MAX_ARRIVING = 64
 """Messages that one connection may have begun and not ended."""
 MAX_WANTS = 4096
 """Messages that one connection may wait for or be receiving."""
+MAX_ANY = 4096
+"""Names under which one connection may wait for messages of any task, and 16 times that many senders' numbers that it
+may say it has."""
 MAX_ANSWERS = 1024
 """Answers that a connection may leave untaken before it is not read."""
 
@@ -77,15 +79,21 @@ class _Delivery:
 
 
 @dataclass(eq=False, slots=True)
-class _AnyWant:
+class _AnySender:
     """The messages of one name that are waited for, of any task.
 
+    :param name: of them.
+    :param taken: the last number that the receiver has, by the sender.
     :ivar count: how many.
-    :ivar taken: the last number that the receiver has, by the sender.
+    :ivar queue: streams that may have a next message, by the order in which that has begun; it may have changed.
+    :ivar queued: the streams in that queue, each once.
     """
 
+    name: bytes
+    taken: dict[int, int]
     count: int = 0
-    taken: dict[int, int] = field(default_factory=dict)
+    queue: list[tuple[int, int, NamedStream]] = field(default_factory=list)
+    queued: set[NamedStream] = field(default_factory=set)
 
 
 class Outlet(Protocol):
@@ -111,8 +119,9 @@ class LinkSession:
         self.outlet: Outlet = outlet
         self._arriving: dict[Key, _Arrival] = {}
         self._wants: set[Key] = set()
-        self._any_wants: dict[bytes, _AnyWant] = {}
+        self._any: dict[bytes, _AnySender] = {}
         self._any_count = 0
+        self._said = 0
         self._deliveries: dict[Key, _Delivery] = {}
         self._ready: dict[_Delivery, None] = {}
         self._answers: deque[bytes] = deque()
@@ -171,7 +180,7 @@ class LinkSession:
         for delivery in self._deliveries.values():
             self._links.storage.disuse(delivery.message)
         self._wants.clear()
-        self._any_wants.clear()
+        self._any.clear()
         self._deliveries.clear()
         self._ready.clear()
         self._answers.clear()
@@ -268,8 +277,9 @@ class LinkSession:
         if key in self._wants:
             self._wants.discard(key)
             self._deliver(key, message, any_sender=False)
-        elif stream.name in self._any_wants:
-            self._satisfy_any(stream.name, (stream,))
+        elif stream.name in self._any:
+            self._queue(self._any[stream.name], stream)
+            self._satisfy(self._any[stream.name])
 
     def grown(self, message: NamedMessage) -> None:
         """More of a message has arrived, or its end."""
@@ -289,9 +299,11 @@ class LinkSession:
         if delivery.offset is not None:
             self._answer(Cut(stream.sender, message.number, stream.name).encode())
         if delivery.any_sender:
-            self._any_wants.setdefault(stream.name, _AnyWant()).count += 1
+            wanted = self._any[stream.name]
+            wanted.count += 1
             self._any_count += 1
-            self._satisfy_any(stream.name, self._links.senders(self.task, stream.name))
+            self._queue(wanted, stream)
+            self._satisfy(wanted)
         else:
             self._wait_for(key)
 
@@ -318,33 +330,56 @@ class LinkSession:
 
     def _want_any(self, frame: WantAny) -> None:
         self._check_wants()
-        want = self._any_wants.setdefault(frame.name, _AnyWant())
+        wanted = self._any.get(frame.name)
+        self._said += len(frame.taken)
+        if (wanted is None and len(self._any) >= MAX_ANY) or self._said > 16 * MAX_ANY:
+            raise PeerError(
+                f"it waits for any task's messages under {len(self._any)} names, and has {self._said} of them"
+            )
+        if wanted is None:
+            wanted = self._any[frame.name] = _AnySender(frame.name, dict(frame.taken))
+            for stream in self._links.senders(self.task, frame.name):
+                self._queue(wanted, stream)
         for sender, number in frame.taken:
-            want.taken[sender] = max(number, want.taken.get(sender, 0))
-        if sum(len(each.taken) for each in self._any_wants.values()) > 2 * MAX_TAKEN:
-            raise PeerError(f"more than {2 * MAX_TAKEN} messages are said to have been taken")
-        want.count += 1
+            self._taken(wanted, sender, number)
+        wanted.count += 1
         self._any_count += 1
-        self._satisfy_any(frame.name, self._links.senders(self.task, frame.name))
+        self._satisfy(wanted)
 
-    def _satisfy_any(self, name: bytes, streams: Iterable[NamedStream]) -> None:
-        """Deliver of these streams what is next, the message first that has begun first."""
-        want, streams = self._any_wants[name], list(streams)
-        for stream in streams:
-            self._links.wanted(stream, self._next_of(stream, want))
-        while want.count:
-            found = [stream.available(self._next_of(stream, want)) for stream in streams]
-            messages = [message for message in found if message is not None and message.begun]
-            if not messages:
-                return
-            first = min(messages, key=lambda message: message.order)
-            want.count -= 1
-            self._any_count -= 1
-            self._deliver((first.stream.sender, name, first.number), first, any_sender=True)
-        del self._any_wants[name]
+    def _taken(self, wanted: _AnySender, sender: int, number: int) -> None:
+        """The receiver has this message of a sender, and those before it."""
+        if number > wanted.taken.get(sender, 0):
+            wanted.taken[sender] = number
+            stream = self._links.stream(sender, self.task, wanted.name)
+            if stream is not None:
+                self._queue(wanted, stream)
 
-    def _next_of(self, stream: NamedStream, want: _AnyWant) -> int:
-        number = want.taken.get(stream.sender, 0) + 1
+    def _queue(self, wanted: _AnySender, stream: NamedStream) -> None:
+        """Look at a stream when it has its turn."""
+        if stream not in wanted.queued:
+            wanted.queued.add(stream)
+            message = stream.available(self._next_of(wanted, stream))
+            heappush(wanted.queue, (-1 if message is None else message.order, stream.sender, stream))
+
+    def _satisfy(self, wanted: _AnySender) -> None:
+        """Deliver what is next of any stream, the message first that has begun first."""
+        while wanted.count and wanted.queue:
+            order, _, stream = heappop(wanted.queue)
+            wanted.queued.discard(stream)
+            number = self._next_of(wanted, stream)
+            message = stream.available(number)
+            if message is None or not message.begun:
+                self._links.wanted(stream, number)
+            elif order != message.order:
+                self._queue(wanted, stream)
+            else:
+                wanted.count -= 1
+                self._any_count -= 1
+                self._deliver((stream.sender, stream.name, number), message, any_sender=True)
+                self._queue(wanted, stream)
+
+    def _next_of(self, wanted: _AnySender, stream: NamedStream) -> int:
+        number = wanted.taken.get(stream.sender, 0) + 1
         while (stream.sender, stream.name, number) in self._deliveries:
             number += 1
         return number
@@ -355,8 +390,10 @@ class LinkSession:
             if of_it and key[1] == frame.name:
                 self._stop(key, delivery)
         if frame.peer is None:
-            want = self._any_wants.pop(frame.name, None)
-            self._any_count -= 0 if want is None else want.count
+            wanted = self._any.get(frame.name)
+            if wanted is not None:
+                self._any_count -= wanted.count
+                wanted.count = 0
         else:
             self._wants = {key for key in self._wants if key[:2] != (frame.peer, frame.name)}
 
@@ -372,9 +409,9 @@ class LinkSession:
         if delivery is not None:
             self._stop(key, delivery)
         self._wants.discard(key)
-        want = self._any_wants.get(frame.name)
-        if want is not None:
-            want.taken[frame.peer] = max(frame.number, want.taken.get(frame.peer, 0))
+        wanted = self._any.get(frame.name)
+        if wanted is not None:
+            self._taken(wanted, frame.peer, frame.number)
 
     def _check_wants(self) -> None:
         if len(self._wants) + len(self._deliveries) + self._any_count >= MAX_WANTS:

@@ -210,7 +210,8 @@ class Want:
 class WantAny:
     """The receiver waits for one more message of this name, of any task: the next of one of them.
 
-    :param taken: by the sender's task, the number of its last message of this name that the receiver has.
+    :param taken: by the sender's task, the number of its last message of this name that the receiver has; those may be
+        left out that it has said or acknowledged on this connection.
     """
 
     name: bytes
@@ -350,7 +351,7 @@ def _unwant(rest: bytes, body: bytes | None) -> Unwant:
 def _nak(rest: bytes, body: bytes | None) -> Nak:
     if body is None or len(body) > MAX_REASON:
         raise ValueError
-    return Nak(*_address(rest), body)
+    return Nak(*_address(rest), b" ".join(body.split()))
 
 
 def _cut(rest: bytes, body: bytes | None) -> Cut:

@@ -198,8 +198,8 @@ def test_wrong_use_is_one_line(words: list[str], said: str, capfd: pytest.Captur
 def test_the_page_shows_the_bounds_as_the_help_does_and_the_errors_as_they_are() -> None:
     said = " ".join(str(Options()).split())  # type: ignore[no-untyped-call]
     shown = re.findall(r"^ {10}(--.*)$", PAGE, re.MULTILINE)
-    assert len(shown) == 8
-    assert "55 MB, --memory, and at most 250 kB for each connection" in said
+    assert len(shown) == 10
+    assert "55 MB, --memory, at most 250 kB for each connection" in said
     for line in shown:
         assert " ".join(line.split()) in said
     assert UNTRUSTED_HINT in PAGE

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_relay import Link, Peer, MemoryRelay
+from memory_relay import Link, MemoryRelay, Peer
 from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits

@@ -17,7 +17,7 @@ from memory_links import (
 )
 
 from mu_twisted.rendezvous import PeerRefused
-from mu_twisted.rendezvous._link_session import MAX_ARRIVING, MAX_WANTS
+from mu_twisted.rendezvous._link_session import MAX_ANY, MAX_ARRIVING, MAX_WANTS
 from mu_twisted.wire import PeerError, PeerGreeting
 from mu_twisted.wire.links import (
     MAX_PART,
@@ -102,9 +102,13 @@ def test_any_gives_what_has_begun_first_and_each_sender_in_order(store: Store) -
     one.sends(2, ANY, b"a3", 3)
     two.hears()
     assert list(two.got.values())[3:] == [b"a3"]
-    two.says(WantAny(ANY, ((1, 3), (3, 1))))
+    two.says(WantAny(ANY))
     two.hears()
     assert list(two.got.values())[4:] == [b"a4"]
+    again = Task(store, 2)
+    again.says(WantAny(ANY, ((1, 3), (3, 1))))
+    again.hears()
+    assert list(again.got.values()) == [b"a4"]
 
 
 def test_what_is_begun_is_not_given_to_two_that_want_any(store: Store) -> None:
@@ -344,7 +348,8 @@ DIGEST = hashlib.sha256(b"xy").hexdigest().encode()
         ([Begin(2, number + 1, 1, ONE, b"x") for number in range(MAX_ARRIVING + 1)], "no more may begin"),
         ([Want(2, number + 1, ONE) for number in range(MAX_WANTS + 1)], "no more may be"),
         ([WantAny(ONE)] * (MAX_WANTS + 1), "no more may be"),
-        ([WantAny(b"%d" % n, tuple((p, 1) for p in range(MAX_TAKEN))) for n in range(3)], "said to have been taken"),
+        ([f for n in range(MAX_ANY + 1) for f in (WantAny(b"%d" % n), Unwant(None, b"%d" % n))], "under 4096 names"),
+        ([WantAny(b"%d" % n, tuple((p, 1) for p in range(MAX_TAKEN))) for n in range(17)], "has 69632 of them"),
         ([Nak(2, 1, ONE, b"no")], "does not refuse"),
     ],
 )

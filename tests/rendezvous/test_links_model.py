@@ -32,6 +32,7 @@ class Against(RuleBasedStateMachine):
         self.safe: set[tuple[int, int, bytes, int]] = set()
         """What a sender was told to be safe: sender, receiver, name, number."""
         self.next: dict[tuple[int, int, bytes], int] = {}
+        self.asked: set[object] = set()
 
     def taken(self, task: Task) -> list[tuple[int, bytes, int]]:
         """Messages of a connection are whole, and of the bytes that were sent."""
@@ -78,8 +79,8 @@ class Against(RuleBasedStateMachine):
             have = [number for peer, name, number in task.got if (peer, name) == (sender, ONE)]
             task.says(Want(sender, max(have, default=0) + 1 + ahead, ONE))
 
-    @rule(me=tasks)
-    def want_any(self, me: int) -> None:
+    @rule(me=tasks, whole=st.booleans())
+    def want_any(self, me: int, whole: bool) -> None:
         task = self.tasks[me]
         if task.session is not None:
             have: dict[int, int] = {}
@@ -87,7 +88,9 @@ class Against(RuleBasedStateMachine):
                 if name == ANY:
                     assert number == have.get(peer, 0) + 1, "out of order"
                     have[peer] = number
-            task.says(WantAny(ANY, tuple(have.items())))
+            first = task.session not in self.asked  # then nothing is known of what it has
+            self.asked.add(task.session)
+            task.says(WantAny(ANY, tuple(have.items()) if whole or first else ()))
 
     @rule(me=tasks, peer=st.none() | tasks)
     def unwant(self, me: int, peer: int | None) -> None:

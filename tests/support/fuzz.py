@@ -9,6 +9,7 @@ process: it may grow by 20 MB from the first 10,000 of them to the last.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import random
@@ -25,6 +26,7 @@ import fuzz_targets as targets
 from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told
 
 from mu_twisted import wire
+from mu_twisted.wire import links
 
 MAX_CORPUS = 2000
 
@@ -50,6 +52,21 @@ def said_in_tests() -> tuple[list[bytes], list[tuple[int, bytes]]]:
     return list(messages), list(streams)
 
 
+def link_frames() -> Iterator[links.LinkFrame]:
+    """Frames of three tasks in turn, as an exchange has them."""
+    yield links.Want(1, 1, b"x")
+    for number, body in enumerate((b"", b"some bytes", bytes(70_000)), 1):
+        digest = hashlib.sha256(body).hexdigest().encode()
+        yield links.Begin(0, number, len(body), b"x", body[: LIMIT // 8])
+        yield links.WantAny(b"x", ((0, 1), (2, 5)))
+        yield links.Want(1, number, b"x")
+        yield links.End(0, number, digest, b"x")
+    yield links.Begin(2, 1, 1 << 17, b"y", bytes(300))
+    yield links.Part(2, 1, 300, b"y", b"more")
+    yield from (links.Cut(2, 1, b"y"), links.Ack(1, 1, b"x"), links.Nak(1, 1, b"x", b"no"))
+    yield from (links.Unwant(None, b"x"), links.Unwant(1, b"x"))
+
+
 def corpus() -> list[bytes]:
     """What was recorded, and a few messages of our own, for each target."""
     messages, streams = said_in_tests()
@@ -59,6 +76,8 @@ def corpus() -> list[bytes]:
     notices: list[Any] = [wire.JobNotice("j", {"retain": 1, "spill": 2}), wire.JobTaken("j", "s"), wire.EndNotice("j")]
     notices += [wire.EndTaken("j"), wire.LostNotice("j", 7)]
     whole = wire.state_message(3, b"a state" * 20)
+    greetings = [links.LinkGreeting(b"j", 1, 2, {"a": [1]}).encode(), links.LinkWelcome({"store": "s"}).encode()]
+    linked = [frame.encode() for frame in link_frames()]
     begun: list[tuple[Callable[[int, bytes], str], list[tuple[int, bytes]]]] = [
         (targets.frames, streams),
         (targets.machine, streams),
@@ -68,6 +87,8 @@ def corpus() -> list[bytes]:
         (targets.run, [(1, message) for message in messages]),
         (targets.peer_greeting, [(1, said) for said in (*(peer.encode() for peer in peers), b"HELLO_STATE:j:\x06:1")]),
         (targets.notice, [(1, notice.encode()) for notice in notices]),
+        (targets.link_frame, [(1, said) for said in (*linked, *greetings)]),
+        (targets.link_store, [(number, b"".join(map(wire.encode, linked))) for number in range(8)]),
         (targets.state, [(1, whole), (0, whole), (9, whole[:-4]), (9, wire.state_message(3, bytes(9 << 8)))]),
     ]
     made = [bytes([TARGETS.index(target), number]) + body for target, bodies in begun for number, body in bodies]
@@ -84,6 +105,8 @@ WORDS += [
     b"[" * 99,
 ]
 WORDS += [b"HELLO_STATE2:", b":-1", b":1:", b"STATE(", b'JOB:j:{"spill":', b"OK:JOB:", b"LOST:j:", b"9" * 20]
+WORDS += [b"SEND:0:1:0:x\0", b"DATA:0:1:", b"END:0:1:" + b"0" * 64 + b":x", b"CUT:0:1:x", b"ACK:0:1:x", b"NAK:0:1:x\0"]
+WORDS += [b"WANT:0:1:x", b"WANT_ANY:x\0", b"0=1,", b"UNWANT:*:x", b"HELLO_LINK:j:1:0:{}", b"OK:HELLO_LINK:{}"]
 
 
 def changed(chance: random.Random, kept: list[list[bytes]], messages: list[bytes]) -> bytes:

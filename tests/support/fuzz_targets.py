@@ -12,10 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import fsm_vectors as vectors
+import memory_links
 
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
+from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.transport import FrameProtocol
+from mu_twisted.wire import links
 
 E = TypeVar("E", bound=Exception)
 T = TypeVar("T")
@@ -261,8 +264,50 @@ def conversation(cut: int, body: bytes) -> str:
     return connection.events[:8]
 
 
-STREAMS = [frames, machine, conversation]
-TARGETS: list[Callable[[int, bytes], str]] = [*STREAMS, greeting, info, run, peer_greeting, notice, state]
+def link_frame(_: int, body: bytes) -> str:
+    """A frame of a link, its greeting or its welcome, or one line; what was read is written as it came."""
+    for parse in (links.parse_link_greeting, links.parse_link_welcome):
+        read = told(wire.PeerError, parse, body)
+        if not isinstance(read, Exception):
+            assert parse(read.encode()) == read
+            return type(read).__name__
+    read = told(wire.PeerError, links.parse_link_frame, body)
+    if not isinstance(read, Exception):
+        assert len(body) <= links.MAX_LINK_FRAME
+        assert links.parse_link_frame(read.encode()) == read
+    return type(read).__name__
+
+
+def link_store(cut: int, body: bytes) -> str:
+    """Three tasks say anything on their links, and lose them: what the store counts stays within its limits, and is
+    nothing when the job is over."""
+    store = memory_links.Store(RelayLimits(memory=1 << 17, links=1 << 18, disk=1 << 18, named=20))
+    tasks = [memory_links.Task(store, task, may_repeat=True) for task in range(3)]
+    led_to, attempt = "", 0
+    came = told(wire.FrameError, wire.Decoder(LIMIT).feed, body)
+    for number, payload in enumerate(came.completed if isinstance(came, Exception) else came):
+        task = tasks[(number + cut) % 3]
+        frame = told(wire.PeerError, links.parse_link_frame, payload)
+        if isinstance(frame, Exception) or isinstance(told(wire.PeerError, task.says, frame), Exception):
+            attempt += cut % 2
+            tasks[task.task] = memory_links.Task(store, task.task, attempt, may_repeat=True)
+            led_to += "!"
+        else:
+            led_to += type(frame).__name__[0]
+        if number % (1 + cut % 5) == 0:
+            led_to += "".join(type(each).__name__[0] for each in tasks[number % 3].hears(cut % 7))
+        held = store.store
+        assert held.memory.free >= 0
+        assert min(held.stored.free, held.named.free) >= 0
+    for task in tasks:
+        task.hears()
+        task.leaves()
+    store.close()
+    return led_to[:12]
+
+
+STREAMS = [frames, machine, conversation, link_store]
+TARGETS: list[Callable[[int, bytes], str]] = [*STREAMS, greeting, info, run, peer_greeting, notice, state, link_frame]
 
 
 def one_input(data: bytes) -> str:

@@ -69,10 +69,13 @@ class Store:
 
 
 class Task:
-    """A worker's connection, that takes frames when it is told to."""
+    """A worker's connection, that takes frames when it is told to.
 
-    def __init__(self, store: Store, task: int, attempt: int = 0) -> None:
-        self.store, self.task, self.attempt = store, task, attempt
+    :param may_repeat: whether it may ask again for what it has.
+    """
+
+    def __init__(self, store: Store, task: int, attempt: int = 0, *, may_repeat: bool = False) -> None:
+        self.store, self.task, self.attempt, self.may_repeat = store, task, attempt, may_repeat
         welcome = store.mailboxes.greet_link(LinkGreeting(b"j", task, attempt, {}), self, 0.0)
         self.session: LinkSession | None = welcome.session
         self.run = welcome.run
@@ -116,7 +119,7 @@ class Task:
         key = frame.peer, frame.name, frame.number
         match frame:
             case Begin():
-                assert key not in self.got, "it came twice"
+                assert self.may_repeat or key not in self.got, "it came twice"
                 self.coming[key] = bytearray(frame.part)
                 self.lengths[key] = frame.length
             case Part():

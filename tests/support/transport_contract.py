@@ -216,6 +216,23 @@ class TransportContract:
         assert set(far.begun) == {100_000}
         assert far.payloads == [b"x" * 100_000] * 2
 
+    def test_another_receiver_gets_what_comes_after_it_was_handed_over(self, world: TransportHarness) -> None:
+        near, far = self.pair(world)
+        frame = encode(b"x" * 100_000)
+        near.end.write(encode(b"first") + frame[:50_000])
+        world.settle()
+        second = Recorder()
+        second.connected(far.end)
+        far.end.hand_over(second)
+        near.end.write(frame[50_000:] + frame[:50_000])
+        world.settle()
+        assert (far.payloads, second.payloads) == ([b"first"], [b"x" * 100_000])
+        assert second.begun == [100_000]
+        near.end.abort()
+        world.settle()
+        assert far.reasons == []
+        assert len(second.reasons) == 1
+
     def test_a_big_frame_travels_whole(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.echo = True
