@@ -66,7 +66,7 @@ def test_a_message_is_delivered_as_it_arrives(store: Store) -> None:
     assert two.got == {(1, ONE, 1): body}
 
 
-def test_a_large_message_never_waits_in_memory_and_a_small_one_does_until_it_is_needed(store: Store) -> None:
+def test_a_large_message_is_never_in_memory_and_a_small_one_until_it_is_needed(store: Store) -> None:
     one = Task(store, 1)
     one.sends(2, ONE, bytes(64 * KIB + 1))
     assert (store.store.memory.used, store.on_disk()) == (0, 64 * KIB + 1)
@@ -151,7 +151,7 @@ def test_a_receiver_that_dies_gets_everything_again(store: Store) -> None:
         assert two.got == {(1, ONE, 1): b"first", (1, ONE, 2): bytes(200 * KIB)}
 
 
-def test_a_message_sent_again_is_compared_once_it_was_taken_and_replaces_another_before(store: Store) -> None:
+def test_what_is_sent_again_is_compared_once_it_was_taken_and_replaces_before(store: Store) -> None:
     one, two = Task(store, 1), Task(store, 2)
     one.sends(2, ONE, b"old")
     again = Task(store, 1, 1)
@@ -173,7 +173,7 @@ def test_a_message_sent_again_is_compared_once_it_was_taken_and_replaces_another
     )
 
 
-def test_a_message_of_other_bytes_is_refused_when_the_first_has_begun_to_be_taken_or_was_removed(store: Store) -> None:
+def test_other_bytes_are_refused_when_the_first_were_begun_or_removed(store: Store) -> None:
     one, two = Task(store, 1), Task(store, 2)
     one.sends(2, ONE, bytes(300 * KIB))
     two.says(Want(1, 1, ONE))
@@ -205,7 +205,7 @@ def test_the_same_attempt_that_dials_again_sends_anew(store: Store) -> None:
     assert kinds(two.hears()) == "Cut Begin Part Part End"
 
 
-def test_an_attempt_that_is_over_is_refused_and_a_new_one_ends_both_connections_of_the_old(store: Store) -> None:
+def test_an_old_attempt_is_refused_and_a_new_one_ends_both_its_connections(store: Store) -> None:
     old = Task(store, 1)
     reader = object()
     store.mailboxes.greet(PeerGreeting(b"j", 1, 2, 0), reader, 0.0)
@@ -220,7 +220,7 @@ def test_an_attempt_that_is_over_is_refused_and_a_new_one_ends_both_connections_
             Task(store, 1, attempt)
 
 
-def test_messages_that_were_taken_go_for_others_and_their_loss_is_told_when_they_are_wanted(store: Store) -> None:
+def test_taken_messages_go_for_others_and_their_loss_is_told_when_wanted(store: Store) -> None:
     one, two, three = Task(store, 1), Task(store, 2), Task(store, 3)
     for number in range(1, 5):
         one.sends(2, ONE, bytes(300 * KIB), number)
@@ -244,7 +244,7 @@ def test_messages_that_were_taken_go_for_others_and_their_loss_is_told_when_they
     assert sorted(number for _, _, number in again.got) == [1, 2, 3, 4]
 
 
-def test_what_finds_no_room_is_refused_in_one_line_and_the_rest_of_it_is_not_kept(store: Store) -> None:
+def test_what_finds_no_room_is_refused_in_one_line_and_its_rest_not_kept(store: Store) -> None:
     one = Task(store, 1)
     one.sends(2, ONE, bytes(1000 * KIB))
     one.sends(2, ONE, bytes(600 * KIB), 2)
@@ -255,7 +255,7 @@ def test_what_finds_no_room_is_refused_in_one_line_and_the_rest_of_it_is_not_kep
     assert store.store.stored.used == 1500 * KIB
 
 
-def test_only_so_many_messages_are_known_and_the_oldest_that_were_taken_are_forgotten(store: Store) -> None:
+def test_only_so_many_messages_are_known_and_the_oldest_taken_are_forgotten(store: Store) -> None:
     one, two = Task(store, 1), Task(store, 2)
     for number in range(1, 200):
         one.sends(2, ONE, b"x", number)
