@@ -32,7 +32,7 @@ class Against(RuleBasedStateMachine):
         self.safe: set[tuple[int, int, bytes, int]] = set()
         """What a sender was told to be safe: sender, receiver, name, number."""
         self.next: dict[tuple[int, int, bytes], int] = {}
-        self.asked: set[object] = set()
+        self.told_taken: set[object] = set()
 
     def taken(self, task: Task) -> list[tuple[int, bytes, int]]:
         """Messages of a connection are whole, and of the bytes that were sent."""
@@ -88,8 +88,8 @@ class Against(RuleBasedStateMachine):
                 if name == ANY:
                     assert number == have.get(peer, 0) + 1, "out of order"
                     have[peer] = number
-            first = task.session not in self.asked  # then nothing is known of what it has
-            self.asked.add(task.session)
+            first = task.session not in self.told_taken  # then nothing is known of what it has
+            self.told_taken.add(task.session)
             task.says(WantAny(ANY, tuple(have.items()) if whole or first else ()))
 
     @rule(me=tasks, peer=st.none() | tasks)

@@ -266,7 +266,8 @@ def conversation(cut: int, body: bytes) -> str:
 
 def link_frame(_: int, body: bytes) -> str:
     """A frame of a link, its greeting or its welcome, or one line; what was read is written as it came."""
-    for parse in (links.parse_link_greeting, links.parse_link_welcome):
+    parsers: list[Callable[[bytes], Any]] = [links.parse_link_greeting, links.parse_link_welcome]
+    for parse in parsers:
         read = told(wire.PeerError, parse, body)
         if not isinstance(read, Exception):
             assert parse(read.encode()) == read
