@@ -7,6 +7,7 @@
 # make check   style, types, layers, names
 # make check-native   the C extension under AddressSanitizer, and a search for leaks
 # make chaos   50 rounds of two kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
+# make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
 # make wheels  the source distribution and manylinux wheels, in dist/
@@ -21,7 +22,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h mu
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos fuzz bench wheels clean
+.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos nat-lab fuzz bench wheels clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -59,6 +60,11 @@ RUNS ?= 50
 chaos: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python tests/chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m pytest tests/chaos -m long
+
+TRIES ?= 50
+nat-lab: $(VENV)/develop.stamp
+	@etc/prepare.sh "$(PYTHON)" nft=nftables ip=iproute2 nsenter=util-linux
+	PYTHONPATH=tests/support $(BIN)/python tests/netns --tries $(TRIES)
 
 fuzz: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -4,6 +4,7 @@ Knows frames, not what they say. Nothing is called back from within :meth:`Frame
 """
 
 import selectors
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class FrameConnection:
     :param came_up: called once when frames travel.
     :param received: called with each payload.
     :param held: says whether nothing is to be read now; None: not while the connection is clogged.
+    :param prepare: see :class:`worker_lambda._dialling.Dial`.
     :ivar lost: why it is over, None while it is not. To be checked after each pass of the loop.
     :ivar heard: whether a whole frame has come.
     :ivar finished: whether the other side has closed too after :meth:`finish`, having read everything.
@@ -52,6 +54,7 @@ class FrameConnection:
         came_up: Callable[[], None],
         received: Callable[[bytes], None],
         held: Callable[[], bool] | None = None,
+        prepare: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self.lost: DialError | None = None
         self.heard = self.finished = False
@@ -69,12 +72,17 @@ class FrameConnection:
         self._finishing = self._half_closed = False
         self._on_the_way = 0
         self._read_more = False
-        self._dial = Dial(selector, targets, context, partner.role, self._opened)
+        self._dial = Dial(selector, targets, context, partner.role, self._opened, prepare)
 
     @property
     def answered(self) -> bool:
         """Whether the other side has taken the connection; with TLS, frames may have to wait for its handshake."""
         return self._dial.answered
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket that frames travel by; None while they do not."""
+        return None if self._stream is None else self._stream.socket
 
     @property
     def up(self) -> bool:

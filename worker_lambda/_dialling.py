@@ -70,6 +70,7 @@ class Dial:
     :param context: for TLS; None for plain TCP.
     :param role: what the certificate shown must name, see :func:`worker_lambda._tls.demand_role`; None: anything.
     :param done: called once with the stream when frames can travel.
+    :param prepare: called with each new socket before it is connected, e.g. to bind it; may raise OSError.
     :ivar answered: whether an address has taken the connection; the TLS handshake may still be under way.
     :ivar error: why it has come to nothing, None while it has not. To be checked after each :meth:`step`.
     """
@@ -81,6 +82,7 @@ class Dial:
         context: ssl.SSLContext | None,
         role: str | None,
         done: Callable[[Stream], None],
+        prepare: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self.answered = False
         self.error: DialError | None = None
@@ -88,6 +90,7 @@ class Dial:
         self._context = context
         self._role = role
         self._done = done
+        self._prepare = prepare
         self._socket: socket.socket | None = None
         self._stream: TlsStream | None = None
         self._watch = SocketWatch(selector, self._ready)
@@ -121,7 +124,9 @@ class Dial:
         try:
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             self._socket.setblocking(False)
-            _tune(self._socket)
+            tune(self._socket)
+            if self._prepare is not None:
+                self._prepare(self._socket)
             code = self._socket.connect_ex(address)
         except OSError as error:
             self._fail(dial_error(error))
@@ -176,7 +181,7 @@ class Dial:
         self._done(stream)
 
 
-def _tune(sock: socket.socket) -> None:
+def tune(sock: socket.socket) -> None:
     """Send at once, and detect within about a minute that the other side has vanished without closing."""
     for level, option, value in (
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),

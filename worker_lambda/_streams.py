@@ -68,16 +68,17 @@ class TlsStream(Stream):
     """A connection with TLS; :meth:`shake` comes first.
 
     :param sock: see :class:`Stream`.
-    :param context: the client's.
+    :param context: the client's, or the server's.
+    :param server_side: whether the other side is the client.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool = False) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ahead = b""  # received before it was asked for
         self._going = memoryview(b"")  # of the outgoing, what the system has not taken
-        self.tls = context.wrap_bio(self._incoming, self._outgoing)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
 
     @property
     def unsent(self) -> bool:
@@ -121,6 +122,10 @@ class TlsStream(Stream):
                 if error.reason == "UNEXPECTED_EOF_WHILE_READING":  # which is of this type only in later versions
                     raise ssl.SSLEOFError(*error.args) from error
                 raise
+
+    def unread(self, data: bytes) -> None:
+        """Have :meth:`receive` return this next: it was received, and is not the receiver's."""
+        self._ahead = data + self._ahead
 
     def send(self, data: memoryview) -> int:
         """See :class:`Stream`."""

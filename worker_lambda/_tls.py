@@ -22,12 +22,39 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
     :param giver: where the bodies come from, for a user.
     :raises EventError: a body is not base64, or not what its name says.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _load(context, tls, directory, giver)
+    return context
+
+
+def link_contexts(tls: Mapping[str, str], directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a link's client and server: TLS 1.3, each demands a certificate of the CA, and shows ours.
+
+    :param tls: as for :func:`client_context`, with a certificate to be shown.
+    :raises EventError: as :func:`client_context`.
+    """
+    client, server = _context(ssl.PROTOCOL_TLS_CLIENT), _context(ssl.PROTOCOL_TLS_SERVER)
+    client.check_hostname = False
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.options |= ssl.OP_NO_TICKET
+    server.num_tickets = 0
+    for context in (client, server):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        _load(context, tls, directory, "identity")
+    return client, server
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     # Some versions of Python take an end without close_notify for one in due form, unless this is cleared.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.check_hostname = False
+    return context
+
+
+def _load(context: ssl.SSLContext, tls: Mapping[str, str], directory: Path, giver: str) -> None:
     authority = _certificates(f"the {giver}'s cacert", tls["cacert"])
     try:
         context.load_verify_locations(cadata=authority.decode("ascii"))
@@ -43,7 +70,6 @@ def client_context(tls: Mapping[str, str], directory: Path, giver: str = "event"
             ) from None
         except OSError as error:
             raise EventError(f"the certificate could not be given to the TLS library: {error.strerror}") from None
-    return context
 
 
 def demand_role(connection: ssl.SSLObject, role: str) -> None:
@@ -58,6 +84,13 @@ def demand_role(connection: ssl.SSLObject, role: str) -> None:
         raise DialError(
             f"the certificate shown there is not a {role.rpartition('/')[2]}'s: expected {role}, got {got}", final=True
         )
+
+
+def shown_identities(connection: ssl.SSLObject) -> list[str]:
+    """The project's identities that the certificate shown names: one, where the CA has not been misused."""
+    return [
+        value for kind, value in _alternative_names(connection) if kind == "URI" and value.lower().startswith("mu:")
+    ]
 
 
 def _alternative_names(connection: ssl.SSLObject) -> list[tuple[str, str]]:

@@ -128,7 +128,9 @@ def test_the_internet_loses_the_syns_that_it_is_to_lose(hosts: Callable[..., Hos
     _, mapped = begun.map(1)
     begun.lab.set_rtt(0.0, lose_syns={BOXES[0]: 1})
     assert begun.call(0, *mapped["seen"][0])["outcome"] == "connected"
-    assert begun.lab.route()["syn"] == {f"{BOXES[0]}>{BOXES[1]}": 2}
+    carried = begun.lab.route()
+    assert carried["syn"][f"{BOXES[0]}>{BOXES[1]}"] == 2
+    assert carried["dials"][f"{BOXES[0]}>{BOXES[1]}"] == 1
 
 
 def test_where_the_internet_is_cut_nothing_travels(hosts: Callable[..., Hosts]) -> None:

@@ -158,7 +158,7 @@ class Lab:
 
     def set_rtt(self, seconds: float, **order: Any) -> dict[str, dict[str, int]]:
         """Let a packet between the hosts take so long there and back, and half of that to the rendezvous."""
-        return self.route(delay=dict.fromkeys(self.addresses, seconds / 2 / 2), **order)
+        return self.route(**{"delay": dict.fromkeys(self.addresses, seconds / 4), **order})
 
     def between(self, carried: dict[str, dict[str, int]], kind: str) -> int:
         """How many packets of a kind have travelled between the boxes."""

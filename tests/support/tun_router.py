@@ -45,18 +45,23 @@ class Router:
             packets that is lost between addresses other than those of ``lossless``; ``seed`` for it; ``lose_syns``: how
             many of the first SYNs of each new connection are lost, by the address that they come from; ``cut``: pairs
             of addresses between which nothing travels.
-        :returns: what has travelled since the last order, by ``FROM>TO``: packets, and under ``syn`` and ``rst``
-            those with that flag alone (a SYN without ACK).
+        :returns: what has travelled since the last order, by ``FROM>TO``: packets, under ``syn`` and ``rst`` those with
+            that flag (a SYN without ACK), and under ``dials`` the SYNs that no earlier one is a copy of.
         """
         carried = {name: dict(counted) for name, counted in getattr(self, "_counted", {}).items()}
-        self._counted: dict[str, Counter[str]] = {"packets": Counter(), "syn": Counter(), "rst": Counter()}
+        self._counted: dict[str, Counter[str]] = {
+            "packets": Counter(),
+            "syn": Counter(),
+            "rst": Counter(),
+            "dials": Counter(),
+        }
         self._delay = {socket.inet_aton(name): float(each) for name, each in order.get("delay", {}).items()}
         self._loss = float(order.get("loss", 0.0))
         self._lossless = {socket.inet_aton(name) for name in order.get("lossless", ())}
         if "seed" in order:
             self._random.seed(order["seed"])
         self._lose_syns = {socket.inet_aton(name): int(each) for name, each in order.get("lose_syns", {}).items()}
-        self._syns_lost: Counter[bytes] = Counter()
+        self._syns: Counter[bytes] = Counter()
         self._cut = {frozenset(map(socket.inet_aton, pair)) for pair in order.get("cut", ())}
         return carried
 
@@ -107,9 +112,10 @@ class Router:
                 self._counted["rst"][way] += 1
             if flags & (_SYN | _ACK) == _SYN:
                 self._counted["syn"][way] += 1
-                connection = source + target + packet[header : header + 4]
-                if self._syns_lost[connection] < self._lose_syns.get(source, 0):
-                    self._syns_lost[connection] += 1
+                dial = source + target + packet[header : header + 8]  # ports and sequence number
+                self._counted["dials"][way] += not self._syns[dial]
+                self._syns[dial] += 1
+                if self._syns[dial] <= self._lose_syns.get(source, 0):
                     return True
         if frozenset((source, target)) in self._cut:
             return True

@@ -1,0 +1,108 @@
+"""The table of NATs that punching is tried with: what each cell is, and what must come of it."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from nat_lab import BOXES, RENDEZVOUS, Lab, Nat
+from punch_lab import Punched, PunchLab
+
+RTTS = (0.0, 0.02, 0.08)
+DROPPING = ("masquerade", "port-preserving", "port-range", "full-cone")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of way between two workers.
+
+    :param nats: one for each box.
+    :param rtt: between the workers, seconds.
+    :param isolated: see :class:`Lab`.
+    :param outcome: why there is no link; None: there is one.
+    :param part: the part of the tries that must come to that.
+    :param limit: seconds from the first dial to the TCP connection at most, for the table.
+    :param late: seconds by which one of the workers is late at most.
+    :param dials: between the boxes in each try, SYNs that are copies of earlier ones not counted; None: any number.
+    :param by: the beginning of the address that each reaches the other by.
+    :param order: what the internet does beside, see :meth:`tun_router.Router.configure`.
+    """
+
+    title: str
+    nats: tuple[Nat, ...]
+    rtt: float
+    isolated: bool = False
+    outcome: str | None = None
+    part: float = 1.0
+    limit: float = 0.25
+    late: float = 0.0
+    dials: int | None = None
+    by: str = "198.51.100."
+    order: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.rtt * 1000:g} ms"
+
+
+def cells() -> Iterator[Cell]:
+    """All of the table."""
+    for rtt in RTTS:
+        for mapping in DROPPING:
+            ways = 2 if mapping == "full-cone" else 1
+            dials = None if mapping == "full-cone" else 2
+            yield Cell(mapping, (Nat(mapping),) * 2, rtt, limit=ways * rtt + 0.25, dials=dials)
+        yield Cell("one NAT, private", (Nat("port-range"),), rtt, by="10.0.1.")
+        hairpin = (Nat("port-range", hairpin=True),)
+        yield Cell("one NAT, hairpin", hairpin, rtt, isolated=True, by=BOXES[0])
+        for answer in ("rst", "icmp"):
+            nats = (Nat(unsolicited=answer),) * 2
+            yield Cell(f"rejecting by {answer}", nats, rtt, part=49 / 50, limit=2.0, late=0.1)
+    for mapping in ("random", "fully-random"):
+        yield Cell(mapping, (Nat(mapping),) * 2, 0.02, outcome="edm", dials=0)
+        yield Cell(f"{mapping} on one side", (Nat(), Nat(mapping)), 0.02, outcome="edm", dials=0)
+    lost = {"lossless": [RENDEZVOUS]}
+    for title, boxes, limit in (("first", BOXES[:1], 0.25), ("second", BOXES[1:], 0.25), ("both", BOXES, 1.5)):
+        order = {"lose_syns": dict.fromkeys(boxes, 1)}
+        yield Cell(f"SYN lost: {title}", (Nat(),) * 2, 0.02, limit=limit, dials=2, order=order)
+    yield Cell("10 % lost", (Nat(),) * 2, 0.02, limit=2.0, order={"loss": 0.1, **lost})
+    far = {"delay": {BOXES[0]: 0.0, BOXES[1]: 0.04}}
+    yield Cell("one far away", (Nat(),) * 2, 0.08, limit=0.08 + 0.25, dials=2, order=far)
+
+
+class Trials:
+    """Tries a cell several times.
+
+    :param lab: that the cell's boxes are in.
+    """
+
+    def __init__(self, lab: Lab, punches: PunchLab, seed: int = 1) -> None:
+        self._lab = lab
+        self._punches = punches
+        self._random = random.Random(seed)  # noqa: S311
+
+    def run(self, cell: Cell, tries: int) -> tuple[list[Punched], int]:
+        """Try a cell.
+
+        :returns: what each try has come to, and the dials between the boxes in all of them.
+        """
+        self._lab.configure(*cell.nats)
+        tried, dials = [], 0
+        for _ in range(tries):
+            self._lab.set_rtt(cell.rtt, seed=self._random.random())
+            late = (0.0, self._random.uniform(0.0, cell.late))
+            with self._punches.opened(late):
+                self._lab.set_rtt(cell.rtt, **{"seed": self._random.random(), **cell.order})
+                tried.append(self._punches.want())
+                dials += self._lab.between(self._lab.set_rtt(cell.rtt), "dials")
+        return tried, dials
+
+
+def reasons(tried: list[Punched]) -> Counter[str]:
+    """How often each outcome was."""
+    return Counter(each.reason or "direct" for each in tried)
+
+
+def slowest(tried: list[Punched]) -> float:
+    """The longest time to a TCP connection, seconds; 0: there was none."""
+    return max((seconds for each in tried for seconds in each.tcp), default=0.0)

@@ -1,0 +1,157 @@
+"""Pairs of workers punch to each other through a lab's NATs, with a real rendezvous, time and again."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from nat_lab import RENDEZVOUS, Lab
+from network_namespaces import NetworkNamespace
+
+from mu_twisted.tls import Authority, TaskIdentity
+
+SUPPORT = Path(__file__).parent
+PORT = 13337
+JOB = "lab"
+LIMIT = 40.0
+"""Seconds that a program may take to end."""
+
+
+@dataclass(frozen=True)
+class Punched:
+    """What one try has come to.
+
+    :param reason: why there is no link; None: there is one.
+    :param tcp: seconds from each end's first dial to its TCP connection.
+    :param whole: seconds from each end's order to punch to its link.
+    :param by: the address that each end has reached the other by.
+    """
+
+    reason: str | None
+    tcp: tuple[float, ...] = ()
+    whole: tuple[float, ...] = ()
+    by: tuple[str, ...] = ()
+
+
+class Program:
+    """A program of the lab that says JSON, one line at a time."""
+
+    def __init__(self, where: NetworkNamespace, *words: str) -> None:
+        self._process: subprocess.Popen[str] = where.start_python(*words)
+
+    def order(self, **what: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise AssertionError(f"a program of the lab has ended with status {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> str:
+        """End it; returns what it says at its end."""
+        last, _ = self._process.communicate(timeout=LIMIT)
+        return last
+
+
+class PunchLab:
+    """A rendezvous in a lab, and a worker on each of its hosts.
+
+    :param directory: for the CA's files.
+    """
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab = lab
+        self._authority = Authority.open(directory)
+        self._attempts = count()
+        self.rendezvous = self._start(lab.rendezvous, "lab_rendezvous.py", str(directory))
+        self.workers = [self._start(host, "lab_worker.py") for host in lab.hosts]
+        assert self.rendezvous.hear() == "ready"
+
+    def punch(self, *, late: tuple[float, float] = (0.0, 0.0)) -> Punched:
+        """Connect both workers anew, and let the first want a link to the second.
+
+        :param late: seconds for which each keeps the order to punch.
+        """
+        with self.opened(late):
+            return self.want()
+
+    def want(self) -> Punched:
+        """Let the first want a link to the second, as :meth:`opened` has connected them."""
+        first, second = self.workers
+        first.order(want=1)
+        said = first.hear()
+        if "failed" in said:
+            return Punched(said["failed"][1])
+        both = [said, second.hear()]
+        assert [each["linked"] for each in both] == [1, 0]
+        assert all(each["heard"] for each in both)
+        return Punched(
+            None,
+            tuple(each["tcp"] for each in both),
+            tuple(each["whole"] for each in both),
+            tuple(each["by"] for each in both),
+        )
+
+    def opened(self, late: tuple[float, float] = (0.0, 0.0)) -> "_Opened":
+        """Connect both workers to the rendezvous, as a context."""
+        return _Opened(self, late)
+
+    def open(self, late: tuple[float, float]) -> None:
+        """Connect both workers to the rendezvous, as a new attempt each."""
+        attempt = next(self._attempts)
+        for task, worker in enumerate(self.workers):
+            pair = self._authority.issue(TaskIdentity(JOB, task, attempt), lifetime=timedelta(hours=1))
+            bodies = {"cacert": self._authority.certificate, "srvcrt": pair.certificate, "srvkey": pair.key}
+            worker.order(
+                open={
+                    "job": JOB,
+                    "task": task,
+                    "attempt": attempt,
+                    "address": [RENDEZVOUS, PORT],
+                    "tls": {name: _body(pem) for name, pem in bodies.items()},
+                    "late": late[task],
+                }
+            )
+        for worker in self.workers:
+            assert "opened" in worker.hear()
+
+    def leave(self) -> None:
+        """Close what :meth:`open` has opened."""
+        for worker in self.workers:
+            worker.order(close=True)
+        for worker in self.workers:
+            while worker.hear() != "closed":
+                pass
+
+    def close(self) -> dict[str, int]:
+        """End all programs; returns what the broker has counted."""
+        for worker in self.workers:
+            worker.close()
+        counted: dict[str, int] = json.loads(self.rendezvous.close().splitlines()[-1])
+        return counted
+
+    def _start(self, where: NetworkNamespace, program: str, *words: str) -> Program:
+        return Program(where, str(SUPPORT / program), *words)
+
+
+class _Opened:
+    def __init__(self, lab: PunchLab, late: tuple[float, float]) -> None:
+        self._lab = lab
+        self._late = late
+
+    def __enter__(self) -> None:
+        self._lab.open(self._late)
+
+    def __exit__(self, *_: object) -> None:
+        self._lab.leave()
+
+
+def _body(pem: bytes) -> str:
+    return "".join(line for line in pem.decode("ascii").splitlines() if not line.startswith("-----"))
