@@ -275,8 +275,10 @@ class PunchBroker:
         peer = job.offered.get(task)
         if peer is None or peer is offered:
             return [self._refuse(me, task, Refusal.ABSENT)]
-        if any(peer.party in self._punches[nonce].pair for nonce in offered.pending):
-            return []  # the other party has wanted it too
+        for nonce in [each for each in offered.pending if peer.party in self._punches[each].pair]:
+            if me not in self._punches[nonce].outcomes:
+                return []  # the other party has wanted it too
+            self._end(nonce)  # the other party has said nothing of it
         tries, last = offered.tried.get(peer.party, (0, now - limits.pause))
         if tries >= limits.tries or now < last + limits.pause:
             return [self._refuse(me, task, Refusal.LIMIT)]

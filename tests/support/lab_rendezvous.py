@@ -86,10 +86,12 @@ def main(directory: str) -> None:
     own = authority.issue(RoleIdentity("rendezvous"), lifetime=None)
     service = PunchService(loop)
     factory = FrameFactory(lambda: Connection(service), clock=loop, max_frame=1 << 20)
-    service.listen(TCP4ServerEndpoint(loop, PROBE_PORT))
-    listen(TCP4ServerEndpoint(loop, PORT), server_contexts(own, authority.certificate), factory, loop)
+    endpoint: Any = TCP4ServerEndpoint
+    standard_io: Any = stdio.StandardIO
+    service.listen(endpoint(loop, PROBE_PORT))
+    listen(endpoint(loop, PORT), server_contexts(own, authority.certificate), factory, loop)
     service.open()
-    stdio.StandardIO(Orders(service))
+    standard_io(Orders(service))
     loop.callWhenRunning(say, "ready")
     loop.run()
 

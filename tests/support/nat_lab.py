@@ -213,6 +213,9 @@ class Lab:
             box.run("ip", "address", "add", f"{network}.1/24", "dev", lan)
         box.run("ip", "link", "set", lan, "up")
         box.set("ipv4/ip_forward", "1")
+        for ended in ("time_wait", "close", "last_ack", "fin_wait", "close_wait"):
+            # Else mappings of earlier tries are found where a host's port comes up again.
+            box.set(f"netfilter/nf_conntrack_tcp_timeout_{ended}", "1")
         host.run("ip", "address", "add", f"{network}.{2 if alone else 2 + number}/24", "dev", "eth0")
         host.run("ip", "link", "set", "eth0", "up")
         host.run("ip", "route", "add", "default", "via", f"{network}.1")

@@ -103,10 +103,10 @@ class LinkHandshake:
     def _ready(self, _: int) -> None:
         try:
             self._go_on()
-        except ssl.SSLError:
-            self._fail(Outcome.TLS)
-        except OSError:
-            self._fail(Outcome.GREETING if self._shaken else Outcome.TLS)
+        except OSError as error:
+            # With TLS 1.3 the server refuses the client's certificate when the client has done its handshake.
+            refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+            self._fail(Outcome.TLS if refused or not self._shaken else Outcome.GREETING)
 
     def _go_on(self) -> None:
         stream = self._stream
