@@ -15,9 +15,6 @@ from mu_twisted.rendezvous._probe_port import ProbeFactory
 from mu_twisted.rendezvous._punching import Messages, Party, PunchBroker, PunchLimits
 from mu_twisted.transport import ReactorTime, every
 
-PUNCHING = (b"PUNCH_", b"WANT:")
-"""How the messages begin that a party's connection passes on to :meth:`PunchService.received`."""
-
 
 def _token() -> str:
     return secrets.token_hex(16)
@@ -81,7 +78,7 @@ class PunchService:
         self._senders[party] = seen, send
 
     def received(self, party: Party, message: bytes) -> None:
-        """Take a message about punching from a party that has joined.
+        """Take a message that begins with :data:`mu_twisted.wire.punching.PREFIX` from a party that has joined.
 
         :raises PeerError: it is malformed.
         """

@@ -13,13 +13,13 @@ from mu_twisted.wire.punching import (
     Candidate,
     CandidateKind,
     Offer,
-    Outcome,
     ProbeOrder,
     PunchGo,
     PunchNo,
+    PunchOutcome,
+    PunchRefusal,
     PunchResult,
-    Refusal,
-    Want,
+    PunchWant,
     parse_from_worker,
     usual_address,
 )
@@ -104,7 +104,7 @@ class _Offered:
 class _Punch:
     pair: tuple[Party, Party]
     ends: float
-    outcomes: dict[Party, Outcome] = field(default_factory=dict)
+    outcomes: dict[Party, PunchOutcome] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -171,8 +171,8 @@ class PunchBroker:
             return self._offer(party, said, seen, now)
         offered = self._find(party)
         if offered is None:
-            if isinstance(said, Want):
-                return [self._refuse(party, said.task, Refusal.LIMIT if self._enabled else Refusal.OFF)]
+            if isinstance(said, PunchWant):
+                return [self._refuse(party, said.task, PunchRefusal.LIMIT if self._enabled else PunchRefusal.OFF)]
             return []
         if isinstance(said, PunchResult):
             self._result(offered, said)
@@ -274,25 +274,25 @@ class PunchBroker:
         job = self._jobs[me.job]
         peer = job.offered.get(task)
         if peer is None or peer is offered:
-            return [self._refuse(me, task, Refusal.ABSENT)]
+            return [self._refuse(me, task, PunchRefusal.ABSENT)]
         for nonce in [each for each in offered.pending if peer.party in self._punches[each].pair]:
             if me not in self._punches[nonce].outcomes:
                 return []  # the other party has wanted it too
             self._end(nonce)  # the other party has said nothing of it
         tries, last = offered.tried.get(peer.party, (0, now - limits.pause))
         if tries >= limits.tries or now < last + limits.pause:
-            return [self._refuse(me, task, Refusal.LIMIT)]
+            return [self._refuse(me, task, PunchRefusal.LIMIT)]
         if offered.varies or peer.varies:
-            return [self._refuse(me, task, Refusal.EDM)]
+            return [self._refuse(me, task, PunchRefusal.EDM)]
         if offered.probe or peer.probe:
             if len(offered.waiting) >= limits.waiting:
-                return [self._refuse(me, task, Refusal.LIMIT)]
+                return [self._refuse(me, task, PunchRefusal.LIMIT)]
             offered.waiting[task] = None
             job.waiters.setdefault(task, {})[offered] = None
             return []
         full = any(len(each.pending) >= limits.pending or len(each.tried) >= limits.peers for each in (offered, peer))
         if full or not self._allow(job, now):
-            return [self._refuse(me, task, Refusal.LIMIT)]
+            return [self._refuse(me, task, PunchRefusal.LIMIT)]
         return self._begin(offered, peer, tries + 1, now)
 
     def _begin(self, first: _Offered, second: _Offered, tries: int, now: float) -> Messages:
@@ -328,7 +328,7 @@ class PunchBroker:
             if offered is not None:
                 offered.pending.discard(nonce)
 
-    def _refuse(self, party: Party, task: int, reason: Refusal) -> tuple[Party, bytes]:
+    def _refuse(self, party: Party, task: int, reason: PunchRefusal) -> tuple[Party, bytes]:
         self.counts[f"no-{reason}"] += 1
         return party, PunchNo(task, reason).encode()
 

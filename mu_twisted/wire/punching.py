@@ -10,9 +10,13 @@ from enum import StrEnum
 
 from mu_twisted.wire._errors import PeerError
 
+PUNCH = "punch"
+"""What workers and rendezvous announce in their greetings that understand this."""
+PREFIX = b"PUNCH_"
+"""How each of the messages between them begins."""
 MAX_CANDIDATES = 8
 """Candidates of one party, the reflexive one included."""
-MAX_LINK_GREETING = 256
+MAX_DIRECT_GREETING = 256
 """Largest first message on a link, bytes."""
 MIN_PORT = 1024
 """Lowest port of a host candidate: no well-known service is ever dialled."""
@@ -30,11 +34,11 @@ _JOB = r"[A-Za-z0-9._-]{1,64}"
 _OFFER = re.compile(rf"PUNCH_OFFER:{_NUMBER}:(.*)")
 _PROBE = re.compile(rf"PUNCH_PROBE:{_NUMBER}:({_TOKEN}|):(.*)")
 _TOKEN_SHOWN = re.compile(rf"PROBE:({_TOKEN})")
-_WANT = re.compile(rf"WANT:{_NUMBER}")
+_WANT = re.compile(rf"PUNCH_WANT:{_NUMBER}")
 _NO = re.compile(rf"PUNCH_NO:{_NUMBER}:([a-z]+)")
 _GO = re.compile(rf"PUNCH_GO:{_NUMBER}/{_NUMBER}:({_TOKEN}):{_NUMBER}:{_NUMBER}:(.*)")
 _RESULT = re.compile(rf"PUNCH_RESULT:{_NUMBER}/{_NUMBER}:({_TOKEN}):([a-z]+)")
-_LINK = re.compile(rf"HELLO_LINK:({_JOB}):{_NUMBER}/{_NUMBER}:({_TOKEN})")
+_GREETING = re.compile(rf"HELLO_DIRECT:({_JOB}):{_NUMBER}/{_NUMBER}:({_TOKEN})")
 
 
 class CandidateKind(StrEnum):
@@ -44,7 +48,7 @@ class CandidateKind(StrEnum):
     REFLEXIVE = "reflexive"
 
 
-class Refusal(StrEnum):
+class PunchRefusal(StrEnum):
     """Why the rendezvous lets two parties not punch."""
 
     EDM = "edm"
@@ -57,7 +61,7 @@ class Refusal(StrEnum):
     """The rendezvous allows none."""
 
 
-class Outcome(StrEnum):
+class PunchOutcome(StrEnum):
     """What has come of a punch."""
 
     DIRECT = "direct"
@@ -146,14 +150,14 @@ class ProbeOrder:
 
 
 @dataclass(frozen=True)
-class Want:
+class PunchWant:
     """The worker: it wants a link to this task."""
 
     task: int
 
     def encode(self) -> bytes:
-        """``WANT:TASK``."""
-        return b"WANT:%d" % self.task
+        """``PUNCH_WANT:TASK``."""
+        return b"PUNCH_WANT:%d" % self.task
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class PunchNo:
     """The rendezvous: no punch to this task."""
 
     task: int
-    reason: Refusal
+    reason: PunchRefusal
 
     def encode(self) -> bytes:
         """``PUNCH_NO:TASK:REASON``."""
@@ -204,7 +208,7 @@ class PunchResult:
     task: int
     attempt: int
     nonce: str
-    outcome: Outcome
+    outcome: PunchOutcome
 
     def encode(self) -> bytes:
         """``PUNCH_RESULT:TASK/ATTEMPT:NONCE:OUTCOME``."""
@@ -212,7 +216,7 @@ class PunchResult:
 
 
 @dataclass(frozen=True)
-class LinkGreeting:
+class DirectGreeting:
     """The first message of either party on a link, inside TLS.
 
     :param task: its sender's, as is the attempt.
@@ -225,8 +229,8 @@ class LinkGreeting:
     nonce: str
 
     def encode(self) -> bytes:
-        """``HELLO_LINK:JOB:TASK/ATTEMPT:NONCE``."""
-        return f"HELLO_LINK:{self.job}:{self.task}/{self.attempt}:{self.nonce}".encode("ascii")
+        """``HELLO_DIRECT:JOB:TASK/ATTEMPT:NONCE``."""
+        return f"HELLO_DIRECT:{self.job}:{self.task}/{self.attempt}:{self.nonce}".encode("ascii")
 
     @property
     def uri(self) -> str:
@@ -247,7 +251,7 @@ def parse_probe_message(message: bytes) -> str:
     return _match(_TOKEN_SHOWN, message, "PROBE:TOKEN")[1]
 
 
-def parse_from_worker(message: bytes) -> Offer | Want | PunchResult:
+def parse_from_worker(message: bytes) -> Offer | PunchWant | PunchResult:
     """Read what a worker says about punching.
 
     :raises PeerError: it is none of these, a host candidate is not private, or there are too many.
@@ -258,12 +262,12 @@ def parse_from_worker(message: bytes) -> Offer | Want | PunchResult:
         if any(each.kind is not CandidateKind.HOST for each in candidates):
             raise PeerError(f"a worker offers host candidates only, got {found[2][:80]!r}")
         return Offer(min(int(found[1]), MAX_RTT), candidates)
-    if message.startswith(b"WANT:"):
-        return Want(int(_match(_WANT, message, "WANT:TASK")[1]))
+    if message.startswith(b"PUNCH_WANT:"):
+        return PunchWant(int(_match(_WANT, message, "PUNCH_WANT:TASK")[1]))
     found = _match(_RESULT, message, "PUNCH_RESULT:TASK/ATTEMPT:NONCE:OUTCOME")
-    if found[4] not in list(Outcome):
-        raise PeerError(f"expected one of {', '.join(Outcome)}, got {found[4][:20]!r}")
-    return PunchResult(int(found[1]), int(found[2]), found[3], Outcome(found[4]))
+    if found[4] not in list(PunchOutcome):
+        raise PeerError(f"expected one of {', '.join(PunchOutcome)}, got {found[4][:20]!r}")
+    return PunchResult(int(found[1]), int(found[2]), found[3], PunchOutcome(found[4]))
 
 
 def parse_from_rendezvous(message: bytes) -> ProbeOrder | PunchNo | PunchGo:
@@ -279,9 +283,9 @@ def parse_from_rendezvous(message: bytes) -> ProbeOrder | PunchNo | PunchGo:
         return ProbeOrder(port, found[2], _candidate(found[3]))
     if message.startswith(b"PUNCH_NO:"):
         found = _match(_NO, message, "PUNCH_NO:TASK:REASON")
-        if found[2] not in list(Refusal):
-            raise PeerError(f"expected one of {', '.join(Refusal)}, got {found[2][:20]!r}")
-        return PunchNo(int(found[1]), Refusal(found[2]))
+        if found[2] not in list(PunchRefusal):
+            raise PeerError(f"expected one of {', '.join(PunchRefusal)}, got {found[2][:20]!r}")
+        return PunchNo(int(found[1]), PunchRefusal(found[2]))
     found = _match(_GO, message, "PUNCH_GO:TASK/ATTEMPT:NONCE:DELAY:TIMEOUT:CANDIDATES")
     task, attempt, delay, timeout = (int(found[group]) for group in (1, 2, 4, 5))
     if delay > MAX_DELAY or timeout > MAX_TIMEOUT:
@@ -289,13 +293,13 @@ def parse_from_rendezvous(message: bytes) -> ProbeOrder | PunchNo | PunchGo:
     return PunchGo(task, attempt, found[3], delay, timeout, _candidates(found[6]))
 
 
-def parse_link_greeting(message: bytes) -> LinkGreeting:
+def parse_direct_greeting(message: bytes) -> DirectGreeting:
     """Read the first message on a link.
 
     :raises PeerError: it is no greeting.
     """
-    found = _match(_LINK, message, "HELLO_LINK:JOB:TASK/ATTEMPT:NONCE")
-    return LinkGreeting(found[1], int(found[2]), int(found[3]), found[4])
+    found = _match(_GREETING, message, "HELLO_DIRECT:JOB:TASK/ATTEMPT:NONCE")
+    return DirectGreeting(found[1], int(found[2]), int(found[3]), found[4])
 
 
 def _match(form: "re.Pattern[str]", message: bytes, expected: str) -> "re.Match[str]":

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from nat_lab import Lab, why_not
-from punch_cells import Cell, Trials, cells, reasons, slowest
+from punch_cells import Cell, Trials, cells, enough, reasons, slowest
 from punch_lab import Punched, PunchLab
 
 
@@ -41,7 +41,7 @@ def main() -> int:
 def report(cell: Cell, tried: list[Punched], dials: int) -> bool:
     """Print a cell's line; returns whether it has missed."""
     came = reasons(tried)
-    good = came[cell.outcome or "direct"] >= cell.part * len(tried)
+    good = enough(cell, tried)
     in_time = slowest(tried) <= cell.limit
     dialled = cell.dials is None or dials == cell.dials * len(tried)
     outcomes = ", ".join(f"{number} {name}" for name, number in sorted(came.items()))

@@ -11,7 +11,15 @@ from mu_twisted.rendezvous._probe_port import MAX_PROBES, PROBE_TIMEOUT, TAKEN, 
 from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.wire import encode
-from mu_twisted.wire.punching import Offer, ProbeOrder, PunchGo, PunchNo, Want, parse_from_rendezvous, probe_message
+from mu_twisted.wire.punching import (
+    Offer,
+    ProbeOrder,
+    PunchGo,
+    PunchNo,
+    PunchWant,
+    parse_from_rendezvous,
+    probe_message,
+)
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -134,7 +142,7 @@ def test_a_probe_and_the_time_for_it_decide_what_a_party_hears() -> None:
     (one, _), (two, send) = peers.join(1), peers.join(2)
     order = peers.heard[one].pop()
     assert isinstance(order, ProbeOrder)
-    peers.service.received(one, Want(2).encode())
+    peers.service.received(one, PunchWant(2).encode())
     assert Caller(peers.service.probes, port=5001).says(encode(probe_message(order.token))) == encode(TAKEN)
     assert not peers.heard[one]
     peers.service.left(two, lambda message: None)  # of a connection that was replaced before
@@ -142,7 +150,7 @@ def test_a_probe_and_the_time_for_it_decide_what_a_party_hears() -> None:
     peers.clock.pump([0.25] * 10)
     assert isinstance(peers.heard[one].pop(), PunchGo)
     peers.service.left(two, send)
-    peers.service.received(one, Want(2).encode())
+    peers.service.received(one, PunchWant(2).encode())
     assert peers.heard[one][-1] == PunchNo(2, "absent")  # type: ignore[arg-type]
     peers.service.close()
     assert not peers.clock.getDelayedCalls()

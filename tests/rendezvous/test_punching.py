@@ -13,12 +13,12 @@ from mu_twisted.wire.punching import (
     Candidate,
     CandidateKind,
     Offer,
-    Outcome,
     ProbeOrder,
     PunchGo,
     PunchNo,
+    PunchOutcome,
     PunchResult,
-    Want,
+    PunchWant,
     parse_from_rendezvous,
 )
 
@@ -67,7 +67,7 @@ class World:
 
     def want(self, party: Party, task: int) -> list[Any]:
         self.hear(party)
-        self.say(party, Want(task))
+        self.say(party, PunchWant(task))
         return self.hear(party)
 
 
@@ -118,15 +118,15 @@ def test_a_nonce_is_for_one_pair_and_one_punch() -> None:
     parties = [world.offer(task) for task in range(4)]
     orders = [world.want(party, task)[0] for party in parties for task in range(4) if party.task < task]
     assert len({order.nonce for order in orders}) == 6
-    for outcome in (Outcome.DIRECT, Outcome.TLS):
+    for outcome in (PunchOutcome.DIRECT, PunchOutcome.TLS):
         world.say(parties[0], PunchResult(1, 0, orders[0].nonce, outcome))
-    world.say(parties[2], PunchResult(1, 0, orders[0].nonce, Outcome.DIRECT))
-    world.say(parties[0], PunchResult(1, 7, orders[0].nonce, Outcome.DIRECT))
-    world.say(parties[0], PunchResult(1, 0, "f" * 32, Outcome.DIRECT))
+    world.say(parties[2], PunchResult(1, 0, orders[0].nonce, PunchOutcome.DIRECT))
+    world.say(parties[0], PunchResult(1, 7, orders[0].nonce, PunchOutcome.DIRECT))
+    world.say(parties[0], PunchResult(1, 0, "f" * 32, PunchOutcome.DIRECT))
     assert world.broker.counts["direct"] == 1
     assert world.broker.counts["tls"] == 0
-    world.say(parties[1], PunchResult(0, 0, orders[0].nonce, Outcome.TIMEOUT))
-    world.say(parties[1], PunchResult(0, 0, orders[0].nonce, Outcome.TIMEOUT))
+    world.say(parties[1], PunchResult(0, 0, orders[0].nonce, PunchOutcome.TIMEOUT))
+    world.say(parties[1], PunchResult(0, 0, orders[0].nonce, PunchOutcome.TIMEOUT))
     assert world.broker.counts["timeout"] == 1
 
 
@@ -137,15 +137,15 @@ def test_a_pair_has_two_tries_with_a_pause() -> None:
     def fail() -> None:
         for party, peer in ((one, 2), (two, 1)):
             [order] = [each for each in world.hear(party) if isinstance(each, PunchGo)]
-            world.say(party, PunchResult(peer, 0, order.nonce, Outcome.TIMEOUT))
+            world.say(party, PunchResult(peer, 0, order.nonce, PunchOutcome.TIMEOUT))
 
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     fail()
     assert reason(world.want(one, 2)) == "limit"
     world.pass_time(4.9)
     assert reason(world.want(two, 1)) == "limit"
     world.pass_time(0.1)
-    world.say(two, Want(1))
+    world.say(two, PunchWant(1))
     fail()
     world.pass_time(60.0)
     assert reason(world.want(one, 2)) == reason(world.want(two, 1)) == "limit"
@@ -155,7 +155,7 @@ def test_a_pair_has_two_tries_with_a_pause() -> None:
 def test_while_a_punch_is_under_way_another_want_is_answered_by_it() -> None:
     world = World()
     one, two = world.offer(1), world.offer(2)
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     assert len(world.want(two, 1)) == 0
     assert world.broker.counts["begun"] == 1
 
@@ -166,7 +166,7 @@ def test_a_party_that_says_nothing_of_a_punch_blocks_no_other(reported: bool) ->
     one, _ = world.offer(1), world.offer(2)
     [order] = world.want(one, 2)
     if reported:
-        world.say(one, PunchResult(2, 0, order.nonce, Outcome.TIMEOUT))
+        world.say(one, PunchResult(2, 0, order.nonce, PunchOutcome.TIMEOUT))
         world.pass_time(5.0)
     else:
         world.pass_time(RESULT_TIMEOUT + 0.1)
@@ -188,8 +188,8 @@ def test_a_mapping_that_varies_goes_by_the_relay_at_once(varying: int) -> None:
 def test_a_want_waits_for_both_probes() -> None:
     world = World(probe_port=7)
     one, two, three = (world.offer(task) for task in (1, 2, 3))
-    world.say(one, Want(2))
-    world.say(one, Want(3))
+    world.say(one, PunchWant(2))
+    world.say(one, PunchWant(3))
     assert world.broker.counts["begun"] == 0
     assert world.probe(two)
     assert not world.hear(two)
@@ -202,7 +202,7 @@ def test_a_want_waits_for_both_probes() -> None:
 def test_a_probe_that_does_not_come_is_not_waited_for_long() -> None:
     world = World(probe_port=7)
     one, two = world.offer(1), world.offer(2)
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     assert world.probe(two)
     world.pass_time(2.1)
     assert isinstance(world.hear(one)[-1], PunchGo)
@@ -247,7 +247,7 @@ def test_who_waits_for_a_probe_of_a_party_that_leaves_hears_that_it_is_absent() 
     world = World(probe_port=7)
     one, two = world.offer(1), world.offer(2)
     assert world.probe(one)
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     world.take(world.broker.left(two, world.now))
     assert reason(world.hear(one)) == "absent"
 
@@ -255,7 +255,7 @@ def test_who_waits_for_a_probe_of_a_party_that_leaves_hears_that_it_is_absent() 
 def test_a_higher_attempt_takes_the_place_of_a_lower_one() -> None:
     world = World()
     one, old = world.offer(1), world.offer(2)
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     new = world.offer(2, attempt=1)
     [order] = world.want(one, 2)
     assert order.attempt == 1
@@ -292,7 +292,7 @@ def test_a_party_has_so_many_punches_under_way() -> None:
     world = World(PunchLimits(pending=2))
     parties = [world.offer(task) for task in range(5)]
     for task in (1, 2):
-        world.say(parties[0], Want(task))
+        world.say(parties[0], PunchWant(task))
     assert reason(world.want(parties[0], 3)) == "limit"
     assert reason(world.want(parties[4], 0)) == "limit"
     world.broker.left(parties[1], world.now)
@@ -305,7 +305,7 @@ def test_what_parties_can_fill_is_bounded() -> None:
     assert len(world.broker) == 3
     assert not world.hear(four)
     assert reason(world.want(four, 1)) == "limit"
-    world.say(one, Want(2))
+    world.say(one, PunchWant(2))
     assert reason(world.want(one, 3)) == "limit"
     world.pass_time(3.0)
     assert reason(world.want(three, 1)) == "limit"
@@ -316,7 +316,7 @@ def test_nothing_is_left_of_a_job_whose_parties_have_left() -> None:
     parties = [world.offer(task) for task in range(20)]
     for party in parties:
         for task in range(20):
-            world.say(party, Want(task))
+            world.say(party, PunchWant(task))
     world.pass_time(2.5)
     for party in parties:
         world.broker.left(party, world.now)
@@ -327,7 +327,7 @@ def test_nothing_is_left_of_a_job_whose_parties_have_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [b"PUNCH_OFFER:1:reflexive/1.2.3.4/5000", b"WANT:x", b"PUNCH_", b"PUNCH_RESULT:1:2", b"", b"\xff"]
+    "message", [b"PUNCH_OFFER:1:reflexive/1.2.3.4/5000", b"PUNCH_WANT:x", b"PUNCH_", b"PUNCH_RESULT:1:2", b"", b"\xff"]
 )
 def test_a_malformed_message_is_the_partys_error(message: bytes) -> None:
     world = World()
@@ -342,7 +342,7 @@ STEPS = st.lists(
         st.tuples(st.just("want"), st.integers(0, 4), st.integers(0, 4)),
         st.tuples(st.just("probe"), st.integers(0, 4), st.booleans()),
         st.tuples(st.just("leave"), st.integers(0, 4), st.integers(0, 2)),
-        st.tuples(st.just("result"), st.integers(0, 4), st.sampled_from(Outcome)),
+        st.tuples(st.just("result"), st.integers(0, 4), st.sampled_from(PunchOutcome)),
         st.tuples(st.just("pass"), st.sampled_from([0.1, 1.0, 3.0, 9.0]), st.none()),
     ),
     max_size=60,
@@ -372,7 +372,7 @@ def test_in_any_course_orders_come_in_pairs_and_within_the_limits(steps: Any, pr
                 current[first] = party
             world.offer(first, attempt=second)
         elif kind == "want" and first in current:
-            world.say(current[first], Want(second))
+            world.say(current[first], PunchWant(second))
         elif kind == "probe" and first in tokens:
             ip, port = world.seen(current.get(first, Party("j", first, 0)))
             world.take(world.broker.probed(tokens.pop(first), (ip, port + second), world.now)[1])

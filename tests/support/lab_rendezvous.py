@@ -15,11 +15,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from mu_twisted.rendezvous._authorization import authorize
-from mu_twisted.rendezvous._punch_service import PUNCHING, PunchService
+from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 from mu_twisted.wire import PeerError, parse_peer_greeting
+from mu_twisted.wire.punching import PREFIX
 
 PORT, PROBE_PORT = 13337, 13338
 
@@ -41,7 +42,7 @@ class Connection:
             try:
                 if self._party is None:
                     self._greet(payload)
-                elif payload.startswith(PUNCHING):
+                elif payload.startswith(PREFIX):
                     self._service.received(self._party, payload)
             except PeerError as error:
                 self._wire.drop(str(error))

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.wire import Decoder, PeerGreeting, encode
+from mu_twisted.wire.punching import PREFIX
 from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner, resolve
 from worker_lambda._socket_watch import SocketWatch
 from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
-from worker_lambda.punching import PREFIXES, Link, LinkIdentity, LocalPort, Puncher
+from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
 
 MESSAGE = 100_000
 """Bytes that each end sends on a link."""
@@ -111,7 +112,7 @@ class Attempt:
             self._mapped = message
         if message.startswith(b"PUNCH_GO:") and self._late:
             self._kept.append((time.monotonic() + self._late, message))
-        elif message.startswith(PREFIXES):
+        elif message.startswith(PREFIX):
             self._begun = time.monotonic()
             self.puncher.receive(message)
 

@@ -17,19 +17,19 @@ from mu_twisted.wire.punching import (
     MIN_PORT,
     Candidate,
     CandidateKind,
-    LinkGreeting,
+    DirectGreeting,
     Offer,
-    Outcome,
     ProbeOrder,
     PunchGo,
     PunchNo,
+    PunchOutcome,
+    PunchRefusal,
     PunchResult,
-    Refusal,
-    Want,
+    PunchWant,
     is_private,
+    parse_direct_greeting,
     parse_from_rendezvous,
     parse_from_worker,
-    parse_link_greeting,
     parse_probe_message,
     probe_message,
     usual_address,
@@ -54,14 +54,14 @@ ORDERS = st.builds(
     st.integers(0, MAX_TIMEOUT),
     st.lists(HOSTS | SEEN, max_size=MAX_CANDIDATES).map(tuple),
 )
-RESULTS = st.builds(PunchResult, NUMBERS, NUMBERS, TOKENS, st.sampled_from(Outcome))
-REFUSALS = st.builds(PunchNo, NUMBERS, st.sampled_from(Refusal))
+RESULTS = st.builds(PunchResult, NUMBERS, NUMBERS, TOKENS, st.sampled_from(PunchOutcome))
+REFUSALS = st.builds(PunchNo, NUMBERS, st.sampled_from(PunchRefusal))
 PROBES = st.builds(ProbeOrder, st.integers(1, 65535), TOKENS, SEEN) | st.builds(
     ProbeOrder, st.just(0), st.just(""), SEEN
 )
 
 
-@given(OFFERS | st.builds(Want, NUMBERS) | RESULTS)
+@given(OFFERS | st.builds(PunchWant, NUMBERS) | RESULTS)
 def test_what_a_worker_says_is_read_as_it_was_meant(said: Any) -> None:
     assert parse_from_worker(said.encode()) == said
 
@@ -71,23 +71,32 @@ def test_what_the_rendezvous_says_is_read_as_it_was_meant(said: Any) -> None:
     assert parse_from_rendezvous(said.encode()) == said
 
 
-@given(st.builds(LinkGreeting, JOBS, NUMBERS, NUMBERS, TOKENS), TOKENS)
-def test_greeting_and_probe_are_read_as_they_were_meant(said: LinkGreeting, token: str) -> None:
-    assert parse_link_greeting(said.encode()) == said
+@given(st.builds(DirectGreeting, JOBS, NUMBERS, NUMBERS, TOKENS), TOKENS)
+def test_greeting_and_probe_are_read_as_they_were_meant(said: DirectGreeting, token: str) -> None:
+    assert parse_direct_greeting(said.encode()) == said
     assert said.uri == f"mu:job/{said.job}/task/{said.task}/attempt/{said.attempt}"
     assert parse_probe_message(probe_message(token)) == token
 
 
-STARTS = [b"PUNCH_OFFER:", b"WANT:", b"PUNCH_RESULT:", b"PUNCH_PROBE:", b"PUNCH_NO:", b"PUNCH_GO:", b"HELLO_LINK:", b""]
+STARTS = [
+    b"PUNCH_OFFER:",
+    b"PUNCH_WANT:",
+    b"PUNCH_RESULT:",
+    b"PUNCH_PROBE:",
+    b"PUNCH_NO:",
+    b"PUNCH_GO:",
+    b"HELLO_DIRECT:",
+    b"",
+]
 
 
 @given(st.sampled_from(STARTS), st.binary(max_size=300))
 @example(b"PUNCH_GO:", b"1/0:" + b"0" * 32 + b":0:0:" + b"host/10.0.0.1/2000," * 9)
 @example(b"PUNCH_OFFER:", b"1:" + b"," * 100_000)
 @example(b"PUNCH_OFFER:", b"1:host/" + b"1" * 100_000 + b"/2000")
-@example(b"WANT:", b"1" * 100_000)
+@example(b"PUNCH_WANT:", b"1" * 100_000)
 def test_anything_else_is_an_error_of_the_peers(start: bytes, rest: bytes) -> None:
-    for parse in (parse_from_worker, parse_from_rendezvous, parse_link_greeting, parse_probe_message):
+    for parse in (parse_from_worker, parse_from_rendezvous, parse_direct_greeting, parse_probe_message):
         with suppress(PeerError):
             parse(start + rest)
 

@@ -16,7 +16,7 @@ from punching_workers import FOREIGN, JOB, Loop, World, contexts, receive_all
 from mu_twisted.rendezvous._punching import PunchLimits
 from mu_twisted.tls import Identity, LaunchIdentity, TaskIdentity
 from mu_twisted.wire import encode
-from mu_twisted.wire.punching import Candidate, CandidateKind, LinkGreeting, Outcome, PunchGo
+from mu_twisted.wire.punching import Candidate, CandidateKind, DirectGreeting, PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching import LocalPort
 from worker_lambda.punching._candidate_dial import PACE, CandidateDial
@@ -130,9 +130,9 @@ def test_a_used_nonce_opens_nothing(world: World) -> None:
     client, _ = contexts(TaskIdentity(JOB, 0, 0))
     with socket.create_connection(two.address) as again:
         again.setblocking(False)
-        theirs = LinkGreeting(JOB, 1, 0, two.links[0].peer.nonce)
+        theirs = DirectGreeting(JOB, 1, 0, two.links[0].peer.nonce)
         handshake = LinkHandshake(
-            world.loop.selector, again, LinkTerms(client, LinkGreeting(JOB, 0, 0, theirs.nonce), theirs)
+            world.loop.selector, again, LinkTerms(client, DirectGreeting(JOB, 0, 0, theirs.nonce), theirs)
         )
         world.loop.steps.append(handshake.step)
         world.loop.run_until(lambda: handshake.failed)
@@ -162,7 +162,7 @@ def test_a_peer_that_is_not_there_costs_two_tries_with_a_pause(world: World) -> 
     world.loop.run_until(lambda: one.failures)
     assert one.failures == [(1, "refused")]
     assert world.broker.counts["begun"] == 2
-    assert [said for said in one.said if said.startswith(b"WANT:")] == [b"WANT:1", b"WANT:1"]
+    assert [said for said in one.said if said.startswith(b"PUNCH_WANT:")] == [b"PUNCH_WANT:1", b"PUNCH_WANT:1"]
 
 
 def test_an_answer_that_never_comes_is_a_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ class Ends:
         self.theirs = theirs
         mine, other = (1, 2) if client else (2, 1)
         context = contexts(TaskIdentity(JOB, mine, 0))[0 if client else 1]
-        terms = LinkTerms(context, LinkGreeting(JOB, mine, 0, NONCE), LinkGreeting(JOB, other, 0, NONCE))
+        terms = LinkTerms(context, DirectGreeting(JOB, mine, 0, NONCE), DirectGreeting(JOB, other, 0, NONCE))
         self.handshake = LinkHandshake(loop.selector, ours, terms)
         loop.steps.append(self.handshake.step)
         self.stream: TlsStream | None = None
@@ -211,7 +211,7 @@ class Ends:
         self.loop.run_until(stream.shake)
         return stream
 
-    def ended(self) -> Outcome | None:
+    def ended(self) -> PunchOutcome | None:
         self.loop.run_until(lambda: self.handshake.failed or self.handshake.greeted)
         return self.handshake.failed
 
@@ -235,7 +235,7 @@ def ends(loop: Loop) -> Iterator[Callable[..., Ends]]:
 
 
 def greeting(task: int, *, job: str = JOB, attempt: int = 0, nonce: str = NONCE) -> bytes:
-    return encode(LinkGreeting(job, task, attempt, nonce).encode())
+    return encode(DirectGreeting(job, task, attempt, nonce).encode())
 
 
 @pytest.mark.parametrize("client", [True, False])
@@ -260,7 +260,7 @@ def test_what_comes_behind_the_greeting_is_the_links(ends: Callable[..., Ends], 
         greeting(1, attempt=1),
         greeting(2, job="other"),
         greeting(2, nonce="0" * 32),
-        encode(b"HELLO_LINK"),
+        encode(b"HELLO_DIRECT"),
         encode(b"x" * 257),
         b"not a frame at all",
         b"000000000300 ",
@@ -277,7 +277,7 @@ def test_another_greeting_is_refused_and_nothing_delivered(
         stream.send(memoryview(said + b"payload"))
     else:
         stream.close_writing()
-    assert between.ended() is Outcome.GREETING
+    assert between.ended() is PunchOutcome.GREETING
     assert not between.handshake.greeted
 
 
@@ -297,7 +297,7 @@ def test_a_certificate_of_a_foreign_ca_is_refused(ends: Callable[..., Ends], cli
             return True
 
     between.loop.run_until(lambda: shaken() and between.handshake.failed)
-    assert between.handshake.failed is Outcome.TLS
+    assert between.handshake.failed is PunchOutcome.TLS
 
 
 def test_a_client_without_certificate_is_refused(ends: Callable[..., Ends]) -> None:
@@ -307,7 +307,7 @@ def test_a_client_without_certificate_is_refused(ends: Callable[..., Ends]) -> N
     between = ends(client=False, peer=(bare, bare))
     stream = between.shake()
     stream.send(memoryview(greeting(1) + b"payload"))
-    assert between.ended() is Outcome.TLS
+    assert between.ended() is PunchOutcome.TLS
 
 
 @pytest.mark.parametrize("client", [True, False])
@@ -327,7 +327,7 @@ def test_nothing_older_than_tls_1_3_is_spoken(ends: Callable[..., Ends], client:
         return False
 
     between.loop.run_until(lambda: broken() or between.handshake.failed)
-    assert between.ended() is Outcome.TLS
+    assert between.ended() is PunchOutcome.TLS
 
 
 @pytest.mark.parametrize("client", [True, False])
@@ -336,11 +336,11 @@ def test_a_peer_that_says_nothing_is_given_up(
 ) -> None:
     monkeypatch.setattr("worker_lambda.punching._handshake.TLS_TIMEOUT", 0.1)
     monkeypatch.setattr("worker_lambda.punching._handshake.GREETING_TIMEOUT", 0.1)
-    assert ends(client=client, peer=None).ended() is Outcome.TLS
+    assert ends(client=client, peer=None).ended() is PunchOutcome.TLS
     monkeypatch.setattr("worker_lambda.punching._handshake.TLS_TIMEOUT", 10.0)
     between = ends(client=client)
     between.shake()
-    assert between.ended() is Outcome.GREETING
+    assert between.ended() is PunchOutcome.GREETING
 
 
 # -- dials and the port ----------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class CandidateDial:
                 self._socket, self.connected = None, sock
                 return
         self._failed()
+        if self._due <= time.monotonic():
+            self._dial()
 
     def _failed(self) -> None:
         self.close()

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from mu_twisted.wire import HEADER_SIZE, PeerError, encode
-from mu_twisted.wire.punching import MAX_LINK_GREETING, LinkGreeting, Outcome, parse_link_greeting
+from mu_twisted.wire.punching import MAX_DIRECT_GREETING, DirectGreeting, PunchOutcome, parse_direct_greeting
 from worker_lambda._socket_watch import SocketWatch
 from worker_lambda._streams import TlsStream
 from worker_lambda._tls import shown_identities
@@ -32,8 +32,8 @@ class LinkTerms:
     """
 
     context: ssl.SSLContext
-    mine: LinkGreeting
-    theirs: LinkGreeting
+    mine: DirectGreeting
+    theirs: DirectGreeting
 
     @property
     def is_client(self) -> bool:
@@ -52,7 +52,7 @@ class LinkHandshake:
     """
 
     def __init__(self, selector: selectors.BaseSelector, sock: socket.socket, terms: LinkTerms) -> None:
-        self.failed: Outcome | None = None
+        self.failed: PunchOutcome | None = None
         self.greeted = False
         self._terms = terms
         self._stream: TlsStream | None = TlsStream(sock, terms.context, server_side=not terms.is_client)
@@ -71,7 +71,7 @@ class LinkHandshake:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            self._fail(Outcome.GREETING if self._shaken else Outcome.TLS)
+            self._fail(PunchOutcome.GREETING if self._shaken else PunchOutcome.TLS)
             return None
         return left
 
@@ -106,7 +106,7 @@ class LinkHandshake:
         except OSError as error:
             # With TLS 1.3 the server refuses the client's certificate when the client has done its handshake.
             refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-            self._fail(Outcome.TLS if refused or not self._shaken else Outcome.GREETING)
+            self._fail(PunchOutcome.TLS if refused or not self._shaken else PunchOutcome.GREETING)
 
     def _go_on(self) -> None:
         stream = self._stream
@@ -119,7 +119,7 @@ class LinkHandshake:
             self._shaken = True
             self._deadline = time.monotonic() + GREETING_TIMEOUT
             if shown_identities(stream.tls) != [self._terms.theirs.uri]:
-                self._fail(Outcome.CERTIFICATE)
+                self._fail(PunchOutcome.CERTIFICATE)
                 return
             if not self._terms.is_client:
                 stream.send(memoryview(encode(self._terms.mine.encode())))
@@ -134,7 +134,7 @@ class LinkHandshake:
                 return
             self._received += data
             if not data or not self._check():
-                self._fail(Outcome.GREETING)
+                self._fail(PunchOutcome.GREETING)
                 return
 
     def _check(self) -> bool:
@@ -143,13 +143,13 @@ class LinkHandshake:
         if len(header) < HEADER_SIZE:
             return True
         digits = header[: HEADER_SIZE - 1]
-        if not digits.isdigit() or header[-1:] != b" " or int(digits) > MAX_LINK_GREETING:
+        if not digits.isdigit() or header[-1:] != b" " or int(digits) > MAX_DIRECT_GREETING:
             return False
         end = HEADER_SIZE + int(digits)
         if len(self._received) < end:
             return True
         try:
-            self.greeted = parse_link_greeting(self._received[HEADER_SIZE:end]) == self._terms.theirs
+            self.greeted = parse_direct_greeting(self._received[HEADER_SIZE:end]) == self._terms.theirs
         except PeerError:
             return False
         self._received = self._received[end:]
@@ -160,6 +160,6 @@ class LinkHandshake:
         writing = selectors.EVENT_WRITE if stream.unsent else 0
         self._watch.set(stream.socket, selectors.EVENT_READ | writing)
 
-    def _fail(self, outcome: Outcome) -> None:
+    def _fail(self, outcome: PunchOutcome) -> None:
         self.failed = outcome
         self.close()

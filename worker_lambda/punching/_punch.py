@@ -5,13 +5,13 @@ import socket
 import time
 from contextlib import suppress
 
-from mu_twisted.wire.punching import Outcome, PunchGo
+from mu_twisted.wire.punching import PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching._candidate_dial import CandidateDial, Uniform
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
 from worker_lambda.punching._local_port import LocalPort
 
-_TELLING = (Outcome.CERTIFICATE, Outcome.GREETING, Outcome.TLS)
+_TELLING = (PunchOutcome.CERTIFICATE, PunchOutcome.GREETING, PunchOutcome.TLS)
 """Outcomes of a connection that say more than that there was none, the most telling first."""
 
 
@@ -39,7 +39,7 @@ class Punch:
         terms: LinkTerms,
         uniform: Uniform,
     ) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: PunchOutcome | None = None
         self.link: TlsStream | None = None
         self.connected_after: float | None = None
         self.terms = terms
@@ -51,7 +51,7 @@ class Punch:
             address: CandidateDial(selector, port, address, self.begun, uniform) for address in sorted(addresses)
         }
         self._handshakes: dict[tuple[str, int], LinkHandshake] = {}
-        self._failures: set[Outcome] = set()
+        self._failures: set[PunchOutcome] = set()
 
     def adopt(self, sock: socket.socket, address: tuple[str, int]) -> bool:
         """Take a connection that has come in, if it comes from one of the candidates.
@@ -82,7 +82,7 @@ class Punch:
                 self._finish(handshake)
                 if self.outcome is not None:
                     return None
-                handshake.failed = Outcome.TLS
+                handshake.failed = PunchOutcome.TLS
             if handshake.failed is not None:
                 self._give_up(address, handshake.failed)
                 waits.append(0.0)
@@ -114,24 +114,24 @@ class Punch:
     def _finish(self, handshake: LinkHandshake) -> None:
         with suppress(OSError):
             self.link = handshake.finish()
-            self._end(Outcome.DIRECT)
+            self._end(PunchOutcome.DIRECT)
 
-    def _give_up(self, address: tuple[str, int], failure: Outcome) -> None:
+    def _give_up(self, address: tuple[str, int], failure: PunchOutcome) -> None:
         """One connection has come to nothing; another may follow, unless it was somebody else who answered."""
         self._failures.add(failure)
         del self._handshakes[address]
-        if failure is Outcome.CERTIFICATE:
+        if failure is PunchOutcome.CERTIFICATE:
             self._dials.pop(address).close()
         else:
             self._dials[address].again()
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: PunchOutcome) -> None:
         self.outcome = outcome
         self.close()
 
-    def _reason(self) -> Outcome:
+    def _reason(self) -> PunchOutcome:
         for outcome in _TELLING:
             if outcome in self._failures:
                 return outcome
         refused = bool(self._dials) and all(dial.refused for dial in self._dials.values())
-        return Outcome.REFUSED if refused else Outcome.TIMEOUT
+        return PunchOutcome.REFUSED if refused else PunchOutcome.TIMEOUT

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mu_twisted.wire.punching import (
-    LinkGreeting,
+    DirectGreeting,
     Offer,
-    Outcome,
     ProbeOrder,
     PunchGo,
     PunchNo,
+    PunchOutcome,
     PunchResult,
-    Want,
+    PunchWant,
     parse_from_rendezvous,
 )
 from worker_lambda._socket_watch import SocketWatch
@@ -44,8 +44,6 @@ MAX_WANTED = 16
 """Peers to which the task punches at once of its own accord; others wait."""
 MAX_PUNCHES = 64
 """Punches under way, those that peers have wanted included."""
-PREFIXES = (b"PUNCH_PROBE:", b"PUNCH_NO:", b"PUNCH_GO:")
-"""How the messages begin that :meth:`Puncher.receive` takes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Link:
     :param tcp_seconds: from the first dial to the first TCP connection.
     """
 
-    peer: LinkGreeting
+    peer: DirectGreeting
     stream: TlsStream
     tcp_seconds: float
 
@@ -83,12 +81,12 @@ class _Wanted:
 
     :ivar tries: punches so far.
     :ivar due: when to ask, or when an answer must be there; None: a punch is under way.
-    :ivar asked: whether the rendezvous was asked.
+    :ivar requested: whether the rendezvous was asked, and has not answered.
     """
 
     tries: int = 0
     due: float | None = 0.0
-    asked: bool = False
+    requested: bool = False
 
 
 class Puncher:
@@ -101,7 +99,7 @@ class Puncher:
     :param send: takes a message to the rendezvous.
     :param connected: called with each :class:`Link`, whichever of both has wanted it.
     :param failed: called once with each task that a link was wanted to and cannot be had: the task, and why, as
-        :class:`mu_twisted.wire.punching.Refusal` or :class:`~mu_twisted.wire.punching.Outcome` say.
+        :class:`mu_twisted.wire.punching.PunchRefusal` or :class:`~mu_twisted.wire.punching.PunchOutcome` say.
     :param uniform: see :class:`~worker_lambda.punching._candidate_dial.CandidateDial`.
     :raises OSError: the port cannot be listened on.
     """
@@ -147,7 +145,7 @@ class Puncher:
             self._wanted[task] = _Wanted()
 
     def receive(self, message: bytes) -> None:
-        """Take a message of the rendezvous that begins with one of :data:`PREFIXES`.
+        """Take a message of the rendezvous that begins with :data:`mu_twisted.wire.punching.PREFIX`.
 
         :raises PeerError: it is malformed.
         """
@@ -159,7 +157,7 @@ class Puncher:
                 self._probe = Probe(self._selector, self._port, (self._rendezvous, said.port), said.token)
         elif isinstance(said, PunchNo):
             wanted = self._wanted.get(said.task)
-            if wanted is not None and wanted.asked:
+            if wanted is not None and wanted.requested:
                 self._give_up(said.task, said.reason)
         else:
             self._begin(said)
@@ -205,22 +203,22 @@ class Puncher:
         left = wanted.due - time.monotonic()
         if left > 0:
             return left
-        if wanted.asked:
-            self._give_up(task, Outcome.TIMEOUT)
+        if wanted.requested:
+            self._give_up(task, PunchOutcome.TIMEOUT)
             return 0.0
-        if sum(each.asked or each.due is None for each in self._wanted.values()) >= MAX_WANTED:
+        if sum(each.requested or each.due is None for each in self._wanted.values()) >= MAX_WANTED:
             return None
-        wanted.asked = True
+        wanted.requested = True
         wanted.due = time.monotonic() + ANSWER_TIMEOUT
-        self._send(Want(task).encode())
+        self._send(PunchWant(task).encode())
         return ANSWER_TIMEOUT
 
     def _begin(self, order: PunchGo) -> None:
         me = self._identity
-        mine = LinkGreeting(me.job, me.task, me.attempt, order.nonce)
-        theirs = LinkGreeting(me.job, order.task, order.attempt, order.nonce)
+        mine = DirectGreeting(me.job, me.task, me.attempt, order.nonce)
+        theirs = DirectGreeting(me.job, order.task, order.attempt, order.nonce)
         if order.task == me.task or order.nonce in self._punches or len(self._punches) >= MAX_PUNCHES:
-            self._send(PunchResult(order.task, order.attempt, order.nonce, Outcome.REFUSED).encode())
+            self._send(PunchResult(order.task, order.attempt, order.nonce, PunchOutcome.REFUSED).encode())
             return
         terms = LinkTerms(me.client if me.task < order.task else me.server, mine, theirs)
         punch = Punch(self._selector, self._port, self._own, order, terms, self._uniform)
@@ -231,7 +229,7 @@ class Puncher:
         wanted = self._wanted.get(order.task)
         if wanted is not None:
             wanted.tries += 1
-            wanted.due, wanted.asked = None, False
+            wanted.due, wanted.requested = None, False
         # Only now are connections accepted: those that came before the order have waited.
         self._watch.set(self._listener, selectors.EVENT_READ)
 
@@ -256,7 +254,7 @@ class Puncher:
         if sock is not None:
             sock.close()
 
-    def _ended(self, punch: Punch, outcome: Outcome) -> None:
+    def _ended(self, punch: Punch, outcome: PunchOutcome) -> None:
         peer = punch.terms.theirs
         self._send(PunchResult(peer.task, peer.attempt, peer.nonce, outcome).encode())
         wanted = self._wanted.get(peer.task)
