@@ -14,7 +14,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from mu_twisted.rendezvous._authorization import authorize
+from mu_twisted.rendezvous._authorization import Speaker, authorize
 from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
@@ -55,7 +55,7 @@ class Connection:
         assert self._wire is not None
         greeting = parse_peer_greeting(payload)
         peer = self._wire.peer
-        authorize(peer.identity, greeting, shared_key=False)
+        authorize(peer.identity, Speaker(greeting.run, greeting.me, greeting.attempt), shared_key=False)
         self._party = Party(greeting.run.decode("ascii"), greeting.me, greeting.attempt or 0)
         self._wire.greeted()
         self._service.joined(self._party, (peer.host, peer.port), self._wire.send)
