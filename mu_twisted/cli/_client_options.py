@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         (("-k", "--key"), "MU_KEY", "operator's key file, PEM"),
     ):
         where.add_argument(*switches, metavar="FILE", type=Path, help=f"{what} (also: ${variable})")
-    parser.add_argument("--json", action="store_true", help="print the status as JSON, on one line")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON, on one line")
 
 
 def coordinator(options: argparse.Namespace) -> Coordinator:

@@ -51,7 +51,7 @@ class OperatorCloud:
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose them."""
     where = parser.add_argument_group(
-        "which Lambda", "By default AWS's, with credentials as AWS's own tools find them."
+        "which Lambda and S3", "By default AWS's, with credentials as AWS's own tools find them."
     )
     where.add_argument(
         "--region",

@@ -94,14 +94,14 @@ class DaemonOptions(usage.Options):
             "user-code-limit",
             None,
             SOFT_LIMIT,
-            f"seconds after which a call of a pipeline's code is interrupted (default: {SOFT_LIMIT:g})",
+            "seconds after which a call of a pipeline's code is interrupted",
             _seconds("--user-code-limit"),
         ],
         [
             "freeze-limit",
             None,
             HARD_LIMIT,
-            f"seconds after which one that cannot be interrupted ends the process (default: {HARD_LIMIT:g})",
+            "seconds after which such a call ends the process, if it cannot be interrupted",
             _seconds("--freeze-limit"),
         ],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
@@ -109,7 +109,7 @@ class DaemonOptions(usage.Options):
     optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],
         ["share-key", None, "put the given certificate and key into every worker's event, as the original did"],
-        ["hold-all", None, "take up no job of before: all are held until `mu retry`, or the next start"],
+        ["hold-all", None, "hold all jobs on record until `mu retry`, or the next start without it"],
         ["local", None, "use the embedded Lambda and S3 on this machine, no AWS account (also: MU_LOCAL=1)"],
     ]
 

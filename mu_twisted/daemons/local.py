@@ -48,20 +48,20 @@ class Options(OneLineOptions):
 
     longdesc = "Serves AWS Lambda's API and an S3 on loopback, for the rest of mu or any AWS SDK to use."
     optParameters = [
-        ["state-dir", None, None, "Where functions, objects and keys are kept [default by XDG]"],
-        ["lambda-port", None, 0, "Port of the Lambda endpoint, 0 for any", _port],
-        ["s3-port", None, 0, "Port of the S3, 0 for any", _port],
-        ["region", None, "us-east-1", "Region that the stack says it is"],
-        ["concurrency", None, 1000, "Invocations at once, over all functions", _concurrency],
-        ["idle-timeout", None, 60.0, "Seconds that an environment without work stays warm", _seconds],
-        ["retry-delay", None, 60.0, "Seconds before a failed event is tried again; twice that the next time", _seconds],
-        ["isolation", None, "auto", "Strongest isolation to try: auto, user (user namespaces) or none"],
-        ["s3", None, "auto", "The S3: seaweedfs, moto, or auto for seaweedfs where it is installed, else moto"],
-        ["spawn", None, "zygote", "How environments start: zygote (forked) or plain (a fresh Python each)"],
+        ["state-dir", None, None, "where functions, objects and keys are kept (default: by XDG)"],
+        ["lambda-port", None, 0, "port of the Lambda endpoint, 0 for any", _port],
+        ["s3-port", None, 0, "port of the S3, 0 for any", _port],
+        ["region", None, "us-east-1", "region that the stack says it is"],
+        ["concurrency", None, 1000, "invocations at once, over all functions", _concurrency],
+        ["idle-timeout", None, 60.0, "seconds that an environment without work stays warm", _seconds],
+        ["retry-delay", None, 60.0, "seconds before a failed event is tried again; twice that the next time", _seconds],
+        ["isolation", None, "auto", "strongest isolation to try: auto, user (user namespaces) or none"],
+        ["s3", None, "auto", "the S3: seaweedfs, moto, or auto for seaweedfs where it is installed, else moto"],
+        ["spawn", None, "zygote", "how environments start: zygote (forked) or plain (a fresh Python each)"],
     ]
     optFlags = [
-        ["no-cgroups", None, "Limit memory by rlimit even where control groups could"],
-        ["stop-on-eof", None, "Stop when standard input ends: the process that started this is gone"],
+        ["no-cgroups", None, "limit memory by rlimit even where control groups could"],
+        ["stop-on-eof", None, "stop when standard input ends: the process that started this is gone"],
     ]
 
     command = "twistd [twistd's options] mu-local"

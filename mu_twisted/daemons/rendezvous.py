@@ -64,11 +64,11 @@ class Options(OneLineOptions):
         ["retain", None, _show(_DEFAULT.retain), "most that a job keeps of delivered messages; the oldest go", _size],
         ["spill", None, _show(_DEFAULT.spill), "most that a job or run has of undelivered messages, on disk", _size],
         ["links", None, _show(_DEFAULT.links), "most that a job has of named messages, on disk", _size],
-        ["disk", None, _show(_DEFAULT.disk), "most of all jobs and runs together, on disk", _size],
+        ["disk", None, _show(_DEFAULT.disk), "most messages of all jobs and runs together, on disk", _size],
         ["max-message", None, _show(_DEFAULT.message), "largest message", _size],
         ["connections", None, "10000", "most connections", _number],
         ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number],
-        ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all of them", _number],
+        ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all jobs and runs", _number],
         ["messages", None, str(_DEFAULT.named), "most named messages that are kept or remembered", _number],
     ]
     optFlags: list[list[Any]] = [

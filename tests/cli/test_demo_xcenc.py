@@ -1,4 +1,4 @@
-"""``mu demo-xcenc`` as a user runs it. Here vpxenc is stood in for as well, as not every machine has it."""
+"""``mu demo-xcenc`` as a user runs it. Here vpxenc is faked as well, as not every machine has it."""
 
 import os
 import subprocess

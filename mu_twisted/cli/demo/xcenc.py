@@ -1,6 +1,6 @@
 """``mu demo-xcenc`` runs ExCamera's pipeline on this machine alone: each chunk sends its encoder state to the next.
 
-The first encodes are Debian's vpxenc's. Alfalfa's tools, which no distribution has, are stood in for by a program that
+The first encodes are Debian's vpxenc's. Alfalfa's tools, which no distribution has, are faked by a program that
 keeps their rules and encodes nothing, so what comes out is no video; that every chunk begins with the state that the
 one before it ended with is checked all the same.
 """
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
         help="run xcenc on this machine, with a rendezvous",
         description="Make a clip, encode its chunks with xcenc on workers that send encoder states to one another "
         "through a rendezvous, and draw what each was doing when. Needs vpxenc (Debian: vpx-tools) and a C compiler; "
-        "alfalfa's tools are stood in for. Uses loopback only; leaves nothing.",
+        "alfalfa's tools are faked. Uses loopback only; leaves nothing.",
     )
     parser.add_argument("--chunks", type=positive, default=8, help="chunks, each on a worker (default: 8)")
     parser.add_argument("--frames", type=positive, default=6, help="frames of a chunk (default: 6)")
