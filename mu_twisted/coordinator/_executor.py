@@ -259,13 +259,13 @@ class ActionExecutor:
             self._run.decided(self._job.launch_refused(launch_id, failure.getErrorMessage(), self._clock.seconds()))
 
     async def _diagnose(self) -> None:
-        self._no_worker_came(await self._launching.diagnose())
+        self._give_up_launching(await self._launching.diagnose())
 
     def _cannot_diagnose(self, failure: TwistedFailure) -> None:
         self.log.failure("the diagnosis failed", failure)
-        self._no_worker_came(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
+        self._give_up_launching(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
 
-    def _no_worker_came(self, error: str) -> None:
+    def _give_up_launching(self, error: str) -> None:
         if not self._job.any_connected:  # nor has one since
             self._abort_job(error)
 

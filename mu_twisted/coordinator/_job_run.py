@@ -125,7 +125,7 @@ class JobRun:
             self._finished.append(waiting)
         return waiting
 
-    def gone(self) -> Deferred[None]:
+    def workers_gone(self) -> Deferred[None]:
         """Fires when no worker of the job is connected any more. Cancelling gives up waiting only."""
         waiting: Deferred[None] = Deferred(self._gone.remove)
         if self._sessions:
@@ -198,9 +198,9 @@ class JobRun:
             return
         session.launch_id = launch_id
         self._sessions[session.number] = session
-        self._meter.came(session.number, greeting, self._now())
+        self._meter.worker_greeted(session.number, greeting, self._now())
         self._commits.take(
-            self.job.worker_came(
+            self.job.worker_greeted(
                 session.number,
                 launch_id or None,
                 self._now(),
@@ -252,7 +252,7 @@ class JobRun:
     def session_closed(self, session: Session, reason: str) -> None:
         """The worker is gone."""
         self._sessions.pop(session.number, None)
-        self._meter.gone(session.number, self._now())
+        self._meter.worker_left(session.number, self._now())
         task = self.job.task_of(session.number)
         if task is not None:
             attempt = self.job.attempt_of(session.number)

@@ -72,7 +72,7 @@ class Meter:
         """Lambda has taken a launch."""
         self._total.requests += 1
 
-    def came(self, worker: int, greeting: Greeting, now: float) -> None:
+    def worker_greeted(self, worker: int, greeting: Greeting, now: float) -> None:
         """A worker has greeted; one that is connected already has been warmed, which changes nothing.
 
         :param worker: a number that stands for its connection.
@@ -90,7 +90,7 @@ class Meter:
             # More than Lambda allows for the beginning of a function is not true.
             total.init += min(max(0, greeting.init_ms) / 1000, MAX_INIT)
 
-    def gone(self, worker: int, now: float) -> None:
+    def worker_left(self, worker: int, now: float) -> None:
         """A connection has ended."""
         since = self._connected.pop(worker, None)
         if since is not None:

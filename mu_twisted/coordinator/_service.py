@@ -227,7 +227,7 @@ class Jobs:
             return cancelling.addCallback(partial(self._forgotten, name))
         run = self._active_jobs.run(name)
         run.cancel(CANCELLED)
-        gone: Deferred[Any] = run.gone()
+        gone: Deferred[Any] = run.workers_gone()
         gone.addTimeout(LEAVE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)  # type: ignore[arg-type]
         return gone.addCallback(lambda _: self.job(name))
 

@@ -206,7 +206,7 @@ class Job(JobView):
             self._lifecycle.conclude()
         return self._data.take()
 
-    def worker_came(
+    def worker_greeted(
         self,
         worker: int,
         launch_id: LaunchId | None,
@@ -371,7 +371,7 @@ class Job(JobView):
         self._scaling.worker_connected(seconds_left, new=arrival is Arrival.NEW)
         data.pool.add(worker)
         if arrival is Arrival.BACK and worker.launch_id is not None:
-            self._outcomes.came_back(worker.launch_id)
+            self._outcomes.reconnected(worker.launch_id)
         if not self._scaling.has_room():
             data.dismiss(worker, "there are as many workers as the job has use for")
             return

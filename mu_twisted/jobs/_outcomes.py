@@ -68,7 +68,7 @@ class Outcomes:
         if worker.attempt is not None:
             self._superseded(worker.attempt)
 
-    def came_back(self, launch_id: LaunchId) -> None:
+    def reconnected(self, launch_id: LaunchId) -> None:
         """A worker that had been taken for lost is there again: that cost its task no retry, if it still waits."""
         data = self._data
         lost = data.take_lost(launch_id)

@@ -24,9 +24,9 @@ def greeting(left: float, **more: Any) -> Greeting:
 def test_a_worker_counts_from_its_functions_start_to_the_end_of_its_connection() -> None:
     meter = Meter()
     meter.launched()
-    meter.came(1, greeting(59.5), 100.0)
+    meter.worker_greeted(1, greeting(59.5), 100.0)
     assert meter.usage(103.0) == Usage(1, 3.0, 1, 59.5, 1536)
-    meter.gone(1, 104.0)
+    meter.worker_left(1, 104.0)
     usage = meter.usage(200.0)
     assert usage.seconds == 4.0
     assert usage.billed(60.0) == 4.5
@@ -35,34 +35,34 @@ def test_a_worker_counts_from_its_functions_start_to_the_end_of_its_connection()
 
 def test_a_warm_worker_counts_once_and_one_that_is_back_does_not_begin_anew() -> None:
     meter = Meter()
-    meter.came(1, greeting(59.0), 0.0)
-    meter.came(1, greeting(40.0), 19.0)
-    meter.gone(1, 20.0)
-    meter.gone(1, 30.0)
-    meter.came(2, greeting(30.0, redial=True), 30.0)
-    meter.gone(2, 35.0)
+    meter.worker_greeted(1, greeting(59.0), 0.0)
+    meter.worker_greeted(1, greeting(40.0), 19.0)
+    meter.worker_left(1, 20.0)
+    meter.worker_left(1, 30.0)
+    meter.worker_greeted(2, greeting(30.0, redial=True), 30.0)
+    meter.worker_left(2, 35.0)
     usage = meter.usage(99.0)
     assert (usage.seconds, usage.greeted, usage.billed(60.0)) == (25.0, 1, 26.0)
 
 
 def test_time_before_a_first_invocation_counts_once_and_within_reason() -> None:
     meter = Meter()
-    meter.came(1, greeting(60.0, init_ms=1500), 0.0)
-    meter.came(1, greeting(50.0, init_ms=1500), 10.0)  # cleared for another task
-    meter.gone(1, 20.0)
-    meter.came(2, greeting(30.0, init_ms=1500, redial=True), 30.0)
-    meter.gone(2, 40.0)
+    meter.worker_greeted(1, greeting(60.0, init_ms=1500), 0.0)
+    meter.worker_greeted(1, greeting(50.0, init_ms=1500), 10.0)  # cleared for another task
+    meter.worker_left(1, 20.0)
+    meter.worker_greeted(2, greeting(30.0, init_ms=1500, redial=True), 30.0)
+    meter.worker_left(2, 40.0)
     usage = meter.usage(40.0)
     assert (usage.init, usage.billed(60.0), usage.billed(None)) == (1.5, 31.5, 31.5)
     for worker, told in enumerate((-5, 10**12), 3):
-        meter.came(worker, greeting(60.0, init_ms=told), 40.0)
+        meter.worker_greeted(worker, greeting(60.0, init_ms=told), 40.0)
     assert meter.usage(40.0).init == 1.5 + MAX_INIT
     assert Meter(usage).usage(0.0).init == 1.5
 
 
 def test_a_worker_that_says_nothing_of_its_time_counts_as_long_as_it_is_there() -> None:
     meter = Meter()
-    meter.came(1, Greeting(), 0.0)
+    meter.worker_greeted(1, Greeting(), 0.0)
     assert meter.usage(7.0).billed(60.0) == 7.0
 
 
@@ -76,10 +76,10 @@ def test_in_whatever_order_workers_come_and_go_the_times_add_up(visits: list[tup
     for worker, comes, pause in visits:
         now += pause
         if comes:
-            meter.came(worker, Greeting(), now)
+            meter.worker_greeted(worker, Greeting(), now)
             there.setdefault(worker, now)
         else:
-            meter.gone(worker, now)
+            meter.worker_left(worker, now)
             used += now - there.pop(worker, now)
         so_far = used + sum(now - since for since in there.values())
         assert meter.usage(now).seconds == pytest.approx(so_far, abs=0.002)
@@ -88,7 +88,7 @@ def test_in_whatever_order_workers_come_and_go_the_times_add_up(visits: list[tup
 def test_what_was_used_before_is_gone_on_with() -> None:
     meter = Meter(Usage(3, 10.0, 2, 100.0, 512))
     meter.launched()
-    meter.came(1, greeting(50.0), 0.0)
+    meter.worker_greeted(1, greeting(50.0), 0.0)
     assert meter.usage(1.0) == Usage(4, 11.0, 3, 150.0, 1536)
 
 

@@ -105,7 +105,7 @@ def test_the_errors_of_a_job_have_a_bound_and_the_same_after_a_restart() -> None
     job = Job("j", range(tasks), JobPolicy(retries=0, max_workers=1))
     records = [action.record for action in job.start(0.0) if hasattr(action, "record")]
     for number in range(tasks):
-        records += [a.record for a in job.worker_came(number, None, 0.0, reusable=False) if hasattr(a, "record")]
+        records += [a.record for a in job.worker_greeted(number, None, 0.0, reusable=False) if hasattr(a, "record")]
         records += [a.record for a in job.task_failed(number, "x" * 3000, 0.0) if hasattr(a, "record")]
     assert job.over
     held = sum(map(len, job.failures.values()))

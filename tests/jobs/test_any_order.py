@@ -124,7 +124,7 @@ class AnyOrder(RuleBasedStateMachine):
             return  # nobody listens to it
         if place == "warming":
             self.workers[worker] = ("idle", launch_id, reusable)
-        self.take(self.job.worker_came(worker, launch_id, self.now, reusable=reusable))
+        self.take(self.job.worker_greeted(worker, launch_id, self.now, reusable=reusable))
 
     @precondition(lambda self: self.workers)
     @rule(worker=CONNECTED)
@@ -319,7 +319,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.worker_lost_kindly(worker)
             elif place == "warming" and worker in self.workers:
                 self.workers[worker] = ("idle", *self.workers[worker][1:])
-                self.take(self.job.worker_came(worker, None, self.now))
+                self.take(self.job.worker_greeted(worker, None, self.now))
         # Whoever needs messages waits for those who send them.
         lineage = self.job._data.ledger.lineage
         done = {view.task for view in self.job.tasks() if view.state.value == "done"}
@@ -354,7 +354,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.number += 1
         self.workers[self.number] = ("idle", launch_id, reusable)
         self.take(
-            self.job.worker_came(
+            self.job.worker_greeted(
                 self.number,
                 launch_id,
                 self.now,
@@ -369,7 +369,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
 
     def dismissed(self, worker: int, launch_id: str | None) -> list[Action]:
-        [action] = self.job.worker_came(worker, launch_id, self.now)
+        [action] = self.job.worker_greeted(worker, launch_id, self.now)
         assert isinstance(action, Dismiss)
         self.forget(worker)
         return []

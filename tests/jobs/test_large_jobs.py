@@ -112,7 +112,7 @@ def test_numbers_of_a_record_are_written_and_read_as_a_whole(record: Any) -> Non
 def test_tasks_fail_with_the_errors_that_they_had() -> None:
     large = job()
     large.start(0.0)
-    large.worker_came(1, "0-0", 0.0)
+    large.worker_greeted(1, "0-0", 0.0)
     large.task_failed(1, "its own", 0.0)
     large.abort("it cannot go on", 1.0)
     assert large.failures[0] == "its own"

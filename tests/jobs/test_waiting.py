@@ -73,13 +73,13 @@ class World:
                     for launch_id in ids:
                         number = next(self.numbers)
                         self.connected[number] = launch_id
-                        self.act(self.job.worker_came(number, launch_id, self.now))
+                        self.act(self.job.worker_greeted(number, launch_id, self.now))
                 case Assign():
                     self.attempts += 1
                     self.runs[action.worker] = Run(action.task, list(self.programs[action.task]))
                 case Warm(worker) | Interrupt(worker):
                     self.runs.pop(worker, None)
-                    self.act(self.job.worker_came(worker, self.connected[worker], self.now))
+                    self.act(self.job.worker_greeted(worker, self.connected[worker], self.now))
                 case Ping(worker):
                     self.job.heard(worker, self.now)
                 case Dismiss(worker):

@@ -164,7 +164,7 @@ def test_pings_are_spread_over_the_period_and_at_most_one_a_worker() -> None:
     job = Job("j", range(1000))
     job.start(0.0)
     for worker in range(1000):
-        job.worker_came(worker, f"0-{worker}", 0.0)
+        job.worker_greeted(worker, f"0-{worker}", 0.0)
     counts = []
     for second in range(1, 41):
         pings = [action for action in job.time_passed(float(second)) if kinds([action]) == ["Ping"]]

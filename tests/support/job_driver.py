@@ -68,12 +68,12 @@ class Play:
             launch_id = self.launched[self.came]
             self.came += 1
         ours = None if launch_id is None else LaunchId(launch_id)
-        return self.take(self.job.worker_came(worker, ours, self.now, **more))
+        return self.take(self.job.worker_greeted(worker, ours, self.now, **more))
 
     def warm(self, worker: int) -> list[Action]:
         """A worker that is being cleared greets again."""
         self.warming.pop(worker, None)
-        return self.take(self.job.worker_came(worker, None, self.now))
+        return self.take(self.job.worker_greeted(worker, None, self.now))
 
     def done(self, worker: int) -> list[Action]:
         return self.take(self.job.task_done(worker, self.now))

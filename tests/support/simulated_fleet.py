@@ -297,7 +297,7 @@ class SimulatedFleet:
         self.connected[number] = member
         member.warm = True
         member.step += 1
-        actions = self.job.worker_came(number, member.launch_id, self.now, seconds_left=member.ends - self.now)
+        actions = self.job.worker_greeted(number, member.launch_id, self.now, seconds_left=member.ends - self.now)
         assigned = any(isinstance(action, Assign) and action.worker == number for action in actions)
         assert not (assigned and member.dirty), "it may still be at its last task"
         self.carry_out(actions)
@@ -434,7 +434,7 @@ class SimulatedFleet:
     def greet_again(self, member: FleetWorker) -> None:
         member.warm = True
         member.dirty = False
-        actions = self.job.worker_came(
+        actions = self.job.worker_greeted(
             member.connection, member.launch_id, self.now, seconds_left=member.ends - self.now
         )
         self.carry_out(actions)
