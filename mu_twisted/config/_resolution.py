@@ -48,9 +48,9 @@ def resolve(environ: Mapping[str, str], profile: str | None = None, command: str
     name = profile if profile is not None else environ.get("MU_PROFILE") or None
     if name is not None and name not in profiles:
         known = f"it has {', '.join(sorted(profiles))}" if profiles else "it has none"
-        asked = "--profile" if profile is not None else "MU_PROFILE"
+        origin = "--profile" if profile is not None else "MU_PROFILE"
         known = known if path.exists() else "there is no such file"
-        raise ConfigError(f"{asked}: there is no profile {name!r} in {path}: {known}")
+        raise ConfigError(f"{origin}: there is no profile {name!r} in {path}: {known}")
     tables = [("profile", f"profiles.{name}", profiles[name])] if name is not None else []
     tables.append(("defaults", "defaults", defaults))
     found = {
