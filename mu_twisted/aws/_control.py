@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code
-from mu_twisted.aws._function_settings import LOCAL_ROLE, FunctionSpec, is_image
+from mu_twisted.aws._function_settings import LOCAL_ROLE, ORIGINAL_HANDLER, FunctionSpec, entry_of, is_image
 from mu_twisted.aws._functions import Functions
 from mu_twisted.base.masking import masked
 
@@ -38,12 +38,14 @@ class FunctionSettings:
     :param memory_mb: its memory in MB.
     :param tmp_mb: its temporary files in MB.
     :param architecture: its processor, ``x86_64`` or ``arm64``.
+    :param is_original: whether it has the handler of the original's workers.
     """
 
     timeout: timedelta
     memory_mb: int
     tmp_mb: int = 512
     architecture: str = "x86_64"
+    is_original: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class AwsControl:
                 configuration.get("MemorySize", 128),
                 configuration.get("EphemeralStorage", {}).get("Size", 512),
                 (configuration.get("Architectures") or ["x86_64"])[0],
+                entry_of(configuration) == ORIGINAL_HANDLER,
             )
 
     def _updated(self, function: str) -> FunctionConfigurationResponseTypeDef:

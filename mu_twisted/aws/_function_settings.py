@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from types_boto3_lambda.literals import ArchitectureType, RuntimeType
     from types_boto3_lambda.type_defs import (
+        FunctionConfigurationResponseTypeDef,
         FunctionConfigurationTypeDef,
         UpdateFunctionConfigurationRequestTypeDef,
     )
@@ -78,7 +79,7 @@ class FunctionChanges:
         return request if len(request) > 1 else None
 
 
-def entry_of(function: FunctionConfigurationTypeDef) -> str | None:
+def entry_of(function: FunctionConfigurationTypeDef | FunctionConfigurationResponseTypeDef) -> str | None:
     """The handler of a function, also of an image whose command it is; None if it has none.
 
     :param function: what Lambda says of it.

@@ -39,6 +39,7 @@ class Deployment:
     :param tmp_mb: MB of an environment's temporary files: the largest of all places.
     :param architecture: ``x86_64`` or ``arm64``.
     :param absent: for each place of the job that cannot be used, why.
+    :param original: places whose functions have the original's handler.
     """
 
     places: tuple[LaunchTarget, ...]
@@ -47,6 +48,7 @@ class Deployment:
     tmp_mb: int = 512
     architecture: str = "x86_64"
     absent: tuple[str, ...] = ()
+    original: tuple[LaunchTarget, ...] = ()
 
 
 def copies_of(function: str, copies: int) -> list[str]:

@@ -188,12 +188,15 @@ class JobRun:
         """A worker of this job is there, new or warm."""
         greeting = session.greeting
         launch_id = launch_id_in(self.name, greeting.launch_id)
-        why = unserved(greeting, keys=self._private_keys, links=self._pipeline.messages is not None)
+        pipeline = self._pipeline
+        ported = pipeline.consumes is not None and isinstance(pipeline.first, type)
+        why = unserved(greeting, keys=self._private_keys, links=pipeline.messages is not None, ported=ported)
         if why is not None:
             session.dismiss()
             function = self._settings["function"]
             self._executor.cannot_serve(
-                launch_id, f"function {function} holds a worker {why}: make the function again with `mu lambdaize`"
+                launch_id,
+                f"function {function} holds a worker {why}: make the function again with `mu lambdaize --replace`",
             )
             return
         session.launch_id = launch_id

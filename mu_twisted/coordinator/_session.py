@@ -17,6 +17,7 @@ from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import (
     MAX_LEGACY_REPLY,
     MAX_REPLY,
+    TOKEN,
     VERSION,
     Greeting,
     PeerError,
@@ -306,11 +307,13 @@ class Session:
             self._connection.send(*commands)
 
 
-def unserved(greeting: Greeting, *, keys: bool, links: bool) -> str | None:
+def unserved(greeting: Greeting, *, keys: bool, links: bool, ported: bool = False) -> str | None:
     """Why this coordinator cannot drive a worker that greets so; None: it can.
 
     :param keys: whether tasks need keys of their own, for their peers. The original's workers know no ``identity:``.
     :param links: whether tasks send named messages.
+    :param ported: whether tasks are state machines that exchange states: which run makes one, the worker reads from its
+        command. Those of version 0.1.0, which greet without :data:`TOKEN`, do not.
     """
     if not 0 <= greeting.version <= VERSION:
         return f"of protocol version {greeting.version}, which this coordinator cannot serve"
@@ -318,4 +321,6 @@ def unserved(greeting: Greeting, *, keys: bool, links: bool) -> str | None:
         return "of the original's, which cannot take a task's own keys for its peers (with --share-key there are none)"
     if links and LINKS not in greeting.supports:
         return "of an earlier version, which cannot send named messages"
+    if keys and ported and TOKEN not in greeting.supports:
+        return "of version 0.1.0, which does not find the states that a ported pipeline's commands make, and would wait"
     return None

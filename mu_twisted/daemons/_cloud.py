@@ -89,6 +89,7 @@ class Cloud:
             tmp_mb=max(settings.tmp_mb for settings in settings_of.values()),
             architecture=next(iter(settings_of.values())).architecture,
             absent=tuple(absent),
+            original=tuple(place for place, settings in settings_of.items() if settings.is_original),
         )
 
     def _look(self, place: LaunchTarget, programs: Sequence[str]) -> FunctionSettings:

@@ -132,6 +132,15 @@ class JobLaunching:
             self._spread = Spread(deployment)
             for reason in deployment.absent:
                 self._log.warn("the job's other places have this one's share: {reason}", reason=reason)
+            if not self._keys.shared:
+                for place in deployment.original:
+                    self._log.warn(
+                        "function {function} in {region} has the handler of the original's workers: those cannot use "
+                        "the keys that each job has of its own, and will not come; give -c, -s, -k of RSA keys and "
+                        "--share-key, or make it again with `mu lambdaize --replace`",
+                        function=place.function,
+                        region=place.region,
+                    )
         spread = self._spread
         event = self._recent_event(cloud, deployment.timeout, address, port)
         warned: set[tuple[LaunchTarget, str]] = set()

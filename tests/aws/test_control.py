@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,23 @@ def test_a_function_is_there_or_not(endpoint: Endpoint, control: AwsControl) -> 
         control.function_settings("f")
     endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, MemorySize=512)
     assert control.function_settings("f").timeout == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "is_original"),
+    [
+        ({"Handler": "lambda_function.lambda_handler"}, True),
+        ({"ImageConfigResponse": {"ImageConfig": {"Command": ["lambda_function.lambda_handler"]}}}, True),
+        ({"Handler": "worker_lambda.lambda_function.lambda_handler"}, False),
+        ({"Handler": "app.handler"}, False),
+        ({}, False),
+    ],
+)
+def test_a_function_of_the_originals_is_known_by_its_handler(
+    endpoint: Endpoint, control: AwsControl, configuration: dict[str, Any], is_original: bool
+) -> None:
+    endpoint.say("GET", "/functions/f/configuration", 200, Timeout=7, MemorySize=512, **configuration)
+    assert control.function_settings("f").is_original is is_original
 
 
 def test_what_is_not_there_is_told_with_where_it_was_looked_for(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from job_bench import Bench
+from job_bench import Bench, Echo
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
@@ -553,7 +553,8 @@ async def sends_one(w: Worker) -> None:
 
 def linked(**more: Any) -> Bench:
     pem = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
-    return Bench(tasks=2, first=sends_one, peers=Peers("j", ["h:1"], lambda identity: KeyPair(pem, pem)), **more)
+    peers = Peers("j", ["h:1"], lambda identity: KeyPair(pem, pem))
+    return Bench(**{"tasks": 2, "first": sends_one, "peers": peers, **more})
 
 
 def test_a_worker_that_takes_named_messages_learns_first_where_the_rendezvous_is() -> None:
@@ -593,6 +594,24 @@ def test_a_workers_variable_of_that_name_is_still_the_tasks() -> None:
     worker.says(with_links("0-0"))
     worker.says(b"INFO:waits:7", b"OK:GETI(7)")
     assert bench.run.job.counts().done == 1
+
+
+def test_states_that_exchange_states_cannot_be_driven_on_a_worker_of_0_1_0() -> None:
+    bench = linked(first=Echo, consumes=lambda _, task: [1 - task])
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    assert worker.takes() == [b"quit:"]
+    assert "does not find the states that a ported pipeline's commands make" in (bench.run.job.error or "")
+    assert "`mu lambdaize --replace`" in (bench.run.job.error or "")
+    # One of this version can, and one of 0.1.0 can run scripts, which say which of their runs make states.
+    bench = linked(first=Echo, consumes=lambda _, task: [1 - task])
+    worker = bench.worker()
+    worker.says(bindable("0-0"))
+    assert b"quit:" not in worker.takes()
+    bench = linked(consumes=lambda _, task: [1 - task])
+    worker = bench.worker()
+    worker.says(ours("0-0"))
+    assert b"quit:" not in worker.takes()
 
 
 def test_a_job_of_named_messages_cannot_be_served_by_an_older_worker() -> None:

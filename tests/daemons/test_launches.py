@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from mu_twisted.aws.placement import Deployment, places_of
 from mu_twisted.daemons._cloud import Cloud
@@ -53,12 +54,13 @@ class Lambda:
 
 
 class LaunchesHarness:
-    def __init__(self, regions: list[str]) -> None:
+    def __init__(self, regions: list[str], keys: Keys = KEYS, original: int = 0) -> None:
         self.awslambda = Lambda()
         self.outcomes: list[LaunchOutcome] = []
         self.looking: Deferred[None] = succeed(None)
         settings = {"regions": regions, "function": "f", "bucket": "b", "start-timeout": 30.0}
-        deployment = Deployment(tuple(places_of(regions, "f", 1)), timedelta(seconds=60))
+        places = tuple(places_of(regions, "f", 1))
+        deployment = Deployment(places, timedelta(seconds=60), original=places[:original])
         cloud = Cloud(None, lambda region: f"https://{region}", None)
 
         async def ready() -> tuple[Cloud, Launcher, Deployment, str, int]:
@@ -66,7 +68,7 @@ class LaunchesHarness:
             return cloud, cast(Launcher, self.awslambda), deployment, "192.0.2.1", 13579
 
         self.now = 0.0
-        self.launching = JobLaunching("job", settings, KEYS, ready, lambda: self.now)
+        self.launching = JobLaunching("job", settings, keys, ready, lambda: self.now)
 
     def start(self, count: int, first: int = 0) -> None:
         names = [f"0-{number}" for number in range(first, first + count)]
@@ -87,6 +89,29 @@ def test_the_number_is_split_over_the_regions(world: LaunchesHarness) -> None:
     assert world.regions() == {"us-east-1": 5, "eu-west-1": 5}
     assert world.launching.note() is None
     assert {launch.tries for launch in world.awslambda.taken} == {3}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("original", [0, 1, 2])
+def test_a_function_with_the_originals_handler_is_told_at_the_first_launch(shared: bool, original: int) -> None:
+    keys = Keys(KEYS.ca, KEYS.own, None) if shared else KEYS
+    world = LaunchesHarness(["us-east-1", "eu-west-1"], keys, original)
+    told: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        told.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        world.start(2)
+        world.start(2, first=2)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    warned = [line for line in told if "the original's workers" in line]
+    assert [line[: line.index(" has")] for line in warned] == (
+        [] if shared else ["function f in us-east-1", "function f in eu-west-1"][:original]
+    )
+    assert all("--share-key, or make it again with `mu lambdaize --replace`" in line for line in warned)
 
 
 @pytest.mark.parametrize("status", [404, 429])
