@@ -1,19 +1,23 @@
 """Drives one connection for links, from the worker's greeting on; what its frames mean is decided in its session."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mu_twisted.rendezvous._authorization import Speaker, authorize
 from mu_twisted.rendezvous._errors import PeerRefused
 from mu_twisted.rendezvous._link_session import LinkSession
+from mu_twisted.rendezvous._punching import Party
 from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import PeerError, fail
-from mu_twisted.wire.links import MAX_LINK_FRAME, LinkWelcome, parse_link_frame, parse_link_greeting
+from mu_twisted.wire.links import MAX_LINK_FRAME, LinkGreeting, LinkWelcome, parse_link_frame, parse_link_greeting
+from mu_twisted.wire.punching import PREFIX, PUNCH
 
 WRITE_SIZE = 64 << 10
 """Bytes beyond which no more frames are put into one write."""
 _ANSWERS = "answers"
+_PUNCHING = "punching"
 
 
 class LinkConnection(RelayConnection):
@@ -23,12 +27,13 @@ class LinkConnection(RelayConnection):
     :param connection: of which the first message has come.
     """
 
-    __slots__ = ("_delivering", "_run", "_session", "_write_paused")
+    __slots__ = ("_delivering", "_party", "_run", "_session", "_write_paused")
 
     def __init__(self, relay: RelayServices, connection: FrameProtocol) -> None:
         super().__init__(relay)
         self._connection = connection
         self._run: Run | None = None
+        self._party: tuple[Party, FrameProtocol] | None = None
         self._session: LinkSession | None = None
         self._write_paused = False
         self._delivering = False
@@ -53,7 +58,10 @@ class LinkConnection(RelayConnection):
         for replaced in welcome.replaced:
             if isinstance(replaced, RelayConnection):
                 replaced.refuse("another connection has taken its place")
-        connection.send(LinkWelcome({"store": welcome.run.store_token}).encode())
+        announced: dict[str, Any] = {"store": welcome.run.store_token}
+        if self._can_punch(connection, greeting):
+            announced[PUNCH] = True
+        connection.send(LinkWelcome(announced).encode())
         connection.register_producer(self, True)
         if len(payloads) > 1:
             self.frames_received(list(payloads[1:]))
@@ -68,7 +76,11 @@ class LinkConnection(RelayConnection):
         self._arrived(payloads[-1])
         try:
             for payload in payloads:
-                if self._session is not None:
+                if self._session is None:
+                    break
+                if payload.startswith(PREFIX) and self._party is not None:
+                    self._punch(self._party[0], payload)
+                else:
                     self._session.receive(parse_link_frame(payload))
         except PeerError as error:
             self.refuse(str(error))
@@ -102,6 +114,7 @@ class LinkConnection(RelayConnection):
 
     def resumeProducing(self) -> None:
         self._write_paused = False
+        self.resume(_PUNCHING)
         self.deliver()
 
     def stopProducing(self) -> None:
@@ -150,7 +163,29 @@ class LinkConnection(RelayConnection):
             self._detach()
             connection.close(fail(reason))
 
+    # -- punching --------------------------------------------------------------------------------------------------
+
+    def _can_punch(self, connection: FrameProtocol, greeting: LinkGreeting) -> bool:
+        """Whether it can; then its messages about that are taken from now on. A link needs a certificate of its own."""
+        punching, peer = self._relay.punching, connection.peer
+        if punching is None or greeting.announced.get(PUNCH) is not True or peer.identity is None:
+            return False
+        party = Party(greeting.job.decode("ascii"), greeting.task, greeting.attempt)
+        self._party = party, connection
+        punching.joined(party, (peer.host, peer.port), connection.send)
+        return True
+
+    def _punch(self, party: Party, message: bytes) -> None:
+        if self._relay.punching is not None:
+            self._relay.punching.received(party, message)
+        if self._write_paused:  # its answers go out before more is read
+            self.pause(_PUNCHING)
+
     def _detach(self) -> None:
+        if self._party is not None and self._relay.punching is not None:
+            party, connection = self._party
+            self._party = None
+            self._relay.punching.left(party, connection.send)
         session, self._session = self._session, None
         if session is not None and self._run is not None:
             self._run.links.detach(session)

@@ -82,8 +82,9 @@ class PunchService:
 
         :raises PeerError: it is malformed.
         """
-        seen, _ = self._senders[party]
-        self._send(self.broker.received(party, seen, message, self._now()))
+        known = self._senders.get(party)
+        if known is not None:
+            self._send(self.broker.received(party, known[0], message, self._now()))
 
     def left(self, party: Party, send: Callable[[bytes], object]) -> None:
         """Forget a party whose connection is gone, unless another connection has taken its place.

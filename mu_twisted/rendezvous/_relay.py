@@ -15,6 +15,7 @@ from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._link_connection import LinkConnection
 from mu_twisted.rendezvous._mailboxes import Mailboxes
 from mu_twisted.rendezvous._message_store import MessageStore
+from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._relay_connection import RelayConnection
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
@@ -56,6 +57,7 @@ class Relay:
     :param shared_key: whether a certificate without identity may speak for any task.
     :param debug: whether each greeting, notice and disconnection is logged; there may be many.
     :param token: makes the tokens of jobs.
+    :param punching: lets workers make direct connections, and is opened and closed with the relay; None: it does not.
     """
 
     log = Logger()
@@ -71,7 +73,9 @@ class Relay:
         shared_key: bool = False,
         debug: bool = False,
         token: Callable[[], str] = _token,
+        punching: PunchService | None = None,
     ) -> None:
+        self.punching = punching
         self.now = clock.seconds
         self.shared_key = shared_key
         self._clock = clock
@@ -112,12 +116,16 @@ class Relay:
     def open(self) -> None:
         """Begin to enforce time limits."""
         self._sweep.start()
+        if self.punching is not None:
+            self.punching.open()
 
     def close(self) -> None:
         """Close every connection, and remove all messages."""
         self._sweep.stop()
         for connection in list(self._connections):
             connection.refuse("the rendezvous stops")
+        if self.punching is not None:
+            self.punching.close()
         self.backpressure.stop()
         self._ungreeted.stop()
         self._closing.stop()

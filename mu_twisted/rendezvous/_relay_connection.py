@@ -9,6 +9,7 @@ from typing import Protocol
 from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._mailboxes import Mailboxes
+from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.transport import FrameProtocol
 
@@ -25,6 +26,7 @@ class RelayServices(Protocol):
 
     :ivar shared_key: whether a certificate without identity may speak for any task.
     :ivar now: the time, seconds.
+    :ivar punching: lets workers make direct connections; None: it does not.
     """
 
     shared_key: bool
@@ -32,6 +34,7 @@ class RelayServices(Protocol):
     mailboxes: Mailboxes
     admission: MessageAdmission
     backpressure: Backpressure
+    punching: PunchService | None
 
     def connected(self, connection: "RelayConnection") -> None:
         """The TLS handshake is done."""

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.wire import Decoder, PeerGreeting, encode
-from mu_twisted.wire.punching import PREFIX
+from mu_twisted.wire import Decoder, encode
+from mu_twisted.wire.links import LinkGreeting, parse_link_welcome
+from mu_twisted.wire.punching import PREFIX, PUNCH
 from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner, resolve
 from worker_lambda._socket_watch import SocketWatch
@@ -59,11 +60,11 @@ class Attempt:
             resolve(*order["address"]),
             context,
             Partner("rendezvous", RENDEZVOUS, 1 << 20),
-            came_up=self._came_up,
+            came_up=lambda: None,
             received=self._received,
             prepare=self._port.prepare,
         )
-        self._control.send(PeerGreeting(job.encode("ascii"), task, task, attempt).encode())
+        self._control.send(LinkGreeting(job.encode("ascii"), task, attempt, {PUNCH: True}).encode())
 
     def step(self) -> float | None:
         waits = [self._control.step()]
@@ -93,7 +94,7 @@ class Attempt:
         for link in self._links:
             link.close()
 
-    def _came_up(self) -> None:
+    def _welcomed(self) -> None:
         control = self._control.sock
         assert control is not None
         self.puncher = Puncher(
@@ -107,14 +108,18 @@ class Attempt:
         )
 
     def _received(self, message: bytes) -> None:
-        assert self.puncher is not None
+        puncher = self.puncher
+        if puncher is None:
+            assert parse_link_welcome(message).announced[PUNCH] is True
+            self._welcomed()
+            return
         if message.startswith(b"PUNCH_PROBE:"):
             self._mapped = message
         if message.startswith(b"PUNCH_GO:") and self._late:
             self._kept.append((time.monotonic() + self._late, message))
         elif message.startswith(PREFIX):
             self._begun = time.monotonic()
-            self.puncher.receive(message)
+            puncher.receive(message)
 
     def _connected(self, link: Link) -> None:
         self._links.append(Trial(self._selector, link, self._identity, time.monotonic() - self._begun))

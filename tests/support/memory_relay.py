@@ -11,7 +11,7 @@ from memory_links import frames_of
 from memory_wire import Network
 from twisted.internet.task import Clock
 
-from mu_twisted.rendezvous import Relay, RelayLimits, Spill
+from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import Authority, Identity, RoleIdentity, client_contexts, server_contexts
 from mu_twisted.transport import FrameProtocol, connect
 from mu_twisted.wire import PeerGreeting
@@ -83,9 +83,14 @@ class Link(Peer):
 
 
 class MemoryRelay:
-    """A relay and its peers; without TLS unless peers have identities."""
+    """A relay and its peers; without TLS unless peers have identities.
 
-    def __init__(self, limits: RelayLimits | None = None, *, tls: bool = False, **options: Any) -> None:
+    :param punching: whether workers may make direct connections.
+    """
+
+    def __init__(
+        self, limits: RelayLimits | None = None, *, tls: bool = False, punching: bool = False, **options: Any
+    ) -> None:
         self.clock = Clock()
         self.network = Network()
         self.directory = Path(tempfile.mkdtemp(prefix="mu-relay-"))
@@ -95,6 +100,7 @@ class MemoryRelay:
             limits or RelayLimits(),
             Spill(self.directory / "spill"),
             token=lambda: f"store{next(tokens)}",
+            punching=PunchService(self.clock) if punching else None,
             **{"shared_key": not tls, **options},
         )
         self.tls = tls
@@ -124,11 +130,19 @@ class MemoryRelay:
         peer.says(PeerGreeting(job, me, to, attempt, replay).encode())
         return peer
 
-    def link(self, task: int, attempt: int = 0, *, job: bytes = b"j", identity: Identity | None = None) -> "Link":
+    def link(
+        self,
+        task: int,
+        attempt: int = 0,
+        *,
+        job: bytes = b"j",
+        identity: Identity | None = None,
+        announced: dict[str, Any] | None = None,
+    ) -> "Link":
         """A worker's connection for links."""
         link = Link(self)
         self.dial(identity, link)
-        link.wire.send(LinkGreeting(job, task, attempt, {}).encode())
+        link.wire.send(LinkGreeting(job, task, attempt, announced or {}).encode())
         self.settle()
         return link
 
