@@ -18,7 +18,8 @@ from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._permissions import warn_of_exposed_files
-from mu_twisted.local import LocalError, LocalService, Settings, default_state_dir
+from mu_twisted.local import LocalError, Settings, default_state_dir
+from mu_twisted.local.service import LocalService
 
 
 def _port(text: str) -> int:

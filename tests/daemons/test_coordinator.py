@@ -14,6 +14,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.daemons._cloud import other_stack
 from mu_twisted.daemons._options import apply_environment, daemon_keys
+from mu_twisted.daemons.coordinator import Options
 from mu_twisted.local import Stack
 
 pytestmark = pytest.mark.process
@@ -26,17 +27,28 @@ NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/n
     ("words", "said"),
     [
         ("png2y4m -n 0", "-n: expected a whole number of at least 1"),
+        ("--nosuch png2y4m", "--nosuch"),
+        ("nosuch", "no pipeline is called 'nosuch'"),
+        (f"-c {__file__} -s s.pem -k k.pem png2y4m", "--share-key"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(coordinate: Any, words: str, said: str) -> None:
+    ended = coordinate(*words.split())
+    assert ended.status == 2
+    assert said in ended.complained()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         ("png2y4m -n many", "-n: expected a whole number"),
         ("png2y4m --nosuch", "--nosuch"),
         ("png2y4m -n 3 video", "only options are expected here, not 'video'"),
-        ("--nosuch png2y4m", "--nosuch"),
-        ("nosuch", "no pipeline is called 'nosuch'"),
         ("./nosuch.py", "no pipeline module"),
         ("exec -n 2", "exec needs a command"),
         ("-t 65536 png2y4m", "-t: expected a port"),
         ("-t x png2y4m", "-t: expected a port"),
         ("-t tcp:x png2y4m", "-t: expected a port"),
-        (f"-c {__file__} -s s.pem -k k.pem png2y4m", "--share-key"),
         ("-s s.pem png2y4m", "without the CA certificate"),
         ("png2y4m -n 1000001", "-n: a job has at most 1000000 tasks, not 1000001"),
         ("--endpoint-url http://192.0.2.1 png2y4m", "--endpoint-url: http://192.0.2.1: plain http"),
@@ -44,10 +56,17 @@ NO_KEYS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/n
         ("--host-addr a:1 png2y4m", "--host-addr: expected a host name"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_2(coordinate: Any, words: str, said: str) -> None:
-    ended = coordinate(*words.split())
-    assert ended.status == 2
-    assert said in ended.complained()
+def test_what_is_wrong_with_options_is_said(words: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status: object = None
+    try:
+        Options().parseOptions(words.split())
+    except UsageError as error:  # which twistd prints
+        error_line = str(error)
+    except SystemExit as end:
+        status, error_line = end.code, capfd.readouterr().err.rstrip("\n")
+    assert status in (None, 2)
+    assert said in error_line
+    assert "\n" not in error_line
 
 
 @pytest.mark.parametrize(
