@@ -238,7 +238,10 @@ class Objects:
         given = {} if recursive else {"Delimiter": "/"}
         with aws_errors(f"list {place}{self._clients.where_s3}"):
             for page in pages.paginate(Bucket=place.bucket, Prefix=place.key, **given):
-                yield from page.get("CommonPrefixes", ())
+                for folder in page.get("CommonPrefixes", ()):
+                    # SeaweedFS has folders, which outlive what was in them for a while; S3 itself has none.
+                    if self._clients.stack is None or self._holds_any(place.bucket, folder["Prefix"]):
+                        yield folder
                 yield from page.get("Contents", ())
 
     def make_bucket(self, bucket: str) -> bool:
@@ -295,6 +298,9 @@ class Objects:
     def _s3(self) -> Any:
         """S3's client; what it lists is passed on as it is, for JSON and tables."""
         return self._clients.s3
+
+    def _holds_any(self, bucket: str, prefix: str) -> bool:
+        return bool(self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("Contents"))
 
     def _delete(self, bucket: str, keys: Sequence[dict[str, str]]) -> None:
         if keys:

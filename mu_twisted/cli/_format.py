@@ -28,7 +28,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Columns: text to the left, numbers to the right."""
     cells = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    numeric = [all(row[column].isdigit() for row in cells[1:]) for column in range(len(head))]
+    numeric = [all(row[column].isdigit() or row[column] == "-" for row in cells[1:]) for column in range(len(head))]
     lines = [
         "  ".join(
             row[column].rjust(widths[column]) if numeric[column] else row[column].ljust(widths[column])
@@ -55,6 +55,11 @@ def progress(job: Fields) -> str:
         parts.append(f"{job['launches']} to come")
     note = f" ({job['note']})" if job.get("note") else ""
     return " ".join(terminal_safe(f"{job['job']}: {', '.join(parts)}{note}").split())
+
+
+def failed_count(job: Fields) -> int | str:
+    """How many tasks of a job have failed; of one that was ended that is not told apart from those not done by then."""
+    return "-" if job["state"] in _ENDED else int(job["failed"])
 
 
 def details(job: Fields) -> str:

@@ -56,8 +56,11 @@ def list_jobs(options: argparse.Namespace) -> None:
         print(json.dumps(answer))
         return
     head = ["JOB", "STATE", "TASKS", "DONE", "FAILED", "WORKERS", "SUBMITTED"]
-    keys = ["job", "state", "tasks", "done", "failed", "workers"]
-    rows = [[*(job[key] for key in keys), _format.when(job["submitted"])] for job in answer["jobs"]]
+    keys = ["job", "state", "tasks", "done"]
+    rows = [
+        [*(job[key] for key in keys), _format.failed_count(job), job["workers"], _format.when(job["submitted"])]
+        for job in answer["jobs"]
+    ]
     print(_format.table(head, rows))
 
 

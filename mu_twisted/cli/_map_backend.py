@@ -37,17 +37,26 @@ class MapBackend:
 
         :raises MuError: it cannot take this job.
         """
-        from mu_twisted.daemons.run import mismatch
-
         if self._options.dry_run and not self.here:
             return
         try:
             self.found = self.coordinator.get("daemon")
-        except NotServed:
+        except NotServed as error:
             if self._options.no_wait and not self._options.dry_run:
-                raise
+                raise NotServed(f"--no-wait leaves the job to a coordinator, and {error}") from None
             return
-        why = mismatch({"local": self.local}, self.found) if self.here else None
+        self.check(self.found)
+
+    def check(self, found: Any) -> None:
+        """See that a coordinator can take this job.
+
+        :param found: what it says of itself.
+        :raises CoordinatorError: it cannot.
+        """
+        from mu_twisted.daemons.run import mismatch
+
+        self.found = found
+        why = mismatch({"local": self.local}, found) if self.here else None
         if why is not None:
             raise CoordinatorError(why)
 

@@ -8,10 +8,10 @@ from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli._map_job import MapJob
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._output import OutputLost
-from mu_twisted.cli._run import handed_over
+from mu_twisted.cli._run import free_or_served, handed_over
 from mu_twisted.cli._wait import INTERRUPTED, wait_and_report
 from mu_twisted.client import Coordinator, UnixTransport
-from mu_twisted.daemons import default_state_dir
+from mu_twisted.daemons import StateDirectory, default_state_dir
 from mu_twisted.pipelines import pack_inputs
 
 
@@ -21,8 +21,15 @@ def execute(job: MapJob) -> int:
     :returns: the exit status; where the job runs here, the process exits with its own.
     :raises MuError: it cannot be handed over, or its results cannot be had.
     """
+    coordinator = job.backend.coordinator
     taken = _handed_over(job) if job.backend.found is not None else None
-    return _run_here(job) if taken is None else _follow(job, taken)
+    while taken is None:
+        state, found = free_or_served(coordinator, job.options.state_dir or default_state_dir())
+        if state is not None:
+            return _run_here(job, state)
+        job.backend.check(found)
+        taken = _handed_over(job)
+    return _follow(job, taken)
 
 
 def _handed_over(job: MapJob) -> Any:
@@ -35,7 +42,7 @@ def _handed_over(job: MapJob) -> Any:
     return handed_over(job.backend.coordinator, request)
 
 
-def _run_here(job: MapJob) -> int:
+def _run_here(job: MapJob, state: StateDirectory) -> int:
     """As ``mu run`` does; the process exits with the job's status."""
     from mu_twisted.daemons.run import run_map
 
@@ -49,7 +56,7 @@ def _run_here(job: MapJob) -> int:
     }
     words = [f"--{key}={value}" for key, value in given.items() if value is not None]
     words += [f"--{key}" for key, value in (("local", local), ("json", options.json)) if value]
-    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, _printer(job))
+    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, _printer(job), state)
     return 0
 
 

@@ -12,7 +12,9 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import ensure_stack
 from mu_twisted.cli._submit import submitted
 from mu_twisted.cli._wait import wait_and_report
-from mu_twisted.client import Coordinator, CoordinatorError, NotServed, RequestRefused, UnixTransport
+from mu_twisted.client import Coordinator, CoordinatorError, NotServed, RequestRefused, UnixTransport, Unreachable
+from mu_twisted.daemons import InUse, StateDirectory
+from mu_twisted.daemons import default_state_dir as daemon_state_dir
 from mu_twisted.local import default_state_dir
 
 ENDING = 10.0
@@ -54,12 +56,35 @@ def run_job(parsed: Any, words: list[str]) -> int:
     if parsed["program"] is not None:
         parsed.function = function_for(parsed, parsed.settings["regions"], stack, _tell)
     job = handed_over(coordinator, request_of(parsed)) if found is not None else None
-    if job is not None:
-        if not parsed["json"]:
-            print(terminal_safe(job["job"]), flush=True)
-        return wait_and_report(coordinator, job, as_json=bool(parsed["json"]))
-    daemon.run(words, parsed.configured, parsed.function)
-    return 0
+    while job is None:
+        state, found = free_or_served(coordinator, Path(given) if given else daemon_state_dir())
+        if state is not None:
+            daemon.run(words, parsed.configured, parsed.function, state)
+            return 0
+        _check(found, parsed)
+        job = handed_over(coordinator, request_of(parsed))
+    if not parsed["json"]:
+        print(terminal_safe(job["job"]), flush=True)
+    return wait_and_report(coordinator, job, as_json=bool(parsed["json"]))
+
+
+def free_or_served(coordinator: Coordinator, directory: Path) -> tuple[StateDirectory | None, Any]:
+    """The state directory, held by this process, or what the coordinator says of itself that was faster to have it.
+
+    :raises mu_twisted.base.MuError: a process has the directory and does not serve it within :data:`ENDING` seconds.
+    """
+    until = time.monotonic() + ENDING
+    while True:
+        try:
+            return StateDirectory(directory), None
+        except InUse as error:
+            held = error
+        try:
+            return None, coordinator.get("daemon", served=True)
+        except Unreachable:
+            if time.monotonic() > until:
+                raise held from None
+            time.sleep(PAUSE)
 
 
 def _found(coordinator: Coordinator, parsed: Any) -> Any:
@@ -67,12 +92,21 @@ def _found(coordinator: Coordinator, parsed: Any) -> Any:
 
     :raises MuError: it cannot take this job.
     """
-    from mu_twisted.daemons import run as daemon
-
     try:
         found = coordinator.get("daemon")
     except NotServed:
         return None
+    _check(found, parsed)
+    return found
+
+
+def _check(found: Any, parsed: Any) -> None:
+    """See that a coordinator can take the job, and tell the user which of the options it does not use.
+
+    :raises CoordinatorError: it cannot.
+    """
+    from mu_twisted.daemons import run as daemon
+
     why = daemon.mismatch(parsed, found)
     if why is not None:
         raise CoordinatorError(why)
@@ -82,7 +116,6 @@ def _found(coordinator: Coordinator, parsed: Any) -> Any:
             f"note: the coordinator that runs here (process {found['pid']}) has options of its own: "
             f"{' '.join(unused)} is not used"
         )
-    return found
 
 
 def _stack(parsed: Any, found: Any) -> Path | None:

@@ -10,7 +10,7 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._configured import Configured
 from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._wait import wait_and_report
-from mu_twisted.client import ConnectionLost, Coordinator, CoordinatorError, RequestRefused
+from mu_twisted.client import ConnectionLost, Coordinator, CoordinatorError, NotServed, RequestRefused
 
 MAX_SOURCE = 1 << 20
 """Bytes of a module; the control API takes no more."""
@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     words = _checked(name, words, options.configured)
     request = {"pipeline": name, "words": words, "source": source}
     coordinator = _client_options.coordinator(options)
-    job = submitted(coordinator, request)
+    try:
+        job = submitted(coordinator, request)
+    except NotServed as error:
+        raise NotServed(f"{error}; `mu run` in place of `mu submit` runs the job without one") from None
     if not options.wait:
         print(json.dumps(job) if options.json else terminal_safe(job["job"]))
         return 0

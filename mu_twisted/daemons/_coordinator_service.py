@@ -79,6 +79,7 @@ class CoordinatorService(Service):
         jobs that come by it are run to their ends, too.
     :param as_json: whether the one job's end is printed as JSON.
     :param printer: prints its results, if it is not None.
+    :param state: the state directory, where this process holds it already; else it is taken at the start.
     """
 
     log = Logger()
@@ -95,6 +96,7 @@ class CoordinatorService(Service):
         recorded: bool = False,
         as_json: bool = False,
         printer: ResultPrinter | None = None,
+        state: StateDirectory | None = None,
     ) -> None:
         self._reactor = reactor
         self._options = options
@@ -107,7 +109,7 @@ class CoordinatorService(Service):
         self._printer = printer
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
-        self._state: StateDirectory | None = None
+        self._state = state
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._journal: Journal | None = None
         self._opener: CloudOpener | None = None
@@ -159,7 +161,7 @@ class CoordinatorService(Service):
         callers = control_limits(descriptors)
         descriptors -= callers.reserve
         workers = worker_limit(self._options["worker-limit"], descriptors)
-        self._state = state = StateDirectory(self._state_path())
+        self._state = state = self._state or StateDirectory(self._state_path())
         keys = daemon_keys(self._options, self._key_directory(state.path), COORDINATOR)
         if keys.shared and not keys.rsa:
             self.log.warn(

@@ -7,6 +7,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -115,23 +116,31 @@ class _ParentsError:
         self._stream.flush()
 
 
-def ignore_repeat_signals(reactor: Any) -> None:
+AGAIN = 0.3
+"""Seconds after which a SIGINT is another one, and not the same, that came by two ways."""
+
+
+def ignore_repeat_signals(reactor: Any, *, at_once: bool = False) -> None:
     """Have SIGINT and SIGTERM stop the reactor once: Twisted takes one that comes while all ends for an error.
 
     A second one is common: Ctrl-C is pressed again, or a service manager signals the whole group.
 
     :param reactor: Twisted's, which does not run yet.
+    :param at_once: whether Ctrl-C that is pressed again ends the process at once.
     """
-    ends = False
+    since: float | None = None
 
     def stopping() -> None:
-        nonlocal ends
-        ends = True
+        nonlocal since
+        since = time.monotonic() if since is None else since
 
     def once(stop: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
-        if not ends:
+        if since is None:
             stopping()
             stop(number, frame)
+        elif at_once and number == signal.SIGINT and time.monotonic() - since > AGAIN:
+            _terminal.err.say("error: interrupted again, ended at once; `mu jobs` lists what is on record")
+            os._exit(FAILURE)
 
     def wrap() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

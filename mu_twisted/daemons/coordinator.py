@@ -17,6 +17,7 @@ from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._one_shot import ResultPrinter
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
+from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.pipelines import (
     InputList,
     Pipeline,
@@ -47,6 +48,8 @@ class Options(OneLineOptions, DaemonOptions):
     """What the job's name begins with; None: the pipeline's."""
     printer: ResultPrinter | None = None
     """Prints what the job's tasks have stored while it runs."""
+    state: StateDirectory | None = None
+    """The state directory, where this process holds it already."""
     retried: tuple[str, ...] = ()
     """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 
@@ -142,7 +145,7 @@ def makeService(options: Options) -> IService:
 
     from mu_twisted.daemons._coordinator_service import CoordinatorService
 
-    ignore_repeat_signals(reactor)
+    ignore_repeat_signals(reactor, at_once=options.recorded)
     report_to_parent(options.parent)
     service: Any = CoordinatorService(
         reactor,
@@ -154,5 +157,6 @@ def makeService(options: Options) -> IService:
         recorded=options.recorded,
         as_json=options.as_json,
         printer=options.printer,
+        state=options.state,
     )
     return service  # type: ignore[no-any-return]

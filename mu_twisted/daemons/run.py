@@ -15,6 +15,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.daemons._exit import DefaultWords
 from mu_twisted.daemons._one_shot import ResultPrinter
 from mu_twisted.daemons._options import DaemonOptions, local_stack, typed_options
+from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.coordinator import makeService
 from mu_twisted.daemons.foreground import PROFILE, options_for, run_in_foreground
@@ -107,13 +108,15 @@ def ignored(options: Options) -> tuple[str, ...]:
     return typed_options(options, (*_HERE, *port, *configured))
 
 
-def run(words: Sequence[str], configured: DefaultWords, function: str | None = None) -> None:
+def run(words: Sequence[str], configured: DefaultWords, function: str | None, state: StateDirectory) -> None:
     """Run the job of a command line, until it is over. As :func:`run_in_foreground`.
 
     :param configured: gives its options defaults of the user's own.
     :param function: that it is to have in place of what the words say.
+    :param state: the state directory, which this process holds.
     """
-    kind = type("Options", (Options,), {"configured": configured, "function": function})
+    more = {"configured": configured, "function": function, "state": state}
+    kind = type("Options", (Options,), more)
     run_in_foreground("mu-coordinator", kind, makeService, words)
 
 
@@ -123,6 +126,7 @@ def run_map(
     inputs: InputList | None,
     name: str | None,
     printer: ResultPrinter | None,
+    state: StateDirectory,
 ) -> None:
     """Run a job of ``mu map`` until it is over. As :func:`run_in_foreground`.
 
@@ -131,8 +135,16 @@ def run_map(
     :param inputs: what its tasks work on; None: the words say it.
     :param name: what the job's name begins with; None: the pipeline's.
     :param printer: prints its results; None: they are not printed.
+    :param state: the state directory, which this process holds.
     """
-    more = {"command": "mu map", "configured": configured, "inputs": inputs, "job_name": name, "printer": printer}
+    more = {
+        "command": "mu map",
+        "configured": configured,
+        "inputs": inputs,
+        "job_name": name,
+        "printer": printer,
+        "state": state,
+    }
     run_in_foreground("mu-coordinator", type("Options", (Options,), more), makeService, words)
 
 

@@ -131,3 +131,22 @@ def test_a_download_that_fails_leaves_no_file(objects: Objects, tmp_path: Path) 
     with pytest.raises(AWSError):
         objects.copy(Copying(S3Place("box", "gone"), tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_left_empty_is_not_listed_where_the_s3_is_the_embedded_one() -> None:
+    class Seaweed:
+        """Answers as SeaweedFS does, whose folders outlive what was in them."""
+
+        def get_paginator(self, _: str) -> "Seaweed":
+            return self
+
+        def paginate(self, **_: str) -> list[dict[str, object]]:
+            return [{"CommonPrefixes": [{"Prefix": "mu-results/"}, {"Prefix": "x/"}], "Contents": [{"Key": "y"}]}]
+
+        def list_objects_v2(self, *, Bucket: str, Prefix: str, MaxKeys: int) -> dict[str, object]:
+            return {"Contents": [{"Key": "x/1"}]} if Prefix == "x/" else {"KeyCount": 0}
+
+    clients = Clients(aws_session(), "us-east-1", stack=Path("/stack"))
+    vars(clients)["s3"] = Seaweed()
+    found = list(Objects(clients).list(S3Place("box"), recursive=False))
+    assert found == [{"Prefix": "x/"}, {"Key": "y"}]

@@ -37,6 +37,7 @@ def test_a_job_from_submit_to_rm(mu: Mu, served: Served, loop: Loop) -> None:
     assert mu("logs", job, "--task", "2").out == f"{job} 2\nsaid \\udcff\n"
     assert "is running" in mu("rm", job).error()
     assert mu("cancel", job).out == f"{job}: cancelled, 3 of 3 tasks done in 12.5 s\n"
+    assert mu("jobs").out.splitlines()[1].split()[:5] == [job, "cancelled", "3", "3", "-"]
     assert mu("retry", job).out == f"{job}: 3 of 3 tasks done, 0 workers\n"
     loop.do(served.service.end, job)
     assert mu("wait", job).out == f"{job}: 3 of 3 tasks done in 12.5 s\n"
@@ -304,3 +305,10 @@ def test_what_can_be_no_job_is_asked_of_nothing_and_is_status_2(mu: Mu, served: 
     assert refused.status == 2
     assert refused.err.startswith("error: -n: a job has at most 1000000 tasks, not 1000001; submit several")
     assert not served.service.jobs()
+
+
+def test_where_no_coordinator_runs_submit_names_what_does_without(run: Mu, tmp_path: Path) -> None:
+    said = run("submit", "--state-dir", str(tmp_path / "none"), "exec", "--", "true")
+    assert said.status == 1
+    assert "start one with `mu coordinator`" in said.error()
+    assert "`mu run` in place of `mu submit` runs the job without one" in said.err

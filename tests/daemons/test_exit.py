@@ -34,3 +34,36 @@ def test_being_told_to_end_while_all_ends_is_no_fault(first: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Traceback" not in done.stdout
     assert done.stdout.endswith("ended\n")
+
+
+NEVER_ENDS = """
+import os, signal
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from mu_twisted.daemons._exit import AGAIN, ignore_repeat_signals
+
+def again():
+    tell(signal.SIGINT)  # the same one, by another way
+    reactor.callLater(2 * AGAIN, tell, signal.{second})
+    reactor.callLater(6 * AGAIN, os._exit, 3)
+    return Deferred()
+
+def tell(number):
+    os.kill(os.getpid(), number)
+
+ignore_repeat_signals(reactor, at_once={at_once})
+reactor.addSystemEventTrigger("before", "shutdown", again)
+reactor.callWhenRunning(reactor.callLater, 0, tell, signal.SIGINT)
+reactor.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "at_once", "status"), [("SIGINT", True, 1), ("SIGTERM", True, 3), ("SIGINT", False, 3)]
+)
+def test_an_interrupt_that_is_repeated_ends_a_command_at_once(second: str, at_once: bool, status: int) -> None:
+    script = NEVER_ENDS.format(second=second, at_once=at_once)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == status
+    told = "error: interrupted again, ended at once; `mu jobs` lists what is on record\n"
+    assert done.stderr == (told if status == 1 else "")

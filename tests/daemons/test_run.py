@@ -179,3 +179,27 @@ def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home
     shown = mu("status", jobs["interrupted"]["job"]).stdout
     assert "3: 1 done, 2 not done" in shown
     assert "failed" not in shown
+
+
+@pytest.mark.process
+def test_jobs_that_begin_in_the_same_moment_all_run(home: Path, tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            words_of(home, "run", *job_words("-n", "2", "--", f"sleep 0.{number}")),
+            env=environment(tmp_path, {}),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    try:
+        ended = [(*each.communicate(timeout=90), each.returncode) for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    for out, err, status in ended:
+        assert status == 0, err
+        assert "2 of 2 tasks done" in out
+        assert "error" not in err
