@@ -169,7 +169,7 @@ def _failure(lines: Sequence[str], where: str) -> str:
     """What pip could not do, on one line."""
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     text = "\n".join(lines)
-    if "No module named pip" in text:
+    if re.search(r"No module named '?pip\b", text):
         return "pip, which collects wheels, is not installed beside mu: python -m ensurepip"
     if _NO_BUILD in text:
         return (

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,6 +205,16 @@ def test_a_file_that_cannot_be_read_is_one_line(
         with collect_requirements(tmp_path / "file", runtime="python3.13", architecture="x86_64"):
             pass
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("runtime", ["python3.13", None])
+def test_a_python_without_pip_is_one_line(
+    index: WheelIndex, collected: Collected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
+) -> None:
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    with pytest.raises(PackageError, match=r"pip, which collects wheels, is not installed beside mu"):
+        collected("one", runtime=runtime)
 
 
 def test_what_the_worker_has_is_not_replaced(index: WheelIndex, collected: Collected) -> None:
