@@ -10,6 +10,7 @@
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
+# make compare one task by GNU parallel, Lithops and mu: lines and seconds (docs/comparison.md)
 # make wheels  the source distribution and manylinux wheels, in dist/
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
 
@@ -22,7 +23,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h mu
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos nat-lab fuzz bench wheels clean
+.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -72,6 +73,12 @@ fuzz: $(VENV)/develop.stamp
 
 bench: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python -m bench
+
+compare: $(VENV)/demo.stamp
+	@etc/prepare.sh "$(PYTHON)" parallel=parallel
+	@test -d $(VENV)/lithops || $(PYTHON) -m venv $(VENV)/lithops
+	@$(VENV)/lithops/bin/python -m pip install --quiet --disable-pip-version-check 'lithops >= 3.8'
+	@$(BIN)/python -m bench.comparison
 
 # One wheel for each interpreter, all from the source distribution, as a user without wheels would build them.
 PYTHONS ?= $(PYTHON)
