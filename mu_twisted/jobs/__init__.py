@@ -43,6 +43,7 @@ from mu_twisted.jobs._launching import LaunchScheduler
 from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._precedence import Groups, grouped
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
@@ -60,6 +61,7 @@ from mu_twisted.jobs._records import (
     StoreNamed,
     Submitted,
     TaskFailed,
+    TasksFailed,
     record_from_dict,
     record_to_dict,
 )
@@ -93,6 +95,7 @@ __all__ = [
     "Finished",
     "GiveToken",
     "Grant",
+    "Groups",
     "Interrupt",
     "Job",
     "JobError",
@@ -129,6 +132,7 @@ __all__ = [
     "TaskState",
     "TaskStory",
     "TaskView",
+    "TasksFailed",
     "UseLargerFunction",
     "Waits",
     "Warm",
@@ -138,6 +142,7 @@ __all__ = [
     "failure_line",
     "failure_lines",
     "fair_shares",
+    "grouped",
     "in_turn",
     "is_hopeless",
     "is_out_of_memory",

@@ -4,11 +4,11 @@ The job does not learn that a task waits for an encoder's state; but one that co
 done nor active, directly or through others, cannot finish. So its worker may be taken away where that one needs one.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import MAX_ERROR, JobData
-from mu_twisted.jobs._records import AttemptOutcome, Reopened, ResultStands, StoreNamed, TaskFailed
+from mu_twisted.jobs._records import AttemptOutcome, Reopened, ResultStands, StoreNamed, TaskFailed, TasksFailed
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 from mu_twisted.jobs._worker_pool import Attempt
 
@@ -43,24 +43,47 @@ class Chains:
             error = f"had to send its messages again, {error}"
         else:
             self._data.record(TaskFailed(task.number, error))
-        self.fail_consumers(task, error)
+        self.fail_dependents(task, error)
         self.settled(task)
 
-    def fail_consumers(self, task: Task, error: str) -> None:
-        """All that need messages of the task, which has failed for good, have failed."""
+    def fail_dependents(self, task: Task, error: str) -> None:
+        """All that need messages of the task, which has failed for good, or come after it, have failed."""
         tasks = self._data.ledger.tasks
-        why = f"task {task.number}, whose messages it needs, failed: {error.partition(_LINE)[0]}"[:MAX_ERROR]
-        failed = []
-        for number in self._lineage.downstream([task.number], lambda number: tasks[number].state not in SETTLED):
-            consumer = tasks[number]
-            self._revoke(consumer, why)
-            if consumer.has_result:
-                self._stand(consumer)
-            else:
-                self._data.record(TaskFailed(number, why))
-            failed.append(consumer)
-        for consumer in failed:
-            self.settled(consumer)
+        cause = error.partition(_LINE)[0]
+        failed, seen, blocked = [task], {task.number}, list[int]()
+        while failed:
+            one = failed.pop()
+            for number in self._dependents(one):
+                other = tasks[number]
+                if number in seen or other.state in SETTLED:
+                    continue
+                seen.add(number)
+                failed.append(other)
+                if other.state is TaskState.BLOCKED:
+                    blocked.append(number)
+                else:
+                    self._fail_consumer(other, f"task {task.number}, whose messages it needs, failed: {cause}")
+        if blocked:
+            why = f"task {task.number}, which it comes after, failed: {cause}"[:MAX_ERROR]
+            self._data.record(TasksFailed(tuple(blocked), why))
+        seen.remove(task.number)
+        if self._lineage:
+            for number in seen:
+                self.settled(tasks[number])
+
+    def _dependents(self, task: Task) -> Iterator[int]:
+        """Those that cannot be done without it, directly."""
+        yield from self._lineage.consumers(task.number)
+        if not task.has_result:
+            yield from self._data.ledger.precedence.close(task.number)
+
+    def _fail_consumer(self, consumer: Task, why: str) -> None:
+        why = why[:MAX_ERROR]
+        self._revoke(consumer, why)
+        if consumer.has_result:
+            self._stand(consumer)
+        else:
+            self._data.record(TaskFailed(consumer.number, why))
 
     def messages_lost(self, task: Task) -> bool:
         """Messages that the task had sent are wanted again, and gone.

@@ -132,6 +132,10 @@ def _edges(value: Any) -> Edges:
         return msgspec.convert(value, _EdgesRead)
 
 
+def _groups(value: Any) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    return tuple((_naturals(before), _naturals(behind)) for before, behind in _list(value))
+
+
 def _policy(value: Any) -> JobPolicy:
     if type(value) is not dict:
         raise ValueError
@@ -153,6 +157,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     bool: _truth,
     tuple[int, ...]: _naturals,
     Edges: _edges,
+    tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]: _groups,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
     Failure | None: _or_none(Failure),
     JobPolicy: _policy,

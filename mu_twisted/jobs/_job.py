@@ -17,6 +17,7 @@ from mu_twisted.jobs._ledger import Ledger
 from mu_twisted.jobs._lifecycle import JobLifecycle
 from mu_twisted.jobs._outcomes import Outcomes
 from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._precedence import Groups
 from mu_twisted.jobs._records import JobRecord, Submitted
 from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._steps import exhaust
@@ -35,6 +36,7 @@ class Job(JobView):
     :param order: task numbers in the order in which they are to be assigned, each once.
     :param consumes: for tasks that take messages, those that send them; these are assigned first.
     :param messages: the same for tasks that may take messages of one another.
+    :param after: tasks, each time with those that are begun when all of them are done.
     :param side_effects: whether a task may not be tried twice at once.
     :param random: a number from 0 to 1 at each call; None: from a generator whose seed is the name.
     :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another.
@@ -48,10 +50,11 @@ class Job(JobView):
         *,
         consumes: Mapping[int, Sequence[int]] | None = None,
         messages: Mapping[int, Sequence[int]] | None = None,
+        after: Groups = (),
         side_effects: bool = False,
         random: Callable[[], float] | None = None,
     ) -> None:
-        submitted = _submitted(name, order, policy, consumes, messages, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, side_effects)
         self._adopt(Ledger(submitted), random)
 
     @classmethod
@@ -63,11 +66,12 @@ class Job(JobView):
         *,
         consumes: Mapping[int, Sequence[int]] | None = None,
         messages: Mapping[int, Sequence[int]] | None = None,
+        after: Groups = (),
         side_effects: bool = False,
     ) -> "Generator[None, None, Job]":
         """As the constructor, with pauses in which others may have their turn: a job may have a million tasks."""
         job = cls.__new__(cls)
-        submitted = _submitted(name, order, policy, consumes, messages, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, side_effects)
         job._adopt((yield from Ledger.making(submitted)), None)
         return job
 
@@ -389,9 +393,12 @@ def _submitted(
     policy: JobPolicy | None,
     consumes: Mapping[int, Sequence[int]] | None,
     messages: Mapping[int, Sequence[int]] | None,
+    after: Groups,
     side_effects: bool,
 ) -> Submitted:
-    return Submitted(name, tuple(order), policy or JobPolicy(), _edges(consumes), side_effects, _edges(messages))
+    groups = tuple((tuple(before), tuple(behind)) for before, behind in after)
+    policy = policy or JobPolicy()
+    return Submitted(name, tuple(order), policy, _edges(consumes), side_effects, _edges(messages), groups)
 
 
 def _edges(edges: Mapping[int, Sequence[int]] | None) -> tuple[tuple[int, tuple[int, ...]], ...]:

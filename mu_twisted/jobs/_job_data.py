@@ -62,14 +62,19 @@ class JobData:
     @property
     def needed(self) -> int:
         """Workers that would all have something to do now."""
-        return self.ledger.open - self.ledger.tally[TaskState.HELD] + len(self.backlog.doubles)
+        tally = self.ledger.tally
+        return self.ledger.open - tally[TaskState.HELD] - tally[TaskState.BLOCKED] + len(self.backlog.doubles)
 
     @property
     def useful(self) -> int:
-        """Workers that would all have something to do now, or probably soon: as long as tasks are not held for long."""
-        since = self.holds.since
-        soon = self.ledger.tally[TaskState.HELD] if since is not None and self.now - since < HOLD_GRACE else 0
-        return self.ledger.open - self.ledger.tally[TaskState.HELD] + soon
+        """Workers that would all have something to do now, or probably soon.
+
+        Soon are tasks that are not held for long, and for each active task one that may come after it.
+        """
+        since, tally = self.holds.since, self.ledger.tally
+        soon = tally[TaskState.HELD] if since is not None and self.now - since < HOLD_GRACE else 0
+        soon += min(tally[TaskState.BLOCKED], tally[TaskState.ACTIVE])
+        return self.ledger.open - tally[TaskState.HELD] - tally[TaskState.BLOCKED] + soon
 
     @property
     def is_full(self) -> bool:
@@ -188,8 +193,10 @@ class JobData:
     def apply_holds(self) -> None:
         """Hold what is to be held by now, and let the rest wait for a worker."""
         held = self.holds.cover
-        pending = [task for task in self.ledger.tasks.values() if task.state in PENDING]
-        self.enqueue([task for task in pending if held(task.number) is not (task.state is TaskState.HELD)])
+        ready = [
+            task for task in self.ledger.tasks.values() if task.state in PENDING and task.state is not TaskState.BLOCKED
+        ]
+        self.enqueue([task for task in ready if held(task.number) is not (task.state is TaskState.HELD)])
 
     def begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
         """The worker gets the task."""

@@ -12,6 +12,7 @@ from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure, is_out_of_memory
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._lineage import Lineage
+from mu_twisted.jobs._precedence import Precedence, check_together
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
@@ -31,6 +32,7 @@ from mu_twisted.jobs._records import (
     StoreNamed,
     Submitted,
     TaskFailed,
+    TasksFailed,
 )
 from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
@@ -84,8 +86,11 @@ class Ledger:
         self.submitted = submitted
         self.lineage = yield from Lineage.making(submitted.order, dict(submitted.consumes), dict(submitted.messages))
         yield
+        self.precedence = yield from Precedence.making(self.lineage.order, submitted.after)
+        if self.lineage and self.precedence:
+            yield from check_together(self.lineage, self.precedence)
         self.tasks: dict[int, Task] = {}
-        for rank, number in enumerate(self.lineage.order):
+        for rank, number in enumerate(self.precedence.order):
             self.tasks[number] = Task(number, rank)
             if rank % STEP == 0:
                 yield
@@ -94,6 +99,10 @@ class Ledger:
         yield
         self.numbers = sorted(self.tasks)
         self.tally = dict.fromkeys(TaskState, 0) | {TaskState.WAITING: len(self.tasks)}
+        for number in self.precedence.behind_gates():
+            self.tasks[number].state = TaskState.BLOCKED
+            self.tally[TaskState.BLOCKED] += 1
+        self.tally[TaskState.WAITING] -= self.tally[TaskState.BLOCKED]
         self.failures: dict[int, str] = {}
         self.remarks: dict[int, str] = {}
         self._characters = 0
@@ -106,6 +115,7 @@ class Ledger:
         self.speculated = 0
         self.results = 0
         self.stores: dict[int, str] = {}
+        self._ready: list[Task] = []
         self.cancelled = False
         self.over = False
         self.error: str | None = None
@@ -143,6 +153,7 @@ class Ledger:
                 yield
         if ledger is None:
             raise RecordError("there is no record of the job")
+        ledger.take_ready()  # some have begun since; the others are found by their states
         return ledger
 
     def apply(self, record: JobRecord) -> None:
@@ -195,6 +206,11 @@ class Ledger:
         for was, count in sources.items():
             self.tally[was] -= count
         self.tally[state] += len(tasks)
+
+    def take_ready(self) -> list[Task]:
+        """The tasks, once, that have become ready as those that they come after are done."""
+        ready, self._ready = self._ready, []
+        return ready
 
     def note_error(self, task: Task, error: str) -> None:
         """Give the task an error that no record holds; a later one takes its place.
@@ -270,6 +286,10 @@ class Ledger:
         task.has_result = True
         self.results += 1
         self.move(task, TaskState.DONE)
+        ready = [self.tasks[number] for number in self.precedence.done(task.number)]
+        ready = [one for one in ready if one.state is TaskState.BLOCKED]
+        self.move_all(ready, TaskState.WAITING)
+        self._ready += ready
 
     def _result_stands(self, record: ResultStands) -> None:
         for number in record.tasks:
@@ -283,6 +303,14 @@ class Ledger:
         task = self.tasks[record.task]
         _require(task.state not in SETTLED and not task.running and task.won is None, record)
         self._fail(task, record.error)
+
+    def _tasks_failed(self, record: TasksFailed) -> None:
+        tasks = [self.tasks[number] for number in record.tasks]
+        _require(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.BLOCKED}, record)
+        self.move_all(tasks, TaskState.FAILED)
+        for task in tasks:
+            task.error = self._kept(record.error, task.error)
+            self.failures[task.number] = task.error
 
     def _reopened(self, record: Reopened) -> None:
         for number in record.tasks:
@@ -305,7 +333,7 @@ class Ledger:
         else:
             for task in tasks:
                 del self.failures[task.number]
-        self.move_all(tasks, TaskState.WAITING)
+        self._begin_again(tasks)
 
     def _enlarged(self, record: Enlarged) -> None:
         tasks = [self.tasks[number] for number in record.tasks]
@@ -315,7 +343,17 @@ class Ledger:
         for task in tasks:
             task.failures = task.free = 0
             del self.failures[task.number]
-        self.move_all(tasks, TaskState.WAITING)
+        self._begin_again(tasks)
+
+    def _begin_again(self, tasks: Sequence[Task]) -> None:
+        """Let failed tasks wait once more: for a worker, or for those that they come after."""
+        if not self.precedence:
+            self.move_all(tasks, TaskState.WAITING)
+            return
+        blocked = self.precedence.is_blocked
+        self.precedence.reopen(task.number for task in tasks)
+        self.move_all([task for task in tasks if not blocked(task.number)], TaskState.WAITING)
+        self.move_all([task for task in tasks if blocked(task.number)], TaskState.BLOCKED)
 
     def _store_named(self, record: StoreNamed) -> None:
         self.stores[record.shard] = record.store
@@ -336,7 +374,9 @@ class Ledger:
             if task.attempts:
                 task.running.clear()
                 if task.has_result or task.won is not None:
-                    self.results += not task.has_result
+                    if not task.has_result:
+                        self.results += 1
+                        self.precedence.done(task.number)
                     task.has_result = True
                     task.won = None
                     self.move(task, TaskState.DONE)
@@ -384,6 +424,7 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     ResultReached: Ledger._result_reached,
     ResultStands: Ledger._result_stands,
     TaskFailed: Ledger._task_failed,
+    TasksFailed: Ledger._tasks_failed,
     Reopened: Ledger._reopened,
     Retried: Ledger._retried,
     Enlarged: Ledger._enlarged,

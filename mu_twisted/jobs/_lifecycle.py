@@ -32,7 +32,7 @@ class JobLifecycle:
     def start(self) -> None:
         """A new job begins."""
         self._next_generation()
-        self._data.enqueue(self._data.ledger.tasks.values())
+        self._data.enqueue([task for task in self._data.ledger.tasks.values() if task.state is TaskState.WAITING])
         self.conclude(self._data.policy.overprovision)
 
     def taking_up(self) -> Generator[None, None, None]:
@@ -83,8 +83,9 @@ class JobLifecycle:
         yield
         self._use_function()
         self._next_generation()
-        for first in range(0, len(failed), STEP):
-            data.enqueue(failed[first : first + STEP])
+        waiting = [task for task in failed if task.state is TaskState.WAITING]
+        for first in range(0, len(waiting), STEP):
+            data.enqueue(waiting[first : first + STEP])
             yield
         self._chains.store_lost("the job was over, and its messages gone with it")
 
@@ -144,14 +145,16 @@ class JobLifecycle:
         data, ledger = self._data, self._data.ledger
         if not data.policy.retry_memory or ledger.enlarged is not None:
             return False
-        tasks = sorted((ledger.tasks[one] for one in ledger.starved & ledger.failures.keys()), key=lambda one: one.rank)
-        if not tasks:
+        starved = ledger.starved & ledger.failures.keys()
+        if not starved:
             return False
+        behind = ledger.precedence.behind(starved) & ledger.failures.keys()
+        tasks = sorted((ledger.tasks[one] for one in starved | behind), key=lambda one: one.rank)
         self.leave("what is left to do needs more memory")
         data.record(Enlarged(tuple(task.number for task in tasks)))
         self._use_function()
         self._next_generation()
-        data.enqueue(tasks)
+        data.enqueue([task for task in tasks if task.state is TaskState.WAITING])
         return True
 
     def _use_function(self) -> None:
@@ -194,7 +197,7 @@ class JobLifecycle:
             else:
                 self._data.enqueue([task])
         elif task.state is TaskState.FAILED:
-            self._chains.fail_consumers(task, task.error)
+            self._chains.fail_dependents(task, task.error)
         if task.state in SETTLED:
             self._chains.settled(task)
 

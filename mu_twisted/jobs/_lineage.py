@@ -42,6 +42,7 @@ class Lineage:
         self._producers: dict[int, tuple[int, ...]] = {}
         self._consumers: dict[int, list[int]] = {}
         self._consumed: dict[int, tuple[int, ...]] = {}
+        self._circle: dict[int, int] = {}
         self.order = tuple(order)
         if not consumes and not messages:
             return
@@ -53,6 +54,7 @@ class Lineage:
         if messages:
             yield from self._connect(order, messages)
             circles = yield from self._circles()
+            self._circle = {task: circle[0] for circle in circles for task in circle if len(circle) > 1}
             self.order = yield from self._producers_first({circle[0]: circle for circle in circles})
 
     def _connect(self, order: Sequence[int], edges: Edges) -> Generator[None, None, None]:
@@ -92,6 +94,10 @@ class Lineage:
     def consumed(self, task: int) -> tuple[int, ...]:
         """Whose messages the task takes, without those of a circle that it may be in by ``messages``."""
         return self._consumed.get(task, ())
+
+    def circle(self, task: int) -> int:
+        """The first of the tasks that take one another's messages, directly or through others, among them this one."""
+        return self._circle.get(task, task)
 
     def consumers(self, task: int) -> Sequence[int]:
         """The tasks that take this one's messages."""

@@ -88,6 +88,7 @@ class Outcomes:
             self._data.record(ResultStands((task.number,)))
         else:
             self._data.record(ResultReached(task.number, task.won))
+            self._data.enqueue(self._data.ledger.take_ready())
         self._chains.settled(task)
 
     def try_again(self, task: Task) -> None:

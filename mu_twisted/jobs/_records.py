@@ -35,6 +35,7 @@ class Submitted:
     :param consumes: tasks that take messages, each with those that send them.
     :param side_effects: whether a task may not be tried twice at once.
     :param messages: as ``consumes``, where tasks may take messages of one another.
+    :param after: groups of tasks, each with those that come after all of them.
     """
 
     job: str
@@ -43,6 +44,7 @@ class Submitted:
     consumes: tuple[tuple[int, tuple[int, ...]], ...]
     side_effects: bool
     messages: tuple[tuple[int, tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
+    after: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,14 @@ class TaskFailed:
 
 
 @dataclass(frozen=True)
+class TasksFailed:
+    """Tasks have failed for good that had not begun: one that they come after has."""
+
+    tasks: tuple[int, ...]
+    error: str
+
+
+@dataclass(frozen=True)
 class Reopened:
     """Done tasks run again because their messages are gone; they stay done for the user.
 
@@ -202,6 +212,7 @@ JobRecord = (
     | ResultReached
     | ResultStands
     | TaskFailed
+    | TasksFailed
     | Reopened
     | Retried
     | Enlarged
@@ -221,6 +232,7 @@ _NAMES: dict[type, str] = {
     ResultReached: "result",
     ResultStands: "result-stands",
     TaskFailed: "task-failed",
+    TasksFailed: "tasks-failed",
     Reopened: "reopened",
     Retried: "retried",
     Enlarged: "enlarged",

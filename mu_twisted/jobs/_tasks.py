@@ -13,9 +13,11 @@ from mu_twisted.jobs._launch_id import LaunchId
 class TaskState(Enum):
     """Where a task stands.
 
-    A task is held that waits for no worker, as the store of its messages is out of reach.
+    A task is blocked as long as one that it comes after is not done. It is held where it waits for no worker, as the
+    store of its messages is out of reach.
     """
 
+    BLOCKED = "blocked"
     WAITING = "waiting"
     BACKING_OFF = "backing off"
     HELD = "held"
@@ -29,6 +31,8 @@ class TaskState(Enum):
 
 TRANSITIONS: Mapping[tuple[TaskState, TaskState], str] = MappingProxyType(
     {
+        (TaskState.BLOCKED, TaskState.WAITING): "the tasks that it comes after are done",
+        (TaskState.BLOCKED, TaskState.FAILED): "one that it comes after has failed, or the job is over",
         (TaskState.WAITING, TaskState.ACTIVE): "a worker is assigned",
         (TaskState.WAITING, TaskState.BACKING_OFF): "its attempt failed and another follows after a delay",
         (TaskState.WAITING, TaskState.HELD): "the store of its messages is out of reach",
@@ -46,6 +50,7 @@ TRANSITIONS: Mapping[tuple[TaskState, TaskState], str] = MappingProxyType(
         (TaskState.ACTIVE, TaskState.FAILED): "the job is over",
         (TaskState.DONE, TaskState.WAITING): "its messages are lost and needed again",
         (TaskState.FAILED, TaskState.WAITING): "the user retries the job",
+        (TaskState.FAILED, TaskState.BLOCKED): "the user retries the job, and one that it comes after, too",
     }
 )
 """Every move of a task, from one state to another, and what brings it about; :meth:`Ledger.move` allows no other.
@@ -54,7 +59,7 @@ A second attempt beside a slow one leaves its task active. From which states a r
 a task, depends on where its last attempt left it."""
 
 SETTLED = (TaskState.DONE, TaskState.FAILED)
-PENDING = (TaskState.WAITING, TaskState.BACKING_OFF, TaskState.HELD)
+PENDING = (TaskState.BLOCKED, TaskState.WAITING, TaskState.BACKING_OFF, TaskState.HELD)
 """Neither settled nor active."""
 
 
@@ -90,9 +95,10 @@ class Task(Struct, eq=False, gc=False):
 class Counts:
     """How many of the job's tasks are in each state, and how many workers are connected.
 
-    :param waiting: for a worker; those that are backing off or held included.
+    :param waiting: for a worker; those that are backing off, held or blocked included.
     :param backing_off: of those waiting: they failed and are tried again after a while.
     :param held: of those waiting: the store of their messages is out of reach.
+    :param blocked: of those waiting: tasks that they come after are not done.
     """
 
     waiting: int
@@ -102,6 +108,7 @@ class Counts:
     workers: int
     backing_off: int = 0
     held: int = 0
+    blocked: int = 0
 
     @property
     def tasks(self) -> int:
@@ -118,7 +125,7 @@ class TaskView:
     :param workers: the numbers of those that are on it.
     :param error: of the last attempt that failed; empty if none did or if it is done.
     :param seconds: that the attempt took that was done.
-    :param waits: which message it waits for, if it does nothing else; one line.
+    :param waits: what it waits for, other tasks or a message, if it does nothing else; one line.
     """
 
     task: int

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._policy import JobPolicy
-from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, Task, TaskState, TaskView
 from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
@@ -113,6 +113,7 @@ class JobView:
             workers=len(self._data.pool),
             backing_off=tally[TaskState.BACKING_OFF],
             held=tally[TaskState.HELD],
+            blocked=tally[TaskState.BLOCKED],
         )
 
     def snapshot(self) -> JobSnapshot:
@@ -173,7 +174,19 @@ class JobView:
             attempts=task.attempts,
             retries=task.failures,
             workers=tuple(attempt.worker.number for attempt in attempts),
-            waits=self._waiting.explain(attempts[0]) if attempts else "",
+            waits=self._waits(task, attempts[0] if attempts else None),
             error=task.error,
             seconds=task.seconds,
         )
+
+    def _waits(self, task: Task, attempt: Attempt | None) -> str:
+        """What the task waits for, beside a worker; empty if for nothing."""
+        if attempt is not None:
+            return self._waiting.explain(attempt)
+        if task.state is not TaskState.BLOCKED:
+            return ""
+        ledger = self._data.ledger
+        first = next(one for one in ledger.precedence.before(task.number) if not ledger.tasks[one].has_result)
+        missing = ledger.precedence.missing(task.number)
+        more = "" if missing == 1 else f", and {missing - 1} more"
+        return f"comes after task {first}, which is {ledger.tasks[first].state.value}{more}"

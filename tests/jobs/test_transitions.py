@@ -83,7 +83,11 @@ def moves_of(seed: int) -> set[Move]:
         reruns=chance.choice([0, 1, 20]),
         retry_delay=chance.choice([0.5, 5.0]),
     )
-    job = kind("j", range(tasks), policy, consumes=consumes, random=chance.random)
+    split = chance.randint(1, tasks)
+    after = [(range(split), range(split, tasks))] if chance.random() < 0.4 and split < tasks else []
+    if after:
+        consumes = {task: before for task, before in consumes.items() if task != split}
+    job = kind("j", range(tasks), policy, consumes=consumes, after=after, random=chance.random)
     faults = Faults(death=0.2, failure=0.1, lost=0.2, absent=0.05, doubled=0.02, redial=0.5, slow=0.05)
     world = SimulatedFleet(job, seed, faults)
     world.crashes = chance.randint(0, 2)
