@@ -22,6 +22,7 @@ T = TypeVar("T")
 _MOST = 1 << 53
 """The largest integer that every JSON library keeps."""
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_GroupsRead = tuple[tuple[tuple[_Natural, ...], tuple[_Natural, ...]], ...]
 _EdgesRead = tuple[tuple[_Natural, tuple[_Natural, ...]], ...]
 
 
@@ -116,6 +117,7 @@ def _list(value: Any) -> list[Any]:
 
 
 Edges = tuple[tuple[int, tuple[int, ...]], ...]
+Groups = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 def _naturals(value: Any) -> tuple[int, ...]:
@@ -132,8 +134,9 @@ def _edges(value: Any) -> Edges:
         return msgspec.convert(value, _EdgesRead)
 
 
-def _groups(value: Any) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    return tuple((_naturals(before), _naturals(behind)) for before, behind in _list(value))
+def _groups(value: Any) -> Groups:
+    with uncollected():
+        return msgspec.convert(value, _GroupsRead)
 
 
 def _policy(value: Any) -> JobPolicy:
@@ -157,7 +160,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     bool: _truth,
     tuple[int, ...]: _naturals,
     Edges: _edges,
-    tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]: _groups,
+    Groups: _groups,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
     Failure | None: _or_none(Failure),
     JobPolicy: _policy,
