@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mu_twisted.base import terminal_safe
-from mu_twisted.jobs import FailedTask, failure_line, failure_lines
+from mu_twisted.jobs import FailedTask, failure_line, failure_lines, output_hint
 
 Fields = Mapping[str, Any]
 
@@ -115,7 +115,9 @@ _ENDED = ("cancelled", "interrupted")
 
 def failures(job: Fields, tasks: Iterable[Fields]) -> list[str]:
     """The failed tasks of a job by what they failed of; those that only ended with their job are none."""
-    return [terminal_safe(line) for line in failure_lines(_failed(job, tasks))]
+    failed = _failed(job, tasks)
+    hint = output_hint(job["job"], failed)
+    return [terminal_safe(line) for line in (*failure_lines(failed), *([hint] if hint is not None else []))]
 
 
 def each_failure(job: Fields, tasks: Iterable[Fields]) -> list[str]:

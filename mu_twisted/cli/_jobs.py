@@ -37,13 +37,14 @@ def add(commands: Any) -> None:
         "their states.",
     )
     logs.add_argument("job", metavar="JOB", help="its name")
-    logs.add_argument("--task", metavar="N", type=_task, help="one task's attempts, state by state")
+    logs.add_argument("--task", metavar="N", type=task_number, help="one task's attempts, state by state")
     logs.set_defaults(run=show_log)
     for parser in (jobs, status, logs):
         _client_options.add_options(parser)
 
 
-def _task(text: str) -> int:
+def task_number(text: str) -> int:
+    """What an option takes that is a task's number."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"expected a task's number, got {text!r}")
     return int(text[:20])

@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "_jobs",
     "wait": "_wait",
     "logs": "_jobs",
+    "output": "_task_output",
     "map": "_map",
     "cancel": "_mutate",
     "retry": "_mutate",

@@ -11,6 +11,7 @@ from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter, Usage
 from mu_twisted.coordinator._opening import Opened, Opener
+from mu_twisted.coordinator._output_values import Cursor, OutputPage, OutputQuery, RunOutput, Which, parse_cursor
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread, without
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._registry import WorkerRegistry
@@ -37,6 +38,7 @@ __all__ = [
     "MAX_PAGE",
     "AttemptFile",
     "Attempts",
+    "Cursor",
     "DaemonStatus",
     "JobLinks",
     "JobRun",
@@ -50,11 +52,14 @@ __all__ = [
     "Meter",
     "Opened",
     "Opener",
+    "OutputPage",
+    "OutputQuery",
     "Peers",
     "Progress",
     "Recorder",
     "RendezvousLink",
     "Request",
+    "RunOutput",
     "ServiceError",
     "Session",
     "Slices",
@@ -64,11 +69,13 @@ __all__ = [
     "TimesFile",
     "UnknownJob",
     "Usage",
+    "Which",
     "WorkerRegistry",
     "diagnosis",
     "failures_of",
     "job_event",
     "job_name",
+    "parse_cursor",
     "progress_line",
     "spread",
     "with_launch_id",

@@ -18,6 +18,7 @@ from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
+from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
@@ -161,6 +162,7 @@ class ActiveJobs:
             launching=queue,
             recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.status(name), used),
             attempts=Attempts(self._clock, *sinks),
+            outputs=OutputStore(self.output_file(name), self._clock, tasks=settings["tasks"]),
             peers=opened.peers,
             meter=meter,
             tokens=opened.tokens,
@@ -192,6 +194,10 @@ class ActiveJobs:
     def attempt_file(self, name: str) -> AttemptFile:
         """Where the states of a job's attempts are kept."""
         return AttemptFile(self._directory / name / "attempts.jsonl.gz")
+
+    def output_file(self, name: str) -> Path:
+        """Where what the programs of a job print is kept."""
+        return self._directory / name / "output.db"
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -96,6 +96,18 @@ class JobArchive:
             self.put(status)
         return status is not None
 
+    def request(self, name: str) -> Request:
+        """A job as it was asked for.
+
+        :raises ServiceError: its records do not say.
+        """
+        try:
+            return msgspec.convert(next(self._journal.records(name))["request"], Request)
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+        except (LookupError, TypeError, StopIteration, msgspec.ValidationError) as error:
+            raise _damage(name, error) from None
+
     def folding(self, name: str) -> Steps[tuple[History, Job]]:
         """A job as all its records describe it.
 

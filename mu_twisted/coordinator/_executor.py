@@ -18,9 +18,10 @@ from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
+from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
-from mu_twisted.fsm import Takes
+from mu_twisted.fsm import Machine, Outcome, Takes
 from mu_twisted.jobs import (
     Abort,
     Action,
@@ -56,6 +57,7 @@ class AttemptStarter:
     :param peers: how tasks reach their peers, if they have any.
     :param takes: what the pipeline declares of named messages.
     :param blocked: is called with the error when the code of a task had to be interrupted.
+    :param outputs: where what programs print is kept, if it is.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class AttemptStarter:
         peers: Peers | None,
         takes: Takes,
         blocked: Callable[[str], None],
+        outputs: OutputStore | None = None,
     ) -> None:
+        self._outputs = outputs
         self._job = job.encode("ascii", "replace")
         self._blocked = blocked
         self._first = first
@@ -97,7 +101,18 @@ class AttemptStarter:
             peering=peering,
             max_message=session.max_message,
         )
-        session.assign(machine, self._attempts.watch(task, attempt), opening=opening)
+        watch = self._attempts.watch(task, attempt)
+        if self._outputs is None:
+            session.assign(machine, watch, opening=opening)
+            return
+        output = self._outputs.attempt(task, attempt)
+
+        def look(changed: Machine) -> None:
+            watch(changed)
+            if changed.outcome is Outcome.FAILED:
+                output.failed()
+
+        session.assign(machine, look, opening=opening, run_ended=output.take)
 
 
 class Lifecycle(Protocol):

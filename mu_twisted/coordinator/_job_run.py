@@ -19,10 +19,11 @@ from mu_twisted.coordinator._failures import failure_of, joined_lines, own_fault
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
+from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, unserved
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import Action, Counts, Failure, Job, Waits, called, launch_id_in
+from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
 from mu_twisted.pipelines import Pipeline, Report, guard
 from mu_twisted.transport import ReactorTime, every
 
@@ -47,6 +48,7 @@ class JobRun:
     :param launching: see :class:`Launching`.
     :param recorder: see :class:`Recorder`.
     :param attempts: where the states of attempts are noted.
+    :param outputs: where what programs print is kept; None: it is not.
     :param peers: how tasks reach their peers, if they have any.
     :param meter: adds up what is used of Lambda.
     :param tokens: recognise workers that come back; None: their launch id alone does.
@@ -65,6 +67,7 @@ class JobRun:
         launching: Launching,
         recorder: Recorder,
         attempts: Attempts,
+        outputs: OutputStore | None = None,
         peers: Peers | None = None,
         meter: Meter | None = None,
         tokens: LaunchTokens | None = None,
@@ -77,12 +80,14 @@ class JobRun:
         self._settings = settings
         self._commits = CommitQueue(clock, recorder, self._act)
         self._attempts = attempts
+        self.outputs = outputs
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
         takes = partial(pipeline.takes, settings)
-        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, self._code_blocked)
+        blocked = self._code_blocked
+        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, blocked, outputs)
         self._tokens = tokens
         self._executor = ActionExecutor(job, clock, launching, self._sessions, starter, self._meter, self, tokens)
         self._blocked = 0
@@ -104,6 +109,18 @@ class JobRun:
         """What the user knows a task by; None: by its number."""
         with guard.on_behalf_of(self.name):
             return self._pipeline.label_of(self._settings, task)
+
+    def finding(self, text: str) -> Steps[list[int]]:
+        """As :meth:`~mu_twisted.pipelines.Pipeline.finding`."""
+        steps = self._pipeline.finding(self._settings, text)
+        while True:
+            try:
+                with guard.on_behalf_of(self.name):
+                    next(steps)
+            except StopIteration as end:
+                found: list[int] = end.value
+                return found
+            yield
 
     def report(self) -> Report:
         """What the pipeline has to say of the job, which is over. One that fails says that, and lets the job be."""
@@ -170,13 +187,15 @@ class JobRun:
         """The job was not taken after all: nothing of what it has decided is carried out."""
         self._commits.drop()
         self._tick.stop()
+        if self.outputs is not None:
+            self.outputs.close()
 
     def stop(self) -> None:
         """The coordinator stops: dismiss the workers; the job stays as it is, for the next start."""
         self._commits.take(self.job.stop(self._now()))
         self._commits.end()
         self._tick.stop()
-        self._attempts.close()
+        self._close_files()
 
     # -- what its workers' sessions report -------------------------------------------------------------------------
 
@@ -300,7 +319,7 @@ class JobRun:
         self._log_cut_off()
         self._tick.stop()
         try:
-            self._attempts.close()
+            self._close_files()
         finally:
             finished, self._finished = self._finished, []
             for waiting in finished:
@@ -324,6 +343,11 @@ class JobRun:
     def _end_blocked(self, error: str) -> None:
         if self._tick.running:  # it has not been given up meanwhile
             self.abort(error)
+
+    def _close_files(self) -> None:
+        self._attempts.close()
+        if self.outputs is not None:
+            self.outputs.close()
 
     def _called(self, task: int) -> str:
         return called(task, self.label(task))

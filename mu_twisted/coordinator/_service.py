@@ -19,11 +19,13 @@ from mu_twisted.coordinator._active_jobs import ActiveJobs
 from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_status
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
+from mu_twisted.coordinator._job_output import JobOutput
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._log import reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
+from mu_twisted.coordinator._output_values import FIRST, OutputPage, OutputQuery
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
@@ -104,6 +106,7 @@ class Jobs:
             directory=directory,
             ended=self._archive.put,
         )
+        self._output = JobOutput(self._active_jobs, self._archive, opener.parse)
         self._slices = Slices(clock)
         self._opening: set[str] = set()
         self._restoring: dict[str, JobStatus] = {}
@@ -283,6 +286,11 @@ class Jobs:
         """
         return Deferred.fromCoroutine(self._read_log(name, task))
 
+    def output(self, name: str, query: OutputQuery) -> Deferred[OutputPage]:
+        """What the programs of a job's tasks have printed, as far as it is kept, page by page."""
+        self.job(name)
+        return Deferred.fromCoroutine(self._read_output(name, query))
+
     def remove(self, name: str) -> Deferred[None]:
         """Delete the record of a job that is not running; fires when it is gone."""
         self.job(name)
@@ -325,6 +333,19 @@ class Jobs:
             return no_label
         return lambda task: pipeline.label_of(settings, task)
 
+    async def _read_output(self, name: str, query: OutputQuery) -> OutputPage:
+        if name in self._restoring:
+            await self._taken_up(name)
+        page = await self._slices.run(self._output.reading(name, query))
+        if page.task is not None and not page.runs and query.after == FIRST:
+            await self._check_task(name, page.task)
+        return page
+
+    async def _check_task(self, name: str, task: int) -> None:
+        page = await self.tasks(name, task, limit=1)
+        if not page.tasks or page.tasks[0].task != task:
+            raise UnknownJob(f"job {name} has no task {task}")
+
     async def _read_log(self, name: str, task: int | None) -> str:
         self.job(name)
         try:
@@ -332,9 +353,7 @@ class Jobs:
         except JournalError as error:
             raise ServiceError(str(error)) from None
         if task is not None and not text:
-            page = await self.tasks(name, task, limit=1)
-            if not page.tasks or page.tasks[0].task != task:
-                raise UnknownJob(f"job {name} has no task {task}")
+            await self._check_task(name, task)
         return text
 
     async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:

@@ -37,6 +37,7 @@ MAX_TOGETHER = 64
 sent is only known between one time and the next."""
 
 _TOKEN_TAKEN = b"OK:TOKEN"
+_RUN_ENDED = b"OK:RETVAL("
 _WAITS = b"INFO:waits:["
 _OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", b"OK:LINK", _TOKEN_TAKEN, _WAITS)
 
@@ -106,6 +107,7 @@ class Session:
         "listener",
         "machine",
         "number",
+        "run_ended",
         "watch",
     )
 
@@ -114,6 +116,7 @@ class Session:
         self.greeting = Greeting()
         self.machine: Machine | None = None
         self.watch: Callable[[Machine], None] | None = None
+        self.run_ended: Callable[[bytes], None] | None = None
         self.listener: SessionListener | None = None
         self.launch_id = LaunchId("")
         self._registry = registry
@@ -147,14 +150,18 @@ class Session:
         watch: Callable[[Machine], None] | None = None,
         *,
         opening: Sequence[bytes] = (),
+        run_ended: Callable[[bytes], None] | None = None,
     ) -> None:
         """Drive the worker by this machine from now on.
 
         :param watch: is called whenever the machine may have changed state.
         :param opening: commands to send before anything of the machine's.
+        :param run_ended: is called with each reply that says how a run ended, before the machine is; also of one that
+            is killed as the task is given up.
         """
         self.machine = machine
         self.watch = watch
+        self.run_ended = run_ended
         self._phase = _Phase.WORKING
         self._unasked = 0
         self._send(*opening)
@@ -223,6 +230,7 @@ class Session:
                 self._take_own([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
             while messages and self.machine is machine:
                 together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
+                self._note_runs(together)
                 self._drive(partial(machine.receive, together))
             self._ignore(messages)
         elif payloads:
@@ -259,6 +267,7 @@ class Session:
         assert connection is not None
         for index, payload in enumerate(payloads):
             if self._phase is _Phase.WARMING and not payload.startswith(b"OK:HELLO"):
+                self._note_runs([payload])
                 self._ignore([payload])
                 continue
             try:
@@ -269,6 +278,7 @@ class Session:
                 return []
             connection.max_frame = self.max_message
             connection.greeted()
+            self.run_ended = None
             self._phase = _Phase.FREE
             (self.listener or self._registry).worker_greeted(self)
             return payloads[index + 1 :]
@@ -283,6 +293,12 @@ class Session:
             except PeerError as error:
                 self.log.debug("{address}: {error}", address=self.address, error=str(error))
         self._ignore([payload for payload in payloads if not payload.startswith(_WAITS)])
+
+    def _note_runs(self, payloads: list[bytes]) -> None:
+        if self.run_ended is not None:
+            for payload in payloads:
+                if payload.startswith(_RUN_ENDED):
+                    self.run_ended(payload)
 
     def _ignore(self, payloads: list[bytes]) -> None:
         """Drop what was not asked for, and a worker that does not stop."""

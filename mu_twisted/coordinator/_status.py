@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
+from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.jobs import Cost
 
 MAX_PAGE = 1000
@@ -178,6 +179,9 @@ class JobService(Protocol):
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
+
+    def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
+        """What programs of a job have printed, as far as it is kept, page by page."""
 
     def remove(self, name: str) -> Deferred[None]:
         """Delete the record of a job that is not running; fires when it is gone."""

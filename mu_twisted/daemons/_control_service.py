@@ -15,6 +15,8 @@ from mu_twisted.coordinator import (
     Jobs,
     JobService,
     JobStatus,
+    OutputPage,
+    OutputQuery,
     Request,
     TaskPage,
     WorkerRegistry,
@@ -85,6 +87,9 @@ class ControlService(JobService):
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         return self._jobs.log(name, task)
+
+    def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
+        return self._jobs.output(name, query)
 
     def remove(self, name: str) -> Deferred[None]:
         return self._jobs.remove(name)

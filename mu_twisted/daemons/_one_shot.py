@@ -14,7 +14,7 @@ from mu_twisted.base import MuError, unicode_only
 from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console
-from mu_twisted.jobs import FailedTask, failure_lines
+from mu_twisted.jobs import FailedTask, failure_lines, output_hint
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class OneShot:
         failed = [
             FailedTask(each.task, each.attempts, each.error or "", each.label) for each in failures_of(status, tasks)
         ]
-        for line in failure_lines(failed):
+        hint = output_hint(status.job, failed) if self._recorded else None
+        for line in (*failure_lines(failed), *([hint] if hint is not None else [])):
             console.print(line, markup=False, soft_wrap=True)
         if self._as_json:
             self._print(msgspec.json.encode(unicode_only(msgspec.to_builtins(status))).decode())

@@ -22,7 +22,14 @@ from mu_twisted.jobs._actions import (
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
 from mu_twisted.jobs._cost import Cost
 from mu_twisted.jobs._errors import JobError, RecordError
-from mu_twisted.jobs._failure_groups import SHOWN_REASONS, FailedTask, called, failure_line, failure_lines
+from mu_twisted.jobs._failure_groups import (
+    SHOWN_REASONS,
+    FailedTask,
+    called,
+    failure_line,
+    failure_lines,
+    output_hint,
+)
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_id import LaunchId, job_in, launch_id_in, launch_name
@@ -150,6 +157,7 @@ __all__ = [
     "job_in",
     "launch_id_in",
     "launch_name",
+    "output_hint",
     "record_from_dict",
     "record_to_dict",
     "uncollected",

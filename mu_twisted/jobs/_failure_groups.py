@@ -55,6 +55,18 @@ def failure_line(task: tuple[int, int, str] | FailedTask) -> str:
     return f"{called(number, label)} failed after {attempts} {_plural(attempts, 'attempt')}: {error}"
 
 
+def output_hint(job: str, failed: Iterable[FailedTask]) -> str | None:
+    """The command that shows the rest where the end of an output stands in these tasks' errors.
+
+    :returns: one line; None: none of them has it.
+    """
+    cut = [task for task in failed if "\n" in task.error]
+    if not cut:
+        return None
+    which = f"--task {cut[0].task}" if len(cut) == 1 else "--failed"
+    return f"`mu output {job} {which}` shows more of what {'it' if len(cut) == 1 else 'they'} printed"
+
+
 def ranges(numbers: Sequence[int]) -> list[str]:
     """Ascending numbers, those that follow one another as one: ``["0-3", "7"]``."""
     found: list[list[int]] = []

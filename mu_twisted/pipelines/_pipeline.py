@@ -55,6 +55,8 @@ class Pipeline:
         task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
     :param label: from the settings and a task's number, what the user knows the task by, such as its input; without it
         tasks are known by their numbers.
+    :param names: from the settings and a task's number, all texts that the user can name the task by, such as each of
+        its inputs; without it the label is the only one.
     :param check: from the settings and a task's number, raises a :class:`PipelineError` if the task makes no sense;
         asked about each task before the job is taken.
     """
@@ -71,6 +73,7 @@ class Pipeline:
     messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
     label: Callable[[Mapping[str, Any], int], str] | None = None
+    names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     check: Callable[[Mapping[str, Any], int], None] | None = None
 
     def __post_init__(self) -> None:
@@ -245,6 +248,37 @@ class Pipeline:
                 yield
         return edges
 
+    def finding(self, settings: Mapping[str, Any], text: str) -> Steps[list[int]]:
+        """The tasks that the user can mean by a text, with pauses in which others may have their turn.
+
+        :returns: those that are named so; if there are none, those whose name is shown so, and else those whose name
+            ends so behind a ``/``.
+        :raises PipelineError: the pipeline's own code fails.
+        """
+        named: list[int] = []
+        shown_so: list[int] = []
+        ending: list[int] = []
+        names, label = self.names, self.label
+        if names is None and label is None:
+            return named
+        last_part, cut_off = f"/{text}", text.endswith("...")
+        doing = f"pipeline {self.name}: its tasks' names cannot be told"
+        for some in _portions(settings["tasks"]):
+            for task, texts in user_code(doing, _names, names, label, settings, some):
+                for one in texts if len(texts) == 1 or text not in texts else [text]:
+                    if one == text:
+                        found = named
+                    elif one.endswith(last_part):
+                        found = ending
+                    elif (cut_off or not one.isprintable()) and shown(one) == text:
+                        found = shown_so
+                    else:
+                        continue
+                    found.append(task)
+                    break
+            yield
+        return named or shown_so or ending
+
     def _parse(self, words: Sequence[str], inputs: InputList | None) -> Any:
         settings = self.options()
         if inputs is not None:
@@ -287,6 +321,18 @@ def _asking(doing: str, tasks: int, function: Callable[[int], T]) -> Steps[dict[
 def _portions(tasks: int) -> Generator[range, None, None]:
     for first in range(0, tasks, STEP):
         yield range(first, min(first + STEP, tasks))
+
+
+def _names(
+    names: Callable[[Mapping[str, Any], int], Sequence[str]] | None,
+    label: Callable[[Mapping[str, Any], int], str] | None,
+    settings: Mapping[str, Any],
+    tasks: range,
+) -> list[tuple[int, list[str]]]:
+    if names is not None:
+        return [(task, [str.__str__(text) for text in names(settings, task)]) for task in tasks]
+    assert label is not None
+    return [(task, [str.__str__(label(settings, task))]) for task in tasks]
 
 
 def _apply(function: Callable[[Mapping[str, Any], int], None], settings: Mapping[str, Any], tasks: range) -> None:

@@ -151,6 +151,15 @@ def label(settings: Mapping[str, Any], task: int) -> str:
     return first if len(mine) == 1 else f"{first} and {len(mine) - 1} more"
 
 
+def names(settings: Mapping[str, Any], task: int) -> list[str]:
+    """What the user can name a task by: each of its inputs, and several as they are shown."""
+    inputs: InputList = settings["inputs"]
+    if settings["batch"] == 1:  # the common case, which may be asked of a million tasks
+        return [inputs.whole(task)]
+    found = [inputs.whole(number) for number in inputs_of(settings, task)]
+    return [*found, label(settings, task)]
+
+
 def output_key(settings: Mapping[str, Any], number: int) -> str | None:
     """The key under which an input's output is stored, if it is."""
     if settings["target"] is None:
@@ -272,5 +281,6 @@ pipeline = Pipeline(
     options=Options,
     outputs=outputs,
     label=label,
+    names=names,
     check=check,
 )

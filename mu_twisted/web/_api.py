@@ -11,7 +11,16 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import MAX_PAGE, JobService, Request, ServiceError, UnknownJob
+from mu_twisted.coordinator import (
+    MAX_PAGE,
+    JobService,
+    OutputQuery,
+    Request,
+    ServiceError,
+    UnknownJob,
+    Which,
+    parse_cursor,
+)
 from mu_twisted.pipelines import MAX_PACKED, PipelineError
 from mu_twisted.web._calls import Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
 
@@ -52,6 +61,7 @@ class Api:
             ("jobs", None, "tasks"): {"GET": self._tasks},
             ("jobs", None, "wait"): {"GET": self._wait},
             ("jobs", None, "log"): {"GET": self._job_log},
+            ("jobs", None, "output"): {"GET": self._job_output},
             ("jobs", None, "cancel"): {"POST": self._cancel},
             ("jobs", None, "retry"): {"POST": self._retry},
         }
@@ -121,6 +131,10 @@ class Api:
     async def _job_log(self, call: Call) -> Reply:
         task = _parameters(call, task=_number).get("task")
         return text_reply(await self._service.log(call.path[2], task))
+
+    async def _job_output(self, call: Call) -> Reply:
+        query = _parameters(call, after=parse_cursor, task=_number, called=str, which=_which, failed=_flag)
+        return json_reply(await self._service.output(call.path[2], OutputQuery(**query)))
 
     async def _wait(self, call: Call) -> Reply:
         timeout = min(_parameters(call, timeout=_seconds).get("timeout", DEFAULT_WAIT), MAX_WAIT)
@@ -200,6 +214,22 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError("expected a task's number")
     return int(text)
+
+
+def _which(text: str) -> Which:
+    if text == "last":
+        return "last"
+    if text == "all":
+        return "all"
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError("expected an attempt's number, last or all")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("expected 1 or 0")
+    return text == "1"
 
 
 def _limit(text: str) -> int:

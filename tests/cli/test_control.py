@@ -60,6 +60,7 @@ def test_status_tells_of_a_job_and_its_failures_and_of_the_coordinator(mu: Mu, s
         "            went \\x1b[31mwrong \\udcff\n"
         "task 2 failed after 3 attempts: 2 of 3\n"
         "went \\x1b[31mwrong \\udcff\n"
+        f"`mu output {job} --task 2` shows more of what it printed\n"
     )
     served.service.note, served.service.launch_rate = "the disk is full", 31.25
     assert mu("status").out == (
@@ -146,6 +147,7 @@ def test_several_jobs_at_once(mu: Mu, served: Served) -> None:
         (["retry", "nosuch"], 1, "there is no job"),
         (["rm", "nosuch"], 1, "there is no job"),
         (["logs", "nosuch"], 1, "there is no job"),
+        (["output", "nosuch"], 1, "there is no job"),
         (["submit", "nosuch"], 2, "no pipeline is called 'nosuch'"),
         (["submit", "nosuch", "--help"], 2, "is not installed here"),
         (["submit", "exec"], 2, "exec needs a command"),
@@ -175,7 +177,7 @@ def test_the_job_options_help_needs_no_coordinator(run: Mu) -> None:
     assert "--bucket=" in done.out
 
 
-@pytest.mark.parametrize("command", ["submit", "jobs", "status", "wait", "cancel", "retry", "logs", "rm"])
+@pytest.mark.parametrize("command", ["submit", "jobs", "status", "wait", "cancel", "retry", "logs", "output", "rm"])
 def test_each_command_explains_itself(run: Mu, command: str) -> None:
     done = run(command, "--help")
     assert done.status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -371,8 +372,11 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         wheels = ("--requirements", "requirements.txt")
         greeted = mu(*printing, "--program", "/bin/gzip", *wheels, ":::", "a", "--", command)
         assert (greeted.returncode, greeted.stdout) == (0, "hello a\n"), greeted.stderr
-        failed = mu(*printing, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {}")
+        failed = mu(*printing, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {} || ! echo no {} >&2")
         assert (failed.returncode, failed.stdout) == (1, "a\n"), failed.stderr
+        hint = re.search(r"`mu (output (\S+) --task 1)` shows more", failed.stderr)
+        assert hint, failed.stderr
+        assert mu(*hint[1].split()).stdout == mu("output", hint[2], "x").stdout == "no x\n"
         assert "x (task 1) failed after 1 attempt" in failed.stderr
         states = [job["state"] for job in json.loads(mu("jobs", "--json").stdout)["jobs"]]
         assert sorted(states) == ["done", "done", "done", "failed"]

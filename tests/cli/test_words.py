@@ -17,7 +17,7 @@ from mu_twisted.coordinator import TaskStatus
 from mu_twisted.tls import RoleIdentity, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 
-COMMANDS = ["status", "wait", "logs", "cancel", "retry", "rm"]
+COMMANDS = ["status", "wait", "logs", "output", "cancel", "retry", "rm"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -26,7 +26,7 @@ def test_a_jobs_name_that_is_empty_is_a_usage_error(mu: Mu, served: Served, comm
     done = mu(command, "")
     assert done.status == 2
     assert done.error().startswith("error: expected a job's name, got ''")
-    if command not in ("status", "logs"):
+    if command not in ("status", "logs", "output"):
         assert mu(command, kept, "").status == 2
     assert served.service.job(kept).state == "running", "nothing is done where a name is missing"
 
@@ -150,6 +150,7 @@ def test_failed_tasks_are_told_by_reason(mu: Mu, failed: str) -> None:
             "task 3 failed after 3 attempts: exit status 7",
             "task 5 failed after 3 attempts: no such file",
             "or directory",
+            f"`mu output {failed} --task 5` shows more of what it printed",
         ]
 
 

@@ -94,6 +94,7 @@ class MemoryCoordinator:
         self.missing: str | None = None
         self.suspects: Suspects | None = None
         self.hold_all = False
+        self.pipeline = PIPELINE
         self.start()
 
     def start(self) -> None:
@@ -130,9 +131,9 @@ class MemoryCoordinator:
     def parse(self, request: Request) -> tuple[Pipeline, Any]:
         if request.pipeline != "p":
             raise PipelineError(f"no pipeline is called {request.pipeline!r}")
-        settings = PIPELINE.options()
+        settings = self.pipeline.options()
         settings.parseOptions(list(request.words))
-        return PIPELINE, settings
+        return self.pipeline, settings
 
     def policy(self, settings: Any) -> JobPolicy:
         return job_policy(settings)

@@ -9,9 +9,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mu_twisted.coordinator import (
     MAX_PAGE,
+    Cursor,
     DaemonStatus,
     JobStatus,
+    OutputPage,
+    OutputQuery,
     Request,
+    RunOutput,
     ServiceError,
     TaskPage,
     TaskStatus,
@@ -28,6 +32,8 @@ class MemoryService:
         self.note: str | None = None
         self.launch_rate: float | None = None
         self.waiting: dict[str, list[Deferred[JobStatus]]] = {}
+        self.outputs: list[RunOutput] = []
+        """Of every job; a page has two."""
         self._jobs: dict[str, JobStatus] = {}
         self._tasks: dict[str, list[TaskStatus]] = {}
 
@@ -108,6 +114,27 @@ class MemoryService:
         if task is not None and task >= len(self._tasks[self.job(name).job]):
             raise UnknownJob(f"{name} has no task {task}")
         return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"
+
+    async def output(self, name: str, query: OutputQuery) -> OutputPage:
+        self.job(name)
+        task, called = query.task, query.called
+        if called is not None:
+            named = [run.task for run in self.outputs if run.label == called]
+            if not named and not called.isdigit():
+                raise UnknownJob(f"no input is called {called!r}")
+            task = named[0] if named else int(called)
+        if task is not None and task >= len(self._tasks[name]):
+            raise UnknownJob(f"{name} has no task {task}")
+        found = [
+            run
+            for run in self.outputs
+            if (run.task, run.attempt, run.run) > query.after
+            and task in (None, run.task)
+            and query.which in ("last", "all", run.attempt)
+            and (run.failed or not query.failed)
+        ]
+        following = str(Cursor(found[1].task, found[1].attempt, found[1].run)) if len(found) > 2 else None
+        return OutputPage(found[:2], following, task)
 
     def remove(self, name: str) -> Deferred[None]:
         if self.job(name).state == "running":

@@ -1,0 +1,226 @@
+"""``mu output`` shows what the programs of a job's tasks have printed, as far as it is kept."""
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from mu_twisted.base import terminal_safe
+from mu_twisted.cli import _client_options
+from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._jobs import task_number
+from mu_twisted.client import Coordinator, CoordinatorError
+from mu_twisted.jobs import called, explain_exit
+
+WORKER_KEEPS = 64 << 10
+"""Bytes of a run that a worker keeps, the last ones: of so many there may have been more."""
+BUDGET = "256 MiB"
+EPILOG = """\
+examples:
+  mu output map-78c6bf6a                    of every task, each behind a line that names it
+  mu output map-78c6bf6a photos/a.png       of the task of one input, by its name or its last part
+  mu output exec-0b1b40d3 7 --attempt all   of each attempt at task 7
+  mu output map-78c6bf6a --failed | less
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "output",
+        usage="mu output [options] JOB [TASK|INPUT]",
+        help="show what the programs of tasks printed",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Print what the programs of a task printed on standard output and error, or those of all tasks.\n"
+        "The last 64 KiB of each run are kept, of one that ended well in a job of more than 100 tasks the last 4 KiB;\n"
+        f"{BUDGET} of a job, of which the oldest go first, those of runs that ended well before the others. Shown is\n"
+        "the attempt that has ended well, else the last. On a terminal what it would obey is escaped, elsewhere bytes\n"
+        "are as they were.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("job", metavar="JOB", help="its name")
+    parser.add_argument(
+        "which", metavar="TASK|INPUT", nargs="?", help="a task's input, or its number where no input is called so"
+    )
+    parser.add_argument(
+        "--task", metavar="N", type=task_number, help="the task with this number, whatever is called so"
+    )
+    parser.add_argument("--attempt", metavar="N", type=_attempt, help="that attempt, counted from 0, or `all`")
+    parser.add_argument("--failed", action="store_true", help="only tasks of whose attempts none has ended well")
+    _client_options.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _attempt(text: str) -> str:
+    if text != "all" and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"expected an attempt's number, or all, got {text!r}")
+    return text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it page by page."""
+    if options.which is not None and options.task is not None:
+        raise UsageError("TASK and --task name two tasks: give one of them")
+    one = options.which is not None or options.task is not None
+    if one and options.failed:
+        raise UsageError("--failed is about all tasks: give it without TASK")
+    if options.which == "":
+        raise UsageError("expected a task's number or the name of its input, got ''")
+    name = _client_options.job_name(options.job)
+    pages = _Pages(_client_options.coordinator(options), name, options)
+    if options.json:
+        _print_json(pages)
+    elif one:
+        return _print_one(pages)
+    else:
+        _print_all(pages)
+    return 0
+
+
+class _Pages:
+    """The runs that are asked for, each as JSON holds it.
+
+    :ivar task: the number of the one task that is asked for, once the first page is there.
+    """
+
+    def __init__(self, coordinator: Coordinator, job: str, options: argparse.Namespace) -> None:
+        self.coordinator = coordinator
+        self.job = job
+        self.task: int | None = None
+        self.attempt = options.attempt
+        self._query: dict[str, Any] = {}
+        if options.task is not None:
+            self._query["task"] = options.task
+        if options.which is not None:
+            # A name that is no UTF-8 as it is shown everywhere else.
+            self._query["called"] = options.which.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if options.attempt is not None:
+            self._query["which"] = options.attempt
+        if options.failed:
+            self._query["failed"] = 1
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        query = self._query
+        while True:
+            page = self.coordinator.get("jobs", self.job, "output", **query)
+            self.task = page["task"]
+            if self.task is not None:  # found once, for all pages
+                query = {key: value for key, value in query.items() if key != "called"} | {"task": self.task}
+            yield page["runs"]
+            if page["next"] is None:
+                return
+            query = {**query, "after": page["next"]}
+
+
+def _print_one(pages: _Pages) -> int:
+    printed = False
+    lost = False
+    for runs in pages:
+        for number, run in enumerate(runs):
+            if run["output"] is None:
+                print(f"error: {_where(run)}: {_dropped(run)}", file=sys.stderr)
+                lost = True
+                continue
+            headed = printed or number + 1 < len(runs) or pages.attempt == "all"
+            if headed:
+                _print_head(run)
+            elif _cut(run):
+                print(f"note: {_cut(run)}", file=sys.stderr)
+            _print_bytes(base64.b64decode(run["output"]), whole_lines=headed)
+            printed = True
+    if lost:
+        return 1
+    if not printed:
+        raise CoordinatorError(_why_nothing(pages))
+    return 0
+
+
+def _print_all(pages: _Pages) -> None:
+    printed = False
+    for runs in pages:
+        for run in runs:
+            printed = True
+            _print_head(run)
+            if run["output"] is not None:
+                _print_bytes(base64.b64decode(run["output"]), whole_lines=True)
+    if not printed:
+        print(f"nothing is kept of what the tasks of {pages.job} printed", file=sys.stderr)
+
+
+def _print_json(pages: _Pages) -> None:
+    """One object on one line, however long, written as it comes."""
+    separator = '{"runs": ['
+    for runs in pages:
+        for run in runs:
+            fact = {key: value for key, value in run.items() if key != "output"}
+            if run["output"] is None:
+                fact["dropped"] = True
+            else:
+                data = base64.b64decode(run["output"])
+                try:
+                    fact["output"] = data.decode("utf-8")
+                except UnicodeDecodeError:
+                    fact["output_base64"] = run["output"]
+            print(separator + json.dumps(fact), end="")
+            separator = ", "
+    print("]}" if separator == ", " else '{"runs": []}')
+
+
+def _print_head(run: Any) -> None:
+    head = ", ".join(filter(None, (_where(run), _dropped(run) if run["output"] is None else _cut(run))))
+    print(f"==> {terminal_safe(head)} <==")
+
+
+def _where(run: Any) -> str:
+    parts = [called(run["task"], run["label"])]
+    if run["attempt"]:
+        parts.append(f"attempt {run['attempt']}")
+    if run["run"]:
+        parts.append(f"run {run['run']}")
+    if run["status"]:
+        parts.append(explain_exit(run["status"]).partition(":")[0])
+    return terminal_safe(", ".join(parts))
+
+
+def _cut(run: Any) -> str:
+    """What is said of a run of which only the end is kept; empty of any other."""
+    kept = len(base64.b64decode(run["output"]))
+    if kept < run["size"]:
+        return f"the last {kept} of {run['size']} bytes"
+    return f"the last {kept} bytes" if kept >= WORKER_KEEPS else ""
+
+
+def _dropped(run: Any) -> str:
+    return f"its {run['size']} bytes had to make room for others, as {BUDGET} are kept of a job"
+
+
+def _print_bytes(data: bytes, *, whole_lines: bool) -> None:
+    """As they are, or as a terminal shows them.
+
+    :param whole_lines: whether what comes next is to begin a line.
+    """
+    out: Any = sys.stdout
+    if out.isatty():
+        text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+        print(terminal_safe(text), end="" if not text or text.endswith("\n") else "\n")
+    else:
+        out.write_bytes(data + b"\n" if whole_lines and data and not data.endswith(b"\n") else data)
+
+
+def _why_nothing(pages: _Pages) -> str:
+    """Why nothing is kept of the one task that was asked for."""
+    job, task = pages.job, pages.task
+    page = pages.coordinator.get("jobs", job, "tasks", cursor=task, limit=1)
+    fact = page["tasks"][0]
+    where = terminal_safe(called(fact["task"], fact.get("label")))
+    if not fact["attempts"]:
+        return f"{where} has not begun"
+    if pages.attempt not in (None, "all"):
+        return (
+            f"nothing is kept of attempt {pages.attempt} at {where}: `mu logs {job} --task {task}` lists its attempts"
+        )
+    if fact["state"] in ("done", "failed"):
+        return f"nothing is kept of {where}: `mu logs {job} --task {task}` shows what happened"
+    return f"no program of {where} has ended yet"
