@@ -4,8 +4,8 @@ Task N stores, as ``OUT/N``, the sum of 1 to N + 1. It takes the sum of task N -
 result on to task N + 1. What travels is a file, ``final.state``, of a run that ``produces_state``; the next worker
 finds it as ``N.state`` in its directory. Needs a rendezvous; on one host it is found without being named:
 
-    twistd -n --pidfile= mu-rendezvous
-    twistd -n --pidfile= mu-coordinator --local ./examples/running_sum.py -n 4 -l FUNCTION -b BUCKET
+    mu rendezvous
+    mu run --local ./examples/running_sum.py -n 4 -l FUNCTION -b BUCKET
 """
 
 from collections.abc import Mapping

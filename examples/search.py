@@ -4,7 +4,7 @@ Each task fetches ``PREFIX/N.txt`` and asks about a piece of 1000 lines at a tim
 first piece that does ends the loop, and what was found is stored as ``PREFIX/N.found``; a text without it stores an
 empty object. Any function made by ``mu lambdaize`` will do.
 
-    twistd -n --pidfile= mu-coordinator --local ./examples/search.py -n 3 -l FUNCTION -b BUCKET --pattern needle
+    mu run --local ./examples/search.py -n 3 -l FUNCTION -b BUCKET --pattern needle
 """
 
 import shlex

@@ -3,7 +3,7 @@
 Reads ``PREFIX/0.txt`` to ``PREFIX/N-1.txt`` of the bucket and stores the number of words of each as ``PREFIX/0.count``
 and so on. Any function made by ``mu lambdaize`` will do: the commands are the shell's own.
 
-    twistd -n --pidfile= mu-coordinator --local ./examples/wordcount.py -n 3 -l FUNCTION -b BUCKET --prefix texts
+    mu run --local ./examples/wordcount.py -n 3 -l FUNCTION -b BUCKET --prefix texts
 """
 
 from collections.abc import Mapping

@@ -51,8 +51,6 @@ def test_the_commands_say_what_is_printed(tmp_path: Path) -> None:
         # A command that fails is shown to do so.
         script += f"echo '--- {number}'\n" + (f"{{ {command}\n}} 2>&1 || true\n" if output else f"{command}\n")
         printed.append(settled(output))
-    # Progress is for the terminal, and twistd's says how long it took.
-    script = re.sub(r"^(\{ twistd .*)\n\} 2>&1", r"\1\n} 2>/dev/null", script, flags=re.MULTILINE)
     state = tmp_path / ".local" / "state"
     running = start(default_state_dir({"XDG_STATE_HOME": str(state)}))
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]

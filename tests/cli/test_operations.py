@@ -24,7 +24,7 @@ CHANGING = [
     (r"in \d+\.\d s", "in SECONDS"),
     (r"process \d+", "process PID"),
     (r"(local stack in|--local --state-dir) [^\s:`]+", r"\1 DIR"),
-    (r"(mu-coordinator --control|port|127\.0\.0\.1:) ?\d+", "PORT"),
+    (r"(mu coordinator --control|port|127\.0\.0\.1:) ?\d+", "PORT"),
 ]
 
 

@@ -27,7 +27,7 @@ def blocks() -> list[str]:
     found = re.findall(r"(?:^    .*\n)(?:(?:    .*)?\n)*", DOC, re.MULTILINE)
     found = [part for block in found for part in re.split(r"\n(?=    \$ )", block)]
     shown = ["".join(line[4:] + "\n" for line in block.rstrip().splitlines()) for block in found]
-    return [block for block in shown if not re.match(r"twistd .* (xcenc7|mu-local)\b", block)]
+    return [block for block in shown if not re.match(r"mu (run xcenc7|local)\b", block)]
 
 
 def settled(text: str) -> str:
@@ -62,7 +62,7 @@ def test_the_commands_say_what_is_printed(tmp_path: Path) -> None:
     running = start(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
     try:
         # The fake encoders' chunks are no films.
-        script = re.sub(r"^twistd .*/out/.*\n", "echo merge-00000000: 1 of 1 tasks done in 0.0 s\n", script, flags=re.M)
+        script = re.sub(r"^mu run .*/out/.*\n", "echo merge-00000000: 1 of 1 tasks done in 0.0 s\n", script, flags=re.M)
         done = subprocess.run(
             ["bash", "-euc", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
         )

@@ -37,6 +37,70 @@ def test_the_first_job_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     assert done.stdout.endswith("\n7\n")
 
 
+CHANGING = [
+    (r"(local stack in|--state-dir) \S+", r"\1 DIR"),
+    (r"-[0-9a-f]{8}\b", "-NAME"),
+    (r"mu-[0-9a-f]{16}", "FUNCTION"),
+    (r"process \d+", "process PID"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+    (r" +\d+\.\d (s|MB)\b", r" N \1"),
+]
+
+
+def settled(text: str) -> list[str]:
+    """Its lines, without what differs from run to run."""
+    for pattern, word in CHANGING:
+        text = re.sub(pattern, word, text)
+    return [line for line in text.splitlines() if line]
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_two_hundred_pictures_become_small_as_printed(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = commands_after("Then a job of your own: a folder of pictures").replace(". .venv/bin/activate\n", "")
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    finally:
+        stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
+    assert done.returncode == 0, done.stdout
+    said = settled(done.stdout)
+    assert [line for line in settled(commands_after("any folder of them will do. It prints")) if line not in said] == []
+    made = sorted((tmp_path / "small").iterdir())
+    assert [path.name for path in made] == [f"{number:03d}.jpg" for number in range(1, 201)]
+    assert {path.read_bytes()[:2] for path in made} == {b"\xff\xd8"}
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_the_demo_prints_what_is_printed(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "MU_RETRIES": "0"}
+    (tmp_path / ".config").mkdir()
+    (tmp_path / ".config" / "mu.toml").write_text("[defaults]\nregion = 'eu-west-1'\nprogram = '/bin/true'\n")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "mu", "demo"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    printed = settled(commands_after("then turns 60 PNG frames into ten Y4M files"))
+    said = settled(done.stdout)
+    assert [line for line in printed if line not in said] == []
+    assert len(said) - len(printed) in range(3)  # the line of progress is printed again in a job that takes long
+
+
 def test_the_table_names_each_command_and_daemon_once() -> None:
     rows = re.findall(r"^\| (`.*?) \| ", README.read_text(encoding="utf-8"), re.MULTILINE)
     told = [words for row in rows for words in re.findall(r"`(?:twistd )?(mu[- ][^`]*)`", row)]

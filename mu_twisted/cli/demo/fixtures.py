@@ -1,6 +1,7 @@
 """The demos share what is here: phases that are named and timed, daemons that end with them, ffmpeg."""
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -116,25 +117,22 @@ class FfmpegDemo:
         run_job(what, self.work, self.clock, self._cleanup, pipeline, *words, *named)
 
 
-def start_twistd(words: Sequence[str], cleanup: ExitStack, **more: Any) -> "subprocess.Popen[bytes]":
-    """Start a daemon.
+def start_mu(words: Sequence[str], work: Path, cleanup: ExitStack, **more: Any) -> "subprocess.Popen[bytes]":
+    """Start a command of mu, with nothing of what the user has configured.
 
-    :param words: twistd's, from its own options on.
-    :param cleanup: ends the daemon, if it has not ended.
+    :param words: those after ``mu``.
+    :param work: the demo's directory.
+    :param cleanup: ends the command, if it has not ended.
     :param more: for :class:`subprocess.Popen`.
     """
-    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    mu = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MU_")}
+    environment["XDG_CONFIG_HOME"] = str(work)
     # In a session of its own, so that an interrupt from the terminal reaches it through us, as a stop in good order.
     with uninterrupted():
-        process = subprocess.Popen([*twistd, *words], cwd="/", start_new_session=True, **more)
+        process = subprocess.Popen([*mu, *words], cwd="/", env=environment, start_new_session=True, **more)
         cleanup.callback(_end, process)
     return process
-
-
-def daemon_words(daemon: str, work: Path, *words: object) -> list[str]:
-    """twistd's words for one of mu's daemons: its state below ``work``, any free port of loopback."""
-    options = ["--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
-    return ["-n", "--pidfile=", *daemon.split(), *options, *map(str, words)]
 
 
 def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: object) -> None:
@@ -144,12 +142,12 @@ def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: obj
     :param words: the pipeline and its options.
     :raises DemoError: it failed.
     """
-    command = daemon_words("mu-coordinator --local", work, *words)
-    clock.say("   $ " + " ".join(["twistd", *command]))
+    command = ["run", "--local", "--state-dir", str(work / "state"), *map(str, words)]
+    clock.say("   $ " + " ".join(["mu", *command]))
     with clock.phase(what):
-        status = start_twistd(command, cleanup).wait()
+        status = start_mu(command, work, cleanup).wait()
         if status:
-            raise DemoError(f"the coordinator ended with status {status}")
+            raise DemoError(f"mu run ended with status {status}")
 
 
 def find_ffmpeg() -> Path:

@@ -22,13 +22,12 @@ from mu_twisted.cli.demo.fixtures import (
     Clock,
     DemoError,
     control_of,
-    daemon_words,
     find_ffmpeg,
     positive,
     run_ffmpeg,
     run_job,
     set_up,
-    start_twistd,
+    start_mu,
 )
 
 VIDEO = "testsrc"
@@ -110,11 +109,11 @@ def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
 
     :returns: the port.
     """
-    words = daemon_words("mu-rendezvous", work)
-    clock.say("   $ " + " ".join(["twistd", *words]))
+    words = ["rendezvous", "--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
+    clock.say("   $ " + " ".join(["mu", *words]))
     log = work / "rendezvous.log"
     with log.open("wb") as sink:
-        process = start_twistd(words, cleanup, stdout=sink, stderr=sink)
+        process = start_mu(words, work, cleanup, stdout=sink, stderr=sink)
     deadline = time.monotonic() + RENDEZVOUS_TIMEOUT
     while True:
         ended = process.poll() is not None or time.monotonic() > deadline
