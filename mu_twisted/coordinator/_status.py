@@ -52,12 +52,12 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskStatus(msgspec.Struct, frozen=True):
     """One task.
 
-    :param state: ``waiting``, ``backing off`` (waits after a failure), ``held`` (the rendezvous that it needs is away),
-        ``active``, ``done`` or ``failed``.
+    :param state: ``blocked`` (tasks that it comes after are not done), ``waiting``, ``backing off`` (waits after a
+        failure), ``held`` (the rendezvous that it needs is away), ``active``, ``done`` or ``failed``.
     :param attempts: tries begun so far.
     :param error: of the last attempt that failed.
     :param label: what the user knows the task by, such as its input; None: by its number.
-    :param waits: for which message it waits, if it does nothing else, and how it stands with its sender.
+    :param waits: for which tasks or which message it waits, and how it stands with these; None: for none.
     """
 
     task: int

@@ -10,7 +10,7 @@ from typing import Any
 from mu_twisted.coordinator._opening import Opener
 from mu_twisted.coordinator._peers import without
 from mu_twisted.coordinator._status import Request
-from mu_twisted.jobs import Job, JobPolicy, Steps
+from mu_twisted.jobs import Groups, Job, JobPolicy, Steps, grouped
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 MAX_WORDS = 4096
@@ -24,6 +24,7 @@ class Submission:
     :param order: its tasks in order of assignment.
     :param consumes: for tasks that take messages, those that send them.
     :param messages: the same for those of which tasks may take one another's.
+    :param after: groups of tasks, each with those that come after all of them.
     """
 
     request: Request
@@ -33,6 +34,7 @@ class Submission:
     order: Sequence[int]
     consumes: Mapping[int, Sequence[int]]
     messages: Mapping[int, Sequence[int]]
+    after: Groups
 
     @property
     def edges(self) -> Mapping[int, Sequence[int]]:
@@ -58,8 +60,17 @@ class Submission:
         yield
         messages = without(self.messages, skipped)
         yield
-        side_effects = self.pipeline.side_effects
-        making = Job.making(name, order, self.policy, consumes=consumes, messages=messages, side_effects=side_effects)
+        after = _without_any(self.after, skipped)
+        yield
+        making = Job.making(
+            name,
+            order,
+            self.policy,
+            consumes=consumes,
+            messages=messages,
+            after=after,
+            side_effects=self.pipeline.side_effects,
+        )
         return (yield from making)
 
 
@@ -86,8 +97,20 @@ def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline,
     consumes = yield from pipeline.reading_producers(settings)
     order = yield from pipeline.reading_order(settings, consumes)
     messages = yield from pipeline.reading_senders(settings)
+    after = yield from grouped((yield from pipeline.reading_after(settings)))
     yield from pipeline.checking(settings)
-    return Submission(request, pipeline, settings, policy, order, consumes, messages)
+    return Submission(request, pipeline, settings, policy, order, consumes, messages, after)
+
+
+def _without_any(groups: Groups, skipped: frozenset[int]) -> Groups:
+    """The groups of tasks that are to run; what is skipped counts as done."""
+    if not skipped:
+        return groups
+    kept = [
+        ([task for task in before if task not in skipped], [task for task in behind if task not in skipped])
+        for before, behind in groups
+    ]
+    return [(before, behind) for before, behind in kept if before and behind]
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")

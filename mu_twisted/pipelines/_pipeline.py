@@ -51,6 +51,8 @@ class Pipeline:
     :param messages: the same for named messages only (``Worker.send``), of which tasks may also take one another's: the
         tasks that send any, or pairs of such a task and a message's name. All messages that a task sends to those that
         it waits for must be sent before it waits.
+    :param after: from the settings and a task's number, the tasks that must be done before this one begins, as when it
+        reads what they store. Tasks that come after the same ones return the same ``range``, where there are many.
     :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
         task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
     :param label: from the settings and a task's number, what the user knows the task by, such as its input; without it
@@ -71,6 +73,7 @@ class Pipeline:
     outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
+    after: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
     label: Callable[[Mapping[str, Any], int], str] | None = None
     names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
@@ -155,6 +158,28 @@ class Pipeline:
         doing = f"pipeline {self.name}: whose messages a task takes cannot be found"
         found = yield from _asking(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
         return (yield from self._checking_edges(found, tasks))
+
+    def reading_after(self, settings: Mapping[str, Any]) -> Steps[dict[int, Sequence[int]]]:
+        """For each task that comes after others, these.
+
+        :raises PipelineError: a task is named that the job does not have, or a task comes after itself, or the
+            pipeline's own code fails.
+        """
+        after = self.after
+        if after is None:
+            return {}
+        tasks = settings["tasks"]
+        doing = f"pipeline {self.name}: what a task comes after cannot be found"
+        found = yield from _asking(doing, tasks, lambda task: _tasks_named(after(settings, task)))
+        found = {task: before for task, before in found.items() if before}
+        for at, (task, before) in enumerate(found.items()):
+            ends = (before[0], before[-1]) if isinstance(before, range) else before
+            wrong = [one for one in ends if not 0 <= one < tasks] or [task] * (task in before)
+            if wrong:
+                raise PipelineError(f"pipeline {self.name}: task {task} comes after {wrong[0]}, which is no other task")
+            if at % STEP == 0:
+                yield
+        return found
 
     def takes(self, settings: Mapping[str, Any], task: int) -> dict[int, frozenset[str] | None]:
         """The tasks whose named messages a task takes, each with their names; None: of any name.
@@ -290,6 +315,11 @@ class Pipeline:
                 raise
             raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
         return settings
+
+
+def _tasks_named(before: Sequence[int]) -> Sequence[int]:
+    """Task numbers; a ``range``, which may have very many, stays one."""
+    return before if type(before) is range else tuple(map(index, before))
 
 
 def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, frozenset[str] | None]:

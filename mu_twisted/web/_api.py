@@ -34,7 +34,7 @@ DEFAULT_WAIT = 30.0
 MAX_WAIT = 300.0
 """Seconds that a request to wait for a job stays open; a caller that wants to wait longer asks again."""
 
-STATES = ("waiting", "backing off", "active", "done", "failed")
+STATES = ("blocked", "waiting", "backing off", "held", "active", "done", "failed")
 """Of tasks."""
 
 T = TypeVar("T")

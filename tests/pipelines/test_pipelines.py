@@ -295,3 +295,31 @@ def test_named_messages_that_make_no_sense_are_one_line(messages: Any, said: str
     assert str(raised.value).startswith("pipeline t: ")
     with pytest.raises(PipelineError, match="PeerOptions"):
         Pipeline(name="p", summary="", first=TerminalState, messages=messages)
+
+
+def staged(after: Any) -> Pipeline:
+    return Pipeline(name="s", summary="", first=TerminalState, after=after)
+
+
+def test_a_pipeline_says_what_each_task_comes_after() -> None:
+    both = exhaust(staged(lambda _, task: range(2) if task == 2 else [2] * (task == 3)).reading_after({"tasks": 4}))
+    assert both == {2: range(2), 3: (2,)}
+    assert exhaust(Pipeline(name="p", summary="", first=TerminalState).reading_after({"tasks": 3})) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (lambda _, task: [task], "task 0 comes after 0, which is no other task"),
+        (lambda _, task: range(4), "task 0 comes after 3, which is no other task"),
+        (lambda _, task: range(-1, task), "task 0 comes after -1, which is no other task"),
+        (lambda _, task: range(3), "task 0 comes after 0, which is no other task"),
+        (lambda _, task: [7], "task 0 comes after 7, which is no other task"),
+        (lambda _, task: ["x"], "what a task comes after cannot be found: TypeError"),
+        (lambda _, task: 5, "what a task comes after cannot be found: TypeError"),
+    ],
+)
+def test_what_no_task_can_come_after_is_one_line(after: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=said) as raised:
+        exhaust(staged(after).reading_after({"tasks": 3}))
+    assert str(raised.value).startswith("pipeline s: ")
