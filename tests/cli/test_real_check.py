@@ -81,6 +81,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_it_passes_and_leaves_nothing_also_where_it_fails(
     stack: RunningStack, moto_server: str, tmp_path: Path
@@ -108,7 +109,7 @@ def test_it_passes_and_leaves_nothing_also_where_it_fails(
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,  # some twenty commands, each a Python of its own
             check=False,
         )
 
