@@ -3,11 +3,17 @@
 import argparse
 import json
 import sys
+import time
 from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._wait import ReconnectingClient
+from mu_twisted.client import Coordinator
+
+FOLLOW = 0.5
+"""Seconds between two looks at a job whose events are followed."""
 
 
 def add(commands: Any) -> None:
@@ -38,6 +44,10 @@ def add(commands: Any) -> None:
     )
     logs.add_argument("job", metavar="JOB", help="its name")
     logs.add_argument("--task", metavar="N", type=task_number, help="one task's attempts, state by state")
+    logs.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what happens, until the job is over; events only"
+    )
+    logs.add_argument("--failed", action="store_true", help="only what failed; events only")
     logs.set_defaults(run=show_log)
     for parser in (jobs, status, logs):
         _client_options.add_options(parser)
@@ -91,10 +101,34 @@ def show(options: argparse.Namespace) -> None:
 
 
 def show_log(options: argparse.Namespace) -> None:
-    """Print the log."""
+    """Print the log, or events of it."""
     query = {} if options.task is None else {"task": options.task}
-    text = _client_options.coordinator(options).text("jobs", _client_options.job_name(options.job), "log", **query)
+    coordinator, name = _client_options.coordinator(options), _client_options.job_name(options.job)
+    if options.follow or options.failed:
+        _show_events(coordinator, name, {**query, "failed": int(options.failed)}, options)
+        return
+    text = coordinator.text("jobs", name, "log", **query)
     if options.json:
         print(json.dumps({"log": text.splitlines()}))
         return
     sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)
+
+
+def _show_events(coordinator: Coordinator, job: str, query: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print events as they come; with ``--json`` an object with some on each line."""
+    client = ReconnectingClient(coordinator)
+    page = coordinator.get("jobs", job, "events", **query)
+    while True:
+        if options.json and page["events"]:
+            print(json.dumps({"log": page["events"]}), flush=True)
+        elif page["events"]:
+            text = "".join(f"{line}\n" for line in page["events"])
+            sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)
+            sys.stdout.flush()
+        if not page["more"]:
+            if page["over"] or not options.follow:
+                return
+            time.sleep(FOLLOW)
+        query["after"] = page["next"]
+        found = client.get("jobs", job, "events", **query) if options.follow else None
+        page = found or coordinator.get("jobs", job, "events", **query)  # as it has left it, if it has

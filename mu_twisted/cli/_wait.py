@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.base import terminal_safe
@@ -80,29 +81,50 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fields, *, as_json: b
     return 0 if job["state"] == "done" else 1
 
 
-def _until_over(coordinator: Coordinator, job: _format.Fields) -> _format.Fields:
-    line = ProgressLine()
-    lost: float | None = None
-    step = SHOWN_STEP if line.shown else QUIET_STEP
-    try:
-        while job["state"] == "running":
-            if lost is None:
-                line.show(_format.progress(job))
+class ReconnectingClient:
+    """Asks a coordinator that runs, and waits for it where it is being restarted.
+
+    :param waiting: is called while it is away.
+    """
+
+    def __init__(self, coordinator: Coordinator, waiting: Callable[[], None] = lambda: None) -> None:
+        self._coordinator = coordinator
+        self._waiting = waiting
+
+    def get(self, *path: str, **query: Any) -> Any:
+        """The answer of the coordinator; None where it has been away for :data:`COMEBACK`.
+
+        :param query: see :meth:`Coordinator.get`.
+        """
+        lost: float | None = None
+        while True:
             try:
-                job = coordinator.get(
-                    "jobs", job["job"], "wait", answer_timeout=step + MARGIN, served=True, timeout=step
-                )
-                lost = None
+                # Not the records that it has left: reading them would keep it from coming back.
+                return self._coordinator.get(*path, served=True, **query)
             except (Unreachable, RequestRefused) as error:
                 if isinstance(error, RequestRefused) and error.status != 503:
                     raise
                 now = time.monotonic()
                 lost = now if lost is None else lost
                 if now - lost > COMEBACK:
-                    job = coordinator.get("jobs", job["job"])  # as it has left it, if it has
-                    break
-                line.show(f"{job['job']}: waiting for the coordinator to come back")
+                    return None
+                self._waiting()
                 time.sleep(PAUSE)
+
+
+def _until_over(coordinator: Coordinator, job: _format.Fields) -> _format.Fields:
+    line = ProgressLine()
+    name = job["job"]
+    client = ReconnectingClient(coordinator, lambda: line.show(f"{name}: waiting for the coordinator to come back"))
+    step = SHOWN_STEP if line.shown else QUIET_STEP
+    try:
+        while job["state"] == "running":
+            line.show(_format.progress(job))
+            found = client.get("jobs", name, "wait", answer_timeout=step + MARGIN, timeout=step)
+            if found is None:
+                job = coordinator.get("jobs", name)  # as it has left it, if it has
+                break
+            job = found
     finally:
         line.clear()
     return job

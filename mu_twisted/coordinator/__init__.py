@@ -22,6 +22,8 @@ from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
     MAX_PAGE,
     DaemonStatus,
+    EventPage,
+    EventQuery,
     JobService,
     JobStatus,
     Request,
@@ -40,6 +42,8 @@ __all__ = [
     "Attempts",
     "Cursor",
     "DaemonStatus",
+    "EventPage",
+    "EventQuery",
     "JobLinks",
     "JobRun",
     "JobService",

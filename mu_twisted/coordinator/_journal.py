@@ -152,9 +152,7 @@ class Journal:
         """
         self.flush()
         last = -1
-        query = "SELECT number, record FROM events WHERE job = ? AND number > ?"
-        if containing:
-            query += f" AND ({' OR '.join(['instr(record, ?)'] * len(containing))})"
+        query = _selecting(containing)
         while True:
             page = self._read(f"{query} ORDER BY number LIMIT {PAGE}", job, last, *containing)
             is_last = len(page) < PAGE
@@ -167,6 +165,21 @@ class Journal:
                 last = number
             if is_last:
                 return
+
+    def page(self, job: str, after: int, *containing: str) -> tuple[list[dict[str, Any]], int, bool]:
+        """Some records of a job that are on disk, in the order in which they were appended.
+
+        :param after: the number that the page before has given; 0: from the first on.
+        :param containing: as :meth:`records` has it.
+        :returns: the records, the number of the page, and whether there are more now.
+        :raises JournalError: one is damaged.
+        """
+        self.flush()
+        ((end,),) = self._read("SELECT COALESCE(MAX(number), 0) FROM events WHERE job = ?", job)
+        rows = self._read(f"{_selecting(containing)} ORDER BY number LIMIT {PAGE}", job, after, *containing)
+        is_full = len(rows) == PAGE
+        reached = rows[-1][0] if is_full else max(after, end)
+        return [self._decoded(job, record) for _, record in rows], reached, is_full
 
     def last(self, job: str) -> dict[str, Any]:
         """The last record of a job.
@@ -423,6 +436,14 @@ class Journal:
                 f"the journal {self._path} cannot be read: {error}; "
                 "stop the coordinator, and bring back a copy, or move it away to begin with an empty one"
             ) from None
+
+
+def _selecting(containing: Sequence[str]) -> str:
+    """The query for records of a job behind a number; see :meth:`Journal.records`."""
+    query = "SELECT number, record FROM events WHERE job = ? AND number > ?"
+    if not containing:
+        return query
+    return f"{query} AND ({' OR '.join(['instr(record, ?)'] * len(containing))})"
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:

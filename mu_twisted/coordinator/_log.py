@@ -11,6 +11,7 @@ from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
+from mu_twisted.coordinator._status import EventPage, EventQuery
 from mu_twisted.jobs import STEP, JobError, Steps, Submitted, TaskState, TaskStory, record_from_dict
 
 MAX_LINES = 100_000
@@ -43,6 +44,25 @@ def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | N
     if dropped:
         lines[0] = f"({dropped + 1} earlier lines are left out; --task shows those of one task)\n"
     return "".join(lines)
+
+
+def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[EventPage]:
+    """Some events of a job as its log shows them; of one task without its moves and the states of its attempts.
+
+    :returns: whether the job is over is for the caller to say.
+    :raises JournalError: a record is damaged.
+    """
+    texts = [] if query.task is None else [f'"task":{query.task}']
+    rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
+    lines: list[str] = []
+    for index, row in enumerate(rows):
+        record = row.get("record")
+        record = record if isinstance(record, Mapping) else {}
+        if (query.task is None or record.get("task") == query.task) and (record.get("error") or not query.failed):
+            lines += log_lines([row])
+        if index % STEP == 0:
+            yield
+    return EventPage(lines, reached, more)
 
 
 def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Iterator[str | None]:

@@ -23,7 +23,7 @@ from mu_twisted.coordinator._job_output import JobOutput
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
-from mu_twisted.coordinator._log import reading_log
+from mu_twisted.coordinator._log import reading_events, reading_log
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._output_values import FIRST, OutputPage, OutputQuery
 from mu_twisted.coordinator._registry import WorkerRegistry
@@ -31,6 +31,8 @@ from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
     INTERRUPTED,
     MAX_PAGE,
+    EventPage,
+    EventQuery,
     JobStatus,
     Request,
     ServiceError,
@@ -286,6 +288,11 @@ class Jobs:
         """
         return Deferred.fromCoroutine(self._read_log(name, task))
 
+    def events(self, name: str, query: EventQuery) -> Deferred[EventPage]:
+        """What happened, page by page, for a caller that comes again for what happens then."""
+        self.job(name)
+        return Deferred.fromCoroutine(self._read_events(name, query))
+
     def output(self, name: str, query: OutputQuery) -> Deferred[OutputPage]:
         """What the programs of a job's tasks have printed, as far as it is kept, page by page."""
         self.job(name)
@@ -332,6 +339,16 @@ class Jobs:
         except (MuError, UsageError):  # it is not there any more, or another
             return no_label
         return lambda task: pipeline.label_of(settings, task)
+
+    async def _read_events(self, name: str, query: EventQuery) -> EventPage:
+        over = self.job(name).state != "running"  # before they are read: none is missed then
+        try:
+            page = await self._slices.run(reading_events(self._journal, name, query))
+        except JournalError as error:
+            raise ServiceError(str(error)) from None
+        if query.task is not None and query.after == 0 and not page.events and not page.more:
+            await self._check_task(name, query.task)
+        return msgspec.structs.replace(page, over=over)
 
     async def _read_output(self, name: str, query: OutputQuery) -> OutputPage:
         if name in self._restoring:

@@ -121,6 +121,33 @@ def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]
     return [task for task in tasks if task.state == "failed" and task.error and task.error != ended]
 
 
+class EventQuery(msgspec.Struct, frozen=True):
+    """Which events of a job are meant.
+
+    :param after: the ``next`` of the page before; 0: from the first on.
+    :param task: only those of this one.
+    :param failed: only failures.
+    """
+
+    after: int = 0
+    task: int | None = None
+    failed: bool = False
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Some events of a job, as lines, in their order.
+
+    :param next: where the page ends; those after it may come yet.
+    :param more: whether there are some already.
+    :param over: whether none will come before the job goes on again.
+    """
+
+    events: Sequence[str]
+    next: int
+    more: bool = False
+    over: bool = False
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The coordinator itself.
 
@@ -179,6 +206,9 @@ class JobService(Protocol):
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""
+
+    def events(self, name: str, query: EventQuery) -> Awaitable[EventPage]:
+        """What happened, page by page, for a caller that comes again for what happens then."""
 
     def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
         """What programs of a job have printed, as far as it is kept, page by page."""

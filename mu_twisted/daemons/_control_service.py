@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred
 from mu_twisted.coordinator import (
     MAX_PAGE,
     DaemonStatus,
+    EventPage,
+    EventQuery,
     Jobs,
     JobService,
     JobStatus,
@@ -87,6 +89,9 @@ class ControlService(JobService):
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         return self._jobs.log(name, task)
+
+    def events(self, name: str, query: EventQuery) -> Awaitable[EventPage]:
+        return self._jobs.events(name, query)
 
     def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
         return self._jobs.output(name, query)

@@ -13,6 +13,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     MAX_PAGE,
+    EventQuery,
     JobService,
     OutputQuery,
     Request,
@@ -61,6 +62,7 @@ class Api:
             ("jobs", None, "tasks"): {"GET": self._tasks},
             ("jobs", None, "wait"): {"GET": self._wait},
             ("jobs", None, "log"): {"GET": self._job_log},
+            ("jobs", None, "events"): {"GET": self._job_events},
             ("jobs", None, "output"): {"GET": self._job_output},
             ("jobs", None, "cancel"): {"POST": self._cancel},
             ("jobs", None, "retry"): {"POST": self._retry},
@@ -131,6 +133,10 @@ class Api:
     async def _job_log(self, call: Call) -> Reply:
         task = _parameters(call, task=_number).get("task")
         return text_reply(await self._service.log(call.path[2], task))
+
+    async def _job_events(self, call: Call) -> Reply:
+        query = _parameters(call, after=_event, task=_number, failed=_flag)
+        return json_reply(await self._service.events(call.path[2], EventQuery(**query)))
 
     async def _job_output(self, call: Call) -> Reply:
         query = _parameters(call, after=parse_cursor, task=_number, called=str, which=_which, failed=_flag)
@@ -213,6 +219,12 @@ def _parameters(call: Call, **known: Callable[[str], Any]) -> dict[str, Any]:
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError("expected a task's number")
+    return int(text)
+
+
+def _event(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ValueError("expected the end of a page")
     return int(text)
 
 

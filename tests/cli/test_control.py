@@ -124,6 +124,35 @@ def test_waiting_bears_a_restart_of_the_coordinator(mu: Mu, served: Served, loop
     assert (waited.status, waited.err) == (0, "")
 
 
+def test_a_log_is_followed_until_the_job_is_over_and_bears_a_restart(mu: Mu, served: Served, loop: Loop) -> None:
+    job = mu("submit", "exec", "true").out.strip()
+    served.service.happened = ["one", "two", "three"]
+
+    def go_on() -> None:
+        loop.until(lambda: len(served.service.followed) > 2)
+        served.close()
+        served.service.happened += ["four failed", "\x1b[2J"]
+        served.open(served.control.port or 0)
+        loop.do(served.service.end, job)
+
+    going_on = threading.Thread(target=go_on)
+    going_on.start()
+    followed = mu("logs", "-f", job)
+    going_on.join()
+    assert (followed.status, followed.err) == (0, "")
+    assert followed.out == "one\ntwo\nthree\nfour failed\n\x1b[2J\n"
+    assert mu("logs", "--failed", job).out == "four failed\n"
+    lines = mu("logs", "--follow", "--json", job).out.splitlines()
+    assert [line for some in lines for line in json.loads(some)["log"]] == served.service.happened
+    assert "has no task 7" in mu("logs", "-f", "--task", "7", job).error()
+
+
+def test_failures_are_shown_without_waiting_for_more(mu: Mu, served: Served) -> None:
+    job = mu("submit", "exec", "true").out.strip()
+    served.service.happened = ["one", "two failed", "three"]
+    assert mu("logs", "--failed", job).out == "two failed\n"
+
+
 def test_a_module_is_sent_with_its_source(mu: Mu, served: Served, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULE, encoding="utf-8")
     assert mu("submit", "./mine.py", "-n", "2").status == 0

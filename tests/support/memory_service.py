@@ -11,6 +11,8 @@ from mu_twisted.coordinator import (
     MAX_PAGE,
     Cursor,
     DaemonStatus,
+    EventPage,
+    EventQuery,
     JobStatus,
     OutputPage,
     OutputQuery,
@@ -32,6 +34,9 @@ class MemoryService:
         self.note: str | None = None
         self.launch_rate: float | None = None
         self.waiting: dict[str, list[Deferred[JobStatus]]] = {}
+        self.happened: list[str] = []
+        """To every job, an event each; a page has two."""
+        self.followed: list[EventQuery] = []
         self.outputs: list[RunOutput] = []
         """Of every job; a page has two."""
         self._jobs: dict[str, JobStatus] = {}
@@ -114,6 +119,16 @@ class MemoryService:
         if task is not None and task >= len(self._tasks[self.job(name).job]):
             raise UnknownJob(f"{name} has no task {task}")
         return f"{self.job(name).job} {'all' if task is None else task}\nsaid \udcff\n"
+
+    async def events(self, name: str, query: EventQuery) -> EventPage:
+        over = self.job(name).state != "running"
+        if query.task is not None and query.task >= len(self._tasks[name]):
+            raise UnknownJob(f"{name} has no task {query.task}")
+        self.followed.append(query)
+        found = self.happened[query.after : query.after + 2]
+        lines = [line for line in found if "failed" in line or not query.failed]
+        end = query.after + len(found)
+        return EventPage(lines, end, end < len(self.happened), over)
 
     async def output(self, name: str, query: OutputQuery) -> OutputPage:
         self.job(name)

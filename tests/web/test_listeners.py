@@ -137,6 +137,7 @@ def test_a_page_that_cannot_be_is_refused_by_the_parameter_s_name(served: Served
         ("GET", "/v1/jobs?all=1", None, 400, "no parameter is called 'all'"),
         ("GET", "/v1/jobs/x/wait?timeout=nan", None, 400, "timeout: expected a number of seconds"),
         ("GET", "/v1/jobs/x/log?task=-1", None, 400, "task: expected a task's number"),
+        ("GET", "/v1/jobs/x/events?after=-1", None, 400, "after: expected the end of a page"),
         ("GET", "/v1/jobs/x/output?task=-1", None, 400, "task: expected a task's number"),
         ("GET", "/v1/jobs/x/output?which=first", None, 400, "which: expected an attempt's number, last or all"),
         ("GET", "/v1/jobs/x/output?failed=yes", None, 400, "failed: expected 1 or 0"),
