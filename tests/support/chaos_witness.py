@@ -72,7 +72,10 @@ class Programs:
     def _hear(self, peer: socket.socket) -> None:
         with peer, suppress(OSError), peer.makefile("rw", encoding="ascii") as stream:
             peer.settimeout(30.0)
-            task, word = stream.readline().split()
+            said = stream.readline().split()
+            if len(said) != 2:  # it was killed before it said anything
+                return
+            task, word = said
             with self._lock:
                 self._reports.append(Report(task, word, time.monotonic()))
             stream.write("ok\n")
