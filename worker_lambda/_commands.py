@@ -6,6 +6,7 @@ Knows no connection: commands come in, replies go out by a call.
 import signal
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mu_twisted.base import MuError
 from mu_twisted.wire import MAX_TOKEN, CommandError, fail, info, parse_command
@@ -21,6 +22,9 @@ from worker_lambda._store import Store
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
+
+if TYPE_CHECKING:
+    from worker_lambda._links import LinkChannel
 
 MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
@@ -41,6 +45,7 @@ class Commands:
     :param send: takes one reply.
     :param greet: sends the greeting.
     :param clear: says whether replies are being taken; commands wait while they are not.
+    :param make_links: makes the links of a task, whose private directory it is given.
     :ivar leaving: whether ``quit:`` has come.
     :ivar token: by which the coordinator recognises this worker after a redial; no variable, and no command shows it.
     """
@@ -56,6 +61,7 @@ class Commands:
         send: Callable[[bytes], None],
         greet: Callable[[], None],
         clear: Callable[[], bool],
+        make_links: Callable[[WorkDirectory], "LinkChannel"],
     ) -> None:
         self.leaving = False
         self.token = ""
@@ -67,6 +73,8 @@ class Commands:
         self._send = send
         self._greet = greet
         self._clear = clear
+        self._make_links = make_links
+        self._links: LinkChannel | None = None
         self._store = Store(event.s3_endpoint)
         self.variables = Variables(event.variables)
         self.directory = WorkDirectory(paths.temporary)
@@ -88,6 +96,9 @@ class Commands:
             b"connect": channel.connect,
             b"close_connect": lambda _: channel.close_connect(),
             b"identity": channel.identity,
+            b"link": lambda argument: self._begin_links().link(argument),
+            b"send": lambda argument: self._begin_links().send(argument),
+            b"receive": lambda argument: self._begin_links().receive(argument),
             b"quit": self._quit,
         }
 
@@ -133,8 +144,16 @@ class Commands:
             else:
                 self._execute(payload)
 
+    def step_links(self) -> float | None:
+        """Let the links go on; as :meth:`worker_lambda._links.LinkChannel.step`."""
+        if self._links is None:
+            return None
+        busy = self._foreground or self._runs.active > 0 or self._finishing.active > 0 or bool(self._queue)
+        return self._links.step(busy=busy)
+
     def close(self) -> None:
         """Release the directory and the connections to S3; ``rm_tmpdir`` says whether the directory is deleted."""
+        self._close_links()
         self._store.close()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
 
@@ -146,6 +165,8 @@ class Commands:
             self._killed = self._runs.kill()
             self._finishing.kill()
             self._channel.kill()
+            if self._links is not None:
+                self._links.kill()
         else:
             self._reset()
 
@@ -165,11 +186,22 @@ class Commands:
         self._runs.drop()
         self._finishing.drop()
         self._foreground = False
+        self._close_links()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
         self.variables.restore()
         self.directory = WorkDirectory(self._paths.temporary)
         self._channel.begin(self.directory.path)
         self._greet()
+
+    def _begin_links(self) -> "LinkChannel":
+        if self._links is None:
+            self._links = self._make_links(self.directory)
+        return self._links
+
+    def _close_links(self) -> None:
+        links, self._links = self._links, None
+        if links is not None:
+            links.close()
 
     def _execute(self, payload: bytes) -> None:
         command = parse_command(payload)

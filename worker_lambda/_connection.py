@@ -94,6 +94,11 @@ class FrameConnection:
         """Whether the other side does not take what it is sent."""
         return len(self._unsent) > MAX_UNSENT
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be taken."""
+        return len(self._unsent)
+
     def send(self, payload: bytes) -> None:
         """Queue one frame; it waits until the connection is up, and is dropped when that is gone."""
         if self._phase is not _Phase.CLOSED and not self._finishing:

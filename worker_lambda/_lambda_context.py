@@ -19,6 +19,10 @@ class Timing:
     :param flush: for the last replies to be taken, at most.
     :param transfers: for cancelled transfers to end, at most.
     :param confirm: for progress while the rendezvous takes the last messages and confirms that it has them.
+    :param wait_report: a task that does nothing but wait for messages says so after that time.
+    :param link_redial: bound of the random pause before the connection for links is first dialled again; it doubles up
+        to ``redial_max``.
+    :param link_timeout: a link that cannot be had for so long fails all that waits for it.
     :param stall: for the rendezvous to take something of what it is sent.
     """
 
@@ -31,6 +35,9 @@ class Timing:
     flush: float = 2.0
     transfers: float = 1.0
     confirm: float = 10.0
+    wait_report: float = 0.5
+    link_redial: float = 0.2
+    link_timeout: float = 20.0
     stall: float = 60.0
 
 

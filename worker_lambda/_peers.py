@@ -103,6 +103,11 @@ class PeerChannel:
         line = self._line
         return line is None or line.connection is None or not line.connection.clogged
 
+    @property
+    def shown(self) -> ssl.SSLContext | None:
+        """What is shown to a rendezvous: the identity that was given, else what the event has."""
+        return self._identity or self.context
+
     def begin(self, directory: Path) -> None:
         """Drop the state of the last task: a new one begins.
 
@@ -220,7 +225,7 @@ class PeerChannel:
     def _resolved(self, line: _Line, targets: list[Target], error: str | None) -> None:
         if line is not self._line:
             return
-        context = self._identity or self.context
+        context = self.shown
         if error is None and context is None and not all(map(is_loopback, targets)):
             error = "the event has no cacert, and without TLS only loopback can be dialled"
         if error is not None:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from mu_twisted.wire import MAX_COMMAND, TOKEN, VERSION, Greeting
 from worker_lambda._command_runs import CommandRuns
@@ -25,11 +26,16 @@ from worker_lambda._finishing import Finishing
 from worker_lambda._lambda_context import LambdaContext, Timing
 from worker_lambda._peers import PeerChannel
 from worker_lambda._tls import COORDINATOR, client_context
-from worker_lambda._workdir import sweep
+from worker_lambda._workdir import WorkDirectory, sweep
+
+if TYPE_CHECKING:
+    from worker_lambda._links import LinkChannel
 
 MAX_KEPT = 64
 """Replies kept for a coordinator that is away."""
 _KEPT_BYTES = 2 << 20
+LINKS = "links"
+"""As :data:`mu_twisted.wire.links.LINKS`, which only those import that use them."""
 
 
 class WorkerLoop:
@@ -56,6 +62,7 @@ class WorkerLoop:
         self._timing = timing or Timing()
         self._selector = selectors.DefaultSelector()
         background = None if event.job is None else self._timing.background
+        self._root = paths.root
         self._runs = CommandRuns(self._selector, paths.root, background)
         self._channel = PeerChannel(self._selector, event, self._runs, self._send, self._is_clear, log, self._timing)
         finishing = Finishing(self._runs, self._channel, strict=event.job is not None, log=log)
@@ -84,6 +91,7 @@ class WorkerLoop:
                 send=self._send,
                 greet=self._greet,
                 clear=self._is_clear,
+                make_links=self._make_links,
             )
         except BaseException:
             self._selector.close()
@@ -121,6 +129,7 @@ class WorkerLoop:
         waits = [self._runs.tick()]
         self._commands.pump()
         waits.append(self._channel.step())
+        waits.append(self._commands.step_links())
         connection = self._connection
         if connection is not None:
             waits.append(connection.step())
@@ -206,7 +215,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN,),
+                supports=(TOKEN, LINKS),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )
@@ -219,6 +228,19 @@ class WorkerLoop:
         self._kept.append(payload)
         while sum(map(len, self._kept)) > _KEPT_BYTES:
             self._kept.popleft()
+
+    def _make_links(self, directory: WorkDirectory) -> "LinkChannel":
+        from worker_lambda._links import LinkChannel  # costs, and few tasks use them
+
+        return LinkChannel(
+            self._selector,
+            self._runs,
+            bytes(self._root),
+            bytes(directory.path),
+            context=lambda: self._channel.shown,
+            send=self._send,
+            timing=self._timing,
+        )
 
     def _is_clear(self) -> bool:
         return self._connection is None or not self._connection.clogged

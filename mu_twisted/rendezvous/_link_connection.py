@@ -155,13 +155,20 @@ class LinkConnection(RelayConnection):
 
     def refuse(self, reason: str) -> None:
         """Log the reason, send it, and close."""
-        connection = self._connection
+        if self._connection is not None:
+            self._relay.refused(self._connection, reason)
+            self._close(fail(reason))
+
+    def stop(self, reason: str) -> None:
+        """Close it without a refusal: the worker dials again, and another rendezvous may be there by then."""
+        self._close(None)
+
+    def _close(self, last: bytes | None) -> None:
+        connection, self._connection = self._connection, None
         if connection is not None:
-            self._relay.refused(connection, reason)
-            self._connection = None
             self._relay.admission.release(self)
             self._detach()
-            connection.close(fail(reason))
+            connection.close(last)
 
     # -- punching --------------------------------------------------------------------------------------------------
 

@@ -358,31 +358,32 @@ class LinkSession:
         """Look at a stream when it has its turn."""
         if stream not in wanted.queued:
             wanted.queued.add(stream)
-            message = stream.available(self._next_of(wanted, stream))
+            message = self._next_of(wanted, stream)
             heappush(wanted.queue, (-1 if message is None else message.order, stream.sender, stream))
 
     def _satisfy(self, wanted: _AnySender) -> None:
-        """Deliver what is next of any stream, the message first that has begun first."""
+        """Deliver what is next of any stream, the message first that has begun first. Of one stream this is one at a
+        time: so all before it are safe when it is said to have been taken.
+        """
         while wanted.count and wanted.queue:
             order, _, stream = heappop(wanted.queue)
             wanted.queued.discard(stream)
-            number = self._next_of(wanted, stream)
-            message = stream.available(number)
-            if message is None or not message.begun:
-                self._links.wanted(stream, number)
+            message = self._next_of(wanted, stream)
+            if message is None:
+                self._links.wanted(stream, wanted.taken.get(stream.sender, 0) + 1)
             elif order != message.order:
                 self._queue(wanted, stream)
             else:
                 wanted.count -= 1
                 self._any_count -= 1
-                self._deliver((stream.sender, stream.name, number), message, any_sender=True)
-                self._queue(wanted, stream)
+                self._deliver((stream.sender, stream.name, message.number), message, any_sender=True)
 
-    def _next_of(self, wanted: _AnySender, stream: NamedStream) -> int:
+    def _next_of(self, wanted: _AnySender, stream: NamedStream) -> NamedMessage | None:
+        """The next message of a stream, if it has begun and is not being delivered."""
         number = wanted.taken.get(stream.sender, 0) + 1
-        while (stream.sender, stream.name, number) in self._deliveries:
-            number += 1
-        return number
+        message = stream.available(number)
+        delivered = (stream.sender, stream.name, number) in self._deliveries
+        return None if message is None or delivered or not message.begun else message
 
     def _unwant(self, frame: Unwant) -> None:
         for key, delivery in list(self._deliveries.items()):
@@ -412,6 +413,7 @@ class LinkSession:
         wanted = self._any.get(frame.name)
         if wanted is not None:
             self._taken(wanted, frame.peer, frame.number)
+            self._satisfy(wanted)
 
     def _check_wants(self) -> None:
         if len(self._wants) + len(self._deliveries) + self._any_count >= MAX_WANTS:

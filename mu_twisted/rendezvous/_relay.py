@@ -123,7 +123,7 @@ class Relay:
         """Close every connection, and remove all messages."""
         self._sweep.stop()
         for connection in list(self._connections):
-            connection.refuse("the rendezvous stops")
+            connection.stop("the rendezvous stops")
         if self.punching is not None:
             self.punching.close()
         self.backpressure.stop()

@@ -121,6 +121,10 @@ class RelayConnection:
     def refuse(self, reason: str) -> None:
         """Log the reason, send it to a peer that understands it, and close."""
 
+    def stop(self, reason: str) -> None:
+        """Close it, as the rendezvous stops."""
+        self.refuse(reason)
+
     def closing_timed_out(self) -> None:
         """Drop it, as it has not taken the rest of its message."""
         self.drop("it does not take what it is sent, and is to go")

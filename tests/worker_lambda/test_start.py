@@ -42,3 +42,4 @@ def test_nothing_heavy_is_imported_until_a_worker_has_greeted(
     loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", log, re.MULTILINE))
     assert {"ssl", "mu_twisted.wire", "worker_lambda._worker"} <= loaded
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+    assert not [name for name in loaded if "link" in name]
