@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
@@ -30,7 +31,7 @@ from mu_twisted.daemons._start import (
     write_profile,
 )
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
-from mu_twisted.rendezvous import Relay, RelayLimits, Spill
+from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts
 
 CLOSE_TIMEOUT = 1.0
@@ -87,6 +88,7 @@ class RendezvousService(Service):
         self._place = place
         self._relay: Relay | None = None
         self._port: Any | None = None
+        self._probe_port: Any | None = None
         self._state: StateDirectory | None = None
         self._notifier = Notifier(reactor) if place is None else place.notifier
         self._profile: cProfile.Profile | None = None
@@ -122,6 +124,7 @@ class RendezvousService(Service):
         keys = rendezvous_keys(self._options, self._state.path)
         if self._options["cpu-profile"]:
             self._profile = open_profile(Path(self._options["cpu-profile"]))
+        punching = PunchService(self._reactor, enabled=self._options["punch"])
         self._relay = relay = Relay(
             self._reactor,
             self._limits,
@@ -130,6 +133,7 @@ class RendezvousService(Service):
             descriptors=descriptors,
             shared_key=bool(self._options["share-key"]),
             debug=bool(self._options["debug"]),
+            punching=punching,
         )
         contexts = server_contexts(keys.own, keys.ca)
 
@@ -141,14 +145,29 @@ class RendezvousService(Service):
             self._port = listen_as_before(self._reactor, self._options, listening, self._state.path, "rendezvous-port")
         else:
             self._port = listen_at_once(self._reactor, self._options, listening, place.endpoint)
+        if self._options["punch"]:
+            self._listen_for_probes(punching, str(getattr(self._port.getHost(), "host", "")))
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port
+
+    def _listen_for_probes(self, punching: PunchService, interface: str) -> None:
+        """Listen on a port beside the other one, on the same interface."""
+        number = self._options["probe-port"]
+        if number and self._place is not None:
+            number += self._place.number
+        kind: Any = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+        endpoint = kind(self._reactor, number, interface=interface)
+        said = {"port": f"port {number}"}
+        self._probe_port = listen_at_once(self._reactor, said, punching.listen, endpoint, "--probe-port")
+        self.log.info("workers' NATs are probed on port {port}", port=self._probe_port.getHost().port)
 
     async def _close(self) -> None:
         steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
             steps.append(self._port.stopListening)
+        if self._probe_port is not None:
+            steps.append(self._probe_port.stopListening)
         if self._relay is not None:
             steps += [self._relay.close, partial(self._parting, self._relay)]
         if self._profile is not None:

@@ -42,13 +42,18 @@ def use_monotonic_clock(reactor: Any) -> None:
 
 
 def listen_at_once(
-    reactor: Any, options: Mapping[str, Any], listen: Callable[[Any], Deferred[Any]], endpoint: Any = None
+    reactor: Any,
+    options: Mapping[str, Any],
+    listen: Callable[[Any], Deferred[Any]],
+    endpoint: Any = None,
+    option: str = "-t",
 ) -> Any:
-    """Listen where ``-t`` says.
+    """Listen where ``-t`` says, or another option.
 
     :param options: the daemon options; ``listen`` is the endpoint, ``port`` what the user has said.
     :param listen: takes the endpoint.
     :param endpoint: where to listen in place of ``-t``.
+    :param option: how the user says it.
     :returns: the port.
     :raises StartError: it is not possible.
     """
@@ -63,7 +68,8 @@ def listen_at_once(
         raise StartError(f"-t {options['port']}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):
         raise StartError(
-            f"cannot listen on {options['port']}: {_why_not(outcome[0])}; choose another with -t (0: any that is free)"
+            f"cannot listen on {options['port']}: {_why_not(outcome[0])}; choose another with {option} "
+            "(0: any that is free)"
         )
     if not hasattr(outcome[0].getHost(), "port"):
         outcome[0].stopListening()

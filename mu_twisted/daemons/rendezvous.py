@@ -15,7 +15,7 @@ from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import find_keys, listen_description
-from mu_twisted.daemons.shards.ports import MAX_SHARDS, check_ports
+from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import RelayLimits
 
 _DEFAULT = RelayLimits()
@@ -43,6 +43,18 @@ def _shards(text: str) -> int:
     return int(text)
 
 
+def _punch(text: str) -> bool:
+    if text not in ("auto", "off"):
+        raise ValueError(f"--punch: expected auto or off, got {text!r}")
+    return text == "auto"
+
+
+def _probe_port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not int(text) <= MAX_PORT:
+        raise ValueError(f"--probe-port: expected a port from 0 to {MAX_PORT}, got {text!r}")
+    return int(text)
+
+
 def _show(size: int) -> str:
     return next(f"{size // unit}{name.upper()}" for name, unit in reversed(_UNITS.items()) if not size % unit)
 
@@ -57,6 +69,8 @@ class Options(OneLineOptions):
         ["srv-key", "k", None, "its key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
         ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
+        ["punch", None, "auto", "direct paths between workers: auto, where their NATs allow it, or off", _punch],
+        ["probe-port", None, "0", "TCP port that shows what workers' NATs do; 0: any that is free", _probe_port],
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
@@ -110,6 +124,8 @@ class Options(OneLineOptions):
         self["listen"] = listen_description(self["port"])
         if self["shards"] > 1:
             check_ports(self["listen"], self["shards"])
+        if self["probe-port"] + self["shards"] - 1 > MAX_PORT:
+            raise usage.UsageError(f"--probe-port: {self['shards']} ports from it on would end above {MAX_PORT}")
         if self["memory"] < 1 << 20:
             raise usage.UsageError("--memory: at least 1M")
         if self.parent is not None:

@@ -13,9 +13,21 @@ import pytest
 from rendezvous_daemons import Daemon, complaint
 
 from mu_twisted.daemons.rendezvous import Options
+from mu_twisted.rendezvous._probe_port import TAKEN
 from mu_twisted.rendezvous._relay import UNTRUSTED_HINT
 from mu_twisted.tls import Authority, KeyPair, RoleIdentity, TaskIdentity, generate_keys
 from mu_twisted.wire import Decoder, PeerGreeting, encode
+from mu_twisted.wire.links import LinkGreeting, parse_link_welcome
+from mu_twisted.wire.punching import (
+    PUNCH,
+    Offer,
+    ProbeOrder,
+    PunchNo,
+    PunchRefusal,
+    PunchWant,
+    parse_from_rendezvous,
+    probe_message,
+)
 
 pytestmark = pytest.mark.process
 
@@ -182,6 +194,10 @@ def test_keys_of_another_ca_are_refused_and_the_log_says_what_to_do(start: Start
         (["--connections", "0"], "'0' is no number"),
         (["-s", "x.pem"], "--srv-cert is of no use without the CA certificate, -c"),
         (["-c", __file__], "comes without a certificate of the rendezvous: give -s and -k"),
+        (["--punch", "on"], "--punch: expected auto or off, got 'on'"),
+        (["--probe-port", "x"], "--probe-port: expected a port from 0 to 65535, got 'x'"),
+        (["--probe-port", "65536"], "--probe-port: expected a port from 0 to 65535"),
+        (["--probe-port", "65535", "--shards", "2"], "--probe-port: 2 ports from it on would end above 65535"),
         (["--share-key"], "--share-key needs a key to share"),
     ],
 )
@@ -216,6 +232,51 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, words: list[str], sa
     status, line = complaint(tmp_path, *words)
     assert status == 1
     assert said in line
+
+
+def greeted(daemon: Daemon, directory: Path) -> Caller:
+    """A worker that has offered to punch."""
+    authority = Authority.open(directory / ".local" / "state" / "mu" / "tls")
+    pair = authority.issue(TaskIdentity("j", 1, 0), lifetime=HOUR)
+    caller = Caller(daemon.port, pair, authority.certificate, directory)
+    caller.says(LinkGreeting(b"j", 1, 0, {PUNCH: True}).encode())
+    assert parse_link_welcome(caller.hears()).announced[PUNCH] is True
+    caller.says(Offer(0, ()).encode())
+    return caller
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_worker_is_probed_on_a_second_port(start: Start, tmp_path: Path, chosen: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    daemon = start(*(["--probe-port", str(number)] if chosen else []))
+    caller = greeted(daemon, tmp_path)
+    order = parse_from_rendezvous(caller.hears())
+    assert isinstance(order, ProbeOrder)
+    assert (order.reflexive.ip, order.reflexive.port) == caller.socket.getsockname()
+    assert not chosen or order.port == number
+    with socket.create_connection(("127.0.0.1", order.port), timeout=30) as probe:
+        probe.sendall(encode(probe_message(order.token)))
+        assert probe.makefile("rb").read() == encode(TAKEN)
+    caller.says(PunchWant(2).encode())
+    assert parse_from_rendezvous(caller.hears()) == PunchNo(2, PunchRefusal.ABSENT)
+    caller.socket.close()
+
+
+def test_where_direct_paths_are_off_a_worker_hears_that(start: Start, tmp_path: Path) -> None:
+    caller = greeted(start("--punch", "off"), tmp_path)
+    caller.says(PunchWant(2).encode())
+    assert parse_from_rendezvous(caller.hears()) == PunchNo(2, PunchRefusal.OFF)
+    caller.socket.close()
+
+
+def test_a_probe_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
+        status, line = complaint(tmp_path, "-t", "tcp:0:interface=127.0.0.1", "--probe-port", port)
+    assert status == 1
+    assert f"cannot listen on port {port}: " in line
+    assert "choose another with --probe-port (0: any that is free)" in line
 
 
 def test_a_port_in_use_is_one_line(start: Start, tmp_path: Path) -> None:
