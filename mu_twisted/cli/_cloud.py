@@ -66,9 +66,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--s3-endpoint-url", metavar="URL", type=_endpoint, help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)"
     )
-    where.add_argument(
-        "--local", action="store_true", help="the embedded ones that `twistd mu-local` runs (also: MU_LOCAL=1)"
-    )
+    where.add_argument("--local", action="store_true", help="the embedded ones that `mu local` runs (also: MU_LOCAL=1)")
     where.add_argument(
         "--state-dir", metavar="DIR", type=Path, help="with --local: of that stack (default: the one that it has)"
     )

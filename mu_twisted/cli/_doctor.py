@@ -1,6 +1,7 @@
 """``mu doctor`` checks that all is there that a job needs."""
 
 import argparse
+import json
 import os
 from typing import Any
 
@@ -41,12 +42,18 @@ def run(options: argparse.Namespace) -> int:
     if settings["real"]:
         return _print_script(settings)
     healths: list[Health] = []
+    findings: list[dict[str, str]] = []
 
     def report(finding: Finding) -> None:
         healths.append(finding.health)
-        print(_text(finding), flush=True)
+        findings.append({"health": finding.health.value, "what": finding.what, "why": finding.why, "do": finding.fix})
+        if not settings["json"]:
+            print(_text(finding), flush=True)
 
     examine(settings, report)
+    if settings["json"]:
+        print(json.dumps({"findings": findings}))
+        return 1 if Health.BROKEN in healths else 0
     if Health.BROKEN in healths:
         print(f"{healths.count(Health.BROKEN)} broken: a job would not run")
         return 1

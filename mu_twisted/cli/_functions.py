@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         help="with rm: those that --program made, by their content, and that no job has asked for in so many days; one "
         "that is needed again is made again",
     )
-    parser.add_argument("--json", action="store_true", help="print the list as JSON, on one line")
+    parser.add_argument("--json", action="store_true", help="print what is there, or was removed, as JSON, on one line")
     add_cloud_options(parser)
     parser.set_defaults(run=run)
 
@@ -52,10 +52,10 @@ def run(options: argparse.Namespace) -> None:
     cloud = open_cloud(options)
     regions = options.region[:1] if cloud.local else options.region
     if options.unused is not None:
-        _remove_unused(cloud, regions, options.unused)
+        _remove_unused(cloud, regions, options.unused, as_json=options.json)
         return
     if options.action == "rm":
-        _remove(cloud, regions, options.names)
+        _remove(cloud, regions, options.names, as_json=options.json)
         return
     rows = [(region, function) for region in regions for function in Functions(cloud.clients(region)).list()]
     if options.json:
@@ -95,19 +95,30 @@ def unused(last_uses: Mapping[str, str], today: date, limit: int) -> list[str]:
     return [name for name, day in last_uses.items() if day and day <= before]
 
 
-def _remove_unused(cloud: OperatorCloud, regions: list[str], limit: int) -> None:
+def _remove_unused(cloud: OperatorCloud, regions: list[str], limit: int, *, as_json: bool) -> None:
+    removed = []
     for region in regions:
         functions = Functions(cloud.clients(region))
         ours = [each for each in functions.list() if is_content_name(each["FunctionName"])]
         last = {each["FunctionName"]: functions.last_use(each) for each in ours}
         for name in unused(last, datetime.now(UTC).date(), limit):
             functions.remove(name)
-            print(terminal_safe(f"{name} in {region}: removed"), flush=True)
+            removed.append(_removed(name, region, as_json=as_json))
+    if as_json:
+        print(json.dumps({"removed": removed}))
 
 
-def _remove(cloud: OperatorCloud, regions: list[str], names: list[str]) -> None:
+def _removed(name: str, region: str, *, as_json: bool) -> dict[str, str]:
+    """Say that a function was removed, where that is not said as JSON in the end."""
+    if not as_json:
+        print(terminal_safe(f"{name} in {region}: removed"), flush=True)
+    return {"FunctionName": name, "Region": region}
+
+
+def _remove(cloud: OperatorCloud, regions: list[str], names: list[str], *, as_json: bool) -> None:
     """Remove the functions that exist; an error names those that do not."""
     missing = set(names)
+    removed = []
     for region in regions:
         functions = Functions(cloud.clients(region))
         for function in functions.list():
@@ -115,8 +126,10 @@ def _remove(cloud: OperatorCloud, regions: list[str], names: list[str]) -> None:
             wanted = [each for each in names if name == each or re.fullmatch(re.escape(each) + r"-\d+", name)]
             if wanted:
                 functions.remove(name)
-                print(terminal_safe(f"{name} in {region}: removed"), flush=True)
+                removed.append(_removed(name, region, as_json=as_json))
                 missing.difference_update(wanted)
+    if as_json:
+        print(json.dumps({"removed": removed}))
     if missing:
         regions_shown = " or ".join(cloud.clients(region).where for region in regions)
         raise AWSError(

@@ -1,6 +1,7 @@
 """``mu genkeys`` makes the files of the original's ``genkeys.sh``, a pair for the rendezvous, and operators' pairs."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--operator", metavar="NAME", help="make NAME_cert.pem and NAME_key.pem, good for a year")
     parser.add_argument("--state-dir", metavar="STATE", type=Path, help="with --operator: the coordinator's")
     parser.add_argument("--rsa", action="store_true", help="RSA-2048 as PKCS#1, which the original's parties need")
+    parser.add_argument("--json", action="store_true", help="print the files' names as JSON, on one line")
     parser.set_defaults(run=run)
 
 
@@ -37,6 +39,9 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("--rsa is for original parties, which know no operators: leave it out")
     else:
         paths = generate_operator(options.directory, options.operator, _authority(options))
+    if options.json:
+        print(json.dumps({"files": [str(path) for path in paths]}))
+        return
     for path in paths:
         print(path)
 

@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--account", metavar="DIGITS", help="the account's number (default: that of the credentials)")
     parser.add_argument("--role", help="the functions' role; for the operator's policy")
     parser.add_argument("--code-bucket", metavar="BUCKET", help="as for `mu lambdaize`; for the operator's policy")
+    parser.add_argument("--json", action="store_true", help="print the document on one line")
     parser.set_defaults(run=run)
 
 
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError(
                 "--trust: operators are users or roles of yours, and who may assume those is yours to decide"
             )
-        print(json.dumps(trust_policy(TRUSTED[party]), indent=4))
+        print(json.dumps(trust_policy(TRUSTED[party]), indent=None if options.json else 4))
         return
     if party != "operator" and not options.bucket:
         raise UsageError(
@@ -77,4 +78,4 @@ def run(options: argparse.Namespace) -> None:
         role=options.role,
         code_bucket=options.code_bucket,
     )
-    print(json.dumps(POLICIES[party](scope), indent=4))
+    print(json.dumps(POLICIES[party](scope), indent=None if options.json else 4))

@@ -114,6 +114,7 @@ def add(commands: Any) -> None:
         metavar="BUCKET",
         help="where a zip above 50 MiB goes through; in the function's region, {region} stands for its name",
     )
+    parser.add_argument("--json", action="store_true", help="print Lambda's answer on one line")
     add_cloud_options(parser)
     parser.set_defaults(run=run)
 
@@ -141,10 +142,15 @@ def run(options: argparse.Namespace) -> None:
     if package is not None and options.skip_upload:
         path = Path(f"{name}.zip")
         path.write_bytes(package)
-        print(json.dumps({"FunctionName": name, "CodeSize": len(package), "ZipFile": str(path)}, indent=4))
+        print(
+            json.dumps(
+                {"FunctionName": name, "CodeSize": len(package), "ZipFile": str(path)},
+                indent=None if options.json else 4,
+            )
+        )
         return
     shown = [{key: each[key] for key in SHOWN if key in each} for each in _create(options, name, package)]
-    print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=4))
+    print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=None if options.json else 4))
 
 
 def _check_source(options: argparse.Namespace) -> None:

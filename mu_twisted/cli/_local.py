@@ -1,6 +1,7 @@
 """``mu local-env`` points any AWS tool at the embedded Lambda and S3 that run on this machine."""
 
 import argparse
+import json
 import os
 import shlex
 from pathlib import Path
@@ -15,10 +16,11 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "local-env",
         help="print the AWS variables of the embedded Lambda and S3",
-        description="Print shell lines that point AWS's tools and boto3 at the stack that `twistd mu-local` runs: "
+        description="Print shell lines that point AWS's tools and boto3 at the stack that `mu local` runs: "
         'eval "$(mu local-env)".',
     )
-    parser.add_argument("--state-dir", type=Path, help="of the stack (default: the one that twistd mu-local has)")
+    parser.add_argument("--state-dir", type=Path, help="of the stack (default: the one that `mu local` has)")
+    parser.add_argument("--json", action="store_true", help="print the variables as JSON, on one line")
     parser.set_defaults(run=run)
 
 
@@ -28,6 +30,9 @@ def run(options: argparse.Namespace) -> None:
     stack = find(directory)
     if stack is None:
         raise LocalError(f"no local stack is running in {directory}: start one with `mu local`")
+    if options.json:
+        print(json.dumps(stack.environment()))
+        return
     for name, value in stack.environment().items():
         print(f"export {name}={shlex.quote(value)}")
     proxies = getproxies_environment()

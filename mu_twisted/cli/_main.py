@@ -42,6 +42,7 @@ COMMANDS = {
     "linpack": "demo.linpack",
     "local-env": "_local",
     "config": "_config",
+    "completion": "_completion",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
 
@@ -93,24 +94,11 @@ def parsed(words: list[str]) -> argparse.Namespace:
     :raises SystemExit: the same, as argparse has it, or the help was asked for.
     """
     words, profile = take_profile(words)
-    parser = _Parser(
-        prog="mu",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Thousands of native programs at once on AWS Lambda.",
-        epilog="`mu COMMAND --help` says more.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser, commands = new_parser(words)
     taken: dict[str, Any] = {}
-    for name in _modules(words):
-        module = import_module(f"mu_twisted.cli.{name}")
-        module.add(commands)
-        if words[:1] == ["map"]:  # it has a command line within its own
-            rest, taken = module.split(words[1:])
-            words = [words[0], *rest]
-    for each in commands.choices.values():
-        if each.add_help:
-            each.add_argument("--profile", metavar="NAME", help=PROFILE)
+    if words[:1] == ["map"]:  # it has a command line within its own
+        rest, taken = import_module("mu_twisted.cli._map").split(words[1:])
+        words = [words[0], *rest]
     chosen = commands.choices.get(words[0]) if words else None
     settings = Configured("", ()) if chosen is None or _asks_for_help(words) else configured(words[0], profile)
     if chosen is not None:
@@ -123,6 +111,27 @@ def parsed(words: list[str]) -> argparse.Namespace:
     options.configured = settings
     options.profile = profile
     return options
+
+
+def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, Any]:
+    """A parser of the command line, and its commands.
+
+    :param words: the command line, for which only its own command is added; none: all are.
+    """
+    parser = _Parser(
+        prog="mu",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Thousands of native programs at once on AWS Lambda.",
+        epilog="`mu COMMAND --help` says more.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in _modules(words):
+        import_module(f"mu_twisted.cli.{name}").add(commands)
+    for each in commands.choices.values():
+        if each.add_help:
+            each.add_argument("--profile", metavar="NAME", help=PROFILE)
+    return parser, commands
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

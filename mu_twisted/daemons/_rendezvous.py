@@ -127,7 +127,7 @@ def _explain(address: str, shards: int, error: str) -> str:
         )
     many = f" --shards {shards}" if shards > 1 else ""
     return (
-        f"no rendezvous at {address} ({error}): start it with `twistd -n mu-rendezvous{many}`, or say where it is with "
+        f"no rendezvous at {address} ({error}): start it with `mu rendezvous{many}`, or say where it is with "
         f"-H and -T{', and how many shards it has with -R' if many else ''}"
     )
 

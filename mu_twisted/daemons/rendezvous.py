@@ -111,7 +111,7 @@ class Options(OneLineOptions):
 
     def postOptions(self) -> None:
         """What can be checked without touching anything."""
-        for row in self.optParameters:
+        for row in Options.optParameters:
             if len(row) == 5 and isinstance(self[row[0]], str):
                 self[row[0]] = row[4](self[row[0]])  # defaults are shown as users write them
         find_keys(self, os.environ)

@@ -105,7 +105,7 @@ def test_the_commands_say_what_is_printed(home: Path) -> None:
     assert len(commands) > 10
     [module] = [block for block in blocks() if "pipeline = Pipeline(" in block]
     (home / "mine.py").write_text(module)
-    [preparation] = [block for block in blocks() if "create_bucket" in block]
+    [preparation] = [block for block in blocks() if "mu mb " in block]
     port = (home / "control-port").read_text()
     marked = "".join(f"echo '--- {at}'\n{command}\n" for at, command in enumerate(commands))
     script = f"until mu local-env > ready; do sleep 0.2; done 2> waiting\n{preparation}\n{marked}"

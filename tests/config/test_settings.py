@@ -12,10 +12,12 @@ from mu_twisted.cli import _main
 from mu_twisted.config import SETTINGS, Setting
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.doctor import Options as DoctorOptions
+from mu_twisted.daemons.foreground import options_for
 from mu_twisted.daemons.local import Options as LocalOptions
 from mu_twisted.daemons.rendezvous import Options as RendezvousOptions
 from mu_twisted.daemons.run import Options as RunOptions
 from mu_twisted.pipelines import load_pipeline
+from mu_twisted.rendezvous import RelayLimits
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
 BY_TWISTED: dict[str, list[type]] = {
@@ -122,3 +124,10 @@ def test_the_page_has_each_setting_as_it_is() -> None:
     assert told == {each.name: (each.text, each.built_in or "", list(each.commands)) for each in SETTINGS}
     for setting in SETTINGS:
         assert all(f"also ${variable}" in PAGE for variable in setting.also)
+
+
+def test_a_rendezvous_as_a_command_of_mu_has_its_defaults_converted() -> None:
+    options = options_for("mu rendezvous", RendezvousOptions)()
+    options.parseOptions([])
+    assert options["shards"] == 1
+    assert options.limits() == RelayLimits()

@@ -478,5 +478,5 @@ def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, e
     assert missing.status == 1
     said = missing.complained()
     assert f"no rendezvous at 127.0.0.1:{alone.port}" in said
-    assert "`twistd -n mu-rendezvous --shards 2`" in said
+    assert "`mu rendezvous --shards 2`" in said
     assert "-R" in said

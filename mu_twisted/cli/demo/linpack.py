@@ -1,6 +1,7 @@
 """``mu linpack`` compiles the program that the linpack pipeline runs where there is no other."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", type=Path, default=Path("linpack"), help="where to (default: ./linpack)"
     )
+    parser.add_argument("--json", action="store_true", help="print where it is as JSON, on one line")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Compile it."""
     make_linpack(options.file)
-    print(options.file if options.file.is_absolute() or options.file.parent.name else f"./{options.file}")
+    path = str(options.file if options.file.is_absolute() or options.file.parent.name else f"./{options.file}")
+    print(json.dumps({"file": path}) if options.json else path)
 
 
 def make_linpack(path: Path) -> Path:

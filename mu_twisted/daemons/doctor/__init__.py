@@ -18,6 +18,7 @@ class Options(CoordinatorOptions):
     """The coordinator's command line, and what the doctor adds."""
 
     optFlags = [
+        ["json", None, "print the findings as JSON, on one line"],
         ["no-invoke", None, "do not invoke a worker to have it dial back"],
         ["real", None, "print a script that checks a real account, in the region $REGION, and what it costs at most"],
     ]
