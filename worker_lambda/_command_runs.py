@@ -3,6 +3,8 @@
 Knows no commands and no connection. Every end is reported by a call in the loop's thread.
 """
 
+from __future__ import annotations
+
 import os
 import selectors
 import time
@@ -11,8 +13,11 @@ from pathlib import Path
 
 from worker_lambda import _processes
 from worker_lambda._errors import CommandFailure
-from worker_lambda._program import Program
-from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer, TransferThreads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from worker_lambda._program import Program
+    from worker_lambda._transfers import ThreadedTransfer, TransferThreads
 
 MAX_PROGRAMS = 256
 MAX_TRANSFERS = 10_000
@@ -76,6 +81,8 @@ class CommandRuns:
         """
         if len(self._running) + len(self._left) >= MAX_PROGRAMS:
             raise CommandFailure(f"{MAX_PROGRAMS} programs are running, that is the limit")
+        from worker_lambda._program import Program  # costs, and comes after the greeting
+
         program = Program(command, self._directory, self._mark)
         self._marked = True
         running = _CommandRun(program, finished)
@@ -89,6 +96,8 @@ class CommandRuns:
 
         :raises CommandFailure: too many wait already.
         """
+        from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer
+
         if self._transfers is None:
             try:
                 self._transfers = self._threads(MAX_THREADS)
@@ -106,6 +115,8 @@ class CommandRuns:
 
         :param work: see :class:`ThreadedTransfer`; so is ``finished``, which is not called after :meth:`drop`.
         """
+        from worker_lambda._transfers import ThreadedTransfer
+
         chore = ThreadedTransfer(work, finished)
         try:
             if self._chores is None:
@@ -116,6 +127,8 @@ class CommandRuns:
             finished(chore.error)
 
     def _threads(self, limit: int) -> TransferThreads:
+        from worker_lambda._transfers import TransferThreads
+
         threads = TransferThreads(limit)
         self._selector.register(threads.wake, selectors.EVENT_READ, lambda _: threads.collect())
         return threads

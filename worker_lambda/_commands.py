@@ -3,10 +3,11 @@
 Knows no connection: commands come in, replies go out by a call.
 """
 
+from __future__ import annotations
+
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mu_twisted.base import MuError
 from mu_twisted.wire import MAX_TOKEN, CommandError, fail, info, parse_command
@@ -16,15 +17,16 @@ from worker_lambda._event import TLS_KEYS, LaunchEvent
 from worker_lambda._expansion import WorkerPaths, expand_run
 from worker_lambda._finishing import Finishing
 from worker_lambda._peers import PeerChannel
-from worker_lambda._program import Program
 from worker_lambda._states import state_run
-from worker_lambda._store import Store
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
 
+TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
     from worker_lambda._links import LinkChannel
+    from worker_lambda._program import Program
+    from worker_lambda._store import Store
 
 MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
@@ -61,7 +63,7 @@ class Commands:
         send: Callable[[bytes], None],
         greet: Callable[[], None],
         clear: Callable[[], bool],
-        make_links: Callable[[WorkDirectory], "LinkChannel"],
+        make_links: Callable[[WorkDirectory], LinkChannel],
     ) -> None:
         self.leaving = False
         self.token = ""
@@ -75,7 +77,7 @@ class Commands:
         self._clear = clear
         self._make_links = make_links
         self._links: LinkChannel | None = None
-        self._store = Store(event.s3_endpoint)
+        self._store: Store | None = None
         self.variables = Variables(event.variables)
         self.directory = WorkDirectory(paths.temporary)
         channel.begin(self.directory.path)
@@ -154,7 +156,8 @@ class Commands:
     def close(self) -> None:
         """Release the directory and the connections to S3; ``rm_tmpdir`` says whether the directory is deleted."""
         self._close_links()
-        self._store.close()
+        if self._store is not None:
+            self._store.close()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
 
     # -- order -----------------------------------------------------------------------------------------------------
@@ -193,7 +196,7 @@ class Commands:
         self._channel.begin(self.directory.path)
         self._greet()
 
-    def _begin_links(self) -> "LinkChannel":
+    def _begin_links(self) -> LinkChannel:
         if self._links is None:
             self._links = self._make_links(self.directory)
         return self._links
@@ -299,11 +302,19 @@ class Commands:
             self._foreground = self._foreground and background
             self._send(order.success if error is None else order.failure(error, self._code(transfer.code)))
 
-        move = self._store.upload if upload else self._store.retrieve
+        store = self._begin_store()
+        move = store.upload if upload else store.retrieve
         transfer = self._runs.transfer(
             lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished
         )
         self._started(background, order.bracketed)
+
+    def _begin_store(self) -> Store:
+        if self._store is None:
+            from worker_lambda._store import Store  # costs, and comes after the greeting
+
+            self._store = Store(self._event.s3_endpoint)
+        return self._store
 
     def _started(self, background: bool, bracketed: bytes) -> None:
         if not background:

@@ -11,7 +11,6 @@ import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from worker_lambda._errors import DialError
 from worker_lambda._socket_watch import SocketWatch
@@ -25,7 +24,6 @@ Target = tuple[int, tuple[str, int] | tuple[str, int, int, int]]
 """Address family and address."""
 
 
-@dataclass(frozen=True)
 class Partner:
     """The peer that is dialled, and what is expected of it.
 
@@ -35,10 +33,11 @@ class Partner:
     :param stall_timeout: seconds for which it may take nothing of what it is sent; None: for ever.
     """
 
-    name: str
-    role: str | None
-    max_frame: int
-    stall_timeout: float | None = None
+    def __init__(self, name: str, role: str | None, max_frame: int, stall_timeout: float | None = None) -> None:
+        self.name = name
+        self.role = role
+        self.max_frame = max_frame
+        self.stall_timeout = stall_timeout
 
 
 def resolve(host: str, port: int) -> list[Target]:
@@ -47,7 +46,9 @@ def resolve(host: str, port: int) -> list[Target]:
     :raises DialError: the name is unknown, or has no address.
     """
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # As bytes where it can be: of a text Python makes a name in IDNA, and imports what it needs for that.
+        name = host.encode("ascii") if host.isascii() else host
+        addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # ValueError: no name at all
         raise DialError(getattr(error, "strerror", None) or str(error)) from None
     targets: list[Target] = [(int(family), address) for family, _, _, _, address in addresses]  # type: ignore[misc]

@@ -1,11 +1,15 @@
 """The event with which a worker is launched is checked here, once. Knows no sockets and no files."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from mu_twisted.wire import FAILURE_CODES, CommandError, parse_integer
 from worker_lambda._errors import EventError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TEXT_DEFAULTS = {"bucket": b"excamera-us-west-1", "region": b"us-east-1"}
 INTEGER_DEFAULTS = {
@@ -27,7 +31,6 @@ ORPHAN_TIMEOUT = 60.0
 _MAX_LAUNCH_ID = 256
 
 
-@dataclass(frozen=True)
 class LaunchEvent:
     """A checked event.
 
@@ -41,17 +44,32 @@ class LaunchEvent:
     :param fallbacks: see :data:`FALLBACKS`; those that were given.
     """
 
-    mode: int
-    host: str = ""
-    port: int = 0
-    job: str | None = None
-    launch_id: str = ""
-    failure_codes: bool = False
-    s3_endpoint: str | None = None
-    orphan_timeout: float = ORPHAN_TIMEOUT
-    tls: Mapping[str, str] = field(default_factory=dict, repr=False)
-    variables: Mapping[bytes, bytes] = field(default_factory=dict)
-    fallbacks: Mapping[bytes, bytes] = field(default_factory=dict)
+    def __init__(
+        self,
+        mode: int,
+        host: str,
+        port: int,
+        *,
+        job: str | None,
+        launch_id: str,
+        failure_codes: bool,
+        s3_endpoint: str | None,
+        orphan_timeout: float,
+        tls: Mapping[str, str],
+        variables: Mapping[bytes, bytes],
+        fallbacks: Mapping[bytes, bytes],
+    ) -> None:
+        self.mode = mode
+        self.host = host
+        self.port = port
+        self.job = job
+        self.launch_id = launch_id
+        self.failure_codes = failure_codes
+        self.s3_endpoint = s3_endpoint
+        self.orphan_timeout = orphan_timeout
+        self.tls = tls
+        self.variables = variables
+        self.fallbacks = fallbacks
 
     @property
     def address(self) -> str:
@@ -89,9 +107,9 @@ def parse_event(event: object) -> LaunchEvent:
         raise EventError("the event has srvcrt but no cacert: the coordinator's certificate could not be checked")
     capabilities = event.get("capabilities")
     return LaunchEvent(
-        mode=mode,
-        host=host,
-        port=port,
+        mode,
+        host,
+        port,
         job=_string(event, "job"),
         failure_codes=isinstance(capabilities, list) and FAILURE_CODES in capabilities,
         launch_id=launch_id,

@@ -1,6 +1,5 @@
 """A run's command gets its placeholders replaced here by what event and variables say, before the shell sees it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from worker_lambda._errors import CommandFailure
@@ -9,7 +8,6 @@ from worker_lambda._template import Substitutions, expand_command, state_placeho
 from worker_lambda._variables import Variables
 
 
-@dataclass
 class WorkerPaths:
     """The paths that a worker uses.
 
@@ -18,9 +16,10 @@ class WorkerPaths:
     :param temporary: where private directories are made.
     """
 
-    root: Path
-    default_command: Path
-    temporary: Path
+    def __init__(self, root: Path, default_command: Path, temporary: Path) -> None:
+        self.root = root
+        self.default_command = default_command
+        self.temporary = temporary
 
 
 def expand_run(argument: bytes, event: LaunchEvent, variables: Variables, paths: WorkerPaths, directory: Path) -> bytes:

@@ -6,7 +6,6 @@ read while the last one waits to be taken by the rendezvous, so states do not ac
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from worker_lambda._command_runs import CommandRuns
@@ -14,14 +13,16 @@ from worker_lambda._peers import PeerChannel
 from worker_lambda._states import StateRun, keep_output, message_of
 
 
-@dataclass(eq=False)
 class _Item:
-    run: StateRun
-    directory: Path
-    done: Callable[[str | None], None]
-    killed: Callable[[], None]
-    abandoned: bool = False
-    message: bytes | None = None
+    def __init__(
+        self, run: StateRun, directory: Path, done: Callable[[str | None], None], killed: Callable[[], None]
+    ) -> None:
+        self.run = run
+        self.directory = directory
+        self.done = done
+        self.killed = killed
+        self.abandoned = False
+        self.message: bytes | None = None
 
     def work(self, cancelled: Callable[[], bool]) -> None:
         """In a thread."""

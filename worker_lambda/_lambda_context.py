@@ -3,11 +3,9 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
 class Timing:
     """A worker's waiting times, in seconds.
 
@@ -39,6 +37,12 @@ class Timing:
     link_redial: float = 0.2
     link_timeout: float = 20.0
     stall: float = 60.0
+
+    def __init__(self, **changed: float) -> None:
+        for name, seconds in changed.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"a worker has no waiting time {name}")
+            setattr(self, name, seconds)
 
 
 class LambdaContext:

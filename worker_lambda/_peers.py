@@ -9,7 +9,6 @@ import selectors
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mu_twisted.wire import FULL, MAX_PEER_MESSAGE, CommandError, fail, parse_integer
@@ -29,21 +28,21 @@ _MAX_DIGITS = 20
 _MAX_REFUSAL = 500
 
 
-@dataclass(eq=False)
 class _Line:
     """One ``connect:``, from the command to the end of the connection.
 
     :ivar connecting: whether its reply is still due; ``closing``: whether that of a ``close_connect:`` is.
     """
 
-    argument: bytes
-    host: str
-    port: int
-    text: bytes
-    connecting: bool = True
-    closing: bool = False
-    refusal: bytes | None = None
-    connection: FrameConnection | None = None
+    def __init__(self, argument: bytes, host: str, port: int, text: bytes) -> None:
+        self.argument = argument
+        self.host = host
+        self.port = port
+        self.text = text
+        self.connecting = True
+        self.closing = False
+        self.refusal: bytes | None = None
+        self.connection: FrameConnection | None = None
 
     @property
     def where(self) -> str:

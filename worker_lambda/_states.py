@@ -6,11 +6,10 @@ Everything here may take its time: it is done in a thread beside the loop.
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-from mu_twisted.wire import MAX_PEER_MESSAGE, parse_state, state_message
+from mu_twisted.wire import MAX_PEER_MESSAGE
 from worker_lambda._errors import CommandFailure
 from worker_lambda._variables import Variables
 
@@ -22,7 +21,6 @@ _PRODUCERS = (b"xc-enc", b"xc-dump", b"xc-terminate-chunk")
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
 class StateRun:
     """A run that produces a state, with the values that held when it was started.
 
@@ -30,8 +28,9 @@ class StateRun:
     :param send: whether the next worker in the chain is to get the state.
     """
 
-    run_iter: int
-    send: bool
+    def __init__(self, run_iter: int, send: bool) -> None:
+        self.run_iter = run_iter
+        self.send = send
 
 
 def state_run(command: bytes, variables: Variables, *, marked_by_text: bool) -> StateRun | None:
@@ -71,6 +70,8 @@ def message_of(run: StateRun, directory: Path) -> bytes:
 
     :raises CommandFailure: there is no state, or it is too large.
     """
+    from mu_twisted.wire import state_message  # costs, and few workers have peers
+
     try:
         found = os.open(
             directory / "final.state", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -115,6 +116,8 @@ class Arrivals:
         :raises CommandFailure: it cannot be kept; or it is another one than the first of its number.
         """
         import hashlib  # costs, and few workers have peers
+
+        from mu_twisted.wire import parse_state
 
         number, state = parse_state(message, self._limit)
         digest = hashlib.sha256(state).digest()

@@ -1,12 +1,14 @@
 """The S3 clients of the commands are made here: one for each region, imported when it is first needed."""
 
+from __future__ import annotations
+
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from worker_lambda._errors import CommandFailure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from worker_lambda.s3 import S3
 
@@ -45,7 +47,7 @@ class Store:
         for client in clients:
             client.close()
 
-    def _client(self, region: bytes) -> "S3":
+    def _client(self, region: bytes) -> S3:
         from worker_lambda.s3 import S3
 
         name = _text(region, "region")

@@ -4,8 +4,6 @@ Order and meaning are the original's; the limit is the kernel's: one argument of
 may have 128 KiB (``MAX_ARG_STRLEN``).
 """
 
-from dataclasses import dataclass
-
 from worker_lambda._errors import CommandFailure
 
 MAX_COMMAND_TEXT = (128 << 10) - 1
@@ -14,7 +12,6 @@ MAX_FILE_NAME = 16 << 10
 """Bytes of an expanded file name, far above what the system takes."""
 
 
-@dataclass(frozen=True)
 class Substitutions:
     """Values of the placeholders; None is an unset one, which stays as it is.
 
@@ -23,14 +20,25 @@ class Substitutions:
     :param tmpdir: the worker's private directory.
     """
 
-    tmpdir: bytes
-    quality: bytes | None = None
-    infile: bytes | None = None
-    outfile: bytes | None = None
-    variables: bytes | None = None
-    arguments: bytes | None = None
-    wait: bytes = b""
-    switch: bytes = b""
+    def __init__(
+        self,
+        tmpdir: bytes,
+        quality: bytes | None = None,
+        infile: bytes | None = None,
+        outfile: bytes | None = None,
+        variables: bytes | None = None,
+        arguments: bytes | None = None,
+        wait: bytes = b"",
+        switch: bytes = b"",
+    ) -> None:
+        self.tmpdir = tmpdir
+        self.quality = quality
+        self.infile = infile
+        self.outfile = outfile
+        self.variables = variables
+        self.arguments = arguments
+        self.wait = wait
+        self.switch = switch
 
 
 def expand_command(command: bytes, values: Substitutions) -> bytes:

@@ -1,13 +1,10 @@
 """A ``retrieve:`` or an ``upload:`` is parsed here, and its replies are worded. No IO."""
 
-from dataclasses import dataclass
-
 from mu_twisted.wire import CommandError, fail
 from worker_lambda._template import expand_file
 from worker_lambda._variables import Variables
 
 
-@dataclass(frozen=True)
 class TransferOrder:
     """One object and one file.
 
@@ -15,10 +12,11 @@ class TransferOrder:
     :param name: the file's, as expanded.
     """
 
-    upload: bool
-    bucket: bytes
-    key: bytes
-    name: bytes
+    def __init__(self, upload: bool, bucket: bytes, key: bytes, name: bytes) -> None:
+        self.upload = upload
+        self.bucket = bucket
+        self.key = key
+        self.name = name
 
     def path(self, root: bytes) -> bytes:
         """The file; a relative name is meant from the function's root."""

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from mu_twisted.wire import MAX_COMMAND, TOKEN, VERSION, Greeting
 from worker_lambda._command_runs import CommandRuns
@@ -28,6 +27,7 @@ from worker_lambda._peers import PeerChannel
 from worker_lambda._tls import COORDINATOR, client_context
 from worker_lambda._workdir import WorkDirectory, sweep
 
+TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
     from worker_lambda._links import LinkChannel
 

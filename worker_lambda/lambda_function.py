@@ -8,7 +8,6 @@ from mu_twisted.base import MuError
 from worker_lambda._event import RUN_ONCE, parse_event
 from worker_lambda._expansion import WorkerPaths
 from worker_lambda._lambda_context import InitTime, LambdaContext
-from worker_lambda._mode0 import run_once
 from worker_lambda._workdir import temporary_directory
 from worker_lambda._worker import WorkerLoop
 
@@ -44,6 +43,8 @@ def serve_event(event: object, context: object = None, command_file: Path | None
         parsed = parse_event(event)
         context = LambdaContext(context, _INIT.take())
         if parsed.mode == RUN_ONCE:
+            from worker_lambda._mode0 import run_once
+
             return run_once(parsed, paths, context)
         result = {**WorkerLoop(parsed, paths, context, log).serve()}
     except MuError as error:

@@ -3,6 +3,7 @@
 Calls over boto3 block, and are for the CLI and for threads. Launching in bulk is not done here. Knows no jobs.
 """
 
+from mu_twisted.aws._bytecode import own_runtime
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._content import content_name, ensure_function, is_content_name
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
@@ -46,6 +47,7 @@ __all__ = [
     "error_code",
     "is_content_name",
     "lambda_endpoint",
+    "own_runtime",
     "parse_image",
     "price_in",
     "s3_endpoint",

@@ -66,7 +66,8 @@ def ensure_function(
     name = content_name(spec, members, command)
     if functions.find(name) is None:
         try:
-            functions.create(replace(spec, name=name), build_package([], command, members=members), bucket=bucket)
+            package = build_package([], command, members=members, runtime=spec.runtime)
+            functions.create(replace(spec, name=name), package, bucket=bucket)
         except AWSError:
             if functions.find(name) is None:
                 raise

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mu_twisted.aws._bytecode import compiled, own_runtime
 from mu_twisted.base import MuError
 
 MAX_UNZIPPED = 250 * 1024 * 1024
@@ -35,6 +36,7 @@ def build_package(
     *,
     names: Mapping[Path, str] | None = None,
     members: Mapping[str, Path | bytes] | None = None,
+    runtime: str | None = None,
 ) -> bytes:
     """Build the zip of a function. The same input gives the same bytes.
 
@@ -42,9 +44,13 @@ def build_package(
     :param command: the command that ``run:`` without argument runs.
     :param names: names in the zip of those executables that should not keep their own.
     :param members: further files with mode 0755, by their names in the zip, which may have directories.
+    :param runtime: Lambda's identifier of the function's Python; None: this interpreter, on this machine. Where it is
+        this interpreter's, the worker's bytecode is packed too: that spares each new environment the compiling.
     :raises PackageError: a file is missing or no regular file, two want one name, or all are more than Lambda takes.
     """
     own: dict[str, bytes] = {**dict(worker_files()), COMMAND_NAME: command}
+    if runtime in (None, own_runtime()):
+        own.update(compiled(worker_files()))
     programs: dict[str, Path | bytes] = {}
     for path in executables:
         name = (names or {}).get(path, path.name)

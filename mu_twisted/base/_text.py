@@ -3,7 +3,11 @@
 Knows characters only; what is secret in a text is :mod:`~mu_twisted.base.masking`'s to say.
 """
 
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's own would have to be imported, at every start of a worker
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def one_line(text: str, limit: int | None = None) -> str:

@@ -201,11 +201,10 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
         print(f"note: {note}", file=sys.stderr)
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
-    with collect_requirements(
-        options.requirements, runtime=None if local else runtime, architecture=options.arch
-    ) as packages:
+    python = None if local else runtime
+    with collect_requirements(options.requirements, runtime=python, architecture=options.arch) as packages:
         programs.add_packages(packages)
-        return build_package([], os.fsencode(command), members=programs.members)
+        return build_package([], os.fsencode(command), members=programs.members, runtime=python)
 
 
 def _create(options: argparse.Namespace, name: str, package: bytes | None) -> Iterator[Mapping[str, Any]]:

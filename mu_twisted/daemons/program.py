@@ -24,6 +24,7 @@ from mu_twisted.aws import (
     collect_programs,
     collect_requirements,
     ensure_function,
+    own_runtime,
 )
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._options import coerced_range
@@ -119,6 +120,7 @@ def spec_of(options: Mapping[str, Any], local: bool, environ: Mapping[str, str])
         timeout=timedelta(seconds=options["function-timeout"] or FunctionSpec.timeout.total_seconds()),
         tmp_mb=options["tmp-size"] or FunctionSpec.tmp_mb,
         architecture=host if local and host in ARCHITECTURES else FunctionSpec.architecture,
+        runtime=own_runtime() if local else FunctionSpec.runtime,
         description=Path(options["program"]).name,
     )
     return spec if local or role is None else replace(spec, role=role)

@@ -1,6 +1,7 @@
 """The wire package reads and writes frames, commands, replies and greetings as bytes, without any IO.
 
-Standard library only: this package travels in the worker's zip and is the one codec of the project.
+Standard library only: this package travels in the worker's zip and is the one codec of the project. What the rendezvous
+carries is loaded when it is first asked for: most workers never do.
 """
 
 from mu_twisted.wire._errors import CallerError, CommandError, FrameError, PeerError, WireError
@@ -15,6 +16,7 @@ from mu_twisted.wire._frames import (
 )
 from mu_twisted.wire._messages import (
     FAILURE_CODES,
+    FULL,
     INFO,
     MAX_TOKEN,
     TOKEN,
@@ -30,20 +32,22 @@ from mu_twisted.wire._messages import (
     parse_info,
     parse_integer,
 )
-from mu_twisted.wire._peers import (
-    FULL,
-    EndNotice,
-    EndTaken,
-    JobNotice,
-    JobTaken,
-    LostNotice,
-    Notice,
-    PeerGreeting,
-    parse_notice,
-    parse_peer_greeting,
-    parse_state,
-    state_message,
-)
+
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:
+    from mu_twisted.wire._peers import (
+        EndNotice,
+        EndTaken,
+        JobNotice,
+        JobTaken,
+        LostNotice,
+        Notice,
+        PeerGreeting,
+        parse_notice,
+        parse_peer_greeting,
+        parse_state,
+        state_message,
+    )
 
 __all__ = [
     "FAILURE_CODES",
@@ -86,3 +90,13 @@ __all__ = [
     "parse_state",
     "state_message",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mu_twisted.wire import _peers
+
+    value = getattr(_peers, name)
+    globals()[name] = value
+    return value

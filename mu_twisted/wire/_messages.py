@@ -3,18 +3,24 @@
 Everything is bytes, split only as often as the grammar says: a value may hold any byte, colons and non-UTF-8 included.
 """
 
+from __future__ import annotations
+
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Any
 
 from mu_twisted.wire._errors import CommandError, PeerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 """Version of the protocol's additions, announced in the greeting of a worker that supports them."""
 
 HELLO = b"OK:HELLO"
 INFO = b"INFO:"
+FULL = b"FULL"
+"""Said by the rendezvous to a sender whose message finds no room."""
 FAILURE_CODES = "failure-codes"
 """Stands among an event's ``capabilities``: the coordinator reads failures' codes."""
 _FAIL = b"FAIL"
@@ -32,7 +38,6 @@ MAX_TOKEN = 256
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
-@dataclass(frozen=True)
 class Command:
     """A command to a worker.
 
@@ -40,8 +45,11 @@ class Command:
     :param argument: all that follows it; empty if there was no colon.
     """
 
-    name: bytes
-    argument: bytes
+    __slots__ = ("argument", "name")
+
+    def __init__(self, name: bytes, argument: bytes) -> None:
+        self.name = name
+        self.argument = argument
 
 
 def parse_command(payload: bytes) -> Command:
@@ -115,7 +123,6 @@ def parse_info(message: bytes) -> tuple[bytes, bytes]:
     return key, value
 
 
-@dataclass(frozen=True)
 class Greeting:
     """How a worker introduced itself.
 
@@ -130,14 +137,35 @@ class Greeting:
         this is not the first invocation of the process, or it is unknown.
     """
 
-    version: int = 0
-    launch_id: str = ""
-    deadline_ms: int = 0
-    memory_mb: int = 0
-    redial: bool = False
-    supports: tuple[str, ...] = ()
-    token: str = field(default="", repr=False)
-    init_ms: int = 0
+    def __init__(
+        self,
+        version: int = 0,
+        launch_id: str = "",
+        deadline_ms: int = 0,
+        memory_mb: int = 0,
+        redial: bool = False,
+        supports: tuple[str, ...] = (),
+        token: str = "",
+        init_ms: int = 0,
+    ) -> None:
+        self.version = version
+        self.launch_id = launch_id
+        self.deadline_ms = deadline_ms
+        self.memory_mb = memory_mb
+        self.redial = redial
+        self.supports = supports
+        self.token = token
+        self.init_ms = init_ms
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Greeting) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "token")
+        return f"Greeting({shown})"
 
     def encode(self) -> bytes:
         """``OK:HELLO``, followed by a JSON object if there is anything to announce."""

@@ -12,9 +12,6 @@ from typing import Any
 from mu_twisted.wire._errors import CommandError, PeerError
 from mu_twisted.wire._messages import parse_integer
 
-FULL = b"FULL"
-"""Said to a sender whose message finds no room."""
-
 _LEGACY = b"HELLO_STATE:"
 _GREETING = b"HELLO_STATE2:"
 _JOB = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)

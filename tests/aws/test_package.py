@@ -7,10 +7,12 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import zipfile
 
 import pytest
 
+from mu_twisted.aws._bytecode import own_runtime
 from mu_twisted.aws._package import MAX_UNZIPPED, PackageError, build_package
 from mu_twisted.wire import MAX_REPLY, VERSION, Decoder, encode, parse_greeting
 
@@ -48,7 +50,7 @@ def test_it_holds_the_worker_the_wire_the_command_and_the_executables_at_the_roo
     assert {"worker_lambda/s3/_client.py", "mu_twisted/wire/__init__.py", "mu_twisted/wire/_errors.py"} < set(modes)
     assert {name for name, mode in modes.items() if mode == 0o100755} == {"tool", "ffmpeg"}
     assert all(mode in (0o100755, 0o100644) for mode in modes.values())
-    ours = set(modes) - {"tool", "ffmpeg", "mu_command", "mu_twisted/__init__.py"}
+    ours = set(modes) - {"tool", "ffmpeg", "mu_command", "mu_twisted/__init__.py", *bytecode(archive)}
     assert all(
         name.startswith(("worker_lambda/", "mu_twisted/base/", "mu_twisted/wire/")) and name.endswith(".py")
         for name in ours
@@ -146,3 +148,45 @@ def test_what_cannot_be_packed_is_named_in_one_line(tmp_path):
         with pytest.raises(PackageError, match=reason) as caught:
             build_package(executables, names=names)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def bytecode(archive):
+    return [name for name in archive.namelist() if name.endswith(".pyc")]
+
+
+def test_the_bytecode_is_packed_where_the_function_runs_the_python_that_builds_it():
+    with opened(build_package([])) as archive, opened(build_package([], runtime=own_runtime())) as same:
+        modules = [name for name in archive.namelist() if name.endswith(".py")]
+        assert len(bytecode(archive)) == len(modules)
+        assert bytecode(same) == bytecode(archive)
+    for other in ("python3.9", "python3.99", "provided.al2023"):
+        with opened(build_package([], runtime=other)) as archive:
+            assert bytecode(archive) == []
+
+
+def test_the_bytecode_is_what_an_import_takes_and_no_source_is_compiled(tmp_path):
+    with opened(build_package([])) as archive:
+        archive.extractall(tmp_path)
+    sources = [path for path in tmp_path.rglob("*.py") if path.name not in ("__init__.py", "links.py")]
+    for path in sources:
+        path.write_text("raise SystemExit('compiled')\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker_lambda.lambda_function, mu_twisted.wire.punching"
+    words = [sys.executable, "-I", "-S", "-B", "-c", code, str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, text=True).stderr == ""
+    (tmp_path / "mu_twisted" / "wire" / "__pycache__" / f"punching.{sys.implementation.cache_tag}.pyc").unlink()
+    assert subprocess.run(words, capture_output=True, text=True).stderr == "compiled\n"
+
+
+def test_the_bytecode_is_the_same_in_whatever_process_it_is_made():
+    first = "import mu_twisted.wire.links, worker_lambda._worker, worker_lambda.s3;"
+    make = (
+        "import hashlib; from mu_twisted.aws import build_package; print(hashlib.sha256(build_package([])).hexdigest())"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+        ).stdout
+        for code, seed in ((make, "1"), (make, "2"), (first + make, "3"))
+    }
+    assert len(made) == 1
+    assert len(made.pop()) == 65
