@@ -102,16 +102,9 @@ class _Pages:
             self._query["failed"] = 1
 
     def __iter__(self) -> Iterator[list[Any]]:
-        query = self._query
-        while True:
-            page = self.coordinator.get("jobs", self.job, "output", **query)
+        for page in self.coordinator.pages("jobs", self.job, "output", cursor="after", **self._query):
             self.task = page["task"]
-            if self.task is not None:  # found once, for all pages
-                query = {key: value for key, value in query.items() if key != "called"} | {"task": self.task}
             yield page["runs"]
-            if page["next"] is None:
-                return
-            query = {**query, "after": page["next"]}
 
 
 def _print_one(pages: _Pages) -> int:
@@ -123,12 +116,14 @@ def _print_one(pages: _Pages) -> int:
                 print(f"error: {_where(run)}: {_dropped(run)}", file=sys.stderr)
                 lost = True
                 continue
-            headed = printed or number + 1 < len(runs) or pages.attempt == "all"
-            if headed:
-                _print_head(run)
-            elif _cut(run):
-                print(f"note: {_cut(run)}", file=sys.stderr)
-            _print_bytes(base64.b64decode(run["output"]), whole_lines=headed)
+            if printed or number + 1 < len(runs) or pages.attempt == "all":
+                _print_bytes(_headed(run))
+            else:
+                data = base64.b64decode(run["output"])
+                cut = _cut(run, len(data))
+                if cut:
+                    print(f"note: {cut}", file=sys.stderr)
+                _print_bytes(data)
             printed = True
     if lost:
         return 1
@@ -140,13 +135,18 @@ def _print_one(pages: _Pages) -> int:
 def _print_all(pages: _Pages) -> None:
     printed = False
     for runs in pages:
-        for run in runs:
-            printed = True
-            _print_head(run)
-            if run["output"] is not None:
-                _print_bytes(base64.b64decode(run["output"]), whole_lines=True)
+        printed = printed or bool(runs)
+        _print_bytes(b"".join(map(_headed, runs)))
     if not printed:
         print(f"nothing is kept of what the tasks of {pages.job} printed", file=sys.stderr)
+
+
+def _headed(run: Any) -> bytes:
+    """What a run has printed, in whole lines behind one that names it."""
+    data = b"" if run["output"] is None else base64.b64decode(run["output"])
+    head = ", ".join(filter(None, (_where(run), _dropped(run) if run["output"] is None else _cut(run, len(data)))))
+    end = b"\n" if data and not data.endswith(b"\n") else b""
+    return f"==> {head} <==\n".encode("utf-8", "backslashreplace") + data + end
 
 
 def _print_json(pages: _Pages) -> None:
@@ -168,11 +168,6 @@ def _print_json(pages: _Pages) -> None:
     print("]}" if separator == ", " else '{"runs": []}')
 
 
-def _print_head(run: Any) -> None:
-    head = ", ".join(filter(None, (_where(run), _dropped(run) if run["output"] is None else _cut(run))))
-    print(f"==> {terminal_safe(head)} <==")
-
-
 def _where(run: Any) -> str:
     parts = [called(run["task"], run["label"])]
     if run["attempt"]:
@@ -184,9 +179,8 @@ def _where(run: Any) -> str:
     return terminal_safe(", ".join(parts))
 
 
-def _cut(run: Any) -> str:
-    """What is said of a run of which only the end is kept; empty of any other."""
-    kept = len(base64.b64decode(run["output"]))
+def _cut(run: Any, kept: int) -> str:
+    """What is said of a run of which only the end is kept, so many bytes; empty of any other."""
     if kept < run["size"]:
         return f"the last {kept} of {run['size']} bytes"
     return f"the last {kept} bytes" if kept >= WORKER_KEEPS else ""
@@ -196,17 +190,14 @@ def _dropped(run: Any) -> str:
     return f"its {run['size']} bytes had to make room for others, as {BUDGET} are kept of a job"
 
 
-def _print_bytes(data: bytes, *, whole_lines: bool) -> None:
-    """As they are, or as a terminal shows them.
-
-    :param whole_lines: whether what comes next is to begin a line.
-    """
+def _print_bytes(data: bytes) -> None:
+    """As they are, or as a terminal shows them."""
     out: Any = sys.stdout
     if out.isatty():
         text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
         print(terminal_safe(text), end="" if not text or text.endswith("\n") else "\n")
     else:
-        out.write_bytes(data + b"\n" if whole_lines and data and not data.endswith(b"\n") else data)
+        out.write_bytes(data)
 
 
 def _why_nothing(pages: _Pages) -> str:

@@ -7,9 +7,10 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from mu_twisted.base import MuError
@@ -29,7 +30,13 @@ VERSION = "v1"
 CHANGING = 5.0
 """Seconds that a state directory may be held by a process that does not serve it yet, or any more."""
 PAUSE = 0.1
+READING = 0.5
+"""Seconds for which records are open for one page after the other; a page more may be read."""
+MAX_PAGES = 16
+"""Of them at most, which are held in memory."""
 _MAX_ANSWER = 256 << 20
+
+T = TypeVar("T")
 
 
 class RequestRefused(CoordinatorError):
@@ -73,12 +80,26 @@ class Coordinator:
         :param state: only tasks in this state; None: all.
         """
         query: dict[str, Any] = {} if state is None else {"state": state}
-        page = self.get("jobs", job, "tasks", **query)
-        tasks = list(page["tasks"])
-        while page.get("next") is not None:
-            page = self.get("jobs", job, "tasks", cursor=page["next"], **query)
-            tasks += page["tasks"]
-        return tasks
+        return [task for page in self.pages("jobs", job, "tasks", cursor="cursor", **query) for task in page["tasks"]]
+
+    def pages(self, *path: str, cursor: str, **query: object) -> Iterator[Any]:
+        """All pages of the answer to a GET, each as JSON holds it, read as they are asked for.
+
+        :param cursor: the parameter that takes a page's ``next``.
+        """
+        while True:
+            some = self._from_either(
+                partial(self._ask_coordinator_page, path, query),
+                partial(self._ask_records_pages, path, query, cursor),
+                are_recorded=path[0] == "jobs",
+            )
+            following = None
+            for page in map(_decoded, some):
+                yield page
+                following = page.get("next")
+            if following is None:
+                return
+            query = {**query, cursor: following}
 
     def text(self, *path: str, **query: object) -> str:
         """The answer to a GET, as text."""
@@ -123,15 +144,23 @@ class Coordinator:
         body: bytes | None = None,
         timeout: float = TIMEOUT,
     ) -> bytes:
+        return self._from_either(
+            lambda: self._ask_coordinator(method, path, query, body, timeout),
+            lambda: self._ask_records(method, path, query, body),
+            are_recorded=path[0] == "jobs" and (method, len(path)) != ("POST", 1),
+        )
+
+    def _from_either(self, coordinator: Callable[[], T], records: Callable[[], T], *, are_recorded: bool) -> T:
+        """What the coordinator says, or where none runs its records."""
         until = time.monotonic() + CHANGING
         while True:
             try:
-                return self._ask_coordinator(method, path, query, body, timeout)
+                return coordinator()
             except NotServed:
-                if not self.is_on_record or path[0] != "jobs" or (method, len(path)) == ("POST", 1):
+                if not self.is_on_record or not are_recorded:
                     raise
             try:
-                return self._ask_records(method, path, query, body)
+                return records()
             except InUse as error:  # its coordinator is about to serve it, or to end
                 if time.monotonic() >= until:
                     raise Unreachable(f"{error}; it answers no questions") from None
@@ -141,11 +170,22 @@ class Coordinator:
         self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None
     ) -> bytes:
         with self._records() as records:
-            parameters = {key: str(value) for key, value in query.items()}
-            status, content = records.answer(method, (VERSION, *path), parameters, body or b"")
-        if status >= 300:
-            raise _refused(status, content)
-        return bytes(content)
+            return _answer(records, method, path, query, body)
+
+    def _ask_coordinator_page(self, path: tuple[str, ...], query: Mapping[str, object]) -> list[bytes]:
+        return [self._ask_coordinator("GET", path, query, None, TIMEOUT)]
+
+    def _ask_records_pages(self, path: tuple[str, ...], query: Mapping[str, object], cursor: str) -> list[bytes]:
+        """Some pages: to open the records takes as long as many of them, and a coordinator waits meanwhile."""
+        pages: list[bytes] = []
+        until = time.monotonic() + READING
+        with self._records() as records:
+            while True:
+                pages.append(_answer(records, "GET", path, query, None))
+                following = _decoded(pages[-1]).get("next")
+                if following is None or len(pages) == MAX_PAGES or time.monotonic() >= until:
+                    return pages
+                query = {**query, cursor: following}
 
     def _records(self) -> Any:
         from mu_twisted.daemons import records  # half a second that few need
@@ -181,6 +221,15 @@ class Coordinator:
         if answer.status >= 300:
             raise _refused(answer.status, content)
         return content
+
+
+def _answer(records: Any, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None) -> bytes:
+    """What records that are open answer."""
+    parameters = {key: str(value) for key, value in query.items()}
+    status, content = records.answer(method, (VERSION, *path), parameters, body or b"")
+    if status >= 300:
+        raise _refused(status, content)
+    return bytes(content)
 
 
 def _decoded(content: bytes) -> Any:

@@ -94,3 +94,21 @@ def test_a_directory_in_use_is_not_read(state: Path) -> None:
         held.close()
     with opened(state, lambda: 9.0):
         pass
+
+
+def test_all_pages_are_read_where_a_page_holds_a_part(state: Path) -> None:
+    from mu_twisted.client import Coordinator, RequestRefused, UnixTransport
+    from mu_twisted.coordinator._output_store import OutputStore
+
+    store = OutputStore(state / "jobs" / "over" / "output.db", Clock(), tasks=2)
+    task = store.attempt(1, 0)
+    for number in range(20_500):  # more pages than are read at once
+        task.add(0, b"%d" % number)
+    store.close()
+    coordinator = Coordinator(UnixTransport(state))
+    pages = list(coordinator.pages("jobs", "over", "output", cursor="after"))
+    assert [run["run"] for page in pages for run in page["runs"]] == list(range(20_500))
+    assert [task["task"] for task in coordinator.tasks("over")] == [0, 1]
+    with pytest.raises(RequestRefused, match="no job"):
+        next(coordinator.pages("jobs", "none", "output", cursor="after"))
+    StateDirectory(state).close()  # it is free again
