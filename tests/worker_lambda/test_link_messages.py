@@ -18,24 +18,29 @@ from worker_lambda._link_sends import MAX_SENDING, MAX_WAITING, MAX_WAITING_BYTE
 
 
 class Beside:
-    """Does what is to be done beside the loop when it is told to, in any order."""
+    """Does what is to be done beside the loop when it is told to, in any order, and reports it in a later step."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[..., None], Callable[[str | None], None]]] = []
+        self.done: list[tuple[Callable[[str | None], None], str | None]] = []
 
     def chore(self, work: Callable[..., None], finished: Callable[[str | None], None]) -> None:
         self.waiting.append((work, finished))
 
     def step(self, which: int = 0) -> bool:
-        if not self.waiting:
+        if self.done and (which % 2 or not self.waiting):
+            finished, error = self.done.pop(0)
+            finished(error)
+        elif self.waiting:
+            work, finished = self.waiting.pop(which % len(self.waiting))
+            error = None
+            try:
+                work(lambda: False)
+            except CommandFailure as failure:
+                error = str(failure)
+            self.done.append((finished, error))
+        else:
             return False
-        work, finished = self.waiting.pop(which % len(self.waiting))
-        error = None
-        try:
-            work(lambda: False)
-        except CommandFailure as failure:
-            error = str(failure)
-        finished(error)
         return True
 
     def run(self) -> None:
