@@ -5,7 +5,6 @@ Knows the order of things on the connection: greeting, task, reset, quit. Which 
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -165,7 +164,7 @@ class Session:
         self._phase = _Phase.WORKING
         self._unasked = 0
         self._send(*opening)
-        self._drive(lambda: machine.receive([b"OK:HELLO"]))
+        self._drive(machine, [b"OK:HELLO"])
 
     def warm(self) -> None:
         """Clear the worker of its task; it greets again when it is ready."""
@@ -223,16 +222,7 @@ class Session:
             if self.listener is not None:
                 self.listener.token_taken(self)
         if self._phase is _Phase.WORKING and payloads:
-            machine = self.machine
-            assert machine is not None
-            messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
-            if len(messages) < len(payloads):
-                self._take_own([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
-            while messages and self.machine is machine:
-                together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
-                self._note_runs(together)
-                self._drive(partial(machine.receive, together))
-            self._ignore(messages)
+            self._work(payloads)
         elif payloads:
             # Nothing is expected: it was left over of a task that was given up.
             self._ignore(payloads)
@@ -300,16 +290,29 @@ class Session:
                 if payload.startswith(_RUN_ENDED):
                     self.run_ended(payload)
 
+    def _work(self, payloads: list[bytes]) -> None:
+        machine = self.machine
+        assert machine is not None
+        messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
+        if len(messages) < len(payloads):
+            self._take_own([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
+        while messages and self.machine is machine:
+            together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
+            self._note_runs(together)
+            self._drive(machine, together)
+        if messages:
+            self._ignore(messages)
+
     def _ignore(self, payloads: list[bytes]) -> None:
         """Drop what was not asked for, and a worker that does not stop."""
         self._unasked += sum(1 + (len(payload) >> 14) for payload in payloads)
         if self._unasked > MAX_UNASKED and self._connection is not None:
             self._connection.drop("it floods us with replies that were not asked for")
 
-    def _drive(self, step: Callable[[], list[bytes]]) -> None:
-        machine = self.machine
-        assert machine is not None
-        self._send(*step())
+    def _drive(self, machine: Machine, messages: list[bytes]) -> None:
+        commands = machine.receive(messages)
+        if commands and self._connection is not None:
+            self._connection.send(*commands)
         if self.watch is not None:
             self.watch(machine)
         if machine.outcome is not Outcome.RUNNING:

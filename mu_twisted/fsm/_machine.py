@@ -30,6 +30,7 @@ MAX_TEXT = 1000
 MAX_REMARK = 2000
 """Characters of what a task leaves for its job's report."""
 _KEPT_REPLY = 1000
+_FAIL = "FAIL"
 
 
 class Outcome(enum.Enum):
@@ -210,8 +211,8 @@ class Machine:
                 self._note(key, value)
                 informed = True
             else:
-                text = _text(message)
-                self._held.append(without_keys(text) if _failed(text) else text)
+                text = message.decode("utf-8", "surrogateescape")
+                self._held.append(without_keys(text) if text.startswith(_FAIL) else text)
         return informed
 
     def _note(self, raw: bytes, value: bytes) -> None:
@@ -241,7 +242,7 @@ class Machine:
                     break
             else:
                 message = self._held.popleft()
-                following = None if _failed(message) else deliver(self._state, message)
+                following = None if message.startswith(_FAIL) else deliver(self._state, message)
                 if following is None:
                     raise self._unexpected(message)
                 self._tried = 0
@@ -280,6 +281,8 @@ class Machine:
 
     def _become(self, state: MachineState) -> None:
         before, self._state = self._state, state
+        if state is before:
+            return
         if isinstance(state, ErrorState):
             self._keep_reply(self._context.last)
             self._fail(error_line(f"{before._where()}: went to {type(state).__name__}: {state.str_extra()}"))
@@ -338,7 +341,7 @@ def _text(raw: bytes) -> str:
 
 
 def _failed(message: str) -> bool:
-    return message.startswith("FAIL")
+    return message.startswith(_FAIL)
 
 
 def _bounded(expected: str) -> str:

@@ -66,9 +66,12 @@ class _Strand:
         at: Any = self.coroutine
         while at is not None:
             frame = getattr(at, "cr_frame", None)
-            if frame is not None and not is_ours(frame.f_code.co_filename):
-                found = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-            at = getattr(at, "cr_await", None)
+            if frame is None:
+                break
+            code = frame.f_code
+            if not is_ours(code.co_filename):
+                found = (code.co_filename, frame.f_lineno, code.co_name)
+            at = at.cr_await
         if found is None and self.parent is not None:
             return self.parent.line()
         return found
@@ -105,9 +108,12 @@ class ScriptState(MachineState):
         return f"({self._called})" if place is None else f"({self._called}, line {place[1]})"
 
     def _place(self) -> tuple[str, int, str] | None:
-        if self._root is None:
+        root = self._root
+        if root is None:
             return None
-        return next((strand.line() for strand in self._root.waiting()), None)
+        if root.wait is not None:
+            return root.line()
+        return next((strand.line() for strand in root.waiting()), None)
 
     def _where(self) -> str:
         place = self._place()
@@ -150,9 +156,12 @@ class ScriptState(MachineState):
 
     def _taker(self, message: str) -> _Strand | None:
         """The strand whose command the message names most surely; the first of those that wait for such a one."""
-        assert self._root is not None
+        root = self._root
+        assert root is not None
+        if not root.children:  # most scripts, most of the time: there is one that can take it
+            return root if root.wait is not None and message.startswith(root.wait.prefixes) else None
         best, rank = None, -1
-        for strand in self._root.waiting():
+        for strand in root.waiting():
             wait = strand.wait
             if wait is not None and message.startswith(wait.prefixes):
                 names = wait.names(message) if wait.names is not None else 0
