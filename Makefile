@@ -5,7 +5,7 @@
 # make quick   the tests of the pure packages: wire, fsm, jobs, pipelines
 # make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
 # make check   style, types, layers, names
-# make check-native   the C extension under AddressSanitizer, and a search for leaks
+# make check-native   the C extensions under sanitizers of memory and threads, and a search for leaks
 # make chaos   50 rounds of two kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
@@ -18,7 +18,7 @@ PYTHON ?= python3
 SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h mu_twisted/pipelines/*.c)
+SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h launch/transport/*.c launch/transport/*.h mu_twisted/pipelines/*.c)
 # compat: the default editable install hides twisted/plugins from twistd.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
@@ -67,7 +67,11 @@ nat-lab: $(VENV)/develop.stamp
 	@etc/prepare.sh "$(PYTHON)" nft=nftables ip=iproute2 nsenter=util-linux
 	PYTHONPATH=tests/support $(BIN)/python tests/netns --tries $(TRIES)
 
+FUZZ_C := $(VENV)/fuzz_frames
 fuzz: $(VENV)/develop.stamp
+	cc -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Ilaunch/transport \
+		tests/transport/native/fuzz_frames.c launch/transport/frame.c -o $(FUZZ_C)
+	$(FUZZ_C) $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
 

@@ -1,5 +1,6 @@
 """A coordinator's worker port runs here without launches: the load dials by itself."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from twisted.internet.endpoints import serverFromString
 
 from mu_twisted.coordinator import WorkerRegistry
 from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
-from mu_twisted.transport import FrameFactory, listen
+from mu_twisted.transport import FrameFactory, Transport, choose_transport, io_threads, listen
 from mu_twisted.wire import MAX_REPLY
 
 
@@ -34,5 +35,6 @@ def receive_workers(reactor: Any, registry: WorkerRegistry, work: Path) -> None:
     contexts = server_contexts(pair, load_certificate(work / "ca.pem"))
     factory = FrameFactory(registry.new_session, clock=reactor, max_frame=MAX_REPLY)
     endpoint: Any = serverFromString(reactor, "tcp:0:interface=127.0.0.1:backlog=4096")  # type: ignore[no-untyped-call]
-    listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor)
+    threads = io_threads(None) if choose_transport(os.environ) is Transport.CORE else None
+    listening: Deferred[Any] = listen(endpoint, contexts, factory, reactor, io_threads=threads)
     listening.addCallback(lambda port: print(port.getHost().port, flush=True))

@@ -1,10 +1,13 @@
-"""The coordinator is measured under load: CPU per handshake and per message, memory per connection.
+"""The coordinator is measured under load, beside a server in C that costs as little as can be.
 
-The coordinator's own registry, session and machine run in a process of their own; the workers are one C program
-(load.c), which costs little and answers at once. Launching is left out: the workers dial by themselves.
+Measured are CPU per handshake and per message, memory per connection, and the reactor's lag. The coordinator's own
+registry, session and machine run in a process of their own, over the core and over Twisted's TLS; the server in C
+(reference.c) has the same frames and the same mutual TLS, and nothing else. The workers are one C program (load.c) for
+all three, which costs little and answers at once. Launching is left out: the workers dial by themselves.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,45 +20,101 @@ from typing import Any
 
 from bench._figure import Figure
 
-SIZES = (100, 1000, 4000)
 FEW = 16
+CASES = ((100, 100), (1000, 1000), (4000, 4000), (1000, FEW), (4000, FEW))
+"""Workers, and how many of them are active."""
+SERVERS = ("C", "core", "twisted")
+RUNS = 5
 MESSAGES = 60_000
 """Messages in each run, over all active workers."""
+
+LOOK = 0.005
+"""Seconds between two looks at the reactor's lag."""
 
 _HERE = Path(__file__).parent
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 
+Sample = dict[str, float]
 
-def run() -> list[Figure]:
-    """All figures, most telling last; takes about half a minute."""
+
+def run(runs: int = RUNS) -> list[Figure]:
+    """All figures, as medians of interleaved runs; takes some minutes.
+
+    :param runs: of each server in each case.
+    """
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         work = Path(directory)
         _compile(work)
         _make_keys(work)
-        cpu: dict[tuple[int, str], float] = {}
-        figures: list[Figure] = []
-        for size in SIZES:
-            everyone = _measure(work, size, size)
-            few = _measure(work, size, FEW)
-            cpu[size, "all"], cpu[size, str(FEW)] = everyone["message"], few["message"]
-            figures += [
-                Figure(f"coordinator, N={size}: CPU per handshake", everyone["handshake"], "ms", None),
-                Figure(f"coordinator, N={size}: CPU per message, all active", everyone["message"], "us", None),
-                Figure(f"coordinator, N={size}: CPU per message, {FEW} active", few["message"], "us", None),
-                Figure(f"coordinator, N={size}: memory per connection", everyone["memory"], "kB", 60.0),
-            ]
-        small, large = SIZES[0], SIZES[-1]
-        for active in ("all", str(FEW)):
-            ratio = cpu[large, active] / cpu[small, active]
-            name = f"coordinator: CPU per message, N={large} over N={small}, {active} active"
-            figures.append(Figure(name, ratio, "times", 1.20))
-        return figures
+        samples: dict[tuple[str, int, int], list[Sample]] = {}
+        for _ in range(runs):
+            for size, active in CASES:
+                for server in SERVERS:
+                    samples.setdefault((server, size, active), []).append(_measure(work, server, size, active))
+    return [*_figures(samples), *_ratios(samples)]
+
+
+def _figures(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:
+    figures = []
+    for (server, size, active), runs in samples.items():
+        for key, name, unit in (
+            ("message", "CPU per message", "us"),
+            ("wall", "time per message", "us"),
+            ("handshake", "CPU per handshake", "ms"),
+            ("lag", "reactor's lag while they connect, p99", "ms"),
+        ):
+            values = [sample[key] for sample in runs if key in sample]
+            if values and (key in ("message", "wall") or active == size):
+                figures.append(
+                    Figure(f"{server}, {active} active of {size}: {name}", statistics.median(values), unit, None)
+                )
+                figures[-1].note = f"{min(values):.3f} to {max(values):.3f}"
+    return figures
+
+
+def _ratios(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:
+    """What has a target: each as the median of the ratios of runs that followed one another."""
+
+    def ratio(one: str, other: str, size: int, active: int, key: str) -> float:
+        pairs = zip(samples[one, size, active], samples[other, size, active], strict=True)
+        return statistics.median(above[key] / below[key] for above, below in pairs)
+
+    def median(server: str, size: int, active: int, key: str) -> float:
+        return statistics.median(sample[key] for sample in samples[server, size, active])
+
+    def rise(server: str) -> float:
+        return median(server, 4000, 4000, "message") - median(server, 100, 100, "message")
+
+    core, c, twisted = SERVERS[1], SERVERS[0], SERVERS[2]
+    return [
+        Figure("coordinator: CPU per message over C, 1000 active", ratio(core, c, 1000, 1000, "message"), "times", 2.2),
+        Figure(
+            f"coordinator: CPU per message over C, {FEW} of 4000", ratio(core, c, 4000, FEW, "message"), "times", 2.6
+        ),
+        Figure(
+            "coordinator: time per message over Twisted's TLS, 1000 active",
+            ratio(core, twisted, 1000, 1000, "wall"),
+            "times",
+            1 / 3.5,
+        ),
+        Figure("coordinator: CPU per message, rise from 100 to 4000 beyond C's", rise(core) - rise(c), "us", 2.0),
+        Figure("coordinator: CPU per handshake over C, 4000", ratio(core, c, 4000, 4000, "handshake"), "times", 1.05),
+        Figure("coordinator: lag while 4000 connect, p99", median(core, 4000, 4000, "lag"), "ms", 20.0),
+        Figure("coordinator: memory per connection, 4000", median(core, 4000, 4000, "memory"), "kB", 35.0),
+        Figure(
+            "C: CPU per message over Twisted's TLS, 1000 active",
+            ratio(c, twisted, 1000, 1000, "message"),
+            "times",
+            0.286,
+        ),
+    ]
 
 
 def _compile(work: Path) -> None:
-    command = ["cc", "-O2", "-o", str(work / "load"), str(_HERE / "load.c"), "-lssl", "-lcrypto"]
-    subprocess.run(command, check=True)
+    for name in ("load", "reference"):
+        command = ["cc", "-O2", "-o", str(work / name), str(_HERE / f"{name}.c"), "-lssl", "-lcrypto"]
+        subprocess.run(command, check=True)
 
 
 def _make_keys(work: Path) -> None:
@@ -69,34 +128,41 @@ def _make_keys(work: Path) -> None:
         (work / f"{name}_key.pem").write_bytes(pair.key)
 
 
-def _measure(work: Path, size: int, active: int) -> dict[str, float]:
-    echoes = MESSAGES // active
-    with _process(
-        [sys.executable, "-m", "bench.coordinator", str(work), str(size), str(active), str(echoes)]
-    ) as server:
-        port = _line(server)
-        idle_cpu, idle_memory = _cpu(server.pid), _resident_kb(server.pid)
+def _measure(work: Path, server: str, size: int, active: int) -> Sample:
+    numbers = [str(size), str(active), str(MESSAGES // active)]
+    if server == "C":
+        keys = [str(work / name) for name in ("coordinator_cert.pem", "coordinator_key.pem", "ca.pem")]
+        command = [str(work / "reference"), *keys, *numbers]
+    else:
+        command = [sys.executable, "-m", "bench.coordinator", str(work), *numbers]
+    with _process(command, {**os.environ, "MU_TRANSPORT": server}) as served:
+        port = _line(served)
+        idle_cpu, idle_memory = _cpu(served.pid), _resident_kb(served.pid)
         keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
         with _process([str(work / "load"), "127.0.0.1", port, *keys, str(size)]) as load:
             assert _line(load) == "connected"
-            assert _line(server) == "connected"
-            shaken_cpu = _cpu(server.pid)
+            connected = _line(served).split()
+            shaken_cpu = _cpu(served.pid)
             assert load.stdin is not None
             load.stdin.write("go\n")
             load.stdin.flush()
-            message = float(_line(server))
-            memory = _resident_kb(server.pid)
-    return {
+            message, wall = map(float, _line(served).split())
+            memory = _resident_kb(served.pid)
+    sample = {
         "handshake": (shaken_cpu - idle_cpu) / size * 1e3,
         "message": message,
+        "wall": wall,
         "memory": (memory - idle_memory) / size,
     }
+    if server != "C":
+        sample["lag"] = float(connected[1])
+    return sample
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+def _process(command: list[str], environ: dict[str, str] | None = None) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1, env=environ
     )
     try:
         yield process
@@ -128,12 +194,12 @@ def _resident_kb(pid: int) -> float:
 
 
 def serve(work: Path, size: int, active: int, echoes: int) -> None:
-    """The process under measure: says its port, "connected", and in the end its CPU per message, microseconds.
+    """The process under measure: says its port, then "connected" and the reactor's lag until then, milliseconds; and in
+    the end the CPU and the time for each message, microseconds.
 
     Counted from when every worker has greeted, so that greetings and the making of machines are not in it.
     """
     from twisted.internet import reactor
-    from twisted.internet.task import LoopingCall
 
     from bench._listener import NullLauncher, receive_workers
     from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
@@ -144,19 +210,20 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
 
     raise_descriptor_limit()
     begun = messages = since = 0
-    cpu = 0.0
+    cpu = wall = 0.0
 
     async def task(w: Worker) -> None:
-        nonlocal begun, messages, since, cpu
+        nonlocal begun, messages, since, cpu, wall
         begun += 1
         if begun == size:
-            cpu, since = time.process_time(), messages
+            cpu, wall, since = time.process_time(), time.perf_counter(), messages
         if w.task < active:
             for _ in range(echoes):
                 await w.echo("0123456789")
                 messages += 1
             if messages == active * echoes:
-                print((time.process_time() - cpu) / (messages - since) * 1e6, flush=True)
+                count = (messages - since) / 1e6
+                print((time.process_time() - cpu) / count, (time.perf_counter() - wall) / count, flush=True)
         await w.echo("hold")
 
     class NullRecorder:
@@ -183,13 +250,22 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     receive_workers(reactor, registry, work)
     run_.start()
 
-    def look() -> None:
-        if len(registry) == size and watch.running:
-            watch.stop()
-            print("connected", flush=True)
+    lags: list[float] = []
+    due = 0.0
 
-    watch = LoopingCall(look)
-    watch.start(0.05)
+    def look() -> None:
+        """The lag is how much later than asked for it is called."""
+        nonlocal due
+        now = time.perf_counter()
+        if due:
+            lags.append((now - due) * 1e3)
+        if len(registry) == size:
+            print("connected", sorted(lags)[len(lags) * 99 // 100] if lags else 0.0, flush=True)
+            return
+        due = now + LOOK
+        reactor.callLater(LOOK, look)  # type: ignore[attr-defined]
+
+    look()
     reactor.run()  # type: ignore[attr-defined]
 
 

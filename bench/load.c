@@ -27,7 +27,6 @@ enum { HEADER = 13, BUFFER = 4096, HANDSHAKES = 64 };
 struct worker {
     SSL *ssl;
     int fd;
-    int shaken;
     int closed;
     size_t filled;
     char buffer[BUFFER];
@@ -110,13 +109,15 @@ static void dial(struct worker *worker, SSL_CTX *context, const struct sockaddr_
     watch(worker, EPOLLIN, EPOLL_CTL_ADD);
 }
 
-static void shake(struct worker *worker) {
+/* Whether the handshake is done. What comes before we greet is read later: else it would wake us again and again. */
+static int shake(struct worker *worker) {
     int done = SSL_do_handshake(worker->ssl);
     if (done == 1) {
-        worker->shaken = 1;
-    } else if (SSL_get_error(worker->ssl, done) != SSL_ERROR_WANT_READ) {
-        die("handshake");
+        watch(worker, 0, EPOLL_CTL_MOD);
+        return 1;
     }
+    if (SSL_get_error(worker->ssl, done) != SSL_ERROR_WANT_READ) die("handshake");
+    return 0;
 }
 
 static void connect_all(struct worker *workers, long count, SSL_CTX *context, const struct sockaddr_in *where) {
@@ -125,16 +126,11 @@ static void connect_all(struct worker *workers, long count, SSL_CTX *context, co
     while (shaken < count) {
         while (dialled < count && dialled - shaken < HANDSHAKES) {
             dial(&workers[dialled], context, where);
-            shake(&workers[dialled++]);
+            shaken += shake(&workers[dialled++]); /* a server on another core may have answered already */
         }
+        if (shaken == count) return;
         int ready = epoll_wait(epoll, events, HANDSHAKES, -1);
-        for (int at = 0; at < ready; at++) {
-            struct worker *worker = events[at].data.ptr;
-            shake(worker);
-            shaken += worker->shaken;
-            /* What comes before we greet, session tickets, is read later: else it would wake us again and again. */
-            if (worker->shaken) watch(worker, 0, EPOLL_CTL_MOD);
-        }
+        for (int at = 0; at < ready; at++) shaken += shake(events[at].data.ptr);
     }
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The extensions under AddressSanitizer and UndefinedBehaviorSanitizer: their tests, then a search for leaks in the
-# launcher.
+# launcher. The transport's core without Python, with peers of every kind, under these and under ThreadSanitizer.
 # PYTHON chooses the interpreter, which must have the project's test dependencies.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,6 +22,10 @@ build() { # DIRECTORY [OPTION OF THE COMPILER...]
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L "$@" -fPIC -shared \
         -I"$include" launch/*.c -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lcrypto
+    rm -f "$target"/mu_twisted/transport/*.so
+    "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
+        -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_GNU_SOURCE -fPIC -shared \
+        -I"$include" launch/transport/*.c -o "$target/mu_twisted/transport/_core$suffix" -lssl -lcrypto
     rm -f "$target"/mu_twisted/pipelines/*.so
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=address,undefined \
         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L -fPIC -shared \
@@ -39,6 +43,16 @@ leaks() { # DIRECTORY CALLS: status 1 where a leak passes through the extension'
     "$python" "$root/tests/launch/leak_report.py" "$@"
 }
 
+exercise() { # NAME SANITIZERS: the core's library alone, as its user drives it
+    "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g "-fsanitize=$2" -fno-sanitize-recover=all \
+        -fno-omit-frame-pointer -D_GNU_SOURCE -Ilaunch/transport tests/transport/native/exercise.c \
+        launch/transport/frame.c launch/transport/tls.c launch/transport/connection.c launch/transport/pool.c \
+        launch/transport/core.c -o "$work/$1" -lssl -lcrypto -lpthread
+    "$work/$1" 10 "${SEED:-1}"
+}
+
+exercise of-memory address,undefined
+exercise of-threads thread
 build "$work/sound"
 # One that loses what it had from a library, and references to Python's objects.
 cat > "$work/leaky.h" <<'END'
@@ -57,6 +71,8 @@ cd "$work"
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
+PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
+    "$python" -m pytest "$root/tests/transport/test_core.py" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider
 # What ends a process on purpose, by a signal too, is left to the signal.
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload \
     ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0 \

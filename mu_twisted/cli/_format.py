@@ -92,10 +92,12 @@ def cost(fields: Fields) -> str:
 def daemon(status: Fields) -> str:
     """The coordinator itself."""
     rate = status.get("launch_rate")
+    transport = {"core": "the core", "twisted": "Twisted's TLS, which is slower"}.get(status.get("transport") or "")
     return listing(
         f"coordinator {status['version']}, process {status['pid']}",
         [
             ("workers", f"{status['workers']} connected, on port {status['port']}"),
+            ("transport", transport),
             ("jobs", f"{status['jobs']} running"),
             ("launches", None if rate is None else f"at most {rate:g} a second at the moment"),
             ("note", status.get("note")),

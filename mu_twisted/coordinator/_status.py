@@ -155,6 +155,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     :param note: why it takes no new job, if so.
     :param local: the state directory of the embedded Lambda and S3, if it works with those.
     :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
+    :param transport: what carries the workers' connections, ``core`` or ``twisted``; empty where there are none.
     """
 
     pid: int
@@ -165,6 +166,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     note: str | None = None
     launch_rate: float | None = None
     local: str | None = None
+    transport: str = ""
 
 
 class JobService(Protocol):

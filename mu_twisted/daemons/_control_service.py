@@ -33,6 +33,7 @@ class ControlService(JobService):
     :param port: that workers dial.
     :param launch_rate: launches a second, where Lambda's throttling has slowed them down; else None.
     :param local: the state directory of the embedded Lambda and S3, if the jobs use those.
+    :param transport: what carries the workers' connections.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class ControlService(JobService):
         port: int,
         launch_rate: Callable[[], float | None],
         local: str | None = None,
+        transport: str = "",
     ) -> None:
         self._jobs = jobs
         self._registry = registry
         self._port = port
         self._launch_rate = launch_rate
         self._local = local
+        self._transport = transport
 
     def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
@@ -61,6 +64,7 @@ class ControlService(JobService):
             note=self._jobs.trouble,
             launch_rate=self._launch_rate(),
             local=self._local,
+            transport=self._transport,
         )
 
     def submit(self, request: Request) -> Deferred[JobStatus]:

@@ -50,12 +50,12 @@ from mu_twisted.daemons._threads import abandonable
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, guard, last_end
 from mu_twisted.tls import server_contexts
-from mu_twisted.transport import FrameFactory, every, listen
+from mu_twisted.transport import FrameFactory, Transport, choose_transport, every, io_descriptors, io_threads, listen
 from mu_twisted.web import ControlListeners, open_control
 from mu_twisted.wire import MAX_REPLY
 
 DAY = 86_400.0
-_OF_THE_PROCESS = ("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all")
+_OF_THE_PROCESS = ("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all", "io-threads")
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
 """Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
@@ -109,6 +109,7 @@ class CoordinatorService(Service):
         self._printer = printer
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
+        self._transport = Transport.TWISTED
         self._state = state
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self._journal: Journal | None = None
@@ -160,6 +161,9 @@ class CoordinatorService(Service):
         descriptors = raise_descriptor_limit()
         callers = control_limits(descriptors)
         descriptors -= callers.reserve
+        self._transport = choose_transport(os.environ)
+        if self._transport is Transport.CORE:
+            descriptors -= max(0, io_descriptors(io_threads(self._options["io-threads"])) - SPARE_DESCRIPTORS // 4)
         workers = worker_limit(self._options["worker-limit"], descriptors)
         self._state = state = self._state or StateDirectory(self._state_path())
         keys = daemon_keys(self._options, self._key_directory(state.path), COORDINATOR)
@@ -202,7 +206,14 @@ class CoordinatorService(Service):
         )
         if self._recorded or not self._runs_once:
             stack = str(local_state or local_stack_dir(os.environ)) if self._options["local"] else None
-            service = ControlService(jobs, self._registry, port=port, launch_rate=self._opener.launch_rate, local=stack)
+            service = ControlService(
+                jobs,
+                self._registry,
+                port=port,
+                launch_rate=self._opener.launch_rate,
+                local=stack,
+                transport=self._transport,
+            )
             self._open_control(service, keys, state.path, callers)
         return jobs
 
@@ -258,9 +269,10 @@ class CoordinatorService(Service):
             self._registry.new_session, clock=self._reactor, max_frame=MAX_REPLY, max_connections=connections
         )
         contexts = server_contexts(keys.own, keys.ca)
+        threads = io_threads(self._options["io-threads"]) if self._transport is Transport.CORE else None
 
         def listening(endpoint: Any) -> Deferred[Any]:
-            return listen(endpoint, contexts, factory, self._reactor)
+            return listen(endpoint, contexts, factory, self._reactor, io_threads=threads)
 
         if self._runs_once:
             return listen_at_once(self._reactor, self._options, listening)

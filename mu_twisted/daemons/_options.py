@@ -91,6 +91,13 @@ class DaemonOptions(usage.Options):
         ["worker-limit", None, None, "workers at once over all jobs (default: open files allowed, less 128)", _workers],
         ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
         [
+            "io-threads",
+            None,
+            None,
+            "threads for the TLS handshakes of workers (default: one for each core)",
+            coerced_range(1, 256, "--io-threads"),
+        ],
+        [
             "user-code-limit",
             None,
             SOFT_LIMIT,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from mu_twisted.rendezvous._admission import MessageAdmission
@@ -19,6 +19,7 @@ from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._relay_connection import RelayConnection
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
+from mu_twisted.tls import ServerContexts
 from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
 from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, parse_notice
 
@@ -104,9 +105,7 @@ class Relay:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def listen(
-        self, endpoint: IStreamServerEndpoint, contexts: IOpenSSLServerConnectionCreator | None
-    ) -> Deferred[IListeningPort]:
+    def listen(self, endpoint: IStreamServerEndpoint, contexts: ServerContexts | None) -> Deferred[IListeningPort]:
         """Accept connections.
 
         :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.

@@ -40,9 +40,17 @@ class _Connection(SSL.Connection):
 
 
 @implementer(IOpenSSLServerConnectionCreator)
-class _ServerContexts:
-    def __init__(self, context: SSL.Context) -> None:
+class ServerContexts:
+    """The context of the side that listens.
+
+    :ivar pair: what it presents.
+    :ivar ca: PEM of the authorities whose certificates it accepts.
+    """
+
+    def __init__(self, context: SSL.Context, pair: KeyPair, ca: bytes) -> None:
         self._context = context
+        self.pair = pair
+        self.ca = ca
 
     def serverConnectionForTLS(self, tlsProtocol: "TLSMemoryBIOProtocol") -> SSL.Connection:
         return _Connection(self._context, None)
@@ -57,7 +65,7 @@ class _ClientContexts:
         return _Connection(self._context, None)
 
 
-def server_contexts(pair: KeyPair, ca: bytes) -> IOpenSSLServerConnectionCreator:
+def server_contexts(pair: KeyPair, ca: bytes) -> ServerContexts:
     """Make the context of the side that listens, which all its connections share.
 
     :param pair: the certificate that it presents, and its key.
@@ -66,7 +74,7 @@ def server_contexts(pair: KeyPair, ca: bytes) -> IOpenSSLServerConnectionCreator
     """
     context = _context(pair, ca, SSL.TLS_SERVER_METHOD, None)
     context.set_session_id(b"mu")
-    return _ServerContexts(context)  # type: ignore[return-value]
+    return ServerContexts(context, pair, ca)
 
 
 def client_contexts(pair: KeyPair, ca: bytes, *, expected: Identity | None) -> IOpenSSLClientConnectionCreator:
@@ -92,7 +100,27 @@ def describe_failure(error: BaseException, connection: object = None) -> str:
     reason = str(error) or type(error).__name__
     if error.args and isinstance(error.args[0], list) and error.args[0]:
         reason = str(error.args[0][0][-1])  # OpenSSL's queue of (library, function, reason), the cause first
+    return describe_reason(reason)
+
+
+def describe_reason(reason: str) -> str:
+    """Describe why TLS failed, as :func:`describe_failure`.
+
+    :param reason: OpenSSL's text.
+    """
     return f"TLS failed: {_MEANINGS.get(reason, reason)}"
+
+
+def describe_refusal(error: int) -> str:
+    """Describe why a peer's certificate was refused, as :func:`describe_failure`.
+
+    :param error: OpenSSL's number of what verification found (``X509_V_ERR_...``).
+    """
+    return f"TLS failed: {_refusal(error)}"
+
+
+def _refusal(error: int) -> str:
+    return f"its certificate was refused: {_VERIFY_TEXTS.get(error, f'error {error}')}"
 
 
 def _context(pair: KeyPair, ca: bytes, method: int, expected: Identity | None) -> SSL.Context:
@@ -123,7 +151,7 @@ def _verifier(expected: Identity | None) -> Callable[[SSL.Connection, crypto.X50
     def verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
         refusal = None
         if not ok:
-            refusal = f"its certificate was refused: {_VERIFY_TEXTS.get(error, f'error {error}')}"
+            refusal = _refusal(error)
         elif depth == 0 and expected is not None:
             refusal = _mismatch(certificate, expected)
         if refusal is not None and isinstance(connection, _Connection):

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography import x509
 from OpenSSL import crypto
@@ -131,3 +132,19 @@ def identity_of(certificate: crypto.X509 | x509.Certificate | None) -> Identity 
     if len(ours) > 1:
         raise TLSError(f"expected one identity in a certificate, got {len(ours)}")
     return parse_identity(ours[0])
+
+
+@lru_cache(maxsize=256)
+def identity_of_der(certificate: bytes) -> Identity | None:
+    """The party that a verified certificate speaks for, as :func:`identity_of`.
+
+    The workers of a job all show the same certificate, so the last that were read are remembered.
+
+    :param certificate: DER.
+    :raises TLSError: it cannot be read, or as :func:`identity_of`.
+    """
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+    except ValueError as error:
+        raise TLSError(f"the certificate cannot be read: {' '.join(str(error).split())[:120]}") from None
+    return identity_of(parsed)

@@ -1,5 +1,12 @@
 """The transport carries frames over mutual TLS, for every daemon. Knows nothing of what the frames mean."""
 
+from mu_twisted.transport._choice import (
+    Transport,
+    TransportChoiceError,
+    choose_transport,
+    io_descriptors,
+    io_threads,
+)
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._endpoints import TransportError, connect, listen
@@ -16,8 +23,13 @@ __all__ = [
     "ReactorTime",
     "Receiver",
     "Repetition",
+    "Transport",
+    "TransportChoiceError",
     "TransportError",
+    "choose_transport",
     "connect",
     "every",
+    "io_descriptors",
+    "io_threads",
     "listen",
 ]

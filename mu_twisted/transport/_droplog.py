@@ -40,9 +40,17 @@ class DropLog:
             self._written += 1
             _log.warn("dropped {peer}: {reason}", peer=peer, reason=reason)
             return
-        self._suppressed += 1
+        self.dropped_more(1)
+
+    def dropped_more(self, count: int) -> None:
+        """Count drops that have no line.
+
+        :param count: how many.
+        """
+        self._suppressed += count
         if self._summary is None:
-            self._summary = self._clock.callLater(self._begun + self._period - now, self._summarize)
+            left = min(self._period, max(0.0, self._begun + self._period - self._clock.seconds()))
+            self._summary = self._clock.callLater(left, self._summarize)
 
     def flush(self) -> None:
         """Log how many drops had no line, and leave no timer behind."""

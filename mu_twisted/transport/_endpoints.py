@@ -8,7 +8,6 @@ from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IOpenSSLClientConnectionCreator,
-    IOpenSSLServerConnectionCreator,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -16,9 +15,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
+from mu_twisted.tls import ServerContexts
 from mu_twisted.transport._deadlines import ReactorTime
 from mu_twisted.transport._factory import FrameFactory
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
+from mu_twisted.transport._stream import StreamProtocol
 
 _RECORD = 16 * 1024
 _FLUSH = 32 * 1024
@@ -36,7 +37,7 @@ class _LeanTLSProtocol(TLSMemoryBIOProtocol):
     rest of its life, one write of a 16 KiB record 22 kB.
     """
 
-    def __init__(self, factory: "_TLSFactory", wrapped: FrameProtocol, size: int) -> None:
+    def __init__(self, factory: "_TLSFactory", wrapped: StreamProtocol, size: int) -> None:
         super().__init__(factory, wrapped)  # type: ignore[no-untyped-call]
         self._frames = wrapped
         self._slice = size
@@ -160,30 +161,50 @@ class _ClientFactory(FrameFactory):
 
 def listen(
     endpoint: IStreamServerEndpoint,
-    contexts: IOpenSSLServerConnectionCreator | None,
+    contexts: ServerContexts | None,
     factory: FrameFactory,
     clock: ReactorTime,
+    *,
+    io_threads: int | None = None,
 ) -> Deferred[IListeningPort]:
     """Accept connections.
 
     :param endpoint: the port.
     :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.
     :param factory: makes the connections.
-    :param clock: for TLS.
-    :returns: fires with the port; fails as the endpoint does.
+    :param clock: for TLS, and the reactor that the core is served by.
+    :param io_threads: threads for handshakes, where the core is to carry the connections; None: Twisted carries them.
+    :returns: fires with the port; fails as the endpoint does, and with :class:`TransportError` where the core cannot
+        begin.
     """
     # mypy takes the methods of zope's interfaces for ordinary ones that lack ``self``.
     target: Any = endpoint
     inner: Any = factory
     time: Any = clock
 
-    def listening(port: IListeningPort) -> IListeningPort:
-        factory.throttle(port)
-        return port
+    def listening(port: IListeningPort) -> Any:
+        if contexts is None or io_threads is None:
+            factory.throttle(port)
+            return port
+        return _serve_by_core(port, contexts, factory, time, io_threads)
 
-    wrapped = inner if contexts is None else _TLSFactory(contexts, False, inner, time)
+    if contexts is None or io_threads is not None:
+        wrapped = inner
+    else:
+        creator: Any = contexts
+        wrapped = _TLSFactory(creator, False, inner, time)
     port: Deferred[IListeningPort] = target.listen(wrapped)
     return port.addCallback(listening)
+
+
+def _serve_by_core(port: Any, contexts: ServerContexts, factory: FrameFactory, reactor: Any, threads: int) -> Any:
+    from mu_twisted.transport._core_listener import CoreListener  # which is not there without the core
+
+    try:
+        return CoreListener(port, contexts, factory, reactor, threads=threads)
+    except (ValueError, OSError) as error:
+        port.stopListening()
+        raise TransportError(f"the transport's core cannot begin: {error}") from None
 
 
 def connect(

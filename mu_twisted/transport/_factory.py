@@ -10,10 +10,15 @@ from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._handshakes import HandshakeLimiter
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
+from mu_twisted.transport._reasons import no_handshake, too_many_connections
+from mu_twisted.transport._stream import StreamProtocol
 
 
 class FrameFactory(Factory[Any]):
     """Makes a :class:`FrameProtocol` for each connection, and a receiver for each that has passed the TLS handshake.
+
+    Where the core carries the connections it makes the protocols, and holds the limits of handshakes and of the number
+    of connections; the factory is asked for receivers, and holds all other limits, as it does for Twisted's.
 
     A peer is dropped, and logged, that
 
@@ -64,18 +69,22 @@ class FrameFactory(Factory[Any]):
         max_connections: int | None = None,
     ) -> None:
         self._build_receiver = build_receiver
-        self._max_frame = max_frame
-        self._max_connections = max_connections
         self._ungreeted: dict[FrameProtocol, None] = {}
-        self._max_handshakes = max_handshakes if max_connections is None else min(max_handshakes, max_connections // 4)
-        self._max_handshakes = max(1, self._max_handshakes)
         self._port: Any = None
+        self.max_frame = max_frame
+        self.max_connections = max_connections
+        self.max_handshakes = max(
+            1, max_handshakes if max_connections is None else min(max_handshakes, max_connections // 4)
+        )
+        self.room = 0 if max_connections is None else min(64, max_connections // 8)
+        self.handshake_timeout = handshake_timeout
+        self.stall_timeout = stall_timeout
         self.connections = 0
         self.max_unsent = max_unsent
         self.tls_slice = tls_slice
         self.drops = DropLog(clock)
         self.handshakes: Deadlines[FrameProtocol] = Deadlines(
-            clock, handshake_timeout, lambda late: late.drop(f"no TLS handshake within {handshake_timeout:g} s")
+            clock, handshake_timeout, lambda late: late.drop(no_handshake(handshake_timeout))
         )
         self._limiter = HandshakeLimiter(clock, self.handshakes, stall_timeout)
         self.frames: Deadlines[FrameProtocol] = Deadlines(
@@ -84,19 +93,17 @@ class FrameFactory(Factory[Any]):
         self.closing: Deadlines[FrameProtocol] = Deadlines(clock, close_timeout, FrameProtocol.give_up_closing)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._max_connections is not None and self.connections >= self._max_connections - min(
-            64, self._max_connections // 8
-        ):
-            self._make_room()
-            if self.connections >= self._max_connections:
+        if self.max_connections is not None and self.connections >= self.max_connections - self.room:
+            self.make_room()
+            if self.connections >= self.max_connections:
                 peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-                self.drops.dropped(peer, f"there are {self._max_connections} connections already")
+                self.drops.dropped(peer, too_many_connections(self.max_connections))
                 return None
-        if len(self.handshakes) >= self._max_handshakes * (1 if self._port is None else 2):
+        if len(self.handshakes) >= self.max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
             self.drops.dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
             return None
-        return FrameProtocol(self, self._max_frame)
+        return StreamProtocol(self, self.max_frame)
 
     def throttle(self, port: Any) -> None:
         """Pause this port while there are many handshakes, if it can be paused."""
@@ -109,10 +116,13 @@ class FrameFactory(Factory[Any]):
 
     # Reports of the protocols
 
+    def connection_adopted(self, protocol: FrameProtocol) -> None:
+        self.connections += 1
+
     def connection_opened(self, protocol: FrameProtocol) -> None:
         self.connections += 1
         self.handshakes.start(protocol)
-        if not self._limiter.active and len(self.handshakes) >= self._max_handshakes:
+        if not self._limiter.active and len(self.handshakes) >= self.max_handshakes:
             if self._port is not None:
                 self._port.stopReading()
             self._limiter.start()
@@ -120,8 +130,8 @@ class FrameFactory(Factory[Any]):
     def connection_established(self, protocol: FrameProtocol) -> Receiver:
         self._handshake_ended(protocol)
         self._ungreeted[protocol] = None
-        if self._max_connections is not None and len(self._ungreeted) > max(1, self._max_connections // 4):
-            self._make_room()
+        if self.max_connections is not None and len(self._ungreeted) > max(1, self.max_connections // 4):
+            self.make_room()
         return self._build_receiver()
 
     def connection_greeted(self, protocol: FrameProtocol) -> None:
@@ -145,7 +155,7 @@ class FrameFactory(Factory[Any]):
                 deadlines.stop()
             self._limiter.stop()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Drop the connection that has not greeted for the longest time, else handshakes that make no progress."""
         oldest = next(iter(self._ungreeted), None)
         if oldest is not None:
@@ -156,7 +166,7 @@ class FrameFactory(Factory[Any]):
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)
-        if self._limiter.active and len(self.handshakes) <= self._max_handshakes * 3 // 4:
+        if self._limiter.active and len(self.handshakes) <= self.max_handshakes * 3 // 4:
             self._limiter.active = False
             if self._port is not None:
                 self._port.startReading()

@@ -4,6 +4,7 @@ from typing import Any
 
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._protocol import FrameProtocol
+from mu_twisted.transport._reasons import handshake_stalled
 
 
 class HandshakeLimiter:
@@ -57,6 +58,6 @@ class HandshakeLimiter:
         count, limit = len(self._handshakes), self._stall_timeout
         for protocol, state in marked.items():
             if protocol in self._handshakes and protocol.handshake == state:
-                protocol.drop(f"its TLS handshake stood still for {limit:g} s while {count} were in progress")
+                protocol.drop(handshake_stalled(limit, count))
         if self.active and self._call is None:
             self._mark()

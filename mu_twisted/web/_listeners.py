@@ -9,12 +9,11 @@ from typing import Any
 from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import JobService
-from mu_twisted.tls import Role, RoleIdentity, TLSError, identity_of
+from mu_twisted.tls import Role, RoleIdentity, ServerContexts, TLSError, identity_of
 from mu_twisted.web._api import MAX_BODY, Api
 from mu_twisted.web._calls import CallRefusal, ControlError
 from mu_twisted.web._factory import Admission, ControlFactory
@@ -56,7 +55,7 @@ def open_control(
     socket_path: Path,
     group: str | None = None,
     endpoint: str | None = None,
-    contexts: IOpenSSLServerConnectionCreator | None = None,
+    contexts: ServerContexts | None = None,
     max_connections: int = 256,
     max_unadmitted: int = 64,
 ) -> ControlListeners:
@@ -100,14 +99,15 @@ def open_control(
     return control
 
 
-def _listen_tls(reactor: Any, text: str, contexts: IOpenSSLServerConnectionCreator, factory: Any) -> Any:
+def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: Any) -> Any:
     description = f"tcp:{text}" if text.isascii() and text.isdigit() else text
     try:
         endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ControlError(f"--control: expected a port number or an endpoint string, got {text!r} ({error})") from None
     outcome: list[Any] = []
-    endpoint.listen(TLSMemoryBIOFactory(contexts, False, factory, reactor)).addBoth(outcome.append)
+    creator: Any = contexts
+    endpoint.listen(TLSMemoryBIOFactory(creator, False, factory, reactor)).addBoth(outcome.append)
     if not outcome:
         raise ControlError(f"--control {text}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):

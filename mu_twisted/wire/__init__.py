@@ -13,6 +13,8 @@ from mu_twisted.wire._frames import (
     MAX_REPLY,
     Decoder,
     encode,
+    malformed,
+    too_long,
 )
 from mu_twisted.wire._messages import (
     FAILURE_CODES,
@@ -81,6 +83,7 @@ __all__ = [
     "failure_code",
     "info",
     "is_fail",
+    "malformed",
     "parse_command",
     "parse_greeting",
     "parse_info",
@@ -89,6 +92,7 @@ __all__ = [
     "parse_peer_greeting",
     "parse_state",
     "state_message",
+    "too_long",
 ]
 
 

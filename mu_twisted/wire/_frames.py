@@ -33,6 +33,23 @@ def encode(payload: bytes | bytearray | memoryview) -> bytes:
     return b"".join((b"%012d " % len(payload), payload))
 
 
+def malformed(header: bytes) -> FrameError:
+    """The error of a header that is none.
+
+    :param header: what has come of it.
+    """
+    return FrameError(f"expected a frame header of {_DIGITS} digits and a blank, got {header!r}")
+
+
+def too_long(size: int, limit: int) -> FrameError:
+    """The error of a frame that is longer than its connection accepts.
+
+    :param size: bytes of payload that its header announces.
+    :param limit: bytes of payload that are accepted.
+    """
+    return FrameError(f"a frame of {size} bytes was announced, the limit is {limit}")
+
+
 class Decoder:
     """Cuts a stream of bytes into payloads, however the stream was split.
 
@@ -107,15 +124,15 @@ class Decoder:
 
     def _check_digits(self) -> None:
         if self._header and not self._header[:_DIGITS].isdigit():
-            raise FrameError(f"expected a frame header of {_DIGITS} digits and a blank, got {bytes(self._header)!r}")
+            raise malformed(bytes(self._header))
 
     def _size(self) -> int:
         self._check_digits()
         if self._header[_DIGITS] != 0x20:
-            raise FrameError(f"expected a frame header of {_DIGITS} digits and a blank, got {bytes(self._header)!r}")
+            raise malformed(bytes(self._header))
         size = int(self._header[:_DIGITS])
         if size > self.max_frame:
-            raise FrameError(f"a frame of {size} bytes was announced, the limit is {self.max_frame}")
+            raise too_long(size, self.max_frame)
         return size
 
 

@@ -63,13 +63,17 @@ def test_status_tells_of_a_job_and_its_failures_and_of_the_coordinator(mu: Mu, s
         f"`mu output {job} --task 2` shows more of what it printed\n"
     )
     served.service.note, served.service.launch_rate = "the disk is full", 31.25
+    served.service.transport = "core"
     assert mu("status").out == (
         "coordinator 0.1.0, process 4711\n"
         "  workers   2 connected, on port 13579\n"
+        "  transport the core\n"
         "  jobs      0 running\n"
         "  launches  at most 31.25 a second at the moment\n"
         "  note      the disk is full\n"
     )
+    served.service.transport = "twisted"
+    assert "  transport Twisted's TLS, which is slower\n" in mu("status").out
     assert mu("submit", "exec", "true").error() == "error: no new job is taken: the disk is full\n"
 
 

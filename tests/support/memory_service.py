@@ -33,6 +33,7 @@ class MemoryService:
         self.requests: list[Request] = []
         self.note: str | None = None
         self.launch_rate: float | None = None
+        self.transport = ""
         self.waiting: dict[str, list[Deferred[JobStatus]]] = {}
         self.happened: list[str] = []
         """To every job, an event each; a page has two."""
@@ -80,7 +81,7 @@ class MemoryService:
 
     def daemon(self) -> DaemonStatus:
         running = sum(job.state == "running" for job in self._jobs.values())
-        return DaemonStatus(4711, "0.1.0", 13579, running, 2, self.note, self.launch_rate)
+        return DaemonStatus(4711, "0.1.0", 13579, running, 2, self.note, self.launch_rate, transport=self.transport)
 
     def jobs(self) -> Sequence[JobStatus]:
         return list(self._jobs.values())

@@ -118,6 +118,14 @@ class PlainTransportHarness(TransportHarness):
     def handshakes(self) -> int:
         return len(self.factory.handshakes)
 
+    def connections(self) -> int:
+        """How many there are on the listening side, in any state."""
+        return self.factory.connections  # type: ignore[no-any-return]
+
+    def waiting(self) -> int:
+        """Bytes that lie where they were written, for the peer that takes the least."""
+        return max(len(end.out) for end in self.network.ends)
+
 
 @implementer(IOpenSSLClientConnectionCreator)
 class WithoutCertificate:

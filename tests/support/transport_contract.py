@@ -89,8 +89,13 @@ class Stranger:
 class TransportHarness:
     """What a transport's tests need of it: a listener, those who dial it, and time.
 
-    ``accepted`` are the receivers of the listener, in order; ``clock`` is a ``task.Clock``.
+    ``accepted`` are the receivers of the listener, in order; ``clock`` is a ``task.Clock``; ``host`` and ``port`` are
+    where it listens. ``near_listens``: the near end of a pair is the listening one.
     """
+
+    host = "192.0.2.1"
+    port = 13579
+    near_listens = False
 
     clock: Any
     accepted: list[Recorder]
@@ -115,6 +120,9 @@ class TransportHarness:
     def break_all(self) -> None:
         """Break every connection without a word."""
         raise NotImplementedError
+
+    def end(self) -> None:
+        """Listen no more, and free what is left."""
 
 
 @pytest.fixture(name="log")
@@ -153,9 +161,10 @@ class TransportContract:
         world.break_all()
         world.settle()
         assert world.clock.getDelayedCalls() == []
+        world.end()
 
     def pair(self, world: TransportHarness, limit: int = 1 << 16, **limits: Any) -> tuple[Recorder, Recorder]:
-        """The dialling and the listening end of a connection."""
+        """The two ends of a connection, the dialling one first, unless the world has it the other way round."""
         if not world.accepted:
             world.listen(**limits)
         near, count = Recorder(), len(world.accepted)
@@ -163,14 +172,15 @@ class TransportContract:
         world.settle(limit)
         assert made == [near.connection]
         assert len(world.accepted) == count + 1
-        return near, world.accepted[-1]
+        return (world.accepted[-1], near) if world.near_listens else (near, world.accepted[-1])
 
     def test_both_ends_learn_who_the_other_is(self, world: TransportHarness) -> None:
-        near, far = self.pair(world)
+        ends = self.pair(world)
+        near, far = reversed(ends) if world.near_listens else ends
         assert far.end.peer.identity == world.identity
-        assert far.end.peer.host == "192.0.2.1"
-        assert near.end.peer.port == 13579
-        assert str(near.end.peer) == "192.0.2.1:13579"
+        assert far.end.peer.host == world.host
+        assert near.end.peer.port == world.port
+        assert str(near.end.peer) == f"{world.host}:{world.port}"
 
     @pytest.mark.parametrize("limit", [1, 2, 7, 1000, 1 << 16])
     def test_frames_travel_both_ways_at_any_split(self, world: TransportHarness, limit: int) -> None:
@@ -428,7 +438,7 @@ class TransportContract:
         assert bad.reasons[0].startswith(reason)
         assert stranger.lost
         assert len(log) == 1
-        assert log[0].startswith("dropped 192.0.2.1:4")
+        assert log[0].startswith(f"dropped {world.host}:")
         assert reason in log[0]
         self.assert_unharmed(world, near, far)
 
@@ -571,7 +581,7 @@ class AuthenticatedContract:
         world.clock.advance(0.1)
         world.settle()
         assert stranger.lost
-        assert log == [f"dropped 192.0.2.1:{stranger.port}: no TLS handshake within 10 s"]
+        assert log == [f"dropped {world.host}:{stranger.port}: no TLS handshake within 10 s"]
         self.assert_unharmed(world, near, far)
 
     def test_who_leaves_during_the_handshake_is_logged(self, world: Any, log: list[str]) -> None:
@@ -589,7 +599,7 @@ class AuthenticatedContract:
         world.clock.advance(10)
         world.settle()
         assert result[0].check(TransportError)
-        assert str(result[0].value) == "cannot connect to 192.0.2.1:13579: no TLS handshake within 10 s"
+        assert str(result[0].value) == f"cannot connect to {world.host}:{world.port}: no TLS handshake within 10 s"
 
     def test_dialling_can_be_cancelled(self, world: Any) -> None:
         world.listen()

@@ -1,0 +1,103 @@
+from typing import Any, Final, Self
+
+# Kinds of events, each with its connection, or None.
+FRAMES: Final[int]
+"""A list of payloads."""
+NOTES: Final[int]
+"""A number, see below."""
+ESTABLISHED: Final[int]
+"""The address, and the leaf of the certificate that the peer has shown, in DER; or None."""
+LOST: Final[int]
+"""The failure, and whether it came in the middle of a frame. The core knows the connection no more."""
+DROPPED: Final[int]
+"""A peer that never became a connection: its address, and the failure."""
+COUNTED: Final[int]
+"""How many such peers are not told of one by one, and how many new connections want the room of old ones."""
+
+# Notes: what a connection's user is to know beside frames, several in one number.
+PARTIAL: Final[int]
+"""A frame is incomplete, or not any more."""
+COMPLETED: Final[int]
+"""With it: another frame has been completed since."""
+BLOCKED: Final[int]
+"""The peer takes no more for now."""
+DRAINED: Final[int]
+"""The peer has taken all."""
+
+# Failures: the first of (kind, code, text).
+CLOSED: Final[int]
+BROKE: Final[int]
+"""The code is the errno, or 0."""
+TLS: Final[int]
+"""The text is OpenSSL's reason."""
+CERTIFICATE: Final[int]
+"""The code is what verification has found."""
+MALFORMED: Final[int]
+"""The text is what has come of a header."""
+TOO_LONG: Final[int]
+"""The code is the number of bytes announced, the text the limit."""
+KEY_UPDATES: Final[int]
+MEMORY: Final[int]
+TIMEOUT: Final[int]
+STALLED: Final[int]
+"""The code is how many handshakes were in progress."""
+FULL: Final[int]
+"""The code is how many connections there may be."""
+ACCEPT: Final[int]
+"""The code is the errno."""
+ENDED: Final[int]
+
+MOST_THREADS: Final[int]
+OPENSSL: Final[str]
+
+Failure = tuple[int, int, bytes]
+Address = tuple[str, int]
+Event = tuple[int, Any, Any]
+"""What a turn brings: a kind, a connection or None, and what goes with it."""
+
+class Core:
+    connections: int
+    handshakes: int
+
+    def __new__(
+        cls,
+        certificate: bytes,
+        key: bytes,
+        authorities: bytes,
+        connection_type: type[Connection],
+        *,
+        threads: int,
+        max_handshakes: int,
+        max_connections: int,
+        room: int,
+        handshake_timeout: float,
+        stall_timeout: float,
+        max_frame: int,
+        max_unsent: int,
+        manual_clock: bool = False,
+    ) -> Self: ...
+    def listen(self, descriptor: int, /) -> None: ...
+    def stop_listening(self) -> None: ...
+    def turn(self) -> list[Event]: ...
+    def flush(self) -> None: ...
+    def close(self) -> list[Event]: ...
+    def fileno(self) -> int: ...
+    def set_time(self, seconds: float, /) -> None: ...
+    def idle(self) -> bool: ...
+
+class Connection:
+    max_frame: int
+    @property
+    def pending(self) -> int: ...
+    @property
+    def announced(self) -> int: ...
+    @property
+    def unsent(self) -> int: ...
+    @property
+    def blocked(self) -> bool: ...
+    def send(self, *payloads: bytes) -> None: ...
+    def write(self, data: bytes | memoryview, /) -> None: ...
+    def finish(self) -> None: ...
+    def cut(self) -> None: ...
+    def read(self, wanted: bool, /) -> None: ...
+    def watch(self, wanted: bool, /) -> None: ...
