@@ -17,7 +17,7 @@ from mu_twisted.aws import (
     lambda_endpoint,
     s3_endpoint,
 )
-from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, find
+from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, find, running_stacks
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def open_cloud(options: argparse.Namespace) -> OperatorCloud:
     directory = stack_directory(options.state_dir)
     stack = find(directory) if "state-dir" in options.typed else ensure_stack(directory)
     if stack is None:  # one that was named by mistake is not started
-        raise LocalError(f"no local stack is running in {directory}: start one with `mu local --state-dir {directory}`")
+        raise no_stack(directory)
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
     return OperatorCloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
 
@@ -97,12 +97,31 @@ def stack_directory(given: Path | None) -> Path:
     return given / "local" if not (given / "lock").exists() and (given / "local" / "lock").exists() else given
 
 
+def no_stack(directory: Path) -> LocalError:
+    """The error that no stack runs in a state directory, which names those that run elsewhere."""
+    where = "" if directory == default_state_dir(os.environ) else f" --state-dir {directory}"
+    others = running_stacks(os.environ)
+    shown = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    also = f", or choose the one that runs in {shown} with --state-dir" if others else ""
+    return LocalError(f"no local stack is running in {directory}: start one with `mu local{where}`{also}")
+
+
 def ensure_stack(directory: Path) -> Stack:
     """The embedded stack of a state directory; started, with a line that says so, where it does not run.
 
     :raises mu_twisted.local.LocalError: it does not start.
     """
     stack, pid = ensure(directory)
+    by_default = directory == default_state_dir(os.environ)
+    others = [each for each in running_stacks(os.environ) if each != directory.resolve()] if by_default else []
+    if others:
+        count = "another local stack runs, too" if len(others) == 1 else f"{len(others)} other local stacks run, too"
+        print(
+            f"note: {count} (`mu local --list`); this command uses the one in {directory}, MU_LOCAL_STATE_DIR=DIR "
+            "chooses another",
+            file=sys.stderr,
+            flush=True,
+        )
     if pid is not None:
         where = "" if directory == default_state_dir(os.environ) else f" --state-dir {directory}"
         print(

@@ -66,6 +66,8 @@ def described() -> argparse.ArgumentParser:
         if issubclass(kind, CoordinatorOptions):
             _add_pipelines(daemon)
     commands.choices["local"].add_argument("--stop", action="store_true", help="end the stack that runs")
+    commands.choices["local"].add_argument("--list", action="store_true", help="list the stacks that run")
+    commands.choices["local"].add_argument("--json", action="store_true", help="with --list: as JSON, on one line")
     submit = commands.choices["submit"]
     for action in [each for each in submit._actions if each.dest in ("pipeline", "words")]:
         submit._remove_action(action)

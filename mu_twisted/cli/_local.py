@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from mu_twisted.local import LocalError, default_state_dir, find
+from mu_twisted.cli._cloud import no_stack
+from mu_twisted.local import default_state_dir, find
 
 
 def add(commands: Any) -> None:
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     directory = options.state_dir or default_state_dir(os.environ)
     stack = find(directory)
     if stack is None:
-        raise LocalError(f"no local stack is running in {directory}: start one with `mu local`")
+        raise no_stack(directory)
     if options.json:
         print(json.dumps(stack.environment()))
         return

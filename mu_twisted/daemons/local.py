@@ -47,7 +47,10 @@ def _seconds(text: str) -> float:
 class Options(OneLineOptions):
     """The options of ``mu-local``."""
 
-    longdesc = "Serves AWS Lambda's API and an S3 on loopback, for the rest of mu or any AWS SDK to use."
+    longdesc = (
+        "Serves AWS Lambda's API and an S3 on loopback, for the rest of mu or any AWS SDK to use. `mu local --list` "
+        "lists those of this user that run, `mu local --stop` ends one."
+    )
     optParameters = [
         ["state-dir", None, None, "where functions, objects and keys are kept (default: by XDG)"],
         ["lambda-port", None, 0, "port of the Lambda endpoint, 0 for any", _port],

@@ -7,7 +7,7 @@ Knows nothing of coordinators or workers; they know only its addresses. What run
 from mu_twisted.local._errors import ApiError, LocalError
 from mu_twisted.local._settings import Settings
 from mu_twisted.local._stack import RunningStack, Stack, ensure, find, start, stop, uninterrupted
-from mu_twisted.local._state import default_state_dir
+from mu_twisted.local._state import default_state_dir, running_stacks
 
 __all__ = [
     "ApiError",
@@ -18,6 +18,7 @@ __all__ = [
     "default_state_dir",
     "ensure",
     "find",
+    "running_stacks",
     "start",
     "stop",
     "uninterrupted",

@@ -13,6 +13,7 @@ import secrets
 import string
 import time
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from mu_twisted.local._errors import LocalError
@@ -29,6 +30,24 @@ def default_state_dir(environ: dict[str, str] | os._Environ[str]) -> Path:
     base = environ.get("XDG_STATE_HOME", "")
     root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
     return root / "mu" / "local"
+
+
+def running_stacks(environ: dict[str, str] | os._Environ[str]) -> list[Path]:
+    """The state directories of this user's local stacks that run, in order. Those that do not are forgotten."""
+    found = []
+    with suppress(OSError):
+        for link in _registry(environ).iterdir():
+            directory = link.readlink()
+            if holder(directory) is None:
+                link.unlink(missing_ok=True)
+            else:
+                found.append(directory)
+    return sorted(found)
+
+
+def _registry(environ: dict[str, str] | os._Environ[str]) -> Path:
+    """Where each stack of this user that runs has a link to its state directory."""
+    return default_state_dir(environ).parent / "stacks"
 
 
 def holder(directory: Path) -> int | None:
@@ -92,6 +111,10 @@ class StackDirectory:
             f"the state directory {self.path} is in use by process {text}; stop that, or give another --state-dir"
         )
 
+    @property
+    def _link(self) -> Path:
+        return _registry(os.environ) / sha256(os.fsencode(self.path)).hexdigest()[:16]
+
     def credentials(self) -> tuple[str, str]:
         """Access key and secret key, made once and kept."""
         path = self.path / "keys.json"
@@ -127,7 +150,11 @@ class StackDirectory:
         return [Path(line.partition(" ")[2]) for line in lines if line.startswith(f"{kind} ")]
 
     def begin(self) -> Path:
-        """An empty ``run/``."""
+        """An empty ``run/``. From now on :func:`running_stacks` names this directory, if that can be noted."""
+        with suppress(OSError):
+            self._link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._link.unlink(missing_ok=True)
+            self._link.symlink_to(self.path)
         return make_private(self.run)
 
     def leave(self, kind: str, value: str) -> None:
@@ -137,4 +164,8 @@ class StackDirectory:
 
     def release(self) -> None:
         """Release the lock."""
+        with suppress(OSError):
+            self._link.unlink(missing_ok=True)
+            self._link.parent.rmdir()  # as far as nothing else is there
+            self._link.parent.parent.rmdir()
         os.close(self._lock)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from command_line import Mu
 
+from mu_twisted.local._state import StackDirectory
+
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 
 
@@ -176,3 +178,20 @@ def left(tmp_path: Path) -> list[str]:
         with contextlib.suppress(OSError):
             commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return [*(path.name for path in (tmp_path / "tmp").iterdir()), *(c for c in commands if str(tmp_path) in c)]
+
+
+def test_stacks_that_run_elsewhere_are_named_with_how_to_choose_them(
+    run: Mu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no local stack is running" in run("local", "--list").out
+    assert "choose" not in run("local-env").error()
+    other = StackDirectory(tmp_path / "other")
+    try:
+        other.begin()
+        said = run("local-env").error()
+        assert f"or choose the one that runs in {tmp_path / 'other'} with --state-dir" in said
+        assert f"in {tmp_path / 'other'} with --state-dir" in run("local", "--stop").error()
+        monkeypatch.setenv("MU_LOCAL_STATE_DIR", str(tmp_path / "third"))
+        assert f"no local stack is running in {tmp_path / 'third'}" in run("local-env").error()
+    finally:
+        other.release()
