@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import time
 from typing import Any
 
 from mu_twisted.base import terminal_safe
@@ -116,7 +115,7 @@ def show_log(options: argparse.Namespace) -> None:
 
 def _show_events(coordinator: Coordinator, job: str, query: dict[str, Any], options: argparse.Namespace) -> None:
     """Print events as they come; with ``--json`` an object with some on each line."""
-    client = ReconnectingClient(coordinator)
+    client, ended = ReconnectingClient(coordinator), not options.follow
     page = coordinator.get("jobs", job, "events", **query)
     while True:
         if options.json and page["events"]:
@@ -128,7 +127,9 @@ def _show_events(coordinator: Coordinator, job: str, query: dict[str, Any], opti
         if not page["more"]:
             if page["over"] or not options.follow:
                 return
-            time.sleep(FOLLOW)
+            # Rather than a pause: a coordinator that ends with its job says that it is over before it does.
+            found = client.get("jobs", job, "wait", timeout=FOLLOW)
+            ended = found is None or found["state"] != "running"
         query["after"] = page["next"]
-        found = client.get("jobs", job, "events", **query) if options.follow else None
+        found = None if ended else client.get("jobs", job, "events", **query)
         page = found or coordinator.get("jobs", job, "events", **query)  # as it has left it, if it has
