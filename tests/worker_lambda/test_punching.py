@@ -416,6 +416,8 @@ def test_what_the_connection_tells_of_the_host_is_offered() -> None:
         assert not [each for each in host_candidates(control) if each.ip.startswith("127.")]
         assert {each.port for each in host_candidates(control)} <= {control.getsockname()[1]}
         assert 0 < round_trip(control) < 1_000_000
+    with socket.socket() as unconnected:
+        assert round_trip(unconnected) == 0
 
 
 def test_our_own_address_is_never_dialled(loop: Loop) -> None:

@@ -7,16 +7,17 @@ import fcntl
 import ipaddress
 import socket
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mu_twisted.wire.punching import MAX_CANDIDATES, Candidate, CandidateKind, is_private, usual_address
+from mu_twisted.wire.punching import MAX_CANDIDATES, MAX_RTT, Candidate, CandidateKind, is_private, usual_address
 from worker_lambda._dialling import tune
 
 BACKLOG = 16
 """Connections that may wait to be accepted."""
 _SIOCGIFADDR = 0x8915
-_TCP_INFO_SIZE, _TCP_INFO_RTT = 104, 68
+_TCP_INFO_SIZE, _TCP_INFO_MIN_RTT = 152, 148
 
 
 class LocalPort:
@@ -100,9 +101,13 @@ def _interfaces6() -> list[str]:
 
 
 def round_trip(control: socket.socket) -> int:
-    """What the system measures for a connection's round trip, microseconds; 0 where it does not say."""
+    """The shortest round trip that the system has measured on a connection, microseconds; 0 where it does not say.
+
+    The smoothed one has in it what the other side took to acknowledge, which is up to 40 ms where it has no answer yet.
+    """
     try:
         info = control.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
     except OSError:
         return 0
-    return int.from_bytes(info[_TCP_INFO_RTT : _TCP_INFO_RTT + 4], "little") if len(info) >= _TCP_INFO_RTT + 4 else 0
+    shortest = int.from_bytes(info[_TCP_INFO_MIN_RTT:], sys.byteorder) if len(info) == _TCP_INFO_SIZE else 0
+    return shortest if shortest <= MAX_RTT else 0  # all ones: it has measured none
