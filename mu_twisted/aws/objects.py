@@ -181,30 +181,42 @@ class Objects:
         check_apart(copies)
         return copies
 
-    def copy_all(self, copies: Sequence[Copying], on_copied: Callable[[Copying], object]) -> None:
+    def copy_all(
+        self,
+        copies: Sequence[Copying],
+        on_copied: Callable[[Copying], object],
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> None:
         """Copy them, some at the same time; the first that fails ends it.
 
         :param on_copied: is called with each that is done.
+        :param on_bytes: is called in any thread with the number of bytes that have just been copied, which is negative
+            where some are copied once more.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                for copy, _ in zip(copies, pool.map(self.copy, copies), strict=True):
+                for copy, _ in zip(copies, pool.map(lambda each: self.copy(each, on_bytes), copies), strict=True):
                     on_copied(copy)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def copy(self, copy: Copying) -> None:
-        """Copy one. A file that is written is there as a whole, or not at all."""
+    def copy(self, copy: Copying, on_bytes: Callable[[int], object] | None = None) -> None:
+        """Copy one. A file that is written is there as a whole, or not at all.
+
+        :param on_bytes: as for :meth:`copy_all`.
+        """
         source, target = copy.source, copy.target
         with aws_errors(f"copy {source} to {target}{self._clients.where_s3}"), _system_errors(copy):
             if isinstance(source, S3Place) and isinstance(target, S3Place):
-                self._s3.copy({"Bucket": source.bucket, "Key": source.key}, target.bucket, target.key)
+                self._s3.copy(
+                    {"Bucket": source.bucket, "Key": source.key}, target.bucket, target.key, Callback=on_bytes
+                )
             elif isinstance(target, S3Place):
-                self._s3.upload_file(str(source), target.bucket, target.key)
+                self._s3.upload_file(str(source), target.bucket, target.key, Callback=on_bytes)
             elif isinstance(source, S3Place):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._s3.download_file(source.bucket, source.key, str(target))
+                self._s3.download_file(source.bucket, source.key, str(target), Callback=on_bytes)
 
     def send_stream(self, stream: BinaryIO, target: S3Place) -> None:
         """Store what a stream brings, to its end."""

@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+import time
+from threading import Lock
 from typing import Any
 
 from mu_twisted.aws.objects import STREAM, Copying, Objects, S3Place, name_of, place_of, s3_place
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
 from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._wait import ProgressLine
 
 
 def add(commands: Any) -> None:
@@ -51,7 +54,11 @@ def copy(options: argparse.Namespace) -> None:
     objects = _objects(options)
     copies = objects.plan(places, target, recursive=options.recursive)
     done: list[Copying] = []
-    objects.copy_all(copies, done.append)
+    progress = _Progress(sum(each.size or 0 for each in copies))
+    try:
+        objects.copy_all(copies, done.append, progress.moved if progress.shown else None)
+    finally:
+        progress.clear()
     size = sum(each.size or 0 for each in done)
     if options.json:
         copied = [{"from": str(each.source), "to": str(each.target), "bytes": each.size} for each in done]
@@ -60,6 +67,33 @@ def copy(options: argparse.Namespace) -> None:
         print(terminal_safe(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
     else:
         print(terminal_safe(f"{len(done)} objects -> {options.target}, {how_large(size)}"))
+
+
+class _Progress(ProgressLine):
+    """How much of a copy is done, on a terminal.
+
+    :param total: bytes.
+    """
+
+    STEP = 0.2
+    """Seconds from one picture to the next."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self._total = total
+        self._done = 0
+        self._lock = Lock()
+        self._next = time.monotonic() + self.STEP
+
+    def moved(self, count: int) -> None:
+        """So many bytes more are copied. Called in any thread."""
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now >= self._next and self._total:
+                self._next = now + self.STEP
+                part = f"{100 * self._done // self._total} %"
+                self.show(f"{how_large(self._done)} of {how_large(self._total)} copied, {part}")
 
 
 def _copy_stream(options: argparse.Namespace) -> None:

@@ -150,3 +150,15 @@ def test_a_folder_that_is_left_empty_is_not_listed_where_the_s3_is_the_embedded_
     vars(clients)["s3"] = Seaweed()
     found = list(Objects(clients).list(S3Place("box"), recursive=False))
     assert found == [{"Prefix": "x/"}, {"Key": "y"}]
+
+
+def test_what_is_copied_is_counted_as_it_goes(objects: Objects, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(20 << 20))
+    counts: list[int] = []
+    there, back = S3Place("box", "large"), tmp_path / "back"
+    for source, target in ((tmp_path / "large", there), (there, S3Place("box", "again")), (there, back)):
+        counts.clear()
+        objects.copy_all([Copying(source, target, 20 << 20)], lambda _: None, counts.append)
+        assert sum(counts) == 20 << 20
+        assert len(counts) > 1  # not all at its end
+    assert back.read_bytes() == bytes(20 << 20)
