@@ -1,6 +1,7 @@
 # make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
 # make demo-video   four jobs on this machine: a clip to frames, to gray, to chunks, to one video
+# make demo-shuffle   records sorted on this machine, each worker sending a part to every other
 # make test    all tests
 # make quick   the tests of the pure packages: wire, fsm, jobs, pipelines
 # make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
@@ -23,7 +24,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h la
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare
+.PHONY: demo demo-xcenc demo-video demo-shuffle test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -34,6 +35,9 @@ demo-xcenc: $(VENV)/demo.stamp
 
 demo-video: $(VENV)/demo.stamp
 	@$(BIN)/mu demo-video
+
+demo-shuffle: $(VENV)/demo.stamp
+	@$(BIN)/mu demo-shuffle
 
 # More processes than cores: many tests wait. Files whose tests take longest come first, see tests/conftest.py.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder

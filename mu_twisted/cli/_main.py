@@ -34,6 +34,7 @@ COMMANDS = {
     "demo": "demo.png2y4m",
     "demo-xcenc": "demo.xcenc",
     "demo-video": "demo.video",
+    "demo-shuffle": "demo.shuffle",
     "doctor": "_doctor",
     "functions": "_functions",
     "genkeys": "_genkeys",

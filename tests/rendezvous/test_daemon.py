@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from rendezvous_daemons import Daemon, complaint
 
+from mu_twisted.daemons.foreground import options_for
 from mu_twisted.daemons.rendezvous import Options
+from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.rendezvous._probe_port import TAKEN
 from mu_twisted.rendezvous._relay import UNTRUSTED_HINT
 from mu_twisted.tls import Authority, KeyPair, RoleIdentity, TaskIdentity, generate_keys
@@ -284,3 +286,11 @@ def test_a_port_in_use_is_one_line(start: Start, tmp_path: Path) -> None:
     status, line = complaint(tmp_path, "-t", str(port), "--state-dir", "other")
     assert status == 1
     assert f"cannot listen on {port}: " in line
+
+
+@pytest.mark.parametrize("kind", [Options, options_for("mu rendezvous", Options)], ids=["twistd", "mu"])
+def test_defaults_are_read_as_users_write_them_under_either_command(kind: type[Options]) -> None:
+    options = kind()
+    options.parseOptions([])
+    assert (options["shards"], options["memory"]) == (1, RelayLimits().memory)
+    assert isinstance(options.limits(), RelayLimits)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ class DemoError(MuError):
 
 BUCKET = "mu-demo"
 """Of a demo's S3."""
+RENDEZVOUS_TIMEOUT = 15.0
+"""Seconds for a rendezvous to listen."""
 
 
 class Clock:
@@ -148,6 +151,29 @@ def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: obj
         status = start_mu(command, work, cleanup).wait()
         if status:
             raise DemoError(f"mu run ended with status {status}")
+
+
+def start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
+    """Start a rendezvous on a free port.
+
+    :returns: the port.
+    :raises DemoError: it does not listen in time.
+    """
+    words = ["rendezvous", "--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
+    clock.say("   $ " + " ".join(["mu", *words]))
+    log = work / "rendezvous.log"
+    with log.open("wb") as sink:
+        process = start_mu(words, work, cleanup, stdout=sink, stderr=sink)
+    deadline = time.monotonic() + RENDEZVOUS_TIMEOUT
+    while True:
+        ended = process.poll() is not None or time.monotonic() > deadline
+        output = log.read_text(errors="replace")
+        ready = re.search(r"ready for peers on port ([0-9]+)\n", output)
+        if ready is not None:
+            return int(ready[1])
+        if ended:
+            raise DemoError(f"the rendezvous did not start: {output.strip().rpartition(chr(10))[2]}")
+        time.sleep(0.05)
 
 
 def find_ffmpeg() -> Path:

@@ -6,10 +6,8 @@ one before it ended with is checked all the same.
 """
 
 import argparse
-import re
 import shutil
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from mu_twisted.cli._timeline import timeline
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.cli.demo.fixtures import (
     BUCKET,
-    Clock,
     DemoError,
     control_of,
     find_ffmpeg,
@@ -27,7 +24,7 @@ from mu_twisted.cli.demo.fixtures import (
     run_ffmpeg,
     run_job,
     set_up,
-    start_mu,
+    start_rendezvous,
 )
 
 VIDEO = "testsrc"
@@ -35,8 +32,6 @@ FUNCTION = "xcenc_demo"
 WIDTH, HEIGHT = 320, 176
 STATE_BYTES = 500_000
 ENCODERS = ("xc-dump", "xc-terminate-chunk", "xc-enc", "comp-states")
-RENDEZVOUS_TIMEOUT = 15.0
-"""Seconds for the rendezvous to listen."""
 
 
 def add(commands: Any) -> None:
@@ -71,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             # Debian's vpxenc wants libraries, which this machine has: the stack's environments run on it.
             control.create_function(FUNCTION, build_package([encoder, *tools], names={encoder: "vpxenc"}))
         with clock.phase("start a rendezvous"):
-            port = _start_rendezvous(work, clock, cleanup)
+            port = start_rendezvous(work, clock, cleanup)
         words = ["xcenc", "-T", port, "-O", work / "times", "-u", "-n", chunks, "-K", group]
         words += ["-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
         run_job(f"run xcenc on {chunks} workers", work, clock, cleanup, *words)
@@ -102,28 +97,6 @@ def _chunks(ffmpeg: Path, chunks: int, frames: int) -> list[bytes]:
     if len(clip) != size * chunks:
         raise DemoError(f"ffmpeg made a clip of {len(clip)} bytes, expected {size * chunks}")
     return [header + newline + clip[number * size : (number + 1) * size] for number in range(chunks)]
-
-
-def _start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:
-    """Start one on a free port.
-
-    :returns: the port.
-    """
-    words = ["rendezvous", "--state-dir", str(work / "state"), "-t", "tcp:0:interface=127.0.0.1"]
-    clock.say("   $ " + " ".join(["mu", *words]))
-    log = work / "rendezvous.log"
-    with log.open("wb") as sink:
-        process = start_mu(words, work, cleanup, stdout=sink, stderr=sink)
-    deadline = time.monotonic() + RENDEZVOUS_TIMEOUT
-    while True:
-        ended = process.poll() is not None or time.monotonic() > deadline
-        output = log.read_text(errors="replace")
-        ready = re.search(r"ready for peers on port ([0-9]+)\n", output)
-        if ready is not None:
-            return int(ready[1])
-        if ended:
-            raise DemoError(f"the rendezvous did not start: {output.strip().rpartition(chr(10))[2]}")
-        time.sleep(0.05)
 
 
 def _check(control: AwsControl, tools: Path, number: int, *, head: bool) -> None:
