@@ -83,7 +83,7 @@ def test_a_task_that_is_no_number_is_one_line(run: Mu, task: str) -> None:
         (["wait", "a", "--nosuch"], "unrecognized arguments: --nosuch (`mu wait --help` says more)"),
         (["status", "a", "b\nc"], "unrecognized arguments: b\\x0ac (`mu status --help` says more)"),
         (["jobs", "\udcff"], "unrecognized arguments: \\udcff (`mu jobs --help` says more)"),
-        (["lambdaize"], "(`mu lambdaize --help` says more)"),
+        (["lambdaize"], "give EXE, the program of the function, or --image URI"),
         (["functions", "nosuch"], "(`mu functions --help` says more)"),
         (["nosuch"], "(`mu --help` says more)"),
         ([], "(`mu --help` says more)"),
