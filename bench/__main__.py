@@ -16,7 +16,8 @@ def main() -> None:
 def show(figure: Figure) -> str:
     """One line."""
     target = "" if figure.target is None else f"   (target: at most {figure.target:g}{', MISSED' * figure.missed})"
-    return f"{figure.name:62} {figure.value:10.3f} {figure.unit}{target}"
+    note = f"   ({figure.note})" if figure.note else ""
+    return f"{figure.name:62} {figure.value:10.3f} {figure.unit}{target}{note}"
 
 
 main()

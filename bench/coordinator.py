@@ -52,7 +52,13 @@ def run(runs: int = RUNS) -> list[Figure]:
             for size, active in CASES:
                 for server in SERVERS:
                     samples.setdefault((server, size, active), []).append(_measure(work, server, size, active))
-    return [*_figures(samples), *_ratios(samples)]
+    from cryptography.hazmat.backends.openssl import backend
+
+    from mu_twisted.transport import _core
+
+    versions = f"C and core: {_core.OPENSSL}; Twisted's TLS: {backend.openssl_version_text()}"
+    load = Figure("coordinator: load average at the end", os.getloadavg()[0], "", None, versions)
+    return [load, *_figures(samples), *_ratios(samples)]
 
 
 def _figures(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:

@@ -18,7 +18,9 @@ from mu_twisted.transport._core_protocol import CoreProtocol
 from mu_twisted.transport._factory import FrameFactory
 
 ROUNDS = 2
-"""Turns of the core for one of the reactor, as long as each brings something."""
+"""Turns of the core for one of the reactor, where the one before was full."""
+FULL = 64
+"""Events of a full turn: after one with fewer there is most likely nothing more to read yet."""
 
 
 @implementer(IReadDescriptor, IListeningPort)
@@ -122,7 +124,7 @@ class CoreListener:
                 self._dispatch(events)
             finally:
                 self.core.flush()
-            if not events:
+            if len(events) < FULL:
                 break
         if not self._listening and not self.core.connections:
             self._end()
