@@ -11,10 +11,10 @@ import time
 import traceback
 from pathlib import Path
 
-from chaos_runs import EXEC_TWISTS, XCENC_TWISTS, run_chain, run_commands
+from chaos_runs import EXEC_TWISTS, SHUFFLE_TWISTS, XCENC_TWISTS, run_chain, run_commands, run_shuffle
 from chaos_stage import Stage
 
-KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS}
+KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS, "shuffle": SHUFFLE_TWISTS}
 
 
 def main() -> int:
@@ -41,6 +41,8 @@ def main() -> int:
         stage.open()
         if "xcenc" in kinds:
             stage.open_xcenc(0.3)
+        if "shuffle" in kinds:
+            stage.open_shuffle(0.3)
         for number in range(options.runs):
             for kind in kinds:
                 twist = only or in_turn(seed, kind, number)
@@ -69,6 +71,8 @@ def _run(stage: Stage, kind: str, twist: str, number: int, dice: random.Random) 
             told = run_commands(
                 stage, dice, f"exec-{number}", tasks=200, workers=8, pause=0.2, again=again, twist=twist
             )
+        elif kind == "shuffle":
+            told = run_shuffle(stage, dice, f"shuffle-{number}", tasks=12, again=again, twist=twist)
         else:
             told = run_chain(stage, dice, f"xcenc-{number}", tasks=16, again=again, twist=twist)
     except Exception as error:  # noqa: BLE001 - told here, and the next run shows whether it is alone

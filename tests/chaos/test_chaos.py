@@ -6,7 +6,7 @@ import random
 import sys
 
 import pytest
-from chaos_runs import run_chain, run_commands
+from chaos_runs import run_chain, run_commands, run_shuffle
 from chaos_stage import Stage
 
 pytestmark = pytest.mark.process
@@ -27,3 +27,8 @@ def test_commands_on_few_workers_come_to_the_serial_references_bytes(stage: Stag
 def test_a_chain_of_encoders_comes_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
     stage.open_xcenc(0.2)
     run_chain(stage, dice, "xcenc", tasks=8, again=2)
+
+
+def test_tasks_that_exchange_parts_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
+    stage.open_shuffle(0.2)
+    run_shuffle(stage, dice, "shuffle", tasks=8, again=2)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from chaos_faults import Faults, fall, halt_s3, kill_shard
 from chaos_journal import Story
-from chaos_stage import BUCKET, SHELL, XCENC, Broken, Stage
+from chaos_stage import BUCKET, SHELL, SHUFFLE, XCENC, Broken, Stage
 from chaos_witness import Announced, Programs, check_programs
 from encoder_reference import serial, y4m
 
@@ -34,6 +34,9 @@ IN_FLIGHT = 2.0
 """Seconds after which nothing is under way any more that the S3 had answered before it was halted."""
 EXEC_TWISTS = ("plain", "halted-s3", "two-restarts", "several-jobs")
 XCENC_TWISTS = ("plain", "together", "two-restarts", "shards")
+SHUFFLE_TWISTS = ("plain", "few-workers", "together", "two-restarts")
+RECORDS = 4000
+"""That a shuffle sorts, all together."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,39 @@ class Chain:
                     raise Broken(f"{announced.job}: {kind} of chunk {number} is not the reference's")
 
 
+class Shuffle:
+    """A job of ``shuffle``: each task sends a part of its own to every other.
+
+    :param workers: at once; None: one for each task.
+    """
+
+    kind = "shuffle"
+    shards = 1
+
+    def __init__(self, stage: Stage, name: str, *, tasks: int, workers: int | None) -> None:
+        self.name = name
+        self.tasks = tasks
+        self._stage = stage
+        self.words = ["-n", str(tasks), "-r", str(RECORDS), "-b", BUCKET, "-l", SHUFFLE, "--retries", "10"]
+        self.words += ["--retry-exit", "137", "--out", name, "-T", str(stage.rendezvous_port)]
+        self.words += ["--max-workers", str(workers)] if workers is not None else []
+
+    def check(self, story: Story, announced: Announced) -> None:
+        """Whether each object has its range of the records, in order."""
+        work = self._stage.home / self.name
+        work.mkdir()
+        program = str(self._stage.tools / "records")
+        (work / "all").write_bytes(subprocess.check_output([program, "make", "0", str(RECORDS)]))
+        subprocess.run([program, "split", str(self.tasks), "part", "all"], cwd=work, check=True)
+        for number in range(self.tasks):
+            wanted = subprocess.check_output([program, "merge", f"part.{number}"], cwd=work)
+            if self._stage.control.get_object(BUCKET, f"{self.name}/{number:08d}") != wanted:
+                raise Broken(f"{announced.job}: the records of task {number} are not the reference's")
+
+
+Work = Commands | Chain | Shuffle
+
+
 def run_commands(
     stage: Stage,
     dice: random.Random,
@@ -194,13 +230,29 @@ def run_chain(stage: Stage, dice: random.Random, name: str, *, tasks: int, again
             stage.open_rendezvous()
 
 
+def run_shuffle(stage: Stage, dice: random.Random, name: str, *, tasks: int, again: int, twist: str = "plain") -> Told:
+    """A round of ``shuffle``.
+
+    :param twist: of :data:`SHUFFLE_TWISTS`.
+    """
+    works = [Shuffle(stage, name, tasks=tasks, workers=tasks // 2 if twist == "few-workers" else None)]
+    early, late = dice.uniform(0.1, 0.5) * tasks, dice.uniform(0.6, 1.0) * tasks
+    falls = {
+        "plain": [(early, "coordinator"), (late, "rendezvous")],
+        "few-workers": [(late, "coordinator")],
+        "together": [(late, "together")],
+        "two-restarts": [(early, "coordinator"), (late, "coordinator")],
+    }[twist]
+    return _Round(stage, dice, works, again).run(falls, f"shuffle {twist}", most=4)
+
+
 class _Round:
     """Jobs that run at the same time, and what befalls them.
 
     :param again: see :func:`run_commands`.
     """
 
-    def __init__(self, stage: Stage, dice: random.Random, works: Sequence[Commands | Chain], again: int) -> None:
+    def __init__(self, stage: Stage, dice: random.Random, works: Sequence[Work], again: int) -> None:
         self._stage = stage
         self._dice = dice
         self._works = works
@@ -294,14 +346,12 @@ class _Round:
         }
         made[what]()
 
-    def _check(
-        self, work: Commands | Chain, faults: Faults, announced: Announced, status: int | None, out: str, err: str
-    ) -> Story:
+    def _check(self, work: Work, faults: Faults, announced: Announced, status: int | None, out: str, err: str) -> Story:
         """Hold what was told against the journal, and against what a coordinator tells that was started after it."""
         job = faults.job
         if status != 0:
             raise Broken(f"{job} failed: {out}{err}")
-        if not out.startswith(f"{job}: {work.tasks} of {work.tasks} tasks done"):
+        if f"{job}: {work.tasks} of {work.tasks} tasks done" not in out:
             raise Broken(f"{job}: mu wait printed {out!r}")
         ended, now = announced.ended, self._stage.job(job)
         if now is None or ended is None or any(ended[key] != now[key] for key in ("state", "done", "ended", "error")):

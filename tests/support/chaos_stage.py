@@ -18,6 +18,7 @@ from typing import Any
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.cli.demo.shuffle import make_records
 from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 from mu_twisted.local import RunningStack, find, start
 
@@ -30,6 +31,7 @@ STACK = ("--retry-delay=3", "--idle-timeout=10")
 BUCKET = "chaos"
 SHELL = "shell"
 XCENC = "xcenc"
+SHUFFLE = "shuffle"
 NAMED = """
 import ctypes
 _serve = lambda_handler
@@ -206,6 +208,21 @@ class Stage:
         others = [self.tools / name for name in TOOLS if name != "vpxenc"]
         self.control.create_function(XCENC, _named(build_package([*others, *renamed], names=renamed)))
         self.open_rendezvous()
+
+    def open_shuffle(self, pause: float) -> None:
+        """Compile the program for records, make a function of it, and start a rendezvous where none runs.
+
+        :param pause: seconds that each of a task's commands takes at least.
+        """
+        program = make_records(self.tools / "records")
+        path = self.tools / "slow-records"
+        path.write_text(f'#!/bin/sh\nsleep {pause}\nexec ./really "$@"\n', encoding="ascii")
+        path.chmod(0o755)
+        self.control.create_function(
+            SHUFFLE, _named(build_package([program, path], names={program: "really", path: "records"}))
+        )
+        if self.rendezvous is None:
+            self.open_rendezvous()
 
     def open_rendezvous(self, shards: int = 1) -> None:
         """Start a rendezvous, in place of the one that runs.
