@@ -11,6 +11,7 @@
 #define PAUSE_MS 100
 #define TOKEN_HEADER "X-Amz-Security-Token: "
 #define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
+#define CONNECTING 0.00075 /* seconds of CPU that a new connection costs, nearly all of them its handshake */
 
 enum { KEEP_GOING, NO_MORE, AT_ONCE };
 enum { HEADER_TYPE, HEADER_INVOCATION, HEADER_EXPECT, HEADER_DATE, HEADER_AUTHORIZATION, HEADER_TOKEN, HEADERS };
@@ -32,10 +33,12 @@ typedef struct {
 struct client {
     signer signer;
     CURLM *multi;
+    CURLSH *shared; /* the sessions of TLS, which later connections resume */
     endpoint endpoint;
     slot *slots;
-    int pool_size;
+    int pool_size, used;
     double tail_timeout;
+    double latency; /* seconds from a launch's sending to its answer, the least so far; negative: unknown */
     double slowest; /* seconds that it took in the last batch that had an answer at all; negative: none had */
     atomic_int cancelled;
 };
@@ -116,6 +119,17 @@ static bool has_address(const slot *at)
     return looked_up > 0;
 }
 
+/* What takes longer than the least has waited in the endpoint, where more connections would not shorten it. */
+static void note_latency(client *self, const slot *by, long status)
+{
+    curl_off_t sent = 0, answered = 0;
+    curl_easy_getinfo(by->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+    curl_easy_getinfo(by->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
+    double took = (double)(answered - sent) / 1e6;
+    if (status > 0 && (self->latency < 0 || took < self->latency))
+        self->latency = took;
+}
+
 static bool collect(client *self, work *of)
 {
     CURLMsg *message;
@@ -131,6 +145,7 @@ static bool collect(client *self, work *of)
         launch_answer *answer = &of->batch->answers[by->index];
         reply_end(&by->reply, by->easy, code, by->started - of->since, answer);
         finish(of->batch, by->index);
+        note_latency(self, by, answer->status);
         double took = now() - by->started;
         if (answer->status > 0 && took > of->slowest)
             of->slowest = took;
@@ -164,12 +179,28 @@ static bool set_token_header(client *self, const credentials *keys, char **heade
     return true;
 }
 
-/* The first is sent alone until the endpoint's name has an address, and where it has none answers for all: else each
- * connection would look it up at the same moment, which is more than some name servers answer. */
-static void start_more(client *self, work *of)
+/* How many connections are to be used: P of them serve a batch of N in P * CONNECTING + N * latency / P seconds, which is
+ * least where both are equal. Those that are there already cost nothing.
+ *
+ * The first launch is sent alone until the endpoint's name has an address, and where it has none answers for all: else
+ * each connection would look it up at the same moment, which is more than some name servers answer. It stays alone until
+ * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session. */
+static int connections_for(client *self, work *of)
 {
     of->found = of->found || (self->slots[0].active && has_address(&self->slots[0]));
-    int most = of->found ? self->pool_size : 1;
+    if (!of->found)
+        return 1;
+    if (self->latency < 0)
+        return (now() - of->since) * 1000 < PAUSE_MS ? 1 : self->pool_size;
+    double waiting = (double)of->batch->size * self->latency;
+    while (self->used < self->pool_size && self->used * self->used * CONNECTING < waiting)
+        self->used++;
+    return self->used;
+}
+
+static void start_more(client *self, work *of)
+{
+    int most = connections_for(self, of);
     for (int at = 0; at < most && of->next < of->batch->size; at++)
         while (!self->slots[at].active && of->next < of->batch->size)
             start(self, &self->slots[at], of, of->next++);
@@ -273,7 +304,7 @@ static bool set_up(client *self, slot *at, const client_options *options)
     if (!at->url || !at->easy)
         return false;
 #define SET(option, value) (curl_easy_setopt(at->easy, CURLOPT_##option, value) == CURLE_OK)
-    bool done = SET(PRIVATE, at) && SET(ERRORBUFFER, at->reply.fault) && SET(HTTPHEADER, at->headers) && SET(POST, 1L) &&
+    bool done = SET(PRIVATE, at) && SET(SHARE, self->shared) && SET(ERRORBUFFER, at->reply.fault) && SET(HTTPHEADER, at->headers) && SET(POST, 1L) &&
                 SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) && SET(USERAGENT, "mu-twisted") && SET(NOSIGNAL, 1L) &&
                 SET(FOLLOWLOCATION, 0L) && SET(SSL_VERIFYPEER, 1L) && SET(SSL_VERIFYHOST, 2L) &&
                 SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) && SET(NETRC, (long)CURL_NETRC_IGNORED) &&
@@ -304,12 +335,15 @@ client *client_new(const client_options *options, char *fault, size_t fault_size
         snprintf(fault, fault_size, "%.200s is no endpoint: %s",
                  strchr(options->endpoint, '@') ? "what is given" : options->endpoint, wrong);
     else if (!signer_init(&self->signer) || !(self->multi = curl_multi_init()) ||
+             !(self->shared = curl_share_init()) ||
+             curl_share_setopt(self->shared, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
              !(self->slots = calloc((size_t)options->pool_size, sizeof *self->slots)))
         snprintf(fault, fault_size, "no memory is left");
     else {
         self->pool_size = options->pool_size;
         self->tail_timeout = options->tail_timeout;
-        self->slowest = -1;
+        self->latency = self->slowest = -1;
+        self->used = 1;
         curl_multi_setopt(self->multi, CURLMOPT_MAXCONNECTS, (long)options->pool_size);
         curl_multi_setopt(self->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
         for (int at = 0; at < options->pool_size; at++)
@@ -335,6 +369,7 @@ void client_free(client *self)
     }
     free(self->slots);
     curl_multi_cleanup(self->multi);
+    curl_share_cleanup(self->shared);
     signer_clear(&self->signer);
     endpoint_clear(&self->endpoint);
     OPENSSL_cleanse(self, sizeof *self);

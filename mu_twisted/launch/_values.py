@@ -1,10 +1,13 @@
 """These values are what a launcher takes: credentials and launches, each checked where it is made."""
 
+import re
 from dataclasses import dataclass, field
 
 from mu_twisted.base import MuError
 
 LONGEST_ID = 256
+_ID = re.compile(rf"[ !#-\[\]-~]{{1,{LONGEST_ID}}}")
+"""Printable ASCII without quotes and backslashes."""
 LONGEST_FUNCTION = 256
 LARGEST_PAYLOAD = 1024 * 1024
 """Bytes that Lambda takes as an event."""
@@ -48,13 +51,12 @@ class Launch:
     tries: int | None = None
 
     def __post_init__(self) -> None:
-        name = self.launch_id
-        if not 1 <= len(name) <= LONGEST_ID or not name.isascii() or not name.isprintable() or set(name) & {'"', "\\"}:
+        if _ID.fullmatch(self.launch_id) is None:
             raise LaunchError(
                 f"a launch's identifier is 1 to {LONGEST_ID} printable ASCII characters, no quotes, no backslashes"
             )
-        function = self.function.encode("utf-8", "replace")
-        if not 1 <= len(function) <= LONGEST_FUNCTION or b"\0" in function:
+        size = len(self.function if self.function.isascii() else self.function.encode("utf-8", "replace"))
+        if not 1 <= size <= LONGEST_FUNCTION or "\0" in self.function:
             raise LaunchError(f"a function's name is 1 to {LONGEST_FUNCTION} bytes, got {self.function[:80]!r}")
         if len(self.payload) > LARGEST_PAYLOAD:
             raise LaunchError(f"an event has at most {LARGEST_PAYLOAD} bytes, got {len(self.payload)}")

@@ -4,6 +4,7 @@ import json
 import resource
 import socket
 import threading
+import time
 import urllib.parse
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -43,8 +44,48 @@ def test_each_launch_is_sent_once_as_an_event_and_comes_back_once(serve):
         assert request.headers["Accept"] == "*/*"
 
 
+def late(seconds):
+    """Accepts after so many seconds."""
+
+    def answer(request):
+        time.sleep(seconds)
+        return ACCEPTED
+
+    return answer
+
+
+def test_as_many_connections_are_opened_as_the_batch_and_the_latency_are_worth(serve):
+    endpoint = serve(late(0.005))
+    ours = launcher(endpoint, 1000)
+    for _ in range(4):
+        assert len(ours.perform(batch(1), *KEYS)) == 1
+    assert endpoint.connections == 1
+    assert len(ours.perform(batch(400), *KEYS)) == 400
+    assert 40 <= endpoint.connections < 400  # 400 of 5 ms are worth 52; it would take 300 ms to be worth all
+
+
+def test_where_the_first_answer_takes_its_time_the_others_do_not_wait_for_it(serve):
+    waiting = threading.Barrier(4, timeout=20)
+
+    def answer(request):
+        waiting.wait()
+        return ACCEPTED
+
+    endpoint = serve(answer)
+    assert {result.status for result in launcher(endpoint, 4).perform(batch(4), *KEYS)} == {202}
+
+
+def test_later_connections_resume_sessions_of_earlier_ones(serve):
+    endpoint = serve(late(0.02))
+    ours = launcher(endpoint, 8)
+    assert len(ours.perform(batch(1), *KEYS)) == 1
+    assert len(ours.perform(batch(40), *KEYS)) == 40
+    assert endpoint.connections == 8
+    assert endpoint.resumed > 0
+
+
 def test_connections_are_at_most_the_pool_and_are_kept_between_calls(serve):
-    endpoint = serve()
+    endpoint = serve(late(0.005))
     ours = launcher(endpoint, 4)
     for _ in range(5):
         assert len(ours.perform(batch(40), *KEYS)) == 40

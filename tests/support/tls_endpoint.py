@@ -83,7 +83,7 @@ class Endpoint:
         self.secrets = {ACCESS: (SECRET, None)} if secrets is None else secrets
         self.requests: list[Request] = []
         self.faults: list[str] = []
-        self.connections = 0
+        self.connections = self.resumed = 0
         self.lock = threading.Lock()
         self.ca = make_certificate(directory, names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -189,6 +189,7 @@ class _Server(ThreadingHTTPServer):
         with self.endpoint.lock:
             self.open.add(secured)
             self.endpoint.connections += 1
+            self.endpoint.resumed += bool(secured.session_reused)
         try:
             _Handler(secured, client_address, self)
         except OSError:
