@@ -149,7 +149,7 @@ class ActiveJobs:
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
         queue = self._launch_queue.queue(job, opened.launching)
-        meter = Meter(usage)
+        meter = Meter(usage, self._clock.seconds() if usage is None else None)
 
         def used() -> Usage:
             return meter.usage(self._clock.seconds())
@@ -204,6 +204,7 @@ class ActiveJobs:
     def _status(self, name: str, active: Active) -> JobStatus:
         job, counts = active.run.job, active.run.counts
         snapshot = job.snapshot()
+        used = active.used()
         state, error, report = "running", job.error, None
         if job.over:
             report = active.run.report()
@@ -227,7 +228,8 @@ class ActiveJobs:
             note="; ".join(filter(None, (active.opened.launching.note(), job.held_for, job.waits_for))) or None,
             ended=self._wall() if job.over else None,
             report=report.text or None if report is not None else None,
-            cost=active.opened.cost(active.used()) if active.opened.cost is not None else None,
+            cost=active.opened.cost(used) if active.opened.cost is not None else None,
+            ramp=used.ramp or None,
         )
 
     def _over(self, name: str) -> None:

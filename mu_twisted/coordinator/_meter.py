@@ -23,6 +23,8 @@ class Usage(msgspec.Struct, frozen=True):
     :param memory_mb: the most that a worker said it has; 0 if none did.
     :param init: what workers' processes had run before their first invocation, added up, seconds. Lambda bills it for
         packages on managed runtimes since 2025-08; workers of version 0.1.0 do not report it.
+    :param ramp: seconds from the job's submission until as many workers were there as ever at once, less what the last
+        one's process had run before its first invocation: that is Lambda's own.
     """
 
     requests: int = 0
@@ -31,6 +33,7 @@ class Usage(msgspec.Struct, frozen=True):
     left: float = 0.0
     memory_mb: int = 0
     init: float = 0.0
+    ramp: float = 0.0
 
     def billed(self, timeout: float | None) -> float:
         """Seconds for which functions ran or were begun.
@@ -57,10 +60,14 @@ class Meter:
     The time for which a worker has lost the coordinator is not counted.
 
     :param before: what was used before the coordinator was restarted, or the job's failed tasks tried again.
+    :param submitted: when the job was, by the clock of the other methods; None: long ago, and its ramp is known.
     """
 
-    def __init__(self, before: Usage | None = None) -> None:
+    def __init__(self, before: Usage | None = None, submitted: float | None = None) -> None:
         before = before or Usage()
+        self._submitted = submitted
+        self._most = 0
+        self._ramp = before.ramp
         self._total = _Total(
             before.requests, before.seconds, before.greeted, before.left, before.memory_mb, before.init
         )
@@ -86,9 +93,13 @@ class Meter:
         if greeting.deadline_ms and not greeting.redial:
             total.greeted += 1
             total.left += greeting.deadline_ms / 1000
-        if not greeting.redial:
-            # More than Lambda allows for the beginning of a function is not true.
-            total.init += min(max(0, greeting.init_ms) / 1000, MAX_INIT)
+        # More than Lambda allows for the beginning of a function is not true.
+        init = 0.0 if greeting.redial else min(max(0, greeting.init_ms) / 1000, MAX_INIT)
+        total.init += init
+        if len(self._connected) > self._most:
+            self._most = len(self._connected)
+            if self._submitted is not None:
+                self._ramp = max(0.0, now - self._submitted - init)
 
     def worker_left(self, worker: int, now: float) -> None:
         """A connection has ended."""
@@ -108,6 +119,7 @@ class Meter:
             round(total.left, 3),
             total.memory_mb,
             round(total.init, 3),
+            round(self._ramp, 3),
         )
 
 

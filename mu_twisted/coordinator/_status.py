@@ -91,6 +91,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
     :param workers: connected ones; ``launches`` those that are still to come.
     :param cost: on Lambda; None where it is not known.
+    :param ramp: seconds from its submission until as many workers were there as ever at once, less Lambda's own time
+        for the last one; None where none has come.
     """
 
     job: str
@@ -110,6 +112,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     ended: float | None = None
     report: str | None = None
     cost: Cost | None = None
+    ramp: float | None = None
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

@@ -60,6 +60,24 @@ def test_time_before_a_first_invocation_counts_once_and_within_reason() -> None:
     assert Meter(usage).usage(0.0).init == 1.5
 
 
+def test_the_ramp_ends_with_the_worker_that_makes_them_the_most() -> None:
+    meter = Meter(None, 100.0)
+    assert meter.usage(100.0).ramp == 0.0
+    for worker, (at, init_ms) in enumerate([(101.0, 0), (101.5, 200), (102.25, 250)]):
+        meter.worker_greeted(worker, greeting(60.0, init_ms=init_ms), at)
+    assert meter.usage(103.0).ramp == 2.0
+    meter.worker_left(0, 110.0)
+    meter.worker_greeted(7, greeting(60.0), 120.0)  # in place of one that has left
+    meter.worker_greeted(7, greeting(50.0), 125.0)  # cleared for another task
+    usage = meter.usage(130.0)
+    assert usage.ramp == 2.0
+    meter.worker_greeted(8, greeting(60.0), 131.0)
+    assert meter.usage(131.0).ramp == 31.0
+    again = Meter(usage)  # of a job whose failed tasks are tried again
+    again.worker_greeted(1, greeting(60.0), 5000.0)
+    assert again.usage(5001.0).ramp == 2.0
+
+
 def test_a_worker_that_says_nothing_of_its_time_counts_as_long_as_it_is_there() -> None:
     meter = Meter()
     meter.worker_greeted(1, Greeting(), 0.0)
