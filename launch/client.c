@@ -198,12 +198,20 @@ static int connections_for(client *self, work *of)
     return self->used;
 }
 
+/* A launch that takes much longer than others does not count, and cannot hold up those behind it. */
 static void start_more(client *self, work *of)
 {
-    int most = connections_for(self, of);
-    for (int at = 0; at < most && of->next < of->batch->size; at++)
+    int most = connections_for(self, of), counted = 0;
+    double late = of->found ? now() - PAUSE_MS / 1000.0 - TAIL_FACTOR * (self->latency < 0 ? 0 : self->latency) : 0;
+    for (int at = 0; at < self->pool_size; at++)
+        counted += self->slots[at].active && self->slots[at].started > late;
+    for (int at = 0; at < self->pool_size && counted < most && of->next < of->batch->size; at++) {
+        if (self->slots[at].active)
+            continue;
         while (!self->slots[at].active && of->next < of->batch->size)
             start(self, &self->slots[at], of, of->next++);
+        counted++;
+    }
 }
 
 /* Cut off the launches in flight, or only those in flight for longer than so many seconds. */

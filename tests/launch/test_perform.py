@@ -329,6 +329,22 @@ def test_launches_that_hang_do_not_hold_up_a_batch_whose_others_are_answered(ser
     assert [result.status for result in ours.perform(batch(10), *KEYS)] == [202] * 10
 
 
+def test_launches_that_hang_do_not_hold_up_those_behind_them(serve):
+    held, others = threading.Event(), []
+
+    def answer(request):
+        number = int(request.identifier[2:])
+        if 0 < number <= 12:
+            return held.wait(30) and ACCEPTED
+        others.append(number)
+        if len(others) == 8:
+            held.set()
+        return ACCEPTED
+
+    results = launcher(serve(answer), 16).perform(batch(20), *KEYS)
+    assert [result.status for result in results] == [202] * 20
+
+
 def test_where_nothing_was_ever_answered_every_launch_has_its_whole_time(serve):
     held = threading.Event()
     endpoint = serve(lambda request: held.wait(30) and ACCEPTED)
