@@ -105,7 +105,7 @@ def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[in
     )
     assert process.stderr is not None
     try:
-        ready = next(filter(None, (re.search(r"on port ([0-9]+)$", line) for line in process.stderr)))
+        ready = next(filter(None, (re.search(r"ready for peers on port ([0-9]+)$", line) for line in process.stderr)))
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield int(ready[1])
     finally:
