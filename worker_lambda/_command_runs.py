@@ -81,7 +81,10 @@ class CommandRuns:
         """
         if len(self._running) + len(self._left) >= MAX_PROGRAMS:
             raise CommandFailure(f"{MAX_PROGRAMS} programs are running, that is the limit")
-        from worker_lambda._program import Program  # costs, and comes after the greeting
+        try:
+            from worker_lambda._program import Program  # costs, and comes after the greeting
+        except (OSError, ImportError) as error:
+            raise CommandFailure(f"could not start the command: {_reason(error)}") from None
 
         program = Program(command, self._directory, self._mark)
         self._marked = True
@@ -96,13 +99,13 @@ class CommandRuns:
 
         :raises CommandFailure: too many wait already.
         """
-        from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer
+        try:
+            from worker_lambda._transfers import MAX_THREADS, ThreadedTransfer
 
-        if self._transfers is None:
-            try:
+            if self._transfers is None:
                 self._transfers = self._threads(MAX_THREADS)
-            except OSError as error:
-                raise CommandFailure(f"could not start the transfer: {error.strerror}") from None
+        except (OSError, ImportError) as error:
+            raise CommandFailure(f"could not start the transfer: {_reason(error)}") from None
         if self._transfers.active >= MAX_TRANSFERS:
             raise CommandFailure(f"{MAX_TRANSFERS} transfers are waiting, that is the limit")
         transfer = ThreadedTransfer(work, finished)
@@ -115,8 +118,11 @@ class CommandRuns:
 
         :param work: see :class:`ThreadedTransfer`; so is ``finished``, which is not called after :meth:`drop`.
         """
-        from worker_lambda._transfers import ThreadedTransfer
-
+        try:
+            from worker_lambda._transfers import ThreadedTransfer
+        except (OSError, ImportError) as error:
+            finished(_reason(error))
+            return
         chore = ThreadedTransfer(work, finished)
         try:
             if self._chores is None:
@@ -255,3 +261,8 @@ class CommandRuns:
         else:
             running.program.close()
         running.finished(running.program)
+
+
+def _reason(error: OSError | ImportError) -> str:
+    """Why something could not be begun; a module that is imported when it is needed wants a descriptor, too."""
+    return getattr(error, "strerror", None) or str(error)

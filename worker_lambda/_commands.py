@@ -218,6 +218,9 @@ class Commands:
             raise
         except MuError as error:
             self._send(fail(str(error), self._code(getattr(error, "code", ""))))
+        except (OSError, ImportError) as error:  # a module that is imported when it is needed wants a descriptor
+            why = getattr(error, "strerror", None) or str(error)
+            self._send(fail(f"{command.name.decode('ascii', 'replace')}: could not be begun: {why}"))
 
     def _code(self, code: str) -> str:
         """A failure's code, empty for a coordinator that has not announced that it reads codes."""

@@ -17,7 +17,7 @@ COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); COMPREPLY=()
 _shtab_mu mu "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-WITHOUT_JSON = {"coordinator", "rendezvous", "demo", "demo-xcenc", "demo-video", "completion"}
+WITHOUT_JSON = {"coordinator", "rendezvous", "demo", "demo-xcenc", "demo-video", "demo-shuffle", "completion"}
 """Daemons, and commands that only show something to people, or print a script."""
 
 
