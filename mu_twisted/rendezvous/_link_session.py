@@ -85,15 +85,15 @@ class _AnySender:
     :param name: of them.
     :param taken: the last number that the receiver has, by the sender.
     :ivar count: how many.
-    :ivar queue: streams that may have a next message, by the order in which that has begun; it may have changed.
-    :ivar queued: the streams in that queue, each once.
+    :ivar queue: senders that may have a next message, by the order in which that has begun; it may have changed.
+    :ivar queued: the senders in that queue, each once.
     """
 
     name: bytes
     taken: dict[int, int]
     count: int = 0
-    queue: list[tuple[int, int, NamedStream]] = field(default_factory=list)
-    queued: set[NamedStream] = field(default_factory=set)
+    queue: list[tuple[int, int]] = field(default_factory=list)
+    queued: set[int] = field(default_factory=set)
 
 
 class Outlet(Protocol):
@@ -355,19 +355,22 @@ class LinkSession:
                 self._queue(wanted, stream)
 
     def _queue(self, wanted: _AnySender, stream: NamedStream) -> None:
-        """Look at a stream when it has its turn."""
-        if stream not in wanted.queued:
-            wanted.queued.add(stream)
+        """Look at a sender's stream when it has its turn; it may be another one then."""
+        if stream.sender not in wanted.queued:
+            wanted.queued.add(stream.sender)
             message = self._next_of(wanted, stream)
-            heappush(wanted.queue, (-1 if message is None else message.order, stream.sender, stream))
+            heappush(wanted.queue, (-1 if message is None else message.order, stream.sender))
 
     def _satisfy(self, wanted: _AnySender) -> None:
         """Deliver what is next of any stream, the message first that has begun first. Of one stream this is one at a
         time: so all before it are safe when it is said to have been taken.
         """
         while wanted.count and wanted.queue:
-            order, _, stream = heappop(wanted.queue)
-            wanted.queued.discard(stream)
+            order, sender = heappop(wanted.queue)
+            wanted.queued.discard(sender)
+            stream = self._links.stream(sender, self.task, wanted.name)
+            if stream is None:
+                continue
             message = self._next_of(wanted, stream)
             if message is None:
                 self._links.wanted(stream, wanted.taken.get(stream.sender, 0) + 1)
