@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from fuzz_targets import link_store
 from memory_links import (
     ANY,
     KIB,
@@ -18,7 +19,7 @@ from memory_links import (
 
 from mu_twisted.rendezvous import PeerRefused
 from mu_twisted.rendezvous._link_session import MAX_ANY, MAX_ARRIVING, MAX_WANTS
-from mu_twisted.wire import PeerError, PeerGreeting
+from mu_twisted.wire import PeerError, PeerGreeting, encode
 from mu_twisted.wire.links import (
     MAX_PART,
     MAX_TAKEN,
@@ -376,3 +377,10 @@ def test_a_task_may_send_to_itself(store: Store) -> None:
     one.sends(1, ONE, bytes(200 * KIB))
     one.hears()
     assert one.got == {(1, ONE, 1): bytes(200 * KIB)}
+
+
+def test_a_sender_whose_stream_is_another_one_by_its_turn_is_looked_at_once() -> None:
+    """What a fuzzer has found, without what did not matter in it."""
+    said = {18: b"SEND:0:1:0:x\0", 20: b"WANT_ANY:x\x000=1,2=5", 23: b"UNWANT:*:x"}
+    said |= dict.fromkeys((21, 26, 27), b"SEND:0:2:10:x\0some bytes")
+    assert link_store(4, b"".join(encode(said.get(at, b"")) for at in range(28))).startswith("!")
