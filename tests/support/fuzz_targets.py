@@ -283,7 +283,7 @@ def link_store(cut: int, body: bytes) -> str:
     """Three tasks say anything on their links, and lose them: what the store counts stays within its limits, and is
     nothing when the job is over."""
     store = memory_links.Store(RelayLimits(memory=1 << 17, links=1 << 18, disk=1 << 18, named=20))
-    tasks = [memory_links.Task(store, task, may_repeat=True) for task in range(3)]
+    tasks = [memory_links.Task(store, task, may_repeat=True, may_lie=True) for task in range(3)]
     led_to, attempt = "", 0
     came = told(wire.FrameError, wire.Decoder(LIMIT).feed, body)
     for number, payload in enumerate(came.completed if isinstance(came, Exception) else came):
@@ -291,7 +291,7 @@ def link_store(cut: int, body: bytes) -> str:
         frame = told(wire.PeerError, links.parse_link_frame, payload)
         if isinstance(frame, Exception) or isinstance(told(wire.PeerError, task.says, frame), Exception):
             attempt += cut % 2
-            tasks[task.task] = memory_links.Task(store, task.task, attempt, may_repeat=True)
+            tasks[task.task] = memory_links.Task(store, task.task, attempt, may_repeat=True, may_lie=True)
             led_to += "!"
         else:
             led_to += type(frame).__name__[0]
