@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mu_twisted.wire import PeerError, fail
 from mu_twisted.wire.links import (
+    MAX_DATA,
     MAX_LINK_FRAME,
     Ack,
     Begin,
@@ -42,7 +43,6 @@ _UNSENT = 512 << 10
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
 _MAX_REFUSAL = 500
-_MAX_DATA = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class LinkChannel:
         """
         to, name, rest = self._address(argument)
         file, nul, data = rest.partition(b"\0")
-        if to is None or bool(file) == bool(nul) or len(data) > _MAX_DATA:
+        if to is None or bool(file) == bool(nul) or len(data) > MAX_DATA:
             raise CommandFailure(
-                f"expected send:TO:NAME, a NUL and a file, or two NULs and up to {_MAX_DATA} bytes", "BadCommand"
+                f"expected send:TO:NAME, a NUL and a file, or two NULs and up to {MAX_DATA} bytes", "BadCommand"
             )
 
         def done(error: str | None) -> None:

@@ -4,10 +4,8 @@ import re
 
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._peering import Peering
-from mu_twisted.wire.links import check_name
+from mu_twisted.wire.links import MAX_DATA, check_name
 
-MAX_DATA = 64 << 10
-"""Bytes that a script may send itself; more comes from a file of the worker's."""
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 _RECEIVED = "OK:RECEIVE("
 

@@ -32,14 +32,12 @@ class PeerConnection(RelayConnection):
         "_mid_message",
         "_subscription",
         "_understands_fail",
-        "_write_paused",
     )
 
     def __init__(self, relay: RelayServices) -> None:
         super().__init__(relay)
         self._subscription: Subscription | None = None
         self._handle: Callable[[list[bytes]], None] = self._greeting_received
-        self._write_paused = False
         self._mid_message = False
         self._understands_fail = False
         self._final_message: bytes | None = None
@@ -66,26 +64,7 @@ class PeerConnection(RelayConnection):
         else:
             self._announced(size)
 
-    def disconnected(self, reason: str) -> None:
-        """The connection is gone."""
-        if self._connection is not None:
-            self._relay.log_event(self._connection, f"is gone: {reason}")
-        self._connection = None
-        self._relay.admission.release(self)
-        self._unsubscribe()
-        self._relay.disconnected(self)
-
     # -- as a producer of what its mailbox holds -------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        self._write_paused = True
-
-    def resumeProducing(self) -> None:
-        self._write_paused = False
-        self.deliver()
-
-    def stopProducing(self) -> None:
-        self._write_paused = True
 
     def deliver(self) -> None:
         """Send what waits in its mailbox, as far as the peer takes it."""
@@ -135,10 +114,10 @@ class PeerConnection(RelayConnection):
             cut_off = self._mid_message
             self._final_message = final_message
             self._relay.admission.release(self)
-            self._unsubscribe()
+            self._leave()
             connection.close(final_message if final_message and not cut_off else None)
 
-    def _unsubscribe(self) -> None:
+    def _leave(self) -> None:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._relay.mailboxes.unsubscribe(subscription, self)

@@ -27,7 +27,7 @@ class LinkConnection(RelayConnection):
     :param connection: of which the first message has come.
     """
 
-    __slots__ = ("_delivering", "_party", "_run", "_session", "_write_paused")
+    __slots__ = ("_delivering", "_party", "_run", "_session")
 
     def __init__(self, relay: RelayServices, connection: FrameProtocol) -> None:
         super().__init__(relay)
@@ -35,7 +35,6 @@ class LinkConnection(RelayConnection):
         self._run: Run | None = None
         self._party: tuple[Party, FrameProtocol] | None = None
         self._session: LinkSession | None = None
-        self._write_paused = False
         self._delivering = False
 
     def greet(self, payloads: Sequence[bytes]) -> None:
@@ -98,27 +97,11 @@ class LinkConnection(RelayConnection):
         else:
             self._announced(size)
 
-    def disconnected(self, reason: str) -> None:
-        """The connection is gone."""
-        if self._connection is not None:
-            self._relay.log_event(self._connection, f"is gone: {reason}")
-        self._connection = None
-        self._relay.admission.release(self)
-        self._detach()
-        self._relay.disconnected(self)
-
     # -- as a producer of what its session has for the worker ------------------------------------------------------
 
-    def pauseProducing(self) -> None:
-        self._write_paused = True
-
     def resumeProducing(self) -> None:
-        self._write_paused = False
         self.resume(_PUNCHING)
-        self.deliver()
-
-    def stopProducing(self) -> None:
-        self._write_paused = True
+        super().resumeProducing()
 
     def deliver(self) -> None:
         """Send what the session has, as far as the worker takes it."""
@@ -167,7 +150,7 @@ class LinkConnection(RelayConnection):
         connection, self._connection = self._connection, None
         if connection is not None:
             self._relay.admission.release(self)
-            self._detach()
+            self._leave()
             connection.close(last)
 
     # -- punching --------------------------------------------------------------------------------------------------
@@ -188,7 +171,7 @@ class LinkConnection(RelayConnection):
         if self._write_paused:  # its answers go out before more is read
             self.pause(_PUNCHING)
 
-    def _detach(self) -> None:
+    def _leave(self) -> None:
         if self._party is not None and self._relay.punching is not None:
             party, connection = self._party
             self._party = None

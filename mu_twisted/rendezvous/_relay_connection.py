@@ -81,12 +81,22 @@ class RelayConnection:
     :param relay: what it shares with all others.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_pauses", "_relay")
+    __slots__ = ("__weakref__", "_connection", "_pauses", "_relay", "_write_paused")
 
     def __init__(self, relay: RelayServices) -> None:
         self._relay = relay
         self._connection: FrameProtocol | None = None
         self._pauses: set[str] = set()
+        self._write_paused = False
+
+    def disconnected(self, reason: str) -> None:
+        """The connection is gone."""
+        if self._connection is not None:
+            self._relay.log_event(self._connection, f"is gone: {reason}")
+        self._connection = None
+        self._relay.admission.release(self)
+        self._leave()
+        self._relay.disconnected(self)
 
     def pause(self, reason: str) -> None:
         """Read no more."""
@@ -134,7 +144,25 @@ class RelayConnection:
         if self._connection is not None:
             self._connection.send(payload)
 
+    # -- as a producer of what there is for its peer ---------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        self._write_paused = True
+
+    def resumeProducing(self) -> None:
+        self._write_paused = False
+        self.deliver()
+
+    def stopProducing(self) -> None:
+        self._write_paused = True
+
+    def deliver(self) -> None:
+        """Send what there is, as far as the peer takes it."""
+
     # -- for those above -------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """It is no reader and no sender any more."""
 
     def _announced(self, size: int) -> None:
         """A message has begun to arrive: read on when there is memory for it."""

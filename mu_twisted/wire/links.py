@@ -20,6 +20,8 @@ MAX_PART = 128 << 10
 """Bytes of a message that one frame carries."""
 MAX_NAME = 200
 """Bytes of a message's name."""
+MAX_DATA = 64 << 10
+"""Bytes of a message that stand in its command, instead of a file."""
 MAX_LENGTH = 1 << 40
 """Bytes of a message."""
 MAX_NUMBER = 10**9

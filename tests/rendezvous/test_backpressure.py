@@ -1,11 +1,9 @@
 """Back-pressure and bounds: a slow reader delays its own senders only, and memory stays within its limit."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from memory_relay import MemoryRelay, Peer
-from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.wire import encode
@@ -13,19 +11,6 @@ from mu_twisted.wire import encode
 KIB = 1 << 10
 MIB = 1 << 20
 Make = Callable[..., MemoryRelay]
-
-
-@pytest.fixture
-def make(log: list[str]) -> Iterator[Make]:
-    worlds: list[MemoryRelay] = []
-
-    def new(*positional: Any, **options: Any) -> MemoryRelay:
-        worlds.append(MemoryRelay(*positional, **options))
-        return worlds[-1]
-
-    yield new
-    for world in worlds:
-        world.close()
 
 
 def unread(world: MemoryRelay, peer: Peer) -> int:

@@ -1,11 +1,9 @@
 """What the relay does on connections for links: greets, refuses, carries no faster than is taken, tells."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from memory_relay import Link, MemoryRelay, Peer
-from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.tls import Identity, LaunchIdentity, RoleIdentity, TaskIdentity
@@ -26,19 +24,6 @@ from mu_twisted.wire.links import (
 
 KIB = 1 << 10
 Make = Callable[..., MemoryRelay]
-
-
-@pytest.fixture
-def make(log: list[str]) -> Iterator[Make]:
-    worlds: list[MemoryRelay] = []
-
-    def new(*positional: Any, **options: Any) -> MemoryRelay:
-        worlds.append(MemoryRelay(*positional, **options))
-        return worlds[-1]
-
-    yield new
-    for world in worlds:
-        world.close()
 
 
 def failed(peer: Peer) -> str:

@@ -1,30 +1,15 @@
 """What the relay does for its peers: carries, keeps, refuses, tells."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from memory_relay import MemoryRelay, Peer
-from transport_contract import _log  # noqa: F401
 
 from mu_twisted.rendezvous import RelayLimits, Spill
 from mu_twisted.wire import FULL, encode
 
 MIB = 1 << 20
 Make = Callable[..., MemoryRelay]
-
-
-@pytest.fixture
-def make(log: list[str]) -> Iterator[Make]:
-    worlds: list[MemoryRelay] = []
-
-    def new(*positional: Any, **options: Any) -> MemoryRelay:
-        worlds.append(MemoryRelay(*positional, **options))
-        return worlds[-1]
-
-    yield new
-    for world in worlds:
-        world.close()
 
 
 def failed(peer: Peer) -> str:
