@@ -39,6 +39,10 @@ demo-video: $(VENV)/demo.stamp
 demo-shuffle: $(VENV)/demo.stamp
 	@$(BIN)/mu demo-shuffle
 
+# Bytecode is kept even where the environment says otherwise (images for containers do): each of the hundreds of
+# processes that the tests start would compile what it imports, and the tests themselves, again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # More processes than cores: many tests wait. Files whose tests take longest come first, see tests/conftest.py.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
