@@ -5,9 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mu_twisted.cli._errors import UsageError
-from mu_twisted.client import Coordinator, RequestRefused, TlsTransport, UnixTransport
-from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
+from mu_twisted.client import Coordinator, RequestRefused, UsageError, coordinator_at
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 """Names of jobs, as a coordinator gives them."""
@@ -36,21 +34,7 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
 
     :raises UsageError: they do not go together.
     """
-    if options.server is not None and options.state_dir is not None:
-        raise UsageError("--server and --state-dir name two coordinators: give one of them")
-    server = options.server
-    if server is None:
-        return Coordinator(UnixTransport(options.state_dir or default_directory()))
-    host, _, port = server.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise UsageError(f"--server: expected HOST:PORT, got {server!r}")
-    for value, switch in ((options.ca_cert, "-c"), (options.cert, "-s"), (options.key, "-k")):
-        if value is None:
-            raise UsageError(
-                f"--server needs {switch} too: the CA's certificate (-c), and an operator's certificate (-s) and key "
-                "(-k), as `mu genkeys DIR --operator NAME` makes them"
-            )
-    return Coordinator(TlsTransport(host.strip("[]"), int(port), options.ca_cert, options.cert, options.key))
+    return coordinator_at(options.server, options.state_dir, options.ca_cert, options.cert, options.key)
 
 
 def job_name(text: str) -> str:
@@ -72,9 +56,3 @@ def expect_names(texts: Sequence[str]) -> None:
     """
     if not all(texts):
         raise UsageError("expected a job's name, got '': did the command that should have printed it fail?")
-
-
-def default_directory() -> Path:
-    """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
-    own = default_state_dir()
-    return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.client import UsageError
 from mu_twisted.config import EXCLUSIVE, PROGRAM, SETTINGS, Value, resolve
 
 PROFILE = "take defaults of this profile of the configuration file (also: $MU_PROFILE; `mu config` shows them)"

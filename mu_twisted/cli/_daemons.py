@@ -67,7 +67,7 @@ def _list(words: list[str]) -> None:
 
 def _stop(words: list[str], configured: str | None) -> None:
     """End the stack that runs, which another command may have started."""
-    from mu_twisted.cli._cloud import no_stack
+    from mu_twisted.client.cloud import no_stack
     from mu_twisted.local import default_state_dir, stop
 
     parser = argparse.ArgumentParser(prog="mu local --stop", usage="mu local --stop [--state-dir DIR]")

@@ -7,8 +7,8 @@ from typing import Any
 
 from mu_twisted.aws.findings import Finding, Health
 from mu_twisted.base import terminal_safe
-from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._real_check import script
+from mu_twisted.client import UsageError
 from mu_twisted.daemons.doctor import Options, examine
 from mu_twisted.daemons.foreground import options_for
 

@@ -10,8 +10,9 @@ from typing import Any
 from mu_twisted.aws import AWSError, Functions, is_content_name
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
-from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._cloud import add_cloud_options, open_cloud
+from mu_twisted.client import UsageError
+from mu_twisted.client.cloud import OperatorCloud
 
 HEAD = ["FUNCTION", "REGION", "MEMORY", "TIMEOUT", "TMP", "ARCH", "RUNTIME", "BYTES", "MODIFIED"]
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.client import UsageError
 from mu_twisted.daemons import default_state_dir
 from mu_twisted.tls import generate_keys, generate_operator
 

@@ -8,7 +8,7 @@ from mu_twisted.aws import Clients, aws_session, check_region
 from mu_twisted.aws.inspection import Inspection
 from mu_twisted.aws.policies import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.cli._cloud import region_names
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.client import UsageError
 
 POLICIES = {"function": function_policy, "coordinator": coordinator_policy, "operator": operator_policy}
 TRUSTED = {"function": "lambda.amazonaws.com", "coordinator": "ec2.amazonaws.com"}

@@ -7,9 +7,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._wait import ReconnectingClient
-from mu_twisted.client import Coordinator
+from mu_twisted.client import Coordinator, ReconnectingClient, UsageError
 
 FOLLOW = 0.5
 """Seconds between two looks at a job whose events are followed."""

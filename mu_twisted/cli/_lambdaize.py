@@ -25,8 +25,9 @@ from mu_twisted.aws import (
     collect_requirements,
     parse_image,
 )
-from mu_twisted.cli._cloud import OperatorCloud, add_cloud_options, open_cloud
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.cli._cloud import add_cloud_options, open_cloud
+from mu_twisted.client import UsageError
+from mu_twisted.client.cloud import OperatorCloud
 
 SHOWN = [
     "CodeSize",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from mu_twisted.cli._cloud import no_stack
+from mu_twisted.client.cloud import no_stack
 from mu_twisted.local import default_state_dir, find
 
 

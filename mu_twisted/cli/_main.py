@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
-from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._output import OutputLost, drop, guarded
+from mu_twisted.client import UsageError
 from mu_twisted.config import ConfigError
 
 COMMANDS = {

@@ -1,7 +1,7 @@
 """``mu map`` runs a command for each input of a list, in the manner of GNU parallel.
 
-This module has the command line; what it describes is in ``_map_job``, where it runs in ``_map_backend``, what is done
-with it in ``_map_plan`` (``--dry-run``) and ``_map_execution``.
+This module has the command line; what it describes is in the client's ``map_job``, where it runs in its
+``map_backend``, what is done with it in ``_map_plan`` (``--dry-run``) and ``_map_execution``.
 """
 
 import argparse
@@ -11,8 +11,12 @@ from typing import Any
 
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._map_execution import execute
-from mu_twisted.cli._map_job import MapJob
 from mu_twisted.cli._map_plan import print_plan
+from mu_twisted.cli._wait import ProgressLine, print_note
+from mu_twisted.client import NotServed, UsageError
+from mu_twisted.client.map_backend import MapBackend
+from mu_twisted.client.map_job import MapJob
+from mu_twisted.client.map_request import MapPlace, MapRequest
 from mu_twisted.pipelines import load_pipeline
 
 EPILOG = """\
@@ -124,13 +128,47 @@ def _add_program_options(group: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Find the inputs, check all that can be checked here, upload, hand the job over or run it here, and wait."""
-    job = MapJob(options)
-    job.find_coordinator()
-    job.find_inputs()
-    job.check()
-    if options.dry_run:
-        print_plan(job)
-        return 0
-    job.make_function()
-    job.upload()
-    return execute(job)
+    if options.shell_command is None:
+        raise UsageError("put -- between the inputs and the command: mu map [options] INPUTS -- COMMAND")
+    if options.unordered and options.out != "-":
+        raise UsageError("--unordered goes with --out -")
+    line = ProgressLine()
+    place = MapPlace(options.local, options.state_dir, options.local_state_dir, options.s3_endpoint_url)
+    job = MapJob(_request(options), MapBackend(_client_options.coordinator(options), place, print_note), line.show)
+    if job.backend.here or not options.dry_run:
+        try:
+            job.backend.find_coordinator(must_run=options.no_wait and not options.dry_run)
+        except NotServed as error:
+            raise NotServed(f"--no-wait leaves the job to a coordinator, and {error}") from None
+    try:
+        job.find_inputs()
+        job.check()
+        if options.dry_run:
+            line.clear()
+            print_plan(job, as_json=options.json)
+            return 0
+        job.make_function()
+        job.upload()
+    finally:
+        line.clear()
+    return execute(job, options)
+
+
+def _request(options: argparse.Namespace) -> MapRequest:
+    given = vars(options)
+    return MapRequest(
+        options.shell_command,
+        inputs=options.inputs,
+        each=options.each,
+        table=options.csv,
+        values=options.values,
+        range=options.range,
+        out=options.out,
+        name=options.name,
+        options=_given(given, "job "),
+        program=_given(given, "program "),
+    )
+
+
+def _given(options: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in options.items() if key.startswith(prefix)}

@@ -8,15 +8,15 @@ from typing import Any
 from mu_twisted.aws import AwsControl, price_in
 from mu_twisted.base import MuError
 from mu_twisted.cli import _format
-from mu_twisted.cli._map_job import UPLOADED, MapJob
+from mu_twisted.client.map_job import UPLOADED, MapJob
 from mu_twisted.pipelines import shown_input
 from mu_twisted.pipelines.map import command_shown, output_key
 
 
-def print_plan(job: MapJob) -> None:
+def print_plan(job: MapJob, *, as_json: bool) -> None:
     """Print the plan of a job that was checked."""
     rows = _rows(job)
-    if job.options.json:
+    if as_json:
         print(json.dumps({key.replace(" ", "_"): value for key, value in rows}))
     else:
         print(_format.listing("would run", [(key, shown_input(value)) for key, value in rows]))

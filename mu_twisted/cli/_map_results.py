@@ -14,8 +14,8 @@ from typing import Any
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
 from mu_twisted.cli import _format
-from mu_twisted.cli._wait import COMEBACK, MARGIN, PAUSE, ProgressLine
-from mu_twisted.client import Coordinator, RequestRefused, Unreachable
+from mu_twisted.cli._wait import MARGIN, ProgressLine
+from mu_twisted.client import COMEBACK, COMEBACK_PAUSE, Coordinator, RequestRefused, Unreachable
 from mu_twisted.pipelines import split_url
 from mu_twisted.pipelines.map import inputs_of, output_key
 
@@ -157,7 +157,7 @@ class Results:
                 refused = isinstance(error, RequestRefused) and error.status != 503
                 if refused or time.monotonic() - lost > COMEBACK:
                     raise
-                time.sleep(PAUSE)
+                time.sleep(COMEBACK_PAUSE)
             else:
                 self._line.show(_format.progress(self._job))
                 return

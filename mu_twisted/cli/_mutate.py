@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.cli._errors import UsageError
-from mu_twisted.client import Coordinator, RequestRefused, UnixTransport
+from mu_twisted.client import Coordinator, RequestRefused, UnixTransport, UsageError
 
 Change = Callable[[Coordinator, str], Any]
 

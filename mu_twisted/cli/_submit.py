@@ -8,9 +8,8 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._configured import Configured
-from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._wait import wait_and_report
-from mu_twisted.client import ConnectionLost, Coordinator, CoordinatorError, NotServed, RequestRefused
+from mu_twisted.client import NotServed, UsageError, submitted
 
 MAX_SOURCE = 1 << 20
 """Bytes of a module; the control API takes no more."""
@@ -64,17 +63,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print(terminal_safe(job["job"]), flush=True)
     return wait_and_report(coordinator, job, as_json=options.json)
-
-
-def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
-    try:
-        return coordinator.post("jobs", body=request)
-    except RequestRefused as error:
-        if error.usage:
-            raise UsageError(str(error)) from None
-        raise
-    except ConnectionLost as error:
-        raise CoordinatorError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
 
 
 def _source(path: Path) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
-from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._jobs import task_number
-from mu_twisted.client import Coordinator, CoordinatorError
+from mu_twisted.client import Coordinator, CoordinatorError, UsageError
 from mu_twisted.jobs import called, explain_exit
 
 WORKER_KEEPS = 64 << 10

@@ -4,22 +4,17 @@ import argparse
 import json
 import shutil
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.client import Coordinator, RequestRefused, Unreachable
+from mu_twisted.client import COMEBACK, Coordinator, ReconnectingClient, RequestRefused
 
 QUIET_STEP = 60.0
 SHOWN_STEP = 1.0
 """Seconds of one request; with progress shown, from one picture to the next."""
 MARGIN = 30.0
 """Seconds that an answer may be late."""
-COMEBACK = 60.0
-"""Seconds that a coordinator may be gone, as it is when it is restarted."""
-PAUSE = 0.5
 INTERRUPTED = 130
 
 
@@ -81,35 +76,9 @@ def wait_and_report(coordinator: Coordinator, job: _format.Fields, *, as_json: b
     return 0 if job["state"] == "done" else 1
 
 
-class ReconnectingClient:
-    """Asks a coordinator that runs, and waits for it where it is being restarted.
-
-    :param waiting: is called while it is away.
-    """
-
-    def __init__(self, coordinator: Coordinator, waiting: Callable[[], None] = lambda: None) -> None:
-        self._coordinator = coordinator
-        self._waiting = waiting
-
-    def get(self, *path: str, **query: Any) -> Any:
-        """The answer of the coordinator; None where it has been away for :data:`COMEBACK`.
-
-        :param query: see :meth:`Coordinator.get`.
-        """
-        lost: float | None = None
-        while True:
-            try:
-                # Not the records that it has left: reading them would keep it from coming back.
-                return self._coordinator.get(*path, served=True, **query)
-            except (Unreachable, RequestRefused) as error:
-                if isinstance(error, RequestRefused) and error.status != 503:
-                    raise
-                now = time.monotonic()
-                lost = now if lost is None else lost
-                if now - lost > COMEBACK:
-                    return None
-                self._waiting()
-                time.sleep(PAUSE)
+def print_note(line: str) -> None:
+    """Print a line for the user on standard error."""
+    print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
 def _until_over(coordinator: Coordinator, job: _format.Fields) -> _format.Fields:

@@ -1,9 +1,19 @@
 """The client package asks a coordinator, by its control API: for the commands, and for programs in Python.
 
-Importing it does not import Twisted.
+Importing it does not import Twisted. What a job of ``mu map`` is made of stands in modules beside it that do.
 """
 
+from mu_twisted.client._address import coordinator_at, default_directory
 from mu_twisted.client._control import Coordinator, RequestRefused
+from mu_twisted.client._errors import UsageError
+from mu_twisted.client._handover import (
+    COMEBACK,
+    COMEBACK_PAUSE,
+    ReconnectingClient,
+    free_or_served,
+    handed_over,
+    submitted,
+)
 from mu_twisted.client._transport import (
     ConnectionLost,
     CoordinatorError,
@@ -14,12 +24,21 @@ from mu_twisted.client._transport import (
 )
 
 __all__ = [
+    "COMEBACK",
+    "COMEBACK_PAUSE",
     "ConnectionLost",
     "Coordinator",
     "CoordinatorError",
     "NotServed",
+    "ReconnectingClient",
     "RequestRefused",
     "TlsTransport",
     "UnixTransport",
     "Unreachable",
+    "UsageError",
+    "coordinator_at",
+    "default_directory",
+    "free_or_served",
+    "handed_over",
+    "submitted",
 ]

@@ -7,8 +7,8 @@ import pytest
 from command_line import Mu
 
 from mu_twisted.cli._configured import take_profile
-from mu_twisted.cli._errors import UsageError
 from mu_twisted.cli._main import parsed
+from mu_twisted.client import UsageError
 from mu_twisted.config import SETTINGS
 from mu_twisted.daemons.run import Options as RunOptions
 

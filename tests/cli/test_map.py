@@ -23,7 +23,7 @@ from wheel_index import WheelIndex
 
 from mu_twisted.aws import Clients
 from mu_twisted.cli._map import split
-from mu_twisted.cli._map_sources import Limits, SourceError, list_objects, translate
+from mu_twisted.client.map_sources import Limits, SourceError, list_objects, translate
 from mu_twisted.local import default_state_dir, stop
 from mu_twisted.pipelines import InputList
 from mu_twisted.pipelines._input_list import unpack

@@ -14,7 +14,7 @@ from typing import Any
 
 from mu_twisted.aws import AWSError, Clients, aws_errors, error_code
 from mu_twisted.base import MuError
-from mu_twisted.cli._errors import UsageError
+from mu_twisted.client._errors import UsageError
 from mu_twisted.pipelines import MAX_INPUTS, InputList, checked_inputs, shown_input
 
 MAX_LINES = 64 << 20

@@ -3,49 +3,53 @@
 It knows nothing of inputs or commands.
 """
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import Clients
-from mu_twisted.cli import _client_options
-from mu_twisted.cli._cloud import OperatorCloud, ensure_stack, open_cloud
-from mu_twisted.cli._run import stack_of
-from mu_twisted.client import Coordinator, CoordinatorError, NotServed, UnixTransport
+from mu_twisted.client._control import Coordinator
+from mu_twisted.client._transport import CoordinatorError, NotServed, UnixTransport
+from mu_twisted.client.cloud import OperatorCloud, embedded_cloud, ensure_stack, named_cloud, stack_of
+from mu_twisted.client.map_request import MapPlace
 
 
 class MapBackend:
     """The coordinator that is asked, and Lambda and S3, which are opened when they are first needed.
 
-    :param options: those of ``mu map``.
-    :raises mu_twisted.cli._errors.UsageError: they name two coordinators.
+    :param coordinator: that is asked.
+    :param place: where the job is to run.
+    :param notify: takes one line for the user, such as that the embedded stack was started.
     """
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
+    def __init__(self, coordinator: Coordinator, place: MapPlace, notify: Callable[[str], object]) -> None:
+        self.coordinator = coordinator
+        self.place = place
+        self.notify = notify
         self._cloud: OperatorCloud | None = None
-        self.coordinator: Coordinator = _client_options.coordinator(options)
-        self.here = isinstance(self.coordinator.transport, UnixTransport)
+        self.here = isinstance(coordinator.transport, UnixTransport)
         """Whether the coordinator is one of this machine."""
-        self.local = bool(options.local)
-        """Whether Lambda and S3 are the embedded ones."""
         self.found: Any = None
         """What the coordinator says of itself; None: none runs, or none was asked."""
 
-    def find_coordinator(self) -> None:
+    @property
+    def local(self) -> bool:
+        """Whether Lambda and S3 are the embedded ones."""
+        return self.place.local
+
+    def find_coordinator(self, *, must_run: bool = False) -> None:
         """Ask the coordinator what it is, if one runs.
 
+        :raises NotServed: none runs, and one ``must_run``.
         :raises MuError: it cannot take this job.
         """
-        if self._options.dry_run and not self.here:
-            return
         try:
-            self.found = self.coordinator.get("daemon")
-        except NotServed as error:
-            if self._options.no_wait and not self._options.dry_run:
-                raise NotServed(f"--no-wait leaves the job to a coordinator, and {error}") from None
+            found = self.coordinator.get("daemon")
+        except NotServed:
+            if must_run:
+                raise
             return
-        self.check(self.found)
+        self.check(found)
 
     def check(self, found: Any) -> None:
         """See that a coordinator can take this job.
@@ -64,9 +68,9 @@ class MapBackend:
         """The directory of the embedded stack; None: the default one, or the job uses none."""
         if not self.local or not self.here:
             return None
-        options = self._options
-        in_state = options.state_dir / "local" if options.state_dir is not None else None
-        return stack_of(options.local_state_dir or in_state, self.found)
+        place = self.place
+        in_state = place.state_dir / "local" if place.state_dir is not None else None
+        return stack_of(place.local_state_dir or in_state, self.found)
 
     def cloud(self) -> OperatorCloud:
         """Lambda and S3; the embedded stack runs then.
@@ -74,17 +78,17 @@ class MapBackend:
         :raises MuError: it does not start, or an address is none.
         """
         if self._cloud is None:
-            stack = self.stack()
-            if stack is not None:
-                ensure_stack(stack)
-            options = argparse.Namespace(**{**vars(self._options), "state_dir": stack, "endpoint_url": None})
-            self._cloud = open_cloud(options)
+            directory = self.stack()
+            if directory is not None:
+                self._cloud = embedded_cloud(ensure_stack(directory, self.notify), directory)
+            else:
+                self._cloud = named_cloud(None, self.place.s3_endpoint_url)
         return self._cloud
 
-    def clients(self) -> Clients:
+    def clients(self, regions: str | None) -> Clients:
         """Clients of the job's first region.
 
+        :param regions: the job's, separated by commas; None: the default one.
         :raises MuError: as :meth:`cloud`, or there is no such region.
         """
-        regions = vars(self._options)["job regions"]
         return self.cloud().clients((regions or "us-east-1").split(",")[0].strip())

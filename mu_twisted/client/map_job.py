@@ -3,16 +3,16 @@
 What is wrong with it is found before anything is stored or launched.
 """
 
-import argparse
 import secrets
 import shutil
-import sys
+from collections.abc import Callable
 from typing import Any
 
-from mu_twisted.base import terminal_safe
-from mu_twisted.cli._errors import UsageError
-from mu_twisted.cli._map_backend import MapBackend
-from mu_twisted.cli._map_sources import (
+from mu_twisted.aws import Clients
+from mu_twisted.client._errors import UsageError
+from mu_twisted.client.map_backend import MapBackend
+from mu_twisted.client.map_request import MapRequest
+from mu_twisted.client.map_sources import (
     LocalFile,
     bucket_of,
     files_list,
@@ -22,7 +22,6 @@ from mu_twisted.cli._map_sources import (
     read_lines,
     upload,
 )
-from mu_twisted.cli._wait import ProgressLine
 from mu_twisted.pipelines import InputList, PipelineError, combinations, load_pipeline, pack_inputs
 
 UPLOADED = "mu-inputs/"
@@ -31,19 +30,17 @@ RESULTS = "mu-results/"
 
 
 class MapJob:
-    """What one command line asks for; its methods are called in the order in which they stand.
+    """What one request asks for; its methods are called in the order in which they stand.
 
-    :param options: those of ``mu map``.
-    :raises UsageError: they do not go together.
+    :param request: what is asked for.
+    :param backend: where it is to run.
+    :param progress: is called with how far a listing or an upload is.
+    :raises UsageError: the options of the function do not go together.
     """
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        if options.shell_command is None:
-            raise UsageError("put -- between the inputs and the command: mu map [options] INPUTS -- COMMAND")
-        if options.unordered and options.out != "-":
-            raise UsageError("--unordered goes with --out -")
-        self.options = options
-        self.backend = MapBackend(options)
+    def __init__(self, request: MapRequest, backend: MapBackend, progress: Callable[[str], None]) -> None:
+        self.request = request
+        self.backend = backend
         self.program = self._program_options()
         """What :func:`mu_twisted.daemons.program.function_for` takes."""
         self.files: list[LocalFile] = []
@@ -56,57 +53,48 @@ class MapJob:
         """As the pipeline has parsed them."""
         self.words: list[str] = []
         """Options of the pipeline, and its command."""
-        self._progress = ProgressLine()
-
-    def find_coordinator(self) -> None:
-        """Ask the coordinator what it is, if one runs.
-
-        :raises MuError: it cannot take this job.
-        """
-        self.backend.find_coordinator()
+        self._progress = progress
 
     def find_inputs(self) -> None:
-        """Read or list them."""
-        options = self.options
-        ways = [options.inputs, options.each, options.values, options.range]
+        """Read or list them.
+
+        :raises mu_twisted.base.MuError: there are none, or they cannot be had.
+        """
+        request = self.request
+        ways = [request.inputs, request.each, request.values, request.range]
         if sum(bool(way) for way in ways) != 1:
             what = "there are no inputs" if not any(ways) else "inputs are given in two ways"
             raise UsageError(f"{what}: give S3 objects or files, or --each FILE, --range FIRST:LAST, ::: VALUES")
-        if options.csv and options.each is None:
+        if request.table and request.each is None:
             raise UsageError("--csv goes with --each")
-        try:
-            if options.each is not None:
-                self.inputs = read_lines(options.each, table=options.csv or None)
-            elif options.values:
-                self.inputs = combinations(options.values)
-            elif options.inputs:
-                self.inputs = self._named()
-        finally:
-            self._progress.clear()
+        if request.each is not None:
+            self.inputs = read_lines(request.each, table=request.table or None)
+        elif request.values:
+            self.inputs = combinations(request.values)
+        elif request.inputs:
+            self.inputs = self._named()
 
     def _named(self) -> InputList:
-        names = self.options.inputs
+        names = self.request.inputs
         urls = [name for name in names if is_url(name)]
         if urls and len(urls) < len(names):
             raise UsageError("inputs are objects of S3, or files here, not both: map one after the other")
         if urls:
-            return list_objects(self.backend.clients(), names, self._progress.show)
-        self.files = find_files(names, UPLOADED, self._progress.show)
+            return list_objects(self.clients(), names, self._progress)
+        self.files = find_files(names, UPLOADED, self._progress)
         return files_list(self.files, self._bucket("the files that are uploaded"))
 
     def check(self) -> None:
         """Have the pipeline look at options and inputs, as the coordinator will."""
         from twisted.python.usage import UsageError as OptionsError
 
-        options = self.options
-        out = options.out
+        out = self.request.out
         if out == "-":
             self.results = f"s3://{self._bucket('what is printed')}/{RESULTS}{secrets.token_hex(8)}/"
             out = f"{self.results}{{n:08d}}"
-        given = {key.removeprefix("job "): value for key, value in vars(options).items() if key.startswith("job ")}
-        given.update({"out": out, "range": options.range})
+        given = {**self.request.options, "out": out, "range": self.request.range}
         self.words = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items() if value]
-        self.words += ["--", *options.shell_command]
+        self.words += ["--", *self.request.command]
         pipeline = load_pipeline("map")
         try:
             packed = None if self.inputs is None else pack_inputs(self.inputs)
@@ -126,17 +114,28 @@ class MapJob:
         if self.program["program"] is None:
             return
         self.backend.cloud()  # so that the stack runs
-        name = function_for(self.program, self.settings["regions"], self.backend.stack(), _tell)
+        name = function_for(self.program, self.settings["regions"], self.backend.stack(), self.backend.notify)
         self.words.insert(0, f"--function={name}")
         self.settings["function"] = name
 
     def upload(self) -> None:
         """Store the files that are the inputs."""
         if self.files and self.inputs is not None and self.inputs.bucket is not None:
-            try:
-                upload(self.backend.clients(), self.inputs.bucket, self.files, self._progress.show)
-            finally:
-                self._progress.clear()
+            upload(self.clients(), self.inputs.bucket, self.files, self._progress)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request that the control API takes."""
+        body: dict[str, Any] = {"pipeline": "map", "words": self.words}
+        if self.inputs is not None:
+            body["inputs"] = pack_inputs(self.inputs)
+        if self.request.name is not None:
+            body["name"] = self.request.name
+        return body
+
+    def clients(self) -> Clients:
+        """Clients of S3 and Lambda in the job's first region."""
+        return self.backend.clients(self.request.options.get("regions"))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -149,34 +148,30 @@ class MapJob:
 
         from mu_twisted.daemons.program import PROGRAM_KEYS, ProgramOptions, check_program
 
-        given = vars(self.options)
-        found = {key: given[f"program {key}"] for key in PROGRAM_KEYS}
+        given, function = self.request.program, self.request.options.get("function")
+        found = {key: given.get(key) for key in PROGRAM_KEYS}
         try:
             for key, _, _, _, *convert in ProgramOptions.optParameters:
                 if convert and found[key] is not None:
                     found[key] = convert[0](found[key])
-            check_program(found, given["job function"])
+            check_program(found, function)
         except (OptionsError, ValueError) as error:
             raise UsageError(str(error)) from None
-        if self.backend.local and self.backend.here and found["program"] is None and given["job function"] is None:
+        if self.backend.local and self.backend.here and found["program"] is None and function is None:
             # The shell is there without it; a function is made of some program.
             found["program"] = shutil.which("true")
         return {
             **found,
             "local": self.backend.local,
             "endpoint-url": None,
-            "s3-endpoint-url": self.options.s3_endpoint_url,
+            "s3-endpoint-url": self.backend.place.s3_endpoint_url,
         }
 
     def _bucket(self, what: str) -> str:
         """The bucket that is named for outputs or inputs, by ``-b``, ``--out`` or the inputs themselves."""
-        named = vars(self.options)["job bucket"]
-        for url in (self.options.out or "", *self.options.inputs):
+        named = self.request.options.get("bucket")
+        for url in (self.request.out or "", *self.request.inputs):
             named = named or (bucket_of(url) if is_url(url) else None)
         if not named:
             raise UsageError(f"{what} must have a bucket: say which with -b BUCKET")
         return str(named)
-
-
-def _tell(line: str) -> None:
-    print(terminal_safe(line), file=sys.stderr, flush=True)
