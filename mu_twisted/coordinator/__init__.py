@@ -10,6 +10,7 @@ from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter, Usage
+from mu_twisted.coordinator._observed_service import ObservedJobService
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._output_values import Cursor, OutputPage, OutputQuery, RunOutput, Which, parse_cursor
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread, without
@@ -35,15 +36,33 @@ from mu_twisted.coordinator._status import (
 )
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
+from mu_twisted.coordinator._timeline_values import (
+    AttemptColumns,
+    AttemptStory,
+    CountSeries,
+    Failures,
+    PathTask,
+    ReasonGroup,
+    StageSpan,
+    Story,
+    TaskStates,
+    Timeline,
+)
+from mu_twisted.coordinator._watchers import EventSink, Watches
 
 __all__ = [
     "MAX_PAGE",
+    "AttemptColumns",
     "AttemptFile",
+    "AttemptStory",
     "Attempts",
+    "CountSeries",
     "Cursor",
     "DaemonStatus",
     "EventPage",
     "EventQuery",
+    "EventSink",
+    "Failures",
     "JobLinks",
     "JobRun",
     "JobService",
@@ -54,12 +73,15 @@ __all__ = [
     "LaunchTokens",
     "Launching",
     "Meter",
+    "ObservedJobService",
     "Opened",
     "Opener",
     "OutputPage",
     "OutputQuery",
+    "PathTask",
     "Peers",
     "Progress",
+    "ReasonGroup",
     "Recorder",
     "RendezvousLink",
     "Request",
@@ -67,12 +89,17 @@ __all__ = [
     "ServiceError",
     "Session",
     "Slices",
+    "StageSpan",
+    "Story",
     "Suspects",
     "TaskPage",
+    "TaskStates",
     "TaskStatus",
+    "Timeline",
     "TimesFile",
     "UnknownJob",
     "Usage",
+    "Watches",
     "Which",
     "WorkerRegistry",
     "diagnosis",

@@ -7,7 +7,7 @@ import gzip
 import json
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,17 @@ class Attempts:
 
         return look
 
+    def current(self, task: int | None = None) -> list[dict[str, Any]]:
+        """The attempts that have not ended, as their lines would be now.
+
+        :param task: only those at this one; None: all.
+        """
+        return [
+            self._line(*key, Outcome.RUNNING.value, states)
+            for key, states in self._open.items()
+            if task in (None, key[0])
+        ]
+
     def close(self) -> None:
         """Write what has not ended as it is."""
         for task, attempt in list(self._open):
@@ -83,10 +94,8 @@ class Attempts:
         states = self._open.pop((task, attempt), None)
         if states is None:
             return
-        line: dict[str, Any] = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
-        dropped = self._dropped.pop((task, attempt), 0)
-        if dropped:
-            line["dropped"] = dropped
+        line = self._line(task, attempt, outcome, states)
+        self._dropped.pop((task, attempt), None)
         data = json.dumps(line).encode("ascii") + b"\n"
         for sink in self._sinks:
             try:
@@ -97,6 +106,13 @@ class Attempts:
                     self.log.warn("the states of attempts are not kept for now: {error}", error=str(error))
             else:
                 self._failing.discard(sink)
+
+    def _line(self, task: int, attempt: int, outcome: str, states: Iterable[tuple[float, str]]) -> dict[str, Any]:
+        line: dict[str, Any] = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
+        dropped = self._dropped.get((task, attempt), 0)
+        if dropped:
+            line["dropped"] = dropped
+        return line
 
 
 class TimesFile:
@@ -147,6 +163,12 @@ class AttemptFile:
                 yield json.loads(line) if line.startswith(start) else None
             except ValueError:
                 yield None
+
+    def read_all(self) -> Iterator[dict[str, Any]]:
+        """All lines, the oldest first. What is cut off or damaged is left out."""
+        for line in self._lines():
+            with suppress(ValueError):
+                yield json.loads(line)
 
     def _lines(self) -> Iterator[bytes]:
         held = b""

@@ -52,13 +52,23 @@ class JobOutput:
                 outputs.flush()
         path = self._active.output_file(name)
         page = yield from reading_page(path, query)
-        label = self._label(name)
+        label = self.label(name)
         runs = []
         for one in page.runs:
             known_by = label(one.task)
             runs.append(one if known_by is None else msgspec.structs.replace(one, label=known_by))
             yield
         return msgspec.structs.replace(page, runs=runs, task=query.task)
+
+    def label(self, name: str) -> Labels:
+        """What the tasks of a job are known by."""
+        if name in self._active:
+            return self._active.run(name).label
+        program = self._program(name)
+        if program is None:
+            return no_label
+        pipeline, settings = program
+        return lambda task: pipeline.label_of(settings, task)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -81,15 +91,6 @@ class JobOutput:
             more = ", ..." if len(found) > MAX_NAMED else ""
             raise ServiceError(f"{len(found)} tasks of job {name} are called {text[:200]!r}: say which, {some}{more}")
         return found[0]
-
-    def _label(self, name: str) -> Labels:
-        if name in self._active:
-            return self._active.run(name).label
-        program = self._program(name)
-        if program is None:
-            return no_label
-        pipeline, settings = program
-        return lambda task: pipeline.label_of(settings, task)
 
     def _program(self, name: str) -> tuple[Pipeline, Any] | None:
         """What a job that is not active runs, if its code may be called; the last one is kept for further pages."""

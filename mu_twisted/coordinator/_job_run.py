@@ -79,7 +79,7 @@ class JobRun:
         self._pipeline = pipeline
         self._settings = settings
         self._commits = CommitQueue(clock, recorder, self._act)
-        self._attempts = attempts
+        self.attempts = attempts
         self.outputs = outputs
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
@@ -345,7 +345,7 @@ class JobRun:
             self.abort(error)
 
     def _close_files(self) -> None:
-        self._attempts.close()
+        self.attempts.close()
         if self.outputs is not None:
             self.outputs.close()
 

@@ -166,20 +166,25 @@ class Journal:
             if is_last:
                 return
 
-    def page(self, job: str, after: int, *containing: str) -> tuple[list[dict[str, Any]], int, bool]:
+    def page(self, job: str, after: int, *containing: str) -> tuple[list[tuple[int, dict[str, Any]]], int, bool]:
         """Some records of a job that are on disk, in the order in which they were appended.
 
         :param after: the number that the page before has given; 0: from the first on.
         :param containing: as :meth:`records` has it.
-        :returns: the records, the number of the page, and whether there are more now.
+        :returns: the records with their numbers, the number of the page, and whether there are more now.
         :raises JournalError: one is damaged.
         """
-        self.flush()
-        ((end,),) = self._read("SELECT COALESCE(MAX(number), 0) FROM events WHERE job = ?", job)
+        end = self.end(job)
         rows = self._read(f"{_selecting(containing)} ORDER BY number LIMIT {PAGE}", job, after, *containing)
         is_full = len(rows) == PAGE
         reached = rows[-1][0] if is_full else max(after, end)
-        return [self._decoded(job, record) for _, record in rows], reached, is_full
+        return [(number, self._decoded(job, record)) for number, record in rows], reached, is_full
+
+    def end(self, job: str) -> int:
+        """The number of the last record of a job, 0 if it has none; all are on disk then, if they can be written."""
+        self.flush()
+        ((end,),) = self._read("SELECT COALESCE(MAX(number), 0) FROM events WHERE job = ?", job)
+        return int(end)
 
     def last(self, job: str) -> dict[str, Any]:
         """The last record of a job.

@@ -12,14 +12,13 @@ from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._status import EventPage, EventQuery
-from mu_twisted.jobs import STEP, JobError, Steps, Submitted, TaskState, TaskStory, record_from_dict
+from mu_twisted.coordinator._task_story import Move, story_rows
+from mu_twisted.jobs import STEP, Steps
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""
 MAX_CHARACTERS = 16 << 20
 """The same."""
-_OF_MANY = tuple(f'"type":"{name}"' for name in ("submitted", "reopened", "retried", "result-stands", "finished"))
-"""What stands in the records that are about many tasks, or the job, and may move one."""
 
 
 def reading_log(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Steps[str]:
@@ -54,12 +53,12 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
     """
     texts = [] if query.task is None else [f'"task":{query.task}']
     rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
-    lines: list[str] = []
-    for index, row in enumerate(rows):
+    lines: list[str | dict[str, Any]] = []
+    for index, (number, row) in enumerate(rows):
         record = row.get("record")
         record = record if isinstance(record, Mapping) else {}
         if (query.task is None or record.get("task") == query.task) and (record.get("error") or not query.failed):
-            lines += log_lines([row])
+            lines += [event_of(number, row)] if query.structured else log_lines([row])
         if index % STEP == 0:
             yield
     return EventPage(lines, reached, more)
@@ -72,21 +71,29 @@ def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) 
             yield from log_lines([row])
             yield None
     else:
-        story: TaskStory | None = None
-        for row in journal.records(job, f'"task":{task}', *_OF_MANY):
-            move = None
-            with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves
-                record = record_from_dict(row["record"])
-                if isinstance(record, Submitted):
-                    story = TaskStory(record, task) if task in record.order else None
-                elif story is not None:
-                    move = story.apply(record)
+        for row, _, move in story_rows(journal, job, task):
             yield from _story_lines(row, task, move)
             yield None
         for attempt in attempts.read(task):
             if attempt is not None:
                 yield from state_lines(attempt)
             yield None
+
+
+def event_of(number: int, row: Row) -> dict[str, Any]:
+    """An event as programs read it: its number, its time and what the record says. What is about all tasks of the job
+    is given as their count.
+    """
+    record = row.get("record")
+    at = row.get("at")
+    if not isinstance(record, Mapping):
+        request = row.get("request")
+        request = request if isinstance(request, Mapping) else {}
+        fields = {key: request.get(key) for key in ("pipeline", "words")}
+        return {"number": number, "at": at, "type": "requested", **fields}
+    if record.get("type") == "submitted":
+        return {"number": number, "at": at, "type": "submitted", "tasks": len(record.get("order", ()))}
+    return {"number": number, "at": at, **record}
 
 
 def log_lines(rows: Iterable[Row]) -> Iterator[str]:
@@ -100,7 +107,7 @@ def log_lines(rows: Iterable[Row]) -> Iterator[str]:
             yield f"a damaged record: {printable(str(row)[:200])}"
 
 
-def _story_lines(row: Row, task: int, move: tuple[TaskState, TaskState] | None) -> Iterator[str]:
+def _story_lines(row: Row, task: int, move: Move | None) -> Iterator[str]:
     """The line of an event that is about the task or moves it, which names the move."""
     with suppress(LookupError, TypeError, ValueError, AttributeError, OverflowError):
         if move is not None or row["record"].get("task") == task:

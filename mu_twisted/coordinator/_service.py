@@ -3,7 +3,7 @@
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._log import reading_events, reading_log
+from mu_twisted.coordinator._observation import Observation
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._output_values import FIRST, OutputPage, OutputQuery
 from mu_twisted.coordinator._registry import WorkerRegistry
@@ -110,6 +111,9 @@ class Jobs:
         )
         self._output = JobOutput(self._active_jobs, self._archive, opener.parse)
         self._slices = Slices(clock)
+        self.observation = Observation(
+            clock, wall, self, self._active_jobs, journal, self._output.label, self._slices.run
+        )
         self._opening: set[str] = set()
         self._restoring: dict[str, JobStatus] = {}
         self._restored: dict[str, list[Deferred[None]]] = {}
@@ -246,9 +250,12 @@ class Jobs:
         for name in self._active_jobs:
             self.interrupt(name)
 
-    def retry(self, name: str) -> Deferred[JobStatus]:
-        """Run the failed tasks of a job that is over again, or let one go on that is held."""
-        return self._slices.run(self._retrying(name, self._check_retried(name)))
+    def retry(self, name: str, only: Collection[int] | None = None) -> Deferred[JobStatus]:
+        """Run the failed tasks of a job that is over again, or let one go on that is held.
+
+        :param only: of these tasks, and of failed ones that they cannot be done without; None: all.
+        """
+        return self._slices.run(self._retrying(name, self._check_retried(name), only))
 
     def _check_retried(self, name: str) -> JobStatus:
         status = self.job(name)
@@ -258,12 +265,15 @@ class Jobs:
             raise ServiceError(f"job {name} has no failed tasks")
         return status
 
-    def _retrying(self, name: str, status: JobStatus) -> Steps[JobStatus]:
+    def _retrying(self, name: str, status: JobStatus, only: Collection[int] | None) -> Steps[JobStatus]:
         history, job = yield from self._archive.folding(name)
         if status.state == "held":
             yield from job.taking_up(self._clock.seconds())
         else:
-            yield from job.retrying(self._clock.seconds())
+            try:
+                yield from job.retrying(self._clock.seconds(), only)
+            except JobError as error:
+                raise ServiceError(f"job {name}: {error}") from None
         if self._check_retried(name) is not status:
             raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
         self._suspects.forget(name)
@@ -302,6 +312,7 @@ class Jobs:
         """Delete the record of a job that is not running; fires when it is gone."""
         self.job(name)
         self._check_over(name)
+        self.observation.forget(name)
         return self._slices.run(self._archive.removing(name)).addCallback(partial(self._forgotten, name))
 
     # -- inside ----------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 Knows neither sessions nor where statuses come from. The control API and the commands speak in these.
 """
 
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -130,22 +130,24 @@ class EventQuery(msgspec.Struct, frozen=True):
     :param after: the ``next`` of the page before; 0: from the first on.
     :param task: only those of this one.
     :param failed: only failures.
+    :param structured: each as an object, and not as a line.
     """
 
     after: int = 0
     task: int | None = None
     failed: bool = False
+    structured: bool = False
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Some events of a job, as lines, in their order.
+    """Some events of a job, as lines or as objects, in their order.
 
     :param next: where the page ends; those after it may come yet.
     :param more: whether there are some already.
     :param over: whether none will come before the job goes on again.
     """
 
-    events: Sequence[str]
+    events: Sequence[str | dict[str, Any]]
     next: int
     more: bool = False
     over: bool = False
@@ -206,8 +208,11 @@ class JobService(Protocol):
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone. A job that is over stays as it is."""
 
-    def retry(self, name: str) -> Deferred[JobStatus]:
-        """Run the failed tasks of a job that is over again, or let one go on that is held."""
+    def retry(self, name: str, only: Collection[int] | None = None) -> Deferred[JobStatus]:
+        """Run the failed tasks of a job that is over again, or let one go on that is held.
+
+        :param only: of these tasks, and of failed ones that they cannot be done without; None: all.
+        """
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         """What happened, as text, one event a line: of the job, or of all attempts at one task with their states."""

@@ -4,7 +4,7 @@ Knows no HTTP, and nothing of how jobs are run.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from importlib.metadata import version
 
 from twisted.internet.defer import Deferred
@@ -14,19 +14,23 @@ from mu_twisted.coordinator import (
     DaemonStatus,
     EventPage,
     EventQuery,
+    EventSink,
+    Failures,
     Jobs,
-    JobService,
     JobStatus,
+    ObservedJobService,
     OutputPage,
     OutputQuery,
     Request,
+    Story,
     TaskPage,
+    Timeline,
     WorkerRegistry,
 )
 
 
-class ControlService(JobService):
-    """The :class:`~mu_twisted.coordinator.JobService` of a daemon.
+class ControlService(ObservedJobService):
+    """The :class:`~mu_twisted.coordinator.ObservedJobService` of a daemon.
 
     :param jobs: the coordinator's.
     :param registry: of its workers.
@@ -88,8 +92,8 @@ class ControlService(JobService):
     def cancel(self, name: str) -> Deferred[JobStatus]:
         return self._jobs.cancel(name)
 
-    def retry(self, name: str) -> Deferred[JobStatus]:
-        return self._jobs.retry(name)
+    def retry(self, name: str, only: Collection[int] | None = None) -> Deferred[JobStatus]:
+        return self._jobs.retry(name, only)
 
     def log(self, name: str, task: int | None) -> Awaitable[str]:
         return self._jobs.log(name, task)
@@ -102,3 +106,18 @@ class ControlService(JobService):
 
     def remove(self, name: str) -> Deferred[None]:
         return self._jobs.remove(name)
+
+    def timeline(self, name: str) -> Awaitable[Timeline]:
+        return self._jobs.observation.timeline(name)
+
+    def failures(self, name: str) -> Awaitable[Failures]:
+        return self._jobs.observation.failures(name)
+
+    def story(self, name: str, task: int) -> Awaitable[Story]:
+        return self._jobs.observation.story(name, task)
+
+    def watch_jobs(self, sink: EventSink) -> Callable[[], None]:
+        return self._jobs.observation.watches.watch_jobs(sink)
+
+    def watch_job(self, name: str, sink: EventSink, after: int = 0) -> Callable[[], None]:
+        return self._jobs.observation.watches.watch_job(name, sink, after)

@@ -25,10 +25,13 @@ from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failure_groups import (
     SHOWN_REASONS,
     FailedTask,
+    FailureGroup,
     called,
+    failure_groups,
     failure_line,
     failure_lines,
     output_hint,
+    ranges,
 )
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
 from mu_twisted.jobs._job import Job
@@ -75,11 +78,13 @@ from mu_twisted.jobs._records import (
 from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
 from mu_twisted.jobs._worker_pool import Waits
 
 __all__ = [
     "ACCEPTED",
     "HALTED",
+    "OUTCOMES",
     "SHOWN_REASONS",
     "STEP",
     "TRANSITIONS",
@@ -97,6 +102,7 @@ __all__ = [
     "Dismiss",
     "FailedTask",
     "Failure",
+    "FailureGroup",
     "Fault",
     "Finish",
     "Finished",
@@ -109,6 +115,7 @@ __all__ = [
     "JobPolicy",
     "JobRecord",
     "JobSnapshot",
+    "JobTimeline",
     "LaunchAction",
     "LaunchAdmission",
     "LaunchAdmissionState",
@@ -119,6 +126,7 @@ __all__ = [
     "Launched",
     "Lineage",
     "Pace",
+    "PathStep",
     "Ping",
     "Record",
     "RecordError",
@@ -129,6 +137,7 @@ __all__ = [
     "Retried",
     "SendBatch",
     "Settle",
+    "Stage",
     "StartLaunches",
     "Started",
     "Steps",
@@ -146,6 +155,7 @@ __all__ = [
     "called",
     "exhaust",
     "explain_exit",
+    "failure_groups",
     "failure_line",
     "failure_lines",
     "fair_shares",
@@ -158,7 +168,9 @@ __all__ = [
     "launch_id_in",
     "launch_name",
     "output_hint",
+    "ranges",
     "record_from_dict",
     "record_to_dict",
+    "slowest",
     "uncollected",
 ]

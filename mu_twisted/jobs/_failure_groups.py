@@ -5,6 +5,7 @@ Errors that differ only in numbers, and in the names of workers' directories, co
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 SHOWN_REASONS = 10
@@ -26,18 +27,47 @@ class FailedTask(NamedTuple):
     label: str | None = None
 
 
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failed tasks that have failed of one reason.
+
+    :param reason: their errors, with ``#`` for what may differ.
+    :param tasks: the lowest first, one at least.
+    """
+
+    reason: str
+    tasks: Sequence[FailedTask]
+
+    @property
+    def attempts(self) -> tuple[int, int]:
+        """The fewest and the most attempts that one of them has had."""
+        counts = [task.attempts for task in self.tasks]
+        return min(counts), max(counts)
+
+
+def reason_of(error: str) -> str:
+    """What an error has in common with those of other tasks that failed of the same."""
+    return _VARYING.sub("#", error)
+
+
+def failure_groups(failed: Iterable[tuple[int, int, str] | FailedTask]) -> list[FailureGroup]:
+    """The failed tasks by what they failed of: the reason that most have comes first, then that of the lowest task."""
+    groups: dict[str, list[FailedTask]] = {}
+    for task in sorted(FailedTask(*one) for one in failed):
+        groups.setdefault(reason_of(task.error), []).append(task)
+    found = [FailureGroup(reason, tasks) for reason, tasks in groups.items()]
+    return sorted(found, key=lambda group: len(group.tasks), reverse=True)  # stable
+
+
 def failure_lines(failed: Iterable[tuple[int, int, str] | FailedTask], most: int = SHOWN_REASONS) -> list[str]:
     """The failed tasks, a line for each reason: the one that most tasks have comes first.
 
     :param most: reasons that are listed.
     :returns: the lines, the last of them about the tasks of all other reasons, if there are any.
     """
-    groups: dict[str, list[FailedTask]] = {}
-    for task in sorted(FailedTask(*one) for one in failed):
-        groups.setdefault(_VARYING.sub("#", task.error), []).append(task)
-    ordered = sorted(groups.values(), key=len, reverse=True)  # stable: the lowest task first among equals
+    ordered = failure_groups(failed)
     lines = [_line(group) for group in ordered[:most]]
-    others = sum(len(group) for group in ordered[most:])
+    others = sum(len(group.tasks) for group in ordered[most:])
     if others:
         reasons = len(ordered) - most
         lines.append(f"and {others} more {_plural(others, 'task')} of {reasons} other {_plural(reasons, 'reason')}")
@@ -78,20 +108,21 @@ def ranges(numbers: Sequence[int]) -> list[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in found]
 
 
-def _line(group: Sequence[FailedTask]) -> str:
-    if len(group) == 1:
-        return failure_line(group[0])
-    labels = [task.label for task in group if task.label is not None]
-    shown = labels if len(labels) == len(group) else ranges([task.task for task in group])
+def _line(group: FailureGroup) -> str:
+    tasks = group.tasks
+    if len(tasks) == 1:
+        return failure_line(tasks[0])
+    labels = [task.label for task in tasks if task.label is not None]
+    shown = labels if len(labels) == len(tasks) else ranges([task.task for task in tasks])
     where = ", ".join(shown[:_SHOWN_RANGES]) + (", ..." if len(shown) > _SHOWN_RANGES else "")
-    least, most = min(task.attempts for task in group), max(task.attempts for task in group)
+    least, most = group.attempts
     attempts = f"{most} {_plural(most, 'attempt')}" if least == most else f"{least} to {most} attempts"
-    first = group[0]
+    first = tasks[0]
     reason = first.error
-    if any(task.error != reason for task in group):
+    if any(task.error != reason for task in tasks):
         head, line, rest = reason.partition("\n")
         reason = f"{head} (that of {called(first.task, first.label)}){line}{rest}"
-    return f"{len(group)} tasks failed after {attempts} ({where}): {reason}"
+    return f"{len(tasks)} tasks failed after {attempts} ({where}): {reason}"
 
 
 def _plural(number: int, word: str) -> str:

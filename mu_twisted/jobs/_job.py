@@ -4,7 +4,7 @@ Every method that takes ``now``, seconds of a clock that never goes back, report
 it. The decisions stand in the modules beside this one.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Iterable, Mapping, Sequence
 from random import Random
 
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
@@ -137,12 +137,23 @@ class Job(JobView):
         self._lifecycle.retry()
         return self._data.take()
 
-    def retrying(self, now: float) -> Generator[None, None, None]:
-        """The long part of :meth:`retry`, as :meth:`taking_up` is of :meth:`resume`."""
+    def retrying(self, now: float, only: Collection[int] | None = None) -> Generator[None, None, None]:
+        """The long part of :meth:`retry`, as :meth:`taking_up` is of :meth:`resume`.
+
+        :param only: of these tasks, and of failed ones that they cannot be done without; None: all.
+        :raises JobError: it cannot be only these.
+        """
         self._data.advance(now)
         if self.over and self.failures:
             self._begin()
-            yield from self._lifecycle.retrying()
+            yield from self._lifecycle.retrying(only)
+
+    def note_changes(self, into: set[int] | None) -> None:
+        """Have the numbers of tasks whose state changes, or that begin another attempt, added to a set from now on.
+
+        :param into: None: no more.
+        """
+        self._data.ledger.note_changes(into)
 
     def abort(self, error: str, now: float) -> list[Action]:
         """Something makes going on useless: every task that is not done has failed.

@@ -119,6 +119,7 @@ class Ledger:
         self.cancelled = False
         self.over = False
         self.error: str | None = None
+        self._changed: set[int] | None = None
 
     @classmethod
     def fold(cls, records: Iterable[JobRecord]) -> "Ledger":
@@ -181,6 +182,8 @@ class Ledger:
         if (was, state) not in TRANSITIONS:
             raise RecordError(f"task {task.number} is {was.value}: it cannot become {state.value} from there")
         task.state = state
+        if self._changed is not None:
+            self._changed.add(task.number)
         self.tally[was] -= 1
         self.tally[state] += 1
         if self.lineage and not self.over and (was in SETTLED) is not (state in SETTLED):
@@ -203,9 +206,18 @@ class Ledger:
             self.lineage.count_for_producers(crossing, self.undone_consumers, -1 if settled else 1)
         for task in tasks:
             task.state = state
+        if self._changed is not None:
+            self._changed.update([task.number for task in tasks])
         for was, count in sources.items():
             self.tally[was] -= count
         self.tally[state] += len(tasks)
+
+    def note_changes(self, into: set[int] | None) -> None:
+        """Add the numbers of tasks that move, or begin another attempt, to a set from now on.
+
+        :param into: None: no more.
+        """
+        self._changed = into
 
     def take_ready(self) -> list[Task]:
         """The tasks, once, that have become ready as those that they come after are done."""
@@ -242,6 +254,8 @@ class Ledger:
         if record.launch_id is not None:
             self.seen.add(record.launch_id)
         self.speculated += record.speculative
+        if self._changed is not None:
+            self._changed.add(task.number)
         if not record.speculative:
             self.move(task, TaskState.ACTIVE)
 

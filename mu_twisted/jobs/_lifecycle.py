@@ -1,9 +1,11 @@
 """The lifecycle takes a job from its beginning to its end: started, resumed, concluded after each event, finished."""
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
+from itertools import chain
 
 from mu_twisted.jobs._actions import Finish, StopLaunches, UseLargerFunction
 from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._halt import halt_reason
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launch_id import LaunchId
@@ -69,16 +71,26 @@ class JobLifecycle:
         self._use_function()
         self.conclude(self._extra)
 
-    def retrying(self) -> Generator[None, None, None]:
-        """The tasks that have failed are wanted all the same. Pauses now and then."""
-        self._retried = True
+    def retrying(self, only: Collection[int] | None = None) -> Generator[None, None, None]:
+        """The tasks that have failed are wanted all the same. Pauses now and then.
+
+        :param only: of these tasks, and of those that they cannot be done without; None: all.
+        :raises JobError: none of them has failed, or so many others have that the job would be halted at once.
+        """
         data, ledger = self._data, self._data.ledger
+        wanted = None if only is None else (yield from self._needed(only))
         failed: list[Task] = []
         for at, task in enumerate(ledger.tasks.values()):
-            if task.state is TaskState.FAILED:
+            if task.state is TaskState.FAILED and (wanted is None or task.number in wanted):
                 failed.append(task)
             if at % STEP == 0:
                 yield
+        left = ledger.tally[TaskState.FAILED] - len(failed)
+        if not failed:
+            raise JobError("none of these tasks has failed")
+        if halt_reason(data.policy, left, len(ledger.tasks)) is not None:
+            raise JobError(f"{left} other tasks have failed too, for which --halt would end the job: retry all of them")
+        self._retried = True
         data.record(Retried(tuple([task.number for task in failed])))
         yield
         self._use_function()
@@ -88,6 +100,23 @@ class JobLifecycle:
             data.enqueue(waiting[first : first + STEP])
             yield
         self._chains.store_lost("the job was over, and its messages gone with it")
+
+    def _needed(self, tasks: Collection[int]) -> Generator[None, None, set[int]]:
+        """These tasks, and all failed ones whose messages they need or that they come after."""
+        ledger = self._data.ledger
+        found: set[int] = set()
+        stack = [task for task in tasks if task in ledger.tasks]
+        while stack:
+            task = stack.pop()
+            if task in found:
+                continue
+            found.add(task)
+            for one in chain(ledger.lineage.producers(task), ledger.precedence.before(task)):
+                if one not in found and ledger.tasks[one].state is TaskState.FAILED:
+                    stack.append(one)
+            if len(found) % STEP == 0:
+                yield
+        return found
 
     def retry(self) -> None:
         """The tasks that are to be retried wait again: they get their workers."""

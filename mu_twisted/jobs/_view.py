@@ -149,6 +149,15 @@ class JobView:
         numbers = self._data.ledger.numbers
         return (self._view(numbers[at]) for at in range(bisect_left(numbers, number), len(numbers)))
 
+    def numbers(self) -> Sequence[int]:
+        """All tasks' numbers, ascending."""
+        return self._data.ledger.numbers
+
+    def standing(self, number: int) -> tuple[TaskState, int]:
+        """Where one task stands, and how many attempts it has had."""
+        task = self._data.ledger.tasks[number]
+        return task.state, task.attempts
+
     def task_of(self, worker: int) -> int | None:
         """The task that the worker is on, if any."""
         found = self._working(worker)

@@ -14,7 +14,7 @@ from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     MAX_PAGE,
     EventQuery,
-    JobService,
+    ObservedJobService,
     OutputQuery,
     Request,
     ServiceError,
@@ -23,7 +23,7 @@ from mu_twisted.coordinator import (
     parse_cursor,
 )
 from mu_twisted.pipelines import MAX_PACKED, PipelineError
-from mu_twisted.web._calls import Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
+from mu_twisted.web._calls import EVENTS, Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
 
 VERSION = "v1"
 """The first segment of every path; another one when what stands behind it changes its meaning."""
@@ -31,6 +31,8 @@ MAX_SOURCE = 1 << 20
 """Bytes of a pipeline module that is submitted."""
 MAX_BODY = 3 * MAX_SOURCE + MAX_PACKED
 """Bytes of a request's body: a module's source, in which JSON may double each byte, the job's options and inputs."""
+MAX_ONLY = 1_000_000
+"""Tasks that are named to be run again."""
 DEFAULT_WAIT = 30.0
 MAX_WAIT = 300.0
 """Seconds that a request to wait for a job stays open; a caller that wants to wait longer asks again."""
@@ -51,7 +53,7 @@ class Api:
 
     log = Logger()
 
-    def __init__(self, service: JobService, clock: Any) -> None:
+    def __init__(self, service: ObservedJobService, clock: Any) -> None:
         self._service = service
         self._clock = clock
         # None stands for a job's name.
@@ -64,6 +66,11 @@ class Api:
             ("jobs", None, "log"): {"GET": self._job_log},
             ("jobs", None, "events"): {"GET": self._job_events},
             ("jobs", None, "output"): {"GET": self._job_output},
+            ("jobs", None, "timeline"): {"GET": self._timeline},
+            ("jobs", None, "failures"): {"GET": self._failures},
+            ("jobs", None, "story"): {"GET": self._story},
+            ("jobs", None, "stream"): {"GET": self._job_stream},
+            ("stream",): {"GET": self._stream},
             ("jobs", None, "cancel"): {"POST": self._cancel},
             ("jobs", None, "retry"): {"POST": self._retry},
         }
@@ -135,12 +142,37 @@ class Api:
         return text_reply(await self._service.log(call.path[2], task))
 
     async def _job_events(self, call: Call) -> Reply:
-        query = _parameters(call, after=_event, task=_number, failed=_flag)
+        query = _parameters(call, after=_event, task=_number, failed=_flag, structured=_flag)
         return json_reply(await self._service.events(call.path[2], EventQuery(**query)))
 
     async def _job_output(self, call: Call) -> Reply:
         query = _parameters(call, after=parse_cursor, task=_number, called=str, which=_which, failed=_flag)
         return json_reply(await self._service.output(call.path[2], OutputQuery(**query)))
+
+    async def _timeline(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply(await self._service.timeline(call.path[2]))
+
+    async def _failures(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply(await self._service.failures(call.path[2]))
+
+    async def _story(self, call: Call) -> Reply:
+        task = _parameters(call, task=_number).get("task")
+        if task is None:
+            raise CallRefusal(HTTPStatus.BAD_REQUEST, "task: expected a task's number")
+        return json_reply(await self._service.story(call.path[2], task))
+
+    async def _job_stream(self, call: Call) -> Reply:
+        name, after = call.path[2], _parameters(call, after=_event).get("after", 0)
+        self._service.job(name)
+        return Reply(
+            HTTPStatus.OK, kind=EVENTS, stream=lambda sink: self._service.watch_job(name, sink, _last(call) or after)
+        )
+
+    async def _stream(self, call: Call) -> Reply:
+        _parameters(call)
+        return Reply(HTTPStatus.OK, kind=EVENTS, stream=self._service.watch_jobs)
 
     async def _wait(self, call: Call) -> Reply:
         timeout = min(_parameters(call, timeout=_seconds).get("timeout", DEFAULT_WAIT), MAX_WAIT)
@@ -173,7 +205,7 @@ class Api:
 
     async def _retry(self, call: Call) -> Reply:
         _parameters(call)
-        status = await _carried_out(self._service.retry(call.path[2]))
+        status = await _carried_out(self._service.retry(call.path[2], _only(call.body)))
         self.log.info("{caller} has the failed tasks of {job} run again", caller=call.caller, job=status.job)
         return json_reply(status)
 
@@ -202,6 +234,38 @@ def _request(body: bytes) -> Request:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the module {request.pipeline} is longer than {MAX_SOURCE} bytes"
         )
     return request
+
+
+def _last(call: Call) -> int | None:
+    """The number of the last event that a browser has which connects again by itself."""
+    text = call.headers.get("last-event-id", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _only(body: bytes) -> frozenset[int] | None:
+    """The tasks that are to be run again; None: all that have failed.
+
+    :param body: none, or ``{"tasks": ["0-3", "7"]}``.
+    """
+    if not body.strip():
+        return None
+    try:
+        texts = msgspec.json.decode(body, type=_Some).tasks
+        found: set[int] = set()
+        for text in texts:
+            first, dash, last = text.partition("-")
+            span = range(_number(first), _number(last if dash else first) + 1)
+            if len(found) + len(span) > MAX_ONLY:
+                raise ValueError(f"expected at most {MAX_ONLY} tasks")
+            found.update(span)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise CallRefusal(HTTPStatus.BAD_REQUEST, f'expected {{"tasks": ["0-3", "7"]}}, or no body: {text}') from None
+    return frozenset(found)
+
+
+class _Some(msgspec.Struct, forbid_unknown_fields=True):
+    tasks: list[str]
 
 
 def _parameters(call: Call, **known: Callable[[str], Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A call is one request to the control API, a reply its answer: both are values. Knows no sockets and no jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from mu_twisted.base import MuError
+from mu_twisted.coordinator import EventSink
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+EVENTS = "text/event-stream"
 
 
 class ControlError(MuError):
@@ -42,7 +44,7 @@ class Call:
     :param path: its segments, percent-decoded.
     :param query: the parameters behind the ``?``.
     :param caller: names the peer, for the log.
-    :param from_page: whether a web page had it sent (it has an ``Origin``).
+    :param headers: those that are looked at, by their names in small letters.
     """
 
     method: str
@@ -50,17 +52,27 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     caller: str = "an unknown caller"
-    from_page: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def from_page(self) -> bool:
+        """Whether a web page had it sent."""
+        return "origin" in self.headers
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer."""
+    """An answer.
+
+    :param stream: begins to send events in place of a body, which ends with the connection; what it returns is called
+        then.
+    """
 
     status: HTTPStatus
     body: bytes = b""
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: Callable[[EventSink], Callable[[], None]] | None = None
 
 
 def json_reply(content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:

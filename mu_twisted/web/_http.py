@@ -3,7 +3,7 @@
 Knows not what is asked for.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Protocol
@@ -11,16 +11,20 @@ from urllib.parse import parse_qsl, unquote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.iweb import INonQueuedRequestFactory
-from zope.interface import provider
+from zope.interface import implementer, provider
 
+from mu_twisted.coordinator import EventSink
 from mu_twisted.tls import describe_failure
 from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 
+LOOKED_AT = ("host", "origin", "authorization", "last-event-id", "sec-fetch-site")
+"""Headers that a call has."""
 READ_TIME = 30.0
 """Seconds from the connection to the end of the request, a TLS handshake included."""
 WRITE_TIME = 300.0
@@ -125,7 +129,11 @@ class _Request(http.Request):
             query=dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=20)),
             body=self.content.getvalue(),
             caller=self.channel.caller,
-            from_page=self.requestHeaders.hasHeader("Origin"),
+            headers={
+                name: values[-1]
+                for name in LOOKED_AT
+                if (values := self.requestHeaders.getRawHeaders(name)) is not None
+            },
         )
 
     def _reply(self, reply: Reply) -> None:
@@ -134,8 +142,23 @@ class _Request(http.Request):
         self.setResponseCode(reply.status, reply.status.phrase.encode("ascii"))
         for name, value in _headers(reply):
             self.responseHeaders.addRawHeader(name, value)
+        if reply.stream is not None:
+            self._stream(reply.stream)
+            return
         self.write(reply.body)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
+
+    def _stream(self, begin: Callable[[EventSink], Callable[[], None]]) -> None:
+        """Send events until the caller has gone, or takes none for too long."""
+        sink = _EventStream(self)
+        self.write(b": events\n\n")  # type: ignore[no-untyped-call]
+        self.registerProducer(sink, True)  # type: ignore[no-untyped-call]
+        try:
+            stop = begin(sink)
+        except BaseException:
+            self.channel.transport.abortConnection()
+            raise
+        self.notifyFinish().addBoth(lambda _: stop())
 
     def _fault(self, failure: Failure) -> None:
         if self._disconnected:
@@ -151,12 +174,44 @@ class _Request(http.Request):
         self.channel.refuse(CallRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body is at most {limit} bytes long"))
 
 
+@implementer(IPushProducer)
+class _EventStream:
+    """Writes events as browsers read them: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+
+    def __init__(self, request: _Request) -> None:
+        self._request = request
+        self._paused = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the caller has taken what was sent before."""
+        return not self._paused and not self._request._disconnected
+
+    def send(self, kind: str, data: bytes, number: int | None = None) -> None:
+        """Send an event; its data are JSON, and so on one line."""
+        if not self._request._disconnected:
+            head = f"event: {kind}\n" if number is None else f"event: {kind}\nid: {number}\n"
+            self._request.write(head.encode("ascii") + b"data: " + data + b"\n\n")  # type: ignore[no-untyped-call]
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+        self._request.channel.expect_taken()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._request.channel.request_complete()
+
+    def stopProducing(self) -> None:
+        self._paused = True
+
+
 async def _awaited(answer: Awaitable[Reply]) -> Reply:
     return await answer
 
 
 def _headers(reply: Reply) -> list[tuple[str, str]]:
-    more = [("Content-Type", reply.kind), ("Content-Length", str(len(reply.body)))] if reply.body else []
+    more = [("Content-Type", reply.kind)] if reply.body or reply.stream is not None else []
+    more += [("Content-Length", str(len(reply.body)))] if reply.body else []
     return [*more, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), *reply.headers.items()]
 
 
@@ -205,8 +260,12 @@ class HttpChannel(http.HTTPChannel):
         """The request is there; the answer takes the time that it takes."""
         self._expect_within(None)
 
-    def requestDone(self, request: http.Request) -> None:
+    def expect_taken(self) -> None:
+        """The caller is to take what it was sent."""
         self._expect_within(WRITE_TIME)
+
+    def requestDone(self, request: http.Request) -> None:
+        self.expect_taken()
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
     def refuse(self, refusal: CallRefusal) -> None:

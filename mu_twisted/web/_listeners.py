@@ -12,7 +12,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import JobService
+from mu_twisted.coordinator import ObservedJobService
 from mu_twisted.tls import Role, RoleIdentity, ServerContexts, TLSError, identity_of
 from mu_twisted.web._api import MAX_BODY, Api
 from mu_twisted.web._calls import CallRefusal, ControlError
@@ -50,7 +50,7 @@ class ControlListeners:
 
 def open_control(
     reactor: Any,
-    service: JobService,
+    service: ObservedJobService,
     *,
     socket_path: Path,
     group: str | None = None,

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
 
 from mu_twisted.coordinator import (
     MAX_PAGE,
+    AttemptColumns,
+    CountSeries,
     Cursor,
     DaemonStatus,
     EventPage,
     EventQuery,
+    EventSink,
+    Failures,
     JobStatus,
     OutputPage,
     OutputQuery,
+    ReasonGroup,
     Request,
     RunOutput,
     ServiceError,
+    Story,
     TaskPage,
     TaskStatus,
+    Timeline,
     UnknownJob,
 )
 from mu_twisted.pipelines import PipelineError
@@ -40,6 +47,8 @@ class MemoryService:
         self.followed: list[EventQuery] = []
         self.outputs: list[RunOutput] = []
         """Of every job; a page has two."""
+        self.retried: list[Collection[int] | None] = []
+        self.watchers: list[tuple[str | None, EventSink, int]] = []
         self._jobs: dict[str, JobStatus] = {}
         self._tasks: dict[str, list[TaskStatus]] = {}
 
@@ -110,7 +119,8 @@ class MemoryService:
             self.end(name, "cancelled", "cancelled")
         return succeed(self.job(name))
 
-    def retry(self, name: str) -> Deferred[JobStatus]:
+    def retry(self, name: str, only: Collection[int] | None = None) -> Deferred[JobStatus]:
+        self.retried.append(only)
         if self.job(name).state == "running":
             raise ServiceError(f"{name} is running: cancel it first, or wait")
         self._set(name, state="running", error=None, ended=None, waiting=self.job(name).failed, failed=0)
@@ -127,7 +137,7 @@ class MemoryService:
             raise UnknownJob(f"{name} has no task {query.task}")
         self.followed.append(query)
         found = self.happened[query.after : query.after + 2]
-        lines = [line for line in found if "failed" in line or not query.failed]
+        lines: list[str | dict[str, object]] = [line for line in found if "failed" in line or not query.failed]
         end = query.after + len(found)
         return EventPage(lines, end, end < len(self.happened), over)
 
@@ -151,6 +161,34 @@ class MemoryService:
         ]
         following = str(Cursor(found[1].task, found[1].attempt, found[1].run)) if len(found) > 2 else None
         return OutputPage(found[:2], following, task)
+
+    async def timeline(self, name: str) -> Timeline:
+        tasks = self.job(name).tasks
+        none: list[int] = []
+        columns = AttemptColumns(none, none, none, none, none)
+        series = CountSeries(0.25, none, none, none, none, none)
+        return Timeline(name, 1_700_000_000.0, 12.5, 7, True, tasks, ("running",), columns, series)
+
+    async def failures(self, name: str) -> Failures:
+        failed = [task for task in self._tasks[self.job(name).job] if task.state == "failed"]
+        return Failures([ReasonGroup(task.error or "", 1, [str(task.task)], (1, 1), task) for task in failed])
+
+    async def story(self, name: str, task: int) -> Story:
+        if task >= len(self._tasks[self.job(name).job]):
+            raise UnknownJob(f"{name} has no task {task}")
+        return Story(self._tasks[name][task], 1_700_000_000.0, 12.5, (), (), ())
+
+    def watch_jobs(self, sink: EventSink) -> Callable[[], None]:
+        return self._watched(None, sink, 0)
+
+    def watch_job(self, name: str, sink: EventSink, after: int = 0) -> Callable[[], None]:
+        self.job(name)
+        return self._watched(name, sink, after)
+
+    def _watched(self, name: str | None, sink: EventSink, after: int) -> Callable[[], None]:
+        watcher = (name, sink, after)
+        self.watchers.append(watcher)
+        return lambda: self.watchers.remove(watcher)
 
     def remove(self, name: str) -> Deferred[None]:
         if self.job(name).state == "running":

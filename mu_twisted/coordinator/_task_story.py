@@ -1,0 +1,145 @@
+"""A task's story is read here: the records about it, the moves that they bring about, its attempts and their states.
+
+Knows the journal and the file of attempts, neither workers nor how a story is shown.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from mu_twisted.coordinator._attempts import AttemptFile, Attempts
+from mu_twisted.coordinator._failures import joined_lines
+from mu_twisted.coordinator._history import Row
+from mu_twisted.coordinator._journal import Journal
+from mu_twisted.coordinator._states import shifted
+from mu_twisted.coordinator._status import TaskStatus
+from mu_twisted.coordinator._timeline_values import AttemptStory, Story
+from mu_twisted.jobs import (
+    STEP,
+    Assigned,
+    AttemptEnded,
+    Finished,
+    JobError,
+    JobRecord,
+    Steps,
+    Submitted,
+    TaskState,
+    TaskStory,
+    record_from_dict,
+)
+
+MAX_TOLD = 200
+"""Attempts, and moves, of a task that are told, the last ones."""
+MAX_NEIGHBOURS = 50
+"""Tasks that it takes messages of or comes after, and of the others, that are named."""
+_OF_MANY = tuple(f'"type":"{name}"' for name in ("submitted", "reopened", "retried", "result-stands", "finished"))
+"""What stands in the records that are about many tasks, or the job, and may move one."""
+
+Move = tuple[TaskState, TaskState]
+
+
+def story_rows(journal: Journal, job: str, task: int) -> Iterator[tuple[Row, JobRecord | None, Move | None]]:
+    """The rows that are about a task, or may be, each with its record, if it is sound, and the move that it brings."""
+    story: TaskStory | None = None
+    for row in journal.records(job, f'"task":{task}', *_OF_MANY):
+        record: JobRecord | None = None
+        move = None
+        with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves
+            record = record_from_dict(row["record"])
+            if isinstance(record, Submitted):
+                story = TaskStory(record, task) if task in record.order else None
+            elif story is not None:
+                move = story.apply(record)
+        yield row, record, move
+
+
+def reading_story(
+    journal: Journal, file: AttemptFile, attempts: Attempts | None, job: str, status: TaskStatus, now: float
+) -> Steps[Story]:
+    """A task from its beginning, without what its programs have printed.
+
+    :param file: has the states of its attempts; ``attempts`` those of the ones that run.
+    :param status: of the task.
+    :param now: seconds since 1970.
+    :raises JournalError: a record is damaged.
+    """
+    task = status.task
+    submitted = 0.0
+    moves: list[tuple[float, str, str]] = []
+    told: dict[int, AttemptStory] = {}
+    before: tuple[int, ...] = ()
+    behind: tuple[int, ...] = ()
+    for index, (row, record, move) in enumerate(story_rows(journal, job, task)):
+        at = _time(row, submitted)
+        if isinstance(record, Submitted):
+            submitted, at = at, 0.0
+            before, behind = _neighbours(record, task)
+        if move is not None:
+            moves.append((at, move[0].value, move[1].value))
+        if isinstance(record, Assigned) and record.task == task:
+            launch = None if record.launch_id is None else str(record.launch_id)
+            told[record.attempt] = AttemptStory(
+                record.attempt, at, "running", launch=launch, speculative=record.speculative
+            )
+        elif isinstance(record, AttemptEnded) and record.task == task and record.attempt in told:
+            told[record.attempt] = msgspec.structs.replace(
+                told[record.attempt], end=at, outcome=record.outcome.value, error=joined_lines(record.error) or None
+            )
+        elif isinstance(record, Finished):
+            told = {number: _ended(one, at) for number, one in told.items()}
+        if index % STEP == 0:
+            yield
+    for one in [] if attempts is None else attempts.current(task):
+        _take_states(told, task, one)
+    for found in file.read(task):
+        if found is not None:
+            _take_states(told, task, found)
+        yield
+    return Story(
+        status,
+        submitted,
+        max(0.0, now - submitted),
+        moves[-MAX_TOLD:],
+        [told[number] for number in sorted(told)][-MAX_TOLD:],
+        (),
+        before[:MAX_NEIGHBOURS],
+        behind[:MAX_NEIGHBOURS],
+    )
+
+
+def _time(row: Row, submitted: float) -> float:
+    try:
+        return round(float(row["at"]) - submitted, 3)
+    except (LookupError, TypeError, ValueError):
+        return 0.0
+
+
+def _ended(attempt: AttemptStory, at: float) -> AttemptStory:
+    """As the job's end leaves it."""
+    return attempt if attempt.end is not None else msgspec.structs.replace(attempt, end=at, outcome="withdrawn")
+
+
+def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Any]) -> None:
+    with suppress(LookupError, TypeError, ValueError):  # a damaged line
+        number = int(one["attempt"])
+        if int(one["task"]) == task and number in told:
+            told[number] = msgspec.structs.replace(told[number], states=shifted(one["states"], told[number].begin))
+
+
+def _neighbours(record: Submitted, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tasks that a task needs, and those that need it."""
+    before: dict[int, None] = {}
+    behind: dict[int, None] = {}
+    for receiver, senders in (*record.consumes, *record.messages):
+        if receiver == task:
+            before.update(dict.fromkeys(senders))
+        elif task in senders:
+            behind[receiver] = None
+    for first, second in record.after:
+        if task in second:
+            before.update(dict.fromkeys(first))
+        if task in first:
+            behind.update(dict.fromkeys(second))
+    return tuple(before), tuple(behind)
