@@ -101,6 +101,7 @@ class Commands:
             b"link": lambda argument: self._begin_links().link(argument),
             b"send": lambda argument: self._begin_links().send(argument),
             b"receive": lambda argument: self._begin_links().receive(argument),
+            b"hand_over": lambda argument: self._begin_links().hand_over(argument),
             b"quit": self._quit,
         }
 
@@ -112,6 +113,8 @@ class Commands:
             self._send(b"OK:PONG(" + payload[5:] + b")")
         elif payload.startswith(b"token:"):
             self._keep_token(payload[6:])
+        elif payload.startswith(b"reset:") and self._hands_over:
+            self._enqueue(payload)  # what other tasks may want again is copied first
         elif self._killed is None and payload.startswith((b"kill:", b"reset:")):
             self._at_once(payload)
         else:
@@ -126,7 +129,11 @@ class Commands:
     @property
     def _waits(self) -> bool:
         """Whether the reply to a command is due before the next one may begin."""
-        return self._foreground or self._channel.busy
+        return self._foreground or self._channel.busy or self._hands_over
+
+    @property
+    def _hands_over(self) -> bool:
+        return self._links is not None and self._links.handing_over
 
     def pump(self) -> None:
         """Carry out what can be carried out now."""

@@ -39,6 +39,7 @@ class FrameConnection:
     :param received: called with each payload.
     :param held: says whether nothing is to be read now; None: not while the connection is clogged.
     :param prepare: see :class:`worker_lambda._dialling.Dial`.
+    :param stream: one that is there already; then there are no targets, and ``came_up`` is not called.
     :ivar lost: why it is over, None while it is not. To be checked after each pass of the loop.
     :ivar heard: whether a whole frame has come.
     :ivar finished: whether the other side has closed too after :meth:`finish`, having read everything.
@@ -51,10 +52,11 @@ class FrameConnection:
         context: ssl.SSLContext | None,
         partner: Partner,
         *,
-        came_up: Callable[[], None],
+        came_up: Callable[[], None] = lambda: None,
         received: Callable[[bytes], None],
         held: Callable[[], bool] | None = None,
         prepare: Callable[[socket.socket], None] | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.lost: DialError | None = None
         self.heard = self.finished = False
@@ -64,20 +66,20 @@ class FrameConnection:
         self._held = held or (lambda: self.clogged)
         self._decoder = Decoder(partner.max_frame)
         self._unsent = bytearray()
-        self._stream: Stream | None = None
+        self._stream = stream
         self._watch = SocketWatch(selector, self._ready)
-        self._phase = _Phase.DIALLING
+        self._phase = _Phase.DIALLING if stream is None else _Phase.UP
         self._stall_timeout = partner.stall_timeout
         self._taken = 0.0  # when something was taken last
         self._finishing = self._half_closed = False
         self._on_the_way = 0
-        self._read_more = False
-        self._dial = Dial(selector, targets, context, partner.role, self._opened, prepare)
+        self._read_more = stream is not None
+        self._dial = Dial(selector, targets, context, partner.role, self._opened, prepare) if targets else None
 
     @property
     def answered(self) -> bool:
         """Whether the other side has taken the connection; with TLS, frames may have to wait for its handshake."""
-        return self._dial.answered
+        return self._dial is None or self._dial.answered
 
     @property
     def sock(self) -> socket.socket | None:
@@ -120,7 +122,7 @@ class FrameConnection:
 
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        if self._phase is _Phase.DIALLING:
+        if self._phase is _Phase.DIALLING and self._dial is not None:
             wait = self._dial.step()
             if self._dial.error is not None:
                 self._lose(self._dial.error)
@@ -203,7 +205,8 @@ class FrameConnection:
 
     def _close_socket(self) -> None:
         self._phase = _Phase.CLOSED
-        self._dial.close()
+        if self._dial is not None:
+            self._dial.close()
         self._watch.clear()
         if self._stream is not None:
             self._stream.close()

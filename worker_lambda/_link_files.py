@@ -17,12 +17,15 @@ class MessageSource:
     """The bytes of a message to be sent: a file's, which must stay as it is, or some that are given.
 
     :param path: of the file; None: ``data`` is sent.
+    :param directory: where a second name of the file may be; None: nowhere.
     :raises CommandFailure: there is no such file, or it is none.
     """
 
-    def __init__(self, path: bytes | None, data: bytes = b"") -> None:
+    def __init__(self, path: bytes | None, data: bytes = b"", directory: Path | None = None) -> None:
         self._path = None if path is None else Path(os.fsdecode(path))
         self._data = data
+        self._directory = directory
+        self._kept: Path | None = None
         self._descriptor: int | None = None
         self._lock = threading.Lock()
         self._closed = self._busy = False
@@ -59,16 +62,58 @@ class MessageSource:
                 if self._closed:
                     self._close()
 
+    @property
+    def data_length(self) -> int:
+        """Bytes that are in memory."""
+        return len(self._data)
+
+    @property
+    def kept_length(self) -> int:
+        """Bytes on disk that stay as long as this is open, whatever becomes of the file's name."""
+        return self.length if self._kept is not None else 0
+
+    def retain(self, used: int) -> bool:
+        """Have the bytes stay, also where the file is removed.
+
+        :param used: bytes of other files that are retained.
+        :returns: whether they will: not where they may take more than half of what is free, or the file is on another
+            file system than the temporary files'. A file that is written to again is found changed when it is read.
+        """
+        if self._path is None or self._kept is not None:
+            return True
+        kept = self._directory / f".sent.{os.urandom(8).hex()}" if self._directory is not None else None
+        try:
+            room = os.statvfs(self._path)
+            if kept is None or 2 * (used + self.length) > room.f_bavail * room.f_frsize + used:
+                return False
+            kept.hardlink_to(self._path)
+        except OSError:
+            return False
+        self._kept = kept
+        return True
+
+    def rest(self) -> None:
+        """Take no descriptor as long as it is not read again."""
+        with self._lock:
+            if not self._busy:
+                self._close()
+
     def close(self) -> None:
         """Close the file, once it is not being read."""
         with self._lock:
             self._closed = True
             if not self._busy:
                 self._close()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            with suppress(OSError):
+                kept.unlink()
 
     def _read(self, path: Path, offset: int, count: int) -> bytes:
         if self._descriptor is None:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO does not stop us
+            self._descriptor = os.open(
+                self._kept or path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )  # a FIFO does not stop us
         data = os.pread(self._descriptor, count, offset)
         while 0 < len(data) < count:
             more = os.pread(self._descriptor, count - len(data), offset + len(data))

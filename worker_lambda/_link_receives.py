@@ -1,4 +1,4 @@
-"""The messages that a worker's task waits for: which are wanted, of what path ever they come, until each is a file.
+"""The messages that a worker's task waits for: which are wanted, by what path ever they come, until each is a file.
 
 Knows no connection: frames come in, and those to be sent are asked for. Files are written beside the loop.
 """
@@ -12,6 +12,7 @@ from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, Part, Unwant,
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageTarget
+from worker_lambda._link_paths import DirectPath
 from worker_lambda._link_sends import MAX_WAITING, StreamNumbers
 
 MAX_WANTED = 1024
@@ -32,6 +33,7 @@ class _Receive:
     :ivar frm: the sender's task; None: any.
     :ivar number: of the message; of any task: None until one has begun to come.
     :ivar target: what it is written to, while it comes.
+    :ivar via: the direct path by which it comes then; None: by the rendezvous.
     :ivar wanted: whether its turn has come.
     """
 
@@ -42,6 +44,7 @@ class _Receive:
     number: int | None = None
     peer: int = 0
     target: MessageTarget | None = None
+    via: DirectPath | None = None
     length: int = 0
     offset: int = 0
     unwritten: list[bytes] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Receives:
         self._any_taken: dict[bytes, int] = {}
         self._any_senders: dict[bytes, int] = {}
         self._any_said: set[bytes] = set()
+        self._paths: dict[int, DirectPath] = {}
 
     @property
     def active(self) -> int:
@@ -124,22 +128,48 @@ class Receives:
         self._any_said.clear()
         for each in self._wanted:
             if each.digest is None:  # else all of it has come, and is being written
-                self._lose(each)
+                if each.via is None:
+                    self._lose(each)
                 self._say_want(each)
 
     def next_frame(self) -> bytes | None:
         """The next frame to be sent; None if there is none now."""
         return self._frames.popleft() if self._frames else None
 
-    def received(self, frame: Begin | Part | End | Cut) -> None:
+    def path_up(self, path: DirectPath) -> None:
+        """A direct path is there: what is wanted of its peer may come by it from now on."""
+        self._paths[path.task] = path
+        for each in self._wanted:
+            if each.frm == path.task and each.number is not None and each.digest is None:
+                path.say(Want(each.frm, each.number, each.name).encode())
+
+    def path_lost(self, path: DirectPath) -> None:
+        """A direct path is gone: what it has not brought comes by the rendezvous, from its beginning."""
+        if self._paths.get(path.task) is path:
+            del self._paths[path.task]
+        for each in self._wanted:
+            if each.via is path and each.digest is None:
+                self._lose(each)
+                self._say_want(each)
+
+    def expects(self, path: DirectPath) -> bool:
+        """Whether anything is on its way by a path."""
+        return any(each.via is path for each in self._coming.values())
+
+    def received(self, frame: Begin | Part | End | Cut, path: DirectPath | None = None) -> None:
         """Take a frame; those of messages that are not waited for are of some that were given up.
 
+        :param path: the direct one that it has come by; None: it is from the rendezvous.
         :raises CommandFailure: it is out of place.
         """
         key = frame.peer, frame.name, frame.number
+        coming = self._coming.get(key)
+        instead = path is not None and isinstance(frame, Begin) and coming is not None and coming.frm is not None
+        if coming is not None and coming.via is not path and not instead:
+            return  # a rest, or the sender knows already that the path by which the message comes is lost
         match frame:
             case Begin():
-                self._begin(key, frame)
+                self._begin(key, frame, path)
             case Part() if key in self._coming:
                 self._part(self._coming[key], frame)
             case End() if key in self._coming:
@@ -148,14 +178,17 @@ class Receives:
                     raise CommandFailure(f"a message of {each.length} bytes has ended after {each.offset}")
                 each.digest = frame.digest
                 self._write(each)
-            case Cut() if key in self._coming and self._coming[key].digest is None:
-                self._lose(self._coming[key])
+            case Cut() if coming is not None and coming.digest is None:
+                self._lose(coming)
+                if path is not None:
+                    self._say_want(coming)
 
     def fail(self, reason: str) -> None:
         """Give all up, each with this reason."""
         given_up, streams = [*self._wanted, *self._waiting], self._streams()
         self._waiting.clear()
-        self._frames.extend(Unwant(frm, name).encode() for frm, name in streams)
+        for frm, name in streams:
+            self._say_unwant(frm, name)
         for each in given_up:
             self._end(each, reason)
 
@@ -196,7 +229,10 @@ class Receives:
 
     def _say_want(self, each: _Receive) -> None:
         if each.frm is not None and each.number is not None:
-            self._frames.append(Want(each.frm, each.number, each.name).encode())
+            want = Want(each.frm, each.number, each.name).encode()
+            self._frames.append(want)
+            if each.frm in self._paths and each.via is None:
+                self._paths[each.frm].say(want)
             return
         taken: list[tuple[int, int]] = []
         if each.name not in self._any_said:
@@ -204,20 +240,27 @@ class Receives:
             taken = [pair for pair in self._numbers.last(each.name) if pair[1]]
         self._frames.append(WantAny(each.name, tuple(taken)).encode())
 
-    def _begin(self, key: Key, frame: Begin) -> None:
+    def _say_unwant(self, frm: int | None, name: bytes) -> None:
+        unwant = Unwant(frm, name).encode()
+        self._frames.append(unwant)
+        if frm in self._paths:
+            self._paths[frm].say(unwant)
+
+    def _begin(self, key: Key, frame: Begin, path: DirectPath | None) -> None:
         peer, name, number = key
         each = self._coming.get(key)
         if each is None:
             follows = self._numbers.next((peer, name)) == number
             for other in self._wanted:
-                fits = follows if other.frm is None else (other.frm, other.number) == (peer, number)
+                any_fits = follows and path is None  # those of any task come by the rendezvous
+                fits = any_fits if other.frm is None else (other.frm, other.number) == (peer, number)
                 if other.target is None and other.name == name and fits:
                     each = other
                     break
         if each is None or each.digest is not None:
             return
         self._lose(each)
-        each.peer, each.number = peer, number
+        each.peer, each.number, each.via = peer, number, path
         each.length, each.offset = frame.length, len(frame.part)
         each.target = MessageTarget(each.path, frame.length)
         self._coming[key] = each
@@ -245,7 +288,7 @@ class Receives:
         if each.target is not None and each.number is not None:
             self._coming.pop((each.peer, each.name, each.number), None)
             each.target.discard()
-            each.target = None
+            each.target = each.via = None
         self._unwritten -= sum(map(len, each.unwritten))
         each.unwritten = []
         each.digest = None
@@ -289,6 +332,8 @@ class Receives:
         ack = Ack(each.peer, each.number, each.name).encode()
         self._frames.append(ack)
         self._acknowledged.append(ack)
+        if each.via is not None:
+            each.via.say(ack)
         if each.frm is None:
             self._any_taken[each.name] += 1
             self._any_senders[each.name] = self._any_senders.get(each.name, 0) + (each.number == 1)
@@ -301,7 +346,7 @@ class Receives:
 
     def _refuse(self, each: _Receive, error: str) -> None:
         """One message cannot be kept; the others of its stream, which are not wanted either now, are wanted anew."""
-        self._frames.append(Unwant(each.frm, each.name).encode())
+        self._say_unwant(each.frm, each.name)
         self._end(each, error)
         for other in self._wanted:
             if (other.frm, other.name) == (each.frm, each.name) and other.digest is None:

@@ -1,28 +1,31 @@
-"""The messages that a worker sends: the frames of each, on whatever path, until they are acknowledged.
+"""The messages that a worker sends: the frames of each, on whatever path, until they are acknowledged, and beyond that
+those that were sent directly, which are kept here only.
 
 Knows no connection: frames are asked for, answers come in. Files are read beside the loop.
 """
 
-import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heappop, heappush
+from pathlib import Path
 
-from mu_twisted.wire.links import MAX_PART, Ack, Begin, Cut, End, Nak, Part
+from mu_twisted.wire.links import MAX_HELD, Ack, Nak, Unwant, Want
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource
+from worker_lambda._link_paths import DirectPath
+from worker_lambda._outgoing_message import OutgoingMessage, Stream
 
 MAX_SENDING = 8
 """Messages that are sent at once; others wait."""
 MAX_WAITING = 10_000
 """Messages that wait to be sent or received."""
 MAX_WAITING_BYTES = 16 << 20
-"""Bytes of messages that came with their commands."""
-_BLOCK = 8 * MAX_PART
-
-Stream = tuple[int, bytes]
-"""The task at the other end and the name."""
+"""Bytes of messages that came with their commands, those that are held included."""
+MAX_KEPT, MAX_KEPT_BYTES = MAX_HELD // 2, MAX_WAITING_BYTES // 4
+"""Messages that are held, and bytes of those that came with their commands: of more the rendezvous gets the oldest."""
+WORTH_A_CHANGE = 1 << 20
+"""Bytes of a message that are left for which it begins again on a direct path."""
 
 
 class StreamNumbers:
@@ -61,105 +64,44 @@ class StreamNumbers:
         return [(peer, number - 1) for (peer, each), number in self._next.items() if each == name]
 
 
-class OutgoingMessage:
-    """One message on its way. Its frames come from :meth:`next_frame`, from the first again after :meth:`restart`.
-
-    :param done: called once with what went wrong, None if the message is safe.
-    """
-
-    def __init__(self, stream: Stream, number: int, source: MessageSource, done: Callable[[str | None], None]) -> None:
-        self.stream = stream
-        self.number = number
-        self.length = source.length
-        self.done = done
-        self.over = False
-        self.reading = False
-        self.restart()
-        self._source = source
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of it has been sent, and not its end."""
-        return self._begun and not self._ended
-
-    @property
-    def hungry(self) -> bool:
-        """Whether more of it is to be read."""
-        return not self.over and not self.reading and not self._parts and self._read < self.length
-
-    def restart(self) -> None:
-        """Begin anew, as on another connection."""
-        self._digest = hashlib.sha256()
-        self._parts: deque[bytes] = deque()
-        self._read = self._sent = 0
-        self._begun = self._ended = False
-        self._round = object()
-
-    def read(self) -> Callable[[], None]:
-        """Read the next block, in a thread.
-
-        :returns: what takes it over, in the loop's.
-        :raises CommandFailure: it cannot be read.
-        """
-        offset, turn, digest = self._read, self._round, self._digest
-        block = self._source.read(offset, min(_BLOCK, self.length - offset))
-        digest.update(block)
-
-        def take() -> None:
-            if turn is self._round and not self.over:
-                self._read += len(block)
-                self._parts.extend(block[at : at + MAX_PART] for at in range(0, len(block), MAX_PART))
-
-        return take
-
-    def next_frame(self) -> bytes | None:
-        """The next frame; None if there is none now."""
-        to, name = self.stream
-        if self.over or self._ended:
-            return None
-        if self._parts or (not self.length and not self._begun):
-            part = self._parts.popleft() if self._parts else b""
-            offset, self._sent = self._sent, self._sent + len(part)
-            if self._begun:
-                return Part(to, self.number, offset, name, part).encode()
-            self._begun = True
-            return Begin(to, self.number, self.length, name, part).encode()
-        if self._sent < self.length:
-            return None
-        self._ended = True
-        return End(to, self.number, self._digest.hexdigest().encode("ascii"), name).encode()
-
-    def finish(self, error: str | None) -> None:
-        """End it, and say so."""
-        self.close()
-        self.done(error)
-
-    def close(self) -> None:
-        """End it; nothing is said."""
-        self.over = True
-        self._parts.clear()
-        self._source.close()
-
-
 class Sends:
     """All messages that the worker's task sends.
 
     :param runs: reads files beside the loop.
+    :param directory: where files are held beyond their removal; None: nowhere.
+    :param later: whether an earlier attempt at the task may have sent other bytes: then none is sent to its end on a
+        direct path before the rendezvous has compared their digest.
     """
 
-    def __init__(self, runs: CommandRuns) -> None:
+    def __init__(self, runs: CommandRuns, directory: Path | None = None, *, later: bool = False) -> None:
         self._runs = runs
+        self._directory = directory
+        self._later = later
         self._numbers = StreamNumbers()
-        self._waiting: deque[OutgoingMessage] = deque()
+        self._waiting: dict[tuple[int, bytes, int], OutgoingMessage] = {}
         self._sending: dict[tuple[int, bytes, int], OutgoingMessage] = {}
         self._turns: deque[OutgoingMessage] = deque()
         self._answers: deque[bytes] = deque()
-        self._held = 0
+        self._paths: dict[int, DirectPath] = {}
+        self._holding: dict[tuple[int, bytes, int], OutgoingMessage] = {}
+        self._held_length = self._held_data = 0
+        self._recalled = 0
+        self._bytes = 0
 
     @property
     def active(self) -> int:
-        """How many are not safe yet."""
+        """How many are not safe yet, or are to be copied to the rendezvous."""
         return len(self._waiting) + len(self._sending)
+
+    @property
+    def holding(self) -> int:
+        """How many are safe only as long as they are here."""
+        return len(self._holding) + self._recalled
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether the rendezvous does not have all yet that it is to have."""
+        return bool(self._recalled)
 
     def add(self, to: int, name: bytes, path: bytes | None, data: bytes, done: Callable[[str | None], None]) -> None:
         """Send a message.
@@ -168,36 +110,44 @@ class Sends:
         :param done: is given what went wrong, None if it is safe.
         :raises CommandFailure: there is no such file, or too many messages wait.
         """
-        if self.active >= MAX_WAITING or self._held + len(data) > MAX_WAITING_BYTES:
-            raise CommandFailure(f"too many messages wait to be sent: {self.active}, with {self._held} bytes")
-        self._held += len(data)
-
-        def over(error: str | None) -> None:
-            self._held -= len(data)
-            done(error)
-
-        try:
-            source = MessageSource(path, data)
-        except CommandFailure:
-            self._held -= len(data)
-            raise
-        self._waiting.append(OutgoingMessage((to, name), self._numbers.take((to, name)), source, over))
+        if self.active >= MAX_WAITING or self._bytes + len(data) > MAX_WAITING_BYTES:
+            raise CommandFailure(f"too many messages wait to be sent: {self.active}, with {self._bytes} bytes")
+        source = MessageSource(path, data, self._directory)
+        self._bytes += len(data)
+        message = OutgoingMessage((to, name), self._numbers.take((to, name)), source, done)
+        self._waiting[message.key] = message
         self._begin_waiting()
 
     def restart(self) -> None:
-        """Send everything from its beginning, as on a new connection."""
+        """Send everything from its beginning, as on a new connection to the rendezvous."""
         self._answers.clear()
         for message in self._sending.values():
-            message.restart()
-            self._read_on(message)
+            message.said = message.noted = False
+            message.due = 0
+            if message.path is None:
+                message.restart()
+                self._read_on(message)
+            elif message.ended:
+                self._say_held(message)
+        for message in self._holding.values():
+            self._answers.append(message.held())
 
-    def next_frame(self) -> bytes | None:
-        """The next frame of any message, in turns; None if there is none now."""
-        if self._answers:
+    def next_frame(self, path: DirectPath | None = None) -> bytes | None:
+        """The next frame of any message, in turns; None if there is none now.
+
+        :param path: the direct one that it is for; None: it is for the rendezvous.
+        """
+        if path is None and self._answers:
             return self._answers.popleft()
         for _ in range(len(self._turns)):
             message = self._turns[0]
             self._turns.rotate(-1)
+            if message.path is not path:
+                continue
+            if path is not None and message.ending:
+                self._say_held(message)
+                if self._later and not message.noted:
+                    continue
             frame = message.next_frame()
             self._read_on(message)
             if frame is not None:
@@ -205,34 +155,182 @@ class Sends:
         return None
 
     def answered(self, answer: Ack | Nak) -> None:
-        """A message is safe, or refused; one that is unknown was given up."""
-        message = self._sending.get((answer.peer, answer.name, answer.number))
-        if message is not None:
-            self._end(message, None if isinstance(answer, Ack) else answer.reason.decode("utf-8", "replace"))
+        """The rendezvous has a message, knows that it is held here, or refuses it; one that is unknown was given up."""
+        key = answer.peer, answer.name, answer.number
+        message = self._sending.get(key)
+        if message is None:
+            return
+        if isinstance(answer, Nak):
+            self._end(message, answer.reason.decode("utf-8", "replace"))
+        elif message.due:  # answers come in the order of what they answer
+            message.due -= 1
+            message.noted = message.said and not message.due
+            self._check_held(message)
+        elif message.path is None:
+            self._end(message, None)
 
-    def fail(self, reason: str) -> None:
-        """Give all up, each with this reason."""
-        waiting = [*self._sending.values(), *self._waiting]
+    def fail(self, reason: str, *, final: bool = False) -> None:
+        """Give all up, each with this reason.
+
+        :param final: whether there will be no answer to what has been sent either. Else that goes on, and keeps its
+            number: its receiver may have it.
+        """
+        waiting = [*self._sending.values(), *self._waiting.values()]
         self._waiting.clear()
         for message in waiting:
-            self._end(message, reason)
+            if message.recalled and not final:
+                if message.key not in self._sending:
+                    self._waiting[message.key] = message
+            elif not message.ended or final:
+                self._end(message, reason)
+            elif not message.given_up:
+                message.given_up = True
+                message.done(reason)
+        self._begin_waiting()
 
     def close(self) -> None:
         """Give all up, and say nothing."""
-        for message in [*self._sending.values(), *self._waiting]:
+        for message in [*self._sending.values(), *self._waiting.values(), *self._holding.values()]:
             message.close()
         self._waiting.clear()
         self._sending.clear()
         self._turns.clear()
+        self._holding.clear()
+
+    # -- direct paths ----------------------------------------------------------------------------------------------
+
+    def path_up(self, path: DirectPath) -> None:
+        """A direct path is there; what its peer wants on it goes by it from now on."""
+        self._paths[path.task] = path
+
+    def path_lost(self, path: DirectPath) -> None:
+        """A direct path is gone: what it has not brought is sent by the rendezvous, from its beginning."""
+        if self._paths.get(path.task) is path:
+            del self._paths[path.task]
+        for message in self._sending.values():
+            if message.path is path and not message.arrived:
+                self._change(message, None)
+
+    def wanted(self, path: DirectPath, frame: Want) -> None:
+        """The peer wants a message on its path, from the beginning."""
+        message = self._sending.get((frame.peer, frame.name, frame.number))
+        if message is None:
+            waits = (frame.peer, frame.name, frame.number) in self._waiting
+            if waits or frame.number >= self._numbers.next((frame.peer, frame.name)):
+                path.want(frame.number, frame.name)
+            return
+        begins = not message.begun and not message.ended
+        worth = message.begun and message.left >= WORTH_A_CHANGE
+        if message.path is path:
+            if not message.arrived and (message.begun or message.ended):
+                self._change(message, path)
+        elif message.path is None and not message.recalled and (begins or worth) and self._may_hold(message):
+            if message.begun:
+                self._answers.append(message.cut())
+            self._change(message, path)
+
+    def unwanted(self, path: DirectPath, frame: Unwant) -> None:
+        """The peer waits for messages of a name no longer: they go to the rendezvous, which keeps them."""
+        for number, name in list(path.wants):
+            if name == frame.name:
+                del path.wants[number, name]
+        for message in self._sending.values():
+            if message.path is path and message.stream[1] == frame.name and not message.arrived:
+                self._change(message, None)
+
+    def arrived(self, frame: Ack) -> None:
+        """The receiver has all of a message that was sent directly."""
+        message = self._sending.get((frame.peer, frame.name, frame.number))
+        if message is not None and message.path is not None and message.ended:
+            message.arrived = True
+            self._check_held(message)
+
+    def expects(self, path: DirectPath) -> bool:
+        """Whether anything is on its way on a path."""
+        return any(message.path is path and not message.arrived for message in self._sending.values())
+
+    # -- what is held ----------------------------------------------------------------------------------------------
+
+    def ask(self, frame: Want) -> None:
+        """The rendezvous wants a message that was sent directly: an attempt at its receiver's task wants it again."""
+        message = self._holding.get((frame.peer, frame.name, frame.number))
+        if message is not None:
+            self._hand_over(message)
+
+    def hand_over(self, tasks: Container[int]) -> None:
+        """The worker will be gone: what these tasks may want again goes to the rendezvous, and no more is held."""
+        for message in list(self._holding.values()):
+            if message.stream[0] in tasks:
+                self._hand_over(message)
+            else:
+                self._answers.append(message.cut())
+                self._release(message)
+
+    def _hand_over(self, message: OutgoingMessage) -> None:
+        del self._holding[message.key]
+        message.recalled, message.path = True, None
+        message.said = message.noted = message.arrived = False
+        message.restart()
+        self._recalled += 1
+        self._held_data -= message.source.data_length
+        self._waiting[message.key] = message
+        self._begin_waiting()
+
+    def _may_hold(self, message: OutgoingMessage) -> bool:
+        """Whether the file or the bytes can be held: where there is little room, the rendezvous keeps them."""
+        if len(self._holding) + len(self._sending) + self._recalled >= MAX_HELD:
+            return False
+        return message.source.retain(self._held_length)
+
+    def _say_held(self, message: OutgoingMessage) -> None:
+        if not message.said:
+            message.said = True
+            message.due += 1
+            self._answers.append(message.held())
+
+    def _check_held(self, message: OutgoingMessage) -> None:
+        if message.arrived and message.noted:
+            self._forget(message)
+            message.source.rest()
+            self._holding[message.key] = message
+            self._held_length += message.source.kept_length
+            self._held_data += message.source.data_length
+            while len(self._holding) > MAX_KEPT or self._held_data > MAX_KEPT_BYTES:
+                self._hand_over(next(iter(self._holding.values())))
+            if not message.given_up:
+                message.done(None)
+            self._begin_waiting()
+
+    def _release(self, message: OutgoingMessage) -> None:
+        """Hold a message no longer."""
+        if self._holding.pop(message.key, None) is not None:
+            self._held_length -= message.source.kept_length
+            self._held_data -= message.source.data_length
+        self._bytes -= message.source.data_length
+        message.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._sending) < MAX_SENDING:
-            message = self._waiting.popleft()
-            self._sending[(*message.stream, message.number)] = message
+            message = self._waiting.pop(next(iter(self._waiting)))
+            self._sending[message.key] = message
             self._turns.append(message)
+            path = None if message.recalled else self._paths.get(message.stream[0])
+            want = message.number, message.stream[1]
+            if path is not None and want in path.wants:
+                del path.wants[want]
+                if self._may_hold(message):
+                    message.path = path
             self._read_on(message)
+
+    def _change(self, message: OutgoingMessage, path: DirectPath | None) -> None:
+        """Send a message by a path, from its beginning."""
+        if path is not None and path is not message.path:
+            message.said = message.noted = False
+        message.path = path
+        message.restart()
+        self._read_on(message)
 
     def _read_on(self, message: OutgoingMessage) -> None:
         if not message.hungry:
@@ -252,13 +350,24 @@ class Sends:
 
         self._runs.chore(lambda _: taken.append(message.read()), read)
 
-    def _end(self, message: OutgoingMessage, error: str | None) -> None:
-        self._sending.pop((*message.stream, message.number), None)
+    def _forget(self, message: OutgoingMessage) -> None:
+        self._sending.pop(message.key, None)
         if message in self._turns:
             self._turns.remove(message)
+
+    def _end(self, message: OutgoingMessage, error: str | None) -> None:
+        self._forget(message)
+        if message.recalled:
+            self._recalled -= 1
+            self._held_length -= message.source.kept_length
         if error is not None:
-            self._numbers.give_back(message.stream, message.number)
-            if message.begun:
-                self._answers.append(Cut(message.stream[0], message.number, message.stream[1]).encode())
-        message.finish(error)
+            if not message.recalled:
+                self._numbers.give_back(message.stream, message.number)
+            if message.begun and message.path is not None:
+                message.path.say(message.cut())
+            elif message.begun or message.recalled:
+                self._answers.append(message.cut())
+        self._release(message)
+        if not message.recalled and not message.given_up:
+            message.done(error)
         self._begin_waiting()

@@ -10,6 +10,8 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 from mu_twisted.wire import PeerError, fail
 from mu_twisted.wire.links import (
@@ -22,38 +24,52 @@ from mu_twisted.wire.links import (
     LinkGreeting,
     Nak,
     Part,
+    Unwant,
+    Want,
     check_name,
     parse_link_frame,
     parse_link_welcome,
+    parse_tasks,
+    paths_info,
     waits_info,
 )
+from mu_twisted.wire.punching import PREFIX, PUNCH
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner, Target, is_loopback, resolve
-from worker_lambda._errors import CommandFailure, DialError
+from worker_lambda._errors import CommandFailure, DialError, EventError
 from worker_lambda._lambda_context import Timing
+from worker_lambda._link_paths import UNSENT, DirectPath, PathFrame
 from worker_lambda._link_receives import Receives, WaitReport
 from worker_lambda._link_sends import Sends
 from worker_lambda._peers import parse_address
 from worker_lambda._template import expand_file
 from worker_lambda._tls import RENDEZVOUS
 
-_UNSENT = 512 << 10
-"""Bytes that wait to be taken beyond which no more frames are made."""
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
 _MAX_REFUSAL = 500
+_AHEAD = 64
+"""Peers to which paths are wanted before there is anything to send."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from worker_lambda._direct_paths import DirectPaths
 
 
 @dataclass(frozen=True)
 class _Speaker:
-    """One ``link:``."""
+    """One ``link:``.
+
+    :ivar direct: whether there may be direct paths.
+    """
 
     host: str
     port: int
     job: bytes
     task: int
     attempt: int
+    direct: bool = False
 
     @property
     def where(self) -> str:
@@ -68,6 +84,7 @@ class LinkChannel:
     :param root: what relative file names are meant from.
     :param directory: the worker's private one.
     :param context: gives what is shown to the rendezvous, None for plain TCP.
+    :param link_contexts: gives what is shown to other workers, as client and as server; None: nothing.
     :param send: takes one message to the coordinator.
     :param timing: see :class:`Timing`.
     """
@@ -80,9 +97,11 @@ class LinkChannel:
         directory: bytes,
         *,
         context: Callable[[], ssl.SSLContext | None],
+        link_contexts: Callable[[], tuple[ssl.SSLContext, ssl.SSLContext] | None] = lambda: None,
         send: Callable[[bytes], None],
         timing: Timing,
     ) -> None:
+        self._link_contexts = link_contexts
         self._selector = selector
         self._runs = runs
         self._root = root
@@ -94,6 +113,9 @@ class LinkChannel:
         self._sends = Sends(runs)
         self._receives = Receives(runs)
         self._report = WaitReport(timing.wait_report)
+        self._paths: DirectPaths | None = None
+        self._ahead = False
+        self._handing_over = False
         self._connection: FrameConnection | None = None
         self._greeted = False
         self._dialling: object | None = None
@@ -105,21 +127,34 @@ class LinkChannel:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def link(self, argument: bytes) -> None:
-        """``link:HOST:PORT:JOB:TASK:ATTEMPT``.
+        """``link:HOST:PORT:JOB:TASK:ATTEMPT``, or with ``:TASKS`` behind it, to which there may be direct paths.
 
         :raises MuError: the argument cannot be read.
         """
         host, port, text = parse_address(argument)
-        parts = text.split(b":")
+        *parts, peers = [*text.split(b":"), b""] if text.count(b":") < 3 else text.split(b":", 3)
         if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit() or max(map(len, parts)) > 64:
             raise CommandFailure("expected HOST:PORT:JOB:TASK:ATTEMPT", "BadCommand")
-        speaker = _Speaker(host, port, parts[0], int(parts[1]), int(parts[2]))
+        try:
+            tasks = parse_tasks(peers)
+        except PeerError as error:
+            raise CommandFailure(str(error), "BadCommand") from None
+        speaker = _Speaker(host, port, parts[0], int(parts[1]), int(parts[2]), text.count(b":") > 2)
         if speaker != self._speaker:
-            self._give_up("another link: has come")
+            self._give_up("another link: has come", final=True)
             self._disconnect()
+            self._close_paths()
+            self._sends.close()
             self._speaker = speaker
-            self._sends, self._receives = Sends(self._runs), Receives(self._runs)
+            directory = Path(os.fsdecode(self._directory))
+            self._sends = Sends(self._runs, directory, later=speaker.attempt > 0)
+            self._receives = Receives(self._runs)
+            if speaker.direct:
+                self._make_paths(speaker)
         self._send(b"OK:LINK")
+        if self._paths is not None and tasks:
+            self._paths.want(islice(tasks, _AHEAD))
+            self._ahead = True
 
     def send(self, argument: bytes) -> None:
         """``send:TO:NAME``, NUL, FILE; or with an empty FILE, NUL, the bytes.
@@ -138,6 +173,8 @@ class LinkChannel:
             self._send(b"OK:SEND(%b)" % where if error is None else _failure(b"sending ", where, error))
 
         self._sends.add(to, name, self._path(file) if file else None, data, done)
+        if self._paths is not None:
+            self._paths.want((to,))
 
     def receive(self, argument: bytes) -> None:
         """``receive:FROM:NAME``, NUL, FILE.
@@ -153,6 +190,24 @@ class LinkChannel:
             self._send(b"OK:RECEIVE(%b)" % where if error is None else _failure(b"receiving ", where, error))
 
         self._receives.add(frm, name, self._path(file), done)
+        if self._paths is not None and frm is not None:
+            self._paths.want((frm,))
+
+    def hand_over(self, argument: bytes) -> None:
+        """``hand_over:TASKS``: have the rendezvous keep what these tasks may want again.
+
+        :raises MuError: the argument cannot be read.
+        """
+        try:
+            self._sends.hand_over(parse_tasks(argument))
+        except PeerError as error:
+            raise CommandFailure(str(error), "BadCommand") from None
+        self._handing_over = True
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether the rendezvous does not have all of it yet; the next command waits for that."""
+        return self._handing_over
 
     def kill(self) -> None:
         """Give all up, and say so."""
@@ -163,7 +218,9 @@ class LinkChannel:
         self._sends.close()
         self._receives.close()
         self._disconnect()
+        self._close_paths()
         self._speaker = None
+        self._handing_over = False
 
     # -- from the loop ---------------------------------------------------------------------------------------------
 
@@ -183,8 +240,13 @@ class LinkChannel:
             elif connection.lost is not None:
                 self._lost(connection.lost)
                 waits.append(self._check_dial())
-            elif more and connection.unsent < _UNSENT:
+            elif more and connection.unsent < UNSENT:
                 waits.append(0.0)
+        waits.append(self._step_paths())
+        if self._handing_over and not self._sends.handing_over:
+            self._handing_over = False
+            self._send(b"OK:HAND_OVER")
+            waits.append(0.0)
         waits.append(self._report_waits(busy=busy or self._sends.active > 0 or self._receives.coming))
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -195,12 +257,29 @@ class LinkChannel:
             self._send(waits_info(waits))
         return left
 
+    def _step_paths(self) -> float | None:
+        if self._paths is None:
+            return None
+        wait = self._paths.step(self._feed_path, lambda path: self._sends.expects(path) or self._receives.expects(path))
+        news = self._paths.take_news()
+        if news:
+            self._send(paths_info(news))
+        return wait
+
+    def _feed_path(self, path: DirectPath) -> bool:
+        for _ in range(_FRAMES):
+            frame = self._sends.next_frame(path) if path.has_room else None
+            if frame is None:
+                return False
+            path.say(frame)
+        return True
+
     def _feed(self, connection: FrameConnection) -> bool:
         """Make frames while there is room; returns whether there may be more."""
         if not self._greeted:
             return False
         for _ in range(_FRAMES):
-            if connection.unsent >= _UNSENT:
+            if connection.unsent >= UNSENT:
                 return True
             frame = self._receives.next_frame() or self._sends.next_frame()
             if frame is None:
@@ -213,9 +292,10 @@ class LinkChannel:
     def _check_dial(self) -> float | None:
         if self._connection is not None or self._dialling is not None:
             return None
-        if not self._sends.active and not self._receives.active:
+        if not (self._sends.active or self._sends.holding or self._receives.active or self._ahead):
             self._failing_since = self._dial_at = None
             return None
+        self._ahead = False
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -257,8 +337,10 @@ class LinkChannel:
             came_up=lambda: None,
             received=self._received,
             held=lambda: self._receives.full,
+            prepare=None if self._paths is None else self._paths.prepare,
         )
-        self._connection.send(LinkGreeting(speaker.job, speaker.task, speaker.attempt, {}).encode())
+        announced = {} if self._paths is None else {PUNCH: True}
+        self._connection.send(LinkGreeting(speaker.job, speaker.task, speaker.attempt, announced).encode())
 
     def _received(self, payload: bytes) -> None:
         if self._refusal is not None:
@@ -268,10 +350,14 @@ class LinkChannel:
             self._refusal = text[:_MAX_REFUSAL].decode("utf-8", "replace")
             return
         try:
-            if self._greeted:
+            if self._greeted and payload.startswith(PREFIX) and self._paths is not None:
+                self._paths.take(payload)
+            elif self._greeted:
                 self._take(payload)
             else:
-                parse_link_welcome(payload)
+                welcome = parse_link_welcome(payload)
+                if welcome.announced.get(PUNCH) is True and self._paths is not None and self._connection is not None:
+                    self._paths.begin(self._connection.sock, self._connection.send)
                 self._greeted = True
                 self._failing_since = None
                 self._receives.restart()
@@ -286,8 +372,57 @@ class LinkChannel:
                 self._sends.answered(frame)
             case Begin() | Part() | End() | Cut():
                 self._receives.received(frame)
+            case Want():
+                self._sends.ask(frame)
             case _:
                 raise PeerError(f"a rendezvous does not send {payload[:80]!r}")
+
+    # -- direct paths ----------------------------------------------------------------------------------------------
+
+    def _make_paths(self, speaker: _Speaker) -> None:
+        try:
+            from worker_lambda._direct_paths import DirectPaths  # costs, and not every job has any
+
+            contexts = self._link_contexts()
+        except (OSError, ImportError, EventError):
+            return  # the rendezvous carries everything
+        if contexts is not None:
+            self._paths = DirectPaths(
+                self._selector,
+                speaker.job.decode("ascii", "replace"),
+                speaker.task,
+                speaker.attempt,
+                contexts,
+                silence=self._timing.link_silence,
+                up=self._path_up,
+                lost=self._path_lost,
+                received=self._take_direct,
+                held=lambda: self._receives.full,
+            )
+
+    def _close_paths(self) -> None:
+        paths, self._paths = self._paths, None
+        if paths is not None:
+            paths.close()
+
+    def _path_up(self, path: DirectPath) -> None:
+        self._sends.path_up(path)
+        self._receives.path_up(path)
+
+    def _path_lost(self, path: DirectPath) -> None:
+        self._sends.path_lost(path)
+        self._receives.path_lost(path)
+
+    def _take_direct(self, path: DirectPath, frame: PathFrame) -> None:
+        match frame:
+            case Begin() | Part() | End() | Cut():
+                self._receives.received(frame, path)
+            case Want():
+                self._sends.wanted(path, frame)
+            case Unwant():
+                self._sends.unwanted(path, frame)
+            case Ack():
+                self._sends.arrived(frame)
 
     def _lost(self, error: DialError) -> None:
         self._disconnect()
@@ -308,13 +443,18 @@ class LinkChannel:
     def _fail(self, reason: str) -> None:
         self._disconnect()
         self._failing_since = None
-        self._give_up(reason)
+        self._give_up(reason, final=True)
+        if self._sends.holding:
+            self._dial_at = time.monotonic() + self._timing.redial_max
 
-    def _give_up(self, reason: str) -> None:
-        self._sends.fail(reason)
+    def _give_up(self, reason: str, *, final: bool = False) -> None:
+        self._sends.fail(reason, final=final)
         self._receives.fail(reason)
 
     def _disconnect(self) -> None:
+        if self._paths is not None:
+            self._paths.end()
+            self._paths.new_port()
         connection, self._connection = self._connection, None
         self._greeted = False
         self._dialling = self._dial_at = self._refusal = None

@@ -19,7 +19,7 @@ from worker_lambda._errors import DialError, EventError
 from worker_lambda._event import LaunchEvent
 from worker_lambda._inbox import Inbox
 from worker_lambda._lambda_context import Timing
-from worker_lambda._tls import RENDEZVOUS, client_context
+from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
 
 MAX_DEPARTING = 4
 """Connections that are closed already for the coordinator, and still send."""
@@ -83,6 +83,7 @@ class PeerChannel:
         self._partner = Partner("rendezvous", role, MAX_PEER_MESSAGE, timing.stall)
         self._confirm = timing.confirm
         self._identity: ssl.SSLContext | None = None
+        self._pair: dict[str, str] | None = None
         self._line: _Line | None = None
         self._departing: list[FrameConnection] = []
 
@@ -107,13 +108,20 @@ class PeerChannel:
         """What is shown to a rendezvous: the identity that was given, else what the event has."""
         return self._identity or self.context
 
+    def link_contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext] | None:
+        """What is shown to other workers, as client and as server; None where no identity was given.
+
+        :raises EventError: it cannot be used.
+        """
+        return None if self._pair is None else link_contexts(self._pair, self._directory)
+
     def begin(self, directory: Path) -> None:
         """Drop the state of the last task: a new one begins.
 
         :param directory: its private one, where states go.
         """
         self._directory = directory
-        self._identity = None
+        self._identity = self._pair = None
         self._inbox = Inbox(self._runs, directory, keep_first=self._event.job is not None, report=self._send)
         self.close(flush=0.0)
 
@@ -182,6 +190,7 @@ class PeerChannel:
             self._identity = client_context(pair, self._directory, "identity")
         except EventError as error:
             raise CommandError(str(error)) from None
+        self._pair = pair
         self._send(b"OK:IDENTITY")
 
     # -- from the loop ---------------------------------------------------------------------------------------------

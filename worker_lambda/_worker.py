@@ -36,6 +36,8 @@ MAX_KEPT = 64
 _KEPT_BYTES = 2 << 20
 LINKS = "links"
 """As :data:`mu_twisted.wire.links.LINKS`, which only those import that use them."""
+PUNCH = "punch"
+"""As :data:`mu_twisted.wire.punching.PUNCH`."""
 
 
 class WorkerLoop:
@@ -215,7 +217,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS),
+                supports=(TOKEN, LINKS, PUNCH),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )
@@ -238,6 +240,7 @@ class WorkerLoop:
             bytes(self._root),
             bytes(directory.path),
             context=lambda: self._channel.shown,
+            link_contexts=self._channel.link_contexts,
             send=self._send,
             timing=self._timing,
         )

@@ -15,12 +15,15 @@ from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.links import (
+    MAX_HELD,
     MAX_PART,
     Ack,
     Begin,
     Cut,
     End,
+    Held,
     LinkFrame,
+    LinkPing,
     Nak,
     Part,
     Unwant,
@@ -125,6 +128,7 @@ class LinkSession:
         self._deliveries: dict[Key, _Delivery] = {}
         self._ready: dict[_Delivery, None] = {}
         self._answers: deque[bytes] = deque()
+        self._held: dict[Key, int] = {}  # and the attempt of the receiver that has it
 
     @property
     def clogged(self) -> bool:
@@ -153,8 +157,10 @@ class LinkSession:
                 self._want_any(frame)
             case Unwant():
                 self._unwant(frame)
-            case Nak():
-                raise PeerError("a task does not refuse a message of the rendezvous, and NAK came")
+            case Held():
+                self._hold(frame)
+            case Nak() | LinkPing():
+                raise PeerError(f"a task says this to no rendezvous: {frame.encode()[:80]!r}")
 
     def next_frame(self) -> bytes | None:
         """The next frame for the task; None if there is none now."""
@@ -184,6 +190,8 @@ class LinkSession:
         self._deliveries.clear()
         self._ready.clear()
         self._answers.clear()
+        for key in list(self._held):
+            self._release(key)
 
     # -- as a sender ---------------------------------------------------------------------------------------------------
 
@@ -194,6 +202,7 @@ class LinkSession:
         if len(self._arriving) >= MAX_ARRIVING:
             raise PeerError(f"{MAX_ARRIVING} messages have begun and not ended: no more may begin")
         arrival = self._arriving[key] = _Arrival(frame.length)
+        self._held.pop(key, None)
         stream = self._links.stream(self.task, frame.peer, frame.name)
         kept = None if stream is None else stream.kept.get(frame.number)
         if kept is not None and (kept.taken or kept.uses or kept.attempt == self.attempt):
@@ -248,27 +257,74 @@ class LinkSession:
         if same:
             self._answer(Ack(frame.peer, frame.number, frame.name).encode())
         else:
-            name = frame.name.decode("utf-8", "replace")
-            self._refuse(
-                key,
-                f"task {self.task}'s program is not deterministic: message {frame.number} {name!r} to task "
-                f"{frame.peer} has other bytes than an earlier attempt has sent",
-            )
+            self._refuse_other(key)
 
     def _give_up(self, key: Key) -> None:
         arrival = self._arriving.pop(key, None)
         if arrival is None:
-            return  # its end was quicker
+            self._release(key)  # or its end was quicker
+            return
         if arrival.message is not None:
             self._links.drop(arrival.message)
         if arrival.compared is not None:
             self._links.storage.disuse(arrival.compared)
+
+    def _hold(self, frame: Held) -> None:
+        key = frame.peer, frame.name, frame.number
+        if key in self._arriving:
+            raise PeerError(f"message {frame.number} to task {frame.peer} is held, and was begun here")
+        if len(self._held) >= MAX_HELD and key not in self._held:
+            raise PeerError(f"{MAX_HELD} messages are held: no more may be")
+        digest = bytes.fromhex(frame.digest.decode("ascii"))
+        try:
+            same = self._links.hold(self.task, self.attempt, frame.peer, frame.name, frame.number, digest)
+        except Full as error:
+            self._refuse(key, str(error))
+            return
+        if not same:
+            self._refuse_other(key)
+            return
+        self._held[key] = frame.attempt
+        self._answer(Ack(frame.peer, frame.number, frame.name).encode())
+        receiver = self._links.receivers.get(frame.peer)
+        if receiver is not None and receiver.wants(self.task, frame.name, frame.number):
+            self.ask(frame.peer, frame.name, frame.number, receiver.attempt)
+
+    def ask(self, receiver: int, name: bytes, number: int, attempt: int) -> bool:
+        """Ask for a message that the task holds; it comes as any other."""
+        key = receiver, name, number
+        if key in self._arriving:
+            return True
+        if key not in self._held:
+            return False
+        if attempt != self._held[key]:
+            self._answer(Want(receiver, number, name).encode())
+        return True
+
+    def _release(self, key: Key) -> None:
+        if self._held.pop(key, None) is not None:
+            receiver, name, number = key
+            self._links.released(self.task, receiver, name, number)
+
+    def _refuse_other(self, key: Key) -> None:
+        peer, name, number = key
+        self._refuse(
+            key,
+            f"task {self.task}'s program is not deterministic: message {number} {name.decode('utf-8', 'replace')!r} to "
+            f"task {peer} has other bytes than an earlier attempt has sent",
+        )
 
     def _refuse(self, key: Key, reason: str) -> None:
         peer, name, number = key
         self._answer(Nak(peer, number, name, reason.encode("utf-8", "replace")).encode())
 
     # -- as a receiver -------------------------------------------------------------------------------------------------
+
+    def wants(self, sender: int, name: bytes, number: int) -> bool:
+        """Whether the task waits for this message, and nothing of it can be delivered."""
+        wanted = self._any.get(name)
+        follows = wanted is not None and wanted.count > 0 and wanted.taken.get(sender, 0) + 1 == number
+        return follows or (sender, name, number) in self._wants
 
     def begun(self, message: NamedMessage) -> None:
         """A message for the task can be delivered."""

@@ -15,10 +15,12 @@ class MessageReceiver(Protocol):
     """A session, as one that waits for messages.
 
     :ivar task: whose it is.
+    :ivar attempt: of that.
     :ivar outlet: the connection.
     """
 
     task: int
+    attempt: int
 
     @property
     def outlet(self) -> object: ...
@@ -31,6 +33,15 @@ class MessageReceiver(Protocol):
 
     def cut(self, message: NamedMessage) -> None:
         """A message that it may be delivering is being removed, and will not go on."""
+
+    def wants(self, sender: int, name: bytes, number: int) -> bool:
+        """Whether its task waits for this message, and nothing of it can be delivered."""
+
+    def ask(self, receiver: int, name: bytes, number: int, attempt: int) -> bool:
+        """Have its task send a message that it holds, unless this attempt of the receiver has it.
+
+        :returns: whether it holds it.
+        """
 
     def close(self) -> None:
         """End it: its connection is gone, another has taken its place, or the job is over."""
@@ -62,9 +73,9 @@ class Links:
 
     def detach(self, session: MessageReceiver) -> None:
         """End a session whose connection is gone."""
-        session.close()
         if self.receivers.get(session.task) is session:
             del self.receivers[session.task]
+        session.close()
 
     def stream(self, sender: int, receiver: int, name: bytes) -> NamedStream | None:
         """A stream of which something is known."""
@@ -79,10 +90,7 @@ class Links:
 
         :raises mu_twisted.rendezvous.Full: there is none.
         """
-        stream = self.stream(sender, receiver, name)
-        if stream is None:
-            self.storage.count()
-            stream = self._streams.setdefault((receiver, name), {})[sender] = NamedStream(sender, receiver, name)
+        stream = self._make_stream(sender, receiver, name)
         message = NamedMessage(stream, number, attempt, length, next(self._order))
         try:
             self.storage.reserve(message)
@@ -148,6 +156,35 @@ class Links:
         kept.attempt = max(kept.attempt, attempt)
         return True
 
+    def hold(self, sender: int, attempt: int, receiver: int, name: bytes, number: int, digest: bytes) -> bool:
+        """Know a message that its sender holds, as one that was taken and is not here.
+
+        :returns: whether it may be: not where an earlier attempt has sent other bytes.
+        :raises mu_twisted.rendezvous.Full: there are too many messages.
+        """
+        stream = self.stream(sender, receiver, name)
+        kept = None if stream is None else stream.kept.get(number)
+        if kept is not None and (kept.digest == digest or kept.taken or kept.uses):
+            return self.same(kept, attempt, digest)
+        gone = None if stream is None else stream.gone.get(number)
+        if gone is not None and gone[1] != digest:
+            return False
+        stream = self._make_stream(sender, receiver, name)
+        if kept is not None:
+            del stream.kept[number]
+            self.storage.release(kept)
+        try:
+            self.storage.remember(stream, number, attempt, digest)
+        finally:
+            self._drop_unused(stream)
+        return True
+
+    def released(self, sender: int, receiver: int, name: bytes, number: int) -> None:
+        """Know that a sender holds a message no longer."""
+        stream, session = self.stream(sender, receiver, name), self.receivers.get(receiver)
+        if stream is not None and session is not None and session.wants(sender, name, number):
+            self.wanted(stream, number)
+
     def drop(self, message: NamedMessage) -> None:
         """Remove a message that has not been ended: its sender is gone, or has given it up."""
         stream = message.stream
@@ -164,9 +201,15 @@ class Links:
             self._cut(message)
 
     def wanted(self, stream: NamedStream, number: int) -> None:
-        """Have the coordinator notified if a message that is waited for is gone, and its sender has not begun anew."""
+        """Ask the sender for a message that is waited for and gone, if it holds it. Else have the coordinator notified,
+        unless the sender has begun anew.
+        """
         attempt = stream.lost(number)
-        if attempt is not None and self._attempts.get(stream.sender, attempt) <= attempt:
+        if attempt is None or self._attempts.get(stream.sender, attempt) > attempt:
+            return
+        sender, receiver = self.receivers.get(stream.sender), self.receivers.get(stream.receiver)
+        asker = -1 if receiver is None else receiver.attempt
+        if sender is None or not sender.ask(stream.receiver, stream.name, number, asker):
             self.lost.add(stream.sender)
 
     def take_lost(self) -> set[int]:
@@ -183,6 +226,13 @@ class Links:
         self.lost.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _make_stream(self, sender: int, receiver: int, name: bytes) -> NamedStream:
+        stream = self.stream(sender, receiver, name)
+        if stream is None:
+            self.storage.count()
+            stream = self._streams.setdefault((receiver, name), {})[sender] = NamedStream(sender, receiver, name)
+        return stream
 
     def _cut(self, message: NamedMessage) -> None:
         receiver = self.receivers.get(message.stream.receiver)

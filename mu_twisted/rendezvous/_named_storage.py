@@ -219,6 +219,16 @@ class NamedStorage:
         stream.gone[message.number] = message.attempt, message.digest or b""
         self._store.gone[stream, message.number] = None
 
+    def remember(self, stream: NamedStream, number: int, attempt: int, digest: bytes) -> None:
+        """Remember a message that was taken and is not here.
+
+        :raises Full: there are too many.
+        """
+        self.remember_no_more(stream, number)
+        self.count()
+        stream.gone[number] = attempt, digest
+        self._store.gone[stream, number] = None
+
     def remember_no_more(self, stream: NamedStream, number: int) -> None:
         """Forget that a message was removed, as it is here again."""
         if stream.gone.pop(number, None) is not None:

@@ -2,13 +2,15 @@
 
 The package does not import this module: only workers that use links, and the rendezvous, load it. A frame is a header
 of fields separated by colons, and where it carries bytes a NUL and these. PEER is the task at the other end: to the
-rendezvous it is the one that is meant, from it the one that has sent.
+rendezvous it is the one that is meant, from it the one that has sent; between two workers it is the one that is meant.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from mu_twisted.wire._errors import PeerError
@@ -31,13 +33,21 @@ MAX_TAKEN = 4096
 MAX_LINK_FRAME = MAX_PART + 1024
 """Bytes of a frame."""
 MAX_LINK_GREETING = 4 << 10
+MAX_HELD = 4096
+"""Messages that one sender may hold for the rendezvous."""
 MAX_REASON = 500
 """Bytes of the reason of a ``NAK``."""
 
+MAX_TASKS = 1000
+"""Ranges of tasks that a command names."""
+MAX_PATHS = 256
+"""Peers of whose paths a worker says at once what has become of them."""
 MAX_WAITS = 16
 """Messages that a worker says it waits for."""
 
 _WAITS = b"INFO:waits:"
+_PATHS = b"INFO:paths:"
+_OUTCOME = re.compile("[a-z]{1,20}", re.ASCII)
 _GREETING = b"HELLO_LINK:"
 _WELCOME = b"OK:HELLO_LINK:"
 _JOB = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -239,7 +249,40 @@ class Unwant:
         return b"UNWANT:%b:%b" % (b"*" if self.peer is None else b"%d" % self.peer, self.name)
 
 
-LinkFrame = Begin | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The sender holds a message that it has sent directly; the rendezvous may ask for it with :class:`Want`.
+
+    :param attempt: of the receiver, that has it or is getting it.
+    :param digest: SHA-256 of all bytes in hexadecimal.
+    """
+
+    peer: int
+    number: int
+    attempt: int
+    digest: bytes
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``HELD:PEER:NUMBER:ATTEMPT:SHA256:NAME``."""
+        return b"HELD:%d:%d:%d:%b:%b" % (self.peer, self.number, self.attempt, self.digest, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPing:
+    """Between workers: is the other one there? It is to answer.
+
+    :param answer: whether this is the answer.
+    """
+
+    answer: bool = False
+
+    def encode(self) -> bytes:
+        """``PING:`` or ``PONG:``."""
+        return b"PONG:" if self.answer else b"PING:"
+
+
+LinkFrame = Begin | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant | Held | LinkPing
 
 
 def waits_info(waits: Sequence[tuple[int | None, str, int]]) -> bytes:
@@ -267,6 +310,74 @@ def _wait(frm: object, name: object, number: object) -> tuple[int | None, str, i
         raise TypeError
     check_name(name)
     return frm, name, number
+
+
+def paths_info(outcomes: Mapping[int, str]) -> bytes:
+    """``INFO:paths:{"PEER":"OUTCOME",...}``: the peers to which there is a direct path, and why not to the others."""
+    some = dict(islice(outcomes.items(), MAX_PATHS))
+    return _PATHS + json.dumps({str(peer): outcome for peer, outcome in some.items()}, separators=(",", ":")).encode()
+
+
+def parse_paths(message: bytes) -> dict[int, str]:
+    """Read what :func:`paths_info` has written.
+
+    :raises PeerError: it is something else.
+    """
+    body = _object(message.removeprefix(_PATHS)) if message.startswith(_PATHS) else None
+    if body is not None and len(body) <= MAX_PATHS:
+        peers = [peer.encode("utf-8", "replace") for peer in body]
+        outcomes = [outcome for outcome in body.values() if isinstance(outcome, str) and _OUTCOME.fullmatch(outcome)]
+        if len(outcomes) == len(body) and all(map(_NUMBER.fullmatch, peers)):
+            return dict(zip(map(int, peers), outcomes, strict=True))
+    raise PeerError(f"expected INFO:paths:{{PEER:OUTCOME,...}}, got {message[:80]!r}")
+
+
+class TaskRanges:
+    """Some tasks, as a command names them.
+
+    :param ranges: each the first and the last of a range, in order.
+    """
+
+    def __init__(self, ranges: Sequence[tuple[int, int]] = ()) -> None:
+        self._ranges = ranges
+
+    @classmethod
+    def of(cls, tasks: Iterable[int]) -> "TaskRanges":
+        """These tasks, and where they are in more than :data:`MAX_TASKS` ranges some more, between them."""
+        ranges: list[tuple[int, int]] = []
+        for task in sorted(tasks):
+            if ranges and (task <= ranges[-1][1] + 1 or len(ranges) == MAX_TASKS):
+                ranges[-1] = ranges[-1][0], task
+            else:
+                ranges.append((task, task))
+        return cls(ranges)
+
+    def __contains__(self, task: object) -> bool:
+        return isinstance(task, int) and any(first <= task <= last for first, last in self._ranges)
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(range(first, last + 1) for first, last in self._ranges)
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    def encode(self) -> bytes:
+        """``FIRST-LAST,TASK,...``."""
+        return b",".join(b"%d" % first if first == last else b"%d-%d" % (first, last) for first, last in self._ranges)
+
+
+def parse_tasks(text: bytes) -> TaskRanges:
+    """Read ``FIRST-LAST,TASK,...``.
+
+    :raises PeerError: it is something else.
+    """
+    try:
+        if text.count(b",") < MAX_TASKS:
+            ends = [part.partition(b"-") for part in text.split(b",")] if text else []
+            return TaskRanges([(_number(first), _number(last if dash else first)) for first, dash, last in ends])
+    except ValueError:
+        pass
+    raise PeerError(f"expected numbers of tasks, FIRST-LAST,TASK,..., got {text[:80]!r}")
 
 
 def is_link_greeting(message: bytes) -> bool:
@@ -356,6 +467,19 @@ def _nak(rest: bytes, body: bytes | None) -> Nak:
     return Nak(*_address(rest), b" ".join(body.split()))
 
 
+def _held(rest: bytes, body: bytes | None) -> Held:
+    peer, number, attempt, digest, name = _bare(rest, body).split(b":", 4)
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError
+    return Held(_number(peer), _message_number(number), _number(attempt), digest, _name(name))
+
+
+def _ping(rest: bytes, body: bytes | None, *, answer: bool) -> LinkPing:
+    if _bare(rest, body):
+        raise ValueError
+    return LinkPing(answer)
+
+
 def _cut(rest: bytes, body: bytes | None) -> Cut:
     return Cut(*_address(_bare(rest, body)))
 
@@ -378,6 +502,9 @@ _PARSERS: dict[bytes, Callable[[bytes, bytes | None], LinkFrame]] = {
     b"WANT": _want,
     b"WANT_ANY": _want_any,
     b"UNWANT": _unwant,
+    b"HELD": _held,
+    b"PING": partial(_ping, answer=False),
+    b"PONG": partial(_ping, answer=True),
 }
 
 

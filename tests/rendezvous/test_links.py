@@ -21,14 +21,17 @@ from mu_twisted.rendezvous import PeerRefused
 from mu_twisted.rendezvous._link_session import MAX_ANY, MAX_ARRIVING, MAX_WANTS
 from mu_twisted.wire import PeerError, PeerGreeting, encode
 from mu_twisted.wire.links import (
+    MAX_HELD,
     MAX_PART,
     MAX_TAKEN,
     Ack,
     Begin,
     Cut,
     End,
+    Held,
     LinkFrame,
     LinkGreeting,
+    LinkPing,
     Nak,
     Part,
     Unwant,
@@ -351,7 +354,10 @@ DIGEST = hashlib.sha256(b"xy").hexdigest().encode()
         ([WantAny(ONE)] * (MAX_WANTS + 1), "no more may be"),
         ([f for n in range(MAX_ANY + 1) for f in (WantAny(b"%d" % n), Unwant(None, b"%d" % n))], "under 4096 names"),
         ([WantAny(b"%d" % n, tuple((p, 1) for p in range(MAX_TAKEN))) for n in range(17)], "has 69632 of them"),
-        ([Nak(2, 1, ONE, b"no")], "does not refuse"),
+        ([Nak(2, 1, ONE, b"no")], "says this to no rendezvous"),
+        ([LinkPing()], "says this to no rendezvous"),
+        ([Begin(2, 1, 9, ONE, b"begun...."), Held(2, 1, 0, b"0" * 64, ONE)], "is held, and was begun here"),
+        ([Held(2, n + 1, 0, b"0" * 64, ONE) for n in range(MAX_HELD + 1)], "no more may be"),
     ],
 )
 def test_what_is_out_of_place_or_too_much_is_one_line(store: Store, frames: list[LinkFrame], why: str) -> None:

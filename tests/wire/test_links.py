@@ -16,11 +16,14 @@ from mu_twisted.wire.links import (
     Begin,
     Cut,
     End,
+    Held,
     LinkFrame,
     LinkGreeting,
+    LinkPing,
     LinkWelcome,
     Nak,
     Part,
+    TaskRanges,
     Unwant,
     Want,
     WantAny,
@@ -29,7 +32,10 @@ from mu_twisted.wire.links import (
     parse_link_frame,
     parse_link_greeting,
     parse_link_welcome,
+    parse_paths,
+    parse_tasks,
     parse_waits,
+    paths_info,
     waits_info,
 )
 
@@ -56,6 +62,8 @@ frames = st.one_of(
     st.builds(Want, peers, numbers, names),
     st.builds(WantAny, names, st.lists(st.tuples(peers, numbers), max_size=5).map(tuple)),
     st.builds(Unwant, st.none() | peers, names),
+    st.builds(Held, peers, numbers, peers, st.binary(min_size=32, max_size=32).map(lambda b: b.hex().encode()), names),
+    st.builds(LinkPing, st.booleans()),
 )
 
 
@@ -144,3 +152,39 @@ waits = st.lists(st.tuples(st.none() | peers, names.map(bytes.decode), numbers),
 @given(waits)
 def test_waits_are_read_as_they_were_written(found: tuple[tuple[int | None, str, int], ...]) -> None:
     assert parse_waits(waits_info(found)) == found
+
+
+@given(st.dictionaries(peers, st.sampled_from(["direct", "edm", "lost"]), max_size=20))
+def test_paths_are_read_as_they_were_written(outcomes: dict[int, str]) -> None:
+    assert parse_paths(paths_info(outcomes)) == outcomes
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"x":"direct"}', '{"1":"no way"}', '{"1":2}', "{", '{"01":"edm"}', '{"1":"' + "x" * 30 + '"}']
+)
+def test_what_is_no_outcome_of_paths_is_an_error(text: str) -> None:
+    with pytest.raises(PeerError, match=r"expected INFO:paths:"):
+        parse_paths(b"INFO:paths:" + text.encode())
+    with pytest.raises(PeerError, match=r"expected INFO:paths:"):
+        parse_paths(b"INFO:paths:" + paths_info(dict.fromkeys(range(250), "edm"))[11:-1] + b"," * 20)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_tasks_are_named_by_ranges(tasks: set[int]) -> None:
+    ranges = parse_tasks(TaskRanges.of(tasks).encode())
+    assert list(ranges) == sorted(tasks)
+    assert [task for task in range(100) if task in ranges] == sorted(tasks)
+    assert bool(ranges) == bool(tasks)
+
+
+def test_where_there_are_too_many_ranges_some_more_tasks_are_named() -> None:
+    ranges = TaskRanges.of(range(0, 10_000, 2))
+    assert ranges.encode().count(b",") == 999
+    assert all(task in ranges for task in range(0, 10_000, 2))
+    parse_tasks(ranges.encode())
+
+
+@pytest.mark.parametrize("text", [b"x", b"1-", b"-1", b"1,,2", b"1;2", b"1-2-3", b"1," * 1000 + b"1"])
+def test_what_names_no_tasks_is_an_error(text: bytes) -> None:
+    with pytest.raises(PeerError, match="expected numbers of tasks"):
+        parse_tasks(text)

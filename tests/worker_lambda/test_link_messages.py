@@ -2,50 +2,19 @@
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_link_paths import SIZES, Beside
 
 from mu_twisted.wire.links import MAX_PART, Ack, Cut, Nak, Unwant, Want, parse_link_frame
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource, MessageTarget
 from worker_lambda._link_receives import MAX_ANY_NAMES, MAX_WANTED, Receives, WaitReport
 from worker_lambda._link_sends import MAX_SENDING, MAX_WAITING, MAX_WAITING_BYTES, Sends, StreamNumbers
-
-
-class Beside:
-    """Does what is to be done beside the loop when it is told to, in any order, and reports it in a later step."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Callable[..., None], Callable[[str | None], None]]] = []
-        self.done: list[tuple[Callable[[str | None], None], str | None]] = []
-
-    def chore(self, work: Callable[..., None], finished: Callable[[str | None], None]) -> None:
-        self.waiting.append((work, finished))
-
-    def step(self, which: int = 0) -> bool:
-        if self.done and (which % 2 or not self.waiting):
-            finished, error = self.done.pop(0)
-            finished(error)
-        elif self.waiting:
-            work, finished = self.waiting.pop(which % len(self.waiting))
-            error = None
-            try:
-                work(lambda: False)
-            except CommandFailure as failure:
-                error = str(failure)
-            self.done.append((finished, error))
-        else:
-            return False
-        return True
-
-    def run(self) -> None:
-        while self.step():
-            pass
 
 
 class Pair:
@@ -86,9 +55,6 @@ class Pair:
     def breaks(self) -> None:
         self.sends.restart()
         self.receives.restart()
-
-
-SIZES = [0, 1, MAX_PART - 1, MAX_PART, MAX_PART + 1, 8 * MAX_PART, 20 * MAX_PART + 7]
 
 
 @settings(max_examples=60)
@@ -142,7 +108,7 @@ def test_only_so_many_messages_are_sent_at_once_and_wait(tmp_path: Path) -> None
         begun.add(parse_link_frame(frame).number)  # type: ignore[union-attr]
         pair.beside.run()
     assert begun == set(range(1, MAX_SENDING + 1))
-    pair.sends.fail("it is over")
+    pair.sends.fail("it is over", final=True)
     assert done == ["it is over"] * MAX_WAITING
     size = 64 << 10
     for _ in range(MAX_WAITING_BYTES // size):

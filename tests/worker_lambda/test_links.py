@@ -18,7 +18,20 @@ from typing import Any
 import pytest
 from rendezvous_daemons import Daemon
 
-from mu_twisted.wire.links import LINKS, MAX_PART, Ack, Begin, End, LinkWelcome, Nak, Part, WantAny, parse_link_frame
+from mu_twisted.wire.links import (
+    LINKS,
+    MAX_PART,
+    Ack,
+    Begin,
+    End,
+    LinkWelcome,
+    Nak,
+    Part,
+    WantAny,
+    parse_link_frame,
+    parse_paths,
+)
+from mu_twisted.wire.punching import PUNCH
 from worker_lambda import _worker
 
 pytestmark = pytest.mark.process
@@ -53,11 +66,13 @@ def rendezvous(begin_rendezvous: Callable[..., Daemon]) -> int:
 class Task:
     """A worker of job j that was given a task, and the coordinator's talk with it."""
 
-    def __init__(self, talk: Any, keys: Any, port: int, number: int, attempt: int) -> None:
+    def __init__(self, talk: Any, keys: Any, port: int, number: int, attempt: int, peers: bytes | None = None) -> None:
         self.talk = talk
         self.where = b"127.0.0.1:%d:j:%d:%d" % (port, number, attempt)
+        self.where += b"" if peers is None else b":" + peers
+        self.paths: dict[int, str] = {}
         greeting = talk.hear()
-        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS]
+        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"
         run = talk.ask(b"run:echo -n ##TMPDIR##")
@@ -77,8 +92,17 @@ class Task:
     def hears(self) -> bytes:
         """The next reply that is no INFO."""
         while (reply := self.talk.hear()).startswith(b"INFO:"):
-            pass
+            if reply.startswith(b"INFO:paths:"):
+                self.paths.update(parse_paths(reply))
         return bytes(reply)
+
+    def until(self, path: dict[int, str]) -> None:
+        """Wait until this has become of its direct paths."""
+        while self.paths != path:
+            reply = self.talk.hear()
+            assert reply.startswith(b"INFO:")
+            if reply.startswith(b"INFO:paths:"):
+                self.paths.update(parse_paths(reply))
 
     def receive(self, frm: int | str, name: str, file: str = "got") -> bytes:
         self.asks(frm, name, file)
@@ -88,15 +112,15 @@ class Task:
 
 @pytest.fixture
 def task(tls_coordinator: Any, start: Callable, keys: Any, event: Callable) -> Callable[..., Task]:
-    def begin(port: int, number: int, attempt: int = 1, **more: Any) -> Task:
+    def begin(port: int, number: int, attempt: int = 1, *, peers: bytes | None = None, **more: Any) -> Task:
         start(event(tls_coordinator, job="j", **keys.event(), **more))
-        return Task(tls_coordinator.accept(), keys, port, number, attempt)
+        return Task(tls_coordinator.accept(), keys, port, number, attempt, peers)
 
     return begin
 
 
 def test_the_word_that_is_announced_is_that_of_the_wire() -> None:
-    assert _worker.LINKS == LINKS
+    assert (_worker.LINKS, _worker.PUNCH) == (LINKS, PUNCH)
 
 
 def test_bytes_and_files_of_any_size_come_as_they_were_sent(task: Callable[..., Task], rendezvous: int) -> None:
@@ -114,6 +138,29 @@ def test_bytes_and_files_of_any_size_come_as_they_were_sent(task: Callable[..., 
         assert (two.directory / "got").read_bytes() == body
         two.asks(1, "h\u00e9llo:")
     assert not list(two.directory.glob(".*"))
+
+
+def test_workers_that_reach_each_other_send_directly_and_leave_nothing_behind(
+    task: Callable[..., Task], rendezvous: int
+) -> None:
+    one, two = task(rendezvous, 121, peers=b"122"), task(rendezvous, 122, peers=b"120-121")
+    one.until({122: "direct"})
+    two.until({121: "direct", 120: "absent"})
+    bodies = [os.urandom(size) for size in (0, 1000, 5_000_000)]
+    for number in range(len(bodies)):
+        two.asks(121, "x", f"got{number}")
+    for number, body in enumerate(bodies):
+        (one.directory / f"out{number}").write_bytes(body)
+        assert one.send_file(122, "x", f"out{number}") == b"OK:SEND(122/x)"
+        (one.directory / f"out{number}").unlink()
+        assert two.hears() == b"OK:RECEIVE(121/x)"
+        assert (two.directory / f"got{number}").read_bytes() == body
+    assert len(list(one.directory.glob(".sent*"))) == len(bodies)
+    assert one.talk.ask(b"hand_over:0-5,122") == b"OK:HAND_OVER"
+    assert not list(one.directory.iterdir())
+    assert one.talk.ask(b"reset:").startswith(b"OK:HELLO")
+    again = task(rendezvous, 122, 2)
+    assert [again.receive(121, "x") for _ in bodies] == bodies
 
 
 def test_a_message_of_any_task_names_its_sender(task: Callable[..., Task], rendezvous: int) -> None:
@@ -501,7 +548,7 @@ def test_a_refused_message_fails_alone_and_its_rest_is_not_sent(linked: tuple) -
 
 
 @pytest.mark.parametrize(
-    "said", [b"FAIL(the rendezvous\n says no)", b"nonsense", b"WANT:1:1:x", b"END:3:1:" + b"0" * 64]
+    "said", [b"FAIL(the rendezvous\n says no)", b"nonsense", b"WANT_ANY:x\0", b"END:3:1:" + b"0" * 64]
 )
 def test_a_refusal_fails_all_that_waits(linked: tuple, said: bytes) -> None:
     talk, relay, _ = linked

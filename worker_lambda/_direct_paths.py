@@ -1,0 +1,203 @@
+"""The direct paths of one task: to which peers there are any, to which they are being made, and why there is none.
+
+Knows how links are punched; what travels on a path is its owner's affair. Where anything here goes wrong there is no
+path, and the rendezvous carries what there is to carry.
+"""
+
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+
+from mu_twisted.wire.links import MAX_PATHS as MAX_TOLD
+from mu_twisted.wire.punching import PunchRefusal
+from worker_lambda._link_paths import DirectPath, PathFrame
+from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
+
+MAX_PATHS = 256
+"""Direct paths of a task at once."""
+MAX_PEERS = 4096
+"""Peers of which it is known how they are reached."""
+PAUSE = 5.1
+"""Seconds after which a path that was lost, or whose peer was absent, may be wanted again."""
+DIRECT = "direct"
+_AGAIN = (PunchRefusal.ABSENT, PunchRefusal.LIMIT, "lost")
+
+
+class DirectPaths:
+    """Makes and keeps paths.
+
+    :param selector: the loop's.
+    :param job: the job's name.
+    :param task: our own.
+    :param attempt: of that.
+    :param contexts: of TLS as client and as server.
+    :param silence: see :class:`DirectPath`.
+    :param up: called with each new path.
+    :param lost: called with each that is gone.
+    :param received: called with each frame.
+    :param held: says whether nothing is to be read now.
+    :ivar outcomes: by the peer's task, ``direct``, or why there is no path.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        job: str,
+        task: int,
+        attempt: int,
+        contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+        *,
+        silence: float,
+        up: Callable[[DirectPath], None],
+        lost: Callable[[DirectPath], None],
+        received: Callable[[DirectPath, PathFrame], None],
+        held: Callable[[], bool],
+    ) -> None:
+        self.outcomes: dict[int, str] = {}
+        self._news: dict[int, str] = {}
+        self._selector = selector
+        self._identity = LinkIdentity(job, task, attempt, *contexts)
+        self._silence = silence
+        self._up = up
+        self._lost = lost
+        self._received = received
+        self._held = held
+        self._port = LocalPort()
+        self._puncher: Puncher | None = None
+        self._paths: dict[int, DirectPath] = {}
+        self._wanted: dict[int, float] = {}  # and when each may be wanted again
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Bind the connection to the rendezvous to the port that the paths are made from.
+
+        :raises OSError: it cannot be bound.
+        """
+        self._port.prepare(sock)
+
+    def new_port(self) -> None:
+        """Take another port, as the rendezvous is dialled again: the system may not give the same connection twice."""
+        self._port = LocalPort()
+
+    def begin(self, control: socket.socket | None, send: Callable[[bytes], None]) -> None:
+        """The rendezvous can be asked for paths now.
+
+        :param control: the connection to it.
+        :param send: takes a message to it.
+        """
+        self.end()
+        try:
+            if control is not None:
+                self._puncher = Puncher(
+                    self._selector,
+                    self._identity,
+                    self._port,
+                    control,
+                    send,
+                    connected=self._connected,
+                    failed=self._failed,
+                )
+        except OSError:
+            return
+        for task in [each for each in self._wanted if each not in self._paths and each not in self.outcomes]:
+            self._want(task)
+
+    def end(self) -> None:
+        """The rendezvous cannot be asked any more. The paths that are there stay."""
+        puncher, self._puncher = self._puncher, None
+        if puncher is not None:
+            puncher.close()
+
+    def want(self, tasks: Iterable[int]) -> None:
+        """Have a path to each of these, if there can be one."""
+        now = time.monotonic()
+        for task in tasks:
+            due = self._wanted.get(task)
+            known = due is not None and (now < due or task in self._paths)
+            if not known and task != self._identity.task and (due is not None or len(self._wanted) < MAX_PEERS):
+                self._wanted[task] = float("inf")
+                self._want(task)
+
+    def take(self, message: bytes) -> None:
+        """Take what the rendezvous says of punching.
+
+        :raises PeerError: it is malformed.
+        """
+        if self._puncher is not None:
+            self._puncher.receive(message)
+
+    def step(self, feed: Callable[[DirectPath], bool], expects: Callable[[DirectPath], bool]) -> float | None:
+        """To be called in each pass of the loop.
+
+        :param feed: puts frames on a path while there is room; returns whether there may be more.
+        :param expects: whether the peer of a path is to send or acknowledge something.
+        :returns: in how many seconds to call again at the latest; None: when something happens.
+        """
+        waits = [None if self._puncher is None else self._puncher.step()]
+        for path in list(self._paths.values()):
+            more = feed(path)
+            waits.append(path.step(expected=expects(path)))
+            if path.lost is not None:
+                self._drop(path)
+                waits.append(0.0)
+            elif more and path.has_room:
+                waits.append(0.0)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def take_news(self) -> dict[int, str]:
+        """Of :attr:`outcomes` what is new since the last time, as much as is told at once."""
+        return dict(self._news.popitem() for _ in range(min(len(self._news), MAX_TOLD)))
+
+    def close(self) -> None:
+        """Close everything, and call nothing back."""
+        self.end()
+        for path in self._paths.values():
+            path.close()
+        self._paths.clear()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _want(self, task: int) -> None:
+        if self._puncher is not None:
+            self._puncher.want(task)
+
+    def _connected(self, link: Link) -> None:
+        task = link.peer.task
+        former = self._paths.get(task)
+        if former is not None:
+            self._drop(former)
+        if len(self._paths) >= MAX_PATHS or (task not in self._wanted and len(self._wanted) >= MAX_PEERS):
+            link.stream.close()
+            self._settle(task, PunchRefusal.LIMIT)
+            return
+        path = self._paths[task] = DirectPath(
+            self._selector,
+            task,
+            link.peer.attempt,
+            me=self._identity.task,
+            stream=link.stream,
+            silence=self._silence,
+            received=self._received,
+            held=self._held,
+        )
+        self._settle(task, DIRECT)
+        self._up(path)
+
+    def _failed(self, task: int, reason: str) -> None:
+        self._settle(task, reason)
+
+    def _drop(self, path: DirectPath) -> None:
+        if self._paths.get(path.task) is path:
+            del self._paths[path.task]
+            self._settle(path.task, "lost")
+        path.close()
+        self._lost(path)
+
+    def _settle(self, task: int, outcome: str) -> None:
+        if task in self.outcomes or len(self.outcomes) < MAX_PEERS:
+            if self.outcomes.get(task) != outcome:
+                self._news[task] = outcome
+            self.outcomes[task] = outcome
+        if task in self._wanted or len(self._wanted) < MAX_PEERS:
+            self._wanted[task] = time.monotonic() + PAUSE if outcome in _AGAIN else float("inf")
