@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mu_twisted.base import terminal_safe
-from mu_twisted.jobs import FailedTask, failure_line, failure_lines, output_hint
+from mu_twisted.jobs import FailedTask, failure_line, failure_lines, output_hint, stages_under_way
 
 Fields = Mapping[str, Any]
 
@@ -53,6 +53,8 @@ def progress(job: Fields) -> str:
     parts.append("1 worker" if job["workers"] == 1 else f"{job['workers']} workers")
     if job["launches"]:
         parts.append(f"{job['launches']} to come")
+    going = stages_under_way([_Stage(stage) for stage in job.get("stages") or ()])
+    parts += [going] if going else []
     note = f" ({job['note']})" if job.get("note") else ""
     return " ".join(terminal_safe(f"{job['job']}: {', '.join(parts)}{note}").split())
 
@@ -76,6 +78,29 @@ def details(job: Fields) -> str:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
     rows.append(("cost", cost(job["cost"]) if job.get("cost") else None))
     return listing(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
+
+
+def stages(job: Fields) -> list[str]:
+    """The stages of a job as a table; nothing where it has none."""
+    found = job.get("stages")
+    if not found:
+        return []
+    head = ["STAGE", "STATE", "TASKS", "DONE", "ACTIVE", "WAITING", "BLOCKED", "FAILED"]
+    keys = ["name", "state", "tasks", "done", "active", "waiting", "blocked", "failed"]
+    lines = table(head, [[stage[key] for key in keys] for stage in found]).split("\n")
+    waits = [f"  {stage['waits']}" if stage.get("waits") else "" for stage in found]
+    return [f"  {terminal_safe(line + more)}" for line, more in zip(lines, ["", *waits], strict=True)]
+
+
+class _Stage:
+    """What one line says of a stage, as it came in JSON."""
+
+    def __init__(self, fields: Fields) -> None:
+        self.name: str = fields["name"]
+        self.tasks: int = fields["tasks"]
+        self.done: int = fields["done"]
+        self.failed: int = fields["failed"]
+        self.active: int = fields["active"]
 
 
 def cost(fields: Fields) -> str:

@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
         "status",
         help="show a job, or the coordinator itself",
         description="Show all that is known of a job, and how many tasks failed of what; --failed lists each of them. "
-        "Without JOB the coordinator itself: its workers, and why it takes no new job or launches slowly, if so.",
+        "A job in stages has a table of these, which says what each of them waits for. Without JOB the coordinator "
+        "itself: its workers, and why it takes no new job or launches slowly, if so.",
     )
     status.add_argument("job", metavar="JOB", nargs="?", help="its name, as `mu submit` and `mu jobs` print it")
     status.add_argument(
@@ -92,6 +93,8 @@ def show(options: argparse.Namespace) -> None:
         print(json.dumps({"job": job, "tasks": coordinator.tasks(name)}))
         return
     print(_format.details(job))
+    for line in _format.stages(job):
+        print(line)
     if job["failed"]:
         for line in _format.failures(job, coordinator.tasks(name, "failed")):
             print(line)

@@ -20,7 +20,7 @@ from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._registry import WorkerRegistry
-from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request
+from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stage_statuses
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
@@ -230,6 +230,7 @@ class ActiveJobs:
             report=report.text or None if report is not None else None,
             cost=active.opened.cost(used) if active.opened.cost is not None else None,
             ramp=used.ramp or None,
+            stages=stage_statuses(job),
         )
 
     def _over(self, name: str) -> None:

@@ -14,7 +14,16 @@ from twisted.logger import Logger
 
 from mu_twisted.coordinator._history import History, folding, last_status, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
-from mu_twisted.coordinator._status import JobStatus, Request, ServiceError, TaskPage, TaskStatus, UnknownJob
+from mu_twisted.coordinator._status import (
+    JobStatus,
+    Request,
+    ServiceError,
+    StageStatus,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+    stage_statuses,
+)
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
@@ -204,6 +213,7 @@ class JobArchive:
                 done=counts.done,
                 failed=counts.failed,
                 error=f"{why} (it is held as it stands: {until})",
+                stages=_at_rest(stage_statuses(job)),
             )
         )
 
@@ -218,7 +228,14 @@ class JobArchive:
         records = [action.record for action in job.cancel(reason, 0.0) if isinstance(action, Record)]
         at, counts = self._wall(), job.counts()
         status = msgspec.structs.replace(
-            status, state="cancelled", error=reason, ended=at, waiting=0, done=counts.done, failed=counts.failed
+            status,
+            state="cancelled",
+            error=reason,
+            ended=at,
+            waiting=0,
+            done=counts.done,
+            failed=counts.failed,
+            stages=stage_statuses(job),
         )
         for record in records:
             self._journal.append(name, record_row(record, at, status if isinstance(record, Finished) else None))
@@ -294,7 +311,16 @@ def task_status(view: TaskView, *, running: bool) -> TaskStatus:
     :param running: whether the job is being run; else nothing of it is active.
     """
     state = view.state if running or view.state is not TaskState.ACTIVE else TaskState.WAITING
-    return TaskStatus(view.task, state.value, view.attempts, view.error or None, waits=view.waits or None)
+    error, waits = view.error or None, view.waits or None
+    return TaskStatus(view.task, state.value, view.attempts, error, waits=waits, stage=view.stage)
+
+
+def _at_rest(stages: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
+    """The stages of a job that is not being run: nothing of it is active."""
+    return tuple(
+        msgspec.structs.replace(one, state="waiting", waiting=one.waiting + one.active, active=0) if one.active else one
+        for one in stages
+    )
 
 
 def no_label(_task: int) -> None:

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from mu_twisted.base import printable
@@ -13,7 +14,7 @@ from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._status import EventPage, EventQuery
 from mu_twisted.coordinator._task_story import Move, story_rows
-from mu_twisted.jobs import STEP, Steps
+from mu_twisted.jobs import STEP, StageIndex, Steps
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""
@@ -54,11 +55,14 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
     texts = [] if query.task is None else [f'"task":{query.task}']
     rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
     lines: list[str | dict[str, Any]] = []
+    stages = _Stages()
+    for row in islice(journal.records(job), 2):  # the second says what was submitted
+        stages.take(row)
     for index, (number, row) in enumerate(rows):
         record = row.get("record")
         record = record if isinstance(record, Mapping) else {}
         if (query.task is None or record.get("task") == query.task) and (record.get("error") or not query.failed):
-            lines += [event_of(number, row)] if query.structured else log_lines([row])
+            lines += [event_of(number, row)] if query.structured else log_lines([row], stages)
         if index % STEP == 0:
             yield
     return EventPage(lines, reached, more)
@@ -66,13 +70,15 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
 
 def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Iterator[str | None]:
     """The lines of a log, and None for each record that makes none."""
+    stages = _Stages()
     if task is None:
         for row in journal.records(job):
-            yield from log_lines([row])
+            yield from log_lines([row], stages)
             yield None
     else:
         for row, _, move in story_rows(journal, job, task):
-            yield from _story_lines(row, task, move)
+            stages.take(row)
+            yield from _story_lines(row, task, move, stages)
             yield None
         for attempt in attempts.read(task):
             if attempt is not None:
@@ -96,23 +102,44 @@ def event_of(number: int, row: Row) -> dict[str, Any]:
     return {"number": number, "at": at, **record}
 
 
-def log_lines(rows: Iterable[Row]) -> Iterator[str]:
+class _Stages:
+    """The stages of a job by the record of what was submitted, once that has been taken."""
+
+    def __init__(self) -> None:
+        self._index = StageIndex(())
+
+    def take(self, row: Row) -> None:
+        """Take the stages of this record, if it is the one."""
+        record = row.get("record")
+        if isinstance(record, Mapping) and record.get("type") == "submitted" and record.get("stages"):
+            with suppress(TypeError, ValueError, AttributeError):  # damaged: then tasks have numbers only
+                self._index = StageIndex(record["stages"])
+
+    def task(self, number: Any) -> str:
+        """A task by its number and stage."""
+        name = self._index.name(number) if type(number) is int else None
+        return f"task {number}" if name is None else f"task {number} ({name})"
+
+
+def log_lines(rows: Iterable[Row], stages: "_Stages | None" = None) -> Iterator[str]:
     """One line an event."""
+    stages = stages or _Stages()
     for row in rows:
+        stages.take(row)
         try:
             record = row.get("record")
-            text = _text(record) if record is not None else _request_text(row["request"])
+            text = _text(record, stages) if record is not None else _request_text(row["request"])
             yield f"{stamp(row['at'])} {printable(text)}"
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             yield f"a damaged record: {printable(str(row)[:200])}"
 
 
-def _story_lines(row: Row, task: int, move: Move | None) -> Iterator[str]:
+def _story_lines(row: Row, task: int, move: Move | None, stages: _Stages) -> Iterator[str]:
     """The line of an event that is about the task or moves it, which names the move."""
     with suppress(LookupError, TypeError, ValueError, AttributeError, OverflowError):
         if move is not None or row["record"].get("task") == task:
             moved = f" [{move[0].value} -> {move[1].value}]" if move is not None else ""
-            yield f"{stamp(row['at'])} {printable(_text(row['record']))}{moved}"
+            yield f"{stamp(row['at'])} {printable(_text(row['record'], stages))}{moved}"
 
 
 def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
@@ -134,7 +161,7 @@ def _request_text(request: Mapping[str, Any]) -> str:
     return f"submitted: {request['pipeline']} {' '.join(request.get('words', ()))}".rstrip(" ")
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(record: Mapping[str, Any], stages: _Stages) -> str:
     kind = str(record.get("type", "?"))
     rest = {
         key: value
@@ -142,10 +169,11 @@ def _text(record: Mapping[str, Any]) -> str:
         if key not in ("type", "task", "attempt") and value not in (None, "")
     }
     if kind == "submitted":
-        return f"{len(record['order'])} tasks"
-    where = f"task {record['task']}: " if "task" in record else ""
+        parts = [f"{sum(last - first + 1 for first, last in runs)} {name}" for name, runs in record.get("stages", ())]
+        return f"{len(record['order'])} tasks{': ' if parts else ''}{', '.join(parts)}"
+    where = f"{stages.task(record['task'])}: " if "task" in record else ""
     if "attempt" in record:
-        where = f"task {record['task']}, attempt {record['attempt']}: "
+        where = f"{stages.task(record['task'])}, attempt {record['attempt']}: "
     error = rest.pop("error", None)
     details = ", ".join(f"{key} {_short(value)}" for key, value in rest.items())
     return f"{where}{kind}" + (f" ({details})" if details else "") + (f": {joined_lines(str(error))}" if error else "")

@@ -8,6 +8,7 @@ from rich.text import Text
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._status import JobStatus
+from mu_twisted.jobs import stages_under_way
 from mu_twisted.transport import ReactorTime, every
 
 LIVE_PERIOD = 0.2
@@ -17,12 +18,13 @@ LINE_PERIOD = 5.0
 
 
 def progress_line(counts: JobStatus, seconds: float) -> str:
-    """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``."""
+    """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``, and stages that are under way."""
+    stages = stages_under_way(counts.stages)
     ended = counts.state in ("cancelled", "interrupted")
     return (
         f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, "
         f"{counts.failed} {'not done' if ended else 'failed'} "
-        f"of {counts.tasks}, {seconds:.1f} s"
+        f"of {counts.tasks}, {seconds:.1f} s{f' ({stages})' if stages else ''}"
     )
 
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
-from mu_twisted.jobs import Cost
+from mu_twisted.jobs import Cost, Job
 
 MAX_PAGE = 1000
 """Tasks on one page."""
@@ -58,6 +58,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     :param error: of the last attempt that failed.
     :param label: what the user knows the task by, such as its input; None: by its number.
     :param waits: for which tasks or which message it waits, and how it stands with these; None: for none.
+    :param stage: the name of the stage that it is part of; None: the job has no stages.
     """
 
     task: int
@@ -66,6 +67,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     error: str | None = None
     label: str | None = None
     waits: str | None = None
+    stage: str | None = None
 
 
 class TaskPage(msgspec.Struct, frozen=True):
@@ -76,6 +78,44 @@ class TaskPage(msgspec.Struct, frozen=True):
 
     tasks: Sequence[TaskStatus]
     next: int | None = None
+
+
+class StageStatus(msgspec.Struct, frozen=True):
+    """One stage of a job.
+
+    :param state: ``active`` if one of its tasks is, else ``done`` or ``failed`` if all are settled, else ``waiting`` if
+        one can begin, or ``blocked``.
+    :param waiting: tasks that wait for a worker; those that are ``blocked`` are counted apart.
+    :param waits: what it waits for if it is blocked; None: it is not.
+    """
+
+    name: str
+    state: str
+    tasks: int
+    waiting: int = 0
+    blocked: int = 0
+    active: int = 0
+    done: int = 0
+    failed: int = 0
+    waits: str | None = None
+
+
+def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
+    """The stages of a job as they stand."""
+    return tuple(
+        StageStatus(
+            one.name,
+            one.state,
+            one.tasks,
+            one.waiting,
+            one.blocked,
+            one.active,
+            one.done,
+            one.failed,
+            one.waits or None,
+        )
+        for one in job.stages()
+    )
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -93,6 +133,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param cost: on Lambda; None where it is not known.
     :param ramp: seconds from its submission until as many workers were there as ever at once, less Lambda's own time
         for the last one; None where none has come.
+    :param stages: the parts of a job whose pipeline names them.
     """
 
     job: str
@@ -113,6 +154,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     report: str | None = None
     cost: Cost | None = None
     ramp: float | None = None
+    stages: tuple[StageStatus, ...] = ()
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

@@ -25,6 +25,7 @@ class Submission:
     :param consumes: for tasks that take messages, those that send them.
     :param messages: the same for those of which tasks may take one another's.
     :param after: groups of tasks, each with those that come after all of them.
+    :param stages: the parts of the job by name, each with its tasks.
     """
 
     request: Request
@@ -35,6 +36,7 @@ class Submission:
     consumes: Mapping[int, Sequence[int]]
     messages: Mapping[int, Sequence[int]]
     after: Groups
+    stages: Mapping[str, Sequence[int]]
 
     @property
     def edges(self) -> Mapping[int, Sequence[int]]:
@@ -62,6 +64,8 @@ class Submission:
         yield
         after = _without_any(self.after, skipped)
         yield
+        stages = _left_of(self.stages, skipped)
+        yield
         making = Job.making(
             name,
             order,
@@ -69,6 +73,7 @@ class Submission:
             consumes=consumes,
             messages=messages,
             after=after,
+            stages=stages,
             side_effects=self.pipeline.side_effects,
         )
         return (yield from making)
@@ -98,8 +103,17 @@ def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline,
     order = yield from pipeline.reading_order(settings, consumes)
     messages = yield from pipeline.reading_senders(settings)
     after = yield from grouped((yield from pipeline.reading_after(settings)))
+    stages = yield from pipeline.reading_stages(settings)
     yield from pipeline.checking(settings)
-    return Submission(request, pipeline, settings, policy, order, consumes, messages, after)
+    return Submission(request, pipeline, settings, policy, order, consumes, messages, after, stages)
+
+
+def _left_of(stages: Mapping[str, Sequence[int]], skipped: frozenset[int]) -> list[tuple[str, Sequence[int]]]:
+    """The stages that have tasks which are to run, with these."""
+    if not skipped:
+        return list(stages.items())
+    left = [(name, [task for task in tasks if task not in skipped]) for name, tasks in stages.items()]
+    return [(name, tasks) for name, tasks in left if tasks]
 
 
 def _without_any(groups: Groups, skipped: frozenset[int]) -> Groups:

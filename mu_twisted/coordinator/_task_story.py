@@ -5,6 +5,7 @@ Knows the journal and the file of attempts, neither workers nor how a story is s
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -34,8 +35,13 @@ MAX_TOLD = 200
 """Attempts, and moves, of a task that are told, the last ones."""
 MAX_NEIGHBOURS = 50
 """Tasks that it takes messages of or comes after, and of the others, that are named."""
-_OF_MANY = tuple(f'"type":"{name}"' for name in ("submitted", "reopened", "retried", "result-stands", "finished"))
+_OF_MANY = tuple(
+    f'"type":"{name}"'
+    for name in ("submitted", "reopened", "retried", "enlarged", "tasks-failed", "result-stands", "finished")
+)
 """What stands in the records that are about many tasks, or the job, and may move one."""
+_RESULTS = ('"type":"result"', '"outcome":"done"')
+"""What stands in the records that may let a task begin that comes after others."""
 
 Move = tuple[TaskState, TaskState]
 
@@ -43,7 +49,9 @@ Move = tuple[TaskState, TaskState]
 def story_rows(journal: Journal, job: str, task: int) -> Iterator[tuple[Row, JobRecord | None, Move | None]]:
     """The rows that are about a task, or may be, each with its record, if it is sound, and the move that it brings."""
     story: TaskStory | None = None
-    for row in journal.records(job, f'"task":{task}', *_OF_MANY):
+    submitted = next(islice(journal.records(job), 1, 2), {}).get("record")
+    graph = isinstance(submitted, Mapping) and bool(submitted.get("after"))
+    for row in journal.records(job, f'"task":{task}', *_OF_MANY, *(_RESULTS if graph else ())):
         record: JobRecord | None = None
         move = None
         with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves

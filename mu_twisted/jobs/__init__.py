@@ -75,6 +75,15 @@ from mu_twisted.jobs._records import (
     record_from_dict,
     record_to_dict,
 )
+from mu_twisted.jobs._stages import (
+    MAX_STAGES,
+    STAGE_NAME,
+    STAGE_NAME_RULE,
+    StageIndex,
+    StageView,
+    stage_runs,
+    stages_under_way,
+)
 from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
@@ -84,8 +93,11 @@ from mu_twisted.jobs._worker_pool import Waits
 __all__ = [
     "ACCEPTED",
     "HALTED",
+    "MAX_STAGES",
     "OUTCOMES",
     "SHOWN_REASONS",
+    "STAGE_NAME",
+    "STAGE_NAME_RULE",
     "STEP",
     "TRANSITIONS",
     "Abort",
@@ -138,6 +150,8 @@ __all__ = [
     "SendBatch",
     "Settle",
     "Stage",
+    "StageIndex",
+    "StageView",
     "StartLaunches",
     "Started",
     "Steps",
@@ -172,5 +186,7 @@ __all__ = [
     "record_from_dict",
     "record_to_dict",
     "slowest",
+    "stage_runs",
+    "stages_under_way",
     "uncollected",
 ]

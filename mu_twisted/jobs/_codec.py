@@ -24,6 +24,7 @@ _MOST = 1 << 53
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 _GroupsRead = tuple[tuple[tuple[_Natural, ...], tuple[_Natural, ...]], ...]
 _EdgesRead = tuple[tuple[_Natural, tuple[_Natural, ...]], ...]
+_StagesRead = tuple[tuple[str, tuple[tuple[_Natural, _Natural], ...]], ...]
 
 
 def to_plain(value: Any) -> Any:
@@ -118,6 +119,7 @@ def _list(value: Any) -> list[Any]:
 
 Edges = tuple[tuple[int, tuple[int, ...]], ...]
 Groups = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+StageRuns = tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
 
 
 def _naturals(value: Any) -> tuple[int, ...]:
@@ -137,6 +139,11 @@ def _edges(value: Any) -> Edges:
 def _groups(value: Any) -> Groups:
     with uncollected():
         return msgspec.convert(value, _GroupsRead)
+
+
+def _stages(value: Any) -> StageRuns:
+    with uncollected():
+        return msgspec.convert(value, _StagesRead)
 
 
 def _policy(value: Any) -> JobPolicy:
@@ -161,6 +168,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     tuple[int, ...]: _naturals,
     Edges: _edges,
     Groups: _groups,
+    StageRuns: _stages,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
     Failure | None: _or_none(Failure),
     JobPolicy: _policy,

@@ -20,6 +20,7 @@ from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._precedence import Groups
 from mu_twisted.jobs._records import JobRecord, Submitted
 from mu_twisted.jobs._scaling import Scaling
+from mu_twisted.jobs._stages import stage_runs
 from mu_twisted.jobs._steps import exhaust
 from mu_twisted.jobs._stragglers import Stragglers
 from mu_twisted.jobs._timeouts import Timeouts
@@ -37,6 +38,7 @@ class Job(JobView):
     :param consumes: for tasks that take messages, those that send them; these are assigned first.
     :param messages: the same for tasks that may take messages of one another.
     :param after: tasks, each time with those that are begun when all of them are done.
+    :param stages: the parts of the job by name, in the order in which they are shown, each with its tasks, ascending.
     :param side_effects: whether a task may not be tried twice at once.
     :param random: a number from 0 to 1 at each call; None: from a generator whose seed is the name.
     :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another.
@@ -51,10 +53,11 @@ class Job(JobView):
         consumes: Mapping[int, Sequence[int]] | None = None,
         messages: Mapping[int, Sequence[int]] | None = None,
         after: Groups = (),
+        stages: Iterable[tuple[str, Iterable[int]]] = (),
         side_effects: bool = False,
         random: Callable[[], float] | None = None,
     ) -> None:
-        submitted = _submitted(name, order, policy, consumes, messages, after, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, stages, side_effects)
         self._adopt(Ledger(submitted), random)
 
     @classmethod
@@ -67,11 +70,12 @@ class Job(JobView):
         consumes: Mapping[int, Sequence[int]] | None = None,
         messages: Mapping[int, Sequence[int]] | None = None,
         after: Groups = (),
+        stages: Iterable[tuple[str, Iterable[int]]] = (),
         side_effects: bool = False,
     ) -> "Generator[None, None, Job]":
         """As the constructor, with pauses in which others may have their turn: a job may have a million tasks."""
         job = cls.__new__(cls)
-        submitted = _submitted(name, order, policy, consumes, messages, after, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, stages, side_effects)
         job._adopt((yield from Ledger.making(submitted)), None)
         return job
 
@@ -405,11 +409,15 @@ def _submitted(
     consumes: Mapping[int, Sequence[int]] | None,
     messages: Mapping[int, Sequence[int]] | None,
     after: Groups,
+    stages: Iterable[tuple[str, Iterable[int]]],
     side_effects: bool,
 ) -> Submitted:
     groups = tuple((tuple(before), tuple(behind)) for before, behind in after)
     policy = policy or JobPolicy()
-    return Submitted(name, tuple(order), policy, _edges(consumes), side_effects, _edges(messages), groups)
+    messages_by_task = _edges(messages)
+    return Submitted(
+        name, tuple(order), policy, _edges(consumes), side_effects, messages_by_task, groups, stage_runs(stages)
+    )
 
 
 def _edges(edges: Mapping[int, Sequence[int]] | None) -> tuple[tuple[int, tuple[int, ...]], ...]:

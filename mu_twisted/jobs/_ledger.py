@@ -34,6 +34,7 @@ from mu_twisted.jobs._records import (
     TaskFailed,
     TasksFailed,
 )
+from mu_twisted.jobs._stages import Stages
 from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
 
@@ -103,6 +104,8 @@ class Ledger:
             self.tasks[number].state = TaskState.BLOCKED
             self.tally[TaskState.BLOCKED] += 1
         self.tally[TaskState.WAITING] -= self.tally[TaskState.BLOCKED]
+        self.stages = Stages(submitted.stages)
+        yield from self.stages.taking(self.tasks)
         self.failures: dict[int, str] = {}
         self.remarks: dict[int, str] = {}
         self._characters = 0
@@ -181,6 +184,8 @@ class Ledger:
         was = task.state
         if (was, state) not in TRANSITIONS:
             raise RecordError(f"task {task.number} is {was.value}: it cannot become {state.value} from there")
+        if self.stages:
+            self.stages.moved((task,), state)
         task.state = state
         if self._changed is not None:
             self._changed.add(task.number)
@@ -204,6 +209,8 @@ class Ledger:
             settled = state in SETTLED
             crossing = [task.number for task in tasks if (task.state in SETTLED) is not settled]
             self.lineage.count_for_producers(crossing, self.undone_consumers, -1 if settled else 1)
+        if self.stages:
+            self.stages.moved(tasks, state)
         for task in tasks:
             task.state = state
         if self._changed is not None:
@@ -366,6 +373,7 @@ class Ledger:
             return
         blocked = self.precedence.is_blocked
         self.precedence.reopen(task.number for task in tasks)
+        self.stages.blocked_again()
         self.move_all([task for task in tasks if not blocked(task.number)], TaskState.WAITING)
         self.move_all([task for task in tasks if blocked(task.number)], TaskState.BLOCKED)
 

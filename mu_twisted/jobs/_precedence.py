@@ -4,7 +4,7 @@ Tasks that come after the same others share a gate, so that stages of a hundred 
 not their square. Knows numbers only; which tasks are done is told by the caller.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._lineage import Lineage
@@ -42,15 +42,17 @@ class Gate:
     :ivar behind: those that are ready then.
     :ivar missing: how many of those before it are not done.
     :ivar closed: whether one of those before it has failed for good, and those behind it with it.
+    :ivar passed: how many of the first of those before it are known to be done.
     """
 
-    __slots__ = ("before", "behind", "closed", "missing")
+    __slots__ = ("before", "behind", "closed", "missing", "passed")
 
     def __init__(self, before: Sequence[int], behind: Sequence[int]) -> None:
         self.before = before
         self.behind = behind
         self.missing = len(before)
         self.closed = False
+        self.passed = 0
 
 
 class Precedence:
@@ -114,6 +116,16 @@ class Precedence:
         """The tasks that it comes after."""
         gate = self._gate.get(task)
         return () if gate is None else gate.before
+
+    def first_missing(self, task: int, is_done: Callable[[int], bool]) -> int:
+        """The first of the tasks before it that is not done, of which there is one.
+
+        What was done stays so: all calls together take as long as there are tasks before gates.
+        """
+        gate = self._gate[task]
+        while is_done(gate.before[gate.passed]):
+            gate.passed += 1
+        return gate.before[gate.passed]
 
     def done(self, task: int) -> list[int]:
         """Count a task as done, once.

@@ -36,6 +36,8 @@ class Submitted:
     :param side_effects: whether a task may not be tried twice at once.
     :param messages: as ``consumes``, where tasks may take messages of one another.
     :param after: groups of tasks, each with those that come after all of them.
+    :param stages: the parts of the job by name, each with its tasks: the first and the last of some that follow one
+        another.
     """
 
     job: str
@@ -45,6 +47,7 @@ class Submitted:
     side_effects: bool
     messages: tuple[tuple[int, tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
     after: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
+    stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(frozen=True)

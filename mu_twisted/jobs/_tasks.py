@@ -76,6 +76,7 @@ class Task(Struct, eq=False, gc=False):
     :ivar won: the attempt that was done, as long as the task's result is not announced.
     :ivar has_result: whether it ever was done, even if it runs again for its messages.
     :ivar seconds: that the attempt took that was done.
+    :ivar stage: the place of its stage among the job's; -1: the job has none.
     """
 
     number: int
@@ -89,6 +90,7 @@ class Task(Struct, eq=False, gc=False):
     has_result: bool = False
     error: str = ""
     seconds: float | None = None
+    stage: int = -1
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class TaskView:
     :param error: of the last attempt that failed; empty if none did or if it is done.
     :param seconds: that the attempt took that was done.
     :param waits: what it waits for, other tasks or a message, if it does nothing else; one line.
+    :param stage: what its stage is called; None: the job has none.
     """
 
     task: int
@@ -136,6 +139,7 @@ class TaskView:
     error: str
     seconds: float | None
     waits: str = ""
+    stage: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._stages import StageView
 from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, Task, TaskState, TaskView
 from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
@@ -135,6 +137,10 @@ class JobView:
             median=ledger.durations.median,
         )
 
+    def stages(self) -> list[StageView]:
+        """The parts of the job by name, in the order in which they are to be shown."""
+        return [self._stage(at) for at in range(len(self._data.ledger.stages.names))]
+
     def tasks(self, first: int = 0, count: int | None = None) -> list[TaskView]:
         """Tasks one by one, by number.
 
@@ -186,7 +192,14 @@ class JobView:
             waits=self._waits(task, attempts[0] if attempts else None),
             error=task.error,
             seconds=task.seconds,
+            stage=self._data.ledger.stages.names[task.stage] if task.stage >= 0 else None,
         )
+
+    def _stage(self, at: int) -> StageView:
+        stages = self._data.ledger.stages
+        view = stages.view(at)
+        task = stages.first_blocked(at) if view.state == TaskState.BLOCKED.value else None
+        return view if task is None else replace(view, waits=f"task {task.number} {self._waits(task, None)}")
 
     def _waits(self, task: Task, attempt: Attempt | None) -> str:
         """What the task waits for, beside a worker; empty if for nothing."""
@@ -195,7 +208,7 @@ class JobView:
         if task.state is not TaskState.BLOCKED:
             return ""
         ledger = self._data.ledger
-        first = next(one for one in ledger.precedence.before(task.number) if not ledger.tasks[one].has_result)
+        first = ledger.precedence.first_missing(task.number, lambda one: ledger.tasks[one].has_result)
         missing = ledger.precedence.missing(task.number)
         more = "" if missing == 1 else f", and {missing - 1} more"
         return f"comes after task {first}, which is {ledger.tasks[first].state.value}{more}"

@@ -9,7 +9,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
-from mu_twisted.jobs import STEP, JobError, Lineage, Steps
+from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, JobError, Lineage, Steps
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
@@ -53,6 +53,8 @@ class Pipeline:
         it waits for must be sent before it waits.
     :param after: from the settings and a task's number, the tasks that must be done before this one begins, as when it
         reads what they store. Tasks that come after the same ones return the same ``range``, where there are many.
+    :param stage: from the settings and a task's number, the name of the stage that the task is part of, by which a
+        status counts tasks; stages are shown in the order of their first tasks.
     :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
         task remarks something by putting a text into ``info["remark"]``; those that have not are left out.
     :param label: from the settings and a task's number, what the user knows the task by, such as its input; without it
@@ -74,6 +76,7 @@ class Pipeline:
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
     after: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
+    stage: Callable[[Mapping[str, Any], int], str] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
     label: Callable[[Mapping[str, Any], int], str] | None = None
     names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
@@ -180,6 +183,27 @@ class Pipeline:
             if at % STEP == 0:
                 yield
         return found
+
+    def reading_stages(self, settings: Mapping[str, Any]) -> Steps[dict[str, list[int]]]:
+        """The names of the job's stages, each with its tasks; none: the pipeline has no stages.
+
+        :raises PipelineError: a name is none, or there are too many, or the pipeline's own code fails.
+        """
+        stage = self.stage
+        stages: dict[str, list[int]] = {}
+        if stage is None:
+            return stages
+        doing = f"pipeline {self.name}: the stage of a task cannot be found"
+        found = yield from _asking(doing, settings["tasks"], lambda task: stage(settings, task))
+        for task, name in found.items():
+            if type(name) is not str or (name not in stages and STAGE_NAME.fullmatch(name) is None):
+                raise PipelineError(f"pipeline {self.name}: {STAGE_NAME_RULE}; that of task {task} is {_quoted(name)}")
+            stages.setdefault(name, []).append(task)
+            if len(stages) > MAX_STAGES:
+                raise PipelineError(f"pipeline {self.name}: a job has at most {MAX_STAGES} stages")
+            if task % STEP == 0:
+                yield
+        return stages
 
     def takes(self, settings: Mapping[str, Any], task: int) -> dict[int, frozenset[str] | None]:
         """The tasks whose named messages a task takes, each with their names; None: of any name.
@@ -315,6 +339,11 @@ class Pipeline:
                 raise
             raise PipelineError(f"{self.name}: --help and --version are no options of a job") from None
         return settings
+
+
+def _quoted(name: object) -> str:
+    """What stands for a name and is none, shortened; of anything but a text its type only."""
+    return repr(name[:50]) if type(name) is str else f"a value of type {type(name).__name__}"
 
 
 def _tasks_named(before: Sequence[int]) -> Sequence[int]:

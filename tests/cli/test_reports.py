@@ -44,3 +44,17 @@ def test_status_shows_the_report(capsys: pytest.CaptureFixture[str]) -> None:
     at = next(number for number, line in enumerate(lines) if "report" in line)
     assert lines[at].endswith("3 lines")
     assert lines[at + 1].strip() == "in all"
+
+
+def test_status_shows_a_table_of_stages() -> None:
+    counts = {"waiting": 0, "blocked": 0, "active": 0, "done": 0, "failed": 0, "waits": None}
+    split = {**counts, "name": "split", "state": "active", "tasks": 12, "done": 11, "active": 1}
+    waits = "task 12 comes\x1b after task 11"
+    join = {**counts, "name": "join", "state": "blocked", "tasks": 1, "blocked": 1, "waits": waits}
+    assert _format.stages({**JOB, "stages": [split, join]}) == [
+        "  STAGE  STATE    TASKS  DONE  ACTIVE  WAITING  BLOCKED  FAILED",
+        "  split  active      12    11       1        0        0       0",
+        "  join   blocked      1     0       0        0        1       0  task 12 comes\\x1b after task 11",
+    ]
+    assert _format.stages(JOB) == []
+    assert "split 11/12" in _format.progress({**JOB, "stages": [split, join]})

@@ -177,3 +177,26 @@ def test_a_job_that_needs_few_workers_more_asks_for_no_rest() -> None:
 
 def launch_ids(actions: list[Action]) -> list[Any]:
     return [launch_id for action in actions if isinstance(action, StartLaunches) for launch_id in action.launch_ids]
+
+
+@pytest.mark.parametrize("done", [0, TASKS - 1])
+def test_what_many_tasks_wait_for_that_come_after_many_is_told_in_linear_time(done: int) -> None:
+    width = TASKS
+    job = Job(
+        "job-0",
+        range(2 * width),
+        JobPolicy(max_workers=1),
+        after=[(range(width), range(width, 2 * width))],
+        stages=[("split", range(width)), ("join", range(width, 2 * width))],
+    )
+    job.start(0.0)
+    job.worker_greeted(1, "0-0", 0.0, reusable=True)
+    for _ in range(done):
+        job.task_done(1, 1.0)
+        job.worker_greeted(1, "0-0", 1.0)
+    (views, stages), calls = calls_of(lambda: (job.tasks(), job.stages()))
+    assert calls < 40 * width
+    assert views[-1].waits.startswith(f"comes after task {done}, which is active")
+    assert stages[1].waits.startswith(f"task {width} comes after task {done}")
+    _, calls = calls_of(job.stages)
+    assert calls < 100

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from simulated_fleet import Faults, SimulatedFleet
 
-from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, record_from_dict
+from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, exhaust, grouped, record_from_dict
 from mu_twisted.jobs._ledger import Ledger
 
 
@@ -21,6 +21,28 @@ def test_a_story_has_every_move_that_the_whole_job_has(seed: int) -> None:
     if world.job.failures:
         world.finished = False
         world.carry_out(world.job.retry(world.now))
+    compare(world)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_story_of_a_graph_has_every_move_too(seed: int) -> None:
+    after = exhaust(grouped({3: [0, 1], 4: [0, 1], 5: [3], 6: [4, 5, 2], 7: [0]}))
+    policy = JobPolicy(retries=seed % 3, max_workers=2 + seed % 4)
+    job = Job("j", range(8), policy, after=after, stages=[("a", [0, 1, 2, 7]), ("b", range(3, 7))])
+    world = SimulatedFleet(job, seed, Faults(death=0.2, failure=0.15, redial=0.5))
+    world.crashes = seed % 2
+    world.start()
+    world.play()
+    for _ in range(3):
+        if world.job.failures:
+            world.finished = False
+            world.carry_out(world.job.retry(world.now))
+            world.later(1.0, world.tick)
+            world.play()
+    compare(world)
+
+
+def compare(world: SimulatedFleet) -> None:
     records = [record_from_dict(plain) for plain in world.records]
     assert isinstance(records[0], Submitted)
     ledger = Ledger(records[0])

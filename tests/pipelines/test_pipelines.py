@@ -323,3 +323,34 @@ def test_what_no_task_can_come_after_is_one_line(after: Any, said: str) -> None:
     with pytest.raises(PipelineError, match=said) as raised:
         exhaust(staged(after).reading_after({"tasks": 3}))
     assert str(raised.value).startswith("pipeline s: ")
+
+
+def in_stages(stage: Any) -> Pipeline:
+    return Pipeline(name="s", summary="", first=TerminalState, stage=stage)
+
+
+def test_a_pipeline_names_the_stage_of_each_task() -> None:
+    found = exhaust(in_stages(lambda _, task: "a" if task % 2 else "b").reading_stages({"tasks": 5}))
+    assert found == {"b": [0, 2, 4], "a": [1, 3]}
+    assert list(found) == ["b", "a"]
+    assert exhaust(Pipeline(name="p", summary="", first=TerminalState).reading_stages({"tasks": 3})) == {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (lambda _, task: "two words", "1 to 40 letters, digits, .* that of task 0 is 'two words'"),
+        (lambda _, task: "a\nb" if task else "a", "that of task 1 is 'a\\\\nb'"),
+        (lambda _, task: "", "that of task 0 is ''"),
+        (lambda _, task: "x" * 5000, "that of task 0 is 'x{50}'$"),
+        (lambda _, task: 7, "that of task 0 is a value of type int"),
+        (lambda _, task: [], "that of task 0 is a value of type list"),
+        (lambda _, task: f"s{task}", "at most 1000 stages"),
+        (lambda _, task: {}[task], "the stage of a task cannot be found: KeyError"),
+    ],
+)
+def test_what_is_no_stage_is_one_line(stage: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=said) as raised:
+        exhaust(in_stages(stage).reading_stages({"tasks": 3000}))
+    assert str(raised.value).startswith("pipeline s: ")
+    assert "\n" not in str(raised.value)
