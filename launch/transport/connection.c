@@ -175,6 +175,7 @@ connection *connection_new(int fd, SSL_CTX *context, const peer_address *peer, u
         c->fd = fd;
         c->peer = *peer;
         c->reader.limit = max_frame;
+        c->turn_bytes = TURN_BYTES;
         BIO_set_data(bio, c);
         BIO_set_init(bio, 1);
         SSL_set_bio(c->ssl, bio, bio);
@@ -296,7 +297,7 @@ step connection_read(connection *c, char *buffer, frame_sink sink, void *context
     size_t taken;
     *read = 0;
     c->emptied = false;
-    c->may_read = TURN_BYTES;
+    c->may_read = c->turn_bytes;
     if (c->closing)
         queue_clear(&c->rest);
     if (c->rest.end) {
@@ -305,7 +306,7 @@ step connection_read(connection *c, char *buffer, frame_sink sink, void *context
             return STEP_FAILED;
         queue_taken(&c->rest, taken);
     }
-    while (counted.left > 0 && *read < TURN_BYTES) {
+    while (counted.left > 0 && *read < c->turn_bytes) {
         ERR_clear_error();
         const int got = SSL_read(c->ssl, buffer, CONNECTION_RECORD);
         if (got <= 0)

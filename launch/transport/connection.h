@@ -16,7 +16,7 @@
 
 enum {
     TURN_FRAMES = 64,         /* that one turn takes of one connection */
-    TURN_BYTES = 256 * 1024,  /* that one turn reads of one connection */
+    TURN_BYTES = 256 * 1024,  /* that one turn reads of one connection, unless its user wants less */
     CONNECTION_RECORD = 16384 /* the longest plaintext of a record of TLS */
 };
 
@@ -68,6 +68,7 @@ struct connection {
 
     /* Of the reading in progress. */
     size_t may_read; /* bytes of the socket that this turn may still read */
+    size_t turn_bytes; /* that one turn reads: TURN_BYTES at most */
     bool emptied;    /* the socket has nothing more for now */
     bool ended;      /* the peer's end of the socket is closed */
     int error;       /* errno of the socket, once it has failed */

@@ -94,22 +94,27 @@ static void set_interest(transport_core *core, connection *c)
         lose(core, c, (failure){.kind = FAILURE_BROKE, .code = errno}, true);
 }
 
-static void flush(transport_core *core, connection *c)
+/* Returns what has changed: NOTE_BLOCKED, NOTE_DRAINED, or 0. */
+static unsigned send_some(transport_core *core, connection *c)
 {
     if (c->lost)
-        return;
+        return 0;
     const step came = connection_flush(c);
     if (came == STEP_FAILED) {
         lose(core, c, c->why, true);
-        return;
+        return 0;
     }
-    const bool blocked = came != STEP_DONE;
-    if (blocked != c->blocked) {
-        c->blocked = blocked;
-        if (c->watched)
-            note(core, c, blocked ? NOTE_BLOCKED : NOTE_DRAINED);
-    }
+    const bool blocked = came != STEP_DONE, changed = blocked != c->blocked;
+    c->blocked = blocked;
     set_interest(core, c);
+    return changed ? blocked ? NOTE_BLOCKED : NOTE_DRAINED : 0;
+}
+
+static void flush(transport_core *core, connection *c)
+{
+    const unsigned changed = send_some(core, c);
+    if (changed && c->watched)
+        note(core, c, changed);
 }
 
 /* A call of the core's sink with what one read has brought. */
@@ -242,7 +247,7 @@ static size_t look_at(transport_core *core, connection *c, const core_sink *sink
         return read;
     }
     c->queued = false;
-    if (c->more)
+    if (c->more && !c->paused) /* else when it is to be read again */
         look_later(core, c);
     return read;
 }
@@ -289,8 +294,11 @@ void core_turn(transport_core *core, const core_sink *sink, void *context)
             take_over(core, sink, context);
             continue;
         }
-        if (events[at].events & EPOLLOUT)
-            flush(core, c);
+        if (events[at].events & EPOLLOUT) {
+            const unsigned changed = send_some(core, c);
+            if (changed && c->watched)
+                sink->noted(context, c, changed);
+        }
         if (c->paused && events[at].events & (EPOLLERR | EPOLLHUP))
             lose(core, c, (failure){.kind = FAILURE_BROKE}, true);
         else if (events[at].events & (EPOLLIN | EPOLLERR | EPOLLHUP) || c->wants_write)
@@ -342,6 +350,11 @@ void core_pause(connection *c, bool paused)
     set_interest(core, c);
     if (!paused)
         look_later(core, c); /* TLS, or the turn that was cut short, may hold what the socket has not */
+}
+
+void core_read_at_once(connection *c, size_t size)
+{
+    c->turn_bytes = size < CONNECTION_RECORD ? CONNECTION_RECORD : size < TURN_BYTES ? size : TURN_BYTES;
 }
 
 void core_watch(connection *c, bool watched)

@@ -63,6 +63,8 @@ typedef enum { SEND_TAKEN, SEND_REFUSED, SEND_NO_MEMORY } send_outcome;
 send_outcome core_send(connection *c, const core_payload *payloads, size_t count, bool framed);
 
 void core_pause(connection *c, bool paused);
+/* How many bytes one turn reads of it: CONNECTION_RECORD to TURN_BYTES. */
+void core_read_at_once(connection *c, size_t size);
 /* From now on the user is to hear NOTE_BLOCKED and NOTE_DRAINED, or not. */
 void core_watch(connection *c, bool watched);
 /* Sends what is to be sent, then the end; NOTE_LOST comes when the peer has ended it too. */

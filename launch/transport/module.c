@@ -418,11 +418,15 @@ static PyType_Spec core_spec = {
 
 /* -- Connection ----------------------------------------------------------------------------------------------------- */
 
-/* Sends, and leaves it to Python what is to be done about a peer that takes nothing: refused(unsent). */
+/* Sends, and leaves it to Python what is to be done where the peer takes no more: pace(), so that a producer is paused
+ * before it sends more; or where it has taken nothing for long: refused(unsent). */
 static PyObject *send_all(ConnectionObject *self, const core_payload *payloads, size_t count, bool framed)
 {
+    const bool blocked = self->c->blocked;
     switch (core_send(self->c, payloads, count, framed)) {
     case SEND_TAKEN:
+        if (self->c->blocked && !blocked && self->c->watched)
+            return PyObject_CallMethod((PyObject *)self, "pace", NULL);
         Py_RETURN_NONE;
     case SEND_REFUSED:
         return PyObject_CallMethod((PyObject *)self, "refused", "n", (Py_ssize_t)connection_unsent(self->c));
@@ -506,6 +510,18 @@ static PyObject *connection_object_read(ConnectionObject *self, PyObject *given)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(read_at_once_doc, "read_at_once($self, size, /)\n--\n\nRead so many bytes in one turn at most.\n");
+
+static PyObject *connection_object_read_at_once(ConnectionObject *self, PyObject *given)
+{
+    const Py_ssize_t size = PyLong_AsSsize_t(given);
+    if ((size < 0 && PyErr_Occurred()) || (self->c && !usable(self->core)))
+        return NULL;
+    if (self->c)
+        core_read_at_once(self->c, size < 0 ? 0 : (size_t)size);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(watch_doc, "watch($self, wanted, /)\n--\n\nNote when the peer takes no more, and when it has taken all.\n");
 
 static PyObject *connection_object_watch(ConnectionObject *self, PyObject *given)
@@ -570,6 +586,7 @@ static PyMethodDef connection_methods[] = {
     {"finish", (PyCFunction)connection_object_finish, METH_NOARGS, finish_doc},
     {"cut", (PyCFunction)connection_object_cut, METH_NOARGS, cut_doc},
     {"read", (PyCFunction)connection_object_read, METH_O, read_doc},
+    {"read_at_once", (PyCFunction)connection_object_read_at_once, METH_O, read_at_once_doc},
     {"watch", (PyCFunction)connection_object_watch, METH_O, watch_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -4,6 +4,7 @@ Whatever can go wrong at the start goes wrong in startService, so that it is one
 """
 
 import cProfile
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from mu_twisted.daemons._start import (
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir
 from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import server_contexts
+from mu_twisted.transport import Transport, choose_transport, io_descriptors, io_threads
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that workers have to hear why they are cut off when the rendezvous stops."""
@@ -117,7 +119,9 @@ class RendezvousService(Service):
         self._notifier.ready(f"ready for peers on port {port}")
 
     def _open(self) -> int:
-        descriptors = max(1, raise_descriptor_limit() - SPARE_DESCRIPTORS)
+        threads = self._io_threads()
+        spare = max(SPARE_DESCRIPTORS, io_descriptors(threads or 0) + SPARE_DESCRIPTORS * 3 // 4)
+        descriptors = max(1, raise_descriptor_limit() - spare)
         connections = min(self._options["connections"], descriptors)
         place = self._place
         self._state = rendezvous_directory(self._options, None if place is None else place.number)
@@ -138,7 +142,7 @@ class RendezvousService(Service):
         contexts = server_contexts(keys.own, keys.ca)
 
         def listening(endpoint: Any) -> Deferred[Any]:
-            return relay.listen(endpoint, contexts)
+            return relay.listen(endpoint, contexts, io_threads=threads)
 
         if place is None:
             warn_of_exposed_files(self._options, self._state.path)
@@ -150,6 +154,13 @@ class RendezvousService(Service):
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port
+
+    def _io_threads(self) -> int | None:
+        """Threads for handshakes; None where Twisted carries the connections."""
+        if choose_transport(os.environ) is not Transport.CORE:
+            return None
+        wanted: int | None = self._options["io-threads"]
+        return io_threads(wanted) if wanted else max(1, io_threads(None) // self._options["shards"])
 
     def _listen_for_probes(self, punching: PunchService, interface: str) -> None:
         """Listen on a port beside the other one, on the same interface."""

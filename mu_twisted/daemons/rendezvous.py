@@ -14,7 +14,7 @@ from twisted.python import usage
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._options import find_keys, listen_description
+from mu_twisted.daemons._options import coerced_range, find_keys, listen_description
 from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import RelayLimits
 
@@ -71,6 +71,13 @@ class Options(OneLineOptions):
         ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
         ["punch", None, "auto", "direct paths between workers: auto, where their NATs allow it, or off", _punch],
         ["probe-port", None, "0", "TCP port that shows what workers' NATs do; 0: any that is free", _probe_port],
+        [
+            "io-threads",
+            None,
+            None,
+            "threads for the TLS handshakes of workers (default: one for each core, divided among shards)",
+            coerced_range(1, 256, "--io-threads"),
+        ],
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],

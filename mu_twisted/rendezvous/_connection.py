@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mu_twisted.rendezvous._authorization import Speaker, authorize, is_coordinator
 from mu_twisted.rendezvous._errors import Full, PeerRefused
 from mu_twisted.rendezvous._mailboxes import Subscription
-from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
+from mu_twisted.rendezvous._relay_connection import READ_SIZE, RelayConnection, RelayServices
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import FULL, PeerError, PeerGreeting, fail, parse_peer_greeting
@@ -47,6 +47,7 @@ class PeerConnection(RelayConnection):
     def connected(self, connection: FrameProtocol) -> None:
         """The handshake is done."""
         self._connection = connection
+        connection.read_at_once(READ_SIZE)
         self._relay.connected(self)
 
     def frames_received(self, payloads: list[bytes]) -> None:

@@ -38,9 +38,9 @@ UNTRUSTED_HINT = (
 class _Factory(FrameFactory):
     """Adds to the log what to do where certificates are not trusted: a wrong start is more frequent than an attack."""
 
-    def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
+    def peer_dropped(self, peer: str, reason: str) -> None:
         hint = "TLS failed" in reason and any(word in reason for word in ("certificate", "unknown ca"))
-        super().connection_dropped(protocol, f"{reason}; {UNTRUSTED_HINT}" if hint else reason)
+        super().peer_dropped(peer, f"{reason}; {UNTRUSTED_HINT}" if hint else reason)
 
 
 def _token() -> str:
@@ -105,12 +105,15 @@ class Relay:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def listen(self, endpoint: IStreamServerEndpoint, contexts: ServerContexts | None) -> Deferred[IListeningPort]:
+    def listen(
+        self, endpoint: IStreamServerEndpoint, contexts: ServerContexts | None, *, io_threads: int | None = None
+    ) -> Deferred[IListeningPort]:
         """Accept connections.
 
         :param contexts: as :func:`mu_twisted.tls.server_contexts` makes; None for plain connections, in tests.
+        :param io_threads: as :func:`mu_twisted.transport.listen`.
         """
-        return listen(endpoint, contexts, self.factory, self._clock)
+        return listen(endpoint, contexts, self.factory, self._clock, io_threads=io_threads)
 
     def open(self) -> None:
         """Begin to enforce time limits."""

@@ -168,7 +168,7 @@ class CoreListener:
         host, port = address
         factory = self._factory
         reason = describe_drop(why, handshake_timeout=factory.handshake_timeout, stall_timeout=factory.stall_timeout)
-        factory.drops.dropped(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", reason)
+        factory.peer_dropped(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", reason)
 
     def _counted(self, unreported: int, room_wanted: int) -> None:
         if unreported:

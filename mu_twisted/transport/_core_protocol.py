@@ -70,7 +70,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
     def noted(self, notes: int) -> None:
         """Something has changed beside the frames that have come."""
         if notes & (_core.BLOCKED | _core.DRAINED):
-            self._pace()
+            self.pace()
         if notes & _core.PARTIAL and self._reason is None:
             self._watch(anew=bool(notes & _core.COMPLETED))
             if self._begun is not None and self.announced:
@@ -100,6 +100,17 @@ class CoreProtocol(_core.Connection, FrameProtocol):
         """What was to be sent is not, since so many bytes are not taken."""
         self.drop(takes_nothing(unsent))
 
+    def pace(self) -> None:
+        """Pause the producer, or let it go on: the peer takes no more, or has taken all."""
+        producer, blocked = self._producer, self.blocked
+        if producer is None or blocked == self._held_back:
+            return
+        self._held_back = blocked
+        if blocked:
+            producer.pauseProducing()
+        else:
+            producer.resumeProducing()
+
     # Calls of the receiver, beside those that are C's
 
     def register_producer(self, producer: Any, streaming: bool) -> None:
@@ -112,7 +123,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
             raise ValueError("the core calls no producer for each piece: register one that streams")
         self._producer, self._held_back = producer, False
         self.watch(True)
-        self._pace()
+        self.pace()
 
     def unregister_producer(self) -> None:
         self._producer = None
@@ -133,14 +144,3 @@ class CoreProtocol(_core.Connection, FrameProtocol):
 
     def _cut(self) -> None:
         self.cut()
-
-    def _pace(self) -> None:
-        """Pause the producer, or let it go on."""
-        producer, blocked = self._producer, self.blocked
-        if producer is None or blocked == self._held_back:
-            return
-        self._held_back = blocked
-        if blocked:
-            producer.pauseProducing()
-        else:
-            producer.resumeProducing()

@@ -97,11 +97,11 @@ class FrameFactory(Factory[Any]):
             self.make_room()
             if self.connections >= self.max_connections:
                 peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-                self.drops.dropped(peer, too_many_connections(self.max_connections))
+                self.peer_dropped(peer, too_many_connections(self.max_connections))
                 return None
         if len(self.handshakes) >= self.max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-            self.drops.dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
+            self.peer_dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
             return None
         return StreamProtocol(self, self.max_frame)
 
@@ -142,7 +142,11 @@ class FrameFactory(Factory[Any]):
         """For subclasses: the receiver's ``connected`` was called."""
 
     def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
-        self.drops.dropped(str(protocol.peer), reason)
+        self.peer_dropped(str(protocol.peer), reason)
+
+    def peer_dropped(self, peer: str, reason: str) -> None:
+        """Log why a peer was dropped, which may never have become a connection."""
+        self.drops.dropped(peer, reason)
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         self._handshake_ended(protocol)

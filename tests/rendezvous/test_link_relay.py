@@ -36,8 +36,8 @@ def failed(peer: Peer) -> str:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_message_goes_from_task_to_task(make: Make, tls: bool) -> None:
-    world = make(tls=tls)
+def test_a_message_goes_from_task_to_task(make_both: Make, tls: bool) -> None:
+    world = make_both(tls=tls)
     one = world.link(1, identity=TaskIdentity("j", 1, 0))
     two = world.link(2, identity=TaskIdentity("j", 2, 0))
     assert [parse_link_welcome(link.heard()[0]).announced for link in (one, two)] == [{"store": "store1"}] * 2
@@ -63,8 +63,8 @@ def test_a_message_goes_from_task_to_task(make: Make, tls: bool) -> None:
         None,
     ],
 )
-def test_a_certificate_does_not_speak_for_another_party(make: Make, identity: Identity | None) -> None:
-    world = make(tls=True)
+def test_a_certificate_does_not_speak_for_another_party(make_both: Make, identity: Identity | None) -> None:
+    world = make_both(tls=True)
     link = world.link(1, 1, identity=identity)
     why = failed(link)
     assert "certificate" in why
@@ -82,8 +82,8 @@ def test_a_certificate_does_not_speak_for_another_party(make: Make, identity: Id
         b"HELLO_LINK:j:1:0:{" + b" " * 5000 + b"}",
     ],
 )
-def test_a_malformed_greeting_is_refused_in_one_line(make: Make, said: bytes, log: list[str]) -> None:
-    stranger = make().dial()
+def test_a_malformed_greeting_is_refused_in_one_line(make_both: Make, said: bytes, log: list[str]) -> None:
+    stranger = make_both().dial()
     stranger.says(said, Want(1, 1, b"x").encode())
     if len(said) < 4096:
         assert failed(stranger).startswith("expected HELLO_LINK:JOB:TASK:ATTEMPT:{...}, got ")
@@ -91,8 +91,8 @@ def test_a_malformed_greeting_is_refused_in_one_line(make: Make, said: bytes, lo
     assert len(log) == 1
 
 
-def test_frames_may_come_with_the_greeting(make: Make) -> None:
-    world = make()
+def test_frames_may_come_with_the_greeting(make_both: Make) -> None:
+    world = make_both()
     two = world.dial(None, Link(world))
     two.says(LinkGreeting(b"j", 2, 0, {"more": 1}).encode(), Want(1, 1, b"x").encode())
     world.link(1).sends(2, b"body")
@@ -100,8 +100,8 @@ def test_frames_may_come_with_the_greeting(make: Make) -> None:
     assert two.body() == b"body"
 
 
-def test_a_state_channel_and_a_link_live_side_by_side(make: Make) -> None:
-    world = make()
+def test_a_state_channel_and_a_link_live_side_by_side(make_both: Make) -> None:
+    world = make_both()
     state, link, other = world.worker(1, 2), world.link(1), world.worker(2, 1)
     other.says(b"a state")
     link.sends(1, b"body")
@@ -110,8 +110,8 @@ def test_a_state_channel_and_a_link_live_side_by_side(make: Make) -> None:
 
 
 @pytest.mark.parametrize("newer", ["link", "worker"])
-def test_a_later_attempt_ends_both_connections_of_the_earlier_one(make: Make, newer: str) -> None:
-    world = make()
+def test_a_later_attempt_ends_both_connections_of_the_earlier_one(make_both: Make, newer: str) -> None:
+    world = make_both()
     state, first, link = world.worker(1, 2), world.link(1), world.link(1)
     assert failed(first) == "another connection has taken its place"
     if newer == "link":
@@ -123,8 +123,8 @@ def test_a_later_attempt_ends_both_connections_of_the_earlier_one(make: Make, ne
     assert failed(world.link(1, 1)) == failed(world.worker(1, 2, 1)) == refused
 
 
-def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
-    world = make()
+def test_what_a_replaced_sender_still_sends_is_not_taken(make_both: Make) -> None:
+    world = make_both()
     stale = world.link(1)
     half = Begin(2, 1, 10, b"x", b"0123456789").encode()
     stale.wire.write(encode(half)[:30])
@@ -148,8 +148,8 @@ def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
         [b"x" * (MAX_LINK_FRAME + 1)],
     ],
 )
-def test_frames_out_of_place_end_that_connection_only(make: Make, said: list[bytes], log: list[str]) -> None:
-    world = make()
+def test_frames_out_of_place_end_that_connection_only(make_both: Make, said: list[bytes], log: list[str]) -> None:
+    world = make_both()
     bad, one, two = world.link(1), world.link(3), world.link(2)
     two.wants(3)
     bad.says(*said)
@@ -192,8 +192,8 @@ def test_a_worker_that_takes_no_answers_is_not_read_for_ever(make: Make) -> None
     assert len([said for said in one.heard() if said.startswith(b"ACK:")]) == 400
 
 
-def test_loss_is_told_to_the_coordinator(make: Make) -> None:
-    world = make(RelayLimits(links=250 * KIB))
+def test_loss_is_told_to_the_coordinator(make_both: Make) -> None:
+    world = make_both(RelayLimits(links=250 * KIB))
     coordinator, one, two = world.coordinator(), world.link(1), world.link(2)
     coordinator.says(b"JOB:j:{}")
     for number in (1, 2, 3):
@@ -210,8 +210,8 @@ def test_loss_is_told_to_the_coordinator(make: Make) -> None:
     assert coordinator.heard() == []
 
 
-def test_an_end_drops_a_jobs_messages_and_its_links(make: Make) -> None:
-    world = make()
+def test_an_end_drops_a_jobs_messages_and_its_links(make_both: Make) -> None:
+    world = make_both()
     coordinator, one, two = world.coordinator(), world.link(1), world.link(2)
     coordinator.says(b"JOB:j:{}")
     one.sends(2, bytes(200 * KIB))
@@ -223,8 +223,8 @@ def test_an_end_drops_a_jobs_messages_and_its_links(make: Make) -> None:
     assert world.relay.mailboxes.store.named.used == world.relay.mailboxes.store.stored.used == 0
 
 
-def test_a_job_that_is_not_mentioned_goes_with_its_links(make: Make) -> None:
-    world = make()
+def test_a_job_that_is_not_mentioned_goes_with_its_links(make_both: Make) -> None:
+    world = make_both()
     one = world.link(1)
     one.sends(2, bytes(200 * KIB))
     world.advance(601)
@@ -232,8 +232,8 @@ def test_a_job_that_is_not_mentioned_goes_with_its_links(make: Make) -> None:
     assert world.on_disk() == 0
 
 
-def test_who_does_not_greet_further_counts_as_greeted_once(make: Make) -> None:
-    world = make(connections=2)
+def test_who_does_not_greet_further_counts_as_greeted_once(make_both: Make) -> None:
+    world = make_both(connections=2)
     one = world.link(1)
     world.advance(40)
     assert not one.reasons
@@ -243,8 +243,8 @@ def test_who_does_not_greet_further_counts_as_greeted_once(make: Make) -> None:
     assert len(world.relay) == 0
 
 
-def test_a_frame_waits_for_memory_and_is_refused_after_long(make: Make) -> None:
-    world = make(RelayLimits(memory=1 << 20, window=64 * KIB))
+def test_a_frame_waits_for_memory_and_is_refused_after_long(make_both: Make) -> None:
+    world = make_both(RelayLimits(memory=1 << 20, window=64 * KIB))
     one = world.link(1)
     world.relay.mailboxes.store.memory.used += 1 << 20  # as if others had it all
     frame = encode(Begin(2, 1, MAX_PART, b"x", bytes(MAX_PART)).encode())

@@ -22,8 +22,8 @@ def failed(peer: Peer) -> str:
 
 
 @pytest.mark.parametrize("kind", ["peer", "worker"])
-def test_messages_go_verbatim_to_next_in_order(make: Make, kind: str) -> None:
-    world = make()
+def test_messages_go_verbatim_to_next_in_order(make_both: Make, kind: str) -> None:
+    world = make_both()
     one, two = getattr(world, kind)(1, 2), getattr(world, kind)(2, 3)
     one.says(b"a", b"", b"b" * 100_000, b"HELLO_STATE:r:7:8")
     one.says(b"c")
@@ -31,8 +31,8 @@ def test_messages_go_verbatim_to_next_in_order(make: Make, kind: str) -> None:
     assert one.heard() == []
 
 
-def test_messages_wait_for_their_receiver(make: Make) -> None:
-    world = make()
+def test_messages_wait_for_their_receiver(make_both: Make) -> None:
+    world = make_both()
     one = world.peer(1, 2)
     one.says(b"a", b"b")
     one.wire.close()
@@ -45,8 +45,8 @@ def test_messages_wait_for_their_receiver(make: Make) -> None:
     assert world.peer(2, 3).heard() == []
 
 
-def test_messages_of_a_run_are_kept_for_600_s(make: Make) -> None:
-    world = make()
+def test_messages_of_a_run_are_kept_for_600_s(make_both: Make) -> None:
+    world = make_both()
     world.peer(1, 2).says(b"old")
     world.advance(300)
     world.peer(1, 2).says(b"young")
@@ -72,8 +72,8 @@ def test_one_look_that_fails_does_not_end_all_others(monkeypatch: pytest.MonkeyP
     world.close()
 
 
-def test_runs_and_jobs_of_one_name_are_apart(make: Make) -> None:
-    world = make()
+def test_runs_and_jobs_of_one_name_are_apart(make_both: Make) -> None:
+    world = make_both()
     of_run, of_job = world.peer(2, 3, b"j"), world.worker(2, 3)
     world.worker(1, 2).says(b"to the job")
     world.peer(1, 2, b"j").says(b"to the run")
@@ -81,8 +81,8 @@ def test_runs_and_jobs_of_one_name_are_apart(make: Make) -> None:
     assert of_job.heard() == [b"to the job"]
 
 
-def test_a_second_connection_takes_the_place_of_the_first(make: Make, log: list[str]) -> None:
-    world = make()
+def test_a_second_connection_takes_the_place_of_the_first(make_both: Make, log: list[str]) -> None:
+    world = make_both()
     one, first, second = world.peer(1, 2), world.peer(2, 3), world.peer(2, 3)
     one.says(b"m")
     assert first.reasons == ["closed by the peer"]
@@ -91,8 +91,8 @@ def test_a_second_connection_takes_the_place_of_the_first(make: Make, log: list[
     assert "another connection has taken its place" in log[0]
 
 
-def test_a_higher_attempt_takes_over_and_a_lower_one_is_refused(make: Make) -> None:
-    world = make()
+def test_a_higher_attempt_takes_over_and_a_lower_one_is_refused(make_both: Make) -> None:
+    world = make_both()
     sender, first = world.worker(1, 2), world.worker(2, 3)
     sender.says(b"a")
     assert first.heard() == [b"a"]
@@ -107,8 +107,8 @@ def test_a_higher_attempt_takes_over_and_a_lower_one_is_refused(make: Make) -> N
     assert world.worker(2, 3, 1, replay=True).heard() == [b"a"]
 
 
-def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
-    world = make()
+def test_what_a_replaced_sender_still_sends_is_not_taken(make_both: Make) -> None:
+    world = make_both()
     receiver, stale = world.worker(2, 3), world.worker(1, 2)
     stale.wire.write(encode(b"x" * 50)[:30])
     world.settle()
@@ -118,8 +118,8 @@ def test_what_a_replaced_sender_still_sends_is_not_taken(make: Make) -> None:
     assert receiver.heard() == [b"fresh"]
 
 
-def test_replay_gives_what_was_delivered_and_what_waits_in_order(make: Make) -> None:
-    world = make()
+def test_replay_gives_what_was_delivered_and_what_waits_in_order(make_both: Make) -> None:
+    world = make_both()
     sender, first = world.worker(1, 2), world.worker(2, 3)
     sender.says(b"a", b"b")
     first.wire.close()
@@ -130,8 +130,8 @@ def test_replay_gives_what_was_delivered_and_what_waits_in_order(make: Make) -> 
     assert world.worker(2, 3, 2, replay=True).heard() == [b"a", b"b", b"c"]
 
 
-def test_the_oldest_delivered_messages_go_and_their_loss_is_told(make: Make) -> None:
-    world = make(RelayLimits(retain=250_000))
+def test_the_oldest_delivered_messages_go_and_their_loss_is_told(make_both: Make) -> None:
+    world = make_both(RelayLimits(retain=250_000))
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     assert coordinator.heard() == [b"OK:JOB:j:store1"]
@@ -149,8 +149,8 @@ def test_the_oldest_delivered_messages_go_and_their_loss_is_told(make: Make) -> 
     assert coordinator.heard() == []
 
 
-def test_a_coordinator_may_ask_for_less_than_is_allowed(make: Make) -> None:
-    world = make()
+def test_a_coordinator_may_ask_for_less_than_is_allowed(make_both: Make) -> None:
+    world = make_both()
     coordinator = world.coordinator()
     coordinator.says(b'JOB:j:{"retain":1000,"spill":5000,"other":1}')
     receiver, sender = world.worker(2, 2), world.worker(1, 2)
@@ -162,8 +162,8 @@ def test_a_coordinator_may_ask_for_less_than_is_allowed(make: Make) -> None:
     assert world.worker(3, 3).heard() == [b"y" * 4000]
 
 
-def test_a_loss_is_told_to_the_coordinator_that_comes_later(make: Make) -> None:
-    world = make(RelayLimits(retain=0))
+def test_a_loss_is_told_to_the_coordinator_that_comes_later(make_both: Make) -> None:
+    world = make_both(RelayLimits(retain=0))
     receiver = world.worker(2, 3)
     world.worker(1, 2).says(b"a")
     assert receiver.heard() == [b"a"]
@@ -173,8 +173,8 @@ def test_a_loss_is_told_to_the_coordinator_that_comes_later(make: Make) -> None:
     assert coordinator.heard() == [b"OK:JOB:j:store1", b"LOST:j:1"]
 
 
-def test_end_drops_a_jobs_messages_and_its_workers(make: Make) -> None:
-    world = make()
+def test_end_drops_a_jobs_messages_and_its_workers(make_both: Make) -> None:
+    world = make_both()
     coordinator, sender = world.coordinator(), world.worker(1, 2)
     sender.says(b"a")
     coordinator.says(b"JOB:j:{}", b"END:j", b"END:unknown", b"JOB:j:{}")
@@ -183,8 +183,8 @@ def test_end_drops_a_jobs_messages_and_its_workers(make: Make) -> None:
     assert world.worker(2, 3).heard() == []
 
 
-def test_a_job_lives_while_a_coordinator_mentions_it(make: Make) -> None:
-    world = make()
+def test_a_job_lives_while_a_coordinator_mentions_it(make_both: Make) -> None:
+    world = make_both()
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}")
     world.worker(1, 2).says(b"a")
@@ -202,8 +202,8 @@ def test_a_job_lives_while_a_coordinator_mentions_it(make: Make) -> None:
 
 
 @pytest.mark.parametrize("said", [b"JOB:j:[]", b"LOST:j:1", b"OK:END:j", b"quit:", b""])
-def test_a_coordinator_that_says_anything_else_is_dropped(make: Make, said: bytes, log: list[str]) -> None:
-    world = make()
+def test_a_coordinator_that_says_anything_else_is_dropped(make_both: Make, said: bytes, log: list[str]) -> None:
+    world = make_both()
     coordinator = world.coordinator()
     coordinator.says(b"JOB:j:{}", said)
     assert coordinator.reasons
@@ -213,8 +213,8 @@ def test_a_coordinator_that_says_anything_else_is_dropped(make: Make, said: byte
 @pytest.mark.parametrize(
     "greeting", [b"", b"FOO", b"HELLO_STATE:r:1", b"HELLO_STATE:r:x:2", b"HELLO_STATE:r:1:2:3", b"HELLO:r:1:2"]
 )
-def test_a_malformed_greeting_ends_that_connection_only(make: Make, greeting: bytes, log: list[str]) -> None:
-    world = make()
+def test_a_malformed_greeting_ends_that_connection_only(make_both: Make, greeting: bytes, log: list[str]) -> None:
+    world = make_both()
     one, two, stranger = world.peer(1, 2), world.peer(2, 3), world.dial()
     stranger.says(greeting, b"more")
     assert stranger.reasons
@@ -224,14 +224,14 @@ def test_a_malformed_greeting_ends_that_connection_only(make: Make, greeting: by
     assert len(log) == 1
 
 
-def test_a_malformed_new_greeting_is_told_why(make: Make) -> None:
-    stranger = make().dial()
+def test_a_malformed_new_greeting_is_told_why(make_both: Make) -> None:
+    stranger = make_both().dial()
     stranger.says(b"HELLO_STATE2:j:1:2:0")
     assert failed(stranger).startswith("expected HELLO_STATE2:JOB:ME:NEXT:ATTEMPT:REPLAY, got ")
 
 
-def test_who_does_not_greet_is_dropped(make: Make, log: list[str]) -> None:
-    world = make()
+def test_who_does_not_greet_is_dropped(make_both: Make, log: list[str]) -> None:
+    world = make_both()
     silent, greeted = world.dial(), world.peer(1, 2)
     world.advance(32)
     assert silent.reasons
@@ -240,8 +240,8 @@ def test_who_does_not_greet_is_dropped(make: Make, log: list[str]) -> None:
 
 
 @pytest.mark.parametrize("said", [encode(b"x" * 5000)[:4500], encode(b"HELLO_STATE:" + b"x" * 5000 + b":1:2")])
-def test_a_stranger_is_given_little(make: Make, said: bytes) -> None:
-    world = make()
+def test_a_stranger_is_given_little(make_both: Make, said: bytes) -> None:
+    world = make_both()
     stranger = world.dial()
     stranger.wire.write(said)
     world.settle()
@@ -249,8 +249,8 @@ def test_a_stranger_is_given_little(make: Make, said: bytes) -> None:
     assert not world.relay.mailboxes.runs
 
 
-def test_only_so_many_connections_are_there(make: Make, log: list[str]) -> None:
-    world = make(connections=2)
+def test_only_so_many_connections_are_there(make_both: Make, log: list[str]) -> None:
+    world = make_both(connections=2)
     one, two = world.peer(1, 2), world.peer(2, 1)
     assert world.dial().reasons
     one.says(b"m")
@@ -260,8 +260,8 @@ def test_only_so_many_connections_are_there(make: Make, log: list[str]) -> None:
     assert not world.dial().reasons
 
 
-def test_only_so_many_mailboxes_and_jobs_are_there(make: Make) -> None:
-    world = make(RelayLimits(mailboxes=4, runs=2))
+def test_only_so_many_mailboxes_and_jobs_are_there(make_both: Make) -> None:
+    world = make_both(RelayLimits(mailboxes=4, runs=2))
     world.worker(1, 2)
     world.worker(3, 4)
     assert failed(world.worker(5, 6)) == "there are 4 mailboxes already"
@@ -270,8 +270,8 @@ def test_only_so_many_mailboxes_and_jobs_are_there(make: Make) -> None:
     assert not world.peer(1, 2).reasons
 
 
-def test_full_is_said_to_the_sender_whose_message_finds_no_room(make: Make) -> None:
-    world = make(RelayLimits(spill=250_000, window=50_000))
+def test_full_is_said_to_the_sender_whose_message_finds_no_room(make_both: Make) -> None:
+    world = make_both(RelayLimits(spill=250_000, window=50_000))
     sender = world.worker(1, 2)
     sender.says(b"a" * 100_000, b"b" * 100_000)
     assert sender.heard() == []
@@ -282,8 +282,8 @@ def test_full_is_said_to_the_sender_whose_message_finds_no_room(make: Make) -> N
     assert [message[:1] for message in world.worker(2, 3).heard()] == [b"a", b"b"]
 
 
-def test_an_original_sender_is_not_read_while_its_run_has_too_much(make: Make) -> None:
-    world = make(RelayLimits(spill=250_000, window=50_000))
+def test_an_original_sender_is_not_read_while_its_run_has_too_much(make_both: Make) -> None:
+    world = make_both(RelayLimits(spill=250_000, window=50_000))
     sender = world.peer(1, 2)
     for letter in (b"a", b"b", b"c", b"d", b"e"):
         sender.says(letter * 100_000)
@@ -293,9 +293,9 @@ def test_an_original_sender_is_not_read_while_its_run_has_too_much(make: Make) -
     assert [message[:1] for message in receiver.heard()] == [b"a", b"b", b"c", b"d", b"e"]
 
 
-def test_comings_and_goings_are_logged_where_that_is_wanted(make: Make, log: list[str]) -> None:
+def test_comings_and_goings_are_logged_where_that_is_wanted(make_both: Make, log: list[str]) -> None:
     for debug in (False, True):
-        world = make(debug=debug)
+        world = make_both(debug=debug)
         world.coordinator().says(b"JOB:j:{}")
         world.worker(1, 2).wire.close()
         world.settle()
@@ -306,8 +306,8 @@ def test_comings_and_goings_are_logged_where_that_is_wanted(make: Make, log: lis
     ]
 
 
-def test_closing_says_so_and_forgets_everything(make: Make) -> None:
-    world = make(RelayLimits(window=1000))
+def test_closing_says_so_and_forgets_everything(make_both: Make) -> None:
+    world = make_both(RelayLimits(window=1000))
     sender = world.worker(1, 2)
     sender.says(b"a" * 100_000)
     assert world.on_disk()
@@ -316,8 +316,8 @@ def test_closing_says_so_and_forgets_everything(make: Make) -> None:
     assert not world.on_disk()
 
 
-def test_what_an_earlier_process_left_on_disk_is_removed_and_nothing_else(make: Make) -> None:
-    world = make()
+def test_what_an_earlier_process_left_on_disk_is_removed_and_nothing_else(make_both: Make) -> None:
+    world = make_both()
     root = world.directory / "spill"
     (root / "7").mkdir(parents=True)
     (root / "7" / "8").write_bytes(b"x")

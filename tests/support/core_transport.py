@@ -174,13 +174,19 @@ class Loopback:
         """Carry everything until nothing moves, and has not moved for a while."""
         quiet = 0
         while quiet < 3:
-            if self._turn(limit):
+            if self.carry(limit):
                 quiet = 0
             else:
                 quiet += 1
                 time.sleep(0.0005)
 
-    def _turn(self, limit: int) -> bool:
+    def break_all(self) -> None:
+        for end in list(self.ends):
+            end.out.clear()
+            end.reset(ConnectionLost)
+
+    def carry(self, limit: int) -> bool:
+        """Carry what there is now; whether there was anything."""
         moved = [end.deliver(limit) for end in list(self.ends)]
         listener = self.clock.listener
         if listener is not None:
@@ -214,9 +220,7 @@ class CoreTransportHarness(TLSTransportHarness):
         self.listener = listener(self.network.port, self.server, self.factory, self.clock, threads=2, manual_clock=True)
 
     def break_all(self) -> None:
-        for end in list(self.network.ends):
-            end.out.clear()
-            end.reset(ConnectionLost)
+        super().break_all()
         self.settle()
 
     def handshakes(self) -> int:

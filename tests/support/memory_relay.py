@@ -91,8 +91,7 @@ class MemoryRelay:
     def __init__(
         self, limits: RelayLimits | None = None, *, tls: bool = False, punching: bool = False, **options: Any
     ) -> None:
-        self.clock = Clock()
-        self.network = Network()
+        self.clock, self.network = self._network()
         self.directory = Path(tempfile.mkdtemp(prefix="mu-relay-"))
         tokens = count(1)
         self.relay = Relay(
@@ -104,14 +103,29 @@ class MemoryRelay:
             **{"shared_key": not tls, **options},
         )
         self.tls = tls
-        self.relay.listen(self.network.server, server_contexts(SERVER, AUTHORITY.certificate) if tls else None)
+        self._listen()
         self.relay.open()
+
+    def _network(self) -> tuple[Any, Any]:
+        """The clock, and the network between the relay and its peers."""
+        return Clock(), Network()
+
+    def _listen(self) -> None:
+        contexts = server_contexts(SERVER, AUTHORITY.certificate) if self.tls else None
+        self.relay.listen(self.network.server, contexts)
+
+    def _listen_no_more(self) -> None:
+        self.network.factory.doStop()
+
+    @property
+    def _encrypted(self) -> bool:
+        return self.tls
 
     def dial(self, identity: Identity | None = None, peer: Peer | None = None) -> Peer:
         """A peer that has said nothing yet."""
         peer = peer or Peer(self)
         contexts = None
-        if self.tls:
+        if self._encrypted:
             pair = AUTHORITY.issue(identity, lifetime=HOUR)
             contexts = client_contexts(pair, AUTHORITY.certificate, expected=RENDEZVOUS)
         connect(self.network.client, contexts, peer, self.clock, 64 << 20)
@@ -172,7 +186,7 @@ class MemoryRelay:
         self.settle()
         self.network.break_all()
         self.settle()
-        self.network.factory.doStop()
+        self._listen_no_more()
         assert self.clock.getDelayedCalls() == []
         assert self.in_memory() == 0
         shutil.rmtree(self.directory)

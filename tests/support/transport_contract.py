@@ -287,6 +287,19 @@ class TransportContract:
         assert far.payloads == [b"x" * 300_000]
         near.end.unregister_producer()
 
+    def test_a_producer_is_paused_by_the_very_write_that_is_not_taken(self, world: TransportHarness) -> None:
+        near, far = self.pair(world)
+        far.end.pause_reading()
+        producer = Producer()
+        near.end.register_producer(producer, True)
+        written = 0
+        while not producer.calls and written < 64 * LIMIT:
+            near.end.write(encode(b"x" * 60_000))
+            written += 60_000
+        assert producer.calls == ["pause"]
+        assert written < 16 * LIMIT
+        near.end.unregister_producer()
+
     def test_a_receiver_that_pauses_gets_nothing_until_it_resumes(self, world: TransportHarness) -> None:
         near, far = self.pair(world)
         far.end.pause_reading()

@@ -3,6 +3,7 @@
 import os
 import resource
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -238,3 +239,42 @@ def test_the_end_of_the_reactor_ends_every_connection(world: CoreTransportHarnes
     near.end.close()
     near.end.abort()
     assert len(near.reasons) == 1
+
+
+@pytest.mark.parametrize(("wanted", "most"), [(1, 16 << 10), (32 << 10, 32 << 10), (1 << 30, 256 << 10)])
+def test_a_turn_reads_no_more_of_a_connection_than_its_receiver_wants(
+    world: CoreTransportHarness, wanted: int, most: int
+) -> None:
+    world.listen()
+    near, far = pair(world)
+    near.end.read_at_once(wanted)
+    grown = []
+
+    def note(_: int) -> None:
+        grown.append(near.end.pending - sum(grown))
+
+    near.frame_begun = note  # type: ignore[method-assign]
+    near.end.hand_over(near)
+    far.end.send(b"x" * 900_000)
+    world.settle()
+    assert len(near.payloads) == 1
+    assert max(grown) <= most + (16 << 10)
+
+
+def test_a_paused_connection_of_which_more_was_read_does_not_keep_the_reactor_busy(world: CoreTransportHarness) -> None:
+    world.listen()
+    near, far = pair(world)
+    near.end.read_at_once(16 << 10)
+    near.frame_begun = lambda _: near.end.pause_reading()  # type: ignore[method-assign]
+    near.end.hand_over(near)
+    far.end.send(b"x" * 100_000)
+    until = time.monotonic() + 5
+    while not near.end.pending and time.monotonic() < until:
+        world.network.carry(1 << 16)
+    turns = [world.network.carry(1 << 16) for _ in range(50)]
+    assert not all(turns[-10:]), "a paused connection has the core take turn after turn"
+    near.frame_begun = lambda _: None  # type: ignore[method-assign]
+    near.end.hand_over(near)
+    near.end.resume_reading()
+    world.settle()
+    assert near.payloads == [b"x" * 100_000]
