@@ -19,6 +19,7 @@ COMMANDS = {
     "wait": "_wait",
     "logs": "_jobs",
     "output": "_task_output",
+    "report": "_report",
     "map": "_map",
     "cancel": "_mutate",
     "retry": "_mutate",

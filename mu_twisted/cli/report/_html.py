@@ -1,0 +1,208 @@
+"""A job becomes one page of HTML here, which loads nothing and runs no script. All text in it is a stranger's."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from mu_twisted.base import terminal_safe
+from mu_twisted.cli import _format
+from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
+from mu_twisted.jobs import called
+
+Fields = Mapping[str, Any]
+
+MAX_TABLE = 30
+"""Lines of a table."""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def page(job: Fields, timeline: Fields | None, failures: Fields) -> str:
+    """The page.
+
+    :param job: the job's status, ``timeline`` and ``failures`` what the control API says of it; None: no task began.
+    """
+    sections = [_facts(job, timeline)]
+    if failures["groups"]:
+        sections.append(_failures(job, failures))
+    if timeline is not None and timeline["attempts"]["task"]:
+        sections += [_over_time(timeline), _gantt(timeline), *_path(timeline), *_stages(timeline), _slowest(timeline)]
+    styles = files("mu_twisted.web.dashboard").joinpath("tokens.css").read_text("utf-8")
+    styles += files("mu_twisted.cli.report").joinpath("report.css").read_text("utf-8")
+    name = _text(job["job"])
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name} · mu</title><style>{styles}</style></head>\n<body><main>{_header(job)}\n"
+        + "\n".join(sections)
+        + f"\n<footer>Written by mu on {_when(time.time())}.</footer></main></body></html>\n"
+    )
+
+
+def _header(job: Fields) -> str:
+    kind = {"done": "done", "failed": "failed", "running": "running"}.get(job["state"], "")
+    state = "not done" if job["state"] == "interrupted" else job["state"]
+    lines = [f'<h1>{_text(job["job"])}<span class="chip {kind}">{_text(state)}</span></h1>']
+    ended = f", ended {_when(job['ended'])}" if job.get("ended") is not None else ""
+    lines.append(f'<p class="muted">{_text(job["pipeline"])}, submitted {_when(job["submitted"])}{ended}</p>')
+    for key in ("error", "note", "report"):
+        if job.get(key):
+            lines.append(f"<pre>{_text(job[key])}</pre>")
+    return f"<header>{''.join(lines)}</header>"
+
+
+def _facts(job: Fields, timeline: Fields | None) -> str:
+    now = job["ended"] if job.get("ended") is not None else job["submitted"] + (timeline or {}).get("now", 0.0)
+    cost = job.get("cost")
+    facts = [
+        ("Done", f"{job['done']:,}", f"of {job['tasks']:,} tasks"),
+        ("Failed" if job["state"] != "cancelled" else "Not done", f"{job['failed']:,}", ""),
+        ("Time", _text(_format.how_long(max(0.0, now - job["submitted"]))), ""),
+    ]
+    if job.get("skipped"):
+        facts.append(("Skipped", f"{job['skipped']:,}", "their output was there"))
+    if timeline is not None:
+        facts.append(("Workers at once", f"{max([*timeline['series']['active'], 0]):,}", "with a task, at most"))
+    if job.get("ramp"):
+        facts.append(("All workers there", _text(seconds(job["ramp"])), "after its submission"))
+    if cost:
+        price = f"{cost['price']:.4f} {cost['currency']}" if cost.get("price") is not None else "not known"
+        facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {cost['requests']:,} requests")))
+    shown = "".join(
+        f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>"
+        for name, value, more in facts
+    )
+    return f'<section><dl class="facts">{shown}</dl></section>'
+
+
+def _failures(job: Fields, failures: Fields) -> str:
+    parts = []
+    for group in failures["groups"]:
+        sample = group["sample"]
+        least, most = group["attempts"]
+        attempts = f"{least} to {most} attempts" if least != most else "1 attempt" if most == 1 else f"{most} attempts"
+        where = ", ".join(group["tasks"][:12]) + (", ..." if len(group["tasks"]) > 12 else "")
+        count = "1 task" if group["count"] == 1 else f"{group['count']:,} tasks"
+        head, _, rest = (sample["error"] or group["reason"]).partition("\n")
+        parts.append(f'<div class="reason"><h3>{_text(head)}</h3>')
+        parts.append(f'<p class="muted">{count} after {attempts}: {_text(where)}</p>')
+        name = called(sample["task"], sample.get("label"))
+        if group.get("output"):
+            status = f", exit status {group['status']}" if group.get("status") is not None else ""
+            parts.append(f'<p class="muted">The end of what {_text(name)} printed{status}:</p>')
+            parts.append(f"<pre>{_text(group['output'])}</pre>")
+        elif rest:
+            parts.append(f"<pre>{_text(rest)}</pre>")
+        else:
+            parts.append(f'<p class="muted">Nothing is kept of what {_text(name)} printed.</p>')
+        parts.append("</div>")
+    more = f'<p class="muted">and {failures["more"]:,} more reasons</p>' if failures.get("more") else ""
+    retry = f'<p class="muted">Run them again: <code>mu retry {_text(job["job"])}</code></p>'
+    return f"<section><h2>What failed</h2>{''.join(parts)}{more}{retry}</section>"
+
+
+def _over_time(timeline: Fields) -> str:
+    return f"<section><h2>Over time</h2><figure>{counts(timeline)}</figure></section>"
+
+
+def _gantt(timeline: Fields) -> str:
+    tasks = len(set(timeline["attempts"]["task"]))
+    drawn = gantt(timeline)
+    shown = drawn.count("<g>")
+    some = (
+        f"{shown} of {tasks:,} tasks: those of the critical path, those that failed, and the slowest."
+        if shown < tasks
+        else "A row for each task, a bar for each attempt."
+    )
+    line = " The line is the critical path: what the job's length is due to." if timeline["path"] else ""
+    return f'<section><h2>Where the time went</h2><p class="muted">{some}{line}</p><figure>{drawn}</figure></section>'
+
+
+def _path(timeline: Fields) -> list[str]:
+    path = timeline["path"]
+    if not path:
+        return []
+    rows: list[Sequence[str]] = []
+    before = 0.0
+    for one in path:
+        waited = max(0.0, one["begin"] - before)
+        rows.append(
+            [
+                _text(called(one["task"], one.get("label"))),
+                seconds(one["begin"]),
+                seconds(waited),
+                seconds(one["end"] - one["begin"]),
+            ]
+        )
+        before = one["end"]
+    table = _table(["Task", "Began at", "Waited before", "Took"], rows[-MAX_TABLE:], numbers=3)
+    return [f"<section><h2>Critical path</h2>{table}</section>"]
+
+
+def _stages(timeline: Fields) -> list[str]:
+    stages = timeline["stages"]
+    if len(stages) < 2:
+        return []
+    rows = [
+        [
+            _text(", ".join(stage["tasks"][:6]) + (", ..." if len(stage["tasks"]) > 6 else "")),
+            f"{stage['done']:,} of {stage['count']:,}",
+            f"{stage['failed']:,}",
+            *_span(stage),
+        ]
+        for stage in stages
+    ]
+    table = _table(["Tasks", "Done", "Failed", "Began at", "Took"], rows[:64], numbers=4)
+    return [f"<section><h2>Stages</h2>{table}</section>"]
+
+
+def _span(stage: Fields) -> list[str]:
+    if stage.get("begin") is None:
+        return ["-", "-"]
+    return [seconds(stage["begin"]), seconds(stage["end"] - stage["begin"])]
+
+
+def _slowest(timeline: Fields) -> str:
+    attempts, rows = timeline["attempts"], []
+    for index in timeline["slowest"][:MAX_TABLE]:
+        begin, end = attempts["begin"][index], attempts["end"][index]
+        task = attempts["task"][index]
+        label = timeline["labels"].get(str(task))
+        rows.append(
+            [
+                _text(called(task, label)),
+                str(attempts["attempt"][index] + 1),
+                _text(timeline["outcomes"][attempts["outcome"][index]]),
+                seconds(begin),
+                seconds((timeline["now"] if end is None else end) - begin),
+            ]
+        )
+    table = _table(["Task", "Attempt", "Ended", "Began at", "Took"], rows, numbers=2)
+    return f"<section><h2>The slowest attempts</h2>{table}</section>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) -> str:
+    """A table.
+
+    :param rows: their cells are HTML.
+    :param numbers: columns of numbers, the last ones.
+    """
+    kind: Callable[[int], str] = lambda at: ' class="number"' if at >= len(head) - numbers else ""  # noqa: E731
+    top = "".join(f'<th scope="col"{kind(at)}>{text}</th>' for at, text in enumerate(head))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind(at)}>{cell}</td>" for at, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(text: object) -> str:
+    return escape(terminal_safe(str(text)))
+
+
+def _when(at: float) -> str:
+    return _text(_format.when(at))
+
+
+__all__ = ["name_of", "page"]
