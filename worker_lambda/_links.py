@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mu_twisted.wire import PeerError, fail
 from mu_twisted.wire.links import (
+    MAX_AHEAD,
     MAX_DATA,
     MAX_LINK_FRAME,
     Ack,
@@ -49,8 +50,6 @@ from worker_lambda._tls import RENDEZVOUS
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
 _MAX_REFUSAL = 500
-_AHEAD = 64
-"""Peers to which paths are wanted before there is anything to send."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ class LinkChannel:
                 self._make_paths(speaker)
         self._send(b"OK:LINK")
         if self._paths is not None and tasks:
-            self._paths.want(islice(tasks, _AHEAD))
+            self._paths.want(islice(tasks, MAX_AHEAD))
             self._ahead = True
 
     def send(self, argument: bytes) -> None:

@@ -77,6 +77,7 @@ def details(job: Fields) -> str:
     if job.get("ended") is not None:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
     rows.append(("cost", cost(job["cost"]) if job.get("cost") else None))
+    rows.append(("paths", paths(job["paths"]) if job.get("paths") else None))
     return listing(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
 
 
@@ -101,6 +102,13 @@ class _Stage:
         self.done: int = fields["done"]
         self.failed: int = fields["failed"]
         self.active: int = fields["active"]
+
+
+def paths(counts: Mapping[str, int]) -> str:
+    """Between how many workers there were direct paths, and why not between others, in one line; each counts twice."""
+    others = [f"{count} {_PATHS.get(outcome, outcome)}" for outcome, count in counts.items() if outcome != "direct"]
+    relayed = f"; by the rendezvous: {', '.join(sorted(others))}" if others else ""
+    return f"{counts.get('direct', 0)} ends of direct ones{relayed}"
 
 
 def cost(fields: Fields) -> str:
@@ -136,6 +144,15 @@ def listing(title: str, rows: Sequence[tuple[str, str | None]]) -> str:
     return terminal_safe("\n".join([title, *(f"  {name:9} {value}" for name, value in shown)]))
 
 
+_PATHS = {
+    "edm": "whose NATs map each destination to another port (edm)",
+    "absent": "before their peers were there (absent)",
+    "limit": "beyond a limit of the rendezvous (limit)",
+    "off": "as the rendezvous allows none (off)",
+    "timeout": "that did not meet in time (timeout)",
+    "refused": "whose NATs refused (refused)",
+    "lost": "after a path was lost (lost)",
+}
 _ENDED = ("cancelled", "interrupted")
 """States of jobs whose tasks have failed as well in which only the job was ended."""
 

@@ -231,6 +231,7 @@ class ActiveJobs:
             cost=active.opened.cost(used) if active.opened.cost is not None else None,
             ramp=used.ramp or None,
             stages=stage_statuses(job),
+            paths=used.paths or None,
         )
 
     def _over(self, name: str) -> None:

@@ -42,7 +42,15 @@ from mu_twisted.jobs import (
 )
 from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
-from mu_twisted.wire.links import LINKS
+from mu_twisted.wire.links import LINKS, MAX_AHEAD, TaskRanges
+from mu_twisted.wire.punching import PUNCH
+
+HAND_OVER_AFTER = 5.0
+"""Seconds for which a worker that is to leave waits for the tasks to be done that may want its messages again: then it
+need not hand them over to the rendezvous."""
+HAND_OVER_TIMEOUT = 300.0
+"""Seconds that this may take."""
+_LOOK = 0.25
 
 WorkerAction = GiveToken | Assign | Warm | Interrupt | Dismiss | Abort | Ping
 
@@ -58,6 +66,7 @@ class AttemptStarter:
     :param takes: what the pipeline declares of named messages.
     :param blocked: is called with the error when the code of a task had to be interrupted.
     :param outputs: where what programs print is kept, if it is.
+    :param ahead: returns for a task those to which it is to have direct paths at once.
     """
 
     def __init__(
@@ -70,7 +79,9 @@ class AttemptStarter:
         takes: Takes,
         blocked: Callable[[str], None],
         outputs: OutputStore | None = None,
+        ahead: Callable[[int], Sequence[int]] = lambda _: (),
     ) -> None:
+        self._ahead = ahead
         self._outputs = outputs
         self._job = job.encode("ascii", "replace")
         self._blocked = blocked
@@ -89,8 +100,11 @@ class AttemptStarter:
         peers = self._peers
         peering, opening = None, list[bytes]()
         if peers is not None:
-            links = LINKS in session.greeting.supports
-            peering = peers.peering(task, attempt, replay=replay, links=links, takes=self._takes)
+            supports = session.greeting.supports
+            ahead = self._ahead(task)[:MAX_AHEAD] if PUNCH in supports else None
+            peering = peers.peering(
+                task, attempt, replay=replay, links=LINKS in supports, takes=self._takes, ahead=ahead
+            )
             opening = peers.opening(peering, task)
         machine = GuardedMachine(
             self._first,
@@ -168,6 +182,8 @@ class ActionExecutor:
         self._meter = meter
         self._run = run
         self._tokens = tokens
+        self._last: dict[int, int] = {}
+        self._leaving: dict[int, Session] = {}
 
     def act(self, action: Action) -> None:
         """Carry out an action, which is no record; where that fails, do what the table has for it."""
@@ -218,7 +234,12 @@ class ActionExecutor:
 
     def assign(self, session: Session, action: Assign) -> None:
         """Begin the attempt."""
+        self._last[action.worker] = action.task
         self._starter.begin(session, action.task, action.attempt, replay=action.replay)
+
+    def warm(self, session: Session, action: Warm) -> None:
+        """Clear the worker of its task, once the rendezvous has what others may want again."""
+        session.warm(self._owed(session))
 
     def give_token(self, session: Session, _: GiveToken) -> None:
         """Send the token of the worker's launch."""
@@ -228,12 +249,27 @@ class ActionExecutor:
     def dismiss(self, session: Session, action: Dismiss) -> None:
         """Have the worker quit."""
         self.log.debug("worker {worker} is dismissed: {reason}", worker=action.worker, reason=action.reason)
-        session.dismiss()
+        if self._owed(session):
+            self._leaving[session.number] = session
+            self._part(session, self._clock.seconds() + HAND_OVER_AFTER)
+        else:
+            session.dismiss()
 
     def abort(self, session: Session, action: Abort) -> None:
         """Drop the worker's connection."""
         self.log.info("worker {worker} is given up: {reason}", worker=action.worker, reason=action.reason)
         session.abort()
+
+    def session_closed(self, session: Session) -> None:
+        """A worker is gone."""
+        self._last.pop(session.number, None)
+        self._leaving.pop(session.number, None)
+
+    def end(self) -> None:
+        """Dismiss those that were only there for others: these are done, or none of them goes on."""
+        for session in list(self._leaving.values()):
+            session.dismiss()
+        self._leaving.clear()
 
     # -- what follows where one fails ------------------------------------------------------------------------------
 
@@ -252,6 +288,26 @@ class ActionExecutor:
         """The job does without it."""
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _owed(self, session: Session) -> bytes:
+        """The tasks that may want again what the worker has sent to them directly, as a command names them."""
+        task = self._last.get(session.number)
+        if task is None or not session.holds:
+            return b""
+        return TaskRanges.of(self._job.unsettled_consumers(task)).encode()
+
+    def _part(self, session: Session, until: float) -> None:
+        """Dismiss a worker when its messages cannot be wanted again, or the rendezvous has them."""
+        if session.number not in self._leaving:
+            return
+        owed, now = self._owed(session), self._clock.seconds()
+        if not owed or now >= until + HAND_OVER_TIMEOUT:
+            session.dismiss()
+        elif now < until:
+            self._clock.callLater(_LOOK, partial(self._part, session, until))
+        else:
+            session.hand_over(owed)
+            self._clock.callLater(HAND_OVER_TIMEOUT, partial(self._part, session, until))
 
     def _launched(self, outcome: LaunchOutcome) -> None:
         launch_id, now = LaunchId(outcome.launch_id), self._clock.seconds()
@@ -318,7 +374,7 @@ TABLE: Mapping[type[Action], ActionRow] = {
     StopLaunches: ActionRow(ActionExecutor.stop_launches, ActionExecutor.go_on),  # late workers are dismissed
     GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
     Assign: _to_worker(ActionExecutor.assign),
-    Warm: _to_worker(lambda _, session, action: session.warm()),
+    Warm: _to_worker(ActionExecutor.warm),
     Interrupt: _to_worker(lambda _, session, action: session.interrupt(action.reason)),
     Dismiss: _to_worker(ActionExecutor.dismiss),
     Abort: _to_worker(ActionExecutor.abort),

@@ -4,7 +4,7 @@ Knows what is reported of workers and the rendezvous, and passes it to the job; 
 (:mod:`mu_twisted.coordinator._executor` does).
 """
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -87,7 +87,8 @@ class JobRun:
         self._private_keys = peers is not None and peers.issue is not None
         takes = partial(pipeline.takes, settings)
         blocked = self._code_blocked
-        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, blocked, outputs)
+        ahead = job.message_peers
+        starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, blocked, outputs, ahead)
         self._tokens = tokens
         self._executor = ActionExecutor(job, clock, launching, self._sessions, starter, self._meter, self, tokens)
         self._blocked = 0
@@ -194,6 +195,7 @@ class JobRun:
         """The coordinator stops: dismiss the workers; the job stays as it is, for the next start."""
         self._commits.take(self.job.stop(self._now()))
         self._commits.end()
+        self._executor.end()
         self._tick.stop()
         self._close_files()
 
@@ -242,6 +244,12 @@ class JobRun:
         """The worker's task waits for these messages, if for any, and does nothing else."""
         self.job.task_waits(session.number, waits, self._now())
 
+    def paths_known(self, session: Session, outcomes: Mapping[int, str]) -> None:
+        """The worker's task has direct paths to these peers, or why it has none."""
+        task = self.job.task_of(session.number)
+        if task is not None:
+            self._meter.paths_known(outcomes.values())
+
     def task_ended(self, session: Session, machine: Machine) -> None:
         """The machine of the session's task has ended."""
         now = self._now()
@@ -274,6 +282,7 @@ class JobRun:
     def session_closed(self, session: Session, reason: str) -> None:
         """The worker is gone."""
         self._sessions.pop(session.number, None)
+        self._executor.session_closed(session)
         self._meter.worker_left(session.number, self._now())
         task = self.job.task_of(session.number)
         if task is not None:
@@ -318,6 +327,7 @@ class JobRun:
         """The job is over, and that is on record."""
         self._log_cut_off()
         self._tick.stop()
+        self._executor.end()
         try:
             self._close_files()
         finally:

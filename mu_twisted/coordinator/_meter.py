@@ -1,6 +1,7 @@
 """A meter adds up how much of Lambda a job has used, as far as the coordinator sees it. Pure: time is an argument."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -10,6 +11,8 @@ from mu_twisted.wire import Greeting
 
 MAX_INIT = 15 * 60.0
 """Seconds that the beginning of one process can take: the longest time-out of a function, which bounds it too."""
+MAX_OUTCOMES = 32
+"""Of direct paths, that are counted."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -25,6 +28,8 @@ class Usage(msgspec.Struct, frozen=True):
         packages on managed runtimes since 2025-08; workers of version 0.1.0 do not report it.
     :param ramp: seconds from the job's submission until as many workers were there as ever at once, less what the last
         one's process had run before its first invocation: that is Lambda's own.
+    :param paths: how often workers said of one of their peers that there is a direct path (``direct``), that it was
+        lost (``lost``), or why there is none. A path has two ends, and counts at both.
     """
 
     requests: int = 0
@@ -34,6 +39,7 @@ class Usage(msgspec.Struct, frozen=True):
     memory_mb: int = 0
     init: float = 0.0
     ramp: float = 0.0
+    paths: dict[str, int] = {}
 
     def billed(self, timeout: float | None) -> float:
         """Seconds for which functions ran or were begun.
@@ -68,6 +74,7 @@ class Meter:
         self._submitted = submitted
         self._most = 0
         self._ramp = before.ramp
+        self._paths = Counter(before.paths)
         self._total = _Total(
             before.requests, before.seconds, before.greeted, before.left, before.memory_mb, before.init
         )
@@ -101,6 +108,12 @@ class Meter:
             if self._submitted is not None:
                 self._ramp = max(0.0, now - self._submitted - init)
 
+    def paths_known(self, outcomes: Iterable[str]) -> None:
+        """A worker has said of peers what has become of direct paths to them."""
+        for outcome in outcomes:
+            if outcome in self._paths or len(self._paths) < MAX_OUTCOMES:
+                self._paths[outcome] += 1
+
     def worker_left(self, worker: int, now: float) -> None:
         """A connection has ended."""
         since = self._connected.pop(worker, None)
@@ -120,6 +133,7 @@ class Meter:
             total.memory_mb,
             round(total.init, 3),
             round(self._ramp, 3),
+            dict(self._paths),
         )
 
 

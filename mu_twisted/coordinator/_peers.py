@@ -76,12 +76,14 @@ class Peers:
     :param addresses: of the rendezvous' shards, each HOST:PORT as workers are to dial it.
     :param issue: makes the keys of an attempt; None where all share one pair: then attempts greet as the original did.
     :param shards: for each task the place of its shard among the addresses, where there is more than one.
+    :param direct: whether workers may send directly, where their NATs allow it.
     """
 
     job: str
     addresses: Sequence[str]
     issue: Callable[[TaskIdentity], KeyPair] | None
     shards: Sequence[int] = field(default=(), repr=False)
+    direct: bool = True
 
     @property
     def used(self) -> list[int]:
@@ -97,17 +99,27 @@ class Peers:
         return [identity, peering.link(task)] if peering.links else [identity]
 
     def peering(
-        self, task: int, attempt: int, *, replay: bool, links: bool = False, takes: Takes | None = None
+        self,
+        task: int,
+        attempt: int,
+        *,
+        replay: bool,
+        links: bool = False,
+        takes: Takes | None = None,
+        ahead: Sequence[int] | None = None,
     ) -> Peering:
         """What the task's machine is to know.
 
         :param replay: whether messages may have come to an earlier attempt.
         :param links: whether the worker takes named messages; they need keys of the task's own.
         :param takes: what the pipeline declares of them.
+        :param ahead: tasks to which the worker is to have direct paths at once; None: it knows none.
         """
         address = self.addresses[self.shards[task] if self.shards else 0]
         peering = Peering(address, self.job, attempt, replay, legacy=self.issue is None)
-        return replace(peering, links=links and self.issue is not None, takes=takes or peering.takes)
+        links = links and self.issue is not None
+        direct = tuple(ahead) if ahead is not None and links and self.direct else None
+        return replace(peering, links=links, takes=takes or peering.takes, ahead=direct)
 
 
 class Mailed(Protocol):

@@ -3,7 +3,7 @@
 Knows the order of things on the connection: greeting, task, reset, quit. Which task it gets is decided elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from mu_twisted.wire import (
     PeerError,
     parse_greeting,
 )
-from mu_twisted.wire.links import LINKS, parse_waits
+from mu_twisted.wire.links import LINKS, parse_paths, parse_waits
 
 MAX_GREETING = 64 << 10
 """Largest first message, bytes: a worker that has not greeted may send no more."""
@@ -38,7 +38,9 @@ sent is only known between one time and the next."""
 _TOKEN_TAKEN = b"OK:TOKEN"
 _RUN_ENDED = b"OK:RETVAL("
 _WAITS = b"INFO:waits:["
-_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", b"OK:LINK", _TOKEN_TAKEN, _WAITS)
+_PATHS = b"INFO:paths:{"
+_HANDED_OVER = b"OK:HAND_OVER"
+_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", b"OK:LINK", _TOKEN_TAKEN, _HANDED_OVER, _WAITS, _PATHS)
 
 
 class SessionRegistry(Protocol):
@@ -69,6 +71,9 @@ class SessionListener(Protocol):
     def worker_waits(self, session: "Session", waits: Waits) -> None:
         """The worker's task waits for these messages, if for any, and does nothing else."""
 
+    def paths_known(self, session: "Session", outcomes: Mapping[int, str]) -> None:
+        """The worker's task has direct paths to these peers, or why it has none."""
+
     def task_ended(self, session: "Session", machine: Machine) -> None:
         """The machine has reached its end, or has failed."""
 
@@ -91,17 +96,20 @@ class Session:
     :param registry: finds the worker's job.
     :ivar listener: that job, from the moment it is found.
     :ivar launch_id: of the worker within it; empty where the worker says none.
+    :ivar holds: whether the worker may hold messages that it has sent directly.
     """
 
     log = Logger()
 
     __slots__ = (
         "_connection",
+        "_hands_over",
         "_phase",
         "_registry",
         "_token_sent",
         "_unasked",
         "greeting",
+        "holds",
         "launch_id",
         "listener",
         "machine",
@@ -122,7 +130,7 @@ class Session:
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
         self._unasked = 0
-        self._token_sent = False
+        self._token_sent = self._hands_over = self.holds = False
 
     @property
     def identity(self) -> Identity | None:
@@ -163,14 +171,18 @@ class Session:
         self.run_ended = run_ended
         self._phase = _Phase.WORKING
         self._unasked = 0
+        self.holds = False
         self._send(*opening)
         self._drive(machine, [b"OK:HELLO"])
 
-    def warm(self) -> None:
-        """Clear the worker of its task; it greets again when it is ready."""
+    def warm(self, owed: bytes = b"") -> None:
+        """Clear the worker of its task; it greets again when it is ready.
+
+        :param owed: tasks whose messages it is to hand over to the rendezvous first, as a command names them.
+        """
         self._give_up("the task was given up")
         self._phase = _Phase.WARMING
-        self._send(b"reset:")
+        self._send(*((b"hand_over:" + owed,) if owed else ()), b"reset:")
 
     def interrupt(self, reason: str) -> None:
         """End what the worker does, whatever it is, and clear it of its task; it greets again when it is ready."""
@@ -186,6 +198,14 @@ class Session:
     def ping(self) -> None:
         """Have the worker say something."""
         self._send(b"ping:")
+
+    def hand_over(self, owed: bytes) -> None:
+        """Have the worker hand messages over to the rendezvous, and dismiss it when it has.
+
+        :param owed: tasks whose messages they are, as a command names them.
+        """
+        self._hands_over = True
+        self._send(b"hand_over:" + owed)
 
     def dismiss(self) -> None:
         """Send ``quit:``, and close when that is written. What it runs is ended, if it knows how."""
@@ -221,6 +241,9 @@ class Session:
             self._token_sent = False
             if self.listener is not None:
                 self.listener.token_taken(self)
+        if self._hands_over and _HANDED_OVER in payloads:
+            self.dismiss()
+            return
         if self._phase is _Phase.WORKING and payloads:
             self._work(payloads)
         elif payloads:
@@ -277,9 +300,15 @@ class Session:
     def _take_own(self, payloads: list[bytes]) -> None:
         """Take what is no reply to the machine's commands."""
         waits = [payload for payload in payloads if payload.startswith(_WAITS)]
-        if waits and LINKS in self.greeting.supports and self.listener is not None:
+        paths = [payload for payload in payloads if payload.startswith(_PATHS)]
+        if LINKS in self.greeting.supports and self.listener is not None:
             try:
-                self.listener.worker_waits(self, parse_waits(waits[-1]))
+                if waits:
+                    self.listener.worker_waits(self, parse_waits(waits[-1]))
+                for payload in paths:
+                    outcomes = parse_paths(payload)
+                    self.holds = self.holds or "direct" in outcomes.values()
+                    self.listener.paths_known(self, outcomes)
             except PeerError as error:
                 self.log.debug("{address}: {error}", address=self.address, error=str(error))
         self._ignore([payload for payload in payloads if not payload.startswith(_WAITS)])

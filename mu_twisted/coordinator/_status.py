@@ -134,6 +134,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param ramp: seconds from its submission until as many workers were there as ever at once, less Lambda's own time
         for the last one; None where none has come.
     :param stages: the parts of a job whose pipeline names them.
+    :param paths: how often its workers said of one of their peers that there is a direct path (``direct``), that it was
+        lost, or why there is none (``edm``, ``absent``, ``timeout``, ...); None where none has said anything.
     """
 
     job: str
@@ -155,6 +157,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     cost: Cost | None = None
     ramp: float | None = None
     stages: tuple[StageStatus, ...] = ()
+    paths: dict[str, int] | None = None
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

@@ -257,7 +257,8 @@ class CloudOpener:
         if not edges:
             return None
         addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
-        return peers(self._keys, name, addresses, settings["tasks"], edges)
+        direct = settings["peer"] == "auto"
+        return peers(self._keys, name, addresses, settings["tasks"], edges, direct=direct)
 
     async def _existing(
         self,

@@ -106,7 +106,15 @@ class LinkOpener:
         return dial
 
 
-def peers(keys: Keys, job: str, addresses: Sequence[str], tasks: int, producers: Mapping[int, Sequence[int]]) -> Peers:
+def peers(
+    keys: Keys,
+    job: str,
+    addresses: Sequence[str],
+    tasks: int,
+    producers: Mapping[int, Sequence[int]],
+    *,
+    direct: bool = True,
+) -> Peers:
     """What a job's run gives to the attempts at its tasks."""
     shards = spread(tasks, producers, len(addresses)) if len(addresses) > 1 else ()
     authority = keys.authority
@@ -116,7 +124,7 @@ def peers(keys: Keys, job: str, addresses: Sequence[str], tasks: int, producers:
     def issue(identity: TaskIdentity) -> KeyPair:
         return authority.issue(identity, lifetime=LONGEST_FUNCTION + LAUNCH_MARGIN)
 
-    return Peers(job, addresses, issue, shards)
+    return Peers(job, addresses, issue, shards, direct)
 
 
 def _explain(address: str, shards: int, error: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mu_twisted.wire import PeerGreeting
+from mu_twisted.wire.links import TaskRanges
 
 Takes: TypeAlias = Callable[[int], Mapping[int, frozenset[str] | None]]
 """From a task's number, the tasks whose messages it takes, each with the names of these; None: of any name."""
@@ -24,6 +25,7 @@ class Peering:
     :param replay: whether messages may have come to an earlier attempt, which are wanted again.
     :param legacy: greet as the original does, without attempt; for keys that are shared by all.
     :param links: whether the worker takes named messages.
+    :param ahead: tasks to which it is to have direct paths at once, where it may have any; None: it may not.
     :param takes: what the pipeline declares of them.
     """
 
@@ -33,6 +35,7 @@ class Peering:
     replay: bool = False
     legacy: bool = False
     links: bool = False
+    ahead: tuple[int, ...] | None = None
     takes: Takes = field(default=_nothing, repr=False, compare=False)
 
     def connect(self, me: int, to: int) -> str:
@@ -51,4 +54,5 @@ class Peering:
 
         :param me: the task's number.
         """
-        return f"link:{self.address}:{self.run}:{me}:{self.attempt}".encode("utf-8", "surrogateescape")
+        link = f"link:{self.address}:{self.run}:{me}:{self.attempt}".encode("utf-8", "surrogateescape")
+        return link if self.ahead is None else link + b":" + TaskRanges.of(self.ahead).encode()

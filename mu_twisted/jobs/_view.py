@@ -7,7 +7,7 @@ from dataclasses import replace
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._stages import StageView
-from mu_twisted.jobs._tasks import PENDING, Counts, JobSnapshot, Task, TaskState, TaskView
+from mu_twisted.jobs._tasks import PENDING, SETTLED, Counts, JobSnapshot, Task, TaskState, TaskView
 from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
@@ -163,6 +163,21 @@ class JobView:
         """Where one task stands, and how many attempts it has had."""
         task = self._data.ledger.tasks[number]
         return task.state, task.attempts
+
+    def message_peers(self, task: int) -> Sequence[int]:
+        """The tasks that this one takes messages of by ``messages``, those that come next by their numbers first."""
+        lineage = self._data.ledger.lineage
+        consumed = set(lineage.consumed(task))
+        senders = sorted(each for each in lineage.producers(task) if each not in consumed and each != task)
+        at = bisect_left(senders, task)
+        return senders[at:] + senders[:at]
+
+    def unsettled_consumers(self, task: int) -> list[int]:
+        """The tasks that take messages of this one and may want them again; none where it is not done itself."""
+        tasks, lineage = self._data.ledger.tasks, self._data.ledger.lineage
+        if self.over or tasks[task].state is not TaskState.DONE:
+            return []
+        return [each for each in lineage.consumers(task) if each in tasks and tasks[each].state not in SETTLED]
 
     def task_of(self, worker: int) -> int | None:
         """The task that the worker is on, if any."""

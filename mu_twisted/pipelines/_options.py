@@ -93,6 +93,12 @@ def _shards(text: str) -> int:
     return shards
 
 
+def _peer(text: str) -> str:
+    if text not in ("auto", "relay"):
+        raise ValueError
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
@@ -375,5 +381,12 @@ class PeerOptions(PipelineOptions):
             1,
             "shards of the rendezvous, on as many ports from -T on; groups of tasks are spread over them",
             coerced(_shards, f"a whole number from 1 to {MAX_SHARDS}", "-R"),
+        ],
+        [
+            "peer",
+            None,
+            "auto",
+            "how named messages travel: auto, directly where the workers' NATs allow it, or relay, by the rendezvous",
+            coerced(_peer, "auto or relay", "--peer"),
         ],
     ]

@@ -38,6 +38,8 @@ MAX_HELD = 4096
 MAX_REASON = 500
 """Bytes of the reason of a ``NAK``."""
 
+MAX_AHEAD = 64
+"""Peers to which direct paths are made before there is anything to send."""
 MAX_TASKS = 1000
 """Ranges of tasks that a command names."""
 MAX_PATHS = 256

@@ -1,6 +1,6 @@
 """One job's run with its registry and sessions, workers in memory, and a clock that stands still."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,6 +15,7 @@ from mu_twisted.coordinator import (
     Peers,
     WorkerRegistry,
 )
+from mu_twisted.coordinator._meter import Meter
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import Job, JobPolicy, JobRecord, LaunchOutcome
 from mu_twisted.pipelines import PeerOptions, Pipeline
@@ -43,6 +44,7 @@ class Bench:
         tokens: LaunchTokens | None = None,
         consumes: Any = None,
         messages: Any = None,
+        edges: Mapping[int, Sequence[int]] | None = None,
         **policy: Any,
     ) -> None:
         self.cannot_launch = cannot_launch
@@ -51,13 +53,14 @@ class Bench:
         self.registry.open()
         self.launched: list[str] = []
         self.stopped = 0
+        self.meter = Meter()
         self.diagnoses = 0
         self.kept: list[JobRecord] = []
         self.durable: list[JobRecord] = []
         tries = {"retries": 0, "start_timeout": 5.0, "start_retries": 0} | policy
         self.run = JobRun(
             self.clock,
-            Job("j", range(tasks), JobPolicy(**tries)),
+            Job("j", range(tasks), JobPolicy(**tries), messages=edges),
             Pipeline(name="p", summary="", first=first, options=PeerOptions, consumes=consumes, messages=messages),
             {"function": "fn", "tasks": tasks},
             launching=self,
@@ -65,6 +68,7 @@ class Bench:
             attempts=attempts or Attempts(self.clock),
             peers=peers,
             tokens=tokens,
+            meter=self.meter,
         )
         self.finished: list[None] = []
         self.run.finished().addCallback(self.finished.append)
