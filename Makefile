@@ -4,7 +4,7 @@
 # make demo-shuffle   records sorted on this machine, each worker sending a part to every other
 # make test    all tests
 # make quick   the tests of the pure packages: wire, fsm, jobs, pipelines
-# make test-long  what takes minutes: other sizes, random moments, 10 GB (those of make chaos are there)
+# make test-long  what takes minutes: other sizes, random moments, 10 GB, properties on all examples (not make chaos's)
 # make check   style, types, layers, names
 # make check-native   the C extensions under sanitizers of memory and threads, and a search for leaks
 # make chaos   50 rounds of three kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
@@ -54,6 +54,7 @@ quick: $(VENV)/develop.stamp
 
 test-long: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest $(SPREAD) -m long --ignore tests/chaos
+	$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=full
 
 check: $(VENV)/develop.stamp
 	$(BIN)/ruff check .

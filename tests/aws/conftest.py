@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import botocore_models
 import pytest
 from elf_files import make_elf
 from moto_here import moto_account
+
+botocore_models.share()
 
 
 @pytest.fixture

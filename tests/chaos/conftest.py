@@ -9,17 +9,6 @@ import pytest
 from chaos_stage import Stage
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: takes longer; only where -m asks for it")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("long") is not None]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
-
-
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """With a coordinator that runs, and is to be left so."""

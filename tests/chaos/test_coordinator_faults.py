@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from chaos_journal import read
-from chaos_stage import BUCKET, MU, SHELL, TWISTD, Stage, until
+from chaos_stage import BUCKET, SHELL, Stage, until
 from chaos_tree import send, tree
+from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.client import RequestRefused
 from mu_twisted.local import find
@@ -92,8 +93,8 @@ def test_a_coordinator_that_cancels_stops_within_seconds_and_keeps_it_cancelled(
     assert len(frozen) == 2
     for pid in frozen:
         send(pid, signal.SIGSTOP)
-    words = [*MU, "cancel", job, "--state-dir", str(stage.state_dir)]
-    cancelling = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = (*MU, "cancel", job, "--state-dir", str(stage.state_dir))
+    cancelling = Process(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: (stage.job(job) or {}).get("state") == "cancelled", "the job is cancelled")
         stage.coordinator.stop(STOPS_WITHIN)
@@ -241,14 +242,7 @@ def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_pat
 def test_a_second_coordinator_on_the_same_state_directory_disturbs_nothing(stage: Stage, tmp_path: Path) -> None:
     job = submit(stage, "--", "sleep 2")
     running(stage, job, 2)
-    second = subprocess.run(
-        [*TWISTD, *stage.coordinator.words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    second = run(*TWISTD, *stage.coordinator.words, cwd=tmp_path, timeout=60)
     assert second.returncode == 1
     assert f"in use by process {stage.coordinator.pid}" in second.stderr
     assert over(stage, job)["state"] == "done"

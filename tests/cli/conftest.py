@@ -4,12 +4,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore_models
 import pytest
 from command_line import OPERATOR, Mu, Said
 from control_server import Loop, Served, running_loop
 from moto_account import Account
 
 from mu_twisted.cli import main
+
+botocore_models.share()
 
 
 @pytest.fixture(scope="session")

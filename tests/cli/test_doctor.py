@@ -2,26 +2,21 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from moto_account import Account
+from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.aws import build_package, collect_programs
 from mu_twisted.cli.demo.fixtures import control_of
 from mu_twisted.local import Stack, start
 
-MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
-
 
 def doctor(environment: dict[str, str], home: Path, *words: str) -> tuple[int, dict[str, list[str]], str]:
     """Status; what was found ok, doubtful, BROKEN; and all of it."""
-    done = subprocess.run(
-        [*MU, "doctor", *words], env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run(*MU, "doctor", *words, env=environment, cwd=home, timeout=60)
     assert "Traceback" not in done.stderr
     found: dict[str, list[str]] = {"ok": [], "doubtful": [], "BROKEN": []}
     for line in done.stdout.splitlines():
@@ -113,8 +108,9 @@ def test_a_worker_dials_back_to_us_or_to_the_coordinator_that_has_the_port(
     status, found, said = doctor(environment, tmp_path, *words, *job)
     assert (status, found["doubtful"], found["BROKEN"]) == (0, [], []), said
     assert found["ok"][-1].startswith("an invoked worker reached 127.0.0.1")
-    daemon = subprocess.Popen(
-        [*TWISTD, "mu-coordinator", "--local", "--state-dir", str(state_dir), "-t", "0"],
+    daemon = Process(
+        *TWISTD,
+        *("mu-coordinator", "--local", "--state-dir", str(state_dir), "-t", "0"),
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -127,7 +123,7 @@ def test_a_worker_dials_back_to_us_or_to_the_coordinator_that_has_the_port(
         assert status == 0, said
         assert found["ok"][-1] == f"an invoked worker reached the coordinator that runs at 127.0.0.1:{port}"
         other = ["--local", "--state-dir", str(state_dir), "-c", "ssl/ca_cert.pem"]
-        subprocess.run([*MU, "genkeys", "ssl"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        assert run(*MU, "genkeys", "ssl", cwd=tmp_path, env=environment, timeout=60).returncode == 0
         status, found, said = doctor(environment, tmp_path, *other, "-t", port, *job)
         assert status == 1, said
         assert f"an invoked worker did not reach 127.0.0.1:{port}: could not reach" in found["BROKEN"][0]

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm_processes import TWISTD, Process
 
 from mu_twisted.web._api import Api
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 LIMIT = 60
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 CHANGING = [
     (r"-[0-9a-f]{8}\b", "-NAME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
@@ -66,8 +66,9 @@ def short_path() -> Iterator[Path]:
 @pytest.fixture
 def home(short_path: Path) -> Iterator[Path]:
     """A user's home, with a coordinator that runs as the first paragraphs say."""
-    process = subprocess.Popen(
-        [*TWISTD, "mu-coordinator", "--local", "-t", "0", "--control", "tcp:0:interface=127.0.0.1"],
+    process = Process(
+        *TWISTD,
+        *("mu-coordinator", "--local", "-t", "0", "--control", "tcp:0:interface=127.0.0.1"),
         env=environment(short_path),
         cwd=short_path,
         stderr=subprocess.PIPE,

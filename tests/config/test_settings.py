@@ -1,6 +1,7 @@
 """The settings: each is an option's default, and takes what that option takes."""
 
 import argparse
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,17 @@ GOOD: dict[str, str] = {
 NUMBERS = ("0", "1", "2", "2.5", "128", "300", "512", "900", "1024", "65535", "65536", "99999", "-1", "x", "1e3", "٣")
 
 
-def rows_of(kinds: list[type]) -> dict[str, Any]:
-    """The rows of Twisted's options, by name."""
+@functools.cache
+def rows_of(command: str) -> dict[str, Any]:
+    """The rows of Twisted's options of a command, by name."""
     found: list[list[Any]] = []
-    for kind in kinds:
+    for kind in BY_TWISTED.get(command, []):
         accumulateClassList(kind, "optParameters", found)  # type: ignore[no-untyped-call]
         accumulateClassList(kind, "optFlags", found)  # type: ignore[no-untyped-call]
     return {row[0]: row for row in found}
 
 
+@functools.cache
 def parsers() -> dict[str, argparse.ArgumentParser]:
     from importlib import import_module
 
@@ -79,7 +82,7 @@ def uses() -> list[tuple[Setting, str]]:
 def test_a_setting_is_the_default_of_an_option_of_each_of_its_commands(setting: Setting, command: str) -> None:
     option = setting.option_of(command)
     own = [string for action in parsers()[command]._actions for string in action.option_strings]
-    assert f"--{option}" in own or option in rows_of(BY_TWISTED.get(command, []))
+    assert f"--{option}" in own or option in rows_of(command)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.name)
@@ -92,7 +95,7 @@ def test_what_a_setting_takes_its_option_takes(setting: Setting) -> None:
             continue
         taken += 1
         for command in setting.commands:
-            row = rows_of(BY_TWISTED.get(command, [])).get(setting.option_of(command))
+            row = rows_of(command).get(setting.option_of(command))
             if row is not None and len(row) > 4:
                 row[4](value)
             for action in parsers()[command]._actions:
@@ -104,7 +107,7 @@ def test_what_a_setting_takes_its_option_takes(setting: Setting) -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.name)
 def test_what_is_built_in_is_the_options_own_default(setting: Setting) -> None:
     for command in {"run", "coordinator", "rendezvous", "local"} & set(setting.commands):
-        row = rows_of(BY_TWISTED[command]).get(setting.option_of(command))
+        row = rows_of(command).get(setting.option_of(command))
         if row is None or row[2] is None or not (setting.built_in or "").replace(".", "").isdigit():
             continue
         assert str(row[2]) == setting.built_in

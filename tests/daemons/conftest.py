@@ -4,12 +4,17 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import botocore_models
 import pytest
 from daemon_processes import LIMIT, Coordinate, Ended, Local
-from encoder_jobs import TWISTD, FakeEncoders, environment, serving
+from encoder_jobs import FakeEncoders, environment, serving
+from warm_processes import TWISTD, Process
+from warm_processes import run as run_warm
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.local import RunningStack, start
+
+botocore_models.share()
 
 
 @pytest.fixture
@@ -17,15 +22,7 @@ def coordinate(tmp_path: Path) -> Coordinate:
     """Run ``twistd mu-coordinator`` with these words to its end."""
 
     def run(*words: str, **more: str) -> Ended:
-        done = subprocess.run(
-            [*TWISTD, "mu-coordinator", *words],
-            env=environment(tmp_path, more),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        done = run_warm(*TWISTD, "mu-coordinator", *words, env=environment(tmp_path, more), cwd=tmp_path, timeout=LIMIT)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -63,8 +60,10 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     started: list[subprocess.Popen[str]] = []
 
     def run(*words: str, ready: str | None = "ready for workers") -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [*TWISTD, "mu-coordinator", *words],
+        process = Process(
+            *TWISTD,
+            "mu-coordinator",
+            *words,
             env=environment(tmp_path, {}),
             cwd=tmp_path,
             stderr=subprocess.PIPE,

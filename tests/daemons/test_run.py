@@ -4,18 +4,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_processes
 from encoder_jobs import environment
+from warm_processes import MU, Process
 
 from mu_twisted.daemons.run import LOCAL_PORT, Options, ignored, mismatch
 
-MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 AWS = {"pid": 7, "local": None}
 HERE = {"pid": 7, "local": "/x/local"}
 
@@ -107,14 +107,8 @@ def mu(tmp_path: Path, home: Path) -> Said:
     """Run a command of mu on this state directory, to its end."""
 
     def run(command: str, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            words_of(home, command, *words),
-            env=environment(tmp_path, {}),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        return warm_processes.run(
+            *words_of(home, command, *words), env=environment(tmp_path, {}), cwd=tmp_path, timeout=60
         )
 
     return run
@@ -152,8 +146,8 @@ def test_the_record_of_a_job_is_there_when_its_command_has_ended(mu: Said, local
 @pytest.mark.process
 def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home: Path, tmp_path: Path) -> None:
     command = "[ {n} = 0 ] || sleep 60"
-    first = subprocess.Popen(
-        words_of(home, "run", *job_words("-n", "3", "--max-workers", "1", "--", command)),
+    first = Process(
+        *words_of(home, "run", *job_words("-n", "3", "--max-workers", "1", "--", command)),
         env=environment(tmp_path, {}),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
@@ -184,8 +178,8 @@ def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home
 @pytest.mark.process
 def test_jobs_that_begin_in_the_same_moment_all_run(home: Path, tmp_path: Path) -> None:
     started = [
-        subprocess.Popen(
-            words_of(home, "run", *job_words("-n", "2", "--", f"sleep 0.{number}")),
+        Process(
+            *words_of(home, "run", *job_words("-n", "2", "--", f"sleep 0.{number}")),
             env=environment(tmp_path, {}),
             cwd=tmp_path,
             stdout=subprocess.PIPE,

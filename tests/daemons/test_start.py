@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_processes
 from daemon_processes import LIMIT
 from encoder_jobs import TWISTD, environment
 
@@ -40,6 +41,20 @@ def gone(path: Path) -> bool:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    """Run twistd as users have it, in a process that has imported all that it needs."""
+
+    def run(*words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+        return warm_processes.run(
+            warm_processes.TWISTD[0], *words, env=environment(tmp_path, {}), cwd=tmp_path, timeout=LIMIT, **more
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_from_nothing(tmp_path: Path) -> Run:
+    """Run twistd as users have it."""
+
     def run(*words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
         return subprocess.run(
@@ -65,16 +80,17 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        *((["--logfile=log"], words) for words in TAKEN),
-        (["-n", "--logfile=log"], TAKEN[0]),
+        *((["--logfile=log"], words) for words in TAKEN[:4]),
+        pytest.param(["--logfile=log"], TAKEN[4], marks=pytest.mark.long),
+        pytest.param(["-n", "--logfile=log"], TAKEN[0], marks=pytest.mark.long),
         (["-n"], TAKEN[1]),
     ],
     ids=lambda words: " ".join([words[0], *words[-2:]]),
 )
 def test_a_start_that_fails_is_one_line_and_status_1_and_leaves_no_pid_file(
-    run: Run, tmp_path: Path, taken: int, how: list[str], words: list[str]
+    run_from_nothing: Run, tmp_path: Path, taken: int, how: list[str], words: list[str]
 ) -> None:
-    done = run(*how, "--pidfile=pid", *(word.format(port=taken) for word in words))
+    done = run_from_nothing(*how, "--pidfile=pid", *(word.format(port=taken) for word in words))
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("error: cannot listen on ")
@@ -220,7 +236,9 @@ def test_a_job_ends_with_its_status_whatever_takes_what_it_prints(
         assert f"{2 - status} of 2 tasks done" in done.stdout
 
 
-@pytest.mark.parametrize("redirections", ["1>&-", "2>&-", "1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "redirections", ["1>&- 2>&-", *(pytest.param(one, marks=pytest.mark.long) for one in ("1>&-", "2>&-"))]
+)
 def test_a_job_ends_with_its_status_where_it_has_no_output_at_all(
     run: Run, local: Any, tmp_path: Path, redirections: str
 ) -> None:

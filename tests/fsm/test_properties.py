@@ -5,6 +5,7 @@ from typing import Any
 import fsm_vectors as vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from mu_twisted.fsm import Machine, Outcome, Worker
 from mu_twisted.wire import MAX_REPLY, Decoder, encode
@@ -76,7 +77,7 @@ def check(machine: Machine, sent: list[bytes]) -> None:
 
 
 @given(machines(ANY), st.lists(st.lists(MESSAGES, max_size=5), max_size=8))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_no_exception_gets_out_of_a_machine(data: dict[str, Any], reads: list[list[bytes]]) -> None:
     machine = Machine(vectors.build(data, []))
     check(machine, machine.start())
@@ -88,7 +89,7 @@ def test_no_exception_gets_out_of_a_machine(data: dict[str, Any], reads: list[li
 
 
 @given(st.data(), machines(PLAIN), st.lists(REPLIES, max_size=12))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_how_messages_were_split_into_reads_changes_no_command(
     data: st.DataObject, described: dict[str, Any], messages: list[bytes]
 ) -> None:
@@ -164,7 +165,7 @@ async def perform(w: Worker, step: Any) -> None:
 
 
 @given(st.lists(STEPS, max_size=4), st.lists(st.lists(WORKER_SAYS, max_size=4), max_size=10))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_no_exception_gets_out_of_a_script(steps: list[Any], reads: list[list[bytes]]) -> None:
     async def task(w: Worker) -> None:
         for step in steps:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_driver import Play, assigns
+from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Assign, Finish, Groups, Job, JobError, JobPolicy, TaskState, grouped
@@ -144,7 +145,7 @@ class OrderedFleet(SimulatedFleet):
         super().assign(action)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(graphs, st.integers(0, 1 << 30), st.sampled_from([None, 1, 3]))
 def test_whatever_dies_each_task_is_done_after_those_before_it(
     drawn: tuple[int, dict[int, list[int]]], seed: int, workers: int | None

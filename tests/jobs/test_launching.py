@@ -8,6 +8,7 @@ from collections import Counter, deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from mu_twisted.jobs import (
     ACCEPTED,
@@ -297,7 +298,7 @@ ANSWERS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     policy=st.builds(
         LaunchPolicy,

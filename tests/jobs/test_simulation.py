@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Job, JobPolicy
@@ -136,7 +137,7 @@ def test_a_thousand_workers_come_back_after_a_restart_and_none_is_launched() -> 
     assert all(view.retries == 0 for view in world.job.tasks())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_any_job_in_any_world_ends_with_every_task_done_once(data: st.DataObject) -> None:
     seed = data.draw(st.integers(0, 1 << 20))

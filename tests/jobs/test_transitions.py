@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import (
@@ -114,7 +115,7 @@ def moves_of(seed: int) -> set[Move]:
 
 
 @given(st.integers(100, 1 << 32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_simulation_makes_only_moves_of_the_table(seed: int) -> None:
     assert moves_of(seed) <= set(TRANSITIONS)
 

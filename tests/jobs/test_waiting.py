@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from mu_twisted.jobs import (
     Assign,
@@ -244,7 +245,7 @@ programs = st.integers(2, 7).flatmap(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(programs, st.integers(1, 8), st.booleans())
 def test_whatever_a_serial_order_can_do_is_done(
     drawn: tuple[int, list[tuple[int, int, str, bool]]], workers: int, circles: bool

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore_models
 import pytest
 from botocore.config import Config
 
 from mu_twisted.local import RunningStack, Stack, start
+
+botocore_models.share()
 
 UNPRIVILEGED = 65534
 ROLE = "arn:aws:iam::000000000000:role/any"

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from warm_processes import TWISTD
+from warm_processes import run as run_warm
 
 from mu_twisted.local import LocalError, Stack, find, start
 from mu_twisted.local.environments._isolation import descendants
@@ -199,19 +201,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def command(*arguments: str) -> list[str]:
-    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
-    return [sys.executable, "-c", code, "-n", "--pidfile=", "mu-local", *arguments]
-
-
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+    return run_warm(*TWISTD, "mu-local", *arguments, cwd=ROOT, timeout=30)
 
 
 @contextmanager
-def launched(state: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def launched(state: Path, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """A stack as a user starts it, a job of its own on a terminal."""
-    whole = command("--state-dir", str(state), *arguments)
+    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    whole = [*prefix, sys.executable, "-c", code, "-n", "--pidfile=", "mu-local", "--state-dir", str(state), *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(whole, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, process_group=0) as process:
         try:
@@ -245,9 +243,7 @@ def test_ctrl_c_ends_all_of_it(
 def test_a_caller_is_answered_while_others_hold_all_descriptors(
     tmp_path: Path, connector: Callable[..., Any], package: Callable[..., bytes]
 ) -> None:
-    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
-    whole = [*few, *command("--state-dir", str(tmp_path), "--s3=moto")]
-    with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with launched(tmp_path, "--s3=moto", prefix=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")) as process:
         held: list[socket.socket] = []
         try:
             stack = ready(tmp_path)

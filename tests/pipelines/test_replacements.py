@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from mu_twisted.pipelines._input_list import InputList
 from mu_twisted.pipelines._replacements import (
@@ -82,7 +83,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(value=VALUES)
 def test_a_value_is_one_word_wherever_it_stands(shell: str, empty: Path, value: str) -> None:
     for template, expected in (
@@ -103,7 +104,7 @@ def test_a_value_is_one_word_wherever_it_stands(shell: str, empty: Path, value: 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(value=VALUES)
 def test_a_value_is_one_word_within_substitutions(shell: str, empty: Path, value: str) -> None:
     inner = "printf '%sx' "
@@ -117,7 +118,7 @@ def test_a_value_is_one_word_within_substitutions(shell: str, empty: Path, value
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     template=st.lists(
         st.sampled_from(
@@ -163,7 +164,7 @@ def test_however_odd_a_command_is_no_value_is_run(shell: str, empty: Path, templ
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(value=VALUES)
 def test_words_of_a_command_that_is_no_shell_text_stay_words(shell: str, empty: Path, value: str) -> None:
     pieces = parse_words(("printf", "%s\\0", "a b", "{}", "x{1}'y", "$HOME", ""), NAMES)

@@ -16,6 +16,7 @@ from memory_links import (
     content,
     frames_of,
 )
+from property_examples import examples
 
 from mu_twisted.wire.links import Cut, Unwant, Want, WantAny
 
@@ -210,4 +211,4 @@ class Against(RuleBasedStateMachine):
 
 
 TestAgainstTheModel = Against.TestCase
-TestAgainstTheModel.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestAgainstTheModel.settings = settings(max_examples=examples(100), stateful_step_count=50, deadline=None)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from property_examples import examples
 
 from mu_twisted.rendezvous import Full, Mailboxes, MessageStore, PeerRefused, RelayLimits, Spill
 from mu_twisted.rendezvous._limits import OVERHEAD
@@ -249,4 +250,4 @@ class Against(RuleBasedStateMachine):
 
 
 TestAgainstTheModel = Against.TestCase
-TestAgainstTheModel.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAgainstTheModel.settings = settings(max_examples=examples(120), stateful_step_count=40, deadline=None)

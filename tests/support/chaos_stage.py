@@ -8,7 +8,6 @@ import random
 import re
 import socket
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,14 +15,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from warm_processes import MU, TWISTD, Process, run
+
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 from mu_twisted.cli.demo.shuffle import make_records
 from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 from mu_twisted.local import RunningStack, find, start
 
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
-MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 TIMEOUT = 30.0
 """Seconds for a daemon to answer."""
 STACK = ("--retry-delay=3", "--idle-timeout=10")
@@ -76,8 +75,8 @@ class Daemon:
         """Start it and wait until it says so; what it said."""
         self._said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                [*TWISTD, *self.words], env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            self._process = Process(
+                *TWISTD, *self.words, env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
             )
         if ready is None:
             return re.match("", "")  # type: ignore[return-value]
@@ -250,20 +249,18 @@ class Stage:
 
     def mu(self, *words: str, limit: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run a ``mu`` command."""
-        return subprocess.run(
-            [*MU, words[0], "--state-dir", str(self.state_dir), *words[1:]],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
+        return run(*MU, words[0], "--state-dir", str(self.state_dir), *words[1:], env=self.environment(), timeout=limit)
 
     @contextmanager
     def submitted(self, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         """``mu submit --wait``: the job's name, and the command, which ends with the job."""
-        process = subprocess.Popen(
-            [*MU, "submit", "--state-dir", str(self.state_dir), "--wait", *words],
+        process = Process(
+            *MU,
+            "submit",
+            "--state-dir",
+            str(self.state_dir),
+            "--wait",
+            *words,
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

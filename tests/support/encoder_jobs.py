@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import warm_processes
 from encoder_reference import serial, y4m
+from warm_processes import Process
 
 from mu_twisted.aws import build_package
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
@@ -97,8 +99,12 @@ def environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
     """A rendezvous, and its port."""
-    process = subprocess.Popen(
-        [*TWISTD, "mu-rendezvous", *words, "-t", "tcp:0:interface=127.0.0.1"],
+    process = Process(
+        *warm_processes.TWISTD,
+        "mu-rendezvous",
+        *words,
+        "-t",
+        "tcp:0:interface=127.0.0.1",
         stderr=subprocess.PIPE,
         text=True,
         env=env,

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+from warm_processes import TWISTD, Process, run
+
 LIMIT = 60
 """Seconds after which a process that should have ended is taken for hung."""
 
@@ -17,8 +17,8 @@ class Daemon:
     """
 
     def __init__(self, home: Path, *words: str, name: str = "mu-rendezvous", ready: str = "ready for peers") -> None:
-        self.process = subprocess.Popen(
-            [*TWISTD, name, *words], env=environment(home), cwd=home, stderr=subprocess.PIPE, text=True
+        self.process = Process(
+            *TWISTD, name, *words, env=environment(home), cwd=home, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         self.port = int(self.wait_for(ready).split()[-1])
@@ -26,6 +26,7 @@ class Daemon:
     def wait_for(self, text: str) -> str:
         """The next line of the log that holds this."""
         assert self.process.stderr is not None
+        line: str
         for line in self.process.stderr:
             self.lines.append(line)
             if text in line:
@@ -56,15 +57,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def complaint(home: Path, *words: str) -> tuple[int, str]:
     """Exit status and the one line that a start that must fail leaves."""
-    done = subprocess.run(
-        [*TWISTD, "mu-rendezvous", *words],
-        env=environment(home),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    done = run(*TWISTD, "mu-rendezvous", *words, env=environment(home), cwd=home, timeout=LIMIT)
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr + done.stdout
     return done.returncode, line

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_link_paths import SIZES, Beside
+from property_examples import examples
 
 from mu_twisted.wire.links import MAX_PART, Ack, Cut, Nak, Unwant, Want, parse_link_frame
 from worker_lambda._errors import CommandFailure
@@ -57,7 +58,7 @@ class Pair:
         self.receives.restart()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_whatever_breaks_each_message_comes_once_in_order_and_whole(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -3,16 +3,15 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from warm_processes import TWISTD, Process
 
 from mu_twisted.wire import PeerGreeting
 
 pytestmark = pytest.mark.process
-TWISTD = [sys.executable, "-W", "error", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 BULK = 3_000_000
 
 
@@ -25,8 +24,15 @@ def rendezvous(tmp_path_factory: pytest.TempPathFactory, keys: Any) -> Iterator[
         (folder / name).touch(0o600)
         (folder / name).write_bytes(content)
     words = ["mu-rendezvous", "-t", "tcp:0:interface=127.0.0.1", "--state-dir", str(folder / "state")]
-    daemon = subprocess.Popen(
-        [*TWISTD, *words, "-c", "ca", "-s", "cert", "-k", "key"],
+    daemon = Process(
+        *TWISTD,
+        *words,
+        "-c",
+        "ca",
+        "-s",
+        "cert",
+        "-k",
+        "key",
         cwd=folder,
         env={key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH")} | {"HOME": str(folder)},
         stdin=subprocess.DEVNULL,
