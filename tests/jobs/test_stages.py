@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Job, JobError, JobPolicy, StageIndex, StageView, TaskState, exhaust, grouped, stage_runs
@@ -82,7 +83,7 @@ def test_one_line_names_the_stages_that_are_under_way() -> None:
     assert under_way([stage(name, 1) for name in "abcde"]) == "a 1/4, b 1/4, c 1/4 and 2 more"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 1 << 30), st.sampled_from([0, 3]))
 def test_whatever_happens_the_stages_are_what_their_tasks_are(parts: int, width: int, seed: int, retries: int) -> None:
     tasks = parts * width

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_link_paths import RECEIVER, SENDER, SIZES, World
+from property_examples import examples
 
 from mu_twisted.wire.links import MAX_HELD, MAX_PART, End, Nak, TaskRanges, parse_link_frame
 from worker_lambda._link_sends import MAX_KEPT
@@ -288,7 +289,7 @@ def test_a_rendezvous_that_is_dialled_again_knows_what_is_held(world: World) -> 
     assert (world.received(), world.run.links.take_lost()) == (b"one", set())
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_whatever_breaks_each_message_comes_once_in_order_and_whole(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
