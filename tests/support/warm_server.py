@@ -63,8 +63,8 @@ def serve(requests: socket.socket) -> dict[str, Any]:
                     os.close(descriptor)
                 requests.close()
                 begin(streams)
-                asked: dict[str, Any] = json.loads(data)
-                return asked
+                request: dict[str, Any] = json.loads(data)
+                return request
             os.write(told, b"%d" % number)
             os._exit(0)
         os.close(told)
@@ -86,11 +86,11 @@ def main() -> None:
     """Serve, and in each new process run what it was asked for as Python runs ``-c``."""
     prepare()
     with socket.socket(fileno=int(sys.argv[1])) as requests:
-        asked = serve(requests)
-    os.chdir(asked["cwd"])
+        request = serve(requests)
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(asked["env"])
-    code, *words = asked["words"]
+    os.environ.update(request["env"])
+    code, *words = request["words"]
     sys.argv = ["-c", *words]
     sys.path[0] = ""
     exec(compile(code, "<string>", "exec"), sys.modules["__main__"].__dict__)
