@@ -79,7 +79,7 @@ nat-lab: $(VENV)/develop.stamp
 FUZZ_C := $(VENV)/fuzz_frames
 fuzz: $(VENV)/develop.stamp
 	cc -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Ilaunch/transport \
-		tests/transport/native/fuzz_frames.c launch/transport/frame.c -o $(FUZZ_C)
+		tests/transport/native/fuzz_frames.c launch/transport/frame.c launch/transport/bundle.c -o $(FUZZ_C)
 	$(FUZZ_C) $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))

@@ -46,8 +46,8 @@ leaks() { # DIRECTORY CALLS: status 1 where a leak passes through the extension'
 exercise() { # NAME SANITIZERS: the core's library alone, as its user drives it
     "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g "-fsanitize=$2" -fno-sanitize-recover=all \
         -fno-omit-frame-pointer -D_GNU_SOURCE -Ilaunch/transport tests/transport/native/exercise.c \
-        launch/transport/frame.c launch/transport/tls.c launch/transport/connection.c launch/transport/pool.c \
-        launch/transport/core.c -o "$work/$1" -lssl -lcrypto -lpthread
+        launch/transport/frame.c launch/transport/bundle.c launch/transport/queue.c launch/transport/tls.c \
+        launch/transport/connection.c launch/transport/pool.c launch/transport/core.c -o "$work/$1" -lssl -lcrypto -lpthread
     "$work/$1" 10 "${SEED:-1}"
 }
 

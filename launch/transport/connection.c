@@ -12,58 +12,14 @@
 #include "tls.h"
 
 enum {
-    KEEP_CAPACITY = 512, /* bytes of an empty queue that are kept for the next message */
+    READ_BUFFER = 64 << 10, /* that one read of the socket brings at most, of a connection that is bundled */
+    COPY_BELOW = 2048,      /* bytes: so few are copied sooner than held */
     KEY_UPDATES = 32,    /* of which a connection may have so many for so much data */
     KEY_UPDATE_DATA = 1 << 20,
 };
 
 /* As mu_twisted/transport/_keepalive.py: a peer whose machine is gone is found within two minutes. */
 enum { IDLE = 60, INTERVAL = 15, PROBES = 4, UNACKNOWLEDGED_MS = (IDLE + PROBES * INTERVAL) * 1000 };
-
-/* -- bytes that wait ------------------------------------------------------------------------------------------------ */
-
-static void queue_clear(byte_queue *queue)
-{
-    free(queue->data);
-    *queue = (byte_queue){0};
-}
-
-static void queue_taken(byte_queue *queue, size_t size)
-{
-    queue->at += size;
-    if (queue->at < queue->end)
-        return;
-    queue->at = queue->end = 0;
-    if (queue->capacity > KEEP_CAPACITY)
-        queue_clear(queue);
-}
-
-static bool queue_add(byte_queue *queue, const void *data, size_t size)
-{
-    if (queue->capacity - queue->end < size) {
-        size_t held = queue->end - queue->at;
-        if (queue->capacity - held < size || queue->at < held) {
-            size_t wanted = held + size > 2 * held ? held + size : 2 * held;
-            wanted = wanted < KEEP_CAPACITY ? KEEP_CAPACITY : wanted;
-            char *grown = malloc(wanted);
-            if (!grown)
-                return false;
-            if (held)
-                memcpy(grown, queue->data + queue->at, held);
-            free(queue->data);
-            queue->data = grown;
-            queue->capacity = wanted;
-        } else {
-            memmove(queue->data, queue->data + queue->at, held);
-        }
-        queue->at = 0;
-        queue->end = held;
-    }
-    if (size)
-        memcpy(queue->data + queue->end, data, size);
-    queue->end += size;
-    return true;
-}
 
 /* -- the socket under TLS ------------------------------------------------------------------------------------------- */
 
@@ -105,7 +61,7 @@ static int socket_write(BIO *bio, const char *from, int size)
     BIO_clear_retry_flags(bio);
     ssize_t sent;
     do
-        sent = send(c->fd, from, (size_t)size, MSG_NOSIGNAL);
+        sent = send(c->fd, from, (size_t)size, MSG_NOSIGNAL | (c->corked ? MSG_MORE : 0));
     while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -205,7 +161,7 @@ void connection_drop(connection *c, bool reset)
     c->ssl = NULL;
     close(c->fd);
     c->fd = -1;
-    queue_clear(&c->out);
+    send_queue_clear(&c->out);
     queue_clear(&c->rest);
 }
 
@@ -213,6 +169,7 @@ void connection_free(connection *c)
 {
     connection_drop(c, false);
     frame_reader_clear(&c->reader);
+    bundle_reader_clear(&c->bundles);
     free(c);
 }
 
@@ -263,10 +220,9 @@ static bool take_counted(void *context, const char *payload, size_t size)
     return counted->sink(counted->context, payload, size) && counted->left > 0;
 }
 
-/* Cuts the frames out of decrypted bytes; what the turn leaves is kept. False: the connection has failed. */
-static bool cut(connection *c, const char *data, size_t size, counted_sink *counted, size_t *taken)
+static bool judge_frames(connection *c, frame_outcome outcome)
 {
-    switch (frame_feed(&c->reader, data, size, taken, take_counted, counted)) {
+    switch (outcome) {
     case FRAME_ALL_TAKEN:
     case FRAME_STOPPED:
         return true;
@@ -282,6 +238,74 @@ static bool cut(connection *c, const char *data, size_t size, counted_sink *coun
     }
 }
 
+/* Cuts the frames out of decrypted bytes; what the turn leaves is kept. False: the connection has failed. */
+static bool cut(connection *c, const char *data, size_t size, counted_sink *counted, size_t *taken)
+{
+    return judge_frames(c, frame_feed(&c->reader, data, size, taken, take_counted, counted));
+}
+
+/* The same for bytes that stand in the bundle. */
+static bool count_in(connection *c, size_t size)
+{
+    const frame_outcome outcome = bundle_filled(&c->bundles, size, c->reader.limit);
+    c->reader.size = c->bundles.size;
+    if (outcome == FRAME_MALFORMED) { /* the header is looked for in the reader */
+        const size_t left = bundle_pending(&c->bundles);
+        c->reader.filled = left < FRAME_HEADER ? left : FRAME_HEADER;
+        memcpy(c->reader.header, c->bundles.filling->data + c->bundles.whole, c->reader.filled);
+    }
+    return judge_frames(c, outcome);
+}
+
+static char *room(connection *c, size_t least, size_t *size)
+{
+    char *into = bundle_room(&c->bundles, least, c->turn_bytes, size);
+    if (!into)
+        c->why = (failure){.kind = FAILURE_MEMORY};
+    return into;
+}
+
+static bool put_in(connection *c, const char *data, size_t size)
+{
+    size_t ignored;
+    char *into = size ? room(c, size, &ignored) : NULL;
+    if (size && !into)
+        return false;
+    if (size)
+        memcpy(into, data, size);
+    return !size || count_in(c, size);
+}
+
+bool connection_bundle(connection *c)
+{
+    frame_reader *reader = &c->reader;
+    if (c->bundled)
+        return true;
+    c->bundled = true;
+    SSL_set_default_read_buffer_len(c->ssl, READ_BUFFER);
+    const bool in_body = reader->in_body;
+    const size_t filled = reader->filled;
+    if (in_body)
+        frame_header(reader->header, reader->size);
+    bool sound = put_in(c, reader->header, in_body ? FRAME_HEADER : filled);
+    if (sound && in_body)
+        sound = put_in(c, reader->body, filled);
+    frame_reader_clear(reader);
+    return sound;
+}
+
+size_t connection_pending(const connection *c)
+{
+    return c->bundled ? bundle_pending(&c->bundles) : frame_pending(&c->reader);
+}
+
+uint64_t connection_announced(const connection *c)
+{
+    if (c->bundled)
+        return c->bundles.in_body ? c->bundles.size : 0;
+    return c->reader.in_body ? c->reader.size : 0;
+}
+
 static void count_data(connection *c, size_t size)
 {
     if (!c->key_updates)
@@ -289,6 +313,31 @@ static void count_data(connection *c, size_t size)
     c->since_update += size;
     if (c->since_update >= KEY_UPDATE_DATA)
         c->key_updates = 0, c->since_update = 0;
+}
+
+/* What is read is decrypted into the bundle itself. */
+static step read_bundle(connection *c, size_t *read)
+{
+    const size_t left = c->rest.end - c->rest.at;
+    *read += left;
+    if (!put_in(c, c->rest.data + c->rest.at, left))
+        return STEP_FAILED;
+    queue_clear(&c->rest);
+    while (*read < c->turn_bytes) {
+        size_t size;
+        char *into = room(c, CONNECTION_RECORD, &size);
+        if (!into)
+            return STEP_FAILED;
+        ERR_clear_error();
+        const int got = SSL_read(c->ssl, into, CONNECTION_RECORD);
+        if (got <= 0)
+            return judge(c, got);
+        *read += (size_t)got;
+        count_data(c, (size_t)got);
+        if (!count_in(c, (size_t)got))
+            return STEP_FAILED;
+    }
+    return STEP_DONE;
 }
 
 step connection_read(connection *c, char *buffer, frame_sink sink, void *context, size_t *read)
@@ -300,6 +349,8 @@ step connection_read(connection *c, char *buffer, frame_sink sink, void *context
     c->may_read = c->turn_bytes;
     if (c->closing)
         queue_clear(&c->rest);
+    else if (c->bundled)
+        return read_bundle(c, read);
     if (c->rest.end) {
         *read += c->rest.end - c->rest.at;
         if (!cut(c, c->rest.data + c->rest.at, c->rest.end - c->rest.at, &counted, &taken))
@@ -327,25 +378,38 @@ step connection_read(connection *c, char *buffer, frame_sink sink, void *context
 
 bool connection_add(connection *c, const void *data, size_t size)
 {
-    return queue_add(&c->out, data, size);
+    return send_queue_add(&c->out, data, size);
+}
+
+/* The end of a long bundle is copied rather than held: its user takes it for sent, and so the rest for free. */
+bool connection_add_bundle(connection *c, bundle *of, const char *data, size_t size)
+{
+    const bool last = data + size == of->data + of->size;
+    if (size < COPY_BELOW || (last && size < of->size / 2))
+        return send_queue_add(&c->out, data, size);
+    return send_queue_hold(&c->out, of, data, size);
 }
 
 size_t connection_unsent(const connection *c)
 {
-    return c->out.end - c->out.at;
+    return c->out.size;
 }
 
 step connection_flush(connection *c)
 {
-    while (c->out.at < c->out.end) {
-        const size_t left = c->out.end - c->out.at;
+    while (c->out.size) {
+        size_t left;
+        const char *data = send_queue_next(&c->out, &left);
+        if (left > CONNECTION_RECORD)
+            left = CONNECTION_RECORD;
+        c->corked = left < c->out.size;
         ERR_clear_error();
-        const int sent = SSL_write(c->ssl, c->out.data + c->out.at,
-                                   (int)(left < CONNECTION_RECORD ? left : CONNECTION_RECORD));
+        const int sent = SSL_write(c->ssl, data, (int)left);
         if (sent <= 0)
             return judge(c, sent);
-        queue_taken(&c->out, (size_t)sent);
+        send_queue_taken(&c->out, (size_t)sent);
     }
+    c->corked = false;
     if (c->closing && !c->shut) {
         ERR_clear_error();
         const int sent = SSL_shutdown(c->ssl);

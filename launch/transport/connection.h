@@ -12,7 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bundle.h"
 #include "frame.h"
+#include "queue.h"
 
 enum {
     TURN_FRAMES = 64,         /* that one turn takes of one connection */
@@ -50,11 +52,6 @@ typedef union {
     struct sockaddr_in6 v6;
 } peer_address;
 
-typedef struct {
-    char *data;
-    size_t at, end, capacity;
-} byte_queue;
-
 typedef struct connection connection;
 
 struct connection {
@@ -63,7 +60,8 @@ struct connection {
     peer_address peer;
     failure why;
     frame_reader reader;
-    byte_queue out;  /* encoded frames that are to be sent */
+    bundle_reader bundles;
+    send_queue out;  /* encoded frames that are to be sent */
     byte_queue rest; /* decrypted bytes that a turn has left to the next */
 
     /* Of the reading in progress. */
@@ -76,6 +74,8 @@ struct connection {
     size_t since_update; /* bytes of data since key_updates was last 0 */
 
     /* What its owner keeps with it. */
+    bool bundled; /* what comes is cut into bundles, not frames */
+    bool corked;  /* more is sent at once, so that the socket may wait for it */
     bool paused;  /* nothing is to be read */
     bool closing; /* nothing is to be delivered; closed once all is sent */
     bool shut;    /* the end has been sent */
@@ -108,12 +108,21 @@ typedef enum { STEP_DONE, STEP_WAIT, STEP_WAIT_WRITE, STEP_FAILED } step;
 step connection_handshake(connection *c);
 
 /* Reads what a turn may, through a buffer of CONNECTION_RECORD bytes, and gives whole frames to the sink; *read counts
- * the bytes. While the connection is closing what comes is dropped. STEP_DONE: there may be more without the socket
- * having any. */
+ * the bytes. Where it is bundled they stand in its bundles, and no sink is called. While the connection is closing what
+ * comes is dropped. STEP_DONE: there may be more without the socket having any. */
 step connection_read(connection *c, char *buffer, frame_sink sink, void *context, size_t *read);
+
+/* Has what comes cut into bundles from now on, the incomplete frame included; false: the connection has failed. */
+bool connection_bundle(connection *c);
+
+/* Of the incomplete frame: bytes that are held, its header included; and the size that it announces, 0 until then. */
+size_t connection_pending(const connection *c);
+uint64_t connection_announced(const connection *c);
 
 /* Adds bytes to those that are to be sent; false: no memory. */
 bool connection_add(connection *c, const void *data, size_t size);
+/* The same for bytes of a bundle, which are not copied where they are many. */
+bool connection_add_bundle(connection *c, bundle *of, const char *data, size_t size);
 
 /* Sends what the socket takes, and the end once all is sent if the connection is closing. */
 step connection_flush(connection *c);

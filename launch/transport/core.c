@@ -149,7 +149,15 @@ static size_t serve(transport_core *core, connection *c, const core_sink *sink, 
     c->more = false;
     reading at = {.sink = sink, .context = context, .connection = c};
     const step came = connection_read(c, core->buffer, take_frame, &at, &read);
-    const bool partial = !c->closing && frame_pending(&c->reader) > 0;
+    bundle *taken = NULL;
+    if (!c->closing && !bundle_take(&c->bundles, &taken))
+        lose(core, c, (failure){.kind = FAILURE_MEMORY}, true);
+    if (taken) {
+        at.completed = true;
+        sink->bundled(context, c, taken);
+        bundle_release(taken);
+    }
+    const bool partial = !c->closing && connection_pending(c) > 0;
     if (partial || c->partial)
         sink->noted(context, c, NOTE_PARTIAL | (at.completed ? NOTE_COMPLETED : 0));
     c->partial = partial;
@@ -318,6 +326,17 @@ void core_flush(transport_core *core)
 
 /* -- what the user does --------------------------------------------------------------------------------------------- */
 
+static send_outcome added(transport_core *core, connection *c)
+{
+    if (c->blocked)
+        return SEND_TAKEN;
+    if (connection_unsent(c) >= FLUSH_SIZE)
+        flush(core, c);
+    else
+        send_later(core, c);
+    return SEND_TAKEN;
+}
+
 send_outcome core_send(connection *c, const core_payload *payloads, size_t count, bool framed)
 {
     transport_core *core = c->home;
@@ -332,13 +351,28 @@ send_outcome core_send(connection *c, const core_payload *payloads, size_t count
             !connection_add(c, payloads[at].data, payloads[at].size))
             return SEND_NO_MEMORY;
     }
-    if (c->blocked)
+    return added(core, c);
+}
+
+send_outcome core_send_bundle(connection *c, bundle *of, const char *data, size_t size)
+{
+    transport_core *core = c->home;
+    if (c->lost || c->closing)
         return SEND_TAKEN;
-    if (connection_unsent(c) >= FLUSH_SIZE)
-        flush(core, c);
-    else
-        send_later(core, c);
-    return SEND_TAKEN;
+    if (c->blocked && connection_unsent(c) > core->max_unsent)
+        return SEND_REFUSED;
+    return connection_add_bundle(c, of, data, size) ? added(core, c) : SEND_NO_MEMORY;
+}
+
+void core_bundle(connection *c)
+{
+    transport_core *core = c->home;
+    if (c->lost || c->closing)
+        return;
+    if (!connection_bundle(c))
+        lose(core, c, c->why, true);
+    else if (c->bundles.whole || c->rest.end)
+        look_later(core, c);
 }
 
 void core_pause(connection *c, bool paused)
@@ -370,6 +404,7 @@ void core_finish(connection *c)
     core_pause(c, false);
     c->closing = true;
     frame_reader_clear(&c->reader);
+    bundle_reader_clear(&c->bundles);
     if (!c->blocked)
         send_later(core, c);
 }
@@ -462,6 +497,11 @@ void core_end(transport_core *core, const core_sink *sink, void *context)
     core->in_turn = false;
 }
 
+static void ignore_bundle(void *context, connection *c, bundle *taken)
+{
+    (void)context, (void)c, (void)taken;
+}
+
 static void ignore_connection(void *context, connection *c)
 {
     (void)context, (void)c;
@@ -485,7 +525,8 @@ static void ignore_counts(void *context, unsigned unreported, unsigned room_want
 void core_free(transport_core *core)
 {
     static const core_sink ignore = {
-        .established = ignore_connection, .noted = ignore_notes, .dropped = ignore_report, .counted = ignore_counts};
+        .established = ignore_connection, .bundled = ignore_bundle, .noted = ignore_notes,
+        .dropped = ignore_report, .counted = ignore_counts};
     if (core->pool) {
         core_end(core, &ignore, NULL);
         pool_free(core->pool);

@@ -26,6 +26,8 @@ typedef struct {
     void (*established)(void *context, connection *c);
     /* One frame; all of one connection's in a turn follow one another. False: no more of this one in this turn. */
     bool (*frame)(void *context, connection *c, const char *payload, size_t size);
+    /* The same for a connection that is bundled, once a turn; the bundle is the sink's to hold. */
+    void (*bundled)(void *context, connection *c, bundle *taken);
     void (*noted)(void *context, connection *c, unsigned notes);
     /* A peer that never got so far. */
     void (*dropped)(void *context, const report *what);
@@ -62,6 +64,11 @@ typedef enum { SEND_TAKEN, SEND_REFUSED, SEND_NO_MEMORY } send_outcome;
  * lost or closing. */
 send_outcome core_send(connection *c, const core_payload *payloads, size_t count, bool framed);
 
+/* The same for bytes of a bundle, whole frames or not. */
+send_outcome core_send_bundle(connection *c, bundle *of, const char *data, size_t size);
+
+/* What comes is given to the sink in bundles from now on. */
+void core_bundle(connection *c);
 void core_pause(connection *c, bool paused);
 /* How many bytes one turn reads of it: CONNECTION_RECORD to TURN_BYTES. */
 void core_read_at_once(connection *c, size_t size);

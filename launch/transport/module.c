@@ -16,12 +16,14 @@
 typedef struct {
     PyTypeObject *core_type;
     PyTypeObject *connection_type;
+    PyTypeObject *bundle_type;
 } module_state;
 
 typedef struct {
     PyObject_HEAD
     transport_core *core;
     PyTypeObject *made;    /* the type of its connections */
+    PyTypeObject *bundle_type;
     PyObject *events;      /* of the turn in progress */
     PyObject *payloads;    /* of the connection that was read last, or NULL */
     connection *reading;
@@ -35,7 +37,10 @@ typedef struct {
     CoreObject *core; /* not a reference: the core outlives c */
 } ConnectionObject;
 
-
+typedef struct {
+    PyObject_HEAD
+    bundle *held;
+} BundleObject;
 
 /* Counts the forks that lead to this process: its threads are not there, and its connections are another's. */
 static unsigned generation;
@@ -91,7 +96,7 @@ static PyObject *failure_of(const failure *why, const frame_reader *reader)
     return Py_BuildValue("(iLy)", (int)why->kind, (long long)why->code, why->text ? why->text : "");
 }
 
-enum { EVENT_FRAMES, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
+enum { EVENT_FRAMES, EVENT_BUNDLE, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
 
 /* Steals what; no event is lost but where there is no memory, which ends the turn with that error. */
 static void add_event(CoreObject *self, int kind, PyObject *subject, PyObject *what)
@@ -146,6 +151,18 @@ static bool on_frame(void *context, connection *c, const char *payload, size_t s
     return true;
 }
 
+static void on_bundled(void *context, connection *c, bundle *taken)
+{
+    CoreObject *self = context;
+    self->reading = NULL;
+    if (!c->user)
+        return;
+    BundleObject *made = (BundleObject *)self->bundle_type->tp_alloc(self->bundle_type, 0);
+    if (made)
+        made->held = bundle_hold(taken);
+    add_event(self, EVENT_BUNDLE, c->user, (PyObject *)made);
+}
+
 static void on_noted(void *context, connection *c, unsigned notes)
 {
     CoreObject *self = context;
@@ -157,7 +174,7 @@ static void on_noted(void *context, connection *c, unsigned notes)
     if (others)
         add_event(self, EVENT_NOTES, (PyObject *)user, PyLong_FromUnsignedLong(others));
     if (notes & NOTE_LOST) {
-        PyObject *in_frame = frame_pending(&c->reader) ? Py_True : Py_False;
+        PyObject *in_frame = connection_pending(c) ? Py_True : Py_False;
         add_event(self, EVENT_LOST, (PyObject *)user, Py_BuildValue("(NO)", failure_of(&c->why, &c->reader), in_frame));
         user->c = NULL;
         user->core = NULL;
@@ -184,6 +201,7 @@ static void on_counted(void *context, unsigned unreported, unsigned room_wanted)
 static const core_sink sink = {
     .established = on_established,
     .frame = on_frame,
+    .bundled = on_bundled,
     .noted = on_noted,
     .dropped = on_dropped,
     .counted = on_counted,
@@ -361,6 +379,7 @@ static PyObject *core_object_new(PyTypeObject *type, PyObject *args, PyObject *k
     }
     pthread_once(&count_forks_once, count_forks);
     self->made = (PyTypeObject *)Py_NewRef(made);
+    self->bundle_type = (PyTypeObject *)Py_NewRef(state->bundle_type);
     self->thread = pthread_self();
     self->generation = generation;
     return (PyObject *)self;
@@ -378,6 +397,7 @@ static void core_object_dealloc(CoreObject *self)
         core_free(self->core);
     }
     Py_XDECREF(self->made);
+    Py_XDECREF(self->bundle_type);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -420,10 +440,9 @@ static PyType_Spec core_spec = {
 
 /* Sends, and leaves it to Python what is to be done where the peer takes no more: pace(), so that a producer is paused
  * before it sends more; or where it has taken nothing for long: refused(unsent). */
-static PyObject *send_all(ConnectionObject *self, const core_payload *payloads, size_t count, bool framed)
+static PyObject *judge_sent(ConnectionObject *self, send_outcome outcome, bool blocked)
 {
-    const bool blocked = self->c->blocked;
-    switch (core_send(self->c, payloads, count, framed)) {
+    switch (outcome) {
     case SEND_TAKEN:
         if (self->c->blocked && !blocked && self->c->watched)
             return PyObject_CallMethod((PyObject *)self, "pace", NULL);
@@ -434,6 +453,20 @@ static PyObject *send_all(ConnectionObject *self, const core_payload *payloads, 
         core_abort(self->c); /* half a frame may have been added */
         return PyErr_NoMemory();
     }
+}
+
+static PyObject *send_all(ConnectionObject *self, const core_payload *payloads, size_t count, bool framed)
+{
+    const bool blocked = self->c->blocked;
+    return judge_sent(self, core_send(self->c, payloads, count, framed), blocked);
+}
+
+/* The bundle that a view is of, or NULL. */
+static bundle *bundle_of(const CoreObject *core, PyObject *given)
+{
+    if (PyMemoryView_Check(given))
+        given = PyMemoryView_GET_BASE(given);
+    return given && Py_IS_TYPE(given, core->bundle_type) ? ((BundleObject *)given)->held : NULL;
 }
 
 PyDoc_STRVAR(send_doc, "send($self, /, *payloads)\n--\n\nSend each as a frame; nothing, once the connection is lost.\n");
@@ -461,7 +494,8 @@ static PyObject *connection_object_send(ConnectionObject *self, PyObject *const 
     return sent;
 }
 
-PyDoc_STRVAR(write_doc, "write($self, data, /)\n--\n\nSend bytes of frames that are encoded already.\n");
+PyDoc_STRVAR(write_doc, "write($self, data, /)\n--\n\n"
+                        "Send bytes of frames that are encoded already; those of a bundle are not copied.\n");
 
 static PyObject *connection_object_write(ConnectionObject *self, PyObject *given)
 {
@@ -471,7 +505,10 @@ static PyObject *connection_object_write(ConnectionObject *self, PyObject *given
     if (!usable(self->core) || PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     const core_payload data = {view.buf, (size_t)view.len};
-    PyObject *sent = send_all(self, &data, 1, false);
+    const bool blocked = self->c->blocked;
+    bundle *of = bundle_of(self->core, given);
+    PyObject *sent = of ? judge_sent(self, core_send_bundle(self->c, of, view.buf, (size_t)view.len), blocked)
+                        : send_all(self, &data, 1, false);
     PyBuffer_Release(&view);
     return sent;
 }
@@ -522,6 +559,17 @@ static PyObject *connection_object_read_at_once(ConnectionObject *self, PyObject
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(bundle_doc, "bundle($self, /)\n--\n\nHave what comes given in bundles from now on.\n");
+
+static PyObject *connection_object_bundle(ConnectionObject *self, PyObject *Py_UNUSED(none))
+{
+    if (self->c && !usable(self->core))
+        return NULL;
+    if (self->c)
+        core_bundle(self->c);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(watch_doc, "watch($self, wanted, /)\n--\n\nNote when the peer takes no more, and when it has taken all.\n");
 
 static PyObject *connection_object_watch(ConnectionObject *self, PyObject *given)
@@ -536,12 +584,12 @@ static PyObject *connection_object_watch(ConnectionObject *self, PyObject *given
 
 static PyObject *connection_object_pending(ConnectionObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromSize_t(self->c ? frame_pending(&self->c->reader) : 0);
+    return PyLong_FromSize_t(self->c ? connection_pending(self->c) : 0);
 }
 
 static PyObject *connection_object_announced(ConnectionObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLongLong(self->c && self->c->reader.in_body ? self->c->reader.size : 0);
+    return PyLong_FromUnsignedLongLong(self->c ? connection_announced(self->c) : 0);
 }
 
 static PyObject *connection_object_unsent(ConnectionObject *self, void *Py_UNUSED(closure))
@@ -586,6 +634,7 @@ static PyMethodDef connection_methods[] = {
     {"finish", (PyCFunction)connection_object_finish, METH_NOARGS, finish_doc},
     {"cut", (PyCFunction)connection_object_cut, METH_NOARGS, cut_doc},
     {"read", (PyCFunction)connection_object_read, METH_O, read_doc},
+    {"bundle", (PyCFunction)connection_object_bundle, METH_NOARGS, bundle_doc},
     {"read_at_once", (PyCFunction)connection_object_read_at_once, METH_O, read_at_once_doc},
     {"watch", (PyCFunction)connection_object_watch, METH_O, watch_doc},
     {NULL, NULL, 0, NULL},
@@ -616,6 +665,59 @@ static PyType_Spec connection_spec = {
     .slots = connection_slots,
 };
 
+/* -- Bundle --------------------------------------------------------------------------------------------------------- */
+
+static int bundle_object_get_buffer(PyObject *self, Py_buffer *view, int flags)
+{
+    bundle *held = ((BundleObject *)self)->held;
+    return PyBuffer_FillInfo(view, self, held->data, (Py_ssize_t)held->size, 1, flags);
+}
+
+static Py_ssize_t bundle_object_length(BundleObject *self)
+{
+    return (Py_ssize_t)self->held->size;
+}
+
+static PyObject *bundle_object_frames(BundleObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(self->held->frames);
+}
+
+static PyObject *bundle_object_longest(BundleObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(self->held->longest);
+}
+
+static void bundle_object_dealloc(BundleObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    bundle_release(self->held);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef bundle_members[] = {
+    {"frames", (getter)bundle_object_frames, NULL, "how many there are", NULL},
+    {"longest", (getter)bundle_object_longest, NULL, "bytes of the longest payload", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot bundle_slots[] = {
+    {Py_tp_doc, "Whole frames in a row, as they came; its bytes can be viewed, and written, without being copied."},
+    {Py_tp_dealloc, bundle_object_dealloc},
+    {Py_tp_getset, bundle_members},
+    {Py_sq_length, bundle_object_length},
+    {Py_bf_getbuffer, bundle_object_get_buffer},
+    {0, NULL},
+};
+
+static PyType_Spec bundle_spec = {
+    .name = "mu_twisted.transport._core.Bundle",
+    .basicsize = sizeof(BundleObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = bundle_slots,
+};
+
 /* -- the module ----------------------------------------------------------------------------------------------------- */
 
 static int module_exec(PyObject *module)
@@ -625,6 +727,7 @@ static int module_exec(PyObject *module)
         int value;
     } constants[] = {
         {"FRAMES", EVENT_FRAMES},           {"NOTES", EVENT_NOTES},
+        {"BUNDLE", EVENT_BUNDLE},
         {"ESTABLISHED", EVENT_ESTABLISHED}, {"LOST", EVENT_LOST},
         {"DROPPED", EVENT_DROPPED},         {"COUNTED", EVENT_COUNTED},
         {"PARTIAL", NOTE_PARTIAL},          {"COMPLETED", NOTE_COMPLETED},
@@ -640,8 +743,10 @@ static int module_exec(PyObject *module)
     module_state *state = PyModule_GetState(module);
     state->core_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &core_spec, NULL);
     state->connection_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &connection_spec, NULL);
-    if (!state->core_type || !state->connection_type || PyModule_AddType(module, state->core_type) < 0 ||
-        PyModule_AddType(module, state->connection_type) < 0)
+    state->bundle_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &bundle_spec, NULL);
+    if (!state->core_type || !state->connection_type || !state->bundle_type ||
+        PyModule_AddType(module, state->core_type) < 0 || PyModule_AddType(module, state->connection_type) < 0 ||
+        PyModule_AddType(module, state->bundle_type) < 0)
         return -1;
     for (size_t at = 0; at < sizeof constants / sizeof *constants; at++)
         if (PyModule_AddIntConstant(module, constants[at].name, constants[at].value) < 0)
@@ -654,6 +759,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     module_state *state = PyModule_GetState(module);
     Py_VISIT(state->core_type);
     Py_VISIT(state->connection_type);
+    Py_VISIT(state->bundle_type);
     return 0;
 }
 
@@ -662,6 +768,7 @@ static int module_clear(PyObject *module)
     module_state *state = PyModule_GetState(module);
     Py_CLEAR(state->core_type);
     Py_CLEAR(state->connection_type);
+    Py_CLEAR(state->bundle_type);
     return 0;
 }
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from mu_twisted.rendezvous._authorization import Speaker, authorize, is_coordinator
 from mu_twisted.rendezvous._errors import Full, PeerRefused
 from mu_twisted.rendezvous._mailboxes import Subscription
+from mu_twisted.rendezvous._message import Frames, each_frame
 from mu_twisted.rendezvous._relay_connection import READ_SIZE, RelayConnection, RelayServices
 from mu_twisted.rendezvous._spill import SpillError
-from mu_twisted.transport import FrameProtocol
-from mu_twisted.wire import FULL, PeerError, PeerGreeting, fail, parse_peer_greeting
+from mu_twisted.transport import Bundle, FrameProtocol
+from mu_twisted.wire import FULL, PeerError, PeerGreeting, encode, fail, parse_peer_greeting
 from mu_twisted.wire.links import is_link_greeting
 
 MAX_GREETING = 4 << 10
@@ -53,8 +54,15 @@ class PeerConnection(RelayConnection):
     def frames_received(self, payloads: list[bytes]) -> None:
         """One read has completed these frames."""
         if self._final_message is None:
-            self._arrived(payloads[-1])
+            self._arrived(len(payloads[-1]))
             self._handle(payloads)
+            self._relay.memory_released()
+
+    def bundle_received(self, bundle: Bundle) -> None:
+        """One read has completed these messages; it has greeted before."""
+        if self._final_message is None:
+            self._arrived(bundle.longest)
+            self._messages_received(bundle)
             self._relay.memory_released()
 
     def frame_begun(self, size: int) -> None:
@@ -153,13 +161,12 @@ class PeerConnection(RelayConnection):
             self.refuse(str(error))
             return
         if rest:
-            self._messages_received(rest)
+            self._messages_received(b"".join(map(encode, rest)))
 
     def _subscribe(self, greeting: PeerGreeting) -> None:
         assert self._connection is not None
         welcome = self._relay.mailboxes.greet(greeting, self, self._relay.now())
         self._subscription = welcome.subscription
-        self._handle = self._messages_received
         self._relay.greeted(self)
         self._connection.greeted()
         self._relay.log_event(self._connection, f"has greeted: {greeting.encode()[:200]!r}")
@@ -167,23 +174,31 @@ class PeerConnection(RelayConnection):
             if isinstance(replaced, RelayConnection):
                 replaced.refuse("another connection has taken its place")
         self._relay.messages_lost(welcome.subscription.run, welcome.lost)
+        self._connection.bundle()
         self._connection.register_producer(self, True)
         self.deliver()
 
-    def _messages_received(self, payloads: list[bytes]) -> None:
+    def _messages_received(self, frames: Frames) -> None:
         subscription = self._subscription
         if subscription is None:
             return
-        now, outbox = self._relay.now(), subscription.outbox
+        outbox = subscription.outbox
         try:
-            for payload in payloads:
-                outbox.put(payload, subscription.origins, now)
+            self._put(frames, subscription)
         except Full as error:
             self.refuse(str(error), FULL)
         if isinstance(outbox.reader, PeerConnection):
             outbox.reader.deliver()
         if self._subscription is not None:
             self._relay.backpressure.sent(self, outbox)
+
+    def _put(self, frames: Frames, subscription: Subscription) -> None:
+        now, outbox = self._relay.now(), subscription.outbox
+        try:
+            outbox.put(frames, subscription.origins, now)
+        except Full:
+            for frame in each_frame(frames):  # those that there is room for, up to the first that there is none for
+                outbox.put(frame, subscription.origins, now)
 
     def _notices_received(self, payloads: list[bytes]) -> None:
         for payload in payloads:

@@ -72,7 +72,7 @@ class LinkConnection(RelayConnection):
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """One read has completed these frames."""
-        self._arrived(payloads[-1])
+        self._arrived(len(payloads[-1]))
         try:
             for payload in payloads:
                 if self._session is None:

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Mapping
 
-from mu_twisted.rendezvous._message import Message, MessageFile, Origins
+from mu_twisted.rendezvous._message import Frames, Message, Origins, boundary
 from mu_twisted.rendezvous._run_storage import RunStorage
 from mu_twisted.rendezvous._spill import BUNDLE, BUNDLED, SpillError
-from mu_twisted.wire import HEADER_SIZE
 
 TOGETHER = 5.0
 """Seconds that may lie between the arrivals of a file's messages, since they expire together."""
+JOINED = 4096
+"""Bytes of messages that are joined where several wait; longer ones are given as they are."""
 
 
 class Mailbox:
@@ -70,16 +71,16 @@ class Mailbox:
         """Whether so little waits that more may come."""
         return self.held <= (0 if self._store.short else self._window // 2)
 
-    def put(self, body: bytes, origins: Origins, now: float) -> None:
-        """Store a message.
+    def put(self, frames: Frames, origins: Origins, now: float) -> None:
+        """Store messages that have come together.
 
-        :param body: its payload.
-        :param origins: of which task and attempt it is.
-        :param now: when it has arrived, seconds.
+        :param frames: theirs.
+        :param origins: of which task and attempt they are.
+        :param now: when they have arrived, seconds.
         :raises Full: as :meth:`RunStorage.charge`.
         """
         store = self._store
-        message = Message(body, origins, now)
+        message = Message(frames, origins, now)
         self.storage.charge(message.length)
         store.memory.used += message.memory
         self.waiting.append(message)
@@ -115,32 +116,28 @@ class Mailbox:
     def take(self, limit: int) -> bytes | memoryview:
         """The next bytes for the reader, frames as they are; empty if nothing waits.
 
-        :param limit: how many at most, more than a header has.
+        :param limit: how many at most.
         :raises SpillError: what was on disk cannot be read any more. It is removed; the reader may have a part of it.
         """
         pieces: list[bytes | memoryview] = []
         left, waiting = limit, self.waiting
-        while waiting and left > HEADER_SIZE:
+        while waiting and left:
             message = waiting[0]
             offset = self._offset or message.start
-            if message.body is None:
-                pieces.append(self._read(message, offset, left))
+            count = min(left, message.length - offset)
+            if pieces and count > JOINED:
+                break
+            if message.frames is None:
+                pieces.append(self._read(message, offset, count))
                 count = len(pieces[-1])
             else:
-                count = min(left, message.length - offset)
-                if not offset:
-                    pieces.append(b"%012d " % len(message.body))
-                    if count == message.length:
-                        pieces.append(message.body)
-                    else:
-                        pieces.append(memoryview(message.body)[: count - HEADER_SIZE])
-                else:
-                    start = offset - HEADER_SIZE
-                    pieces.append(memoryview(message.body)[start : start + count])
+                pieces.append(memoryview(message.frames)[offset : offset + count])
             left -= count
             self._offset = offset + count
             if self._offset == message.length:
                 self._delivered(message)
+            if count > JOINED:
+                break
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def replay(self, attempts: Mapping[int, int]) -> list[int]:
@@ -155,7 +152,7 @@ class Mailbox:
         for message in reversed(self.delivered):
             self.storage.unretain(message)
             self.storage.count(message.length)
-            if message.body is not None:
+            if message.frames is not None:
                 self.held += message.length
             self.waiting.appendleft(message)
         self.delivered.clear()
@@ -190,7 +187,7 @@ class Mailbox:
             batch, size = [], 0
 
         for message in self.waiting:
-            if message.body is None:
+            if message.frames is None:
                 write()
                 kept.append(message)
                 continue
@@ -228,7 +225,7 @@ class Mailbox:
     def _remove_first(self) -> Message:
         message = self.waiting.popleft()
         self._offset = 0
-        if message.body is not None:
+        if message.frames is not None:
             self.held -= message.length
         self.storage.count(-message.left)
         return message
@@ -236,21 +233,25 @@ class Mailbox:
     def _restart_message(self) -> None:
         """Have the next reader get from its first byte the message that this one had a part of."""
         offset, self._offset = self._offset, 0
-        if offset and isinstance(self.waiting[0], MessageFile):
+        if offset:
+            message = self.waiting[0]
             try:
-                self._set_start(self.waiting[0], self._store.spill.boundary(self.waiting[0], offset))
+                self._set_start(message, self._boundary(message, offset))
             except SpillError:
                 self._drop_first()
 
+    def _boundary(self, message: Message, offset: int) -> int:
+        if message.frames is not None:
+            return boundary(message.frames, message.start, offset)
+        return self._store.spill.boundary(message, offset)  # type: ignore[arg-type]
+
     def _set_start(self, message: Message, start: int) -> None:
-        if isinstance(message, MessageFile):
-            self.storage.count(message.start - start)
-            message.start = start
+        self.storage.count(message.start - start)
+        message.start = start
 
     def _delivered(self, message: Message) -> None:
         self._remove_first()
-        if isinstance(message, MessageFile):
-            message.start = 0
+        message.start = 0
         if self.storage.job:
             self.delivered.append(message)
             self.storage.retain(message, self)

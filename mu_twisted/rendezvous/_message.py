@@ -1,31 +1,35 @@
-"""A mailbox holds messages: one in memory, or several in a row in one file."""
+"""A mailbox holds messages, several in a row in one buffer or one file, as the frames that they came in."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mu_twisted.rendezvous._limits import OVERHEAD
+from mu_twisted.transport import Bundle
 from mu_twisted.wire import HEADER_SIZE
 
+Frames = Bundle | bytes
+"""Whole frames in a row: those of one read, in the core's memory or Python's."""
 Origins = tuple[tuple[int, int], ...]
 """The tasks that have sent it, each with its attempt; empty in a run of the original's, which has no attempts."""
 
 
 class Message:
-    """One message in memory.
+    """Messages in memory that have come together, the frames as they are.
 
-    :param body: the payload.
-    :param origins: the task and attempt that has sent it.
+    :param frames: of all of them.
+    :param origins: the task and attempt that has sent them.
     :param arrived: when, seconds.
+    :ivar length: bytes of the frames.
+    :ivar start: bytes at its beginning that have been delivered.
     """
 
-    __slots__ = ("arrived", "body", "length", "origins")
+    __slots__ = ("arrived", "frames", "length", "origins", "start")
 
-    start = 0
-    """Bytes at its beginning that have been delivered."""
-
-    def __init__(self, body: bytes, origins: Origins, arrived: float) -> None:
-        self.body: bytes | None = body
-        self.length = HEADER_SIZE + len(body)
+    def __init__(self, frames: Frames, origins: Origins, arrived: float) -> None:
+        self.frames: Frames | None = frames
+        self.length = len(frames)
+        self.start = 0
         self.origins = origins
         self.arrived = arrived
 
@@ -37,7 +41,7 @@ class Message:
     @property
     def memory(self) -> int:
         """Bytes that it holds of the memory for messages."""
-        return OVERHEAD + (0 if self.body is None else self.length)
+        return OVERHEAD + (0 if self.frames is None else self.length)
 
 
 class MessageFile(Message):
@@ -47,15 +51,36 @@ class MessageFile(Message):
     :param length: of the file, bytes.
     """
 
-    __slots__ = ("path", "start")
+    __slots__ = ("path",)
 
     def __init__(self, path: Path, length: int, origins: Origins, arrived: float) -> None:
-        self.body = None
+        self.frames = None
         self.path = path
         self.start = 0
         self.length = length
         self.origins = origins
         self.arrived = arrived
+
+
+def each_frame(frames: Frames) -> Iterator[bytes]:
+    """The frames one by one, each with its header."""
+    view, at = memoryview(frames), 0
+    while at < len(view):
+        following = at + HEADER_SIZE + int(bytes(view[at : at + HEADER_SIZE]))
+        yield bytes(view[at:following])
+        at = following
+
+
+def boundary(frames: Frames, start: int, offset: int) -> int:
+    """The offset of the last frame that begins at this offset or before it.
+
+    :param start: of a frame before it.
+    """
+    view, begins, following = memoryview(frames), start, start
+    while following <= offset:
+        begins = following
+        following += HEADER_SIZE + int(bytes(view[begins : begins + HEADER_SIZE]))
+    return begins
 
 
 @dataclass

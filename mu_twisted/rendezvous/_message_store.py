@@ -113,6 +113,7 @@ class MessageStore:
             self.disk_failed(error)
             return None
         self.broken = False
+        bundle.start = messages[0].start
         self.memory.used += bundle.memory - sum(message.memory for message in messages)
         return bundle
 

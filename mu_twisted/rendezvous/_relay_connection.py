@@ -171,11 +171,11 @@ class RelayConnection:
         else:
             self.pause("memory")
 
-    def _arrived(self, last: bytes) -> None:
-        """Messages have arrived, this one last: the memory that was reserved for one is theirs now."""
+    def _arrived(self, size: int) -> None:
+        """Messages have arrived, one of so many bytes: the memory that was reserved for one is theirs now."""
         self._relay.admission.release(self)
         if self._connection is not None:
-            self._connection.read_at_once(READ_SIZE_UNADMITTED if len(last) > READ_SIZE else READ_SIZE)
+            self._connection.read_at_once(READ_SIZE_UNADMITTED if size > READ_SIZE else READ_SIZE)
 
     def _read_message(self) -> None:
         if self._connection is not None:

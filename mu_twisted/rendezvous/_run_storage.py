@@ -44,7 +44,7 @@ class RunStorage:
     def charge(self, length: int) -> None:
         """Count a new message.
 
-        :param length: bytes.
+        :param length: bytes, of all that have come together.
         :raises Full: the job has as many undelivered ones as it may. A run of the original's is never refused;
             its senders are held back by :attr:`overfull`.
         """
@@ -77,7 +77,7 @@ class RunStorage:
         """
         self._oldest[message] = mailbox
         self.retained.used += message.length
-        if message.body is not None:
+        if message.frames is not None:
             self.store.retain(message, mailbox)
         if self.retained.used > self.retained.limit:
             self._forget_excess()

@@ -52,10 +52,9 @@ class Spill:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 for message in messages:
-                    assert message.body is not None
-                    file.write(b"%012d " % len(message.body))
-                    file.write(message.body)
-                    length += HEADER_SIZE + len(message.body)
+                    assert message.frames is not None
+                    file.write(message.frames)
+                    length += message.length
                     arrived = message.arrived
                     for task, attempt in message.origins:
                         origins[task] = max(attempt, origins.get(task, 0))

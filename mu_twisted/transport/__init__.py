@@ -12,9 +12,10 @@ from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._endpoints import TransportError, connect, listen
 from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
-from mu_twisted.transport._protocol import FrameProtocol, Peer, Receiver
+from mu_twisted.transport._protocol import Bundle, FrameProtocol, Peer, Receiver
 
 __all__ = [
+    "Bundle",
     "Deadlines",
     "DropLog",
     "FrameFactory",

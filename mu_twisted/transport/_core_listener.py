@@ -153,6 +153,8 @@ class CoreListener:
                 try:
                     if kind == _core.FRAMES:
                         protocol.delivered(what)
+                    elif kind == _core.BUNDLE:
+                        protocol.bundled(what)
                     elif kind == _core.NOTES:
                         protocol.noted(what)
                     elif kind == _core.ESTABLISHED:

@@ -67,6 +67,11 @@ class CoreProtocol(_core.Connection, FrameProtocol):
         if self._receiver is not None and self._reason is None:
             self._receiver.frames_received(payloads)
 
+    def bundled(self, bundle: _core.Bundle) -> None:
+        """Frames have come, in a bundle."""
+        if self._receiver is not None and self._reason is None:
+            self._receiver.bundle_received(bundle)  # type: ignore[attr-defined]
+
     def noted(self, notes: int) -> None:
         """Something has changed beside the frames that have come."""
         if notes & (_core.BLOCKED | _core.DRAINED):

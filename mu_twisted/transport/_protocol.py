@@ -41,6 +41,9 @@ class Receiver(Protocol):
 
     It may have ``frame_begun(size: int)`` too: called after each read that leaves a frame's body incomplete, with the
     size that its header announces, so that reading can be paused until there is memory for it.
+
+    And it may have ``bundle_received(bundle: Bundle)``, which is called in place of ``frames_received`` once
+    :meth:`FrameProtocol.bundle` was.
     """
 
     def connected(self, connection: "FrameProtocol") -> None:
@@ -51,6 +54,25 @@ class Receiver(Protocol):
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone. Called once; the reason is one line."""
+
+
+class Bundle(Protocol):
+    """Whole frames in a row, as they came: headers and payloads. A view of it, or of a part of it, can be written to a
+    connection; the core does not copy it then, nor what is kept of it.
+
+    :ivar frames: how many there are.
+    :ivar longest: bytes of the longest payload.
+    """
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def longest(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
 class ConnectionOwner(Protocol):
@@ -168,6 +190,10 @@ class FrameProtocol:
     @abstractmethod
     def write(self, data: bytes | memoryview) -> None:
         """Send bytes of frames that are encoded already; otherwise as :meth:`send`."""
+
+    @abstractmethod
+    def bundle(self) -> None:
+        """Have the receiver's ``bundle_received`` called from now on, with all frames of one read at once."""
 
     @property
     def missing(self) -> int:

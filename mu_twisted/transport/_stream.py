@@ -17,12 +17,26 @@ from mu_twisted.transport._reasons import DETAIL, broke, closed, failed_here, pr
 from mu_twisted.wire import Decoder, FrameError, encode
 
 
+class _JoinedFrames(bytes):
+    """A bundle of what one read has completed."""
+
+    frames: int
+    longest: int
+
+    @classmethod
+    def of(cls, payloads: list[bytes]) -> "_JoinedFrames":
+        joined = cls(b"".join(piece for payload in payloads for piece in (b"%012d " % len(payload), payload)))
+        joined.frames, joined.longest = len(payloads), max(map(len, payloads))
+        return joined
+
+
 @implementer(IProtocol, IHandshakeListener)
 class StreamProtocol(FrameProtocol):
     """One connection over Twisted's transports. Created by :class:`FrameFactory`."""
 
     __slots__ = (
         "_begun",
+        "_bundled",
         "_decoder",
         "_mark",
         "_outflow",
@@ -39,6 +53,7 @@ class StreamProtocol(FrameProtocol):
         self._begin(owner, Peer("", 0, None))
         self._decoder = Decoder(max_frame)
         self._takes_views = False
+        self._bundled = False
         self._outflow = Outflow(None)
         # What Twisted's transports offer beyond ITransport is not in one interface.
         self.transport: Any = None
@@ -84,6 +99,9 @@ class StreamProtocol(FrameProtocol):
         if not self._outflow.write(data, self._owner.max_unsent):
             self.drop(takes_nothing(self._outflow.held))
 
+    def bundle(self) -> None:
+        self._bundled = True
+
     def register_producer(self, producer: Any, streaming: bool) -> None:
         if self.transport is None or self._reason is not None:
             producer.stopProducing()
@@ -128,14 +146,21 @@ class StreamProtocol(FrameProtocol):
             payloads = self._decoder.feed(data)
         except FrameError as error:
             if error.completed:
-                self._receiver.frames_received(error.completed)
+                self._deliver(error.completed)
             self.drop(protocol_error(error))
             return
         self._watch(anew=bool(payloads))
         if payloads:
-            self._receiver.frames_received(payloads)
+            self._deliver(payloads)
         if self._begun is not None and self._decoder.announced and self._reason is None:
             self._begun(self._decoder.announced)
+
+    def _deliver(self, payloads: list[bytes]) -> None:
+        receiver: Any = self._receiver
+        if self._bundled:
+            receiver.bundle_received(_JoinedFrames.of(payloads))
+        else:
+            receiver.frames_received(payloads)
 
     def connectionLost(self, reason: Failure) -> None:
         if self.transport is None:

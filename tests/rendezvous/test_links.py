@@ -297,7 +297,7 @@ def test_a_mailboxs_messages_find_the_room_that_taken_ones_have(store: Store) ->
     two.says(Want(1, 1, ONE))
     two.hears()
     subscription = store.mailboxes.greet(PeerGreeting(b"j", 1, 2, 0), object(), 0.0).subscription
-    subscription.outbox.put(bytes(1000 * KIB), subscription.origins, 0.0)
+    subscription.outbox.put(encode(bytes(1000 * KIB)), subscription.origins, 0.0)
     assert store.store.stored.used < 1001 * KIB
 
 

@@ -15,7 +15,7 @@ from property_examples import examples
 
 from mu_twisted.rendezvous import Full, Mailboxes, MessageStore, PeerRefused, RelayLimits, Spill
 from mu_twisted.rendezvous._limits import OVERHEAD
-from mu_twisted.wire import Decoder, PeerGreeting
+from mu_twisted.wire import Decoder, PeerGreeting, encode
 
 LIMITS = RelayLimits(
     memory=20_000, window=3_000, retain=5_000, spill=40_000, disk=60_000, message=1 << 20, runs=5, mailboxes=30
@@ -131,7 +131,8 @@ class Against(RuleBasedStateMachine):
     def kept(self, mailbox: Any) -> list[bytes]:
         kept: list[bytes] = []
         for message in mailbox.waiting:
-            kept += [message.body] if message.body is not None else Decoder(1 << 20).feed(message.path.read_bytes())
+            data = message.path.read_bytes() if message.frames is None else bytes(message.frames)
+            kept += Decoder(1 << 20).feed(data)
         return kept
 
     def settle(self, key: tuple[bool, int], reader: Reader) -> None:
@@ -150,7 +151,7 @@ class Against(RuleBasedStateMachine):
         for size in sizes:
             body = (b"%d " % next(self.number)).ljust(size, b".")
             try:
-                subscription.outbox.put(body, subscription.origins, self.now)
+                subscription.outbox.put(encode(body), subscription.origins, self.now)
             except Full:
                 assert job
                 assert not run.storage.admits(len(body) + 13)
@@ -220,12 +221,12 @@ class Against(RuleBasedStateMachine):
         for run in (*mailboxes.runs.values(), *mailboxes.jobs.values()):
             waiting = retained = 0
             for mailbox in run.mailboxes.values():
-                assert mailbox.held == sum(message.length for message in mailbox.waiting if message.body is not None)
+                assert mailbox.held == sum(message.length for message in mailbox.waiting if message.frames is not None)
                 waiting += sum(message.left for message in mailbox.waiting)
                 retained += sum(message.length for message in mailbox.delivered)
                 for message in (*mailbox.waiting, *mailbox.delivered):
                     memory += message.memory
-                    files += message.length if message.body is None else 0
+                    files += message.length if message.frames is None else 0
             assert run.storage.undelivered.used == waiting
             assert run.storage.retained.used == retained <= run.storage.retained.limit
             undelivered += waiting

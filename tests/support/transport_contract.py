@@ -26,6 +26,7 @@ class Recorder:
         self.reads: list[int] = []
         self.begun: list[int] = []
         self.reasons: list[str] = []
+        self.bundles: list[Any] = []
         self.echo = False
 
     def connected(self, connection: FrameProtocol) -> None:
@@ -40,6 +41,14 @@ class Recorder:
         if self.echo:
             assert self.connection is not None
             self.connection.send(*payloads)
+
+    def bundle_received(self, bundle: Any) -> None:
+        assert not self.reasons
+        assert bundle.frames
+        self.bundles.append(bundle)
+        if self.echo:
+            for at in range(0, len(bundle), 70_000):
+                self.end.write(memoryview(bundle)[at : at + 70_000])
 
     def frame_begun(self, size: int) -> None:
         assert not self.reasons
@@ -242,6 +251,63 @@ class TransportContract:
         world.settle()
         assert far.reasons == []
         assert len(second.reasons) == 1
+
+    @pytest.mark.parametrize("limit", [1, 7, 1000, 1 << 16])
+    def test_frames_can_come_in_bundles_from_the_middle_of_one_on(self, world: TransportHarness, limit: int) -> None:
+        near, far = self.pair(world, limit)
+        big = 300_000 if limit > 7 else 3000
+        payloads = [b"", b"b" * 200, b"c" * 100, b"d" * big, b"", b"e" * 20_000 * (limit > 7), b"f"]
+        wire = b"".join(map(encode, payloads))
+        near.end.write(encode(b"frame") + wire[:50])
+        world.settle(limit)
+        assert far.payloads == [b"frame", b""]
+        far.echo = True
+        far.end.bundle()
+        near.end.write(wire[50:])
+        world.settle(limit)
+        assert b"".join(bytes(bundle) for bundle in far.bundles) == wire[len(encode(b"")) :]
+        assert sum(bundle.frames for bundle in far.bundles) == len(payloads) - 1
+        assert max(bundle.longest for bundle in far.bundles) == big
+        assert (far.payloads, near.payloads) == ([b"frame", b""], payloads[1:])
+
+    def test_what_is_no_frame_or_too_long_ends_a_bundled_connection_in_the_same_words(
+        self, world: TransportHarness, log: list[str]
+    ) -> None:
+        for said, reason in (
+            (b"nonsense", "protocol error: expected a frame header of 12 digits and a blank, got b'nonsense'"),
+            (b"000001048577 ", f"protocol error: a frame of 1048577 bytes was announced, the limit is {LIMIT}"),
+        ):
+            near, far = self.pair(world)
+            far.end.bundle()
+            near.end.write(encode(b"fine") + encode(b"too") + said)
+            world.settle()
+            assert b"".join(map(bytes, far.bundles)) == encode(b"fine") + encode(b"too")
+            assert far.reasons == [reason]
+
+    def test_what_a_frame_of_a_bundle_announces_is_known_and_where_it_ends(self, world: TransportHarness) -> None:
+        near, far = self.pair(world)
+        far.end.bundle()
+        frame = encode(b"x" * 100_000)
+        near.end.write(encode(b"whole") + frame[:50_000])
+        world.settle()
+        assert far.begun
+        assert set(far.begun) == {100_000}
+        assert far.end.pending == 50_000
+        assert far.end.missing == len(frame) - 50_000
+        near.end.close()
+        world.settle()
+        assert far.reasons == ["closed by the peer in the middle of a frame"]
+
+    def test_nothing_of_a_bundled_connection_is_received_after_closing(self, world: TransportHarness) -> None:
+        near, far = self.pair(world)
+        far.end.bundle()
+        near.end.send(b"kept")
+        world.settle()
+        near.end.send(b"too late")
+        far.end.close()
+        world.settle()
+        assert [bytes(bundle) for bundle in far.bundles] == [encode(b"kept")]
+        assert near.reasons == ["closed by the peer"]
 
     def test_a_big_frame_travels_whole(self, world: TransportHarness) -> None:
         near, far = self.pair(world)

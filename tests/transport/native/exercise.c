@@ -1,7 +1,7 @@
 /* Drives the transport's core as its user does, with peers of every kind at once: run under sanitizers.
  *
- * exercise SECONDS SEED. Peers are threads of OpenSSL's client; the core's user echoes, and now and then pauses, finishes
- * or aborts a connection. Checked: what is echoed is what was sent; every connection ends once; the core's counts are 0
+ * exercise SECONDS SEED. Peers are threads of OpenSSL's client; the core's user echoes, frames or bundles, and now and then
+ * pauses, finishes or aborts a connection. Checked: what is echoed is what was sent; every connection ends once; the core's counts are 0
  * in the end; a flood of KeyUpdates is cut off, a renegotiation refused. */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -220,14 +220,15 @@ static void *be_peers(void *given)
 
 typedef struct {
     connection *c;
-    char *data; /* NULL: it is lost */
+    char *data;
     size_t size;
+    bundle *of; /* or NULL: data is a payload */
 } heard;
 
 typedef struct {
     heard all[MOST];
     size_t count;
-    unsigned established, lost, dropped;
+    unsigned established, lost, dropped, bundles;
     unsigned by_kind[FAILURE_ENDED + 1];
 } user;
 
@@ -258,8 +259,17 @@ static bool on_frame(void *context, connection *c, const char *payload, size_t s
         return true;
     char *copy = malloc(size + 1);
     memcpy(copy, payload, size);
-    self->all[self->count++] = (heard){c, copy, size};
+    self->all[self->count++] = (heard){c, copy, size, NULL};
     return true;
+}
+
+static void on_bundled(void *context, connection *c, bundle *taken)
+{
+    user *self = context;
+    assert(c->user == self && !c->lost && taken->frames > 0 && taken->longest <= LIMIT);
+    self->bundles++;
+    if (self->count < MOST)
+        self->all[self->count++] = (heard){c, taken->data, taken->size, bundle_hold(taken)};
 }
 
 static void on_noted(void *context, connection *c, unsigned notes)
@@ -289,16 +299,31 @@ static void on_counted(void *context, unsigned unreported, unsigned room_wanted)
     self->dropped += unreported;
 }
 
-static const core_sink sink = {on_established, on_frame, on_noted, on_dropped, on_counted};
+static const core_sink sink = {on_established, on_frame, on_bundled, on_noted, on_dropped, on_counted};
+
+/* False: so much waits for the peer that no more was taken. */
+static bool send_back(const heard *one, unsigned *seed)
+{
+    const core_payload payload = {one->data, one->size};
+    if (!one->of)
+        return core_send(one->c, &payload, 1, true) == SEND_TAKEN;
+    for (size_t at = 0, piece; at < one->size; at += piece) {
+        piece = chance(seed, 2) ? one->size - at : 1 + chance(seed, (unsigned)(one->size - at));
+        if (core_send_bundle(one->c, one->of, one->data + at, piece) != SEND_TAKEN)
+            return false;
+    }
+    return true;
+}
 
 static void answer(user *self, unsigned *seed)
 {
     for (size_t at = 0; at < self->count; at++) {
         heard *one = &self->all[at];
         if (one->c) {
-            const core_payload payload = {one->data, one->size};
-            if (core_send(one->c, &payload, 1, true) == SEND_REFUSED)
+            if (!send_back(one, seed))
                 core_abort(one->c);
+            else if (!one->of && chance(seed, 20) == 0)
+                core_bundle(one->c);
             switch (chance(seed, 60)) {
             case 0:
                 core_abort(one->c);
@@ -311,7 +336,10 @@ static void answer(user *self, unsigned *seed)
                 core_pause(one->c, false);
             }
         }
-        free(one->data);
+        if (one->of)
+            bundle_release(one->of);
+        else
+            free(one->data);
     }
     self->count = 0;
 }
@@ -375,9 +403,9 @@ int main(int count, char **words)
     core_free(core);
     for (int at = 0; at < PEERS; at++)
         pthread_join(peers[at], NULL);
-    printf("%u connections, %u that never were one; cut off for floods of KeyUpdate: %u, for what is no frame: %u\n",
-           self.established, self.dropped, self.by_kind[FAILURE_KEY_UPDATES], self.by_kind[FAILURE_MALFORMED]);
-    assert(self.by_kind[FAILURE_KEY_UPDATES] > 0 && self.by_kind[FAILURE_MALFORMED] > 0);
+    printf("%u connections, %u that never were one; %u bundles; cut off for floods of KeyUpdate: %u, for what is no frame: %u\n",
+           self.established, self.dropped, self.bundles, self.by_kind[FAILURE_KEY_UPDATES], self.by_kind[FAILURE_MALFORMED]);
+    assert(self.bundles > 0 && self.by_kind[FAILURE_KEY_UPDATES] > 0 && self.by_kind[FAILURE_MALFORMED] > 0);
     SSL_CTX_free(client);
     SSL_CTX_free(client_of_12);
     EVP_PKEY_free(key);

@@ -1,13 +1,15 @@
-/* Fuzzes the frames' reader: LLVMFuzzerTestOneInput for libFuzzer; without it, a loop of its own that changes inputs.
+/* Fuzzes the readers of frames and of bundles: LLVMFuzzerTestOneInput for libFuzzer; without it, a loop of its own that changes inputs.
  *
- * fuzz_frames SECONDS SEED. The rules: however the bytes are split, and wherever the sink stops, the same payloads come
- * out of them, and the same complaint; what comes out are the bytes that went in; nothing beyond what has come is held. */
+ * fuzz_frames SECONDS SEED. The rules: however the bytes are split, and wherever the sink stops or a bundle is taken, the
+ * same payloads come out of them, and the same complaint; what comes out are the bytes that went in; nothing beyond what
+ * has come is held. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bundle.h"
 #include "frame.h"
 
 enum { LIMIT = 1 << 16, LONGEST = 1 << 15 };
@@ -57,10 +59,46 @@ static frame_outcome feed(frame_reader *reader, const uint8_t *data, size_t size
     return outcome;
 }
 
+static void gather_bundle(bundle_reader *reader, gathered *to)
+{
+    bundle *taken;
+    assert(bundle_take(reader, &taken));
+    if (!taken)
+        return;
+    assert(to->size + taken->size <= to->room && taken->frames > 0 && taken->longest < taken->size);
+    assert(taken->capacity <= 512 + taken->size + taken->size / 8);
+    memcpy(to->data + to->size, taken->data, taken->size);
+    to->size += taken->size;
+    to->frames += taken->frames;
+    bundle_release(taken);
+}
+
+static frame_outcome feed_bundles(bundle_reader *reader, const uint8_t *data, size_t size, unsigned seed, gathered *to)
+{
+    frame_outcome outcome = FRAME_ALL_TAKEN;
+    for (size_t at = 0, room; at < size && outcome == FRAME_ALL_TAKEN;) {
+        size_t piece = 1 + (size_t)rand_r(&seed) % (rand_r(&seed) % 3 ? 20 : 5000);
+        piece = piece < size - at ? piece : size - at;
+        char *into = bundle_room(reader, piece, (size_t)rand_r(&seed) % 5000, &room);
+        assert(into && room >= piece);
+        memcpy(into, data + at, piece);
+        outcome = bundle_filled(reader, piece, LIMIT);
+        at += piece;
+        assert(bundle_pending(reader) <= at);
+        if (outcome == FRAME_ALL_TAKEN && rand_r(&seed) % 2)
+            gather_bundle(reader, to);
+    }
+    gather_bundle(reader, to); /* also those before what is none */
+    return outcome;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const unsigned seed = size ? data[0] : 1;
     unsigned char *one = malloc(size + FRAME_HEADER), *other = malloc(size + FRAME_HEADER);
+    unsigned char *third = malloc(size + FRAME_HEADER);
+    gathered bundled = {.data = third, .room = size + FRAME_HEADER};
+    bundle_reader bundles = {0};
     gathered whole = {.data = one, .room = size + FRAME_HEADER};
     gathered split = {.data = other, .room = size + FRAME_HEADER, .stop_after = 1 + seed % 3};
     frame_reader first = {.limit = LIMIT}, second = {.limit = LIMIT};
@@ -70,6 +108,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(memcmp(one, data, whole.size) == 0);
     if (outcome == FRAME_ALL_TAKEN)
         assert(whole.size + frame_pending(&first) == size && frame_pending(&second) == frame_pending(&first));
+    assert(feed_bundles(&bundles, data, size, 2 + seed, &bundled) == outcome);
+    assert(whole.size == bundled.size && memcmp(one, third, whole.size) == 0 && whole.frames == bundled.frames);
+    if (outcome == FRAME_ALL_TAKEN)
+        assert(bundle_pending(&bundles) == frame_pending(&first));
+    bundle_reader_clear(&bundles);
+    free(third);
     frame_reader_clear(&first);
     frame_reader_clear(&second);
     free(one);
