@@ -1,6 +1,6 @@
 # make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
-# make demo-video   four jobs on this machine: a clip to frames, to gray, to chunks, to one video
+# make demo-video   a clip to frames, to gray, to chunks, to one video: as one job in stages, and by four in a row
 # make demo-shuffle   records sorted on this machine, each worker sending a part to every other
 # make test    all tests
 # make quick   the tests of the pure packages: wire, fsm, jobs, pipelines

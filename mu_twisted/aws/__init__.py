@@ -9,7 +9,7 @@ from mu_twisted.aws._content import content_name, ensure_function, is_content_na
 from mu_twisted.aws._control import AwsControl, FunctionSettings, InvokeAnswer
 from mu_twisted.aws._credentials import AccessKeys, aws_session, credentials_chain, current_keys
 from mu_twisted.aws._endpoints import check_endpoint, check_region, lambda_endpoint, s3_endpoint
-from mu_twisted.aws._errors import AWSError, aws_errors, error_code
+from mu_twisted.aws._errors import AccessDenied, AWSError, aws_errors, error_code
 from mu_twisted.aws._function_settings import FunctionChanges, FunctionSpec
 from mu_twisted.aws._functions import Functions
 from mu_twisted.aws._images import ContainerImage, parse_image
@@ -21,6 +21,7 @@ from mu_twisted.aws._requirements import collect_requirements
 __all__ = [
     "ARCHITECTURES",
     "AWSError",
+    "AccessDenied",
     "AccessKeys",
     "AwsControl",
     "Clients",

@@ -193,6 +193,24 @@ class AwsControl:
             body: bytes = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
 
+    def get_part(self, bucket: str, key: str, first: int, count: int) -> tuple[bytes, int]:
+        """Fetch a part of one object.
+
+        :param first: where it begins, in bytes; at the object's end or behind it there is nothing.
+        :param count: bytes at most.
+        :returns: the part, and the size of the whole object.
+        """
+        s3, where = self.clients.s3, f"s3://{bucket}/{key}"
+        with aws_errors(f"fetch {where}"), self._missing(f"there is no object {where}"):
+            try:
+                answer = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-{first + count - 1}")
+            except self.clients.s3.exceptions.ClientError as error:
+                if error_code(error) not in ("InvalidRange", "416"):
+                    raise
+                return b"", s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+            part = answer["Body"].read(count)
+            return part, int(answer.get("ContentRange", f"/{len(part)}").rpartition("/")[2])
+
     @contextlib.contextmanager
     def _missing(self, text: str) -> Iterator[None]:
         from botocore.exceptions import ClientError

@@ -13,6 +13,10 @@ class AWSError(MuError):
     """A call to AWS, or to an endpoint in its place, has failed or cannot be made; one line."""
 
 
+class AccessDenied(AWSError):
+    """The credentials may not do it."""
+
+
 _REFUSED_KEYS = {
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
@@ -59,7 +63,9 @@ def aws_errors(doing: str) -> Iterator[None]:
         if code in _EXPIRED_KEYS:
             raise AWSError(f"cannot {doing}: the credentials have expired ({code}); renew them") from None
         if code in _DENIED:
-            raise AWSError(f"cannot {doing}: access denied; these credentials need a policy that allows it") from None
+            raise AccessDenied(
+                f"cannot {doing}: access denied; these credentials need a policy that allows it"
+            ) from None
         raise AWSError(f"cannot {doing}: {code}: {message}") from None
     except botocore_errors.ParamValidationError as error:
         raise AWSError(f"cannot {doing}: {_reason(str(error.kwargs.get('report', error)))}") from None

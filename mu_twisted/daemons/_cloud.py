@@ -26,6 +26,7 @@ from mu_twisted.aws import (
 from mu_twisted.aws.placement import Deployment, LaunchTarget, places_of
 from mu_twisted.launch import Credentials
 from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
+from mu_twisted.pipelines import ObjectPart, PartWanted
 
 _log = Logger()
 
@@ -107,6 +108,11 @@ class Cloud:
     def existing(self, region: str, bucket: str, keys: Collection[str]) -> set[str]:
         """Which of these objects the bucket holds."""
         return self._control(region).existing(bucket, keys)
+
+    def read_part(self, region: str, bucket: str, wanted: PartWanted) -> ObjectPart:
+        """A part of an object."""
+        data, size = self._control(region).get_part(bucket, wanted.key, wanted.first, wanted.count)
+        return ObjectPart(data, size)
 
     def invoke_with_tail(self, region: str, function: str, event: bytes) -> InvokeAnswer:
         """Invoke once and wait for the end."""

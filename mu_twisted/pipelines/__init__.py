@@ -1,5 +1,6 @@
 """Pipelines are the programs of jobs; the user's own are loaded as the built-in ones are."""
 
+from mu_twisted.pipelines._examination import MAX_PARTS, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._guard import HARD_LIMIT, SOFT_LIMIT, LastEnd, WatchError, guard, last_end
 from mu_twisted.pipelines._guarded_machine import GuardedMachine
 from mu_twisted.pipelines._input_list import MAX_INPUTS, MAX_PACKED, InputList, combinations, split_url
@@ -28,12 +29,16 @@ __all__ = [
     "MAX_INPUTS",
     "MAX_KEY",
     "MAX_PACKED",
+    "MAX_PARTS",
     "MAX_TASKS",
     "ORIGINAL_BUCKET",
     "SOFT_LIMIT",
     "GuardedMachine",
     "InputList",
     "LastEnd",
+    "Looking",
+    "ObjectPart",
+    "PartWanted",
     "PeerOptions",
     "Pipeline",
     "PipelineError",

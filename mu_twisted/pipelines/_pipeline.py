@@ -10,6 +10,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
 from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, JobError, Lineage, Steps
+from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
@@ -63,6 +64,9 @@ class Pipeline:
         its inputs; without it the label is the only one.
     :param check: from the settings and a task's number, raises a :class:`PipelineError` if the task makes no sense;
         asked about each task before the job is taken.
+    :param examine: from the settings, a generator that looks at objects which the job is to read, before anything is
+        launched: it yields :class:`PartWanted`, is sent :class:`ObjectPart`, and raises a :class:`PipelineError` if the
+        job makes no sense with them.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Pipeline:
     label: Callable[[Mapping[str, Any], int], str] | None = None
     names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     check: Callable[[Mapping[str, Any], int], None] | None = None
+    examine: Callable[[Mapping[str, Any]], Looking] | None = None
 
     def __post_init__(self) -> None:
         if self.talks and not issubclass(self.options, PeerOptions):
@@ -271,6 +276,28 @@ class Pipeline:
                 user_code(f"pipeline {self.name}: its tasks cannot be checked", _apply, check, settings, some)
                 yield
 
+    def examination(self, settings: Mapping[str, Any]) -> Looking | None:
+        """The examination of what the job is to read; None: the pipeline has none.
+
+        :raises PipelineError: the pipeline's own code fails.
+        """
+        examine = self.examine
+        if examine is None:
+            return None
+        return user_code(f"pipeline {self.name}: its examination cannot begin", examine, settings)
+
+    def next_part(self, looking: Looking, part: ObjectPart | None) -> PartWanted | None:
+        """What an examination asks for next; None: it has found nothing wrong.
+
+        :param part: what it has asked for before; None: it is about to begin.
+        :raises PipelineError: the job makes no sense, or the pipeline's own code fails, or asks for too much.
+        """
+        doing = f"pipeline {self.name}: what it is to read cannot be looked at"
+        wanted = user_code(doing, _next_part, looking, part)
+        if wanted is not None and not (type(wanted) is PartWanted and 0 < wanted.count <= MAX_PART):
+            raise PipelineError(f"{doing}: a part of an object has 1 to {MAX_PART} bytes")
+        return wanted
+
     def label_of(self, settings: Mapping[str, Any], task: int) -> str | None:
         """What the user knows a task by, on one line; None: by its number."""
         label = self.label
@@ -344,6 +371,13 @@ class Pipeline:
 def _quoted(name: object) -> str:
     """What stands for a name and is none, shortened; of anything but a text its type only."""
     return repr(name[:50]) if type(name) is str else f"a value of type {type(name).__name__}"
+
+
+def _next_part(looking: Looking, part: ObjectPart | None) -> PartWanted | None:
+    try:
+        return next(looking) if part is None else looking.send(part)
+    except StopIteration:
+        return None
 
 
 def _tasks_named(before: Sequence[int]) -> Sequence[int]:

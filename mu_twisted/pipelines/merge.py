@@ -22,10 +22,15 @@ LIST = (
 )
 COMMAND = (
     './ffmpeg -nostdin -v error -y -f concat -safe 0 -i "##TMPDIR##/list.txt" {codec} -movflags +faststart '
-    '"##TMPDIR##/merged.mp4"'
+    '"##TMPDIR##/{out}"'
 )
 COPY = "-c copy"
 ENCODE = "-c:v libx264 -pix_fmt yuv420p"
+EACH = (
+    'n={first}; while [ $n -lt {end} ]; do f="##TMPDIR##/$(printf %08d $n)"; '
+    f'./ffmpeg -nostdin -v error -y -i "$f{{suffix}}" {ENCODE} -threads 1 "$f.mp4" || exit 1; n=$((n + 1)); done'
+)
+"""Encodes each chunk by itself, in one thread: so it has the same bytes on a machine of any size."""
 
 
 class Options(PipelineOptions):
@@ -41,6 +46,7 @@ class Options(PipelineOptions):
         ["in", None, None, "S3 keys of the chunks, {n:08d} for the number (default: by -v and -i)", s3_key("--in")],
         ["out", None, None, "S3 key of the merged video (default: VIDEO.mp4)", s3_key("--out")],
     ]
+    optFlags = [["each", None, "encode each chunk by itself, so that it begins with a key frame"]]
 
     def postOptions(self) -> None:
         """One task, and a key for each chunk."""
@@ -63,6 +69,23 @@ def output(settings: Mapping[str, Any]) -> str:
     return settings["out"] or f"{settings['video']}.mp4"
 
 
+def concat_list(chunks: int, suffix: str) -> str:
+    """The command that lists the chunks for ffmpeg's concat demuxer.
+
+    :param suffix: of their files.
+    """
+    return LIST.format(chunks=chunks, suffix=suffix)
+
+
+def concat(*, copy: bool, out: str) -> str:
+    """The command that joins what is listed.
+
+    :param copy: whether the chunks are joined as they are.
+    :param out: the file, in the private directory.
+    """
+    return COMMAND.format(codec=COPY if copy else ENCODE, out=out)
+
+
 async def merge(w: Worker) -> None:
     """All chunks."""
     keys = inputs(w.settings)
@@ -70,8 +93,11 @@ async def merge(w: Worker) -> None:
     w.extra = "fetching"
     await fetch(w, ((key, f"##TMPDIR##/{here:08d}{suffix}") for here, key in enumerate(keys)))
     w.extra = "merging"
-    await w.run(LIST.format(chunks=len(keys), suffix=suffix))
-    await w.run(COMMAND.format(codec=COPY if suffix == ".mp4" else ENCODE))
+    if w.settings["each"] and suffix != ".mp4":
+        await w.run(EACH.format(first=0, end=len(keys), suffix=suffix))
+        suffix = ".mp4"
+    await w.run(concat_list(len(keys), suffix))
+    await w.run(concat(copy=suffix == ".mp4", out="merged.mp4"))
     w.extra = "storing"
     await w.upload(output(w.settings), "##TMPDIR##/merged.mp4")
 

@@ -4,14 +4,13 @@ Every worker fetches the video, of which a constant frame rate is assumed, and d
 seconds. Each goes to ``VIDEO-TO/%08d.png`` under its number in the whole video, from 1.
 """
 
-import re
 from collections.abc import Mapping
 from fractions import Fraction
-from math import ceil
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, coerced, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, s3_key
+from mu_twisted.pipelines._films import SECONDS, examine, frames_between, positive, read_rate
 from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
 
 COMMAND = (
@@ -19,22 +18,6 @@ COMMAND = (
     '-fps_mode passthrough "##TMPDIR##/%08d.png"'
 )
 ASK = './ffmpeg -nostdin -hide_banner -i "##TMPDIR##/video"'
-_RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
-_NTSC = {f"{rate * 1000 / 1001:.2f}": Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)}
-_MOST = 1000
-
-
-def _positive(most: int, what: str, switch: str) -> Any:
-    def convert(text: str) -> Fraction:
-        try:
-            value = Fraction(text)
-        except ZeroDivisionError:
-            raise ValueError from None
-        if not 0 < value <= most:
-            raise ValueError
-        return value
-
-    return coerced(convert, f"{what} above 0, at most {most}", switch)
 
 
 class Options(PipelineOptions):
@@ -44,34 +27,16 @@ class Options(PipelineOptions):
         ORIGINAL_BUCKET,
         ["video", "v", "sintel-1k", "name of the video"],
         ["in", None, None, "S3 key of the video (default: VIDEO.mp4)", s3_key("--in")],
-        ["seconds", None, "1", "seconds of the video to each task", _positive(3600, "a number", "--seconds")],
+        ["seconds", None, "1", "seconds of the video to each task", SECONDS],
         [
             "rate",
             None,
             None,
             "frames a second, as 24 or 30000/1001 (default: as ffmpeg says)",
-            _positive(_MOST, "a number or a fraction", "--rate"),
+            positive(1000, "--rate"),
         ],
         ["to", None, "png16", "frames are written to VIDEO-TO/"],
     ]
-
-
-def frames_between(begin: Fraction, end: Fraction, rate: Fraction) -> range:
-    """The frames that begin in a span of time, counted from 0.
-
-    :param begin: seconds; a frame that begins then belongs to the span.
-    :param end: seconds; one that begins then does not.
-    """
-    return range(ceil(begin * rate), ceil(end * rate))
-
-
-def read_rate(text: str) -> Fraction | None:
-    """The frame rate in what ffmpeg says of a video; those of NTSC, which it rounds, are meant exactly."""
-    streams = [line for line in text.splitlines() if "Video:" in line]
-    found = _RATE.search(streams[0]) if streams else None
-    if found is None:
-        return None
-    return _NTSC.get(found[1], Fraction(found[1])) * (1000 if found[2] else 1) or None
 
 
 async def split(w: Worker) -> None:
@@ -125,4 +90,5 @@ pipeline = Pipeline(
     options=Options,
     programs=("ffmpeg",),
     report=report,
+    examine=lambda settings: examine(settings, settings["tasks"]),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AWSError, Clients, aws_session
+from mu_twisted.aws import AwsControl, AWSError, Clients, aws_session
 from mu_twisted.aws.objects import (
     Copying,
     Objects,
@@ -162,3 +162,15 @@ def test_what_is_copied_is_counted_as_it_goes(objects: Objects, tmp_path: Path) 
         assert sum(counts) == 20 << 20
         assert len(counts) > 1  # not all at its end
     assert back.read_bytes() == bytes(20 << 20)
+
+
+def test_a_part_of_an_object_comes_with_the_size_of_the_whole(objects: Objects) -> None:
+    control = AwsControl(aws_session(), "us-east-1")
+    control.put_object("box", "a", b"0123456789")
+    control.put_object("box", "empty", b"")
+    assert control.get_part("box", "a", 2, 3) == (b"234", 10)
+    assert control.get_part("box", "a", 8, 100) == (b"89", 10)
+    assert control.get_part("box", "a", 10, 5) == (b"", 10)
+    assert control.get_part("box", "empty", 0, 5) == (b"", 0)
+    with pytest.raises(AWSError, match="there is no object s3://box/none"):
+        control.get_part("box", "none", 0, 5)

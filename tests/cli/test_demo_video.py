@@ -1,5 +1,6 @@
 """``mu demo-video`` as a user runs it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def test_it_counts_its_frames_finds_them_gray_and_leaves_nothing(tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "48 frames in 2 chunks: clip-film.mp4" in done.stdout
     assert "48 frames: clip-png16/" in done.stdout
-    assert "48 frames, all of them gray" in done.stdout
+    assert "48 frames, all of them gray; clip-merged.mp4 has the same bytes" in done.stdout
+    assert re.search(r"from submitted to done +\d+\.\d s +\d+\.\d s", done.stdout)
     assert list((tmp_path / "tmp").iterdir()) == []

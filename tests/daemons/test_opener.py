@@ -9,14 +9,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from mu_twisted.aws import AWSError
+from mu_twisted.aws import AccessDenied, AWSError
 from mu_twisted.aws.placement import Deployment, LaunchTarget
 from mu_twisted.coordinator import Opened
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import COORDINATOR, Keys
 from mu_twisted.daemons._opener import CLOSING, CloudOpener
 from mu_twisted.local import RunningStack
-from mu_twisted.pipelines import load_pipeline
+from mu_twisted.pipelines import ObjectPart, load_pipeline
 from mu_twisted.tls import Authority
 
 AUTHORITY = Authority.generate()
@@ -62,9 +62,9 @@ class OpenerHarness:
         waiting.callback(with_what)
         return function
 
-    def open(self, name: str, function: str = "f") -> list[Any]:
-        pipeline = load_pipeline("exec")
-        settings = pipeline.parse(["-n", "1", "-b", "b", "-l", function, "true"])
+    def open(self, name: str, function: str = "f", *words: str) -> list[Any]:
+        pipeline = load_pipeline(words[0] if words else "exec")
+        settings = pipeline.parse(["-n", "1", "-b", "b", "-l", function, *(words[1:] or ["true"])])
         results: list[Any] = []
         Deferred.fromCoroutine(self.opener.open(name, pipeline, settings, {})).addBoth(results.append)
         return results
@@ -115,3 +115,24 @@ def test_the_daemon_does_not_wait_long_for_what_does_not_end(world: OpenerHarnes
     assert ended == [None]
     world.answer(world.cloud)
     assert [function.__name__ for function, _ in world.calls] == ["close"]  # late, but if the process still lives
+
+
+def test_a_film_is_looked_at_before_anything_is_launched(world: OpenerHarness) -> None:
+    results = world.open("a", "f", "film", "-v", "clip")
+    world.answer(world.cloud)
+    world.answer(DEPLOYMENT)
+    assert results == []
+    assert world.answer(ObjectPart(b"", 0)).__name__ == "read_part"
+    assert str(results[0].value) == "clip.mp4 is empty"
+
+
+def test_a_film_that_only_the_workers_may_read_is_left_to_them(world: OpenerHarness) -> None:
+    results = world.open("a", "f", "film", "-v", "clip")
+    world.answer(world.cloud)
+    world.answer(DEPLOYMENT)
+    world.calls.pop(0)[1].errback(AccessDenied("access denied"))
+    assert isinstance(results[0], Opened)
+    results = world.open("a", "f", "film", "-v", "clip")
+    world.answer(DEPLOYMENT)
+    world.calls.pop(0)[1].errback(AWSError("there is no object s3://b/clip.mp4"))
+    assert str(results[0].value) == "there is no object s3://b/clip.mp4"

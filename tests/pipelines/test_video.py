@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.python import usage
 
 from mu_twisted.pipelines import Pipeline, grayscale, load_pipeline, merge, split, vpxenc, y4m2png
-from mu_twisted.pipelines.split import frames_between, read_rate
+from mu_twisted.pipelines._films import frames_between, read_rate
 
 FFMPEG = """#!/bin/sh
 # Says a rate, makes frames 1 to the number given with -frames:v, or copies each input to its output.

@@ -1,0 +1,84 @@
+"""Films are looked at here as split and film need it: rate and frames, by their index or by what ffmpeg says."""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+from mu_twisted.pipelines import PipelineError, coerced
+from mu_twisted.pipelines._examination import Looking
+from mu_twisted.pipelines._mp4 import IndexFault, reading_index
+
+_RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
+_NTSC = {f"{rate * 1000 / 1001:.2f}": Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)}
+
+
+def positive(most: int, switch: str, what: str = "a number or a fraction") -> Any:
+    """A converter for fractions above 0; its error names the ``switch``."""
+
+    def convert(text: str) -> Fraction:
+        try:
+            value = Fraction(text)
+        except ZeroDivisionError:
+            raise ValueError from None
+        if not 0 < value <= most:
+            raise ValueError
+        return value
+
+    return coerced(convert, f"{what} above 0, at most {most}", switch)
+
+
+SECONDS = positive(3600, "--seconds", "a number")
+"""Of a piece."""
+
+
+def frames_between(begin: Fraction, end: Fraction, rate: Fraction) -> range:
+    """The frames that begin in a span of time, counted from 0.
+
+    :param begin: seconds; a frame that begins then belongs to the span.
+    :param end: seconds; one that begins then does not.
+    """
+    return range(ceil(begin * rate), ceil(end * rate))
+
+
+def read_rate(text: str) -> Fraction | None:
+    """The frame rate in what ffmpeg says of a video; those of NTSC, which it rounds, are meant exactly."""
+    streams = [line for line in text.splitlines() if "Video:" in line]
+    found = _RATE.search(streams[0]) if streams else None
+    if found is None:
+        return None
+    return _NTSC.get(found[1], Fraction(found[1])) * (1000 if found[2] else 1) or None
+
+
+def examine(settings: Mapping[str, Any], pieces: int) -> Looking:
+    """Look at a job's video, before anything is launched: whether it has frames, at a constant rate, and enough.
+
+    Of a video that is no MP4 or MOV nothing is known before it is decoded.
+
+    :param pieces: of ``--seconds`` each, from ``-o`` on.
+    :raises PipelineError: the video is none that can be cut so.
+    """
+    key = settings["in"] or f"{settings['video']}.mp4"
+    try:
+        index = yield from reading_index(key)
+    except IndexFault as error:
+        raise PipelineError(f"{key} {error}") from None
+    if index is None:
+        return
+    if not index.frames:
+        raise PipelineError(f"{key} has no frames: there is no video in it")
+    rate = settings["rate"] or index.rate
+    if not index.is_constant:
+        raise PipelineError(f"{key} has no constant frame rate: `ffmpeg -i IN -r {_shown(rate)} OUT` makes one of it")
+    if abs(index.rate - rate) * index.frames > rate / 2:
+        raise PipelineError(f"{key} has {_shown(index.rate)} frames a second, and --rate says {_shown(rate)}")
+    first = frames_between((settings["offset"] + pieces - 1) * settings["seconds"], Fraction(1 << 40), rate).start
+    if first >= index.frames:
+        most = ceil(index.frames / (rate * settings["seconds"])) - settings["offset"]
+        has = f"{key} has {index.frames} frames, {float(index.frames / rate):g} s"
+        raise PipelineError(f"{has}: {f'-n is at most {most}' if most > 0 else '-o is behind its end'}")
+
+
+def _shown(rate: Fraction) -> str:
+    return str(rate) if rate.denominator in (1, 1001) else f"{float(rate):.6g}"
