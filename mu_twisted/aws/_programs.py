@@ -1,7 +1,8 @@
 """This module checks that a package's programs will run on Lambda, and collects the libraries they need there."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _OTHER = {
     b"\xca\xfe\xba\xbe": "a program for macOS, or Java",
     b"PK": "a zip",
 }
+
+_EXTENSION = re.compile(r"\.cpython-(3[0-9]+t?)(?:-[^/]*)?\.so$")
 
 _WRAPPER = """\
 #!/bin/sh
@@ -59,6 +62,7 @@ def collect_programs(
     architecture: str = "x86_64",
     allow_ld: bool = False,
     same_machine: bool = False,
+    runtime: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Programs:
     """Check the programs, and collect the files of the package.
@@ -68,6 +72,8 @@ def collect_programs(
     :param architecture: of the function, one of :data:`ARCHITECTURES`.
     :param allow_ld: whether dynamic programs are packed with their libraries and loader.
     :param same_machine: whether the function will run on this machine, where a dynamic program finds its libraries.
+    :param runtime: Lambda's identifier of the Python that will import what is among them, such as ``python3.13``; None:
+        nothing is said about extension modules.
     :param environ: for ``LD_LIBRARY_PATH``.
     :raises PackageError: one would not run there, or a file is missing; one line.
     """
@@ -79,7 +85,28 @@ def collect_programs(
                 collecting.add(file, name)
         else:
             collecting.add(path, path.name)
+    if runtime is not None:
+        collecting.found.notes += _foreign_modules(collecting.found.members, runtime)
     return collecting.found
+
+
+def _foreign_modules(members: Iterable[str], runtime: str) -> list[str]:
+    """Extension modules that another Python than the function's would import, one line for all; empty without any.
+
+    Their names say which (PEP 3149); those for the stable ABI and for no Python at all say none.
+    """
+    foreign = {name: found for name in members if (found := _EXTENSION.search(name)) and _python(found) != runtime}
+    if not foreign:
+        return []
+    first, *others = foreign
+    more = f" and {len(others)} more" if others else ""
+    theirs = ", ".join(sorted({_python(found) for found in foreign.values()}))
+    what = f"{first}{more} can be imported by {theirs} only"
+    return [f"{what}, and the function's Python is {runtime}: pack that one's modules, for example by --requirements"]
+
+
+def _python(found: re.Match[str]) -> str:
+    return f"python{found[1][0]}.{found[1][1:]}"
 
 
 def _tree(directory: Path) -> Iterator[tuple[Path, str]]:

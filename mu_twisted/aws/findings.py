@@ -83,7 +83,7 @@ def judge_function(state: FunctionState, tasks: int, *, shared: bool = False) ->
         yield doubtful(
             f"{where} may run for {timeout} s only",
             "a worker ends by then, and its task with it",
-            "make it with --timeout (TIMEOUT), at most 900",
+            "make it with a longer --timeout (TIMEOUT)",
         )
     if settings.get("VpcConfig", {}).get("VpcId"):
         yield doubtful(

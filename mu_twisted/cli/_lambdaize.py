@@ -20,9 +20,11 @@ from mu_twisted.aws import (
     Functions,
     FunctionSpec,
     PackageError,
+    bounded_setting,
     build_package,
     collect_programs,
     collect_requirements,
+    own_runtime,
     parse_image,
 )
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
@@ -72,9 +74,11 @@ def add(commands: Any) -> None:
         "the others stay. An update in progress is waited for",
     )
     function.add_argument("--role", help="ARN of its execution role (not with --local)")
-    function.add_argument("--memory", type=_range(128, 10240), metavar="MB", help="(1536)")
-    function.add_argument("--timeout", type=_range(1, 900), metavar="S", help="(180)")
-    function.add_argument("--tmp-size", type=_range(512, 10240), metavar="MB", help="for temporary files (512)")
+    function.add_argument("--memory", type=_setting("MemorySize"), metavar="MB", help="(1536)")
+    function.add_argument("--timeout", type=_setting("Timeout"), metavar="S", help="(180)")
+    function.add_argument(
+        "--tmp-size", type=_setting("EphemeralStorage"), metavar="MB", help="for temporary files (512)"
+    )
     function.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
     function.add_argument("--runtime", help="(python3.13)")
     function.add_argument(
@@ -197,6 +201,7 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
         architecture=options.arch,
         allow_ld=options.allow_ld,
         same_machine=local,
+        runtime=own_runtime() if local else runtime,
     )
     for note in programs.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -299,6 +304,18 @@ def _is_set(variable: str) -> bool:
 def _suffix() -> str:
     letters = string.ascii_letters + string.digits
     return "".join(secrets.choice(letters) for _ in range(8))
+
+
+def _setting(member: str) -> Callable[[str], int]:
+    convert = bounded_setting(member)
+
+    def within(text: str) -> int:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return within
 
 
 def _range(low: int, high: int) -> Callable[[str], int]:

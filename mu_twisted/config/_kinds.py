@@ -134,9 +134,9 @@ DAYS = Kind("a number of days", _between(0, 36_500), (int, float))
 COUNT = Kind("a whole number of at least 1", _from(1, 1_000_000), (int,))
 COUNT_OR_NONE = Kind("a whole number of at least 0", _from(0, 1_000_000), (int,))
 SHARDS = Kind("a whole number from 1 to 256", _from(1, 256), (int,))
-MEMORY = Kind("MB from 128 to 10240", _from(128, 10_240), (int,))
-TMP_SIZE = Kind("MB from 512 to 10240", _from(512, 10_240), (int,))
-FUNCTION_TIME = Kind("seconds from 1 to 900", _from(1, 900), (int,))
+MEMORY = Kind("MB from 128 to 32768", _from(128, 32_768), (int,))
+TMP_SIZE = Kind("MB from 512 to 32768", _from(512, 32_768), (int,))
+FUNCTION_TIME = Kind("seconds from 1 to 5400", _from(1, 5400), (int,))
 HALT = Kind(
     "never, or now or soon with ,fail=NUMBER or ,fail=PERCENT%",
     _matches(r"never|(now|soon),fail=([1-9][0-9]{0,5}|100%|[1-9][0-9]?(\.[0-9]{1,6})?%)"),

@@ -21,15 +21,25 @@ from mu_twisted.aws import (
     Functions,
     FunctionSpec,
     Programs,
+    bounded_setting,
     collect_programs,
     collect_requirements,
     ensure_function,
     own_runtime,
 )
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._options import coerced_range
 
-_seconds = coerced_range(1, 900, "--function-timeout")
+
+def _setting(member: str, option: str) -> Callable[[str], int]:
+    convert = bounded_setting(member)
+
+    def within(text: str) -> int:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise ValueError(f"{option}: {error}") from None
+
+    return within
 
 
 class ProgramOptions(usage.Options):
@@ -44,15 +54,15 @@ class ProgramOptions(usage.Options):
             None,
             "file in pip's format: pack wheels of these Python packages, for the function's Python and processor",
         ],
-        ["memory", None, None, "MB that the function has (default: 1536)", coerced_range(128, 10_240, "--memory")],
+        ["memory", None, None, "MB that the function has (default: 1536)", _setting("MemorySize", "--memory")],
         [
             "function-timeout",
             None,
             None,
             "s that an invocation may run (default: 180)",
-            coerced_range(1, 900, "--function-timeout"),
+            _setting("Timeout", "--function-timeout"),
         ],
-        ["tmp-size", None, None, "MB for temporary files (default: 512)", coerced_range(512, 10_240, "--tmp-size")],
+        ["tmp-size", None, None, "MB for temporary files (default: 512)", _setting("EphemeralStorage", "--tmp-size")],
         ["role", None, None, "ARN of the function's execution role (default: $AWS_ROLE; not with --local)"],
         ["code-bucket", None, None, "where a package above 50 MiB goes through"],
     ]
@@ -138,6 +148,7 @@ def collect(options: Mapping[str, Any], spec: FunctionSpec, local: bool) -> Prog
         architecture=spec.architecture,
         allow_ld=bool(options["allow-ld"]),
         same_machine=local,
+        runtime=spec.runtime,
     )
 
 

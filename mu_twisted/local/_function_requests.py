@@ -1,7 +1,8 @@
-"""A request's settings of a function are checked here as AWS checks them. Knows no function that exists."""
+"""A request's function and settings are read here, beyond what the API's model says. Knows no function that exists."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 from mu_twisted.local._errors import ApiError, invalid
 
 VERSION = "$LATEST"
+ACCOUNT = "000000000000"
+LARGEST_ENVIRONMENT = 4096
+"""Bytes of a function's variables as compact JSON, which AWS counts."""
 
 _REFERENCE = re.compile(
-    r"(?:(?:arn:[a-z-]+:lambda:[a-z0-9-]+:)?\d{12}:(?:function:)?|arn:[a-z-]+:lambda:[a-z0-9-]+:\d{12}:function:)?"
-    r"([A-Za-z0-9_-]{1,64})(?::([A-Za-z0-9$_-]{1,128}))?"
+    r"(?:(?:arn:[a-z-]+:lambda:(?P<region>[a-z0-9-]+):)?(?P<account>\d{12}):)?(?:function:)?"
+    r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<version>[A-Za-z0-9$_-]{1,128}))?"
 )
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[A-Za-z0-9+=,.@_/-]+")
-_HANDLER = re.compile(r"\S{1,128}")
-_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+_RUNTIME = re.compile(r"python3\.\d{1,2}")
 _RESERVED_VARIABLES = frozenset(
     (
         "_HANDLER",
@@ -41,72 +43,64 @@ _RESERVED_VARIABLES = frozenset(
 )
 
 
-def function_name(reference: str, qualifier: str | None = None) -> str:
-    """The name inside a name, a partial ARN or an ARN.
+def function_name(reference: str, region: str, qualifier: str | None = None) -> tuple[str, bool]:
+    """The name inside a name, a partial ARN or an ARN, and whether a version is named.
 
-    :raises ApiError: 400 for no name at all, 404 for a version or alias other than ``$LATEST``.
+    :param region: of the request.
+    :raises ApiError: 400 for no name at all, 404 for another region's or account's function, and for a version or alias
+        other than ``$LATEST``.
     """
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ApiError(400, "ValidationException", f"'{reference[:200]}' is no function's name and no ARN of one.")
-    version = qualifier or found[2]
+    if found["region"] not in (None, region):
+        where = f"Functions from '{found['region']}' are not reachable in this region ('{region}')"
+        raise ApiError(404, "ResourceNotFoundException", where)
+    version = qualifier or found["version"]
+    if found["account"] not in (None, ACCOUNT):
+        raise ApiError(404, "ResourceNotFoundException", f"Function not found: {reference}: account {ACCOUNT} is here.")
     if version not in (None, VERSION):
         raise ApiError(404, "ResourceNotFoundException", f"Function not found: {reference}: only {VERSION} exists.")
-    return found[1]
-
-
-def integer(request: Mapping[str, Any], key: str, low: int, high: int) -> int | None:
-    """A number of a request, None where it is not named.
-
-    :raises ApiError: 400 where it is no number from ``low`` to ``high``.
-    """
-    value = request.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise invalid(f"{key} must be a number from {low} to {high}, not {str(value)[:80]!r}.")
-    return value
-
-
-def _text(request: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str | None:
-    value = request.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise invalid(f"1 validation error detected: {key} {str(value)[:200]!r} must match {pattern.pattern}.")
-    return value
+    return found["name"], version is not None
 
 
 def _variables(request: Mapping[str, Any]) -> dict[str, str] | None:
     environment = request.get("Environment")
     if environment is None:
         return None
-    variables = environment.get("Variables", {}) if isinstance(environment, dict) else None
-    if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
-        raise invalid("Environment.Variables must map names to texts.")
-    for name in variables:
-        if _VARIABLE.fullmatch(name) is None:
-            raise invalid(f"Environment.Variables: {name[:80]!r} is no name of a variable.")
-        if name in _RESERVED_VARIABLES:
-            raise invalid(f"Lambda was unable to configure your environment variables: {name} is reserved.")
-    if sum(len(k.encode()) + len(v.encode()) for k, v in variables.items()) > 4096:
-        raise invalid("Lambda was unable to configure your environment variables: they exceed the 4KB limit.")
+    variables: dict[str, str] = environment.get("Variables") or {}
+    reserved = sorted(_RESERVED_VARIABLES.intersection(variables))
+    if reserved:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            f"provided contains reserved keys that are currently not supported for modification: {', '.join(reserved)}"
+        )
+    if len(json.dumps(variables, separators=(",", ":"), ensure_ascii=False).encode()) > LARGEST_ENVIRONMENT:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            "provided exceeded the 4KB limit."
+        )
     return dict(variables)
 
 
 def settings_of(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that a request sets, checked."""
-    storage = request.get("EphemeralStorage")
-    if storage is not None and not isinstance(storage, dict):
-        raise invalid("EphemeralStorage must be an object with Size.")
+    """The fields of a function that a checked request sets.
+
+    :raises ApiError: 400 for a runtime that cannot run here, and for variables that AWS refuses.
+    """
+    runtime = request.get("Runtime")
+    if runtime is not None and _RUNTIME.fullmatch(runtime) is None:
+        raise invalid(f"Runtime {runtime} cannot run here: this Lambda's functions are Python's.")
+    architectures = request.get("Architectures")
     found = {
-        "handler": _text(request, "Handler", _HANDLER),
-        "runtime": _text(request, "Runtime", re.compile(r"python3\.\d{1,2}")),
-        "role": _text(request, "Role", _ROLE),
-        "description": _text(request, "Description", re.compile(r"(?s).{0,256}")),
-        "timeout": integer(request, "Timeout", 1, 900),
-        "memory": integer(request, "MemorySize", 128, 10240),
-        "storage": integer(storage or {}, "Size", 512, 10240),
+        "handler": request.get("Handler"),
+        "runtime": runtime,
+        "role": request.get("Role"),
+        "description": request.get("Description"),
+        "timeout": request.get("Timeout"),
+        "memory": request.get("MemorySize"),
+        "storage": (request.get("EphemeralStorage") or {}).get("Size"),
+        "architectures": None if architectures is None else tuple(architectures),
         "variables": _variables(request),
     }
     return {key: value for key, value in found.items() if value is not None}

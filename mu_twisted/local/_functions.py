@@ -11,27 +11,69 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import UnknownRegionError
+from botocore.loaders import Loader
+from botocore.regions import EndpointResolver
+
 from mu_twisted.local._errors import ApiError, invalid
 from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
-from mu_twisted.local._function_requests import VERSION, function_name, integer, settings_of
+from mu_twisted.local._function_requests import ACCOUNT, VERSION, function_name, settings_of
 
-ACCOUNT = "000000000000"
 IMAGES = "Container images cannot run here: make the function of a zip (PackageType Zip)."
+
+
+MOST_TAGS = 50
+
+
+def function_arn(name: str, region: str) -> str:
+    """A function's ARN, in the partition of its region by botocore's data.
+
+    :param name: of the function.
+    """
+    return f"arn:{_partition_of(region)}:lambda:{region}:{ACCOUNT}:function:{name}"
+
+
+@lru_cache(maxsize=64)  # callers name the region
+def _partition_of(region: str) -> str:
+    try:
+        return str(_endpoints().get_partition_for_region(region))
+    except UnknownRegionError:
+        return "aws"
+
+
+@cache
+def _endpoints() -> EndpointResolver:
+    return EndpointResolver(Loader().load_data("endpoints"))
+
+
+def tagged(tags: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Tags with others added.
+
+    :raises ApiError: 400 for more of them than AWS keeps, or a name of AWS's own.
+    """
+    own = [name for name in more if name.lower().startswith("aws:")]
+    if own:
+        raise invalid(f"Tag keys that begin with aws: are AWS's own: {own[0][:80]}")
+    found = {**tags, **more}
+    if len(found) > MOST_TAGS:
+        raise invalid(f"A function has at most {MOST_TAGS} tags.")
+    return found
 
 
 @dataclass(frozen=True)
 class Function:
     """One function as configured now. A change makes a new one with a new ``revision``.
 
-    :param timeout: seconds, 1 to 900.
-    :param memory: MB, 128 to 10240.
-    :param storage: MB of temporary files that the function asks for, 512 to 10240; not enforced here.
+    :param timeout: seconds.
+    :param memory: MB.
+    :param storage: MB of temporary files that the function asks for; not enforced here.
     :param code: SHA-256 of the zip, in hexadecimal.
     :param reserved: concurrency reserved for it, or None.
     """
@@ -54,6 +96,7 @@ class Function:
     retries: int | None = None
     age: int | None = None
     event_modified: float = 0.0
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def policy(self) -> EventPolicy:
         """What its event-invoke configuration says, or AWS's defaults."""
@@ -63,13 +106,16 @@ class Function:
         )
 
     def arn(self, region: str) -> str:
-        return f"arn:aws:lambda:{region}:{ACCOUNT}:function:{self.name}"
+        return function_arn(self.name, region)
 
-    def configuration(self, region: str) -> dict[str, Any]:
-        """AWS's ``FunctionConfiguration``."""
+    def configuration(self, region: str, *, qualified: bool = False) -> dict[str, Any]:
+        """AWS's ``FunctionConfiguration``.
+
+        :param qualified: whether its ARN names the version.
+        """
         shown: dict[str, Any] = {
             "FunctionName": self.name,
-            "FunctionArn": self.arn(region),
+            "FunctionArn": f"{self.arn(region)}:{VERSION}" if qualified else self.arn(region),
             "Runtime": self.runtime,
             "Role": self.role,
             "Handler": self.handler,
@@ -132,57 +178,65 @@ class FunctionStore:
         """:raises ApiError: 404 where there is none."""
         function = self._functions.get(name)
         if function is None:
-            arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
-            raise ApiError(404, "ResourceNotFoundException", f"Function not found: {arn}")
+            raise ApiError(404, "ResourceNotFoundException", f"Function not found: {function_arn(name, region)}")
         return function
 
     def zip_path(self, code: str) -> Path:
         return self._directory / f"{code}.zip"
 
-    def check_new(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What a ``CreateFunction`` request says of a function, all but its code.
+    def check_new(self, request: Mapping[str, Any], region: str) -> dict[str, Any]:
+        """What a checked ``CreateFunction`` request says of a function, all but its code.
 
         :raises ApiError: 400 for a parameter that will not do, 409 where the name is taken.
         """
-        name = function_name(str(request.get("FunctionName", "")))
-        if request.get("PackageType", "Zip") != "Zip":
-            raise invalid(IMAGES)
-        settings = settings_of(request)
+        name, _ = function_name(request["FunctionName"], region)
+        settings = {"tags": tagged({}, request.get("Tags") or {}), **settings_of(request)}
         for key, field_name in (("Role", "role"), ("Handler", "handler"), ("Runtime", "runtime")):
             if field_name not in settings:
                 raise invalid(f"{key} must be given.")
         if name in self._functions:
             raise ApiError(409, "ResourceConflictException", f"Function already exist: {name}")
-        return {"name": name, "architectures": tuple(request.get("Architectures") or ("x86_64",)), **settings}
+        return {"name": name, **settings}
 
-    def create(self, request: Mapping[str, Any], code: bytes) -> Function:
+    def create(self, request: Mapping[str, Any], region: str, code: bytes) -> Function:
         """Make a function of a ``CreateFunction`` request and its zip.
 
         :param code: the zip, which has been unpacked once: it is not checked again.
         :raises ApiError: as :meth:`check_new`.
         """
-        settings = self.check_new(request)
+        settings = self.check_new(request, region)
         return self._put_code(lambda digest: Function(code=digest, code_size=len(code), **settings), code)
 
     def update_configuration(self, function: Function, request: Mapping[str, Any]) -> Function:
         """Apply ``UpdateFunctionConfiguration``."""
         return self._put(replace(function, **settings_of(request)), touch=True)
 
-    def update_code(self, function: Function, code: bytes) -> Function:
+    def update_code(self, function: Function, request: Mapping[str, Any], code: bytes) -> Function:
         """Apply ``UpdateFunctionCode``.
 
         :param code: the zip, which has been unpacked once: it is not checked again.
         """
-        return self._put_code(lambda digest: replace(function, code=digest, code_size=len(code)), code)
+        settings = settings_of(request)
+        return self._put_code(lambda digest: replace(function, code=digest, code_size=len(code), **settings), code)
 
-    def reserve(self, function: Function, request: Mapping[str, Any]) -> Function:
-        """Apply ``PutFunctionConcurrency``; an empty request takes the reservation away."""
-        return self._put(replace(function, reserved=integer(request, "ReservedConcurrentExecutions", 0, 100_000)))
+    def reserve(self, function: Function, concurrency: int | None) -> Function:
+        """Apply ``PutFunctionConcurrency``; None takes the reservation away."""
+        return self._put(replace(function, reserved=concurrency))
+
+    def tag(self, function: Function, tags: Mapping[str, str]) -> Function:
+        """Apply ``TagResource``.
+
+        :raises ApiError: 400 for more tags than AWS keeps, or a name of AWS's own.
+        """
+        return self._put(replace(function, tags=tagged(function.tags, tags)))
+
+    def untag(self, function: Function, names: Sequence[str]) -> Function:
+        """Apply ``UntagResource``."""
+        return self._put(replace(function, tags={k: v for k, v in function.tags.items() if k not in names}))
 
     def set_event_policy(self, function: Function, request: Mapping[str, Any], *, keep: bool) -> Function:
         """Apply ``PutFunctionEventInvokeConfig``, or ``Update...`` where ``keep`` leaves what is not named."""
-        retries = integer(request, "MaximumRetryAttempts", 0, 2)
-        age = integer(request, "MaximumEventAgeInSeconds", 60, 21600)
+        retries, age = request.get("MaximumRetryAttempts"), request.get("MaximumEventAgeInSeconds")
         if keep:
             retries = function.retries if retries is None else retries
             age = function.age if age is None else age

@@ -35,11 +35,13 @@ class LimitedRequest(Request):
     """A request whose body has a limit, checked against its length before any of it is kept.
 
     :cvar max_body: bytes of a body.
+    :cvar too_large: AWS's code of the error for a larger one.
     """
 
     channel: Any
     content: Any
     max_body: int
+    too_large = "RequestTooLargeException"
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self.max_body:
@@ -64,7 +66,7 @@ class LimitedRequest(Request):
         body = b'{"Type":"User","message":"Request must be smaller than %d bytes"}' % self.max_body
         return (
             b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
-            b"x-amzn-ErrorType: RequestTooLargeException\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"x-amzn-ErrorType: %s\r\nContent-Length: %d\r\n\r\n%s" % (self.too_large.encode(), len(body), body)
         )
 
 

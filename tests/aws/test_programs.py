@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -281,3 +282,43 @@ def test_what_this_machines_loader_would_load_is_what_is_found(compiled: Callabl
         name: os.path.realpath(path) for name, path in told.items()
     }
     assert len(told) >= 2
+
+
+@pytest.mark.parametrize(
+    ("names", "runtime", "note"),
+    [
+        (
+            ["a.cpython-311-x86_64-linux-gnu.so"],
+            "python3.13",
+            "^lib/a.cpython-311-x86_64-linux-gnu.so can be",
+        ),
+        (
+            ["a.cpython-313-aarch64-linux-gnu.so"],
+            "python3.12",
+            "python3.13 only, .* is python3.12",
+        ),
+        (
+            ["a.cpython-39.so", "b.cpython-310-x.so", "c.cpython-313-x.so"],
+            "python3.13",
+            "1 more .* python3.10, python3.9",
+        ),
+        (["a.cpython-313t-x86_64-linux-gnu.so"], "python3.13", r"python3\.13t only"),
+        (["a.cpython-313-x86_64-linux-gnu.so", "a.abi3.so", "libb.so.1", "cpython-311.txt"], "python3.13", None),
+        (["a.cpython-311-x86_64-linux-gnu.so"], None, None),
+    ],
+)
+def test_extension_modules_of_another_python_are_noted(
+    tmp_path: Path, names: list[str], runtime: str | None, note: str | None
+) -> None:
+    script = tmp_path / "find.py"
+    script.write_text("#!/usr/bin/env python3\n")
+    library = tmp_path / "lib"
+    library.mkdir()
+    for name in names:
+        (library / name).write_bytes(b"any")
+    notes = collect_programs(script, [library], runtime=runtime).notes
+    if note is None:
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert re.search(note, notes[0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +144,40 @@ def test_a_module_that_cannot_be_loaded_is_an_init_error(caller: Any) -> None:
     assert b"nothing_like_this" in base64.b64decode(answer["LogResult"])
     payload, answer = caller.call(caller.make("raise RuntimeError('early')"))
     assert (answer["FunctionError"], payload["errorType"]) == ("Unhandled", "RuntimeError")
+
+
+ENVIRONMENT = """
+import os
+def handler(event, context):
+    return {"env": dict(os.environ), "cwd": os.getcwd(), "nice": os.nice(0), "stream": context.log_stream_name}
+"""
+
+
+def test_a_handler_sees_the_variables_that_lambda_sets(caller: Any) -> None:
+    found, _ = caller.call(caller.make(ENVIRONMENT))
+    env = found["env"]
+    assert env["PWD"] == env["LAMBDA_TASK_ROOT"] == found["cwd"]
+    assert env["AWS_SESSION_TOKEN"]
+    assert env["LC_CTYPE"] == "C.UTF-8"
+    assert env["LD_LIBRARY_PATH"].split(":")[-1] == "/opt/lib"
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]+", found["stream"])
+    assert env["AWS_LAMBDA_LOG_STREAM_NAME"] == found["stream"]
+
+
+def test_the_functions_wrapper_starts_the_runtime(caller: Any) -> None:
+    wrapped = caller.make(ENVIRONMENT, Environment={"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/usr/bin/nice"}})
+    assert caller.call(wrapped)[0]["nice"] == min(19, os.nice(0) + 10)
+    missing = caller.make(ENVIRONMENT, Environment={"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/nothing"}})
+    payload, answer = caller.call(missing, LogType="Tail")
+    assert (answer["FunctionError"], payload["errorType"]) == ("Unhandled", "Runtime.ExitError")
+    assert b"/opt/nothing cannot be run: No such file or directory" in base64.b64decode(answer["LogResult"])
+
+
+@pytest.mark.parametrize("payload", [b'{"a": NaN}', b"\xff", '{"a": 1}'.encode("utf-16"), b"{", b'"\xed\xa0\x80"'])
+def test_a_payload_is_json_in_utf_8(caller: Any, faulty: str, payload: bytes) -> None:
+    for kind in ("RequestResponse", "Event", "DryRun"):
+        with refused("InvalidRequestContentException", 400):
+            caller.client.invoke(FunctionName=faulty, Payload=payload, InvocationType=kind)
 
 
 def test_the_time_limit_is_a_function_error_and_the_next_call_is_served(caller: Any, faulty: str) -> None:
@@ -411,8 +447,8 @@ def test_many_functions_are_listed_in_pages(one: Any) -> None:
     ("settings", "code"),
     [
         ({"Runtime": "nodejs20.x"}, "InvalidParameterValueException"),
-        ({"Timeout": 901}, "InvalidParameterValueException"),
-        ({"Role": "nobody"}, "InvalidParameterValueException"),
+        ({"Timeout": 5401}, "ValidationException"),
+        ({"Role": "nobody"}, "ValidationException"),
         ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "InvalidParameterValueException"),
         ({"Code": {"ZipFile": b"no zip"}}, "InvalidParameterValueException"),
         ({"Code": {}}, "InvalidParameterValueException"),

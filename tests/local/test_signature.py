@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
@@ -96,3 +97,26 @@ def test_a_malformed_header_is_refused_and_breaks_nothing(header: str) -> None:
 @pytest.mark.parametrize("query", ["X-Amz-Signature=a", "X-Amz-Signature=a&X-Amz-Algorithm=AWS4-HMAC-SHA256"])
 def test_a_malformed_presigned_request_is_refused(query: str) -> None:
     assert refusal(SignedRequest("GET", f"/?{query}", {"host": "h"}, b"")) == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "\u00e9", "\x00", "\u0665", "\u00b2", "%", "%ZZ", "%FF", "A" * 5000, "-1", "1e3"]
+)
+@pytest.mark.parametrize(
+    "name",
+    ["X-Amz-Signature", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Algorithm"],
+)
+def test_an_odd_presigned_value_is_refused(name: str, value: str) -> None:
+    request = signed(presign=True)
+    path, _, query = request.target.partition("?")
+    pairs = [pair for pair in query.split("&") if not pair.startswith(f"{name}=")]
+    for form in (f"{name}={value}", f"{name}={quote(value)}"):
+        target = f"{path}?{'&'.join([*pairs, form])}"
+        refusal(SignedRequest("POST", target, request.headers, request.body))
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-amz-date", "x-amz-content-sha256", "host"])
+@pytest.mark.parametrize("value", ["", "x", "\u00e9\u00ff", "\x00", "A" * 5000, "AWS4-HMAC-SHA256 \u00e9"])
+def test_an_odd_header_is_refused(name: str, value: str) -> None:
+    request = signed()
+    refusal(SignedRequest("POST", request.target, {**request.headers, name: value}, request.body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.local._code import unpack
 from mu_twisted.local._errors import LocalError
+from mu_twisted.local._function_requests import VERSION
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._trees import make_private, remove_tree
@@ -219,7 +221,7 @@ class HostRuntime:
                 region=self._region,
                 credentials=self._keys,
                 endpoints=self._endpoints,
-                stream=environment.name,
+                stream=f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{VERSION}]{environment.name}",
             ),
         }
         assert self._zygote is not None

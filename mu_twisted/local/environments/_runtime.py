@@ -29,6 +29,10 @@ _OFFERED = (
 )
 
 
+SESSION_TOKEN = "local"
+"""On AWS a role's credentials have one, so a program that forgets it works on neither."""
+
+
 def link_runtime(directory: Path) -> list[str]:
     """Fill ``directory`` with links.
 
@@ -82,6 +86,7 @@ def environment_variables(
         "_HANDLER": function.handler,
         "AWS_ACCESS_KEY_ID": credentials[0],
         "AWS_SECRET_ACCESS_KEY": credentials[1],
+        "AWS_SESSION_TOKEN": SESSION_TOKEN,
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_EXECUTION_ENV": execution_environment(),
@@ -93,12 +98,14 @@ def environment_variables(
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
         "AWS_LAMBDA_RUNTIME_API": api,
         "LAMBDA_TASK_ROOT": task,
+        "PWD": task,
         "LAMBDA_RUNTIME_DIR": str(runtime),
     }
     variables.setdefault("LANG", "en_US.UTF-8")
     variables.setdefault("TZ", ":UTC")
     variables.setdefault("PATH", f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin")
-    variables.setdefault("LD_LIBRARY_PATH", f"{task}:{task}/lib")
+    variables.setdefault("LC_CTYPE", "C.UTF-8")
+    variables.setdefault("LD_LIBRARY_PATH", f"{task}:{task}/lib:/opt/lib")
     variables.setdefault("PYTHONPATH", str(runtime))
     variables.setdefault("TMPDIR", temporary or "/tmp")  # noqa: S108
     return variables

@@ -71,10 +71,15 @@ def become(spec: Spec, output: int, level: str, baseline: int, stdlib: Sequence[
 
 
 def run(spec: Spec) -> None:
-    """Run AWS's runtime client, in this process or as a fresh Python."""
-    if spec["plain"]:
+    """Run AWS's runtime client, in this process or as a fresh Python, which the function's wrapper may start."""
+    wrapper = os.environ.get("AWS_LAMBDA_EXEC_WRAPPER")
+    if spec["plain"] or wrapper:
         os.environ["PYTHONPATH"] = spec["runtime"]
-        os.execve(sys.executable, [sys.executable, "-s", "-S", "-c", _PLAIN, spec["handler"]], dict(os.environ))
+        command = [*([wrapper] if wrapper else []), sys.executable, "-s", "-S", "-c", _PLAIN, spec["handler"]]
+        try:
+            os.execve(command[0], command, dict(os.environ))  # noqa: S606 - as AWS does
+        except OSError as error:
+            sys.exit(f"{command[0]} cannot be run: {error.strerror}")
     gc.enable()
     sys.argv[:] = ["awslambdaric", spec["handler"]]
     _unload(spec["root"])

@@ -17,19 +17,21 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from mu_twisted.local._errors import ApiError, LocalError
-from mu_twisted.local._function_requests import function_name
 from mu_twisted.local._sites import LimitedRequest
-from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend
+from mu_twisted.local.lambda_api._calls import ApiReply, Backend
+from mu_twisted.local.lambda_api._model import ApiModel
 from mu_twisted.local.lambda_api._operations import Operations
 from mu_twisted.local.lambda_api._signature import SignedRequest, verify
 
-LARGEST_REQUEST = 128 << 20
+LARGEST_REQUEST = 70_167_211
+"""Bytes of a request, as at AWS: a package of 50 MB in base64."""
 
 
 class ApiRequest(LimitedRequest):
     """A request that may bring a deployment package."""
 
     max_body = LARGEST_REQUEST
+    too_large = "RequestEntityTooLargeException"
 
 
 class LambdaApi(Resource):
@@ -46,6 +48,7 @@ class LambdaApi(Resource):
     def __init__(self, backend: Backend, secrets: Mapping[str, str], now: Callable[[], float]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations = Operations(backend, next(iter(secrets.values())))
+        self._model = ApiModel()
         self._secrets = secrets
         self._now = now
 
@@ -93,11 +96,10 @@ class LambdaApi(Resource):
         region = verify(
             SignedRequest(request.method.decode("latin-1"), target, headers, body), self._secrets, "lambda", self._now()
         )
-        arguments = {unquote(k): unquote(v) for k, _, v in (pair.partition("=") for pair in query.split("&") if pair)}
-        host = headers.get("host", "")
-        handler, reference = self._operations.find(request.method.decode("latin-1"), path)
-        name = "" if reference is None else function_name(unquote(reference), arguments.get("Qualifier"))
-        return await handler(ApiCall(name, region, arguments, headers, body, host))
+        arguments = [(unquote(k), unquote(v)) for k, _, v in (pair.partition("=") for pair in query.split("&") if pair)]
+        routed = self._model.route(request.method.decode("latin-1"), path)
+        parameters = self._model.parameters(routed, arguments, headers, body)
+        return await self._operations.carry_out(routed.operation, parameters, region, headers.get("host", ""))
 
 
 def _refusal(error: ApiError) -> ApiReply:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from mu_twisted.local._errors import ApiError
 from mu_twisted.local._functions import Function, FunctionStore
 from mu_twisted.local.environments._invocation import Invocation, InvocationResult
 
@@ -18,29 +16,18 @@ from mu_twisted.local.environments._invocation import Invocation, InvocationResu
 class ApiCall:
     """One checked request.
 
-    :param name: the function's, from the path; empty where there is none.
+    :param name: the function's; empty where the request names none.
     :param region: the signature's.
+    :param parameters: what the request gives, by the members of its shape.
+    :param host: what the caller calls this endpoint.
+    :param qualified: whether ``$LATEST`` is named.
     """
 
     name: str
     region: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-    host: str
-
-    def json(self) -> dict[str, Any]:
-        """The body as an object.
-
-        :raises ApiError: 400 where it is none.
-        """
-        try:
-            value = json.loads(self.body) if self.body else {}
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise ApiError(400, "SerializationException", "The body must be a JSON object.")
-        return value
+    parameters: Mapping[str, Any]
+    host: str = ""
+    qualified: bool = False
 
 
 @dataclass(frozen=True)

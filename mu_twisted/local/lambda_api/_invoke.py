@@ -6,7 +6,7 @@ import base64
 import json
 import uuid
 
-from mu_twisted.local._errors import ApiError, invalid
+from mu_twisted.local._errors import ApiError
 from mu_twisted.local._function_requests import VERSION
 from mu_twisted.local._functions import Function
 from mu_twisted.local.environments._invocation import Invocation
@@ -22,25 +22,24 @@ async def invoke(backend: Backend, call: ApiCall) -> ApiReply:
 
     :raises ApiError: 413 for a payload over the type's limit, 404, 400 for one that is no JSON, 429.
     """
-    kind = call.headers.get("x-amz-invocation-type", "RequestResponse")
-    if kind not in ("RequestResponse", "Event", "DryRun"):
-        raise invalid("InvocationType must be one of RequestResponse, Event, DryRun.")
+    kind = call.parameters.get("InvocationType", "RequestResponse")
     limit = LARGEST_ASYNC if kind == "Event" else LARGEST_SYNC
-    if len(call.body) > limit:
+    body: bytes = call.parameters["Payload"]
+    if len(body) > limit:
         raise ApiError(
             413,
             "RequestTooLargeException",
             f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
         )
     function = backend.functions.get(call.name, call.region)
-    payload = call.body or b"{}"
+    payload = body or b"{}"
     try:
-        json.loads(payload)
+        json.loads(payload.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ApiError(
             400, "InvalidRequestContentException", f"Could not parse request body into json: {error}"
         ) from None
-    context = _client_context(call.headers.get("x-amz-client-context"))
+    context = _client_context(call.parameters.get("ClientContext"))
     if kind == "DryRun":
         return ApiReply(204, None, {"X-Amz-Executed-Version": VERSION})
     request_id = str(uuid.uuid4())
@@ -51,9 +50,13 @@ async def invoke(backend: Backend, call: ApiCall) -> ApiReply:
     headers = {"x-amzn-RequestId": request_id, "X-Amz-Executed-Version": VERSION}
     if result.error is not None:
         headers["X-Amz-Function-Error"] = result.error
-    if call.headers.get("x-amz-log-type", "None") == "Tail":
+    if call.parameters.get("LogType") == "Tail":
         headers["X-Amz-Log-Result"] = base64.b64encode(result.log).decode()
     return ApiReply(200, result.payload, headers)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value of JSON")
 
 
 def _queued(backend: Backend, function: Function, request_id: str, payload: bytes) -> ApiReply:

@@ -1,9 +1,8 @@
-"""Each operation of Lambda's API is carried out here for a checked call. Of HTTP it knows only paths and statuses."""
+"""Each operation of Lambda's API is carried out here for a checked call. Of HTTP it knows only statuses."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -11,14 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_twisted.local._errors import ApiError, invalid
-from mu_twisted.local._function_requests import VERSION
-from mu_twisted.local._functions import IMAGES, Function
+from mu_twisted.local._function_requests import VERSION, function_name
+from mu_twisted.local._functions import Function
 from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend, Handler
 from mu_twisted.local.lambda_api._invoke import invoke
 
+LARGEST_PACKAGE = 50 << 20
+"""Bytes of a package that comes with its request, as at AWS."""
+UNRESERVED = 10
+"""The part of all concurrency that no function may reserve is one in so many: of AWS's 1,000 its 100."""
+
 
 class Operations:
-    """The operations, by method and path.
+    """The operations, by AWS's names of them.
 
     :param backend: what they stand on.
     :param secret: signs the addresses of functions' code.
@@ -28,65 +32,70 @@ class Operations:
         self._backend = backend
         self._functions = backend.functions
         self._secret = secret
-        one = r"/functions/([^/]+)"
-        table: list[tuple[str, str, Handler]] = [
-            ("POST", r"/2015-03-31/functions/?", self._create),
-            ("GET", r"/2015-03-31/functions/?", self._list),
-            ("GET", rf"/2015-03-31{one}", self._get),
-            ("DELETE", rf"/2015-03-31{one}", self._delete),
-            ("GET", rf"/2015-03-31{one}/configuration", self._get_configuration),
-            ("PUT", rf"/2015-03-31{one}/configuration", self._update_configuration),
-            ("PUT", rf"/2015-03-31{one}/code", self._update_code),
-            ("POST", rf"/2015-03-31{one}/invocations", self._invoke),
-            ("PUT", rf"/2017-10-31{one}/concurrency", self._put_concurrency),
-            ("DELETE", rf"/2017-10-31{one}/concurrency", self._delete_concurrency),
-            ("GET", rf"/2019-09-30{one}/concurrency", self._get_concurrency),
-            ("PUT", rf"/2019-09-25{one}/event-invoke-config", self._put_event_config),
-            ("POST", rf"/2019-09-25{one}/event-invoke-config", self._update_event_config),
-            ("GET", rf"/2019-09-25{one}/event-invoke-config", self._get_event_config),
-            ("DELETE", rf"/2019-09-25{one}/event-invoke-config", self._delete_event_config),
-            ("GET", r"/2016-08-19/account-settings/?", self._account),
-        ]
-        self._table = [(method, re.compile(path), handler) for method, path, handler in table]
+        self._handlers: dict[str, Handler] = {
+            "CreateFunction": self._create,
+            "DeleteFunction": self._delete,
+            "DeleteFunctionConcurrency": self._delete_concurrency,
+            "DeleteFunctionEventInvokeConfig": self._delete_event_config,
+            "GetAccountSettings": self._account,
+            "GetFunction": self._get,
+            "GetFunctionConcurrency": self._get_concurrency,
+            "GetFunctionConfiguration": self._get_configuration,
+            "GetFunctionEventInvokeConfig": self._get_event_config,
+            "Invoke": self._invoke,
+            "ListFunctionEventInvokeConfigs": self._list_event_configs,
+            "ListFunctions": self._list,
+            "ListTags": self._list_tags,
+            "ListVersionsByFunction": self._list_versions,
+            "PutFunctionConcurrency": self._put_concurrency,
+            "PutFunctionEventInvokeConfig": self._put_event_config,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "UpdateFunctionCode": self._update_code,
+            "UpdateFunctionConfiguration": self._update_configuration,
+            "UpdateFunctionEventInvokeConfig": self._update_event_config,
+        }
 
-    def find(self, method: str, path: str) -> tuple[Handler, str | None]:
-        """The operation, and the function's reference in its path, still quoted; None where it has none.
+    async def carry_out(self, operation: str, parameters: Mapping[str, Any], region: str, host: str) -> ApiReply:
+        """Carry out a checked request.
 
-        :raises ApiError: 404 where there is no such operation.
+        :param operation: one that :data:`~mu_twisted.local.lambda_api._model.SERVED` names.
+        :param parameters: its members.
+        :raises ApiError: what AWS would refuse it with.
         """
-        for verb, pattern, handler in self._table:
-            found = pattern.fullmatch(path)
-            if found is not None and verb == method:
-                return handler, found[1] if pattern.groups else None
-        raise ApiError(404, "UnknownOperationException", f"{path[:200]} is no operation that is served here.")
+        reference = parameters.get("FunctionName", parameters.get("Resource"))
+        name, qualified = "", False
+        if reference is not None:
+            name, qualified = function_name(reference, region, parameters.get("Qualifier"))
+        return await self._handlers[operation](ApiCall(name, region, parameters, host, qualified))
 
     def _of(self, call: ApiCall) -> Function:
         return self._functions.get(call.name, call.region)
 
-    async def _package(self, request: Mapping[str, Any]) -> bytes:
-        if request.get("ImageUri") is not None:
-            raise invalid(IMAGES)
+    async def _package(self, operation: str, request: Mapping[str, Any]) -> bytes:
         if request.get("ZipFile") is not None:
-            try:
-                return base64.b64decode(request["ZipFile"], validate=True)
-            except (binascii.Error, ValueError, TypeError):
-                raise invalid("ZipFile must be base64.") from None
+            package = base64.b64decode(request["ZipFile"])
+            if len(package) > LARGEST_PACKAGE:
+                raise ApiError(
+                    413,
+                    "RequestEntityTooLargeException",
+                    f"Zipped size must be smaller than {LARGEST_PACKAGE} bytes for the {operation} operation; "
+                    "larger packages come through S3",
+                )
+            return package
         bucket, key = request.get("S3Bucket"), request.get("S3Key")
-        if not isinstance(bucket, str) or not isinstance(key, str):
+        if bucket is None or key is None:
             raise invalid("Please provide a source for function code.")
         return await self._backend.fetch(bucket, key, request.get("S3ObjectVersion"))
 
     async def _create(self, call: ApiCall) -> ApiReply:
-        request = call.json()
-        code = request.get("Code")
-        if not isinstance(code, dict):
-            raise invalid("Code must be given.")
-        self._functions.check_new(request)
-        package = await self._package(code)
+        request = call.parameters
+        self._functions.check_new(request, call.region)
+        package = await self._package("CreateFunction", request["Code"])
         # A bad package is refused before anything of it is kept.
         await self._backend.unpack(package)
         try:
-            function = self._functions.create(request, package)
+            function = self._functions.create(request, call.region, package)
         except Exception:
             self._backend.tidy()  # another call has taken the name meanwhile, or the disk is full
             raise
@@ -94,11 +103,8 @@ class Operations:
         return ApiReply(201, function.configuration(call.region))
 
     async def _list(self, call: ApiCall) -> ApiReply:
-        text = call.query.get("MaxItems", "50")
-        if not text.isdecimal() or not 1 <= int(text) <= 10000:
-            raise invalid("MaxItems must be a number from 1 to 10000.")
-        limit = min(50, int(text))
-        after = call.query.get("Marker", "")
+        limit = min(50, call.parameters.get("MaxItems", 50))
+        after = call.parameters.get("Marker", "")
         functions = [function for function in self._functions if function.name > after]
         shown: dict[str, Any] = {"Functions": [function.configuration(call.region) for function in functions[:limit]]}
         if len(functions) > limit:
@@ -109,9 +115,9 @@ class Operations:
         function = self._of(call)
         location = f"http://{call.host}/_code/{function.code}/{self._token(function.code)}"
         shown: dict[str, Any] = {
-            "Configuration": function.configuration(call.region),
+            "Configuration": function.configuration(call.region, qualified=call.qualified),
             "Code": {"RepositoryType": "S3", "Location": location},
-            "Tags": {},
+            "Tags": dict(function.tags),
         }
         if function.reserved is not None:
             shown["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
@@ -130,10 +136,24 @@ class Operations:
             raise ApiError(404, "ResourceNotFoundException", "That code is gone.") from None
 
     async def _get_configuration(self, call: ApiCall) -> ApiReply:
-        return ApiReply(200, self._of(call).configuration(call.region))
+        return ApiReply(200, self._of(call).configuration(call.region, qualified=call.qualified))
 
-    def _check_revision(self, call: ApiCall, function: Function) -> dict[str, Any]:
-        request = call.json()
+    async def _list_versions(self, call: ApiCall) -> ApiReply:
+        return ApiReply(200, {"Versions": [self._of(call).configuration(call.region, qualified=True)]})
+
+    async def _list_tags(self, call: ApiCall) -> ApiReply:
+        return ApiReply(200, {"Tags": dict(self._of(call).tags)})
+
+    async def _tag(self, call: ApiCall) -> ApiReply:
+        self._functions.tag(self._of(call), call.parameters["Tags"])
+        return ApiReply(204)
+
+    async def _untag(self, call: ApiCall) -> ApiReply:
+        self._functions.untag(self._of(call), call.parameters["TagKeys"])
+        return ApiReply(204)
+
+    def _check_revision(self, call: ApiCall, function: Function) -> Mapping[str, Any]:
+        request = call.parameters
         if request.get("RevisionId") not in (None, function.revision):
             raise ApiError(
                 412, "PreconditionFailedException", "The RevisionId provided does not match the latest RevisionId."
@@ -149,7 +169,7 @@ class Operations:
 
     async def _update_code(self, call: ApiCall) -> ApiReply:
         request = self._check_revision(call, self._of(call))
-        package = await self._package(request)
+        package = await self._package("UpdateFunctionCode", request)
         await self._backend.unpack(package)
         try:
             # Other calls have been served meanwhile.
@@ -158,7 +178,7 @@ class Operations:
             if request.get("DryRun"):
                 self._backend.tidy()
                 return ApiReply(200, function.configuration(call.region))
-            function = self._functions.update_code(function, package)
+            function = self._functions.update_code(function, request, package)
         except Exception:
             self._backend.tidy()
             raise
@@ -176,14 +196,17 @@ class Operations:
 
     async def _put_concurrency(self, call: ApiCall) -> ApiReply:
         function = self._of(call)
-        request = call.json()
-        if "ReservedConcurrentExecutions" not in request:
-            raise invalid("ReservedConcurrentExecutions must be given.")
-        wanted = request["ReservedConcurrentExecutions"]
+        if call.qualified:
+            raise invalid("This operation is permitted only on the function itself, without a qualifier.")
+        wanted = call.parameters["ReservedConcurrentExecutions"]
         others = sum(f.reserved or 0 for f in self._functions if f.name != function.name)
-        if isinstance(wanted, int) and wanted + others > self._backend.concurrency:
-            raise invalid("Specified ReservedConcurrentExecutions for function exceeds the account's concurrency.")
-        function = self._functions.reserve(function, request)
+        kept = self._backend.concurrency // UNRESERVED
+        if wanted + others > self._backend.concurrency - kept:
+            raise invalid(
+                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{kept}]."
+            )
+        function = self._functions.reserve(function, wanted)
         self._backend.changed(function.name, function)
         return ApiReply(200, {"ReservedConcurrentExecutions": function.reserved})
 
@@ -192,20 +215,25 @@ class Operations:
         return ApiReply(200, {} if reserved is None else {"ReservedConcurrentExecutions": reserved})
 
     async def _delete_concurrency(self, call: ApiCall) -> ApiReply:
-        function = self._functions.reserve(self._of(call), {})
+        function = self._functions.reserve(self._of(call), None)
         self._backend.changed(function.name, function)
         return ApiReply(204)
 
     async def _put_event_config(self, call: ApiCall) -> ApiReply:
-        function = self._functions.set_event_policy(self._of(call), call.json(), keep=False)
+        function = self._functions.set_event_policy(self._of(call), call.parameters, keep=False)
         return ApiReply(200, function.event_configuration(call.region))
 
     async def _update_event_config(self, call: ApiCall) -> ApiReply:
-        function = self._functions.set_event_policy(self._with_event_config(call), call.json(), keep=True)
+        function = self._functions.set_event_policy(self._with_event_config(call), call.parameters, keep=True)
         return ApiReply(200, function.event_configuration(call.region))
 
     async def _get_event_config(self, call: ApiCall) -> ApiReply:
         return ApiReply(200, self._with_event_config(call).event_configuration(call.region))
+
+    async def _list_event_configs(self, call: ApiCall) -> ApiReply:
+        function = self._of(call)
+        configured = [function.event_configuration(call.region)] if function.event_modified else []
+        return ApiReply(200, {"FunctionEventInvokeConfigs": configured})
 
     async def _delete_event_config(self, call: ApiCall) -> ApiReply:
         self._functions.clear_event_policy(self._with_event_config(call))

@@ -174,7 +174,7 @@ def verify(request: SignedRequest, secrets: Mapping[str, str], service: str, now
     url = f"http://{request.headers.get('host', '')}{claim.target}"
     signer = _Recomputed(Credentials(key, secrets[key]), service, region, claim.signed)
     expected = signer.recompute(AWSRequest(request.method, url, headers, request.body), claim.timestamp)
-    if not hmac.compare_digest(expected, claim.signature):
+    if not hmac.compare_digest(expected.encode(), claim.signature.encode(errors="surrogateescape")):
         raise _mismatch(
             "The request signature we calculated does not match the signature you provided. "
             "Check your AWS Secret Access Key and signing method."
