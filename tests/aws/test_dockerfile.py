@@ -21,7 +21,7 @@ from mu_twisted.aws._function_settings import HANDLER
 
 DOCKERFILE = Path(__file__, "../../../etc/Dockerfile").resolve()
 MACHINE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-EMULATOR = shutil.which("aws-lambda-rie") or shutil.which(f"aws-lambda-rie-{MACHINE}")
+EMULATORS = ("aws-lambda-rie", f"aws-lambda-rie-{MACHINE}")
 
 
 def test_the_images_command_is_the_workers_handler() -> None:
@@ -30,10 +30,30 @@ def test_the_images_command_is_the_workers_handler() -> None:
     assert json.loads(command) == [HANDLER]
 
 
+@pytest.fixture
+def emulator(tmp_path: Path) -> Path:
+    """AWS's runtime interface emulator: that on PATH, else that in the wheel of aws-sam-cli, where it can be had."""
+    installed = next((found for name in EMULATORS if (found := shutil.which(name))), None)
+    if installed is not None:
+        return Path(installed)
+    wheels = tmp_path / "wheels"
+    words = ["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", wheels, "aws-sam-cli"]
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300, check=False
+    )
+    if pip.returncode != 0:
+        pytest.skip(f"aws-lambda-rie is not on PATH, and the wheel of aws-sam-cli cannot be had: {pip.stderr[-200:]}")
+    [wheel] = wheels.iterdir()
+    with zipfile.ZipFile(wheel) as package:
+        [name] = [name for name in package.namelist() if name.endswith(f"/{EMULATORS[1]}")]
+        program = Path(package.extract(name, tmp_path))
+    program.chmod(0o755)
+    return program
+
+
 @pytest.mark.long
 @pytest.mark.process
-@pytest.mark.skipif(EMULATOR is None, reason="AWS's aws-lambda-rie is not on PATH (it is in the wheel of aws-sam-cli)")
-def test_the_workers_files_run_under_the_emulator(tmp_path: Path) -> None:
+def test_the_workers_files_run_under_the_emulator(emulator: Path, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_text('#!/bin/sh\necho "made by $1"\n')
     packed = run_mu(
@@ -45,10 +65,9 @@ def test_the_workers_files_run_under_the_emulator(tmp_path: Path) -> None:
         package.extractall(root)
     (root / "tool").chmod(0o755)
     port, api = _free_ports()
-    assert EMULATOR is not None
-    emulator = subprocess.Popen(
+    running = subprocess.Popen(
         [
-            *(EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+            *(emulator, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
             *("--runtime-api-address", f"127.0.0.1:{api}", sys.executable, "-m", "awslambdaric", HANDLER),
         ],
         cwd=root,
@@ -58,8 +77,8 @@ def test_the_workers_files_run_under_the_emulator(tmp_path: Path) -> None:
     try:
         answer = _invoked(port, {"mode": 0, "quality": 7})
     finally:
-        os.killpg(emulator.pid, signal.SIGKILL)
-        emulator.wait()
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
     assert (answer["retval"], answer["output"]) == (0, "made by 7\n"), answer
 
 

@@ -157,7 +157,7 @@ def test_a_handler_sees_the_variables_that_lambda_sets(caller: Any) -> None:
     found, _ = caller.call(caller.make(ENVIRONMENT))
     env = found["env"]
     assert env["PWD"] == env["LAMBDA_TASK_ROOT"] == found["cwd"]
-    assert env["AWS_SESSION_TOKEN"]
+    assert env["AWS_SESSION_TOKEN"] == ""
     assert env["LC_CTYPE"] == "C.UTF-8"
     assert env["LD_LIBRARY_PATH"].split(":")[-1] == "/opt/lib"
     assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]+", found["stream"])

@@ -42,7 +42,7 @@ class DispatchHarness:
         self.pool = EnvironmentPool(self.clock, self.clock.seconds, self, PoolLimits(), lambda: self.dispatcher.run())
         self.store = FunctionStore(directory)
         request = {"FunctionName": "f", "Runtime": "python3.12", "Role": ROLE, "Handler": "m.h", "Timeout": 900}
-        self.function = self.store.create(request, package(m=""))
+        self.function = self.store.create(request, "us-east-1", package(m=""))
         if policy:
             self.function = self.store.set_event_policy(self.function, policy, keep=False)
         self.dispatcher = Dispatcher(self.clock, EventQueue(60.0), self.store, self.pool, "us-east-1")

@@ -102,7 +102,7 @@ def test_an_environment_sees_the_zips_worker_and_nothing_of_the_hosts(
     assert environ["AWS_ENDPOINT_URL_S3"] == caller.stack.s3_endpoint
     assert environ["AWS_ACCESS_KEY_ID"] == caller.stack.access_key
     assert environ["AWS_LAMBDA_FUNCTION_VERSION"] == "$LATEST"
-    own = {"LANG", "LC_CTYPE", "PATH", "TZ", "TMPDIR", "PYTHONPATH"}
+    own = {"LANG", "LC_CTYPE", "PATH", "TZ", "TMPDIR", "PYTHONPATH", "PWD"}
     strangers = {name for name in os.environ if name in environ} - own
     assert not {name for name in strangers if not name.startswith(("AWS_", "_", "LD_"))}
     assert "site-packages" not in " ".join(payload["path"])

@@ -29,8 +29,8 @@ _OFFERED = (
 )
 
 
-SESSION_TOKEN = "local"
-"""On AWS a role's credentials have one, so a program that forgets it works on neither."""
+SESSION_TOKEN = ""
+"""There, as a role's credentials have one on AWS, and empty, which clients take for none: SeaweedFS knows no tokens."""
 
 
 def link_runtime(directory: Path) -> list[str]:
