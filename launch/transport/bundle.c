@@ -41,13 +41,19 @@ static size_t smaller(size_t one, size_t other)
     return one < other ? one : other;
 }
 
+/* Bytes that are yet to come of the frame in the making, as far as it says so. */
+static size_t missing(const bundle_reader *reader)
+{
+    return reader->in_body ? (size_t)reader->size - (bundle_pending(reader) - FRAME_HEADER) : 0;
+}
+
 char *bundle_room(bundle_reader *reader, size_t least, size_t ahead, size_t *room)
 {
     bundle *filling = reader->filling;
     if (!filling) {
         filling = bundle_new(least + smaller(reader->last, ahead));
     } else if (filling->capacity - filling->size < least) {
-        const size_t wanted = filling->size + least, doubled = 2 * filling->capacity;
+        const size_t wanted = filling->size + least + smaller(missing(reader), ahead), doubled = 2 * filling->size;
         filling = resized(filling, wanted > doubled ? wanted : doubled);
     }
     if (!filling)

@@ -259,7 +259,7 @@ static bool count_in(connection *c, size_t size)
 
 static char *room(connection *c, size_t least, size_t *size)
 {
-    char *into = bundle_room(&c->bundles, least, c->turn_bytes, size);
+    char *into = bundle_room(&c->bundles, least, c->turn_bytes < TURN_BYTES ? c->turn_bytes : SIZE_MAX, size);
     if (!into)
         c->why = (failure){.kind = FAILURE_MEMORY};
     return into;

@@ -70,7 +70,8 @@ send_outcome core_send_bundle(connection *c, bundle *of, const char *data, size_
 /* What comes is given to the sink in bundles from now on. */
 void core_bundle(connection *c);
 void core_pause(connection *c, bool paused);
-/* How many bytes one turn reads of it: CONNECTION_RECORD to TURN_BYTES. */
+/* How many bytes one turn reads of it: CONNECTION_RECORD to TURN_BYTES; and its user has memory for so many of the frame
+ * that has begun, with TURN_BYTES for all of it. */
 void core_read_at_once(connection *c, size_t size);
 /* From now on the user is to hear NOTE_BLOCKED and NOTE_DRAINED, or not. */
 void core_watch(connection *c, bool watched);
