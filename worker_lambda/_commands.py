@@ -25,6 +25,7 @@ from worker_lambda._workdir import WorkDirectory
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
     from worker_lambda._links import LinkChannel
+    from worker_lambda._pipes import PipeRun
     from worker_lambda._program import Program
     from worker_lambda._store import Store
 
@@ -102,6 +103,7 @@ class Commands:
             b"send": lambda argument: self._begin_links().send(argument),
             b"receive": lambda argument: self._begin_links().receive(argument),
             b"hand_over": lambda argument: self._begin_links().hand_over(argument),
+            b"pipe": lambda argument: self._begin_links().pipe(argument),
             b"quit": self._quit,
         }
 
@@ -275,6 +277,9 @@ class Commands:
         ported = self._channel.open and self.variables.get(b"produces_state") is None
         state = state_run(command, self.variables, marked_by_text=self._event.job is None or ported)
         background = self.variables.flag(b"nonblock")
+        pipes: PipeRun | None = None
+        if b"##PIPE:" in command:
+            command, pipes = self._begin_links().begin_run(command)
 
         def report(reply: bytes) -> None:
             self._foreground = self._foreground and background
@@ -284,7 +289,12 @@ class Commands:
             status, output = program.result()
             if program.remark:
                 self._send(info(b"background", program.remark))
+            if pipes is None:
+                go_on(status, output)
+                return
+            pipes.ended(status, lambda fault: go_on(status, output) if fault is None else report(fail(fault)))
 
+        def go_on(status: int, output: bytes) -> None:
             def result(status: int) -> None:
                 report(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))
 
@@ -300,7 +310,12 @@ class Commands:
                     lambda: result(-signal.SIGKILL),
                 )
 
-        self._runs.run(command, ended)
+        try:
+            self._runs.run(command, ended)
+        except BaseException:
+            if pipes is not None:
+                pipes.abandon()
+            raise
         self._started(background, b"OK:RUNNING(" + command + b")")
 
     def _transfer(self, argument: bytes, *, upload: bool) -> None:

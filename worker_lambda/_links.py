@@ -50,10 +50,13 @@ from worker_lambda._tls import RENDEZVOUS
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
 _MAX_REFUSAL = 500
+PIPES = "pipes"
+"""As :data:`mu_twisted.wire.pipes.PIPES`, which only those import that have some."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from worker_lambda._direct_paths import DirectPaths
+    from worker_lambda._pipes import PipeRun, TaskPipes
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class LinkChannel:
         self._send = send
         self._timing = timing
         self._speaker: _Speaker | None = None
+        self._pipes: TaskPipes | None = None
         self._sends = Sends(runs)
         self._receives = Receives(runs)
         self._report = WaitReport(timing.wait_report)
@@ -150,6 +154,7 @@ class LinkChannel:
             self._receives = Receives(self._runs)
             if speaker.direct:
                 self._make_paths(speaker)
+            self._close_pipes()
         self._send(b"OK:LINK")
         if self._paths is not None and tasks:
             self._paths.want(islice(tasks, MAX_AHEAD))
@@ -208,14 +213,40 @@ class LinkChannel:
         """Whether the rendezvous does not have all of it yet; the next command waits for that."""
         return self._handing_over
 
+    def pipe(self, argument: bytes) -> None:
+        """``pipe:to:TASK:ATTEMPT:NAME``, or ``pipe:from:...``.
+
+        :raises MuError: it cannot be.
+        """
+        if self._speaker is None:
+            raise CommandFailure("no link: has come yet")
+        if self._pipes is None:
+            from worker_lambda._pipes import TaskPipes  # costs, and few tasks have some
+
+            self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill)
+        name = self._pipes.declare(argument)
+        self._send(b"OK:PIPE(" + name + b")")
+
+    def begin_run(self, command: bytes) -> "tuple[bytes, PipeRun]":
+        """Make the FIFOs of a run whose command has placeholders for such, see :meth:`TaskPipes.begin`.
+
+        :raises MuError: one cannot be made.
+        """
+        if self._pipes is None:
+            raise CommandFailure("no pipe is declared for this task", "BadCommand")
+        return self._pipes.begin(command)
+
     def kill(self) -> None:
         """Give all up, and say so."""
         self._give_up("it was killed")
+        if self._pipes is not None:
+            self._pipes.kill()
 
     def close(self) -> None:
         """Give all up, and say nothing."""
         self._sends.close()
         self._receives.close()
+        self._close_pipes()
         self._disconnect()
         self._close_paths()
         self._speaker = None
@@ -230,6 +261,9 @@ class LinkChannel:
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
         waits = [self._check_dial()]
+        if self._pipes is not None:
+            waits.append(self._pipes.step())
+            busy = busy or self._pipes.finishing
         connection = self._connection
         if connection is not None:
             more = self._feed(connection)
@@ -280,18 +314,27 @@ class LinkChannel:
         for _ in range(_FRAMES):
             if connection.unsent >= UNSENT:
                 return True
-            frame = self._receives.next_frame() or self._sends.next_frame()
+            frame = self._receives.next_frame() or self._next_of_pipes() or self._sends.next_frame()
             if frame is None:
                 return False
             connection.send(frame)
         return True
+
+    def _close_pipes(self) -> None:
+        if self._pipes is not None:
+            self._pipes.close()
+            self._pipes = None
+
+    def _next_of_pipes(self) -> bytes | None:
+        return None if self._pipes is None else self._pipes.next_frame()
 
     # -- the connection --------------------------------------------------------------------------------------------
 
     def _check_dial(self) -> float | None:
         if self._connection is not None or self._dialling is not None:
             return None
-        if not (self._sends.active or self._sends.holding or self._receives.active or self._ahead):
+        pipes = self._pipes is not None and self._pipes.active
+        if not (self._sends.active or self._sends.holding or self._receives.active or self._ahead or pipes):
             self._failing_since = self._dial_at = None
             return None
         self._ahead = False
@@ -339,6 +382,7 @@ class LinkChannel:
             prepare=None if self._paths is None else self._paths.prepare,
         )
         announced = {} if self._paths is None else {PUNCH: True}
+        announced |= {} if self._pipes is None else {PIPES: True}
         self._connection.send(LinkGreeting(speaker.job, speaker.task, speaker.attempt, announced).encode())
 
     def _received(self, payload: bytes) -> None:
@@ -358,6 +402,10 @@ class LinkChannel:
                 if welcome.announced.get(PUNCH) is True and self._paths is not None and self._connection is not None:
                     self._paths.begin(self._connection.sock, self._connection.send)
                 self._greeted = True
+                if self._pipes is not None and welcome.announced.get(PIPES) is True:
+                    self._pipes.connected()
+                elif self._pipes is not None:
+                    self._pipes.lost("the rendezvous is of an earlier version, which carries no pipes")
                 self._failing_since = None
                 self._receives.restart()
                 self._sends.restart()
@@ -365,6 +413,11 @@ class LinkChannel:
             self._refusal = f"protocol error: {error}"
 
     def _take(self, payload: bytes) -> None:
+        if self._pipes is not None and payload.startswith(b"PIPE_"):
+            from mu_twisted.wire.pipes import parse_pipe_frame
+
+            self._pipes.received(parse_pipe_frame(payload))
+            return
         frame = parse_link_frame(payload)
         match frame:
             case Ack() | Nak():
@@ -424,6 +477,8 @@ class LinkChannel:
                 self._sends.arrived(frame)
 
     def _lost(self, error: DialError) -> None:
+        if self._greeted and self._pipes is not None:
+            self._pipes.lost(f"the connection to the rendezvous was lost: {error}")
         self._disconnect()
         now = time.monotonic()
         if self._failing_since is None:
@@ -440,6 +495,8 @@ class LinkChannel:
         return "" if self._speaker is None else self._speaker.where
 
     def _fail(self, reason: str) -> None:
+        if self._pipes is not None:
+            self._pipes.lost(reason)
         self._disconnect()
         self._failing_since = None
         self._give_up(reason, final=True)

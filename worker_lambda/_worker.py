@@ -35,9 +35,9 @@ MAX_KEPT = 64
 """Replies kept for a coordinator that is away."""
 _KEPT_BYTES = 2 << 20
 LINKS = "links"
-"""As :data:`mu_twisted.wire.links.LINKS`, which only those import that use them."""
 PUNCH = "punch"
-"""As :data:`mu_twisted.wire.punching.PUNCH`."""
+PIPES = "pipes"
+"""As in :mod:`mu_twisted.wire`'s ``links``, ``punching`` and ``pipes``, which only those import that use them."""
 
 
 class WorkerLoop:
@@ -217,7 +217,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS, PUNCH),
+                supports=(TOKEN, LINKS, PUNCH, PIPES),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )

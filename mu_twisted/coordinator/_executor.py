@@ -35,6 +35,7 @@ from mu_twisted.jobs import (
     LaunchId,
     LaunchOutcome,
     Ping,
+    PipeEnd,
     StartLaunches,
     StopLaunches,
     UseLargerFunction,
@@ -91,11 +92,12 @@ class AttemptStarter:
         self._peers = peers
         self._takes = takes
 
-    def begin(self, session: Session, task: int, attempt: int, *, replay: bool) -> None:
+    def begin(self, session: Session, task: int, attempt: int, *, replay: bool, pipes: Sequence[PipeEnd] = ()) -> None:
         """Drive the session's worker through the task.
 
         :param attempt: its number, from 0.
         :param replay: whether messages may have been delivered to an earlier attempt.
+        :param pipes: the ends of pipes that the task has.
         """
         peers = self._peers
         peering, opening = None, list[bytes]()
@@ -103,7 +105,7 @@ class AttemptStarter:
             supports = session.greeting.supports
             ahead = self._ahead(task)[:MAX_AHEAD] if PUNCH in supports else None
             peering = peers.peering(
-                task, attempt, replay=replay, links=LINKS in supports, takes=self._takes, ahead=ahead
+                task, attempt, replay=replay, links=LINKS in supports, takes=self._takes, ahead=ahead, pipes=pipes
             )
             opening = peers.opening(peering, task)
         machine = GuardedMachine(
@@ -235,7 +237,7 @@ class ActionExecutor:
     def assign(self, session: Session, action: Assign) -> None:
         """Begin the attempt."""
         self._last[action.worker] = action.task
-        self._starter.begin(session, action.task, action.attempt, replay=action.replay)
+        self._starter.begin(session, action.task, action.attempt, replay=action.replay, pipes=action.pipes)
 
     def warm(self, session: Session, action: Warm) -> None:
         """Clear the worker of its task, once the rendezvous has what others may want again."""

@@ -10,6 +10,8 @@ from mu_twisted.wire import failure_code
 _CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:", "FAIL(could not connect to")
 _LINK = re.compile(r"FAIL\((?:sending|receiving) .*: (?:rendezvous: |no link to the rendezvous )", re.DOTALL)
 """How a worker begins to say that its messages have no way."""
+_PIPE = re.compile(r"FAIL\(pipe '[^']*' (?:to|from) task [0-9]+ broke: ")
+"""How a worker begins to say that a pipe broke, whose other end, or the way to it, has failed."""
 _DIFFERS = "not deterministic"
 _LAST_LINES = 10
 _LONGEST_LINE = 150
@@ -45,7 +47,7 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
         error = printable(_spelt_bytes(_reason(reply)))
     if is_hopeless(failure_code(reply)):
         return Failure.HOPELESS, None, error
-    if reply.startswith(_CHANNEL) or _LINK.match(reply):
+    if reply.startswith(_CHANNEL) or _LINK.match(reply) or _PIPE.match(reply):
         return Failure.CHANNEL, None, error
     return (Failure.DIFFERS if _DIFFERS in reply else Failure.REPLY), None, error
 

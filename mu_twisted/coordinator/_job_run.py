@@ -211,7 +211,8 @@ class JobRun:
         launch_id = launch_id_in(self.name, greeting.launch_id)
         pipeline = self._pipeline
         ported = pipeline.consumes is not None and isinstance(pipeline.first, type)
-        why = unserved(greeting, keys=self._private_keys, links=pipeline.messages is not None, ported=ported)
+        links, pipes = pipeline.messages is not None, pipeline.pipes is not None
+        why = unserved(greeting, keys=self._private_keys, links=links, ported=ported, pipes=pipes)
         if why is not None:
             session.dismiss()
             function = self._settings["function"]

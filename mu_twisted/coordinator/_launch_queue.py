@@ -115,7 +115,8 @@ class LaunchQueue:
 
     def _divide(self) -> None:
         wanted = {name: run.job.wanted_workers for name, (run, _) in self._jobs.items()}
-        for name, limit in self._admission.ceilings(wanted).items():
+        least = {name: run.job.least_workers for name, (run, _) in self._jobs.items()}
+        for name, limit in self._admission.ceilings(wanted, least).items():
             if name not in self._jobs:  # it has ended as another was given its share
                 continue
             run, _ = self._jobs[name]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mu_twisted.coordinator._rendezvous_link import RendezvousLink
-from mu_twisted.fsm import Peering, Takes
+from mu_twisted.fsm import Peering, Takes, TaskPipe
+from mu_twisted.jobs import PipeEnd
 from mu_twisted.tls import KeyPair, TaskIdentity, pem_body
 
 
@@ -96,7 +97,9 @@ class Peers:
             return []
         pair = self.issue(TaskIdentity(self.job, task, peering.attempt))
         identity = f"identity:{pem_body(pair.certificate)} {pem_body(pair.key)}".encode("ascii")
-        return [identity, peering.link(task)] if peering.links else [identity]
+        return (
+            [identity, peering.link(task), *(pipe.command for pipe in peering.pipes)] if peering.links else [identity]
+        )
 
     def peering(
         self,
@@ -107,6 +110,7 @@ class Peers:
         links: bool = False,
         takes: Takes | None = None,
         ahead: Sequence[int] | None = None,
+        pipes: Sequence[PipeEnd] = (),
     ) -> Peering:
         """What the task's machine is to know.
 
@@ -114,12 +118,14 @@ class Peers:
         :param links: whether the worker takes named messages; they need keys of the task's own.
         :param takes: what the pipeline declares of them.
         :param ahead: tasks to which the worker is to have direct paths at once; None: it knows none.
+        :param pipes: the ends of pipes that the task has.
         """
         address = self.addresses[self.shards[task] if self.shards else 0]
         peering = Peering(address, self.job, attempt, replay, legacy=self.issue is None)
         links = links and self.issue is not None
         direct = tuple(ahead) if ahead is not None and links and self.direct else None
-        return replace(peering, links=links, takes=takes or peering.takes, ahead=direct)
+        ends = tuple(TaskPipe(end.name, end.peer, end.attempt, end.writes) for end in pipes)
+        return replace(peering, links=links, takes=takes or peering.takes, ahead=direct, pipes=ends)
 
 
 class Mailed(Protocol):

@@ -23,6 +23,7 @@ from mu_twisted.wire import (
     parse_greeting,
 )
 from mu_twisted.wire.links import LINKS, parse_paths, parse_waits
+from mu_twisted.wire.pipes import PIPES
 
 MAX_GREETING = 64 << 10
 """Largest first message, bytes: a worker that has not greeted may send no more."""
@@ -40,7 +41,17 @@ _RUN_ENDED = b"OK:RETVAL("
 _WAITS = b"INFO:waits:["
 _PATHS = b"INFO:paths:{"
 _HANDED_OVER = b"OK:HAND_OVER"
-_OWN_REPLIES = (b"OK:PONG", b"OK:KILL", b"OK:IDENTITY", b"OK:LINK", _TOKEN_TAKEN, _HANDED_OVER, _WAITS, _PATHS)
+_OWN_REPLIES = (
+    b"OK:PONG",
+    b"OK:KILL",
+    b"OK:IDENTITY",
+    b"OK:LINK",
+    b"OK:PIPE(",
+    _TOKEN_TAKEN,
+    _HANDED_OVER,
+    _WAITS,
+    _PATHS,
+)
 
 
 class SessionRegistry(Protocol):
@@ -355,13 +366,14 @@ class Session:
             self._connection.send(*commands)
 
 
-def unserved(greeting: Greeting, *, keys: bool, links: bool, ported: bool = False) -> str | None:
+def unserved(greeting: Greeting, *, keys: bool, links: bool, ported: bool = False, pipes: bool = False) -> str | None:
     """Why this coordinator cannot drive a worker that greets so; None: it can.
 
     :param keys: whether tasks need keys of their own, for their peers. The original's workers know no ``identity:``.
     :param links: whether tasks send named messages.
     :param ported: whether tasks are state machines that exchange states: which run makes one, the worker reads from its
         command. Those of version 0.1.0, which greet without :data:`TOKEN`, do not.
+    :param pipes: whether pipes join tasks.
     """
     if not 0 <= greeting.version <= VERSION:
         return f"of protocol version {greeting.version}, which this coordinator cannot serve"
@@ -369,6 +381,8 @@ def unserved(greeting: Greeting, *, keys: bool, links: bool, ported: bool = Fals
         return "of the original's, which cannot take a task's own keys for its peers (with --share-key there are none)"
     if links and LINKS not in greeting.supports:
         return "of an earlier version, which cannot send named messages"
+    if pipes and PIPES not in greeting.supports:
+        return "of an earlier version, which has no pipes"
     if keys and ported and TOKEN not in greeting.supports:
         return "of version 0.1.0, which does not find the states that a ported pipeline's commands make, and would wait"
     return None

@@ -10,7 +10,8 @@ from mu_twisted.fsm._commandlist import CommandListState
 from mu_twisted.fsm._errors import PROPAGATED, FSMError, Interrupted, user_place
 from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
-from mu_twisted.fsm._peering import Peering, Takes
+from mu_twisted.fsm._named_messages import PipeWord
+from mu_twisted.fsm._peering import Peering, Takes, TaskPipe
 from mu_twisted.fsm._replies import RunResult, parse_run
 from mu_twisted.fsm._script import Script
 from mu_twisted.fsm._states import (
@@ -38,12 +39,14 @@ __all__ = [
     "OnePassState",
     "Outcome",
     "Peering",
+    "PipeWord",
     "RunError",
     "RunResult",
     "Script",
     "StateReference",
     "SuperpositionState",
     "Takes",
+    "TaskPipe",
     "TerminalState",
     "Worker",
     "all_to_all",

@@ -58,7 +58,8 @@ class Context:
         """
         if self._peering is None:
             raise FSMError(
-                "this task has no peers: its pipeline must say whose messages a task takes (consumes= or messages=)"
+                "this task has no peers: its pipeline must say whose messages a task takes (consumes= or messages=), "
+                "or how tasks are joined (pipes=)"
             )
         return self._peering
 

@@ -1,6 +1,7 @@
 """This module builds the commands by which a script sends and receives named messages, and checks what it asks for."""
 
 import re
+from collections.abc import Mapping
 
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._peering import Peering
@@ -60,6 +61,42 @@ def received_from(reply: str) -> int:
 def default_file(frm: int | None, name: str) -> str:
     """Where a message is put whose receiver does not say: in the worker's private directory."""
     return f"##TMPDIR##/{'any' if frm is None else frm}.{_PLAIN.sub('_', name)[:100]}"
+
+
+class PipeWord(str):
+    """What stands in a command for an end of a pipe: a word of the shell, which the worker makes the path of a FIFO."""
+
+    __slots__ = ()
+
+
+def pipe_word(peering: Peering, me: int, peer: int, name: str, *, writes: bool) -> PipeWord:
+    """The word for the task's end of a pipe.
+
+    :raises FSMError: it has no such pipe.
+    """
+    found = next((pipe for pipe in peering.pipes if pipe.name == name), None)
+    if found is None or found.peer != peer or found.writes is not writes:
+        writer, reader = (me, peer) if writes else (peer, me)
+        raise FSMError(
+            f"no pipe {show(repr(name))} from task {writer} to task {reader} is declared: "
+            "its pipeline says that by pipes="
+        )
+    return PipeWord(f'"##PIPE:{name}##"')
+
+
+def with_pipes(command: str, words: Mapping[str, PipeWord]) -> str:
+    """The command with these words in place of ``{name}`` for each.
+
+    :raises FSMError: it names one not, or what is given for it is no pipe.
+    """
+    for name, word in words.items():
+        if not isinstance(word, PipeWord):
+            raise FSMError(f"{name}= of run takes what pipe_to or pipe_from returns, got {show(repr(word))}")
+        mark = "{" + name + "}"
+        if mark not in command:
+            raise FSMError(f"run: its command must say where {mark} stands, got {show(command)}")
+        command = command.replace(mark, word)
+    return command
 
 
 def _check(peering: Peering, sender: int, receiver: int, name: str) -> None:

@@ -7,6 +7,29 @@ from typing import TypeAlias
 from mu_twisted.wire import PeerGreeting
 from mu_twisted.wire.links import TaskRanges
 
+
+@dataclass(frozen=True, slots=True)
+class TaskPipe:
+    """One end of a pipe that the task has.
+
+    :param name: the pipe's.
+    :param peer: the task at the other end.
+    :param attempt: of the peer.
+    :param writes: whether this task writes, and the peer reads.
+    """
+
+    name: str
+    peer: int
+    attempt: int
+    writes: bool
+
+    @property
+    def command(self) -> bytes:
+        """The ``pipe:`` command of a worker, after which its runs can use it."""
+        way = "to" if self.writes else "from"
+        return f"pipe:{way}:{self.peer}:{self.attempt}:{self.name}".encode("ascii")
+
+
 Takes: TypeAlias = Callable[[int], Mapping[int, frozenset[str] | None]]
 """From a task's number, the tasks whose messages it takes, each with the names of these; None: of any name."""
 
@@ -27,6 +50,7 @@ class Peering:
     :param links: whether the worker takes named messages.
     :param ahead: tasks to which it is to have direct paths at once, where it may have any; None: it may not.
     :param takes: what the pipeline declares of them.
+    :param pipes: the ends of pipes that the task has.
     """
 
     address: str
@@ -37,6 +61,7 @@ class Peering:
     links: bool = False
     ahead: tuple[int, ...] | None = None
     takes: Takes = field(default=_nothing, repr=False, compare=False)
+    pipes: tuple[TaskPipe, ...] = ()
 
     def connect(self, me: int, to: int) -> str:
         """The ``connect:`` command of a worker.

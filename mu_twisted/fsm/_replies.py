@@ -8,7 +8,7 @@ from mu_twisted.fsm._errors import FSMError, show
 _STATUS = re.compile(r"OK:RETVAL\((-?[0-9]{1,19})\)")
 _OUTPUT = ":OUTPUT("
 _COMMAND = "):COMMAND("
-_PLACEHOLDER = re.compile(r"##[A-Z]+##")
+_PLACEHOLDER = re.compile(r"##[A-Z]+(?::[A-Za-z0-9._-]+)?##")
 
 SURE = 3
 LIKELY = 2

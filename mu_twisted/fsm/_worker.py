@@ -7,7 +7,15 @@ from typing import Any
 from mu_twisted.fsm._context import Context
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._expect import default_expect
-from mu_twisted.fsm._named_messages import default_file, receive_command, received_from, send_command
+from mu_twisted.fsm._named_messages import (
+    PipeWord,
+    default_file,
+    pipe_word,
+    receive_command,
+    received_from,
+    send_command,
+    with_pipes,
+)
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
 
@@ -153,14 +161,16 @@ class Worker:
         if reply.startswith("OK:UPLOADING("):
             await Step(None, ("OK:UPLOAD(",), lambda reply: names_key(reply, key))
 
-    async def run(self, command: str | None = None, *, check: bool = True) -> RunResult:
+    async def run(self, command: str | None = None, *, check: bool = True, **pipes: PipeWord) -> RunResult:
         """Run a shell command on the worker and wait for its end, also where it runs in the background.
 
         :param command: without it the command runs that was given when the function was made.
         :param check: raise for a status that is not 0.
+        :param pipes: ends of pipes (:meth:`pipe_to`, :meth:`pipe_from`), each for ``{its name}`` in the command.
         :raises RunError: the status is not 0, and ``check`` is set.
+        :raises FSMError: the command does not name a pipe that is given.
         """
-        text = _text(command or "")
+        text = with_pipes(_text(command or ""), pipes)
         reply = await Step(f"run:{text}", ("OK:RETVAL(", "OK:RUNNING("), lambda reply: names_run(reply, text))
         if reply.startswith("OK:RUNNING("):
             reply = await Step(None, ("OK:RETVAL(",), lambda reply: names_run(reply, text))
@@ -222,6 +232,26 @@ class Worker:
         command = receive_command(self._context.peering, self.task, None, name, path)
         reply = await Step(command, ("OK:RECEIVE(",), lambda reply: reply.endswith(f"/{name})"))
         return received_from(reply), path
+
+    def pipe_to(self, task: int, name: str) -> PipeWord:
+        """The end of a pipe that one command of this task writes to, and one of the other task reads from.
+
+        What it writes is read as it comes. The reader's end of file comes when this command has ended with status 0.
+
+        :param name: the pipe's, as the pipeline declares it (``pipes``).
+        :returns: a word for a command, see :meth:`run`.
+        :raises FSMError: it is not declared.
+        """
+        return pipe_word(self._context.peering, self.task, task, name, writes=True)
+
+    def pipe_from(self, task: int, name: str) -> PipeWord:
+        """The other end: a command of this task reads what one of the other task writes.
+
+        :param name: as in :meth:`pipe_to`.
+        :returns: a word for a command, see :meth:`run`.
+        :raises FSMError: it is not declared.
+        """
+        return pipe_word(self._context.peering, self.task, task, name, writes=False)
 
     def _file(self, frm: int | None, name: str) -> str:
         path = default_file(frm, name)

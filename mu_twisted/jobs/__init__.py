@@ -34,6 +34,7 @@ from mu_twisted.jobs._failure_groups import (
     ranges,
 )
 from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
+from mu_twisted.jobs._gangs import Gangs, Pipe, PipeEnd
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_id import LaunchId, job_in, launch_id_in, launch_name
 from mu_twisted.jobs._launch_values import (
@@ -51,7 +52,7 @@ from mu_twisted.jobs._launch_values import (
 )
 from mu_twisted.jobs._launching import LaunchScheduler
 from mu_twisted.jobs._ledger import HALTED
-from mu_twisted.jobs._lineage import Lineage
+from mu_twisted.jobs._lineage import Lineage, union
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._precedence import Groups, grouped
 from mu_twisted.jobs._records import (
@@ -118,6 +119,7 @@ __all__ = [
     "Fault",
     "Finish",
     "Finished",
+    "Gangs",
     "GiveToken",
     "Grant",
     "Groups",
@@ -140,6 +142,8 @@ __all__ = [
     "Pace",
     "PathStep",
     "Ping",
+    "Pipe",
+    "PipeEnd",
     "Record",
     "RecordError",
     "Refunded",
@@ -189,4 +193,5 @@ __all__ = [
     "stage_runs",
     "stages_under_way",
     "uncollected",
+    "union",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mu_twisted.jobs._gangs import PipeEnd
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._records import JobRecord
 
@@ -45,12 +46,14 @@ class Assign:
     """Drive this worker through this task from its first state.
 
     :param replay: whether messages for the task may have been delivered before, so that all are to be asked for again.
+    :param pipes: the task's ends of pipes, to tasks that are assigned with it.
     """
 
     worker: int
     task: int
     attempt: int
     replay: bool = False
+    pipes: tuple[PipeEnd, ...] = ()
 
 
 @dataclass(frozen=True)

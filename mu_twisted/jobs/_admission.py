@@ -35,9 +35,11 @@ class LaunchAdmissionState:
     waiting: Mapping[str, int]
 
 
-def fair_shares(workers: int, wanted: Mapping[str, int]) -> dict[str, int]:
+def fair_shares(workers: int, wanted: Mapping[str, int], least: Mapping[str, int] | None = None) -> dict[str, int]:
     """Divide workers among jobs: none gets more than it wants, and what one leaves the others share equally.
 
+    :param least: for jobs, as long as they need more than one worker to get on, so many. Those that come first have
+        them first; what cannot have them has none, as fewer would be of no use to it and may be missed by others.
     :returns: for each job, in the order given, at least 1 if it wants any: a job with no worker would never end.
     """
     shares: dict[str, int] = {}
@@ -47,6 +49,26 @@ def fair_shares(workers: int, wanted: Mapping[str, int]) -> dict[str, int]:
         shares[job] = max(share, min(count, 1))
         left = max(0, left - share)
         jobs -= 1
+    floors = dict.fromkeys(wanted, 0)  # of those that come later
+    for job, count in (least or {}).items():
+        missing = min(count, wanted[job]) - shares[job]
+        floors[job] = min(count, wanted[job])
+        if missing <= 0:
+            continue
+        spare = {other: shares[other] - floors[other] for other in wanted if other != job}
+        if sum(max(0, each) for each in spare.values()) < missing:
+            shares[job] = floors[job] = 0
+            continue
+        shares[job] += missing
+        for other, each in sorted(spare.items(), key=lambda item: -item[1]):
+            given = max(0, min(each, missing))
+            shares[other] -= given
+            missing -= given
+    left = workers - sum(shares.values())  # what was of no use to those that have none
+    for job in wanted if least else ():
+        more = max(0, min(left, wanted[job] - shares[job])) if shares[job] else 0
+        shares[job] += more
+        left -= more
     return {job: shares[job] for job in wanted}
 
 
@@ -78,14 +100,20 @@ class LaunchAdmission:
         """Whether launches wait for their turn."""
         return any(self._queues.values())
 
-    def ceilings(self, wanted: Mapping[str, int]) -> dict[str, int | None]:
+    @property
+    def workers(self) -> int | None:
+        """How many may be in flight at once; None: any number."""
+        return self._workers
+
+    def ceilings(self, wanted: Mapping[str, int], least: Mapping[str, int] | None = None) -> dict[str, int | None]:
         """How many workers each job may have (:meth:`Job.allow_workers`).
 
         :param wanted: what each job would have if it were alone (:attr:`Job.wanted_workers`).
+        :param least: as for :func:`fair_shares`.
         """
         if self._workers is None or sum(wanted.values()) <= self._workers:
             return dict.fromkeys(wanted)
-        return dict(fair_shares(self._workers, wanted))
+        return dict(fair_shares(self._workers, wanted, least))
 
     def ask(self, job: str, launch_ids: Sequence[LaunchId]) -> None:
         """A job asks for these launches."""

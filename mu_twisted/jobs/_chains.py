@@ -24,17 +24,18 @@ class Chains:
     def __init__(self, data: JobData) -> None:
         self._data = data
         self._lineage = data.ledger.lineage
+        self._gangs = data.ledger.gangs
 
     def settled(self, task: Task) -> None:
         """The task is done or failed: its producers need not run again on its account."""
         tasks, stack = self._data.ledger.tasks, [task.number]
+        if task.number in self._gangs and self._rests(task):
+            stack += self._let_rest(task)
         while stack:
             for number in self._lineage.producers(stack.pop()):
                 producer = tasks[number]
-                if producer.has_result and producer.state not in SETTLED and not self._is_needed(producer):
-                    self._revoke(producer, "its messages are not needed any more")
-                    self._stand(producer)
-                    stack.append(number)
+                if producer.has_result and producer.state not in SETTLED and self._rests(producer):
+                    stack += self._let_rest(producer)
 
     def fail(self, task: Task, error: str) -> None:
         """The task has failed for good, and all that need its messages fail with it, instead of waiting for ever."""
@@ -62,7 +63,9 @@ class Chains:
                 if other.state is TaskState.BLOCKED:
                     blocked.append(number)
                 else:
-                    self._fail_consumer(other, f"task {task.number}, whose messages it needs, failed: {cause}")
+                    joined = number in self._gangs.members(task.number)
+                    how = "which it is joined with by pipes" if joined else "whose messages it needs"
+                    self._fail_consumer(other, f"task {task.number}, {how}, failed: {cause}")
         if blocked:
             why = f"task {task.number}, which it comes after, failed: {cause}"[:MAX_ERROR]
             self._data.record(TasksFailed(tuple(blocked), why))
@@ -73,6 +76,7 @@ class Chains:
 
     def _dependents(self, task: Task) -> Iterator[int]:
         """Those that cannot be done without it, directly."""
+        yield from self._gangs.others(task.number)
         yield from self._lineage.consumers(task.number)
         if not task.has_result:
             yield from self._data.ledger.precedence.close(task.number)
@@ -98,6 +102,7 @@ class Chains:
         else:
             self._revoke(task, "its messages were lost", kind=Failure.CHANNEL, costs=used_up)
             self._data.enqueue([task])
+        self.begin_gang_again(task, f"messages of task {task.number}, which it is joined with by pipes, were lost")
         if used_up:
             self._data.ledger.note_error(task, "its messages were lost again and again")
         return task.failures > self._data.policy.retries
@@ -156,15 +161,19 @@ class Chains:
             open_ = [number for number in hit if tasks[number].state not in SETTLED]
             done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
             self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
+            for number in done:
+                self.begin_gang_again(tasks[number], reason)
         for number in list(self._data.attempts):
-            if (of is None or number in of) and self._is_needed(tasks[number]):
+            if (of is None or number in of) and self._is_needed(tasks[number]) and number in self._data.attempts:
                 self._revoke(tasks[number], reason)
                 self._data.enqueue([tasks[number]])
+                self.begin_gang_again(tasks[number], reason)
 
     def preempt(self) -> None:
         """Where nothing can go on because producers have no worker, the latest tasks give theirs up."""
         data = self._data
-        busy = data.pool.idle or data.pool.warming or data.launches
+        # Where there are gangs, workers may be idle as there are not enough for one.
+        busy = (data.pool.idle and not self._gangs) or data.pool.warming or data.launches
         if not self._lineage or busy or data.ledger.over or not data.attempts or data.backlog.first() is None:
             return
         blocked = self._blocked()
@@ -173,24 +182,85 @@ class Chains:
         tasks = data.ledger.tasks
         victims = sorted(data.attempts, key=lambda number: tasks[number].rank)
         chosen: set[int] = set()
+        free = len(data.pool.idle)
         for task in data.backlog.lowest(len(victims)):
             if not victims or tasks[victims[-1]].rank < task.rank:
                 return
+            members = self._gangs.members(task.number)
             if not all(
-                producer in chosen or tasks[producer].state is TaskState.DONE
-                for producer in self._lineage.consumed(task.number)
+                producer in chosen or producer in members or tasks[producer].state is TaskState.DONE
+                for member in members
+                for producer in self._lineage.consumed(member)
             ):
                 continue
-            chosen.add(task.number)
-            victim = tasks[victims.pop()]
-            self._revoke(victim, f"task {task.number}, whose messages it needs, has no worker")
-            data.enqueue([victim])
+            later = [number for number in victims if tasks[number].rank > task.rank]
+            if free + len(later) < len(members):
+                return
+            chosen.update(members)
+            free -= len(members)
+            while free < 0:
+                victim = tasks[victims[-1]]
+                gone = [number for number in self._gangs.members(victim.number) if number in data.attempts]
+                self._revoke(victim, f"task {task.number}, whose messages it needs, has no worker")
+                data.enqueue([victim])
+                self.begin_gang_again(victim, f"task {task.number}, whose messages it needs, has no worker")
+                victims = [number for number in victims if number not in gone]
+                free += len(gone)
 
     def give_way(self, task: Task, other: Task) -> None:
         """The task has its worker taken away, which the other one gets, whose message it waits for."""
-        self._revoke(task, f"task {other.number}, whose messages it waits for, has no worker")
-        self._data.backlog.prefer(other)
+        reason = f"task {other.number}, whose messages it waits for, has no worker"
+        self._revoke(task, reason)
+        members = [self._data.ledger.tasks[number] for number in self._gangs.members(other.number)]
+        self._data.backlog.prefer(min(members, key=lambda member: member.rank))
         self._data.enqueue([task])
+        self.begin_gang_again(task, reason)
+
+    # -- gangs ---------------------------------------------------------------------------------------------------------
+
+    def begin_gang_again(self, task: Task, reason: str) -> None:
+        """The task waits again: those that it is joined with by pipes end, and begin again with it, at no cost.
+
+        Not where all of them have results that nobody needs again.
+
+        :param reason: why the others end, one line.
+        """
+        if task.number not in self._gangs:
+            return
+        if self._rests(task):
+            self._let_rest(task)
+            return
+        tasks = self._data.ledger.tasks
+        others = [tasks[number] for number in self._gangs.others(task.number)]
+        for other in others:
+            self._revoke(other, reason)
+        self._reopen([other.number for other in others if other.state is TaskState.DONE], reason)
+        self._data.enqueue(one for one in (task, *others) if one.state is TaskState.WAITING)
+
+    def complete_gangs(self, reason: str) -> None:
+        """Let what is done of a gang run again with those that are not.
+
+        :param reason: one line.
+        """
+        tasks = self._data.ledger.tasks
+        for members in self._gangs.all:
+            states = {tasks[number].state for number in members}
+            if TaskState.DONE in states and not states.isdisjoint(PENDING):
+                self.begin_gang_again(next(tasks[one] for one in members if tasks[one].state in PENDING), reason)
+
+    def _rests(self, task: Task) -> bool:
+        """Whether the task, and all that run at the same time, have results, and nobody needs their messages again."""
+        tasks = [self._data.ledger.tasks[number] for number in self._gangs.members(task.number)]
+        return all(one.has_result and not self._is_needed(one) for one in tasks)
+
+    def _let_rest(self, task: Task) -> list[int]:
+        """End what the task's gang runs again; its results stand. Returns the tasks that were not done."""
+        tasks = [self._data.ledger.tasks[number] for number in self._gangs.members(task.number)]
+        again = [one for one in tasks if one.state not in SETTLED]
+        for one in again:
+            self._revoke(one, "its messages are not needed any more")
+            self._stand(one)
+        return [one.number for one in again]
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import msgspec
 
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._gangs import Pipe
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._steps import uncollected
@@ -25,6 +26,7 @@ _Natural = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 _GroupsRead = tuple[tuple[tuple[_Natural, ...], tuple[_Natural, ...]], ...]
 _EdgesRead = tuple[tuple[_Natural, tuple[_Natural, ...]], ...]
 _StagesRead = tuple[tuple[str, tuple[tuple[_Natural, _Natural], ...]], ...]
+_PipesRead = tuple[tuple[_Natural, _Natural, str], ...]
 
 
 def to_plain(value: Any) -> Any:
@@ -146,6 +148,10 @@ def _stages(value: Any) -> StageRuns:
         return msgspec.convert(value, _StagesRead)
 
 
+def _pipes(value: Any) -> tuple[Pipe, ...]:
+    return msgspec.convert(value, _PipesRead)
+
+
 def _policy(value: Any) -> JobPolicy:
     if type(value) is not dict:
         raise ValueError
@@ -169,6 +175,7 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     Edges: _edges,
     Groups: _groups,
     StageRuns: _stages,
+    tuple[Pipe, ...]: _pipes,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),
     Failure | None: _or_none(Failure),
     JobPolicy: _policy,

@@ -10,6 +10,7 @@ from random import Random
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._gangs import Pipe
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Arrival
@@ -39,9 +40,11 @@ class Job(JobView):
     :param messages: the same for tasks that may take messages of one another.
     :param after: tasks, each time with those that are begun when all of them are done.
     :param stages: the parts of the job by name, in the order in which they are shown, each with its tasks, ascending.
+    :param pipes: that join tasks, which run at the same time.
     :param side_effects: whether a task may not be tried twice at once.
     :param random: a number from 0 to 1 at each call; None: from a generator whose seed is the name.
-    :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another.
+    :raises JobError: there is no task, or a number stands in ``order`` twice, or tasks wait for one another, or more
+        run at the same time than there may be workers.
     """
 
     def __init__(
@@ -54,10 +57,11 @@ class Job(JobView):
         messages: Mapping[int, Sequence[int]] | None = None,
         after: Groups = (),
         stages: Iterable[tuple[str, Iterable[int]]] = (),
+        pipes: Sequence[Pipe] = (),
         side_effects: bool = False,
         random: Callable[[], float] | None = None,
     ) -> None:
-        submitted = _submitted(name, order, policy, consumes, messages, after, stages, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, stages, pipes, side_effects)
         self._adopt(Ledger(submitted), random)
 
     @classmethod
@@ -71,11 +75,12 @@ class Job(JobView):
         messages: Mapping[int, Sequence[int]] | None = None,
         after: Groups = (),
         stages: Iterable[tuple[str, Iterable[int]]] = (),
+        pipes: Sequence[Pipe] = (),
         side_effects: bool = False,
     ) -> "Generator[None, None, Job]":
         """As the constructor, with pauses in which others may have their turn: a job may have a million tasks."""
         job = cls.__new__(cls)
-        submitted = _submitted(name, order, policy, consumes, messages, after, stages, side_effects)
+        submitted = _submitted(name, order, policy, consumes, messages, after, stages, pipes, side_effects)
         job._adopt((yield from Ledger.making(submitted)), None)
         return job
 
@@ -410,14 +415,13 @@ def _submitted(
     messages: Mapping[int, Sequence[int]] | None,
     after: Groups,
     stages: Iterable[tuple[str, Iterable[int]]],
+    pipes: Sequence[Pipe],
     side_effects: bool,
 ) -> Submitted:
     groups = tuple((tuple(before), tuple(behind)) for before, behind in after)
     policy = policy or JobPolicy()
-    messages_by_task = _edges(messages)
-    return Submitted(
-        name, tuple(order), policy, _edges(consumes), side_effects, messages_by_task, groups, stage_runs(stages)
-    )
+    edges = _edges(consumes), side_effects, _edges(messages)
+    return Submitted(name, tuple(order), policy, *edges, groups, stage_runs(stages), tuple(pipes))
 
 
 def _edges(edges: Mapping[int, Sequence[int]] | None) -> tuple[tuple[int, tuple[int, ...]], ...]:

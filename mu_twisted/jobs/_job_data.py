@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from mu_twisted.jobs._actions import Abort, Action, Assign, Dismiss, Interrupt, Record, Warm
 from mu_twisted.jobs._backlog import Backlog
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._gangs import PipeEnd
 from mu_twisted.jobs._holds import Holds
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Launches
@@ -40,7 +41,7 @@ class JobData:
         self.launches = Launches()
         self.backlog = Backlog(list(ledger.tasks.values()))
         self.timers = Timers()
-        self.holds = Holds(ledger.lineage.is_linked)
+        self.holds = Holds(lambda task: ledger.lineage.is_linked(task) or task in ledger.gangs)
         self.attempts: dict[int, list[Attempt]] = {}
         self._first_attempts: dict[Attempt, None] = {}
         self._lost: dict[LaunchId, tuple[int, int]] = {}
@@ -188,7 +189,25 @@ class JobData:
                 (held if self.holds.cover(task.number) else ready).append(task)
             self.ledger.move_all([task for task in held if task.state is not TaskState.HELD], TaskState.HELD)
         self.ledger.move_all([task for task in ready if task.state is not TaskState.WAITING], TaskState.WAITING)
+        if self.ledger.gangs:
+            ready = self._enqueue_gangs(ready)
         self.backlog.add(ready)
+
+    def is_ready(self, task: Task) -> bool:
+        """Whether the task, and all of its gang, wait for a worker and for nothing else."""
+        tasks = self.ledger.tasks
+        return all(tasks[one].state is TaskState.WAITING for one in self.ledger.gangs.members(task.number))
+
+    def _enqueue_gangs(self, tasks: list[Task]) -> list[Task]:
+        """Queue the gangs of these tasks of which all tasks are ready; returns the tasks that are in none."""
+        gangs, alone = self.ledger.gangs, list[Task]()
+        for task in tasks:
+            if task.number not in gangs:
+                alone.append(task)
+            elif self.is_ready(task):
+                members = [self.ledger.tasks[one] for one in gangs.members(task.number)]
+                self.backlog.add_gang(min(members, key=lambda one: one.rank), len(members), self.now)
+        return alone
 
     def apply_holds(self) -> None:
         """Hold what is to be held by now, and let the rest wait for a worker."""
@@ -198,8 +217,13 @@ class JobData:
         ]
         self.enqueue([task for task in ready if held(task.number) is not (task.state is TaskState.HELD)])
 
-    def begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
-        """The worker gets the task."""
+    def begin(
+        self, worker: PoolWorker, task: Task, *, speculative: bool = False, pipes: tuple[PipeEnd, ...] = ()
+    ) -> None:
+        """The worker gets the task.
+
+        :param pipes: the task's ends.
+        """
         number = task.attempts
         self.record(Assigned(task.number, number, worker.launch_id, speculative))
         attempt = Attempt(task.number, number, worker, self.now, speculative)
@@ -210,7 +234,7 @@ class JobData:
         if self.policy.task_timeout is not None:
             self.timers.push(self.now + self.policy.task_timeout, TimerKind.ATTEMPT, attempt)
         replay = number > 0 and bool(self.ledger.lineage.producers(task.number))
-        self.do(Assign(worker.number, task.number, number, replay))
+        self.do(Assign(worker.number, task.number, number, replay, pipes))
 
     def end(
         self,

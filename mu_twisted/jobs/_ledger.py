@@ -10,6 +10,7 @@ from typing import Any
 
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure, is_out_of_memory
+from mu_twisted.jobs._gangs import Gangs
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._precedence import Precedence, check_together
@@ -85,10 +86,14 @@ class Ledger:
 
     def _make(self, submitted: Submitted) -> Generator[None, None, None]:
         self.submitted = submitted
-        self.lineage = yield from Lineage.making(submitted.order, dict(submitted.consumes), dict(submitted.messages))
+        self.gangs = Gangs(submitted.order, submitted.pipes)
+        self.gangs.check_size(submitted.policy.max_workers)
+        self.lineage = yield from Lineage.making(
+            submitted.order, dict(submitted.consumes), dict(submitted.messages), self.gangs
+        )
         yield
         self.precedence = yield from Precedence.making(self.lineage.order, submitted.after)
-        if self.lineage and self.precedence:
+        if (self.lineage or self.gangs) and self.precedence:
             yield from check_together(self.lineage, self.precedence)
         self.tasks: dict[int, Task] = {}
         for rank, number in enumerate(self.precedence.order):

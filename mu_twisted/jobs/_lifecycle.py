@@ -56,6 +56,7 @@ class JobLifecycle:
             self._take_in(task)
             if at % STEP == 0:
                 yield
+        self._chains.complete_gangs("the coordinator was restarted")
         back += yield from data.launches.unseen(min(data.limit, data.useful) - len(back))
         for at, launch_id in enumerate(back):
             data.launches.expect_back(launch_id)
@@ -100,6 +101,7 @@ class JobLifecycle:
             data.enqueue(waiting[first : first + STEP])
             yield
         self._chains.store_lost("the job was over, and its messages gone with it")
+        self._chains.complete_gangs("tasks that it is joined with by pipes are tried again")
 
     def _needed(self, tasks: Collection[int]) -> Generator[None, None, set[int]]:
         """These tasks, and all failed ones whose messages they need or that they come after."""
@@ -177,13 +179,16 @@ class JobLifecycle:
         starved = ledger.starved & ledger.failures.keys()
         if not starved:
             return False
-        behind = ledger.precedence.behind(starved) & ledger.failures.keys()
-        tasks = sorted((ledger.tasks[one] for one in starved | behind), key=lambda one: one.rank)
+        joined = {member for one in starved for member in ledger.gangs.members(one)} & ledger.failures.keys()
+        behind = ledger.precedence.behind(joined) & ledger.failures.keys()
+        joined |= {member for one in behind for member in ledger.gangs.members(one)} & ledger.failures.keys()
+        tasks = sorted((ledger.tasks[one] for one in joined | behind), key=lambda one: one.rank)
         self.leave("what is left to do needs more memory")
         data.record(Enlarged(tuple(task.number for task in tasks)))
         self._use_function()
         self._next_generation()
         data.enqueue([task for task in tasks if task.state is TaskState.WAITING])
+        self._chains.complete_gangs("tasks that it is joined with by pipes need more memory")
         return True
 
     def _use_function(self) -> None:

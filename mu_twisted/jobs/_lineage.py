@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
 from mu_twisted.jobs._errors import JobError
+from mu_twisted.jobs._gangs import Gangs
 from mu_twisted.jobs._steps import STEP, exhaust
 
 Edges = Mapping[int, Sequence[int]]
@@ -19,22 +20,27 @@ class Lineage:
     :param order: task numbers in the order in which they are to be assigned.
     :param consumes: edges without circles: a consumer cannot end before its producers have begun.
     :param messages: more edges, in which tasks may take messages of one another.
-    :raises JobError: a task is named that is none, or tasks consume one another in a circle.
+    :param gangs: tasks that run at the same time.
+    :raises JobError: a task is named that is none, or tasks or gangs consume one another in a circle.
     """
 
-    def __init__(self, order: Sequence[int], consumes: Edges, messages: Edges | None = None) -> None:
-        exhaust(self._make(order, consumes, messages or {}))
+    def __init__(
+        self, order: Sequence[int], consumes: Edges, messages: Edges | None = None, gangs: Gangs | None = None
+    ) -> None:
+        exhaust(self._make(order, consumes, messages or {}, gangs))
 
     @classmethod
     def making(
-        cls, order: Sequence[int], consumes: Edges, messages: Edges | None = None
+        cls, order: Sequence[int], consumes: Edges, messages: Edges | None = None, gangs: Gangs | None = None
     ) -> "Generator[None, None, Lineage]":
         """As the constructor, with pauses in which others may have their turn."""
         lineage = cls.__new__(cls)
-        yield from lineage._make(order, consumes, messages or {})
+        yield from lineage._make(order, consumes, messages or {}, gangs)
         return lineage
 
-    def _make(self, order: Sequence[int], consumes: Edges, messages: Edges) -> Generator[None, None, None]:
+    def _make(
+        self, order: Sequence[int], consumes: Edges, messages: Edges, gangs: Gangs | None
+    ) -> Generator[None, None, None]:
         if not order:
             raise JobError("a job needs at least one task")
         if len(set(order)) != len(order):
@@ -44,16 +50,19 @@ class Lineage:
         self._consumed: dict[int, tuple[int, ...]] = {}
         self._circle: dict[int, int] = {}
         self.order = tuple(order)
-        if not consumes and not messages:
+        if not consumes and not messages and not gangs:
             return
         yield
         yield from self._connect(order, consumes)
         self.order = yield from self._producers_first({task: (task,) for task in order})
+        if gangs:
+            groups = dict.fromkeys(map(gangs.members, self.order))
+            self.order = yield from self._producers_first({group[0]: group for group in groups})
         # What a task consumes, beside what it may take in a circle.
         self._consumed = dict(self._producers)
-        if messages:
+        if messages or gangs:
             yield from self._connect(order, messages)
-            circles = yield from self._circles()
+            circles = yield from self._circles(gangs)
             self._circle = {task: circle[0] for circle in circles for task in circle if len(circle) > 1}
             self.order = yield from self._producers_first({circle[0]: circle for circle in circles})
 
@@ -96,7 +105,9 @@ class Lineage:
         return self._consumed.get(task, ())
 
     def circle(self, task: int) -> int:
-        """The first of the tasks that take one another's messages, directly or through others, among them this one."""
+        """The first of the tasks that take one another's messages or run at the same time, directly or through others,
+        among them this one.
+        """
         return self._circle.get(task, task)
 
     def consumers(self, task: int) -> Sequence[int]:
@@ -186,12 +197,13 @@ class Lineage:
             raise JobError(f"tasks wait for one another in a circle, among them {circle}")
         return tuple(arranged)
 
-    def _circles(self) -> Generator[None, None, list[list[int]]]:
+    def _circles(self, gangs: Gangs | None) -> Generator[None, None, list[list[int]]]:
         """The tasks in groups that need one another, directly or through others; most are alone.
 
         Tarjan's strongly connected components (SIAM J. Comput. 1, 1972), without recursion.
         """
         at = {task: slot for slot, task in enumerate(self.order)}
+        needed = self.producers if gangs is None else lambda task: (*self.producers(task), *gangs.following(task))
         index: dict[int, int] = {}
         low: dict[int, int] = {}
         stack: list[int] = []
@@ -201,7 +213,7 @@ class Lineage:
         for root in self.order:
             if root in index:
                 continue
-            path = [(root, iter(self.producers(root)))]
+            path = [(root, iter(needed(root)))]
             index[root] = low[root] = len(index)
             stack.append(root)
             open_.add(root)
@@ -226,7 +238,17 @@ class Lineage:
                     index[producer] = low[producer] = len(index)
                     stack.append(producer)
                     open_.add(producer)
-                    path.append((producer, iter(self.producers(producer))))
+                    path.append((producer, iter(needed(producer))))
                 elif producer in open_:
                     low[task] = min(low[task], index[producer])
         return found
+
+
+def union(edges: Edges, more: Edges) -> Edges:
+    """Both, each edge once."""
+    if not edges or not more:
+        return edges or more
+    found = dict(edges)
+    for task, others in more.items():
+        found[task] = tuple(dict.fromkeys((*found.get(task, ()), *others)))
+    return found

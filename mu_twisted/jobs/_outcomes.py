@@ -120,10 +120,12 @@ class Outcomes:
             return
         free = kind is Failure.CHANNEL and task.free < data.policy.reruns
         data.end(attempt, AttemptOutcome.FAILED, costs=not free, kind=kind, status=status, error=error)
-        if is_retried(data.policy, kind, status):
-            self.try_again(task)
-        else:
+        if not is_retried(data.policy, kind, status) or task.failures > data.policy.retries:
             self.give_up(task)
+            return
+        self._chains.begin_gang_again(task, f"task {task.number}, which it is joined with by pipes, failed")
+        if task.state is TaskState.WAITING:
+            self.try_again(task)
 
     def _superseded(self, attempt: Attempt) -> None:
         self._data.end(attempt, AttemptOutcome.SUPERSEDED)

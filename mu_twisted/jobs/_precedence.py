@@ -213,7 +213,7 @@ class Precedence:
 
 
 def check_together(lineage: Lineage, precedence: Precedence) -> Generator[None, None, None]:
-    """Look for tasks of which one comes after another that waits for its messages.
+    """Look for tasks of which one comes after another that waits for its messages, or runs at the same time.
 
     :raises JobError: there are some.
     """
@@ -255,4 +255,5 @@ def check_together(lineage: Lineage, precedence: Precedence) -> Generator[None, 
             yield
     if reached < len(missing):
         stuck = sorted(task for node, count in missing.items() if count for task in members.get(node, ()))[:10]  # type: ignore[call-overload]
-        raise JobError(f"tasks wait for messages of others that come after them, among these {stuck}")
+        wait = "wait for messages of others that" if lineage else "are joined by pipes with others that"
+        raise JobError(f"tasks {wait} come after them, among these {stuck}")

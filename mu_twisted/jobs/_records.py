@@ -12,6 +12,7 @@ from typing import Any
 from mu_twisted.jobs._codec import decodes, from_plain, to_plain
 from mu_twisted.jobs._errors import RecordError
 from mu_twisted.jobs._failures import Failure
+from mu_twisted.jobs._gangs import Pipe
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
 
@@ -38,6 +39,7 @@ class Submitted:
     :param after: groups of tasks, each with those that come after all of them.
     :param stages: the parts of the job by name, each with its tasks: the first and the last of some that follow one
         another.
+    :param pipes: that join tasks, which run at the same time.
     """
 
     job: str
@@ -48,6 +50,7 @@ class Submitted:
     messages: tuple[tuple[int, tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
     after: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = field(default=(), metadata={"added": True})
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = field(default=(), metadata={"added": True})
+    pipes: tuple[Pipe, ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(frozen=True)

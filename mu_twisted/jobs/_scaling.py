@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from mu_twisted.jobs._actions import StartLaunches
+from mu_twisted.jobs._gangs import PipeEnd
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._records import Launched
-from mu_twisted.jobs._tasks import Task
+from mu_twisted.jobs._tasks import Task, TaskState
 from mu_twisted.jobs._timers import TimerKind
 from mu_twisted.jobs._worker_pool import PoolWorker
 
@@ -17,6 +18,8 @@ ENOUGH = 5
 PORTION = 4000
 """Launches at most that wait to be taken by Lambda: identifiers of more would only be made, and given up, in vain. The
 launches of all jobs that are under way at once are fewer by far."""
+AGED = 10.0
+"""Seconds that a gang is ready before tasks of higher rank are assigned no more, so that its workers come together."""
 RECENT = 4
 """Newcomers whose functions' lives say how long those of the next will be: a function's time-out may be changed, and be
 another one in another region."""
@@ -128,7 +131,9 @@ class Scaling:
         backlog, pool = data.backlog, data.pool
         while pool.idle and data.is_full:
             data.dismiss(next(iter(pool.idle.values())), "other jobs have use for it")
-        for worker in self._able_workers():
+        if data.ledger.gangs:
+            self._assign_gangs()
+        for worker in () if data.ledger.gangs else self._able_workers():
             task = backlog.take()
             if task is not None:
                 self._begin(worker, task)
@@ -164,9 +169,34 @@ class Scaling:
         data.record(Launched(data.launches.generation, first, portion))
         data.do(StartLaunches(ids))
 
-    def _begin(self, worker: PoolWorker, task: Task, *, speculative: bool = False) -> None:
+    def _assign_gangs(self) -> None:
+        """A gang gets its workers when there are enough of them. Until it has waited for long, others may overtake it,
+        but not those that wait for one that has not begun.
+        """
+        data, gangs = self._data, self._data.ledger.gangs
+        able = deque(self._able_workers())
+        while able:
+            task = data.backlog.take_fitting(len(able), data.now - AGED, self._have_begun_before)
+            if task is None:
+                break
+            if data.is_ready(task):
+                members = gangs.members(task.number)
+                attempts = {one: data.ledger.tasks[one].attempts for one in members}
+                for one in members:
+                    self._begin(able.popleft(), data.ledger.tasks[one], pipes=gangs.ends(one, attempts))
+
+    def _have_begun_before(self, task: Task) -> bool:
+        """Whether those whose messages the task's gang takes have workers, or are done."""
+        tasks, lineage = self._data.ledger.tasks, self._data.ledger.lineage
+        members = self._data.ledger.gangs.members(task.number)
+        producers = (tasks[producer] for one in members for producer in lineage.producers(one))
+        return all(one.state in (TaskState.ACTIVE, TaskState.DONE) or one.number in members for one in producers)
+
+    def _begin(
+        self, worker: PoolWorker, task: Task, *, speculative: bool = False, pipes: tuple[PipeEnd, ...] = ()
+    ) -> None:
         data = self._data
-        data.begin(worker, task, speculative=speculative)
+        data.begin(worker, task, speculative=speculative, pipes=pipes)
         # Not already when a worker connects: one that is dismissed at once is no reason to launch others soon.
         self._rounds = 0
         self._next_round = min(self._next_round, data.now + data.policy.relaunch_delay)

@@ -21,7 +21,7 @@ class Stragglers:
         self._limit = max(1, int(SHARE * tasks))
         submitted = data.ledger.submitted
         # The second attempt of a task that talks to others would take its mailbox from the first.
-        self._allowed = not submitted.side_effects and not data.ledger.lineage
+        self._allowed = not (submitted.side_effects or data.ledger.lineage or data.ledger.gangs)
 
     def look(self) -> None:
         """Find attempts that are too slow; the oldest come first, so that each is looked at once."""

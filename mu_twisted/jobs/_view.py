@@ -5,11 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._lineage import union
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._stages import StageView
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Counts, JobSnapshot, Task, TaskState, TaskView
 from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
+
+SHOWN_OTHERS = 40
+"""Characters of the numbers of tasks that run at the same time as one."""
 
 
 class JobView:
@@ -25,8 +29,9 @@ class JobView:
 
     @property
     def edges(self) -> Mapping[int, Sequence[int]]:
-        """For tasks that take messages, those that send them."""
-        return self._data.ledger.lineage.edges
+        """For tasks that exchange messages or bytes of pipes with others, those that send them, or are joined."""
+        ledger = self._data.ledger
+        return union(ledger.lineage.edges, ledger.gangs.edges)
 
     @property
     def policy(self) -> JobPolicy:
@@ -63,6 +68,13 @@ class JobView:
         """Workers that the job would have if no other did."""
         data = self._data
         return 0 if self.over else min(data.alone, data.needed)
+
+    @property
+    def least_workers(self) -> int:
+        """Workers without which the job does not get on: those of its largest gang that is not done; else 1."""
+        tasks, gangs = self._data.ledger.tasks, self._data.ledger.gangs.all
+        open_ = (len(gang) for gang in gangs if any(tasks[one].state not in SETTLED for one in gang))
+        return 0 if self.over else max(open_, default=1)
 
     @property
     def in_flight(self) -> int:
@@ -220,10 +232,24 @@ class JobView:
         """What the task waits for, beside a worker; empty if for nothing."""
         if attempt is not None:
             return self._waiting.explain(attempt)
-        if task.state is not TaskState.BLOCKED:
-            return ""
         ledger = self._data.ledger
+        if task.state is not TaskState.BLOCKED:
+            return self._waits_with_gang(task) if task.number in ledger.gangs else ""
         first = ledger.precedence.first_missing(task.number, lambda one: ledger.tasks[one].has_result)
         missing = ledger.precedence.missing(task.number)
         more = "" if missing == 1 else f", and {missing - 1} more"
         return f"comes after task {first}, which is {ledger.tasks[first].state.value}{more}"
+
+    def _waits_with_gang(self, task: Task) -> str:
+        """What a task waits for that is to run at the same time as others."""
+        if task.state is not TaskState.WAITING:
+            return ""
+        ledger = self._data.ledger
+        members = ledger.gangs.members(task.number)
+        for one in members:
+            state = ledger.tasks[one].state
+            if state is not TaskState.WAITING:
+                return f"runs at the same time as task {one}, which is {state.value}"
+        free = len(self._data.pool.idle)
+        others = ", ".join(str(one) for one in members if one != task.number)[:SHOWN_OTHERS]
+        return f"waits for {len(members)} workers at once, {free} are free: it runs at the same time as {others}"

@@ -72,6 +72,8 @@ class Waiting:
         working = len(waiting) < sum(map(len, data.attempts.values()))
         chosen: set[int] = set()
         for attempt in sorted(waiting, key=lambda attempt: attempt.waits_since):
+            if attempt.worker.attempt is not attempt:
+                continue  # another of its gang has given way
             waited, worked = data.now - attempt.waits_since, attempt.waits_since - attempt.began
             if waited < grace or (working and waited < worked):
                 continue

@@ -9,12 +9,13 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.fsm import MachineState, Script
-from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, JobError, Lineage, Steps
+from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, Gangs, JobError, Lineage, Pipe, Steps
 from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire.links import check_name
+from mu_twisted.wire.pipes import check_pipe_name
 
 T = TypeVar("T")
 
@@ -52,6 +53,9 @@ class Pipeline:
     :param messages: the same for named messages only (``Worker.send``), of which tasks may also take one another's: the
         tasks that send any, or pairs of such a task and a message's name. All messages that a task sends to those that
         it waits for must be sent before it waits.
+    :param pipes: from the settings, the pipes between tasks (``Worker.pipe_to``), each with the task that writes, the
+        task that reads, and a name. Tasks that pipes join, directly or through others, run at the same time: they begin
+        together, and again together when one fails. The options must be :class:`PeerOptions`.
     :param after: from the settings and a task's number, the tasks that must be done before this one begins, as when it
         reads what they store. Tasks that come after the same ones return the same ``range``, where there are many.
     :param stage: from the settings and a task's number, the name of the stage that the task is part of, by which a
@@ -79,6 +83,7 @@ class Pipeline:
     outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
+    pipes: Callable[[Mapping[str, Any]], Sequence[tuple[int, int, str]]] | None = None
     after: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
     stage: Callable[[Mapping[str, Any], int], str] | None = None
     report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
@@ -89,12 +94,14 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if self.talks and not issubclass(self.options, PeerOptions):
-            raise PipelineError(f"pipeline {self.name}: its tasks take messages, so its options must be PeerOptions")
+            raise PipelineError(
+                f"pipeline {self.name}: its tasks take messages or have pipes, so its options must be PeerOptions"
+            )
 
     @property
     def talks(self) -> bool:
         """Whether its tasks may exchange messages."""
-        return self.consumes is not None or self.messages is not None
+        return self.consumes is not None or self.messages is not None or self.pipes is not None
 
     def parse(self, words: Sequence[str], inputs: str | None = None) -> Any:
         """The settings of a job with these options.
@@ -166,6 +173,23 @@ class Pipeline:
         doing = f"pipeline {self.name}: whose messages a task takes cannot be found"
         found = yield from _asking(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
         return (yield from self._checking_edges(found, tasks))
+
+    def reading_pipes(self, settings: Mapping[str, Any]) -> Steps[tuple[Pipe, ...]]:
+        """The pipes between tasks.
+
+        :raises PipelineError: one is no writer, reader and name, or cannot be; or the pipeline's own code fails.
+        """
+        pipes = self.pipes
+        if pipes is None:
+            return ()
+        doing = f"pipeline {self.name}: its pipes cannot be found"
+        found = user_code(doing, lambda: tuple(map(_pipe, pipes(settings))))
+        yield
+        try:
+            Gangs(range(settings["tasks"]), found)
+        except JobError as error:
+            raise PipelineError(f"pipeline {self.name}: {error}") from None
+        return found
 
     def reading_after(self, settings: Mapping[str, Any]) -> Steps[dict[int, Sequence[int]]]:
         """For each task that comes after others, these.
@@ -400,6 +424,19 @@ def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, fro
         names = found.get(index(sender), frozenset())
         found[index(sender)] = None if names is None else names | {name}
     return found
+
+
+def _pipe(pipe: tuple[int, int, str]) -> Pipe:
+    """
+    :raises ValueError: it is no writer, reader and name.
+    """
+    if not isinstance(pipe, tuple) or len(pipe) != 3:
+        raise ValueError(
+            f"a pipe is a tuple of the task that writes, the task that reads, and a name, got {pipe!r:.80}"
+        )
+    writer, reader, name = pipe
+    check_pipe_name(name)
+    return index(writer), index(reader), str.__str__(name)
 
 
 def _asking(doing: str, tasks: int, function: Callable[[int], T]) -> Steps[dict[int, T]]:

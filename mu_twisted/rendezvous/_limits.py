@@ -18,6 +18,8 @@ class RelayLimits:
     :param retain: of delivered messages that a job keeps, to send them again. The oldest are removed.
     :param spill: of undelivered messages of one run or job, in memory and on disk.
     :param links: of named messages of one job, taken ones that are kept included; the oldest of these are removed.
+    :param pipes: of windows of pipes, which are in memory beside messages: 256 KiB for each pipe, or 32 KiB where half
+        of this is given away; more pipes are refused.
     :param disk: of undelivered and of named messages of all runs and jobs together.
     :param message: of one message.
     :param runs: number of runs and jobs.
@@ -33,6 +35,7 @@ class RelayLimits:
     retain: int = 8 << 20
     spill: int = 1 << 30
     links: int = 4 << 30
+    pipes: int = 64 << 20
     disk: int = 4 << 30
     message: int = MAX_PEER_MESSAGE
     runs: int = 1000

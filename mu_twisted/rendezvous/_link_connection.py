@@ -6,12 +6,15 @@ from typing import Any
 from mu_twisted.rendezvous._authorization import Speaker, authorize
 from mu_twisted.rendezvous._errors import PeerRefused
 from mu_twisted.rendezvous._link_session import LinkSession
+from mu_twisted.rendezvous._pipes import PipeSession
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServices
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import PeerError, fail
 from mu_twisted.wire.links import MAX_LINK_FRAME, LinkGreeting, LinkWelcome, parse_link_frame, parse_link_greeting
+from mu_twisted.wire.pipes import PIPES, parse_pipe_frame
+from mu_twisted.wire.pipes import PREFIX as PIPE_PREFIX
 from mu_twisted.wire.punching import PREFIX, PUNCH
 
 WRITE_SIZE = 64 << 10
@@ -27,7 +30,7 @@ class LinkConnection(RelayConnection):
     :param connection: of which the first message has come.
     """
 
-    __slots__ = ("_delivering", "_party", "_run", "_session")
+    __slots__ = ("_delivering", "_party", "_pipes", "_run", "_session")
 
     def __init__(self, relay: RelayServices, connection: FrameProtocol) -> None:
         super().__init__(relay)
@@ -35,6 +38,7 @@ class LinkConnection(RelayConnection):
         self._run: Run | None = None
         self._party: tuple[Party, FrameProtocol] | None = None
         self._session: LinkSession | None = None
+        self._pipes: PipeSession | None = None
         self._delivering = False
 
     def greet(self, payloads: Sequence[bytes]) -> None:
@@ -60,6 +64,9 @@ class LinkConnection(RelayConnection):
         announced: dict[str, Any] = {"store": welcome.run.store_token}
         if self._can_punch(connection, greeting):
             announced[PUNCH] = True
+        if greeting.announced.get(PIPES) is True:
+            self._pipes = PipeSession(welcome.run.pipes, greeting.task, greeting.attempt, self)
+            announced[PIPES] = True
         connection.send(LinkWelcome(announced).encode())
         connection.register_producer(self, True)
         if len(payloads) > 1:
@@ -79,6 +86,8 @@ class LinkConnection(RelayConnection):
                     break
                 if payload.startswith(PREFIX) and self._party is not None:
                     self._punch(self._party[0], payload)
+                elif payload.startswith(PIPE_PREFIX) and self._pipes is not None:
+                    self._pipes.receive(parse_pipe_frame(payload))
                 else:
                     self._session.receive(parse_link_frame(payload))
         except PeerError as error:
@@ -123,11 +132,13 @@ class LinkConnection(RelayConnection):
         frames: list[bytes] = []
         size = 0
         while self._session is not None and size < WRITE_SIZE:
-            frame = self._session.next_frame()
-            if frame is None:
+            before = size
+            for frame in (self._session.next_frame(), None if self._pipes is None else self._pipes.next_frame()):
+                if frame is not None:
+                    frames.append(frame)
+                    size += len(frame)
+            if size == before:
                 break
-            frames.append(frame)
-            size += len(frame)
         return frames
 
     # -- its end ---------------------------------------------------------------------------------------------------
@@ -176,6 +187,9 @@ class LinkConnection(RelayConnection):
             party, connection = self._party
             self._party = None
             self._relay.punching.left(party, connection.send)
+        pipes, self._pipes = self._pipes, None
+        if pipes is not None:
+            pipes.close()
         session, self._session = self._session, None
         if session is not None and self._run is not None:
             self._run.links.detach(session)

@@ -34,6 +34,7 @@ class MessageStore:
     :ivar stored: in memory and on disk: of undelivered messages, and of all named ones.
     :ivar idle: mailboxes with messages in memory that no reader is taking; they go to disk first.
     :ivar retained: delivered messages in memory, the oldest first, with their mailboxes; they go next.
+    :ivar pipes: windows of pipes, whose bytes are in memory beside all that.
     :ivar named: how many named messages there are, with their streams, and with those in ``gone``.
     :ivar taken: named messages that their receivers have taken, the oldest first; they go when disk is short.
     :ivar gone: by stream and number, what has gone so, the oldest first.
@@ -48,6 +49,7 @@ class MessageStore:
         self.idle: dict[Evictable, None] = {}
         self.retained: dict[Message, Evictable] = {}
         self._retained_memory = 0
+        self.pipes = Account(limits.pipes)
         self.named = Account(limits.named)
         self.taken: OrderedDict[object, Evictable] = OrderedDict()
         self.gone: OrderedDict[tuple[NamedStream, int], None] = OrderedDict()

@@ -5,6 +5,7 @@ from mu_twisted.rendezvous._links import Links
 from mu_twisted.rendezvous._mailbox import Mailbox
 from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._named_storage import NamedStorage
+from mu_twisted.rendezvous._pipes import Pipes
 from mu_twisted.rendezvous._run_storage import RunStorage
 
 
@@ -20,6 +21,7 @@ class Run:
     :ivar mentioned: when a coordinator last named it, seconds.
     :ivar mailboxes: by number.
     :ivar links: its named messages.
+    :ivar pipes: those between its tasks.
     :ivar attempts: the highest attempt that each task has greeted with.
     :ivar watcher: the coordinator's connection, which is sent notices of lost messages; None: there was none.
     :ivar lost: tasks whose messages are lost and wanted, of which no coordinator has been notified.
@@ -34,6 +36,7 @@ class Run:
         self.mailboxes: dict[int, Mailbox] = {}
         self.attempts: dict[int, int] = {}
         self.links = Links(NamedStorage(self.label, store, self.storage.directory), self.attempts)
+        self.pipes = Pipes(store.pipes)
         self.watcher: object | None = None
         self.lost: set[int] = set()
 

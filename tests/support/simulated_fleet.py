@@ -25,6 +25,7 @@ from mu_twisted.jobs import (
     Launched,
     LaunchId,
     Ping,
+    PipeEnd,
     Record,
     ResultReached,
     StartLaunches,
@@ -123,6 +124,9 @@ class SimulatedFleet:
         self.crashes = 0  # of the coordinator, in the middle of something
         self.epoch = 0
         lineage = job._data.ledger.lineage
+        self.gangs = job._data.ledger.gangs
+        self.ends: dict[int, tuple[PipeEnd, ...]] = {}  # of the latest attempt at each task
+        self.succeeded: set[tuple[int, int]] = set()
         self.producers = {task: lineage.producers(task) for task in lineage.order}
         self.consumers = {task: lineage.consumers(task) for task in lineage.order}
         self.sent: set[tuple[int, int]] = set()  # messages that the rendezvous has
@@ -218,6 +222,9 @@ class SimulatedFleet:
             self.crashes -= 1
             self.restart()
             return
+        assigned = {action.task for action in actions if isinstance(action, Assign)}
+        for gang in self.gangs.all:
+            assert len(assigned.intersection(gang)) in (0, len(gang)), "half a gang begins"
         for action in actions:
             match action:
                 case StartLaunches(launch_ids):
@@ -310,6 +317,7 @@ class SimulatedFleet:
         assert action.attempt > self.last_attempt.get(task, -1), "attempts rise"
         assert action.replay == (action.attempt > 0 and bool(self.producers[task]))
         self.last_attempt[task] = action.attempt
+        self.ends[task] = action.pipes
         self.assigned.append((task, action.attempt, action.worker))
         self.attempts[task] += 1
         assert self.attempts[task] <= 2, "a task has two attempts at most"
@@ -372,7 +380,17 @@ class SimulatedFleet:
                 member.waits_for.discard(task)
                 self.go_on(member)
 
+    def is_joined(self, member: FleetWorker) -> bool:
+        """Whether all at the other ends of its pipes are at the attempts that it was given, or were done with them."""
+        working = {(one.task, one.attempt) for one in self.connected.values() if not one.frozen}
+        ends = {(end.peer, end.attempt) for end in self.ends.get(member.current_task, ())}
+        return ends <= working | self.succeeded
+
     def succeed(self, member: FleetWorker) -> None:
+        if not self.is_joined(member):
+            self.fail(member, "the pipe broke", Failure.CHANNEL)
+            return
+        self.succeeded.add((member.current_task, member.attempt))
         self.send_messages(member.current_task)
         self.put_down(member)
         self.carry_out(self.job.task_done(member.connection, self.now))

@@ -31,6 +31,7 @@ from mu_twisted.wire.links import (
     parse_link_frame,
     parse_paths,
 )
+from mu_twisted.wire.pipes import PIPES
 from mu_twisted.wire.punching import PUNCH
 from worker_lambda import _worker
 
@@ -72,7 +73,7 @@ class Task:
         self.where += b"" if peers is None else b":" + peers
         self.paths: dict[int, str] = {}
         greeting = talk.hear()
-        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH]
+        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH, PIPES]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"
         run = talk.ask(b"run:echo -n ##TMPDIR##")

@@ -1,0 +1,312 @@
+"""Programs of several workers are joined by pipes: real programs and FIFOs, the relay's pipes between, no network."""
+
+import hashlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mu_twisted.rendezvous._message import Account
+from mu_twisted.rendezvous._pipes import WINDOW, Pipes, PipeSession
+from mu_twisted.wire.pipes import PIPES, parse_pipe_frame
+from worker_lambda import _links, _worker
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._errors import CommandFailure
+from worker_lambda._pipes import TaskPipes
+
+Result = tuple[int, bytes] | str
+
+
+class PipedWorker:
+    """One worker's programs and pipes, and its end of a connection that can be cut."""
+
+    def __init__(self, network: "Network", task: int, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        self.runs = CommandRuns(network.selector, directory, 0.5)
+        self.pipes = TaskPipes(network.selector, bytes(directory), self.runs.kill)
+        self.session = PipeSession(network.relay, task, 0, self)
+        self.results: list[Result] = []
+        self.pipes.connected()
+        self.taken = 1 << 62
+        self.most = 0
+
+    def deliver(self) -> None:
+        """What the rendezvous has is taken in the loop."""
+
+    def run(self, command: str) -> None:
+        text, run = self.pipes.begin(command.encode())
+
+        def ended(program: object) -> None:
+            status, output = program.result()  # type: ignore[attr-defined]
+            run.ended(status, lambda error: self.results.append((status, output) if error is None else error))
+
+        self.runs.run(text, ended)
+
+    def exchange(self) -> bool:
+        """Move frames in both directions, as far as the connection takes them; whether there were any."""
+        moved = False
+        while (frame := self.pipes.next_frame()) is not None:
+            self.session.receive(parse_pipe_frame(frame))
+            moved = True
+        while self.taken > 0 and (frame := self.session.next_frame()) is not None:
+            self.taken -= len(frame)
+            self.pipes.received(parse_pipe_frame(frame))
+            moved = True
+        return moved
+
+
+class Network:
+    """Some workers, and the pipes of the rendezvous."""
+
+    def __init__(self, directory: Path) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.relay = Pipes(Account(64 << 20))
+        self.workers: dict[int, PipedWorker] = {}
+        self._directory = directory
+
+    def worker(self, task: int, *pipes: str) -> PipedWorker:
+        made = self.workers[task] = PipedWorker(self, task, self._directory / f"task{task}")
+        for pipe in pipes:
+            made.pipes.declare(pipe.encode())
+        return made
+
+    def turn(self) -> None:
+        for worker in self.workers.values():
+            worker.runs.tick()
+            worker.pipes.step()
+        while sum(worker.exchange() for worker in self.workers.values()):
+            pass
+        for key, events in self.selector.select(0.002):
+            if self.selector.get_map().get(key.fd) is key:
+                key.data(events)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it does not happen"
+            self.turn()
+
+    def results(self) -> list[Result]:
+        """Of one run of each worker."""
+        self.until(lambda: all(worker.results for worker in self.workers.values()))
+        return [worker.results.pop(0) for worker in self.workers.values()]
+
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.pipes.close()
+            worker.runs.close()
+        self.selector.close()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    made = Network(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair(network: Network) -> tuple[PipedWorker, PipedWorker]:
+    """Task 3 writes pipe x, task 5 reads it."""
+    return network.worker(3, "to:5:0:x"), network.worker(5, "from:3:0:x")
+
+
+def test_the_word_that_is_announced_is_that_of_the_wire() -> None:
+    assert _worker.PIPES == _links.PIPES == PIPES
+
+
+def test_bytes_of_one_program_come_to_the_other_and_so_does_their_end(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    writer, reader = pair
+    writer.run("seq 200000 | gzip -1 > ##PIPE:x##")
+    reader.run("gunzip < ##PIPE:x## | sha256sum")
+    body = "".join(f"{number}\n" for number in range(1, 200_001)).encode()
+    assert network.results() == [(0, b""), (0, hashlib.sha256(body).hexdigest().encode() + b"  -\n")]
+    assert not list(writer.directory.iterdir()) + list(reader.directory.iterdir())
+
+
+@pytest.mark.parametrize("writes", ["true", "sleep 0.2", ": > ##PIPE:x##", "cat < /dev/null > ##PIPE:x##"])
+def test_a_writer_that_writes_nothing_or_never_opens_it_gives_an_end_of_file(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], writes: str
+) -> None:
+    pair[0].run(f"{writes} # ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x## | wc -c")
+    assert network.results() == [(0, b""), (0, b"0\n")]
+
+
+def test_it_may_be_opened_late_by_both_and_several_times_by_the_writer(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    pair[0].run("sleep 0.2; for i in 1 2 3; do echo $i > ##PIPE:x##; done; sleep 0.2; echo 4 >> ##PIPE:x##")
+    pair[1].run("sleep 0.8; cat ##PIPE:x##")
+    assert network.results() == [(0, b""), (0, b"1\n2\n3\n4\n")]
+
+
+def test_what_a_run_leaves_in_the_background_writes_to_its_end(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    pair[0].run("(sleep 0.7; echo late) > ##PIPE:x## 2> /dev/null &")
+    pair[1].run("cat ##PIPE:x##")
+    assert network.results() == [(0, b""), (0, b"late\n")]
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [("exit 3", "with status 3"), ("kill -9 $$", "by signal 9"), ("no-such-program", "with status 127")],
+)
+def test_where_the_writer_fails_the_reader_is_killed_before_it_sees_an_end(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], ends: str, says: str
+) -> None:
+    writer, reader = pair
+    writer.run(f"echo some > ##PIPE:x##; sleep 0.2; {ends}")
+    reader.run("cat ##PIPE:x## > all; touch saw-the-end; (setsid sh -c 'cat; touch saw-it-too') < ##PIPE:x##")
+    written, read = network.results()
+    assert isinstance(written, tuple)
+    assert written[0] != 0
+    assert read == f"pipe 'x' from task 3 broke: its command has ended {says}"
+    assert [path.name for path in reader.directory.iterdir()] == ["all"]
+
+
+@pytest.mark.parametrize("reads", ["head -c 10 ##PIPE:x##", "true ##PIPE:x##", "exec 4< ##PIPE:x##; exit 0"])
+def test_a_reader_that_ends_early_ends_the_writer_by_sigpipe(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], reads: str
+) -> None:
+    pair[0].run("exec yes > ##PIPE:x##")
+    pair[1].run(reads)
+    written, read = network.results()
+    assert written == (-signal.SIGPIPE, b"")
+    assert isinstance(read, tuple)
+    assert read[0] == 0
+
+
+def test_a_writer_that_opens_it_only_after_the_reader_has_gone_gets_sigpipe_too(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    pair[0].run("sleep 0.4; exec yes > ##PIPE:x##")
+    pair[1].run("true ##PIPE:x##")
+    assert network.results() == [(-signal.SIGPIPE, b""), (0, b"")]
+
+
+def test_a_reader_that_opens_it_again_after_its_end_is_at_its_end_at_once(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    pair[0].run("seq 1000 > ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x## | wc -l; sleep 0.3; cat ##PIPE:x## | wc -l")
+    assert network.results() == [(0, b""), (0, b"1000\n0\n")]
+
+
+def test_a_reader_that_opens_it_again_after_it_has_closed_it_fails_instead_of_waiting_for_ever(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    pair[0].run("seq 1000000 > ##PIPE:x##")
+    pair[1].run("head -c 1 ##PIPE:x##; sleep 0.5; cat ##PIPE:x##")
+    network.until(lambda: bool(pair[1].results))
+    assert pair[1].results == ["pipe 'x' from task 3 broke: it was opened again after it had been closed"]
+
+
+def test_a_slow_reader_holds_the_writer_back_and_nothing_heaps_up(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    writer, reader = pair
+    writer.run("head -c 8000000 /dev/zero > ##PIPE:x##")
+    reader.run("while ! [ -e go ]; do sleep 0.05; done; wc -c < ##PIPE:x##")
+    for _ in range(100):
+        network.turn()
+    assert not writer.results
+    end = reader.pipes._ends[b"x"]
+    assert end._waiting == WINDOW  # type: ignore[attr-defined]
+    reader.taken = 0  # nor does what the connection does not take
+    (reader.directory / "go").touch()
+    for _ in range(100):
+        network.turn()
+    assert network.relay._memory.used == WINDOW
+    assert not writer.results
+    reader.taken = 1 << 62
+    assert network.results() == [(0, b""), (0, b"8000000\n")]
+    assert network.relay._memory.used == 0
+
+
+@pytest.mark.parametrize("who", [3, 5])
+def test_where_the_connection_is_lost_both_commands_fail(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], who: int
+) -> None:
+    pair[0].run("exec yes > ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x## > /dev/null; touch saw-the-end")
+    for _ in range(50):
+        network.turn()
+    network.workers[who].session.close()
+    network.workers[who].pipes.lost("the connection to the rendezvous was lost: reset")
+    results = dict(zip((3, 5), network.results(), strict=True))
+    way = {3: "to task 5", 5: "from task 3"}
+    other = 8 - who
+    assert results[who] == f"pipe 'x' {way[who]} broke: the connection to the rendezvous was lost: reset"
+    assert results[other] == f"pipe 'x' {way[other]} broke: task {who}, at the other end of pipe 'x', is gone"
+    assert not (pair[1].directory / "saw-the-end").exists()
+
+
+def test_a_chain_and_a_fork_of_pipes_go_through_one_command(network: Network) -> None:
+    source = network.worker(0, "to:1:0:a", "to:2:0:b")
+    middle = network.worker(1, "from:0:0:a", "to:2:0:c")
+    sink = network.worker(2, "from:0:0:b", "from:1:0:c")
+    source.run("seq 50000 | tee ##PIPE:a## > ##PIPE:b##")
+    middle.run("sed s/$/x/ < ##PIPE:a## > ##PIPE:c##")
+    sink.run("paste -d: ##PIPE:b## ##PIPE:c## | tail -1")
+    assert network.results() == [(0, b""), (0, b""), (0, b"50000:50000x\n")]
+
+
+def test_a_connection_that_comes_late_finds_all_that_was_to_be_said(network: Network, tmp_path: Path) -> None:
+    writer = network.worker(3, "to:5:0:x")
+    reader = network.worker(5, "from:3:0:x")
+    for worker in (writer, reader):
+        worker.pipes._said = False
+        worker.pipes._frames.clear()
+        worker.exchange = lambda: False  # type: ignore[method-assign]
+    writer.run("echo early > ##PIPE:x##; exit 4")
+    reader.run("cat ##PIPE:x##")
+    for _ in range(100):
+        network.turn()
+    for worker in (writer, reader):
+        del worker.exchange
+        worker.pipes.connected()
+    assert network.results() == [(4, b""), "pipe 'x' from task 3 broke: its command has ended with status 4"]
+
+
+@pytest.mark.parametrize(
+    "argument", [b"", b"to:5:0", b"both:5:0:x", b"to:-1:0:x", b"to:5:x:x", b"to:5:0:a b", b"to:5:0:", b"to:5:0:x"]
+)
+def test_what_is_no_pipe_is_refused(network: Network, argument: bytes) -> None:
+    worker = network.worker(3, "to:5:0:x")
+    with pytest.raises(CommandFailure):
+        worker.pipes.declare(argument)
+
+
+def test_a_command_names_declared_pipes_once(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
+    with pytest.raises(CommandFailure, match="no pipe 'y' is declared"):
+        pair[0].run("true ##PIPE:y##")
+    pair[0].run("true ##PIPE:x##")
+    with pytest.raises(CommandFailure, match="has been used by another command"):
+        pair[0].run("true ##PIPE:x##")
+
+
+def test_a_file_in_its_place_is_a_line(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
+    (pair[0].directory / "pipe.x").touch()
+    with pytest.raises(CommandFailure, match="it cannot be made: File exists"):
+        pair[0].run("true ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x##")
+    network.until(lambda: bool(pair[1].results))
+    assert pair[1].results == ["pipe 'x' from task 3 broke: its command could not be begun"]
+
+
+def test_nothing_is_left_open_or_registered(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    pair[0].run("echo a > ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x##")
+    network.results()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert not network.selector.get_map()
