@@ -36,6 +36,9 @@ _UNSENT = 128 << 10
 """Bytes that have been read from a program and not been sent beyond which no more are read."""
 _OPENING = 0.001, 0.05
 """Seconds between two looks whether a program has opened its end: at first, and in the long run."""
+_GRACE = 0.3
+"""Seconds after a program has closed its end early before its writer is told: it may be dying, of which more is known
+then."""
 _LATE = 0.1
 """Seconds between two looks whether a program has opened an end that nobody is at any more."""
 
@@ -188,9 +191,7 @@ class _WriterEnd(_End):
             return
         if status:
             self.over = True
-            how = f"with status {status}" if status > 0 else f"by signal {-status}"
-            reason = f"its command has ended {how}"
-            self._say(CutPipe(self.opened.peer, self.opened.name, reason.encode("ascii")))
+            self._say(CutPipe(self.opened.peer, self.opened.name, _ending(status)))
             self._shut()
             return
         # Without the writing end: what the run has left in the background may still write, and then there is an end.
@@ -244,6 +245,7 @@ class _ReaderEnd(_End):
         self._waiting = 0
         self._taken = 0
         self._ended = self._finished = self._closed_early = False
+        self._close_at = 0.0
         self._pause = _OPENING[0]
 
     def begin(self, path: bytes) -> None:
@@ -253,6 +255,8 @@ class _ReaderEnd(_End):
 
     def receive(self, frame: PipeFrame) -> None:
         match frame:
+            case PipeData() if self._closed_early:
+                pass
             case PipeData():
                 self._waiting += len(frame.part)
                 if self._waiting > WINDOW:
@@ -270,10 +274,16 @@ class _ReaderEnd(_End):
     def ended(self, status: int) -> None:
         self.running = False
         self.next_look = None
+        if not self.over and _is_by_signal(status):
+            # It has failed, and not had enough: the writer is to begin again with it, and not to fail of SIGPIPE.
+            self.over = True
+            self._say(CutPipe(self.opened.peer, self.opened.name, _ending(status)))
         self._close()
 
     def look(self) -> None:
         now = time.monotonic()
+        if self._closed_early and now >= self._close_at:
+            self._close()
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -314,8 +324,9 @@ class _ReaderEnd(_End):
         except BlockingIOError:
             pass
         except OSError:  # the program has closed it
-            self._close()
+            self._drop()
             self._closed_early = True
+            self._close_at = time.monotonic() + _GRACE
             self._finish()
             return
         if self._taken >= WINDOW // 4 and not self.over:
@@ -336,12 +347,15 @@ class _ReaderEnd(_End):
 
     def _close(self) -> None:
         """Nothing of it is read any more."""
-        self._shut()
-        self._parts.clear()
-        self._waiting = 0
+        self._drop()
         if not self.over:
             self.over = True
             self._say(ClosePipe(self.opened.peer, self.opened.name))
+
+    def _drop(self) -> None:
+        self._shut()
+        self._parts.clear()
+        self._waiting = 0
 
 
 class PipeRun:
@@ -551,3 +565,13 @@ class TaskPipes:
             end.over = True
             end.release()
         self._frames.clear()
+
+
+def _is_by_signal(status: int) -> bool:
+    """Whether a run was ended by a signal, its shell or what that waited for."""
+    return status < 0 or status > 128
+
+
+def _ending(status: int) -> bytes:
+    how = b"by signal %d" % -status if status < 0 else b"with status %d" % status
+    return b"its command has ended " + how

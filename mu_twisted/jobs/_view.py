@@ -104,13 +104,23 @@ class JobView:
 
     @property
     def waits_for(self) -> str | None:
-        """How many tasks do nothing but wait for messages, and what the first of them waits for; None: none does."""
+        """How many tasks do nothing but wait for messages, and what the first of them waits for; else what a gang waits
+        for that is next; None: nothing waits so.
+        """
         waiting = [one for attempts in self._data.attempts.values() for one in attempts if one.waits]
         if not waiting:
-            return None
+            return self._gang_waits
         first = min(waiting, key=lambda attempt: attempt.waits_since)
         text = f"task {first.task} {self._waiting.explain(first)}"
         return text if len(waiting) == 1 else f"{len(waiting)} tasks wait for messages; {text}"
+
+    @property
+    def _gang_waits(self) -> str | None:
+        """What the first gang waits for, where it is the next to be begun."""
+        first = None if self.over else self._data.backlog.first()
+        if first is None or first.number not in self._data.ledger.gangs:
+            return None
+        return f"task {first.number} {self._waits_with_gang(first)}"
 
     def is_held(self, task: int) -> bool:
         """Whether the task is not begun before the store of its messages can be reached."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from twisted.python.usage import UsageError
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 from mu_twisted.fsm import MachineState, Script
 from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, Gangs, JobError, Lineage, Pipe, Steps
 from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
@@ -183,13 +183,23 @@ class Pipeline:
         if pipes is None:
             return ()
         doing = f"pipeline {self.name}: its pipes cannot be found"
-        found = user_code(doing, lambda: tuple(map(_pipe, pipes(settings))))
+        found = user_code(doing, lambda: tuple(self._pipe(pipe) for pipe in pipes(settings)))
         yield
         try:
             Gangs(range(settings["tasks"]), found)
         except JobError as error:
             raise PipelineError(f"pipeline {self.name}: {error}") from None
         return found
+
+    def _pipe(self, pipe: object) -> Pipe:
+        """A pipe as the author gave it, called as his code is: what he made may have a word in that."""
+        try:
+            if not isinstance(pipe, tuple) or len(pipe) != 3:
+                raise ValueError(f"a pipe is (task that writes, task that reads, name), got {pipe!r:.80}")
+            check_pipe_name(pipe[2])
+            return index(pipe[0]), index(pipe[1]), str.__str__(pipe[2])
+        except (ValueError, TypeError) as error:
+            raise PipelineError(f"pipeline {self.name}: {one_line(str(error))}") from None
 
     def reading_after(self, settings: Mapping[str, Any]) -> Steps[dict[int, Sequence[int]]]:
         """For each task that comes after others, these.
@@ -424,19 +434,6 @@ def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, fro
         names = found.get(index(sender), frozenset())
         found[index(sender)] = None if names is None else names | {name}
     return found
-
-
-def _pipe(pipe: tuple[int, int, str]) -> Pipe:
-    """
-    :raises ValueError: it is no writer, reader and name.
-    """
-    if not isinstance(pipe, tuple) or len(pipe) != 3:
-        raise ValueError(
-            f"a pipe is a tuple of the task that writes, the task that reads, and a name, got {pipe!r:.80}"
-        )
-    writer, reader, name = pipe
-    check_pipe_name(name)
-    return index(writer), index(reader), str.__str__(name)
 
 
 def _asking(doing: str, tasks: int, function: Callable[[int], T]) -> Steps[dict[int, T]]:

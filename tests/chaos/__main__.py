@@ -11,10 +11,19 @@ import time
 import traceback
 from pathlib import Path
 
-from chaos_runs import EXEC_TWISTS, SHUFFLE_TWISTS, XCENC_TWISTS, run_chain, run_commands, run_shuffle
+from chaos_runs import (
+    EXEC_TWISTS,
+    GANG_TWISTS,
+    SHUFFLE_TWISTS,
+    XCENC_TWISTS,
+    run_chain,
+    run_commands,
+    run_gang,
+    run_shuffle,
+)
 from chaos_stage import Stage
 
-KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS, "shuffle": SHUFFLE_TWISTS}
+KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS, "shuffle": SHUFFLE_TWISTS, "gang": GANG_TWISTS}
 
 
 def main() -> int:
@@ -73,6 +82,8 @@ def _run(stage: Stage, kind: str, twist: str, number: int, dice: random.Random) 
             )
         elif kind == "shuffle":
             told = run_shuffle(stage, dice, f"shuffle-{number}", tasks=12, again=again, twist=twist)
+        elif kind == "gang":
+            told = run_gang(stage, dice, f"gang-{number}", tasks=16, again=again, twist=twist)
         else:
             told = run_chain(stage, dice, f"xcenc-{number}", tasks=16, again=again, twist=twist)
     except Exception as error:  # noqa: BLE001 - told here, and the next run shows whether it is alone

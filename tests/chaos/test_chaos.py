@@ -6,7 +6,7 @@ import random
 import sys
 
 import pytest
-from chaos_runs import run_chain, run_commands, run_shuffle
+from chaos_runs import run_chain, run_commands, run_gang, run_shuffle
 from chaos_stage import Stage
 
 pytestmark = pytest.mark.process
@@ -32,3 +32,8 @@ def test_a_chain_of_encoders_comes_to_the_serial_references_bytes(stage: Stage, 
 def test_tasks_that_exchange_parts_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
     stage.open_shuffle(0.2)
     run_shuffle(stage, dice, "shuffle", tasks=8, again=2)
+
+
+@pytest.mark.long
+def test_commands_joined_by_pipes_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
+    run_gang(stage, dice, "gang", tasks=8, again=2)

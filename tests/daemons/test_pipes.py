@@ -82,7 +82,8 @@ def test_the_pipeline_of_the_page_sorts_on_three_workers_at_once(
     [
         ('[(0, 5, "x")]', [], "pipeline bad: pipe 'x' joins task 5, which the job does not have"),
         ('[(0, 1, "a b")]', [], "a pipe's name has 1 to 64 letters, digits"),
-        ("[(0, 1)]", [], "a pipe is a tuple: the task that writes, the task that reads, and a name"),
+        ("[(0, 1)]", [], "error: pipeline bad: a pipe is (task that writes, task that reads, name), got (0, 1)"),
+        ('[(0, "1", "x")]', [], "'str' object cannot be interpreted as an integer"),
         ('[(0, 1, "x")]', ["--max-workers", "1"], "which takes 2 workers: there may be 1 (--max-workers)"),
     ],
 )

@@ -143,6 +143,8 @@ def test_a_status_says_what_a_gang_waits_for() -> None:
     played = play(4, [(0, 1, "x"), (1, 2, "y")], 3, come=2, after=[((3,), (2,))])
     assert played.job.tasks()[0].waits == "runs at the same time as task 2, which is blocked"
     played = play(3, [(0, 1, "x"), (1, 2, "y")], 3, come=2)
+    said = "task 0 waits for 3 workers at once, 2 are free: it runs at the same time as 1, 2"
+    assert played.job.waits_for == said
     assert played.job.tasks()[1].waits == "waits for 3 workers at once, 2 are free: it runs at the same time as 0, 2"
 
 

@@ -21,6 +21,17 @@ from mu_twisted.wire.links import (
     parse_link_frame,
     parse_link_welcome,
 )
+from mu_twisted.wire.pipes import (
+    MAX_PIPE_PART,
+    PIPES,
+    ClosePipe,
+    CutPipe,
+    EndPipe,
+    OpenPipe,
+    PipeCredit,
+    PipeData,
+    parse_pipe_frame,
+)
 
 KIB = 1 << 10
 Make = Callable[..., MemoryRelay]
@@ -263,3 +274,44 @@ def test_a_frame_waits_for_memory_and_is_refused_after_long(make_both: Make) -> 
     world.advance(62)
     assert failed(one) == "there is no memory for its message"
     world.relay.mailboxes.store.memory.used -= 1 << 20
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_pipe_goes_from_task_to_task_where_both_have_announced_it(make_both: Make, tls: bool) -> None:
+    world = make_both(tls=tls)
+    writer, reader = (
+        world.link(task, identity=TaskIdentity("j", task, 0), announced={PIPES: True, "more": 1}) for task in (1, 2)
+    )
+    for link in (writer, reader):
+        assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", PIPES: True}
+    writer.says(OpenPipe(2, 0, b"x", True).encode())
+    reader.says(OpenPipe(1, 0, b"x", False).encode(), PipeCredit(1, 1 << 18, b"x").encode())
+    world.settle()
+    assert [parse_pipe_frame(said) for said in writer.heard()] == [PipeCredit(2, 1 << 18, b"x")]
+    writer.says(*(PipeData(2, b"x", bytes([at]) * MAX_PIPE_PART).encode() for at in range(4)))
+    writer.says(EndPipe(2, b"x").encode())
+    world.settle()
+    *parts, end = (parse_pipe_frame(said) for said in reader.heard())
+    assert parts == [PipeData(1, b"x", bytes([at]) * MAX_PIPE_PART) for at in range(4)]
+    assert end == EndPipe(1, b"x")
+    reader.says(ClosePipe(1, b"x").encode())
+    world.settle()
+    assert [parse_pipe_frame(said) for said in writer.heard()] == [ClosePipe(2, b"x")]
+
+
+def test_a_frame_of_a_pipe_that_was_not_announced_is_refused(make_both: Make) -> None:
+    link = make_both().link(1)
+    assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1"}
+    link.says(OpenPipe(2, 0, b"x", True).encode())
+    assert failed(link).startswith("expected a frame of a link, got ")
+
+
+def test_a_worker_that_breaks_the_rules_of_pipes_is_refused_and_its_peer_is_told(make_both: Make) -> None:
+    world = make_both()
+    writer, reader = (world.link(task, announced={PIPES: True}) for task in (1, 2))
+    writer.says(OpenPipe(2, 0, b"x", True).encode())
+    reader.says(OpenPipe(1, 0, b"x", False).encode())
+    writer.says(PipeData(2, b"x", b"more than there is credit for").encode())
+    assert "there was credit for 0" in failed(writer)
+    [*_, said] = reader.heard()
+    assert parse_pipe_frame(said) == CutPipe(1, b"x", b"task 1, at the other end of pipe 'x', is gone")

@@ -50,6 +50,7 @@ class Faults:
     :param dice: decides.
     :param most: retries that a task may have used up and still be hit again.
     :param shards: of the rendezvous, where the job has one.
+    :param joined: whether pipes join its tasks: what befalls one ends another's attempt, be it hit too or not.
     """
 
     stage: Stage
@@ -57,6 +58,7 @@ class Faults:
     dice: random.Random
     most: int = 7
     shards: int = 1
+    joined: bool = False
     hits: list[Hit] = field(default_factory=list)
     missed: int = 0
     restarts: int = 0
@@ -143,6 +145,8 @@ class Faults:
         record = story.ended.get(hit.attempt)
         if record is None:
             raise Broken(f"{hit}: the journal does not know how it ended")
+        if self.joined and (record["outcome"] == "withdrawn" or record["kind"] == Failure.CHANNEL.value):
+            return
         wanted = Failure.EXIT if hit.what == "programs" else Failure.LOST
         if record["outcome"] != "failed" or record["kind"] != wanted.value:
             raise Broken(f"{hit}: the journal says {record}")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from chaos_faults import Faults, fall, halt_s3, kill_shard
 from chaos_journal import Story
@@ -35,6 +36,9 @@ IN_FLIGHT = 2.0
 EXEC_TWISTS = ("plain", "halted-s3", "two-restarts", "several-jobs")
 XCENC_TWISTS = ("plain", "together", "two-restarts", "shards")
 SHUFFLE_TWISTS = ("plain", "few-workers", "together", "two-restarts")
+GANG_TWISTS = ("plain", "together", "two-restarts")
+LINES = 400
+"""That go through a pipe."""
 RECORDS = 4000
 """That a shuffle sorts, all together."""
 
@@ -170,7 +174,35 @@ class Shuffle:
                 raise Broken(f"{announced.job}: the records of task {number} are not the reference's")
 
 
-Work = Commands | Chain | Shuffle
+class Piped:
+    """A job of pairs of tasks joined by a pipe, with fewer workers than tasks.
+
+    :param workers: at once.
+    """
+
+    kind = str(Path(__file__).with_name("piped_tasks.py"))
+    shards = 1
+
+    def __init__(self, stage: Stage, dice: random.Random, name: str, *, tasks: int, workers: int) -> None:
+        self.name = name
+        self.tasks = tasks
+        self._stage = stage
+        self._inputs = [[f"{dice.randrange(10**6)}\n" for _ in range(LINES)] for _ in range(tasks // 2)]
+        for number, lines in enumerate(self._inputs):
+            stage.control.put_object(BUCKET, f"{name}/in/{number}", "".join(lines).encode())
+        self.words = ["-n", str(tasks), "-b", BUCKET, "-l", SHELL, "--retries", "10", "--retry-exit", "137"]
+        self.words += ["--prefix", name, "--lines", str(LINES), "--pause", "0.5", "--max-workers", str(workers)]
+        self.words += ["-T", str(stage.rendezvous_port)]
+
+    def check(self, story: Story, announced: Announced) -> None:
+        """Whether what has come through each pipe is the reference's."""
+        for number, lines in enumerate(self._inputs):
+            made = subprocess.check_output(["sort"], input="".join(lines).encode())
+            if self._stage.control.get_object(BUCKET, f"{self.name}/out/{number}") != made:
+                raise Broken(f"{announced.job}: what came through pipe {number} is not the reference's")
+
+
+Work = Commands | Chain | Shuffle | Piped
 
 
 def run_commands(
@@ -246,6 +278,23 @@ def run_shuffle(stage: Stage, dice: random.Random, name: str, *, tasks: int, aga
     return _Round(stage, dice, works, again).run(falls, f"shuffle {twist}", most=4)
 
 
+def run_gang(stage: Stage, dice: random.Random, name: str, *, tasks: int, again: int, twist: str = "plain") -> Told:
+    """A round of pairs of tasks joined by pipes.
+
+    :param twist: of :data:`GANG_TWISTS`.
+    """
+    if stage.rendezvous is None:
+        stage.open_rendezvous()
+    works = [Piped(stage, dice, name, tasks=tasks, workers=tasks // 2)]
+    early, late = dice.uniform(0.1, 0.5) * tasks, dice.uniform(0.6, 1.0) * tasks
+    falls = {
+        "plain": [(early, "coordinator"), (late, "rendezvous")],
+        "together": [(late, "together")],
+        "two-restarts": [(early, "coordinator"), (late, "coordinator")],
+    }[twist]
+    return _Round(stage, dice, works, again).run(falls, f"gang {twist}", most=2)
+
+
 class _Round:
     """Jobs that run at the same time, and what befalls them.
 
@@ -275,7 +324,8 @@ class _Round:
         with ExitStack() as stack:
             for work in self._works:
                 job, waiting = stack.enter_context(self._stage.submitted(work.kind, *work.words))
-                self._jobs.append(Faults(self._stage, job, self._dice, self._again, work.shards))
+                joined = isinstance(work, Piped)
+                self._jobs.append(Faults(self._stage, job, self._dice, self._again, work.shards, joined))
                 self._waiting.append(waiting)
             self._announced = [Announced(self._stage, faults.job, self._is_over) for faults in self._jobs]
             try:

@@ -26,7 +26,7 @@ import fuzz_targets as targets
 from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told
 
 from mu_twisted import wire
-from mu_twisted.wire import links
+from mu_twisted.wire import links, pipes
 
 MAX_CORPUS = 2000
 
@@ -67,6 +67,21 @@ def link_frames() -> Iterator[links.LinkFrame]:
     yield from (links.Unwant(None, b"x"), links.Unwant(1, b"x"), links.Held(1, 3, 0, b"0" * 64, b"x"), links.LinkPing())
 
 
+def pipe_frames() -> Iterator[pipes.PipeFrame]:
+    """Frames of three tasks in turn, as a pipe from task 0 to task 1 has them, and another back by task 2."""
+    yield pipes.OpenPipe(1, 0, b"x", True)
+    yield pipes.OpenPipe(0, 0, b"x", False)
+    yield pipes.OpenPipe(1, 0, b"y", True)
+    yield pipes.PipeData(1, b"x", b"some")
+    yield pipes.PipeCredit(0, 300, b"x")
+    yield pipes.EndPipe(1, b"y")
+    for size in (100, 200):
+        yield pipes.PipeData(1, b"x", bytes(size))
+        yield pipes.OpenPipe(2, 0, b"y", False)
+        yield pipes.CutPipe(1, b"y", b"no")
+    yield from (pipes.EndPipe(1, b"x"), pipes.ClosePipe(0, b"x"), pipes.ClosePipe(1, b"y"))
+
+
 def corpus() -> list[bytes]:
     """What was recorded, and a few messages of our own, for each target."""
     messages, streams = said_in_tests()
@@ -78,6 +93,7 @@ def corpus() -> list[bytes]:
     whole = wire.state_message(3, b"a state" * 20)
     greetings = [links.LinkGreeting(b"j", 1, 2, {"a": [1]}).encode(), links.LinkWelcome({"store": "s"}).encode()]
     linked = [frame.encode() for frame in link_frames()]
+    piped = [frame.encode() for frame in pipe_frames()]
     begun: list[tuple[Callable[[int, bytes], str], list[tuple[int, bytes]]]] = [
         (targets.frames, streams),
         (targets.machine, streams),
@@ -89,6 +105,8 @@ def corpus() -> list[bytes]:
         (targets.notice, [(1, notice.encode()) for notice in notices]),
         (targets.link_frame, [(1, said) for said in (*linked, *greetings)]),
         (targets.link_store, [(number, b"".join(map(wire.encode, linked))) for number in range(8)]),
+        (targets.pipe_frame, [(1, said) for said in piped]),
+        (targets.pipe_store, [(number, b"".join(map(wire.encode, piped))) for number in range(8)]),
         (targets.state, [(1, whole), (0, whole), (9, whole[:-4]), (9, wire.state_message(3, bytes(9 << 8)))]),
     ]
     made = [bytes([TARGETS.index(target), number]) + body for target, bodies in begun for number, body in bodies]
@@ -97,6 +115,8 @@ def corpus() -> list[bytes]:
 
 WORDS = [b"OK:", b"FAIL(", b"INFO:", b"OK:HELLO:{", b":OUTPUT(", b"):COMMAND(", b"OK:RETVAL(0)", b"\xff\xfe", b"\0"]
 WORDS += [
+    b"PIPE_OPEN:1:0:to:x",
+    b"PIPE_CREDIT:0:9:x",
     b"000000000003 OK:",
     b"999999999999 ",
     b"\n",

@@ -17,8 +17,10 @@ import memory_links
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
 from mu_twisted.rendezvous import RelayLimits
+from mu_twisted.rendezvous._message import Account
+from mu_twisted.rendezvous._pipes import SMALL_WINDOW, WINDOW, Pipes, PipeSession
 from mu_twisted.transport import FrameProtocol
-from mu_twisted.wire import links
+from mu_twisted.wire import links, pipes
 
 E = TypeVar("E", bound=Exception)
 T = TypeVar("T")
@@ -307,8 +309,64 @@ def link_store(cut: int, body: bytes) -> str:
     return led_to[:12]
 
 
-STREAMS = [frames, machine, conversation, link_store]
-TARGETS: list[Callable[[int, bytes], str]] = [*STREAMS, greeting, info, run, peer_greeting, notice, state, link_frame]
+def pipe_frame(_: int, body: bytes) -> str:
+    """A frame of a pipe, or one line; what was read is written as it came."""
+    read = told(wire.PeerError, pipes.parse_pipe_frame, body)
+    if not isinstance(read, Exception):
+        assert len(body) <= links.MAX_LINK_FRAME
+        assert pipes.parse_pipe_frame(read.encode()) == read
+    return type(read).__name__
+
+
+class _Outlet:
+    """A connection that takes nothing at once."""
+
+    def deliver(self) -> None:
+        """It is asked later."""
+
+
+def pipe_store(cut: int, body: bytes) -> str:
+    """Three tasks say anything of their pipes, and lose them: what waits stays within its limits, and is nothing when
+    all are gone."""
+    memory = Account(2 * WINDOW + SMALL_WINDOW)
+    joined = Pipes(memory)
+    sessions = [PipeSession(joined, task, 0, _Outlet()) for task in range(3)]
+    led_to, attempt = "", 0
+    came = told(wire.FrameError, wire.Decoder(LIMIT).feed, body)
+    for number, payload in enumerate(came.completed if isinstance(came, Exception) else came):
+        at = (number + cut) % 3
+        frame = told(wire.PeerError, pipes.parse_pipe_frame, payload)
+        if isinstance(frame, Exception) or isinstance(told(wire.PeerError, sessions[at].receive, frame), Exception):
+            attempt += cut % 2
+            sessions[at].close()
+            sessions[at] = PipeSession(joined, at, attempt, _Outlet())
+            led_to += "!"
+        else:
+            led_to += type(frame).__name__[0]
+        if number % (1 + cut % 5) == 0:
+            for _ in range(cut % 7):
+                said = sessions[number % 3].next_frame()
+                led_to += "" if said is None else type(pipes.parse_pipe_frame(said)).__name__[-1]
+        assert memory.free >= 0
+    for one in sessions:
+        one.close()
+        assert one.next_frame() is None
+    assert memory.used == 0
+    return led_to[:12]
+
+
+STREAMS = [frames, machine, conversation, link_store, pipe_store]
+TARGETS: list[Callable[[int, bytes], str]] = [
+    *STREAMS,
+    greeting,
+    info,
+    run,
+    peer_greeting,
+    notice,
+    state,
+    link_frame,
+    pipe_frame,
+]
 
 
 def one_input(data: bytes) -> str:

@@ -185,6 +185,19 @@ def test_a_reader_that_ends_early_ends_the_writer_by_sigpipe(
     assert read[0] == 0
 
 
+@pytest.mark.parametrize("dies", ["kill -9 $$", "sh -c 'kill -9 $$'", "sh -c 'kill -TERM $$'"])
+def test_a_reader_that_is_killed_has_the_writer_fail_and_not_die_of_sigpipe(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], dies: str
+) -> None:
+    pair[0].run("exec yes > ##PIPE:x##")
+    pair[1].run(f"exec 3< ##PIPE:x##; head -c 200000 <&3 > /dev/null; {dies}")
+    written, read = network.results()
+    assert isinstance(written, str)
+    assert written.startswith("pipe 'x' to task 5 broke: its command has ended ")
+    assert isinstance(read, tuple)
+    assert read[0] in (-9, 137, 143)
+
+
 def test_a_writer_that_opens_it_only_after_the_reader_has_gone_gets_sigpipe_too(
     network: Network, pair: tuple[PipedWorker, PipedWorker]
 ) -> None:
@@ -201,7 +214,7 @@ def test_a_reader_that_opens_it_again_after_its_end_is_at_its_end_at_once(
     assert network.results() == [(0, b""), (0, b"1000\n0\n")]
 
 
-def test_a_reader_that_opens_it_again_after_it_has_closed_it_fails_instead_of_waiting_for_ever(
+def test_a_reader_that_opens_it_again_after_closing_it_fails_at_once(
     network: Network, pair: tuple[PipedWorker, PipedWorker]
 ) -> None:
     pair[0].run("seq 1000000 > ##PIPE:x##")
