@@ -224,6 +224,8 @@ class LinkChannel:
             from worker_lambda._pipes import TaskPipes  # costs, and few tasks have some
 
             self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill)
+            if self._connection is not None:
+                self._disconnect()  # it was greeted without
         name = self._pipes.declare(argument)
         self._send(b"OK:PIPE(" + name + b")")
 
