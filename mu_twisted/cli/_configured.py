@@ -9,8 +9,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mu_twisted.client import UsageError
-from mu_twisted.config import EXCLUSIVE, PROGRAM, SETTINGS, Value, resolve
+from mu_twisted.client import UsageError, UserSettings
+from mu_twisted.config import EXCLUSIVE, SETTINGS, Value, resolve
 
 PROFILE = "take defaults of this profile of the configuration file (also: $MU_PROFILE; `mu config` shows them)"
 """The help of ``--profile``, which every command takes."""
@@ -50,49 +50,17 @@ def configured(command: str, profile: str | None, environ: Mapping[str, str] = o
     return Configured(command, resolve(environ, profile, command).values())
 
 
-class Configured:
+class Configured(UserSettings):
     """The settings that are defaults of one command's options.
 
     :param values: what is set, by file and environment.
     """
 
     def __init__(self, command: str, values: Collection[Value]) -> None:
-        self.command = command
+        super().__init__(command, values)
         self.added: set[str] = set()
         """Names of the options that were given a value here in place of the user."""
-        self._values = {each.setting.name: each for each in values if each.setting.option_of(command)}
         self._typed: set[str] = set()
-
-    def __getitem__(self, name: str) -> str | bool | None:
-        """The value of a setting; None: it is not set, or not for this command."""
-        value = self._values.get(name)
-        return None if value is None else value.value
-
-    def chosen(self, typed: Collection[str]) -> dict[str, Value]:
-        """The settings that count, by the names of their options.
-
-        :param typed: options that the user has typed, by their long names.
-        :raises UsageError: two of them exclude one another.
-        """
-        found = {name: each for name, each in self._values.items() if each.value is not None}
-        for pair in EXCLUSIVE:
-            self._drop_one(found, pair, typed)
-        program = "program" in found or "program" in typed
-        return {
-            str(each.setting.option_of(self.command)): each
-            for each in found.values()
-            if each.setting.option_of(self.command) not in typed
-            and (self.command not in PROGRAM or each.setting.needs is None or program)
-        }
-
-    def _drop_one(self, found: dict[str, Value], pair: tuple[str, str], typed: Collection[str]) -> None:
-        ranks = {name: 0 if name in typed else found[name].rank for name in pair if name in typed or name in found}
-        if len(ranks) < 2 or not any(ranks.values()):
-            return
-        first, second = pair
-        if ranks[first] == ranks[second]:
-            raise UsageError(f"{found[first].where} and {found[second].where} exclude one another: set one of them")
-        del found[max(pair, key=ranks.__getitem__)]
 
     # -- options of Twisted's --------------------------------------------------------------------------------------
 

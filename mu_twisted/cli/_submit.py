@@ -9,10 +9,7 @@ from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._configured import Configured
 from mu_twisted.cli._wait import wait_and_report
-from mu_twisted.client import NotServed, UsageError, submitted
-
-MAX_SOURCE = 1 << 20
-"""Bytes of a module; the control API takes no more."""
+from mu_twisted.client import NotServed, UsageError, pipeline_source, submitted
 
 OWN_OPTIONS = ("--wait", "--json", "--state-dir", "--server")
 """Of this command, which are not the job's."""
@@ -49,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Check what can be checked here, submit, and wait if asked to."""
     name, words = options.pipeline, options.words
     is_path = "/" in name or name.endswith(".py")
-    source = _source(Path(name)) if is_path else None
+    source = pipeline_source(Path(name)) if is_path else None
     words = _checked(name, words, options.configured)
     request = {"pipeline": name, "words": words, "source": source}
     coordinator = _client_options.coordinator(options)
@@ -63,19 +60,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print(terminal_safe(job["job"]), flush=True)
     return wait_and_report(coordinator, job, as_json=options.json)
-
-
-def _source(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the pipeline module {path}: {error.strerror}") from None
-    if len(content) > MAX_SOURCE:
-        raise UsageError(f"the pipeline module {path} has {len(content)} bytes; at most {MAX_SOURCE} can be sent")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"the pipeline module {path} is not UTF-8") from None
 
 
 def _checked(name: str, words: list[str], configured: Configured) -> list[str]:

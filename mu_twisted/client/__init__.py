@@ -4,6 +4,7 @@ Importing it does not import Twisted. What a job of ``mu map`` is made of stands
 """
 
 from mu_twisted.client._address import coordinator_at, default_directory
+from mu_twisted.client._client import Client, connect
 from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._handover import (
@@ -12,8 +13,11 @@ from mu_twisted.client._handover import (
     ReconnectingClient,
     free_or_served,
     handed_over,
+    pipeline_source,
     submitted,
 )
+from mu_twisted.client._job_handle import JobHandle, Result
+from mu_twisted.client._settings import UserSettings
 from mu_twisted.client._transport import (
     ConnectionLost,
     CoordinatorError,
@@ -26,19 +30,25 @@ from mu_twisted.client._transport import (
 __all__ = [
     "COMEBACK",
     "COMEBACK_PAUSE",
+    "Client",
     "ConnectionLost",
     "Coordinator",
     "CoordinatorError",
+    "JobHandle",
     "NotServed",
     "ReconnectingClient",
     "RequestRefused",
+    "Result",
     "TlsTransport",
     "UnixTransport",
     "Unreachable",
     "UsageError",
+    "UserSettings",
+    "connect",
     "coordinator_at",
     "default_directory",
     "free_or_served",
     "handed_over",
+    "pipeline_source",
     "submitted",
 ]

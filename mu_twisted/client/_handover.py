@@ -10,6 +10,8 @@ from mu_twisted.client._errors import UsageError
 from mu_twisted.client._transport import ConnectionLost, CoordinatorError, NotServed, Unreachable
 from mu_twisted.daemons import InUse, StateDirectory
 
+MAX_SOURCE = 1 << 20
+"""Bytes of a pipeline module; the control API takes no more."""
 ENDING = 10.0
 """Seconds that a coordinator may need to end, in which it takes no job and still has its state directory."""
 COMEBACK = 60.0
@@ -17,6 +19,23 @@ COMEBACK = 60.0
 PAUSE = 0.2
 COMEBACK_PAUSE = 0.5
 """Seconds between two attempts."""
+
+
+def pipeline_source(path: Path) -> str:
+    """The source of a pipeline module, as a request has it.
+
+    :raises UsageError: it cannot be read, or is too long.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the pipeline module {path}: {error.strerror}") from None
+    if len(content) > MAX_SOURCE:
+        raise UsageError(f"the pipeline module {path} has {len(content)} bytes; at most {MAX_SOURCE} can be sent")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"the pipeline module {path} is not UTF-8") from None
 
 
 def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:

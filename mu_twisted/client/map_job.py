@@ -5,7 +5,7 @@ What is wrong with it is found before anything is stored or launched.
 
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mu_twisted.aws import Clients
@@ -29,6 +29,36 @@ RESULTS = "mu-results/"
 """Where files that were uploaded lie, and for a while what is to be printed."""
 
 
+def function_options(given: Mapping[str, Any], function: str | None, backend: MapBackend) -> dict[str, Any]:
+    """What :func:`mu_twisted.daemons.program.function_for` takes.
+
+    :param given: options of the function that is to be made, as they are typed.
+    :param function: the name of one that is there.
+    :raises UsageError: they are wrong.
+    """
+    from twisted.python.usage import UsageError as OptionsError
+
+    from mu_twisted.daemons.program import PROGRAM_KEYS, ProgramOptions, check_program
+
+    found = {key: given.get(key) for key in PROGRAM_KEYS}
+    try:
+        for key, _, _, _, *convert in ProgramOptions.optParameters:
+            if convert and found[key] is not None:
+                found[key] = convert[0](found[key])
+        check_program(found, function)
+    except (OptionsError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    if backend.local and backend.here and found["program"] is None and function is None:
+        # The shell is there without it; a function is made of some program.
+        found["program"] = shutil.which("true")
+    return {
+        **found,
+        "local": backend.local,
+        "endpoint-url": None,
+        "s3-endpoint-url": backend.place.s3_endpoint_url,
+    }
+
+
 class MapJob:
     """What one request asks for; its methods are called in the order in which they stand.
 
@@ -41,7 +71,7 @@ class MapJob:
     def __init__(self, request: MapRequest, backend: MapBackend, progress: Callable[[str], None]) -> None:
         self.request = request
         self.backend = backend
-        self.program = self._program_options()
+        self.program = function_options(request.program, request.options.get("function"), backend)
         """What :func:`mu_twisted.daemons.program.function_for` takes."""
         self.files: list[LocalFile] = []
         """That are to be uploaded."""
@@ -138,34 +168,6 @@ class MapJob:
         return self.backend.clients(self.request.options.get("regions"))
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _program_options(self) -> dict[str, Any]:
-        """What :func:`function_for` takes.
-
-        :raises UsageError: they are wrong.
-        """
-        from twisted.python.usage import UsageError as OptionsError
-
-        from mu_twisted.daemons.program import PROGRAM_KEYS, ProgramOptions, check_program
-
-        given, function = self.request.program, self.request.options.get("function")
-        found = {key: given.get(key) for key in PROGRAM_KEYS}
-        try:
-            for key, _, _, _, *convert in ProgramOptions.optParameters:
-                if convert and found[key] is not None:
-                    found[key] = convert[0](found[key])
-            check_program(found, function)
-        except (OptionsError, ValueError) as error:
-            raise UsageError(str(error)) from None
-        if self.backend.local and self.backend.here and found["program"] is None and function is None:
-            # The shell is there without it; a function is made of some program.
-            found["program"] = shutil.which("true")
-        return {
-            **found,
-            "local": self.backend.local,
-            "endpoint-url": None,
-            "s3-endpoint-url": self.backend.place.s3_endpoint_url,
-        }
 
     def _bucket(self, what: str) -> str:
         """The bucket that is named for outputs or inputs, by ``-b``, ``--out`` or the inputs themselves."""

@@ -15,9 +15,11 @@ from twisted.logger import Logger
 from mu_twisted.coordinator._history import History, folding, last_status, record_row
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._status import (
+    MAX_PAGE,
     JobStatus,
     Request,
     ServiceError,
+    SettledPage,
     StageStatus,
     TaskPage,
     TaskStatus,
@@ -27,6 +29,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
+_Kept = tuple[Sequence[TaskStatus], Labels, Sequence[int]]
 
 MAX_KEPT = 200_000
 """Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
@@ -62,7 +65,7 @@ class JobArchive:
         self._directory = directory
         self._wall = wall
         self._statuses: dict[str, JobStatus] = {}
-        self._tasks: dict[str, tuple[Sequence[TaskStatus], Labels]] = {}
+        self._tasks: dict[str, _Kept] = {}
         self._reading: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -134,32 +137,48 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return TaskPage(())  # there was nothing to do
+        tasks, label, _ = yield from self._reading_tasks(name, status)
+        first = bisect_left(tasks, cursor, key=lambda task: task.task)
+        return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
+
+    def settled(self, name: str, after: int) -> Steps[SettledPage]:
+        """As :meth:`~mu_twisted.coordinator.JobService.settled`."""
+        status = self[name]
+        if status.state == "done" and not status.tasks:
+            return SettledPage((), 0, over=True)
+        tasks, label, settled = yield from self._reading_tasks(name, status)
+        places = (
+            bisect_left(tasks, number, key=lambda task: task.task) for number in settled[after : after + MAX_PAGE]
+        )
+        return (yield from settled_page((tasks[at] for at in places), after, lambda: len(settled), label, over=True))
+
+    def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
+        """The tasks of a job by number, what they are known by, and the order in which they were settled."""
         while name in self._reading:  # another request has begun: it is in turn with this one
             yield
         kept = self._tasks.get(name)
         if kept is not None:
-            tasks, label = kept
-        else:
-            self._reading.add(name)
-            try:
-                history, job = yield from self.folding(name)
-                # A job that is held may be so for what its own code does: none of it is called.
-                label = no_label if status.state == "held" else self._labels(history.request)
-                tasks = []
-                for index, view in enumerate(job.tasks_from(0)):
-                    tasks.append(task_status(view, running=False))
-                    if index % STEP == 0:
-                        yield
-            finally:
-                self._reading.discard(name)
-            if self._statuses.get(name) is status:
-                self._keep(name, tasks, label)
-        first = bisect_left(tasks, cursor, key=lambda task: task.task)
-        return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
+            return kept
+        self._reading.add(name)
+        try:
+            history, job = yield from self.folding(name)
+            # A job that is held may be so for what its own code does: none of it is called.
+            label = no_label if status.state == "held" else self._labels(history.request)
+            tasks = []
+            for index, view in enumerate(job.tasks_from(0)):
+                tasks.append(task_status(view, running=False))
+                if index % STEP == 0:
+                    yield
+        finally:
+            self._reading.discard(name)
+        kept = tasks, label, job.settled
+        if self._statuses.get(name) is status:
+            self._keep(name, kept)
+        return kept
 
-    def _keep(self, name: str, tasks: Sequence[TaskStatus], label: Labels) -> None:
-        self._tasks[name] = tasks, label
-        while len(self._tasks) > 1 and sum(len(kept) for kept, _ in self._tasks.values()) > MAX_KEPT:
+    def _keep(self, name: str, tasks: _Kept) -> None:
+        self._tasks[name] = tasks
+        while len(self._tasks) > 1 and sum(len(kept) for kept, _, _ in self._tasks.values()) > MAX_KEPT:
             del self._tasks[next(iter(self._tasks))]
 
     def unread(self, name: str) -> JobStatus:
@@ -344,6 +363,26 @@ def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: L
         if index % STEP == 0:
             yield
     return TaskPage(page)
+
+
+def settled_page(
+    tasks: Iterable[TaskStatus], after: int, count: Callable[[], int], label: Labels, *, over: bool
+) -> Steps[SettledPage]:
+    """These tasks, which were settled one after the other.
+
+    :param after: how many were settled before them.
+    :param count: how many are settled in all, by now.
+    :param label: what a task is known by.
+    :param over: whether no more will be.
+    """
+    found: list[TaskStatus] = []
+    for index, task in enumerate(tasks):
+        called = label(task.task)
+        found.append(task if called is None else msgspec.structs.replace(task, label=called))
+        if index % STEP == 0:
+            yield
+    end = after + len(found)
+    return SettledPage(found, end, over=over and end >= count())
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

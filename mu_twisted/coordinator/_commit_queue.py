@@ -18,12 +18,20 @@ class CommitQueue:
     :param clock: for the end of the turn.
     :param recorder: of the job's records.
     :param act: carries one action out. It does not fail.
+    :param recorded: is called when decisions are on record, before they are carried out. It does not fail.
     """
 
-    def __init__(self, clock: ReactorTime, recorder: Recorder, act: Callable[[Action], None]) -> None:
+    def __init__(
+        self,
+        clock: ReactorTime,
+        recorder: Recorder,
+        act: Callable[[Action], None],
+        recorded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._recorder = recorder
         self._act = act
+        self._recorded = recorded
         self._todo: deque[Action] = deque()
         self._turn: Any = None
         self._busy = False
@@ -54,6 +62,7 @@ class CommitQueue:
         if turn is not None and turn.active():
             turn.cancel()
         self._recorder.flush()
+        self._recorded()
         self._act_all()
 
     def drop(self) -> None:

@@ -4,6 +4,7 @@ Knows what is reported of workers and the rendezvous, and passes it to the job; 
 (:mod:`mu_twisted.coordinator._executor` does).
 """
 
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -78,11 +79,12 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
-        self._commits = CommitQueue(clock, recorder, self._act)
+        self._commits = CommitQueue(clock, recorder, self._act, self._tell_settled)
         self.attempts = attempts
         self.outputs = outputs
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
+        self._unsettled: list[tuple[int, Deferred[None]]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
         takes = partial(pipeline.takes, settings)
@@ -157,6 +159,15 @@ class JobRun:
     def start(self) -> None:
         """Ask for the workers of a new job."""
         self._begin(self.job.start(self._now()))
+
+    def settled_after(self, count: int) -> Deferred[None]:
+        """Fires when more tasks than so many are settled, or the job is over; at once if so. Cancelling gives up
+        waiting only.
+        """
+        waiting: Deferred[None] = Deferred(self._give_up_settled)
+        self._unsettled.append((count, waiting))
+        self._tell_settled()
+        return waiting
 
     def resume(self) -> None:
         """Go on after a restart of the coordinator."""
@@ -344,6 +355,18 @@ class JobRun:
             self.log.failure("job {name} cannot be ended", name=self.name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _give_up_settled(self, waiting: Deferred[None]) -> None:
+        self._unsettled = [one for one in self._unsettled if one[1] is not waiting]
+
+    def _tell_settled(self) -> None:
+        if not self._unsettled:
+            return
+        count = sys.maxsize if self.job.over else len(self.job.settled)
+        due = [one for one in self._unsettled if one[0] < count]
+        self._unsettled = [one for one in self._unsettled if one[0] >= count]
+        for _, waiting in due:
+            waiting.callback(None)
 
     def _code_blocked(self, why: str) -> None:
         self._blocked += 1

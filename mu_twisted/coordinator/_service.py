@@ -16,7 +16,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, task_status
+from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, settled_page, task_status
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_output import JobOutput
@@ -37,6 +37,7 @@ from mu_twisted.coordinator._status import (
     JobStatus,
     Request,
     ServiceError,
+    SettledPage,
     TaskPage,
     UnknownJob,
 )
@@ -226,6 +227,11 @@ class Jobs:
         waiting: Deferred[Any] = self._active_jobs.run(name).finished()
         return waiting.addCallback(lambda _: self.job(name))
 
+    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+        """Tasks that are done or have failed for good; fires when there are some, or none will come."""
+        self.job(name)
+        return Deferred.fromCoroutine(self._settled(name, after))
+
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
         self.job(name)
@@ -342,6 +348,17 @@ class Jobs:
         run = self._active_jobs.run(name)
         tasks = (task_status(view, running=True) for view in run.job.tasks_from(cursor))
         return await self._slices.run(page_of(tasks, limit, state, run.label))
+
+    async def _settled(self, name: str, after: int) -> SettledPage:
+        if name in self._restoring:
+            await self._taken_up(name)
+        if name not in self._active_jobs:
+            return await self._slices.run(self._archive.settled(name, after))
+        run = self._active_jobs.run(name)
+        await run.settled_after(after)
+        job = run.job
+        tasks = (task_status(job.task(number), running=True) for number in job.settled[after : after + MAX_PAGE])
+        return await self._slices.run(settled_page(tasks, after, lambda: len(job.settled), run.label, over=job.over))
 
     def _labels(self, request: Request) -> Callable[[int], str | None]:
         """What the tasks of a job that is not being run are known by."""

@@ -118,6 +118,20 @@ def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
     )
 
 
+class SettledPage(msgspec.Struct, frozen=True):
+    """Some tasks of a job that are done or have failed for good, in the order in which that was recorded.
+
+    A task that is tried again after it had failed comes again.
+
+    :param next: where the page ends; those after it may come yet.
+    :param over: whether none will come before the job goes on again.
+    """
+
+    tasks: Sequence[TaskStatus]
+    next: int
+    over: bool = False
+
+
 class JobStatus(msgspec.Struct, frozen=True):
     """One job.
 
@@ -249,6 +263,14 @@ class JobService(Protocol):
 
     def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
+
+    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+        """Tasks that are done or have failed for good; fires when there are some, or none will come.
+
+        Cancelling the Deferred gives up waiting.
+
+        :param after: the ``next`` of the page before; 0: from the first on.
+        """
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone. A job that is over stays as it is."""

@@ -22,6 +22,7 @@ from mu_twisted.coordinator import (
     OutputPage,
     OutputQuery,
     Request,
+    SettledPage,
     Story,
     TaskPage,
     Timeline,
@@ -88,6 +89,9 @@ class ControlService(ObservedJobService):
 
     def wait(self, name: str) -> Deferred[JobStatus]:
         return self._jobs.wait(name)
+
+    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+        return self._jobs.settled(name, after)
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         return self._jobs.cancel(name)

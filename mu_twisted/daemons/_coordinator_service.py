@@ -37,6 +37,7 @@ from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._options import local_stack, typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
+    InputEnd,
     close_in_turn,
     freeze_modules,
     listen_as_before,
@@ -97,6 +98,7 @@ class CoordinatorService(Service):
         as_json: bool = False,
         printer: ResultPrinter | None = None,
         state: StateDirectory | None = None,
+        stop_on_eof: bool = False,
     ) -> None:
         self._reactor = reactor
         self._options = options
@@ -107,6 +109,7 @@ class CoordinatorService(Service):
         self._recorded = recorded
         self._as_json = as_json
         self._printer = printer
+        self._stop_on_eof = stop_on_eof
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._transport = Transport.TWISTED
@@ -226,6 +229,18 @@ class CoordinatorService(Service):
             Deferred.fromCoroutine(self._opener.cloud()).addErrback(self._no_cloud)
         port = self._port.getHost().port if self._port is not None else 0
         self._reactor.callWhenRunning(self._ready, port)
+
+        if self._stop_on_eof:
+            self._reactor.addReader(InputEnd(self._reactor, self._no_user))
+
+    def _no_user(self) -> None:
+        """The program that has started this coordinator for itself is gone, or needs it no more."""
+        Deferred.fromCoroutine(self._until_idle()).addErrback(self._broken)
+
+    async def _until_idle(self) -> None:
+        while self._jobs is not None and self._jobs.busy and self.running:
+            await deferLater(self._reactor, HANDED_OVER, lambda: None)
+        self._end(None)
 
     def _ready(self, port: int) -> None:
         """The reactor runs. Notified only now: a SIGTERM before finds nothing yet that ends in good order."""

@@ -6,6 +6,7 @@ Knows nothing of what a daemon does in between.
 import cProfile
 import errno
 import gc
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +17,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mu_twisted.base import MuError
 from mu_twisted.daemons._limits import backlog_limit
@@ -27,6 +30,46 @@ from mu_twisted.daemons._port_holder import port_holder
 _log = Logger()
 _ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")
 """An endpoint of TCP that names no port of its own, in all the ways that Twisted takes."""
+
+
+@implementer(IReadDescriptor)
+class InputEnd:
+    """Reads standard input, and reports its end once: the process that has started this one is gone.
+
+    :param reactor: Twisted's.
+    :param ended: is called then, unless the reactor is stopping.
+    """
+
+    def __init__(self, reactor: Any, ended: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._ended = ended
+        self._stopped = False
+        reactor.addSystemEventTrigger("before", "shutdown", self._shut)
+
+    def _shut(self) -> None:
+        self._stopped = True
+
+    def fileno(self) -> int:
+        return 0
+
+    def logPrefix(self) -> str:
+        return "stdin"
+
+    def doRead(self) -> None:
+        if not os.read(0, 4096):
+            self._reactor.removeReader(self)
+            self._report()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """A pipe's end comes here, which the kernel reports by a hang-up and nothing to read."""
+        self._reactor.removeReader(self)
+        if self._reactor.running:
+            self._reactor.callWhenRunning(self._report)
+
+    def _report(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._ended()
 
 
 class StartError(MuError):

@@ -50,6 +50,8 @@ class Options(OneLineOptions, DaemonOptions):
     """Prints what the job's tasks have stored while it runs."""
     state: StateDirectory | None = None
     """The state directory, where this process holds it already."""
+    stop_on_eof = False
+    """Whether it ends when standard input does, once no job runs: the program that has started it is gone."""
     retried: tuple[str, ...] = ()
     """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 
@@ -158,5 +160,6 @@ def makeService(options: Options) -> IService:
         as_json=options.as_json,
         printer=options.printer,
         state=options.state,
+        stop_on_eof=options.stop_on_eof,
     )
     return service  # type: ignore[no-any-return]

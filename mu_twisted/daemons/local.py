@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import LogLevel
 from twisted.python import usage
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from mu_twisted.daemons._exit import FAILURE, complain, fail_start, ignore_repeat_signals, report_to_parent, set_status
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._permissions import warn_of_exposed_files
+from mu_twisted.daemons._start import InputEnd
 from mu_twisted.local import LocalError, Settings, default_state_dir
 from mu_twisted.local.service import LocalService
 
@@ -117,41 +115,6 @@ def fail(reactor: Any, line: str) -> None:
         reactor.callWhenRunning(reactor.stop)
 
 
-@implementer(IReadDescriptor)
-class _Eof:
-    """Stops the reactor when standard input ends."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._stopped = False
-        reactor.addSystemEventTrigger("before", "shutdown", self._shut)
-
-    def _shut(self) -> None:
-        self._stopped = True
-
-    def fileno(self) -> int:
-        return 0
-
-    def logPrefix(self) -> str:
-        return "stdin"
-
-    def doRead(self) -> None:
-        if not os.read(0, 4096):
-            self._reactor.removeReader(self)
-            self._stop()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """A pipe's end comes here, which the kernel reports by a hang-up and nothing to read."""
-        self._reactor.removeReader(self)
-        if self._reactor.running:
-            self._reactor.callWhenRunning(self._stop)
-
-    def _stop(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            self._reactor.stop()
-
-
 class _Root(MultiService):
     def __init__(self, reactor: Any, stop_on_eof: bool, state_dir: Path) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,7 +126,7 @@ class _Root(MultiService):
         # Each environment takes three: its port, its connection, its output.
         raise_descriptor_limit()
         if self._stop_on_eof:
-            self._reactor.addReader(_Eof(self._reactor))
+            self._reactor.addReader(InputEnd(self._reactor, self._reactor.stop))
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except LocalError as error:

@@ -112,6 +112,8 @@ class Ledger:
         self.stages = Stages(submitted.stages)
         yield from self.stages.taking(self.tasks)
         self.failures: dict[int, str] = {}
+        self.settled: list[int] = []
+        """Tasks in the order in which they were done or failed for good; one that is tried again comes again."""
         self.remarks: dict[int, str] = {}
         self._characters = 0
         self.durations = Durations()
@@ -311,6 +313,7 @@ class Ledger:
         task.won = None
         task.has_result = True
         self.results += 1
+        self.settled.append(task.number)
         self.move(task, TaskState.DONE)
         ready = [self.tasks[number] for number in self.precedence.done(task.number)]
         ready = [one for one in ready if one.state is TaskState.BLOCKED]
@@ -337,6 +340,7 @@ class Ledger:
         for task in tasks:
             task.error = self._kept(record.error, task.error)
             self.failures[task.number] = task.error
+            self.settled.append(task.number)
 
     def _reopened(self, record: Reopened) -> None:
         for number in record.tasks:
@@ -403,6 +407,7 @@ class Ledger:
                 if task.has_result or task.won is not None:
                     if not task.has_result:
                         self.results += 1
+                        self.settled.append(task.number)
                         self.precedence.done(task.number)
                     task.has_result = True
                     task.won = None
@@ -413,6 +418,7 @@ class Ledger:
             elif task.error != of_fresh and not (task.error and all_told):
                 task.error = self._kept(of_fresh, task.error)
             self.failures[task.number] = task.error
+            self.settled.append(task.number)
             failed.append(task)
         self.move_all(failed, TaskState.FAILED)
         self.undone_consumers = dict.fromkeys(self.undone_consumers, 0)
@@ -432,6 +438,7 @@ class Ledger:
 
     def _fail(self, task: Task, error: str) -> None:
         task.error = self.failures[task.number] = self._kept(error, task.error)
+        self.settled.append(task.number)
         self.move(task, TaskState.FAILED)
 
 

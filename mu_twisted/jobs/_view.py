@@ -201,6 +201,15 @@ class JobView:
             return []
         return [each for each in lineage.consumers(task) if each in tasks and tasks[each].state not in SETTLED]
 
+    @property
+    def settled(self) -> Sequence[int]:
+        """Tasks in the order in which they were done or failed for good; one that was tried again stands here again."""
+        return self._data.ledger.settled
+
+    def task(self, number: int) -> TaskView:
+        """One task."""
+        return self._view(number)
+
     def task_of(self, worker: int) -> int | None:
         """The task that the worker is on, if any."""
         found = self._working(worker)

@@ -119,6 +119,10 @@ class RunningStack:
         """The daemon's process."""
         return self._process.pid
 
+    def leave(self) -> None:
+        """Let it go on by itself: it is not waited for."""
+        self._process.returncode = 0
+
     def stop(self, limit: float = 5.0) -> None:
         """End it and all that it made; returns when that is done. A second call does nothing.
 
@@ -175,6 +179,7 @@ def ensure(state_dir: Path, *, limit: float = START_TIME) -> tuple[Stack, int | 
         if found is None:
             raise
         return found, None
+    running.leave()
     return running.stack, running.pid
 
 

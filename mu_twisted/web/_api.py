@@ -18,6 +18,7 @@ from mu_twisted.coordinator import (
     OutputQuery,
     Request,
     ServiceError,
+    SettledPage,
     UnknownJob,
     Which,
     parse_cursor,
@@ -63,6 +64,7 @@ class Api:
             ("jobs", None): {"GET": self._job, "DELETE": self._remove},
             ("jobs", None, "tasks"): {"GET": self._tasks},
             ("jobs", None, "wait"): {"GET": self._wait},
+            ("jobs", None, "settled"): {"GET": self._settled},
             ("jobs", None, "log"): {"GET": self._job_log},
             ("jobs", None, "events"): {"GET": self._job_events},
             ("jobs", None, "output"): {"GET": self._job_output},
@@ -181,6 +183,15 @@ class Api:
             return json_reply(await waiting)
         except WaitedEnough:
             return json_reply(self._service.job(call.path[2]))
+
+    async def _settled(self, call: Call) -> Reply:
+        wanted = _parameters(call, after=_event, timeout=_seconds)
+        after, timeout = wanted.get("after", 0), min(wanted.get("timeout", DEFAULT_WAIT), MAX_WAIT)
+        waiting = self._service.settled(call.path[2], after).addTimeout(timeout, self._clock)
+        try:
+            return json_reply(await waiting)
+        except WaitedEnough:
+            return json_reply(SettledPage((), after))
 
     # -- changing --------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from mu_twisted.coordinator import (
     Request,
     RunOutput,
     ServiceError,
+    SettledPage,
     Story,
     TaskPage,
     TaskStatus,
@@ -113,6 +114,13 @@ class MemoryService:
         waiter: Deferred[JobStatus] = Deferred(waiters.remove)
         waiters.append(waiter)
         return waiter
+
+    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+        over = self.job(name).state != "running"
+        settled = [task for task in self._tasks[name] if task.state in ("done", "failed")]
+        found = settled[after : after + 2]
+        end = after + len(found)
+        return succeed(SettledPage(found, end, over=over and end >= len(settled))) if found or over else Deferred()
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         if self.job(name).state == "running":

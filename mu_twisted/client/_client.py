@@ -1,0 +1,380 @@
+"""A client does jobs for a program in Python, by the control API: no reactor runs in the program's process.
+
+What it is asked for goes through the same code as ``mu map`` and ``mu run``.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from mu_twisted.client._address import coordinator_at
+from mu_twisted.client._control import Coordinator
+from mu_twisted.client._errors import UsageError
+from mu_twisted.client._handover import handed_over, pipeline_source
+from mu_twisted.client._job_handle import JobHandle, Named
+from mu_twisted.client._own_coordinator import END_TIME, OwnCoordinator
+from mu_twisted.client._settings import UserSettings
+from mu_twisted.client._transport import CoordinatorError, Unreachable
+from mu_twisted.config import resolve
+
+if TYPE_CHECKING:
+    from mu_twisted.client.map_backend import MapBackend
+    from mu_twisted.client.map_request import MapPlace
+
+_log = logging.getLogger("mu_twisted")
+
+Option = str | int | float | bool | None
+"""The value of an option: as on the command line, True for a flag."""
+Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def connect(
+    *,
+    local: bool | None = None,
+    profile: str | None = None,
+    control: str | None = None,
+    state_dir: str | os.PathLike[str] | None = None,
+    local_state_dir: str | os.PathLike[str] | None = None,
+    ca_cert: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+) -> "Client":
+    """A client of this user's coordinator, or of one elsewhere. A coordinator is started where none runs, when it is
+    first needed, and ends with the client, once no job runs.
+
+    What is left out is as the user's settings have it (``mu config``).
+
+    :param local: whether Lambda and S3 are the embedded ones of this machine, which are started where they do not run.
+    :param profile: that of the configuration file; None: ``$MU_PROFILE``, if it is set.
+    :param control: HOST:PORT of a coordinator's ``--control``; with it ``ca_cert``, ``cert`` and ``key`` of an
+        operator, PEM, as ``mu genkeys DIR --operator NAME`` makes them.
+    :param state_dir: the coordinator's state directory, on this machine.
+    :param local_state_dir: that of the embedded Lambda and S3.
+    :raises UsageError: these do not go together.
+    :raises mu_twisted.config.ConfigError: a setting is wrong.
+    """
+    from mu_twisted.client.map_request import MapPlace
+
+    given = {
+        "local": local,
+        "server": control,
+        "state-dir": state_dir,
+        "local-state-dir": local_state_dir,
+        "ca-cert": ca_cert,
+        "cert": cert,
+        "key": key,
+    }
+    typed = {name for name, value in given.items() if value is not None}
+    values = _settings("map", profile).chosen(typed)
+    found: dict[str, Any] = {
+        name: given.get(name) if name in typed else _plain(values.get(name)) for name in (*given, "s3-endpoint-url")
+    }
+    paths = {name: None if found[name] is None else Path(os.fspath(found[name])) for name in _PATHS}
+    coordinator = coordinator_at(found["server"], paths["state-dir"], paths["ca-cert"], paths["cert"], paths["key"])
+    place = MapPlace(bool(found["local"]), paths["state-dir"], paths["local-state-dir"], found["s3-endpoint-url"])
+    return Client(coordinator, place, profile)
+
+
+_PATHS = ("state-dir", "local-state-dir", "ca-cert", "cert", "key")
+
+
+class Client:
+    """Does jobs on one coordinator; a context manager. :func:`connect` makes one. Methods block, and may be called from
+    any thread.
+
+    :param coordinator: that is asked.
+    :param place: where its jobs run.
+    :param profile: of the user's settings.
+    """
+
+    def __init__(self, coordinator: Coordinator, place: "MapPlace", profile: str | None = None) -> None:
+        self.coordinator = coordinator
+        self._place = place
+        self._profile = profile
+        self._own: OwnCoordinator | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let a coordinator that was started for this client end, once no job runs."""
+        own, self._own = self._own, None
+        if own is not None:
+            idle = self._is_idle()
+            own.close(END_TIME if idle else 0.0)
+
+    def map(
+        self,
+        command: str | Sequence[str],
+        inputs: Inputs | None = None,
+        *,
+        each: str | os.PathLike[str] | Iterable[str] | None = None,
+        range: "range | str | None" = None,  # noqa: A002 - the option's name
+        out: str | None = None,
+        name: str | None = None,
+        program: str | os.PathLike[str] | None = None,
+        function: str | None = None,
+        bucket: str | None = None,
+        memory: int | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
+        workers: int | None = None,
+        after: JobHandle | None = None,
+        **options: Option,
+    ) -> JobHandle:
+        """Run a command in a shell of a worker for each input, as ``mu map`` does. Returns once the job is taken.
+
+        :param command: one text for the shell, or a program and its arguments, with the replacements of ``mu map``.
+        :param inputs: objects ``s3://BUCKET/PREFIX/*.png``, or files and folders here, which are uploaded.
+        :param each: texts that are the inputs; or a file with one a line, or a table (``.csv``) with a header.
+        :param range: numbers that are the inputs; as text FIRST:LAST, with the last among them.
+        :param out: where outputs go, ``s3://BUCKET/KEY`` with replacements, or a key in ``bucket``.
+        :param name: what the job's name begins with.
+        :param program: the function is made of it, where it has not been; ``function`` is one that is there.
+        :param memory: MB of the function that is made.
+        :param retries: attempts that a task gets after a failed one.
+        :param timeout: seconds that an attempt may take.
+        :param workers: at once, at most.
+        :param after: a job that has to be done first: it is waited for here.
+        :param options: all others of ``mu map``, such as ``max_cost=5``, ``batch=10``, ``requirements="file"``.
+        :raises UsageError: what is asked for makes no sense; one line that says why.
+        :raises mu_twisted.base.MuError: inputs cannot be had, or the job cannot be taken.
+        """
+        from mu_twisted.client.map_job import MapJob
+        from mu_twisted.client.map_request import MapRequest
+        from mu_twisted.pipelines.map import inputs_of, output_key
+
+        if out == "-":
+            raise UsageError("out: '-' prints results in a shell; leave it out, and each result has its output")
+        known = {"program": program, "function": function, "bucket": bucket, "memory": memory, "retries": retries}
+        given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
+        file, texts = (each, None) if each is None or isinstance(each, str | os.PathLike) else (None, list(each))
+        job_options, program_options = self._options(given)
+        request = MapRequest(
+            (command,) if isinstance(command, str) else tuple(command),
+            inputs=_texts(inputs),
+            each=None if file is None else os.fspath(file),
+            table=bool(given.pop("csv", False)),
+            values=[] if texts is None else [_all_texts("each", texts)],
+            range=_range(range),
+            out=out,
+            name=name,
+            options=job_options,
+            program=program_options,
+        )
+        self._done(after)
+        job = MapJob(request, self._backend(), lambda _: None)
+        job.find_inputs()
+        job.check()
+        job.make_function()
+        job.upload()
+        settings, all_inputs = job.settings, job.settings["inputs"]
+
+        def named(task: int) -> list[tuple[str, str | None]]:
+            found = []
+            for number in inputs_of(settings, task):
+                key = output_key(settings, number)
+                url = None if key is None else f"s3://{settings['bucket']}/{key}"
+                found.append((all_inputs.whole(number), url))
+            return found
+
+        return self._submit(job.body, named)
+
+    def run(
+        self,
+        pipeline: str,
+        *words: str,
+        name: str | None = None,
+        program: str | os.PathLike[str] | None = None,
+        after: JobHandle | None = None,
+        **options: Option,
+    ) -> JobHandle:
+        """Do a job of a pipeline, as ``mu run`` does. Returns once the job is taken.
+
+        :param pipeline: its name, or the path of a module (``./mine.py``), which is run in the coordinator.
+        :param words: its options, as on a command line: ``"-n", "8", "--", "date"``.
+        :param name: what the job's name begins with; None: the pipeline's.
+        :param program: the function is made of it, where it has not been.
+        :param after: a job that has to be done first: it is waited for here.
+        :param options: how that function is made, such as ``memory=3008``, as ``mu run --help`` says.
+        :raises UsageError: the options are wrong.
+        :raises mu_twisted.base.MuError: the job cannot be taken.
+        """
+        path = Path(pipeline) if "/" in pipeline or pipeline.endswith(".py") else None
+        body: dict[str, Any] = {"pipeline": pipeline, "source": None if path is None else pipeline_source(path)}
+        self._done(after)
+        backend = self._backend()
+        body["words"] = [*self._function_words({"program": program, **options}, backend)]
+        body["words"] += [*self._pipeline_words(pipeline), *words]
+        return self._submit(body if name is None else {**body, "name": name}, None)
+
+    def jobs(self) -> list[JobHandle]:
+        """All jobs on record, the oldest first."""
+        return [JobHandle(self.coordinator, job["job"]) for job in self.coordinator.get("jobs")["jobs"]]
+
+    def job(self, name: str) -> JobHandle:
+        """One job on record.
+
+        :raises CoordinatorError: there is none of this name.
+        """
+        return JobHandle(self.coordinator, self.coordinator.get("jobs", name)["job"])
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _backend(self) -> "MapBackend":
+        """Where a job is to run: a coordinator runs there by now."""
+        from mu_twisted.client.map_backend import MapBackend
+
+        backend = MapBackend(self.coordinator, self._place, _log.info)
+        backend.find_coordinator()
+        if backend.found is None:
+            self._start(backend)
+            backend.find_coordinator(must_run=True)
+        return backend
+
+    def _start(self, backend: "MapBackend") -> None:
+        place = self._place
+        words = [f"--state-dir={place.state_dir}"] if place.state_dir is not None else []
+        typed = {"local", "state-dir", "local-state-dir", "s3-endpoint-url"}
+        stack = backend.stack()
+        if stack is not None:
+            backend.cloud()  # so that the stack runs, and goes on for the next one
+            words = ["--local", f"--local-state-dir={stack}"]
+        if place.s3_endpoint_url is not None:
+            words.append(f"--s3-endpoint-url={place.s3_endpoint_url}")
+        configured = _settings("coordinator", self._profile).chosen(typed)
+        if stack is not None and "port" not in configured:
+            words.append("--port=tcp:0:interface=127.0.0.1")
+        words += [
+            f"--{name}" if value.value is True else f"--{name}={value.value}"
+            for name, value in configured.items()
+            if name in _DAEMON and value.value is not False
+        ]
+        self._own = OwnCoordinator(place.state_dir, words, self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            self.coordinator.get("daemon", served=True)
+        except Unreachable:
+            return False
+        return True
+
+    def _is_idle(self) -> bool:
+        try:
+            return not self.coordinator.get("daemon", served=True)["jobs"]
+        except CoordinatorError:
+            return True
+
+    def _submit(self, body: dict[str, Any], named: Named | None) -> JobHandle:
+        while True:
+            taken = handed_over(self.coordinator, body)
+            if taken is not None:
+                return JobHandle(self.coordinator, taken["job"], named)
+            self._backend()
+
+    def _options(self, given: dict[str, Option | os.PathLike[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Options of the job, and of the function that is made, with the user's settings for those that are not given.
+
+        :raises UsageError: there is no such option.
+        """
+        from mu_twisted.daemons.program import PROGRAM_KEYS
+        from mu_twisted.pipelines import load_pipeline
+
+        rows = load_pipeline("map").options()
+        known = {row[0] for row in (*rows.parameters(), *rows.flags())} | {"csv"}
+        wanted = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+        wrong = sorted(wanted.keys() - known - set(PROGRAM_KEYS))
+        if wrong:
+            raise UsageError(f"mu.map has no option {wrong[0].replace('-', '_')!r}: `mu map --help` lists them")
+        chosen = _settings("map", self._profile).chosen(wanted.keys())
+        settled = {name: each.value for name, each in chosen.items()}
+        both = {**settled, **{name: value if value is True else str(value) for name, value in wanted.items()}}
+        return (
+            {name: value for name, value in both.items() if name in known and value not in (False, "False")},
+            {name: value for name, value in both.items() if name in PROGRAM_KEYS and value not in (False, "False")},
+        )
+
+    def _function_words(self, given: dict[str, Option | os.PathLike[str]], backend: "MapBackend") -> list[str]:
+        """The option that names the function which is made for a job, if one is to be.
+
+        :raises UsageError: there is no such option.
+        """
+        from mu_twisted.client.map_job import function_options
+        from mu_twisted.daemons.program import PROGRAM_KEYS, function_for
+
+        wanted = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+        wrong = sorted(wanted.keys() - set(PROGRAM_KEYS))
+        if wrong:
+            raise UsageError(
+                f"mu.run makes no function by {wrong[0]!r}: options of the pipeline are words, as on a command line"
+            )
+        if not wanted:
+            return []
+        settled = _settings("run", self._profile).chosen(wanted.keys())
+        made = {name: each.value for name, each in settled.items() if name in PROGRAM_KEYS}
+        made.update({name: value if value is True else str(value) for name, value in wanted.items()})
+        regions = settled["regions"].value if "regions" in settled else "us-east-1"
+        backend.cloud()  # so that the stack runs
+        options = function_options(made, None, backend)
+        return [f"--function={function_for(options, str(regions).split(','), backend.stack(), backend.notify)}"]
+
+    def _pipeline_words(self, pipeline: str) -> list[str]:
+        """The user's settings for a job of an installed pipeline, as options before its own."""
+        from mu_twisted.pipelines import PipelineOptions, load_pipeline, pipeline_names
+
+        rows: Any = load_pipeline(pipeline).options() if pipeline in pipeline_names() else PipelineOptions()
+        takes = {row[0] for row in rows.parameters()}
+        chosen = _settings("submit", self._profile).chosen(())
+        return [f"--{name}={each.value}" for name, each in chosen.items() if name in takes]
+
+    def _done(self, job: JobHandle | None) -> None:
+        if job is None:
+            return
+        status = job.wait()
+        if status.state != "done":
+            raise CoordinatorError(f"job {job.name}, after which this one was to come, is {status.state}")
+
+
+_DAEMON = frozenset(
+    ("port", "host-addr", "control-group", "keep", "worker-limit", "launch-rate", "endpoint-url", "s3-endpoint-url")
+)
+
+
+def _settings(command: str, profile: str | None) -> UserSettings:
+    return UserSettings(command, resolve(os.environ, profile, command).values())
+
+
+def _plain(value: Any) -> Any:
+    return None if value is None else value.value
+
+
+def _texts(inputs: Inputs | None) -> list[str]:
+    if inputs is None:
+        return []
+    some = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    return _all_texts("inputs", [os.fspath(one) if isinstance(one, os.PathLike) else one for one in some])
+
+
+def _all_texts(what: str, values: Sequence[Any]) -> list[str]:
+    for value in values:
+        if not isinstance(value, str):
+            raise UsageError(f"{what}: expected texts, got {value!r:.100}, {type(value).__name__}")
+    if not values:
+        raise UsageError(f"{what}: there are no inputs")
+    return list(values)
+
+
+def _range(numbers: "range | str | None") -> str | None:
+    if numbers is None or isinstance(numbers, str):
+        return numbers
+    if not numbers:
+        raise UsageError(f"range: there are no numbers in {numbers}")
+    return f"{numbers[0]}:{numbers[-1]}:{numbers.step}"

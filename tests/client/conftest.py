@@ -1,0 +1,47 @@
+"""A control API in memory, and one coordinator with the embedded Lambda and S3, for the clients of this directory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_server import Loop, Served, running_loop
+
+from mu_twisted import connect
+from mu_twisted.client import Client
+from mu_twisted.local import stop
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
+    served = Served(loop, tmp_path)
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose local stack is ended afterwards."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("MU_LOCAL", "MU_PROFILE", "MU_SERVER", "STATE_DIRECTORY", "AWS_ENDPOINT_URL"):
+            environment.delenv(name, raising=False)
+        environment.setenv("HOME", str(home))
+        environment.setenv("XDG_STATE_HOME", str(home / "state"))
+        environment.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        try:
+            yield home
+        finally:
+            stop(home / "state" / "mu" / "local")
+
+
+@pytest.fixture(scope="session")
+def mu(home: Path) -> Iterator[Client]:
+    """A client of a coordinator of its own, which works with the local stack."""
+    with connect(local=True) as mu:
+        yield mu
