@@ -86,7 +86,7 @@ class StageStatus(msgspec.Struct, frozen=True):
     :param state: ``active`` if one of its tasks is, else ``done`` or ``failed`` if all are settled, else ``waiting`` if
         one can begin, or ``blocked``.
     :param waiting: tasks that wait for a worker; those that are ``blocked`` are counted apart.
-    :param waits: what it waits for if it is blocked; None: it is not.
+    :param waits: what it waits for if none of its tasks is active and not all are settled; None: for nothing.
     """
 
     name: str

@@ -5,7 +5,7 @@ Knows names and numbers; why a task waits, the caller says.
 
 import re
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,7 @@ class StageView:
     :param state: as of a task: ``active`` if one of its tasks is, else ``done`` or ``failed`` if all are settled, else
         ``waiting`` if one can begin, or ``blocked``.
     :param waiting: tasks that wait for a worker; those that are blocked are counted apart.
-    :param waits: what its tasks wait for if none is active, one line; empty: for nothing.
+    :param waits: what its tasks wait for if none is active and not all are settled, one line; else empty.
     """
 
     name: str
@@ -144,8 +144,12 @@ class Stages:
         self._unblocked[stage] = at
         return tasks[at] if at < len(tasks) else None
 
-    def view(self, stage: int, waits: str = "") -> StageView:
-        """One stage as it stands."""
+    def tally(self, stage: int) -> Mapping[TaskState, int]:
+        """How many tasks of a stage stand where."""
+        return self._tallies[stage]
+
+    def view(self, stage: int) -> StageView:
+        """One stage as it stands, but for what it waits for."""
         tally = self._tallies[stage]
         active, blocked = tally[TaskState.ACTIVE], tally[TaskState.BLOCKED]
         done, failed = tally[TaskState.DONE], tally[TaskState.FAILED]
@@ -157,7 +161,7 @@ class Stages:
         else:
             state = TaskState.FAILED if failed else TaskState.DONE
         tasks = len(self._tasks[stage])
-        return StageView(self.names[stage], state.value, tasks, waiting, blocked, active, done, failed, waits)
+        return StageView(self.names[stage], state.value, tasks, waiting, blocked, active, done, failed)
 
 
 class StageCounts(Protocol):

@@ -244,8 +244,24 @@ class JobView:
     def _stage(self, at: int) -> StageView:
         stages = self._data.ledger.stages
         view = stages.view(at)
+        if view.state == TaskState.WAITING.value:
+            return replace(view, waits=self._waits_for_workers(stages.tally(at)))
         task = stages.first_blocked(at) if view.state == TaskState.BLOCKED.value else None
         return view if task is None else replace(view, waits=f"task {task.number} {self._waits(task, None)}")
+
+    def _waits_for_workers(self, tally: Mapping[TaskState, int]) -> str:
+        """Why no task of a stage is active, though some could be."""
+        data = self._data
+        if data.ledger.over or not tally[TaskState.WAITING]:
+            held = data.holds.explanation(tally[TaskState.HELD])
+            return held or "it failed, and is tried again after a pause"
+        if data.pool.warming:
+            return "a worker is made ready for its next task"
+        if data.launches:
+            return f"workers are on their way: {len(data.launches)}"
+        if len(data.pool):
+            return f"all workers are at work: {len(data.pool)}"
+        return "workers are launched soon"
 
     def _waits(self, task: Task, attempt: Attempt | None) -> str:
         """What the task waits for, beside a worker; empty if for nothing."""

@@ -13,17 +13,25 @@ from pathlib import Path
 
 from chaos_runs import (
     EXEC_TWISTS,
+    FILM_TWISTS,
     GANG_TWISTS,
     SHUFFLE_TWISTS,
     XCENC_TWISTS,
     run_chain,
     run_commands,
+    run_film,
     run_gang,
     run_shuffle,
 )
 from chaos_stage import Stage
 
-KINDS = {"exec": EXEC_TWISTS, "xcenc": XCENC_TWISTS, "shuffle": SHUFFLE_TWISTS, "gang": GANG_TWISTS}
+KINDS = {
+    "exec": EXEC_TWISTS,
+    "xcenc": XCENC_TWISTS,
+    "shuffle": SHUFFLE_TWISTS,
+    "gang": GANG_TWISTS,
+    "film": FILM_TWISTS,
+}
 
 
 def main() -> int:
@@ -52,6 +60,8 @@ def main() -> int:
             stage.open_xcenc(0.3)
         if "shuffle" in kinds:
             stage.open_shuffle(0.3)
+        if "film" in kinds:
+            stage.open_film(0.3)
         for number in range(options.runs):
             for kind in kinds:
                 twist = only or in_turn(seed, kind, number)
@@ -84,6 +94,8 @@ def _run(stage: Stage, kind: str, twist: str, number: int, dice: random.Random) 
             told = run_shuffle(stage, dice, f"shuffle-{number}", tasks=12, again=again, twist=twist)
         elif kind == "gang":
             told = run_gang(stage, dice, f"gang-{number}", tasks=16, again=again, twist=twist)
+        elif kind == "film":
+            told = run_film(stage, dice, f"film-{number}", again=again, twist=twist)
         else:
             told = run_chain(stage, dice, f"xcenc-{number}", tasks=16, again=again, twist=twist)
     except Exception as error:  # noqa: BLE001 - told here, and the next run shows whether it is alone

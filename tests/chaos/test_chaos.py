@@ -6,7 +6,7 @@ import random
 import sys
 
 import pytest
-from chaos_runs import run_chain, run_commands, run_gang, run_shuffle
+from chaos_runs import FILM_TWISTS, run_chain, run_commands, run_film, run_gang, run_shuffle
 from chaos_stage import Stage
 
 pytestmark = pytest.mark.process
@@ -37,3 +37,10 @@ def test_tasks_that_exchange_parts_come_to_the_serial_references_bytes(stage: St
 @pytest.mark.long
 def test_commands_joined_by_pipes_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
     run_gang(stage, dice, "gang", tasks=8, again=2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("twist", FILM_TWISTS)
+def test_a_graph_comes_to_the_serial_runs_bytes(stage: Stage, dice: random.Random, twist: str) -> None:
+    stage.open_film(0.2)
+    run_film(stage, dice, "film", again=2, twist=twist)

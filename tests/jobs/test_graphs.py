@@ -1,5 +1,7 @@
 """Graphs of tasks: a task begins when those that it comes after are done."""
 
+import re
+from collections import Counter
 from random import Random
 from typing import Any
 
@@ -10,7 +12,7 @@ from job_driver import Play, assigns
 from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
-from mu_twisted.jobs import Assign, Finish, Groups, Job, JobError, JobPolicy, TaskState, grouped
+from mu_twisted.jobs import Assign, Finish, Groups, Job, JobError, JobPolicy, ResultReached, grouped
 from mu_twisted.jobs._precedence import Precedence
 from mu_twisted.jobs._steps import exhaust
 
@@ -135,14 +137,62 @@ graphs = st.integers(1, 14).flatmap(
 
 
 class OrderedFleet(SimulatedFleet):
-    """Holds that no task begins before those that it comes after are done."""
+    """Holds that no task begins before those that it comes after are done, and that each stage says what it waits for.
 
-    after: dict[int, list[int]]
+    :ivar idle: reasons, each as often as a stage had it whose tasks did not get on.
+    """
+
+    after: dict[int, Any]
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.done: set[int] = set()
+        self.idle: Counter[str] = Counter()
+
+    def look_at(self, record: Any) -> None:
+        super().look_at(record)
+        if isinstance(record, ResultReached):
+            self.done.add(record.task)
 
     def assign(self, action: Assign) -> None:
-        done = {view.task for view in self.job.tasks() if view.state is TaskState.DONE}
-        assert done.issuperset(self.after.get(action.task, ()))
+        assert self.done.issuperset(self.after.get(action.task, ()))
         super().assign(action)
+
+    def tick(self) -> None:
+        super().tick()
+        for stage in [] if self.finished else self.job.stages():
+            settled = stage.done + stage.failed == stage.tasks
+            assert bool(stage.waits) is (not settled and not stage.active), stage
+            if stage.waits:
+                self.idle[re.sub(r"[0-9]+.*", "", stage.waits)] += 1
+
+
+STAGED = [pytest.param(12, 40, id="480"), pytest.param(50, 200, id="10000", marks=pytest.mark.long)]
+"""Stages, and tasks of each."""
+
+
+@pytest.mark.parametrize(("stages", "width"), STAGED)
+def test_a_graph_of_many_does_each_task_once_and_says_what_it_waits_for(stages: int, width: int) -> None:
+    dice = Random(1)
+    after: dict[int, Any] = {}
+    for task in range(width, stages * width):
+        stage, first = task // width, (task // width - 1) * width
+        some = [first + dice.randrange(width) for _ in range(3)]
+        after[task] = range(first, first + width) if stage % 10 == 0 else some
+    named = [(f"s{stage}", range(stage * width, (stage + 1) * width)) for stage in range(stages)]
+    policy = JobPolicy(max_workers=width, retries=25)
+    job = Job("j", range(stages * width), policy, after=groups(after), stages=named, random=dice.random)
+    fleet = OrderedFleet(job, 1, Faults(death=0.3))
+    fleet.after = after
+    fleet.crashes = 3
+    fleet.start()
+    fleet.play()
+    fleet.hold_all_done()
+    assert set(fleet.results.values()) == {1}
+    deaths = sum(record["type"] == "attempt-ended" and record["kind"] == "worker lost" for record in fleet.records)
+    assert deaths > 0.3 * stages * width
+    assert fleet.idle["task "] > 0
+    assert len(fleet.idle) > 1
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -13,13 +13,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chaos_faults import Faults, fall, halt_s3, kill_shard
 from chaos_journal import Story
-from chaos_stage import BUCKET, SHELL, SHUFFLE, XCENC, Broken, Stage
+from chaos_stage import BUCKET, FILM, SHELL, SHUFFLE, XCENC, Broken, Stage, until
 from chaos_witness import Announced, Programs, check_programs
 from encoder_reference import serial, y4m
+from encoder_workers import Job as SerialJob
+from encoder_workers import failures
+
+from mu_twisted.cli.demo.fixtures import find_ffmpeg, run_ffmpeg
+from mu_twisted.pipelines import film
 
 SHARE = 0.20
 """Of all attempts that must be killed."""
@@ -39,6 +45,9 @@ SHUFFLE_TWISTS = ("plain", "few-workers", "together", "two-restarts")
 GANG_TWISTS = ("plain", "together", "two-restarts")
 LINES = 400
 """That go through a pipe."""
+FILM_TWISTS = ("plain", "few-workers", "two-restarts", "cancelled")
+PIECES, CHUNKS = 4, 7
+"""Of a film, each piece of five frames."""
 RECORDS = 4000
 """That a shuffle sorts, all together."""
 
@@ -202,7 +211,49 @@ class Piped:
                 raise Broken(f"{announced.job}: what came through pipe {number} is not the reference's")
 
 
-Work = Commands | Chain | Shuffle | Piped
+class Film:
+    """A job of ``film``: a graph of stages, each of whose tasks reads what others have stored.
+
+    :param workers: at once; None: one for each task.
+    """
+
+    kind = "film"
+    shards = 1
+    tasks = 2 * PIECES + 2 * CHUNKS + 1
+
+    def __init__(self, stage: Stage, dice: random.Random, name: str, *, workers: int | None) -> None:
+        self.name = name
+        self._stage = stage
+        source = f"testsrc2=size=64x48:rate=10:duration={PIECES / 2},hue=h={dice.randrange(360)}"
+        path = stage.home / f"{name}.mp4"
+        run_ffmpeg(find_ffmpeg(), "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", str(path))
+        self._video = path.read_bytes()
+        stage.control.put_object(BUCKET, f"{name}.mp4", self._video)
+        self._options = ["-n", str(PIECES), "-b", BUCKET, "-v", name, "--seconds", "1/2", "--rate", "10", "-f", "3"]
+        self.words = [*self._options, "-l", FILM, "--retries", "10", "--retry-exit", "137"]
+        self.words += ["--max-workers", str(workers)] if workers is not None else []
+
+    def check(self, story: Story, announced: Announced) -> None:
+        """Whether all that is stored is what a serial run stores."""
+        self.compare(announced.job)
+
+    def compare(self, job: str) -> None:
+        """The same, of a job."""
+        work = self._stage.home / self.name
+        work.mkdir()
+        run = SerialJob(film.pipeline, film.pipeline.parse(self._options), self._stage.tools, work, {})
+        run.store[f"{self.name}.mp4"] = self._video
+        for worker in run.workers:
+            while worker.can_go_on:
+                worker.step()
+        if len(run.store) != self.tasks + 1:
+            raise Broken(f"{job}: the serial run has failed: {failures(run)}")
+        for key, wanted in run.store.items():
+            if self._stage.control.get_object(BUCKET, key) != wanted:
+                raise Broken(f"{job}: {key} is not the reference's")
+
+
+Work = Commands | Chain | Shuffle | Piped | Film
 
 
 def run_commands(
@@ -293,6 +344,51 @@ def run_gang(stage: Stage, dice: random.Random, name: str, *, tasks: int, again:
         "two-restarts": [(early, "coordinator"), (late, "coordinator")],
     }[twist]
     return _Round(stage, dice, works, again).run(falls, f"gang {twist}", most=2)
+
+
+def run_film(stage: Stage, dice: random.Random, name: str, *, again: int, twist: str = "plain") -> Told:
+    """A round of ``film``.
+
+    :param twist: of :data:`FILM_TWISTS`.
+    """
+    work = Film(stage, dice, name, workers=4 if twist == "few-workers" else None)
+    if twist == "cancelled":
+        return _cancelled(stage, dice, work)
+    early, late = dice.uniform(0.1, 0.5) * work.tasks, dice.uniform(0.6, 1.0) * work.tasks
+    falls = [(early, "coordinator"), (late, "coordinator")][: 2 if twist == "two-restarts" else 1]
+    return _Round(stage, dice, [work], again).run(falls, f"film {twist}", most=4)
+
+
+def _cancelled(stage: Stage, dice: random.Random, work: Film) -> Told:
+    """Cancel a graph in its middle, and let it go on; once more with the coordinator killed at the same time."""
+    begun = time.monotonic()
+    with stage.submitted(work.kind, *work.words) as (job, waiting):
+        for kills in (False, True):
+            done = (stage.job(job) or {}).get("done", 0)
+            aim = min(work.tasks - 2, done + dice.randint(1, work.tasks // 3))
+            until(partial(_has_done, stage, job, aim), f"{aim} tasks of {job} are done", LIMIT)
+            stage.mu("cancel", job)
+            waiting.communicate(timeout=60)
+            fact = stage.job(job)
+            if fact is None or fact["state"] != "cancelled" or fact["done"] == work.tasks:
+                raise Broken(f"{job} was cancelled, and is {fact}")
+            if kills:
+                stage.coordinator.kill()
+                stage.coordinator.start()
+            again = stage.mu("retry", job)
+            if again.returncode:
+                raise Broken(f"{job} cannot be retried: {again.stderr}")
+        ended = stage.mu("wait", job)
+    if ended.returncode or f"{job}: {work.tasks} of {work.tasks} tasks done" not in ended.stdout:
+        raise Broken(f"{job} failed: {ended.stdout}{ended.stderr}")
+    work.compare(job)
+    attempts = sum(task["attempts"] for task in stage.tasks(job))
+    return Told("film cancelled", time.monotonic() - begun, work.tasks, attempts, 0, attempts - work.tasks, 0)
+
+
+def _has_done(stage: Stage, job: str, tasks: int) -> bool:
+    done: int = (stage.job(job) or {}).get("done", 0)
+    return done >= tasks
 
 
 class _Round:

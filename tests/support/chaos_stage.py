@@ -19,6 +19,7 @@ from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
+from mu_twisted.cli.demo.fixtures import find_ffmpeg
 from mu_twisted.cli.demo.shuffle import make_records
 from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 from mu_twisted.local import RunningStack, find, start
@@ -31,6 +32,7 @@ BUCKET = "chaos"
 SHELL = "shell"
 XCENC = "xcenc"
 SHUFFLE = "shuffle"
+FILM = "film"
 NAMED = """
 import ctypes
 _serve = lambda_handler
@@ -222,6 +224,19 @@ class Stage:
         )
         if self.rendezvous is None:
             self.open_rendezvous()
+
+    def open_film(self, pause: float) -> None:
+        """Make a function of ffmpeg.
+
+        :param pause: seconds that each of its runs takes at least.
+        """
+        self.tools.mkdir(exist_ok=True)
+        really, path = self.tools / "ffmpeg", self.tools / "slow-ffmpeg"
+        really.symlink_to(find_ffmpeg())
+        path.write_text(f'#!/bin/sh\nsleep {pause}\nexec ./really "$@"\n', encoding="ascii")
+        path.chmod(0o755)
+        package = build_package([really, path], names={really: "really", path: "ffmpeg"})
+        self.control.create_function(FILM, _named(package))
 
     def open_rendezvous(self, shards: int = 1) -> None:
         """Start a rendezvous, in place of the one that runs.
