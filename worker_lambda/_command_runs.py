@@ -73,9 +73,15 @@ class CommandRuns:
         """How many programs have not been reported."""
         return len(self._running)
 
-    def run(self, command: bytes, finished: Callable[[Program], None]) -> None:
+    @property
+    def running(self) -> list[Program]:
+        """Those programs."""
+        return [running.program for running in self._running]
+
+    def run(self, command: bytes, finished: Callable[[Program], None], number: int = 0) -> None:
         """Start a program.
 
+        :param number: of it among those of the task.
         :param finished: is given it when it has exited and its output is closed, or not waited for any longer.
         :raises CommandFailure: it cannot be started.
         """
@@ -87,6 +93,7 @@ class CommandRuns:
             raise CommandFailure(f"could not start the command: {_reason(error)}") from None
 
         program = Program(command, self._directory, self._mark)
+        program.number = number
         self._marked = True
         running = _CommandRun(program, finished)
         self._running.append(running)

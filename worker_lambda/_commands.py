@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from worker_lambda._pipes import PipeRun
     from worker_lambda._program import Program
     from worker_lambda._store import Store
+    from worker_lambda._tee import Tee
 
 MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
@@ -79,6 +80,8 @@ class Commands:
         self._make_links = make_links
         self._links: LinkChannel | None = None
         self._store: Store | None = None
+        self._tee: Tee | None = None
+        self._runs_begun = 0
         self.variables = Variables(event.variables)
         self.directory = WorkDirectory(paths.temporary)
         channel.begin(self.directory.path)
@@ -110,13 +113,15 @@ class Commands:
     # -- from the loop ---------------------------------------------------------------------------------------------
 
     def receive(self, payload: bytes) -> None:
-        """Take one command. ``ping:``, ``token:``, ``kill:`` and ``reset:`` do not wait for those before."""
+        """Take one command. ``ping:``, ``token:``, ``tee:``, ``kill:`` and ``reset:`` do not wait for those before."""
         if payload.startswith(b"ping:"):
             self._send(b"OK:PONG(" + payload[5:] + b")")
         elif payload.startswith(b"token:"):
             self._keep_token(payload[6:])
         elif payload.startswith(b"reset:") and self._hands_over:
             self._enqueue(payload)  # what other tasks may want again is copied first
+        elif payload.startswith(b"tee:"):
+            self._grant(payload[4:])
         elif self._killed is None and payload.startswith((b"kill:", b"reset:")):
             self._at_once(payload)
         else:
@@ -162,6 +167,14 @@ class Commands:
         busy = self._foreground or self._runs.active > 0 or self._finishing.active > 0 or bool(self._queue)
         return self._links.step(busy=busy)
 
+    def step_tee(self, *, idle: bool) -> float | None:
+        """Stream what programs print, if that is asked for; as :meth:`worker_lambda._tee.Tee.step`."""
+        return None if self._tee is None else self._tee.step(self._runs.running, idle=idle)
+
+    def stop_tee(self) -> None:
+        """Stream nothing more until it is asked for again."""
+        self._tee = None
+
     def close(self) -> None:
         """Release the directory and the connections to S3; ``rm_tmpdir`` says whether the directory is deleted."""
         self._close_links()
@@ -197,6 +210,8 @@ class Commands:
         self._drop_queue()
         self._runs.drop()
         self._finishing.drop()
+        self.stop_tee()
+        self._runs_begun = 0
         self._foreground = False
         self._close_links()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
@@ -254,6 +269,16 @@ class Commands:
         self.token = token.decode("ascii")
         self._send(b"OK:TOKEN")
 
+    def _grant(self, argument: bytes) -> None:
+        try:
+            if self._tee is None:
+                from worker_lambda._tee import Tee  # costs, and few jobs use it
+
+                self._tee = Tee(self._send)
+            self._tee.grant(argument)
+        except (MuError, OSError, ImportError) as error:
+            self._send(fail(str(error)))
+
     def _get(self, key: bytes) -> None:
         self._send(b"OK:GET(" + self._value(key) + b")")
 
@@ -290,12 +315,14 @@ class Commands:
             if program.remark:
                 self._send(info(b"background", program.remark))
             if pipes is None:
-                go_on(status, output)
+                go_on(program, status, output)
                 return
-            pipes.ended(status, lambda fault: go_on(status, output) if fault is None else report(fail(fault)))
+            pipes.ended(status, lambda fault: go_on(program, status, output) if fault is None else report(fail(fault)))
 
-        def go_on(status: int, output: bytes) -> None:
+        def go_on(program: Program, status: int, output: bytes) -> None:
             def result(status: int) -> None:
+                if self._tee is not None:
+                    self._tee.ended(program)
                 report(b"OK:RETVAL(%d):OUTPUT(%b):COMMAND(%b)" % (status, output, command))
 
             if status != 0 or state is None:
@@ -310,8 +337,9 @@ class Commands:
                     lambda: result(-signal.SIGKILL),
                 )
 
+        number, self._runs_begun = self._runs_begun, self._runs_begun + 1
         try:
-            self._runs.run(command, ended)
+            self._runs.run(command, ended, number)
         except BaseException:
             if pipes is not None:
                 pipes.abandon()

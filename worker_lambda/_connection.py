@@ -97,6 +97,11 @@ class FrameConnection:
         return len(self._unsent) > MAX_UNSENT
 
     @property
+    def idle(self) -> bool:
+        """Whether frames travel, and all that were sent have been taken by the system."""
+        return self._stream is not None and not self._unsent and not self._stream.unsent
+
+    @property
     def unsent(self) -> int:
         """Bytes that wait to be taken."""
         return len(self._unsent)

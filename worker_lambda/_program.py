@@ -21,16 +21,29 @@ class Tail:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._data = bytearray()
+        self.size = 0
+        """Bytes of the whole stream so far."""
 
     def add(self, data: bytes) -> None:
         """Take the next piece."""
         self._data += data
+        self.size += len(data)
         if len(self._data) > 2 * self._limit:
             del self._data[: -self._limit]
 
     def value(self) -> bytes:
         """What is kept."""
         return bytes(self._data[-self._limit :])
+
+    def since(self, offset: int, most: int) -> tuple[int, bytes]:
+        """The next bytes behind so many.
+
+        :param most: of them.
+        :returns: how many bytes there were before them, which are more where some are not kept any more; and them.
+        """
+        begin = self.size - len(self._data)
+        offset = max(offset, begin)
+        return offset, bytes(self._data[offset - begin : offset - begin + most])
 
 
 class Program:
@@ -39,6 +52,8 @@ class Program:
     :param command: for ``/bin/sh -c``.
     :param directory: where it runs.
     :param mark: put into its environment, see :mod:`worker_lambda._processes`.
+    :ivar number: among those of the task, from 0.
+    :ivar streamed: bytes of its output that were streamed, or passed over.
     :ivar held: whether its output was still held when it was reported; what comes after that is dropped.
     :raises CommandFailure: it cannot be started.
     """
@@ -47,8 +62,9 @@ class Program:
         if b"\0" in command:
             raise CommandFailure("a command cannot hold a NUL byte", "BadCommand")
         self.command = command
+        self.number = self.streamed = 0
         self.held = False
-        self._tail = Tail(MAX_OUTPUT)
+        self.tail = Tail(MAX_OUTPUT)
         self._closed = False
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -88,7 +104,7 @@ class Program:
         except BlockingIOError:
             return None
         if not self.held:
-            self._tail.add(data)
+            self.tail.add(data)
         return len(data)
 
     def poll(self) -> int | None:
@@ -110,7 +126,7 @@ class Program:
     def result(self) -> tuple[int, bytes]:
         """Status and output, as far as they are known; to be called at the end."""
         status = self._process.poll()
-        return -9 if status is None else status, self._tail.value()
+        return -9 if status is None else status, self.tail.value()
 
     def close(self) -> None:
         """Close the descriptor, and wait for the shell if it has been killed."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from mu_twisted.wire import MAX_COMMAND, TOKEN, VERSION, Greeting
+from mu_twisted.wire import MAX_COMMAND, TEE, TOKEN, VERSION, Greeting
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._commands import Commands
 from worker_lambda._connection import FrameConnection
@@ -134,6 +134,7 @@ class WorkerLoop:
         waits.append(self._commands.step_links())
         connection = self._connection
         if connection is not None:
+            waits.append(self._commands.step_tee(idle=connection.idle))
             waits.append(connection.step())
             if connection.lost is not None:
                 self._lost(connection, connection.lost)
@@ -217,7 +218,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS, PUNCH, PIPES),
+                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )
@@ -250,6 +251,7 @@ class WorkerLoop:
 
     def _lost(self, connection: FrameConnection, error: DialError) -> None:
         self._connection = None
+        self._commands.stop_tee()
         now = time.monotonic()
         lasted = None if self._up_since is None else now - self._up_since
         self._up_since = None

@@ -12,6 +12,7 @@ from typing import Any
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._map_execution import execute
 from mu_twisted.cli._map_plan import print_plan
+from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
 from mu_twisted.client import NotServed, UsageError
 from mu_twisted.client.map_backend import MapBackend
@@ -81,6 +82,7 @@ def add(commands: Any) -> None:
         "--out", metavar="KEY", help="where outputs go, s3://BUCKET/KEY with replacements; -: they are printed"
     )
     parser.add_argument("--unordered", action="store_true", help="with --out -: as they come, not in order")
+    parser.add_argument("--tee", action="store_true", help=HELP)
     parser.add_argument("--name", metavar="NAME", help="what the job's name begins with (map)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it may cost at most")
     parser.add_argument(

@@ -3,11 +3,13 @@
 import argparse
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._output import OutputLost
+from mu_twisted.cli._tee import follow, teed
 from mu_twisted.cli._wait import INTERRUPTED, wait_and_report
 from mu_twisted.client import Coordinator, UnixTransport, free_or_served, handed_over
 from mu_twisted.client.map_job import MapJob
@@ -22,13 +24,14 @@ def execute(job: MapJob, options: argparse.Namespace) -> int:
     :raises MuError: it cannot be handed over, or its results cannot be had.
     """
     coordinator = job.backend.coordinator
-    taken = handed_over(coordinator, job.body) if job.backend.found is not None else None
+    body = {**job.body, "tee": True} if options.tee else job.body
+    taken = handed_over(coordinator, body) if job.backend.found is not None else None
     while taken is None:
         state, found = free_or_served(coordinator, options.state_dir or default_state_dir())
         if state is not None:
             return _run_here(job, options, state)
         job.backend.check(found)
-        taken = handed_over(coordinator, job.body)
+        taken = handed_over(coordinator, body)
     return _follow(job, options, taken)
 
 
@@ -45,8 +48,10 @@ def _run_here(job: MapJob, options: argparse.Namespace, state: StateDirectory) -
         "s3-endpoint-url": options.s3_endpoint_url,
     }
     words = [f"--{key}={value}" for key, value in given.items() if value is not None]
-    words += [f"--{key}" for key, value in (("local", local), ("json", options.json)) if value]
-    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, _printer(job, options), state)
+    words += [f"--{key}" for key, value in (("local", local), ("json", options.json), ("tee", options.tee)) if value]
+    tee = partial(follow, job.backend.coordinator) if options.tee else None
+    printer = _printer(job, options)
+    run_map([*words, "map", *job.words], options.configured, job.inputs, options.name, printer, state, tee)
     return 0
 
 
@@ -82,9 +87,11 @@ def _follow(job: MapJob, options: argparse.Namespace, taken: Any) -> int:
     if job.results is None:
         if not options.json:
             print(name, flush=True)
-        return wait_and_report(coordinator, taken, as_json=options.json)
+        return wait_and_report(coordinator, taken, as_json=options.json, tee=options.tee)
+    results = _results(job, options, coordinator, taken)
     try:
-        _results(job, options, coordinator, taken).print_all()
+        with teed(coordinator, taken, results.say, tee=options.tee):
+            results.print_all()
     except KeyboardInterrupt:
         where = f"results come to {job.results}"
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`; {where}", file=sys.stderr)

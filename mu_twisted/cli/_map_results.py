@@ -49,6 +49,8 @@ class Results:
         self._settings = settings
         self._ordered = ordered
         self._line = ProgressLine()
+        self.say = self._line.say
+        """Prints a line on standard error, from any thread."""
         # As it is now: twistd replaces sys.stdout by its log.
         self._out: Any = sys.stdout
         self._cursor = 0

@@ -1,10 +1,12 @@
 """``mu run`` does a job on this user's coordinator where one runs, else on one that ends with it."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.cli._tee import follow
 from mu_twisted.cli._wait import print_note, wait_and_report
 from mu_twisted.client import (
     Coordinator,
@@ -56,13 +58,14 @@ def run_job(parsed: Any, words: list[str]) -> int:
     while job is None:
         state, found = free_or_served(coordinator, Path(given) if given else default_state_dir())
         if state is not None:
-            daemon.run(words, parsed.configured, parsed.function, state)
+            tee = partial(follow, coordinator) if parsed["tee"] else None
+            daemon.run(words, parsed.configured, parsed.function, state, tee)
             return 0
         _check(found, parsed)
         job = handed_over(coordinator, request_of(parsed))
     if not parsed["json"]:
         print(terminal_safe(job["job"]), flush=True)
-    return wait_and_report(coordinator, job, as_json=bool(parsed["json"]))
+    return wait_and_report(coordinator, job, as_json=bool(parsed["json"]), tee=bool(parsed["tee"]))
 
 
 def _found(coordinator: Coordinator, parsed: Any) -> Any:

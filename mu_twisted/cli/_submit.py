@@ -8,10 +8,11 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._configured import Configured
+from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import wait_and_report
 from mu_twisted.client import NotServed, UsageError, pipeline_source, submitted
 
-OWN_OPTIONS = ("--wait", "--json", "--state-dir", "--server")
+OWN_OPTIONS = ("--wait", "--tee", "--json", "--state-dir", "--server")
 """Of this command, which are not the job's."""
 
 
@@ -27,6 +28,7 @@ def add(commands: Any) -> None:
         epilog="Example: mu submit exec -n 8 -b BUCKET -l FUNCTION --out '{n}.txt' -- 'date > {out}'",
     )
     parser.add_argument("--wait", action="store_true", help="wait until the job is over, as `mu wait` does")
+    parser.add_argument("--tee", action="store_true", help=f"with --wait: {HELP}")
     _client_options.add_options(parser)
     parser.add_argument(
         "pipeline",
@@ -45,10 +47,14 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check what can be checked here, submit, and wait if asked to."""
     name, words = options.pipeline, options.words
+    if options.tee and not options.wait:
+        raise UsageError("--tee goes with --wait; `mu output JOB` shows what programs have printed")
     is_path = "/" in name or name.endswith(".py")
     source = pipeline_source(Path(name)) if is_path else None
     words = _checked(name, words, options.configured)
     request = {"pipeline": name, "words": words, "source": source}
+    if options.tee:
+        request["tee"] = True
     coordinator = _client_options.coordinator(options)
     try:
         job = submitted(coordinator, request)
@@ -59,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if not options.json:
         print(terminal_safe(job["job"]), flush=True)
-    return wait_and_report(coordinator, job, as_json=options.json)
+    return wait_and_report(coordinator, job, as_json=options.json, tee=options.tee)
 
 
 def _checked(name: str, words: list[str], configured: Configured) -> list[str]:

@@ -4,10 +4,12 @@ import argparse
 import json
 import shutil
 import sys
+import threading
 from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._tee import teed
 from mu_twisted.client import COMEBACK, Coordinator, ReconnectingClient, RequestRefused
 
 QUIET_STEP = 60.0
@@ -52,15 +54,18 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def wait_and_report(coordinator: Coordinator, job: _format.Fields, *, as_json: bool, apart: bool = False) -> int:
+def wait_and_report(
+    coordinator: Coordinator, job: _format.Fields, *, as_json: bool, apart: bool = False, tee: bool = False
+) -> int:
     """Wait for a job, say how it ended, and give the exit status of the command.
 
     :param job: as it was last seen.
+    :param tee: whether what its programs print is printed meanwhile.
     :param apart: standard output is taken: all goes to standard error.
     """
     out = sys.stderr if apart else sys.stdout
     try:
-        job = _until_over(coordinator, job)
+        job = _until_over(coordinator, job, tee=tee)
     except KeyboardInterrupt:
         name = job["job"]
         print(f"interrupted; the job goes on: `mu wait {name}`, or `mu cancel {name}`", file=sys.stderr)
@@ -81,8 +86,13 @@ def print_note(line: str) -> None:
     print(terminal_safe(line), file=sys.stderr, flush=True)
 
 
-def _until_over(coordinator: Coordinator, job: _format.Fields) -> _format.Fields:
+def _until_over(coordinator: Coordinator, job: _format.Fields, *, tee: bool) -> _format.Fields:
     line = ProgressLine()
+    with teed(coordinator, job, line.say, tee=tee):
+        return _shown_until_over(coordinator, job, line)
+
+
+def _shown_until_over(coordinator: Coordinator, job: _format.Fields, line: "ProgressLine") -> _format.Fields:
     name = job["job"]
     client = ReconnectingClient(coordinator, lambda: line.show(f"{name}: waiting for the coordinator to come back"))
     step = SHOWN_STEP if line.shown else QUIET_STEP
@@ -106,12 +116,27 @@ class ProgressLine:
         # The stream as it is now: twistd replaces sys.stderr by its log.
         self._stream = sys.stderr
         self.shown = sys.stderr.isatty()
+        self._text = ""
+        self._lock = threading.Lock()
 
     def show(self, text: str) -> None:
-        if self.shown:
-            width = shutil.get_terminal_size().columns - 1  # a longer one would go on in the next line, and stay there
-            print(f"\r{text[:width]}\x1b[K", end="", file=self._stream, flush=True)
+        with self._lock:
+            self._text = text
+            self._draw()
 
     def clear(self) -> None:
+        with self._lock:
+            self._text = ""
+            self._draw()
+
+    def say(self, text: str) -> None:
+        """Print a line above it, from any thread."""
+        with self._lock:
+            print(f"\r{text}\x1b[K" if self.shown else text, file=self._stream, flush=True)
+            if self._text:
+                self._draw()
+
+    def _draw(self) -> None:
         if self.shown:
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a longer one would go on in the next line, and stay there
+            print(f"\r{self._text[:width]}\x1b[K", end="", file=self._stream, flush=True)

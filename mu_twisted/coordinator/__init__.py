@@ -38,6 +38,7 @@ from mu_twisted.coordinator._status import (
 )
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
+from mu_twisted.coordinator._tee_values import TeeCursor, TeePage, TeePiece, parse_tee_cursor
 from mu_twisted.coordinator._timeline_values import (
     AttemptColumns,
     AttemptStory,
@@ -99,6 +100,9 @@ __all__ = [
     "TaskPage",
     "TaskStates",
     "TaskStatus",
+    "TeeCursor",
+    "TeePage",
+    "TeePiece",
     "Timeline",
     "TimesFile",
     "UnknownJob",
@@ -111,6 +115,7 @@ __all__ = [
     "job_event",
     "job_name",
     "parse_cursor",
+    "parse_tee_cursor",
     "progress_line",
     "spread",
     "with_launch_id",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
@@ -21,6 +23,8 @@ from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stage_statuses
+from mu_twisted.coordinator._tee import LINGER, JobTee
+from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.transport import ReactorTime
@@ -105,6 +109,7 @@ class ActiveJobs:
         self._directory = directory
         self._ended = ended
         self._active: dict[str, Active] = {}
+        self._ended_tees: dict[str, tuple[JobTee, JobRun]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._active
@@ -169,11 +174,24 @@ class ActiveJobs:
             overspent=lambda: overspent(settings["max-cost"], opened.cost, used),
         )
         self._active[name] = Active(request, submitted, run, opened, used)
+        if request.tee and usage is None:
+            run.watch_output()
         self._registry.add(run)
         self._launch_queue.add(run, queue)
         if opened.links is not None:
             opened.links.add(name, run)
         return run
+
+    def tee(self, name: str, after: TeeCursor | None) -> Deferred[TeePage]:
+        """As :meth:`~mu_twisted.coordinator.JobService.tee`, also for a while after a job has ended."""
+        if name in self._active:
+            run = self._active[name].run
+            tee = run.watch_output()
+        elif name in self._ended_tees:
+            tee, run = self._ended_tees[name]
+        else:
+            return succeed(TeePage((), str(after or TeeCursor()), over=True))
+        return tee.changed(after).addCallback(lambda _: _labelled(tee.page(after), run))
 
     def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
         """Start a job.
@@ -246,7 +264,21 @@ class ActiveJobs:
 
     def _take_apart(self, name: str, active: Active) -> None:
         del self._active[name]
+        tee = active.run.tee
+        if tee is not None:
+            self._ended_tees[name] = tee, active.run
+            self._clock.callLater(LINGER, lambda: self._forget_tee(name, tee))
         self._registry.remove(active.run)
         self._launch_queue.remove(name)
         if active.opened.links is not None:
             active.opened.links.remove(name)
+
+    def _forget_tee(self, name: str, tee: JobTee) -> None:
+        if self._ended_tees.get(name, (None, None))[0] is tee:
+            del self._ended_tees[name]
+
+
+def _labelled(page: TeePage, run: JobRun) -> TeePage:
+    labels = {task: run.label(task) for task in {piece.task for piece in page.pieces}}
+    pieces = [msgspec.structs.replace(piece, label=labels[piece.task]) for piece in page.pieces]
+    return msgspec.structs.replace(page, pieces=pieces)

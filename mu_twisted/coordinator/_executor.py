@@ -21,6 +21,7 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
+from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.fsm import Machine, Outcome, Takes
 from mu_twisted.jobs import (
     Abort,
@@ -43,6 +44,7 @@ from mu_twisted.jobs import (
 )
 from mu_twisted.pipelines import GuardedMachine
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wire import TEE
 from mu_twisted.wire.links import LINKS, MAX_AHEAD, TaskRanges
 from mu_twisted.wire.punching import PUNCH
 
@@ -68,6 +70,7 @@ class AttemptStarter:
     :param blocked: is called with the error when the code of a task had to be interrupted.
     :param outputs: where what programs print is kept, if it is.
     :param ahead: returns for a task those to which it is to have direct paths at once.
+    :ivar tee: what passes it on while they run, once that is asked for.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class AttemptStarter:
     ) -> None:
         self._ahead = ahead
         self._outputs = outputs
+        self.tee: JobTee | None = None
         self._job = job.encode("ascii", "replace")
         self._blocked = blocked
         self._first = first
@@ -120,15 +124,25 @@ class AttemptStarter:
         watch = self._attempts.watch(task, attempt)
         if self._outputs is None:
             session.assign(machine, watch, opening=opening)
+        else:
+            output = self._outputs.attempt(task, attempt)
+
+            def look(changed: Machine) -> None:
+                watch(changed)
+                if changed.outcome is Outcome.FAILED:
+                    output.failed()
+
+            session.assign(machine, look, opening=opening, run_ended=output.take)
+        self.stream(session, task, attempt)
+
+    def stream(self, session: Session, task: int, attempt: int) -> None:
+        """Have what an attempt's programs print streamed, if that is asked for."""
+        if self.tee is None or session.machine is None:
             return
-        output = self._outputs.attempt(task, attempt)
-
-        def look(changed: Machine) -> None:
-            watch(changed)
-            if changed.outcome is Outcome.FAILED:
-                output.failed()
-
-        session.assign(machine, look, opening=opening, run_ended=output.take)
+        if TEE in session.greeting.supports:
+            session.tee = self.tee.attempt(task, attempt, session.grant)
+        else:
+            self.tee.cannot()
 
 
 class Lifecycle(Protocol):

@@ -23,6 +23,7 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, unserved
+from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
 from mu_twisted.pipelines import Pipeline, Report, guard
@@ -91,6 +92,7 @@ class JobRun:
         blocked = self._code_blocked
         ahead = job.message_peers
         starter = AttemptStarter(job.name, pipeline.first, settings, attempts, peers, takes, blocked, outputs, ahead)
+        self._starter = starter
         self._tokens = tokens
         self._executor = ActionExecutor(job, clock, launching, self._sessions, starter, self._meter, self, tokens)
         self._blocked = 0
@@ -124,6 +126,22 @@ class JobRun:
                 found: list[int] = end.value
                 return found
             yield
+
+    @property
+    def tee(self) -> JobTee | None:
+        """What passes on what programs print while they run; None: that was not asked for."""
+        return self._starter.tee
+
+    def watch_output(self) -> JobTee:
+        """What passes on what programs print from now on, while they run."""
+        tee = self._starter.tee
+        if tee is None:
+            tee = self._starter.tee = JobTee(self._clock)
+            for number, session in self._sessions.items():
+                task, attempt = self.job.task_of(number), self.job.attempt_of(number)
+                if task is not None and attempt is not None:
+                    self._starter.stream(session, task, attempt)
+        return tee
 
     def report(self) -> Report:
         """What the pipeline has to say of the job, which is over. One that fails says that, and lets the job be."""
@@ -199,6 +217,7 @@ class JobRun:
         """The job was not taken after all: nothing of what it has decided is carried out."""
         self._commits.drop()
         self._tick.stop()
+        self._close_tee()
         if self.outputs is not None:
             self.outputs.close()
 
@@ -378,7 +397,12 @@ class JobRun:
         if self._tick.running:  # it has not been given up meanwhile
             self.abort(error)
 
+    def _close_tee(self) -> None:
+        if self.tee is not None:
+            self.tee.close()
+
     def _close_files(self) -> None:
+        self._close_tee()
         self.attempts.close()
         if self.outputs is not None:
             self.outputs.close()

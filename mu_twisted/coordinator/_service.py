@@ -43,6 +43,7 @@ from mu_twisted.coordinator._status import (
 )
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
+from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Finished, Job, JobError, Steps
 from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
@@ -313,6 +314,13 @@ class Jobs:
         """What the programs of a job's tasks have printed, as far as it is kept, page by page."""
         self.job(name)
         return Deferred.fromCoroutine(self._read_output(name, query))
+
+    def tee(self, name: str, after: TeeCursor | None) -> Deferred[TeePage]:
+        """What the programs of a job print while they run, page by page; fires when there is something."""
+        self.job(name)
+        if name in self._restoring:
+            return self._taken_up(name).addCallback(lambda _: self.tee(name, after))
+        return self._active_jobs.tee(name, after)
 
     def remove(self, name: str) -> Deferred[None]:
         """Delete the record of a job that is not running; fires when it is gone."""

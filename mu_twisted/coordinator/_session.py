@@ -9,6 +9,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from mu_twisted.coordinator._tee import AttemptTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import LaunchId, Waits
 from mu_twisted.tls import Identity
@@ -106,6 +107,7 @@ class Session:
     :param number: stands for this connection in the job's decisions.
     :param registry: finds the worker's job.
     :ivar listener: that job, from the moment it is found.
+    :ivar tee: takes what the programs of its task print while they run, where that is asked for.
     :ivar launch_id: of the worker within it; empty where the worker says none.
     :ivar holds: whether the worker may hold messages that it has sent directly.
     """
@@ -126,6 +128,7 @@ class Session:
         "machine",
         "number",
         "run_ended",
+        "tee",
         "watch",
     )
 
@@ -137,6 +140,7 @@ class Session:
         self.run_ended: Callable[[bytes], None] | None = None
         self.listener: SessionListener | None = None
         self.launch_id = LaunchId("")
+        self.tee: AttemptTee | None = None
         self._registry = registry
         self._connection: FrameProtocol | None = None
         self._phase = _Phase.NEW
@@ -206,6 +210,11 @@ class Session:
         self._token_sent = True
         self._send(b"token:" + token.encode("ascii"))
 
+    def grant(self, count: int) -> None:
+        """Have the worker stream so many bytes more of what its programs print."""
+        if self._phase is _Phase.WORKING:
+            self._send(b"tee:%d" % count)
+
     def ping(self) -> None:
         """Have the worker say something."""
         self._send(b"ping:")
@@ -246,6 +255,14 @@ class Session:
         """All that one read brought."""
         if self.listener is not None:
             self.listener.heard(self)
+        if self.tee is not None:
+            try:
+                payloads = self.tee.received(payloads)
+            except PeerError as error:
+                self._close_tee()
+                if self._connection is not None:
+                    self._connection.drop(str(error))
+                return
         if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
             payloads = self._greet(payloads)
         if self._token_sent and _TOKEN_TAKEN in payloads:
@@ -264,6 +281,7 @@ class Session:
     def disconnected(self, reason: str) -> None:
         """The connection is gone. A task that was under way has failed where it stood."""
         self._connection = None
+        self._close_tee()
         machine = self.machine
         if machine is not None:
             self._give_up(f"its worker was lost: {reason}")
@@ -286,6 +304,11 @@ class Session:
             if watch is not None:
                 watch(machine)
 
+    def _close_tee(self) -> None:
+        tee, self.tee = self.tee, None
+        if tee is not None:
+            tee.close()
+
     def _greet(self, payloads: list[bytes]) -> list[bytes]:
         connection = self._connection
         assert connection is not None
@@ -303,6 +326,7 @@ class Session:
             connection.max_frame = self.max_message
             connection.greeted()
             self.run_ended = None
+            self._close_tee()
             self._phase = _Phase.FREE
             (self.listener or self._registry).worker_greeted(self)
             return payloads[index + 1 :]

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
+from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Cost, Job
 
 MAX_PAGE = 1000
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param name: what the job's name is to begin with; None: the pipeline's.
     :param daemon: the options of the coordinator that took it, which says them itself: with them its failed tasks can
         be run again where no coordinator runs.
+    :param tee: whether what its programs print will be asked for while they run, from the first on.
     """
 
     pipeline: str
@@ -47,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: str | None = None
     name: str | None = None
     daemon: tuple[str, ...] = ()
+    tee: bool = False
 
 
 class TaskStatus(msgspec.Struct, frozen=True):
@@ -289,6 +292,10 @@ class JobService(Protocol):
 
     def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
         """What programs of a job have printed, as far as it is kept, page by page."""
+
+    def tee(self, name: str, after: TeeCursor | None) -> Deferred[TeePage]:
+        """What programs of a job print while they run; fires when there is something behind the cursor, or the job is
+        over. None: from what is left of it on. Cancelling gives up waiting only."""
 
     def remove(self, name: str) -> Deferred[None]:
         """Delete the record of a job that is not running; fires when it is gone."""

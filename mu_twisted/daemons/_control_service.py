@@ -25,6 +25,8 @@ from mu_twisted.coordinator import (
     SettledPage,
     Story,
     TaskPage,
+    TeeCursor,
+    TeePage,
     Timeline,
     WorkerRegistry,
 )
@@ -107,6 +109,9 @@ class ControlService(ObservedJobService):
 
     def output(self, name: str, query: OutputQuery) -> Awaitable[OutputPage]:
         return self._jobs.output(name, query)
+
+    def tee(self, name: str, after: TeeCursor | None) -> Deferred[TeePage]:
+        return self._jobs.tee(name, after)
 
     def remove(self, name: str) -> Deferred[None]:
         return self._jobs.remove(name)

@@ -32,7 +32,7 @@ from mu_twisted.daemons._limits import (
     worker_limit,
 )
 from mu_twisted.daemons._notify import Notifier
-from mu_twisted.daemons._one_shot import OneShot, ResultPrinter
+from mu_twisted.daemons._one_shot import OneShot, ResultPrinter, TeePrinter
 from mu_twisted.daemons._opener import CloudOpener
 from mu_twisted.daemons._options import local_stack, typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
@@ -80,6 +80,7 @@ class CoordinatorService(Service):
         jobs that come by it are run to their ends, too.
     :param as_json: whether the one job's end is printed as JSON.
     :param printer: prints its results, if it is not None.
+    :param tee: prints what its programs print while they run, if it is not None.
     :param state: the state directory, where this process holds it already; else it is taken at the start.
     """
 
@@ -97,6 +98,7 @@ class CoordinatorService(Service):
         recorded: bool = False,
         as_json: bool = False,
         printer: ResultPrinter | None = None,
+        tee: TeePrinter | None = None,
         state: StateDirectory | None = None,
         stop_on_eof: bool = False,
     ) -> None:
@@ -110,6 +112,7 @@ class CoordinatorService(Service):
         self._as_json = as_json
         self._printer = printer
         self._stop_on_eof = stop_on_eof
+        self._tee = tee
         self._registry = WorkerRegistry(reactor, shared_key=bool(options["share-key"]))
         self._port: Any | None = None
         self._transport = Transport.TWISTED
@@ -328,7 +331,13 @@ class CoordinatorService(Service):
         if not self.running:
             return "interrupted"
         self._one_shot = OneShot(
-            self._reactor, jobs, begin, recorded=self._recorded, as_json=self._as_json, printer=self._printer
+            self._reactor,
+            jobs,
+            begin,
+            recorded=self._recorded,
+            as_json=self._as_json,
+            printer=self._printer,
+            tee=self._tee,
         )
         return await self._one_shot.run()
 

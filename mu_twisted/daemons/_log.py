@@ -108,7 +108,11 @@ def _show(event: LogEvent) -> None:
     ):
         return
     when = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
-    line = f"{when} {event['log_level'].name} [{namespace.removeprefix('mu_twisted.')}] {text}"
+    print_line(f"{when} {event['log_level'].name} [{namespace.removeprefix('mu_twisted.')}] {text}")
+
+
+def print_line(line: str) -> None:
+    """Print a line on standard error, above the live line if there is one; from any thread."""
     if console.is_terminal:
         console.print(Text(line), soft_wrap=True)
     else:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError, unicode_only
 from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
 from mu_twisted.daemons import _terminal
-from mu_twisted.daemons._log import console
+from mu_twisted.daemons._log import console, print_line
 from mu_twisted.jobs import FailedTask, failure_lines, output_hint
 
 
@@ -30,6 +31,13 @@ class ResultPrinter:
     where: str
 
 
+TeePrinter = Callable[[Any, Callable[[str], None]], None]
+"""Given the job's status as JSON holds it and what prints a line, prints what programs print until the job is over; as
+:class:`ResultPrinter` does it, in a thread and over the control API."""
+LAST = 10.0
+"""Seconds that the last lines of a job's programs may take once it is over."""
+
+
 class OneShot:
     """Runs one job of a coordinator.
 
@@ -39,6 +47,7 @@ class OneShot:
     :param recorded: whether the job's record stays.
     :param as_json: whether its end is printed as JSON.
     :param printer: prints its results, if it is not None.
+    :param tee: prints what its programs print while they run, if it is not None.
     """
 
     log = Logger()
@@ -52,6 +61,7 @@ class OneShot:
         recorded: bool = False,
         as_json: bool = False,
         printer: ResultPrinter | None = None,
+        tee: TeePrinter | None = None,
     ) -> None:
         self._reactor = reactor
         self._jobs = jobs
@@ -59,6 +69,7 @@ class OneShot:
         self._recorded = recorded
         self._as_json = as_json
         self._printer = printer
+        self._tee = tee
         self._name: str | None = None
 
     async def run(self) -> str | None:
@@ -73,11 +84,16 @@ class OneShot:
         name = self._name = status.job
         started = time.monotonic()
         progress = Progress(console, self._reactor, lambda: self._jobs.job(name))
-        printed = None if self._printer is None else self._begin_printing(self._printer, status)
+        shown = unicode_only(msgspec.to_builtins(status))
+        printed = None if self._printer is None else self._in_thread(partial(self._printer.print_all, shown))
+        teed = None if self._tee is None else self._in_thread(partial(self._tee, shown, print_line))
         if printed is None:  # the printer shows its own between results
             progress.start()
         try:
             status = await self._jobs.wait(name)
+            # Of an interrupted job the control API is closed, which is asked.
+            if teed is not None and status.state != "interrupted":
+                await teed.addTimeout(LAST, self._reactor, lambda *_: None)
         finally:
             progress.stop()
         seconds = time.monotonic() - started
@@ -96,16 +112,15 @@ class OneShot:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _begin_printing(self, printer: ResultPrinter, status: JobStatus) -> Deferred[str | None]:
+    def _in_thread(self, print_all: Callable[[], str | None]) -> Deferred[str | None]:
         ended: Deferred[str | None] = Deferred()
-        job = unicode_only(msgspec.to_builtins(status))
 
         def work() -> None:
             try:
-                fault = printer.print_all(job)
+                fault = print_all()
             except Exception as error:  # noqa: BLE001 - else the process would wait for the thread for ever
                 fault = f"results cannot be printed: {error}"
-            self._reactor.callFromThread(ended.callback, fault)
+            self._reactor.callFromThread(lambda: None if ended.called else ended.callback(fault))
 
         # No thread of the pool: one that is stuck in a write to a pipe may not keep the process.
         threading.Thread(target=work, daemon=True).start()

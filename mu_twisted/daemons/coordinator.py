@@ -15,7 +15,7 @@ from mu_twisted.coordinator import Request
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._one_shot import ResultPrinter
+from mu_twisted.daemons._one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.pipelines import (
@@ -48,6 +48,8 @@ class Options(OneLineOptions, DaemonOptions):
     """What the job's name begins with; None: the pipeline's."""
     printer: ResultPrinter | None = None
     """Prints what the job's tasks have stored while it runs."""
+    tee: TeePrinter | None = None
+    """Prints what the job's programs print while they run."""
     state: StateDirectory | None = None
     """The state directory, where this process holds it already."""
     stop_on_eof = False
@@ -159,6 +161,7 @@ def makeService(options: Options) -> IService:
         recorded=options.recorded,
         as_json=options.as_json,
         printer=options.printer,
+        tee=options.tee,
         state=options.state,
         stop_on_eof=options.stop_on_eof,
     )

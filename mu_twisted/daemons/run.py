@@ -13,7 +13,7 @@ import msgspec
 from twisted.python.usage import UsageError
 
 from mu_twisted.daemons._exit import DefaultWords
-from mu_twisted.daemons._one_shot import ResultPrinter
+from mu_twisted.daemons._one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons._options import DaemonOptions, local_stack, typed_options
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
@@ -34,7 +34,14 @@ _HERE = ("local", "state-dir", "debug", "keep")
 class RunDaemonOptions(DaemonOptions, ProgramOptions):
     """The coordinator's options, and what ``mu run`` has of its own."""
 
-    optFlags = [["json", None, "print the end of the job as JSON, on one line"]]
+    optFlags = [
+        ["json", None, "print the end of the job as JSON, on one line"],
+        [
+            "tee",
+            None,
+            "print on standard error what programs print while they run; with several tasks behind their inputs' names",
+        ],
+    ]
 
 
 class Options(CoordinatorOptions):
@@ -65,6 +72,8 @@ class Options(CoordinatorOptions):
         assert self.request is not None
         named = [word.partition("=")[2] for word in self.request.words if word.startswith("--function=")]
         check_program(self, named[-1] if named else None)
+        if self["tee"]:
+            self.request = msgspec.structs.replace(self.request, tee=True)
         if self.function is not None:
             self.settings["function"] = self.function
             self.request = msgspec.structs.replace(
@@ -108,14 +117,21 @@ def ignored(options: Options) -> tuple[str, ...]:
     return typed_options(options, (*_HERE, *port, *configured))
 
 
-def run(words: Sequence[str], configured: DefaultWords, function: str | None, state: StateDirectory) -> None:
+def run(
+    words: Sequence[str],
+    configured: DefaultWords,
+    function: str | None,
+    state: StateDirectory,
+    tee: TeePrinter | None = None,
+) -> None:
     """Run the job of a command line, until it is over. As :func:`run_in_foreground`.
 
     :param configured: gives its options defaults of the user's own.
     :param function: that it is to have in place of what the words say.
     :param state: the state directory, which this process holds.
+    :param tee: prints what programs print while they run; None: that is not asked for.
     """
-    more = {"configured": configured, "function": function, "state": state}
+    more = {"configured": configured, "function": function, "state": state, "tee": staticmethod(tee) if tee else None}
     kind = type("Options", (Options,), more)
     run_in_foreground("mu-coordinator", kind, makeService, words)
 
@@ -127,6 +143,7 @@ def run_map(
     name: str | None,
     printer: ResultPrinter | None,
     state: StateDirectory,
+    tee: TeePrinter | None = None,
 ) -> None:
     """Run a job of ``mu map`` until it is over. As :func:`run_in_foreground`.
 
@@ -136,6 +153,7 @@ def run_map(
     :param name: what the job's name begins with; None: the pipeline's.
     :param printer: prints its results; None: they are not printed.
     :param state: the state directory, which this process holds.
+    :param tee: prints what programs print while they run; None: that is not asked for.
     """
     more = {
         "command": "mu map",
@@ -144,6 +162,7 @@ def run_map(
         "job_name": name,
         "printer": printer,
         "state": state,
+        "tee": staticmethod(tee) if tee else None,
     }
     run_in_foreground("mu-coordinator", type("Options", (Options,), more), makeService, words)
 

@@ -89,6 +89,7 @@ from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
+from mu_twisted.jobs._token_bucket import TokenBucket
 from mu_twisted.jobs._worker_pool import Waits
 
 __all__ = [
@@ -167,6 +168,7 @@ __all__ = [
     "TaskStory",
     "TaskView",
     "TasksFailed",
+    "TokenBucket",
     "UseLargerFunction",
     "Waits",
     "Warm",

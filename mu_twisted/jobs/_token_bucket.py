@@ -1,4 +1,4 @@
-"""A bucket of tokens limits how fast launches go out; its rate gives way where the endpoint throttles."""
+"""A bucket of tokens limits how fast launches go out, or bytes; its rate gives way where the endpoint throttles."""
 
 SLOWEST = 1 / 64
 """The share of its rate that a bucket keeps however often it is slowed."""
@@ -36,17 +36,17 @@ class TokenBucket:
         self.rate = min(self.limit, self.rate + passed * self.limit / RECOVERY)
 
     def available(self, wanted: int) -> int:
-        """How many of so many launches may go out now; none if it pays to wait for more."""
+        """How many of so many tokens may be spent now; none if it pays to wait for more."""
         if self._tokens + 1e-6 < min(self.min_batch, wanted):
             return 0
         return min(wanted, int(self._tokens + 1e-6))
 
     def spend(self, count: int) -> None:
-        """So many launches have gone out."""
+        """So many tokens are used."""
         self._tokens -= count
 
     def when(self, wanted: int) -> float:
-        """When the next of so many launches may go out."""
+        """When the next of so many tokens may be spent."""
         return self._filled_at + max(0.0, min(self.min_batch, wanted) - self._tokens) / self.rate
 
     def slow_down(self, now: float) -> None:

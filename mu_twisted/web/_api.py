@@ -19,9 +19,12 @@ from mu_twisted.coordinator import (
     Request,
     ServiceError,
     SettledPage,
+    TeeCursor,
+    TeePage,
     UnknownJob,
     Which,
     parse_cursor,
+    parse_tee_cursor,
 )
 from mu_twisted.pipelines import MAX_PACKED, PipelineError
 from mu_twisted.web._calls import EVENTS, Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
@@ -73,6 +76,7 @@ class Api:
             ("jobs", None, "story"): {"GET": self._story},
             ("jobs", None, "stream"): {"GET": self._job_stream},
             ("stream",): {"GET": self._stream},
+            ("jobs", None, "tee"): {"GET": self._job_tee},
             ("jobs", None, "cancel"): {"POST": self._cancel},
             ("jobs", None, "retry"): {"POST": self._retry},
         }
@@ -175,6 +179,14 @@ class Api:
     async def _stream(self, call: Call) -> Reply:
         _parameters(call)
         return Reply(HTTPStatus.OK, kind=EVENTS, stream=self._service.watch_jobs)
+
+    async def _job_tee(self, call: Call) -> Reply:
+        query = _parameters(call, after=parse_tee_cursor, timeout=_seconds)
+        after, timeout = query.get("after"), min(query.get("timeout", DEFAULT_WAIT), MAX_WAIT)
+        try:
+            return json_reply(await self._service.tee(call.path[2], after).addTimeout(timeout, self._clock))
+        except WaitedEnough:
+            return json_reply(TeePage((), str(after or TeeCursor())))
 
     async def _wait(self, call: Call) -> Reply:
         timeout = min(_parameters(call, timeout=_seconds).get("timeout", DEFAULT_WAIT), MAX_WAIT)

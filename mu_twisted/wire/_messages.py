@@ -33,6 +33,8 @@ _MAX_SUPPORTED = 64
 
 TOKEN = "token"
 """What a worker announces that takes ``token:`` and says it when it greets again."""
+TEE = "tee"
+"""What a worker announces that takes ``tee:`` and streams what its programs print; see :mod:`mu_twisted.wire.tee`."""
 MAX_TOKEN = 256
 """Characters of a token."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)

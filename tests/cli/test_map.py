@@ -363,8 +363,9 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         assert wrong.stderr.startswith("error: the command: {} stands in single quotes")
         assert wrong.stderr.count("\n") == 1
         assert mu("mb", "--local", "s3://mine").returncode == 0
-        done = mu(*printing, ":::", "a", "b", "--", "echo {}")
+        done = mu(*printing, "--tee", ":::", "a", "b", "--", "echo of {} >&2; echo {}")
         assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
+        assert {"a\tof a", "b\tof b"} < set(done.stderr.splitlines())
         packed = mu(*printing, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
         assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
         (tmp_path / "requirements.txt").write_text("greeting\n")

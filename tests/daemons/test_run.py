@@ -55,11 +55,12 @@ def test_workers_on_this_machine_dial_any_port_of_loopback() -> None:
     assert parsed("exec", "true")["port"] == "13579"
 
 
-@pytest.mark.parametrize("words", [("--json", "exec", "true"), ("exec", "--json", "true")])
+@pytest.mark.parametrize("words", [("--json", "--tee", "exec", "true"), ("exec", "--json", "--tee", "true")])
 def test_its_own_options_stand_before_and_behind_the_pipeline(words: tuple[str, ...]) -> None:
     options = parsed(*words)
     assert options.as_json is True
-    assert options.request.words == ("--", "true")
+    assert (options.request.words, options.request.tee) == (("--", "true"), True)
+    assert not parsed("exec", "true").request.tee
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ import fuzz_targets as targets
 from fuzz_targets import LIMIT, STREAMS, TARGETS, one_input, told
 
 from mu_twisted import wire
-from mu_twisted.wire import links, pipes
+from mu_twisted.wire import links, pipes, tee
 
 MAX_CORPUS = 2000
 
@@ -94,6 +94,8 @@ def corpus() -> list[bytes]:
     greetings = [links.LinkGreeting(b"j", 1, 2, {"a": [1]}).encode(), links.LinkWelcome({"store": "s"}).encode()]
     linked = [frame.encode() for frame in link_frames()]
     piped = [frame.encode() for frame in pipe_frames()]
+    teed = [tee.OutputPiece(*said).encode() for said in ((0, 0, b"x"), (1, 70, b"y" * 300), (0, 9, b""))]
+    teed.append(b"OK:RETVAL(0):OUTPUT(x and more):COMMAND(true)")
     begun: list[tuple[Callable[[int, bytes], str], list[tuple[int, bytes]]]] = [
         (targets.frames, streams),
         (targets.machine, streams),
@@ -104,6 +106,8 @@ def corpus() -> list[bytes]:
         (targets.peer_greeting, [(1, said) for said in (*(peer.encode() for peer in peers), b"HELLO_STATE:j:\x06:1")]),
         (targets.notice, [(1, notice.encode()) for notice in notices]),
         (targets.link_frame, [(1, said) for said in (*linked, *greetings)]),
+        (targets.output_piece, [(1, said) for said in teed[:3]]),
+        (targets.tee_store, [(1, b"".join(map(wire.encode, teed[:end]))) for end in range(1, len(teed) + 1)]),
         (targets.link_store, [(number, b"".join(map(wire.encode, linked))) for number in range(8)]),
         (targets.pipe_frame, [(1, said) for said in piped]),
         (targets.pipe_store, [(number, b"".join(map(wire.encode, piped))) for number in range(8)]),
@@ -125,6 +129,7 @@ WORDS += [
     b"[" * 99,
 ]
 WORDS += [b"HELLO_STATE2:", b":-1", b":1:", b"STATE(", b'JOB:j:{"spill":', b"OK:JOB:", b"LOST:j:", b"9" * 20]
+WORDS += [b"OUT:0:0:x", b"OUT:1:", b"OUT:0:9:"]
 WORDS += [b"SEND:0:1:0:x\0", b"DATA:0:1:", b"END:0:1:" + b"0" * 64 + b":x", b"CUT:0:1:x", b"ACK:0:1:x", b"NAK:0:1:x\0"]
 WORDS += [b"WANT:0:1:x", b"WANT_ANY:x\0", b"0=1,", b"UNWANT:*:x", b"HELLO_LINK:j:1:0:{}", b"OK:HELLO_LINK:{}"]
 

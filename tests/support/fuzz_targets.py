@@ -13,14 +13,16 @@ from typing import Any, TypeVar, cast
 
 import fsm_vectors as vectors
 import memory_links
+from twisted.internet.task import Clock
 
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
+from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._pipes import SMALL_WINDOW, WINDOW, Pipes, PipeSession
 from mu_twisted.transport import FrameProtocol
-from mu_twisted.wire import links, pipes
+from mu_twisted.wire import links, pipes, tee
 
 E = TypeVar("E", bound=Exception)
 T = TypeVar("T")
@@ -266,6 +268,36 @@ def conversation(cut: int, body: bytes) -> str:
     return connection.events[:8]
 
 
+def output_piece(_: int, body: bytes) -> str:
+    """A piece of output or one line; what was read is written as it came, but for zeros before its numbers."""
+    read = told(wire.PeerError, tee.parse_piece, body)
+    if isinstance(read, Exception):
+        return "none"
+    written = read.encode()
+    assert len(written) <= len(body)
+    assert tee.parse_piece(written).encode() == written
+    return f"{bool(read.data)}"
+
+
+def tee_store(cut: int, body: bytes) -> str:
+    """A worker that was granted credit says anything: what is passed on is bounded by the credit, or it is dropped."""
+    clock = Clock()
+    store = JobTee(clock)
+    granted: list[int] = []
+    attempt = store.attempt(0, 0, granted.append)
+    came = told(wire.FrameError, wire.Decoder(LIMIT).feed, body)
+    payloads = came.completed if isinstance(came, Exception) else came
+    outcome = told(wire.PeerError, attempt.received, payloads)
+    attempt.close()
+    page = store.page(None)
+    replies = sum(map(len, payloads))
+    assert sum(len(piece.data) for piece in page.pieces) <= sum(granted) + replies
+    assert all(piece.skipped >= 0 for piece in page.pieces)
+    clock.advance(cut)
+    store.close()
+    return f"{isinstance(outcome, Exception)} {min(len(page.pieces), 3)}"
+
+
 def link_frame(_: int, body: bytes) -> str:
     """A frame of a link, its greeting or its welcome, or one line; what was read is written as it came."""
     parsers: list[Callable[[bytes], Any]] = [links.parse_link_greeting, links.parse_link_welcome]
@@ -355,18 +387,9 @@ def pipe_store(cut: int, body: bytes) -> str:
     return led_to[:12]
 
 
-STREAMS = [frames, machine, conversation, link_store, pipe_store]
-TARGETS: list[Callable[[int, bytes], str]] = [
-    *STREAMS,
-    greeting,
-    info,
-    run,
-    peer_greeting,
-    notice,
-    state,
-    link_frame,
-    pipe_frame,
-]
+STREAMS = [frames, machine, conversation, link_store, pipe_store, tee_store]
+MESSAGES = [greeting, info, run, peer_greeting, notice, state, link_frame, pipe_frame, output_piece]
+TARGETS: list[Callable[[int, bytes], str]] = [*STREAMS, *MESSAGES]
 
 
 def one_input(data: bytes) -> str:

@@ -28,6 +28,9 @@ from mu_twisted.coordinator import (
     Story,
     TaskPage,
     TaskStatus,
+    TeeCursor,
+    TeePage,
+    TeePiece,
     Timeline,
     UnknownJob,
 )
@@ -50,6 +53,9 @@ class MemoryService:
         """Of every job; a page has two."""
         self.retried: list[Collection[int] | None] = []
         self.watchers: list[tuple[str | None, EventSink, int]] = []
+        self.pieces: list[TeePiece] = []
+        """That the programs of every job print; a page has two."""
+        self.unable = 0
         self._jobs: dict[str, JobStatus] = {}
         self._tasks: dict[str, list[TaskStatus]] = {}
 
@@ -197,6 +203,15 @@ class MemoryService:
         watcher = (name, sink, after)
         self.watchers.append(watcher)
         return lambda: self.watchers.remove(watcher)
+
+    def tee(self, name: str, after: TeeCursor | None) -> Deferred[TeePage]:
+        over = self.job(name).state != "running"
+        begin = (after or TeeCursor()).pieces
+        found = self.pieces[begin : begin + 2]
+        page = TeePage(found, str(TeeCursor(begin + len(found))), unable=self.unable, over=over and len(found) < 2)
+        if found or over:
+            return succeed(page)
+        return self.wait(name).addCallback(lambda _: TeePage((), page.next, over=True))
 
     def remove(self, name: str) -> Deferred[None]:
         if self.job(name).state == "running":

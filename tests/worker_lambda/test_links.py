@@ -73,7 +73,7 @@ class Task:
         self.where += b"" if peers is None else b":" + peers
         self.paths: dict[int, str] = {}
         greeting = talk.hear()
-        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH, PIPES]
+        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH, PIPES, "tee"]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"
         run = talk.ask(b"run:echo -n ##TMPDIR##")
