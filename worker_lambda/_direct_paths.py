@@ -38,6 +38,7 @@ class DirectPaths:
     :param lost: called with each that is gone.
     :param received: called with each frame.
     :param held: says whether nothing is to be read now.
+    :param piped: called with each frame of a pipe.
     :ivar outcomes: by the peer's task, ``direct``, or why there is no path.
     """
 
@@ -54,6 +55,7 @@ class DirectPaths:
         lost: Callable[[DirectPath], None],
         received: Callable[[DirectPath, PathFrame], None],
         held: Callable[[], bool],
+        piped: Callable[[DirectPath, bytes], None],
     ) -> None:
         self.outcomes: dict[int, str] = {}
         self._news: dict[int, str] = {}
@@ -64,6 +66,7 @@ class DirectPaths:
         self._lost = lost
         self._received = received
         self._held = held
+        self._piped = piped
         self._port = LocalPort()
         self._puncher: Puncher | None = None
         self._paths: dict[int, DirectPath] = {}
@@ -118,6 +121,11 @@ class DirectPaths:
             if not known and task != self._identity.task and (due is not None or len(self._wanted) < MAX_PEERS):
                 self._wanted[task] = float("inf")
                 self._want(task)
+
+    @property
+    def there(self) -> list[DirectPath]:
+        """The paths that there are."""
+        return list(self._paths.values())
 
     def take(self, message: bytes) -> None:
         """Take what the rendezvous says of punching.
@@ -180,6 +188,7 @@ class DirectPaths:
             silence=self._silence,
             received=self._received,
             held=self._held,
+            piped=self._piped,
         )
         self._settle(task, DIRECT)
         self._up(path)

@@ -47,6 +47,7 @@ class DirectPath:
     :param silence: seconds for which nothing may be heard of the peer while something is expected of it.
     :param received: called with each frame, whose ``peer`` is the peer's task.
     :param held: says whether nothing is to be read now.
+    :param piped: called with each frame of a pipe, as it came; raises what is raised for one that is out of place.
     :ivar lost: why it is over; None while it is not. To be checked after each pass of the loop.
     :ivar wants: the numbers and names of messages that the peer waits for.
     """
@@ -62,6 +63,7 @@ class DirectPath:
         silence: float,
         received: Callable[["DirectPath", PathFrame], None],
         held: Callable[[], bool],
+        piped: Callable[["DirectPath", bytes], None],
     ) -> None:
         self.task = task
         self.attempt = attempt
@@ -71,6 +73,7 @@ class DirectPath:
         self._silence = silence
         self._take = received
         self._held = held
+        self._piped = piped
         self._heard = self._pinged = time.monotonic()
         self._expected = False
         self._connection = FrameConnection(
@@ -140,6 +143,9 @@ class DirectPath:
         if self.lost is not None:
             return
         try:
+            if payload.startswith(b"PIPE_"):
+                self._piped(self, payload)
+                return
             frame = parse_link_frame(payload)
             if isinstance(frame, LinkPing):
                 if not frame.answer and self.has_room:

@@ -9,7 +9,7 @@ import selectors
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -226,8 +226,12 @@ class LinkChannel:
             self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill)
             if self._connection is not None:
                 self._disconnect()  # it was greeted without
-        name = self._pipes.declare(argument)
-        self._send(b"OK:PIPE(" + name + b")")
+            for path in self._paths.there if self._paths is not None else ():
+                self._pipes.path_up(path)
+        opened = self._pipes.declare(argument)
+        if self._paths is not None:
+            self._paths.want((opened.peer,))
+        self._send(b"OK:PIPE(" + opened.name + b")")
 
     def begin_run(self, command: bytes) -> "tuple[bytes, PipeRun]":
         """Make the FIFOs of a run whose command has placeholders for such, see :meth:`TaskPipes.begin`.
@@ -295,15 +299,21 @@ class LinkChannel:
     def _step_paths(self) -> float | None:
         if self._paths is None:
             return None
-        wait = self._paths.step(self._feed_path, lambda path: self._sends.expects(path) or self._receives.expects(path))
+        wait = self._paths.step(self._feed_path, self._expects)
         news = self._paths.take_news()
         if news:
             self._send(paths_info(news))
         return wait
 
+    def _expects(self, path: DirectPath) -> bool:
+        piped = self._pipes is not None and self._pipes.uses(path)
+        return piped or self._sends.expects(path) or self._receives.expects(path)
+
     def _feed_path(self, path: DirectPath) -> bool:
         for _ in range(_FRAMES):
-            frame = self._sends.next_frame(path) if path.has_room else None
+            frame = None
+            if path.has_room:
+                frame = self._next_of_pipes(path) or self._sends.next_frame(path)
             if frame is None:
                 return False
             path.say(frame)
@@ -327,8 +337,8 @@ class LinkChannel:
             self._pipes.close()
             self._pipes = None
 
-    def _next_of_pipes(self) -> bytes | None:
-        return None if self._pipes is None else self._pipes.next_frame()
+    def _next_of_pipes(self, path: DirectPath | None = None) -> bytes | None:
+        return None if self._pipes is None else self._pipes.next_frame(path)
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -452,6 +462,7 @@ class LinkChannel:
                 lost=self._path_lost,
                 received=self._take_direct,
                 held=lambda: self._receives.full,
+                piped=self._take_piped,
             )
 
     def _close_paths(self) -> None:
@@ -462,10 +473,22 @@ class LinkChannel:
     def _path_up(self, path: DirectPath) -> None:
         self._sends.path_up(path)
         self._receives.path_up(path)
+        if self._pipes is not None:
+            self._pipes.path_up(path)
 
     def _path_lost(self, path: DirectPath) -> None:
         self._sends.path_lost(path)
         self._receives.path_lost(path)
+        if self._pipes is not None:
+            self._pipes.path_lost(path)
+
+    def _take_piped(self, path: DirectPath, payload: bytes) -> None:
+        from mu_twisted.wire.pipes import parse_pipe_frame
+
+        frame = parse_pipe_frame(payload)
+        if self._pipes is None or self._speaker is None or frame.peer != self._speaker.task:
+            raise PeerError(f"a worker does not send {payload[:80]!r} to one that has no such pipe")
+        self._pipes.received(replace(frame, peer=path.task), path)
 
     def _take_direct(self, path: DirectPath, frame: PathFrame) -> None:
         match frame:

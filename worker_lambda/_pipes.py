@@ -5,6 +5,8 @@ cannot carry an error: so the reading program sees its end only when the writing
 programs of the task are killed before it could.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import re
@@ -21,6 +23,7 @@ from mu_twisted.wire.pipes import (
     ClosePipe,
     CutPipe,
     EndPipe,
+    MovePipe,
     OpenPipe,
     PipeCredit,
     PipeData,
@@ -42,7 +45,24 @@ then."""
 _LATE = 0.1
 """Seconds between two looks whether a program has opened an end that nobody is at any more."""
 
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:
+    from worker_lambda._link_paths import DirectPath
+
 _PLACEHOLDER = re.compile(rb"##PIPE:([A-Za-z0-9._-]{1,64})##")
+
+
+class _Frames:
+    """What is to be sent: to the rendezvous, and on direct paths."""
+
+    def __init__(self) -> None:
+        self.relayed: deque[bytes] = deque()
+        self.direct: dict[DirectPath, deque[bytes]] = {}
+
+    def say(self, frame: PipeFrame, path: DirectPath | None = None) -> None:
+        """Have a frame sent, None: by the rendezvous."""
+        queue = self.relayed if path is None else self.direct.setdefault(path, deque())
+        queue.append(frame.encode())
 
 
 class _End:
@@ -53,14 +73,16 @@ class _End:
     :ivar used: whether a run has begun with it; ``running``: whether that goes on.
     :ivar over: whether nothing more is to come or to be sent.
     :ivar error: why it is broken, if it is.
+    :ivar path: the direct path that its bytes take, or are to take from some byte on.
     """
 
     def __init__(
-        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: deque[bytes], broken: Callable[[], object]
+        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: _Frames, broken: Callable[[], object]
     ) -> None:
         self.opened = opened
         self.used = self.running = self.over = False
         self.error: str | None = None
+        self.path: DirectPath | None = None
         self.next_look: float | None = None
         self._selector = selector
         self._frames = frames
@@ -88,8 +110,18 @@ class _End:
         self._path = path
         self.used = self.running = True
 
-    def receive(self, frame: PipeFrame) -> None:
-        """Take a frame that is about it."""
+    def receive(self, frame: PipeFrame, path: DirectPath | None) -> None:
+        """Take a frame that is about it.
+
+        :param path: on which it came; None: by the rendezvous.
+        """
+        raise NotImplementedError
+
+    def path_up(self, path: DirectPath) -> None:
+        """There is a direct path to the peer."""
+
+    def path_lost(self) -> None:
+        """The path that it uses is gone."""
         raise NotImplementedError
 
     def ended(self, status: int) -> None:
@@ -126,8 +158,8 @@ class _End:
 
     # -- for the two kinds -----------------------------------------------------------------------------------------
 
-    def _say(self, frame: PipeFrame) -> None:
-        self._frames.append(frame.encode())
+    def _say(self, frame: PipeFrame, path: DirectPath | None = None) -> None:
+        self._frames.say(frame, path)
 
     def _watch(self, events: int) -> None:
         if self._descriptor is None or events == self._events:
@@ -157,12 +189,12 @@ class _WriterEnd(_End):
     """
 
     def __init__(
-        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: deque[bytes], broken: Callable[[], object]
+        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: _Frames, broken: Callable[[], object]
     ) -> None:
         super().__init__(opened, selector, frames, broken)
         self.unsent = 0
-        self._credit = 0
-        self._finishing = False
+        self._credit = self._sent = 0
+        self._finishing = self._has_ended = False
 
     def begin(self, path: bytes) -> None:
         super().begin(path)
@@ -170,11 +202,10 @@ class _WriterEnd(_End):
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch()
 
-    def receive(self, frame: PipeFrame) -> None:
+    def receive(self, frame: PipeFrame, path: DirectPath | None) -> None:
         match frame:
             case PipeCredit():
-                self._credit += frame.size
-                self.watch()
+                self._take_credit(frame.size, path)
             case ClosePipe():
                 # A program that writes on gets SIGPIPE.
                 self.over = True
@@ -205,6 +236,21 @@ class _WriterEnd(_End):
         self._finishing = True
         self.watch()
 
+    def path_lost(self) -> None:
+        # Where all has been sent, it is the reader who knows if all has come.
+        if not self._has_ended:
+            self.fail("the direct connection was lost", cut=True)
+
+    def _take_credit(self, size: int, path: DirectPath | None) -> None:
+        """The reader who gives it on a path wants it there: what comes next takes that, and no other any more."""
+        if path is not None and self.path is None and not self._has_ended:
+            self.path = path
+            self._credit = 0
+            self._say(MovePipe(self.opened.peer, self._sent, self.opened.name), path)
+        if path is self.path:
+            self._credit += size
+            self.watch()
+
     def look(self) -> None:
         """Nobody reads any more: let a program that opens it only now get SIGPIPE, and not wait for ever."""
         self.next_look = time.monotonic() + _LATE
@@ -226,24 +272,32 @@ class _WriterEnd(_End):
             return
         if part:
             self._credit -= len(part)
+            self._sent += len(part)
             self.unsent += len(part)
-            self._say(PipeData(self.opened.peer, self.opened.name, part))
+            self._say(PipeData(self.opened.peer, self.opened.name, part), self.path)
             self.watch()
         elif self._finishing:
-            self._say(EndPipe(self.opened.peer, self.opened.name))
+            self._has_ended = True
+            self._say(EndPipe(self.opened.peer, self.opened.name), self.path)
             self._shut()  # it is over when the reader says that it has all
 
 
 class _ReaderEnd(_End):
-    """The end that a program of this worker reads from."""
+    """The end that a program of this worker reads from.
+
+    What comes on a direct path waits until all that was sent before, by the rendezvous, is here.
+    """
 
     def __init__(
-        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: deque[bytes], broken: Callable[[], object]
+        self, opened: OpenPipe, selector: selectors.BaseSelector, frames: _Frames, broken: Callable[[], object]
     ) -> None:
         super().__init__(opened, selector, frames, broken)
         self._parts: deque[memoryview] = deque()
         self._waiting = 0
-        self._taken = 0
+        self._relayed = self._written = self._credited = 0
+        self._moves_at: int | None = None
+        self._ahead: list[bytes] = []
+        self._ends_ahead = False
         self._ended = self._finished = self._closed_early = False
         self._close_at = 0.0
         self._pause = _OPENING[0]
@@ -253,23 +307,55 @@ class _ReaderEnd(_End):
         self._say(PipeCredit(self.opened.peer, WINDOW, self.opened.name))
         self.next_look = time.monotonic()
 
-    def receive(self, frame: PipeFrame) -> None:
+    def path_up(self, path: DirectPath) -> None:
+        if self.used and not self.over and self.path is None:
+            self.path = path
+            self._say(PipeCredit(self.opened.peer, WINDOW, self.opened.name), path)
+
+    def path_lost(self) -> None:
+        if self._moves_at is not None:
+            self.fail("the direct connection was lost", cut=True)
+        self.path = None  # what has not moved goes on; a writer that has moved says that it broke
+
+    def receive(self, frame: PipeFrame, path: DirectPath | None) -> None:
+        if path is not None and path is not self.path:
+            raise PeerError(f"{self.shown}: bytes came on a path on which there was no credit")
         match frame:
-            case PipeData() if self._closed_early:
-                pass
-            case PipeData():
-                self._waiting += len(frame.part)
-                if self._waiting > WINDOW:
-                    raise PeerError(f"{self.shown}: more came than there was credit for")
-                self._parts.append(memoryview(frame.part))
-                self._moved()
-            case EndPipe():
-                self._ended = True
-                self._say(ClosePipe(self.opened.peer, self.opened.name))
-                self.over = True
-                self._moved()
+            case MovePipe() if path is not None and self._moves_at is None and frame.offset >= self._relayed:
+                self._moves_at, self._credited = frame.offset, 0
+            case PipeData() if path is not None and self._moves_at is not None:
+                self._ahead.append(frame.part)
+            case EndPipe() if path is not None and self._moves_at is not None:
+                self._ends_ahead = True
+            case PipeData() if path is None and self._relayed + len(frame.part) <= self._most_relayed:
+                self._relayed += len(frame.part)
+                self._add(frame.part)
+            case EndPipe() if path is None and self._moves_at is None:
+                self._end()
             case _:
-                raise PeerError(f"{self.shown}: a frame for a writer came")
+                raise PeerError(f"{self.shown}: {type(frame).__name__} is out of place")
+        if self._relayed == self._moves_at:
+            for part in self._ahead:
+                self._add(part)
+            self._ahead.clear()
+            if self._ends_ahead and not self.over:
+                self._end()
+        if self._waiting + sum(map(len, self._ahead)) > 2 * WINDOW:
+            raise PeerError(f"{self.shown}: more came than there was credit for")
+        self._moved()
+
+    @property
+    def _most_relayed(self) -> int:
+        return 1 << 62 if self._moves_at is None else self._moves_at
+
+    def _add(self, part: bytes) -> None:
+        if not self._closed_early:
+            self._waiting += len(part)
+            self._parts.append(memoryview(part))
+
+    def _end(self) -> None:
+        self._ended = self.over = True
+        self._say(ClosePipe(self.opened.peer, self.opened.name))
 
     def ended(self, status: int) -> None:
         self.running = False
@@ -316,7 +402,7 @@ class _ReaderEnd(_End):
                 part = self._parts[0]
                 count = os.write(self._descriptor, part)
                 self._waiting -= count
-                self._taken += count
+                self._written += count
                 if count < len(part):
                     self._parts[0] = part[count:]
                     break
@@ -329,9 +415,7 @@ class _ReaderEnd(_End):
             self._close_at = time.monotonic() + _GRACE
             self._finish()
             return
-        if self._taken >= WINDOW // 4 and not self.over:
-            self._say(PipeCredit(self.opened.peer, self._taken, self.opened.name))
-            self._taken = 0
+        self._give_credit()
         if self._parts:
             self._watch(selectors.EVENT_WRITE)
             return
@@ -339,6 +423,14 @@ class _ReaderEnd(_End):
         if self._ended:
             self._shut()
             self._finish()
+
+    def _give_credit(self) -> None:
+        """The writer may send as much as was taken; of bytes that came by the rendezvous, as long as more may."""
+        moved = self._moves_at is not None
+        more = self._written - (self._moves_at or 0) - self._credited
+        if more >= WINDOW // 4 and not self.over:
+            self._credited += more
+            self._say(PipeCredit(self.opened.peer, more, self.opened.name), self.path if moved else None)
 
     def _finish(self) -> None:
         """The program has had its end, or has closed it: one that opens it again is not to wait for ever."""
@@ -418,23 +510,24 @@ class TaskPipes:
         self._kill = kill
         self._ends: dict[bytes, _End] = {}
         self._runs: list[PipeRun] = []
-        self._frames: deque[bytes] = deque()
+        self._paths: dict[int, DirectPath] = {}
+        self._frames = _Frames()
         self._said = False
 
     @property
     def active(self) -> bool:
         """Whether a connection is needed."""
-        return bool(self._frames) or any(not end.over for end in self._ends.values())
+        return bool(self._frames.relayed) or any(not end.over for end in self._ends.values())
 
     @property
     def finishing(self) -> bool:
         """Whether a run waits for what it has written to come to its readers."""
         return any(run.finishing for run in self._runs)
 
-    def declare(self, argument: bytes) -> bytes:
+    def declare(self, argument: bytes) -> OpenPipe:
         """``pipe:to:PEER:ATTEMPT:NAME`` or ``pipe:from:...``.
 
-        :returns: the name.
+        :returns: what it says.
         :raises CommandFailure: it cannot be.
         """
         parts = argument.split(b":", 3)
@@ -451,8 +544,8 @@ class TaskPipes:
         kind = _WriterEnd if opened.writes else _ReaderEnd
         self._ends[name] = kind(opened, self._selector, self._frames, self._kill)
         if self._said:
-            self._frames.append(opened.encode())
-        return name
+            self._frames.say(opened)
+        return opened
 
     def begin(self, command: bytes) -> tuple[bytes, PipeRun]:
         """Make the FIFOs of a run.
@@ -480,6 +573,7 @@ class TaskPipes:
         try:
             for end in ends:
                 end.begin(self._directory + b"/pipe." + end.opened.name)
+                self._offer(end)
         except (CommandFailure, OSError):
             run.abandon()
             raise
@@ -492,27 +586,46 @@ class TaskPipes:
         """A connection is there: say which ends of pipes this task has, and of those that broke with another, that."""
         self._said = True
         waiting: dict[bytes, list[bytes]] = {name: [] for name in self._ends}
-        for frame in self._frames:
+        for frame in self._frames.relayed:
             waiting[frame.partition(b"\0")[0].rpartition(b":")[2]].append(frame)
-        self._frames.clear()
+        self._frames.relayed.clear()
         for name, end in self._ends.items():
             if end.error is not None:
                 reason = end.error.encode("utf-8", "surrogateescape")
                 waiting[name] = [CutPipe(end.opened.peer, name, reason).encode()]
             if waiting[name] or not end.over:
-                self._frames += (end.opened.encode(), *waiting[name])
+                self._frames.relayed += (end.opened.encode(), *waiting[name])
 
     def lost(self, reason: str) -> None:
         """The connection is gone, and with it all that is under way."""
-        self._frames.clear()
         self._said = False
         for end in self._ends.values():
             end.fail(reason)
-        self._frames.clear()
+        self._frames.relayed.clear()
 
-    def received(self, frame: PipeFrame) -> None:
+    def path_up(self, path: DirectPath) -> None:
+        """There is a direct path."""
+        self._paths[path.task] = path
+        for end in self._ends.values():
+            self._offer(end)
+
+    def path_lost(self, path: DirectPath) -> None:
+        """A direct path is gone."""
+        self._frames.direct.pop(path, None)
+        if self._paths.get(path.task) is path:
+            del self._paths[path.task]
+        for end in self._ends.values():
+            if end.path is path and not end.over:
+                end.path_lost()
+
+    def uses(self, path: DirectPath) -> bool:
+        """Whether a pipe takes this path."""
+        return any(end.path is path and not end.over for end in self._ends.values())
+
+    def received(self, frame: PipeFrame, path: DirectPath | None = None) -> None:
         """Take a frame.
 
+        :param path: on which it came; None: by the rendezvous.
         :raises PeerError: it is out of place.
         """
         end = self._ends.get(frame.name)
@@ -520,16 +633,17 @@ class TaskPipes:
             raise PeerError(f"a frame of a pipe that is not open: {frame.name.decode('ascii')}")
         if end.over:
             return  # it was on its way
-        if isinstance(frame, CutPipe):
+        if isinstance(frame, CutPipe) and path is None:
             end.fail(frame.reason.decode("utf-8", "replace"))
         else:
-            end.receive(frame)
+            end.receive(frame, path)
 
-    def next_frame(self) -> bytes | None:
-        """The next frame; None if there is none now."""
-        if not self._frames:
+    def next_frame(self, path: DirectPath | None = None) -> bytes | None:
+        """The next frame for a path, None: for the rendezvous; None if there is none now."""
+        frames = self._frames.relayed if path is None else self._frames.direct.get(path)
+        if not frames:
             return None
-        frame = self._frames.popleft()
+        frame = frames.popleft()
         if frame.startswith(b"PIPE_DATA:"):
             head, _, part = frame.partition(b"\0")
             end = self._ends.get(head.split(b":", 2)[2])
@@ -564,7 +678,13 @@ class TaskPipes:
         for end in self._ends.values():
             end.over = True
             end.release()
-        self._frames.clear()
+        self._frames = _Frames()
+
+    def _offer(self, end: _End) -> None:
+        """Let a pipe take the direct path to its peer, if there is one, to the attempt that it is for."""
+        path = self._paths.get(end.opened.peer)
+        if path is not None and path.attempt == end.opened.attempt:
+            end.path_up(path)
 
 
 def _is_by_signal(status: int) -> bool:

@@ -17,6 +17,7 @@ from mu_twisted.wire.pipes import (
     ClosePipe,
     CutPipe,
     EndPipe,
+    MovePipe,
     OpenPipe,
     PipeCredit,
     PipeData,
@@ -288,6 +289,8 @@ class PipeSession:
                 self._pipes.end(end)
             case ClosePipe():
                 self._pipes.close(end)
+            case MovePipe():
+                raise PeerError(f"pipe {_shown(end)} moves to a direct path: the rendezvous is none")
             case CutPipe():
                 reason = frame.reason.decode("utf-8", "replace")
                 self._pipes.cut(end, reason or f"task {self.task} has cut it", told=False)

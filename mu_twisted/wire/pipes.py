@@ -129,7 +129,23 @@ class CutPipe:
         return b"PIPE_CUT:%d:%b\0%b" % (self.peer, self.name, b" ".join(self.reason.split())[:MAX_CUT_REASON])
 
 
-PipeFrame = OpenPipe | PipeCredit | PipeData | EndPipe | ClosePipe | CutPipe
+@dataclass(frozen=True, slots=True)
+class MovePipe:
+    """From this byte on the pipe comes on this direct path, and not by the rendezvous.
+
+    :param offset: of the byte.
+    """
+
+    peer: int
+    offset: int
+    name: bytes
+
+    def encode(self) -> bytes:
+        """``PIPE_MOVE:PEER:OFFSET:NAME``."""
+        return b"PIPE_MOVE:%d:%d:%b" % (self.peer, self.offset, self.name)
+
+
+PipeFrame = OpenPipe | PipeCredit | PipeData | EndPipe | ClosePipe | CutPipe | MovePipe
 
 
 def parse_pipe_frame(message: bytes) -> PipeFrame:
@@ -176,6 +192,11 @@ def _close(rest: bytes, body: bytes | None) -> ClosePipe:
     return ClosePipe(*_address(_bare(rest, body)))
 
 
+def _move(rest: bytes, body: bytes | None) -> MovePipe:
+    peer, offset, name = _bare(rest, body).split(b":", 2)
+    return MovePipe(_number(peer), _number(offset), _name(name))
+
+
 def _cut(rest: bytes, body: bytes | None) -> CutPipe:
     if body is None or len(body) > MAX_CUT_REASON:
         raise ValueError
@@ -189,6 +210,7 @@ _PARSERS: dict[bytes, Callable[[bytes, bytes | None], PipeFrame]] = {
     b"PIPE_END": _end,
     b"PIPE_CLOSE": _close,
     b"PIPE_CUT": _cut,
+    b"PIPE_MOVE": _move,
 }
 
 

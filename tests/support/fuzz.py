@@ -109,7 +109,7 @@ def corpus() -> list[bytes]:
         (targets.output_piece, [(1, said) for said in teed[:3]]),
         (targets.tee_store, [(1, b"".join(map(wire.encode, teed[:end]))) for end in range(1, len(teed) + 1)]),
         (targets.link_store, [(number, b"".join(map(wire.encode, linked))) for number in range(8)]),
-        (targets.pipe_frame, [(1, said) for said in piped]),
+        (targets.pipe_frame, [(1, said) for said in (*piped, pipes.MovePipe(1, 7, b"x").encode())]),
         (targets.pipe_store, [(number, b"".join(map(wire.encode, piped))) for number in range(8)]),
         (targets.state, [(1, whole), (0, whole), (9, whole[:-4]), (9, wire.state_message(3, bytes(9 << 8)))]),
     ]

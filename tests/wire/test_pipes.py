@@ -12,6 +12,7 @@ from mu_twisted.wire.pipes import (
     ClosePipe,
     CutPipe,
     EndPipe,
+    MovePipe,
     OpenPipe,
     PipeCredit,
     PipeData,
@@ -29,6 +30,7 @@ frames: st.SearchStrategy[PipeFrame] = st.one_of(
     st.builds(PipeData, numbers, names, st.binary(min_size=1, max_size=100)),
     st.builds(EndPipe, numbers, names),
     st.builds(ClosePipe, numbers, names),
+    st.builds(MovePipe, numbers, numbers, names),
     st.builds(CutPipe, numbers, names, lines),
 )
 

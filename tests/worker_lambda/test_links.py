@@ -164,6 +164,19 @@ def test_workers_that_reach_each_other_send_directly_and_leave_nothing_behind(
     assert [again.receive(121, "x") for _ in bodies] == bodies
 
 
+def test_commands_of_real_workers_are_joined_by_a_pipe(task: Callable[..., Task], rendezvous: int) -> None:
+    one, two = task(rendezvous, 131, peers=b"132"), task(rendezvous, 132, peers=b"131")
+    one.until({132: "direct"})
+    two.until({131: "direct"})
+    assert one.talk.ask(b"pipe:to:132:1:x") == b"OK:PIPE(x)"
+    assert two.talk.ask(b"pipe:from:131:1:x") == b"OK:PIPE(x)"
+    one.talk.say(b"run:seq 200000 | gzip -1 > ##PIPE:x##")
+    two.talk.say(b"run:gunzip < ##PIPE:x## | sha256sum")
+    body = "".join(f"{number}\n" for number in range(1, 200_001)).encode()
+    assert one.hears().startswith(b"OK:RETVAL(0):OUTPUT():")
+    assert two.hears().startswith(b"OK:RETVAL(0):OUTPUT(%b" % hashlib.sha256(body).hexdigest().encode())
+
+
 def test_a_message_of_any_task_names_its_sender(task: Callable[..., Task], rendezvous: int) -> None:
     workers = {number: task(rendezvous, number) for number in (11, 12, 13)}
     for number in (12, 13):

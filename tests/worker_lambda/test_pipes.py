@@ -6,13 +6,28 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any
 
 import pytest
 
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._pipes import WINDOW, Pipes, PipeSession
-from mu_twisted.wire.pipes import PIPES, parse_pipe_frame
+from mu_twisted.wire import PeerError
+from mu_twisted.wire.pipes import (
+    MAX_PIPE_PART,
+    PIPES,
+    ClosePipe,
+    CutPipe,
+    EndPipe,
+    MovePipe,
+    OpenPipe,
+    PipeCredit,
+    PipeData,
+    PipeFrame,
+    parse_pipe_frame,
+)
 from worker_lambda import _links, _worker
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
@@ -24,7 +39,7 @@ Result = tuple[int, bytes] | str
 class PipedWorker:
     """One worker's programs and pipes, and its end of a connection that can be cut."""
 
-    def __init__(self, network: "Network", task: int, directory: Path) -> None:
+    def __init__(self, network: "Network", task: int, directory: FilePath) -> None:
         self.directory = directory
         directory.mkdir()
         self.runs = CommandRuns(network.selector, directory, 0.5)
@@ -33,7 +48,7 @@ class PipedWorker:
         self.results: list[Result] = []
         self.pipes.connected()
         self.taken = 1 << 62
-        self.most = 0
+        self.came = 0  # bytes by the rendezvous
 
     def deliver(self) -> None:
         """What the rendezvous has is taken in the loop."""
@@ -55,19 +70,30 @@ class PipedWorker:
             moved = True
         while self.taken > 0 and (frame := self.session.next_frame()) is not None:
             self.taken -= len(frame)
-            self.pipes.received(parse_pipe_frame(frame))
+            came = parse_pipe_frame(frame)
+            self.came += len(came.part) if isinstance(came, PipeData) else 0
+            self.pipes.received(came)
             moved = True
         return moved
+
+
+@dataclass(eq=False)
+class Path:
+    """A direct path, as the worker at one end of it sees it."""
+
+    task: int
+    attempt: int = 0
 
 
 class Network:
     """Some workers, and the pipes of the rendezvous."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: FilePath) -> None:
         self.selector = selectors.DefaultSelector()
         self.relay = Pipes(Account(64 << 20))
         self.workers: dict[int, PipedWorker] = {}
         self._directory = directory
+        self.paths: dict[int, tuple[Path, int]] = {}  # by whose it is: to whom
 
     def worker(self, task: int, *pipes: str) -> PipedWorker:
         made = self.workers[task] = PipedWorker(self, task, self._directory / f"task{task}")
@@ -79,11 +105,34 @@ class Network:
         for worker in self.workers.values():
             worker.runs.tick()
             worker.pipes.step()
-        while sum(worker.exchange() for worker in self.workers.values()):
+        while sum(worker.exchange() for worker in self.workers.values()) + self.exchange_directly():
             pass
         for key, events in self.selector.select(0.002):
             if self.selector.get_map().get(key.fd) is key:
                 key.data(events)
+
+    def exchange_directly(self) -> int:
+        """Move frames on direct paths; how many there were."""
+        moved = 0
+        for task, (path, peer) in self.paths.items():
+            while (frame := self.workers[task].pipes.next_frame(path)) is not None:  # type: ignore[arg-type]
+                came = parse_pipe_frame(frame)
+                assert came.peer == peer
+                self.workers[peer].pipes.received(replace(came, peer=task), self.paths[peer][0])  # type: ignore[arg-type]
+                moved += 1
+        return moved
+
+    def join(self, one: int, other: int, attempt: int = 0) -> None:
+        """A direct path between two workers comes up."""
+        self.paths |= {one: (Path(other, attempt), other), other: (Path(one, attempt), one)}
+        for task in (one, other):
+            self.workers[task].pipes.path_up(self.paths[task][0])  # type: ignore[arg-type]
+
+    def part(self, *tasks: int) -> None:
+        """Their direct path is lost."""
+        gone = [(task, self.paths.pop(task)[0]) for task in tasks]
+        for task, path in gone:
+            self.workers[task].pipes.path_lost(path)  # type: ignore[arg-type]
 
     def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
@@ -104,7 +153,7 @@ class Network:
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
+def network(tmp_path: FilePath) -> Iterator[Network]:
     made = Network(tmp_path)
     yield made
     made.close()
@@ -263,6 +312,98 @@ def test_where_the_connection_is_lost_both_commands_fail(
     assert not (pair[1].directory / "saw-the-end").exists()
 
 
+@pytest.mark.parametrize("after", [0, 1, 20])
+def test_bytes_take_the_direct_path_from_when_there_is_one(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], after: int
+) -> None:
+    writer, reader = pair
+    if after == 0:
+        network.join(3, 5)
+    writer.run("seq 300000 > ##PIPE:x##")
+    reader.run("sha256sum < ##PIPE:x##")
+    if after:
+        for _ in range(after):
+            network.turn()
+        network.join(3, 5)
+    body = "".join(f"{number}\n" for number in range(1, 300_001)).encode()
+    assert network.results() == [(0, b""), (0, hashlib.sha256(body).hexdigest().encode() + b"  -\n")]
+    relayed = reader.came
+    assert relayed < len(body) // 2
+    assert (relayed == 0) is (after == 0)
+
+
+def test_a_direct_path_to_another_attempt_is_not_taken(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
+    network.join(3, 5, attempt=1)
+    pair[0].run("seq 1000 > ##PIPE:x##")
+    pair[1].run("wc -l < ##PIPE:x##")
+    assert network.results() == [(0, b""), (0, b"1000\n")]
+    assert pair[1].came > 0
+
+
+@pytest.mark.parametrize("first", [3, 5])
+def test_where_the_direct_path_is_lost_both_commands_fail(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], first: int
+) -> None:
+    network.join(3, 5)
+    pair[0].run("exec yes > ##PIPE:x##")
+    pair[1].run("cat ##PIPE:x## > /dev/null; touch saw-the-end")
+    for _ in range(50):
+        network.turn()
+    network.part(first, 8 - first)
+    for result in network.results():
+        assert isinstance(result, str)
+        assert "broke: the direct connection was lost" in result
+    assert not (pair[1].directory / "saw-the-end").exists()
+
+
+def test_a_direct_path_that_is_lost_behind_the_end_breaks_nothing(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    network.join(3, 5)
+    pair[0].run("seq 1000 > ##PIPE:x##")
+    pair[1].run("wc -l < ##PIPE:x##; sleep 0.3")
+    network.until(lambda: bool(pair[0].results))
+    network.part(3, 5)
+    assert network.results() == [(0, b""), (0, b"1000\n")]
+
+
+HOSTILE = [
+    PipeData(3, b"x", b"not on this path"),
+    MovePipe(3, 0, b"x"),
+    EndPipe(3, b"x"),
+    ClosePipe(3, b"x"),
+    CutPipe(3, b"x", b"no"),
+    PipeCredit(3, 1, b"x"),
+    OpenPipe(3, 0, b"x", True),
+]
+
+
+@pytest.mark.parametrize("frame", HOSTILE, ids=lambda frame: type(frame).__name__)
+def test_what_is_out_of_place_on_a_path_is_refused(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], frame: PipeFrame
+) -> None:
+    pair[1].run("cat ##PIPE:x##")
+    with pytest.raises(PeerError):
+        pair[1].pipes.received(frame, Path(3))  # type: ignore[arg-type]
+
+
+def test_bytes_on_a_path_before_it_is_said_from_where_are_refused(
+    network: Network, pair: tuple[PipedWorker, PipedWorker]
+) -> None:
+    network.join(3, 5)
+    pair[1].run("cat ##PIPE:x##")
+    path: Any = network.paths[5][0]
+    with pytest.raises(PeerError, match="out of place"):
+        pair[1].pipes.received(PipeData(3, b"x", b"a"), path)
+    pair[1].pipes.received(MovePipe(3, 2, b"x"), path)
+    with pytest.raises(PeerError, match="out of place"):
+        pair[1].pipes.received(PipeData(3, b"x", b"abc"))
+    for _ in range(2 * WINDOW // MAX_PIPE_PART):
+        pair[1].pipes.received(PipeData(3, b"x", bytes(MAX_PIPE_PART)), path)
+    with pytest.raises(PeerError, match="more came than there was credit for"):
+        pair[1].pipes.received(PipeData(3, b"x", b"a"), path)
+
+
 def test_a_chain_and_a_fork_of_pipes_go_through_one_command(network: Network) -> None:
     source = network.worker(0, "to:1:0:a", "to:2:0:b")
     middle = network.worker(1, "from:0:0:a", "to:2:0:c")
@@ -273,12 +414,12 @@ def test_a_chain_and_a_fork_of_pipes_go_through_one_command(network: Network) ->
     assert network.results() == [(0, b""), (0, b""), (0, b"50000:50000x\n")]
 
 
-def test_a_connection_that_comes_late_finds_all_that_was_to_be_said(network: Network, tmp_path: Path) -> None:
+def test_a_connection_that_comes_late_finds_all_that_was_to_be_said(network: Network, tmp_path: FilePath) -> None:
     writer = network.worker(3, "to:5:0:x")
     reader = network.worker(5, "from:3:0:x")
     for worker in (writer, reader):
         worker.pipes._said = False
-        worker.pipes._frames.clear()
+        worker.pipes._frames.relayed.clear()
         worker.exchange = lambda: False  # type: ignore[method-assign]
     writer.run("echo early > ##PIPE:x##; exit 4")
     reader.run("cat ##PIPE:x##")
