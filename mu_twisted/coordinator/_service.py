@@ -44,7 +44,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
-from mu_twisted.jobs import Finished, Job, JobError, Steps
+from mu_twisted.jobs import Finished, Gangs, Job, JobError, Steps
 from mu_twisted.pipelines import Pipeline, guard
 from mu_twisted.transport import ReactorTime
 
@@ -417,6 +417,7 @@ class Jobs:
         name = self._new_name(request.name or pipeline.name)
         self._opening.add(name)
         try:
+            Gangs(submission.order, submission.pipes).check_size(self.launch_queue.state.workers, "--worker-limit")
             opened = await self._opener.open(name, pipeline, settings, submission.edges)
             job = await self._slices.run(submission.making(name, opened.skipped))
         except MuError as error:

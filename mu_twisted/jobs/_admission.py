@@ -100,11 +100,6 @@ class LaunchAdmission:
         """Whether launches wait for their turn."""
         return any(self._queues.values())
 
-    @property
-    def workers(self) -> int | None:
-        """How many may be in flight at once; None: any number."""
-        return self._workers
-
     def ceilings(self, wanted: Mapping[str, int], least: Mapping[str, int] | None = None) -> dict[str, int | None]:
         """How many workers each job may have (:meth:`Job.allow_workers`).
 

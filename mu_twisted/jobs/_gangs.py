@@ -114,10 +114,11 @@ class Gangs:
         ends = self._ends.get(task, {})
         return tuple(PipeEnd(name, peer, attempts[peer], writes) for name, (peer, writes) in ends.items())
 
-    def check_size(self, workers: int | None) -> None:
+    def check_size(self, workers: int | None, limit: str = "--max-workers") -> None:
         """Look whether each gang can have its workers.
 
         :param workers: that there may be at once; None: any number.
+        :param limit: the option that says so.
         :raises JobError: one cannot.
         """
         largest = self.largest
@@ -125,5 +126,5 @@ class Gangs:
             named = ", ".join(map(str, largest[:SHOWN])) + (", ..." if len(largest) > SHOWN else "")
             raise JobError(
                 f"tasks {named} are joined by pipes and run at the same time, which takes {len(largest)} workers: "
-                f"there may be {workers} (--max-workers)"
+                f"there may be {workers} ({limit})"
             )

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import JobLinks, Peers, RendezvousLink, spread
+from mu_twisted.jobs import Gangs
 from mu_twisted.transport import Receiver
 
 
@@ -39,6 +40,12 @@ def test_tasks_that_exchange_messages_are_on_one_shard(tasks: int, shards: int, 
         load = [found.count(shard) for shard in range(shards)]
         assert max(load) - min(load) <= 1
     assert found == spread(tasks, dict(reversed(consumes.items())), shards)
+
+
+def test_tasks_that_pipes_join_are_on_one_shard() -> None:
+    pipes = [(0, 5, "x"), (5, 3, "y"), (1, 2, "x")]
+    chosen = spread(6, Gangs(range(6), pipes).edges, 3)
+    assert chosen[0] == chosen[5] == chosen[3] != chosen[1] == chosen[2]
 
 
 def test_each_task_is_told_its_shards_address() -> None:

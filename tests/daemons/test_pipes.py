@@ -96,6 +96,14 @@ def test_pipes_that_cannot_be_are_one_line_before_anything_is_launched(
     assert says in ended.complained()
 
 
+def test_a_gang_larger_than_the_coordinators_workers_is_one_line(
+    coordinate: Any, local: Any, port: int, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD.replace("{pipes}", '[(0, 1, "x"), (1, 2, "y")]'), encoding="utf-8")
+    ended = coordinate("--worker-limit", "2", *local.words("./bad.py"), "-T", str(port), "-n", "3")
+    assert "which takes 3 workers: there may be 2 (--worker-limit)" in ended.complained()
+
+
 @pytest.mark.long
 def test_a_large_stream_to_a_slow_reader_takes_no_memory_of_the_workers(
     coordinate: Any, local: Any, port: int, tmp_path: Path

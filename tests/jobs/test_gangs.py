@@ -227,6 +227,18 @@ def test_failed_gangs_are_retried_with_those_that_were_done() -> None:
     assert states(played) == "AA"
 
 
+@pytest.mark.parametrize("active", [False, True])
+def test_a_cancelled_job_ends_its_gangs(active: bool) -> None:
+    played = play(3, [(0, 1, "x"), (1, 2, "y")], 3, come=3 if active else 2)
+    assert states(played) == ("AAA" if active else "WWW")
+    played.take(played.job.cancel("not wanted", played.now))
+    assert played.job.over
+    assert states(played) == "FFF"
+    played.take(played.job.retry(played.now))
+    played.on()
+    assert states(played) == "AAA"
+
+
 @pytest.mark.parametrize("records", [None, -1, -2, -3])
 def test_a_gang_is_whole_after_a_restart_of_the_coordinator(records: int | None) -> None:
     played = play(3, [(0, 1, "x"), (1, 2, "y")], 3)
