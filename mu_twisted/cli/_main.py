@@ -20,6 +20,7 @@ COMMANDS = {
     "logs": "_jobs",
     "output": "_task_output",
     "report": "_report",
+    "dashboard": "_dashboard",
     "map": "_map",
     "cancel": "_mutate",
     "retry": "_mutate",

@@ -20,7 +20,7 @@ SERVING = (*COORDINATOR, "map")
 """Commands that may be a coordinator for as long as a job runs."""
 KEEPING = ("run", "map", "coordinator")
 """Commands that may keep the records of jobs."""
-CLIENT = ("submit", "jobs", "status", "wait", "logs", "output", "report", "cancel", "retry", "rm", "map")
+CLIENT = ("submit", "jobs", "status", "wait", "logs", "output", "report", "dashboard", "cancel", "retry", "rm", "map")
 """Commands that ask a coordinator, here or elsewhere."""
 S3 = ("cp", "ls", "mb", "rm-bucket")
 """Commands that work on S3 alone."""

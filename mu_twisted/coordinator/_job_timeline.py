@@ -205,6 +205,7 @@ def _spans(line: JobTimeline, stages: Sequence[Stage]) -> Steps[list[StageSpan]]
                 sum(line.has_failed(task) for task in stage.tasks),
                 None if begin is None else round(begin, DIGITS),
                 None if end is None else round(end, DIGITS),
+                stage.name,
             )
         )
         yield

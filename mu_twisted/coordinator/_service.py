@@ -158,6 +158,7 @@ class Jobs:
     def stop(self) -> None:
         """Take no new jobs, dismiss all workers; jobs that run go on at the next start."""
         self._closing = True
+        self.observation.watches.close()
         self._slices.stop()
         for name in self._active_jobs:
             try:

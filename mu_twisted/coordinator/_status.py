@@ -223,6 +223,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     :param local: the state directory of the embedded Lambda and S3, if it works with those.
     :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
     :param transport: what carries the workers' connections, ``core`` or ``twisted``; empty where there are none.
+    :param dashboard: the address of its dashboard, which by itself opens nothing; None: it has none.
     """
 
     pid: int
@@ -234,6 +235,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     launch_rate: float | None = None
     local: str | None = None
     transport: str = ""
+    dashboard: str | None = None
 
 
 class JobService(Protocol):

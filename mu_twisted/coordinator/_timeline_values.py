@@ -52,8 +52,9 @@ class PathTask(msgspec.Struct, frozen=True):
 
 
 class StageSpan(msgspec.Struct, frozen=True):
-    """Tasks that come after equally many others, one after the other.
+    """One stage of a job: of those that its pipeline names, else of tasks that come after equally many others.
 
+    :param name: None: it has none.
     :param tasks: ranges of their numbers, ``"0-3"`` or ``"7"``.
     :param begin: of the first attempt, None: there is none; ``end`` of the last one.
     """
@@ -64,6 +65,7 @@ class StageSpan(msgspec.Struct, frozen=True):
     failed: int
     begin: float | None = None
     end: float | None = None
+    name: str | None = None
 
 
 class TaskStates(msgspec.Struct, frozen=True):

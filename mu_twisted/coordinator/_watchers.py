@@ -133,6 +133,7 @@ class Watches:
         self._listeners: dict[_Watcher, dict[str, tuple[JobStatus, bytes]]] = {}
         self._loop = every(clock, PERIOD, self._look)
         self._periods = 0
+        self._closed = False
 
     def __len__(self) -> int:
         """How many watch."""
@@ -180,14 +181,19 @@ class Watches:
 
         return stop
 
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._closed = True
+        self._end()
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if not self._loop.running:
+        if not self._loop.running and not self._closed:
             self._loop.start(now=False)
 
     def _end(self) -> None:
-        if not len(self) and self._loop.running:
+        if (self._closed or not len(self)) and self._loop.running:
             self._loop.stop()
 
     def _look(self) -> None:

@@ -41,6 +41,7 @@ class ControlService(ObservedJobService):
     :param launch_rate: launches a second, where Lambda's throttling has slowed them down; else None.
     :param local: the state directory of the embedded Lambda and S3, if the jobs use those.
     :param transport: what carries the workers' connections.
+    :param dashboard: the address of its dashboard, which by itself opens nothing; None: it has none.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ControlService(ObservedJobService):
         launch_rate: Callable[[], float | None],
         local: str | None = None,
         transport: str = "",
+        dashboard: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
@@ -59,6 +61,7 @@ class ControlService(ObservedJobService):
         self._launch_rate = launch_rate
         self._local = local
         self._transport = transport
+        self._dashboard = dashboard
 
     def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
@@ -72,6 +75,7 @@ class ControlService(ObservedJobService):
             launch_rate=self._launch_rate(),
             local=self._local,
             transport=self._transport,
+            dashboard=self._dashboard(),
         )
 
     def submit(self, request: Request) -> Deferred[JobStatus]:

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, WorkerRegistry
-from mu_twisted.daemons import _exit
+from mu_twisted.daemons import _exit, _terminal
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
 from mu_twisted.daemons._limits import (
@@ -34,7 +35,7 @@ from mu_twisted.daemons._limits import (
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot, ResultPrinter, TeePrinter
 from mu_twisted.daemons._opener import CloudOpener
-from mu_twisted.daemons._options import local_stack, typed_options
+from mu_twisted.daemons._options import DASHBOARD_OFF, local_stack, typed_options
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
     InputEnd,
@@ -50,13 +51,16 @@ from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, soc
 from mu_twisted.daemons._threads import abandonable
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, guard, last_end
-from mu_twisted.tls import server_contexts
+from mu_twisted.tls import Authority, KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, Transport, choose_transport, every, io_descriptors, io_threads, listen
-from mu_twisted.web import ControlListeners, open_control
+from mu_twisted.web import ControlError, ControlListeners, Dashboard, open_control, open_dashboard, parse_address
 from mu_twisted.wire import MAX_REPLY
 
 DAY = 86_400.0
-_OF_THE_PROCESS = ("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all", "io-threads")
+_OF_THE_PROCESS = (
+    *("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all", "io-threads"),
+    "dashboard",
+)
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
 """Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
@@ -122,6 +126,7 @@ class CoordinatorService(Service):
         self._opener: CloudOpener | None = None
         self._jobs: Jobs | None = None
         self._control: ControlListeners | None = None
+        self._dashboard: Dashboard | None = None
         self._one_shot: OneShot | None = None
         self._restored: Deferred[None] | None = None
         self._reported: Deferred[None] | None = None
@@ -219,8 +224,10 @@ class CoordinatorService(Service):
                 launch_rate=self._opener.launch_rate,
                 local=stack,
                 transport=self._transport,
+                dashboard=lambda: None if self._dashboard is None else self._dashboard.url,
             )
             self._open_control(service, keys, state.path, callers)
+            self._open_dashboard(service, keys, state.path, callers)
         return jobs
 
     def _serve(self, jobs: Jobs) -> None:
@@ -260,9 +267,38 @@ class CoordinatorService(Service):
             contexts=server_contexts(keys.own, keys.ca),
             max_connections=limits.connections,
             max_unadmitted=limits.unadmitted,
+            new_address=lambda: None if self._dashboard is None else self._dashboard.new_address(),
         )
         if self._control.port is not None:
             self.log.info("ready for operators on port {port}", port=self._control.port)
+
+    def _open_dashboard(self, service: ControlService, keys: Keys, directory: Path, limits: ControlLimits) -> None:
+        """Open the dashboard that was asked for; without being asked, that of one job, which goes on without it too."""
+        text = self._options["dashboard"]
+        if text == DASHBOARD_OFF or (text is None and not self._runs_once):
+            return
+        authority = keys.authority
+        try:
+            self._dashboard = open_dashboard(
+                self._reactor,
+                service,
+                parse_address(text or "0"),
+                sessions_path=directory / "dashboard.json",
+                wall=time.time,
+                issue=None if authority is None else partial(_browser_pair, authority),
+                max_connections=limits.connections,
+            )
+        except ControlError as error:
+            if text is not None:
+                raise
+            self.log.warn("{error}", error=str(error))
+            return
+        self.log.info(
+            "the dashboard is at {url}: `mu dashboard` prints an address that opens it", url=self._dashboard.url
+        )
+        if self._runs_once and not self._as_json and _terminal.err.isatty():
+            # To the terminal alone, and not by the log: it opens the page once.
+            _terminal.err.say(f"dashboard: {self._dashboard.new_address()}")
 
     def _state_path(self) -> Path:
         given = self._options["state-dir"]
@@ -372,6 +408,8 @@ class CoordinatorService(Service):
         steps.append(self._forgetting.stop)
         if self._control is not None:
             steps.append(self._control.close)
+        if self._dashboard is not None:
+            steps.append(self._dashboard.close)
         if self._one_shot is not None:
             steps.append(self._one_shot.abort)
         if self._jobs is not None and self._runs_once:
@@ -395,3 +433,8 @@ class CoordinatorService(Service):
             self._state.close()
         if self._private is not None:
             self._private.cleanup()
+
+
+def _browser_pair(authority: Authority, host: str) -> KeyPair:
+    """A certificate for browsers, which take none that is good for longer than these days."""
+    return authority.issue(None, hosts=(host,), lifetime=timedelta(days=397), common_name=f"mu dashboard {host}"[:64])

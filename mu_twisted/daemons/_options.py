@@ -71,6 +71,21 @@ def _seconds(option: str) -> Callable[[str], float]:
     return coerce
 
 
+DASHBOARD_OFF = "off"
+DASHBOARD_HELP = "serve the dashboard on this port of loopback, or by TLS on HOST:PORT; off (default: off)"
+
+
+def _dashboard(text: str) -> str:
+    from mu_twisted.web import parse_address  # most commands need none
+
+    if text != DASHBOARD_OFF:
+        try:
+            parse_address(text)
+        except ValueError as error:
+            raise ValueError(f"--dashboard: {error}; or {DASHBOARD_OFF}") from None
+    return text
+
+
 class DaemonOptions(usage.Options):
     """Listener, keys, state directory, and where Lambda and S3 are."""
 
@@ -84,6 +99,7 @@ class DaemonOptions(usage.Options):
         ["local-state-dir", None, None, "with --local: that of the embedded ones (default: local in the other)"],
         ["keep", None, None, "days that records of jobs that are over are kept (default: until `mu rm`)", _days],
         ["control", None, None, "serve operators on this port or Twisted endpoint too, by TLS"],
+        ["dashboard", None, None, DASHBOARD_HELP, _dashboard],
         ["control-group", None, None, "group that may use the control socket in the state directory"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (on EC2 its public one, else the route's)"],

@@ -109,13 +109,14 @@ class PathStep:
 
 @dataclass(frozen=True)
 class Stage:
-    """Tasks that come after equally many others, one after the other.
+    """Tasks that belong together: of a stage with a name, else those that come after equally many others, one after
+    the other.
 
-    :param after: whether they come after those of the stage before.
+    :param name: that the pipeline gives it; None: it gives none.
     """
 
     tasks: Sequence[int]
-    after: bool
+    name: str | None = None
 
 
 class JobTimeline:
@@ -199,7 +200,15 @@ class JobTimeline:
         return path[::-1]
 
     def stages(self) -> Steps[list[Stage]]:
-        """The tasks by how many others they come after, one after the other. One stage: none comes after another."""
+        """The stages that the pipeline names, else the tasks by how many others they come after, one after the other.
+
+        :returns: one stage, where none comes after another.
+        """
+        if self.submitted.stages:
+            named = [Stage(_within(spans), name) for name, spans in self.submitted.stages]
+            rest = set(self.submitted.order).difference(*(stage.tasks for stage in named))
+            yield
+            return [*named, Stage(sorted(rest))] if rest else named
         _, precedence = yield from self._made()
         levels: dict[int, int] = {}
         of_gate: dict[int, int] = {}
@@ -215,7 +224,7 @@ class JobTimeline:
         found: dict[int, list[int]] = {}
         for task in sorted(levels):
             found.setdefault(levels[task], []).append(task)
-        return [Stage(found[level], level > 0) for level in sorted(found)]
+        return [Stage(found[level]) for level in sorted(found)]
 
     def links(self, most: int) -> Steps[tuple[list[tuple[int, int]], int]]:
         """Which tasks send messages to which others.
@@ -293,6 +302,11 @@ class JobTimeline:
         """For each task that was done, when the attempt began and ended that did it."""
         attempts = self.attempts
         return {task: (attempts.begin[index], attempts.end[index]) for task, index in self._won.items()}
+
+
+def _within(spans: Iterable[tuple[int, int]]) -> list[int]:
+    """The numbers from the first to the last of each span."""
+    return [task for first, last in spans for task in range(first, last + 1)]
 
 
 def _latest(tasks: Iterable[int], ends: Mapping[int, tuple[float, float]]) -> Steps[int | None]:

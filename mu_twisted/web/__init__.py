@@ -3,5 +3,18 @@
 from mu_twisted.web._api import MAX_SOURCE, VERSION, Api
 from mu_twisted.web._calls import Call, ControlError
 from mu_twisted.web._listeners import ControlListeners, open_control
+from mu_twisted.web.dashboard import Dashboard, DashboardAddress, open_dashboard, parse_address
 
-__all__ = ["MAX_SOURCE", "VERSION", "Api", "Call", "ControlError", "ControlListeners", "open_control"]
+__all__ = [
+    "MAX_SOURCE",
+    "VERSION",
+    "Api",
+    "Call",
+    "ControlError",
+    "ControlListeners",
+    "Dashboard",
+    "DashboardAddress",
+    "open_control",
+    "open_dashboard",
+    "parse_address",
+]

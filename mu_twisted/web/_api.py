@@ -53,16 +53,21 @@ class Api:
 
     :param service: does what is asked for.
     :param clock: for the time that a request may wait; Twisted's reactor.
+    :param new_address: an address that opens the dashboard once; None: there is no dashboard.
     """
 
     log = Logger()
 
-    def __init__(self, service: ObservedJobService, clock: Any) -> None:
+    def __init__(
+        self, service: ObservedJobService, clock: Any, new_address: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._new_address = new_address
         self._service = service
         self._clock = clock
         # None stands for a job's name.
         self._routes: dict[tuple[str | None, ...], dict[str, Handler]] = {
             ("daemon",): {"GET": self._daemon},
+            ("dashboard",): {"POST": self._dashboard},
             ("jobs",): {"GET": self._jobs, "POST": self._submit},
             ("jobs", None): {"GET": self._job, "DELETE": self._remove},
             ("jobs", None, "tasks"): {"GET": self._tasks},
@@ -219,6 +224,16 @@ class Api:
             raise CallRefusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no new job is taken: {note}") from None
         self.log.info("{caller} submitted {job}", caller=call.caller, job=status.job)
         return json_reply(status, HTTPStatus.CREATED, {"Location": f"/{VERSION}/jobs/{status.job}"})
+
+    async def _dashboard(self, call: Call) -> Reply:
+        _parameters(call)
+        address = self._new_address()
+        if address is None:
+            raise CallRefusal(
+                HTTPStatus.CONFLICT, "this coordinator has no dashboard: start it with --dashboard PORT, or HOST:PORT"
+            )
+        self.log.info("{caller} opens the dashboard", caller=call.caller)
+        return json_reply({"url": address}, HTTPStatus.CREATED)
 
     async def _cancel(self, call: Call) -> Reply:
         _parameters(call)

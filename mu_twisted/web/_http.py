@@ -151,6 +151,8 @@ class _Request(http.Request):
     def _stream(self, begin: Callable[[EventSink], Callable[[], None]]) -> None:
         """Send events until the caller has gone, or takes none for too long."""
         sink = _EventStream(self)
+        self.channel.streams = True
+        self.channel.factory.admitted(self.channel)
         self.write(b": events\n\n")  # type: ignore[no-untyped-call]
         self.registerProducer(sink, True)  # type: ignore[no-untyped-call]
         try:
@@ -228,6 +230,8 @@ class HttpChannel(http.HTTPChannel):
     transport: Any
     factory: ChannelOwner
     refused = False
+    streams = False
+    """Whether it sends events, to a caller that may have them."""
     caller = ""
     _deadline: Any = None
     _discarded = 0

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def open_control(
     contexts: ServerContexts | None = None,
     max_connections: int = 256,
     max_unadmitted: int = 64,
+    new_address: Callable[[], str | None] = lambda: None,
 ) -> ControlListeners:
     """Open the control API, at once.
 
@@ -68,9 +70,10 @@ def open_control(
     :param endpoint: a port, or an endpoint string of Twisted's, on which to serve operators with TLS as well.
     :param contexts: for that, as :func:`mu_twisted.tls.server_contexts` makes them.
     :param max_connections: of each listener, and ``max_unadmitted``: see :class:`ControlFactory`.
+    :param new_address: an address that opens the dashboard once; None: there is no dashboard.
     :raises ControlError: one line; then nothing is left open.
     """
-    api = Api(service, reactor)
+    api = Api(service, reactor, new_address)
     control = ControlListeners()
 
     def factory(admit: Admission) -> ControlFactory:

@@ -1,6 +1,7 @@
 """A timeline says of a job what its records say: in any course of things its counts are the job's."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from job_driver import Play
@@ -163,3 +164,10 @@ def test_a_chain_of_many_stages_is_told_apart_up_to_a_limit() -> None:
     stages = exhaust(line.stages())
     assert len(stages) == MAX_STAGES
     assert sum(len(stage.tasks) for stage in stages) == length
+
+
+def test_stages_that_the_pipeline_names_are_told_by_their_names() -> None:
+    one = submitted(5, after=(((0, 1), (2, 3)),))
+    line = JobTimeline(replace(one, stages=(("read", ((0, 1),)), ("write", ((2, 3),)))), 0.0)
+    stages = exhaust(line.stages())
+    assert [(stage.name, list(stage.tasks)) for stage in stages] == [("read", [0, 1]), ("write", [2, 3]), (None, [4])]

@@ -83,7 +83,7 @@ def _failures(job: Fields, failures: Fields) -> str:
         sample = group["sample"]
         least, most = group["attempts"]
         attempts = f"{least} to {most} attempts" if least != most else "1 attempt" if most == 1 else f"{most} attempts"
-        where = ", ".join(group["tasks"][:12]) + (", ..." if len(group["tasks"]) > 12 else "")
+        where = _first(group["tasks"], 12)
         count = "1 task" if group["count"] == 1 else f"{group['count']:,} tasks"
         head, _, rest = (sample["error"] or group["reason"]).partition("\n")
         parts.append(f'<div class="reason"><h3>{_text(head)}</h3>')
@@ -147,15 +147,23 @@ def _stages(timeline: Fields) -> list[str]:
         return []
     rows = [
         [
-            _text(", ".join(stage["tasks"][:6]) + (", ..." if len(stage["tasks"]) > 6 else "")),
+            _text(
+                stage.get("name")
+                or f"tasks {', '.join(stage['tasks'][:6])}{', ...' if len(stage['tasks']) > 6 else ''}"
+            ),
             f"{stage['done']:,} of {stage['count']:,}",
             f"{stage['failed']:,}",
             *_span(stage),
         ]
         for stage in stages
     ]
-    table = _table(["Tasks", "Done", "Failed", "Began at", "Took"], rows[:64], numbers=4)
+    table = _table(["Stage", "Done", "Failed", "Began at", "Took"], rows[:64], numbers=4)
     return [f"<section><h2>Stages</h2>{table}</section>"]
+
+
+def _first(ranges: Sequence[str], most: int = 6) -> str:
+    """The first of some ranges of tasks."""
+    return ", ".join(ranges[:most]) + (", ..." if len(ranges) > most else "")
 
 
 def _span(stage: Fields) -> list[str]:

@@ -1,1 +1,8 @@
-"""The dashboard is served from here: its page, its scripts, and who may see it."""
+"""The dashboard shows jobs in a browser: who may see them, what is answered, and the page's own files.
+
+The files beside these modules, HTML, CSS and JavaScript, are served as they are; there is no build step.
+"""
+
+from mu_twisted.web.dashboard._listener import Dashboard, DashboardAddress, open_dashboard, parse_address
+
+__all__ = ["Dashboard", "DashboardAddress", "open_dashboard", "parse_address"]
