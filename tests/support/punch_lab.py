@@ -153,5 +153,42 @@ class _Opened:
         self._lab.leave()
 
 
+class MessageLab:
+    """A rendezvous in a lab, and a worker on each of its hosts whose task sends or receives messages.
+
+    :param directory: for the CA's files, and the workers'.
+    """
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self._authority = Authority.open(directory)
+        self.rendezvous = Program(lab.rendezvous, str(SUPPORT / "lab_rendezvous.py"), str(directory))
+        assert self.rendezvous.hear() == "ready"
+        self.workers = []
+        self.directories = []
+        for task, host in enumerate(lab.hosts):
+            own = directory / f"task{task}"
+            own.mkdir()
+            self.directories.append(own)
+            self.workers.append(Program(host, str(SUPPORT / "lab_messages.py"), str(own)))
+            pair = self._authority.issue(TaskIdentity(JOB, task, 0), lifetime=timedelta(hours=1))
+            bodies = {"cacert": self._authority.certificate, "srvcrt": pair.certificate, "srvkey": pair.key}
+            tls = {name: _body(pem) for name, pem in bodies.items()}
+            self.workers[-1].order(link=f"{RENDEZVOUS}:{PORT}:{JOB}:{task}:0:{1 - task}", tls=tls)
+
+    def hear(self, task: int, beginning: str) -> str:
+        """What a worker says next that begins so."""
+        while True:
+            said: str = self.workers[task].hear()
+            if said.startswith(beginning):
+                return said
+
+    def close(self) -> dict[str, int]:
+        """End all programs; returns what the broker has counted."""
+        for worker in self.workers:
+            worker.close()
+        counted: dict[str, int] = json.loads(self.rendezvous.close().splitlines()[-1])
+        return counted
+
+
 def _body(pem: bytes) -> str:
     return "".join(line for line in pem.decode("ascii").splitlines() if not line.startswith("-----"))

@@ -19,8 +19,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "demo-shuffle",
         help="sort records on this machine, each worker sending a part to every other",
-        description="Sort records of 100 bytes on workers that exchange parts with one another, by links and through "
-        "S3, prove the order, and say how long each took. Needs a C compiler. Uses loopback only; leaves nothing.",
+        description="Sort records of 100 bytes on workers that exchange parts with one another: directly, by the "
+        "rendezvous alone, and through S3; prove the order, and say how long each took. Needs a C compiler. Uses loopback only; leaves nothing.",
     )
     parser.add_argument("--tasks", type=positive, default=16, help="workers (default: 16)")
     parser.add_argument("--records", type=positive, default=1_000_000, help="records (default: 1000000, 100 MB)")
@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> None:
             port = start_rendezvous(work, clock, cleanup)
         words = ["shuffle", "-n", options.tasks, "-r", options.records, "-b", BUCKET, "-l", FUNCTION, "-T", port]
         ways = {
-            "by links": [["--out", "links"]],
+            "directly": [["--out", "direct"]],
+            "by the rendezvous alone": [["--out", "relay", "--peer", "relay"]],
             "through S3, as two jobs": [["--out", "s3", "--by", "s3", "--stage", one] for one in ("split", "merge")],
         }
         took = {}
@@ -53,9 +54,9 @@ def run(options: argparse.Namespace) -> None:
             took[way] = time.monotonic() - begin
         with clock.phase("compare what came out"):
             for task in range(options.tasks):
-                one, other = (control.get_object(BUCKET, f"{way}/{task:08d}") for way in ("links", "s3"))
-                if one != other:
-                    raise DemoError(f"object {task} is another one by links than through S3")
+                one, *others = (control.get_object(BUCKET, f"{way}/{task:08d}") for way in ("direct", "relay", "s3"))
+                if others != [one, one]:
+                    raise DemoError(f"object {task} is not the same by all ways")
     for way, seconds in took.items():
         clock.say(f"{seconds:6.1f} s  {way}")
     clock.report()
