@@ -1,12 +1,25 @@
 """All figures are measured in one run; the last line counts the targets that were missed."""
 
-from bench import coordinator, graphs, guard, journal, launch, local, recovery, relay, s3, status, worker_start
+from bench import coordinator, graphs, guard, journal, launch, links, local, recovery, relay, s3, status, worker_start
 from bench._figure import Figure
 
 
 def main() -> None:
     missed = 0
-    for module in (launch, worker_start, local, s3, guard, graphs, coordinator, status, journal, recovery, relay):
+    for module in (
+        launch,
+        worker_start,
+        local,
+        s3,
+        guard,
+        graphs,
+        coordinator,
+        status,
+        journal,
+        recovery,
+        relay,
+        links,
+    ):
         for figure in module.run():
             print(show(figure), flush=True)
             missed += figure.missed

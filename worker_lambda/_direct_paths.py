@@ -153,6 +153,11 @@ class DirectPaths:
                 waits.append(0.0)
         return min((wait for wait in waits if wait is not None), default=None)
 
+    @property
+    def due(self) -> bool:
+        """Whether there is something new to be sent: then :meth:`step` is due."""
+        return any(path.said for path in self._paths.values())
+
     def take_news(self) -> dict[int, str]:
         """Of :attr:`outcomes` what is new since the last time, as much as is told at once."""
         return dict(self._news.popitem() for _ in range(min(len(self._news), MAX_TOLD)))

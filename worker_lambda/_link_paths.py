@@ -49,6 +49,7 @@ class DirectPath:
     :param held: says whether nothing is to be read now.
     :param piped: called with each frame of a pipe, as it came; raises what is raised for one that is out of place.
     :ivar lost: why it is over; None while it is not. To be checked after each pass of the loop.
+    :ivar said: whether there is something new to be sent: then :meth:`step` is due.
     :ivar wants: the numbers and names of messages that the peer waits for.
     """
 
@@ -75,7 +76,7 @@ class DirectPath:
         self._held = held
         self._piped = piped
         self._heard = self._pinged = time.monotonic()
-        self._expected = False
+        self._expected = self.said = False
         self._connection = FrameConnection(
             selector,
             [],
@@ -93,6 +94,7 @@ class DirectPath:
 
     def say(self, frame: bytes) -> None:
         """Send a frame."""
+        self.said = True
         self._connection.send(frame)
 
     def want(self, number: int, name: bytes) -> None:
@@ -106,6 +108,7 @@ class DirectPath:
         :param expected: whether the peer is to send something, or to acknowledge it.
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
+        self.said = False
         waits = [self._connection.step()]
         if self._connection.lost is not None and self.lost is None:
             self.lost = str(self._connection.lost)

@@ -99,6 +99,11 @@ class Sends:
         return len(self._holding) + self._recalled
 
     @property
+    def answers(self) -> bool:
+        """Whether there is something new to be said to the rendezvous, beside messages."""
+        return bool(self._answers)
+
+    @property
     def handing_over(self) -> bool:
         """Whether the rendezvous does not have all yet that it is to have."""
         return bool(self._recalled)
@@ -334,6 +339,9 @@ class Sends:
 
     def _read_on(self, message: OutgoingMessage) -> None:
         if not message.hungry:
+            return
+        if message.source.data_length:  # it is here: no time is lost with a thread
+            message.read()()
             return
         message.reading = True
         taken: list[Callable[[], None]] = []

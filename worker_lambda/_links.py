@@ -282,6 +282,8 @@ class LinkChannel:
             elif more and connection.unsent < UNSENT:
                 waits.append(0.0)
         waits.append(self._step_paths())
+        if (self._paths is not None and self._paths.due) or (self._greeted and self._sends.answers):
+            waits.append(0.0)  # each of both has something to say because of the other
         if self._handing_over and not self._sends.handing_over:
             self._handing_over = False
             self._send(b"OK:HAND_OVER")
@@ -311,9 +313,9 @@ class LinkChannel:
 
     def _feed_path(self, path: DirectPath) -> bool:
         for _ in range(_FRAMES):
-            frame = None
-            if path.has_room:
-                frame = self._next_of_pipes(path) or self._sends.next_frame(path)
+            if not path.has_room:
+                return True
+            frame = self._next_of_pipes(path) or self._sends.next_frame(path)
             if frame is None:
                 return False
             path.say(frame)

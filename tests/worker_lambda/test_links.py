@@ -177,6 +177,23 @@ def test_commands_of_real_workers_are_joined_by_a_pipe(task: Callable[..., Task]
     assert two.hears().startswith(b"OK:RETVAL(0):OUTPUT(%b" % hashlib.sha256(body).hexdigest().encode())
 
 
+def test_messages_go_to_and_fro_directly_and_none_waits_for_another_event(
+    task: Callable[..., Task], rendezvous: int
+) -> None:
+    one, two = task(rendezvous, 141, peers=b"142"), task(rendezvous, 142, peers=b"141")
+    one.until({142: "direct"})
+    two.until({141: "direct"})
+    for number in range(30):
+        two.asks(141, "ping")
+        one.talk.say(b"send:142:ping\0\0%d" % number, b"receive:142:pong\0##TMPDIR##/got")
+        assert two.hears() == b"OK:RECEIVE(141/ping)"
+        assert (two.directory / "got").read_bytes() == b"%d" % number
+        two.talk.say(b"send:141:pong\0\0%d" % number)
+        assert two.hears() == b"OK:SEND(141/pong)"
+        assert {one.hears() for _ in range(2)} == {b"OK:SEND(142/ping)", b"OK:RECEIVE(142/pong)"}
+        assert (one.directory / "got").read_bytes() == b"%d" % number
+
+
 def test_a_message_of_any_task_names_its_sender(task: Callable[..., Task], rendezvous: int) -> None:
     workers = {number: task(rendezvous, number) for number in (11, 12, 13)}
     for number in (12, 13):

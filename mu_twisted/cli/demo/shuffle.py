@@ -20,7 +20,8 @@ def add(commands: Any) -> None:
         "demo-shuffle",
         help="sort records on this machine, each worker sending a part to every other",
         description="Sort records of 100 bytes on workers that exchange parts with one another: directly, by the "
-        "rendezvous alone, and through S3; prove the order, and say how long each took. Needs a C compiler. Uses loopback only; leaves nothing.",
+        "rendezvous alone, and through S3; prove the order, and say how long each took. Needs a C compiler. Uses "
+        "loopback only; leaves nothing.",
     )
     parser.add_argument("--tasks", type=positive, default=16, help="workers (default: 16)")
     parser.add_argument("--records", type=positive, default=1_000_000, help="records (default: 1000000, 100 MB)")

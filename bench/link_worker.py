@@ -1,0 +1,131 @@
+"""A program that is the links of some tasks, for the bench: orders are lines of JSON on its standard input.
+
+``{"task": T, "port": P, "tls": BODIES, "peer": T2}`` makes the links of a task; with ``"direct": true`` it may have a
+direct path to that peer. ``{"send": FILE}`` and ``{"receive": FILE}``, ``{"ping": N}`` and ``{"echo": N}`` are about
+the last one. What comes of it is said in lines of JSON.
+"""
+
+import json
+import os
+import selectors
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from worker_lambda._command_runs import CommandRuns
+from worker_lambda._lambda_context import Timing
+from worker_lambda._links import LinkChannel
+from worker_lambda._tls import client_context, link_contexts
+
+JOB = "bench"
+
+
+def say(what: object) -> None:
+    """Write one line of JSON."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+class Tasks:
+    """Those of this program.
+
+    :param directory: a private one for all of them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.runs = CommandRuns(self.selector, Path("/"), None)
+        self._directory = directory
+        self._channels: list[LinkChannel] = []
+        self._peer = 0
+        self._unpaired = 0
+        self._echoes = self._pings = 0
+        self._begun = 0.0
+        self._times: list[float] = []
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Carry one out."""
+        if "task" in order:
+            self._open(**order)
+        elif "send" in order:
+            self._channels[-1].send(f"{self._peer}:x\0{order['send']}".encode())
+        elif "receive" in order:
+            self._channels[-1].receive(f"{self._peer}:x\0{order['receive']}".encode())
+        elif "ping" in order:
+            self._pings = order["ping"]
+            self._ping()
+        else:
+            self._echoes = order["echo"]
+            self._channels[-1].receive(f"{self._peer}:ping\0{self._directory}/ping".encode())
+
+    def step(self) -> float | None:
+        """Let all of them go on."""
+        self.runs.tick()
+        waits = [channel.step(busy=True) for channel in self._channels]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _open(self, task: int, port: int, tls: dict[str, str], peer: int, direct: bool = False) -> None:
+        folder = self._directory / str(task)
+        folder.mkdir()
+        contexts = link_contexts(tls, folder) if direct else None
+        context = client_context(tls, folder)
+        channel = LinkChannel(
+            self.selector,
+            self.runs,
+            b"/",
+            os.fsencode(folder),
+            context=lambda: context,
+            link_contexts=lambda: contexts,
+            send=self._said,
+            timing=Timing(),
+        )
+        self._channels.append(channel)
+        self._peer = peer
+        channel.link(f"127.0.0.1:{port}:{JOB}:{task}:0{f':{peer}' if direct else ''}".encode())
+
+    def _said(self, reply: bytes) -> None:
+        if reply.startswith(b"OK:RECEIVE") and b"/ping" in reply:
+            self._echoes -= 1
+            self._channels[-1].send(b"%d:pong\0\0%b" % (self._peer, bytes(1000)))
+            if self._echoes:
+                self._channels[-1].receive(f"{self._peer}:ping\0{self._directory}/ping".encode())
+        elif reply.startswith(b"OK:RECEIVE") and b"/pong" in reply:
+            self._times.append(time.perf_counter() - self._begun)
+            if len(self._times) < self._pings:
+                self._ping()
+            else:
+                say(sorted(self._times))
+        elif not reply.startswith((b"OK:SEND(%d/p" % self._peer, b"OK:LINK")):
+            say(reply.decode())
+
+    def _ping(self) -> None:
+        self._begun = time.perf_counter()
+        self._channels[-1].send(b"%d:ping\0\0%b" % (self._peer, bytes(1000)))
+        self._channels[-1].receive(f"{self._peer}:pong\0{self._directory}/pong".encode())
+
+
+def main() -> None:
+    """Carry out orders until there are no more."""
+    with tempfile.TemporaryDirectory() as directory:
+        tasks = Tasks(Path(directory))
+        pending, ended = b"", False
+
+        def orders(_: int) -> None:
+            nonlocal pending, ended
+            data = os.read(0, 1 << 16)
+            ended = not data
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                tasks.order(json.loads(line))
+
+        tasks.selector.register(0, selectors.EVENT_READ, orders)
+        while not ended:
+            for key, events in tasks.selector.select(tasks.step()):
+                if tasks.selector.get_map().get(key.fd) is key:
+                    key.data(events)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Named messages are measured by the rendezvous and directly: bytes in a second, a round trip, and pairing with TLS.
+
+Workers' code and the real rendezvous, on loopback, where no way is far and all share the processors.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bench._figure import Figure
+from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
+
+JOB = "bench"
+SIZE = 256 << 20
+"""Bytes of the file that is sent."""
+ROUNDS = 1_000
+PARTIES, PROCESSES = 1_000, 4
+MOST_PAIRING = 10.0
+"""Seconds."""
+_HERE = Path(__file__).parent
+
+
+def run() -> list[Figure]:
+    """All figures; takes about half a minute."""
+    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
+        work = Path(directory)
+        authority = Authority.open(work / "keys")
+        (work / "file").write_bytes(bytes(SIZE))
+        with _rendezvous(work, authority) as port:
+            figures: list[Figure] = []
+            rates, trips = {}, {}
+            for number, way in enumerate(("by the rendezvous", "directly")):
+                rates[way], trips[way] = _two(work, authority, port, 2 * number, direct=way == "directly")
+                figures.append(Figure(f"links, {SIZE >> 20} MB {way}: rate", rates[way], "MB/s"))
+                figures.append(Figure(f"links, 1 KB there and back {way}: p50", trips[way], "us"))
+            figures.append(Figure("links, rate directly over by the rendezvous", _ratio(rates), "times"))
+            figures.append(Figure("links, round trip directly over by the rendezvous", _ratio(trips), "times"))
+            seconds = _pair(authority, port)
+            what = f"links, {PARTIES} workers of {PROCESSES} processes pair up with TLS"
+            figures.append(Figure(what, seconds, "s", MOST_PAIRING))
+        return figures
+
+
+def _ratio(by_way: dict[str, float]) -> float:
+    return by_way["directly"] / by_way["by the rendezvous"]
+
+
+def _two(work: Path, authority: Authority, port: int, first: int, *, direct: bool) -> tuple[float, float]:
+    """:returns: 10**6 bytes in a second, and the median round trip, microseconds."""
+    with ExitStack() as stack:
+        tasks = [stack.enter_context(_program()) for _ in range(2)]
+        for number, program in enumerate(tasks):
+            _open(program, authority, port, first + number, first + 1 - number, direct=direct)
+        if direct:
+            for program in tasks:
+                _hear_direct(program)
+        _say(tasks[1], {"receive": str(work / "got")})
+        begun = time.perf_counter()
+        _say(tasks[0], {"send": str(work / "file")})
+        for program in tasks:
+            assert _hear(program).startswith("OK:")
+        rate = SIZE / (time.perf_counter() - begun) / 1e6
+        _say(tasks[1], {"echo": ROUNDS})
+        _say(tasks[0], {"ping": ROUNDS})
+        times = _hear(tasks[0])
+        return rate, times[len(times) // 2] * 1e6
+
+
+def _pair(authority: Authority, port: int) -> float:
+    """:returns: seconds from when all may reach their peers until all have."""
+    with ExitStack() as stack:
+        programs = [stack.enter_context(_program()) for _ in range(PROCESSES)]
+        orders = [(PARTIES + task, PARTIES + (task ^ 1)) for task in range(PARTIES)]
+        bodies = [_order(authority, port, task, peer, direct=True) for task, peer in orders]
+        begun = time.perf_counter()
+        for task, body in enumerate(bodies):
+            # The two of a pair are in different programs.
+            _say(programs[(task // 2 + task % 2) % PROCESSES], body)
+        linked = 0
+        for number, program in enumerate(programs):
+            mine = sum((task // 2 + task % 2) % PROCESSES == number for task in range(PARTIES))
+            for _ in range(mine):
+                _hear_direct(program)
+                linked += 1
+        assert linked == PARTIES
+        return time.perf_counter() - begun
+
+
+def _open(program: "subprocess.Popen[str]", authority: Authority, port: int, task: int, peer: int, **more: Any) -> None:
+    _say(program, _order(authority, port, task, peer, **more))
+
+
+def _order(authority: Authority, port: int, task: int, peer: int, *, direct: bool) -> dict[str, Any]:
+    pair = authority.issue(TaskIdentity(JOB, task, 0), lifetime=timedelta(hours=1))
+    bodies = {"cacert": authority.certificate, "srvcrt": pair.certificate, "srvkey": pair.key}
+    tls = {name: pem_body(pem) for name, pem in bodies.items()}
+    return {"task": task, "port": port, "tls": tls, "peer": peer, "direct": direct}
+
+
+@contextmanager
+def _rendezvous(work: Path, authority: Authority) -> Iterator[int]:
+    own = authority.issue(RoleIdentity("rendezvous"), lifetime=None)
+    for name, content in (("ca", authority.certificate), ("cert", own.certificate), ("key", own.key)):
+        (work / name).touch(0o600)
+        (work / name).write_bytes(content)
+    where = "tcp:0:interface=127.0.0.1:backlog=4096"
+    words = ["mu-rendezvous", "-t", where, "-c", "ca", "-s", "cert", "-k", "key", "--state-dir", "state"]
+    command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", *words]
+    process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        while "ready for peers" not in (line := process.stderr.readline()):
+            if not line:
+                raise RuntimeError("the rendezvous ended early")
+        yield int(line.split()[-1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def _program() -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, str(_HERE / "link_worker.py")]
+    environment = {"PYTHONPATH": str(_HERE.parent)}
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _say(program: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
+    assert program.stdin is not None
+    program.stdin.write(json.dumps(order) + "\n")
+    program.stdin.flush()
+
+
+def _hear(program: "subprocess.Popen[str]") -> Any:
+    assert program.stdout is not None
+    line = program.stdout.readline()
+    if not line:
+        raise RuntimeError("a worker ended early")
+    return json.loads(line)
+
+
+def _hear_direct(program: "subprocess.Popen[str]") -> None:
+    while not str(said := _hear(program)).endswith('"direct"}'):
+        if not str(said).startswith("INFO:paths:"):
+            raise RuntimeError(f"expected a direct path, got {said}")
