@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_driver import Play, assigns
+from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import (
@@ -287,7 +288,7 @@ def test_two_jobs_of_gangs_do_not_halve_the_workers_that_neither_can_use() -> No
 # -- in a world that breaks --------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_gangs_in_any_world_begin_whole_and_end_with_every_task_done_once(data: st.DataObject) -> None:
     seed = data.draw(st.integers(0, 1 << 20))

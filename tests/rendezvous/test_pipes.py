@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._pipes import SMALL_WINDOW, WINDOW, Pipes, PipeSession
@@ -213,7 +214,7 @@ def test_a_peer_that_breaks_the_rules_is_refused(says: str, does: Callable[[Work
         does(writer, reader)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_whatever_two_workers_do_what_is_read_is_the_beginning_of_what_was_written(data: st.DataObject) -> None:
     memory = Account(64 << 20)
