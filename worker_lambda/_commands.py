@@ -24,6 +24,7 @@ from worker_lambda._workdir import WorkDirectory
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
+    from worker_lambda._coprocesses import Coprocesses
     from worker_lambda._links import LinkChannel
     from worker_lambda._pipes import PipeRun
     from worker_lambda._program import Program
@@ -34,6 +35,10 @@ MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
 """Commands that wait for the one before: so many, of so many bytes altogether."""
 
+MAX_NAME = 40
+"""Characters of a process' name."""
+MAX_SECONDS = 900.0
+"""That an answer of one is waited for: a function lives no longer."""
 MAX_ECHOED = 200
 """Bytes of an unknown command that are sent back: what it is shows at its beginning, and the rest may be secret."""
 
@@ -50,6 +55,7 @@ class Commands:
     :param greet: sends the greeting.
     :param clear: says whether replies are being taken; commands wait while they are not.
     :param make_links: makes the links of a task, whose private directory it is given.
+    :param make_coprocesses: makes the place of programs that stay.
     :ivar leaving: whether ``quit:`` has come.
     :ivar token: by which the coordinator recognises this worker after a redial; no variable, and no command shows it.
     """
@@ -66,6 +72,7 @@ class Commands:
         greet: Callable[[], None],
         clear: Callable[[], bool],
         make_links: Callable[[WorkDirectory], LinkChannel],
+        make_coprocesses: Callable[[], Coprocesses],
     ) -> None:
         self.leaving = False
         self.token = ""
@@ -78,7 +85,9 @@ class Commands:
         self._greet = greet
         self._clear = clear
         self._make_links = make_links
+        self._make_coprocesses = make_coprocesses
         self._links: LinkChannel | None = None
+        self._coprocesses: Coprocesses | None = None
         self._store: Store | None = None
         self._tee: Tee | None = None
         self._runs_begun = 0
@@ -88,6 +97,7 @@ class Commands:
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._foreground = False
+        self._silent = False
         self._killed: int | None = None
         self._handlers: dict[bytes, Callable[[bytes], None]] = {
             b"set": self._set,
@@ -107,6 +117,9 @@ class Commands:
             b"receive": lambda argument: self._begin_links().receive(argument),
             b"hand_over": lambda argument: self._begin_links().hand_over(argument),
             b"pipe": lambda argument: self._begin_links().pipe(argument),
+            b"process": self._process,
+            b"ask": self._ask,
+            b"end": self._end,
             b"quit": self._quit,
         }
 
@@ -165,6 +178,7 @@ class Commands:
         if self._links is None:
             return None
         busy = self._foreground or self._runs.active > 0 or self._finishing.active > 0 or bool(self._queue)
+        busy = busy or (self._coprocesses is not None and self._coprocesses.busy)
         return self._links.step(busy=busy)
 
     def step_tee(self, *, idle: bool) -> float | None:
@@ -175,9 +189,15 @@ class Commands:
         """Stream nothing more until it is asked for again."""
         self._tee = None
 
+    def step_processes(self) -> float | None:
+        """Look after the coprocesses; in how many seconds to be called again, None for never."""
+        return None if self._coprocesses is None else self._coprocesses.tick()
+
     def close(self) -> None:
         """Release the directory and the connections to S3; ``rm_tmpdir`` says whether the directory is deleted."""
         self._close_links()
+        if self._coprocesses is not None:
+            self._coprocesses.close()
         if self._store is not None:
             self._store.close()
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
@@ -192,6 +212,8 @@ class Commands:
             self._channel.kill()
             if self._links is not None:
                 self._links.kill()
+            if self._coprocesses is not None:
+                self._coprocesses.kill()
         else:
             self._reset()
 
@@ -214,6 +236,10 @@ class Commands:
         self._runs_begun = 0
         self._foreground = False
         self._close_links()
+        if self._coprocesses is not None:
+            self._silent = True
+            self._coprocesses.drop()
+            self._silent = False
         self.directory.close(remove=self.variables.flag(b"rm_tmpdir"))
         self.variables.restore()
         self.directory = WorkDirectory(self._paths.temporary)
@@ -346,6 +372,43 @@ class Commands:
             raise
         self._started(background, b"OK:RUNNING(" + command + b")")
 
+    def _process(self, argument: bytes) -> None:
+        name, kind, seconds, command = _fields(argument, 4)
+        if kind not in (b"task", b"kept"):
+            raise CommandError("a process is one of a task or kept")
+        command = expand_run(command, self._event, self.variables, self._paths, self.directory.path)
+        if kind == b"kept" and bytes(self.directory.path) in command:
+            raise CommandError("a process that is kept cannot have ##TMPDIR## in its command: that ends with the task")
+        if b"\0" in command:
+            raise CommandError("a command cannot hold a NUL byte")
+        limit, kept = _seconds(seconds), kind == b"kept"
+        self._begin_coprocesses().begin(_name(name), command, limit, self._answer(b"PROCESS", name), kept=kept)
+
+    def _ask(self, argument: bytes) -> None:
+        name, seconds, line = _fields(argument, 3)
+        if b"\n" in line:
+            raise CommandError("a line that a process is asked holds no line break")
+        limit = _seconds(seconds)
+        if not limit:
+            raise CommandError("an answer is waited for more than 0 seconds")
+        self._begin_coprocesses().ask(_name(name), line, limit, self._answer(b"ASK", name))
+
+    def _end(self, name: bytes) -> None:
+        self._begin_coprocesses().end(_name(name))
+        self._send(b"OK:END(" + name + b")")
+
+    def _answer(self, kind: bytes, name: bytes) -> Callable[[bytes | None, str], None]:
+        def answered(line: bytes | None, fault: str) -> None:
+            if not self._silent:
+                self._send(fail(fault) if line is None else b"OK:%b(%b:%b)" % (kind, name, line))
+
+        return answered
+
+    def _begin_coprocesses(self) -> Coprocesses:
+        if self._coprocesses is None:
+            self._coprocesses = self._make_coprocesses()
+        return self._coprocesses
+
     def _transfer(self, argument: bytes, *, upload: bool) -> None:
         order = transfer_order(argument, self.variables, upload=upload, tmpdir=bytes(self.directory.path))
         background = self.variables.flag(b"nonblock")
@@ -384,6 +447,29 @@ class Commands:
 
 def _bounded(payload: bytes) -> bytes:
     return payload if len(payload) <= MAX_ECHOED else payload[:MAX_ECHOED] + b" ..."
+
+
+def _fields(argument: bytes, count: int) -> list[bytes]:
+    fields = argument.split(b":", count - 1)
+    if len(fields) < count:
+        raise CommandError(f"invalid syntax: expected {count} fields with colons between them")
+    return fields
+
+
+def _name(name: bytes) -> str:
+    if not 0 < len(name) <= MAX_NAME or not name.isalnum():
+        raise CommandError(f"a process has a name of 1 to {MAX_NAME} letters and digits")
+    return name.decode("ascii")
+
+
+def _seconds(text: bytes) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise CommandError(f"expected 0 to {MAX_SECONDS:g} seconds")
+    return seconds
 
 
 def _key_and_value(argument: bytes) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from mu_twisted.wire import MAX_COMMAND, TEE, TOKEN, VERSION, Greeting
+from mu_twisted.wire import MAX_COMMAND, PROCESSES, TEE, TOKEN, VERSION, Greeting
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._commands import Commands
 from worker_lambda._connection import FrameConnection
@@ -29,6 +29,7 @@ from worker_lambda._workdir import WorkDirectory, sweep
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
+    from worker_lambda._coprocesses import Coprocesses
     from worker_lambda._links import LinkChannel
 
 MAX_KEPT = 64
@@ -94,6 +95,7 @@ class WorkerLoop:
                 greet=self._greet,
                 clear=self._is_clear,
                 make_links=self._make_links,
+                make_coprocesses=self._make_coprocesses,
             )
         except BaseException:
             self._selector.close()
@@ -132,6 +134,7 @@ class WorkerLoop:
         self._commands.pump()
         waits.append(self._channel.step())
         waits.append(self._commands.step_links())
+        waits.append(self._commands.step_processes())
         connection = self._connection
         if connection is not None:
             waits.append(self._commands.step_tee(idle=connection.idle))
@@ -218,7 +221,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE),
+                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE, PROCESSES),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )
@@ -245,6 +248,11 @@ class WorkerLoop:
             send=self._send,
             timing=self._timing,
         )
+
+    def _make_coprocesses(self) -> "Coprocesses":
+        from worker_lambda._coprocesses import Coprocesses  # costs, and few tasks have some
+
+        return Coprocesses(self._selector, self._root)
 
     def _is_clear(self) -> bool:
         return self._connection is None or not self._connection.clogged

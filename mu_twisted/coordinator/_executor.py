@@ -120,6 +120,7 @@ class AttemptStarter:
             settings=self._settings,
             peering=peering,
             max_message=session.max_message,
+            supports=frozenset(session.greeting.supports),
         )
         watch = self._attempts.watch(task, attempt)
         if self._outputs is None:

@@ -32,16 +32,33 @@ class Context:
     :param info: what the worker reported by ``INFO:`` and what the states note down.
     :param settings: the job's options.
     :param peering: how the task finds its peers, if it has any.
+    :param supports: what the worker has announced that it can do; None: that is not known.
     :ivar last: the worker's message that was taken last.
     """
 
-    __slots__ = ("_kept", "_kept_characters", "_peering", "_steps", "commands", "counters", "info", "last", "settings")
+    __slots__ = (
+        "_kept",
+        "_kept_characters",
+        "_peering",
+        "_steps",
+        "commands",
+        "counters",
+        "info",
+        "last",
+        "settings",
+        "supports",
+    )
 
     def __init__(
-        self, info: Mapping[str, Any] | None = None, settings: Any = None, peering: Peering | None = None
+        self,
+        info: Mapping[str, Any] | None = None,
+        settings: Any = None,
+        peering: Peering | None = None,
+        supports: frozenset[str] | None = None,
     ) -> None:
         self.info: dict[str, Any] = dict(info or {})
         self.settings = settings
+        self.supports = supports
         self._peering = peering
         self.last = ""
         self._kept: deque[tuple[list[str], int]] = deque()

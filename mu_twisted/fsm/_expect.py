@@ -14,6 +14,9 @@ _BY_COMMAND = {
     "close_connect": "OK:CLOSE_CONNECT",
     "send": "OK:SEND(",
     "receive": "OK:RECEIVE(",
+    "process": "OK:PROCESS(",
+    "ask": "OK:ASK(",
+    "end": "OK:END(",
 }
 
 

@@ -52,6 +52,7 @@ class Machine:
     :param info: what ``info`` begins with, e.g. ``{"group": 2}``.
     :param settings: the job's options, as the states see them.
     :param peering: how the task finds its peers, if it has any.
+    :param supports: what the worker has announced that it can do; None: that is not known.
     :param max_message: bytes of the longest message that its worker may send. A superposition holds back twice as
         much: two whole outputs.
     :ivar error: one line, once ``outcome`` is FAILED.
@@ -87,9 +88,10 @@ class Machine:
         settings: Any = None,
         peering: Peering | None = None,
         max_message: int = MAX_REPLY,
+        supports: frozenset[str] | None = None,
     ) -> None:
         self._first = first
-        self._context = Context(info, settings, peering)
+        self._context = Context(info, settings, peering, supports)
         self._state: MachineState = Origin(self._context, actor_num)
         self._started = False
         self._held: deque[str] = deque()

@@ -17,6 +17,7 @@ from mu_twisted.fsm._named_messages import (
     with_pipes,
 )
 from mu_twisted.fsm._peering import Peering
+from mu_twisted.fsm._processes import Process, process_name
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
 
 INFORMED = ("INFO:",)
@@ -178,6 +179,23 @@ class Worker:
         if check and result.status != 0:
             raise RunError(result)
         return result
+
+    async def process(
+        self, command: str, *, name: str | None = None, keep: bool = False, ready: float | None = None
+    ) -> Process:
+        """Start a program that stays, and is asked line by line (:meth:`Process.ask`), as one with a model loaded.
+
+        It ends with the task. One that is kept ends with the worker: the next task of the job on this worker that
+        starts the same command finds it as it is. Where it runs already, no other is started.
+
+        :param command: as for :meth:`run`; of one that is kept without ``##TMPDIR##``, which ends with the task.
+        :param name: letters and digits, where a task has several of one command.
+        :param keep: whether it outlives the task.
+        :param ready: seconds to wait for its first line, by which it says that it can be asked; None: it says none.
+        :raises FSMError: an argument is wrong, or the worker is of an earlier version.
+        """
+        called = process_name(command, name, self._context.supports)
+        return await Process(called, Step).start(command, keep=keep, ready=ready)
 
     async def echo(self, text: str) -> str:
         """Have the worker repeat a text."""

@@ -32,8 +32,17 @@ class GuardedMachine(Machine):
         settings: Any = None,
         peering: Peering | None = None,
         max_message: int = MAX_REPLY,
+        supports: frozenset[str] | None = None,
     ) -> None:
-        super().__init__(first, actor_num, info=info, settings=settings, peering=peering, max_message=max_message)
+        super().__init__(
+            first,
+            actor_num,
+            info=info,
+            settings=settings,
+            peering=peering,
+            max_message=max_message,
+            supports=supports,
+        )
         self._job = job
         self._task = actor_num
         self._blocked = blocked

@@ -35,6 +35,8 @@ TOKEN = "token"
 """What a worker announces that takes ``token:`` and says it when it greets again."""
 TEE = "tee"
 """What a worker announces that takes ``tee:`` and streams what its programs print; see :mod:`mu_twisted.wire.tee`."""
+PROCESSES = "processes"
+"""What a worker announces that takes ``process:``, ``ask:`` and ``end:``."""
 MAX_TOKEN = 256
 """Characters of a token."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)
