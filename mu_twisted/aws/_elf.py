@@ -4,6 +4,7 @@ Reads the headers that the kernel and the loader read, and nothing of the progra
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ _LINUX = (0, 3)
 _EXECUTABLE, _SHARED = 2, 3
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
 _NEEDED, _STRINGS, _RPATH, _RUNPATH, _FLAGS = 1, 5, 15, 29, 0x6FFFFFFB
+_VERSIONS, _VERSION_COUNT = 0x6FFFFFFE, 0x6FFFFFFF
+"""DT_VERNEED and DT_VERNEEDNUM: which versions of symbols it needs, and of how many libraries."""
+_GLIBC = re.compile(r"GLIBC_(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?")
+_RELATIVE = "GLIBC_ABI_DT_RELR"
+"""What needs this has packed relocations, which glibc reads from 2.36 on."""
 _IS_PROGRAM = 0x08000000
 """DF_1_PIE: what looks like a shared library is a program."""
 _MAX_HEADERS, _MAX_TABLE, _MAX_TEXT = 1024, 1 << 20, 4096
@@ -46,6 +52,7 @@ class Elf:
     :param kind: ``program``, ``library`` or ``other``.
     :param interpreter: path of the loader that it asks for.
     :param needed: names of the libraries that it asks for.
+    :param glibc: the newest version of glibc of which it needs a symbol; None: of none, or of no glibc.
     :param rpath: directories in which it wants them looked for; the user's come before ``runpath``, after ``rpath``.
     """
 
@@ -56,6 +63,7 @@ class Elf:
     needed: tuple[str, ...] = ()
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
+    glibc: tuple[int, int] | None = None
 
     @property
     def static(self) -> bool:
@@ -93,6 +101,8 @@ class _Found:
     paths: dict[int, int] = field(default_factory=dict)
     strings: int | None = None
     flags: int = 0
+    versions: int | None = None
+    libraries: int = 0
 
 
 class _Reader:
@@ -125,6 +135,7 @@ class _Reader:
             needed=tuple(needed),
             rpath=paths.get(_RPATH, ()),
             runpath=paths.get(_RUNPATH, ()),
+            glibc=max(self._glibc(found, segments), default=None),
         )
 
     def _processor(self, machine: int) -> str:
@@ -155,16 +166,41 @@ class _Reader:
                 found.strings = value
             elif tag == _FLAGS:
                 found.flags = value
+            elif tag == _VERSIONS:
+                found.versions = value
+            elif tag == _VERSION_COUNT:
+                found.libraries = value
         return found
+
+    def _glibc(self, found: _Found, segments: list[_Segment]) -> Iterator[tuple[int, int]]:
+        """The versions of glibc of which it needs symbols (the layout is that of the Linux Standard Base)."""
+        if found.versions is None:
+            return
+        at = self._offset(found.versions, segments)
+        for _ in range(min(found.libraries, _MAX_HEADERS)):
+            _, count, _, first, next_library = self._unpack("HHIII", at)
+            entry = at + first
+            for _ in range(min(count, _MAX_HEADERS)):
+                _, _, _, name, next_entry = self._unpack("IHHII", entry)
+                text = self._string(found, name, segments)
+                version = _GLIBC.fullmatch(text)
+                if version is not None:
+                    yield int(version[1]), int(version[2])
+                elif text == _RELATIVE:
+                    yield 2, 36
+                entry += next_entry
+            at += next_library
 
     def _string(self, found: _Found, at: int, segments: list[_Segment]) -> str:
         if found.strings is None:
             raise LookupError("its libraries have no names")
-        address = found.strings + at
+        return self._text(self._offset(found.strings + at, segments))
+
+    def _offset(self, address: int, segments: list[_Segment]) -> int:
         for segment in segments:
             if segment.kind == _LOAD and segment.address <= address < segment.address + segment.size:
-                return self._text(address - segment.address + segment.offset)
-        raise LookupError("its libraries' names are not in the file")
+                return address - segment.address + segment.offset
+        raise LookupError("what its libraries are called is not in the file")
 
     def _text(self, offset: int) -> str:
         self._seek(offset)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mu_twisted.aws._elf import Elf, ElfError, read_elf
+from mu_twisted.aws._glibc import check_glibc
 from mu_twisted.aws._libraries import LibraryError, find_libraries
 from mu_twisted.aws._package import PackageError
 
@@ -38,17 +39,22 @@ class Programs:
 
     :ivar members: files by their names in the package.
     :ivar notes: what the user should know, a line each.
+    :ivar runtime: Lambda's identifier of the Python in whose image they will be; None: not known, or this machine.
     """
 
     members: dict[str, Path | bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    runtime: str | None = None
 
     def add_packages(self, packages: Mapping[str, Path | bytes]) -> None:
         """Add the files of Python packages.
 
         :param packages: as :func:`~mu_twisted.aws.collect_requirements` yields them.
-        :raises PackageError: one has the name of a program or of a file beside it.
+        :raises PackageError: one has the name of a program or of a file beside it, or needs a newer C library than the
+            function's Python has.
         """
+        if self.runtime is not None:
+            self.notes += check_glibc(packages, self.runtime, LIBRARIES)
         for name, content in packages.items():
             if name in self.members:
                 raise PackageError(f"{_text(self.members[name])} and a Python package would both be {name}; rename it")
@@ -87,6 +93,9 @@ def collect_programs(
             collecting.add(path, path.name)
     if runtime is not None:
         collecting.found.notes += _foreign_modules(collecting.found.members, runtime)
+    if runtime is not None and not same_machine:
+        collecting.found.runtime = runtime
+        collecting.found.notes += check_glibc(collecting.found.members, runtime, LIBRARIES)
     return collecting.found
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mu_twisted.aws._glibc import glibc_of
 from mu_twisted.aws._package import MAX_UNZIPPED, PackageError
 from mu_twisted.base import one_line, printable
 from mu_twisted.base.masking import masked
@@ -95,7 +96,7 @@ def _minor(runtime: str) -> int:
 
 def _platforms(minor: int, machine: str) -> list[str]:
     """The names of what Lambda's image of a Python can load: newest glibc first, that of Amazon Linux 2023 or 2."""
-    newest = 34 if minor >= 12 else 26
+    newest = glibc_of(f"python3.{minor}")[1]
     older = ["manylinux2014", "manylinux2010", "manylinux1"] if machine == "x86_64" else ["manylinux2014"]
     recent = [f"manylinux_2_{glibc}" for glibc in range(newest, _OLDEST_GLIBC - 1, -1)]
     return [f"{name}_{machine}" for name in (*recent, *older)]

@@ -3,6 +3,7 @@
 import struct
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
 DT_NEEDED, DT_STRTAB, DT_RPATH, DT_RUNPATH, DT_FLAGS_1 = 1, 5, 15, 29, 0x6FFFFFFB
 
 
@@ -15,10 +16,12 @@ def make_elf(
     system: int = 0,
     interpreter: bytes | None = None,
     dynamic: list[tuple[int, bytes | int]] | None = None,
+    versions: list[bytes] | None = None,
 ) -> bytes:
     """A whole ELF file made by hand: header, program headers, strings, dynamic table.
 
     :param dynamic: entries; a text is put among the strings, and the entry points at it.
+    :param versions: of symbols that it needs of its C library.
     """
     order = ">" if big else "<"
     wide = bits == 64
@@ -35,11 +38,21 @@ def make_elf(
             strings += value + b"\0"
         else:
             values.append((tag, value))
+    named = []
+    for text in versions or []:
+        named.append(len(strings))
+        strings += text + b"\0"
     loader = (at, len(interpreter) + 1) if interpreter is not None else None
     if interpreter is not None:
         body += interpreter + b"\0"
     strings_at = at + len(body)
     body += strings
+    if versions:
+        dynamic = dynamic or []
+        values += [(DT_VERNEED, base + at + len(body)), (DT_VERNEEDNUM, 1)]
+        body += struct.pack(f"{order}HHIII", 1, len(named), 0, 16, 0)
+        for number, name in enumerate(named):
+            body += struct.pack(f"{order}IHHII", 0, 0, 0, name, 16 * (number < len(named) - 1))
     table_at = at + len(body)
     if dynamic is not None:
         values += [(DT_STRTAB, base + strings_at), (0, 0)]
