@@ -6,8 +6,8 @@ Knows machines and files, neither jobs nor workers.
 import gzip
 import json
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ MAX_STATES = 10_000
 line says how many are missing."""
 MAX_TEXTS = 1 << 18
 """Characters kept of one attempt's states; the earliest go here too."""
+MAX_PEERS = 1000
+"""Peers of an attempt of whose paths the outcome is kept."""
 _GZIP = 31
 """zlib's name for gzip's format."""
 _BEGINNING = b"\x1f\x8b\x08\x00"
@@ -54,6 +56,16 @@ class Attempts:
         self._failing: set[Sink] = set()
         self._open: dict[tuple[int, int], deque[tuple[float, str]]] = {}
         self._dropped: dict[tuple[int, int], int] = {}
+        self._paths: dict[tuple[int, int], dict[int, str]] = {}
+
+    def paths_known(self, task: int, attempt: int, outcomes: Mapping[int, str]) -> None:
+        """Note of an attempt that is under way what has become of direct paths to its peers.
+
+        :param outcomes: by the peer's task, ``direct``, or why there is none.
+        """
+        if (task, attempt) in self._open:
+            known = self._paths.setdefault((task, attempt), {})
+            known.update((peer, each) for peer, each in outcomes.items() if peer in known or len(known) < MAX_PEERS)
 
     def watch(self, task: int, attempt: int) -> Callable[[Machine], None]:
         """A function to call whenever the attempt's machine may have changed."""
@@ -96,6 +108,7 @@ class Attempts:
             return
         line = self._line(task, attempt, outcome, states)
         self._dropped.pop((task, attempt), None)
+        self._paths.pop((task, attempt), None)
         data = json.dumps(line).encode("ascii") + b"\n"
         for sink in self._sinks:
             try:
@@ -112,6 +125,9 @@ class Attempts:
         dropped = self._dropped.get((task, attempt), 0)
         if dropped:
             line["dropped"] = dropped
+        paths = self._paths.get((task, attempt))
+        if paths:
+            line["paths"] = dict(Counter(paths.values()))
         return line
 
 

@@ -280,6 +280,7 @@ class JobRun:
         task = self.job.task_of(session.number)
         if task is not None:
             self._meter.paths_known(outcomes.values())
+            self.attempts.paths_known(task, self.job.attempt_of(session.number) or 0, outcomes)
 
     def task_ended(self, session: Session, machine: Machine) -> None:
         """The machine of the session's task has ended."""

@@ -145,11 +145,20 @@ def _story_lines(row: Row, task: int, move: Move | None, stages: _Stages) -> Ite
 def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     """The states of one attempt, as :class:`~mu_twisted.coordinator._attempts.Attempts` writes them."""
     yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
+    if "paths" in attempt:
+        yield f"  messages: {paths_text(attempt['paths'])}"
     states = attempt["states"]
     if "dropped" in attempt:
         yield f"  ({attempt['dropped']} earlier states were not kept)"
     for at, text in states:
         yield f"  {at - states[0][0]:10.3f} s  {printable(text)}"
+
+
+def paths_text(counts: Mapping[str, int]) -> str:
+    """By which way a task's messages went, by outcome the number of its peers."""
+    others = [f"{count} ({outcome})" for outcome, count in sorted(counts.items()) if outcome != "direct"]
+    ways = [f"directly with {counts['direct']} peers"] if counts.get("direct") else []
+    return ", ".join([*ways, *([f"by the rendezvous with {', '.join(others)}"] if others else [])])
 
 
 def stamp(at: float) -> str:

@@ -4,6 +4,7 @@ Knows what it asks of a connection: that it takes messages.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class PunchService:
         self.broker = PunchBroker(token, limits, enabled=enabled)
         self.probes = ProbeFactory(clock, self._probed)
         self._now = clock.seconds
+        self._reported: Counter[str] = Counter()
         self._senders: dict[Party, tuple[tuple[str, int], Callable[[bytes], object]]] = {}
         self._sweep = every(clock, 0.25, lambda: self._send(self.broker.sweep(self._now())))
 
@@ -62,6 +64,13 @@ class PunchService:
     def open(self) -> None:
         """Begin to enforce time limits."""
         self._sweep.start()
+
+    def report(self) -> None:
+        """Log what punches have come to since the start, if that has changed."""
+        if self.broker.counts != self._reported:
+            self._reported = Counter(self.broker.counts)
+            counts = ", ".join(f"{count} {name}" for name, count in sorted(self._reported.items()))
+            self.log.info("direct paths so far: {counts}", counts=counts)
 
     def close(self) -> None:
         """Forget everything; the port is the caller's to close."""

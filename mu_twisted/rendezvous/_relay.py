@@ -206,6 +206,8 @@ class Relay:
             ended = self.mailboxes.end(notice.job.encode("ascii"))
             if ended is not None:
                 self._close_readers(ended, f"job {ended.label} is over")
+                if self.punching is not None:
+                    self.punching.report()
             connection.send_notice(EndTaken(notice.job).encode())
         else:
             raise PeerError(f"expected JOB:J:LIMITS or END:J of a coordinator, got {payload[:80]!r}")

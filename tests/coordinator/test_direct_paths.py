@@ -1,12 +1,15 @@
 """What the coordinator does for messages that workers send directly: who may, and what becomes of those that leave."""
 
+import json
 from typing import Any
 
 import pytest
 from job_bench import Bench
+from twisted.internet.task import Clock
 from worker_double import WorkerDouble
 
-from mu_twisted.coordinator import Peers
+from mu_twisted.coordinator import Attempts, Peers
+from mu_twisted.coordinator._log import state_lines
 from mu_twisted.fsm import Worker
 from mu_twisted.tls import KeyPair
 from mu_twisted.wire import Greeting
@@ -119,6 +122,19 @@ def test_what_became_of_paths_is_counted() -> None:
     first.says(b'INFO:paths:{"1":"lost","7":"edm"}')
     second.says(b'INFO:paths:{"0":"no way"}')  # which says nothing
     assert bench.meter.usage(0.0).paths == {"direct": 2, "lost": 1, "edm": 1}
+
+
+def test_an_attempts_record_says_which_way_its_messages_went() -> None:
+    lines: list[Any] = []
+    clock = Clock()
+    bench, first, _ = both_at_work(attempts=Attempts(clock, lambda data: lines.append(json.loads(data))))
+    first.says(b'INFO:paths:{"1":"direct","5":"edm","7":"edm"}', DONE)
+    assert lines[0]["paths"] == {"direct": 1, "edm": 2}
+    assert list(state_lines(lines[0]))[:2] == [
+        "attempt 0: done",
+        "  messages: directly with 1 peers, by the rendezvous with 2 (edm)",
+    ]
+    assert bench.run.job.error is None
 
 
 @pytest.mark.parametrize("outcomes", [b"{", b'{"1":2}', b'{"x":"direct"}'])

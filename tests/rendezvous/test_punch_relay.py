@@ -52,7 +52,7 @@ def offered(world: MemoryRelay, task: int, attempt: int = 0) -> Link:
     return link
 
 
-def test_a_pair_is_ordered_to_punch_and_what_comes_of_it_is_counted(make: Make) -> None:
+def test_a_pair_is_ordered_to_punch_and_what_comes_of_it_is_counted(make: Make, log: list[str]) -> None:
     world = make()
     one, two = offered(world, 1), offered(world, 2, attempt=4)
     one.says(PunchWant(2).encode())
@@ -65,6 +65,10 @@ def test_a_pair_is_ordered_to_punch_and_what_comes_of_it_is_counted(make: Make) 
         link.says(PunchResult(said.task, said.attempt, said.nonce, PunchOutcome.DIRECT).encode())
     assert world.relay.punching is not None
     assert world.relay.punching.broker.counts == {"begun": 1, "direct": 2}
+    log.clear()
+    for _ in range(2):
+        world.relay.punching.report()
+    assert [line for line in log if "direct paths" in line] == ["direct paths so far: 1 begun, 2 direct"]
     one.sends(2, b"by the relay")
     two.wants(1)
     assert two.body() == b"by the relay"
