@@ -1,6 +1,20 @@
 """All figures are measured in one run; the last line counts the targets that were missed."""
 
-from bench import coordinator, graphs, guard, journal, launch, links, local, recovery, relay, s3, status, worker_start
+from bench import (
+    coordinator,
+    graphs,
+    guard,
+    journal,
+    launch,
+    links,
+    local,
+    message,
+    recovery,
+    relay,
+    s3,
+    status,
+    worker_start,
+)
 from bench._figure import Figure
 
 
@@ -12,6 +26,7 @@ def main() -> None:
         local,
         s3,
         guard,
+        message,
         graphs,
         coordinator,
         status,

@@ -37,6 +37,10 @@ Sink = Callable[[bytes], object]
 """Takes one line of JSON, with its end."""
 
 
+_RUNNING = Outcome.RUNNING
+"""Looked up once, as in the machine's own module."""
+
+
 class Attempts:
     """Makes ``{"task": 3, "attempt": 0, "outcome": "done", "states": [[0.0, "3:(...)"], ...]}`` lines.
 
@@ -81,7 +85,7 @@ class Attempts:
                 while len(states) > MAX_STATES or characters > MAX_TEXTS:
                     characters -= len(states.popleft()[1])
                     self._dropped[task, attempt] = self._dropped.get((task, attempt), 0) + 1
-            if machine.outcome is not Outcome.RUNNING:
+            if machine.outcome is not _RUNNING:
                 self._write(task, attempt, machine.outcome.value)
 
         return look

@@ -233,7 +233,7 @@ class JobRun:
 
     def heard(self, session: Session) -> None:
         """A worker is alive."""
-        self.job.heard(session.number, self._now())
+        self.job.heard(session.number)
 
     def worker_greeted(self, session: Session) -> None:
         """A worker of this job is there, new or warm."""

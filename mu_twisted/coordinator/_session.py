@@ -101,6 +101,11 @@ class _Phase(Enum):
     LEAVING = 4
 
 
+_NEW, _FREE, _WORKING, _WARMING, _LEAVING = _Phase
+_RUNNING = Outcome.RUNNING
+"""As these: Python 3.11 looks up an enumeration's member by a call, which each message would pay for several times."""
+
+
 class Session:
     """Receiver of one worker's frames.
 
@@ -143,7 +148,7 @@ class Session:
         self.tee: AttemptTee | None = None
         self._registry = registry
         self._connection: FrameProtocol | None = None
-        self._phase = _Phase.NEW
+        self._phase = _NEW
         self._unasked = 0
         self._token_sent = self._hands_over = self.holds = False
 
@@ -184,7 +189,7 @@ class Session:
         self.machine = machine
         self.watch = watch
         self.run_ended = run_ended
-        self._phase = _Phase.WORKING
+        self._phase = _WORKING
         self._unasked = 0
         self.holds = False
         self._send(*opening)
@@ -196,13 +201,13 @@ class Session:
         :param owed: tasks whose messages it is to hand over to the rendezvous first, as a command names them.
         """
         self._give_up("the task was given up")
-        self._phase = _Phase.WARMING
+        self._phase = _WARMING
         self._send(*((b"hand_over:" + owed,) if owed else ()), b"reset:")
 
     def interrupt(self, reason: str) -> None:
         """End what the worker does, whatever it is, and clear it of its task; it greets again when it is ready."""
         self._give_up(reason)
-        self._phase = _Phase.WARMING
+        self._phase = _WARMING
         self._send(b"kill:", b"reset:")
 
     def give_token(self, token: str) -> None:
@@ -212,7 +217,7 @@ class Session:
 
     def grant(self, count: int) -> None:
         """Have the worker stream so many bytes more of what its programs print."""
-        if self._phase is _Phase.WORKING:
+        if self._phase is _WORKING:
             self._send(b"tee:%d" % count)
 
     def ping(self) -> None:
@@ -229,16 +234,16 @@ class Session:
 
     def dismiss(self) -> None:
         """Send ``quit:``, and close when that is written. What it runs is ended, if it knows how."""
-        if self._connection is not None and self._phase is not _Phase.LEAVING:
-            if self._phase is _Phase.WORKING and self.greeting.version:
+        if self._connection is not None and self._phase is not _LEAVING:
+            if self._phase is _WORKING and self.greeting.version:
                 self._send(b"kill:")
-            self._phase = _Phase.LEAVING
+            self._phase = _LEAVING
             self._give_up("the worker was dismissed")
             self._connection.close(b"quit:")
 
     def abort(self) -> None:
         """Drop the connection without a word."""
-        self._phase = _Phase.LEAVING
+        self._phase = _LEAVING
         self._give_up("the worker was given up")
         if self._connection is not None:
             self._connection.abort()
@@ -263,7 +268,7 @@ class Session:
                 if self._connection is not None:
                     self._connection.drop(str(error))
                 return
-        if self._phase is _Phase.NEW or self._phase is _Phase.WARMING:
+        if self._phase is _NEW or self._phase is _WARMING:
             payloads = self._greet(payloads)
         if self._token_sent and _TOKEN_TAKEN in payloads:
             self._token_sent = False
@@ -272,7 +277,7 @@ class Session:
         if self._hands_over and _HANDED_OVER in payloads:
             self.dismiss()
             return
-        if self._phase is _Phase.WORKING and payloads:
+        if self._phase is _WORKING and payloads:
             self._work(payloads)
         elif payloads:
             # Nothing is expected: it was left over of a task that was given up.
@@ -286,7 +291,7 @@ class Session:
         if machine is not None:
             self._give_up(f"its worker was lost: {reason}")
             reason = machine.error or reason
-        self._phase = _Phase.LEAVING
+        self._phase = _LEAVING
         try:
             if self.listener is not None:
                 self.listener.session_closed(self, reason)
@@ -313,7 +318,7 @@ class Session:
         connection = self._connection
         assert connection is not None
         for index, payload in enumerate(payloads):
-            if self._phase is _Phase.WARMING and not payload.startswith(b"OK:HELLO"):
+            if self._phase is _WARMING and not payload.startswith(b"OK:HELLO"):
                 self._note_runs([payload])
                 self._ignore([payload])
                 continue
@@ -327,7 +332,7 @@ class Session:
             connection.greeted()
             self.run_ended = None
             self._close_tee()
-            self._phase = _Phase.FREE
+            self._phase = _FREE
             (self.listener or self._registry).worker_greeted(self)
             return payloads[index + 1 :]
         return []
@@ -357,12 +362,14 @@ class Session:
     def _work(self, payloads: list[bytes]) -> None:
         machine = self.machine
         assert machine is not None
-        messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
-        if len(messages) < len(payloads):
-            self._take_own([payload for payload in payloads if payload.startswith(_OWN_REPLIES)])
+        messages, own = payloads, [payload for payload in payloads if payload.startswith(_OWN_REPLIES)]
+        if own:
+            messages = [payload for payload in payloads if not payload.startswith(_OWN_REPLIES)]
+            self._take_own(own)
         while messages and self.machine is machine:
             together, messages = messages[:MAX_TOGETHER], messages[MAX_TOGETHER:]
-            self._note_runs(together)
+            if self.run_ended is not None:
+                self._note_runs(together)
             self._drive(machine, together)
         if messages:
             self._ignore(messages)
@@ -379,8 +386,8 @@ class Session:
             self._connection.send(*commands)
         if self.watch is not None:
             self.watch(machine)
-        if machine.outcome is not Outcome.RUNNING:
-            self._phase = _Phase.FREE
+        if machine.outcome is not _RUNNING:
+            self._phase = _FREE
             self.machine = self.watch = None
             if self.listener is not None:
                 self.listener.task_ended(self, machine)

@@ -3,6 +3,7 @@
 import os
 import re
 import traceback
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
@@ -138,6 +139,7 @@ def place_of(filename: str, line: int, function: str) -> str:
     return f"{Path(filename).name} line {line}, in {function}"
 
 
+@lru_cache(maxsize=1000)
 def is_ours(filename: str) -> bool:
     """Whether a code object belongs to this package, and so says nothing to a user."""
     return filename.startswith(_PACKAGE)

@@ -41,6 +41,10 @@ class Outcome(enum.Enum):
     FAILED = "failed"
 
 
+_RUNNING = Outcome.RUNNING
+"""Python 3.11 looks up an enumeration's member by a call, which each message would pay for several times."""
+
+
 class Machine:
     """Drives one attempt at a task, through its states or through its script.
 
@@ -99,7 +103,7 @@ class Machine:
         self._reported: dict[str, int] = {}
         self._reported_bytes = 0
         self._tried = 0
-        self.outcome = Outcome.RUNNING
+        self.outcome = _RUNNING
         self.error: str | None = None
         self.reply: str | None = None
         self.status: int | None = None
@@ -155,7 +159,7 @@ class Machine:
 
         :returns: the commands of the states that wait for nothing.
         """
-        if self._started or self.outcome is not Outcome.RUNNING:
+        if self._started or self.outcome is not _RUNNING:
             return []
         self._started = True
         try:
@@ -170,10 +174,8 @@ class Machine:
         :returns: the commands to send, in order; none once the machine is done or failed. A read that makes the
             machine fail sends nothing, as in the original.
         """
-        if self.outcome is not Outcome.RUNNING:
-            return []
-        commands = self.start()
-        if self.outcome is not Outcome.RUNNING:
+        commands = [] if self._started else self.start()
+        if self.outcome is not _RUNNING:
             return commands
         try:
             if self._sort(messages):
@@ -182,15 +184,18 @@ class Machine:
             self._work()
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail_by(error)
-        commands += self._flush()
-        return commands if self.error is None else []
+        if self.error is not None:
+            return []
+        commands += self._context.commands
+        self._context.commands = []
+        return commands
 
     def fail(self, reason: str) -> None:
         """End the machine from outside: the connection is lost, the task was given up.
 
         :param reason: what happened; the state is named in front of it.
         """
-        if self.outcome is Outcome.RUNNING:
+        if self.outcome is _RUNNING:
             self._fail(error_line(f"{self._where()}: {reason}"))
 
     def _construct(self) -> MachineState:
@@ -238,7 +243,7 @@ class Machine:
         info[key] = _text(value)
 
     def _work(self) -> None:
-        while self._held and self.outcome is Outcome.RUNNING:
+        while self._held and self.outcome is _RUNNING:
             if self._state._holds_back:
                 if not self._pass():
                     break

@@ -4,7 +4,6 @@ A script is one state to the Machine. Inside it are strands: the script itself, 
 each other. Each strand waits for one reply at a time.
 """
 
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias
 
@@ -77,8 +76,14 @@ class _Strand:
         return found
 
 
+_Ready: TypeAlias = list[tuple[_Strand, Any, BaseException | None]]
+"""Strands that can go on, the next one last, each with what its await gives or raises."""
+
+
 class ScriptState(MachineState):
     """The state of a machine whose task is a script. It begins with the worker's greeting."""
+
+    _awaits_messages = True
 
     def __init__(self, prevState: MachineState, actorNum: int, script: Script) -> None:
         super().__init__(prevState, actorNum)
@@ -86,6 +91,7 @@ class ScriptState(MachineState):
         self._called = getattr(script, "__name__", type(script).__name__)
         self._root: _Strand | None = None
         self._worker = Worker(self._context, actorNum)
+        self._shown: tuple[object, object, str] = (None, None, "")
 
     @property
     def _holds_back(self) -> bool:  # type: ignore[override]
@@ -106,6 +112,15 @@ class ScriptState(MachineState):
             return f"({self._worker.extra})"
         place = self._place()
         return f"({self._called})" if place is None else f"({self._called}, line {place[1]})"
+
+    def __str__(self) -> str:
+        # It is asked for with each message, and mostly says the same again.
+        extra, place = self._worker.extra, self._place()
+        shown_extra, shown_place, text = self._shown
+        if not text or place != shown_place or extra is not shown_extra or type(extra) not in (str, type(None)):
+            text = super().__str__()
+            self._shown = extra, place, text
+        return text
 
     def _place(self) -> tuple[str, int, str] | None:
         root = self._root
@@ -187,12 +202,19 @@ class ScriptState(MachineState):
 
     def _drive(self, strand: _Strand, message: str | None) -> None:
         """Run a strand, and whatever it starts or sets free, until all that is left waits."""
-        ready: deque[tuple[_Strand, Any, BaseException | None]] = deque([(strand, message, None)])
+        ready: _Ready = [(strand, message, None)]
+        step = self._context.step
         while ready:
-            strand, value, error = ready.popleft()
+            strand, value, error = ready.pop()
             if strand.done:
                 continue
-            self._count(strand)
+            try:
+                step()
+            except FSMError as loop:
+                # Not raised inside the script, which could go on regardless.
+                place = strand.line()
+                where = f"script {self._called}" + (f" ({place_of(*place)})" if place else "")
+                raise StateFault(f"{where}: {loop}") from None
             try:
                 request = strand.coroutine.send(value) if error is None else strand.coroutine.throw(error)
                 waits = self._request(strand, request, ready)
@@ -200,7 +222,7 @@ class ScriptState(MachineState):
                 strand.done, strand.result = True, stop.value
                 parent = strand.parent
                 if parent is not None and all(child.done for child in parent.children):
-                    ready.appendleft((parent, [child.result for child in parent.children], None))
+                    ready.append((parent, [child.result for child in parent.children], None))
                     parent.children = []
             except BaseException as failure:
                 strand.close()
@@ -210,23 +232,12 @@ class ScriptState(MachineState):
                 for child in parent.children:
                     child.close()
                 parent.children = []
-                ready.appendleft((parent, None, failure))
+                ready.append((parent, None, failure))
             else:
                 if waits is not None:
-                    ready.appendleft((strand, None, waits))
+                    ready.append((strand, None, waits))
 
-    def _count(self, strand: _Strand) -> None:
-        try:
-            self._context.step()
-        except FSMError as error:
-            # Not raised inside the script, which could go on regardless.
-            place = strand.line()
-            where = f"script {self._called}" + (f" ({place_of(*place)})" if place else "")
-            raise StateFault(f"{where}: {error}") from None
-
-    def _request(
-        self, strand: _Strand, request: object, ready: deque[tuple[_Strand, Any, BaseException | None]]
-    ) -> BaseException | None:
+    def _request(self, strand: _Strand, request: object, ready: _Ready) -> BaseException | None:
         """Do what a strand awaits; returns what is to be raised inside it instead."""
         if isinstance(request, Step):
             try:
@@ -240,9 +251,9 @@ class ScriptState(MachineState):
                 return FSMError(f"all() takes coroutines, got {show(repr(wrong[0]))}")
             strand.children = [_Strand(coroutine, strand) for coroutine in request.coroutines]
             if strand.children:
-                ready.extendleft((child, None, None) for child in reversed(strand.children))
+                ready += [(child, None, None) for child in reversed(strand.children)]
             else:
-                ready.appendleft((strand, [], None))
+                ready.append((strand, [], None))
         else:
             return FSMError(f"a script awaits its worker's methods only, got {show(repr(request))}")
         return None

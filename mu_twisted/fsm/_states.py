@@ -44,6 +44,8 @@ class MachineState:
     actorNum: int
 
     _holds_back = False
+    _awaits_messages = False
+    """Whether it waits for another message whenever it has taken one and is still the state."""
     _loops: tuple[Activation, ...] = ()
     _depth = 0
     _entered = False
@@ -345,7 +347,9 @@ def deliver(state: MachineState, message: str) -> MachineState | None:
         following = state._offer(message)
     except BaseException as error:  # noqa: BLE001 - as above
         raise fault(state._where(), error) from error
-    return None if following is None else settle(following)
+    if following is None or (following is state and state._awaits_messages):
+        return following
+    return settle(following)
 
 
 def inform(state: MachineState) -> MachineState:

@@ -272,7 +272,7 @@ class Job(JobView):
         if member is not None and member.launch_id is not None:
             self._data.launches.bind(member.launch_id, worker)
 
-    def heard(self, worker: int, now: float) -> None:
+    def heard(self, worker: int) -> None:
         """The worker has said something, whatever it was."""
         member = self._data.pool.members.get(worker)
         if member is not None:

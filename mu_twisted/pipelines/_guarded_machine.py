@@ -9,6 +9,9 @@ from mu_twisted.pipelines._guard import guard
 from mu_twisted.pipelines._user_code import describe_error
 from mu_twisted.wire import MAX_REPLY
 
+_RUNNING = Outcome.RUNNING
+"""Looked up once, as in the machine's own module."""
+
 
 class GuardedMachine(Machine):
     """Drives one attempt at a task, as :class:`~mu_twisted.fsm.Machine` does, within the guard's time limit.
@@ -82,7 +85,7 @@ class GuardedMachine(Machine):
             self._broken_off(error)
 
     def __del__(self) -> None:
-        if self.outcome is Outcome.RUNNING:  # a script that waits is closed, here and not amid anything
+        if self.outcome is _RUNNING:  # a script that waits is closed, here and not amid anything
             self.fail("it was given up")
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ class GuardedMachine(Machine):
 
     def _keep(self) -> None:
         self._shown = self._show()
-        if self.outcome is not Outcome.RUNNING:
+        if self.outcome is not _RUNNING:
             self._end()
 
     def _end(self) -> None:
@@ -124,7 +127,7 @@ class GuardedMachine(Machine):
         if isinstance(error, KeyboardInterrupt) and not guard.watches:  # the user at the terminal
             raise error
         why = str(error) if isinstance(error, Interrupted) else describe_error(error)
-        self.outcome, self.error, self.reply, self.status = Outcome.RUNNING, None, None, None
+        self.outcome, self.error, self.reply, self.status = _RUNNING, None, None, None
         with suppress(*PROPAGATED):  # its clean-up blocks too; the reason is known
             guard.call(self._job, self._task, self._end_it, why)
         if self.error is None:

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from mu_twisted.tls import ServerContexts
 from mu_twisted.transport import _core
+from mu_twisted.transport._core import BUNDLE, COUNTED, DROPPED, ESTABLISHED, FRAMES, NOTES
 from mu_twisted.transport._core_failures import describe_drop
 from mu_twisted.transport._core_protocol import CoreProtocol
 from mu_twisted.transport._factory import FrameFactory
@@ -145,19 +146,19 @@ class CoreListener:
     def _dispatch(self, events: list[Any]) -> None:
         """Give each its own. A receiver that fails ends its own connection only."""
         for kind, protocol, what in events:
-            if kind == _core.DROPPED:
+            if kind == DROPPED:
                 self._dropped(*what)
-            elif kind == _core.COUNTED:
+            elif kind == COUNTED:
                 self._counted(*what)
             else:
                 try:
-                    if kind == _core.FRAMES:
+                    if kind == FRAMES:
                         protocol.delivered(what)
-                    elif kind == _core.BUNDLE:
+                    elif kind == BUNDLE:
                         protocol.bundled(what)
-                    elif kind == _core.NOTES:
+                    elif kind == NOTES:
                         protocol.noted(what)
-                    elif kind == _core.ESTABLISHED:
+                    elif kind == ESTABLISHED:
                         protocol.established(self._factory, *what)
                     else:
                         protocol.lost(*what)

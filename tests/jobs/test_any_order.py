@@ -170,7 +170,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.take(self.job.time_passed(self.now))
         if alive:
             for worker in self.workers:
-                self.job.heard(worker, self.now)
+                self.job.heard(worker)
 
     @rule(cut=st.integers(0, 3))
     def restart(self, cut: int) -> None:
@@ -332,7 +332,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.now += 1.0
             actions = self.job.time_passed(self.now)
             for worker in self.workers:
-                self.job.heard(worker, self.now)
+                self.job.heard(worker)
             self.take(actions)
             if any(isinstance(action, Diagnose) for action in actions):
                 self.take(self.job.abort("no more", self.now))

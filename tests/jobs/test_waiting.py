@@ -82,7 +82,7 @@ class World:
                     self.runs.pop(worker, None)
                     self.act(self.job.worker_greeted(worker, self.connected[worker], self.now))
                 case Ping(worker):
-                    self.job.heard(worker, self.now)
+                    self.job.heard(worker)
                 case Dismiss(worker):
                     self.runs.pop(worker, None)
                     self.act(self.job.worker_lost(worker, "it has quit", self.now))

@@ -169,7 +169,7 @@ def test_pings_are_spread_over_the_period_and_at_most_one_a_worker() -> None:
     for second in range(1, 41):
         pings = [action for action in job.time_passed(float(second)) if kinds([action]) == ["Ping"]]
         for worker in range(1000):
-            job.heard(worker, float(second))
+            job.heard(worker)
         counts.append(len(pings))
     assert max(counts) < 200
     assert sum(counts[:10]) == 1000
@@ -180,7 +180,7 @@ def test_a_clock_that_stood_still_kills_no_worker() -> None:
     play = Play(tasks=1)
     play.come(1)
     assert play.tick(3600.0) == []
-    play.job.heard(1, play.now)
+    play.job.heard(1)
     assert play.ticks(20, alive=[1]) == []
 
 
@@ -264,7 +264,7 @@ def test_where_functions_live_shorter_in_one_region_tasks_go_to_the_others() -> 
             play.come(worker, seconds_left=lives[worker])
         play.tick()
         for worker in lives:
-            play.job.heard(worker, play.now)
+            play.job.heard(worker)
     assert play.job.counts().active == 40
     assert len(play.launched) < 100
     assert sum(lives[view.workers[0]] > 600.0 for view in play.job.tasks()) > 30

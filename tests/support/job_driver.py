@@ -95,7 +95,7 @@ class Play:
         for _ in range(seconds):
             actions += self.tick()
             for worker in alive:
-                self.job.heard(worker, self.now)
+                self.job.heard(worker)
         return actions
 
     def on(self, seconds: int = 200) -> tuple[int, int, int]:

@@ -264,7 +264,7 @@ class SimulatedFleet:
         self.most_workers = max(self.most_workers, len(self.connected))
 
     def hear(self, worker: int) -> None:
-        self.job.heard(worker, self.now)
+        self.job.heard(worker)
 
     def give_up(self) -> None:
         if not self.job.counts().workers:
