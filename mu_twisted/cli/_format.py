@@ -60,8 +60,12 @@ def progress(job: Fields) -> str:
 
 
 def failed_count(job: Fields) -> int | str:
-    """How many tasks of a job have failed; of one that was ended that is not told apart from those not done by then."""
-    return "-" if job["state"] in _ENDED else int(job["failed"])
+    """How many tasks of a job have failed, less those that were only not done when it was ended: ``-`` where an older
+    record does not tell them apart.
+    """
+    if job["state"] not in _ENDED:
+        return int(job["failed"])
+    return "-" if job.get("unfinished") is None else int(job["failed"] - job["unfinished"])
 
 
 def details(job: Fields) -> str:
@@ -69,7 +73,10 @@ def details(job: Fields) -> str:
     rows = [("state", job["state"]), ("pipeline", job["pipeline"])]
     ended = job["state"] in _ENDED
     counts = [f"{job[key]} {key}" for key in ("done", "active", "waiting", "failed") if job[key] and not ended]
-    counts += [f"{job[key]} {what}" for key, what in (("done", "done"), ("failed", "not done")) if job[key] and ended]
+    if ended:
+        unfinished = job["failed"] if job.get("unfinished") is None else job["unfinished"]
+        parts = ((job["done"], "done"), (job["failed"] - unfinished, "failed"), (unfinished, "not done"))
+        counts += [f"{count} {what}" for count, what in parts if count]
     counts += [f"{job['skipped']} more skipped, as their output was there"] if job.get("skipped") else []
     rows.append(("tasks", f"{job['tasks']}: {', '.join(counts)}"))
     rows.append(("workers", f"{job['workers']} connected, {job['launches']} to come"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.cli import _client_options, _format
-from mu_twisted.client import Coordinator, RequestRefused, UnixTransport, UsageError
+from mu_twisted.client import Coordinator, RequestRefused, UnixTransport, UsageError, free_or_served
 
 Change = Callable[[Coordinator, str], Any]
 
@@ -57,8 +57,11 @@ def _remove(coordinator: Coordinator, job: str) -> _format.Fields:
     return {"job": job}
 
 
-def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
-    """Run jobs on record again, in this process; one that is refused does not keep the others."""
+def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int | None:
+    """Run jobs on record again, in this process; one that is refused does not keep the others.
+
+    :returns: the exit status; None where another command has begun to run jobs there, which is to be asked.
+    """
     by_daemon: dict[tuple[str, ...], list[str]] = {}
     status = 0
     for job in options.jobs:
@@ -81,7 +84,10 @@ def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int:
     assert isinstance(coordinator.transport, UnixTransport)
     from mu_twisted.daemons.run import retry  # half a second that few need
 
-    retry(jobs, coordinator.transport.state_dir, daemon, as_json=options.json)
+    state, _ = free_or_served(coordinator, coordinator.transport.state_dir)
+    if state is None:
+        return None
+    retry(jobs, coordinator.transport.state_dir, daemon, state, as_json=options.json)
     return 0
 
 
@@ -90,7 +96,9 @@ def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.F
     _client_options.expect_names(options.jobs)
     coordinator = _client_options.coordinator(options)
     if options.command == "retry" and coordinator.is_on_record:
-        return _retry_here(coordinator, options)
+        here = _retry_here(coordinator, options)
+        if here is not None:
+            return here
     status = 0
     for job in options.jobs:
         try:

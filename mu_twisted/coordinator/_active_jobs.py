@@ -248,6 +248,7 @@ class ActiveJobs:
             report=report.text or None if report is not None else None,
             cost=active.opened.cost(used) if active.opened.cost is not None else None,
             ramp=used.ramp or None,
+            unfinished=job.unfinished if job.over else None,
             stages=stage_statuses(job),
             paths=used.paths or None,
         )

@@ -254,6 +254,7 @@ class JobArchive:
             waiting=0,
             done=counts.done,
             failed=counts.failed,
+            unfinished=job.unfinished,
             stages=stage_statuses(job),
         )
         for record in records:

@@ -73,9 +73,9 @@ class WorkerRegistry:
         """This job's records are being read: workers of it, and those that name none, wait for that."""
         self._expected.add(job)
 
-    def expect_no_more(self, job: str) -> None:
-        """The job is active, or cannot go on: workers that wait are led to their jobs, or dismissed."""
-        self._expected.discard(job)
+    def expect_no_more(self, *jobs: str) -> None:
+        """The jobs are active, or do not go on: workers that wait are led to their jobs, or dismissed."""
+        self._expected.difference_update(jobs)
         parked, self._parked = self._parked, {}
         for session in parked:
             self.worker_greeted(session)

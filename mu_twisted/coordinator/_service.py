@@ -117,6 +117,8 @@ class Jobs:
             clock, wall, self, self._active_jobs, journal, self._output.label, self._slices.run
         )
         self._opening: set[str] = set()
+        self._unread: dict[str, None] = {}
+        """Jobs on record of which it is not known yet whether they are over."""
         self._restoring: dict[str, JobStatus] = {}
         self._restored: dict[str, list[Deferred[None]]] = {}
         self._closing = False
@@ -124,36 +126,23 @@ class Jobs:
     # -- the daemon's life -----------------------------------------------------------------------------------------
 
     def restore(self) -> Deferred[None]:
-        """Take up the jobs that the journal holds: those that are over to be listed, at once, the others to go on.
+        """Take up the jobs that the journal holds: those that are over to be listed, the others to go on.
 
-        These are listed as running while their records are read; their workers wait for that. One that cannot go on is
-        held: nothing is written about it, and the next start takes it up again.
+        Which they are is read a little in each turn, and of one that is asked for at once. Those that go on are listed
+        as running while their records are read; their workers wait for that. One that cannot go on is held: nothing is
+        written about it, and the next start takes it up again.
 
         :returns: fires when all are taken up.
         :raises JournalError: it cannot be read.
         """
-        resuming = []
-        for name in self._journal.jobs():
-            try:
-                if self._archive.recall(name):
-                    self._suspects.forget(name)
-                else:
-                    self._restoring[name] = self._archive.unread(name)
-                    self.registry.expect(name)
-                    resuming.append(name)
-            except MuError as error:
-                self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
-                self._archive.damaged(name, printable(str(error)))
-            except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
-                self._log.failure("the records of job {name} cannot be used", name=name)
-                self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
-        self._archive.sweep()
-        taken_up: Deferred[Any] = DeferredList([self._slices.run(self._resuming(name)) for name in resuming])
-        return taken_up.addCallback(lambda _: None)
+        self._unread = dict.fromkeys(self._journal.jobs())
+        for name in self._unread:
+            self.registry.expect(name)
+        return self._slices.run(self._recalling()).addCallback(self._all_recalled)
 
     def forget_old(self, before: float) -> Deferred[None]:
         """Delete the records of jobs that ended before a time, seconds since 1970."""
-        return self._slices.run(self._archive.forgetting(before))
+        return self._slices.run(self._forgetting(before))
 
     def stop(self) -> None:
         """Take no new jobs, dismiss all workers; jobs that run go on at the next start."""
@@ -196,6 +185,8 @@ class Jobs:
 
     def jobs(self) -> list[JobStatus]:
         """All jobs on record, the oldest first."""
+        for name in list(self._unread):
+            self._recall(name)
         running = map(self._active_jobs.status, self._active_jobs)
         return sorted(
             [*self._archive.statuses(), *self._restoring.values(), *running], key=lambda status: status.submitted
@@ -203,6 +194,7 @@ class Jobs:
 
     def job(self, name: str) -> JobStatus:
         """One job."""
+        self._recall(name)
         if name in self._active_jobs:
             return self._active_jobs.status(name)
         return self._restoring.get(name) or self._archive[name]
@@ -282,6 +274,8 @@ class Jobs:
                 yield from job.retrying(self._clock.seconds(), only)
             except JobError as error:
                 raise ServiceError(f"job {name}: {error}") from None
+        if name in self._active_jobs:
+            raise ServiceError(f"job {name} was set going again by another `mu retry` meanwhile: `mu wait {name}`")
         if self._check_retried(name) is not status:
             raise ServiceError(f"something else was done to job {name} at the same time: see `mu status {name}`")
         self._suspects.forget(name)
@@ -298,6 +292,51 @@ class Jobs:
             self._archive.put(status)
             raise
         return self.job(name)
+
+    def _forgetting(self, before: float) -> Steps[None]:
+        while self._unread:
+            yield
+        yield from self._archive.forgetting(before)
+
+    def _recalling(self) -> Steps[list[str]]:
+        """Read how each job has ended, if it has.
+
+        :returns: the names of those that have.
+        """
+        ended = []
+        for name in list(self._unread):
+            self._recall(name)
+            if name not in self._restoring:
+                ended.append(name)
+            yield
+        self._archive.sweep()
+        return ended
+
+    def _all_recalled(self, ended: list[str]) -> Deferred[None]:
+        self.registry.expect_no_more(*ended)
+        waiting: Deferred[Any] = DeferredList([self._taken_up(name) for name in self._restoring])
+        return waiting.addCallback(lambda _: None)
+
+    def _recall(self, name: str) -> None:
+        """Read how a job has ended; one that has not begins to go on."""
+        if name not in self._unread:
+            return
+        del self._unread[name]
+        try:
+            if self._archive.recall(name):
+                self._suspects.forget(name)
+                return
+            self._restoring[name] = self._archive.unread(name)
+        except MuError as error:
+            self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
+            self._archive.damaged(name, printable(str(error)))
+        except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
+            self._log.failure("the records of job {name} cannot be used", name=name)
+            self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
+        else:
+            self._slices.run(self._resuming(name)).addErrback(
+                lambda failure: self._log.failure("job {name} was not taken up", failure, name=name)
+            )
 
     def log(self, name: str, task: int | None) -> Deferred[str]:
         """What happened, one event a line: of the job, or of one task with the states of its attempts.

@@ -145,6 +145,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param note: what the user should know meanwhile, e.g. that Lambda throttles, or what tasks are held for.
     :param submitted: seconds since 1970, as ``ended``; that is None while it runs or is held, and where its records are
         damaged.
+    :param unfinished: of the tasks that count as failed, those that had not failed when the job was cancelled or
+        interrupted; None: while it goes on, or where that is not on record.
     :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
     :param workers: connected ones; ``launches`` those that are still to come.
     :param cost: on Lambda; None where it is not known.
@@ -173,6 +175,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     report: str | None = None
     cost: Cost | None = None
     ramp: float | None = None
+    unfinished: int | None = None
     stages: tuple[StageStatus, ...] = ()
     paths: dict[str, int] | None = None
 

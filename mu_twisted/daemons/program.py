@@ -82,7 +82,7 @@ def check_program(options: Mapping[str, Any], function: str | None) -> None:
     :raises twisted.python.usage.UsageError: they do not.
     """
     if options["program"] is None:
-        given = [key for key in PROGRAM_KEYS if options[key]]
+        given = [key for key in PROGRAM_KEYS if options[key] not in (None, False)]
         if given:
             raise usage.UsageError(f"--{given[0]} says how the function of --program is made: give that, too")
     elif function is not None:

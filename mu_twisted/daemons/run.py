@@ -167,11 +167,14 @@ def run_map(
     run_in_foreground("mu-coordinator", type("Options", (Options,), more), makeService, words)
 
 
-def retry(names: Sequence[str], state_dir: Path, daemon: Sequence[str], *, as_json: bool = False) -> None:
+def retry(
+    names: Sequence[str], state_dir: Path, daemon: Sequence[str], state: StateDirectory, *, as_json: bool = False
+) -> None:
     """Run the failed tasks of jobs on record again, one job after the other. As :func:`run_in_foreground`.
 
     :param daemon: the options of the coordinator that ran them before.
+    :param state: the state directory, which this process holds.
     """
-    more = {"retried": tuple(names), "recorded": True, "as_json": as_json}
+    more = {"retried": tuple(names), "recorded": True, "as_json": as_json, "state": state}
     kind = type("Options", (options_for("mu retry", CoordinatorOptions),), more)
     run_in_foreground("mu-coordinator", kind, makeService, [*daemon, f"--state-dir={state_dir}"])

@@ -51,7 +51,8 @@ class Chains:
         """All that need messages of the task, which has failed for good, or come after it, have failed."""
         tasks = self._data.ledger.tasks
         cause = error.partition(_LINE)[0]
-        failed, seen, blocked = [task], {task.number}, list[int]()
+        failed, seen = [task], {task.number}
+        together: dict[str, list[int]] = {}
         while failed:
             one = failed.pop()
             for number in self._dependents(one):
@@ -61,14 +62,18 @@ class Chains:
                 seen.add(number)
                 failed.append(other)
                 if other.state is TaskState.BLOCKED:
-                    blocked.append(number)
+                    how = "which it comes after"
+                elif number in self._gangs.members(task.number):
+                    how = "which it is joined with by pipes"
                 else:
-                    joined = number in self._gangs.members(task.number)
-                    how = "which it is joined with by pipes" if joined else "whose messages it needs"
-                    self._fail_consumer(other, f"task {task.number}, {how}, failed: {cause}")
-        if blocked:
-            why = f"task {task.number}, which it comes after, failed: {cause}"[:MAX_ERROR]
-            self._data.record(TasksFailed(tuple(blocked), why))
+                    how = "whose messages it needs"
+                why = f"task {task.number}, {how}, failed: {cause}"[:MAX_ERROR]
+                if other.number in self._data.attempts or other.has_result:
+                    self._fail_consumer(other, why)
+                else:
+                    together.setdefault(why, []).append(number)
+        for why, numbers in together.items():
+            self._data.record(TasksFailed(tuple(numbers), why))
         seen.remove(task.number)
         if self._lineage:
             for number in seen:
@@ -82,7 +87,6 @@ class Chains:
             yield from self._data.ledger.precedence.close(task.number)
 
     def _fail_consumer(self, consumer: Task, why: str) -> None:
-        why = why[:MAX_ERROR]
         self._revoke(consumer, why)
         if consumer.has_result:
             self._stand(consumer)

@@ -128,6 +128,8 @@ class Ledger:
         self._ready: list[Task] = []
         self.cancelled = False
         self.over = False
+        self.unfinished = 0
+        """Tasks that count as failed and had not when the job was ended."""
         self.error: str | None = None
         self._changed: set[int] | None = None
 
@@ -335,7 +337,10 @@ class Ledger:
 
     def _tasks_failed(self, record: TasksFailed) -> None:
         tasks = [self.tasks[number] for number in record.tasks]
-        _require(len(set(record.tasks)) == len(tasks) and {task.state for task in tasks} <= {TaskState.BLOCKED}, record)
+        unsettled = not any(
+            task.state in SETTLED or task.running or task.has_result or task.won is not None for task in tasks
+        )
+        _require(len(set(record.tasks)) == len(tasks) and unsettled, record)
         self.move_all(tasks, TaskState.FAILED)
         for task in tasks:
             task.error = self._kept(record.error, task.error)
@@ -352,6 +357,7 @@ class Ledger:
 
     def _retried(self, record: Retried) -> None:
         self.over = self.cancelled = False
+        self.unfinished = 0
         self.error = None
         self.stores.clear()
         tasks = [self.tasks[number] for number in record.tasks]
@@ -417,6 +423,7 @@ class Ledger:
                     task.error = self._kept(why, "")
             elif task.error != of_fresh and not (task.error and all_told):
                 task.error = self._kept(of_fresh, task.error)
+            self.unfinished += all_told and not task.failures
             self.failures[task.number] = task.error
             self.settled.append(task.number)
             failed.append(task)

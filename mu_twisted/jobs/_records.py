@@ -147,7 +147,7 @@ class TaskFailed:
 
 @dataclass(frozen=True)
 class TasksFailed:
-    """Tasks have failed for good that had not begun: one that they come after has."""
+    """Tasks have failed for good that were not active: one that they come after, or whose messages they need, has."""
 
     tasks: tuple[int, ...]
     error: str

@@ -49,6 +49,11 @@ class JobView:
         return self._data.ledger.error
 
     @property
+    def unfinished(self) -> int:
+        """How many of the tasks that count as failed had not failed when the job was cancelled."""
+        return self._data.ledger.unfinished
+
+    @property
     def cancelled(self) -> bool:
         """Whether the user did not want it any more."""
         return self._data.ledger.cancelled

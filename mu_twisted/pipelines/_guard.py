@@ -200,7 +200,7 @@ class Guard:
         if not inside or (importing and words[_ELAPSED] < 1000 * self._hard * _IMPORTING):
             return
         if self._place is None:
-            self._place = user_place(frame, _CALL)
+            self._place = user_place(_interrupted_frame(frame), _CALL)
         raise Interrupted(f"blocked {self._soft:g} s")
 
     def _look(self, frame: FrameType) -> tuple[bool, bool]:
@@ -239,12 +239,25 @@ class Guard:
         self._words = None
 
 
+def _interrupted_frame(frame: FrameType) -> FrameType:
+    """Where the call stood when it was first interrupted: a signal may come while the handler of another one runs."""
+    first, at = frame, frame.f_back
+    if frame.f_code is _HANDLER and at is not None:
+        first = at
+    while at is not None and at.f_code is not _CALL:
+        if at.f_code is _HANDLER and at.f_back is not None:
+            first = at.f_back
+        at = at.f_back
+    return first
+
+
 def _apply(function: Callable[..., T], given: tuple[Any, ...]) -> T:
     """Has a frame of its own, below the guard's, also where the function is one of C."""
     return function(*given)
 
 
 _CALL = Guard.call.__code__
+_HANDLER = Guard._interrupt.__code__
 _COLLECTING = Guard._collecting.__code__
 _MAIN = threading.main_thread().ident
 

@@ -104,8 +104,8 @@ def test_from_an_empty_account_to_excamera_and_back(
     # Ports that nobody else has: the page's may be taken on a machine that runs tests.
     for plain, chosen in {
         "mu run png2y4m": "mu run -t 0 png2y4m",
-        "mu-coordinator --state-dir": "mu-coordinator -t 0 --state-dir",
-        "mu-rendezvous --state-dir": f"mu-rendezvous -t {port} --state-dir",
+        "mu coordinator --state-dir": "mu coordinator -t 0 --state-dir",
+        "mu rendezvous --state-dir": f"mu rendezvous -t {port} --state-dir",
         "mu doctor": "mu doctor -t 0",
         "xcenc -n 4": f"xcenc -T {port} -n 4",
     }.items():

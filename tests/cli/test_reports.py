@@ -58,3 +58,15 @@ def test_status_shows_a_table_of_stages() -> None:
     ]
     assert _format.stages(JOB) == []
     assert "split 11/12" in _format.progress({**JOB, "stages": [split, join]})
+
+
+@pytest.mark.parametrize("state", ["cancelled", "interrupted"])
+@pytest.mark.parametrize(
+    ("unfinished", "shown", "counts"), [(None, "-", "5 not done"), (3, "2", "2 failed, 3 not done")]
+)
+def test_what_failed_is_told_from_what_was_not_done_when_the_job_was_ended(
+    state: str, unfinished: int | None, shown: str, counts: str
+) -> None:
+    job = {**JOB, "state": state, "tasks": 7, "failed": 5, "unfinished": unfinished}
+    assert str(_format.failed_count(job)) == shown
+    assert f"7: 2 done, {counts}" in _format.details(job)

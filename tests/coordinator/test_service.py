@@ -8,10 +8,12 @@ from memory_jobs import MemoryCoordinator
 from worker_double import ours
 
 from mu_twisted.coordinator import (
+    Jobs,
     JobStatus,
     Request,
     ServiceError,
     UnknownJob,
+    WorkerRegistry,
 )
 from mu_twisted.pipelines import PipelineError
 
@@ -100,6 +102,64 @@ def test_a_job_that_is_over_is_told_of_after_a_restart_and_can_be_retried(world:
     assert world.jobs.job(job).state == "done"
     with pytest.raises(ServiceError, match="no failed tasks"):
         world.retry(job)
+
+
+def test_of_two_that_retry_a_job_at_once_one_does_it_and_the_other_is_told(world: MemoryCoordinator) -> None:
+    job = world.submit("--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    told: list[Any] = []
+    for _ in range(2):
+        world.jobs.retry(job).addBoth(told.append)
+    world.turn()
+    refused = [found.getErrorMessage() for found in told if not isinstance(found, JobStatus)]
+    assert refused == [f"job {job} was set going again by another `mu retry` meanwhile: `mu wait {job}`"]
+    assert [found.state for found in told if isinstance(found, JobStatus)] == ["running"]
+
+
+@pytest.mark.parametrize("end", ["cancel", "interrupt"])
+def test_what_had_failed_is_told_from_what_was_only_not_done(world: MemoryCoordinator, end: str) -> None:
+    job = world.submit("-n", "5", "--retries", "0")
+    world.finish(job, "0-0")
+    for number in (1, 2):
+        world.worker(job, f"0-{number}").says(b"FAIL(no space left)")
+    getattr(world.jobs, end)(job)
+    world.clock.pump([1.0] * 5)
+    for _ in range(2):
+        status = world.jobs.job(job)
+        assert (status.done, status.failed, status.unfinished) == (1, 4, 2)
+        world.killed_and_started_again()
+    assert world.retry(job).unfinished is None
+    world.jobs.cancel(job)
+    world.clock.pump([1.0] * 5)
+    assert (world.jobs.job(job).failed, world.jobs.job(job).unfinished) == (4, 4)
+
+
+def test_how_jobs_ended_is_read_bit_by_bit_and_of_one_that_is_asked_for_first(world: MemoryCoordinator) -> None:
+    jobs = [world.submit() for _ in range(4)]
+    for job in jobs[:3]:
+        world.finish(job, "0-0")
+    world.killed_and_started_again()
+    for takes in (0.0, 0.02):  # of each look at the clock: the second leaves room for one job a turn
+        world.clock.takes = takes
+        restored: list[Any] = []
+        again = Jobs(
+            world.clock,
+            wall=lambda: world.wall,
+            journal=world.journal,
+            registry=WorkerRegistry(world.clock),
+            opener=world,
+            directory=world.directory / "jobs",
+        )
+        again.restore().addCallback(restored.append)
+        assert again.running == 0
+        assert again.job(jobs[1]).state == "done"
+        assert again.job(jobs[3]).state == "running"
+        assert again.running == 1
+        assert [status.state for status in again.jobs()] == ["done"] * 3 + ["running"]
+        for _ in range(100):
+            world.turn()
+        assert restored == [None]
+        again.stop()
 
 
 def test_a_cancelled_job_ends_every_worker_and_stays_cancelled(world: MemoryCoordinator) -> None:

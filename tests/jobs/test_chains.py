@@ -17,6 +17,8 @@ from mu_twisted.jobs import (
     JobPolicy,
     Reopened,
     ResultReached,
+    TaskFailed,
+    TasksFailed,
     TaskState,
     Warm,
 )
@@ -79,6 +81,17 @@ def test_a_producer_that_fails_for_good_fails_all_that_need_it_with_its_name() -
     assert play.job.failures[3] == play.job.failures[2] == "task 1, whose messages it needs, failed: no memory"
     assert Finish() in play.done(0)
     assert play.job.error == "3 of 4 tasks failed"
+
+
+def test_all_that_wait_for_one_that_fails_are_failed_by_one_record_however_many() -> None:
+    play = chain(5000, workers=2, retries=0)
+    play.fail(0)
+    failed = [record for record in play.records if isinstance(record, TaskFailed | TasksFailed)]
+    assert [type(record) for record in failed] == [TaskFailed, TaskFailed, TasksFailed]
+    assert states(play) == "F" * 5000
+    why = "task 0, whose messages it needs, failed: "
+    assert all((view.error or "").startswith(why) for view in list(play.job.tasks())[1:])
+    assert states(Play(Job.restore(play.records), start=False)) == "F" * 5000
 
 
 def test_done_consumers_stay_done_when_a_producer_fails() -> None:

@@ -85,3 +85,39 @@ def test_nothing_is_known_where_nothing_was_under_way(tmp_path: Path) -> None:
     assert last_end(tmp_path) is None
     (tmp_path / "user-code.page").write_bytes(os.urandom(4096))
     assert last_end(tmp_path) is None
+
+
+AGAIN = """
+import signal, sys
+from pathlib import Path
+from mu_twisted.fsm import Interrupted, user_place
+from mu_twisted.pipelines import guard
+
+source = "def spin():\\n    import time\\n    while True:\\n        time.sleep(0.001)\\n"
+author = {}
+exec(compile(source, "mine.py", "exec"), author)
+again = [signal.SIGURG]
+
+def profile(frame, event, arg):
+    # The handler of the first signal is about to find the place: another one comes.
+    if event == "call" and frame.f_code is user_place.__code__ and again:
+        signal.raise_signal(again.pop())
+
+guard.watch(Path(sys.argv[1]), 0.05, 30)
+sys.setprofile(profile)
+try:
+    guard.call(b"job-1", 3, author["spin"])
+except Interrupted as error:
+    print(error)
+finally:
+    sys.setprofile(None)
+    guard.stop()
+assert not again
+"""
+
+
+def test_a_second_signal_while_the_first_is_handled_names_the_same_place(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN, str(tmp_path)], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert re.match(r"blocked 0.05 s at mine.py line [34], in spin: ", done.stdout), done.stdout + done.stderr
