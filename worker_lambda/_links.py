@@ -284,6 +284,9 @@ class LinkChannel:
         waits.append(self._step_paths())
         if (self._paths is not None and self._paths.due) or (self._greeted and self._sends.answers):
             waits.append(0.0)  # each of both has something to say because of the other
+        room = self._greeted and self._connection is not None and self._connection.unsent < UNSENT
+        if self._pipes is not None and self._pipes.due(room=room):
+            waits.append(0.0)
         if self._handing_over and not self._sends.handing_over:
             self._handing_over = False
             self._send(b"OK:HAND_OVER")

@@ -57,12 +57,18 @@ class PipeRun:
         """Whether its programs have ended."""
         return self._done is not None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is to be reported."""
+        broken = any(end.error is not None for end in self._ends)
+        return self.finishing and (broken or all(end.over for end in self._ends))
+
     def check(self) -> bool:
         """Report it if it is over; whether that is so."""
         done = self._done
-        error = next((end.error for end in self._ends if end.error is not None), None)
-        if done is None or (error is None and not all(end.over for end in self._ends)):
+        if done is None or not self.is_over:
             return False
+        error = next((end.error for end in self._ends if end.error is not None), None)
         self._done = None
         for end in self._ends:
             end.fail("another pipe of the same command broke", cut=True)
@@ -240,6 +246,14 @@ class TaskPipes:
                 waits.append(max(0.0, end.next_look - now))
         self._runs = [run for run in self._runs if not run.check()]
         return min(waits, default=None)
+
+    def due(self, *, room: bool) -> bool:
+        """Whether there is something to be sent that can be, or a run to be reported.
+
+        :param room: whether the connection to the rendezvous takes frames.
+        """
+        direct = any(frames and path.has_room for path, frames in self._frames.direct.items())
+        return (room and bool(self._frames.relayed)) or direct or any(run.is_over for run in self._runs)
 
     def kill(self) -> None:
         """Give all up: runs whose programs have ended are reported."""
