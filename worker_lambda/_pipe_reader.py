@@ -18,7 +18,7 @@ from worker_lambda._pipe_ends import LATE, WINDOW, FifoEnd, PipeFrames, ending, 
 
 _OPENING = 0.001, 0.05
 """Seconds between two looks whether a program has opened its end: at first, and in the long run."""
-_GRACE = 0.3
+_GRACE = 1.0
 """Seconds after a program has closed its end early before its writer is told: it may be dying, of which more is known
 then."""
 
