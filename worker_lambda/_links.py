@@ -354,7 +354,6 @@ class LinkChannel:
         if not (self._sends.active or self._sends.holding or self._receives.active or self._ahead or pipes):
             self._failing_since = self._dial_at = None
             return None
-        self._ahead = False
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -418,7 +417,7 @@ class LinkChannel:
                 welcome = parse_link_welcome(payload)
                 if welcome.announced.get(PUNCH) is True and self._paths is not None and self._connection is not None:
                     self._paths.begin(self._connection.sock, self._connection.send)
-                self._greeted = True
+                self._greeted, self._ahead = True, False
                 if self._pipes is not None and welcome.announced.get(PIPES) is True:
                     self._pipes.connected()
                 elif self._pipes is not None:
@@ -529,6 +528,7 @@ class LinkChannel:
             self._pipes.lost(reason)
         self._disconnect()
         self._failing_since = None
+        self._ahead = False
         self._give_up(reason, final=True)
         if self._sends.holding:
             self._dial_at = time.monotonic() + self._timing.redial_max

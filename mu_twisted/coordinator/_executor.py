@@ -258,6 +258,10 @@ class ActionExecutor:
         """Clear the worker of its task, once the rendezvous has what others may want again."""
         session.warm(self._owed(session))
 
+    def interrupt(self, session: Session, action: Interrupt) -> None:
+        """End what the worker does; as :meth:`warm`."""
+        session.interrupt(action.reason, self._owed(session))
+
     def give_token(self, session: Session, _: GiveToken) -> None:
         """Send the token of the worker's launch."""
         if self._tokens is not None:
@@ -392,7 +396,7 @@ TABLE: Mapping[type[Action], ActionRow] = {
     GiveToken: _to_worker(ActionExecutor.give_token, ActionExecutor.go_on),  # then its launch id says enough
     Assign: _to_worker(ActionExecutor.assign),
     Warm: _to_worker(ActionExecutor.warm),
-    Interrupt: _to_worker(lambda _, session, action: session.interrupt(action.reason)),
+    Interrupt: _to_worker(ActionExecutor.interrupt),
     Dismiss: _to_worker(ActionExecutor.dismiss),
     Abort: _to_worker(ActionExecutor.abort),
     Ping: _to_worker(lambda _, session, action: session.ping()),

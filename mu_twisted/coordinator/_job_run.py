@@ -334,6 +334,10 @@ class JobRun:
         """A message that this task has sent is wanted again, and gone."""
         self._commits.take(self.job.messages_lost(task, self._now()))
 
+    def messages_resent(self, task: int) -> None:
+        """All that this task had sent by links, and was gone, is there again."""
+        self._commits.take(self.job.messages_resent(task, self._now()))
+
     def store_named(self, store: str, shard: int = 0, tasks: Container[int] | None = None) -> None:
         """A shard of the rendezvous keeps messages under this token; another than before means that they are gone.
 

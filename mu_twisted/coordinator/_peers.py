@@ -134,6 +134,9 @@ class Mailed(Protocol):
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
 
+    def messages_resent(self, task: int) -> None:
+        """All that this task had sent by links, and was gone, is there again."""
+
     def store_named(self, store: str, shard: int, tasks: Container[int] | None) -> None:
         """A shard keeps messages under this token; another one than before means that those before are gone.
 
@@ -191,6 +194,9 @@ class _Shard:
 
     def messages_lost(self, task: int) -> None:
         self.run.messages_lost(task)
+
+    def messages_resent(self, task: int) -> None:
+        self.run.messages_resent(task)
 
     def store_named(self, store: str) -> None:
         self.run.store_named(store, self.shard, self.tasks)

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.transport import FrameProtocol, ReactorTime, Receiver, TransportError, every
-from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, parse_notice
+from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, ResentNotice, parse_notice
 
 SAY_AGAIN = 60.0
 """Seconds after which a job's life is stated again (the rendezvous drops one that was not mentioned for 600 s), and the
@@ -33,6 +33,9 @@ class Mailing(Protocol):
 
     def messages_lost(self, task: int) -> None:
         """A message that this task has sent is wanted again, and gone."""
+
+    def messages_resent(self, task: int) -> None:
+        """All that this task had sent by links, and was gone, is there again."""
 
     def store_named(self, store: str) -> None:
         """The job's messages are kept under this token; another one than before means that those before are gone."""
@@ -148,7 +151,9 @@ class RendezvousLink:
                 case LostNotice(job, task) if job in self._jobs:
                     self.log.info("job {job}: the messages of task {task} are gone", job=job, task=task)
                     self._jobs[job].mailing.messages_lost(task)
-                case EndTaken() | JobTaken() | LostNotice():
+                case ResentNotice(job, task) if job in self._jobs:
+                    self._jobs[job].mailing.messages_resent(task)
+                case EndTaken() | JobTaken() | LostNotice() | ResentNotice():
                     pass  # of a job that is over
                 case _:
                     self.log.warn("rendezvous {address} says what only we say", address=self._address)

@@ -204,11 +204,14 @@ class Session:
         self._phase = _WARMING
         self._send(*((b"hand_over:" + owed,) if owed else ()), b"reset:")
 
-    def interrupt(self, reason: str) -> None:
-        """End what the worker does, whatever it is, and clear it of its task; it greets again when it is ready."""
+    def interrupt(self, reason: str, owed: bytes = b"") -> None:
+        """End what the worker does, whatever it is, and clear it of its task; it greets again when it is ready.
+
+        :param owed: as for :meth:`warm`.
+        """
         self._give_up(reason)
         self._phase = _WARMING
-        self._send(b"kill:", b"reset:")
+        self._send(b"kill:", *((b"hand_over:" + owed,) if owed else ()), b"reset:")
 
     def give_token(self, token: str) -> None:
         """Have the worker show this when it greets again on another connection."""

@@ -111,6 +111,14 @@ class Chains:
             self._data.ledger.note_error(task, "its messages were lost again and again")
         return task.failures > self._data.policy.retries
 
+    def messages_resent(self, task: Task) -> None:
+        """All that the task had sent is there again: if it has a result, that stands, whatever it is at."""
+        alone = len(self._gangs.members(task.number)) == 1
+        if alone and task.has_result and task.state is TaskState.ACTIVE:
+            self._revoke(task, "its messages are sent again")
+            self._stand(task)
+            self.settled(task)
+
     def store_unreachable(self, shard: int, why: str, of: Container[int] | None) -> bool:
         """A shard cannot be asked now: tasks that would exchange messages over it are held, until it is named again.
 

@@ -323,6 +323,14 @@ class Job(JobView):
             self._lifecycle.conclude()
         return self._data.take()
 
+    def messages_resent(self, task: int, now: float) -> list[Action]:
+        """Whatever was gone of the messages of this task is there again: if it runs for that alone, it need not."""
+        found = self._data.ledger.tasks.get(task)
+        if self._goes_on(now) and found is not None:
+            self._chains.messages_resent(found)
+            self._lifecycle.conclude()
+        return self._data.take()
+
     def task_waits(self, worker: int, waits: Waits, now: float) -> None:
         """The worker's task does nothing but wait for these messages; empty: it does so no more."""
         found = self._working(worker)

@@ -173,6 +173,7 @@ class PeerConnection(RelayConnection):
         for replaced in welcome.replaced:
             if isinstance(replaced, RelayConnection):
                 replaced.refuse("another connection has taken its place")
+        welcome.subscription.run.links.untracked.update(welcome.lost)
         self._relay.messages_lost(welcome.subscription.run, welcome.lost)
         self._connection.bundle()
         self._connection.register_producer(self, True)

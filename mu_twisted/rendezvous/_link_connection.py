@@ -94,6 +94,7 @@ class LinkConnection(RelayConnection):
             self.refuse(str(error))
         if self._run is not None:
             self._relay.messages_lost(self._run, self._run.links.take_lost())
+            self._relay.messages_resent(self._run, self._run.links.take_resent())
         self.deliver()
         if self._session is not None and self._session.clogged:
             self.pause(_ANSWERS)

@@ -10,6 +10,9 @@ from typing import Protocol
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import NamedStorage
 
+MAX_MISSING = 10_000
+"""Messages of a task that are gone, of which it is known when they are back."""
+
 
 class MessageReceiver(Protocol):
     """A session, as one that waits for messages.
@@ -54,6 +57,8 @@ class Links:
     :param attempts: the latest attempt at each task.
     :ivar receivers: the session of each task that is connected; that of a job that is over has ended.
     :ivar lost: tasks that have sent messages which are wanted and gone; the coordinator is to be notified of them.
+    :ivar resent: those of them of whose messages none is gone any more; so is it of these.
+    :ivar untracked: tasks of which that is not said, as they have sent something else that is gone.
     """
 
     def __init__(self, storage: NamedStorage, attempts: Mapping[int, int]) -> None:
@@ -62,6 +67,9 @@ class Links:
         self._order = count()
         self.receivers: dict[int, MessageReceiver] = {}
         self.lost: set[int] = set()
+        self.resent: set[int] = set()
+        self.untracked: set[int] = set()
+        self._missing: dict[int, set[tuple[int, bytes, int]]] = {}
         self._streams: dict[tuple[int, bytes], dict[int, NamedStream]] = {}
 
     def attach(self, task: int, session: MessageReceiver) -> None:
@@ -129,6 +137,7 @@ class Links:
         if gone is not None and gone[1] != digest:
             self.drop(message)
             return False
+        self._is_back(stream, number)
         # What is here again of what was taken and removed is not wanted by all means: it may be removed again.
         message.taken = gone is not None or number <= stream.forgotten[0]
         self.storage.remember_no_more(stream, number)
@@ -177,6 +186,7 @@ class Links:
             self.storage.remember(stream, number, attempt, digest)
         finally:
             self._drop_unused(stream)
+        self._is_back(stream, number)
         return True
 
     def released(self, sender: int, receiver: int, name: bytes, number: int) -> None:
@@ -211,6 +221,12 @@ class Links:
         asker = -1 if receiver is None else receiver.attempt
         if sender is None or not sender.ask(stream.receiver, stream.name, number, asker):
             self.lost.add(stream.sender)
+            self._missing[stream.sender] = self._gone_of(stream.sender)
+
+    def take_resent(self) -> set[int]:
+        """The tasks in :attr:`resent`, which are forgotten."""
+        resent, self.resent = self.resent, set()
+        return resent
 
     def take_lost(self) -> set[int]:
         """The tasks in :attr:`lost`, which are forgotten."""
@@ -223,9 +239,38 @@ class Links:
             receiver.close()
         self.storage.clear(stream for streams in self._streams.values() for stream in streams.values())
         self._streams.clear()
+        self._missing.clear()
         self.lost.clear()
+        self.resent.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _gone_of(self, sender: int) -> set[tuple[int, bytes, int]]:
+        """The messages of a task that are gone, to any task; where they are too many, one that never comes back."""
+        found: set[tuple[int, bytes, int]] = set()
+        for streams in self._streams.values():
+            stream = streams.get(sender)
+            if stream is None:
+                continue
+            if len(found) + len(stream.gone) + stream.forgotten[0] > MAX_MISSING:
+                return {(-1, b"", 0)}
+            found |= {(stream.receiver, stream.name, number) for number in stream.gone}
+            forgotten = range(1, stream.forgotten[0] + 1)
+            found |= {
+                (stream.receiver, stream.name, number) for number in forgotten if stream.available(number) is None
+            }
+        return found
+
+    def _is_back(self, stream: NamedStream, number: int) -> None:
+        """A message is there, or held by its sender: the last one perhaps of those that were gone."""
+        missing = self._missing.get(stream.sender)
+        if missing is None:
+            return
+        missing.discard((stream.receiver, stream.name, number))
+        if not missing:
+            del self._missing[stream.sender]
+            if stream.sender not in self.untracked:
+                self.resent.add(stream.sender)
 
     def _make_stream(self, sender: int, receiver: int, name: bytes) -> NamedStream:
         stream = self.stream(sender, receiver, name)

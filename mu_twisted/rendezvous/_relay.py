@@ -21,7 +21,7 @@ from mu_twisted.rendezvous._run import Run
 from mu_twisted.rendezvous._spill import Spill
 from mu_twisted.tls import ServerContexts
 from mu_twisted.transport import Deadlines, FrameFactory, FrameProtocol, ReactorTime, every, listen
-from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, parse_notice
+from mu_twisted.wire import EndNotice, EndTaken, JobNotice, JobTaken, LostNotice, PeerError, ResentNotice, parse_notice
 
 GREETING_TIMEOUT = 30.0
 """Seconds that a connection has to greet, once its handshake is done."""
@@ -189,6 +189,12 @@ class Relay:
                 run.watcher.send_notice(LostNotice(run.label, task).encode())
             else:
                 run.lost.add(task)
+
+    def messages_resent(self, run: Run, tasks: Iterable[int]) -> None:
+        """Notify the coordinator, if it is there, that all that these tasks had sent is there again."""
+        for task in tasks:
+            if isinstance(run.watcher, RelayConnection) and run.watcher in self._connections:
+                run.watcher.send_notice(ResentNotice(run.label, task).encode())
 
     def notice_received(self, connection: RelayConnection, payload: bytes) -> None:
         """Do what a coordinator's notice asks for.

@@ -67,6 +67,9 @@ class RelayServices(Protocol):
     def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
         """Messages that these tasks have sent are wanted again, and gone."""
 
+    def messages_resent(self, run: Run, tasks: Iterable[int]) -> None:
+        """Of the messages of these tasks none is gone any more."""
+
     def notice_received(self, connection: "RelayConnection", payload: bytes) -> None:
         """A coordinator has sent a notice.
 

@@ -169,7 +169,19 @@ class LostNotice:
         return f"LOST:{self.job}:{self.task}".encode("ascii")
 
 
-Notice = JobNotice | JobTaken | EndNotice | EndTaken | LostNotice
+@dataclass(frozen=True)
+class ResentNotice:
+    """The rendezvous: all that this task had sent by links, and was gone, is there again."""
+
+    job: str
+    task: int
+
+    def encode(self) -> bytes:
+        """``RESENT:J:TASK``."""
+        return f"RESENT:{self.job}:{self.task}".encode("ascii")
+
+
+Notice = JobNotice | JobTaken | EndNotice | EndTaken | LostNotice | ResentNotice
 
 
 def parse_notice(message: bytes) -> Notice:
@@ -190,7 +202,9 @@ def parse_notice(message: bytes) -> Notice:
             return EndTaken(name) if taken else EndNotice(name)
         if kind == b"LOST" and not taken and _NUMBER.fullmatch(value):
             return LostNotice(name, int(value))
-    raise PeerError(f"expected JOB:J:LIMITS, END:J or LOST:J:TASK, got {message[:80]!r}")
+        if kind == b"RESENT" and not taken and _NUMBER.fullmatch(value):
+            return ResentNotice(name, int(value))
+    raise PeerError(f"expected JOB:J:LIMITS, END:J, LOST:J:TASK or RESENT:J:TASK, got {message[:80]!r}")
 
 
 def _limits(text: bytes) -> dict[str, int]:

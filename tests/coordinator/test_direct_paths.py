@@ -101,6 +101,21 @@ def test_a_worker_that_gets_another_task_hands_them_over_first() -> None:
     assert bench.run.job.error is None
 
 
+def test_one_that_runs_again_for_its_messages_stops_when_they_are_sent() -> None:
+    bench, first, _ = both_at_work()
+    first.says(DONE)
+    bench.run.messages_lost(0)
+    bench.clock.pump([1.0] * 3)
+    again = greets(bench, bench.launched[-1])
+    again.takes()
+    again.says(b"OK:IDENTITY", b"OK:LINK", b'INFO:paths:{"1":"direct"}')
+    assert bench.run.counts.active == 2
+    bench.run.messages_resent(0)
+    bench.turn()
+    assert again.takes() == [b"kill:", b"hand_over:1", b"reset:"]
+    assert bench.run.counts.done == 1
+
+
 def test_a_worker_that_has_sent_nothing_directly_leaves_at_once() -> None:
     bench = linked(tasks=2)
     first, _ = greets(bench, "0-0"), greets(bench, "0-1")

@@ -82,6 +82,9 @@ class Told:
     def __init__(self) -> None:
         self.events: list[Any] = []
 
+    def messages_resent(self, task: int) -> None:
+        self.events.append(-task)
+
     def messages_lost(self, task: int) -> None:
         self.events.append(task)
 

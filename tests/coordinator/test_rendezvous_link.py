@@ -67,6 +67,9 @@ class Told:
         self.events: list[Any] = []
         self.away: list[str] = []
 
+    def messages_resent(self, task: int) -> None:
+        self.events.append(-task)
+
     def messages_lost(self, task: int) -> None:
         self.events.append(task)
 
@@ -111,7 +114,8 @@ def test_what_the_rendezvous_lost_reaches_the_job_that_it_was_of(relay: Relay, l
     link.add("j", told)
     link.add("k", other)
     relay.says(b"OK:JOB:j:aa", b"OK:JOB:k:bb", b"LOST:j:3", b"LOST:gone:3", b"OK:JOB:j:aa", b"nonsense", b"END:j")
-    assert (told.events, other.events) == (["aa", 3, "aa"], ["bb"])
+    relay.says(b"RESENT:k:4", b"RESENT:gone:4")
+    assert (told.events, other.events) == (["aa", 3, "aa"], ["bb", -4])
 
 
 def test_a_rendezvous_that_went_is_dialled_until_it_is_back(clock: Clock, relay: Relay, link: RendezvousLink) -> None:

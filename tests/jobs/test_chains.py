@@ -116,6 +116,26 @@ def test_a_done_producer_with_lost_messages_runs_again_for_no_second_result() ->
     assert [record.task for record in play.records if isinstance(record, ResultReached)] == [0, 1]
 
 
+def test_a_producer_that_runs_again_stops_when_all_that_was_lost_is_sent() -> None:
+    play = chain(3)
+    play.done(0)
+    play.take(play.job.messages_lost(0, play.now))
+    play.tick()
+    assert assigns(play.come(9)) == [(9, 0, 1)]
+    assert play.take(play.job.messages_resent(0, play.now)) == [Interrupt(9, "its messages are sent again")]
+    assert states(play) == "DAA"
+    assert play.job.snapshot().results == 1
+    play.take(play.job.messages_lost(0, play.now))  # others may be wanted later
+    assert states(play)[0] in "WA"
+
+
+@pytest.mark.parametrize("task", [0, 1, 7])
+def test_what_is_sent_again_ends_no_task_without_a_result(task: int) -> None:
+    play = chain(2)
+    assert play.take(play.job.messages_resent(task, play.now)) == []
+    assert states(play) == "AA"
+
+
 def test_an_active_producer_begins_again_when_its_messages_are_lost() -> None:
     play = chain(2)
     assert play.take(play.job.messages_lost(0, play.now)) == [Interrupt(0, "its messages were lost")]

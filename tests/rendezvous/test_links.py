@@ -243,8 +243,11 @@ def test_taken_messages_go_for_others_and_their_loss_is_told_when_wanted(store: 
     producer.says(Want(3, 1, ONE))
     producer.hears()  # so that there is room again
     for number in range(1, 5):
+        assert not again.run.links.take_resent()
         producer.sends(2, ONE, bytes(300 * KIB), number)
         again.hears()
+        if number == 3:  # the fourth was never gone
+            assert again.run.links.take_resent() == {1}
     assert sorted(number for _, _, number in again.got) == [1, 2, 3, 4]
 
 
