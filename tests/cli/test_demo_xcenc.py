@@ -2,23 +2,19 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_processes import MU, run
 
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
-
-MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 
 
 def demo(home: Path, path: str, *words: str) -> "subprocess.CompletedProcess[str]":
     temporary = home / "tmp"
     temporary.mkdir()
     env = {"PATH": path, "HOME": str(home), "TMPDIR": str(temporary)}
-    return subprocess.run(
-        [*MU, "demo-xcenc", *words], cwd=home, env=env, capture_output=True, text=True, timeout=100, check=False
-    )
+    return run(*MU, "demo-xcenc", *words, cwd=home, env=env)
 
 
 @pytest.mark.process

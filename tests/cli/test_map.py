@@ -15,8 +15,10 @@ from typing import Any
 
 import boto3
 import pytest
+import warm_processes
 from command_line import Mu
 from control_server import Loop, Served
+from daemon_processes import LIMIT
 from hypothesis import given
 from hypothesis import strategies as st
 from wheel_index import WheelIndex
@@ -335,9 +337,6 @@ def test_a_pattern_is_a_regular_expression_and_without_wildcards_matches_itself(
         assert found.fullmatch(pattern)
 
 
-MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
-
-
 def test_not_to_wait_needs_a_coordinator_that_runs(run: Mu, tmp_path: Path) -> None:
     done = run("map", "--no-wait", "--state-dir", str(tmp_path / "none"), ":::", "a", "--", "x")
     assert done.status == 1
@@ -352,9 +351,7 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **index.environment}
 
     def mu(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*MU, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
+        return warm_processes.run(*warm_processes.MU, *words, env=environment, cwd=tmp_path, timeout=LIMIT)
 
     printing = ["map", "--local", "-b", "mine", "--out", "-"]
     try:
@@ -381,8 +378,9 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         assert "x (task 1) failed after 1 attempt" in failed.stderr
         states = [job["state"] for job in json.loads(mu("jobs", "--json").stdout)["jobs"]]
         assert sorted(states) == ["done", "done", "done", "failed"]
-        interrupted = subprocess.Popen(
-            [*MU, *printing, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"],
+        interrupted = warm_processes.Process(
+            *warm_processes.MU,
+            *(*printing, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"),
             env=environment,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
@@ -393,7 +391,7 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
             assert interrupted.stdout is not None
             assert interrupted.stdout.readline() == "a\n"
             interrupted.send_signal(signal.SIGINT)
-            _, err = interrupted.communicate(timeout=30)
+            _, err = interrupted.communicate(timeout=LIMIT)
         finally:
             interrupted.kill()
         assert interrupted.returncode == -signal.SIGINT  # as of `mu run`

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import botocore_models
 import pytest
-from daemon_processes import LIMIT, Coordinate, Ended, Local
+from daemon_processes import Coordinate, Ended, Local
 from encoder_jobs import FakeEncoders, environment, serving
-from warm_processes import TWISTD, Process
+from warm_processes import LIMIT, TWISTD, Process
 from warm_processes import run as run_warm
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package

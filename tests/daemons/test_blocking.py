@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemon_processes import LIMIT, Coordinate, Local
+from daemon_processes import Coordinate, Local
 from encoder_jobs import environment
+from warm_processes import LIMIT
 
 Daemon = Callable[..., "subprocess.Popen[str]"]
 MU = str(Path(sys.executable).with_name("mu"))

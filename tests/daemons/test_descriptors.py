@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from daemon_processes import LIMIT, Local
+from daemon_processes import Local
 from encoder_jobs import TWISTD, environment
+from warm_processes import LIMIT
 
 from mu_twisted.tls import Authority, LaunchIdentity
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import warm_processes
 from encoder_jobs import environment
-from warm_processes import MU, Process
+from warm_processes import LIMIT, MU, Process
 
 from mu_twisted.daemons.run import LOCAL_PORT, Options, ignored, mismatch
 
@@ -163,7 +163,7 @@ def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home
         assert "1 of 1 tasks done" in second.stdout
         assert "drives the local stack" in mu("run", "exec", "--", "true").stderr
         os.kill(first.pid, signal.SIGINT)
-        _, err = first.communicate(timeout=30)
+        _, err = first.communicate(timeout=LIMIT)
     finally:
         first.kill()
     assert "error: interrupted; its record is kept: `mu retry" in err
@@ -190,7 +190,7 @@ def test_jobs_that_begin_in_the_same_moment_all_run(home: Path, tmp_path: Path) 
         for number in range(3)
     ]
     try:
-        ended = [(*each.communicate(timeout=90), each.returncode) for each in started]
+        ended = [(*each.communicate(timeout=LIMIT), each.returncode) for each in started]
     finally:
         for each in started:
             each.kill()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import warm_processes
-from daemon_processes import LIMIT
 from encoder_jobs import TWISTD, environment
+from warm_processes import LIMIT
 
 from mu_twisted.local import find
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from daemon_processes import LIMIT
 from encoder_jobs import TWISTD, environment
+from warm_processes import LIMIT
 
 from mu_twisted.tls import Authority, LaunchIdentity
 from mu_twisted.wire import Decoder, encode

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rendezvous_daemons import LIMIT, Daemon, environment
+from rendezvous_daemons import Daemon, environment
+from warm_processes import LIMIT
 
 from mu_twisted.tls import generate_keys
 

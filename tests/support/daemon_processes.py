@@ -7,9 +7,6 @@ from pathlib import Path
 from mu_twisted.aws import AwsControl
 from mu_twisted.local import Stack
 
-LIMIT = 60
-"""Seconds after which a process that should have ended is taken for hung."""
-
 
 @dataclass(frozen=True)
 class Ended:

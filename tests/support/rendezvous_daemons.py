@@ -4,10 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from warm_processes import TWISTD, Process, run
-
-LIMIT = 60
-"""Seconds after which a process that should have ended is taken for hung."""
+from warm_processes import LIMIT, TWISTD, Process, run
 
 
 class Daemon:

@@ -20,6 +20,8 @@ from typing import Any
 
 TWISTD = ("from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 MU = ("import sys; from mu_twisted.cli import main; sys.exit(main())",)
+LIMIT = 180.0
+"""Seconds after which a process that should have ended is taken for hung. Many run at once, on few cores."""
 _BECOME_PARENT_OF_ORPHANS = 36
 """``PR_SET_CHILD_SUBREAPER``: descendants of this process whose parent has ended become its children."""
 
@@ -80,7 +82,7 @@ class Process(subprocess.Popen[Any]):
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
 
 
-def run(code: str, *words: str, timeout: float, **more: Any) -> subprocess.CompletedProcess[str]:
+def run(code: str, *words: str, timeout: float = LIMIT, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run it to its end, and return what it said."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     with Process(code, *words, text=True, **streams) as process:
