@@ -18,9 +18,9 @@ import pytest
 import warm_processes
 from command_line import Mu
 from control_server import Loop, Served
-from daemon_processes import LIMIT
 from hypothesis import given
 from hypothesis import strategies as st
+from warm_processes import LIMIT
 from wheel_index import WheelIndex
 
 from mu_twisted.aws import Clients
