@@ -289,7 +289,7 @@ def test_a_launch_that_hangs_does_not_hold_the_others_tries_back(serve):
         return ACCEPTED
 
     endpoint = serve(answer)
-    bench = Bench(endpoint.url, endpoint.ca, tail_timeout=0.2)
+    bench = Bench(endpoint.url, endpoint.ca, tail_timeout=1.5)
     bench.launch(["hangs", "throttled"])
     bench.run(5)
     held.set()

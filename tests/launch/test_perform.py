@@ -319,7 +319,7 @@ def test_an_endpoint_that_closes_in_mid_request_gives_no_answer(serve, kept):
 def test_launches_that_hang_do_not_hold_up_a_batch_whose_others_are_answered(serve):
     held = threading.Event()
     endpoint = serve(lambda request: (int(request.identifier[2:]) < 8 or held.wait(30)) and ACCEPTED)
-    ours = launcher(endpoint, 4, tail_timeout=0.3, timeout=30)
+    ours = launcher(endpoint, 4, tail_timeout=1.5, timeout=60)
     results = {result.id: result for result in ours.perform(batch(10), *KEYS)}
     again = ours.perform([("b-8", "worker", b'{"id": "b-8"}')], *KEYS)
     held.set()

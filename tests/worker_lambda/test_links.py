@@ -416,12 +416,12 @@ def test_a_message_whose_connection_is_cut_in_its_middle_comes_identical(
     task: Callable[..., Task], rendezvous: int, whose: str
 ) -> None:
     number = 81 if whose == "sender" else 91
-    way = Interrupted(rendezvous, [20 * MIB, 40 * MIB])
+    way = Interrupted(rendezvous, [8 * MIB, 16 * MIB])
     one = task(way.port if whose == "sender" else rendezvous, number)
     two = task(way.port if whose == "receiver" else rendezvous, number + 1)
     for each in (one, two):
         each.talk.sock.settimeout(120)
-    body = os.urandom(MIB) * 64
+    body = os.urandom(MIB) * 24
     (one.directory / "out").write_bytes(body)
     two.asks(number, "x")
     assert one.send_file(number + 1, "x", "out") == b"OK:SEND(%d/x)" % (number + 1)
