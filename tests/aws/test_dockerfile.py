@@ -5,7 +5,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from moto_account import run_mu
 
 from mu_twisted.aws._function_settings import HANDLER
@@ -64,7 +64,8 @@ def test_the_workers_files_run_under_the_emulator(emulator: Path, tmp_path: Path
     with zipfile.ZipFile(tmp_path / "worker.zip") as package:
         package.extractall(root)
     (root / "tool").chmod(0o755)
-    port, api = _free_ports()
+    port = free_ports(2)
+    api = port + 1
     running = subprocess.Popen(
         [
             *(emulator, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
@@ -80,11 +81,6 @@ def test_the_workers_files_run_under_the_emulator(emulator: Path, tmp_path: Path
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     assert (answer["retval"], answer["output"]) == (0, "made by 7\n"), answer
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _invoked(port: int, event: object) -> dict[str, object]:

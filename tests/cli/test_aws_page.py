@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from aws_command import CommandLine, serve
+from free_ports import free_ports
 
 from mu_twisted.cli.demo.fake_encoders import SOURCE, TOOLS
 from mu_twisted.local import RunningStack, start
 
 HERE = Path(__file__).resolve().parent
 PAGE = (HERE.parents[1] / "docs" / "aws.md").read_text(encoding="utf-8")
-LIMIT = 100
+LIMIT = 300
 CHANGING = [
     (r"-[0-9a-f]{8}\b", "-NAME"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+\+0000)?", "TIME"),
@@ -50,12 +50,6 @@ def commands() -> str:
 def outputs() -> list[str]:
     """All lines that the page says are printed: those in fences."""
     return [line for block in FENCED.findall(PAGE) for line in block.splitlines()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -99,7 +93,7 @@ def environment(tmp_path: Path, stack: RunningStack, moto_server: str) -> Iterat
 def test_from_an_empty_account_to_excamera_and_back(
     environment: dict[str, str], stack: RunningStack, moto_server: str, tmp_path: Path
 ) -> None:
-    home, port = tmp_path / "home", free_port()
+    home, port = tmp_path / "home", free_ports()
     script = commands()
     # Ports that nobody else has: the page's may be taken on a machine that runs tests.
     for plain, chosen in {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aws_command import CommandLine, serve
+from free_ports import free_ports
 from moto_account import run_mu
 
 from mu_twisted.aws import AWSError, price_in
@@ -76,11 +77,6 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     running.stop()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.long
 @pytest.mark.process
 def test_it_passes_and_leaves_nothing_also_where_it_fails(
@@ -123,7 +119,7 @@ def test_it_passes_and_leaves_nothing_also_where_it_fails(
 
     before = left()
     with serve(line, tools / "aws"):
-        done = run(free_port())
+        done = run(free_ports())
         assert done.returncode == 0, done.stdout + done.stderr
         assert "4 of 4 tasks done" in done.stdout + done.stderr
         assert re.search(r"cost .* GB-seconds, 4 requests: \d\.\d{6} USD", done.stdout)

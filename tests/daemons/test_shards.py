@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from encoder_jobs import FUNCTION, FakeEncoders
+from free_ports import free_ports
 from rendezvous_daemons import Daemon, complaint
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.selectreactor import SelectReactor
@@ -381,7 +381,8 @@ def test_what_no_shard_could_use_is_told_before_any_is_started(tmp_path: Path) -
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd's tools")
 def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(tmp_path: Path) -> None:
-    ports = two_free_ports()
+    first = free_ports(2)
+    ports = [first, first + 1]
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
     manager.settimeout(20)
@@ -413,15 +414,6 @@ def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(t
         daemon.terminate()
         daemon.communicate(timeout=20)
         manager.close()
-
-
-def two_free_ports() -> list[int]:
-    """In a row."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port = one.getsockname()[1]
-            with suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
-                return [port, port + 1]
 
 
 SLOW = r"""#!/bin/sh

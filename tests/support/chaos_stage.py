@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import re
-import socket
 import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_ports
 from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
@@ -245,7 +244,7 @@ class Stage:
         """
         if self.rendezvous is not None:
             self.rendezvous.stop()
-        self.rendezvous_port = _free_ports(shards)
+        self.rendezvous_port = free_ports(shards)
         words = ["mu-rendezvous", "--state-dir", str(self.state_dir)]
         words += ["--shards", str(shards)] if shards > 1 else []
         words += ["-t", f"tcp:{self.rendezvous_port}:interface=127.0.0.1"]
@@ -318,17 +317,6 @@ def until(condition: Callable[[], object], what: str, limit: float = TIMEOUT, pa
         if time.monotonic() > deadline:
             raise Broken(f"not within {limit:g} s: {what}")
         time.sleep(pause)
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many consecutive ports that are free now, below those that the system gives out."""
-    # Another run of this on the same machine looks elsewhere.
-    for first in random.SystemRandom().sample(range(20_000, 32_000 - count), 100):
-        with ExitStack() as stack, suppress(OSError):
-            for port in range(first, first + count):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
-    raise Broken(f"{count} consecutive ports are not free")
 
 
 def _named(package: bytes) -> bytes:
