@@ -282,7 +282,7 @@ def test_a_terminal_shows_how_far_the_job_is(served: Served, loop: Loop) -> None
     loop.until(lambda: served.service.waiting.get(job))
     shown = os.read(ours, 1000).decode()
     loop.do(served.service.end, job)
-    out, _ = waiting.communicate(timeout=60)
+    out, _ = waiting.communicate(timeout=180)
     os.close(ours)
     assert shown == f"\r{job}: 3 of 4 tasks done, 1 wai\x1b[K"
     assert (waiting.returncode, out) == (0, f"{job}: 4 of 4 tasks done in 12.5 s\n")
@@ -294,7 +294,7 @@ def test_asking_loads_no_twisted(served: Served) -> None:
         [sys.executable, "-W", "error", "-c", code, "jobs", "--state-dir", str(served.state)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "False"
@@ -307,7 +307,7 @@ def test_a_reader_that_has_enough_is_no_error(served: Served) -> None:
         ["bash", "-c", '"$@" | true', "-", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.stderr == ""

@@ -21,7 +21,7 @@ def test_it_counts_its_frames_finds_them_gray_and_leaves_nothing(tmp_path: Path)
         env=env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -129,4 +129,4 @@ def test_a_worker_dials_back_to_us_or_to_the_coordinator_that_has_the_port(
         assert f"an invoked worker did not reach 127.0.0.1:{port}: could not reach" in found["BROKEN"][0]
     finally:
         daemon.terminate()
-        daemon.communicate(timeout=20)
+        daemon.communicate(timeout=180)

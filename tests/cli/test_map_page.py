@@ -59,11 +59,11 @@ def test_the_commands_say_what_is_printed(tmp_path: Path) -> None:
         coordinator = subprocess.Popen([*twistd, *words], env=env, cwd=tmp_path, stdout=log, stderr=log)
     try:
         done = subprocess.run(
-            ["bash", "-euc", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+            ["bash", "-euc", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False
         )
     finally:
         coordinator.terminate()
-        coordinator.wait(20)
+        coordinator.wait(180)
         running.stop()
     assert done.returncode == 0, done.stderr
     outputs = re.split(r"^--- \d+\n", done.stdout, flags=re.MULTILINE)[1:]

@@ -22,7 +22,7 @@ MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli impo
 
 def mu(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*MU, *words], cwd=cwd, capture_output=True, text=True, timeout=100, check=False, env=environment(cwd)
+        [*MU, *words], cwd=cwd, capture_output=True, text=True, timeout=180, check=False, env=environment(cwd)
     )
 
 
@@ -91,7 +91,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, subprocess.Co
             cwd=directory,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=180,
             check=False,
             env=environment(directory),
         )
@@ -159,7 +159,7 @@ def test_an_interrupt_ends_the_demo_within_3_s_and_leaves_nothing(tmp_path: Path
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         began = time.monotonic()
         rest = process.stdout.read()
-        status = process.wait(10)
+        status = process.wait(180)
         took = time.monotonic() - began
     finally:
         process.kill()

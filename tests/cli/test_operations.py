@@ -17,7 +17,7 @@ from warm_processes import TWISTD, Process
 from mu_twisted.web._api import Api
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-LIMIT = 60
+LIMIT = 180.0
 CHANGING = [
     (r"-[0-9a-f]{8}\b", "-NAME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
@@ -89,7 +89,7 @@ def home(short_path: Path) -> Iterator[Path]:
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=10)
+            process.communicate(timeout=180)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -19,7 +19,7 @@ def run(tmp_path: Path, redirection: str, *words: str) -> "subprocess.CompletedP
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -67,7 +67,7 @@ for n in range(100):
 journal.append("j", {"n": "not committed"})
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "j.db"], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "j.db"], timeout=180, check=False)
     assert done.returncode == -signal.SIGKILL
     journal = Journal(tmp_path / "j.db", Clock(), print)
     assert [record["n"] for record in journal.records("j")] == list(range(100))

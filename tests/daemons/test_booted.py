@@ -14,7 +14,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 CGROUPS = Path("/sys/fs/cgroup")
-LIMIT = 60
+LIMIT = 180.0
 """Seconds for all of it."""
 
 PROBE = """\
@@ -55,7 +55,7 @@ def group() -> Iterator[str]:
     name = f"mu-test-{os.getpid()}"
     yield name
     places = [top / name for top in (CGROUPS, CGROUPS / "unified", CGROUPS / "systemd")]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     while any(place.exists() for place in places) and time.monotonic() < deadline:
         for place in places:
             for path, _, _ in os.walk(place, topdown=False):

@@ -30,7 +30,7 @@ print("ended")
 @pytest.mark.parametrize("first", ["os.kill, os.getpid(), signal.SIGINT", "reactor.stop"])
 def test_being_told_to_end_while_all_ends_is_no_fault(first: str) -> None:
     script = TOLD_TWICE.format(first=first)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Traceback" not in done.stdout
     assert done.stdout.endswith("ended\n")
@@ -63,7 +63,7 @@ reactor.run()
 )
 def test_an_interrupt_that_is_repeated_ends_a_command_at_once(second: str, at_once: bool, status: int) -> None:
     script = NEVER_ENDS.format(second=second, at_once=at_once)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == status
     told = "error: interrupted again, ended at once; `mu jobs` lists what is on record\n"
     assert done.stderr == (told if status == 1 else "")

@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         if launching and region[1] == self.server.throttling:
             self._say(429, {"X-Amzn-ErrorType": "TooManyRequestsException"}, b'{"message": "Rate exceeded"}')
             return
-        line = http.client.HTTPConnection(self.server.behind, timeout=20)
+        line = http.client.HTTPConnection(self.server.behind, timeout=180)
         try:
             line.request(self.command, self.path, body, dict(self.headers.items()))
             answer = line.getresponse()

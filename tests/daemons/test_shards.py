@@ -310,7 +310,7 @@ def answers(port: int, directory: Path) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(directory / "tls" / "ca_cert.pem")
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain, context.wrap_socket(plain) as wrapped:
+    with socket.create_connection(("127.0.0.1", port), timeout=180) as plain, context.wrap_socket(plain) as wrapped:
         return wrapped.version() is not None
 
 
@@ -357,7 +357,7 @@ def test_the_end_of_the_supervisor_is_the_end_of_all(start: Start, how: signal.S
     for pid in (*shards, daemon.process.pid) if how is signal.SIGINT else (daemon.process.pid,):
         os.kill(pid, how)
     assert all_end(handles)
-    assert daemon.process.wait(20) == -how
+    assert daemon.process.wait(180) == -how
 
 
 @pytest.mark.process
@@ -385,7 +385,7 @@ def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(t
     ports = [first, first + 1]
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
-    manager.settimeout(20)
+    manager.settimeout(180)
     name = "mu-rendezvous"
     daemon = subprocess.Popen(
         [
@@ -402,7 +402,7 @@ def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(t
     try:
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if f":{ports[1]}" in line and "istening" in line)
-        socket.create_connection(("127.0.0.1", ports[1]), timeout=20).close()  # it is started by that
+        socket.create_connection(("127.0.0.1", ports[1]), timeout=180).close()  # it is started by that
         ready = f"READY=1\nSTATUS=all 2 shards are ready for peers, on consecutive ports from {ports[0]}"
         assert [manager.recv(4096).decode() for _ in range(2)] == [ready, "WATCHDOG=1"]
         assert all(answers(port, tmp_path / "state") for port in ports)
@@ -412,7 +412,7 @@ def test_shards_take_systemds_sockets_and_it_hears_of_life_while_all_are_there(t
         assert [manager.recv(4096).decode() for _ in range(3)] == [missing, ready, "WATCHDOG=1"]
     finally:
         daemon.terminate()
-        daemon.communicate(timeout=20)
+        daemon.communicate(timeout=180)
         manager.close()
 
 

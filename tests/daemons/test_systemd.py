@@ -32,7 +32,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 def installed(tmp_path: Path) -> Path:
     """The units as the script installs them, for a mu that is where the tests' is."""
     environment = {**os.environ, "ROOT": str(tmp_path), "PREFIX": sys.prefix}
-    subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=60)
+    subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=180)
     return tmp_path / "etc" / "systemd" / "system"
 
 
@@ -41,7 +41,7 @@ def test_the_units_are_what_systemd_takes(installed: Path) -> None:
     units = [str(path) for path in sorted(installed.iterdir())]
     assert len(units) == 4
     checked = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=120, check=False
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=180, check=False
     )
     ours = [line for line in (checked.stdout + checked.stderr).splitlines() if "mu-" in line]
     assert ours == []
@@ -54,7 +54,7 @@ def test_the_units_leave_little_open(installed: Path, unit: str) -> None:
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(installed / f"{unit}.service")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=False,
     ).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
@@ -65,7 +65,7 @@ def test_the_units_leave_little_open(installed: Path, unit: str) -> None:
 def test_what_the_administrator_wrote_stays(tmp_path: Path) -> None:
     environment = {**os.environ, "ROOT": str(tmp_path)}
     for _ in range(2):
-        subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=60)
+        subprocess.run(["sh", ETC / "install-units.sh"], check=True, env=environment, timeout=180)
         mine = tmp_path / "etc" / "mu" / "coordinator.env"
         assert mine.stat().st_mode & 0o777 == 0o600
         mine.write_text("MU_COORDINATOR_OPTIONS=--keep 1\n")
@@ -74,7 +74,7 @@ def test_what_the_administrator_wrote_stays(tmp_path: Path) -> None:
 
 def test_the_template_is_what_cloudformation_takes() -> None:
     checked = subprocess.run(
-        [f"{sys.prefix}/bin/cfn-lint", ETC / "cloudformation.yaml"], capture_output=True, text=True, timeout=120
+        [f"{sys.prefix}/bin/cfn-lint", ETC / "cloudformation.yaml"], capture_output=True, text=True, timeout=180
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
@@ -86,7 +86,7 @@ class Manager:
         self.path = path
         self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.line.bind("\0" + path[1:] if path.startswith("@") else path)
-        self.line.settimeout(20)
+        self.line.settimeout(180)
 
     def hears(self) -> str:
         return self.line.recv(4096).decode()
@@ -170,7 +170,7 @@ def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path
         caller.close()
     finally:
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(20)
+        daemon.wait(180)
     assert manager.hears() == "STOPPING=1"
     manager.line.close()
 
@@ -193,7 +193,7 @@ def test_who_dials_while_the_daemon_is_restarted_is_served_by_the_next_one(tmp_p
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with socket.create_server(("127.0.0.1", 0)) as held:
         for _ in range(2):
-            early = socket.create_connection(held.getsockname(), timeout=20)  # before there is a daemon
+            early = socket.create_connection(held.getsockname(), timeout=180)  # before there is a daemon
             daemon = subprocess.Popen(
                 ["sh", "-c", script], stdin=held.fileno(), stderr=DEVNULL, stdout=DEVNULL, env=env
             )
@@ -203,16 +203,16 @@ def test_who_dials_while_the_daemon_is_restarted_is_served_by_the_next_one(tmp_p
                     assert served.getpeercert(binary_form=True)
             finally:
                 daemon.terminate()
-                daemon.wait(20)
+                daemon.wait(180)
             assert manager.hears() == "STOPPING=1"
     manager.line.close()
 
 
 def _dial(port: int) -> socket.socket:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=20)
+            return socket.create_connection(("127.0.0.1", port), timeout=180)
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -21,7 +21,7 @@ def test_the_end_of_a_pool_waits_for_no_thread_that_is_stuck() -> None:
     assert all(thread.daemon for thread in pool.threads)  # nor does Python's own end wait for them
     assert not ended.is_set()
     answered.set()
-    pool.threads[0].join(20)
+    pool.threads[0].join(180)
 
 
 def test_a_thread_with_nothing_to_do_is_over_when_its_pool_is() -> None:
@@ -31,5 +31,5 @@ def test_a_thread_with_nothing_to_do_is_over_when_its_pool_is() -> None:
     pool.callInThread(done.set)
     done.wait()
     pool.stop()
-    pool.threads[0].join(20)
+    pool.threads[0].join(180)
     assert not pool.threads[0].is_alive()

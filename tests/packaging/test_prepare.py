@@ -19,7 +19,7 @@ def prepare(bare: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         env={"PATH": str(bare)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
         check=False,
     )
 

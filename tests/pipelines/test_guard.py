@@ -14,7 +14,7 @@ from mu_twisted.pipelines import LastEnd, last_end
 
 CALLS = Path(__file__).parents[1] / "support" / "guarded_calls.py"
 YIELDING = [name for name in CASES if name not in STUBBORN and name not in DEADLY]
-LIMIT = 60
+LIMIT = 180
 """Seconds after which a call that should have been interrupted is taken for missed."""
 
 

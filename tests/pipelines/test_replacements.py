@@ -68,7 +68,7 @@ def ran(shell: str, command: str, directory: Path) -> list[str]:
     """The words that a command's printf has got, run as a worker runs it."""
     raw = command.encode("utf-8", "surrogateescape")
     sent = expand_command(raw, Substitutions(tmpdir=b"/tmp/mu_worker_x", infile=b"INFILE", outfile=b"OUTFILE"))
-    done = subprocess.run([shell, "-c", sent], stdout=subprocess.PIPE, cwd=directory, check=True, timeout=20)
+    done = subprocess.run([shell, "-c", sent], stdout=subprocess.PIPE, cwd=directory, check=True, timeout=180)
     assert not list(directory.iterdir()), "the value was run"
     return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
 
@@ -158,7 +158,7 @@ def test_however_odd_a_command_is_no_value_is_run(shell: str, empty: Path, templ
         return
     raw = command.encode("utf-8", "surrogateescape")
     subprocess.run(
-        [shell, "-c", raw], stdin=subprocess.DEVNULL, capture_output=True, cwd=empty, check=False, timeout=20
+        [shell, "-c", raw], stdin=subprocess.DEVNULL, capture_output=True, cwd=empty, check=False, timeout=180
     )
     assert not (empty / "pwned").exists()
 

@@ -60,7 +60,7 @@ class Caller:
         context.check_hostname = False
         context.load_verify_locations(cadata=ca.decode())
         context.load_cert_chain(directory / "pair.pem")
-        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=180)
         try:
             self.socket = context.wrap_socket(plain)
         finally:
@@ -257,7 +257,7 @@ def test_a_worker_is_probed_on_a_second_port(start: Start, tmp_path: Path, chose
     assert isinstance(order, ProbeOrder)
     assert (order.reflexive.ip, order.reflexive.port) == caller.socket.getsockname()
     assert not chosen or order.port == number
-    with socket.create_connection(("127.0.0.1", order.port), timeout=30) as probe:
+    with socket.create_connection(("127.0.0.1", order.port), timeout=180) as probe:
         probe.sendall(encode(probe_message(order.token)))
         assert probe.makefile("rb").read() == encode(TAKEN)
     caller.says(PunchWant(2).encode())

@@ -426,7 +426,7 @@ class _Round:
             self._announced = [Announced(self._stage, faults.job, self._is_over) for faults in self._jobs]
             try:
                 self._harass(list(falls), begun, most)
-                printed = [waiting.communicate(timeout=60) for waiting in self._waiting]
+                printed = [waiting.communicate(timeout=180) for waiting in self._waiting]
             finally:
                 for announced in self._announced:
                     announced.stop()

@@ -23,7 +23,7 @@ from mu_twisted.cli.demo.shuffle import make_records
 from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 from mu_twisted.local import RunningStack, find, start
 
-TIMEOUT = 30.0
+TIMEOUT = 180.0
 """Seconds for a daemon to answer."""
 STACK = ("--retry-delay=3", "--idle-timeout=10")
 """Lambda tries a failed event again after a minute, this one after seconds."""

@@ -71,7 +71,7 @@ class Programs:
 
     def _hear(self, peer: socket.socket) -> None:
         with peer, suppress(OSError), peer.makefile("rw", encoding="ascii") as stream:
-            peer.settimeout(30.0)
+            peer.settimeout(180)
             said = stream.readline().split()
             if len(said) != 2:  # it was killed before it said anything
                 return
@@ -107,7 +107,7 @@ class Announced:
         """Look for the last time, and no more."""
         self._stopped.set()
         for thread in self._threads:
-            thread.join(30.0)
+            thread.join(180)
         self.look()
 
     def look(self) -> bool:

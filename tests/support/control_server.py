@@ -20,7 +20,7 @@ from mu_twisted.web import ControlListeners, open_control
 
 T = TypeVar("T")
 LIFETIME = timedelta(hours=1)
-TIMEOUT = 20.0
+TIMEOUT = 180.0
 """Seconds after which a test is taken for hung."""
 
 

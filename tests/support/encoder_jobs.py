@@ -116,7 +116,7 @@ def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[in
         yield int(ready[1])
     finally:
         process.terminate()
-        assert process.wait(20) in (0, -15)
+        assert process.wait(180) in (0, -15)
         process.stderr.close()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from mu_twisted.tls import Authority, LaunchIdentity
 from mu_twisted.wire import Decoder, Greeting, encode
 
-TIMEOUT = 20.0
+TIMEOUT = 180.0
 """Seconds after which what should have happened is taken for never."""
 
 

@@ -25,7 +25,7 @@ from worker_lambda._worker import WorkerLoop
 from worker_lambda.s3 import S3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIMEOUT = 20.0
+TIMEOUT = 180.0
 
 
 class Talk:
@@ -181,7 +181,7 @@ class Here:
         self._thread.start()
 
     def result(self) -> dict[str, str]:
-        self._thread.join(20)
+        self._thread.join(180)
         return self._result[0]
 
 

@@ -44,7 +44,7 @@ def test_all_that_was_started_ends(pair: Pair, way: Callable) -> None:
     marked = _marked(worker.process.pid)
     assert len(marked) >= 4
     way(talk, worker)
-    worker.process.wait(20)
+    worker.process.wait(180)
     assert [process for process in marked if is_alive(process)] == []
     assert list(worker.temporary.iterdir()) == []
 

@@ -406,7 +406,7 @@ class Interrupted:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(20)
+            thread.join(180)
         for each in self._sockets:
             each.close()
 
@@ -440,7 +440,7 @@ def test_a_rendezvous_that_comes_back_is_dialled_again(
     two.asks(101, "x")
     assert one.send(102, "y", b"lost with it") == b"OK:SEND(102/y)"
     first.process.send_signal(signal.SIGTERM)
-    first.process.wait(20)
+    first.process.wait(180)
     begin_rendezvous(first.port)
     assert one.send(102, "x", b"body") == b"OK:SEND(102/x)"
     assert two.hears() == b"OK:RECEIVE(101/x)"
@@ -482,7 +482,7 @@ def test_nothing_is_dialled_before_it_is_needed(linked: tuple) -> None:
     relay._listener.settimeout(0.2)
     with pytest.raises(TimeoutError):
         relay.accept()
-    relay._listener.settimeout(20)
+    relay._listener.settimeout(180)
     talk.say(b"receive:3:x\0f")
     assert welcome(relay).hear() == b"WANT:3:1:x"
 

@@ -50,7 +50,7 @@ def rendezvous(tmp_path_factory: pytest.TempPathFactory, keys: Any) -> Iterator[
         yield int(ready.group(1))
     finally:
         daemon.terminate()
-        daemon.communicate(timeout=20)
+        daemon.communicate(timeout=180)
 
 
 class Task:
