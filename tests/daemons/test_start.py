@@ -192,12 +192,19 @@ def test_a_log_file_has_debug_lines_if_they_were_asked_for(
     assert ("spelt out" in log) is debugs
 
 
-def test_a_port_that_a_coordinator_has_is_told_with_the_way_to_it(daemon: Any, coordinate: Any) -> None:
-    words = ("-t", "tcp:0:interface=127.0.0.1", "--state-dir")
-    first = daemon(*words, "first")
-    port = (Path(f"/proc/{first.pid}/cwd") / "first" / "port").read_text().strip()
-    error = coordinate("-t", f"tcp:{port}:interface=127.0.0.1", "--state-dir", "second").complained()
-    assert f": process {first.pid} (mu-coordinator) has it, which takes jobs by `mu submit`; choose another" in error
+def test_a_port_that_a_coordinator_has_is_told_with_the_way_to_it(
+    run_from_nothing: Run, coordinate: Any, tmp_path: Path
+) -> None:
+    words = ("mu-coordinator", "-t", "tcp:0:interface=127.0.0.1", "--state-dir", "first")
+    assert run_from_nothing("--pidfile=pid", *words).returncode == 0  # whose name is read from its command line
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        port = (tmp_path / "first" / "port").read_text().strip()
+        error = coordinate("-t", f"tcp:{port}:interface=127.0.0.1", "--state-dir", "second").complained()
+        assert f": process {pid} (mu-coordinator) has it, which takes jobs by `mu submit`; choose another" in error
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert gone(tmp_path / "pid")
 
 
 CLOSED = object()

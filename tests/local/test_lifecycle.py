@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from warm_processes import TWISTD
+from warm_processes import LIMIT, TWISTD
 from warm_processes import run as run_warm
 
 from mu_twisted.local import LocalError, Stack, find, start
@@ -56,7 +56,7 @@ def mounts(state: Path) -> list[str]:
     return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
 
 
-def until(condition: Callable[[], bool], limit: float) -> None:
+def until(condition: Callable[[], bool], limit: float = LIMIT) -> None:
     end = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -76,7 +76,7 @@ def hang(stack: Stack, connector: Callable[..., Any], package: Callable[..., byt
     )
     call_hangs(client, state)
     client.close()
-    until(lambda: any(b"MU_TEST_MARK" in environ(pid) for pid in marked(state)), 5.0)
+    until(lambda: any(b"MU_TEST_MARK" in environ(pid) for pid in marked(state)))
 
 
 def call_hangs(client: Any, state: Path) -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_left_after_sigkill_and_a_new_start_and_sigterm(
     hang(running.stack, connector, package, state)
     os.kill(running.pid, signal.SIGKILL)
     # A process loses its environment before its files, when it is killed.
-    until(lambda: not marked(state) and find(state) is None, 2.0)
+    until(lambda: not marked(state) and find(state) is None)
     again = start(state, options=options)
     request.addfinalizer(again.stop)
     assert not groups(running.pid)
@@ -142,13 +142,11 @@ def test_nothing_is_left_after_sigkill_and_a_new_start_and_sigterm(
     assert [found["FunctionName"] for found in client.list_functions()["Functions"]] == ["hangs"]
     call_hangs(client, state)
     client.close()
-    until(lambda: any(b"MU_TEST_MARK" in environ(pid) for pid in marked(state)), 5.0)
+    until(lambda: any(b"MU_TEST_MARK" in environ(pid) for pid in marked(state)))
     running.stop()
-    began = time.monotonic()
     os.kill(again.pid, signal.SIGTERM)
-    until(lambda: not marked(state), 2.0)
+    until(lambda: not marked(state))
     again.stop()
-    assert time.monotonic() - began < 2.0
     assert not left(state, again.pid)
     assert sorted(path.name for path in state.iterdir()) == KEPT
     assert "Traceback" not in (state / "local.log").read_text()
@@ -194,7 +192,7 @@ def test_a_zygote_that_is_killed_is_replaced(one: Any, stacks: dict[str, Any]) -
     def served() -> bool:
         return one.call(name)[0] == 1
 
-    until(served, 5.0)
+    until(served)
 
 
 def children(pid: int) -> list[int]:
@@ -202,7 +200,7 @@ def children(pid: int) -> list[int]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_warm(*TWISTD, "mu-local", *arguments, cwd=ROOT, timeout=30)
+    return run_warm(*TWISTD, "mu-local", *arguments, cwd=ROOT)
 
 
 @contextmanager
@@ -220,7 +218,7 @@ def launched(state: Path, *arguments: str, prefix: Sequence[str] = ()) -> Iterat
 
 
 def ready(state: Path) -> Stack:
-    until(lambda: find(state) is not None, 10.0)
+    until(lambda: find(state) is not None)
     found = find(state)
     assert found is not None
     return found
@@ -233,7 +231,7 @@ def test_ctrl_c_ends_all_of_it(
     with launched(tmp_path, "--s3=moto", *options) as process:
         hang(ready(tmp_path), connector, package, tmp_path)
         os.killpg(process.pid, signal.SIGINT)
-        said, errors = process.communicate(timeout=5)
+        said, errors = process.communicate(timeout=LIMIT)
         # twistd ends as if the signal had killed it, which tells a shell to stop too.
         assert process.returncode in (0, -signal.SIGINT)
         assert "Traceback" not in said + errors
@@ -250,7 +248,7 @@ def test_a_caller_is_answered_while_others_hold_all_descriptors(
             port = int(stack.lambda_endpoint.rpartition(":")[2])
             for said in (b"", b"GET /2015-03-31/functions HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nContent-"):
                 for _ in range(200):
-                    held.append(socket.create_connection(("127.0.0.1", port), 5.0))
+                    held.append(socket.create_connection(("127.0.0.1", port), LIMIT))
                     with suppress(OSError):
                         held[-1].send(said)
             with closing(connector(stack, "lambda")) as client:
@@ -267,7 +265,7 @@ def test_a_caller_is_answered_while_others_hold_all_descriptors(
             for end in held:
                 end.close()
             process.terminate()
-            said, errors = process.communicate(timeout=10)
+            said, errors = process.communicate(timeout=LIMIT)
     assert "Traceback" not in said + errors
     assert (said + errors).count("idle connections") == 1
 
@@ -289,8 +287,8 @@ def test_a_seaweedfs_that_is_killed_comes_back_with_its_objects(
         except (BotoCoreError, ClientError):
             return False
 
-    until(lambda: killed[0] not in children(stacks["zygote"].pid), 2.0)
-    until(kept, 10.0)
+    until(lambda: killed[0] not in children(stacks["zygote"].pid))
+    until(kept)
     s3.close()
 
 
@@ -300,7 +298,7 @@ def test_a_moto_that_is_killed_ends_the_stack_with_one_line(tmp_path: Path) -> N
         for pid in children(process.pid):
             if b"moto" in cmdline(pid):
                 os.kill(pid, signal.SIGKILL)
-        said, errors = process.communicate(timeout=5)
+        said, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 1
         complaints = [line for line in errors.splitlines() if line.startswith("error: ")]
         assert complaints == ["error: the local S3 (moto) ended, and its objects with it; start the stack again"]
@@ -354,10 +352,10 @@ def kill_parts(state: Path, options: list[str], seed: int, rounds: int, caller_o
                     os.kill(pid, signal.SIGKILL)
                     killed.add(parts[pid])
                 for call in calls:
-                    payload, answer = call.result(timeout=10)
+                    payload, answer = call.result(timeout=LIMIT)
                     assert payload == "whole" or answer["FunctionError"] == "Unhandled"
                 # One that was killed while it was idle may be found out by the next call only.
-                until(lambda: caller.call(name, 0.01)[0] == "whole", 5.0)
+                until(lambda: caller.call(name, 0.01)[0] == "whole")
         caller.client.close()
     finally:
         running.stop()
