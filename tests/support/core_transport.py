@@ -8,10 +8,8 @@ import importlib
 import select
 import socket
 import struct
-import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -144,16 +142,6 @@ class ManualClock(Clock):
             self.listener.core.set_time(self.seconds())
 
 
-def _others_run() -> bool:
-    """Whether another thread of this process runs, or would run if the machine had time for it."""
-    own = str(threading.get_native_id())
-    with suppress(OSError):  # one has ended meanwhile, or there are no descriptors
-        for thread in Path("/proc/self/task").iterdir():
-            if thread.name != own and (thread / "stat").read_text().rpartition(")")[2][1] == "R":
-                return True
-    return False
-
-
 class Loopback:
     """The network between the dialling ends and the core."""
 
@@ -183,14 +171,14 @@ class Loopback:
         return succeed(end.protocol)
 
     def settle(self, limit: int) -> None:
-        """Carry everything until nothing moves, and has not moved for a while, nor does any thread wait for a turn."""
+        """Carry everything until nothing moves, and has not moved for a while."""
         quiet = 0
         while quiet < 3:
             if self.carry(limit):
                 quiet = 0
-                continue
-            quiet = 0 if _others_run() else quiet + 1
-            time.sleep(0.0005)
+            else:
+                quiet += 1
+                time.sleep(0.0005)
 
     def break_all(self) -> None:
         for end in list(self.ends):
