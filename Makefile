@@ -24,7 +24,7 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h la
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video demo-shuffle test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare
+.PHONY: demo demo-xcenc demo-video demo-shuffle test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare man
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/mu demo
@@ -86,6 +86,9 @@ fuzz: $(VENV)/develop.stamp
 
 bench: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python -m bench
+
+man: $(VENV)/demo.stamp
+	@$(BIN)/mu man --to build/man
 
 compare: $(VENV)/demo.stamp
 	@etc/prepare.sh "$(PYTHON)" parallel=parallel

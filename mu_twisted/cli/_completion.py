@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> None:
     """Print it."""
     import shtab  # a tenth of a second that few need
 
-    sys.stdout.write(shtab.complete(described(), options.shell))
+    sys.stdout.write(shtab.complete(described()[0], options.shell))
 
 
-def described() -> argparse.ArgumentParser:
-    """A parser of all of mu's command lines, for completion only: it parses none."""
+def described() -> tuple[argparse.ArgumentParser, Any]:
+    """A parser of all of mu's command lines, and its commands: for completion and manual pages, it parses none."""
     from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
     from mu_twisted.daemons.doctor import Options as DoctorOptions
     from mu_twisted.daemons.foreground import options_for
@@ -74,7 +74,7 @@ def described() -> argparse.ArgumentParser:
     _add_pipelines(submit)
     for each in commands.choices.values():
         _complete_paths(each)
-    return parser
+    return parser, commands
 
 
 def _add_pipelines(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,8 @@ def _add_pipelines(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_options(name: str, options: Any) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"mu {name}", add_help=False)
+    text = " ".join(str(getattr(options, "longdesc", None) or "").split()).replace("%", "%%")
+    parser = argparse.ArgumentParser(prog=f"mu {name}", description=text or None, add_help=False)
     _add_options(parser, options)
     return parser
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "local-env": "_local",
     "config": "_config",
     "completion": "_completion",
+    "man": "_man",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
 

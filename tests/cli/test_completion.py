@@ -25,7 +25,7 @@ WITHOUT_JSON = {"coordinator", "rendezvous", "demo", "demo-xcenc", "demo-video",
 def script() -> str:
     import shtab
 
-    return str(shtab.complete(described(), "bash"))
+    return str(shtab.complete(described()[0], "bash"))
 
 
 def completed(script: str, words: str) -> set[str]:
@@ -78,7 +78,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_every_option_is_described_as_its_parser_has_it() -> None:
-    commands = next(action for action in described()._actions if action.dest == "command").choices
+    commands = next(action for action in described()[0]._actions if action.dest == "command").choices
     assert commands is not None
     own = new_parser()[1].choices
     assert set(commands) == set(COMMANDS)
@@ -94,6 +94,6 @@ def test_every_option_is_described_as_its_parser_has_it() -> None:
 
 
 def test_every_command_that_tells_something_tells_it_as_json() -> None:
-    commands = next(action for action in described()._actions if action.dest == "command").choices
+    commands = next(action for action in described()[0]._actions if action.dest == "command").choices
     assert commands is not None
     assert {name for name, parser in commands.items() if "--json" not in options_of(parser)} == WITHOUT_JSON
