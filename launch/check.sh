@@ -1,6 +1,7 @@
 #!/bin/sh
 # The extensions under AddressSanitizer and UndefinedBehaviorSanitizer: their tests, then a search for leaks in the
-# launcher. The transport's core without Python, with peers of every kind, under these and under ThreadSanitizer.
+# launcher, which runs under ThreadSanitizer, too. The transport's core without Python, with peers of every kind, under
+# all three.
 # PYTHON chooses the interpreter, which must have the project's test dependencies.
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,6 +33,24 @@ build() { # DIRECTORY [OPTION OF THE COMPILER...]
         -I"$include" mu_twisted/pipelines/_watchdog.c -o "$target/mu_twisted/pipelines/_watchdog$suffix"
 }
 
+threads() { # DIRECTORY EXPRESSION [OPTION OF THE COMPILER...]: the launcher's tests; what the sanitizer says in DIRECTORY/races.*
+    target=$1
+    chosen=$2
+    shift 2
+    mkdir "$target"
+    cp -r mu_twisted "$target/"
+    rm -f "$target"/mu_twisted/launch/*.so
+    "$cc" -std=c11 -Wall -Wextra -Wshadow -Werror -O1 -g -fsanitize=thread -fno-omit-frame-pointer \
+        -D_POSIX_C_SOURCE=200809L "$@" -fPIC -shared -I"$include" launch/*.c \
+        -o "$target/mu_twisted/launch/_launch$suffix" -lcurl -lcrypto
+    (
+        cd "$work"
+        PYTHONPATH="$target:$root/tests/support" LD_PRELOAD=$("$cc" -print-file-name=libtsan.so) \
+            TSAN_OPTIONS="log_path=$target/races:exitcode=0:report_signal_unsafe=0" \
+            "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider -k "$chosen"
+    )
+}
+
 leaks() { # DIRECTORY CALLS: status 1 where a leak passes through the extension's code
     # The interpreter is built without frame pointers as a rule, so stacks are unwound the slow way. The sanitizer's
     # own verdict counts leaks of the interpreter too, and is not asked for.
@@ -53,6 +72,28 @@ exercise() { # NAME SANITIZERS: the core's library alone, as its user drives it
 
 exercise of-memory address,undefined
 exercise of-threads thread
+threads "$work/of-launcher" "not memory_is_flat"
+if cat "$work"/of-launcher/races.* 2> /dev/null; then
+    exit 1
+fi
+# One whose order to stop is no longer exchanged atomically.
+cat > "$work/racy.h" <<'END'
+#include <stdatomic.h>
+#define atomic_int int
+#undef atomic_load
+#undef atomic_init
+#undef atomic_compare_exchange_weak
+#define atomic_load(from) (*(from))
+#define atomic_init(at, value) (*(at) = (value))
+#define atomic_compare_exchange_weak(at, known, value) \
+    (*(at) == *(known) ? (*(at) = (value), 1) : (*(known) = *(at), 0))
+END
+threads "$work/racy" cancel -include "$work/racy.h"
+grep -q "data race" "$work"/racy/races.* || {
+    echo "the search for races does not find the one that was put into the launcher on purpose" >&2
+    exit 1
+}
+echo "the race that was put into the launcher on purpose is found"
 build "$work/sound"
 # One that loses what it had from a library, and references to Python's objects.
 cat > "$work/leaky.h" <<'END'
@@ -72,7 +113,8 @@ PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=de
     "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider \
     -k "not memory_is_flat"
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 \
-    "$python" -m pytest "$root/tests/transport/test_core.py" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider
+    "$python" -m pytest "$root/tests/transport/test_core.py" "$root/tests/rendezvous/test_relay.py" -k "core or Core" \
+    -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider
 # What ends a process on purpose, by a signal too, is left to the signal.
 PYTHONPATH="$work/sound:$root/tests/support" LD_PRELOAD=$preload \
     ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0 \

@@ -202,6 +202,8 @@ class Loopback:
 class CoreTransportHarness(TLSTransportHarness):
     """The core listens; Twisted dials."""
 
+    cuts_off_floods_of_keys = True
+
     host = "127.0.0.1"
 
     def __init__(self) -> None:

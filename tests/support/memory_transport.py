@@ -133,6 +133,18 @@ class WithoutCertificate:
         return SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
 
 
+@implementer(IOpenSSLClientConnectionCreator)
+class OlderClient:
+    """Shows the worker's certificate, with TLS 1.2."""
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        context = SSL.Context(SSL.TLSv1_2_METHOD)
+        context.use_certificate(x509.load_pem_x509_certificate(WORKER.certificate))
+        key: Any = load_pem_private_key(WORKER.key, None)
+        context.use_privatekey(key)
+        return SSL.Connection(context, None)
+
+
 def of_two_minds() -> KeyPair:
     """A certificate of our authority with two identities."""
     ca = x509.load_pem_x509_certificate(AUTHORITY.certificate)
@@ -153,6 +165,8 @@ def of_two_minds() -> KeyPair:
 
 
 class TLSTransportHarness(PlainTransportHarness):
+    cuts_off_floods_of_keys = False
+    """Whether a peer is cut off that renews its keys again and again; else it costs as much as it sends."""
     identity = LaunchIdentity("job")
     server = server_contexts(SERVER, AUTHORITY.certificate)
     client = client_contexts(WORKER, AUTHORITY.certificate, expected=COORDINATOR)
@@ -187,6 +201,17 @@ class TLSTransportHarness(PlainTransportHarness):
 
     def dial_with_bytes(self) -> Bytes:
         return self._dial_tls(self.client)
+
+    def dial_to_renegotiate(self) -> Bytes:
+        """A peer of TLS 1.2."""
+        return self._dial_tls(OlderClient())
+
+    def dial_to_renew_keys(self, directory: Any) -> Any:
+        from key_updates import KeyUpdatingPeer  # which has its keys from here
+
+        peer = KeyUpdatingPeer(directory)
+        self.network.connect(Factory.forProtocol(lambda: peer))
+        return peer
 
     def _dial_tls(self, contexts: Any) -> Bytes:
         peer = Bytes()

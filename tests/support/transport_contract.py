@@ -4,9 +4,11 @@ Mix :class:`TransportContract` into a class whose name begins with ``Test`` and 
 authenticated, :class:`AuthenticatedContract` too.
 """
 
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 
@@ -618,6 +620,54 @@ class AuthenticatedContract:
         assert len(log) == 1
         assert world.complaints[kind] in log[0]
         self.assert_unharmed(world, near, far)
+
+    def test_a_renegotiation_is_refused(self, world: Any) -> None:
+        near, far = self.pair(world)
+        peer = world.dial_to_renegotiate()
+        world.settle()
+        peer.write(encode(b"before"))
+        world.settle()
+        tls = peer._end._tlsConnection
+        assert tls.get_protocol_version_name() == "TLSv1.2"
+        assert tls.renegotiate()
+        with suppress(SSL.WantReadError):
+            tls.do_handshake()
+        peer._end._flushSendBIO()
+        world.settle()
+        assert world.accepted[-1].payloads == [b"before"]
+        assert peer.lost
+        assert len(world.accepted[-1].reasons) == 1
+        self.assert_unharmed(world, near, far)
+
+    def test_keys_can_be_renewed_now_and_then(self, world: Any, tmp_path: Any) -> None:
+        self.pair(world)
+        peer = world.dial_to_renew_keys(tmp_path)
+        world.settle()
+        sent = [b"%d" % number * 10_000 for number in range(10)]
+        for number, payload in enumerate(sent):
+            peer.renew_keys(number % 2)
+            peer.write(encode(payload))
+            world.settle()
+        assert world.accepted[-1].payloads == sent
+        world.accepted[-1].end.close()
+        world.settle()
+        peer.free()
+
+    def test_a_flood_of_new_keys_costs_no_memory_and_no_other_peer(self, world: Any, tmp_path: Any) -> None:
+        near, far = self.pair(world)
+        peer = world.dial_to_renew_keys(tmp_path)
+        world.settle()
+        for _ in range(300):
+            for _ in range(10):
+                if not peer.lost:
+                    peer.renew_keys(1)
+            world.settle()
+        assert peer.lost == world.cuts_off_floods_of_keys
+        assert world.waiting() < 1 << 16
+        self.assert_unharmed(world, near, far)
+        world.accepted[-1].end.abort()
+        world.settle()
+        peer.free()
 
     def test_a_listener_of_another_authority_is_refused(self, world: Any) -> None:
         world.listen()
