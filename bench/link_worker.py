@@ -1,8 +1,9 @@
 """A program that is the links of some tasks, for the bench: orders are lines of JSON on its standard input.
 
 ``{"task": T, "port": P, "tls": BODIES, "peer": T2}`` makes the links of a task; with ``"direct": true`` it may have a
-direct path to that peer. ``{"send": FILE}`` and ``{"receive": FILE}``, ``{"ping": N}`` and ``{"echo": N}`` are about
-the last one. What comes of it is said in lines of JSON.
+direct path to that peer, and with ``"later": true`` only when ``{"pair": [T, ...]}`` names it. ``{"send": FILE}`` and
+``{"receive": FILE}``, ``{"ping": N}`` and ``{"echo": N}`` are about the last one. What comes of it is said in lines of
+JSON.
 """
 
 import json
@@ -20,6 +21,8 @@ from worker_lambda._links import LinkChannel
 from worker_lambda._tls import client_context, link_contexts
 
 JOB = "bench"
+NOT_THERE = 999_999
+"""No task."""
 
 
 def say(what: object) -> None:
@@ -39,6 +42,7 @@ class Tasks:
         self.runs = CommandRuns(self.selector, Path("/"), None)
         self._directory = directory
         self._channels: list[LinkChannel] = []
+        self._pairs: dict[int, tuple[LinkChannel, bytes]] = {}
         self._peer = 0
         self._echoes = self._pings = 0
         self._begun = 0.0
@@ -48,6 +52,10 @@ class Tasks:
         """Carry one out."""
         if "task" in order:
             self._open(**order)
+        elif "pair" in order:
+            for task in order["pair"]:
+                channel, link = self._pairs[task]
+                channel.link(link)
         elif "send" in order:
             self._channels[-1].send(f"{self._peer}:x\0{order['send']}".encode())
         elif "receive" in order:
@@ -70,7 +78,9 @@ class Tasks:
         waits = [channel.step(busy=True) for channel in self._channels]
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _open(self, task: int, port: int, tls: dict[str, str], peer: int, direct: bool = False) -> None:
+    def _open(
+        self, task: int, port: int, tls: dict[str, str], peer: int, direct: bool = False, later: bool = False
+    ) -> None:
         folder = self._directory / str(task)
         folder.mkdir()
         contexts = link_contexts(tls, folder) if direct else None
@@ -87,7 +97,11 @@ class Tasks:
         )
         self._channels.append(channel)
         self._peer = peer
-        channel.link(f"127.0.0.1:{port}:{JOB}:{task}:0{f':{peer}' if direct else ''}".encode())
+        link = f"127.0.0.1:{port}:{JOB}:{task}:0{f':{peer}' if direct else ''}".encode()
+        if later:
+            self._pairs[task] = channel, link
+            link = link[: link.rindex(b":") + 1] + b"%d" % NOT_THERE
+        channel.link(link)
 
     def _said(self, reply: bytes) -> None:
         if reply.startswith(b"OK:RECEIVE") and b"/ping" in reply:

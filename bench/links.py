@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -22,6 +23,8 @@ SIZE = 256 << 20
 """Bytes of the file that is sent."""
 ROUNDS = 1_000
 PARTIES, PROCESSES = 1_000, 4
+AT_ONCE = 40
+"""Workers that pair up at once: a punch has a second, and all have the same processors."""
 MOST_PAIRING = 10.0
 """Seconds."""
 _HERE = Path(__file__).parent
@@ -43,7 +46,7 @@ def run() -> list[Figure]:
             figures.append(Figure("links, rate directly over by the rendezvous", _ratio(rates), "times"))
             figures.append(Figure("links, round trip directly over by the rendezvous", _ratio(trips), "times"))
             seconds, direct = _pair(authority, port)
-            what = f"links, {PARTIES} workers in {PROCESSES} processes connect and pair up"
+            what = f"links, {PARTIES} connected workers in {PROCESSES} processes pair up"
             figures.append(Figure(what, seconds, "s", MOST_PAIRING, f"{direct} of {PARTIES} directly"))
         return figures
 
@@ -74,19 +77,28 @@ def _two(work: Path, authority: Authority, port: int, first: int, *, direct: boo
 
 
 def _pair(authority: Authority, port: int) -> tuple[float, int]:
-    """:returns: seconds from when all dial the rendezvous until all know about their peers, and how many have them."""
+    """:returns: seconds from when all are connected until all know about their peers, and how many have them."""
     with ExitStack() as stack:
         programs = [stack.enter_context(_program()) for _ in range(PROCESSES)]
         orders = [(PARTIES + task, PARTIES + (task ^ 1)) for task in range(PARTIES)]
-        bodies = [_order(authority, port, task, peer, direct=True) for task, peer in orders]
-        begun = time.perf_counter()
+        bodies = [{**_order(authority, port, task, peer, direct=True), "later": True} for task, peer in orders]
         for task, body in enumerate(bodies):
             # The two of a pair are in different programs.
             _say(programs[(task // 2 + task % 2) % PROCESSES], body)
         linked = 0
+        mine = Counter((task // 2 + task % 2) % PROCESSES for task in range(PARTIES))
         for number, program in enumerate(programs):
-            mine = sum((task // 2 + task % 2) % PROCESSES == number for task in range(PARTIES))
-            linked += sum(_hear_direct(program) for _ in range(mine))
+            for _ in range(mine[number]):
+                assert "absent" in _hear(program)  # it is connected, and has asked for a task that is not there
+        begun = time.perf_counter()
+        for first in range(0, PARTIES, AT_ONCE):
+            batch: dict[int, list[int]] = {}
+            for task in range(first, min(first + AT_ONCE, PARTIES)):
+                batch.setdefault((task // 2 + task % 2) % PROCESSES, []).append(PARTIES + task)
+            for number, tasks in batch.items():
+                _say(programs[number], {"pair": tasks})
+            for number, tasks in batch.items():
+                linked += sum(_hear_direct(programs[number]) for _ in tasks)
         return time.perf_counter() - begun, linked
 
 
