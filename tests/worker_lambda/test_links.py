@@ -73,7 +73,14 @@ class Task:
         self.where += b"" if peers is None else b":" + peers
         self.paths: dict[int, str] = {}
         greeting = talk.hear()
-        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == ["token", LINKS, PUNCH, PIPES, "tee"]
+        assert json.loads(greeting.removeprefix(b"OK:HELLO:"))["supports"] == [
+            "token",
+            LINKS,
+            PUNCH,
+            PIPES,
+            "tee",
+            "processes",
+        ]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"
         run = talk.ask(b"run:echo -n ##TMPDIR##")
