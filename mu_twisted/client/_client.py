@@ -21,6 +21,7 @@ from mu_twisted.client._transport import CoordinatorError, Unreachable
 from mu_twisted.config import resolve
 
 if TYPE_CHECKING:
+    from mu_twisted.client.executor import CallExecutor
     from mu_twisted.client.map_backend import MapBackend
     from mu_twisted.client.map_request import MapPlace
 
@@ -95,6 +96,7 @@ class Client:
         self._place = place
         self._profile = profile
         self._own: OwnCoordinator | None = None
+        self._executors: list[CallExecutor] = []
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +107,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let a coordinator that was started for this client end, once no job runs."""
+        """Wait for its executors, and let a coordinator that was started for this client end, once no job runs."""
+        executors, self._executors = self._executors, []
+        for executor in executors:
+            executor.shutdown()
         own, self._own = self._own, None
         if own is not None:
             idle = self._is_idle()
@@ -216,6 +221,49 @@ class Client:
         body["words"] += [*self._pipeline_words(pipeline), *words]
         return self._submit(body if name is None else {**body, "name": name}, None)
 
+    def executor(
+        self,
+        workers: int = 100,
+        *,
+        bucket: str | None = None,
+        name: str | None = None,
+        memory: int | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
+        **options: Option,
+    ) -> "CallExecutor":
+        """An executor that runs Python functions on workers: ``concurrent.futures``, as a thread or process pool is.
+
+        Its function is made with cloudpickle in it, and this Python's version. What the calls of one executor need of
+        workers is one job, which ends with :meth:`~mu_twisted.client.executor.CallExecutor.shutdown`.
+
+        :param workers: at once, at most.
+        :param bucket: of S3, for arguments above 11 KiB and results above 60 KiB; the embedded S3 has one.
+        :param name: what the job's name begins with.
+        :param memory: MB of the function.
+        :param retries: attempts that a call gets after one whose worker died; what a function raises is no failure.
+        :param timeout: seconds that an attempt may take.
+        :param options: how the function is made, such as ``requirements="file"``, as ``mu run --help`` says.
+        :raises UsageError: what was given makes no sense.
+        :raises mu_twisted.base.MuError: the function cannot be made.
+        """
+        from mu_twisted.client._call_backend import ClientCalls, call_function
+        from mu_twisted.client.executor import CallExecutor
+
+        if not isinstance(workers, int) or workers < 1:
+            raise UsageError(f"workers: expected a number of at least 1, got {workers!r}")
+        given, regions = self._made_by({"memory": memory, **options})
+        settled = {name: each.value for name, each in _settings("map", self._profile).chosen(()).items()}
+        backend = self._backend()
+        limits = {"retries": retries, "task-timeout": timeout, "max-workers": workers, "regions": ",".join(regions)}
+        words = [f"--{name}={value}" for name, value in limits.items() if value is not None]
+        words.append(f"--function={call_function(given, regions, backend)}")
+        bucket = bucket or (str(settled["bucket"]) if settled.get("bucket") else None)
+        calls = ClientCalls(backend, lambda body: self._submit(body, None).name, words, bucket, regions[0], name)
+        executor = CallExecutor(calls, workers)
+        self._executors.append(executor)
+        return executor
+
     def jobs(self) -> list[JobHandle]:
         """All jobs on record, the oldest first."""
         return [JobHandle(self.coordinator, job["job"]) for job in self.coordinator.get("jobs")["jobs"]]
@@ -308,23 +356,33 @@ class Client:
         :raises UsageError: there is no such option.
         """
         from mu_twisted.client.map_job import function_options
-        from mu_twisted.daemons.program import PROGRAM_KEYS, function_for
+        from mu_twisted.daemons.program import function_for
+
+        made, regions = self._made_by(given)
+        if not any(value is not None for value in given.values()):
+            return []
+        backend.cloud()  # so that the stack runs
+        options = function_options(made, None, backend)
+        return [f"--function={function_for(options, regions, backend.stack(), backend.notify)}"]
+
+    def _made_by(self, given: dict[str, Option | os.PathLike[str]]) -> tuple[dict[str, Any], list[str]]:
+        """The options of a function that is made, with the user's settings, and the regions.
+
+        :raises UsageError: there is no such option.
+        """
+        from mu_twisted.daemons.program import PROGRAM_KEYS
 
         wanted = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
         wrong = sorted(wanted.keys() - set(PROGRAM_KEYS))
         if wrong:
             raise UsageError(
-                f"mu.run makes no function by {wrong[0]!r}: options of the pipeline are words, as on a command line"
+                f"no function is made by {wrong[0]!r}: options of a pipeline are words of mu.run, as on a command line"
             )
-        if not wanted:
-            return []
         settled = _settings("run", self._profile).chosen(wanted.keys())
         made = {name: each.value for name, each in settled.items() if name in PROGRAM_KEYS}
         made.update({name: value if value is True else str(value) for name, value in wanted.items()})
         regions = settled["regions"].value if "regions" in settled else "us-east-1"
-        backend.cloud()  # so that the stack runs
-        options = function_options(made, None, backend)
-        return [f"--function={function_for(options, str(regions).split(','), backend.stack(), backend.notify)}"]
+        return made, str(regions).split(",")
 
     def _pipeline_words(self, pipeline: str) -> list[str]:
         """The user's settings for a job of an installed pipeline, as options before its own."""

@@ -159,6 +159,8 @@ class ActiveJobs:
         def used() -> Usage:
             return meter.usage(self._clock.seconds())
 
+        # What a task of a job that is kept open prints last is its result: it is kept whole, however many there are.
+        whole = 0 if pipeline.extends is not None else settings["tasks"]
         run = JobRun(
             self._clock,
             job,
@@ -167,7 +169,7 @@ class ActiveJobs:
             launching=queue,
             recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.status(name), used),
             attempts=Attempts(self._clock, *sinks),
-            outputs=OutputStore(self.output_file(name), self._clock, tasks=settings["tasks"]),
+            outputs=OutputStore(self.output_file(name), self._clock, tasks=whole),
             peers=opened.peers,
             meter=meter,
             tokens=opened.tokens,

@@ -23,16 +23,19 @@ from mu_twisted.coordinator._meter import Meter
 from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, unserved
+from mu_twisted.coordinator._status import ServiceError
 from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
-from mu_twisted.pipelines import Pipeline, Report, guard
+from mu_twisted.pipelines import MAX_INPUTS, Pipeline, Report, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime, every
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
 MAX_REPORT = 100_000
 """Characters of a pipeline's report that are kept."""
+MAX_ADDED = 64 << 20
+"""Characters of packed inputs of tasks that are added to a job."""
 MAX_BLOCKED = 3
 """Times that a job's code has to be interrupted before the job ends: each takes the other jobs' time."""
 
@@ -85,6 +88,7 @@ class JobRun:
         self.outputs = outputs
         self._meter = meter or Meter()
         self._finished: list[Deferred[None]] = []
+        self._added = 0
         self._unsettled: list[tuple[int, Deferred[None]]] = []
         self._sessions: dict[int, Session] = {}
         self._private_keys = peers is not None and peers.issue is not None
@@ -176,12 +180,38 @@ class JobRun:
 
     def start(self) -> None:
         """Ask for the workers of a new job."""
-        self._begin(self.job.start(self._now()))
+        self._begin(self.job.start(self._now(), keep_open=self._pipeline.extends is not None))
+
+    def extend(self, inputs: str) -> int:
+        """Add tasks to a job that is kept open.
+
+        :param inputs: what they are to work on, packed.
+        :returns: the number of the first.
+        :raises ServiceError: the job takes no more.
+        :raises PipelineError: the inputs are none.
+        """
+        takes = self._pipeline.extends
+        if takes is None or not self.job.kept_open:
+            raise ServiceError(f"no tasks can be added to job {self.name}")
+        if self._added + len(inputs) > MAX_ADDED:
+            raise ServiceError(f"job {self.name} takes no more tasks, as {MAX_ADDED} bytes of them were added")
+        more, first = unpack_inputs(inputs), self.job.counts().tasks
+        if first + len(more) > MAX_INPUTS:
+            raise ServiceError(f"job {self.name} takes no more than {MAX_INPUTS} tasks")
+        count = takes(self._settings, more)
+        self._added += len(inputs)
+        self._commits.take(self.job.extend(count, inputs, self._now()))
+        return first
+
+    def close(self) -> None:
+        """No more tasks are added."""
+        self._commits.take(self.job.close(self._now()))
 
     def settled_after(self, count: int) -> Deferred[None]:
         """Fires when more tasks than so many are settled, or the job is over; at once if so. Cancelling gives up
         waiting only.
         """
+        self.job.asked_for(self._now())
         waiting: Deferred[None] = Deferred(self._give_up_settled)
         self._unsettled.append((count, waiting))
         self._tell_settled()

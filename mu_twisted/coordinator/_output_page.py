@@ -4,7 +4,7 @@ Knows neither the store nor the job: the database is read where a job runs, wher
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -51,6 +51,27 @@ def reading_page(path: Path, query: OutputQuery) -> Steps[OutputPage]:
     except sqlite3.Error as error:
         raise ServiceError(f"what is kept of its output, in {path}, cannot be read: {error}") from None
     return OutputPage(found)
+
+
+def reading_results(path: Path, tasks: Sequence[int]) -> Steps[dict[int, bytes | None]]:
+    """For each of these tasks what the last run of its last good attempt has printed, as far as it is kept.
+
+    :param path: as for :func:`reading_page`.
+    :raises ServiceError: it cannot be read.
+    """
+    found: dict[int, bytes | None] = {}
+    if not tasks or not path.exists():
+        return found
+    query = "SELECT output FROM runs WHERE task = ? AND NOT failed ORDER BY attempt DESC, run DESC LIMIT 1"
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            for number in tasks:
+                for (output,) in database.execute(query, (number,)):
+                    found[number] = output
+                yield
+    except sqlite3.Error as error:
+        raise ServiceError(f"what is kept of its output, in {path}, cannot be read: {error}") from None
+    return found
 
 
 def _tasks(database: sqlite3.Connection, first: int, only: int | None, *, failed: bool) -> Iterator[int]:

@@ -26,6 +26,7 @@ from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._log import reading_events, reading_log
 from mu_twisted.coordinator._observation import Observation
 from mu_twisted.coordinator._opening import Opened, Opener
+from mu_twisted.coordinator._output_page import MAX_PAGE_BYTES, reading_results
 from mu_twisted.coordinator._output_values import FIRST, OutputPage, OutputQuery
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices
@@ -39,13 +40,14 @@ from mu_twisted.coordinator._status import (
     ServiceError,
     SettledPage,
     TaskPage,
+    TaskStatus,
     UnknownJob,
 )
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Finished, Gangs, Job, JobError, Steps
-from mu_twisted.pipelines import Pipeline, guard
+from mu_twisted.pipelines import Pipeline, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -221,10 +223,28 @@ class Jobs:
         waiting: Deferred[Any] = self._active_jobs.run(name).finished()
         return waiting.addCallback(lambda _: self.job(name))
 
-    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+    def settled(self, name: str, after: int = 0, *, results: bool = False) -> Deferred[SettledPage]:
         """Tasks that are done or have failed for good; fires when there are some, or none will come."""
         self.job(name)
-        return Deferred.fromCoroutine(self._settled(name, after))
+        return Deferred.fromCoroutine(self._with_results(name, after) if results else self._settled(name, after))
+
+    def extend(self, name: str, inputs: str) -> int:
+        """Add tasks to a job that is kept open; they are in the journal then."""
+        self.job(name)
+        self._check_open()
+        if name not in self._active_jobs:
+            raise ServiceError(f"no tasks can be added to job {name}")
+        with guard.on_behalf_of(name):
+            first = self._active_jobs.run(name).extend(inputs)
+        self._journal.flush()
+        return first
+
+    def close(self, name: str) -> JobStatus:
+        """Add no more tasks to a job: it ends with those that it has."""
+        self.job(name)
+        if name in self._active_jobs:
+            self._active_jobs.run(name).close()
+        return self.job(name)
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone, or have had time to."""
@@ -408,6 +428,23 @@ class Jobs:
         tasks = (task_status(job.task(number), running=True) for number in job.settled[after : after + MAX_PAGE])
         return await self._slices.run(settled_page(tasks, after, lambda: len(job.settled), run.label, over=job.over))
 
+    async def _with_results(self, name: str, after: int) -> SettledPage:
+        page = await self._settled(name, after)
+        if name in self._active_jobs:
+            outputs = self._active_jobs.run(name).outputs
+            if outputs is not None:
+                outputs.flush()
+        done = [task.task for task in page.tasks if task.state == "done"]
+        results = await self._slices.run(reading_results(self._active_jobs.output_file(name), done))
+        tasks: list[TaskStatus] = []
+        size = 0
+        for task in page.tasks:
+            if size > MAX_PAGE_BYTES:  # the next page has the others
+                return SettledPage(tasks, after + len(tasks))
+            tasks.append(msgspec.structs.replace(task, result=results.get(task.task)))
+            size += len(tasks[-1].result or b"")
+        return msgspec.structs.replace(page, tasks=tasks)
+
     def _labels(self, request: Request) -> Callable[[int], str | None]:
         """What the tasks of a job that is not being run are known by."""
         try:
@@ -552,6 +589,9 @@ class Jobs:
     def _go_on(self, history: History, job: Job) -> JobRun:
         with guard.on_behalf_of(history.name):
             pipeline, settings = self._opener.parse(history.request)
+            if pipeline.extends is not None:
+                for inputs in job.extensions:
+                    pipeline.extends(settings, unpack_inputs(inputs))
             opened = self._opener.reopen(history.name, pipeline, settings, job.edges)
         return self._active_jobs.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 

@@ -61,6 +61,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     :param error: of the last attempt that failed.
     :param label: what the user knows the task by, such as its input; None: by its number.
     :param waits: for which tasks or which message it waits, and how it stands with these; None: for none.
+    :param result: what its last run has printed, where that was asked for, and the task is done.
     :param stage: the name of the stage that it is part of; None: the job has no stages.
     """
 
@@ -70,6 +71,7 @@ class TaskStatus(msgspec.Struct, frozen=True):
     error: str | None = None
     label: str | None = None
     waits: str | None = None
+    result: bytes | None = None
     stage: str | None = None
 
 
@@ -272,13 +274,24 @@ class JobService(Protocol):
     def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over; at once if it is. Cancelling the Deferred gives up waiting, not the job."""
 
-    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+    def settled(self, name: str, after: int = 0, *, results: bool = False) -> Deferred[SettledPage]:
         """Tasks that are done or have failed for good; fires when there are some, or none will come.
 
         Cancelling the Deferred gives up waiting.
 
+        :param results: whether each is to come with what its last run has printed.
         :param after: the ``next`` of the page before; 0: from the first on.
         """
+
+    def extend(self, name: str, inputs: str) -> int:
+        """Add tasks to a job that is kept open; they are in the journal then.
+
+        :param inputs: what they are to work on, packed as :func:`mu_twisted.pipelines.pack_inputs` does it.
+        :returns: the number of the first.
+        """
+
+    def close(self, name: str) -> JobStatus:
+        """Add no more tasks to a job: it ends with those that it has. One that is closed stays as it is."""
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone. A job that is over stays as it is."""

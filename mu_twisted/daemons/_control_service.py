@@ -96,8 +96,14 @@ class ControlService(ObservedJobService):
     def wait(self, name: str) -> Deferred[JobStatus]:
         return self._jobs.wait(name)
 
-    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
-        return self._jobs.settled(name, after)
+    def settled(self, name: str, after: int = 0, *, results: bool = False) -> Deferred[SettledPage]:
+        return self._jobs.settled(name, after, results=results)
+
+    def extend(self, name: str, inputs: str) -> int:
+        return self._jobs.extend(name, inputs)
+
+    def close(self, name: str) -> JobStatus:
+        return self._jobs.close(name)
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         return self._jobs.cancel(name)

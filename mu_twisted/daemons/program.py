@@ -130,7 +130,7 @@ def spec_of(options: Mapping[str, Any], local: bool, environ: Mapping[str, str])
         timeout=timedelta(seconds=options["function-timeout"] or FunctionSpec.timeout.total_seconds()),
         tmp_mb=options["tmp-size"] or FunctionSpec.tmp_mb,
         architecture=host if local and host in ARCHITECTURES else FunctionSpec.architecture,
-        runtime=own_runtime() if local else FunctionSpec.runtime,
+        runtime=options.get("runtime") or (own_runtime() if local else FunctionSpec.runtime),
         description=Path(options["program"]).name,
     )
     return spec if local or role is None else replace(spec, role=role)

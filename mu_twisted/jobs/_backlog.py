@@ -19,12 +19,16 @@ class Backlog:
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = tasks
+        self._tasks = list(tasks)
         self._heap: list[int] = []  # ranks: numbers cost neither memory nor the garbage collector's time
         self._queued: set[int] = set()
         self._preferred: dict[Task, None] = {}
         self._gangs: dict[int, _Gangs] = {}
         self.doubles: dict[Task, None] = {}
+
+    def extend(self, tasks: Iterable[Task]) -> None:
+        """The job has more tasks: these, whose ranks come after all others."""
+        self._tasks.extend(tasks)
 
     def prefer(self, task: Task) -> None:
         """Assign this waiting task before all others."""

@@ -9,9 +9,10 @@ from random import Random
 
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
 from mu_twisted.jobs._chains import Chains
+from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Pipe
-from mu_twisted.jobs._job_data import JobData
+from mu_twisted.jobs._job_data import LEASE, JobData
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._launches import Arrival
 from mu_twisted.jobs._ledger import Ledger
@@ -117,12 +118,37 @@ class Job(JobView):
 
     # -- from beginning to end -------------------------------------------------------------------------------------
 
-    def start(self, now: float) -> list[Action]:
-        """The job begins."""
+    def start(self, now: float, *, keep_open: bool = False) -> list[Action]:
+        """The job begins.
+
+        :param keep_open: whether :meth:`extend` may add tasks, until :meth:`close`.
+        """
         self._begin()
         if self._goes_on(now):
-            self._lifecycle.start()
+            self._lifecycle.start(keep_open=keep_open)
         return self._data.take()
+
+    def extend(self, count: int, inputs: str, now: float) -> list[Action]:
+        """The user adds so many tasks, with the numbers after the last.
+
+        :param inputs: what they are to work on, as the pipeline takes it.
+        :raises JobError: the job takes no more.
+        """
+        if not self._goes_on(now) or not self._data.ledger.kept_open:
+            raise JobError("no more tasks can be added to the job: it is closed")
+        self._lifecycle.extend(count, inputs)
+        return self._data.take()
+
+    def close(self, now: float) -> list[Action]:
+        """The user adds no more tasks; of a job that is closed already nothing comes."""
+        if self._goes_on(now) and self._data.ledger.kept_open:
+            self._lifecycle.close("")
+        return self._data.take()
+
+    def asked_for(self, now: float) -> None:
+        """The program that may add tasks has asked for what has become of the others: it is there."""
+        self._data.advance(now)
+        self._data.renew_lease()
 
     def resume(self, now: float) -> list[Action]:
         """A restored job goes on: what was under way waits again, at no cost, and its workers may come back."""
@@ -197,6 +223,8 @@ class Job(JobView):
             self._timeouts.look()
             self._stragglers.look()
             self._scaling.retire_expiring()
+            if self._data.is_abandoned:
+                self._lifecycle.close(f"its program has not been heard of for {LEASE:g} s")
             self._waiting.look()
             self._lifecycle.conclude()
             self._chains.preempt()

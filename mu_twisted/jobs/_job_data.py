@@ -21,6 +21,10 @@ from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerPool, Worker
 HOLD_GRACE = 30.0
 """Seconds that workers are kept for tasks that are held: a store that is restarted is back sooner, and a worker that is
 kept for longer costs more than another."""
+LINGER = 10.0
+"""Seconds that workers are kept without a task in a job that is kept open: its next tasks begin at once on them."""
+LEASE = 120.0
+"""Seconds after which such a job is closed if its program has not been heard of."""
 MAX_ERROR = 2000
 """Characters of an error that are kept: it may come from a worker."""
 
@@ -48,6 +52,8 @@ class JobData:
         self.ceiling: int | None = None
         self.failed = 0
         self._actions: list[Action] = []
+        self._lingers_until = 0.0
+        self._lease_until: float | None = None
 
     @property
     def alone(self) -> int:
@@ -75,7 +81,10 @@ class JobData:
         since, tally = self.holds.since, self.ledger.tally
         soon = tally[TaskState.HELD] if since is not None and self.now - since < HOLD_GRACE else 0
         soon += min(tally[TaskState.BLOCKED], tally[TaskState.ACTIVE])
-        return self.ledger.open - tally[TaskState.HELD] - tally[TaskState.BLOCKED] + soon
+        useful = self.ledger.open - tally[TaskState.HELD] - tally[TaskState.BLOCKED] + soon
+        if self.ledger.kept_open and self.now < self._lingers_until:
+            return max(useful, self.limit + tally[TaskState.ACTIVE])
+        return useful
 
     @property
     def is_full(self) -> bool:
@@ -92,6 +101,23 @@ class JobData:
         :param now: seconds.
         """
         self.now = max(now, self.now)
+
+    def linger(self) -> None:
+        """Keep workers without a task for a while: others may be added soon."""
+        self._lingers_until = self.now + LINGER
+
+    def renew_lease(self) -> None:
+        """The program that adds tasks is there."""
+        self._lease_until = self.now + LEASE
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the program that adds tasks has not been heard of for too long. Begins to count when it is asked."""
+        if not self.ledger.kept_open:
+            return False
+        if self._lease_until is None:
+            self.renew_lease()
+        return self._lease_until is not None and self.now >= self._lease_until
 
     def set_ceiling(self, workers: int | None) -> None:
         """Limit the workers that other jobs leave to this one; None: they leave all."""

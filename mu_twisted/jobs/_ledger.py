@@ -19,9 +19,12 @@ from mu_twisted.jobs._records import (
     AttemptEnded,
     AttemptOutcome,
     Cancelled,
+    Closed,
     Enlarged,
+    Extended,
     Finished,
     JobRecord,
+    KeptOpen,
     Launched,
     Refunded,
     Remarked,
@@ -130,6 +133,10 @@ class Ledger:
         self.over = False
         self.unfinished = 0
         """Tasks that count as failed and had not when the job was ended."""
+        self.kept_open = False
+        """Whether more tasks may be added, so that the job is not over when those are that there are."""
+        self.extensions: list[str] = []
+        """What the tasks that were added are to work on."""
         self.error: str | None = None
         self._changed: set[int] | None = None
 
@@ -381,6 +388,24 @@ class Ledger:
             del self.failures[task.number]
         self._begin_again(tasks)
 
+    def _kept_open(self, record: KeptOpen) -> None:
+        _require(not (self.over or self.lineage or self.precedence or self.gangs), record)
+        self.kept_open = True
+
+    def _extended(self, record: Extended) -> None:
+        numbers = range(record.first, record.first + record.count)
+        _require(self.kept_open and not self.over and record.count > 0, record)
+        _require(record.first == self.numbers[-1] + 1, record)
+        for number in numbers:
+            self.tasks[number] = Task(number, len(self.tasks))
+        self.numbers.extend(numbers)
+        self.tally[TaskState.WAITING] += record.count
+        self.extensions.append(record.inputs)
+
+    def _closed(self, record: Closed) -> None:
+        _require(self.kept_open, record)
+        self.kept_open = False
+
     def _begin_again(self, tasks: Sequence[Task]) -> None:
         """Let failed tasks wait once more: for a worker, or for those that they come after."""
         if not self.precedence:
@@ -401,6 +426,7 @@ class Ledger:
     def _finished(self, record: Finished) -> None:
         _require(not self.over, record)
         self.over = True
+        self.kept_open = False
         self.error = record.error
         why = record.error or "the job was over"
         all_told = self.cancelled or why.startswith(HALTED)
@@ -469,6 +495,9 @@ _APPLY: dict[type, Callable[[Ledger, Any], None]] = {
     Reopened: Ledger._reopened,
     Retried: Ledger._retried,
     Enlarged: Ledger._enlarged,
+    KeptOpen: Ledger._kept_open,
+    Extended: Ledger._extended,
+    Closed: Ledger._closed,
     StoreNamed: Ledger._store_named,
     Cancelled: Ledger._cancelled,
     Finished: Ledger._finished,

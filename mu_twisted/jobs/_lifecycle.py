@@ -10,7 +10,18 @@ from mu_twisted.jobs._halt import halt_reason
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._outcomes import Outcomes
-from mu_twisted.jobs._records import AttemptEnded, AttemptOutcome, Cancelled, Enlarged, Finished, Retried, Started
+from mu_twisted.jobs._records import (
+    AttemptEnded,
+    AttemptOutcome,
+    Cancelled,
+    Closed,
+    Enlarged,
+    Extended,
+    Finished,
+    KeptOpen,
+    Retried,
+    Started,
+)
 from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
@@ -31,9 +42,15 @@ class JobLifecycle:
         self._taken_up = self._retried = False
         self._extra = 0
 
-    def start(self) -> None:
-        """A new job begins."""
+    def start(self, *, keep_open: bool = False) -> None:
+        """A new job begins.
+
+        :param keep_open: whether more tasks may be added.
+        """
         self._next_generation()
+        if keep_open:
+            self._data.record(KeptOpen())
+            self._data.linger()
         self._data.enqueue([task for task in self._data.ledger.tasks.values() if task.state is TaskState.WAITING])
         self.conclude(self._data.policy.overprovision)
 
@@ -126,6 +143,24 @@ class JobLifecycle:
             self._retried = False
             self.conclude()
 
+    def extend(self, count: int, inputs: str) -> None:
+        """So many tasks are added; workers are launched for them at once."""
+        data, ledger = self._data, self._data.ledger
+        first = ledger.numbers[-1] + 1
+        data.record(Extended(first, count, inputs))
+        tasks = [ledger.tasks[number] for number in range(first, first + count)]
+        data.backlog.extend(tasks)
+        data.renew_lease()
+        data.linger()
+        self._scaling.begin()
+        data.enqueue(tasks)
+        self.conclude()
+
+    def close(self, reason: str) -> None:
+        """No more tasks are added: the job is over when those are that there are."""
+        self._data.record(Closed(reason))
+        self.conclude()
+
     def cancel(self, reason: str) -> None:
         """The user does not want the job any more."""
         self._data.record(Cancelled(reason))
@@ -137,6 +172,11 @@ class JobLifecycle:
         :param extra: workers to ask for beyond those that are needed.
         """
         data, scaling = self._data, self._scaling
+        if data.ledger.kept_open:
+            if not data.ledger.open:
+                scaling.assign()  # those are dismissed that have lingered
+                return
+            data.linger()
         if not data.ledger.open and not self._enlarge():
             self.finish(self._summary())
             return

@@ -180,6 +180,33 @@ class Enlarged:
 
 
 @dataclass(frozen=True)
+class KeptOpen:
+    """The job is not over when its tasks are: more may be added."""
+
+
+@dataclass(frozen=True)
+class Extended:
+    """The job has more tasks, with the numbers from ``first`` on, ``count`` of them.
+
+    :param inputs: what they are to work on, as the pipeline takes it.
+    """
+
+    first: int
+    count: int
+    inputs: str
+
+
+@dataclass(frozen=True)
+class Closed:
+    """No more tasks are added.
+
+    :param reason: one line; empty where the user has said so.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class StoreNamed:
     """A shard of the rendezvous keeps messages of the job under this token; another one means that they are gone.
 
@@ -222,6 +249,9 @@ JobRecord = (
     | Reopened
     | Retried
     | Enlarged
+    | KeptOpen
+    | Extended
+    | Closed
     | StoreNamed
     | Cancelled
     | Finished
@@ -242,6 +272,9 @@ _NAMES: dict[type, str] = {
     Reopened: "reopened",
     Retried: "retried",
     Enlarged: "enlarged",
+    KeptOpen: "kept-open",
+    Extended: "extended",
+    Closed: "closed",
     StoreNamed: "store",
     Cancelled: "cancelled",
     Finished: "finished",

@@ -211,6 +211,16 @@ class JobView:
         """Tasks in the order in which they were done or failed for good; one that was tried again stands here again."""
         return self._data.ledger.settled
 
+    @property
+    def kept_open(self) -> bool:
+        """Whether more tasks may be added."""
+        return self._data.ledger.kept_open
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """What the tasks that were added are to work on, in the order in which they were added."""
+        return self._data.ledger.extensions
+
     def task(self, number: int) -> TaskView:
         """One task."""
         return self._view(number)

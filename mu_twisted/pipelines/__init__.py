@@ -7,6 +7,7 @@ from mu_twisted.pipelines._input_list import MAX_INPUTS, MAX_PACKED, InputList, 
 from mu_twisted.pipelines._input_list import checked as checked_inputs
 from mu_twisted.pipelines._input_list import pack as pack_inputs
 from mu_twisted.pipelines._input_list import shown as shown_input
+from mu_twisted.pipelines._input_list import unpack as unpack_inputs
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import (
     MAX_KEY,
@@ -62,4 +63,5 @@ __all__ = [
     "shown_input",
     "source_of",
     "split_url",
+    "unpack_inputs",
 ]

@@ -68,6 +68,8 @@ class Pipeline:
         its inputs; without it the label is the only one.
     :param check: from the settings and a task's number, raises a :class:`PipelineError` if the task makes no sense;
         asked about each task before the job is taken.
+    :param extends: takes settings and the inputs of further tasks into them, and says how many tasks these are; with it
+        a job is kept open, and what the last run of a task prints is its result, which is kept whole.
     :param examine: from the settings, a generator that looks at objects which the job is to read, before anything is
         launched: it yields :class:`PartWanted`, is sent :class:`ObjectPart`, and raises a :class:`PipelineError` if the
         job makes no sense with them.
@@ -91,6 +93,8 @@ class Pipeline:
     names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     check: Callable[[Mapping[str, Any], int], None] | None = None
     examine: Callable[[Mapping[str, Any]], Looking] | None = None
+
+    extends: Callable[[Any, InputList], int] | None = None
 
     def __post_init__(self) -> None:
         if self.talks and not issubclass(self.options, PeerOptions):

@@ -48,6 +48,12 @@ T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
+class _Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Inputs of further tasks, packed."""
+
+    inputs: str
+
+
 class Api:
     """Answers requests.
 
@@ -70,7 +76,8 @@ class Api:
             ("dashboard",): {"POST": self._dashboard},
             ("jobs",): {"GET": self._jobs, "POST": self._submit},
             ("jobs", None): {"GET": self._job, "DELETE": self._remove},
-            ("jobs", None, "tasks"): {"GET": self._tasks},
+            ("jobs", None, "tasks"): {"GET": self._tasks, "POST": self._extend},
+            ("jobs", None, "close"): {"POST": self._close},
             ("jobs", None, "wait"): {"GET": self._wait},
             ("jobs", None, "settled"): {"GET": self._settled},
             ("jobs", None, "log"): {"GET": self._job_log},
@@ -202,9 +209,10 @@ class Api:
             return json_reply(self._service.job(call.path[2]))
 
     async def _settled(self, call: Call) -> Reply:
-        wanted = _parameters(call, after=_event, timeout=_seconds)
+        wanted = _parameters(call, after=_event, timeout=_seconds, results=_flag)
         after, timeout = wanted.get("after", 0), min(wanted.get("timeout", DEFAULT_WAIT), MAX_WAIT)
-        waiting = self._service.settled(call.path[2], after).addTimeout(timeout, self._clock)
+        waiting = self._service.settled(call.path[2], after, results=wanted.get("results", False))
+        waiting = waiting.addTimeout(timeout, self._clock)
         try:
             return json_reply(await waiting)
         except WaitedEnough:
@@ -234,6 +242,19 @@ class Api:
             )
         self.log.info("{caller} opens the dashboard", caller=call.caller)
         return json_reply({"url": address}, HTTPStatus.CREATED)
+
+    async def _extend(self, call: Call) -> Reply:
+        _parameters(call)
+        try:
+            inputs = msgspec.json.decode(call.body, type=_Extension).inputs
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise CallRefusal(HTTPStatus.BAD_REQUEST, f"expected inputs in JSON: {text}") from None
+        return json_reply({"first": self._service.extend(call.path[2], inputs)}, HTTPStatus.CREATED)
+
+    async def _close(self, call: Call) -> Reply:
+        _parameters(call)
+        return json_reply(self._service.close(call.path[2]))
 
     async def _cancel(self, call: Call) -> Reply:
         _parameters(call)

@@ -121,7 +121,13 @@ class MemoryService:
         waiters.append(waiter)
         return waiter
 
-    def settled(self, name: str, after: int = 0) -> Deferred[SettledPage]:
+    def extend(self, name: str, inputs: str) -> int:
+        raise ServiceError(f"no tasks can be added to job {self.job(name).job}")
+
+    def close(self, name: str) -> JobStatus:
+        return self.job(name)
+
+    def settled(self, name: str, after: int = 0, *, results: bool = False) -> Deferred[SettledPage]:
         over = self.job(name).state != "running"
         settled = [task for task in self._tasks[name] if task.state in ("done", "failed")]
         found = settled[after : after + 2]

@@ -1,0 +1,355 @@
+"""An executor runs Python functions on workers, by the interface of ``concurrent.futures``.
+
+Its calls are tasks of one job of the pipeline ``calls``, which is kept open: one thread adds calls to it, another takes
+their answers. So many calls are sent as keep the workers busy; the others wait here, where they can be cancelled.
+"""
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from mu_twisted.aws import Clients, aws_errors
+from mu_twisted.base import MuError
+from mu_twisted.client._control import Coordinator
+from mu_twisted.client._handover import COMEBACK, COMEBACK_PAUSE, ReconnectingClient
+from mu_twisted.client._pickling import CallError, answer_of, call_name, pickled_call
+from mu_twisted.client._transport import CoordinatorError, NotServed
+from mu_twisted.pipelines import InputList, pack_inputs
+from mu_twisted.pipelines.calls import NOWHERE, STORED
+
+MAX_INLINE_CALL = 11 << 10
+"""Bytes of a pickled call that is no object of S3: as base64 it is an input of a job."""
+AHEAD = 2
+"""Calls that are sent for each worker: while it does one, its next is on the way."""
+TOGETHER = 500
+"""Calls that are sent at once, at most."""
+MAX_TASKS = 100_000
+MAX_ADDED = 32 << 20
+MAX_RESULTS = 64 << 20
+"""Calls, bytes of them, and bytes of their results, after which the next calls go to another job."""
+STEP = 20.0
+MARGIN = 30.0
+"""Seconds that one request waits for answers, and that it may be late."""
+CHUNKS = 4
+"""Parts for each worker into which :meth:`CallExecutor.map` divides its calls."""
+
+T = TypeVar("T")
+
+
+class CallBackend(Protocol):
+    """What an executor needs of its client."""
+
+    coordinator: Coordinator
+
+    def open_job(self, inputs: InputList) -> str:
+        """Submit the job of some calls, and say its name."""
+
+    def clients(self) -> Clients:
+        """Clients of the S3 of long calls."""
+
+    @property
+    def bucket(self) -> str | None:
+        """Of long calls and results; None: there is none."""
+
+
+@dataclass
+class _Call:
+    """A call that is waited for."""
+
+    future: "Future[Any]"
+    name: str
+    content: bytes
+    result: str = NOWHERE
+    stored: list[str] = field(default_factory=list)
+
+
+class _CallJob:
+    """One job that is kept open, with the calls that are its tasks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls: dict[int, _Call] = {}
+        self.tasks = self.added = self.results = 0
+        self.closed = False
+
+
+class CallExecutor(Executor):
+    """Runs Python functions on workers. ``Client.executor`` makes one.
+
+    :param backend: takes its job, and stores what is long.
+    :param workers: at once, at most.
+    """
+
+    def __init__(self, backend: CallBackend, workers: int) -> None:
+        self._backend = backend
+        self._workers = workers
+        self._changed = threading.Condition()
+        self._pending: deque[_Call] = deque()
+        self._sent = 0
+        self._job: _CallJob | None = None
+        self._shut = False
+        self._prefix = f"mu-calls/{secrets.token_hex(8)}/"
+        self._count = 0
+        self._threads: list[threading.Thread] = []
+
+    # -- concurrent.futures' own -----------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Have a worker call a function. What cannot be pickled is the future's exception."""
+        future: Future[T] = Future()
+        name = call_name(fn, args, kwargs)
+        with self._changed:
+            self._check_open()
+        try:
+            call = _Call(future, name, pickled_call(fn, args, kwargs))
+        except MuError as error:
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+            return future
+        with self._changed:
+            self._check_open()
+            self._pending.append(call)
+            if not self._threads:
+                self._start(self._send_all, "send")
+            self._changed.notify_all()
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+    ) -> Iterator[T]:
+        """As ``Executor.map``; several calls go to a worker together.
+
+        :param timeout: seconds from now until which results are waited for.
+        :param chunksize: calls that go together; None: so many that each worker gets about four times some.
+        """
+        if chunksize is not None and chunksize < 1:
+            raise ValueError("chunksize must be at least 1")
+        calls = list(zip(*iterables, strict=False))
+        size = chunksize or max(1, -(-len(calls) // (CHUNKS * self._workers)))
+        chunks = iter(calls)
+        parts: Iterator[list[T]] = super().map(
+            _for_each(fn), iter(lambda: list(islice(chunks, size)), []), timeout=timeout
+        )
+        return _chained(parts)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls.
+
+        :param wait: whether to return when all are done.
+        :param cancel_futures: whether to cancel those that are not sent yet.
+        """
+        with self._changed:
+            self._shut = True
+            while cancel_futures and self._pending:
+                self._pending.popleft().future.cancel()
+            self._changed.notify_all()
+        if wait:
+            at = 0
+            while at < len(self._threads):  # the first may start others
+                self._threads[at].join()
+                at += 1
+
+    # -- inside: sent ----------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _start(self, work: Callable[..., None], name: str, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=f"mu-executor-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _send_all(self) -> None:
+        while calls := self._next_calls():
+            try:
+                texts = [self._text(call) for call in calls]
+                self._send(calls, texts)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of these calls
+                with self._changed:
+                    self._sent -= len(calls)
+                for call in calls:
+                    call.future.set_exception(_of_call(call, error))
+        with self._changed:
+            job, self._job = self._job, None
+        self._close(job)
+
+    def _next_calls(self) -> list[_Call]:
+        """The calls that are sent next, which can be cancelled no more; none: there will be no others."""
+        with self._changed:
+            while True:
+                calls: list[_Call] = []
+                room = min(TOGETHER, max(4, AHEAD * self._workers) - self._sent)
+                while self._pending and len(calls) < room:
+                    call = self._pending.popleft()
+                    if call.future.set_running_or_notify_cancel():
+                        calls.append(call)
+                self._sent += len(calls)
+                if calls or (self._shut and not self._pending):
+                    return calls
+                self._changed.wait()
+
+    def _text(self, call: _Call) -> str:
+        """The input of the task that does a call; a long one is stored."""
+        bucket, self._count = self._backend.bucket, self._count + 1
+        if bucket is not None:
+            call.result = f"{self._prefix}{self._count}.result"
+        content, call.content = call.content, b""
+        if len(content) <= MAX_INLINE_CALL:
+            return f"{call.result} inline {base64.b64encode(content).decode()}"
+        if bucket is None:
+            raise CallError(
+                f"its arguments are {len(content)} bytes, and more than {MAX_INLINE_CALL} go through S3: give the "
+                "executor a bucket"
+            )
+        key = f"{self._prefix}{self._count}.call"
+        with aws_errors(f"store the arguments of {call.name}"):
+            self._backend.clients().s3.put_object(Bucket=bucket, Key=key, Body=content)
+        call.stored.append(key)
+        return f"{call.result} {STORED} {key} {hashlib.sha256(content).hexdigest()}"
+
+    def _send(self, calls: Sequence[_Call], texts: Sequence[str]) -> None:
+        inputs = InputList((texts,))
+        size = sum(map(len, texts))
+        job = self._job
+        if job is not None and (job.closed or job.tasks + len(calls) > MAX_TASKS or job.added + size > MAX_ADDED):
+            self._close(job)
+            job = None
+        if job is None:
+            job = _CallJob(self._backend.open_job(inputs))
+            with self._changed:
+                self._job = job
+                job.calls.update(enumerate(calls))
+                self._start(self._take_answers, "answers", job)
+        else:
+            with self._changed:  # no answer is taken before it is known whose it is
+                first = self._add(job, pack_inputs(inputs))
+                job.calls.update(enumerate(calls, first))
+        job.tasks += len(calls)
+        job.added += size
+
+    def _add(self, job: _CallJob, inputs: str) -> int:
+        until = time.monotonic() + COMEBACK
+        while True:
+            try:
+                answer = self._backend.coordinator.post("jobs", job.name, "tasks", body={"inputs": inputs})
+                return int(answer["first"])
+            except NotServed:  # it is being restarted
+                if time.monotonic() > until:
+                    raise
+                time.sleep(COMEBACK_PAUSE)
+
+    def _close(self, job: _CallJob | None) -> None:
+        if job is not None and not job.closed:
+            job.closed = True
+            with suppress(CoordinatorError):  # it closes itself when it is not heard of
+                self._backend.coordinator.post("jobs", job.name, "close")
+
+    # -- inside: answers -------------------------------------------------------------------------------------------
+
+    def _take_answers(self, job: _CallJob) -> None:
+        after, over = 0, False
+        why = "its job has ended"
+        try:
+            while not over:
+                page = self._settled(job, after)
+                for task in page["tasks"]:
+                    self._take(job, task)
+                after, over = page["next"], page["over"]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of the calls
+            why = str(error)
+        with self._changed:
+            job.closed = True
+            left, job.calls = list(job.calls.values()), {}
+            self._sent -= len(left)
+            self._changed.notify_all()
+        for call in left:
+            call.future.set_exception(CallError(f"{call.name} has no result: {why}"))
+
+    def _settled(self, job: _CallJob, after: int) -> Any:
+        client = ReconnectingClient(self._backend.coordinator)
+        page = client.get(
+            "jobs", job.name, "settled", after=after, results=1, timeout=STEP, answer_timeout=STEP + MARGIN
+        )
+        if page is None:
+            raise CoordinatorError(f"the coordinator has been away for {COMEBACK:g} s")
+        return page
+
+    def _take(self, job: _CallJob, task: dict[str, Any]) -> None:
+        with self._changed:
+            call = job.calls.pop(task["task"], None)
+            if call is None:
+                return
+            self._sent -= 1
+            job.results += len(task.get("result") or "") * 3 // 4
+            if job.results > MAX_RESULTS:
+                self._close(job)
+            self._changed.notify_all()
+        try:
+            call.future.set_result(self._answer(call, task))
+        except BaseException as error:  # noqa: BLE001 - it is what the function has raised
+            call.future.set_exception(error)
+
+    def _answer(self, call: _Call, task: dict[str, Any]) -> Any:
+        if task["state"] != "done":
+            raise CallError(f"{call.name} failed after {_attempts(task)}: {task.get('error') or 'its job has ended'}")
+        if task.get("result") is None:
+            raise CallError(f"{call.name} was done, and its result is lost: the coordinator was killed")
+        where, _, content = base64.b64decode(task["result"]).partition(b" ")
+        if where == STORED.encode():
+            content = self._fetched(call, *content.decode().split(" "))
+        elif call.stored:
+            self._delete(call.stored)
+        return answer_of(content, call.name)
+
+    def _fetched(self, call: _Call, digest: str, size: str) -> bytes:
+        """A long answer, which is that of the worker: its digest has come over the worker's own connection."""
+        bucket, s3 = self._backend.bucket or "", self._backend.clients().s3
+        with aws_errors(f"fetch the result of {call.name}"):
+            content: bytes = s3.get_object(Bucket=bucket, Key=call.result)["Body"].read(int(size) + 1)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CallError(f"{call.name}: the result in s3://{bucket}/{call.result} is not what the worker has sent")
+        self._delete([*call.stored, call.result])
+        return content
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        with suppress(MuError), aws_errors("delete what calls have stored"):
+            objects: Any = [{"Key": key} for key in keys]
+            deleted: Any = {"Objects": objects, "Quiet": True}
+            self._backend.clients().s3.delete_objects(Bucket=self._backend.bucket or "", Delete=deleted)
+
+
+def _for_each(function: Callable[..., T]) -> Callable[[Sequence[Sequence[Any]]], list[T]]:
+    """Calls a function for each of some arguments. It travels by value, as nothing imports it by its name."""
+
+    def call_each(chunk: Sequence[Sequence[Any]]) -> list[T]:
+        return [function(*arguments) for arguments in chunk]
+
+    call_each.__qualname__ = f"map of {getattr(function, '__qualname__', type(function).__name__)}"
+    return call_each
+
+
+def _chained(parts: Iterator[list[T]]) -> Iterator[T]:
+    for part in parts:
+        yield from part
+
+
+def _of_call(call: _Call, error: Exception) -> Exception:
+    return CallError(f"{call.name}: {error}") if isinstance(error, MuError) else error
+
+
+def _attempts(task: dict[str, Any]) -> str:
+    return "1 attempt" if task["attempts"] == 1 else f"{task['attempts']} attempts"

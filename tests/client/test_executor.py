@@ -1,0 +1,260 @@
+"""An executor is one of the standard library's, whose calls run on workers.
+
+The tests of the first part are those of ``test.test_concurrent_futures`` that apply to any executor, written anew, as
+an installed Python need not have that package; each bears its name there. Left out are those about the processes and
+threads of a pool, its initializer and ``max_tasks_per_child``, as workers are none of these, and those of ``Future``.
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures as futures
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu_twisted.aws import Clients
+from mu_twisted.client import Client, UsageError
+from mu_twisted.client._pickling import CallError, RemoteTraceback
+from mu_twisted.client.executor import CallExecutor
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def executor(mu: Client) -> Iterator[CallExecutor]:
+    with mu.executor(workers=4) as executor:
+        yield executor
+
+
+def waits(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+class Tracked:
+    """Can be referred to weakly."""
+
+    def method(self) -> None:
+        """Do nothing."""
+
+
+# -- as the standard library's -----------------------------------------------------------------------------------------
+
+
+def test_submit(executor: CallExecutor) -> None:
+    assert executor.submit(pow, 2, 8).result(60) == 256
+
+
+def test_submit_keyword(executor: CallExecutor) -> None:
+    def capture(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    assert executor.submit(capture, 1, self=2, fn=3).result(60) == ((1,), {"self": 2, "fn": 3})
+    with pytest.raises(TypeError):
+        executor.submit(fn=capture)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        executor.submit()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 20])
+def test_map(executor: CallExecutor, chunksize: int | None) -> None:
+    found = executor.map(pow, range(10), range(10), chunksize=chunksize)
+    assert list(found) == list(map(pow, range(10), range(10)))
+
+
+def test_map_exception(executor: CallExecutor) -> None:
+    found = executor.map(divmod, [1, 1, 1, 1], [2, 3, 0, 5], chunksize=1)
+    assert next(found) == (0, 1)
+    assert next(found) == (0, 1)
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_map_timeout(executor: CallExecutor) -> None:
+    with pytest.raises(futures.TimeoutError):
+        list(executor.map(waits, [2.0], timeout=0.1))
+    with pytest.raises(ValueError, match="chunksize"):
+        executor.map(waits, [0], chunksize=0)
+
+
+def test_no_stale_references(executor: CallExecutor) -> None:
+    tracked = Tracked()
+    gone = threading.Event()
+    weakref.finalize(tracked, gone.set)
+    call = executor.submit(tracked.method)
+    del tracked
+    assert call.result(60) is None
+    assert gone.wait(10)
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "many"])
+def test_max_workers_negative(mu: Client, workers: Any) -> None:
+    with pytest.raises(UsageError, match="workers: expected a number of at least 1"):
+        mu.executor(workers=workers)
+
+
+def test_first_completed_first_exception_and_all(executor: CallExecutor) -> None:
+    quick, slow, wrong = executor.submit(pow, 2, 2), executor.submit(waits, 1.5), executor.submit(pow, 0, -1)
+    done, _ = futures.wait([quick, slow], return_when=futures.FIRST_COMPLETED, timeout=60)
+    assert quick in done
+    done, _ = futures.wait([quick, slow, wrong], return_when=futures.FIRST_EXCEPTION, timeout=60)
+    assert wrong in done
+    assert futures.wait([quick, slow, wrong], timeout=60).not_done == set()
+    late = executor.submit(waits, 1.0)
+    assert futures.wait([late], timeout=0.05).not_done == {late}
+
+
+def test_as_completed_with_and_without_timeout(executor: CallExecutor) -> None:
+    calls = [executor.submit(pow, 2, number) for number in range(3)]
+    assert {call.result() for call in futures.as_completed([*calls, calls[0]], timeout=60)} == {1, 2, 4}
+    with pytest.raises(futures.TimeoutError):
+        list(futures.as_completed([executor.submit(waits, 1.0)], timeout=0.05))
+
+
+def test_run_after_shutdown_cancel_futures_and_hang_issue12364(mu: Client) -> None:
+    executor = mu.executor(workers=1)
+    running = [executor.submit(waits, 0.2) for _ in range(4)]
+    waiting = [executor.submit(waits, 0.2) for _ in range(20)]
+    until = time.monotonic() + 60
+    while not all(call.running() for call in running):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not running[0].cancel()
+    assert waiting[-1].cancel()
+    executor.shutdown(cancel_futures=True)
+    assert [call.result(0) for call in running] == [0.2] * 4
+    assert all(call.cancelled() for call in waiting[4:])
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(pow, 2, 2)
+    executor.shutdown()
+
+
+# -- of its own --------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_comes_back_as_itself_with_the_remote_traceback(executor: CallExecutor) -> None:
+    def outer() -> None:
+        raise LookupError("so it is")
+
+    error = executor.submit(outer).exception(60)
+    assert type(error) is LookupError
+    assert error.args == ("so it is",)
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "in outer" in str(error.__cause__)
+    leaving = executor.submit(sys.exit, 3).exception(60)
+    assert isinstance(leaving, SystemExit)
+    assert leaving.code == 3
+
+
+def test_what_cannot_be_pickled_is_one_line_that_names_the_call(executor: CallExecutor) -> None:
+    for call, said in (
+        (executor.submit(len, threading.Lock()), "len(<unlocked _thread.lock"),
+        (executor.submit(lambda: (number for number in ())), "<lambda>(): its result cannot be pickled: TypeError"),
+    ):
+        error = call.exception(60)
+        assert isinstance(error, UsageError | CallError)
+        assert said in str(error)
+        assert "\n" not in str(error)
+
+    def fails() -> None:
+        error = ValueError("worse")
+        error.lock = threading.Lock()  # type: ignore[attr-defined]
+        raise error
+
+    error = executor.submit(fails).exception(60)
+    assert isinstance(error, CallError)
+    assert "its exception (ValueError: worse) cannot be pickled" in str(error)
+
+
+def test_long_arguments_and_results_go_through_s3_and_are_taken_away(executor: CallExecutor) -> None:
+    import os
+
+    content = os.urandom(300_000)
+    assert executor.submit(lambda data: data + data[:1], content).result(60) == content + content[:1]
+    backend: Any = executor._backend
+    clients: Clients = backend.clients()
+    assert clients.s3.list_objects_v2(Bucket=backend.bucket, Prefix=executor._prefix).get("KeyCount") == 0
+
+
+def test_a_result_that_was_changed_in_s3_is_not_unpickled(executor: CallExecutor) -> None:
+    from mu_twisted.client.executor import _Call
+
+    backend: Any = executor._backend
+    backend.clients().s3.put_object(Bucket=backend.bucket, Key="forged", Body=b"cos\nsystem\n(S'false'\ntR.")
+    call = _Call(futures.Future(), "f()", b"", "forged")
+    answer = base64.b64encode(b"stored " + b"0" * 64 + b" 25").decode()
+    with pytest.raises(CallError, match="is not what the worker has sent"):
+        executor._answer(call, {"state": "done", "result": answer})
+
+
+def test_modules_of_the_user_travel_by_value(
+    executor: CallExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own.py").write_text(
+        "FACTOR = 3\ndef inner(x):\n    return x * FACTOR\ndef triple(x):\n    return inner(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_own  # type: ignore[import-not-found]
+
+    assert executor.submit(my_own.triple, 5).result(60) == 15
+    assert executor.submit(lambda: my_own.inner(7)).result(60) == 21
+
+
+def test_what_a_call_prints_is_output_and_no_result(executor: CallExecutor, mu: Client) -> None:
+    def talks() -> str:
+        sys.stdout.write("stored words")
+        return sys.stdin.read()
+
+    assert executor.submit(talks).result(60) == ""
+    assert any("stored words" in job.output(task).decode("utf-8", "replace") for job, task in _tasks(mu))
+
+
+def _tasks(mu: Client) -> Iterator[tuple[Any, int]]:
+    for job in mu.jobs():
+        if job.name.startswith("calls-"):
+            yield from ((job, task) for task in range(job.status().done))
+
+
+def test_a_call_that_takes_too_long_is_tried_again_and_then_has_failed(mu: Client) -> None:
+    with mu.executor(workers=1, retries=1, timeout=0.5) as executor:
+        error = executor.submit(waits, 30).exception(60)
+        assert isinstance(error, CallError)
+        assert str(error) == "waits(30) failed after 2 attempts: it took longer than 0.5 s"
+
+
+def test_a_call_that_kills_its_process_has_failed_and_others_go_on(executor: CallExecutor) -> None:
+    import os
+    import signal
+
+    error = executor.submit(os.kill, 0, signal.SIGKILL).exception(60)
+    assert isinstance(error, CallError)
+    assert str(error).startswith(f"kill(0, {signal.SIGKILL!r}) failed after ")
+    assert executor.submit(pow, 3, 2).result(60) == 9
+
+
+def test_calls_of_a_job_that_was_cancelled_have_no_result_and_others_get_another(mu: Client) -> None:
+    with mu.executor(workers=1) as executor:
+        call = executor.submit(waits, 100)
+        until = time.monotonic() + 60
+        while executor._job is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert mu.job(executor._job.name).cancel().state == "cancelled"
+        error = call.exception(60)
+        assert isinstance(error, CallError)
+        assert executor.submit(pow, 3, 3).result(60) == 27
+
+
+def test_another_python_s_pickle_is_refused_on_the_worker(tmp_path: Path) -> None:
+    from mu_twisted.client import mu_call
+
+    kind, what, _ = mu_call.done(b"3.8\nanything")
+    assert kind == "refused"
+    assert "was pickled by Python 3.8" in str(what)

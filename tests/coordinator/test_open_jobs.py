@@ -1,0 +1,109 @@
+"""A job that is kept open takes tasks while it runs, and is over when it is closed and they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from memory_jobs import PIPELINE, MemoryCoordinator
+from worker_double import WorkerDouble, launch_identity
+
+from mu_twisted.coordinator import ServiceError
+from mu_twisted.jobs._job_data import LEASE, LINGER
+from mu_twisted.pipelines import InputList, PipelineError, pack_inputs
+from mu_twisted.wire import Greeting
+
+
+def takes(settings: Any, inputs: InputList) -> int:
+    settings["tasks"] += len(inputs)
+    settings.setdefault("taken", []).extend(inputs.columns[0])
+    return len(inputs)
+
+
+@pytest.fixture
+def world(world: MemoryCoordinator) -> MemoryCoordinator:
+    world.pipeline = replace(PIPELINE, extends=takes)
+    return world
+
+
+def packed(*texts: str) -> str:
+    return pack_inputs(InputList((texts,)))
+
+
+def test_tasks_are_added_until_it_is_closed(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1", "--max-workers", "2")
+    worker = world.worker(job, "0-0")
+    worker.says(b"OK:ECHO(hi)")
+    world.clock.pump([0.5] * 4)
+    assert world.jobs.job(job).state == "running"
+    assert world.jobs.extend(job, packed("a", "b", "c")) == 1
+    world.turn()
+    assert world.jobs.job(job).tasks == 4
+    assert next(task.state for task in world.tasks(job)) == "done"
+    with pytest.raises(PipelineError):
+        world.jobs.extend(job, "no list")
+    assert world.jobs.close(job).state == "running"
+    with pytest.raises(ServiceError, match="no tasks can be added"):
+        world.jobs.extend(job, packed("d"))
+    world.jobs.cancel(job)
+    world.clock.pump([1.0] * 5)
+    assert world.jobs.job(job).state == "cancelled"
+
+
+def test_what_was_added_outlives_the_coordinator(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1")
+    world.finish(job, "0-0")
+    world.turn()
+    world.jobs.extend(job, packed("a", "b"))
+    world.killed_and_started_again()
+    status = world.jobs.job(job)
+    assert (status.state, status.tasks, status.done) == ("running", 3, 1)
+    assert world.jobs._active_jobs.run(job)._settings["taken"] == ["a", "b"]
+    assert world.jobs.extend(job, packed("c")) == 3
+    world.jobs.close(job)
+    for number in range(3):
+        world.finish(job, f"1-{number}")
+    world.clock.pump([1.0] * 5)
+    assert world.jobs.job(job).state == "done"
+
+
+def test_idle_workers_are_kept_for_a_while_and_then_leave(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1")
+    greeting = Greeting(1, f"{job}/0-0", 900_000, 128).encode()
+    worker = WorkerDouble(world.registry.new_session(), launch_identity(job), world.turn)
+    worker.says(greeting)
+    worker.says(b"OK:ECHO(hi)")
+    world.turn()
+    worker.says(greeting)
+    world.clock.pump([1.0] * int(LINGER / 2))
+    assert world.jobs.job(job).workers == 1
+    world.jobs.extend(job, packed("a"))
+    world.turn()
+    assert (world.jobs.job(job).active, world.jobs.job(job).launches) == (1, 0)
+    worker.says(b"OK:ECHO(hi)")
+    worker.says(greeting)
+    world.clock.pump([1.0] * int(LINGER + 2))
+    assert (world.jobs.job(job).workers, world.jobs.job(job).state) == (0, "running")
+
+
+def test_one_whose_program_is_gone_is_closed(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1")
+    world.finish(job, "0-0")
+    for _ in range(3):
+        world.clock.pump([1.0] * int(LEASE - 5))
+        assert world.jobs.job(job).state == "running"
+        world.jobs.settled(job, 1).addErrback(lambda _: None).cancel()
+    world.clock.pump([1.0] * int(LEASE + 5))
+    assert world.jobs.job(job).state == "done"
+    assert "closed" in world.log(job)
+
+
+def test_a_job_of_another_pipeline_takes_none(world: MemoryCoordinator) -> None:
+    world.pipeline = PIPELINE
+    job = world.submit("-n", "1")
+    with pytest.raises(ServiceError, match="no tasks can be added"):
+        world.jobs.extend(job, packed("a"))
+    world.finish(job, "0-0")
+    world.clock.pump([1.0] * 5)
+    assert world.jobs.close(job).state == "done"
