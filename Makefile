@@ -1,4 +1,4 @@
-# make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda
+# make demo    PNG frames become Y4M chunks on this machine, through the code that drives AWS Lambda (STAY=1: its dashboard)
 # make demo-xcenc   ExCamera's encoder on this machine, its workers passing states through a rendezvous
 # make demo-video   a clip to frames, to gray, to chunks, to one video: as one job in stages, and by four in a row
 # make demo-shuffle   records sorted on this machine, each worker sending a part to every other
@@ -11,6 +11,7 @@
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run
+# make screenshots  pictures of the dashboard, light and dark, in build/screenshots
 # make compare one task by GNU parallel, Lithops and mu: lines and seconds (docs/comparison.md)
 # make wheels  the source distribution and manylinux wheels, in dist/
 # Each does its own set-up, in .venv; PYTHON chooses the interpreter, 3.11 or later.
@@ -24,10 +25,10 @@ SOURCES := setup.cfg setup.py pyproject.toml $(wildcard launch/*.c launch/*.h la
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 
-.PHONY: demo demo-xcenc demo-video demo-shuffle test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare man
+.PHONY: screenshots demo demo-xcenc demo-video demo-shuffle test quick test-long check check-native chaos nat-lab fuzz bench wheels clean compare man
 
 demo: $(VENV)/demo.stamp
-	@$(BIN)/mu demo
+	@$(BIN)/mu demo $(if $(STAY),--stay)
 
 demo-xcenc: $(VENV)/demo.stamp
 	@etc/prepare.sh "$(PYTHON)" vpxenc=vpx-tools
@@ -83,6 +84,11 @@ fuzz: $(VENV)/develop.stamp
 	$(FUZZ_C) $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
+
+SCREENSHOTS ?= build/screenshots
+screenshots: $(VENV)/develop.stamp
+	@etc/prepare.sh "$(PYTHON)" chromium=chromium chromedriver=chromium-driver
+	PYTHONPATH=tests/support $(BIN)/python tests/support/screenshots.py $(SCREENSHOTS)
 
 bench: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python -m bench

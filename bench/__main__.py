@@ -13,6 +13,7 @@ from bench import (
     relay,
     s3,
     status,
+    watching,
     worker_start,
 )
 from bench._figure import Figure
@@ -34,6 +35,7 @@ def main() -> None:
         recovery,
         relay,
         links,
+        watching,
     ):
         for figure in module.run():
             print(show(figure), flush=True)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -45,8 +45,8 @@ def run(runs: int = RUNS) -> list[Figure]:
     """
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         work = Path(directory)
-        _compile(work)
-        _make_keys(work)
+        compile_load(work)
+        make_keys(work)
         samples: dict[tuple[str, int, int], list[Sample]] = {}
         for _ in range(runs):
             for size, active in CASES:
@@ -117,13 +117,13 @@ def _ratios(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:
     ]
 
 
-def _compile(work: Path) -> None:
+def compile_load(work: Path) -> None:
     for name in ("load", "reference"):
         command = ["cc", "-O2", "-o", str(work / name), str(_HERE / f"{name}.c"), "-lssl", "-lcrypto"]
         subprocess.run(command, check=True)
 
 
-def _make_keys(work: Path) -> None:
+def make_keys(work: Path) -> None:
     from mu_twisted.tls import Authority, LaunchIdentity, RoleIdentity
 
     authority = Authority.generate()
@@ -141,18 +141,18 @@ def _measure(work: Path, server: str, size: int, active: int) -> Sample:
         command = [str(work / "reference"), *keys, *numbers]
     else:
         command = [sys.executable, "-m", "bench.coordinator", str(work), *numbers]
-    with _process(command, {**os.environ, "MU_TRANSPORT": server}) as served:
-        port = _line(served)
+    with process_of(command, {**os.environ, "MU_TRANSPORT": server}) as served:
+        port = line_of(served)
         idle_cpu, idle_memory = _cpu(served.pid), _resident_kb(served.pid)
         keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
-        with _process([str(work / "load"), "127.0.0.1", port, *keys, str(size)]) as load:
-            assert _line(load) == "connected"
-            connected = _line(served).split()
+        with process_of([str(work / "load"), "127.0.0.1", port, *keys, str(size)]) as load:
+            assert line_of(load) == "connected"
+            connected = line_of(served).split()
             shaken_cpu = _cpu(served.pid)
             assert load.stdin is not None
             load.stdin.write("go\n")
             load.stdin.flush()
-            message, wall = map(float, _line(served).split())
+            message, wall = map(float, line_of(served).split())
             memory = _resident_kb(served.pid)
     sample = {
         "handshake": (shaken_cpu - idle_cpu) / size * 1e3,
@@ -166,7 +166,7 @@ def _measure(work: Path, server: str, size: int, active: int) -> Sample:
 
 
 @contextmanager
-def _process(command: list[str], environ: dict[str, str] | None = None) -> Iterator["subprocess.Popen[str]"]:
+def process_of(command: list[str], environ: dict[str, str] | None = None) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1, env=environ
     )
@@ -181,7 +181,7 @@ def _process(command: list[str], environ: dict[str, str] | None = None) -> Itera
         process.stdout.close()
 
 
-def _line(process: "subprocess.Popen[str]") -> str:
+def line_of(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -199,11 +199,15 @@ def _resident_kb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_KB
 
 
-def serve(work: Path, size: int, active: int, echoes: int) -> None:
+def serve(
+    work: Path, size: int, active: int, echoes: int, begun_run: Callable[[Any, Any], None] = lambda *_: None
+) -> None:
     """The process under measure: says its port, then "connected" and the reactor's lag until then, milliseconds; and in
     the end the CPU and the time for each message, microseconds.
 
     Counted from when every worker has greeted, so that greetings and the making of machines are not in it.
+
+    :param begun_run: is called with the reactor and the job's run once that has begun.
     """
     from twisted.internet import reactor
 
@@ -255,6 +259,7 @@ def serve(work: Path, size: int, active: int, echoes: int) -> None:
     registry.add(run_)
     receive_workers(reactor, registry, work)
     run_.start()
+    begun_run(reactor, run_)
 
     lags: list[float] = []
     due = 0.0

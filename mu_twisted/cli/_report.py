@@ -41,27 +41,35 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Ask for the job, and write it."""
-    from mu_twisted.cli.report import gantt, page, standalone
+    from mu_twisted.cli.report import gantt, standalone
 
     if options.svg is not None and options.output is not None:
         raise UsageError("--svg writes the chart, -o the whole: give one of them, or call the command twice")
     if "" in (options.svg, options.output):
         raise UsageError("expected the name of a file, got ''")
     coordinator, name = _client_options.coordinator(options), _client_options.job_name(options.job)
-    job = coordinator.get("jobs", name)
-    timeline = _timeline(coordinator, name)
     if options.svg is not None:
+        coordinator.get("jobs", name)
+        timeline = _timeline(coordinator, name)
         if timeline is None or not timeline["attempts"]["task"]:
             raise MuError(f"no task of job {name} has begun: there is nothing to draw")
         target, text = options.svg, standalone(gantt(timeline))
     else:
         target = options.output or f"{name}.html"
-        text = page(job, timeline, coordinator.get("jobs", name, "failures"))
+        text = report_of(coordinator, name)
     if target == "-":
         sys.stdout.write(text)
         return
-    _write(Path(target), text)
+    write_whole(Path(target), text)
     print(json.dumps({"job": name, "file": str(Path(target).absolute())}) if options.json else target)
+
+
+def report_of(coordinator: Coordinator, name: str) -> str:
+    """The page of a job."""
+    from mu_twisted.cli.report import page
+
+    job = coordinator.get("jobs", name)
+    return page(job, _timeline(coordinator, name), coordinator.get("jobs", name, "failures"))
 
 
 def _timeline(coordinator: Coordinator, name: str) -> Any:
@@ -74,7 +82,7 @@ def _timeline(coordinator: Coordinator, name: str) -> Any:
         raise
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write the file as a whole or not at all.
 
     :raises MuError: it cannot be written.

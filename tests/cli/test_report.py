@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from twisted.internet.defer import Deferred
 
 from mu_twisted.cli import main
-from mu_twisted.cli._report import _write
+from mu_twisted.cli._report import write_whole
 from mu_twisted.cli.report import gantt, page, standalone
 from mu_twisted.cli.report._svg import MAX_ROWS, rows_of
 from mu_twisted.pipelines import Pipeline
@@ -170,9 +170,9 @@ def test_a_file_that_cannot_be_written_leaves_none(tmp_path: Path) -> None:
     from mu_twisted.base import MuError
 
     with pytest.raises(MuError, match="cannot be written: No such file"):
-        _write(tmp_path / "none" / "a.html", "x")
+        write_whole(tmp_path / "none" / "a.html", "x")
     target = tmp_path / "a.html"
-    _write(target, "old")
-    _write(target, "new")
+    write_whole(target, "old")
+    write_whole(target, "new")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]

@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
 from mu_twisted.base import MuError
+from mu_twisted.cli._report import report_of, write_whole
+from mu_twisted.client import Coordinator, UnixTransport, Unreachable
 from mu_twisted.local import Stack, start, uninterrupted
 
 
@@ -24,6 +26,8 @@ class DemoError(MuError):
 
 BUCKET = "mu-demo"
 """Of a demo's S3."""
+DASHBOARD_TIMEOUT = 30.0
+"""Seconds for a coordinator to serve its dashboard."""
 RENDEZVOUS_TIMEOUT = 15.0
 """Seconds for a rendezvous to listen."""
 
@@ -151,6 +155,40 @@ def run_job(what: str, work: Path, clock: Clock, cleanup: ExitStack, *words: obj
         status = start_mu(command, work, cleanup).wait()
         if status:
             raise DemoError(f"mu run ended with status {status}")
+
+
+def write_report(work: Path, path: Path) -> None:
+    """Write the report of the demo's last job.
+
+    :param work: the demo's directory.
+    :raises MuError: it cannot be written.
+    """
+    coordinator = Coordinator(UnixTransport(work / "state"))
+    write_whole(path, report_of(coordinator, coordinator.get("jobs")["jobs"][-1]["job"]))
+
+
+def stay(work: Path, clock: Clock, cleanup: ExitStack) -> None:
+    """Serve the dashboard of the demo's jobs, and say where, until the user interrupts.
+
+    :raises DemoError: it is not served in time.
+    """
+    state = str(work / "state")
+    words = ["coordinator", "--local", "--state-dir", state, "-t", "tcp:0:interface=127.0.0.1", "--dashboard", "0"]
+    with (work / "coordinator.log").open("wb") as sink:
+        process = start_mu(words, work, cleanup, stdout=sink, stderr=sink)
+    coordinator = Coordinator(UnixTransport(work / "state"))
+    deadline = time.monotonic() + DASHBOARD_TIMEOUT
+    while True:
+        try:
+            address = coordinator.post("dashboard")["url"]
+            break
+        except Unreachable:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError("the coordinator that was to serve the dashboard did not start") from None
+            time.sleep(0.1)
+    clock.say(f"dashboard: {address}   (opens once; an interrupt ends it)")
+    with suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def start_rendezvous(work: Path, clock: Clock, cleanup: ExitStack) -> int:

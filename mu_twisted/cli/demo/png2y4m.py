@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl
-from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg, stay, write_report
 
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
+REPORT = "mu-demo-report.html"
 WIDTH, HEIGHT = 640, 360
 COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
 
@@ -24,10 +25,12 @@ def add(commands: Any) -> None:
         "demo",
         help="run png2y4m on this machine, with nothing but this program",
         description="Make PNG frames, store them in an S3 of our own, make a Lambda function of the worker and ffmpeg, "
-        "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only; leaves nothing.",
+        "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only, and leaves a "
+        f"report of the job, {REPORT}, in this directory.",
     )
     parser.add_argument("--frames", type=positive, default=60, help="frames to make (default: 60)")
     parser.add_argument("--workers", type=positive, default=10, help="workers, one a chunk (default: 10)")
+    parser.add_argument("--stay", action="store_true", help="serve the job's dashboard at the end, until an interrupt")
     parser.set_defaults(run=run)
 
 
@@ -49,7 +52,13 @@ def run(options: argparse.Namespace) -> None:
         clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
         clock.say(f"   s3://{BUCKET}/{_key(0, chunk)} ... {_key(workers - 1, chunk)}")
         clock.say(f"   in the S3 that ran at {demo.stack.s3_endpoint} and ends with this command")
-    clock.report()
+        write_report(work, Path(REPORT))
+        clock.report()
+        print(f"report: {REPORT} (what the job did, to be opened in a browser)")
+        if options.stay:
+            stay(work, clock, cleanup)
+        else:
+            print("dashboard: `mu demo --stay` ends with its address, and keeps it open")
     print("read on: README.md, docs/tutorial.md (write a pipeline of your own), docs/local.md (keep the S3 and Lambda)")
 
 

@@ -60,9 +60,11 @@ class Row(NamedTuple):
 
 
 def standalone(drawing: str) -> str:
-    """A drawing as a file of its own."""
+    """A drawing as a file of its own, on white."""
     head, _, rest = drawing.partition(">")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} xmlns="http://www.w3.org/2000/svg">{rest}\n'
+    style, end, rest = rest.partition("</style>")
+    paper = f'{style}{end}<rect width="100%" height="100%" fill="#fff"/>'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} xmlns="http://www.w3.org/2000/svg">{paper}{rest}\n'
 
 
 def seconds(value: float) -> str:
