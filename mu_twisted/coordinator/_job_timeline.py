@@ -5,7 +5,7 @@ Knows the journal, the states of attempts and what is kept of output; neither wo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts
@@ -40,6 +40,9 @@ KEPT = 4
 """Timelines that are kept, so that the next look reads only what is new."""
 SLOWEST = 20
 """Attempts that are listed as the slowest."""
+NAMED = 160
+"""Of the slowest attempts, and of those that failed, of which the tasks' names are told, as they may be drawn."""
+FAILED = OUTCOMES.index("failed")
 MAX_LINKS = 2000
 """Pairs of tasks that send messages, which are listed."""
 MAX_PATH = 500
@@ -86,8 +89,11 @@ class JobTimelines:
         states: list[TaskStates] = []
         if len(line.submitted.order) <= WITH_STATES:
             states = yield from _states(line, file, attempts)
-        slow = slowest(line.attempts, now, SLOWEST)
+        slow = slowest(line.attempts, now, NAMED)
         named = {one.task for one in path} | {line.attempts.task[index] for index in slow}
+        ended = zip(line.attempts.task, line.attempts.outcome, strict=True)
+        failed = (task for task, outcome in ended if outcome == FAILED)
+        named |= set(islice(failed, NAMED))
         if len(line.submitted.order) <= WITH_STATES:
             named |= set(line.submitted.order)
         called = {}
@@ -115,7 +121,7 @@ class JobTimelines:
             links=links,
             link_count=link_count,
             states=states,
-            slowest=slow,
+            slowest=slow[:SLOWEST],
             labels=called,
         )
 
