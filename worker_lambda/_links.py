@@ -266,7 +266,8 @@ class LinkChannel:
         :param busy: whether the task does anything else than what is here.
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        waits = [self._check_dial()]
+        # The paths come first: what they say to the rendezvous goes out in the same pass.
+        waits = [self._check_dial(), self._step_paths()]
         if self._pipes is not None:
             waits.append(self._pipes.step())
             busy = busy or self._pipes.finishing
@@ -281,7 +282,6 @@ class LinkChannel:
                 waits.append(self._check_dial())
             elif more and connection.unsent < UNSENT:
                 waits.append(0.0)
-        waits.append(self._step_paths())
         if (self._paths is not None and self._paths.due) or (self._greeted and self._sends.answers):
             waits.append(0.0)  # each of both has something to say because of the other
         room = self._greeted and self._connection is not None and self._connection.unsent < UNSENT

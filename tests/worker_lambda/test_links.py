@@ -154,6 +154,8 @@ def test_workers_that_reach_each_other_send_directly_and_leave_nothing_behind(
     one, two = task(rendezvous, 121, peers=b"122"), task(rendezvous, 122, peers=b"120-121")
     one.until({122: "direct"})
     two.until({121: "direct", 120: "absent"})
+    assert one.talk.ask(b"link:" + one.where.rpartition(b":")[0] + b":119") == b"OK:LINK"
+    one.until({122: "direct", 119: "absent"})  # nothing else happens meanwhile that would wake it
     bodies = [os.urandom(size) for size in (0, 1000, 5_000_000)]
     for number in range(len(bodies)):
         two.asks(121, "x", f"got{number}")
