@@ -227,6 +227,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     :param note: why it takes no new job, if so.
     :param local: the state directory of the embedded Lambda and S3, if it works with those.
     :param launch_rate: launches a second that it allows itself at the moment; None: no limit is in force.
+    :param loop_lag: seconds that the latest of its timers came late of late; None: it is not known.
     :param transport: what carries the workers' connections, ``core`` or ``twisted``; empty where there are none.
     :param dashboard: the address of its dashboard, which by itself opens nothing; None: it has none.
     """
@@ -240,6 +241,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     launch_rate: float | None = None
     local: str | None = None
     transport: str = ""
+    loop_lag: float | None = None
     dashboard: str | None = None
 
 

@@ -41,6 +41,7 @@ class ControlService(ObservedJobService):
     :param launch_rate: launches a second, where Lambda's throttling has slowed them down; else None.
     :param local: the state directory of the embedded Lambda and S3, if the jobs use those.
     :param transport: what carries the workers' connections.
+    :param loop_lag: seconds that the reactor was late of late.
     :param dashboard: the address of its dashboard, which by itself opens nothing; None: it has none.
     """
 
@@ -53,6 +54,7 @@ class ControlService(ObservedJobService):
         launch_rate: Callable[[], float | None],
         local: str | None = None,
         transport: str = "",
+        loop_lag: Callable[[], float | None] = lambda: None,
         dashboard: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._jobs = jobs
@@ -61,6 +63,7 @@ class ControlService(ObservedJobService):
         self._launch_rate = launch_rate
         self._local = local
         self._transport = transport
+        self._loop_lag = loop_lag
         self._dashboard = dashboard
 
     def daemon(self) -> DaemonStatus:
@@ -73,6 +76,7 @@ class ControlService(ObservedJobService):
             workers=len(self._registry),
             note=self._jobs.trouble,
             launch_rate=self._launch_rate(),
+            loop_lag=self._loop_lag(),
             local=self._local,
             transport=self._transport,
             dashboard=self._dashboard(),

@@ -32,6 +32,7 @@ from mu_twisted.daemons._limits import (
     raise_descriptor_limit,
     worker_limit,
 )
+from mu_twisted.daemons._loop_lag import LoopLag
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._one_shot import OneShot, ResultPrinter, TeePrinter
 from mu_twisted.daemons._opener import CloudOpener
@@ -132,6 +133,7 @@ class CoordinatorService(Service):
         self._reported: Deferred[None] | None = None
         self._profile: cProfile.Profile | None = None
         self._notifier = Notifier(reactor)
+        self._loop_lag = LoopLag(reactor)
         self._forgetting = every(reactor, FORGET, self._forget)
 
     def startService(self) -> None:
@@ -217,6 +219,7 @@ class CoordinatorService(Service):
         )
         if self._recorded or not self._runs_once:
             stack = str(local_state or local_stack_dir(os.environ)) if self._options["local"] else None
+            self._loop_lag.start()
             service = ControlService(
                 jobs,
                 self._registry,
@@ -224,6 +227,7 @@ class CoordinatorService(Service):
                 launch_rate=self._opener.launch_rate,
                 local=stack,
                 transport=self._transport,
+                loop_lag=self._loop_lag.seconds,
                 dashboard=lambda: None if self._dashboard is None else self._dashboard.url,
             )
             self._open_control(service, keys, state.path, callers)
@@ -405,7 +409,7 @@ class CoordinatorService(Service):
         steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
             steps.append(self._port.stopListening)
-        steps.append(self._forgetting.stop)
+        steps += [self._forgetting.stop, self._loop_lag.stop]
         if self._control is not None:
             steps.append(self._control.close)
         if self._dashboard is not None:

@@ -111,6 +111,8 @@ class Api:
     # -- which handler ---------------------------------------------------------------------------------------------
 
     def _handler(self, call: Call) -> Handler:
+        if call.path == ("metrics",) and call.method == "GET":  # where Prometheus looks for them, whatever the version
+            return self._metrics
         version, *path = call.path or ("",)
         shape = tuple(None if index == 1 else segment for index, segment in enumerate(path))
         methods = self._routes.get(shape) if version == VERSION else None
@@ -135,6 +137,12 @@ class Api:
     async def _daemon(self, call: Call) -> Reply:
         _parameters(call)
         return json_reply(self._service.daemon())
+
+    async def _metrics(self, call: Call) -> Reply:
+        from mu_twisted.web._metrics import KIND, metrics_text  # costs, and few callers want them
+
+        _parameters(call)
+        return Reply(HTTPStatus.OK, metrics_text(self._service.daemon(), self._service.jobs()), KIND)
 
     async def _jobs(self, call: Call) -> Reply:
         _parameters(call)

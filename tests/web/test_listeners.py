@@ -70,6 +70,9 @@ def test_a_job_is_submitted_watched_and_removed(dial: Dial, served: Served, loop
     loop.do(served.service.end, name)
     assert ask(dial, "DELETE", f"/v1/jobs/{name}") == (204, "")
     assert ask(dial, "GET", f"/v1/jobs/{name}")[0] == 404
+    status, metrics = ask(dial, "GET", "/metrics")
+    assert status == 200
+    assert "\nmu_workers_connected 2.0\n" in metrics
     assert ask(dial, "GET", "/v1/daemon")[1]["pid"] == 4711
 
 
