@@ -91,7 +91,8 @@ class CallExecutor(Executor):
 
     def __init__(self, backend: CallBackend, workers: int) -> None:
         self._backend = backend
-        self._workers = workers
+        self.workers = workers
+        """At once, at most."""
         self._changed = threading.Condition()
         self._pending: deque[_Call] = deque()
         self._sent = 0
@@ -138,7 +139,7 @@ class CallExecutor(Executor):
         if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be at least 1")
         calls = list(zip(*iterables, strict=False))
-        size = chunksize or max(1, -(-len(calls) // (CHUNKS * self._workers)))
+        size = chunksize or max(1, -(-len(calls) // (CHUNKS * self.workers)))
         chunks = iter(calls)
         parts: Iterator[list[T]] = super().map(
             _for_each(fn), iter(lambda: list(islice(chunks, size)), []), timeout=timeout
@@ -192,7 +193,7 @@ class CallExecutor(Executor):
         with self._changed:
             while True:
                 calls: list[_Call] = []
-                room = min(TOGETHER, max(4, AHEAD * self._workers) - self._sent)
+                room = min(TOGETHER, max(4, AHEAD * self.workers) - self._sent)
                 while self._pending and len(calls) < room:
                     call = self._pending.popleft()
                     if call.future.set_running_or_notify_cancel():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from control_server import Loop
 
 from mu_twisted.aws import Clients
 from mu_twisted.client import Client, UsageError
@@ -258,3 +259,38 @@ def test_another_python_s_pickle_is_refused_on_the_worker(tmp_path: Path) -> Non
     kind, what, _ = mu_call.done(b"3.8\nanything")
     assert kind == "refused"
     assert "was pickled by Python 3.8" in str(what)
+
+
+def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
+    import joblib
+
+    from mu_twisted.client.parallel import register_joblib
+
+    with mu.executor(workers=2, **{"with": str(Path(joblib.__file__).parent)}) as executor:
+        register_joblib(executor)
+        with joblib.parallel_config(backend="mu", n_jobs=-1):
+            assert joblib.Parallel()(joblib.delayed(pow)(2, n) for n in range(9)) == [2**n for n in range(9)]
+        assert executor._count > 0
+
+
+def test_the_same_in_asyncio(mu: Client, executor: CallExecutor) -> None:
+    import asyncio
+
+    from mu_twisted.client.asyncio import AsyncClient
+
+    async def work() -> tuple[list[tuple[str, bytes]], str, int]:
+        job = await AsyncClient(mu).map("echo {}", each=["a", "b"])
+        found = sorted([(result.input, result.output) async for result in job.results()])
+        status = await job.wait()
+        return found, status.state, await asyncio.wrap_future(executor.submit(pow, 2, 8))
+
+    assert asyncio.run(work()) == ([("a", b"a\n"), ("b", b"b\n")], "done", 256)
+
+
+def test_the_same_by_deferreds(mu: Client, executor: CallExecutor, loop: Loop) -> None:
+    from mu_twisted.client.deferred import call, deferred
+
+    assert loop.do(lambda: deferred(loop.reactor, mu.job, mu.jobs()[0].name)).name == mu.jobs()[0].name
+    assert loop.do(lambda: call(loop.reactor, executor, pow, 2, 8)) == 256
+    with pytest.raises(ZeroDivisionError):
+        loop.do(lambda: call(loop.reactor, executor, divmod, 1, 0))
