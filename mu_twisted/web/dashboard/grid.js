@@ -123,6 +123,10 @@ export class Grid {
       const state = STATES[letter.toLowerCase()];
       const retried = letter !== letter.toLowerCase() && size >= 8;
       const faint = this.only !== null && this.only !== state;
+      if (!gap && !faint && places.length > 1) {
+        this.runs(places, state);
+        continue;
+      }
       for (const at of places) {
         const x = Math.round((at % columns) * size * ratio), y = Math.round(Math.floor(at / columns) * size * ratio);
         const side = Math.round((size - gap) * ratio);
@@ -153,6 +157,21 @@ export class Grid {
     }
     this.frames.push(performance.now() - begun);
     if (this.frames.length > 500) this.frames.shift();
+  }
+
+  // Cells without gaps between them: those that lie side by side are one rectangle.
+  runs(places, state) {
+    const { context, size, columns, ratio } = this;
+    places.sort((one, other) => one - other);
+    context.fillStyle = this.colours[state];
+    for (let index = 0; index < places.length; ) {
+      const first = places[index];
+      let last = first;
+      while (places[index + 1] === last + 1 && (last + 1) % columns) { last += 1; index += 1; }
+      index += 1;
+      const x = Math.round((first % columns) * size * ratio), y = Math.round(Math.floor(first / columns) * size * ratio);
+      context.fillRect(x, y, Math.round((last - first + 1) * size * ratio), Math.round(size * ratio));
+    }
   }
 
   cross(x, y, side) {
