@@ -3,7 +3,7 @@
 Knows what a run consists of, and neither what is decided in it nor what becomes of its job afterwards.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ class ActiveJobs:
         submitted: float,
         job: Job,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         opened: Opened,
         usage: Usage | None = None,
     ) -> JobRun:

@@ -77,7 +77,7 @@ class AttemptStarter:
         self,
         job: str,
         first: Any,
-        settings: Any,
+        settings: Mapping[str, Any],
         attempts: Attempts,
         peers: Peers | None,
         takes: Takes,

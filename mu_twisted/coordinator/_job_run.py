@@ -67,7 +67,7 @@ class JobRun:
         clock: ReactorTime,
         job: Job,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         *,
         launching: Launching,
         recorder: Recorder,

@@ -45,7 +45,7 @@ class Opener(Protocol):
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         edges: Mapping[int, Sequence[int]],
     ) -> Opened:
         """Look at all that can be missing before anything is launched.
@@ -54,13 +54,15 @@ class Opener(Protocol):
         :raises MuError: what is missing, on one line.
         """
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Mapping[int, Sequence[int]]) -> Opened:
+    def reopen(
+        self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         """The same for a job that goes on after a restart: nothing is looked at before it is needed.
 
         :param edges: as for :meth:`open`, without the tasks that were skipped then.
         """
 
-    def policy(self, settings: Any) -> JobPolicy:
+    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
         """How hard the job tries.
 
         :raises MuError: the options make no sense together.

@@ -31,7 +31,7 @@ class Submission:
 
     request: Request
     pipeline: Pipeline
-    settings: Any
+    settings: Mapping[str, Any]
     policy: JobPolicy
     order: Sequence[int]
     consumes: Mapping[int, Sequence[int]]

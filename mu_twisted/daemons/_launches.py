@@ -4,7 +4,7 @@ Here launch ids leave the coordinator as names, ``JOB/ID``, and come back as ids
 """
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -46,7 +46,7 @@ class JobLaunching:
     def __init__(
         self,
         name: str,
-        settings: Any,
+        settings: Mapping[str, Any],
         keys: Keys,
         ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
         clock: Callable[[], float] = time.monotonic,

@@ -117,7 +117,7 @@ class CloudOpener:
         except usage.UsageError as error:
             raise PipelineError(f"{pipeline.name}: {usage_text(error)}") from None
 
-    def policy(self, settings: Any) -> JobPolicy:
+    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
         """How hard the job tries, by its options, if it fits here at all."""
         tasks = settings["tasks"]
         check_workers_fit(min(tasks, settings["max-workers"] or tasks) + settings["overprovision"], self._descriptors)
@@ -129,7 +129,7 @@ class CloudOpener:
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         edges: Mapping[int, Sequence[int]],
     ) -> Opened:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
@@ -149,7 +149,9 @@ class CloudOpener:
         links = self._links.links(job_peers) if job_peers is not None else None
         return self._opened(name, pipeline, settings, deployment, job_peers, links, skipped)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Mapping[int, Sequence[int]]) -> Opened:
+    def reopen(
+        self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
         job_peers = self._peers(name, settings, edges, None)
         links = self._links.links(job_peers) if job_peers is not None else None
@@ -196,7 +198,7 @@ class CloudOpener:
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         deployment: Deployment | None,
         job_peers: Peers | None,
         links: JobLinks | None,
@@ -241,7 +243,7 @@ class CloudOpener:
             )
         return self._launcher
 
-    async def _address(self, cloud: Cloud, settings: Any) -> str:
+    async def _address(self, cloud: Cloud, settings: Mapping[str, Any]) -> str:
         endpoint, given = cloud.lambda_endpoint(settings["regions"][0]), self._options["host-addr"]
         if endpoint not in self._addresses:
             self._addresses[endpoint] = await self._calls.call(
@@ -249,13 +251,13 @@ class CloudOpener:
             )
         return self._addresses[endpoint]
 
-    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> Deferred[Deployment]:
+    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any]) -> Deferred[Deployment]:
         """Whether all is there that a job needs; jobs that need the same at the same time share a look."""
         regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
         needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
-    async def _examine(self, cloud: Cloud, pipeline: Pipeline, settings: Any) -> None:
+    async def _examine(self, cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any]) -> None:
         """Let the pipeline look at what its job is to read. Only S3 is asked in a thread, as in :meth:`_existing`."""
         looking = pipeline.examination(settings)
         if looking is None:
@@ -271,7 +273,9 @@ class CloudOpener:
                 return
         raise PipelineError(f"pipeline {pipeline.name}: it looks at more than {MAX_PARTS} parts of objects")
 
-    def _peers(self, name: str, settings: Any, edges: Mapping[int, Sequence[int]], cloud: Cloud | None) -> Peers | None:
+    def _peers(
+        self, name: str, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]], cloud: Cloud | None
+    ) -> Peers | None:
         if not edges:
             return None
         addresses = rendezvous_addresses(settings, cloud.lambda_endpoint(settings["regions"][0]) if cloud else None)
@@ -282,7 +286,7 @@ class CloudOpener:
         self,
         cloud: Cloud,
         pipeline: Pipeline,
-        settings: Any,
+        settings: Mapping[str, Any],
         edges: Mapping[int, Sequence[int]],
     ) -> frozenset[int]:
         """The tasks whose objects are all there, and whose messages no other task needs.
@@ -308,8 +312,8 @@ class CloudOpener:
         return frozenset(await self._in_thread(done))
 
 
-def _larger(settings: Any) -> Any:
+def _larger(settings: Any) -> Mapping[str, Any]:
     """A job's options with its larger function."""
-    found = copy(settings)
+    found: dict[str, Any] = copy(settings)
     found["function"] = settings["retry-memory"]
     return found

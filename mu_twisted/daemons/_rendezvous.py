@@ -29,7 +29,7 @@ class RendezvousUnreachable(MuError):
     """The rendezvous of a job cannot be used."""
 
 
-def rendezvous_addresses(settings: Any, lambda_endpoint: str | None) -> list[str]:
+def rendezvous_addresses(settings: Mapping[str, Any], lambda_endpoint: str | None) -> list[str]:
     """HOST:PORT of each shard as workers are to dial it.
 
     :param settings: the job's options.

@@ -126,11 +126,11 @@ class _NoOpener:
         pipeline = load_pipeline(request.pipeline)
         return pipeline, pipeline.parse(request.words, request.inputs)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
-    def policy(self, settings: Any) -> JobPolicy:
+    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
         raise MuError("no coordinator runs")
