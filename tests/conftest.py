@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 # The gate says the same of the same code: properties are tried on the same examples each time, the long tests
 # (--hypothesis-profile=full) on all and the others on the first of them. MU_SEARCH=1 looks for new ones. How long that
 # takes is no fault: it depends on what else the machine does.
-PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("same", derandomize=True, max_examples=30, **PATIENT)
 settings.register_profile("full", derandomize=True, max_examples=100, **PATIENT)
 settings.register_profile("search", derandomize=False, max_examples=1000, **PATIENT)
