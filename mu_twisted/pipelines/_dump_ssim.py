@@ -35,6 +35,7 @@ class Measured:
 
 def make_options(measured: Measured, video: str) -> type[PipelineOptions]:
     """The options of a pipeline that measures this."""
+    every = " (default: all are one)" if measured.group is None else ""
     halves = ", each measured in two halves" if measured.half is not None else ""
 
     class Options(PipelineOptions):
@@ -44,7 +45,7 @@ def make_options(measured: Measured, video: str) -> type[PipelineOptions]:
             ["tasks", "n", 1, f"number of chunks{halves}", at_least(1, "-n")],
             ORIGINAL_BUCKET,
             ["video", "v", video, "name of the video: chunks are read from VIDEO/, VIDEO/out/ and VIDEO/final_state/"],
-            ["group", "K", measured.group, "chunks of a group (default: all are one)", at_least(1, "-K")],
+            ["group", "K", measured.group, f"chunks of a group{every}", at_least(1, "-K")],
             [
                 "quality-name",
                 None,

@@ -159,6 +159,9 @@ def test_workers_that_reach_each_other_send_directly_and_leave_nothing_behind(
     bodies = [os.urandom(size) for size in (0, 1000, 5_000_000)]
     for number in range(len(bodies)):
         two.asks(121, "x", f"got{number}")
+    # What is not known to be wanted goes by the rendezvous: by then the wants are there.
+    for each in (two, one, one):
+        assert each.talk.ask(b"ping:1") == b"OK:PONG(1)"
     for number, body in enumerate(bodies):
         (one.directory / f"out{number}").write_bytes(body)
         assert one.send_file(122, "x", f"out{number}") == b"OK:SEND(122/x)"
