@@ -56,12 +56,14 @@ def settled(text: str) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.process
-def test_two_hundred_pictures_become_small_as_printed(tmp_path: Path) -> None:
+def test_two_hundred_pictures_become_small_and_are_measured_as_printed(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     script = commands_after("Then a job of your own: a folder of pictures").replace(". .venv/bin/activate\n", "")
+    program = commands_after("The same from Python, and Python functions on workers")
+    (tmp_path / "measure.py").write_text(program)
     try:
         done = subprocess.run(
-            ["bash", "-euc", script],
+            ["bash", "-euc", f"{script}\npython measure.py"],
             env=environment,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
@@ -73,6 +75,9 @@ def test_two_hundred_pictures_become_small_as_printed(tmp_path: Path) -> None:
         stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
     assert done.returncode == 0, done.stdout
     said = settled(done.stdout)
+    measured = re.search(r"It prints\n\n    (200 pictures.*)\n    (\d+)\n", README.read_text(encoding="utf-8"))
+    assert measured is not None
+    assert done.stdout.splitlines()[-2:] == [measured[1], measured[2]]
     assert [line for line in settled(commands_after("any folder of them will do. It prints")) if line not in said] == []
     made = sorted((tmp_path / "small").iterdir())
     assert [path.name for path in made] == [f"{number:03d}.jpg" for number in range(1, 201)]
