@@ -14,7 +14,7 @@ def test_records_that_workers_exchange_are_those_that_went_through_s3(tmp_path: 
     words = ["demo-shuffle", "--tasks", "3", "--records", "1000"]
     done = run(*MU, *words, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("1000 records of 100 bytes in order, sum ") == 2
+    assert done.stdout.count("1000 records of 100 bytes in order, sum ") == 4
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

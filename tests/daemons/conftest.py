@@ -7,7 +7,7 @@ from pathlib import Path
 import botocore_models
 import pytest
 from daemon_processes import Coordinate, Ended, Local
-from encoder_jobs import FakeEncoders, environment, serving
+from encoder_jobs import FakeEncoders, environment, prepare_encoders, rendezvous
 from warm_processes import LIMIT, TWISTD, Process
 from warm_processes import run as run_warm
 
@@ -48,10 +48,16 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 
 @pytest.fixture(scope="session")
-def encoders(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeEncoders]:
-    """Stands for the encoders, as a function; with a rendezvous."""
-    with serving(local, tmp_path_factory.mktemp("tools")) as encoders:
-        yield encoders
+def rendezvous_port(local: Local) -> Iterator[int]:
+    """The port of the one rendezvous that holds the state directory."""
+    with rendezvous("--state-dir", str(local.state_dir)) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def encoders(local: Local, rendezvous_port: int, tmp_path_factory: pytest.TempPathFactory) -> FakeEncoders:
+    """Stands for the encoders, as a function."""
+    return prepare_encoders(local, tmp_path_factory.mktemp("tools"), rendezvous_port)
 
 
 @pytest.fixture

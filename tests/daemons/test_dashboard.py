@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_processes import LIMIT, Coordinate
+from daemon_processes import Coordinate
 from encoder_jobs import environment
+from warm_processes import LIMIT
 
 pytestmark = pytest.mark.process
 MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]

@@ -3,12 +3,10 @@
 import gzip
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_jobs import rendezvous
 
 pytestmark = pytest.mark.process
 
@@ -53,14 +51,8 @@ pipeline = Pipeline(name="bad", summary="", first=task, options=PeerOptions, pip
 """
 
 
-@pytest.fixture(scope="module")
-def port(local: Any) -> Iterator[int]:
-    with rendezvous("--state-dir", str(local.state_dir)) as found:
-        yield found
-
-
 def test_the_pipeline_of_the_page_sorts_on_three_workers_at_once(
-    coordinate: Any, local: Any, port: int, tmp_path: Path
+    coordinate: Any, local: Any, rendezvous_port: int, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "links.md").read_text(encoding="utf-8")
     [text] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "pipes=lambda" in block]
@@ -68,7 +60,7 @@ def test_the_pipeline_of_the_page_sorts_on_three_workers_at_once(
     bodies = ["".join(f"{number * 7919 % 5003}\n" for number in range(first, first + 3000)) for first in (1, 77)]
     for number, body in enumerate(bodies):
         local.control.put_object(local.BUCKET, f"logs/{number:08d}.gz", gzip.compress(body.encode()))
-    ended = coordinate(*local.words("./sorted.py"), "-T", str(port), "-n", "6", "--max-workers", "3")
+    ended = coordinate(*local.words("./sorted.py"), "-T", str(rendezvous_port), "-n", "6", "--max-workers", "3")
     assert ended.status == 0, ended.err
     assert "6 of 6 tasks done" in ended.out
     for number, body in enumerate(bodies):
@@ -88,28 +80,28 @@ def test_the_pipeline_of_the_page_sorts_on_three_workers_at_once(
     ],
 )
 def test_pipes_that_cannot_be_are_one_line_before_anything_is_launched(
-    coordinate: Any, local: Any, port: int, tmp_path: Path, pipes: str, more: list[str], says: str
+    coordinate: Any, local: Any, rendezvous_port: int, tmp_path: Path, pipes: str, more: list[str], says: str
 ) -> None:
     (tmp_path / "bad.py").write_text(BAD.replace("{pipes}", pipes), encoding="utf-8")
-    ended = coordinate(*local.words("./bad.py"), "-T", str(port), "-n", "2", *more)
+    ended = coordinate(*local.words("./bad.py"), "-T", str(rendezvous_port), "-n", "2", *more)
     assert ended.status in (1, 2)
     assert says in ended.complained()
 
 
 def test_a_gang_larger_than_the_coordinators_workers_is_one_line(
-    coordinate: Any, local: Any, port: int, tmp_path: Path
+    coordinate: Any, local: Any, rendezvous_port: int, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.py").write_text(BAD.replace("{pipes}", '[(0, 1, "x"), (1, 2, "y")]'), encoding="utf-8")
-    ended = coordinate("--worker-limit", "2", *local.words("./bad.py"), "-T", str(port), "-n", "3")
+    ended = coordinate("--worker-limit", "2", *local.words("./bad.py"), "-T", str(rendezvous_port), "-n", "3")
     assert "which takes 3 workers: there may be 2 (--worker-limit)" in ended.complained()
 
 
 @pytest.mark.long
 def test_a_large_stream_to_a_slow_reader_takes_no_memory_of_the_workers(
-    coordinate: Any, local: Any, port: int, tmp_path: Path
+    coordinate: Any, local: Any, rendezvous_port: int, tmp_path: Path
 ) -> None:
     (tmp_path / "stream.py").write_text(STREAM, encoding="utf-8")
-    ended = coordinate(*local.words("./stream.py"), "-T", str(port), "-n", "2")
+    ended = coordinate(*local.words("./stream.py"), "-T", str(rendezvous_port), "-n", "2")
     assert ended.status == 0, ended.err
     grown = {who: (int(kib), said) for who, kib, said in re.findall(r"(writer|reader) (\d+) (\S+)", ended.out)}
     body = "".join(f"{number}\n" for number in range(1, 9_000_001)).encode()

@@ -120,11 +120,12 @@ def rendezvous(*words: str, env: Mapping[str, str] | None = None) -> Iterator[in
         process.stderr.close()
 
 
-@contextmanager
-def serving(local: Any, tools: Path) -> Iterator[FakeEncoders]:
-    """Compile the fake encoders, make a function of them, and start a rendezvous."""
+def prepare_encoders(local: Any, tools: Path, port: int) -> FakeEncoders:
+    """Compile the fake encoders, and make a function of them.
+
+    :param port: of the rendezvous.
+    """
     make_fake_encoders(tools)
-    with rendezvous("--state-dir", str(local.state_dir)) as port:
-        encoders = FakeEncoders(local, tools, port)
-        encoders.make(FUNCTION)
-        yield encoders
+    encoders = FakeEncoders(local, tools, port)
+    encoders.make(FUNCTION)
+    return encoders
