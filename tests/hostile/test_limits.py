@@ -119,6 +119,7 @@ def test_few_handshakes_may_stand_still_for_their_whole_time(tls: Any) -> None:
 def test_what_a_peer_has_sent_while_we_were_busy_counts_as_going_on(tls: Any) -> None:
     tls.listen(max_handshakes=16)
     strangers = [tls.dial_bare() for _ in range(15)]
+    tls.settle()
     worker = Recorder()
     result = outcome(tls.dial(worker))
     # It is on its way when the timeout is over, and there by the look at the sockets after it.
