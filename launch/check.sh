@@ -46,7 +46,7 @@ threads() { # DIRECTORY EXPRESSION [OPTION OF THE COMPILER...]: the launcher's t
     (
         cd "$work"
         PYTHONPATH="$target:$root/tests/support" LD_PRELOAD=$("$cc" -print-file-name=libtsan.so) \
-            TSAN_OPTIONS="log_path=$target/races:exitcode=0:report_signal_unsafe=0" \
+            TSAN_OPTIONS="log_path=$target/races:exitcode=0:report_signal_unsafe=0:${RACES-}" \
             "$python" -m pytest "$root/tests/launch" -c "$root/setup.cfg" --rootdir="$root" -p no:cacheprovider -k "$chosen"
     )
 }
@@ -88,7 +88,8 @@ cat > "$work/racy.h" <<'END'
 #define atomic_compare_exchange_weak(at, known, value) \
     (*(at) == *(known) ? (*(at) = (value), 1) : (*(known) = *(at), 0))
 END
-threads "$work/racy" cancel -include "$work/racy.h"
+# What a thread reads from a socket is not taken for an order between it and who wrote: it comes soon behind.
+RACES=io_sync=0 threads "$work/racy" cancel -include "$work/racy.h"
 grep -q "data race" "$work"/racy/races.* || {
     echo "the search for races does not find the one that was put into the launcher on purpose" >&2
     exit 1
