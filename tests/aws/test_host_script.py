@@ -20,8 +20,9 @@ echo "$*" >> "$EC2/calls"
 case "$2" in
 describe-volumes)
     if [ -s "$EC2/holders" ]; then
-        echo "in-use $(head -n 1 "$EC2/holders")"
+        holder=$(head -n 1 "$EC2/holders")
         sed -i 1d "$EC2/holders"
+        echo "in-use $holder"
     else echo "available None"; fi ;;
 attach-volume) ln -s "$EC2/disk" "$EC2/by-id/nvme-Amazon_Elastic_Block_Store_vol0123"; echo '{}' ;;
 associate-address) echo '{}' ;;

@@ -87,7 +87,7 @@ def test_its_first_line_says_that_it_can_be_asked_and_only_one_is_started(loop: 
     [
         (b"exec sleep 600", "did not answer in time"),
         (b"read x; printf part; exec sleep 600", "did not answer in time"),
-        (b"read x; echo two; echo lines; exec sleep 600", "said what it was not asked for"),
+        (b"read x; printf 'two\\nlines\\n'; exec sleep 600", "said what it was not asked for"),
         (b"read x; echo no model >&2; exit 3", r"has ended \(status 3\): no model"),
         (b"exit 4", r"has ended \(status 4\)|reads no more"),
         (b"read x; kill -9 $$", r"has ended \(status -9\)"),
