@@ -38,6 +38,7 @@ import json, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from mu_twisted.local import start
+sys.path.append(str(Path(sys.argv[3]).parent))
 conftest = spec_from_file_location("conftest", sys.argv[3])
 module = module_from_spec(conftest)
 conftest.loader.exec_module(module)
@@ -101,6 +102,7 @@ def test_all_that_a_stack_is_made_of_may_live_under_the_temporary_directory(plac
     for name in ("mu_twisted", "twisted"):
         shutil.copytree(ROOT / name, project / name)
     conftest = shutil.copy2(ROOT / "tests" / "local" / "conftest.py", project)
+    shutil.copy2(ROOT / "tests" / "support" / "botocore_models.py", project)  # which it imports
     programs, weed = ["moto"], find_weed()
     if weed is not None:
         (venv / "bin" / "weed").symlink_to(weed)
