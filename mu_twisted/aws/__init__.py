@@ -3,7 +3,7 @@
 Calls over boto3 block, and are for the CLI and for threads. Launching in bulk is not done here. Knows no jobs.
 """
 
-from mu_twisted.aws._bounds import bounded_setting, setting_bounds
+from mu_twisted.aws._bounds import setting_bounds
 from mu_twisted.aws._bytecode import own_runtime
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._content import content_name, ensure_function, is_content_name
@@ -37,7 +37,6 @@ __all__ = [
     "Programs",
     "aws_errors",
     "aws_session",
-    "bounded_setting",
     "build_package",
     "check_endpoint",
     "check_region",

@@ -20,12 +20,12 @@ from mu_twisted.aws import (
     Functions,
     FunctionSpec,
     PackageError,
-    bounded_setting,
     build_package,
     collect_programs,
     collect_requirements,
     own_runtime,
     parse_image,
+    setting_bounds,
 )
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
 from mu_twisted.client import UsageError
@@ -307,15 +307,7 @@ def _suffix() -> str:
 
 
 def _setting(member: str) -> Callable[[str], int]:
-    convert = bounded_setting(member)
-
-    def within(text: str) -> int:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return within
+    return lambda text: _range(*setting_bounds(member))(text)
 
 
 def _range(low: int, high: int) -> Callable[[str], int]:

@@ -21,25 +21,18 @@ from mu_twisted.aws import (
     Functions,
     FunctionSpec,
     Programs,
-    bounded_setting,
     collect_programs,
     collect_requirements,
     ensure_function,
     own_runtime,
+    setting_bounds,
 )
 from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._options import coerced_range
 
 
 def _setting(member: str, option: str) -> Callable[[str], int]:
-    convert = bounded_setting(member)
-
-    def within(text: str) -> int:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise ValueError(f"{option}: {error}") from None
-
-    return within
+    return lambda text: coerced_range(*setting_bounds(member), option)(text)
 
 
 class ProgramOptions(usage.Options):

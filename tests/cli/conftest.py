@@ -7,7 +7,7 @@ from pathlib import Path
 import botocore_models
 import pytest
 from command_line import OPERATOR, Mu, Said
-from control_server import Loop, Served, running_loop
+from control_server import Served, control_loop, served_control  # noqa: F401 - fixtures
 from moto_account import Account
 
 from mu_twisted.cli import main
@@ -29,19 +29,6 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture
 def account(moto_server: str, tmp_path: Path) -> Account:
     return Account(moto_server, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    with running_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
-    served = Served(loop, tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture

@@ -347,3 +347,11 @@ def test_where_no_coordinator_runs_submit_names_what_does_without(run: Mu, tmp_p
     assert said.status == 1
     assert "start one with `mu coordinator`" in said.error()
     assert "`mu run` in place of `mu submit` runs the job without one" in said.err
+
+
+@pytest.mark.parametrize("words", [["run", "exec", "--help"], ["lambdaize", "--help"]])
+def test_a_command_that_asks_no_aws_loads_no_botocore(words: list[str]) -> None:
+    code = "import atexit, sys; from mu_twisted.cli import main; "
+    code += "atexit.register(lambda: print('botocore.loaders' in sys.modules)); main()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=180, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

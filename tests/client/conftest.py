@@ -4,24 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_server import Loop, Served, running_loop
+from control_server import control_loop, served_control  # noqa: F401 - fixtures
 
 from mu_twisted import connect
 from mu_twisted.client import Client
 from mu_twisted.local import stop
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    with running_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def served(loop: Loop, tmp_path: Path) -> Iterator[Served]:
-    served = Served(loop, tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture(scope="session")

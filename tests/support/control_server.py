@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from memory_service import MemoryService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.epollreactor import EPollReactor
@@ -137,3 +138,17 @@ def running_loop() -> Iterator[Loop]:
         yield loop
     finally:
         loop.stop()
+
+
+@pytest.fixture(name="loop", scope="module")
+def control_loop() -> Iterator[Loop]:
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture(name="served")
+def served_control(loop: Loop, tmp_path: Path) -> Iterator[Served]:
+    """A control API that is asked on real sockets; for who imports this and the loop."""
+    served = Served(loop, tmp_path)
+    yield served
+    served.close()
