@@ -85,14 +85,22 @@ class Observation:
         reading = self._timelines.reading(status, self._active.attempt_file(name), attempts, self._label(name))
         return await self._reading(reading)  # type: ignore[no-any-return]
 
-    async def failures(self, name: str) -> Failures:
-        """The failed tasks of a job by what they failed of, with the output of one of each."""
+    async def failed_tasks(self, name: str) -> list[TaskStatus]:
+        """All failed tasks of a job, by number.
+
+        :raises UnknownJob: there is none of this name.
+        """
         failed: list[TaskStatus] = []
         cursor: int | None = 0
         while cursor is not None:
             page = await self._jobs.tasks(name, cursor, state="failed")
             failed += page.tasks
             cursor = page.next
+        return failed
+
+    async def failures(self, name: str) -> Failures:
+        """The failed tasks of a job by what they failed of, with the output of one of each."""
+        failed = await self.failed_tasks(name)
         status = self._jobs.job(name)
         by_number = {task.task: task for task in failures_of(status, failed)}
         groups = failure_groups(

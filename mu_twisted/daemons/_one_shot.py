@@ -99,7 +99,7 @@ class OneShot:
         seconds = time.monotonic() - started
         # Of an interrupted job no result is waited for: the control API, which the printer asks, is closed.
         fault = None if printed is None or status.state == "interrupted" else await printed
-        self._report(status, await self._failed(name) if status.failed else [], seconds)
+        self._report(status, await self._jobs.observation.failed_tasks(name) if status.failed else [], seconds)
         if status.state == "interrupted" and self._recorded:
             where = "" if self._printer is None else f"; results come to {self._printer.where}"
             return f"interrupted; its record is kept: `mu retry {name}` does what is left{where}"
@@ -125,15 +125,6 @@ class OneShot:
         # No thread of the pool: one that is stuck in a write to a pipe may not keep the process.
         threading.Thread(target=work, daemon=True).start()
         return ended
-
-    async def _failed(self, name: str) -> list[TaskStatus]:
-        failed: list[TaskStatus] = []
-        cursor: int | None = 0
-        while cursor is not None:
-            page = await self._jobs.tasks(name, cursor, state="failed")
-            failed += page.tasks
-            cursor = page.next
-        return failed
 
     def _report(self, status: JobStatus, tasks: Sequence[TaskStatus], seconds: float) -> None:
         failed = [
