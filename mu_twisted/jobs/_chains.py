@@ -168,13 +168,15 @@ class Chains:
         if not self._lineage:
             return
         tasks = self._data.ledger.tasks
-        if self._data.ledger.tally[TaskState.DONE]:
-            hit = tasks if of is None else [number for number in tasks if number in of]
+        hit = tasks if of is None else [number for number in tasks if number in of]
+        again = bool(self._data.ledger.tally[TaskState.DONE])
+        while again:
             open_ = [number for number in hit if tasks[number].state not in SETTLED]
             done = self._lineage.upstream(open_, lambda number: tasks[number].state is TaskState.DONE)
             self._reopen(sorted(done, key=lambda number: tasks[number].rank), reason)
             for number in done:
                 self.begin_gang_again(tasks[number], reason)
+            again = bool(done and self._gangs)  # others of their gangs run again too, and need messages
         for number in list(self._data.attempts):
             if (of is None or number in of) and self._is_needed(tasks[number]) and number in self._data.attempts:
                 self._revoke(tasks[number], reason)

@@ -117,11 +117,13 @@ class JobLifecycle:
         for first in range(0, len(waiting), STEP):
             data.enqueue(waiting[first : first + STEP])
             yield
-        self._chains.store_lost("the job was over, and its messages gone with it")
         self._chains.complete_gangs("tasks that it is joined with by pipes are tried again")
+        self._chains.store_lost("the job was over, and its messages gone with it")
 
     def _needed(self, tasks: Collection[int]) -> Generator[None, None, set[int]]:
-        """These tasks, and all failed ones whose messages they need or that they come after."""
+        """These tasks, those whose messages they need, as these went with the job, those that run at the same time, and
+        the failed ones that they come after.
+        """
         ledger = self._data.ledger
         found: set[int] = set()
         stack = [task for task in tasks if task in ledger.tasks]
@@ -130,9 +132,9 @@ class JobLifecycle:
             if task in found:
                 continue
             found.add(task)
-            for one in chain(ledger.lineage.producers(task), ledger.precedence.before(task)):
-                if one not in found and ledger.tasks[one].state is TaskState.FAILED:
-                    stack.append(one)
+            failed = (one for one in ledger.precedence.before(task) if ledger.tasks[one].state is TaskState.FAILED)
+            needs = chain(failed, ledger.lineage.producers(task), ledger.gangs.following(task))
+            stack += [one for one in needs if one not in found]
             if len(found) % STEP == 0:
                 yield
         return found

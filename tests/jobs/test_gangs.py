@@ -21,6 +21,7 @@ from mu_twisted.jobs import (
     Reopened,
     ResultReached,
     TaskState,
+    exhaust,
     fair_shares,
 )
 from mu_twisted.jobs._gangs import Gangs
@@ -226,6 +227,48 @@ def test_failed_gangs_are_retried_with_those_that_were_done() -> None:
     played.take(played.job.retry(played.now))
     played.on()
     assert states(played) == "AA"
+
+
+@pytest.mark.parametrize("only", [[0], [1], [2], [3], [4]])
+def test_a_retry_of_a_task_takes_the_gangs_along_without_which_it_cannot_begin(only: list[int]) -> None:
+    # 0 to 2 are a gang, 3 takes messages of 1, and 4 comes after 3
+    pipes, after = [(0, 1, "x"), (1, 2, "y")], [((3,), (4,))]
+    played = play(6, pipes, 6, 5, retries=0, consumes={3: [1]}, after=after)
+    played.done(next(view.workers[0] for view in played.job.tasks() if view.task == 5))
+    played.fail(next(view.workers[0] for view in played.job.tasks() if view.task == 0))
+    assert played.job.over
+    assert states(played) == "FFFFFD"
+    exhaust(played.job.retrying(played.now, only))
+    played.take(played.job.retry(played.now))
+    wanted = {0, 1, 2, *range(3, only[0] + 1)}
+    while not played.job.over:
+        working = [view.workers[0] for view in played.job.tasks() if view.state is TaskState.ACTIVE]
+        if working:
+            played.done(working[0])
+        else:
+            played.on()
+    assert {view.task for view in played.job.tasks() if view.state is TaskState.DONE} == wanted | {5}
+
+
+@pytest.mark.parametrize("only", [[1], [3], [1, 2], None])
+def test_a_retry_sends_again_what_the_done_tasks_of_its_gangs_take(only: list[int] | None) -> None:
+    # 1 and 2 are a gang, 2 takes messages of 0, and 3 of 2
+    played = play(5, [(1, 2, "x")], 5, retries=0, consumes={2: [0], 3: [2]})
+    at = {view.task: view.workers[0] for view in played.job.tasks()}
+    for task in (0, 2, 4):
+        played.done(at[task])
+    played.fail(at[1])
+    if states(played) != "DFDFD":
+        played.fail(at[3])
+    assert states(played) == "DFDFD"
+    exhaust(played.job.retrying(played.now, only))
+    again = set(range(4)) if only in (None, [3]) else {0, 1, 2}
+    assert {view.task for view in played.job.tasks() if view.state is TaskState.WAITING} == again
+    played.take(played.job.retry(played.now))
+    while not played.job.over:
+        working = [view.workers[0] for view in played.job.tasks() if view.state is TaskState.ACTIVE]
+        played.done(working[0]) if working else played.on()
+    assert states(played) == ("DDDDD" if 3 in again else "DDDFD")
 
 
 @pytest.mark.parametrize("active", [False, True])
