@@ -15,10 +15,12 @@ give_up() {
 
 # Until the host before has gone with it; one that is attached here stays.
 attach_volume() {
-    local status holder _
+    local status=unknown holder=unknown found _
     for _ in {1..120}; do
-        read -r status holder < <(aws ec2 describe-volumes --volume-ids "$VOLUME" --output text \
-            --query 'Volumes[0].[State,Attachments[0].InstanceId]')
+        # A role's rights are there some seconds after it, and calls may be throttled.
+        found=$(aws ec2 describe-volumes --volume-ids "$VOLUME" --output text \
+            --query 'Volumes[0].[State,Attachments[0].InstanceId]') || found="unknown unknown"
+        read -r status holder <<< "$found"
         [ "$holder" != "$INSTANCE" ] || return 0
         if [ "$status" = available ]; then
             aws ec2 attach-volume --volume-id "$VOLUME" --instance-id "$INSTANCE" --device /dev/sdf >/dev/null
@@ -55,7 +57,8 @@ mount_state() {
     install -d -m 0700 "$root/var/lib/private" "$root$state"
     grep -qs "^$device " "$root/etc/fstab" || echo "$device $state ext4 defaults,nofail,$units 0 2" >> "$root/etc/fstab"
     mountpoint -q "$root$state" || mount "$root$device" "$root$state"
-    resize2fs "$root$device" 2>/dev/null # where the volume was made larger
+    # Where the volume was made larger; what there is does as well.
+    resize2fs "$root$device" >/dev/null || echo "ec2-host.sh: the file system could not be enlarged" >&2
 }
 
 # The template is what says them, so a new host has them too.

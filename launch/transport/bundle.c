@@ -63,19 +63,6 @@ char *bundle_room(bundle_reader *reader, size_t least, size_t ahead, size_t *roo
     return filling->data + filling->size;
 }
 
-/* Parses a header as far as it is there. */
-static bool header_is_sound(const char *header, size_t size, uint64_t *announced)
-{
-    uint64_t number = 0;
-    for (size_t at = 0; at < smaller(size, FRAME_DIGITS); at++) {
-        if (header[at] < '0' || header[at] > '9')
-            return false;
-        number = number * 10 + (uint64_t)(header[at] - '0');
-    }
-    *announced = number;
-    return size < FRAME_HEADER || header[FRAME_DIGITS] == ' ';
-}
-
 frame_outcome bundle_filled(bundle_reader *reader, size_t size, uint64_t limit)
 {
     bundle *filling = reader->filling;
@@ -83,7 +70,7 @@ frame_outcome bundle_filled(bundle_reader *reader, size_t size, uint64_t limit)
     for (size_t left; (left = filling->size - reader->whole) > 0;) {
         if (!reader->in_body) {
             uint64_t announced;
-            if (!header_is_sound(filling->data + reader->whole, left, &announced))
+            if (!frame_parse_header(filling->data + reader->whole, left, &announced))
                 return FRAME_MALFORMED;
             if (left < FRAME_HEADER)
                 break;
@@ -108,8 +95,13 @@ bool bundle_take(bundle_reader *reader, bundle **taken)
 {
     bundle *full = reader->filling, *rest = NULL;
     *taken = NULL;
-    if (!reader->whole)
+    if (!reader->whole) {
+        if (full && !full->size) { /* the room of a read that brought nothing */
+            bundle_release(full);
+            reader->filling = NULL;
+        }
         return true;
+    }
     const size_t left = full->size - reader->whole;
     if (left) {
         rest = bundle_new(2 * left);

@@ -157,6 +157,8 @@ static size_t serve(transport_core *core, connection *c, const core_sink *sink, 
         sink->bundled(context, c, taken);
         bundle_release(taken);
     }
+    if (c->lost)
+        return read;
     const bool partial = !c->closing && connection_pending(c) > 0;
     if (partial || c->partial)
         sink->noted(context, c, NOTE_PARTIAL | (at.completed ? NOTE_COMPLETED : 0));

@@ -10,21 +10,16 @@ static size_t least(uint64_t one, uint64_t other)
     return (size_t)(one < other ? one : other);
 }
 
-static bool header_is_sound(const frame_reader *reader)
+bool frame_parse_header(const char *header, size_t size, uint64_t *announced)
 {
-    size_t digits = least(reader->filled, FRAME_DIGITS);
-    for (size_t at = 0; at < digits; at++)
-        if (reader->header[at] < '0' || reader->header[at] > '9')
+    uint64_t number = 0;
+    for (size_t at = 0; at < least(size, FRAME_DIGITS); at++) {
+        if (header[at] < '0' || header[at] > '9')
             return false;
-    return reader->filled < FRAME_HEADER || reader->header[FRAME_DIGITS] == ' ';
-}
-
-static uint64_t announced(const frame_reader *reader)
-{
-    uint64_t size = 0;
-    for (size_t at = 0; at < FRAME_DIGITS; at++)
-        size = size * 10 + (uint64_t)(reader->header[at] - '0');
-    return size;
+        number = number * 10 + (uint64_t)(header[at] - '0');
+    }
+    *announced = number;
+    return size < FRAME_HEADER || header[FRAME_DIGITS] == ' ';
 }
 
 /* Makes room for so many bytes more; each growth doubles what there is, so that nothing is copied often. */
@@ -68,10 +63,11 @@ frame_outcome frame_feed(frame_reader *reader, const char *data, size_t size, si
             memcpy(reader->header + reader->filled, data + at, part);
             reader->filled += part;
             at += part;
-            if (!header_is_sound(reader)) {
+            uint64_t announced;
+            if (!frame_parse_header(reader->header, reader->filled, &announced)) {
                 outcome = FRAME_MALFORMED;
             } else if (reader->filled == FRAME_HEADER) {
-                reader->size = announced(reader);
+                reader->size = announced;
                 if (reader->size > reader->limit) {
                     outcome = FRAME_TOO_LONG;
                 } else if (reader->size <= size - at) {

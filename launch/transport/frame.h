@@ -39,6 +39,9 @@ frame_outcome frame_feed(frame_reader *reader, const char *data, size_t size, si
 /* Bytes of an incomplete frame that are held, its header included; 0 between frames. */
 size_t frame_pending(const frame_reader *reader);
 
+/* Parses a header as far as it is there: what it announces, once it is whole. False: it is none. */
+bool frame_parse_header(const char *header, size_t size, uint64_t *announced);
+
 /* Writes the header of a payload of so many bytes, FRAME_LONGEST at most. */
 void frame_header(char into[FRAME_HEADER], uint64_t size);
 

@@ -72,6 +72,8 @@ static send_part *new_part(send_queue *queue)
 bool send_queue_add(send_queue *queue, const void *data, size_t size)
 {
     byte_queue *to = &queue->copied;
+    if (!size)
+        return true; /* a part of no bytes would never be taken */
     if (queue->last) {
         send_part *part = queue->last->of ? new_part(queue) : queue->last;
         if (!part)
@@ -86,9 +88,9 @@ bool send_queue_add(send_queue *queue, const void *data, size_t size)
 
 bool send_queue_hold(send_queue *queue, bundle *of, const char *data, size_t size)
 {
-    send_part *part = new_part(queue);
+    send_part *part = size ? new_part(queue) : NULL;
     if (!part)
-        return false;
+        return !size;
     part->of = bundle_hold(of);
     part->data = data;
     part->left = size;

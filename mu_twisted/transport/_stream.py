@@ -25,7 +25,7 @@ class _JoinedFrames(bytes):
 
     @classmethod
     def of(cls, payloads: list[bytes]) -> "_JoinedFrames":
-        joined = cls(b"".join(piece for payload in payloads for piece in (b"%012d " % len(payload), payload)))
+        joined = cls(b"".join(map(encode, payloads)))
         joined.frames, joined.longest = len(payloads), max(map(len, payloads))
         return joined
 

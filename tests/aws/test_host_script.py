@@ -169,9 +169,24 @@ def test_what_is_on_a_volume_is_never_overwritten(host: Host, content: str) -> N
     assert not (host.root / "etc/systemd").exists(), "the daemons would start with another CA"
 
 
-def test_a_call_that_aws_refuses_ends_it(host: Host) -> None:
+def test_a_call_that_aws_refuses_for_good_ends_it(host: Host) -> None:
     (host.path / "bin/aws").write_text("#!/bin/sh\necho 'An error occurred (UnauthorizedOperation)' >&2\nexit 254\n")
     status, said = host.run()
     assert status == 1
     assert "UnauthorizedOperation" in said.splitlines()[0]
+    assert said.splitlines()[-1].startswith("ec2-host.sh: volume vol-0123 is still unknown, at unknown: ")
     assert not (host.root / "etc/systemd").exists()
+
+
+def test_a_call_that_aws_refuses_at_first_is_made_again(host: Host) -> None:
+    aws = (host.path / "bin/aws").read_text()
+    refusing = '[ -e "$EC2/asked" ] || { touch "$EC2/asked"; echo Throttling >&2; exit 254; }\n'
+    (host.path / "bin/aws").write_text(aws.replace("case ", f"{refusing}case ", 1))
+    assert host.run() == (0, "Throttling\n")
+    assert len(host.calls("attach-volume")) == 1
+
+
+def test_a_file_system_that_cannot_be_enlarged_is_told_and_used_as_it_is(host: Host) -> None:
+    (host.path / "bin/resize2fs").write_text("#!/bin/sh\nexit 1\n")
+    assert host.run() == (0, "ec2-host.sh: the file system could not be enlarged\n")
+    assert (host.root / "etc/systemd").exists()

@@ -272,6 +272,20 @@ class TransportContract:
         assert max(bundle.longest for bundle in far.bundles) == big
         assert (far.payloads, near.payloads) == ([b"frame", b""], payloads[1:])
 
+    def test_nothing_may_be_written_between_parts_of_a_bundle(self, world: TransportHarness) -> None:
+        near, far = self.pair(world)
+        far.end.bundle()
+        frame = encode(b"x" * 60_000)
+        near.end.write(frame)
+        world.settle()
+        [bundle] = far.bundles
+        held = memoryview(bundle)
+        for part in (held[:30_000], b"", held[30_000:30_000], held[30_000:], b""):
+            far.end.write(part)
+        world.settle()
+        assert near.payloads == [b"x" * 60_000]
+        assert not near.reasons
+
     def test_what_is_no_frame_or_too_long_ends_a_bundled_connection_in_the_same_words(
         self, world: TransportHarness, log: list[str]
     ) -> None:

@@ -63,6 +63,7 @@ static void gather_bundle(bundle_reader *reader, gathered *to)
 {
     bundle *taken;
     assert(bundle_take(reader, &taken));
+    assert(bundle_pending(reader) || !reader->filling); /* nothing is held for nothing */
     if (!taken)
         return;
     assert(to->size + taken->size <= to->room && taken->frames > 0 && taken->longest < taken->size);
