@@ -24,6 +24,8 @@ from worker_lambda._pipe_ends import LATE, FifoEnd, PipeFrames, ending, enlarge
 
 _UNSENT = 256 << 10
 """Bytes that have been read from a program and not been sent beyond which no more are read."""
+_UNHEARD = 5.0
+"""Seconds after a lost direct path within which a reader that has all has said so by the rendezvous."""
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
@@ -86,9 +88,10 @@ class WriterEnd(FifoEnd):
         self.watch()
 
     def path_lost(self) -> None:
-        # Where all has been sent, it is the reader who knows if all has come.
         if not self._has_ended:
-            self.fail("the direct connection was lost", cut=True)
+            self._fail_path()
+        else:  # only the reader knows whether all has come
+            self.next_look = time.monotonic() + _UNHEARD
 
     def _take_credit(self, size: int, path: DirectPath | None) -> None:
         """The reader who gives it on a path wants it there: what comes next takes that, and no other any more."""
@@ -100,8 +103,17 @@ class WriterEnd(FifoEnd):
             self._credit += size
             self.watch()
 
+    def _fail_path(self) -> None:
+        self.fail("the direct connection was lost", cut=True)
+
     def look(self) -> None:
-        """Nobody reads any more: let a program that opens it only now get SIGPIPE, and not wait for ever."""
+        """Without a reader, let a program that opens it only now get SIGPIPE, and not wait for ever; where all was sent
+        on a path that is lost, fail unless the reader has it.
+        """
+        if self._has_ended:
+            self.next_look = None
+            self._fail_path()
+            return
         self.next_look = time.monotonic() + LATE
         with suppress(OSError):
             os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from mu_twisted.wire.pipes import (
     PipeFrame,
     parse_pipe_frame,
 )
-from worker_lambda import _links, _worker
+from worker_lambda import _links, _pipe_reader, _pipe_writer, _pipes, _worker
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._pipes import TaskPipes
@@ -94,6 +95,7 @@ class Network:
         self.workers: dict[int, PipedWorker] = {}
         self._directory = directory
         self.paths: dict[int, tuple[Path, int]] = {}  # by whose it is: to whom
+        self.stuck: set[int] = set()  # tasks of which nothing is taken on a path
 
     def worker(self, task: int, *pipes: str) -> PipedWorker:
         made = self.workers[task] = PipedWorker(self, task, self._directory / f"task{task}")
@@ -115,7 +117,7 @@ class Network:
         """Move frames on direct paths; how many there were."""
         moved = 0
         for task, (path, peer) in self.paths.items():
-            while (frame := self.workers[task].pipes.next_frame(path)) is not None:  # type: ignore[arg-type]
+            while task not in self.stuck and (frame := self.workers[task].pipes.next_frame(path)) is not None:  # type: ignore[arg-type]
                 came = parse_pipe_frame(frame)
                 assert came.peer == peer
                 self.workers[peer].pipes.received(replace(came, peer=task), self.paths[peer][0])  # type: ignore[arg-type]
@@ -363,6 +365,33 @@ def test_a_direct_path_that_is_lost_behind_the_end_breaks_nothing(
     network.until(lambda: bool(pair[0].results))
     network.part(3, 5)
     assert network.results() == [(0, b""), (0, b"1000\n")]
+
+
+@pytest.mark.parametrize("first", [3, 5])
+@pytest.mark.parametrize("writes", ["echo short > ##PIPE:x##", ": ##PIPE:x##"])
+def test_where_the_direct_path_is_lost_with_all_that_was_sent_both_commands_fail(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], monkeypatch: pytest.MonkeyPatch, first: int, writes: str
+) -> None:
+    late = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late)
+    for module in (_pipes, _pipe_writer, _pipe_reader):
+        monkeypatch.setattr(module, "time", clock)
+    network.stuck = {3}
+    network.join(3, 5)
+    writer: Any = pair[0].pipes._ends[b"x"]
+    pair[0].run(writes)
+    pair[1].run("cat ##PIPE:x##; touch saw-the-end")
+    network.until(lambda: writer._has_ended and writer.path is not None)
+    network.part(first, 8 - first)
+    for _ in range(20):
+        network.turn()
+    assert not pair[0].results + pair[1].results  # the reader may have all
+    late = 10.0
+    network.until(lambda: bool(pair[0].results and pair[1].results), 5.0)
+    for result in network.results():
+        assert isinstance(result, str)
+        assert result.endswith("broke: the direct connection was lost")
+    assert not (pair[1].directory / "saw-the-end").exists()
 
 
 HOSTILE = [
