@@ -87,15 +87,15 @@ class JobTimelines:
         path = (yield from line.critical_path())[-MAX_PATH:]
         links, link_count = yield from line.links(MAX_LINKS)
         states: list[TaskStates] = []
-        if len(line.submitted.order) <= WITH_STATES:
+        if len(line.order) <= WITH_STATES:
             states = yield from _states(line, file, attempts)
         slow = slowest(line.attempts, now, NAMED)
         named = {one.task for one in path} | {line.attempts.task[index] for index in slow}
         ended = zip(line.attempts.task, line.attempts.outcome, strict=True)
         failed = (task for task, outcome in ended if outcome == FAILED)
         named |= set(islice(failed, NAMED))
-        if len(line.submitted.order) <= WITH_STATES:
-            named |= set(line.submitted.order)
+        if len(line.order) <= WITH_STATES:
+            named |= set(line.order)
         called = {}
         for task in sorted(named):
             label = labels(task)
@@ -108,7 +108,7 @@ class JobTimelines:
             now=round(now, DIGITS),
             next=reached,
             over=over,
-            tasks=len(line.submitted.order),
+            tasks=len(line.order),
             outcomes=OUTCOMES,
             attempts=columns,
             series=_series(line, now),

@@ -21,6 +21,7 @@ from mu_twisted.jobs import (
     STEP,
     Assigned,
     AttemptEnded,
+    Extended,
     Finished,
     JobError,
     JobRecord,
@@ -37,7 +38,16 @@ MAX_NEIGHBOURS = 50
 """Tasks that it takes messages of or comes after, and of the others, that are named."""
 _OF_MANY = tuple(
     f'"type":"{name}"'
-    for name in ("submitted", "reopened", "retried", "enlarged", "tasks-failed", "result-stands", "finished")
+    for name in (
+        "submitted",
+        "extended",
+        "reopened",
+        "retried",
+        "enlarged",
+        "tasks-failed",
+        "result-stands",
+        "finished",
+    )
 )
 """What stands in the records that are about many tasks, or the job, and may move one."""
 _RESULTS = ('"type":"result"', '"outcome":"done"')
@@ -49,15 +59,20 @@ Move = tuple[TaskState, TaskState]
 def story_rows(journal: Journal, job: str, task: int) -> Iterator[tuple[Row, JobRecord | None, Move | None]]:
     """The rows that are about a task, or may be, each with its record, if it is sound, and the move that it brings."""
     story: TaskStory | None = None
-    submitted = next(islice(journal.records(job), 1, 2), {}).get("record")
-    graph = isinstance(submitted, Mapping) and bool(submitted.get("after"))
+    submitted: Submitted | None = None
+    second = next(islice(journal.records(job), 1, 2), {}).get("record")
+    graph = isinstance(second, Mapping) and bool(second.get("after"))
     for row in journal.records(job, f'"task":{task}', *_OF_MANY, *(_RESULTS if graph else ())):
         record: JobRecord | None = None
         move = None
         with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves
             record = record_from_dict(row["record"])
             if isinstance(record, Submitted):
+                submitted = record
                 story = TaskStory(record, task) if task in record.order else None
+            elif isinstance(record, Extended):
+                if submitted is not None and record.first <= task < record.first + record.count:
+                    story = TaskStory(submitted, task)
             elif story is not None:
                 move = story.apply(record)
         yield row, record, move

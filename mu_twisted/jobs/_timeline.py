@@ -14,6 +14,7 @@ from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
     Enlarged,
+    Extended,
     Finished,
     JobRecord,
     Launched,
@@ -124,10 +125,12 @@ class JobTimeline:
 
     :param submitted: the first record.
     :param at: when it was made, seconds; the zero of all times of this object.
+    :ivar order: the tasks' numbers, those that were added behind the others.
     """
 
     def __init__(self, submitted: Submitted, at: float) -> None:
         self.submitted = submitted
+        self.order = list(submitted.order)
         self.begun = at
         self.attempts = AttemptTimes()
         self.dropped = 0
@@ -167,6 +170,9 @@ class JobTimeline:
                 self._settle(tasks, now, done=False)
             case Reopened(tasks=tasks) | Retried(tasks=tasks) | Enlarged(tasks=tasks):
                 self._reopen(tasks, now)
+            case Extended(first=first, count=count):
+                self.order += range(first, first + count)
+                self._graph = None
             case Finished():
                 self._finish(now)
             case _:
@@ -206,7 +212,7 @@ class JobTimeline:
         """
         if self.submitted.stages:
             named = [Stage(_within(spans), name) for name, spans in self.submitted.stages]
-            rest = set(self.submitted.order).difference(*(stage.tasks for stage in named))
+            rest = set(self.order).difference(*(stage.tasks for stage in named))
             yield
             return [*named, Stage(sorted(rest))] if rest else named
         _, precedence = yield from self._made()
@@ -286,7 +292,7 @@ class JobTimeline:
     def _finish(self, now: float) -> None:
         for task, attempt in list(self._open):
             self._end(task, attempt, _REVOKED, now)
-        rest = [task for task in self.submitted.order if task not in self._done and task not in self._failed]
+        rest = [task for task in self.order if task not in self._done and task not in self._failed]
         # As the ledger has it: an attempt that was done counts, though its result was not announced.
         self._settle([task for task in rest if task in self._won], now, done=True)
         self._settle([task for task in rest if task not in self._won], now, done=False)
@@ -294,7 +300,7 @@ class JobTimeline:
     def _made(self) -> Steps[tuple[Lineage, Precedence]]:
         if self._graph is None:
             one = self.submitted
-            lineage = yield from Lineage.making(one.order, dict(one.consumes), dict(one.messages))
+            lineage = yield from Lineage.making(self.order, dict(one.consumes), dict(one.messages))
             self._graph = lineage, (yield from Precedence.making(lineage.order, one.after))
         return self._graph
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from memory_jobs import PIPELINE, MemoryCoordinator
+from twisted.internet.defer import Deferred
 from worker_double import WorkerDouble, launch_identity
 
-from mu_twisted.coordinator import ServiceError
+from mu_twisted.coordinator import ServiceError, UnknownJob
 from mu_twisted.jobs._job_data import LEASE, LINGER
 from mu_twisted.pipelines import InputList, PipelineError, pack_inputs
 from mu_twisted.wire import Greeting
@@ -49,6 +50,28 @@ def test_tasks_are_added_until_it_is_closed(world: MemoryCoordinator) -> None:
     world.jobs.cancel(job)
     world.clock.pump([1.0] * 5)
     assert world.jobs.job(job).state == "cancelled"
+
+
+def test_what_was_added_is_shown_as_all_tasks_are(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1", "--max-workers", "2", "--retries", "0")
+    world.finish(job, "0-0")
+    world.clock.pump([1.0] * 2)
+    of = world.jobs.observation
+    assert world.at_once(Deferred.fromCoroutine(of.timeline(job))).tasks == 1
+    world.jobs.extend(job, packed("a", "b"))
+    world.turn()
+    worker = world.worker(job, "0-1")
+    timeline = world.at_once(Deferred.fromCoroutine(of.timeline(job)))
+    assert (timeline.tasks, timeline.attempts.task, timeline.stages[0].tasks) == (3, [0, 1], ["0-2"])
+    worker.says(b"FAIL(no)")
+    world.jobs.cancel(job)
+    world.clock.pump([1.0] * 5)
+    assert world.at_once(Deferred.fromCoroutine(of.timeline(job))).series.failed[-1] == 2
+    moves = {task: world.at_once(Deferred.fromCoroutine(of.story(job, task))).moves for task in range(3)}
+    assert [move[1:] for move in moves[1]] == [("waiting", "active"), ("active", "waiting"), ("waiting", "failed")]
+    assert [move[1:] for move in moves[2]] == [("waiting", "failed")]
+    with pytest.raises(UnknownJob, match="no task 3"):
+        world.at_once(Deferred.fromCoroutine(of.story(job, 3)))
 
 
 def test_what_was_added_outlives_the_coordinator(world: MemoryCoordinator) -> None:

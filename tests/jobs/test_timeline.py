@@ -11,6 +11,7 @@ from mu_twisted.jobs import (
     Assigned,
     AttemptEnded,
     AttemptOutcome,
+    Extended,
     Failure,
     Finished,
     Job,
@@ -23,6 +24,7 @@ from mu_twisted.jobs import (
     exhaust,
     slowest,
 )
+from mu_twisted.jobs._records import Closed, KeptOpen
 from mu_twisted.jobs._timeline import BINS, FIRST_STEP, MAX_STAGES
 
 Edges = tuple[tuple[int, tuple[int, ...]], ...]
@@ -171,3 +173,17 @@ def test_stages_that_the_pipeline_names_are_told_by_their_names() -> None:
     line = JobTimeline(replace(one, stages=(("read", ((0, 1),)), ("write", ((2, 3),)))), 0.0)
     stages = exhaust(line.stages())
     assert [(stage.name, list(stage.tasks)) for stage in stages] == [("read", [0, 1]), ("write", [2, 3]), (None, [4])]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_tasks_that_were_added_are_of_the_job(named: bool) -> None:
+    one = submitted(2)
+    line = JobTimeline(replace(one, stages=(("read", ((0, 0),)),)) if named else one, 0.0)
+    assert sum(len(stage.tasks) for stage in exhaust(line.stages())) == 2
+    run(line, (0.0, [KeptOpen(), *begun(0, 1)]), (1.0, [*done(0), *done(1), Extended(2, 3, "")]), (2.0, begun(3)))
+    stages = [(stage.name, list(stage.tasks)) for stage in exhaust(line.stages())]
+    assert stages == ([("read", [0]), (None, [1, 2, 3, 4])] if named else [(None, [0, 1, 2, 3, 4])])
+    run(line, (3.0, [*done(3), Extended(5, 1, ""), Closed()]), (4.0, [Finished("cancelled")]))
+    assert line.order == list(range(6))
+    assert total(line)[:3] == [3, 3, 0]
+    assert path(line) == []
