@@ -23,8 +23,8 @@ from mu_twisted.jobs import (
     AttemptEnded,
     Extended,
     Finished,
-    JobError,
     JobRecord,
+    RecordError,
     Steps,
     Submitted,
     TaskState,
@@ -65,7 +65,7 @@ def story_rows(journal: Journal, job: str, task: int) -> Iterator[tuple[Row, Job
     for row in journal.records(job, f'"task":{task}', *_OF_MANY, *(_RESULTS if graph else ())):
         record: JobRecord | None = None
         move = None
-        with suppress(LookupError, TypeError, ValueError, AttributeError, JobError):  # then without its moves
+        with suppress(LookupError, TypeError, ValueError, AttributeError, RecordError):  # then without its moves
             record = record_from_dict(row["record"])
             if isinstance(record, Submitted):
                 submitted = record

@@ -39,7 +39,9 @@ class TaskStory:
         self._won: set[int] = set()
         self._before = max(submitted.order) + 1
         order, after = ((task, self._before), (((self._before,), (task,)),)) if self._missing else ((task,), ())
-        self._ledger = Ledger(replace(submitted, order=order, consumes=(), messages=(), after=after, stages=()))
+        self._ledger = Ledger(
+            Submitted(submitted.job, order, submitted.policy, (), submitted.side_effects, after=after)
+        )
 
     def apply(self, record: JobRecord) -> tuple[TaskState, TaskState] | None:
         """The move that a record brings about, from one state to another; None if the task stays where it is.

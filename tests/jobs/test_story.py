@@ -1,6 +1,7 @@
 """The story of one task, by its job's records, is what the whole job says of it."""
 
 from random import Random
+from typing import Any
 
 import pytest
 from simulated_fleet import Faults, SimulatedFleet
@@ -39,6 +40,24 @@ def test_a_story_of_a_graph_has_every_move_too(seed: int) -> None:
             world.carry_out(world.job.retry(world.now))
             world.later(1.0, world.tick)
             world.play()
+    compare(world)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_story_of_a_gang_has_every_move_too(seed: int) -> None:
+    pipes = [(0, 1, "x"), (2, 1, "y"), (5, 4, "x")]
+    policy = JobPolicy(retries=seed % 3, max_workers=3 + seed % 4)
+    graph: dict[str, Any] = {"after": [((0, 3), (4,))]} if seed % 4 < 2 else {"consumes": {3: [1], 6: [5]}}
+    job = Job("j", range(8), policy, pipes=pipes, **graph)
+    world = SimulatedFleet(job, seed, Faults(death=0.2, failure=0.1, lost=0.2, redial=0.5))
+    world.crashes = seed % 2
+    world.start()
+    world.play()
+    if world.job.failures:
+        world.finished = False
+        world.carry_out(world.job.retry(world.now))
+        world.later(1.0, world.tick)
+        world.play()
     compare(world)
 
 
