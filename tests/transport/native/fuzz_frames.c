@@ -62,6 +62,8 @@ static frame_outcome feed(frame_reader *reader, const uint8_t *data, size_t size
 static void gather_bundle(bundle_reader *reader, gathered *to)
 {
     bundle *taken;
+    size_t room;
+    assert(bundle_room(reader, 1000, 0, &room)); /* for a read that brings nothing */
     assert(bundle_take(reader, &taken));
     assert(bundle_pending(reader) || !reader->filling); /* nothing is held for nothing */
     if (!taken)
