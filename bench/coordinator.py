@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from bench._figure import Figure
+from bench._processes import line_of, process_of
 
 FEW = 16
 CASES = ((100, 100), (1000, 1000), (4000, 4000), (1000, FEW), (4000, FEW))
@@ -141,7 +141,7 @@ def _measure(work: Path, server: str, size: int, active: int) -> Sample:
         command = [str(work / "reference"), *keys, *numbers]
     else:
         command = [sys.executable, "-m", "bench.coordinator", str(work), *numbers]
-    with process_of(command, {**os.environ, "MU_TRANSPORT": server}) as served:
+    with process_of(command, environ={**os.environ, "MU_TRANSPORT": server}) as served:
         port = line_of(served)
         idle_cpu, idle_memory = _cpu(served.pid), _resident_kb(served.pid)
         keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
@@ -163,30 +163,6 @@ def _measure(work: Path, server: str, size: int, active: int) -> Sample:
     if server != "C":
         sample["lag"] = float(connected[1])
     return sample
-
-
-@contextmanager
-def process_of(command: list[str], environ: dict[str, str] | None = None) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1, env=environ
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        process.stdout.close()
-
-
-def line_of(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"{process.args!r} ended early")
-    return line.strip()
 
 
 def _cpu(pid: int) -> float:

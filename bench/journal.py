@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench._figure import Figure
-from bench.coordinator import _line, _make_keys, _process
+from bench._processes import line_of, process_of
+from bench.coordinator import make_keys
 
 TASKS = 4000
 WORKERS = 100
@@ -28,11 +29,11 @@ def run() -> list[Figure]:
         work = Path(directory)
         command = ["cc", "-O2", "-o", str(work / "workers"), str(_HERE / "workers.c"), "-lssl", "-lcrypto"]
         subprocess.run(command, check=True)
-        _make_keys(work)
-        with _process([sys.executable, "-m", "bench.journal", str(work)]) as server:
+        make_keys(work)
+        with process_of([sys.executable, "-m", "bench.journal", str(work)]) as server:
             words = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
-            with _process([str(work / "workers"), "127.0.0.1", _line(server), *words, str(WORKERS), "bench", "0"]):
-                total, records, states = map(float, _line(server).split())
+            with process_of([str(work / "workers"), "127.0.0.1", line_of(server), *words, str(WORKERS), "bench", "0"]):
+                total, records, states = map(float, line_of(server).split())
     name = f"journal, an attempt every {MESSAGES} messages:"
     return [
         Figure(f"{name} coordinator's CPU per attempt", total / TASKS * 1e6, "us"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._figure import Figure
+from bench._processes import ROOT, line_of, process_of, rendezvous
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
 
 JOB = "bench"
@@ -119,33 +120,14 @@ def _rendezvous(work: Path, authority: Authority) -> Iterator[int]:
     for name, content in (("ca", authority.certificate), ("cert", own.certificate), ("key", own.key)):
         (work / name).touch(0o600)
         (work / name).write_bytes(content)
-    where = "tcp:0:interface=127.0.0.1:backlog=4096"
-    words = ["mu-rendezvous", "-t", where, "-c", "ca", "-s", "cert", "-k", "key", "--state-dir", "state"]
-    command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", *words]
-    process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        while "ready for peers" not in (line := process.stderr.readline()):
-            if not line:
-                raise RuntimeError("the rendezvous ended early")
-        yield int(line.split()[-1])
-    finally:
-        process.kill()
-        process.communicate()
+    with rendezvous(work, "ca", "cert", "key") as (_, port):
+        yield int(port)
 
 
 @contextmanager
 def _program() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, str(_HERE / "link_worker.py")]
-    environment = {"PYTHONPATH": str(_HERE.parent)}
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
-    )
-    try:
+    with process_of([sys.executable, str(_HERE / "link_worker.py")], environ={"PYTHONPATH": str(ROOT)}) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _say(program: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
@@ -155,11 +137,7 @@ def _say(program: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
 
 
 def _hear(program: "subprocess.Popen[str]") -> Any:
-    assert program.stdout is not None
-    line = program.stdout.readline()
-    if not line:
-        raise RuntimeError("a worker ended early")
-    return json.loads(line)
+    return json.loads(line_of(program))
 
 
 def _hear_direct(program: "subprocess.Popen[str]") -> bool:

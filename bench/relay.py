@@ -5,13 +5,13 @@ own, from when all have connected until all has arrived.
 """
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench._figure import Figure
+from bench._processes import line_of, process_of, rendezvous
 
 PAIRS = (1, 10, 100, 500)
 VOLUMES = {1_000: 20_000_000, 100_000: 200_000_000, 1_000_000: 300_000_000}
@@ -78,12 +78,12 @@ def _pairs(work: Path, kind: str, size: int, pairs: int, volume: int, slow: int 
     """:returns: CPU seconds for 10**9 bytes, 10**6 bytes in a second, most memory in 10**6 bytes."""
     with _relay(work, kind) as (relay, port):
         words = [port, *_keys(work), str(pairs), str(size), str(volume), str(slow)]
-        with _process([str(work / "relay"), "pairs", *words]) as load:
-            if _line(load) != "connected":
+        with process_of([str(work / "relay"), "pairs", *words]) as load:
+            if line_of(load) != "connected":
                 raise RuntimeError("the load does not connect")
             before = _cpu(relay.pid)
             _say(load, "go")
-            seconds, moved = _line(load).split()
+            seconds, moved = line_of(load).split()
             cpu = _cpu(relay.pid) - before
             memory = _peak(relay.pid)
     return cpu / int(moved) * 1e9, int(moved) / float(seconds) / 1e6, memory
@@ -93,8 +93,8 @@ def _ping(work: Path, kind: str) -> tuple[float, float]:
     """:returns: p50 and p99, microseconds."""
     with _relay(work, kind) as (_, port):
         words = ["ping", port, *_keys(work), "1000", str(PINGS)]
-        with _process([str(work / "relay"), *words]) as load:
-            half, most = _line(load).split()
+        with process_of([str(work / "relay"), *words]) as load:
+            half, most = line_of(load).split()
     return float(half), float(most)
 
 
@@ -103,46 +103,17 @@ def _relay(work: Path, kind: str) -> Iterator[tuple["subprocess.Popen[str]", str
     """A relay that has just been started, and its port."""
     ca, certificate, key = _keys(work)
     if kind == "C relay":
-        with _process([str(work / "relay"), "serve", ca, certificate, key]) as process:
-            yield process, _line(process)
+        with process_of([str(work / "relay"), "serve", ca, certificate, key]) as process:
+            yield process, line_of(process)
         return
-    command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
-    daemon = ["mu-rendezvous", "-t", "tcp:0:interface=127.0.0.1:backlog=4096", "-c", ca, "-s", certificate, "-k", key]
-    words = [*command, *daemon, "--share-key", "--state-dir", str(work / "state")]
-    with _process(words, log=True) as process:
-        while "ready for peers" not in (line := _line(process)):
-            pass
-        yield process, line.split()[-1]
-
-
-@contextmanager
-def _process(command: list[str], *, log: bool = False) -> Iterator["subprocess.Popen[str]"]:
-    """A process that is killed in the end.
-
-    :param log: whether what it says on standard error is wanted, and not on standard output.
-    """
-    said: dict[str, int] = {"stderr" if log else "stdout": subprocess.PIPE}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=_HERE.parent, bufsize=1, **said)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    with rendezvous(work, ca, certificate, key, "--share-key") as running:
+        yield running
 
 
 def _say(process: "subprocess.Popen[str]", word: str) -> None:
     assert process.stdin is not None
     process.stdin.write(f"{word}\n")
     process.stdin.flush()
-
-
-def _line(process: "subprocess.Popen[str]") -> str:
-    out = process.stdout or process.stderr
-    assert out is not None
-    line = out.readline()
-    if not line:
-        raise RuntimeError(f"{process.args!r} ended early")
-    return line.strip()
 
 
 def _cpu(pid: int) -> float:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench._figure import Figure
-from bench.coordinator import compile_load, line_of, make_keys, process_of, serve
+from bench._processes import line_of, process_of
+from bench.coordinator import compile_load, make_keys, serve
 
 SIZE = 4000
 MESSAGES = 240_000
@@ -58,7 +59,7 @@ def _measure(work: Path, size: int, messages: int, *, watched: bool) -> tuple[fl
     """Microseconds of CPU a message, and the events that each browser has read."""
     words = [sys.executable, "-m", "bench.watching", str(work), str(int(watched)), str(size), str(messages)]
     with ExitStack() as cleanup:
-        served = cleanup.enter_context(process_of(words, {**os.environ, "MU_TRANSPORT": "core"}))
+        served = cleanup.enter_context(process_of(words, environ={**os.environ, "MU_TRANSPORT": "core"}))
         port = line_of(served)
         readers = [
             cleanup.enter_context(process_of([sys.executable, "-m", "bench.watching", str(work), "read"]))

@@ -17,7 +17,7 @@
 #include "queue.h"
 
 enum {
-    TURN_FRAMES = 64,         /* that one turn takes of one connection */
+    TURN_FRAMES = 64,         /* that one turn takes of one connection; those of a bundle are bounded by bytes alone */
     TURN_BYTES = 256 * 1024,  /* that one turn reads of one connection, unless its user wants less */
     CONNECTION_RECORD = 16384 /* the longest plaintext of a record of TLS */
 };
