@@ -42,7 +42,7 @@ CELLS = {
 """The letter that stands for a task's state; a capital if it has had more than one attempt."""
 _CODES = {state: (CELLS[state.value], CELLS[state.value].upper()) for state in TaskState}
 _WHOLE = frozenset(
-    ("requested", "submitted", "started", "retried", "enlarged", "cancelled", "finished", "tasks-failed")
+    ("requested", "submitted", "extended", "started", "retried", "enlarged", "cancelled", "finished", "tasks-failed")
 )
 """Records after which a watcher is sent the whole job again."""
 
@@ -100,6 +100,8 @@ class _JobFeed:
     def __init__(self, name: str) -> None:
         self.name = name
         self.run: JobRun | None = None
+        self.tasks = 0
+        """How many tasks the run had at the last look."""
         self.changed: set[int] = set()
         self.watchers: set[_Watcher] = set()
 
@@ -245,13 +247,16 @@ class Watches:
             watcher.send("delta", data, number)
 
     def _attach(self, feed: _JobFeed) -> None:
-        """Have the job that runs note its changes; another than before is sent as a whole."""
+        """Have the job that runs note its changes; another than before, or one with more tasks, is sent as a whole."""
         run = self._active.run(feed.name) if feed.name in self._active else None
-        if run is feed.run:
+        tasks = 0 if run is None else len(run.job.numbers())
+        if run is feed.run and tasks == feed.tasks:
             return
-        self._note(feed, None)
-        feed.run = run
-        self._note(feed, feed.changed)
+        feed.tasks = tasks
+        if run is not feed.run:
+            self._note(feed, None)
+            feed.run = run
+            self._note(feed, feed.changed)
         for watcher in feed.watchers:
             watcher.whole = True
 
@@ -381,9 +386,9 @@ class Watches:
 
 
 def _cells(run: JobRun) -> Steps[tuple[Sequence[int], str]]:
-    """All tasks of a job that runs, a letter for each. What changes meanwhile is noted, and comes after it."""
+    """All tasks of a job that runs, a letter for each. What changes or is added meanwhile comes after it."""
     cells = []
-    numbers = run.job.numbers()
+    numbers = tuple(run.job.numbers())
     for at, number in enumerate(numbers):
         state, attempts = run.job.standing(number)
         cells.append(_CODES[state][attempts > 1])

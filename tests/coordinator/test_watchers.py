@@ -4,16 +4,30 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_jobs import MemoryCoordinator
+from memory_jobs import PIPELINE, MemoryCoordinator
 from worker_double import WorkerDouble
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import UnknownJob
 from mu_twisted.coordinator._watchers import CELLS, KEEP_ALIVE, MAX_LISTED, PERIOD
+from mu_twisted.pipelines import InputList, pack_inputs
+
+
+def takes(settings: Any, inputs: InputList) -> int:
+    settings["tasks"] += len(inputs)
+    return len(inputs)
+
+
+OPEN = replace(PIPELINE, extends=takes)
+
+
+def added(count: int) -> str:
+    return pack_inputs(InputList((["x"] * count,)))
 
 
 class Picture:
@@ -153,6 +167,31 @@ def test_a_watcher_that_comes_back_is_sent_only_what_it_has_missed(world: Memory
     assert picture.cells == as_it_is(world, job)
 
 
+def test_tasks_that_are_added_are_sent_to_those_that_watch_or_come_back(
+    world: MemoryCoordinator,
+) -> None:
+    world.pipeline = OPEN
+    job = world.submit("-n", "1", "--max-workers", "2")
+    picture, _ = watch(world, job)
+    away, stop = watch(world, job)
+    stop()
+    picture.takes()
+    for count in (1, 3):
+        world.jobs.extend(job, added(count))
+        period(world)
+        assert "snapshot" in picture.takes()
+        assert picture.cells == as_it_is(world, job)
+        assert len(picture.cells) == picture.status["tasks"]
+    world.finish(job, "0-0")
+    world.finish(job, "0-1")
+    period(world)
+    assert picture.takes() == ["delta"]
+    assert picture.cells == as_it_is(world, job)
+    watch(world, job, away)
+    period(world)
+    assert away.cells == picture.cells
+
+
 def test_its_end_and_its_going_on_are_sent(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2", "--retries", "0")
     picture, _ = watch(world, job)
@@ -229,6 +268,7 @@ class RandomJob:
     def step(self) -> None:
         what = self.dice.choice(
             [self.comes, self.comes, self.done, self.fails, self.goes, self.leaves, self.sleeps, self.ends, self.dies]
+            + [self.grows] * (self.world.pipeline is OPEN)
         )
         with suppress(MuError):
             what()
@@ -260,6 +300,9 @@ class RandomJob:
     def sleeps(self) -> None:
         self.picture.ready = not self.picture.ready
 
+    def grows(self) -> None:
+        self.world.jobs.extend(self.job, added(self.dice.randrange(1, 4)))
+
     def ends(self) -> None:
         if self.world.jobs.job(self.job).state == "running":
             if self.dice.random() < 0.3:
@@ -277,6 +320,8 @@ class RandomJob:
 @pytest.mark.parametrize("seed", range(12))
 def test_in_any_history_of_things_what_is_seen_is_what_is(tmp_path: Path, seed: int) -> None:
     world = MemoryCoordinator(tmp_path)
+    if seed % 2:
+        world.pipeline = OPEN
     history = RandomJob(world, random.Random(seed))
     for _ in range(80):
         history.step()
