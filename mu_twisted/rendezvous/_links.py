@@ -220,8 +220,11 @@ class Links:
         sender, receiver = self.receivers.get(stream.sender), self.receivers.get(stream.receiver)
         asker = -1 if receiver is None else receiver.attempt
         if sender is None or not sender.ask(stream.receiver, stream.name, number, asker):
-            self.lost.add(stream.sender)
-            self._missing[stream.sender] = self._gone_of(stream.sender)
+            if stream.sender in self.lost:  # its messages have been counted since that was last told
+                self._missing.setdefault(stream.sender, set()).add((stream.receiver, stream.name, number))
+            else:
+                self.lost.add(stream.sender)
+                self._missing[stream.sender] = self._gone_of(stream.sender)
 
     def take_resent(self) -> set[int]:
         """The tasks in :attr:`resent`, which are forgotten."""

@@ -39,6 +39,8 @@ from mu_twisted.wire.links import (
     WantAny,
 )
 
+DIGEST = hashlib.sha256(b"xy").hexdigest().encode()
+
 # -- one rule after the other ------------------------------------------------------------------------------------------
 
 
@@ -251,6 +253,52 @@ def test_taken_messages_go_for_others_and_their_loss_is_told_when_wanted(store: 
     assert sorted(number for _, _, number in again.got) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_many_lost_messages_that_are_wanted_at_once_are_gathered_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    one, two = Task(store, 1), Task(store, 2, 1)
+    for number in range(1, 21):
+        one.says(Held(2, number, 1, DIGEST, ONE))
+    gathered: list[int] = []
+    links = two.run.links
+    gone_of = links._gone_of
+    monkeypatch.setattr(links, "_gone_of", lambda sender: gathered.append(sender) or gone_of(sender))
+    if again:
+        one.leaves()
+        two.says(*(Want(1, 1 + number % 10, ONE) for number in range(30)))
+    else:
+        two.says(*(Want(1, number, ONE) for number in range(1, 11)))
+        assert not store.lost
+        one.leaves()
+    assert gathered == [1]
+    assert store.lost == {1}
+    producer = Task(store, 1, 1)
+    for number in range(20, 0, -1):
+        assert not links.take_resent()
+        producer.says(Held(2, number, 1, DIGEST, ONE))
+    assert links.take_resent() == {1}
+
+
+def test_what_is_wanted_when_all_that_was_lost_is_back_is_lost_again(store: Store) -> None:
+    """All at once, before the loss is told."""
+    one, two = Task(store, 1), Task(store, 2, 1)
+    links = two.run.links
+    one.says(Held(2, 1, 1, DIGEST, ONE))
+    one.leaves()
+    assert two.session is not None
+    two.session.receive(Want(1, 1, ONE))
+    producer = Task(store, 1)
+    assert producer.session is not None
+    producer.session.receive(Held(2, 1, 1, DIGEST, ONE))
+    links.detach(producer.session)
+    two.session.receive(Want(1, 1, ONE))
+    assert links.take_lost() == {1}
+    assert links.take_resent() == {1}
+    Task(store, 1).says(Held(2, 1, 1, DIGEST, ONE))
+    assert links.take_resent() == {1}
+
+
 def test_what_finds_no_room_is_refused_in_one_line_and_its_rest_not_kept(store: Store) -> None:
     one = Task(store, 1)
     one.sends(2, ONE, bytes(1000 * KIB))
@@ -336,9 +384,6 @@ def test_what_cannot_be_read_any_more_is_lost_and_told(store: Store) -> None:
     Task(store, 1, 1).sends(2, ONE, bytes(300 * KIB))
     two.hears()
     assert list(two.got) == [(1, ONE, 1)]
-
-
-DIGEST = hashlib.sha256(b"xy").hexdigest().encode()
 
 
 @pytest.mark.parametrize(
