@@ -258,9 +258,18 @@ class Sends:
 
     def ask(self, frame: Want) -> None:
         """The rendezvous wants a message that was sent directly: an attempt at its receiver's task wants it again."""
-        message = self._holding.get((frame.peer, frame.name, frame.number))
+        key = frame.peer, frame.name, frame.number
+        message = self._holding.get(key)
         if message is not None:
             self._hand_over(message)
+            return
+        message = self._sending.get(key)
+        # It may have ended on the path to the attempt before, which did not acknowledge it. One that has is held soon,
+        # and is asked for again as that is noted.
+        if message is not None and message.path is not None and not message.arrived:
+            if message.begun:
+                message.path.say(message.cut())
+            self._change(message, None)
 
     def hand_over(self, tasks: Container[int]) -> None:
         """The worker will be gone: what these tasks may want again goes to the rendezvous, and no more is held."""

@@ -128,7 +128,7 @@ class LinkSession:
         self._deliveries: dict[Key, _Delivery] = {}
         self._ready: dict[_Delivery, None] = {}
         self._answers: deque[bytes] = deque()
-        self._held: dict[Key, int] = {}  # and the attempt of the receiver that has it
+        self._held: dict[Key, int] = {}  # and the receiver's attempt that has it, or for which it was asked for
 
     @property
     def clogged(self) -> bool:
@@ -298,6 +298,7 @@ class LinkSession:
         if key not in self._held:
             return False
         if attempt != self._held[key]:
+            self._held[key] = attempt  # once for each attempt
             self._answer(Want(receiver, number, name).encode())
         return True
 

@@ -299,6 +299,23 @@ def test_what_is_wanted_when_all_that_was_lost_is_back_is_lost_again(store: Stor
     assert links.take_resent() == {1}
 
 
+def test_a_sender_is_asked_for_what_it_holds_once_for_each_attempt_of_the_receiver(store: Store) -> None:
+    one = Task(store, 1)
+    one.says(Held(2, 1, 0, DIGEST, ONE))
+    assert kinds(one.hears()) == "Ack"
+    for attempt in (1, 2):
+        for dials in range(2):
+            two = Task(store, 2, attempt)
+            two.says(*[Want(1, 1, ONE)] * 50)
+            assert kinds(one.hears()) == ("" if dials else "Want")
+    one.says(Held(2, 1, 3, DIGEST, ONE))
+    assert kinds(one.hears()) == "Ack Want"
+    one.sends(2, ONE, b"xy")
+    two.hears()
+    assert two.got == {(1, ONE, 1): b"xy"}
+    assert not store.lost
+
+
 def test_what_finds_no_room_is_refused_in_one_line_and_its_rest_not_kept(store: Store) -> None:
     one = Task(store, 1)
     one.sends(2, ONE, bytes(1000 * KIB))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from memory_link_paths import RECEIVER, SENDER, SIZES, World
 from property_examples import examples
 
-from mu_twisted.wire.links import MAX_HELD, MAX_PART, End, Nak, TaskRanges, parse_link_frame
+from mu_twisted.wire.links import MAX_HELD, MAX_PART, Ack, End, Nak, TaskRanges, Want, parse_link_frame
 from worker_lambda._link_sends import MAX_KEPT
 
 
@@ -101,6 +101,62 @@ def test_a_later_attempt_of_the_receiver_gets_what_went_directly_from_its_sender
     assert [world.received(number) for number in range(2)] == sent
     assert not world.store.lost
     assert not list(world.folder.glob(".sent*"))
+
+
+@pytest.mark.parametrize("acknowledges", [False, True])
+@pytest.mark.parametrize("size", [0, 1000, 9 * MAX_PART + 1])
+def test_a_later_attempt_gets_what_the_one_before_has_not_acknowledged(
+    world: World, size: int, acknowledges: bool
+) -> None:
+    world.link()
+    world.want()
+    world.settle()
+    assert world.path is not None
+    at_sender: Any = world.path[0]
+    world.path = None  # it is stuck, and still there
+    world.send(body(size))
+    while world.beside.step() or world.sends.next_frame(at_sender) is not None or world.carry():
+        pass
+    assert world.run.links.stream(SENDER, RECEIVER, b"x") is not None  # it was said to be held
+    assert world.sent == []
+    world.begin(RECEIVER, 1)
+    world.want()
+    world.carry()
+    if acknowledges:
+        world.sends.arrived(Ack(RECEIVER, 1, b"x"))
+    world.settle()
+    assert (world.sent, world.got, world.received()) == ([None], [(SENDER, None)], body(size))
+    assert not world.run.links.take_lost()
+
+
+def test_what_is_asked_for_before_it_is_known_to_be_held_is_handed_over(world: World) -> None:
+    world.link()
+    world.want()
+    world.settle()
+    world.send(b"short")
+    world.beside.run()
+    while world._direct() or world.beside.step():
+        pass
+    assert world.sent == []
+    world.sends.ask(Want(RECEIVER, 1, b"x"))
+    world.begin(RECEIVER, 1)
+    world.want()
+    world.settle()
+    assert (world.sent, world.received()) == ([None], b"short")
+
+
+def test_what_goes_by_another_path_when_it_is_asked_for_begins_again(world: World) -> None:
+    world.link()
+    world.want()
+    world.settle()
+    world.send(body(30 * MAX_PART))
+    world.beside.step()
+    world.beside.step()
+    world.carry(3)
+    assert 0 < world.bytes_by(world.direct_frames) < 30 * MAX_PART
+    world.sends.ask(Want(RECEIVER, 1, b"x"))
+    world.settle()
+    assert (world.sent, world.got, world.received()) == ([None], [(SENDER, None)], body(30 * MAX_PART))
 
 
 def test_a_sender_that_is_gone_with_what_it_held_is_reported_when_that_is_wanted(world: World) -> None:
