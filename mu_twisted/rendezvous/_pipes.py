@@ -208,8 +208,9 @@ class Pipes:
         :param told: whether this end is to be told; else it has said so, or is gone.
         """
         pipe = end.pipe
+        end.parts.clear()
+        end.last = None
         if told and not end.over:
-            end.parts.clear()
             self._say(end, CutPipe(end.opened.peer, end.opened.name, reason.encode("utf-8", "replace")).encode())
         end.over, end.error = True, reason
         self._release(end)

@@ -137,6 +137,29 @@ def test_one_whose_connection_is_lost_cuts_the_other_who_has_not_all(gone: str, 
     assert heard.reason == b"task %d, at the other end of pipe 'x', is gone" % lost.task
 
 
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_nothing_waits_for_a_reader_that_leaves_or_fails(leaves: bool, ended: bool) -> None:
+    memory = Account(64 << 20)
+    writer, reader = joined(memory)
+    reader.says(PipeCredit(3, WINDOW, b"x"))
+    writer.hears()
+    writer.says(PipeData(5, b"x", bytes(MAX_PIPE_PART)))
+    writer.says(PipeData(5, b"x", bytes(MAX_PIPE_PART)))
+    if ended:
+        writer.says(EndPipe(5, b"x"))
+    end = writer.pipes._ends[5, b"x"]
+    assert sum(map(len, end.parts)) == 2 * MAX_PIPE_PART
+    if leaves:
+        reader.session.close()
+    else:
+        reader.says(CutPipe(3, b"x", b"it failed"))
+    assert memory.used == 0
+    assert not end.parts
+    assert end.last is None
+    assert reader.hears() == []
+
+
 def test_a_writer_that_fails_says_why_and_its_bytes_are_dropped() -> None:
     writer, reader = joined()
     reader.says(PipeCredit(3, 1000, b"x"))
