@@ -29,7 +29,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
-_Kept = tuple[Sequence[TaskStatus], Labels, Sequence[int]]
+_Kept = tuple[Sequence[TaskStatus], Labels, Sequence[int], frozenset[int]]
 
 MAX_KEPT = 200_000
 """Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
@@ -38,6 +38,7 @@ MAX_NAMED = 20
 """Directories that one line of the log names."""
 _GOING = ".removed"
 """Ends the name of a directory whose job is being removed."""
+_SETTLED = (TaskState.DONE.value, TaskState.FAILED.value)
 HELD_UNTIL = "`mu retry` tries again, as the coordinator's next start does"
 """What lets a job go on that is held because something is missing."""
 
@@ -137,23 +138,26 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return TaskPage(())  # there was nothing to do
-        tasks, label, _ = yield from self._reading_tasks(name, status)
+        tasks, label, _, _ = yield from self._reading_tasks(name, status)
         first = bisect_left(tasks, cursor, key=lambda task: task.task)
         return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
 
-    def settled(self, name: str, after: int) -> Steps[SettledPage]:
-        """As :meth:`~mu_twisted.coordinator.JobService.settled`."""
+    def settled(self, name: str, after: int) -> Steps[tuple[SettledPage, list[int]]]:
+        """As :meth:`~mu_twisted.coordinator.JobService.settled`, with the places of the tasks."""
         status = self[name]
         if status.state == "done" and not status.tasks:
-            return SettledPage((), 0, over=True)
-        tasks, label, settled = yield from self._reading_tasks(name, status)
-        places = (
-            bisect_left(tasks, number, key=lambda task: task.task) for number in settled[after : after + MAX_PAGE]
+            return SettledPage((), 0, over=True), []
+        tasks, label, settled, again = yield from self._reading_tasks(name, status)
+        slots = (
+            as_settled(tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in again)
+            for number in settled[after : after + MAX_PAGE]
         )
-        return (yield from settled_page((tasks[at] for at in places), after, lambda: len(settled), label, over=True))
+        return (yield from settled_page(slots, after, lambda: len(settled), label, over=True))
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
-        """The tasks of a job by number, what they are known by, and the order in which they were settled."""
+        """The tasks of a job by number, what they are known by, the order in which they were settled, and those that
+        have a result and were to run again for their messages.
+        """
         while name in self._reading:  # another request has begun: it is in turn with this one
             yield
         kept = self._tasks.get(name)
@@ -164,21 +168,23 @@ class JobArchive:
             history, job = yield from self.folding(name)
             # A job that is held may be so for what its own code does: none of it is called.
             label = no_label if status.state == "held" else self._labels(history.request)
-            tasks = []
+            tasks, again = [], []
             for index, view in enumerate(job.tasks_from(0)):
                 tasks.append(task_status(view, running=False))
+                if view.state is not TaskState.DONE and job.has_result(view.task):
+                    again.append(view.task)
                 if index % STEP == 0:
                     yield
         finally:
             self._reading.discard(name)
-        kept = tasks, label, job.settled
+        kept = tasks, label, job.settled, frozenset(again)
         if self._statuses.get(name) is status:
             self._keep(name, kept)
         return kept
 
     def _keep(self, name: str, tasks: _Kept) -> None:
         self._tasks[name] = tasks
-        while len(self._tasks) > 1 and sum(len(kept) for kept, _, _ in self._tasks.values()) > MAX_KEPT:
+        while len(self._tasks) > 1 and sum(len(kept[0]) for kept in self._tasks.values()) > MAX_KEPT:
             del self._tasks[next(iter(self._tasks))]
 
     def unread(self, name: str) -> JobStatus:
@@ -366,24 +372,38 @@ def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: L
     return TaskPage(page)
 
 
-def settled_page(
-    tasks: Iterable[TaskStatus], after: int, count: Callable[[], int], label: Labels, *, over: bool
-) -> Steps[SettledPage]:
-    """These tasks, which were settled one after the other.
+def as_settled(task: TaskStatus, *, has_result: bool) -> TaskStatus | None:
+    """A task that has been settled, as it counts: done if it has a result, be it that it runs again for its messages;
+    None: it is tried again, and is settled once more.
+    """
+    if task.state in _SETTLED:
+        return task
+    return msgspec.structs.replace(task, state=TaskState.DONE.value, error=None, waits=None) if has_result else None
 
+
+def settled_page(
+    slots: Iterable[TaskStatus | None], after: int, count: Callable[[], int], label: Labels, *, over: bool
+) -> Steps[tuple[SettledPage, list[int]]]:
+    """These tasks, which were settled one after the other, each with its place among all that were.
+
+    :param slots: as :func:`as_settled` has them.
     :param after: how many were settled before them.
     :param count: how many are settled in all, by now.
     :param label: what a task is known by.
     :param over: whether no more will be.
     """
     found: list[TaskStatus] = []
-    for index, task in enumerate(tasks):
-        called = label(task.task)
-        found.append(task if called is None else msgspec.structs.replace(task, label=called))
-        if index % STEP == 0:
+    places: list[int] = []
+    end = after
+    for task in slots:
+        if task is not None:
+            called = label(task.task)
+            found.append(task if called is None else msgspec.structs.replace(task, label=called))
+            places.append(end)
+        end += 1
+        if end % STEP == 0:
             yield
-    end = after + len(found)
-    return SettledPage(found, end, over=over and end >= count())
+    return SettledPage(found, end, over=over and end >= count()), places
 
 
 def _damage(name: str, error: Exception) -> ServiceError:

@@ -3,7 +3,7 @@
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, no_label, page_of, settled_page, task_status
+from mu_twisted.coordinator._archive import JobArchive, as_settled, no_label, page_of, settled_page, task_status
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_output import JobOutput
@@ -226,7 +226,7 @@ class Jobs:
     def settled(self, name: str, after: int = 0, *, results: bool = False) -> Deferred[SettledPage]:
         """Tasks that are done or have failed for good; fires when there are some, or none will come."""
         self.job(name)
-        return Deferred.fromCoroutine(self._with_results(name, after) if results else self._settled(name, after))
+        return Deferred.fromCoroutine(self._settled(name, after, results=results))
 
     def extend(self, name: str, inputs: str) -> int:
         """Add tasks to a job that is kept open; they are in the journal then."""
@@ -417,7 +417,11 @@ class Jobs:
         tasks = (task_status(view, running=True) for view in run.job.tasks_from(cursor))
         return await self._slices.run(page_of(tasks, limit, state, run.label))
 
-    async def _settled(self, name: str, after: int) -> SettledPage:
+    async def _settled(self, name: str, after: int, *, results: bool) -> SettledPage:
+        page, places = await self._settled_page(name, after)
+        return await self._with_results(name, page, places) if results else page
+
+    async def _settled_page(self, name: str, after: int) -> tuple[SettledPage, list[int]]:
         if name in self._restoring:
             await self._taken_up(name)
         if name not in self._active_jobs:
@@ -425,11 +429,13 @@ class Jobs:
         run = self._active_jobs.run(name)
         await run.settled_after(after)
         job = run.job
-        tasks = (task_status(job.task(number), running=True) for number in job.settled[after : after + MAX_PAGE])
-        return await self._slices.run(settled_page(tasks, after, lambda: len(job.settled), run.label, over=job.over))
+        slots = (
+            as_settled(task_status(job.task(number), running=True), has_result=job.has_result(number))
+            for number in job.settled[after : after + MAX_PAGE]
+        )
+        return await self._slices.run(settled_page(slots, after, lambda: len(job.settled), run.label, over=job.over))
 
-    async def _with_results(self, name: str, after: int) -> SettledPage:
-        page = await self._settled(name, after)
+    async def _with_results(self, name: str, page: SettledPage, places: Sequence[int]) -> SettledPage:
         if name in self._active_jobs:
             outputs = self._active_jobs.run(name).outputs
             if outputs is not None:
@@ -438,9 +444,9 @@ class Jobs:
         results = await self._slices.run(reading_results(self._active_jobs.output_file(name), done))
         tasks: list[TaskStatus] = []
         size = 0
-        for task in page.tasks:
+        for task, place in zip(page.tasks, places, strict=True):
             if size > MAX_PAGE_BYTES:  # the next page has the others
-                return SettledPage(tasks, after + len(tasks))
+                return SettledPage(tasks, place)
             tasks.append(msgspec.structs.replace(task, result=results.get(task.task)))
             size += len(tasks[-1].result or b"")
         return msgspec.structs.replace(page, tasks=tasks)

@@ -126,7 +126,7 @@ def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
 class SettledPage(msgspec.Struct, frozen=True):
     """Some tasks of a job that are done or have failed for good, in the order in which that was recorded.
 
-    A task that is tried again after it had failed comes again.
+    A task that is tried again after it had failed comes again. One that runs again for its messages is done.
 
     :param next: where the page ends; those after it may come yet.
     :param over: whether none will come before the job goes on again.

@@ -211,6 +211,10 @@ class JobView:
         """Tasks in the order in which they were done or failed for good; one that was tried again stands here again."""
         return self._data.ledger.settled
 
+    def has_result(self, number: int) -> bool:
+        """Whether a task has been done; it may run again for its messages."""
+        return self._data.ledger.tasks[number].has_result
+
     @property
     def kept_open(self) -> bool:
         """Whether more tasks may be added."""

@@ -1,12 +1,16 @@
 """Tasks that are done or have failed are listed in that order, to callers that wait for them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from memory_jobs import MemoryCoordinator
+from memory_jobs import PIPELINE, MemoryCoordinator
 from twisted.internet.defer import CancelledError
 
 from mu_twisted.coordinator import MAX_PAGE, SettledPage, UnknownJob
+from mu_twisted.coordinator._output_page import MAX_PAGE_BYTES
+from mu_twisted.coordinator._output_store import MAX_OUTPUT
+from mu_twisted.pipelines import PeerOptions
 
 
 def settled(world: MemoryCoordinator, job: str, after: int = 0) -> SettledPage:
@@ -54,6 +58,67 @@ def test_what_is_retried_comes_again(world: MemoryCoordinator) -> None:
     world.finish(job, "1-0")
     world.turn()
     assert [(task.task, task.state) for task in waiting[0].tasks] == [(0, "done")]
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_one_that_runs_again_for_its_messages_is_done_also_where_the_job_is_held(
+    world: MemoryCoordinator, results: bool
+) -> None:
+    world.pipeline = replace(PIPELINE, options=PeerOptions, consumes=lambda _, task: [0] if task == 1 else [])
+    job = world.submit("-n", "3", "--retries", "0")
+    world.finish(job, "0-0")
+    world.jobs._active_jobs.run(job).messages_lost(0)
+    world.turn()
+
+    def states() -> list[tuple[int, str, str | None]]:
+        page = world.at_once(world.jobs.settled(job, results=results))
+        return [(task.task, task.state, task.waits) for task in page.tasks]
+
+    assert world.tasks(job)[0].state == "waiting"
+    assert states() == [(0, "done", None)]
+    world.worker(job, "0-1")
+    assert world.tasks(job)[0].state == "active"
+    assert states() == [(0, "done", None)]
+    world.hold_all = True
+    world.killed_and_started_again()
+    assert (world.jobs.job(job).state, world.tasks(job)[0].state) == ("held", "waiting")
+    assert states() == [(0, "done", None)]
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_one_that_is_tried_again_is_left_out_until_it_is_settled(world: MemoryCoordinator, results: bool) -> None:
+    job = world.submit("-n", "3", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    world.finish(job, "0-1")
+    world.worker(job, "0-2").says(b"FAIL(no)")
+    world.clock.pump([1.0] * 5)
+    world.retry(job)
+    page = world.at_once(world.jobs.settled(job, results=results))
+    assert ([(task.task, task.state) for task in page.tasks], page.next, page.over) == ([(1, "done")], 3, False)
+    page = world.at_once(world.jobs.settled(job, 2, results=results))
+    assert (list(page.tasks), page.next) == ([], 3)
+    world.finish(job, "1-0")
+    page = world.at_once(world.jobs.settled(job, 3, results=results))
+    assert ([(task.task, task.state) for task in page.tasks], page.next) == ([(0, "done")], 4)
+
+
+def test_a_page_that_is_full_of_results_ends_at_the_place_of_the_next_task(world: MemoryCoordinator) -> None:
+    last = MAX_PAGE_BYTES // MAX_OUTPUT + 3
+    job = world.submit("-n", str(last + 1), "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    for task in range(1, last + 1):
+        outputs = world.jobs._active_jobs.run(job).outputs
+        assert outputs is not None
+        outputs.attempt(task, 0).add(0, b"x" * MAX_OUTPUT)
+        world.finish(job, f"0-{task}")
+    world.clock.pump([1.0] * 5)
+    world.retry(job)
+    first = world.at_once(world.jobs.settled(job, results=True))
+    assert first.tasks[0].result == b"x" * MAX_OUTPUT
+    assert (first.next, first.over) == (first.tasks[-1].task + 1, False)
+    second = world.at_once(world.jobs.settled(job, first.next, results=True))
+    assert [task.task for page in (first, second) for task in page.tasks] == list(range(1, last + 1))
+    assert second.next == last + 1
 
 
 def test_tasks_that_end_with_their_job_are_settled_by_it(world: MemoryCoordinator) -> None:
