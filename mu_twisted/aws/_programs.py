@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,16 +46,19 @@ class Programs:
     notes: list[str] = field(default_factory=list)
     runtime: str | None = None
 
-    def add_packages(self, packages: Mapping[str, Path | bytes]) -> None:
+    def add_packages(self, packages: Mapping[str, Path | bytes], own: Collection[str] = ()) -> None:
         """Add the files of Python packages.
 
         :param packages: as :func:`~mu_twisted.aws.collect_requirements` yields them.
+        :param own: packages that are among the programs already, and count in place of those among ``packages``.
         :raises PackageError: one has the name of a program or of a file beside it, or needs a newer C library than the
             function's Python has.
         """
         if self.runtime is not None:
             self.notes += check_glibc(packages, self.runtime, LIBRARIES)
         for name, content in packages.items():
+            if name.split("/")[0] in own:
+                continue
             if name in self.members:
                 raise PackageError(f"{_text(self.members[name])} and a Python package would both be {name}; rename it")
             self.members[name] = content

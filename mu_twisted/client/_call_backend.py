@@ -79,4 +79,6 @@ def call_function(given: Mapping[str, Any], regions: Sequence[str], backend: Map
             raise AWSError("program: an executor runs Python functions; give what they need by requirements, or with")
         further = [str(folder), *([given["with"]] if given.get("with") else [])]
         options = function_options({**given, "program": str(runner), "with": ",".join(further)}, None, backend)
-        return function_for({**options, "runtime": own_runtime()}, regions, backend.stack(), backend.notify)
+        options["runtime"] = own_runtime()
+        # Of the caller's version alone, by which calls are pickled: requirements may bring another.
+        return function_for(options, regions, backend.stack(), backend.notify, own=("cloudpickle",))

@@ -5,7 +5,7 @@ What needs a function for a job asks :func:`function_for`; it blocks.
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -88,12 +88,14 @@ def function_for(
     local_state: Path | None,
     notify: Callable[[str], object],
     environ: Mapping[str, str] = os.environ,
+    own: Collection[str] = (),
 ) -> str:
     """The name of the function that has the program, in all regions; made where it is not there.
 
     :param options: :class:`ProgramOptions` and the daemon options, a mapping.
     :param local_state: the embedded stack's state directory; None: its default one.
     :param notify: takes one line for the user: that a function was made, or a note on the program.
+    :param own: Python packages beside the program that count in place of those which the requirements bring.
     :raises mu_twisted.base.MuError: the program cannot run there, or the function cannot be made.
     """
     local = bool(options["local"])
@@ -104,7 +106,7 @@ def function_for(
         collect_requirements(file, runtime=None if local else spec.runtime, architecture=spec.architecture) as packages,
         closing(open_cloud(options, local_state)) as cloud,
     ):
-        programs.add_packages(packages)
+        programs.add_packages(packages, own)
         return _ensured(options, regions[:1] if local else regions, cloud, spec, programs, notify)
 
 

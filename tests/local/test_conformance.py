@@ -328,6 +328,18 @@ def test_a_wrong_secret_is_refused_to_the_sdk(one: Any, connector: Callable[...,
     client.close()
 
 
+def test_a_bucket_with_objects_is_not_removed(one: Any, connector: Callable[..., Any]) -> None:
+    s3 = connector(one.stack, "s3")
+    s3.create_bucket(Bucket="full")
+    for key in ("one", "a/b/c"):
+        s3.put_object(Bucket="full", Key=key, Body=b"kept")
+        with refused("BucketNotEmpty", 409):
+            s3.delete_bucket(Bucket="full")
+        assert s3.get_object(Bucket="full", Key=key)["Body"].read() == b"kept"
+        s3.delete_object(Bucket="full", Key=key)
+    s3.delete_bucket(Bucket="full")
+
+
 def test_the_s3_takes_our_keys_only(one: Any, connector: Callable[..., Any]) -> None:
     s3 = connector(one.stack, "s3")
     s3.create_bucket(Bucket="bucket")
