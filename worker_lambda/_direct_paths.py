@@ -103,8 +103,9 @@ class DirectPaths:
                 )
         except OSError:
             return
-        for task in [each for each in self._wanted if each not in self._paths and each not in self.outcomes]:
-            self._want(task)
+        for task, due in self._wanted.items():
+            if due == float("inf") and self.outcomes.get(task) in (None, *_AGAIN):  # it was wanted, and not settled
+                self._want(task)
 
     def end(self) -> None:
         """The rendezvous cannot be asked any more. The paths that are there stay."""
