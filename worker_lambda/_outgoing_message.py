@@ -117,11 +117,6 @@ class OutgoingMessage:
         to, name = self.stream
         return Held(to, self.number, self.path.attempt, self._hex, name).encode()
 
-    def finish(self, error: str | None) -> None:
-        """End it, and say so."""
-        self.close()
-        self.done(error)
-
     def close(self) -> None:
         """End it; nothing is said."""
         self.over = True

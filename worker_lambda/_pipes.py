@@ -34,6 +34,7 @@ class PipeRun:
     def __init__(self, ends: list[FifoEnd]) -> None:
         self._ends = ends
         self._done: Callable[[str | None], None] | None = None
+        self._settled = False
 
     def ended(self, status: int, done: Callable[[str | None], None]) -> None:
         """Its programs have ended; what they have written is sent on.
@@ -47,6 +48,7 @@ class PipeRun:
 
     def abandon(self) -> None:
         """It could not be begun."""
+        self._settled = True
         for end in self._ends:
             end.running = False
             end.fail("its command could not be begun", cut=True)
@@ -64,12 +66,12 @@ class PipeRun:
         return self.finishing and (broken or all(end.over for end in self._ends))
 
     def check(self) -> bool:
-        """Report it if it is over; whether that is so."""
+        """Report it if it is over; whether it was reported, or abandoned."""
         done = self._done
         if done is None or not self.is_over:
-            return False
+            return self._settled
         error = next((end.error for end in self._ends if end.error is not None), None)
-        self._done = None
+        self._done, self._settled = None, True
         for end in self._ends:
             end.fail("another pipe of the same command broke", cut=True)
             end.release()

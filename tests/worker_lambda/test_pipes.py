@@ -484,6 +484,27 @@ def test_a_file_in_its_place_is_a_line(network: Network, pair: tuple[PipedWorker
     assert pair[1].results == ["pipe 'x' from task 3 broke: its command could not be begun"]
 
 
+@pytest.mark.parametrize("reads", ["cat ##PIPE:x##", "true ##PIPE:x##"])
+def test_a_run_is_forgotten_however_it_was_reported(
+    network: Network, pair: tuple[PipedWorker, PipedWorker], reads: str
+) -> None:
+    pair[0].run("sleep 0.2; seq 1000 2> /dev/null > ##PIPE:x##")
+    pair[1].run(reads)
+    network.results()
+    for worker in pair:
+        worker.run("true")
+    network.results()
+    network.turn()
+    assert [worker.pipes._runs for worker in pair] == [[], []]
+
+
+def test_a_run_that_could_not_be_begun_is_forgotten(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
+    _, run = pair[0].pipes.begin(b"cat ##PIPE:x##")
+    run.abandon()
+    network.turn()
+    assert pair[0].pipes._runs == []
+
+
 def test_nothing_is_left_open_or_registered(network: Network, pair: tuple[PipedWorker, PipedWorker]) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     pair[0].run("echo a > ##PIPE:x##")
