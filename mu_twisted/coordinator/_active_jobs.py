@@ -193,7 +193,8 @@ class ActiveJobs:
             tee, run = self._ended_tees[name]
         else:
             return succeed(TeePage((), str(after or TeeCursor()), over=True))
-        return tee.changed(after).addCallback(lambda _: _labelled(tee.page(after), run))
+        known = tee.known(after)
+        return tee.changed(known).addCallback(lambda _: _labelled(tee.page(known), run))
 
     def begin(self, run: JobRun, begin: Callable[[], None]) -> None:
         """Start a job.

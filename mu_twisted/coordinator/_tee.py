@@ -6,6 +6,7 @@ counted and not shown. Knows tasks, pieces and bytes, no connections; what progr
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -83,6 +84,16 @@ class JobTee:
     def watched(self) -> bool:
         """Whether pages are being asked for."""
         return not self._closed and self._clock.seconds() < self._watched_until
+
+    def known(self, after: TeeCursor | None) -> TeeCursor | None:
+        """The cursor, if it is one of this tee's; None for one of before the coordinator's restart or the job's retry,
+        which all that is there comes after.
+        """
+        if after is None or after.pieces < self._first.pieces:
+            return after
+        kept = islice(self._pieces, after.pieces - self._first.pieces)
+        place = TeeCursor(min(after.pieces, self._next.pieces), self._first.bytes + sum(len(one.data) for one in kept))
+        return after if place == after else None
 
     def page(self, after: TeeCursor | None) -> TeePage:
         """What is there.

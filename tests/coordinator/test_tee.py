@@ -202,6 +202,37 @@ def test_the_last_pieces_are_there_when_the_job_is_over(job: Watched) -> None:
     assert job.page() == TeePage((), str(job.after), over=True)
 
 
+@pytest.mark.parametrize(("before", "behind"), [(5, 1), (5, 9), (1, 1), (1, 4)])
+def test_a_caller_that_goes_on_over_a_restart_misses_nothing_that_comes_after(
+    world: MemoryCoordinator, before: int, behind: int
+) -> None:
+    job = Watched(world, "-n", "2", "--max-workers", "2")
+    job.worker().says(*(out(0, 100 * at, b"x" * 100) for at in range(before)))
+    assert len(job.shown()) == before
+    world.killed_and_started_again()
+    request = job.ask()
+    found: list[TeePage] = []
+    request.addCallback(found.append)
+    job.worker(1).says(*(out(0, 7 * at, b"%06d\n" % at) for at in range(behind)))
+    world.clock.advance(0.2)
+    assert [piece.data for piece in found[0].pieces] == [b"%06d\n" % at for at in range(behind)]
+    job.after = parse_tee_cursor(found[0].next)
+    assert job.shown() == []
+
+
+def test_a_caller_that_goes_on_over_a_retry_misses_nothing_that_comes_after(world: MemoryCoordinator) -> None:
+    job = Watched(world, "--retries", "0")
+    job.worker().says(out(0, 0, b"first\n"), out(0, 6, b"second\n"), reply(b"first\nsecond\n", 1), b"FAIL(no)")
+    world.clock.pump([1.0] * 3)
+    job.page()
+    world.retry(job.job)
+    assert job.shown() == []
+    worker = WorkerDouble(world.registry.new_session(), launch_identity(job.job), world.turn)
+    worker.says(able(f"{job.job}/1-0"))
+    worker.says(out(0, 0, b"third\n"))
+    assert job.shown() == [(0, 0, b"third\n", 0, False)]
+
+
 def test_output_cut_off_by_a_lost_worker_ends_there(job: Watched) -> None:
     worker = job.worker()
     worker.says(out(0, 0, b"half a l"))
