@@ -158,6 +158,7 @@ def _weed_arguments(weed: str, data: str, config: Path, ports: dict[str, int]) -
         "-s3.localSocket=s3.sock",
         f"-s3.config={config}",
         "-s3.autoCreateBucket=false",
+        "-s3.allowDeleteBucketNotEmpty=false",
         "-master.telemetry=false",
         "-master.electionTimeout=1s",
         "-master.volumeSizeLimitMB=1024",

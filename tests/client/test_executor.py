@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from control_server import Loop
+from wheel_index import WheelIndex
 
 from mu_twisted.aws import Clients
 from mu_twisted.client import Client, UsageError
@@ -271,6 +272,26 @@ def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
         with joblib.parallel_config(backend="mu", n_jobs=-1):
             assert joblib.Parallel()(joblib.delayed(pow)(2, n) for n in range(9)) == [2**n for n in range(9)]
         assert executor._count > 0
+
+
+def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
+    mu: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = WheelIndex(tmp_path)
+    other = {"cloudpickle/__init__.py": b"raise SystemExit('another version')", "cloudpickle/more.py": b""}
+    index.wheel("cloudpickle", "9.0", files=other)
+    index.wheel("needy", requires=["cloudpickle"])
+    for name, value in index.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "requirements.txt").write_text("needy\n")
+
+    def look() -> tuple[str, bool]:
+        from importlib.util import find_spec
+
+        return __import__("needy").TAG, find_spec("cloudpickle.more") is None
+
+    with mu.executor(workers=1, requirements=str(tmp_path / "requirements.txt")) as executor:
+        assert executor.submit(look).result(60) == ("py3-none-any", True)
 
 
 def test_the_same_in_asyncio(mu: Client, executor: CallExecutor) -> None:
