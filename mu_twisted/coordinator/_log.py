@@ -55,14 +55,16 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
     texts = [] if query.task is None else [f'"task":{query.task}']
     rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
     lines: list[str | dict[str, Any]] = []
-    stages = _Stages()
-    for row in islice(journal.records(job), 2):  # the second says what was submitted
-        stages.take(row)
+    stages: _Stages | None = None
     for index, (number, row) in enumerate(rows):
         record = row.get("record")
         record = record if isinstance(record, Mapping) else {}
         if (query.task is None or record.get("task") == query.task) and (record.get("error") or not query.failed):
-            lines += [event_of(number, row)] if query.structured else log_lines([row], stages)
+            if query.structured:
+                lines.append(event_of(number, row))
+            else:
+                stages = stages or _Stages.of(journal, job)
+                lines += log_lines([row], stages)
         if index % STEP == 0:
             yield
     return EventPage(lines, reached, more)
@@ -107,6 +109,14 @@ class _Stages:
 
     def __init__(self) -> None:
         self._index = StageIndex(())
+
+    @classmethod
+    def of(cls, journal: Journal, job: str) -> "_Stages":
+        """Those of a job. Its tasks' numbers are read with them, which takes a while where there are many."""
+        stages = cls()
+        for row in islice(journal.records(job), 2):  # the second says what was submitted
+            stages.take(row)
+        return stages
 
     def take(self, row: Row) -> None:
         """Take the stages of this record, if it is the one."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from memory_jobs import MemoryCoordinator
 
-from mu_twisted.coordinator import EventPage, EventQuery, Journal, UnknownJob
+from mu_twisted.coordinator import EventPage, EventQuery, Journal, ServiceError, UnknownJob
 from mu_twisted.coordinator._journal import PAGE
 
 
@@ -49,6 +49,23 @@ def test_only_those_of_a_task_or_of_failures(world: MemoryCoordinator) -> None:
     assert not events(world, job, task=11).events
     with pytest.raises(UnknownJob, match="no task 12"):
         events(world, job, task=12)
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_what_was_submitted_is_read_again_only_for_lines_that_may_name_a_stage(
+    world: MemoryCoordinator, structured: bool
+) -> None:
+    job = world.submit("-n", "2")
+    end = world.journal.end(job)
+    world.journal._database.execute("UPDATE events SET record = '{' WHERE record LIKE '%\"type\":\"submitted\"%'")
+    query = EventQuery(after=end, structured=structured)
+    assert world.at_once(world.jobs.events(job, query)).events == []
+    world.worker(job, "0-0")
+    if structured:
+        assert [event["type"] for event in world.at_once(world.jobs.events(job, query)).events] == ["assigned"]
+    else:
+        with pytest.raises(ServiceError, match="damaged"):
+            world.at_once(world.jobs.events(job, query))
 
 
 def _text(line: str) -> str:
