@@ -270,7 +270,7 @@ class ActionExecutor:
     def dismiss(self, session: Session, action: Dismiss) -> None:
         """Have the worker quit."""
         self.log.debug("worker {worker} is dismissed: {reason}", worker=action.worker, reason=action.reason)
-        if self._owed(session):
+        if self._is_owed(session):
             self._leaving[session.number] = session
             self._part(session, self._clock.seconds() + HAND_OVER_AFTER)
         else:
@@ -310,8 +310,13 @@ class ActionExecutor:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _is_owed(self, session: Session) -> bool:
+        """Whether tasks may want again what the worker has sent to them directly."""
+        task = self._last.get(session.number)
+        return task is not None and session.holds and self._job.has_unsettled_consumers(task)
+
     def _owed(self, session: Session) -> bytes:
-        """The tasks that may want again what the worker has sent to them directly, as a command names them."""
+        """These tasks, as a command names them."""
         task = self._last.get(session.number)
         if task is None or not session.holds:
             return b""
@@ -321,13 +326,13 @@ class ActionExecutor:
         """Dismiss a worker when its messages cannot be wanted again, or the rendezvous has them."""
         if session.number not in self._leaving:
             return
-        owed, now = self._owed(session), self._clock.seconds()
-        if not owed or now >= until + HAND_OVER_TIMEOUT:
+        now = self._clock.seconds()
+        if not self._is_owed(session) or now >= until + HAND_OVER_TIMEOUT:
             session.dismiss()
         elif now < until:
             self._clock.callLater(_LOOK, partial(self._part, session, until))
         else:
-            session.hand_over(owed)
+            session.hand_over(self._owed(session))
             self._clock.callLater(HAND_OVER_TIMEOUT, partial(self._part, session, until))
 
     def _launched(self, outcome: LaunchOutcome) -> None:

@@ -199,12 +199,18 @@ class JobView:
         at = bisect_left(senders, task)
         return senders[at:] + senders[:at]
 
+    def has_unsettled_consumers(self, task: int) -> bool:
+        """Whether there are any :meth:`unsettled_consumers`, in O(1)."""
+        ledger = self._data.ledger
+        is_done = not ledger.over and ledger.tasks[task].state is TaskState.DONE
+        return is_done and ledger.undone_consumers.get(task, 0) > 0
+
     def unsettled_consumers(self, task: int) -> list[int]:
         """The tasks that take messages of this one and may want them again; none where it is not done itself."""
-        tasks, lineage = self._data.ledger.tasks, self._data.ledger.lineage
-        if self.over or tasks[task].state is not TaskState.DONE:
+        if not self.has_unsettled_consumers(task):
             return []
-        return [each for each in lineage.consumers(task) if each in tasks and tasks[each].state not in SETTLED]
+        tasks, lineage = self._data.ledger.tasks, self._data.ledger.lineage
+        return [each for each in lineage.consumers(task) if tasks[each].state not in SETTLED]
 
     @property
     def settled(self) -> Sequence[int]:

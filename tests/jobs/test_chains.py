@@ -1,11 +1,13 @@
 """Tasks that need one another's messages."""
 
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from job_driver import Play, assigns, kinds
+from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import (
     Assign,
@@ -23,6 +25,7 @@ from mu_twisted.jobs import (
     Warm,
 )
 from mu_twisted.jobs._lineage import Lineage
+from mu_twisted.jobs._tasks import SETTLED
 
 
 def chain(length: int = 4, workers: int | None = None, **policy: Any) -> Play:
@@ -328,3 +331,34 @@ def test_an_original_worker_that_has_to_give_way_is_sent_home() -> None:
     assert isinstance(dismissed, Dismiss)
     assert play.job.tasks()[0].state is TaskState.WAITING
     assert Warm(5) not in play.tick()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whether_messages_may_be_wanted_again_is_known_as_by_whom(seed: int) -> None:
+    chance = Random(seed)
+    consumes = {task: chance.sample(range(task), chance.randrange(1, min(task, 3) + 1)) for task in range(1, 12)}
+    job = Job("j", range(12), JobPolicy(retries=8), consumes=consumes, random=chance.random)
+    world = SimulatedFleet(job, seed, Faults(death=0.2, failure=0.1, lost=0.3, redial=0.5))
+    world.crashes = seed % 2
+    seen: set[bool] = set()
+
+    def compare() -> None:
+        tasks = {view.task: view.state for view in world.job.tasks()}
+        for task, state in tasks.items():
+            unsettled = [one for one, of in consumes.items() if task in of and tasks[one] not in SETTLED]
+            wanted = unsettled if state is TaskState.DONE else []
+            assert sorted(world.job.unsettled_consumers(task)) == wanted
+            assert world.job.has_unsettled_consumers(task) is bool(wanted)
+            seen.add(bool(wanted))
+
+    for at in range(0, 300, 2):
+        world.always(at, compare)
+    world.always(30.0, lambda: None if world.finished else world.lose_store())
+    world.start()
+    world.play()
+    if world.job.failures:
+        compare()
+        world.finished = False
+        world.carry_out(world.job.retry(world.now))
+    compare()
+    assert seen == {False, True}
