@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.fsm import Machine, Outcome
+from mu_twisted.jobs import ranges
 from mu_twisted.transport import ReactorTime
 
 MAX_STATES = 10_000
@@ -132,6 +133,10 @@ class Attempts:
         paths = self._paths.get((task, attempt))
         if paths:
             line["paths"] = dict(Counter(paths.values()))
+            line["peers"] = {
+                outcome: ranges(sorted(peer for peer, each in paths.items() if each == outcome))
+                for outcome in line["paths"]
+            }
         return line
 
 

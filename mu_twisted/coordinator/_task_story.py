@@ -108,7 +108,11 @@ def reading_story(
             )
         elif isinstance(record, AttemptEnded) and record.task == task and record.attempt in told:
             told[record.attempt] = msgspec.structs.replace(
-                told[record.attempt], end=at, outcome=record.outcome.value, error=joined_lines(record.error) or None
+                told[record.attempt],
+                end=at,
+                outcome=record.outcome.value,
+                error=joined_lines(record.error) or None,
+                status=record.status,
             )
         elif isinstance(record, Finished):
             told = {number: _ended(one, at) for number, one in told.items()}
@@ -145,10 +149,14 @@ def _ended(attempt: AttemptStory, at: float) -> AttemptStory:
 
 
 def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Any]) -> None:
-    with suppress(LookupError, TypeError, ValueError):  # a damaged line
+    with suppress(LookupError, TypeError, ValueError, AttributeError):  # a damaged line
         number = int(one["attempt"])
         if int(one["task"]) == task and number in told:
-            told[number] = msgspec.structs.replace(told[number], states=shifted(one["states"], told[number].begin))
+            told[number] = msgspec.structs.replace(
+                told[number],
+                states=shifted(one["states"], told[number].begin),
+                peers={str(outcome): [str(span) for span in spans] for outcome, spans in one.get("peers", {}).items()},
+            )
 
 
 def _neighbours(record: Submitted, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

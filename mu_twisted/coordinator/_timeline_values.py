@@ -145,7 +145,10 @@ class AttemptStory(msgspec.Struct, frozen=True):
     """One attempt.
 
     :param launch: of the worker, as launch ids end; None: it is not known.
+    :param status: of the program that it failed of; None: it failed of something else, or did not fail.
     :param states: when it came into each state, and the state's name.
+    :param peers: by what became of direct paths to them, ``direct`` or why there is none, ranges of the tasks that it
+        exchanged messages with; those it has said nothing of yet are left out.
     """
 
     attempt: int
@@ -155,7 +158,9 @@ class AttemptStory(msgspec.Struct, frozen=True):
     error: str | None = None
     launch: str | None = None
     speculative: bool = False
+    status: int | None = None
     states: Sequence[tuple[float, str]] = ()
+    peers: dict[str, Sequence[str]] = {}
 
 
 class Story(msgspec.Struct, frozen=True):

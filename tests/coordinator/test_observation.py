@@ -7,7 +7,15 @@ from memory_jobs import MemoryCoordinator
 from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator import EventQuery, ServiceError, UnknownJob
+from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.pipelines import Pipeline
+
+
+class Runs(CommandListState):
+    """Ends well if its program does."""
+
+    commandlist = [("OK:HELLO", "run:x"), ("OK:RETVAL(0)", None)]
+    nextState = TerminalState
 
 
 def of(world: MemoryCoordinator, doing: Any) -> Any:
@@ -130,6 +138,31 @@ def test_a_story_has_moves_attempts_and_states(world: MemoryCoordinator) -> None
     assert story.task.task == 0
     with pytest.raises(UnknownJob, match="no task 2"):
         of(world, world.jobs.observation.story(job, 2))
+
+
+def test_a_story_names_the_exit_status_of_an_attempt_that_failed_of_one(world: MemoryCoordinator) -> None:
+    world.pipeline = Pipeline(name="p", summary="", first=Runs)
+    job = world.submit("-n", "2", "--retries", "0")
+    world.worker(job, "0-0").says(b"OK:RETVAL(7):OUTPUT():COMMAND(x)")
+    world.worker(job, "0-1").says(b"FAIL(no)")
+    world.clock.pump([1.0] * 3)
+    stories = [of(world, world.jobs.observation.story(job, task)) for task in (0, 1)]
+    assert [story.attempts[0].status for story in stories] == [7, None]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_story_names_the_peers_by_what_became_of_paths_to_them(world: MemoryCoordinator, ended: bool) -> None:
+    job = world.submit("-n", "1", "--retries", "0")
+    worker = world.worker(job, "0-0")
+    said = {3: "direct", 7: "edm", 4: "direct", 9: "timeout", 6: "direct"}
+    run = world.jobs._active_jobs.run(job)
+    run.attempts.paths_known(0, 0, said)
+    run.attempts.paths_known(0, 0, {7: "direct"})
+    if ended:
+        worker.says(b"FAIL(no)")
+        world.clock.pump([1.0] * 3)
+    story = of(world, world.jobs.observation.story(job, 0))
+    assert story.attempts[0].peers == {"direct": ["3-4", "6-7"], "timeout": ["9"]}
 
 
 def test_structured_events_have_number_time_and_what_the_record_says(world: MemoryCoordinator) -> None:

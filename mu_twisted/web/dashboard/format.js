@@ -17,6 +17,12 @@ export function seconds(value) {
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")} h`;
 }
 
+export function bytes(number) {
+  if (number < 1000) return `${number} B`;
+  const power = Math.min(3, Math.floor(Math.log10(number) / 3)), value = number / 1000 ** power;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${["B", "kB", "MB", "GB"][power]}`;
+}
+
 export function when(at) {
   const date = new Date(at * 1000), pad = (number) => String(number).padStart(2, "0");
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;

@@ -2,9 +2,21 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { called, output, seconds, when } from "./format.js";
+import { bytes, called, output, seconds, when } from "./format.js";
 
 const WORDS = { running: "running", done: "done", failed: "failed", beaten: "beaten by another attempt", withdrawn: "withdrawn" };
+
+const NO_PATH = {
+  edm: "a NAT maps each destination to another port", absent: "the peer was not there yet", limit: "beyond a limit of the rendezvous",
+  off: "the rendezvous allows no direct paths", timeout: "the two did not meet in time", refused: "a NAT refused", lost: "the direct path was lost",
+};
+
+// Which way an attempt's messages went, and why not directly.
+function ways(peers) {
+  const named = (spans) => `${spans.length > 1 || spans[0].includes("-") ? "tasks" : "task"} ${spans.join(", ")}`;
+  return Object.entries(peers).sort(([one], [other]) => (other === "direct") - (one === "direct")).map(([outcome, spans]) =>
+    outcome === "direct" ? `directly with ${named(spans)}` : `by the rendezvous with ${named(spans)}: ${NO_PATH[outcome] ?? outcome}`);
+}
 
 export class Panel {
   constructor(job) {
@@ -67,17 +79,19 @@ export class Panel {
     const runs = story.runs.filter((run) => run.attempt === attempt.attempt);
     const facts = [["Began at", seconds(attempt.begin)], ["Took", seconds(end - attempt.begin)]];
     if (attempt.launch) facts.push(["Worker", `launch ${attempt.launch}`]);
+    const messages = ways(attempt.peers);
+    if (messages.length) facts.push(["Messages", messages.map((way) => h("div", null, way))]);
     if (attempt.speculative) facts.push(["Beside", "another that took long"]);
     const states = attempt.states.map(([at, name], index) => [at, name, (attempt.states[index + 1]?.[0] ?? end) - at]);
     return h("section", null,
-      h("h3", null, `Attempt ${attempt.attempt + 1}, ${WORDS[attempt.outcome] ?? attempt.outcome}`),
+      h("h3", null, `Attempt ${attempt.attempt + 1}, ${WORDS[attempt.outcome] ?? attempt.outcome}${attempt.status === null ? "" : `, exit status ${attempt.status}`}`),
       h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
       attempt.error && attempt !== story.attempts.at(-1) ? h("p", { class: "note error" }, attempt.error) : null,
       states.length ? h("ul", { class: "states", style: { marginTop: "8px" } }, states.map(([, name, long]) =>
         h("li", null, h("span", null, seconds(long)), h("span", null, name)))) : null,
       runs.map((run) => [
         h("p", { class: "muted", style: { fontSize: "13px", marginTop: "12px" } },
-          `Run ${run.run + 1}, exit status ${run.status}${run.output === null ? ": its output had to make room" : run.size ? "" : ": printed nothing"}`),
+          `Run ${run.run + 1}, exit status ${run.status}${run.size ? `: printed ${bytes(run.size)}${run.output === null ? ", which had to make room" : ""}` : ": printed nothing"}`),
         run.output ? h("pre", { tabindex: "0", "aria-label": `Output of run ${run.run + 1}` }, output(run.output)) : null]));
   }
 
