@@ -58,13 +58,17 @@ def test_handshakes_that_stand_still_give_way_when_there_are_many(tls: Any, log:
     worker = Recorder()
     result = outcome(tls.dial(worker))
     tls.settle()
-    # Sixteen give way in each timeout, so that the worker's turn is in the third.
-    for _ in range(2):
+    # In each timeout sixteen give way at most, and a quarter of them at least: the worker's turn is after the second.
+    timeouts = 0
+    while result == []:
         for stranger in strangers:
             stranger.write(said)
         tls.settle()
         assert result == []
         pass_handshake_timeout(tls)
+        timeouts += 1
+        assert timeouts <= 10
+    assert timeouts >= 2
     assert result == [worker.connection]
     assert "its TLS handshake stood still for 1 s while 16 were in progress" in log[0]
     worker.end.close()
@@ -126,7 +130,9 @@ def test_what_a_peer_has_sent_while_we_were_busy_counts_as_going_on(tls: Any) ->
     tls.clock.callLater(1.0, tls.settle)
     tls.clock.advance(1.0)
     tls.settle()
-    assert all(stranger.lost for stranger in strangers)
+    # Of each thread's those that stand still give way, until a quarter of all are gone.
+    assert tls.handshakes() <= 12
+    assert sum(bool(stranger.lost) for stranger in strangers) == 15 - tls.handshakes()
     assert result == [worker.connection]
     worker.end.close()
     tls.settle()
