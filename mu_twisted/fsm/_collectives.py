@@ -108,7 +108,7 @@ async def reduce(
 
 def _check(w: Worker, tasks: Sequence[int]) -> None:
     if w.task not in tasks or len(set(tasks)) != len(tasks):
-        raise FSMError(f"the tasks of an exchange are named once each, task {w.task} among them: {show(repr(tasks))}")
+        raise FSMError(f"the tasks of an exchange are named once each, task {w.task} among them: {show(tasks)}")
 
 
 def _root(w: Worker, tasks: Sequence[int], root: int | None) -> int:
@@ -116,7 +116,7 @@ def _root(w: Worker, tasks: Sequence[int], root: int | None) -> int:
     if root is None:
         return tasks[0]
     if root not in tasks:
-        raise FSMError(f"task {root} is none of the tasks of the exchange: {show(repr(tasks))}")
+        raise FSMError(f"task {root} is none of the tasks of the exchange: {show(tasks)}")
     return root
 
 

@@ -92,7 +92,7 @@ class Context:
         elif isinstance(command, bytes):
             raw = command
         else:
-            raise FSMError(f"a command must be text, got {show(repr(command))}")
+            raise FSMError(f"a command must be text, got {show(command)}")
         if len(raw) > MAX_COMMAND:
             raise FSMError(f"a command of {len(raw)} bytes is longer than a worker accepts ({MAX_COMMAND})")
         self.commands.append(raw)

@@ -62,15 +62,18 @@ def without_keys(message: str) -> str:
     return _KEYS.sub(r"\1<secret>", message)
 
 
-def show(text: str) -> str:
-    """A message as it may stand in an error: one printable line, long ones cut in the middle.
+def show(what: object) -> str:
+    """A message, or any value, as it may stand in an error: one printable line, long ones cut in the middle.
 
     The end is kept longer than the beginning, since the cause of a failed run is in the last lines of its output.
     """
-    if len(text) > _SHOWN:
+    if not isinstance(what, str):
+        text = repr(what)
+        return show(text) if len(text) > _SHOWN else one_line(text, _SHOWN)
+    if len(what) > _SHOWN:
         head, tail = _SHOWN // 3, _SHOWN - _SHOWN // 3
-        return f"{text[:head]!r} ... {text[-tail:]!r} ({len(text)} characters)"
-    return repr(text)
+        return f"{what[:head]!r} ... {what[-tail:]!r} ({len(what)} characters)"
+    return repr(what)
 
 
 def error_line(text: str) -> str:

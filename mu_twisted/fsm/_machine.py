@@ -204,7 +204,7 @@ class Machine:
             return enter(self._state, first)
         if callable(first) and not isinstance(first, type):
             return ScriptState(self._state, self._state.actorNum, first)
-        raise StateFault(f"{show(repr(first))} is neither a state class nor a script")
+        raise StateFault(f"{show(first)} is neither a state class nor a script")
 
     def _sort(self, messages: Iterable[bytes]) -> bool:
         """Apply the INFOs and queue the others; return whether there were INFOs."""

@@ -21,10 +21,10 @@ def send_command(peering: Peering, me: int, to: int, name: str, file: str | None
         raise FSMError("send a file or data, one of both")
     if data is None:
         if not isinstance(file, str) or not file or "\0" in file:
-            raise FSMError(f"a file is named by a text without NUL, got {show(repr(file))}")
+            raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
         return f"send:{to}:{name}\0{file}"
     if not isinstance(data, bytes) or len(data) > MAX_DATA:
-        size = f"{len(data)} bytes" if isinstance(data, bytes) else show(repr(data))
+        size = f"{len(data)} bytes" if isinstance(data, bytes) else show(data)
         raise FSMError(f"data is bytes, {MAX_DATA} at most, got {size}: send more as a file")
     return f"send:{to}:{name}\0\0{data.decode('utf-8', 'surrogateescape')}"
 
@@ -43,7 +43,7 @@ def receive_command(peering: Peering, me: int, frm: int | None, name: str, file:
                 f"no task is declared to send {name!r} to task {me} (messages= or consumes= of its pipeline)"
             )
     if not file or "\0" in file:
-        raise FSMError(f"a file is named by a text without NUL, got {show(repr(file))}")
+        raise FSMError(f"a file is named by a text without NUL, got {show(file)}")
     return f"receive:{'*' if frm is None else frm}:{name}\0{file}"
 
 
@@ -78,8 +78,7 @@ def pipe_word(peering: Peering, me: int, peer: int, name: str, *, writes: bool) 
     if found is None or found.peer != peer or found.writes is not writes:
         writer, reader = (me, peer) if writes else (peer, me)
         raise FSMError(
-            f"no pipe {show(repr(name))} from task {writer} to task {reader} is declared: "
-            "its pipeline says that by pipes="
+            f"no pipe {show(name)} from task {writer} to task {reader} is declared: its pipeline says that by pipes="
         )
     return PipeWord(f'"##PIPE:{name}##"')
 
@@ -91,7 +90,7 @@ def with_pipes(command: str, words: Mapping[str, PipeWord]) -> str:
     """
     for name, word in words.items():
         if not isinstance(word, PipeWord):
-            raise FSMError(f"{name}= of run takes what pipe_to or pipe_from returns, got {show(repr(word))}")
+            raise FSMError(f"{name}= of run takes what pipe_to or pipe_from returns, got {show(word)}")
         mark = "{" + name + "}"
         if mark not in command:
             raise FSMError(f"run: its command must say where {mark} stands, got {show(command)}")
@@ -103,7 +102,7 @@ def _check(peering: Peering, sender: int, receiver: int, name: str) -> None:
     _check_name(peering, name)
     for task in (sender, receiver):
         if type(task) is not int or task < 0:
-            raise FSMError(f"a task is a number from 0 on, got {show(repr(task))}")
+            raise FSMError(f"a task is a number from 0 on, got {show(task)}")
     takes = peering.takes(receiver)
     if sender not in takes:
         raise FSMError(
@@ -122,7 +121,7 @@ def _check_name(peering: Peering, name: str) -> None:
     try:
         check_name(name)
     except (ValueError, AttributeError) as error:
-        why = error if isinstance(error, ValueError) else f"a message's name is text, got {show(repr(name))}"
+        why = error if isinstance(error, ValueError) else f"a message's name is text, got {show(name)}"
         raise FSMError(str(why)) from None
     if not peering.links:
         raise FSMError(

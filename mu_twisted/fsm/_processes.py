@@ -50,7 +50,7 @@ class Process:
             and the task fails.
         """
         if not isinstance(line, str) or "\n" in line:
-            raise FSMError(f"a line without a line break is wanted, got {show(repr(line))}")
+            raise FSMError(f"a line without a line break is wanted, got {show(line)}")
         return await self._line("ASK", f"ask:{self._name}:{_seconds(timeout):g}:{line}")
 
     async def end(self) -> None:
@@ -75,15 +75,15 @@ def process_name(command: str, name: str | None, supports: frozenset[str] | None
             "the function holds a worker of an earlier version, which keeps no programs: `mu lambdaize --replace`"
         )
     if not isinstance(command, str) or not command.strip():
-        raise FSMError(f"a command is wanted, got {show(repr(command))}")
+        raise FSMError(f"a command is wanted, got {show(command)}")
     if name is None:
         return hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     if not isinstance(name, str) or not (name.isascii() and name.isalnum() and len(name) <= 40):
-        raise FSMError(f"a process has a name of 1 to 40 letters and digits, not {show(repr(name))}")
+        raise FSMError(f"a process has a name of 1 to 40 letters and digits, not {show(name)}")
     return name
 
 
 def _seconds(value: float) -> float:
     if not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
-        raise FSMError(f"seconds above 0, at most {MAX_SECONDS:g}, are wanted, got {show(repr(value))}")
+        raise FSMError(f"seconds above 0, at most {MAX_SECONDS:g}, are wanted, got {show(value)}")
     return value

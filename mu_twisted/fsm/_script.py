@@ -165,7 +165,7 @@ class ScriptState(MachineState):
     def _begin(self) -> _Strand:
         coroutine = self._script(self._worker)
         if not isinstance(coroutine, Coroutine):
-            raise FSMError(f"a script is an async function, but this one returned {show(repr(coroutine))}")
+            raise FSMError(f"a script is an async function, but this one returned {show(coroutine)}")
         self._root = _Strand(coroutine)
         return self._root
 
@@ -248,14 +248,14 @@ class ScriptState(MachineState):
         elif isinstance(request, Together):
             wrong = [c for c in request.coroutines if not isinstance(c, Coroutine)]
             if wrong:
-                return FSMError(f"all() takes coroutines, got {show(repr(wrong[0]))}")
+                return FSMError(f"all() takes coroutines, got {show(wrong[0])}")
             strand.children = [_Strand(coroutine, strand) for coroutine in request.coroutines]
             if strand.children:
                 ready += [(child, None, None) for child in reversed(strand.children)]
             else:
                 ready.append((strand, [], None))
         else:
-            return FSMError(f"a script awaits its worker's methods only, got {show(repr(request))}")
+            return FSMError(f"a script awaits its worker's methods only, got {show(request)}")
         return None
 
     def _leave(self) -> None:

@@ -118,7 +118,7 @@ class Worker:
         :raises FSMError: the key holds a colon, or the value is no integer.
         """
         if not isinstance(value, int):
-            raise FSMError(f"seti takes an integer, got {show(repr(value))}")
+            raise FSMError(f"seti takes an integer, got {show(value)}")
         await Step(f"seti:{_key(key)}:{int(value)}", ("OK:SETI(",), lambda reply: 3 * (reply == f"OK:SETI({key})"))
 
     async def get(self, key: str) -> str:
@@ -136,7 +136,7 @@ class Worker:
         try:
             return int(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            raise FSMError(f"the worker's {key} is no integer: {show(repr(value))}") from None
+            raise FSMError(f"the worker's {key} is no integer: {show(value)}") from None
 
     async def retrieve(self, key: str | None = None, file: str | None = None) -> None:
         """Fetch an object of the variable ``bucket`` into a file, and wait until it is there.
@@ -302,7 +302,7 @@ class Worker:
 
 def _text(value: str) -> str:
     if not isinstance(value, str):
-        raise FSMError(f"a text is wanted, got {show(repr(value))}")
+        raise FSMError(f"a text is wanted, got {show(value)}")
     return value
 
 

@@ -380,7 +380,7 @@ def test_a_command_that_is_no_text_is_an_error() -> None:
     class Number(OnePassState):
         command = 7  # type: ignore[assignment]
 
-    assert "a command must be text, got '7'" in (started(Number).error or "")
+    assert "a command must be text, got 7" in (started(Number).error or "")
 
 
 def test_lists_of_different_length_are_an_error() -> None:
