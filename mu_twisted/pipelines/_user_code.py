@@ -1,6 +1,7 @@
 """What a pipeline's author wrote is called here: what goes wrong in it is one line that names pipeline and place."""
 
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from mu_twisted.fsm import Interrupted
 from mu_twisted.pipelines._guard import guard
 
 T = TypeVar("T")
+
+_OURS = Path(__file__).parents[1]
 
 
 class PipelineError(MuError):
@@ -41,11 +44,13 @@ def user_code(
 
 
 def describe_error(error: BaseException) -> str:
-    """The exception's name and text, and where it was raised: of a mistake in the syntax, the text says that."""
+    """The exception's name and text, and where in the author's code: of a mistake in the syntax, the text says that.
+
+    Of what mu's own code raises over a value that the author's has returned, no place is known.
+    """
     where = ""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    if at is not None and not isinstance(error, SyntaxError):
-        where = f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
+    for frame, line in traceback.walk_tb(None if isinstance(error, SyntaxError) else error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if not (file.name.startswith("_") and file.is_relative_to(_OURS)):
+            where = f" ({file.name}, line {line})"
     return f"{type(error).__name__}: {one_line(str(error))}{where}"
