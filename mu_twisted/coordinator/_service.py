@@ -47,7 +47,7 @@ from mu_twisted.coordinator._submission import Submission, job_name, reading_sub
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Finished, Gangs, Job, JobError, Steps
-from mu_twisted.pipelines import Pipeline, guard, unpack_inputs
+from mu_twisted.pipelines import Pipeline, PipelineError, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -500,11 +500,14 @@ class Jobs:
         name = self._new_name(request.name or pipeline.name)
         self._opening.add(name)
         try:
-            Gangs(submission.order, submission.pipes).check_size(self.launch_queue.state.workers, "--worker-limit")
-            opened = await self._opener.open(name, pipeline, settings, submission.edges)
+            try:
+                Gangs(submission.order, submission.pipes).check_size(self.launch_queue.state.workers, "--worker-limit")
+                opened = await self._opener.open(name, pipeline, settings, submission.edges)
+            except MuError as error:
+                raise ServiceError(str(error)) from None
             job = await self._slices.run(submission.making(name, opened.skipped))
-        except MuError as error:
-            raise ServiceError(str(error)) from None
+        except JobError as error:
+            raise PipelineError(f"pipeline {pipeline.name}: {error}") from None
         finally:
             self._opening.remove(name)
         self._check_open()

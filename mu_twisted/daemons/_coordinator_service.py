@@ -354,6 +354,8 @@ class CoordinatorService(Service):
         errors = [error for error in ended if error is not None]
         if not errors:
             _exit.set_status(_exit.SUCCESS)
+        elif self._one_shot is not None and self._one_shot.misused:
+            _exit.set_status(_exit.USAGE)
         for error in errors:
             _exit.complain(error)
         if self._recorded:

@@ -16,6 +16,7 @@ from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failur
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console, print_line
 from mu_twisted.jobs import FailedTask, failure_lines, output_hint
+from mu_twisted.pipelines import PipelineError
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class OneShot:
     :param as_json: whether its end is printed as JSON.
     :param printer: prints its results, if it is not None.
     :param tee: prints what its programs print while they run, if it is not None.
+    :ivar misused: whether the job was refused as what was asked for makes no sense, as the control API has it.
     """
 
     log = Logger()
@@ -71,6 +73,7 @@ class OneShot:
         self._printer = printer
         self._tee = tee
         self._name: str | None = None
+        self.misused = False
 
     async def run(self) -> str | None:
         """Do the job.
@@ -80,6 +83,7 @@ class OneShot:
         try:
             status = await self._submit()
         except MuError as error:
+            self.misused = isinstance(error, PipelineError)
             return str(error)
         name = self._name = status.job
         started = time.monotonic()

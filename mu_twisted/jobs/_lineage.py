@@ -194,7 +194,7 @@ class Lineage:
                 yield
         if len(arranged) < len(self.order):
             circle = sorted(task for head, left in missing.items() if left for task in groups[head])[:10]
-            raise JobError(f"tasks wait for one another in a circle, among them {circle}")
+            raise JobError(f"tasks wait for one another in a circle, among them {', '.join(map(str, circle))}")
         return tuple(arranged)
 
     def _circles(self, gangs: Gangs | None) -> Generator[None, None, list[list[int]]]:

@@ -207,7 +207,8 @@ class Precedence:
                 yield
         if reached < len(self.order):
             circle = sorted(task for task, count in waiting.items() if count)[:10]
-            raise JobError(f"tasks come after one another in a circle, among them {circle}")
+            named = ", ".join(map(str, circle))
+            raise JobError(f"tasks come after one another in a circle, among them {named}: one of them has to begin")
         at = {task: slot for slot, task in enumerate(self.order)}
         return tuple(sorted(self.order, key=lambda task: (-height[task], at[task])))
 
@@ -255,5 +256,7 @@ def check_together(lineage: Lineage, precedence: Precedence) -> Generator[None, 
             yield
     if reached < len(missing):
         stuck = sorted(task for node, count in missing.items() if count for task in members.get(node, ()))[:10]  # type: ignore[call-overload]
+        named = ", ".join(map(str, stuck))
         wait = "wait for messages of others that" if lineage else "are joined by pipes with others that"
-        raise JobError(f"tasks {wait} come after them, among these {stuck}")
+        own = "messages= or consumes=" if lineage else "pipes="
+        raise JobError(f"tasks {wait} come after them, among these {named}: leave that out of after=, or of {own}")
