@@ -10,7 +10,15 @@ from collections import deque
 from collections.abc import Callable
 
 from mu_twisted.base import MuError
-from mu_twisted.wire import MAX_TOKEN, CommandError, fail, info, parse_command
+from mu_twisted.wire import (
+    MAX_PROCESS_NAME,
+    MAX_PROCESS_SECONDS,
+    MAX_TOKEN,
+    CommandError,
+    fail,
+    info,
+    parse_command,
+)
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import WorkerError
 from worker_lambda._event import TLS_KEYS, LaunchEvent
@@ -35,10 +43,6 @@ MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 16 << 20
 """Commands that wait for the one before: so many, of so many bytes altogether."""
 
-MAX_NAME = 40
-"""Characters of a process' name."""
-MAX_SECONDS = 900.0
-"""That an answer of one is waited for: a function lives no longer."""
 MAX_ECHOED = 200
 """Bytes of an unknown command that are sent back: what it is shows at its beginning, and the rest may be secret."""
 
@@ -457,8 +461,8 @@ def _fields(argument: bytes, count: int) -> list[bytes]:
 
 
 def _name(name: bytes) -> str:
-    if not 0 < len(name) <= MAX_NAME or not name.isalnum():
-        raise CommandError(f"a process has a name of 1 to {MAX_NAME} letters and digits")
+    if not 0 < len(name) <= MAX_PROCESS_NAME or not name.isalnum():
+        raise CommandError(f"a process has a name of 1 to {MAX_PROCESS_NAME} letters and digits")
     return name.decode("ascii")
 
 
@@ -467,8 +471,8 @@ def _seconds(text: bytes) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= MAX_SECONDS:
-        raise CommandError(f"expected 0 to {MAX_SECONDS:g} seconds")
+    if not 0 <= seconds <= MAX_PROCESS_SECONDS:
+        raise CommandError(f"expected 0 to {MAX_PROCESS_SECONDS:g} seconds")
     return seconds
 
 

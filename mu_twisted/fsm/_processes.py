@@ -5,10 +5,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from mu_twisted.fsm._errors import FSMError, show
-from mu_twisted.wire import PROCESSES
-
-MAX_SECONDS = 900.0
-"""That an answer may take: a function lives no longer."""
+from mu_twisted.wire import MAX_PROCESS_NAME, MAX_PROCESS_SECONDS, PROCESSES
 
 
 class Awaitable(Protocol):
@@ -78,12 +75,12 @@ def process_name(command: str, name: str | None, supports: frozenset[str] | None
         raise FSMError(f"a command is wanted, got {show(command)}")
     if name is None:
         return hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    if not isinstance(name, str) or not (name.isascii() and name.isalnum() and len(name) <= 40):
-        raise FSMError(f"a process has a name of 1 to 40 letters and digits, not {show(name)}")
+    if not isinstance(name, str) or not (name.isascii() and name.isalnum() and len(name) <= MAX_PROCESS_NAME):
+        raise FSMError(f"a process has a name of 1 to {MAX_PROCESS_NAME} letters and digits, not {show(name)}")
     return name
 
 
 def _seconds(value: float) -> float:
-    if not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
-        raise FSMError(f"seconds above 0, at most {MAX_SECONDS:g}, are wanted, got {show(value)}")
+    if not isinstance(value, int | float) or not 0 < value <= MAX_PROCESS_SECONDS:
+        raise FSMError(f"seconds above 0, at most {MAX_PROCESS_SECONDS:g}, are wanted, got {show(value)}")
     return value

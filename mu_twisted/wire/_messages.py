@@ -37,6 +37,10 @@ TEE = "tee"
 """What a worker announces that takes ``tee:`` and streams what its programs print; see :mod:`mu_twisted.wire.tee`."""
 PROCESSES = "processes"
 """What a worker announces that takes ``process:``, ``ask:`` and ``end:``."""
+MAX_PROCESS_NAME = 40
+"""Characters of a process' name."""
+MAX_PROCESS_SECONDS = 900.0
+"""That an answer of one is waited for: a function lives no longer."""
 MAX_TOKEN = 256
 """Characters of a token."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import Any
 
 from mu_twisted.wire._errors import PeerError
+from mu_twisted.wire._fields import NUMBER, check_bare, read_number
 
 LINKS = "links"
 """What a worker announces in its greeting that takes ``link:``, ``send:`` and ``receive:``."""
@@ -53,7 +54,6 @@ _OUTCOME = re.compile("[a-z]{1,20}", re.ASCII)
 _GREETING = b"HELLO_LINK:"
 _WELCOME = b"OK:HELLO_LINK:"
 _JOB = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}", re.ASCII)
 _DIGEST = re.compile(rb"[0-9a-f]{64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -329,7 +329,7 @@ def parse_paths(message: bytes) -> dict[int, str]:
     if body is not None and len(body) <= MAX_PATHS:
         peers = [peer.encode("utf-8", "replace") for peer in body]
         outcomes = [outcome for outcome in body.values() if isinstance(outcome, str) and _OUTCOME.fullmatch(outcome)]
-        if len(outcomes) == len(body) and all(map(_NUMBER.fullmatch, peers)):
+        if len(outcomes) == len(body) and all(map(NUMBER.fullmatch, peers)):
             return dict(zip(map(int, peers), outcomes, strict=True))
     raise PeerError(f"expected INFO:paths:{{PEER:OUTCOME,...}}, got {message[:80]!r}")
 
@@ -376,7 +376,9 @@ def parse_tasks(text: bytes) -> TaskRanges:
     try:
         if text.count(b",") < MAX_TASKS:
             ends = [part.partition(b"-") for part in text.split(b",")] if text else []
-            return TaskRanges([(_number(first), _number(last if dash else first)) for first, dash, last in ends])
+            return TaskRanges(
+                [(read_number(first), read_number(last if dash else first)) for first, dash, last in ends]
+            )
     except ValueError:
         pass
     raise PeerError(f"expected numbers of tasks, FIRST-LAST,TASK,..., got {text[:80]!r}")
@@ -394,7 +396,7 @@ def parse_link_greeting(message: bytes) -> LinkGreeting:
     """
     parts = message.split(b":", 4)
     announced = _object(parts[4]) if len(parts) == 5 and len(message) <= MAX_LINK_GREETING else None
-    numbers = all(map(_NUMBER.fullmatch, parts[2:4]))
+    numbers = all(map(NUMBER.fullmatch, parts[2:4]))
     if announced is None or parts[0] + b":" != _GREETING or not _JOB.fullmatch(parts[1]) or not numbers:
         raise PeerError(f"expected HELLO_LINK:JOB:TASK:ATTEMPT:{{...}}, got {message[:80]!r}")
     return LinkGreeting(parts[1], int(parts[2]), int(parts[3]), announced)
@@ -430,10 +432,10 @@ def parse_link_frame(message: bytes) -> LinkFrame:
 
 def _begin(rest: bytes, body: bytes | None) -> Begin:
     peer, number, length, name = rest.split(b":", 3)
-    size, part = _number(length, MAX_LENGTH), _part(body)
+    size, part = read_number(length, MAX_LENGTH), _part(body)
     if len(part) > size or len(part) < min(size, MAX_PART):
         raise ValueError
-    return Begin(_number(peer), _message_number(number), size, _name(name), part)
+    return Begin(read_number(peer), _message_number(number), size, _name(name), part)
 
 
 def _data(rest: bytes, body: bytes | None) -> Part:
@@ -441,26 +443,26 @@ def _data(rest: bytes, body: bytes | None) -> Part:
     part = _part(body)
     if not part:
         raise ValueError
-    return Part(_number(peer), _message_number(number), _number(offset, MAX_LENGTH), _name(name), part)
+    return Part(read_number(peer), _message_number(number), read_number(offset, MAX_LENGTH), _name(name), part)
 
 
 def _end(rest: bytes, body: bytes | None) -> End:
-    peer, number, digest, name = _bare(rest, body).split(b":", 3)
+    peer, number, digest, name = check_bare(rest, body).split(b":", 3)
     if not _DIGEST.fullmatch(digest):
         raise ValueError
-    return End(_number(peer), _message_number(number), digest, _name(name))
+    return End(read_number(peer), _message_number(number), digest, _name(name))
 
 
 def _want_any(rest: bytes, body: bytes | None) -> WantAny:
     if body is None or body.count(b",") >= MAX_TAKEN:
         raise ValueError
     pairs = (pair.split(b"=", 1) for pair in body.split(b",")) if body else ()
-    return WantAny(_name(rest), tuple((_number(peer), _message_number(number)) for peer, number in pairs))
+    return WantAny(_name(rest), tuple((read_number(peer), _message_number(number)) for peer, number in pairs))
 
 
 def _unwant(rest: bytes, body: bytes | None) -> Unwant:
-    peer, name = _bare(rest, body).split(b":", 1)
-    return Unwant(None if peer == b"*" else _number(peer), _name(name))
+    peer, name = check_bare(rest, body).split(b":", 1)
+    return Unwant(None if peer == b"*" else read_number(peer), _name(name))
 
 
 def _nak(rest: bytes, body: bytes | None) -> Nak:
@@ -470,28 +472,28 @@ def _nak(rest: bytes, body: bytes | None) -> Nak:
 
 
 def _held(rest: bytes, body: bytes | None) -> Held:
-    peer, number, attempt, digest, name = _bare(rest, body).split(b":", 4)
+    peer, number, attempt, digest, name = check_bare(rest, body).split(b":", 4)
     if not _DIGEST.fullmatch(digest):
         raise ValueError
-    return Held(_number(peer), _message_number(number), _number(attempt), digest, _name(name))
+    return Held(read_number(peer), _message_number(number), read_number(attempt), digest, _name(name))
 
 
 def _ping(rest: bytes, body: bytes | None, *, answer: bool) -> LinkPing:
-    if _bare(rest, body):
+    if check_bare(rest, body):
         raise ValueError
     return LinkPing(answer)
 
 
 def _cut(rest: bytes, body: bytes | None) -> Cut:
-    return Cut(*_address(_bare(rest, body)))
+    return Cut(*_address(check_bare(rest, body)))
 
 
 def _ack(rest: bytes, body: bytes | None) -> Ack:
-    return Ack(*_address(_bare(rest, body)))
+    return Ack(*_address(check_bare(rest, body)))
 
 
 def _want(rest: bytes, body: bytes | None) -> Want:
-    return Want(*_address(_bare(rest, body)))
+    return Want(*_address(check_bare(rest, body)))
 
 
 _PARSERS: dict[bytes, Callable[[bytes, bytes | None], LinkFrame]] = {
@@ -512,13 +514,7 @@ _PARSERS: dict[bytes, Callable[[bytes, bytes | None], LinkFrame]] = {
 
 def _address(text: bytes) -> tuple[int, int, bytes]:
     peer, number, name = text.split(b":", 2)
-    return _number(peer), _message_number(number), _name(name)
-
-
-def _bare(rest: bytes, body: bytes | None) -> bytes:
-    if body is not None:
-        raise ValueError
-    return rest
+    return read_number(peer), _message_number(number), _name(name)
 
 
 def _part(body: bytes | None) -> bytes:
@@ -527,14 +523,8 @@ def _part(body: bytes | None) -> bytes:
     return body
 
 
-def _number(text: bytes, most: int = 10**18) -> int:
-    if not _NUMBER.fullmatch(text) or int(text) > most:
-        raise ValueError
-    return int(text)
-
-
 def _message_number(text: bytes) -> int:
-    number = _number(text, MAX_NUMBER)
+    number = read_number(text, MAX_NUMBER)
     if not number:
         raise ValueError
     return number

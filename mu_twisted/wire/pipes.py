@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mu_twisted.wire._errors import PeerError
+from mu_twisted.wire._fields import check_bare, read_number
 
 PIPES = "pipes"
 """What a worker announces in its greetings, to the coordinator and to the rendezvous, that has pipes; and what the
@@ -27,7 +28,6 @@ MAX_CUT_REASON = 300
 """Bytes of the reason of a ``PIPE_CUT``."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 def check_pipe_name(name: str) -> bytes:
@@ -165,17 +165,17 @@ def parse_pipe_frame(message: bytes) -> PipeFrame:
 
 
 def _open(rest: bytes, body: bytes | None) -> OpenPipe:
-    peer, attempt, way, name = _bare(rest, body).split(b":", 3)
+    peer, attempt, way, name = check_bare(rest, body).split(b":", 3)
     if way not in (b"to", b"from"):
         raise ValueError
-    return OpenPipe(_number(peer), _number(attempt), _name(name), way == b"to")
+    return OpenPipe(read_number(peer), read_number(attempt), _name(name), way == b"to")
 
 
 def _credit(rest: bytes, body: bytes | None) -> PipeCredit:
-    peer, size, name = _bare(rest, body).split(b":", 2)
-    if not 0 < _number(size) <= MAX_CREDIT:
+    peer, size, name = check_bare(rest, body).split(b":", 2)
+    if not 0 < read_number(size) <= MAX_CREDIT:
         raise ValueError
-    return PipeCredit(_number(peer), _number(size), _name(name))
+    return PipeCredit(read_number(peer), read_number(size), _name(name))
 
 
 def _data(rest: bytes, body: bytes | None) -> PipeData:
@@ -185,16 +185,16 @@ def _data(rest: bytes, body: bytes | None) -> PipeData:
 
 
 def _end(rest: bytes, body: bytes | None) -> EndPipe:
-    return EndPipe(*_address(_bare(rest, body)))
+    return EndPipe(*_address(check_bare(rest, body)))
 
 
 def _close(rest: bytes, body: bytes | None) -> ClosePipe:
-    return ClosePipe(*_address(_bare(rest, body)))
+    return ClosePipe(*_address(check_bare(rest, body)))
 
 
 def _move(rest: bytes, body: bytes | None) -> MovePipe:
-    peer, offset, name = _bare(rest, body).split(b":", 2)
-    return MovePipe(_number(peer), _number(offset), _name(name))
+    peer, offset, name = check_bare(rest, body).split(b":", 2)
+    return MovePipe(read_number(peer), read_number(offset), _name(name))
 
 
 def _cut(rest: bytes, body: bytes | None) -> CutPipe:
@@ -216,19 +216,7 @@ _PARSERS: dict[bytes, Callable[[bytes, bytes | None], PipeFrame]] = {
 
 def _address(text: bytes) -> tuple[int, bytes]:
     peer, name = text.split(b":", 1)
-    return _number(peer), _name(name)
-
-
-def _bare(rest: bytes, body: bytes | None) -> bytes:
-    if body is not None:
-        raise ValueError
-    return rest
-
-
-def _number(text: bytes) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise ValueError
-    return int(text)
+    return read_number(peer), _name(name)
 
 
 def _name(raw: bytes) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mu_twisted.fsm import Machine, Outcome, Worker
+from mu_twisted.wire import MAX_PROCESS_NAME, MAX_PROCESS_SECONDS
 
 NAME = "77af778b51abd4a3"
 """Of a process by its command, ``cat``."""
@@ -47,9 +48,9 @@ def test_the_same_command_has_the_same_name_and_two_can_be_asked_at_once() -> No
         (lambda w: w.process(""), "a command is wanted"),
         (lambda w: w.process(5), "a command is wanted"),
         (lambda w: w.process("cat", name="a b"), "1 to 40 letters and digits"),
-        (lambda w: w.process("cat", name="a" * 41), "1 to 40 letters and digits"),
+        (lambda w: w.process("cat", name="a" * (MAX_PROCESS_NAME + 1)), "1 to 40 letters and digits"),
         (lambda w: w.process("cat", ready=0), "seconds above 0"),
-        (lambda w: w.process("cat", ready=1e9), "seconds above 0"),
+        (lambda w: w.process("cat", ready=MAX_PROCESS_SECONDS + 1), "seconds above 0"),
         (lambda w: w.process("cat", ready="1"), "seconds above 0"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.wire import PROCESSES, parse_greeting
+from mu_twisted.wire import MAX_PROCESS_NAME, MAX_PROCESS_SECONDS, PROCESSES, parse_greeting
 from worker_lambda._coprocesses import MAX_COPROCESSES, MAX_LINE, MAX_WAITING, Coprocesses
 from worker_lambda._errors import CommandFailure
 
@@ -201,10 +201,10 @@ def test_a_kill_gives_up_what_was_asked_and_ping_is_answered_meanwhile(pair: Cal
         b"process:a:other:0:cat",
         b"process:a b:task:0:cat",
         b"process::task:0:cat",
-        b"process:" + b"a" * 41 + b":task:0:cat",
+        b"process:" + b"a" * (MAX_PROCESS_NAME + 1) + b":task:0:cat",
         b"process:a:task:-1:cat",
         b"process:a:task:nan:cat",
-        b"process:a:task:901:cat",
+        b"process:a:task:%d:cat" % (MAX_PROCESS_SECONDS + 1),
         b"process:a:task:0:c\0at",
         b"process:a:kept:0:cat ##TMPDIR##/x",
         b"ask:a:1:x",
