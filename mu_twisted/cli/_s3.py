@@ -82,12 +82,12 @@ class _Progress(ProgressLine):
         super().__init__()
         self._total = total
         self._done = 0
-        self._lock = Lock()
+        self._counting = Lock()
         self._next = time.monotonic() + self.STEP
 
     def moved(self, count: int) -> None:
         """So many bytes more are copied. Called in any thread."""
-        with self._lock:
+        with self._counting:
             self._done += count
             now = time.monotonic()
             if now >= self._next and self._total:
