@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mu_twisted.base import terminal_safe
-from mu_twisted.jobs import FailedTask, failure_line, failure_lines, output_hint, stages_under_way
+from mu_twisted.jobs import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
 
 Fields = Mapping[str, Any]
 
@@ -13,15 +13,6 @@ Fields = Mapping[str, Any]
 def when(seconds: float) -> str:
     """A time of day, here."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def how_long(seconds: float) -> str:
-    """A span of time."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -53,7 +44,7 @@ def progress(job: Fields) -> str:
     parts.append("1 worker" if job["workers"] == 1 else f"{job['workers']} workers")
     if job["launches"]:
         parts.append(f"{job['launches']} to come")
-    going = stages_under_way([_Stage(stage) for stage in job.get("stages") or ()])
+    going = stages_under_way(job.get("stages") or ())
     parts += [going] if going else []
     note = f" ({job['note']})" if job.get("note") else ""
     return " ".join(terminal_safe(f"{job['job']}: {', '.join(parts)}{note}").split())
@@ -98,17 +89,6 @@ def stages(job: Fields) -> list[str]:
     lines = table(head, [[stage[key] for key in keys] for stage in found]).split("\n")
     waits = [f"  {stage['waits']}" if stage.get("waits") else "" for stage in found]
     return [f"  {terminal_safe(line + more)}" for line, more in zip(lines, ["", *waits], strict=True)]
-
-
-class _Stage:
-    """What one line says of a stage, as it came in JSON."""
-
-    def __init__(self, fields: Fields) -> None:
-        self.name: str = fields["name"]
-        self.tasks: int = fields["tasks"]
-        self.done: int = fields["done"]
-        self.failed: int = fields["failed"]
-        self.active: int = fields["active"]
 
 
 def paths(counts: Mapping[str, int]) -> str:

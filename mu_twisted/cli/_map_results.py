@@ -13,7 +13,6 @@ from typing import Any
 
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
-from mu_twisted.cli import _format
 from mu_twisted.cli._wait import MARGIN, ProgressLine
 from mu_twisted.client import COMEBACK, COMEBACK_PAUSE, Coordinator, RequestRefused, Unreachable
 from mu_twisted.pipelines import split_url
@@ -161,5 +160,5 @@ class Results:
                     raise
                 time.sleep(COMEBACK_PAUSE)
             else:
-                self._line.show(_format.progress(self._job))
+                self._line.show_job(self._job)
                 return

@@ -2,15 +2,19 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._tee import teed
 from mu_twisted.client import COMEBACK, Coordinator, ReconnectingClient, RequestRefused
+from mu_twisted.jobs import Piece, Rate, progress_bar
 
 QUIET_STEP = 60.0
 SHOWN_STEP = 1.0
@@ -18,6 +22,8 @@ SHOWN_STEP = 1.0
 MARGIN = 30.0
 """Seconds that an answer may be late."""
 INTERRUPTED = 130
+COLOURS = {"": "", "done": "32", "failed": "31", "rest": "2"}
+"""Of the pieces of a bar, as terminals number them."""
 
 
 def add(commands: Any) -> None:
@@ -98,7 +104,7 @@ def _shown_until_over(coordinator: Coordinator, job: _format.Fields, line: "Prog
     step = SHOWN_STEP if line.shown else QUIET_STEP
     try:
         while job["state"] == "running":
-            line.show(_format.progress(job))
+            line.show_job(job)
             found = client.get("jobs", name, "wait", answer_timeout=step + MARGIN, timeout=step)
             if found is None:
                 job = coordinator.get("jobs", name)  # as it has left it, if it has
@@ -115,28 +121,45 @@ class ProgressLine:
     def __init__(self) -> None:
         # The stream as it is now: twistd replaces sys.stderr by its log.
         self._stream = sys.stderr
-        self.shown = sys.stderr.isatty()
-        self._text = ""
+        # A dumb terminal cannot take a line back.
+        self.shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._plain = bool(os.environ.get("NO_COLOR"))
+        self._ascii = not (getattr(sys.stderr, "encoding", None) or "").lower().startswith("utf")
+        self._text: Callable[[int], str] | None = None
+        self._rate = Rate()
         self._lock = threading.Lock()
 
     def show(self, text: str) -> None:
-        with self._lock:
-            self._text = text
-            self._draw()
+        """Show a text, as much of it as there is room for."""
+        self._show(lambda width: text[:width])
+
+    def show_job(self, job: _format.Fields) -> None:
+        """Show how far a job is."""
+        rate = self._rate.take(time.monotonic(), job["done"] + job["failed"])
+        self._show(lambda width: self._painted(progress_bar(job, width, rate=rate, ascii_only=self._ascii)))
 
     def clear(self) -> None:
-        with self._lock:
-            self._text = ""
-            self._draw()
+        """Show nothing any more."""
+        self._show(None)
 
     def say(self, text: str) -> None:
         """Print a line above it, from any thread."""
         with self._lock:
             print(f"\r{text}\x1b[K" if self.shown else text, file=self._stream, flush=True)
-            if self._text:
+            if self._text is not None:
                 self._draw()
+
+    def _show(self, text: Callable[[int], str] | None) -> None:
+        with self._lock:
+            self._text = text
+            self._draw()
 
     def _draw(self) -> None:
         if self.shown:
             width = shutil.get_terminal_size().columns - 1  # a longer one would go on in the next line, and stay there
-            print(f"\r{self._text[:width]}\x1b[K", end="", file=self._stream, flush=True)
+            text = "" if self._text is None else self._text(max(0, width))
+            print(f"\r{text}\x1b[K", end="", file=self._stream, flush=True)
+
+    def _painted(self, pieces: Iterable[Piece]) -> str:
+        coloured = [(text, "" if self._plain else COLOURS[style]) for text, style in pieces]
+        return "".join(f"\x1b[{colour}m{text}\x1b[m" if colour else text for text, colour in coloured)

@@ -254,6 +254,7 @@ class ActiveJobs:
             unfinished=job.unfinished if job.over else None,
             stages=stage_statuses(job),
             paths=used.paths or None,
+            median=None if job.over or snapshot.median is None else round(snapshot.median, 3),
         )
 
     def _over(self, name: str) -> None:

@@ -1,25 +1,28 @@
-"""Progress is shown by one live line on a terminal, elsewhere by a line every few seconds."""
+"""Progress is shown by a live bar on a terminal, elsewhere by a line every few seconds."""
 
 from collections.abc import Callable
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._status import JobStatus
-from mu_twisted.jobs import stages_under_way
+from mu_twisted.jobs import Rate, progress_bar, stages_under_way
 from mu_twisted.transport import ReactorTime, every
 
 LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""
 LINE_PERIOD = 5.0
 """Seconds between two lines elsewhere."""
+STYLES = {"": "", "done": "green", "failed": "red", "rest": "dim"}
+"""Of the pieces of a bar; a console leaves colours out where NO_COLOR says so."""
 
 
 def progress_line(counts: JobStatus, seconds: float) -> str:
     """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``, and stages that are under way."""
-    stages = stages_under_way(counts.stages)
+    stages = stages_under_way(msgspec.to_builtins(counts.stages))
     ended = counts.state in ("cancelled", "interrupted")
     return (
         f"{counts.done} done, {counts.active} active, {counts.waiting} waiting, "
@@ -31,7 +34,7 @@ def progress_line(counts: JobStatus, seconds: float) -> str:
 class Progress:
     """Shows a job's counts until it is stopped.
 
-    :param console: where to; a terminal that can take a line back gets the live line.
+    :param console: where to; a terminal that can take a line back gets the bar.
     :param clock: drives it.
     :param counts: asked each time.
     """
@@ -43,6 +46,7 @@ class Progress:
         self._clock = clock
         self._counts = counts
         self._start = clock.seconds()
+        self._rate = Rate()
         # A dumb terminal cannot take a line back: rich would show nothing on it.
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
@@ -65,12 +69,23 @@ class Progress:
 
     def _show(self) -> None:
         if self._live is not None:
-            self._live.update(Text(self._line()), refresh=True)
+            self._live.update(self._bar(self._console.width - 1), refresh=True)
         else:
             self._print()
 
     def _print(self) -> None:
         self._console.print(Text(self._line()), soft_wrap=True)
+
+    def _bar(self, width: int) -> Text:
+        counts, now = self._counts(), self._clock.seconds()
+        pieces = progress_bar(
+            msgspec.to_builtins(counts),
+            width,
+            rate=self._rate.take(now, counts.done + counts.failed),
+            took=now - self._start,
+            ascii_only=not self._console.encoding.startswith("utf"),
+        )
+        return Text.assemble(*((text, STYLES[style]) for text, style in pieces), no_wrap=True)
 
     def _line(self) -> str:
         return progress_line(self._counts(), self._clock.seconds() - self._start)

@@ -157,6 +157,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param stages: the parts of a job whose pipeline names them.
     :param paths: how often its workers said of one of their peers that there is a direct path (``direct``), that it was
         lost, or why there is none (``edm``, ``absent``, ``timeout``, ...); None where none has said anything.
+    :param median: seconds of attempts that were done; None as long as there is none, and once it is over.
     """
 
     job: str
@@ -180,6 +181,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     unfinished: int | None = None
     stages: tuple[StageStatus, ...] = ()
     paths: dict[str, int] | None = None
+    median: float | None = None
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

@@ -271,11 +271,9 @@ class Watches:
             for task in sorted(changed):
                 state, attempts = job.standing(task)
                 cells.setdefault(_CODES[state][attempts > 1], []).append(task)
-        median = feed.run.job.snapshot().median if feed.run is not None else None
         extra = msgspec.json.encode(
             {
                 "now": round(self._wall(), 3),
-                "median": median,
                 "cells": {letter: ",".join(ranges(tasks)) for letter, tasks in cells.items()},
             }
         )
@@ -313,12 +311,10 @@ class Watches:
         else:
             numbers, cells = await self._recorded_cells(feed.name)
         status = self._service.job(feed.name)
-        median = run.job.snapshot().median if run is not None else None
         data = _encoded(
             {
                 "status": status,
                 "now": round(self._wall(), 3),
-                "median": median,
                 "tasks": ",".join(ranges(numbers)),
                 "cells": cells,
             }

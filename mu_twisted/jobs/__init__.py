@@ -55,6 +55,7 @@ from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._lineage import Lineage, union
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._precedence import Groups, grouped
+from mu_twisted.jobs._progress_bar import Piece, Rate, how_long, progress_bar
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
@@ -144,9 +145,11 @@ __all__ = [
     "Lineage",
     "Pace",
     "PathStep",
+    "Piece",
     "Ping",
     "Pipe",
     "PipeEnd",
+    "Rate",
     "Record",
     "RecordError",
     "Refunded",
@@ -182,6 +185,7 @@ __all__ = [
     "failure_lines",
     "fair_shares",
     "grouped",
+    "how_long",
     "in_turn",
     "is_hopeless",
     "is_out_of_memory",
@@ -190,6 +194,7 @@ __all__ = [
     "launch_id_in",
     "launch_name",
     "output_hint",
+    "progress_bar",
     "ranges",
     "record_from_dict",
     "record_to_dict",

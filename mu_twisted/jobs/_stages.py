@@ -7,7 +7,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._steps import STEP
@@ -164,23 +164,11 @@ class Stages:
         return StageView(self.names[stage], state.value, tasks, waiting, blocked, active, done, failed)
 
 
-class StageCounts(Protocol):
-    """What one line says of a stage."""
+def stages_under_way(stages: Sequence[Mapping[str, Any]]) -> str:
+    """The stages that have begun and are not over, in a few words; empty: there is none.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def tasks(self) -> int: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def active(self) -> int: ...
-
-
-def stages_under_way(stages: Sequence[StageCounts]) -> str:
-    """The stages that have begun and are not over, in a few words; empty: there is none."""
-    going = [one for one in stages if one.active or 0 < one.done + one.failed < one.tasks]
-    shown = ", ".join(f"{one.name} {one.done}/{one.tasks}" for one in going[:SHOWN])
+    :param stages: as a job's status has them in JSON.
+    """
+    going = [one for one in stages if one["active"] or 0 < one["done"] + one["failed"] < one["tasks"]]
+    shown = ", ".join(f"{one['name']} {one['done']}/{one['tasks']}" for one in going[:SHOWN])
     return f"{shown} and {len(going) - SHOWN} more" if len(going) > SHOWN else shown

@@ -27,11 +27,12 @@ def shown(terminal: bool, kind: str) -> str:
     return out.getvalue()
 
 
-def test_on_a_terminal_one_line_is_written_again_and_again() -> None:
+def test_on_a_terminal_a_bar_is_written_again_and_again() -> None:
     written = shown(terminal=True, kind="xterm")
     while_it_ran = written.partition("\n")[0]
-    states = re.findall(r"(\d) done, 2 active, 0 waiting, 1 failed of 9, (\d).0 s", while_it_ran)
-    assert states[:8] == [(str(second), str(second)) for second in range(8)]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", while_it_ran)
+    states = re.findall(r"(\d+) %  (\d) of 9 done  1 failed  2 active", plain)
+    assert list(dict.fromkeys(states)) == [(str(100 * (second + 1) // 9), str(second)) for second in range(8)]
     assert while_it_ran.count("\r\x1b[2K") >= 7
     assert written.endswith("\x1b[2K7 done, 2 active, 0 waiting, 1 failed of 9, 7.0 s\n")
 

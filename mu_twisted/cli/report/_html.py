@@ -9,7 +9,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
-from mu_twisted.jobs import called
+from mu_twisted.jobs import called, how_long
 
 Fields = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def _facts(job: Fields, timeline: Fields | None) -> str:
     facts = [
         ("Done", f"{job['done']:,}", f"of {job['tasks']:,} tasks"),
         ("Failed" if job["state"] != "cancelled" else "Not done", f"{job['failed']:,}", ""),
-        ("Time", _text(_format.how_long(max(0.0, now - job["submitted"]))), ""),
+        ("Time", _text(how_long(max(0.0, now - job["submitted"]))), ""),
     ]
     if job.get("skipped"):
         facts.append(("Skipped", f"{job['skipped']:,}", "their output was there"))

@@ -47,11 +47,11 @@ export function* numbers(text) {
 
 export const called = (task, label) => (label ? `${label} (task ${task})` : `task ${task}`);
 
-export function timeLeft(status, median, ended) {
+export function timeLeft(status, ended) {
   const left = status.tasks - status.done - status.failed;
-  if (status.state !== "running" || !median || left === 0 || status.active === 0) return null;
+  if (status.state !== "running" || !status.median || left === 0 || status.active === 0) return null;
   if (ended < Math.max(3, Math.min(100, status.tasks * 0.02))) return null;
-  return (median * left) / status.active;
+  return (status.median * left) / status.active;
 }
 
 export function output(base64) {

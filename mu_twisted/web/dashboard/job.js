@@ -19,7 +19,7 @@ export function jobView(name, main, status) {
   const open = (task) => panel.open(task);
   const grid = new Grid(open);
   const samples = [];
-  let job = null, median = null, skew = 0, timeline = null, failuresOf = null, shownReasons = REASONS, closed = false;
+  let job = null, skew = 0, timeline = null, failuresOf = null, shownReasons = REASONS, closed = false;
 
   const title = h("h1", null, name, chip("running"));
   const subtitle = h("p", { class: "muted" });
@@ -98,10 +98,10 @@ export function jobView(name, main, status) {
       fact(over ? "Not done" : "Failed", count(job.failed), job.failed && job.tasks && !over ? `${((100 * job.failed) / job.tasks).toFixed(job.failed * 100 < job.tasks ? 1 : 0)} %` : "", job.failed > 0 && !over),
     ];
     if (running) {
-      const left = timeLeft(job, median, ended), speed = rate();
+      const left = timeLeft(job, ended), speed = rate();
       list.push(fact("Active", count(job.active), `${count(job.workers)} workers${job.launches ? `, ${count(job.launches)} to come` : ""}`));
       list.push(fact("Waiting", count(job.waiting)));
-      list.push(fact("Rate", speed === null ? "–" : `${speed < 10 ? speed.toFixed(1) : count(Math.round(speed))}/s`, median ? `${seconds(median)} each, median` : ""));
+      list.push(fact("Rate", speed === null ? "–" : `${speed < 10 ? speed.toFixed(1) : count(Math.round(speed))}/s`, job.median ? `${seconds(job.median)} each, median` : ""));
       list.push(fact("Time left", left === null ? "–" : `${left < 10 ? seconds(left) : seconds(Math.round(left))}`, left === null ? "not known yet" : "about"));
     }
     list.push(fact("Time", job.ended || running ? seconds(took) : "–", job.ramp ? `all workers after ${seconds(job.ramp)}` : ""));
@@ -221,7 +221,6 @@ export function jobView(name, main, status) {
     if (kindOfEvent !== "snapshot" && kindOfEvent !== "delta") return;
     const before = job?.state, failed = job?.failed;
     job = data.status;
-    median = data.median;
     skew = data.now - Date.now() / 1000;
     if (kindOfEvent === "snapshot") grid.fill([...numbers(data.tasks)], data.cells);
     else for (const [letter, tasks] of Object.entries(data.cells)) for (const task of numbers(tasks)) grid.set(task, letter);
