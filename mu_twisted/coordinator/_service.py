@@ -46,7 +46,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
-from mu_twisted.jobs import Finished, Gangs, Job, JobError, Steps
+from mu_twisted.jobs import Finished, Job, JobError, Steps
 from mu_twisted.pipelines import Pipeline, PipelineError, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
 
@@ -501,7 +501,7 @@ class Jobs:
         self._opening.add(name)
         try:
             try:
-                Gangs(submission.order, submission.pipes).check_size(self.launch_queue.state.workers, "--worker-limit")
+                submission.gangs.check_size(self.launch_queue.state.workers, "--worker-limit")
                 opened = await self._opener.open(name, pipeline, settings, submission.edges)
             except MuError as error:
                 raise ServiceError(str(error)) from None

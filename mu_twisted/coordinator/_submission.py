@@ -10,7 +10,7 @@ from typing import Any
 from mu_twisted.coordinator._opening import Opener
 from mu_twisted.coordinator._peers import without
 from mu_twisted.coordinator._status import Request
-from mu_twisted.jobs import Gangs, Groups, Job, JobPolicy, Pipe, Steps, grouped, union
+from mu_twisted.jobs import Gangs, Groups, Job, JobPolicy, Steps, grouped, union
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 MAX_WORDS = 4096
@@ -26,7 +26,7 @@ class Submission:
     :param messages: the same for those of which tasks may take one another's.
     :param after: groups of tasks, each with those that come after all of them.
     :param stages: the parts of the job by name, each with its tasks.
-    :param pipes: that join tasks.
+    :param gangs: its tasks that pipes join.
     """
 
     request: Request
@@ -38,12 +38,12 @@ class Submission:
     messages: Mapping[int, Sequence[int]]
     after: Groups
     stages: Mapping[str, Sequence[int]]
-    pipes: tuple[Pipe, ...] = ()
+    gangs: Gangs
 
     @property
     def edges(self) -> Mapping[int, Sequence[int]]:
         """For tasks that take messages of any kind, those that send them; and those that pipes join, both ways."""
-        return union(union(self.consumes, self.messages), Gangs(self.order, self.pipes).edges)
+        return union(union(self.consumes, self.messages), self.gangs.edges)
 
     def making(self, name: str, skipped: frozenset[int]) -> Steps[Job | None]:
         """The job's decisions; None if nothing is left to do.
@@ -71,7 +71,7 @@ class Submission:
             messages=messages,
             after=after,
             stages=stages,
-            pipes=[pipe for pipe in self.pipes if pipe[0] not in skipped],  # of a gang all or none are skipped
+            pipes=[pipe for pipe in self.gangs.pipes if pipe[0] not in skipped],  # of a gang all or none are skipped
             side_effects=self.pipeline.side_effects,
         )
         return (yield from making)
@@ -102,9 +102,9 @@ def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline,
     messages = yield from pipeline.reading_senders(settings)
     after = yield from grouped((yield from pipeline.reading_after(settings)))
     stages = yield from pipeline.reading_stages(settings)
-    pipes = yield from pipeline.reading_pipes(settings)
+    gangs = yield from pipeline.reading_gangs(settings)
     yield from pipeline.checking(settings)
-    return Submission(request, pipeline, settings, policy, order, consumes, messages, after, stages, pipes)
+    return Submission(request, pipeline, settings, policy, order, consumes, messages, after, stages, gangs)
 
 
 def _left_of(stages: Mapping[str, Sequence[int]], skipped: frozenset[int]) -> list[tuple[str, Sequence[int]]]:

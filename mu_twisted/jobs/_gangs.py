@@ -35,6 +35,8 @@ class Gangs:
 
     :param order: its task numbers.
     :param pipes: that join them.
+    :ivar pipes: the same.
+    :ivar all: the tasks of each gang, in the job's order.
     :raises JobError: a pipe names a task that is none, joins one with itself, or has a name that one of its tasks has
         for another.
     """
@@ -42,7 +44,8 @@ class Gangs:
     def __init__(self, order: Sequence[int], pipes: Sequence[Pipe]) -> None:
         self._members: dict[int, tuple[int, ...]] = {}
         self._ends: dict[int, dict[str, tuple[int, bool]]] = {}
-        self._pipes = tuple(pipes)
+        self.pipes = tuple(pipes)
+        self.all: tuple[tuple[int, ...], ...] = ()
         if not pipes:
             return
         known = frozenset(order)
@@ -56,8 +59,9 @@ class Gangs:
                 larger += smaller
                 groups.update(dict.fromkeys(smaller, larger))
         at = {task: place for place, task in enumerate(order)}
-        for group in {id(group): group for group in groups.values()}.values():
-            members = tuple(sorted(group, key=at.__getitem__))
+        distinct = {id(group): group for group in groups.values()}.values()
+        self.all = tuple(tuple(sorted(group, key=at.__getitem__)) for group in distinct)
+        for members in self.all:
             self._members.update(dict.fromkeys(members, members))
 
     def _add_end(self, known: frozenset[int], task: int, peer: int, name: str, *, writes: bool) -> None:
@@ -79,14 +83,9 @@ class Gangs:
         return task in self._members
 
     @property
-    def all(self) -> list[tuple[int, ...]]:
-        """The tasks of each gang, in the job's order."""
-        return list(dict.fromkeys(self._members.values()))
-
-    @property
     def largest(self) -> tuple[int, ...]:
         """The tasks of the largest gang."""
-        return max(self._members.values(), key=len, default=())
+        return max(self.all, key=len, default=())
 
     @property
     def edges(self) -> Mapping[int, Sequence[int]]:

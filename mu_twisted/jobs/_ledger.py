@@ -91,6 +91,10 @@ class Ledger:
         self.submitted = submitted
         self.gangs = Gangs(submitted.order, submitted.pipes)
         self.gangs.check_size(submitted.policy.max_workers)
+        self.unsettled_by_gang_size = Counter[int]()
+        """For each size of gangs, their tasks that are neither done nor failed."""
+        for gang in self.gangs.all:
+            self.unsettled_by_gang_size[len(gang)] += len(gang)
         self.lineage = yield from Lineage.making(
             submitted.order, dict(submitted.consumes), dict(submitted.messages), self.gangs
         )
@@ -207,10 +211,13 @@ class Ledger:
             self._changed.add(task.number)
         self.tally[was] -= 1
         self.tally[state] += 1
-        if self.lineage and not self.over and (was in SETTLED) is not (state in SETTLED):
+        if (was in SETTLED) is not (state in SETTLED):
             change = -1 if state in SETTLED else 1
-            for producer in self.lineage.producers(task.number):
-                self.undone_consumers[producer] += change
+            if self.lineage and not self.over:
+                for producer in self.lineage.producers(task.number):
+                    self.undone_consumers[producer] += change
+            if self.gangs:
+                self._count_in_gangs((task.number,), change)
 
     def move_all(self, tasks: Sequence[Task], state: TaskState) -> None:
         """Move these tasks, each of which is named once, to another state.
@@ -221,10 +228,14 @@ class Ledger:
         wrong = sources.keys() - _SOURCES[state]
         if wrong:
             self.move(next(task for task in tasks if task.state in wrong), state)
-        if self.lineage and not self.over:
+        if (self.lineage and not self.over) or self.gangs:
             settled = state in SETTLED
+            change = -1 if settled else 1
             crossing = [task.number for task in tasks if (task.state in SETTLED) is not settled]
-            self.lineage.count_for_producers(crossing, self.undone_consumers, -1 if settled else 1)
+            if self.lineage and not self.over:
+                self.lineage.count_for_producers(crossing, self.undone_consumers, change)
+            if self.gangs:
+                self._count_in_gangs(crossing, change)
         if self.stages:
             self.stages.moved(tasks, state)
         for task in tasks:
@@ -234,6 +245,11 @@ class Ledger:
         for was, count in sources.items():
             self.tally[was] -= count
         self.tally[state] += len(tasks)
+
+    def _count_in_gangs(self, numbers: Iterable[int], change: int) -> None:
+        for number in numbers:
+            if number in self.gangs:
+                self.unsettled_by_gang_size[len(self.gangs.members(number))] += change
 
     def note_changes(self, into: set[int] | None) -> None:
         """Add the numbers of tasks that move, or begin another attempt, to a set from now on.

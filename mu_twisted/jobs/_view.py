@@ -77,9 +77,8 @@ class JobView:
     @property
     def least_workers(self) -> int:
         """Workers without which the job does not get on: those of its largest gang that is not done; else 1."""
-        tasks, gangs = self._data.ledger.tasks, self._data.ledger.gangs.all
-        open_ = (len(gang) for gang in gangs if any(tasks[one].state not in SETTLED for one in gang))
-        return 0 if self.over else max(open_, default=1)
+        unsettled = self._data.ledger.unsettled_by_gang_size
+        return 0 if self.over else max((size for size, count in unsettled.items() if count), default=1)
 
     @property
     def in_flight(self) -> int:

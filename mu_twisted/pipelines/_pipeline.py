@@ -178,22 +178,21 @@ class Pipeline:
         found = yield from _asking(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
         return (yield from self._checking_edges(found, tasks))
 
-    def reading_pipes(self, settings: Mapping[str, Any]) -> Steps[tuple[Pipe, ...]]:
-        """The pipes between tasks.
+    def reading_gangs(self, settings: Mapping[str, Any]) -> Steps[Gangs]:
+        """The gangs of tasks that pipes join.
 
         :raises PipelineError: one is no writer, reader and name, or cannot be; or the pipeline's own code fails.
         """
         pipes = self.pipes
         if pipes is None:
-            return ()
+            return Gangs((), ())
         doing = f"pipeline {self.name}: its pipes cannot be found"
         found = user_code(doing, lambda: tuple(self._pipe(pipe) for pipe in pipes(settings)))
         yield
         try:
-            Gangs(range(settings["tasks"]), found)
+            return Gangs(range(settings["tasks"]), found)
         except JobError as error:
             raise PipelineError(f"pipeline {self.name}: {error}") from None
-        return found
 
     def _pipe(self, pipe: object) -> Pipe:
         """A pipe as the author gave it, called as his code is: what he made may have a word in that."""

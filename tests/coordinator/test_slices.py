@@ -1,16 +1,20 @@
 """Long work in slices of the reactor's turns: job facts, restarts, removals, submissions."""
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
-from memory_jobs import MemoryCoordinator, WorkClock
+from memory_jobs import PIPELINE, MemoryCoordinator, WorkClock
 
 from mu_twisted.coordinator import Request, ServiceError, UnknownJob
 from mu_twisted.coordinator._slices import SLICE, Slices, Steps
 from mu_twisted.coordinator._submission import MAX_WORDS
-from mu_twisted.pipelines import PipelineError
+from mu_twisted.jobs import Gangs
+from mu_twisted.pipelines import PeerOptions, PipelineError
 
 TASKS = 2100
 
@@ -211,3 +215,19 @@ def test_a_job_that_something_else_was_done_to_meanwhile_is_not_retried(world: M
     world.turn()
     assert [getattr(found, "value", None).__class__ for found in told if found] == [UnknownJob]
     assert world.jobs.jobs() == []
+
+
+def test_gangs_are_found_once_as_they_are_declared_and_once_for_the_job(world: MemoryCoordinator) -> None:
+    world.pipeline = replace(PIPELINE, options=PeerOptions, pipes=lambda _: [(0, 1, "x")])
+    found: list[object] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Gangs.__init__.__code__:
+            found.append(frame)
+
+    sys.setprofile(note)
+    try:
+        world.submit("-n", "3", "-T", "1", "--max-workers", "2")
+    finally:
+        sys.setprofile(None)
+    assert len(found) == 2

@@ -1,5 +1,6 @@
 """Tasks that pipes join run at the same time or not at all."""
 
+import sys
 from random import Random
 from typing import Any
 
@@ -25,6 +26,7 @@ from mu_twisted.jobs import (
     fair_shares,
 )
 from mu_twisted.jobs._gangs import Gangs
+from mu_twisted.jobs._tasks import SETTLED
 
 FOR_EVER = 50_000.0
 
@@ -326,6 +328,54 @@ def test_a_share_is_enough_for_a_gang_or_nothing(workers: int, jobs: list[tuple[
 def test_two_jobs_of_gangs_do_not_halve_the_workers_that_neither_can_use() -> None:
     admission = LaunchAdmission(4)
     assert admission.ceilings({"a": 4, "b": 4}, {"a": 3, "b": 3}) == {"a": 4, "b": 0}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_job_needs_the_workers_of_its_largest_gang_that_is_not_settled(seed: int) -> None:
+    pipes = [(0, 1, "x"), (1, 2, "y"), (3, 2, "z"), (5, 6, "x"), (8, 7, "x"), (9, 10, "x"), (11, 10, "y")]
+    sizes = {task: len(gang) for gang in ([0, 1, 2, 3], [4], [5, 6], [7, 8], [9, 10, 11]) for task in gang}
+    policy = JobPolicy(retries=seed % 3, max_workers=4)
+    job = Job("j", range(12), policy, pipes=pipes, consumes={4: [3]}, random=Random(seed).random)
+    world = SimulatedFleet(job, seed, Faults(death=0.1, failure=0.1, lost=0.2), life=FOR_EVER)
+    world.crashes = seed % 2
+    seen: set[int] = set()
+
+    def compare() -> None:
+        open_ = [sizes[view.task] for view in world.job.tasks() if view.state not in SETTLED]
+        assert world.job.least_workers == max(open_, default=0)
+        seen.add(world.job.least_workers)
+
+    def all_through() -> None:
+        for at in range(0, 400, 2):
+            world.always(at, compare)
+        world.always(30.0, lambda: None if world.finished else world.lose_store())
+
+    all_through()
+    world.start()
+    world.play()
+    compare()
+    if world.job.failures:
+        world.finished = False
+        world.carry_out(world.job.retry(world.now))
+        all_through()
+        world.play()
+    compare()
+    assert seen >= {0, 4}
+
+
+def test_how_many_workers_a_job_needs_is_known_without_a_look_at_its_gangs() -> None:
+    def calls(gangs: int) -> int:
+        played = play(2 * gangs, [(task, task + 1, "x") for task in range(0, 2 * gangs, 2)], workers=2)
+        called: list[object] = []
+        sys.setprofile(lambda frame, event, _: called.append(frame) if event == "call" else None)
+        try:
+            least = played.job.least_workers
+        finally:
+            sys.setprofile(None)
+        assert least == 2
+        return len(called)
+
+    assert calls(3) == calls(300)
 
 
 # -- in a world that breaks --------------------------------------------------------------------------------------------
