@@ -15,6 +15,7 @@ SHORTEST_SPAN = 1.0
 LONGEST_BAR = 30
 SHORTEST_BAR = 8
 """Columns of the bar itself."""
+GAP = "  "
 NARROW = 50
 """Columns of a terminal below which there is none."""
 _FEW = 3
@@ -93,6 +94,8 @@ def progress_bar(
     price = cost.get("price")
     # In the order in which they are shown; those with the lowest numbers are left out last.
     parts: list[tuple[int, str, Style]] = [
+        (9, job["job"], ""),
+        (0, share, ""),
         (1, f"{done} of {tasks} done", ""),
         (2, f"{failed} failed" if failed else "", "failed"),
         (5, f"{job['active']} active" if job["active"] else "", ""),
@@ -100,25 +103,26 @@ def progress_bar(
         (3, f"about {how_long(left)} left" if left is not None else "", ""),
         (7, f"{rate:.{1 if rate < 10 else 0}f}/s" if rate is not None else "", ""),
         (6, f"{price:.{2 if price >= 1 else 4}f} {cost.get('currency')}" if price is not None else "", ""),
-        (9, how_long(took) if took is not None else "", "rest"),
-        (10, stages_under_way(job.get("stages") or ()), "rest"),
+        (10, how_long(took) if took is not None else "", "rest"),
+        (11, stages_under_way(job.get("stages") or ()), "rest"),
         (4, f"({job['note']})" if job.get("note") else "", ""),
     ]
     bar = SHORTEST_BAR + 1 if width >= NARROW else 0
-    room = width - _columns(share) - bar
+    room = width - bar + len(GAP)
     chosen: dict[int, str] = {}
     for rank, text, _ in sorted(parts):
         shown = printable(text)
-        if shown and _columns(shown) + 2 <= room:
+        if shown and _columns(shown) + len(GAP) <= room:
             chosen[rank] = shown
-            room -= _columns(shown) + 2
+            room -= _columns(shown) + len(GAP)
     bar = min(LONGEST_BAR + 1, room + bar) if bar else 0
-    pieces: list[Piece] = [*_bar(tasks, done, failed, bar - 1, ascii_only), (" ", "")] if bar else []
-    pieces.append((share, ""))
+    pieces: list[Piece] = []
     for rank, _, style in parts:
         if rank in chosen:
-            pieces += [("  ", ""), (chosen[rank], style)]
-    return pieces if sum(_columns(text) for text, _ in pieces) <= width else []
+            pieces += [(GAP, "")] if pieces else []
+            pieces += [*_bar(tasks, done, failed, bar - 1, ascii_only), (" ", "")] if rank == 0 and bar else []
+            pieces.append((chosen[rank], style))
+    return pieces
 
 
 def _bar(tasks: int, done: int, failed: int, width: int, ascii_only: bool) -> list[Piece]:

@@ -284,7 +284,7 @@ def test_a_terminal_shows_how_far_the_job_is(served: Served, loop: Loop) -> None
     loop.do(served.service.end, job)
     out, _ = waiting.communicate(timeout=180)
     os.close(ours)
-    assert shown == f"\r{job}: 3 of 4 tasks done, 1 wai\x1b[K"
+    assert shown == f"\r{job}  75 %  3 of 4 done\x1b[K"
     assert (waiting.returncode, out) == (0, f"{job}: 4 of 4 tasks done in 12.5 s\n")
 
 

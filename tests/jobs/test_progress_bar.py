@@ -9,7 +9,16 @@ from property_examples import examples
 
 from mu_twisted.jobs import Rate, progress_bar
 
-JOB = {"tasks": 1000, "done": 440, "failed": 12, "active": 40, "launches": 3, "median": 2.0, "note": None}
+JOB = {
+    "job": "map-1",
+    "tasks": 1000,
+    "done": 440,
+    "failed": 12,
+    "active": 40,
+    "launches": 3,
+    "median": 2.0,
+    "note": None,
+}
 COST = {"price": 0.012345, "currency": "USD"}
 
 
@@ -19,7 +28,16 @@ def text(width: int, *, rate: float | None = None, **changes: Any) -> str:
 
 def test_it_says_share_counts_time_left_rate_and_cost() -> None:
     shown = text(160, cost=COST, rate=12.34)
-    for part in ("45 %", "440 of 1000 done", "12 failed", "40 active", "about 27.4 s left", "12/s", "0.0123 USD"):
+    for part in (
+        "map-1",
+        "45 %",
+        "440 of 1000 done",
+        "12 failed",
+        "40 active",
+        "about 27.4 s left",
+        "12/s",
+        "0.0123 USD",
+    ):
         assert part in shown
     assert "━" in shown
 
@@ -55,7 +73,7 @@ def test_the_time_left_is_hidden_until_it_means_something(changes: dict[str, Any
 
 def test_a_single_failure_among_many_is_seen_in_the_bar() -> None:
     pieces = progress_bar(JOB | {"tasks": 10**6, "done": 10**6 - 1, "failed": 1}, 80)
-    assert [(style, len(piece)) for piece, style in pieces[:3] if style in ("failed", "rest")] == [
+    assert [(style, len(piece)) for piece, style in pieces[:6] if style in ("failed", "rest")] == [
         ("failed", 1),
         ("rest", 0),
     ]
