@@ -7,17 +7,17 @@ all three, which costs little and answers at once. Launching is left out: the wo
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bench._figure import Figure
+from bench._figure import Figure, median_of, ratio_of
 from bench._processes import line_of, process_of
 
 FEW = 16
@@ -36,6 +36,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 
 Sample = dict[str, float]
+Samples = dict[tuple[str, int, int], list[Sample]]
+"""By server, workers, and how many of them are active."""
 
 
 def run(runs: int = RUNS) -> list[Figure]:
@@ -43,84 +45,82 @@ def run(runs: int = RUNS) -> list[Figure]:
 
     :param runs: of each server in each case.
     """
+    with prepared() as work:
+        samples = sample(work, SERVERS, CASES, runs)
+    return [*_figures(samples), *_ratios(samples)]
+
+
+@contextmanager
+def prepared() -> Iterator[Path]:
+    """A directory with keys, and the programs of load and reference."""
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         work = Path(directory)
-        compile_load(work)
+        for name in ("load", "reference"):
+            command = ["cc", "-O2", "-o", str(work / name), str(_HERE / f"{name}.c"), "-lssl", "-lcrypto"]
+            subprocess.run(command, check=True)
         make_keys(work)
-        samples: dict[tuple[str, int, int], list[Sample]] = {}
-        for _ in range(runs):
-            for size, active in CASES:
-                for server in SERVERS:
-                    samples.setdefault((server, size, active), []).append(_measure(work, server, size, active))
-    from cryptography.hazmat.backends.openssl import backend
-
-    from mu_twisted.transport import _core
-
-    versions = f"C and core: {_core.OPENSSL}; Twisted's TLS: {backend.openssl_version_text()}"
-    load = Figure("coordinator: load average at the end", os.getloadavg()[0], "", None, versions)
-    return [load, *_figures(samples), *_ratios(samples)]
+        yield work
 
 
-def _figures(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:
-    figures = []
-    for (server, size, active), runs in samples.items():
+def sample(work: Path, servers: Sequence[str], cases: Sequence[tuple[int, int]], runs: int) -> Samples:
+    """What each run of each server in each case has given; they are taken in turn."""
+    samples: Samples = {}
+    for _ in range(runs):
+        for size, active in cases:
+            for server in servers:
+                samples.setdefault((server, size, active), []).append(measure(work, server, size, active))
+    return samples
+
+
+def _figures(samples: Samples) -> list[Figure]:
+    return [
+        median_of(f"{server}, {active} active of {size}: {name}", [run[key] for run in runs], unit)
+        for (server, size, active), runs in samples.items()
         for key, name, unit in (
             ("message", "CPU per message", "us"),
             ("wall", "time per message", "us"),
             ("handshake", "CPU per handshake", "ms"),
             ("lag", "reactor's lag while they connect, p99", "ms"),
-        ):
-            values = [sample[key] for sample in runs if key in sample]
-            if values and (key in ("message", "wall") or active == size):
-                figures.append(
-                    Figure(f"{server}, {active} active of {size}: {name}", statistics.median(values), unit, None)
-                )
-                figures[-1].note = f"{min(values):.3f} to {max(values):.3f}"
-    return figures
-
-
-def _ratios(samples: dict[tuple[str, int, int], list[Sample]]) -> list[Figure]:
-    """What has a target: each as the median of the ratios of runs that followed one another."""
-
-    def ratio(one: str, other: str, size: int, active: int, key: str) -> float:
-        pairs = zip(samples[one, size, active], samples[other, size, active], strict=True)
-        return statistics.median(above[key] / below[key] for above, below in pairs)
-
-    def median(server: str, size: int, active: int, key: str) -> float:
-        return statistics.median(sample[key] for sample in samples[server, size, active])
-
-    def rise(server: str) -> float:
-        return median(server, 4000, 4000, "message") - median(server, 100, 100, "message")
-
-    core, c, twisted = SERVERS[1], SERVERS[0], SERVERS[2]
-    return [
-        Figure("coordinator: CPU per message over C, 1000 active", ratio(core, c, 1000, 1000, "message"), "times", 2.2),
-        Figure(
-            f"coordinator: CPU per message over C, {FEW} of 4000", ratio(core, c, 4000, FEW, "message"), "times", 2.6
-        ),
-        Figure(
-            "coordinator: time per message over Twisted's TLS, 1000 active",
-            ratio(core, twisted, 1000, 1000, "wall"),
-            "times",
-            1 / 3.5,
-        ),
-        Figure("coordinator: CPU per message, rise from 100 to 4000 beyond C's", rise(core) - rise(c), "us", 2.0),
-        Figure("coordinator: CPU per handshake over C, 4000", ratio(core, c, 4000, 4000, "handshake"), "times", 1.05),
-        Figure("coordinator: lag while 4000 connect, p99", median(core, 4000, 4000, "lag"), "ms", 20.0),
-        Figure("coordinator: memory per connection, 4000", median(core, 4000, 4000, "memory"), "kB", 35.0),
-        Figure(
-            "C: CPU per message over Twisted's TLS, 1000 active",
-            ratio(c, twisted, 1000, 1000, "message"),
-            "times",
-            0.286,
-        ),
+            ("memory", "memory per connection", "kB"),
+        )
+        if key in runs[0] and (key in ("message", "wall") or active == size)
     ]
 
 
-def compile_load(work: Path) -> None:
-    for name in ("load", "reference"):
-        command = ["cc", "-O2", "-o", str(work / name), str(_HERE / f"{name}.c"), "-lssl", "-lcrypto"]
-        subprocess.run(command, check=True)
+def _ratios(samples: Samples) -> list[Figure]:
+    """What has a target."""
+    c, core, twisted = SERVERS
+
+    def values(server: str, size: int, active: int, key: str) -> list[float]:
+        return [run[key] for run in samples[server, size, active]]
+
+    def ratio(name: str, one: str, other: str, size: int, active: int, key: str, target: float) -> Figure:
+        return ratio_of(name, values(one, size, active, key), values(other, size, active, key), target)
+
+    def rises(server: str) -> list[float]:
+        pairs = zip(values(server, 4000, 4000, "message"), values(server, 100, 100, "message"), strict=True)
+        return [many - few for many, few in pairs]
+
+    beyond = [ours - theirs for ours, theirs in zip(rises(core), rises(c), strict=True)]
+    name = "coordinator: CPU per message over C"
+    return [
+        ratio(f"{name}, 1000 active", core, c, 1000, 1000, "message", 2.2),
+        ratio(f"{name}, {FEW} of 4000", core, c, 4000, FEW, "message", 2.6),
+        ratio(
+            "coordinator: time per message over Twisted's TLS, 1000 active",
+            core,
+            twisted,
+            1000,
+            1000,
+            "wall",
+            1 / 3.5,
+        ),
+        median_of("coordinator: CPU per message, rise from 100 to 4000 beyond C's", beyond, "us", 2.0),
+        ratio("coordinator: CPU per handshake over C, 4000", core, c, 4000, 4000, "handshake", 1.05),
+        median_of("coordinator: lag while 4000 connect, p99", values(core, 4000, 4000, "lag"), "ms", 20.0),
+        median_of("coordinator: memory per connection, 4000", values(core, 4000, 4000, "memory"), "kB", 35.0),
+        ratio("C: CPU per message over Twisted's TLS, 1000 active", c, twisted, 1000, 1000, "message", 1 / 3.5),
+    ]
 
 
 def make_keys(work: Path) -> None:
@@ -134,8 +134,15 @@ def make_keys(work: Path) -> None:
         (work / f"{name}_key.pem").write_bytes(pair.key)
 
 
-def _measure(work: Path, server: str, size: int, active: int) -> Sample:
-    numbers = [str(size), str(active), str(MESSAGES // active)]
+def measure(work: Path, server: str, size: int, active: int, echoes: int | None = None, period: int = 0) -> Sample:
+    """One run.
+
+    :param work: as :func:`prepared` has made it.
+    :param server: one of :data:`SERVERS`.
+    :param echoes: messages of each active worker; None: of all together :data:`MESSAGES`.
+    :param period: milliseconds from one message of a worker to its next at the least.
+    """
+    numbers = [str(size), str(active), str(MESSAGES // active if echoes is None else echoes)]
     if server == "C":
         keys = [str(work / name) for name in ("coordinator_cert.pem", "coordinator_key.pem", "ca.pem")]
         command = [str(work / "reference"), *keys, *numbers]
@@ -144,25 +151,37 @@ def _measure(work: Path, server: str, size: int, active: int) -> Sample:
     with process_of(command, environ={**os.environ, "MU_TRANSPORT": server}) as served:
         port = line_of(served)
         idle_cpu, idle_memory = _cpu(served.pid), _resident_kb(served.pid)
-        keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
-        with process_of([str(work / "load"), "127.0.0.1", port, *keys, str(size)]) as load:
-            assert line_of(load) == "connected"
+        with load_of(work, port, size, period) as load:
             connected = line_of(served).split()
             shaken_cpu = _cpu(served.pid)
-            assert load.stdin is not None
-            load.stdin.write("go\n")
-            load.stdin.flush()
+            greet(load)
             message, wall = map(float, line_of(served).split())
             memory = _resident_kb(served.pid)
-    sample = {
+    made = {
         "handshake": (shaken_cpu - idle_cpu) / size * 1e3,
         "message": message,
         "wall": wall,
         "memory": (memory - idle_memory) / size,
     }
     if server != "C":
-        sample["lag"] = float(connected[1])
-    return sample
+        made["lag"] = float(connected[1])
+    return made
+
+
+@contextmanager
+def load_of(work: Path, port: str, size: int, period: int = 0) -> Iterator["subprocess.Popen[str]"]:
+    """So many workers, which have connected; they greet when :func:`greet` has them do so."""
+    keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
+    with process_of([str(work / "load"), "127.0.0.1", port, *keys, str(size), str(period)]) as load:
+        assert line_of(load) == "connected"
+        yield load
+
+
+def greet(load: "subprocess.Popen[str]") -> None:
+    """Have all its workers greet."""
+    assert load.stdin is not None
+    load.stdin.write("go\n")
+    load.stdin.flush()
 
 
 def _cpu(pid: int) -> float:

@@ -42,10 +42,12 @@ def run() -> list[Figure]:
     ]
 
 
-def serve(work: Path) -> None:
+def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int = MESSAGES) -> None:
     """The process under measure: says its port, and in the end its CPU, in all, for records and for states, seconds.
 
     Counted from the first assignment to the job's end.
+
+    :param messages: of a worker's, for each attempt.
     """
     from twisted.internet import reactor
 
@@ -54,17 +56,19 @@ def serve(work: Path) -> None:
     from mu_twisted.coordinator._active_jobs import _JobRecorder
     from mu_twisted.coordinator._meter import Meter
     from mu_twisted.coordinator._status import JobStatus
+    from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.daemons._start import use_monotonic_clock
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
 
+    raise_descriptor_limit()
     begun: list[float] = []
 
     async def task(w: Worker) -> None:
         if not begun:
             begun.append(time.process_time())
-        for _ in range(MESSAGES - 1):
+        for _ in range(messages - 1):
             await w.echo("0123456789")
 
     spent = {"records": 0.0, "states": 0.0}
@@ -80,7 +84,7 @@ def serve(work: Path) -> None:
     use_monotonic_clock(reactor)
     with tempfile.TemporaryDirectory(dir=work) as directory:
         journal = Journal(Path(directory) / "journal.db", reactor, lambda fault: print(fault))
-        meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, TASKS)
+        meter, ended = Meter(), JobStatus("bench", "bench", "done", 0.0, tasks)
         recorder: Any = _JobRecorder(
             journal,
             time.time,
@@ -93,7 +97,7 @@ def serve(work: Path) -> None:
         registry = WorkerRegistry(reactor)
         job = JobRun(
             reactor,
-            Job("bench", range(TASKS), JobPolicy(start_timeout=3600.0, heartbeat=3600.0, max_workers=WORKERS)),
+            Job("bench", range(tasks), JobPolicy(start_timeout=3600.0, heartbeat=3600.0, max_workers=workers)),
             Pipeline(name="bench", summary="echoes", first=task),
             {},
             launching=NullLauncher(),
@@ -115,4 +119,4 @@ def serve(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), *map(int, sys.argv[2:]))

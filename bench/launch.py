@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bench._figure import Figure
+from bench._figure import Figure, median_of, ratio_of
 
 SIZES = (100, 1000, 4000)
 TARGETS = {1000: 0.08, 4000: 0.05}
@@ -28,6 +28,7 @@ TARGETS = {1000: 0.08, 4000: 0.05}
 REFERENCE_TARGETS = {1000: 0.05, 4000: 0.035}
 """The same of the reference: where it needs more, the reference is at fault."""
 OVER_REFERENCE = 1.3
+ROUNDS = 5
 THREADS = 64
 CONNECTIONS = 32
 """Of the reference."""
@@ -37,9 +38,10 @@ WHY_OVER_REFERENCE = (
 PAYLOAD = json.dumps({"id": "##ID##", "cert": "x" * 3000})
 """About as large as the coordinator's event."""
 
+Times = list[tuple[float, float]]
+"""CPU and wall time of each round, seconds."""
+
 _ANSWER = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n"
-_ROUNDS = 5
-"""Of each, the one with least CPU counts."""
 
 
 def run() -> list[Figure]:
@@ -51,45 +53,50 @@ def run() -> list[Figure]:
         with _endpoint(certificate) as url:
             reference = _compile(Path(directory))
             for size in SIZES:
-                ours, theirs, raw = _best(size, url, certificate, reference)
-                figures += [
-                    Figure(f"launch, N={size}: client CPU", ours[0] * 1e3, "ms"),
-                    Figure(f"launch, N={size}: client CPU of boto3 in {THREADS} threads", theirs[0] * 1e3, "ms"),
-                    Figure(f"launch, N={size}: wall", ours[1] * 1e3, "ms"),
-                    Figure(f"launch, N={size}: wall of boto3 in {THREADS} threads", theirs[1] * 1e3, "ms"),
-                    Figure(
-                        f"launch, N={size}: client CPU over boto3's",
-                        ours[0] / theirs[0],
-                        "times",
-                        TARGETS.get(size),
-                        "fresh processes, imports left out, response payloads read",
-                    ),
-                    Figure(
-                        f"launch, N={size}: CPU of the reference in C over boto3's",
-                        raw[0] / theirs[0],
-                        "times",
-                        REFERENCE_TARGETS.get(size),
-                        f"{CONNECTIONS} connections, sessions resumed",
-                    ),
-                    Figure(
-                        f"launch, N={size}: client CPU over the reference's in C",
-                        ours[0] / raw[0],
-                        "times",
-                        OVER_REFERENCE if size in TARGETS else None,
-                        WHY_OVER_REFERENCE,
-                    ),
-                ]
+                figures += _figures(size, *_rounds(size, url, certificate, reference))
     return figures
 
 
-def _best(size: int, url: str, ca_bundle: Path, reference: Path) -> list[tuple[float, float]]:
+def _figures(size: int, ours: Times, boto3: Times, raw: Times) -> list[Figure]:
+    def cpu(of: Times) -> list[float]:
+        return [one[0] * 1e3 for one in of]
+
+    def wall(of: Times) -> list[float]:
+        return [one[1] * 1e3 for one in of]
+
+    name = f"launch, N={size}:"
+    fresh = "fresh processes, imports left out, response payloads read"
+    return [
+        median_of(f"{name} client CPU", cpu(ours), "ms"),
+        median_of(f"{name} client CPU of boto3 in {THREADS} threads", cpu(boto3), "ms"),
+        median_of(f"{name} wall", wall(ours), "ms"),
+        median_of(f"{name} wall of boto3 in {THREADS} threads", wall(boto3), "ms"),
+        ratio_of(f"{name} client CPU over boto3's", cpu(ours), cpu(boto3), TARGETS.get(size), fresh),
+        ratio_of(
+            f"{name} CPU of the reference in C over boto3's",
+            cpu(raw),
+            cpu(boto3),
+            REFERENCE_TARGETS.get(size),
+            f"{CONNECTIONS} connections, sessions resumed",
+        ),
+        ratio_of(
+            f"{name} client CPU over the reference's in C",
+            cpu(ours),
+            cpu(raw),
+            OVER_REFERENCE if size in TARGETS else None,
+            WHY_OVER_REFERENCE,
+        ),
+    ]
+
+
+def _rounds(size: int, url: str, ca_bundle: Path, reference: Path) -> list[Times]:
     """Ours, boto3's and the reference's, measured in turn."""
     raw = [str(reference), url.rpartition(":")[2], str(ca_bundle), str(size), str(CONNECTIONS), PAYLOAD]
     clients = [
         [sys.executable, "-m", "bench.launch", name, str(size), url, str(ca_bundle)] for name in ("ours", "boto3")
     ]
-    rounds = [[_measure(command, size) for command in (*clients, raw)] for _ in range(_ROUNDS)]
-    return [min(times) for times in zip(*rounds, strict=True)]
+    rounds = [[_measure(command, size) for command in (*clients, raw)] for _ in range(ROUNDS)]
+    return [list(times) for times in zip(*rounds, strict=True)]
 
 
 def _compile(work: Path) -> Path:
@@ -235,20 +242,15 @@ def _serve(certificate: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Alone: all figures; with arguments: one of the processes."""
+    """One of the processes."""
     match arguments:
-        case []:
-            for figure in run():
-                target = "" if figure.target is None else f"   (target: at most {figure.target:g})"
-                missed = "   MISSED" if figure.missed else ""
-                print(f"{figure.name:56} {figure.value:10.3f} {figure.unit}{target}{missed}", flush=True)
         case ["endpoint", certificate]:
             _serve(certificate)
         case [client, size, url, ca_bundle]:
             clients = {"ours": _ours, "boto3": _boto3}
             print(json.dumps(clients[client](int(size), url, ca_bundle)))
         case _:
-            raise SystemExit("usage: python -m bench.launch")
+            raise SystemExit("usage: python -m bench launch")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Tasks:
         elif "receive" in order:
             self._channels[-1].receive(f"{self._peer}:x\0{order['receive']}".encode())
         elif "ping" in order:
-            self._pings = order["ping"]
+            self._pings, self._times = order["ping"], []
             self._ping()
         else:
             self._echoes = order["echo"]

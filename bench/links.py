@@ -15,8 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bench._figure import Figure
+from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
+from bench.relay import cpu_of, reference_cpu
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
 
 JOB = "bench"
@@ -26,6 +27,9 @@ ROUNDS = 1_000
 PARTIES, PROCESSES = 1_000, 4
 AT_ONCE = 40
 """Workers that pair up at once: a punch has a second, and all have the same processors."""
+RUNS = 5
+MOST_OVER_C = 1.8
+"""Times what a message costs the relay in C, which sends no acknowledgements and keeps nothing."""
 MOST_PAIRING = 10.0
 """Seconds."""
 _HERE = Path(__file__).parent
@@ -37,7 +41,7 @@ def run() -> list[Figure]:
         work = Path(directory)
         authority = Authority.open(work / "keys")
         (work / "file").write_bytes(bytes(SIZE))
-        with _rendezvous(work, authority) as port:
+        with _rendezvous(work, authority) as (relay, port):
             figures: list[Figure] = []
             rates, trips = {}, {}
             for number, way in enumerate(("by the rendezvous", "directly")):
@@ -46,10 +50,38 @@ def run() -> list[Figure]:
                 figures.append(Figure(f"links, 1 KB there and back {way}: p50", trips[way], "us"))
             figures.append(Figure("links, rate directly over by the rendezvous", _ratio(rates), "times"))
             figures.append(Figure("links, round trip directly over by the rendezvous", _ratio(trips), "times"))
+            figures += _acknowledged(authority, relay, port)
             seconds, direct = _pair(authority, port)
             what = f"links, {PARTIES} connected workers in {PROCESSES} processes pair up"
             figures.append(Figure(what, seconds, "s", MOST_PAIRING, f"{direct} of {PARTIES} directly"))
         return figures
+
+
+def _acknowledged(authority: Authority, relay: int, port: int) -> list[Figure]:
+    """What a message with its acknowledgement costs the rendezvous, and a message the relay in C, in turn."""
+    ours, theirs = [], []
+    with ExitStack() as stack:
+        tasks = [stack.enter_context(_program()) for _ in range(2)]
+        for number, program in enumerate(tasks):
+            _open(program, authority, port, 4 + number, 5 - number, direct=False)
+        for reference in reference_cpu(RUNS):
+            theirs.append(reference)
+            begun = cpu_of(relay)
+            _there_and_back(tasks)
+            ours.append((cpu_of(relay) - begun) / (2 * ROUNDS) * 1e6)
+    name = "links, 1 KB with its acknowledgement: the rendezvous' CPU"
+    return [
+        median_of(f"{name} per message", ours, "us"),
+        ratio_of(f"{name} over the C relay's, without", ours, theirs, MOST_OVER_C),
+    ]
+
+
+def _there_and_back(tasks: "list[subprocess.Popen[str]]") -> list[float]:
+    """:returns: the round trips' times, sorted."""
+    _say(tasks[1], {"echo": ROUNDS})
+    _say(tasks[0], {"ping": ROUNDS})
+    times: list[float] = _hear(tasks[0])
+    return times
 
 
 def _ratio(by_way: dict[str, float]) -> float:
@@ -71,9 +103,7 @@ def _two(work: Path, authority: Authority, port: int, first: int, *, direct: boo
         for program in tasks:
             assert _hear(program).startswith("OK:")
         rate = SIZE / (time.perf_counter() - begun) / 1e6
-        _say(tasks[1], {"echo": ROUNDS})
-        _say(tasks[0], {"ping": ROUNDS})
-        times = _hear(tasks[0])
+        times = _there_and_back(tasks)
         return rate, times[len(times) // 2] * 1e6
 
 
@@ -115,13 +145,14 @@ def _order(authority: Authority, port: int, task: int, peer: int, *, direct: boo
 
 
 @contextmanager
-def _rendezvous(work: Path, authority: Authority) -> Iterator[int]:
+def _rendezvous(work: Path, authority: Authority) -> Iterator[tuple[int, int]]:
+    """Its process and its port."""
     own = authority.issue(RoleIdentity("rendezvous"), lifetime=None)
     for name, content in (("ca", authority.certificate), ("cert", own.certificate), ("key", own.key)):
         (work / name).touch(0o600)
         (work / name).write_bytes(content)
-    with rendezvous(work, "ca", "cert", "key") as (_, port):
-        yield int(port)
+    with rendezvous(work, "ca", "cert", "key") as (process, port):
+        yield process.pid, int(port)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 /* A load of N workers: mutual TLS, the frames of the wire, and an answer to every echo.
  *
- * load HOST PORT CA CERT KEY N
+ * load HOST PORT CA CERT KEY N PERIOD
  *
  * Dials N times, at most HANDSHAKES at once, and says "connected". At a line on standard input every connection
- * greets; from then on "echo:TEXT" is answered with "OK:ECHO(TEXT)", but for "echo:hold", which never is. A quit
- * closes its connection. Ends when standard input does. One thread, epoll.
+ * greets; from then on "echo:TEXT" is answered with "OK:ECHO(TEXT)", but for "echo:hold", which never is, and a reset
+ * by greeting again. A quit closes its connection. Where PERIOD is not 0, they greet one after another in the first
+ * PERIOD, and answer so many milliseconds after they were asked. Ends when standard input does. One thread, epoll.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { HEADER = 13, BUFFER = 4096, HANDSHAKES = 64 };
@@ -28,12 +30,23 @@ struct worker {
     SSL *ssl;
     int fd;
     int closed;
-    size_t filled;
+    double due; /* of its message */
+    struct worker *later; /* the next one that has a message to send, due after it */
+    size_t filled, ready;
+    char message[128]; /* that is to be sent */
     char buffer[BUFFER];
 };
 
 static int epoll;
 static long remaining;
+static double period;
+static struct worker *workers, *soonest, **latest = &soonest;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
 
 static void die(const char *what) {
     fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
@@ -54,6 +67,41 @@ static void send_frame(struct worker *worker, const char *payload, size_t size) 
     if (SSL_write(worker->ssl, frame, head + (int)size) <= 0) die("write");
 }
 
+/* Sends it now, or after so many seconds: not before what was said earlier. */
+static void say(struct worker *worker, const char *payload, size_t size, double pause) {
+    if (!period) {
+        send_frame(worker, payload, size);
+        return;
+    }
+    if (worker->ready || size > sizeof worker->message) die("one short message at a time");
+    memcpy(worker->message, payload, worker->ready = size);
+    worker->due = now() + pause;
+    worker->later = NULL;
+    *latest = worker;
+    latest = &worker->later;
+}
+
+/* Sends what is due; in how many milliseconds the next one is, or -1. */
+static int send_due(void) {
+    double at = now();
+    while (soonest && soonest->due <= at) {
+        struct worker *worker = soonest;
+        soonest = worker->later;
+        if (!soonest) latest = &soonest;
+        if (!worker->closed) send_frame(worker, worker->message, worker->ready);
+        worker->ready = 0;
+    }
+    return soonest ? (int)((soonest->due - at) * 1000) + 1 : -1;
+}
+
+/* As a worker of the job "bench" does. */
+static void greet(struct worker *worker, double pause) {
+    char greeting[128];
+    int size = snprintf(greeting, sizeof greeting,
+                        "OK:HELLO:{\"version\":1,\"launch_id\":\"bench/0-%td\",\"deadline_ms\":900000}", worker - workers);
+    say(worker, greeting, (size_t)size, pause);
+}
+
 static void leave(struct worker *worker) {
     if (worker->closed) return;
     worker->closed = 1;
@@ -69,7 +117,9 @@ static void answer(struct worker *worker, const char *command, size_t size) {
     } else if (size > 5 && !memcmp(command, "echo:", 5) && !(size == 9 && !memcmp(command + 5, "hold", 4))) {
         char reply[BUFFER];
         int length = snprintf(reply, sizeof reply, "OK:ECHO(%.*s)", (int)size - 5, command + 5);
-        send_frame(worker, reply, length);
+        say(worker, reply, (size_t)length, period);
+    } else if (size >= 6 && !memcmp(command, "reset:", 6)) {
+        greet(worker, period);
     }
 }
 
@@ -120,7 +170,7 @@ static int shake(struct worker *worker) {
     return 0;
 }
 
-static void connect_all(struct worker *workers, long count, SSL_CTX *context, const struct sockaddr_in *where) {
+static void connect_all(long count, SSL_CTX *context, const struct sockaddr_in *where) {
     struct epoll_event events[HANDSHAKES];
     long dialled = 0, shaken = 0;
     while (shaken < count) {
@@ -139,7 +189,7 @@ static void serve(void) {
     struct epoll_event input = {.events = EPOLLIN, .data = {.ptr = NULL}};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input) < 0) die("stdin");
     while (remaining) {
-        int ready = epoll_wait(epoll, events, 256, -1);
+        int ready = epoll_wait(epoll, events, 256, send_due());
         for (int at = 0; at < ready; at++) {
             if (events[at].data.ptr == NULL) return;
             readable(events[at].data.ptr);
@@ -148,8 +198,8 @@ static void serve(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) {
-        fprintf(stderr, "usage: load HOST PORT CA CERT KEY N\n");
+    if (argc != 8) {
+        fprintf(stderr, "usage: load HOST PORT CA CERT KEY N PERIOD\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -166,17 +216,18 @@ int main(int argc, char **argv) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     remaining = atol(argv[6]);
-    struct worker *workers = calloc(remaining, sizeof *workers);
+    period = atol(argv[7]) / 1e3;
+    workers = calloc(remaining, sizeof *workers);
     epoll = epoll_create1(0);
     if (!workers || epoll < 0) die("start");
     long count = remaining;
-    connect_all(workers, count, context, &where);
+    connect_all(count, context, &where);
     printf("connected\n");
     fflush(stdout);
     char line[16];
     if (!fgets(line, sizeof line, stdin)) return 0;
     for (long at = 0; at < count; at++) {
-        send_frame(&workers[at], "OK:HELLO", 8);
+        greet(&workers[at], period * (double)at / (double)count);
         watch(&workers[at], EPOLLIN, EPOLL_CTL_MOD);
     }
     serve();

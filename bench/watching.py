@@ -10,14 +10,13 @@ import os
 import socket
 import statistics
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench._figure import Figure
+from bench._figure import Figure, median_of, ratio_of
 from bench._processes import line_of, process_of
-from bench.coordinator import compile_load, make_keys, serve
+from bench.coordinator import greet, load_of, prepared, serve
 
 SIZE = 4000
 MESSAGES = 240_000
@@ -26,32 +25,20 @@ BROWSERS = 2
 CHANGES = 1000
 """Tasks that change in each period."""
 
-_HERE = Path(__file__).parent
-
 
 def run(runs: int = RUNS, size: int = SIZE, messages: int = MESSAGES) -> list[Figure]:
     """The ratio, as the median of pairs of runs.
 
     :param size: workers, and tasks; ``messages`` of all of them together.
     """
-    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
-        work = Path(directory)
-        compile_load(work)
-        make_keys(work)
-        numbers = (size, messages)
+    numbers = (size, messages)
+    with prepared() as work:
         pairs = [(_measure(work, *numbers, watched=True), _measure(work, *numbers, watched=False)) for _ in range(runs)]
-    ratios = [watched[0] / alone[0] for watched, alone in pairs]
-    read = statistics.median(watched[1] for watched, _ in pairs)
-    note = f"{min(ratios):.3f} to {max(ratios):.3f}; {statistics.median(one[0] for _, one in pairs):.2f} us alone"
+    watched, alone = ([run[0] for run in of] for of in zip(*pairs, strict=True))
+    name = f"watching: CPU per message with {BROWSERS} browsers, {size} workers"
     return [
-        Figure(
-            f"watching: CPU per message with {BROWSERS} browsers, {size} workers",
-            statistics.median(ratios),
-            "times",
-            1.1,
-            note,
-        ),
-        Figure("watching: events that each browser has read", read, "", None),
+        ratio_of(name, watched, alone, 1.1, f"{statistics.median(alone):.2f} us alone"),
+        median_of("watching: events that each browser has read", [run[1] for run, _ in pairs], ""),
     ]
 
 
@@ -67,13 +54,9 @@ def _measure(work: Path, size: int, messages: int, *, watched: bool) -> tuple[fl
         ]
         for reader in readers:
             assert line_of(reader) == "reading"
-        keys = [str(work / name) for name in ("ca.pem", "worker_cert.pem", "worker_key.pem")]
-        load = cleanup.enter_context(process_of([str(work / "load"), "127.0.0.1", port, *keys, str(size)]))
-        assert line_of(load) == "connected"
+        load = cleanup.enter_context(load_of(work, port, size))
         line_of(served)
-        assert load.stdin is not None
-        load.stdin.write("go\n")
-        load.stdin.flush()
+        greet(load)
         message = float(line_of(served).split()[0])
         served.kill()
         events = [int(line_of(reader)) for reader in readers]
