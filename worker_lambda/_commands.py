@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mu_twisted.base import MuError
 from mu_twisted.wire import (
+    MAX_PRESIGNED,
     MAX_PROCESS_NAME,
     MAX_PROCESS_SECONDS,
     MAX_TOKEN,
@@ -111,6 +112,7 @@ class Commands:
             b"dump_vals": self._dump,
             b"retrieve": lambda argument: self._transfer(argument, upload=False),
             b"upload": lambda argument: self._transfer(argument, upload=True),
+            b"presign": self._presign,
             b"run": self._run,
             b"echo": lambda argument: self._send(b"OK:ECHO(" + argument + b")"),
             b"connect": channel.connect,
@@ -428,6 +430,24 @@ class Commands:
             lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished
         )
         self._started(background, order.bracketed)
+
+    def _presign(self, argument: bytes) -> None:
+        text, colon, argument = argument.partition(b":")
+        if not colon or not text.isdigit() or not 0 < int(text[:9]) <= MAX_PRESIGNED:
+            raise CommandError(f"expected 1 to {MAX_PRESIGNED} seconds, a colon, and KEY NUL FILE")
+        order = transfer_order(argument, self.variables, upload=False, tmpdir=bytes(self.directory.path))
+        region, path, seconds = self.variables.get(b"region") or b"", order.path(bytes(self._paths.root)), int(text)
+
+        def finished(error: str | None) -> None:
+            self._foreground = False
+            presigned = b"OK:PRESIGN(%b/%b)" % (order.bucket, order.key)
+            self._send(presigned if error is None else fail(error, self._code(transfer.code)))
+
+        store = self._begin_store()
+        transfer = self._runs.transfer(
+            lambda cancelled: store.presign(region, order.bucket, order.key, path, seconds, cancelled), finished
+        )
+        self._foreground = True
 
     def _begin_store(self) -> Store:
         if self._store is None:

@@ -40,6 +40,15 @@ class Store:
         """
         self._client(region).put(_text(bucket, "bucket"), key, _file(path), cancelled)
 
+    def presign(
+        self, region: bytes, bucket: bytes, key: bytes, path: bytes, seconds: int, cancelled: Callable[[], bool]
+    ) -> None:
+        """Write a URL into a file, by which an object can be read for a while.
+
+        :raises MuError: the text says why not.
+        """
+        self._client(region).presign(_text(bucket, "bucket"), key, _file(path), seconds, cancelled)
+
     def close(self) -> None:
         """Close all kept connections."""
         with self._lock:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from mu_twisted.wire import MAX_COMMAND, PROCESSES, TEE, TOKEN, VERSION, Greeting
+from mu_twisted.wire import MAX_COMMAND, PRESIGN, PROCESSES, TEE, TOKEN, VERSION, Greeting
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._commands import Commands
 from worker_lambda._connection import FrameConnection
@@ -221,7 +221,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE, PROCESSES),
+                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE, PROCESSES, PRESIGN),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )

@@ -4,6 +4,7 @@ Nothing is ever built here: pip may run no other program, so that neither a pack
 backend runs, whatever the file or a package's own requirements name. Where wheels come from is pip's configuration.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -55,7 +56,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 @contextmanager
 def collect_requirements(
-    file: Path | None, *, runtime: str | None, architecture: str
+    file: Path | None, *, runtime: str | None, architecture: str, exclude: Sequence[str] = ()
 ) -> Iterator[Mapping[str, Path | bytes]]:
     """Have pip collect the wheels of a requirements file, for as long as the context lasts.
 
@@ -63,18 +64,22 @@ def collect_requirements(
     :param runtime: Lambda's identifier of the function's Python, such as ``python3.13``; None: this interpreter on this
         machine, where the embedded Lambda runs functions.
     :param architecture: of the function: ``x86_64`` or ``arm64``.
+    :param exclude: patterns of the shell for files that are left out, by their names in the package; a ``*`` is also
+        for slashes.
     :returns: files by their names in the package.
-    :raises PackageError: the file cannot be read, a requirement has no wheel for the target, or a file would stand in
-        the way of the worker; one line.
+    :raises PackageError: the file cannot be read, a requirement has no wheel for the target, a file would stand in
+        the way of the worker, or a pattern is that of no file; one line.
     """
     if file is None:
+        if exclude:
+            raise PackageError("--exclude leaves out what --requirements brings: give that, too")
         yield {}
         return
     _check_readable(file)
     with tempfile.TemporaryDirectory(prefix="mu-wheels-") as name:
         target = Path(name, "unpacked")
         _collect(file, Path(name, "wheels"), target, runtime, architecture)
-        yield _members(file, target)
+        yield _without(_members(file, target), exclude, file)
 
 
 def _check_readable(file: Path) -> None:
@@ -205,6 +210,17 @@ def _members(file: Path, target: Path) -> dict[str, Path | bytes]:
     standard = sorted(tops & (sys.stdlib_module_names - _GONE))
     if standard:
         raise PackageError(f"{file}: {standard[0]} would stand in the place of Python's own module of that name")
+    return found
+
+
+def _without(found: dict[str, Path | bytes], patterns: Sequence[str], file: Path) -> dict[str, Path | bytes]:
+    """What is left of the files."""
+    for pattern in patterns:
+        named = fnmatch.filter(found, pattern)
+        if not named:
+            raise PackageError(f"--exclude: {_shown(pattern)} is the name of no file that {file} brings")
+        for name in named:
+            del found[name]
     return found
 
 

@@ -109,6 +109,13 @@ def add(commands: Any) -> None:
         "is built",
     )
     packed.add_argument(
+        "--exclude",
+        metavar="PATTERN,...",
+        default="",
+        help="leave out files of these packages: patterns of the shell, in which * is also for slashes, such as "
+        "'*/tests/*'",
+    )
+    packed.add_argument(
         "--skip-upload",
         action="store_true",
         default=_is_set("SKIP_UPLOAD"),
@@ -169,7 +176,13 @@ def _check_source(options: argparse.Namespace) -> None:
             raise UsageError("give EXE, the program of the function, or --image URI")
         return
     other = {"EXE": options.executable, "--allow-ld": options.allow_ld, "--requirements": options.requirements}
-    other.update({"--skip-upload": options.skip_upload, "--code-bucket": "code-bucket" in options.typed})
+    other.update(
+        {
+            "--exclude": options.exclude,
+            "--skip-upload": options.skip_upload,
+            "--code-bucket": "code-bucket" in options.typed,
+        }
+    )
     given = [what for what, value in {**other, "--runtime": options.runtime}.items() if value]
     if given:
         raise UsageError(f"--image has all that its function runs: leave out {given[0]}")
@@ -208,7 +221,10 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
     python = None if local else runtime
-    with collect_requirements(options.requirements, runtime=python, architecture=options.arch) as packages:
+    exclude = [pattern for pattern in options.exclude.split(",") if pattern]
+    with collect_requirements(
+        options.requirements, runtime=python, architecture=options.arch, exclude=exclude
+    ) as packages:
         programs.add_packages(packages)
         return build_package([], os.fsencode(command), members=programs.members, runtime=python)
 

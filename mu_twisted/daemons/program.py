@@ -47,6 +47,7 @@ class ProgramOptions(usage.Options):
             None,
             "file in pip's format: pack wheels of these Python packages, for the function's Python and processor",
         ],
+        ["exclude", None, None, "leave out files of these packages: patterns of the shell, separated by commas"],
         ["memory", None, None, "MB that the function has (default: 1536)", _setting("MemorySize", "--memory")],
         [
             "function-timeout",
@@ -103,7 +104,12 @@ def function_for(
     programs = collect(options, spec, local)
     file = Path(options["requirements"]) if options["requirements"] is not None else None
     with (
-        collect_requirements(file, runtime=None if local else spec.runtime, architecture=spec.architecture) as packages,
+        collect_requirements(
+            file,
+            runtime=None if local else spec.runtime,
+            architecture=spec.architecture,
+            exclude=[pattern for pattern in (options["exclude"] or "").split(",") if pattern],
+        ) as packages,
         closing(open_cloud(options, local_state)) as cloud,
     ):
         programs.add_packages(packages, own)

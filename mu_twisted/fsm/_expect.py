@@ -9,6 +9,7 @@ _BY_COMMAND = {
     "retrieve": "OK:RETRIEV",
     "upload": "OK:UPLOAD",
     "echo": "OK:ECHO",
+    "presign": "OK:PRESIGN(",
     "run": "OK:R",
     "connect": "OK:CONNECT",
     "close_connect": "OK:CLOSE_CONNECT",

@@ -19,6 +19,7 @@ from mu_twisted.fsm._named_messages import (
 from mu_twisted.fsm._peering import Peering
 from mu_twisted.fsm._processes import Process, process_name
 from mu_twisted.fsm._replies import RunResult, names_key, names_run, parse_run
+from mu_twisted.wire import MAX_PRESIGNED, PRESIGN
 
 INFORMED = ("INFO:",)
 """What is waited for where any INFO will do. Such a message never comes as a reply: it is put into ``info``."""
@@ -161,6 +162,24 @@ class Worker:
         )
         if reply.startswith("OK:UPLOADING("):
             await Step(None, ("OK:UPLOAD(",), lambda reply: names_key(reply, key))
+
+    async def presign(self, key: str, file: str, seconds: int = 3600) -> None:
+        """Write a URL into a file on the worker, by which a program there can read an object of its bucket.
+
+        So a program reads what it wants of a large object, in ranges. The URL stays on the worker.
+
+        :param key: the object's key; there must be such an object.
+        :param file: path on the worker, of a file with that one line.
+        :param seconds: that the URL is good for, at most 604800; the function's own credentials may end it earlier.
+        :raises FSMError: an argument is wrong, or the worker is of an earlier version.
+        """
+        supports = self._context.supports
+        if supports is not None and PRESIGN not in supports:
+            raise FSMError("the function holds a worker of an earlier version, without URLs: `mu lambdaize --replace`")
+        if not isinstance(seconds, int) or not 0 < seconds <= MAX_PRESIGNED:
+            raise FSMError(f"a URL is good for 1 to {MAX_PRESIGNED} seconds, not {show(seconds)}")
+        prefix = "OK:PRESIGN("
+        await Step(f"presign:{seconds}:{_pair(key, file)}", (prefix,), lambda reply: names_key(reply, key))
 
     async def run(self, command: str | None = None, *, check: bool = True, **pipes: PipeWord) -> RunResult:
         """Run a shell command on the worker and wait for its end, also where it runs in the background.

@@ -41,6 +41,10 @@ MAX_PROCESS_NAME = 40
 """Characters of a process' name."""
 MAX_PROCESS_SECONDS = 900.0
 """That an answer of one is waited for: a function lives no longer."""
+PRESIGN = "presign"
+"""What a worker announces that takes ``presign:``."""
+MAX_PRESIGNED = 604_800
+"""Seconds that a presigned URL can be good for, S3's own limit."""
 MAX_TOKEN = 256
 """Characters of a token."""
 _INTEGER = re.compile(rb"\s*[+-]?[0-9]+\s*", re.ASCII)

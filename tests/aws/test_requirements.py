@@ -3,7 +3,7 @@
 import os
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,12 @@ Collected = Callable[..., dict[str, bytes]]
 def collected(tmp_path: Path) -> Collected:
     """What is packed for a requirements file of these lines."""
 
-    def collect(*lines: str, runtime: str | None = "python3.13", architecture: str = "x86_64") -> dict[str, bytes]:
+    def collect(
+        *lines: str, runtime: str | None = "python3.13", architecture: str = "x86_64", exclude: Sequence[str] = ()
+    ) -> dict[str, bytes]:
         file = tmp_path / "requirements.txt"
         file.write_text("".join(f"{line}\n" for line in lines))
-        with collect_requirements(file, runtime=runtime, architecture=architecture) as members:
+        with collect_requirements(file, runtime=runtime, architecture=architecture, exclude=exclude) as members:
             return {name: Path(str(path)).read_bytes() for name, path in members.items()}
 
     return collect
@@ -99,6 +101,23 @@ def test_commands_of_this_machines_python_are_left_out_and_programs_kept(
     program = {"tool-1.0.data/scripts/native": b"\x7fELFxxx", "tool.py": b""}
     index.wheel("tool", files=program, script="tool")
     assert {name for name in collected("tool") if name.startswith("bin/")} == {"bin/native"}
+
+
+def test_files_that_are_excluded_are_left_out_and_a_pattern_for_none_is_one_line(
+    index: WheelIndex, collected: Collected
+) -> None:
+    files = {"models/small.dat": b"s", "models/large/a.dat": b"l", "models/__init__.py": b"", "lib/tests/x.py": b""}
+    index.wheel("models", files=files)
+    kept = {name for name in collected("models", exclude=["models/large*", "*/tests/*"]) if ".dist-info/" not in name}
+    assert kept == {"models/small.dat", "models/__init__.py"}
+    with pytest.raises(PackageError, match=r"--exclude: models/\*\.bin is the name of no file") as wrong:
+        collected("models", exclude=["models/*.dat", "models/*.bin"])
+    assert "\n" not in str(wrong.value)
+    with (
+        pytest.raises(PackageError, match="--exclude leaves out what --requirements brings"),
+        collect_requirements(None, runtime=None, architecture="x86_64", exclude=["x"]),
+    ):
+        pass
 
 
 HOSTILE: dict[str, Callable[[WheelIndex, Path], list[str]]] = {

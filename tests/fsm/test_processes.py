@@ -85,3 +85,25 @@ def test_a_worker_that_keeps_no_programs_is_sent_none() -> None:
     sent, machine = played(script, [], frozenset({"token"}))
     assert sent == []
     assert "earlier version" in (machine.error or "")
+
+
+def test_a_url_is_asked_for_by_seconds_and_key_and_only_of_a_worker_that_makes_one() -> None:
+    async def script(w: Worker) -> None:
+        await w.all(w.presign("a/b", "##TMPDIR##/one"), w.presign("b", "##TMPDIR##/two", 60))
+
+    sent, machine = played(script, ["OK:PRESIGN(bucket/b)", "OK:PRESIGN(bucket/a/b)"])
+    assert sent == ["presign:3600:a/b\0##TMPDIR##/one", "presign:60:b\0##TMPDIR##/two"]
+    assert machine.outcome is Outcome.DONE
+    sent, machine = played(script, [], supports=frozenset({"processes"}))
+    assert not sent
+    assert "a worker of an earlier version" in str(machine.error)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 604_801, 1.5, "60", None])
+def test_a_url_is_good_for_whole_seconds_up_to_a_week(seconds: Any) -> None:
+    async def script(w: Worker) -> None:
+        await w.presign("k", "f", seconds)
+
+    sent, machine = played(script, [])
+    assert not sent
+    assert "a URL is good for 1 to 604800 seconds" in str(machine.error)

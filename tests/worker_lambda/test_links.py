@@ -80,6 +80,7 @@ class Task:
             PIPES,
             "tee",
             "processes",
+            "presign",
         ]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"

@@ -43,6 +43,45 @@ def test_what_fails_is_one_line_and_leaves_no_file(server, talk, action, words):
     assert talk.ask(b"run:ls -A ##TMPDIR##").startswith(b"OK:RETVAL(0):OUTPUT():")
 
 
+def test_a_url_is_good_for_one_object_and_stays_on_the_worker(server, talk, pair):
+    server.objects[b"/b/a film"] = b"0123456789"
+    told = [talk.ask(b"presign:60:a film\0##TMPDIR##/url"), talk.ask(b"dump_vals:")]
+    assert told[0] == b"OK:PRESIGN(b/a film)"
+    (_, _, _, headers), *more = server.requests
+    assert headers["range"] == "bytes=0-0"
+    assert not more
+    url = talk.ask(b"run:cat ##TMPDIR##/url").partition(b"OUTPUT(")[2].partition(b"\n")[0].decode()
+    where, _, query = url.partition("?")
+    assert where == f"{server.url}/b/a%20film"
+    assert {part.partition("=")[0] for part in query.split("&")} == {
+        *("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires"),
+        *("X-Amz-SignedHeaders", "X-Amz-Security-Token", "X-Amz-Signature"),
+    }
+    assert not any(b"X-Amz" in reply for reply in told)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (b"presign:60:none\0##TMPDIR##/url", b"FAIL:NoSuchKey(cannot presign b/none: 404 NoSuchKey"),
+        (b"presign:0:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
+        (b"presign:604801:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
+        (b"presign:" + b"9" * 5000 + b":k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
+        (b"presign:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
+        (b"presign:60:k", b"FAIL:BadCommand(could not compute download params"),
+        (b"presign:60:k\0##TMPDIR##/none/url", b"No such file or directory"),
+    ],
+)
+def test_what_has_no_url_is_one_line_and_leaves_no_file(server, pair, command, said):
+    server.objects[b"/b/k"] = b"x"
+    talk = pair(bucket="b", job="j", capabilities=["failure-codes"], s3_endpoint=server.url)[0]
+    reply = talk.ask(command)
+    assert reply.startswith(b"FAIL")
+    assert said in reply
+    assert b"\n" not in reply
+    assert talk.ask(b"run:ls -A ##TMPDIR##").startswith(b"OK:RETVAL(0):OUTPUT():")
+
+
 HOPELESS = {
     "no object": (b"retrieve:k\0##TMPDIR##/f", lambda h: h.refuse(404, "NoSuchKey", "gone"), b"NoSuchKey"),
     "no bucket": (b"retrieve:k\0##TMPDIR##/f", lambda h: h.refuse(404, "NoSuchBucket", "gone"), b"NoSuchBucket"),

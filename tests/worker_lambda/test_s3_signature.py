@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from worker_lambda.s3 import S3Error
 from worker_lambda.s3._address import endpoint_of, locate
-from worker_lambda.s3._sigv4 import EMPTY_SHA256, UNSIGNED, authorization, canonical_query, quote_key
+from worker_lambda.s3._sigv4 import EMPTY_SHA256, UNSIGNED, authorization, canonical_query, presigned_query, quote_key
 
 NOW = datetime.datetime(2026, 2, 3, 4, 5, 6)  # noqa: DTZ001  botocore's own clock is naive
 
@@ -61,6 +61,30 @@ def test_a_signature_equals_botocores(key, bucket, endpoint, token, secret, quer
 
     assert request.headers["X-Amz-Content-SHA256"] == payload
     assert value == request.headers["Authorization"]
+
+
+@given(KEYS, st.sampled_from(["bucket", "with.dots", "a b+ü"]), ENDPOINTS, TOKENS, SECRETS, st.integers(1, 604_800))
+def test_a_presigned_url_equals_botocores(key, bucket, endpoint, token, secret, seconds):
+    origin, path = locate(bucket, key, "eu-central-1", endpoint)
+    url = f"{origin.scheme}://{origin.header}{path}"
+    request = AWSRequest("GET", url)
+    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=NOW):
+        botocore.auth.S3SigV4QueryAuth(Credentials("AKID", secret, token), "s3", "eu-central-1", seconds).add_auth(
+            request
+        )
+    ours = presigned_query(
+        path,
+        origin.header,
+        "20260203T040506Z",
+        seconds,
+        region="eu-central-1",
+        access_key="AKID",
+        secret_key=secret,
+        token=token or "",
+    )
+    whole, _, query = request.url.partition("?")
+    assert whole == url
+    assert sorted(ours.split("&")) == sorted(query.split("&"))
 
 
 def test_each_byte_of_a_key_is_encoded_once_and_nothing_is_normalised():

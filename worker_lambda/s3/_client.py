@@ -62,6 +62,14 @@ class S3:
         """
         self._ready().put(bucket, key, path, cancelled)
 
+    def presign(self, bucket: str, key: bytes, path: str, seconds: int, cancelled: Callable[[], bool]) -> None:
+        """Write a URL into a file, by which an object can be got for a while without credentials.
+
+        :param seconds: 1 to 604800; the environment's credentials may end earlier.
+        :raises S3Error: as its text says, and where the object is not there.
+        """
+        self._ready().presign(bucket, key, path, seconds, cancelled)
+
     def close(self) -> None:
         """Close the kept connections. The client stays usable."""
         with self._lock:

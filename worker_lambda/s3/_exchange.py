@@ -18,7 +18,7 @@ from worker_lambda.s3._errors import S3Cancelled, S3Error
 from worker_lambda.s3._files import BLOCK
 from worker_lambda.s3._http import HttpConnection, Pool
 from worker_lambda.s3._http_sockets import HttpOrigin, TransferCancelled
-from worker_lambda.s3._sigv4 import EMPTY_SHA256, authorization, canonical_query
+from worker_lambda.s3._sigv4 import EMPTY_SHA256, authorization, canonical_query, presigned_query
 
 T = TypeVar("T")
 
@@ -99,6 +99,29 @@ class Exchange:
         region = self._regions.get(bucket, self._region)
         origin, path = locate(bucket, key, region, endpoint_of(self._endpoint, os.environ))
         return origin, path, region
+
+    def presign(self, bucket: str, key: bytes, seconds: int, cancelled: Callable[[], bool]) -> str:
+        """A URL by which an object can be got for a while without credentials.
+
+        The object is asked for first, one byte of it: so it is there, and redirects have shown the bucket's region.
+
+        :raises S3Refusal: it is not there, or may not be read.
+        """
+        with self.open("GET", bucket, key, {"range": "bytes=0-0"}, NOTHING, cancelled):
+            pass
+        origin, path, region = self._located(bucket, key)
+        access_key, secret_key, token = _credentials()
+        query = presigned_query(
+            path,
+            origin.header,
+            _stamp(time.time() + self._skew),
+            seconds,
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+            token=token,
+        )
+        return f"{origin.scheme}://{origin.header}{path}?{query}"
 
     def secure(self, bucket: str, key: bytes) -> bool:
         """Whether requests for an object go over TLS."""
@@ -234,22 +257,35 @@ def _signed(
     :param now: the server's time, seconds since 1970.
     :raises S3Error: there are none.
     """
-    access_key = os.environ.get("AWS_ACCESS_KEY_ID", "").strip()
-    secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY", "").strip()
-    if not access_key or not secret_key:
-        raise S3Error("no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set for the worker")
-    complete = {**headers, "host": origin.header, "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))}
-    token = os.environ.get("AWS_SESSION_TOKEN", "").strip()
+    access_key, secret_key, token = _credentials()
+    complete = {**headers, "host": origin.header, "x-amz-date": _stamp(now)}
     if token:
         complete["x-amz-security-token"] = token
-    if not all(text.isascii() and text.isprintable() for text in (access_key, secret_key, token)):
-        raise S3Error(
-            "the credentials hold characters that none can have; look at AWS_ACCESS_KEY_ID and its companions"
-        )
     complete["authorization"] = authorization(
         method, path, query, complete, region=region, access_key=access_key, secret_key=secret_key
     )
     return complete
+
+
+def _credentials() -> tuple[str, str, str]:
+    """The environment's access key, secret key and session token, which may be empty.
+
+    :raises S3Error: there are none.
+    """
+    access_key = os.environ.get("AWS_ACCESS_KEY_ID", "").strip()
+    secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY", "").strip()
+    if not access_key or not secret_key:
+        raise S3Error("no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set for the worker")
+    token = os.environ.get("AWS_SESSION_TOKEN", "").strip()
+    if not all(text.isascii() and text.isprintable() for text in (access_key, secret_key, token)):
+        raise S3Error(
+            "the credentials hold characters that none can have; look at AWS_ACCESS_KEY_ID and its companions"
+        )
+    return access_key, secret_key, token
+
+
+def _stamp(now: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def _refusal(

@@ -59,10 +59,45 @@ def authorization(
     lines = [method, path, query]
     lines += [f"{name}:{' '.join(headers[name].split())}" for name in names]
     lines += ["", signed, headers["x-amz-content-sha256"]]
-    request = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    signature = _signature(lines, stamp, region, secret_key)
+    scope = _scope(stamp, region)
+    return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+
+
+def presigned_query(
+    path: str, host: str, stamp: str, seconds: int, *, region: str, access_key: str, secret_key: str, token: str
+) -> str:
+    """The query string of a URL by which its holder can get an object for a while.
+
+    :param path: as sent, already encoded.
+    :param host: the ``Host`` header.
+    :param stamp: the time from which on it is good, ``YYYYMMDDTHHMMSSZ``.
+    :param seconds: for which it is good, 1 to 604800; temporary credentials end it earlier.
+    :param token: the session token of temporary credentials, or empty.
+    """
+    parameters = [
+        ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+        ("X-Amz-Credential", f"{access_key}/{_scope(stamp, region)}"),
+        ("X-Amz-Date", stamp),
+        ("X-Amz-Expires", str(seconds)),
+        ("X-Amz-SignedHeaders", "host"),
+    ]
+    if token:
+        parameters.append(("X-Amz-Security-Token", token))
+    query = canonical_query(parameters)
+    signature = _signature(["GET", path, query, f"host:{host}", "", "host", UNSIGNED], stamp, region, secret_key)
+    return f"{query}&X-Amz-Signature={signature}"
+
+
+def _scope(stamp: str, region: str) -> str:
+    return f"{stamp[:8]}/{region}/s3/aws4_request"
+
+
+def _signature(canonical: Iterable[str], stamp: str, region: str, secret_key: str) -> str:
+    """The signature of a canonical request, given by its lines."""
+    request = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
     key = f"AWS4{secret_key}".encode()
     for part in (stamp[:8], region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{request}".encode(), "sha256").hex()
-    return f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{_scope(stamp, region)}\n{request}"
+    return hmac.digest(key, text.encode(), "sha256").hex()

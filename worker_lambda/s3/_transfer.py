@@ -62,6 +62,14 @@ class ObjectTransfers:
             else:
                 self._s3.persist(what, cancelled, lambda: upload.store(0, source.size))
 
+    def presign(self, bucket: str, key: bytes, path: str, seconds: int, cancelled: Callable[[], bool]) -> None:
+        """See :meth:`worker_lambda.s3._client.S3.presign`."""
+        what = f"cannot presign {shown(bucket, key)}"
+        with atomic_file(what, path) as target:
+            url = self._s3.persist(what, cancelled, lambda: self._s3.presign(bucket, key, seconds, cancelled))
+            target.write(url.encode("ascii") + b"\n", 0)
+            target.commit()
+
     def _fetch(self, bucket: str, key: bytes, target: AtomicFile, beside: int, cancelled: Callable[[], bool]) -> None:
         with self._s3.open("GET", bucket, key, {"x-amz-checksum-mode": "ENABLED"}, NOTHING, cancelled) as answer:
             connection, response = answer
