@@ -92,6 +92,7 @@ class Coordinator:
                 partial(self._ask_coordinator_page, path, query),
                 partial(self._ask_records_pages, path, query, cursor),
                 are_recorded=path[0] == "jobs",
+                asks=True,
             )
             following = None
             for page in map(_decoded, some):
@@ -148,14 +149,25 @@ class Coordinator:
             lambda: self._ask_coordinator(method, path, query, body, timeout),
             lambda: self._ask_records(method, path, query, body),
             are_recorded=path[0] == "jobs" and (method, len(path)) != ("POST", 1),
+            asks=method == "GET",
         )
 
-    def _from_either(self, coordinator: Callable[[], T], records: Callable[[], T], *, are_recorded: bool) -> T:
-        """What the coordinator says, or where none runs its records."""
+    def _from_either(
+        self, coordinator: Callable[[], T], records: Callable[[], T], *, are_recorded: bool, asks: bool
+    ) -> T:
+        """What the coordinator says, or where none runs its records.
+
+        :param asks: whether the request changes nothing: one that is lost with a coordinator that ends is made again.
+        """
         until = time.monotonic() + CHANGING
         while True:
             try:
                 return coordinator()
+            except ConnectionLost:
+                if not asks or not isinstance(self.transport, UnixTransport) or time.monotonic() >= until:
+                    raise
+                time.sleep(PAUSE)
+                continue
             except NotServed:
                 if not self.is_on_record or not are_recorded:
                     raise

@@ -1,6 +1,9 @@
 """Records asked without a coordinator: the control API's answers, from a journal alone."""
 
 import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from mu_twisted.base import MuError
+from mu_twisted.client import ConnectionLost, Coordinator, RequestRefused, UnixTransport
 from mu_twisted.coordinator import Journal
+from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.daemons import InUse
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.daemons.records import Records, opened
@@ -97,9 +102,6 @@ def test_a_directory_in_use_is_not_read(state: Path) -> None:
 
 
 def test_all_pages_are_read_where_a_page_holds_a_part(state: Path) -> None:
-    from mu_twisted.client import Coordinator, RequestRefused, UnixTransport
-    from mu_twisted.coordinator._output_store import OutputStore
-
     store = OutputStore(state / "jobs" / "over" / "output.db", Clock(), tasks=2)
     task = store.attempt(1, 0)
     for number in range(20_500):  # more pages than are read at once
@@ -112,3 +114,55 @@ def test_all_pages_are_read_where_a_page_holds_a_part(state: Path) -> None:
     with pytest.raises(RequestRefused, match="no job"):
         next(coordinator.pages("jobs", "none", "output", cursor="after"))
     StateDirectory(state).close()  # it is free again
+
+
+@pytest.fixture
+def ending(state: Path) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Has a coordinator hang up on the first that asks, and then do something else."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(state / "control.sock"))
+    listening.listen()
+    threads: list[threading.Thread] = []
+
+    def serve(afterwards: Callable[[], None]) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(10_000)
+        afterwards()
+
+    def begin(afterwards: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=serve, args=(afterwards,)))
+        threads[0].start()
+
+    yield begin
+    for thread in threads:
+        thread.join()
+    listening.close()
+
+
+@pytest.mark.parametrize("pages", [False, True])
+def test_a_question_that_is_lost_with_the_coordinator_is_answered_from_its_records(
+    state: Path, ending: Callable[[Callable[[], None]], None], pages: bool
+) -> None:
+    held = StateDirectory(state)
+
+    def end() -> None:
+        (state / "control.sock").unlink()
+        held.close()
+
+    ending(end)
+    coordinator = Coordinator(UnixTransport(state))
+    if pages:
+        assert [task["task"] for task in coordinator.tasks("over")] == [0, 1]
+    else:
+        assert coordinator.get("jobs", "over")["state"] == "interrupted"
+
+
+def test_a_change_that_is_lost_with_the_coordinator_is_not_made_again(
+    state: Path, ending: Callable[[Callable[[], None]], None]
+) -> None:
+    ending((state / "control.sock").unlink)
+    with pytest.raises(ConnectionLost, match="went away"):
+        Coordinator(UnixTransport(state)).post("jobs", "open", "cancel")
+    with opened(state, lambda: 9.0) as records:
+        assert ask(records, "GET", "jobs", "open")[1]["state"] == "held"
