@@ -18,6 +18,7 @@ def program() -> str:
     return "".join(line[4:] + "\n" for line in text.splitlines())
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_pages_program_signs_as_lambda_wants_it(tmp_path: Path) -> None:
     (tmp_path / "functions.py").write_text(program())

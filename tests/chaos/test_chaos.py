@@ -9,7 +9,7 @@ import pytest
 from chaos_runs import FILM_TWISTS, run_chain, run_commands, run_film, run_gang, run_shuffle
 from chaos_stage import Stage
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 
 @pytest.fixture
@@ -34,12 +34,10 @@ def test_tasks_that_exchange_parts_come_to_the_serial_references_bytes(stage: St
     run_shuffle(stage, dice, "shuffle", tasks=8, again=2)
 
 
-@pytest.mark.long
 def test_commands_joined_by_pipes_come_to_the_serial_references_bytes(stage: Stage, dice: random.Random) -> None:
     run_gang(stage, dice, "gang", tasks=8, again=2)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("twist", FILM_TWISTS)
 def test_a_graph_comes_to_the_serial_runs_bytes(stage: Stage, dice: random.Random, twist: str) -> None:
     stage.open_film(0.2)

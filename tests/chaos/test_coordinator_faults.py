@@ -19,7 +19,7 @@ from warm_processes import MU, TWISTD, Process, run
 from mu_twisted.client import RequestRefused
 from mu_twisted.local import find
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 STOPS_WITHIN = 5.0
 """Seconds that the coordinator has after SIGTERM."""
@@ -55,7 +55,6 @@ def test_an_idle_coordinator_stops_within_seconds(own: Callable[..., Stage]) -> 
     stage.coordinator.stop(STOPS_WITHIN)
 
 
-@pytest.mark.long
 def test_a_coordinator_that_launches_stops_within_seconds_and_goes_on_launching(own: Callable[..., Stage]) -> None:
     stage = own("--launch-rate", "2")
     stage.coordinator.start()
@@ -162,7 +161,6 @@ def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small
     assert (stage.job(job) or {})["done"] == 12
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("before", [False, True])
 def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
     own: Callable[..., Stage], small_disk: Path, before: bool
@@ -183,7 +181,6 @@ def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
     assert port in (None, stage.coordinator.start()[1] + "\n")
 
 
-@pytest.mark.long
 def test_a_coordinator_killed_with_its_stack_goes_on_with_another(tmp_path: Path) -> None:
     stage = Stage(tmp_path, stack=False)
     stage.coordinator.start()
@@ -217,7 +214,6 @@ time.time = _jumped
 """
 
 
-@pytest.mark.long
 def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_path: Path) -> None:
     stage = own()
     (tmp_path / "site").mkdir()
@@ -238,7 +234,6 @@ def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_pat
     assert story.launched == 2
 
 
-@pytest.mark.long
 def test_a_second_coordinator_on_the_same_state_directory_disturbs_nothing(stage: Stage, tmp_path: Path) -> None:
     job = submit(stage, "--", "sleep 2")
     running(stage, job, 2)

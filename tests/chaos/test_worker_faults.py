@@ -16,7 +16,7 @@ from chaos_tree import Tree, send, tree
 
 from mu_twisted.jobs import Failure
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 
 def submit(stage: Stage, *words: str) -> str:
@@ -44,7 +44,6 @@ def test_no_process_of_a_cancelled_job_is_left(stage: Stage) -> None:
     assert read(stage.state_dir, job).finished == ["cancelled by its user"]
 
 
-@pytest.mark.long
 def test_a_frozen_workers_task_is_done_by_another_and_its_return_changes_nothing(stage: Stage) -> None:
     job = submit(stage, "-n", "2", "--max-workers", "1", "--out", "frozen/{n}", "--", "sleep 2; echo {n} > {out}")
     until(lambda: read(stage.state_dir, job).live, "somebody is at work")
@@ -65,7 +64,6 @@ def test_a_frozen_workers_task_is_done_by_another_and_its_return_changes_nothing
     until(lambda: not tree(stage.stack_pid).workers(), "no worker is left")
 
 
-@pytest.mark.long
 def test_a_half_open_connection_is_found_and_its_task_done_again(tmp_path: Path) -> None:
     script = Path(__file__).with_name("half_open.py")
     done = subprocess.run(

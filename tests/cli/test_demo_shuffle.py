@@ -7,6 +7,7 @@ import pytest
 from warm_processes import MU, run
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_records_that_workers_exchange_are_those_that_went_through_s3(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()

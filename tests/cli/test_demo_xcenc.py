@@ -17,6 +17,7 @@ def demo(home: Path, path: str, *words: str) -> "subprocess.CompletedProcess[str
     return run(*MU, "demo-xcenc", *words, cwd=home, env=env)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_it_checks_its_chunks_draws_their_states_and_leaves_nothing(tmp_path: Path) -> None:
     make_fake_encoders(tmp_path / "bin", ["vpxenc"])
