@@ -100,6 +100,7 @@ def environment(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "PATH": path, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_commands_say_what_is_printed(home: Path) -> None:
     commands, printed = session()
