@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "_jobs",
     "wait": "_wait",
     "logs": "_jobs",
+    "top": "_top",
     "output": "_task_output",
     "report": "_report",
     "dashboard": "_dashboard",

@@ -41,6 +41,8 @@ from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage, TeePiece, parse_tee_cursor
 from mu_twisted.coordinator._timeline_values import (
+    ActiveTask,
+    ActiveTasks,
     AttemptColumns,
     AttemptStory,
     CountSeries,
@@ -56,6 +58,8 @@ from mu_twisted.coordinator._watchers import EventSink, Watches
 
 __all__ = [
     "MAX_PAGE",
+    "ActiveTask",
+    "ActiveTasks",
     "AttemptColumns",
     "AttemptFile",
     "AttemptStory",

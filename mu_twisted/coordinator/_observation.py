@@ -16,7 +16,7 @@ from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.coordinator._status import JobStatus, ServiceError, TaskPage, TaskStatus, UnknownJob, failures_of
 from mu_twisted.coordinator._task_story import reading_story
-from mu_twisted.coordinator._timeline_values import Failures, ReasonGroup, Story, Timeline
+from mu_twisted.coordinator._timeline_values import ActiveTask, ActiveTasks, Failures, ReasonGroup, Story, Timeline
 from mu_twisted.coordinator._watchers import Watches
 from mu_twisted.jobs import FailedTask, FailureGroup, Steps, failure_groups, ranges
 from mu_twisted.transport import ReactorTime
@@ -48,7 +48,7 @@ class ObservedJobs(Protocol):
 class Observation:
     """Of the jobs of a coordinator.
 
-    :param clock: for what is sent as it changes.
+    :param clock: for what is sent as it changes, and for how long attempts have run.
     :param wall: the time of day, seconds since 1970.
     :param jobs: describe themselves; ``active`` has those that run, ``journal`` the records of all.
     :param label: what the tasks of a job are known by.
@@ -65,6 +65,7 @@ class Observation:
         label: Callable[[str], Labels],
         run_steps: Callable[[Steps[Any]], Deferred[Any]],
     ) -> None:
+        self._clock = clock
         self._wall = wall
         self._jobs = jobs
         self._active = active
@@ -123,6 +124,33 @@ class Observation:
         )
         output = await self._jobs.output(name, OutputQuery(task=task, which="all"))
         return msgspec.structs.replace(story, runs=output.runs)
+
+    async def active(self, name: str, limit: int) -> ActiveTasks:
+        """What a job does now.
+
+        :param limit: tasks at most.
+        :raises UnknownJob: there is no such job.
+        """
+        self._jobs.job(name)
+        await self._taken_up(name)
+        if name not in self._active:
+            return ActiveTasks()
+        job, label = self._active.run(name).job, self._label(name)
+        return ActiveTasks(
+            [
+                ActiveTask(
+                    one.task,
+                    one.attempt,
+                    round(one.seconds, 3),
+                    label(one.task),
+                    None if one.launch_id is None else str(one.launch_id),
+                    one.speculative,
+                    one.waits or None,
+                )
+                for one in job.longest_running(limit, self._clock.seconds())
+            ],
+            job.worker_slots(),
+        )
 
     def forget(self, name: str) -> None:
         """The job's records go, or are read anew."""

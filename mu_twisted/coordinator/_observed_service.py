@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mu_twisted.coordinator._status import JobService
-from mu_twisted.coordinator._timeline_values import Failures, Story, Timeline
+from mu_twisted.coordinator._timeline_values import ActiveTasks, Failures, Story, Timeline
 from mu_twisted.coordinator._watchers import EventSink
 
 
 class ObservedJobService(JobService, Protocol):
     """Every method raises :class:`ServiceError` for what cannot be done."""
+
+    def active(self, name: str, limit: int) -> Awaitable[ActiveTasks]:
+        """What a job does now: the attempts that have run longest, as many as the limit says, and its workers."""
 
     def timeline(self, name: str) -> Awaitable[Timeline]:
         """A job over time."""

@@ -141,6 +141,34 @@ class Failures(msgspec.Struct, frozen=True):
     more: int = 0
 
 
+class ActiveTask(msgspec.Struct, frozen=True):
+    """One attempt that is under way.
+
+    :param seconds: for which it has run.
+    :param launch: of its worker, as launch ids end; None: it is not known.
+    :param waits: for which message it waits, and how it stands with that; None: for none.
+    """
+
+    task: int
+    attempt: int
+    seconds: float
+    label: str | None = None
+    launch: str | None = None
+    speculative: bool = False
+    waits: str | None = None
+
+
+class ActiveTasks(msgspec.Struct, frozen=True):
+    """What a job does now.
+
+    :param tasks: attempts that are under way, those that have run longest first; not all, where there are many.
+    :param workers: those that are connected, by what they are doing: ``idle``, ``working``, ``warming``, ``leaving``.
+    """
+
+    tasks: Sequence[ActiveTask] = ()
+    workers: dict[str, int] = {}
+
+
 class AttemptStory(msgspec.Struct, frozen=True):
     """One attempt.
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator import (
     MAX_PAGE,
+    ActiveTasks,
     DaemonStatus,
     EventPage,
     EventQuery,
@@ -129,6 +130,9 @@ class ControlService(ObservedJobService):
 
     def remove(self, name: str) -> Deferred[None]:
         return self._jobs.remove(name)
+
+    def active(self, name: str, limit: int) -> Awaitable[ActiveTasks]:
+        return self._jobs.observation.active(name, limit)
 
     def timeline(self, name: str) -> Awaitable[Timeline]:
         return self._jobs.observation.timeline(name)

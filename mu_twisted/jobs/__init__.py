@@ -89,7 +89,7 @@ from mu_twisted.jobs._stages import (
 )
 from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
-from mu_twisted.jobs._tasks import TRANSITIONS, Counts, JobSnapshot, TaskState, TaskView
+from mu_twisted.jobs._tasks import TRANSITIONS, AttemptView, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
 from mu_twisted.jobs._token_bucket import TokenBucket
 from mu_twisted.jobs._worker_pool import Waits
@@ -111,6 +111,7 @@ __all__ = [
     "Assigned",
     "AttemptEnded",
     "AttemptOutcome",
+    "AttemptView",
     "Cancelled",
     "Cost",
     "Counts",

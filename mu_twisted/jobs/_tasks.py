@@ -143,6 +143,24 @@ class TaskView:
 
 
 @dataclass(frozen=True)
+class AttemptView:
+    """One attempt that is under way.
+
+    :param seconds: for which it has run.
+    :param launch_id: of its worker; None where that has none.
+    :param speculative: whether it runs beside another that takes too long.
+    :param waits: as in :class:`TaskView`.
+    """
+
+    task: int
+    attempt: int
+    seconds: float
+    launch_id: LaunchId | None
+    speculative: bool
+    waits: str
+
+
+@dataclass(frozen=True)
 class JobSnapshot:
     """A job, for a status.
 

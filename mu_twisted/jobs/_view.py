@@ -3,12 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from heapq import nsmallest
 
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._lineage import union
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._stages import StageView
-from mu_twisted.jobs._tasks import PENDING, SETTLED, Counts, JobSnapshot, Task, TaskState, TaskView
+from mu_twisted.jobs._tasks import PENDING, SETTLED, AttemptView, Counts, JobSnapshot, Task, TaskState, TaskView
 from mu_twisted.jobs._waiting import Waiting
 from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
@@ -210,6 +211,33 @@ class JobView:
             return []
         tasks, lineage = self._data.ledger.tasks, self._data.ledger.lineage
         return [each for each in lineage.consumers(task) if tasks[each].state not in SETTLED]
+
+    def worker_slots(self) -> dict[str, int]:
+        """How many workers are connected, by what they are doing."""
+        pool = self._data.pool
+        quiet = {WorkerSlot.IDLE: len(pool.idle), WorkerSlot.WARMING: pool.warming, WorkerSlot.LEAVING: pool.leaving}
+        quiet[WorkerSlot.WORKING] = len(pool.members) - sum(quiet.values())
+        return {slot.value: quiet[slot] for slot in WorkerSlot}
+
+    def longest_running(self, most: int, now: float) -> list[AttemptView]:
+        """The attempts that have run longest, the longest first.
+
+        :param most: how many, at most.
+        :param now: seconds.
+        """
+        running = (each for attempts in self._data.attempts.values() for each in attempts if not each.superseded)
+        first = nsmallest(most, running, key=lambda each: (each.began, each.task, each.number))
+        return [
+            AttemptView(
+                each.task,
+                each.number,
+                max(0.0, now - each.began),
+                each.worker.launch_id,
+                each.speculative,
+                self._waiting.explain(each),
+            )
+            for each in first
+        ]
 
     @property
     def settled(self) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from mu_twisted.coordinator import (
     Request,
     ServiceError,
     SettledPage,
+    State,
     TeeCursor,
     TeePage,
     UnknownJob,
@@ -43,6 +44,10 @@ MAX_WAIT = 300.0
 
 STATES = ("blocked", "waiting", "backing off", "held", "active", "done", "failed")
 """Of tasks."""
+JOB_STATES = get_args(State)
+
+DEFAULT_ACTIVE = 100
+"""Active tasks that are listed where no limit is given."""
 
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -83,6 +88,7 @@ class Api:
             ("jobs", None, "log"): {"GET": self._job_log},
             ("jobs", None, "events"): {"GET": self._job_events},
             ("jobs", None, "output"): {"GET": self._job_output},
+            ("jobs", None, "active"): {"GET": self._active},
             ("jobs", None, "timeline"): {"GET": self._timeline},
             ("jobs", None, "failures"): {"GET": self._failures},
             ("jobs", None, "story"): {"GET": self._story},
@@ -145,8 +151,8 @@ class Api:
         return Reply(HTTPStatus.OK, metrics_text(self._service.daemon(), self._service.jobs()), KIND)
 
     async def _jobs(self, call: Call) -> Reply:
-        _parameters(call)
-        return json_reply({"jobs": self._service.jobs()})
+        state = _parameters(call, state=_job_state).get("state")
+        return json_reply({"jobs": [job for job in self._service.jobs() if state in (None, job.state)]})
 
     async def _job(self, call: Call) -> Reply:
         _parameters(call)
@@ -174,6 +180,10 @@ class Api:
     async def _job_output(self, call: Call) -> Reply:
         query = _parameters(call, after=parse_cursor, task=_number, called=str, which=_which, failed=_flag)
         return json_reply(await self._service.output(call.path[2], OutputQuery(**query)))
+
+    async def _active(self, call: Call) -> Reply:
+        limit = _parameters(call, limit=_limit).get("limit", DEFAULT_ACTIVE)
+        return json_reply(await self._service.active(call.path[2], limit))
 
     async def _timeline(self, call: Call) -> Reply:
         _parameters(call)
@@ -384,6 +394,12 @@ def _limit(text: str) -> int:
 def _state(text: str) -> str:
     if text not in STATES:
         raise ValueError(f"expected one of {', '.join(STATES)}")
+    return text
+
+
+def _job_state(text: str) -> str:
+    if text not in JOB_STATES:
+        raise ValueError(f"expected one of {', '.join(JOB_STATES)}")
     return text
 
 

@@ -165,6 +165,32 @@ def test_a_story_names_the_peers_by_what_became_of_paths_to_them(world: MemoryCo
     assert story.attempts[0].peers == {"direct": ["3-4", "6-7"], "timeout": ["9"]}
 
 
+def test_the_attempts_that_have_run_longest_are_told_first_and_what_workers_do(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "4", "--retries", "1")
+    assert not of(world, world.jobs.observation.active(job, 10)).tasks
+    for number in range(3):
+        worker = world.worker(job, f"0-{number}")
+        world.clock.advance(2.0)
+    found = of(world, world.jobs.observation.active(job, 10))
+    assert [(one.task, one.attempt, one.seconds, one.launch) for one in found.tasks] == [
+        (0, 0, 6.0, "0-0"),
+        (1, 0, 4.0, "0-1"),
+        (2, 0, 2.0, "0-2"),
+    ]
+    assert found.workers == {"idle": 0, "working": 3, "warming": 0, "leaving": 0}
+    assert [one.task for one in of(world, world.jobs.observation.active(job, 2)).tasks] == [0, 1]
+    worker.says(b"OK:ECHO(hi)")
+    world.clock.advance(0.0)
+    found = of(world, world.jobs.observation.active(job, 10))
+    assert [one.task for one in found.tasks] == [0, 1]
+    assert (found.workers["working"], found.workers["warming"]) == (2, 1)
+    world.jobs.cancel(job)
+    world.clock.pump([1.0] * 3)
+    assert not of(world, world.jobs.observation.active(job, 10)).tasks
+    with pytest.raises(UnknownJob):
+        of(world, world.jobs.observation.active("nosuch", 10))
+
+
 def test_structured_events_have_number_time_and_what_the_record_says(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "2", "--retries", "0")
     world.worker(job, "0-0").says(b"FAIL(no)")

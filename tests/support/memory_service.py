@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mu_twisted.coordinator import (
     MAX_PAGE,
+    ActiveTask,
+    ActiveTasks,
     AttemptColumns,
     CountSeries,
     Cursor,
@@ -181,6 +183,12 @@ class MemoryService:
         ]
         following = str(Cursor(found[1].task, found[1].attempt, found[1].run)) if len(found) > 2 else None
         return OutputPage(found[:2], following, task)
+
+    async def active(self, name: str, limit: int) -> ActiveTasks:
+        job = self.job(name)
+        running = job.state == "running"
+        tasks = [ActiveTask(task, 0, 10.0 * (job.tasks - task)) for task in range(min(job.tasks, limit))]
+        return ActiveTasks(tasks, {"idle": 1, "working": job.tasks}) if running else ActiveTasks()
 
     async def timeline(self, name: str) -> Timeline:
         tasks = self.job(name).tasks

@@ -113,6 +113,21 @@ def test_tasks_are_told_by_pages_of_one_state(dial: Dial, query: str, tasks: lis
     assert found["next"] == following
 
 
+def test_jobs_in_one_state_and_what_one_does_now_can_be_asked_for(served: Served) -> None:
+    names = [
+        ask(served.dial_unix, "POST", "/v1/jobs", {"pipeline": "exec", "words": ["-n", "7"]})[1]["job"] for _ in "ab"
+    ]
+    served.loop.do(served.service.end, names[0])
+    for state, expected in (("running", names[1:]), ("done", names[:1]), ("held", [])):
+        _, found = ask(served.dial_unix, "GET", f"/v1/jobs?state={state}")
+        assert [job["job"] for job in found["jobs"]] == expected
+    assert ask(served.dial_unix, "GET", "/v1/jobs?state=active")[0] == 400
+    _, active = ask(served.dial_unix, "GET", f"/v1/jobs/{names[1]}/active?limit=3")
+    assert [task["task"] for task in active["tasks"]] == [0, 1, 2]
+    assert ask(served.dial_unix, "GET", f"/v1/jobs/{names[1]}/active?limit=0")[0] == 400
+    assert ask(served.dial_unix, "GET", "/v1/jobs/nosuch/active")[0] == 404
+
+
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "limit=x", "limit=", "cursor=-1", "cursor=%C2%B2", "state=lost", "state=", "page=2"],
