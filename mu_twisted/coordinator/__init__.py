@@ -4,6 +4,7 @@ Knows how a job's decisions become connections, commands and launches; launchers
 """
 
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._job_run import JobRun
@@ -64,6 +65,7 @@ __all__ = [
     "AttemptFile",
     "AttemptStory",
     "Attempts",
+    "CoordinatorCounts",
     "CountSeries",
     "Cursor",
     "DaemonStatus",

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
+from mu_twisted.coordinator._counters import WorkCounters
 from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
@@ -53,7 +54,9 @@ class _JobRecorder:
         name: str,
         ended: Callable[[], JobStatus],
         used: Callable[[], Usage],
+        counters: WorkCounters,
     ) -> None:
+        self._counters = counters
         self._journal = journal
         self._wall = wall
         self._name = name
@@ -63,6 +66,8 @@ class _JobRecorder:
     def record(self, records: Sequence[JobRecord]) -> None:
         now = self._wall()
         for record in records:
+            if isinstance(record, AttemptEnded):
+                self._counters.attempts[record.outcome.value] += 1
             status = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
             row = record_row(record, now, status, usage)
@@ -167,7 +172,9 @@ class ActiveJobs:
             pipeline,
             settings,
             launching=queue,
-            recorder=_JobRecorder(self._journal, self._wall, name, lambda: self.status(name), used),
+            recorder=_JobRecorder(
+                self._journal, self._wall, name, lambda: self.status(name), used, self._launch_queue.counters
+            ),
             attempts=Attempts(self._clock, *sinks),
             outputs=OutputStore(self.output_file(name), self._clock, tasks=whole),
             peers=opened.peers,

@@ -87,6 +87,7 @@ class Journal:
         self._clock = clock
         self._failed = failed
         self._waiting: list[tuple[str, str]] = []
+        self._waiting_since = 0.0
         self._commit: Any = None
         self._retry: Any = None
         self._settling: Any = None
@@ -118,6 +119,8 @@ class Journal:
             text = self._encoder.encode(record).decode()
         except UnicodeEncodeError as error:
             raise JournalError(f"{error.object[:80]!r} cannot be kept: it is not UTF-8") from None
+        if not self._waiting:
+            self._waiting_since = self._clock.seconds()
         self._waiting.append((job, text))
         if self._commit is None and self._retry is None:
             self._commit = self._clock.callLater(0, self.flush)
@@ -130,6 +133,16 @@ class Journal:
             self._commit = None
         if self._retry is None:
             self._write()
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not on disk yet."""
+        return len(self._waiting)
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the first of those was appended, or since the last commit, where that was in between."""
+        return self._clock.seconds() - self._waiting_since if self._waiting else 0.0
 
     def withdraw(self, job: str) -> None:
         """Forget what of a job is not on disk yet."""
@@ -395,6 +408,7 @@ class Journal:
         if not self._change(insert):
             return False
         self._waiting = self._waiting[len(rows) :]
+        self._waiting_since = self._clock.seconds()
         return True
 
     def _try_again(self) -> None:

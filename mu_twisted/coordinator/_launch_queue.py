@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
+from mu_twisted.coordinator._counters import WorkCounters
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.jobs import Job, LaunchAdmission, LaunchAdmissionState, LaunchId, LaunchOutcome
@@ -21,6 +22,8 @@ from mu_twisted.transport import ReactorTime, every
 
 REBALANCE_INTERVAL = 1.0
 """Seconds between two divisions of the workers among the jobs."""
+CANCELLED = "cancelled"
+"""The reason of launches that their job has given up."""
 
 OnOutcome = Callable[[LaunchOutcome], None]
 
@@ -43,6 +46,8 @@ class LaunchQueue:
     log = Logger()
 
     def __init__(self, clock: ReactorTime, workers: int | None = None) -> None:
+        self.counters = WorkCounters()
+        """Of all jobs together."""
         self._clock = clock
         self._turn: Any = None
         self._admission = LaunchAdmission(workers)
@@ -151,7 +156,7 @@ class JobLaunchQueue:
     def stop(self) -> None:
         """Give up what has not been sent."""
         for launch_id in self._launch_queue.drop(self._name):
-            self._report(LaunchOutcome(launch_id, False, 0, "cancelled"))
+            self._report(LaunchOutcome(launch_id, False, 0, CANCELLED))
         self._launching.stop()
 
     def use_larger(self) -> None:
@@ -181,6 +186,8 @@ class JobLaunchQueue:
     def _report(self, outcome: LaunchOutcome) -> None:
         call = self._calls.pop(LaunchId(outcome.launch_id), None)
         if call is not None:
+            kind = "accepted" if outcome.accepted else CANCELLED if outcome.reason == CANCELLED else "failed"
+            self._launch_queue.counters.launches[kind] += 1
             call.on_outcome(outcome)
 
     def _failed(self, launch_ids: Sequence[LaunchId], failure: Any) -> None:
@@ -190,6 +197,7 @@ class JobLaunchQueue:
             launch_ids = [*launch_ids, *self._launch_queue.drop(self._name)]  # which would fare no better
         for launch_id in launch_ids:
             call = self._calls.pop(launch_id, None)
+            self._launch_queue.counters.launches["failed"] += call is not None
             if call is not None and self._job.is_reached:
                 # It has worked before; and others of the call may be sent later, and do better.
                 call.on_outcome(LaunchOutcome(launch_id, False, 0, failure.getErrorMessage()))

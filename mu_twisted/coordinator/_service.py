@@ -3,6 +3,7 @@
 Knows neither where workers come from nor what a pipeline needs: an :class:`Opener` does.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from twisted.python.usage import UsageError
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
 from mu_twisted.coordinator._archive import JobArchive, as_settled, no_label, page_of, settled_page, task_status
+from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
 from mu_twisted.coordinator._job_output import JobOutput
@@ -175,6 +177,22 @@ class Jobs:
     def trouble(self) -> str | None:
         """Why no new job is taken, if so."""
         return "the coordinator is stopping" if self._closing else self._journal.fault
+
+    def counts(self) -> CoordinatorCounts:
+        """What is counted for metrics."""
+        workers: Counter[str] = Counter()
+        for name in self._active_jobs:
+            workers.update(self._active_jobs.run(name).job.worker_slots())
+        work, connections = self.launch_queue.counters, self.registry.counters
+        return CoordinatorCounts(
+            dict(work.launches),
+            dict(work.attempts),
+            connections.handshakes,
+            connections.messages,
+            dict(workers),
+            self._journal.waiting,
+            self._journal.lag,
+        )
 
     def submit(self, request: Request, parsed: tuple[Pipeline, Any] | None = None) -> Deferred[JobStatus]:
         """Take a job.

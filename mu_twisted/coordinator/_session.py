@@ -9,6 +9,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from mu_twisted.coordinator._counters import WorkerCounters
 from mu_twisted.coordinator._tee import AttemptTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import LaunchId, Waits
@@ -56,7 +57,12 @@ _OWN_REPLIES = (
 
 
 class SessionRegistry(Protocol):
-    """Keeps all sessions, and finds the job of each when it greets. Each method may call back into the session."""
+    """Keeps all sessions, and finds the job of each when it greets. Each method may call back into the session.
+
+    :ivar counters: of all sessions together.
+    """
+
+    counters: WorkerCounters
 
     def session_opened(self, session: "Session") -> None:
         """The handshake is done; nothing has been said yet."""
@@ -121,6 +127,7 @@ class Session:
 
     __slots__ = (
         "_connection",
+        "_counters",
         "_hands_over",
         "_phase",
         "_registry",
@@ -147,6 +154,7 @@ class Session:
         self.launch_id = LaunchId("")
         self.tee: AttemptTee | None = None
         self._registry = registry
+        self._counters = registry.counters
         self._connection: FrameProtocol | None = None
         self._phase = _NEW
         self._unasked = 0
@@ -261,6 +269,7 @@ class Session:
 
     def frames_received(self, payloads: list[bytes]) -> None:
         """All that one read brought."""
+        self._counters.messages += len(payloads)
         if self.listener is not None:
             self.listener.heard(self)
         if self.tee is not None:

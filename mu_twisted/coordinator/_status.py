@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
+from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Cost, Job
@@ -258,6 +259,9 @@ class JobService(Protocol):
 
     def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
+
+    def counts(self) -> CoordinatorCounts:
+        """What is counted for metrics."""
 
     def jobs(self) -> Sequence[JobStatus]:
         """All jobs on record, the oldest first."""

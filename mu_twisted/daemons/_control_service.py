@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from mu_twisted.coordinator import (
     MAX_PAGE,
     ActiveTasks,
+    CoordinatorCounts,
     DaemonStatus,
     EventPage,
     EventQuery,
@@ -82,6 +83,10 @@ class ControlService(ObservedJobService):
             transport=self._transport,
             dashboard=self._dashboard(),
         )
+
+    def counts(self) -> CoordinatorCounts:
+        """What is counted for metrics."""
+        return self._jobs.counts()
 
     def submit(self, request: Request) -> Deferred[JobStatus]:
         """As :class:`~mu_twisted.coordinator.JobService` says, as do all below."""

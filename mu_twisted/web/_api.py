@@ -148,7 +148,9 @@ class Api:
         from mu_twisted.web._metrics import KIND, metrics_text  # costs, and few callers want them
 
         _parameters(call)
-        return Reply(HTTPStatus.OK, metrics_text(self._service.daemon(), self._service.jobs()), KIND)
+        return Reply(
+            HTTPStatus.OK, metrics_text(self._service.daemon(), self._service.jobs(), self._service.counts()), KIND
+        )
 
     async def _jobs(self, call: Call) -> Reply:
         state = _parameters(call, state=_job_state).get("state")

@@ -153,6 +153,20 @@ class Counting:
         return self.database.execute(query, *values)
 
 
+def test_the_age_of_what_is_not_on_disk_is_known(journal: Journal, clock: Clock) -> None:
+    assert (journal.waiting, journal.lag) == (0, 0.0)
+    journal._database = disk = Counting(journal._database)  # type: ignore[assignment]
+    disk.full = True
+    journal.append("j", {"n": 0})
+    clock.advance(2.0)
+    journal.append("j", {"n": 1})
+    clock.pump([1.0] * 3)
+    assert (journal.waiting, journal.lag) == (2, 5.0)
+    disk.full = False
+    clock.pump([1.0] * 2)
+    assert (journal.waiting, journal.lag) == (0, 0.0)
+
+
 def test_while_nothing_can_be_written_a_long_backlog_is_not_tried_at_each_turn(
     journal: Journal, clock: Clock, faults: list[str]
 ) -> None:

@@ -72,6 +72,36 @@ def test_a_job_that_ends_because_nothing_can_be_sent_sends_nothing_more(world: M
     assert launches.calls == [1000]
 
 
+def test_launches_and_attempts_are_counted_by_what_they_came_to(world: MemoryCoordinator) -> None:
+    launches = counted(world)
+    job = world.submit("-n", "3", "--retries", "0")
+    assert world.jobs.counts().launches == {}
+    launches.all_are_taken()
+    world.worker(job, "0-0").says(b"OK:ECHO(hi)")
+    world.worker(job, "0-1").says(b"FAIL(no)")
+    world.worker(job, "0-2")
+    world.clock.pump([1.0] * 2)
+    found = world.jobs.counts()
+    assert found.launches == {"accepted": 3}
+    assert found.attempts == {"done": 1, "failed": 1}
+    assert (found.handshakes, found.messages) == (3, 5)  # each has greeted
+    assert found.workers["working"] == 1
+    world.jobs.cancel(job)
+    launches.broken = True
+    world.submit("-n", "2")
+    world.clock.pump([1.0] * 3)
+    found = world.jobs.counts()
+    assert found.launches == {"accepted": 3, "failed": 2}
+    assert found.attempts["withdrawn"] == 1
+
+
+def test_launches_that_were_never_sent_are_counted_as_cancelled(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "2500")
+    world.jobs.cancel(job)
+    world.clock.pump([1.0] * 3)
+    assert world.jobs.counts().launches == {"cancelled": 1500}
+
+
 def test_a_job_that_cannot_be_given_its_share_costs_no_other_its_own(
     world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from mu_twisted.coordinator import (
     ActiveTask,
     ActiveTasks,
     AttemptColumns,
+    CoordinatorCounts,
     CountSeries,
     Cursor,
     DaemonStatus,
@@ -100,6 +101,9 @@ class MemoryService:
     def daemon(self) -> DaemonStatus:
         running = sum(job.state == "running" for job in self._jobs.values())
         return DaemonStatus(4711, "0.1.0", 13579, running, 2, self.note, self.launch_rate, transport=self.transport)
+
+    def counts(self) -> CoordinatorCounts:
+        return CoordinatorCounts(messages=17)
 
     def jobs(self) -> Sequence[JobStatus]:
         return list(self._jobs.values())

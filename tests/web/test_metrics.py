@@ -2,12 +2,15 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mu_twisted.coordinator import DaemonStatus, JobStatus
+from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus
 from mu_twisted.jobs import Cost
 from mu_twisted.web._metrics import metrics_text
 
 DAEMON = DaemonStatus(1, "0.2.0", 13579, 2, 7, transport="core", loop_lag=0.25)
 COST = Cost(3, 10.0, 15.0, 0.5, "USD", "2026-01-01")
+COUNTS = CoordinatorCounts(
+    {"accepted": 9, "failed": 2}, {"done": 5, "beaten": 1}, 8, 70, {"idle": 1, "working": 6}, 3, 0.5
+)
 JOBS = [
     JobStatus("a", "exec", "running", 1.0, 10, waiting=1, active=2, done=3, failed=4, launches=5, cost=COST),
     JobStatus('b"\n', "exec", "running", 1.0, 10, waiting=10, cost=COST),
@@ -16,7 +19,7 @@ JOBS = [
 
 
 def samples(daemon: DaemonStatus = DAEMON) -> dict[tuple[str, ...], float]:
-    text = metrics_text(daemon, JOBS).decode()
+    text = metrics_text(daemon, JOBS, COUNTS).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -37,6 +40,18 @@ def test_they_say_what_the_statuses_say() -> None:
     assert found["mu_event_loop_lag_seconds",] == 0.25
     assert found["mu_job_lambda_gb_seconds", 'b"\n'] == 15.0
     assert ("mu_launch_rate_limit_per_second",) not in found
+
+
+def test_they_say_what_was_counted() -> None:
+    found = samples()
+    launches = {outcome: found["mu_launches_total", outcome] for outcome in ("accepted", "failed", "cancelled")}
+    assert launches == {"accepted": 9, "failed": 2, "cancelled": 0}
+    attempts = {outcome: found["mu_attempts_total", outcome] for outcome in ("done", "failed", "beaten", "withdrawn")}
+    assert attempts == {"done": 5, "failed": 0, "beaten": 1, "withdrawn": 0}
+    assert (found["mu_worker_handshakes_total",], found["mu_worker_messages_total",]) == (8, 70)
+    workers = {state: found["mu_workers", state] for state in ("idle", "working", "warming", "leaving")}
+    assert workers == {"idle": 1, "working": 6, "warming": 0, "leaving": 0}
+    assert (found["mu_journal_records_waiting",], found["mu_journal_lag_seconds",]) == (3, 0.5)
 
 
 def test_trouble_is_seen() -> None:

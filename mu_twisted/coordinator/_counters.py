@@ -1,0 +1,51 @@
+"""Counters are plain numbers that a coordinator keeps as it works, and that are read when its metrics are asked for."""
+
+from collections import Counter
+
+import msgspec
+
+
+class WorkerCounters:
+    """What workers' connections have come to, since the coordinator's start.
+
+    :ivar handshakes: connections whose handshake was done.
+    :ivar messages: that workers have sent.
+    """
+
+    __slots__ = ("handshakes", "messages")
+
+    def __init__(self) -> None:
+        self.handshakes = 0
+        self.messages = 0
+
+
+class WorkCounters:
+    """What jobs have come to, since the coordinator's start.
+
+    :ivar launches: those that are settled, by outcome: ``accepted``, ``failed``, ``cancelled``.
+    :ivar attempts: those that have ended, by outcome, as the records spell it.
+    """
+
+    __slots__ = ("attempts", "launches")
+
+    def __init__(self) -> None:
+        self.launches: Counter[str] = Counter()
+        self.attempts: Counter[str] = Counter()
+
+
+class CoordinatorCounts(msgspec.Struct, frozen=True):
+    """All of it at one time.
+
+    :param launches: settled since the start, by outcome; ``attempts`` the same.
+    :param handshakes: of workers since the start; ``messages`` those that they have sent.
+    :param workers: of the jobs that run, by what they are doing.
+    :param journal_waiting: records that are not on disk yet; ``journal_lag``: seconds since the first of them was made.
+    """
+
+    launches: dict[str, int] = {}
+    attempts: dict[str, int] = {}
+    handshakes: int = 0
+    messages: int = 0
+    workers: dict[str, int] = {}
+    journal_waiting: int = 0
+    journal_lag: float = 0.0
