@@ -122,6 +122,7 @@ class Commands:
             b"send": lambda argument: self._begin_links().send(argument),
             b"receive": lambda argument: self._begin_links().receive(argument),
             b"hand_over": lambda argument: self._begin_links().hand_over(argument),
+            b"punches": lambda _: self._begin_links().punches(),
             b"pipe": lambda argument: self._begin_links().pipe(argument),
             b"process": self._process,
             b"ask": self._ask,

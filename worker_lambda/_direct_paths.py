@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from mu_twisted.wire.links import MAX_PATHS as MAX_TOLD
+from mu_twisted.wire.punch_report import PunchReport
 from mu_twisted.wire.punching import PunchRefusal
 from worker_lambda._link_paths import DirectPath, PathFrame
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
@@ -127,6 +128,11 @@ class DirectPaths:
     def there(self) -> list[DirectPath]:
         """The paths that there are."""
         return list(self._paths.values())
+
+    @property
+    def report(self) -> PunchReport:
+        """What is known of the NATs and of the last punches; nothing while the rendezvous is not connected."""
+        return PunchReport() if self._puncher is None else self._puncher.report
 
     def take(self, message: bytes) -> None:
         """Take what the rendezvous says of punching.

@@ -208,6 +208,15 @@ class LinkChannel:
             raise CommandFailure(str(error), "BadCommand") from None
         self._handing_over = True
 
+    def punches(self) -> None:
+        """``punches:``: say how it was punched.
+
+        :raises MuError: no direct path may be.
+        """
+        if self._paths is None:
+            raise CommandFailure("there are no direct paths: link: has not allowed any")
+        self._send(self._paths.report.encode())
+
     @property
     def handing_over(self) -> bool:
         """Whether the rendezvous does not have all of it yet; the next command waits for that."""

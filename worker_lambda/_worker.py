@@ -37,8 +37,10 @@ MAX_KEPT = 64
 _KEPT_BYTES = 2 << 20
 LINKS = "links"
 PUNCH = "punch"
+PUNCHES = "punches"
 PIPES = "pipes"
-"""As in :mod:`mu_twisted.wire`'s ``links``, ``punching`` and ``pipes``, which only those import that use them."""
+"""As in :mod:`mu_twisted.wire`'s ``links``, ``punching``, ``punch_report`` and ``pipes``, which only those import
+that use them."""
 
 
 class WorkerLoop:
@@ -221,7 +223,7 @@ class WorkerLoop:
                 deadline_ms=self._context.remaining_ms() or 0,
                 memory_mb=self._context.memory_mb,
                 redial=self._connections > 1,
-                supports=(TOKEN, LINKS, PUNCH, PIPES, TEE, PROCESSES, PRESIGN),
+                supports=(TOKEN, LINKS, PUNCH, PUNCHES, PIPES, TEE, PROCESSES, PRESIGN),
                 token=self._commands.token,
                 init_ms=self._context.init_ms,
             )

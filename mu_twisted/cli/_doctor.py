@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         raise
     if settings["control"] is not None or settings["cpu-profile"] is not None:
         raise UsageError("--control and --cpu-profile are for a coordinator that runs")
+    if settings["punch"]:
+        _check_punch(settings)
     if settings["real"]:
         return _print_script(settings)
     healths: list[Health] = []
@@ -60,6 +62,16 @@ def run(options: argparse.Namespace) -> int:
     doubtful = healths.count(Health.DOUBTFUL)
     print("nothing is broken" + (f", {doubtful} worth a look" if doubtful else ""))
     return 0
+
+
+def _check_punch(settings: Options) -> None:
+    if settings["no-invoke"] or settings["real"]:
+        raise UsageError("--punch invokes two workers: leave out --no-invoke and --real")
+    if settings.pipeline is None or "rendezvous-host" not in settings.settings:
+        raise UsageError(
+            "--punch needs a function and a rendezvous: name a pipeline whose tasks talk to one another, as "
+            "`mu doctor --punch shuffle -l FUNCTION -b BUCKET -H HOST`"
+        )
 
 
 def _print_script(settings: Options) -> int:

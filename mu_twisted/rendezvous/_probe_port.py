@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.transport import Deadlines, ReactorTime
 from mu_twisted.wire import Decoder, FrameError, PeerError, encode
-from mu_twisted.wire.punching import parse_probe_message
+from mu_twisted.wire.punching import Candidate, CandidateKind, parse_probe_message, probe_answer, usual_address
 
 PROBE_TIMEOUT = 5.0
 """Seconds that a connection may last."""
@@ -20,7 +20,6 @@ MAX_PROBE = 64
 """Largest message, bytes."""
 MAX_PROBES = 1000
 """Connections at once."""
-TAKEN = b"OK:PROBE"
 
 
 class ProbeConnection(Protocol):
@@ -40,6 +39,7 @@ class ProbeConnection(Protocol):
         try:
             payloads = self._decoder.feed(data)
             token = parse_probe_message(payloads[0]) if payloads else None
+            seen = Candidate(CandidateKind.REFLEXIVE, usual_address(self._seen[0]), self._seen[1])
         except (FrameError, PeerError):
             self.abort()
             return
@@ -48,7 +48,7 @@ class ProbeConnection(Protocol):
         if len(payloads) > 1 or self._decoder.pending or not self._probes.shown(token, self._seen):
             self.abort()
             return
-        self.transport.write(encode(TAKEN))
+        self.transport.write(encode(probe_answer(seen)))
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -33,6 +33,7 @@ _TOKEN = "[0-9a-f]{32}"
 _JOB = r"[A-Za-z0-9._-]{1,64}"
 _OFFER = re.compile(rf"PUNCH_OFFER:{_NUMBER}:(.*)")
 _PROBE = re.compile(rf"PUNCH_PROBE:{_NUMBER}:({_TOKEN}|):(.*)")
+_PROBED = b"OK:PROBE:"
 _TOKEN_SHOWN = re.compile(rf"PROBE:({_TOKEN})")
 _WANT = re.compile(rf"PUNCH_WANT:{_NUMBER}")
 _NO = re.compile(rf"PUNCH_NO:{_NUMBER}:([a-z]+)")
@@ -243,6 +244,21 @@ def probe_message(token: str) -> bytes:
     return f"PROBE:{token}".encode("ascii")
 
 
+def probe_answer(seen: Candidate) -> bytes:
+    """What the rendezvous answers there: ``OK:PROBE:CANDIDATE``, where it has seen the probe."""
+    return _PROBED + str(seen).encode("ascii")
+
+
+def parse_probe_answer(message: bytes) -> Candidate:
+    """Where the rendezvous has seen a probe.
+
+    :raises PeerError: it does not say.
+    """
+    if not message.startswith(_PROBED):
+        raise PeerError(f"expected OK:PROBE:CANDIDATE, got {message[:80]!r}")
+    return parse_candidate(message[len(_PROBED) :].decode("latin-1"))
+
+
 def parse_probe_message(message: bytes) -> str:
     """The token that a worker shows on the probe port.
 
@@ -280,7 +296,7 @@ def parse_from_rendezvous(message: bytes) -> ProbeOrder | PunchNo | PunchGo:
         port = int(found[1])
         if port >= 1 << 16 or bool(port) != bool(found[2]):
             raise PeerError(f"expected a port with a token, or neither, got {message[:80]!r}")
-        return ProbeOrder(port, found[2], _candidate(found[3]))
+        return ProbeOrder(port, found[2], parse_candidate(found[3]))
     if message.startswith(b"PUNCH_NO:"):
         found = _match(_NO, message, "PUNCH_NO:TASK:REASON")
         if found[2] not in list(PunchRefusal):
@@ -317,10 +333,14 @@ def _candidates(text: str) -> tuple[Candidate, ...]:
     parts = text.split(",", MAX_CANDIDATES) if text else []
     if len(parts) > MAX_CANDIDATES:
         raise PeerError(f"more than {MAX_CANDIDATES} candidates: {text[:80]!r}")
-    return tuple(_candidate(part) for part in parts)
+    return tuple(parse_candidate(part) for part in parts)
 
 
-def _candidate(text: str) -> Candidate:
+def parse_candidate(text: str) -> Candidate:
+    """Read ``KIND/IP/PORT``.
+
+    :raises PeerError: it is none, or a host candidate that no worker may offer.
+    """
     kind, _, rest = text.partition("/")
     ip, _, digits = rest.partition("/")
     if kind not in list(CandidateKind) or not re.fullmatch(r"[1-9][0-9]{0,4}", digits):

@@ -1,12 +1,14 @@
 """``mu doctor`` as a user runs it: against moto's server, and against the embedded stack, where a worker dials back."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from moto_account import Account
+from rendezvous_daemons import Daemon
 from warm_processes import MU, TWISTD, Process, run
 
 from mu_twisted.aws import build_package, collect_programs
@@ -130,3 +132,59 @@ def test_a_worker_dials_back_to_us_or_to_the_coordinator_that_has_the_port(
     finally:
         daemon.terminate()
         daemon.communicate(timeout=180)
+
+
+TALK = """
+from mu_twisted.pipelines import PeerOptions, Pipeline
+
+async def talk(w):
+    pass
+
+pipeline = Pipeline(name="talk", summary="talks", first=talk, options=PeerOptions, messages=lambda settings, task: [])
+"""
+
+
+@pytest.mark.process
+def test_two_workers_show_whether_they_reach_each_other(local: tuple[Path, Stack], tmp_path: Path) -> None:
+    state_dir, _ = local
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true"}
+    words = ["--local", "--state-dir", str(state_dir), "-t", "0", "--punch"]
+    listen = ["--state-dir", str(state_dir), "-t", "tcp:0:interface=127.0.0.1"]
+    (tmp_path / "talk.py").write_text(TALK)
+    job = ["./talk.py", "-n", "2", "-b", "mine", "-l", "f", "-T"]
+    daemon = Daemon(tmp_path, *listen)
+    try:
+        status, found, said = doctor(environment, tmp_path, *words, *job, str(daemon.port))
+        assert (status, found["doubtful"], found["BROKEN"]) == (0, [], []), said
+        *_, one, two, both = found["ok"]
+        for number, line in ((1, one), (2, two)):
+            seen = re.match(rf"worker {number} has port (\d+), and is seen at 127\.0\.0\.1, port (\d+): the same", line)
+            assert seen is not None
+            assert seen[1] == seen[2]
+        assert both.startswith("two workers of f reached each other directly: TCP after ")
+    finally:
+        daemon.kill()
+    stranger = Daemon(tmp_path, "--state-dir", str(tmp_path / "other"), *listen[2:])
+    try:
+        status, found, said = doctor(environment, tmp_path, *words, *job, str(stranger.port))
+        assert status == 1
+        [line] = found["BROKEN"]
+        assert line.startswith("whether two workers reach each other could not be tried: ")
+        assert f"127.0.0.1:{stranger.port}: the certificate shown there is not trusted" in line
+    finally:
+        stranger.kill()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "--punch needs a function and a rendezvous"),
+        (["exec", "-b", "mine", "-l", "f", "--", "true"], "--punch needs a function and a rendezvous"),
+        (["--no-invoke", "shuffle", "-b", "mine", "-l", "f"], "leave out --no-invoke and --real"),
+    ],
+)
+def test_a_pair_that_cannot_be_tried_is_wrong_use(words: list[str], why: str, tmp_path: Path) -> None:
+    status, _, said = doctor({"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, tmp_path, "--punch", *words)
+    assert status == 2
+    assert why in said
+    assert said.count("\n") == 1

@@ -7,6 +7,8 @@ from nat_lab import BOXES, Lab, Nat
 from punch_cells import Cell, Trials, cells, enough, reasons
 from punch_lab import PunchLab
 
+from mu_twisted.wire.punch_report import CandidateTried, PunchReport
+
 pytestmark = pytest.mark.netns
 
 Trying = Callable[..., Trials]
@@ -33,12 +35,16 @@ def trying(build: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)
 def test_workers_reach_each_other_as_far_as_their_nats_allow(trying: Trying, cell: Cell) -> None:
-    tried, dials = trying(len(cell.nats), cell.isolated).run(cell, TRIES)
+    trials = trying(len(cell.nats), cell.isolated)
+    tried, dials = trials.run(cell, TRIES)
     assert enough(cell, tried), reasons(tried)
     for each in tried:
         assert all(address.startswith(cell.by) for address in each.by), each
     if cell.dials is not None:
         assert dials == cell.dials * TRIES
+    for nat, report in zip(cell.nats * 2, trials.reports, strict=False):
+        assert bool(report.varies) == ("random" in nat.mapping), report
+        assert [each.outcome for each in report.punches] == ([] if cell.outcome else ["direct"]), report
 
 
 @pytest.mark.long
@@ -50,6 +56,23 @@ def test_where_no_way_is_open_the_reason_is_given_after_two_tries(trying: Trying
 
 def test_where_the_way_is_cut_the_reason_is_given_after_two_tries(trying: Trying) -> None:
     cell = Cell("cut", (Nat(),) * 2, 0.0, order={"cut": [list(BOXES)]})
-    tried, dials = trying(2).run(cell, 1)
+    trials = trying(2)
+    tried, dials = trials.run(cell, 1)
     assert reasons(tried) == {"timeout": 1}
     assert dials == 4
+    for report in trials.reports:
+        assert [(each.outcome, each.tcp_ms) for each in report.punches] == [("timeout", None)] * 2
+        assert not any(each.errors or each.connected for each in answers(report))
+
+
+@pytest.mark.parametrize("answer", ["rst", "icmp"])
+def test_a_nat_that_rejects_is_seen_by_the_worker_that_dials_first(trying: Trying, answer: str) -> None:
+    trials = trying(2)
+    trials.run(Cell(answer, (Nat(unsolicited=answer),) * 2, 0.08), 1, late=1.5)
+    assert any(each.error == "ECONNREFUSED" for each in answers(trials.reports[0])), trials.reports
+
+
+def answers(report: PunchReport) -> list[CandidateTried]:
+    """What has come of each dial to the address that the rendezvous has seen."""
+    candidates = [each for punch in report.punches for each in punch.candidates]
+    return [each for each in candidates if each.candidate.startswith("reflexive/")]

@@ -15,7 +15,6 @@ from rendezvous_daemons import Daemon, complaint
 from mu_twisted.daemons.foreground import options_for
 from mu_twisted.daemons.rendezvous import Options
 from mu_twisted.rendezvous import RelayLimits
-from mu_twisted.rendezvous._probe_port import TAKEN
 from mu_twisted.rendezvous._relay import UNTRUSTED_HINT
 from mu_twisted.tls import Authority, KeyPair, RoleIdentity, TaskIdentity, generate_keys
 from mu_twisted.wire import Decoder, PeerGreeting, encode
@@ -259,7 +258,8 @@ def test_a_worker_is_probed_on_a_second_port(start: Start, tmp_path: Path, chose
     assert not chosen or order.port == number
     with socket.create_connection(("127.0.0.1", order.port), timeout=180) as probe:
         probe.sendall(encode(probe_message(order.token)))
-        assert probe.makefile("rb").read() == encode(TAKEN)
+        host, number = probe.getsockname()
+        assert probe.makefile("rb").read() == encode(f"OK:PROBE:reflexive/{host}/{number}".encode())
     caller.says(PunchWant(2).encode())
     assert parse_from_rendezvous(caller.hears()) == PunchNo(2, PunchRefusal.ABSENT)
     caller.socket.close()

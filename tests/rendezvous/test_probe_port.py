@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from mu_twisted.rendezvous._probe_port import MAX_PROBES, PROBE_TIMEOUT, TAKEN, ProbeFactory
+from mu_twisted.rendezvous._probe_port import MAX_PROBES, PROBE_TIMEOUT, ProbeFactory
 from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._punching import Party
 from mu_twisted.wire import encode
@@ -68,7 +68,7 @@ def test_a_good_token_is_answered_and_the_connection_closed(
     data = encode(probe_message(TOKEN))
     for start in range(0, len(data), split):
         answer = caller.says(data[start : start + split])
-    assert answer == encode(TAKEN)
+    assert answer == encode(b"OK:PROBE:reflexive/203.0.113.1/5000")
     assert caller.closed
     assert shown == [(TOKEN, ("203.0.113.1", 5000))]
 
@@ -143,7 +143,9 @@ def test_a_probe_and_the_time_for_it_decide_what_a_party_hears() -> None:
     order = peers.heard[one].pop()
     assert isinstance(order, ProbeOrder)
     peers.service.received(one, PunchWant(2).encode())
-    assert Caller(peers.service.probes, port=5001).says(encode(probe_message(order.token))) == encode(TAKEN)
+    assert Caller(peers.service.probes, port=5001).says(encode(probe_message(order.token))) == encode(
+        b"OK:PROBE:reflexive/203.0.113.1/5001"
+    )
     assert not peers.heard[one]
     peers.service.left(two, lambda message: None)  # of a connection that was replaced before
     assert not peers.heard[one]

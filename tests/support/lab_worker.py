@@ -89,6 +89,7 @@ class Attempt:
 
     def close(self) -> None:
         if self.puncher is not None:
+            say({"report": self.puncher.report.encode().decode("ascii")})
             self.puncher.close()
         self._control.close(flush=1.0)
         for link in self._links:

@@ -9,6 +9,8 @@ from typing import Any
 from nat_lab import BOXES, RENDEZVOUS, Lab, Nat
 from punch_lab import Punched, PunchLab
 
+from mu_twisted.wire.punch_report import PunchReport
+
 RTTS = (0.0, 0.02, 0.08)
 DROPPING = ("masquerade", "port-preserving", "port-range", "full-cone")
 
@@ -81,17 +83,23 @@ class Trials:
         self._punches = punches
         self._random = random.Random(seed)  # noqa: S311
 
-    def run(self, cell: Cell, tries: int) -> tuple[list[Punched], int]:
+    @property
+    def reports(self) -> list[PunchReport]:
+        """What the workers of the last try have said of it."""
+        return self._punches.reports
+
+    def run(self, cell: Cell, tries: int, *, late: float | None = None) -> tuple[list[Punched], int]:
         """Try a cell.
 
+        :param late: seconds by which the second worker is late; None: as the cell says.
         :returns: what each try has come to, and the dials between the boxes in all of them.
         """
         tried, dials = [], 0
         for _ in range(tries):
             self._lab.configure(*cell.nats)  # forgets what the boxes have learnt of earlier tries
             self._lab.set_rtt(cell.rtt, seed=self._random.random())
-            late = (0.0, self._random.uniform(0.0, cell.late))
-            with self._punches.opened(late):
+            held = (0.0, self._random.uniform(0.0, cell.late) if late is None else late)
+            with self._punches.opened(held):
                 self._lab.set_rtt(cell.rtt, **{"seed": self._random.random(), **cell.order})
                 tried.append(self._punches.want())
                 dials += self._lab.between(self._lab.set_rtt(cell.rtt), "dials")

@@ -12,6 +12,7 @@ from nat_lab import RENDEZVOUS, Lab
 from network_namespaces import NetworkNamespace
 
 from mu_twisted.tls import Authority, TaskIdentity
+from mu_twisted.wire.punch_report import PunchReport, parse_punch_report
 
 SUPPORT = Path(__file__).parent
 PORT = 13337
@@ -70,6 +71,8 @@ class PunchLab:
         self.lab = lab
         self._authority = Authority.open(directory)
         self._attempts = count()
+        self.reports: list[PunchReport] = []
+        """What each worker has said of its punches when it last left."""
         self.rendezvous = self._start(lab.rendezvous, "lab_rendezvous.py", str(directory))
         self.workers = [self._start(host, "lab_worker.py") for host in lab.hosts]
         assert self.rendezvous.hear() == "ready"
@@ -126,9 +129,11 @@ class PunchLab:
         """Close what :meth:`open` has opened."""
         for worker in self.workers:
             worker.order(close=True)
+        self.reports = []
         for worker in self.workers:
-            while worker.hear() != "closed":
-                pass
+            while (said := worker.hear()) != "closed":
+                if "report" in said:
+                    self.reports.append(parse_punch_report(said["report"].encode("ascii")))
 
     def close(self) -> dict[str, int]:
         """End all programs; returns what the broker has counted."""

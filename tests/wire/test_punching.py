@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mu_twisted.wire import PeerError
+from mu_twisted.wire.punch_report import MAX_PUNCHES, CandidateTried, PunchReport, PunchTried, parse_punch_report
 from mu_twisted.wire.punching import (
     MAX_CANDIDATES,
     MAX_DELAY,
@@ -30,7 +31,9 @@ from mu_twisted.wire.punching import (
     parse_direct_greeting,
     parse_from_rendezvous,
     parse_from_worker,
+    parse_probe_answer,
     parse_probe_message,
+    probe_answer,
     probe_message,
     usual_address,
 )
@@ -78,7 +81,72 @@ def test_greeting_and_probe_are_read_as_they_were_meant(said: DirectGreeting, to
     assert parse_probe_message(probe_message(token)) == token
 
 
+TRIED = st.builds(
+    PunchTried,
+    NUMBERS,
+    st.sampled_from(PunchOutcome),
+    st.none() | NUMBERS,
+    NUMBERS,
+    st.lists(
+        st.builds(
+            CandidateTried, (HOSTS | SEEN).map(str), NUMBERS, st.sampled_from(["", "ECONNREFUSED"]), st.booleans()
+        ),
+        max_size=MAX_CANDIDATES,
+    ).map(tuple),
+)
+REPORTS = st.builds(
+    PunchReport,
+    st.integers(0, 65535),
+    st.just("") | SEEN.map(str),
+    st.just("") | SEEN.map(str),
+    st.lists(TRIED, max_size=MAX_PUNCHES).map(tuple),
+)
+
+
+@given(REPORTS, SEEN)
+def test_a_report_is_read_as_it_was_meant(report: PunchReport, seen: Candidate) -> None:
+    assert parse_punch_report(report.encode()) == report
+    known = report.seen and report.probed
+    assert report.varies == (report.seen != report.probed if known else None)
+    assert parse_probe_answer(probe_answer(seen)) == seen
+
+
+GOOD = PunchReport(
+    1, "", "", (PunchTried(1, PunchOutcome.TLS, 1, 1, (CandidateTried("host/10.0.0.1/2000", 1, "E", True),)),)
+)
+
+
+@pytest.mark.parametrize(
+    ("was", "instead"),
+    [
+        (b'"port":1', b'"port":-1'),
+        (b'"port":1', b'"port":true'),
+        (b'"port":1', b'"port":9007199254740992'),
+        (b'"seen":""', b'"seen":"host/8.8.8.8/2000"'),
+        (b'"seen":""', b'"seen":5'),
+        (b'"seen":"",', b""),
+        (b'"tls"', b'"\\u001b"'),
+        (b'"tls"', b"[]"),
+        (b'"E"', b'"E\\n"'),
+        (b'"E"', b'"' + b"E" * 21 + b'"'),
+        (b"true]", b"1]"),
+        (b"true]", b"true,1]"),
+        (b"[[", b'"' + b"x" * 20 + b'",[['),
+        (b"})", b"}"),
+        (b"{", b"[" * 20_000),
+        (b"}]", b"}" + b",null" * 17 + b"]"),
+    ],
+)
+def test_a_report_of_another_form_is_refused(was: bytes, instead: bytes) -> None:
+    message = GOOD.encode()
+    assert was in message
+    with pytest.raises(PeerError, match=r"expected OK:PUNCHES"):
+        parse_punch_report(message.replace(was, instead, 1))
+
+
 STARTS = [
+    b"OK:PUNCHES(",
+    b"OK:PROBE:",
     b"PUNCH_OFFER:",
     b"PUNCH_WANT:",
     b"PUNCH_RESULT:",
@@ -96,7 +164,8 @@ STARTS = [
 @example(b"PUNCH_OFFER:", b"1:host/" + b"1" * 100_000 + b"/2000")
 @example(b"PUNCH_WANT:", b"1" * 100_000)
 def test_anything_else_is_an_error_of_the_peers(start: bytes, rest: bytes) -> None:
-    for parse in (parse_from_worker, parse_from_rendezvous, parse_direct_greeting, parse_probe_message):
+    parsers: tuple[Any, ...] = (parse_from_worker, parse_from_rendezvous, parse_direct_greeting, parse_probe_message)
+    for parse in (*parsers, parse_probe_answer, parse_punch_report):
         with suppress(PeerError):
             parse(start + rest)
 

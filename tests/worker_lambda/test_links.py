@@ -77,6 +77,7 @@ class Task:
             "token",
             LINKS,
             PUNCH,
+            "punches",
             PIPES,
             "tee",
             "processes",

@@ -45,7 +45,8 @@ def test_a_worker_that_comes_back_shows_the_token_it_was_given(
     worker = here(event(tls_coordinator, job="j", launch_id="l", **keys.event()))
     talk = tls_coordinator.accept()
     first = parse_greeting(talk.hear())
-    assert (first.supports, first.token) == (("token", "links", "punch", "pipes", "tee", "processes", "presign"), "")
+    announced = ("token", "links", "punch", "punches", "pipes", "tee", "processes", "presign")
+    assert (first.supports, first.token) == (announced, "")
     talk.say(b"run:sleep 600", b"token:" + b"5ec7e7" * 8)  # is not kept waiting
     assert talk.hear() == b"OK:TOKEN"
     talk.say(b"kill:", b"reset:")

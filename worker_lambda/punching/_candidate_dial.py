@@ -36,6 +36,7 @@ class CandidateDial:
     :param uniform: draws the pace.
     :ivar connected: the socket, once the TCP connection is there; the caller takes it away.
     :ivar refused: whether the last dial has ended with an error.
+    :ivar errors: how many dials have, and ``error``: the last one's name.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class CandidateDial:
     ) -> None:
         self.connected: socket.socket | None = None
         self.refused = False
+        self.errors = 0
+        self.error = ""
         self.address = address
         self._port = port
         self._due = begun
@@ -88,7 +91,7 @@ class CandidateDial:
         except OSError as error:
             code = error.errno or errno.EIO
         if code not in (0, errno.EINPROGRESS) or self._socket is None:
-            self._failed()
+            self._failed(code)
             return
         self.refused = False
         self._watch.set(self._socket, selectors.EVENT_WRITE)
@@ -104,11 +107,13 @@ class CandidateDial:
                 self._watch.clear()
                 self._socket, self.connected = None, sock
                 return
-        self._failed()
+        self._failed(code)
         if self._due <= time.monotonic():
             self._dial()
 
-    def _failed(self) -> None:
+    def _failed(self, code: int) -> None:
         self.close()
         self.refused = True
+        self.errors += 1
+        self.error = errno.errorcode.get(code, "")
         self.again()

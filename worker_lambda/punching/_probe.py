@@ -4,28 +4,32 @@ import selectors
 import socket
 import time
 
-from mu_twisted.wire import encode
-from mu_twisted.wire.punching import probe_message
+from mu_twisted.wire import Decoder, PeerError, encode
+from mu_twisted.wire.punching import Candidate, parse_probe_answer, probe_message
 from worker_lambda._socket_watch import SocketWatch
 from worker_lambda.punching._local_port import LocalPort, family_of
 
 PROBE_TIMEOUT = 2.0
 """Seconds for it."""
-_ANSWER = 64
+_ANSWER = 128
+"""Bytes of the rendezvous's answer at most."""
 
 
 class Probe:
-    """One connection from the local port, which shows a token. What comes of it, the rendezvous knows.
+    """One connection from the local port, which shows a token. What comes of it, the rendezvous decides.
 
     :param selector: the loop's.
     :param port: the local one.
     :param address: the rendezvous's, with its second port.
     :param token: to be shown.
     :ivar over: whether it is over.
+    :ivar seen: where the rendezvous has seen it, if it has said so.
     """
 
     def __init__(self, selector: selectors.BaseSelector, port: LocalPort, address: tuple[str, int], token: str) -> None:
         self.over = False
+        self.seen: Candidate | None = None
+        self._decoder = Decoder(_ANSWER)
         self._watch = SocketWatch(selector, self._ready)
         self._deadline = time.monotonic() + PROBE_TIMEOUT
         self._message = encode(probe_message(token))
@@ -65,9 +69,12 @@ class Probe:
                 self._message = self._message[sent:]
                 if not self._message:
                     self._watch.set(sock, selectors.EVENT_READ)
-            elif not sock.recv(_ANSWER):  # it has answered, and closed first
+            elif data := sock.recv(_ANSWER):
+                for answer in self._decoder.feed(data):
+                    self.seen = parse_probe_answer(answer)
+            else:  # it has answered, and closed first
                 self.close()
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, PeerError):
             self.close()

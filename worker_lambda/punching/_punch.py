@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import suppress
 
+from mu_twisted.wire.punch_report import CandidateTried, PunchTried
 from mu_twisted.wire.punching import PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching._candidate_dial import CandidateDial, Uniform
@@ -50,6 +51,9 @@ class Punch:
         self._dials = {
             address: CandidateDial(selector, port, address, self.begun, uniform) for address in sorted(addresses)
         }
+        self._candidates = {(each.ip, each.port): str(each) for each in order.candidates}
+        self._dialled = tuple(self._dials.values())
+        self._reached: set[tuple[str, int]] = set()
         self._handshakes: dict[tuple[str, int], LinkHandshake] = {}
         self._failures: set[PunchOutcome] = set()
 
@@ -91,6 +95,19 @@ class Punch:
             return None
         return min((wait for wait in waits if wait is not None), default=None)
 
+    def tried(self, outcome: PunchOutcome) -> PunchTried:
+        """What has come of it and of each candidate, as it ends now."""
+        return PunchTried(
+            self.terms.theirs.task,
+            outcome,
+            None if self.connected_after is None else round(max(0.0, self.connected_after) * 1000),
+            round(max(0.0, time.monotonic() - self.begun) * 1000),
+            tuple(
+                CandidateTried(self._candidates[dial.address], dial.errors, dial.error, dial.address in self._reached)
+                for dial in self._dialled
+            ),
+        )
+
     def close(self) -> None:
         """Give up; the link, if there is one, is left as it is."""
         for dial in self._dials.values():
@@ -108,6 +125,7 @@ class Punch:
         former = self._handshakes.pop(address, None)
         if former is not None:  # two at once between the same ends cannot be: the peer has given the former up
             former.close()
+        self._reached.add(address)
         self._dials[address].close()
         self._handshakes[address] = LinkHandshake(self._selector, sock, self.terms)
 

@@ -8,10 +8,14 @@ import selectors
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mu_twisted.wire.punch_report import MAX_PUNCHES as MAX_TRIED
+from mu_twisted.wire.punch_report import PunchReport, PunchTried
 from mu_twisted.wire.punching import (
+    Candidate,
     DirectGreeting,
     Offer,
     ProbeOrder,
@@ -125,6 +129,8 @@ class Puncher:
         self._uniform = uniform
         self._rendezvous = control.getpeername()[0]
         self._probe: Probe | None = None
+        self._seen: Candidate | None = None
+        self._tried: deque[PunchTried] = deque(maxlen=MAX_TRIED)
         self._punches: dict[str, Punch] = {}
         self._wanted: dict[int, _Wanted] = {}
         self._early: dict[tuple[str, int], tuple[socket.socket, float]] = {}
@@ -139,6 +145,12 @@ class Puncher:
         """Whether a probe was ordered, and is over."""
         return self._probe is not None and self._probe.over
 
+    @property
+    def report(self) -> PunchReport:
+        """What is known of the NATs and of the last punches."""
+        probed = None if self._probe is None else self._probe.seen
+        return PunchReport(self._port.number, str(self._seen or ""), str(probed or ""), tuple(self._tried))
+
     def want(self, task: int) -> None:
         """Want a link to a task: ``connected`` or ``failed`` will be called, never from within this."""
         if task not in self._wanted:
@@ -151,6 +163,7 @@ class Puncher:
         """
         said = parse_from_rendezvous(message)
         if isinstance(said, ProbeOrder):
+            self._seen = said.reflexive
             if self._probe is not None:
                 self._probe.close()
             if said.port:
@@ -256,6 +269,7 @@ class Puncher:
 
     def _ended(self, punch: Punch, outcome: PunchOutcome) -> None:
         peer = punch.terms.theirs
+        self._tried.append(punch.tried(outcome))
         self._send(PunchResult(peer.task, peer.attempt, peer.nonce, outcome).encode())
         wanted = self._wanted.get(peer.task)
         if punch.link is not None:

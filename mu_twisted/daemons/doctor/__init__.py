@@ -20,6 +20,7 @@ class Options(CoordinatorOptions):
     optFlags = [
         ["json", None, "print the findings as JSON, on one line"],
         ["no-invoke", None, "do not invoke a worker to have it dial back"],
+        ["punch", None, "have two workers of the function try to reach each other directly, by the job's rendezvous"],
         ["real", None, "print a script that checks a real account, in the region $REGION, and what it costs at most"],
     ]
 
@@ -32,8 +33,9 @@ class Options(CoordinatorOptions):
         """What stands below the options."""
         return (
             "Looks at all that a job needs, given the coordinator's command line: account, functions, limits, bucket, "
-            "keys, clock, and whether a worker reaches this machine, for which it invokes one. Without PIPELINE only "
-            "at what concerns no function. Exits 1 if something is broken."
+            "keys, clock, and whether a worker reaches this machine, for which it invokes one. With --punch two more "
+            "show what the NATs before them allow. Without PIPELINE only at what concerns no function. Exits 1 if "
+            "something is broken."
         )
 
 

@@ -94,7 +94,7 @@ def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> F
     """
     fix = "open the port to it: security group, firewall, NAT; --host-addr says another address, -t another port"
     if came.greeting is None:
-        said = came.invocation.error or _said(came.invocation.result)
+        said = said_of_its_end(came.invocation)
         if not came.own and said == "the coordinator said quit":
             return good(f"an invoked worker reached the coordinator that runs at {where}")
         tail = [line for line in came.invocation.log_tail.splitlines() if line.strip()][-1:]
@@ -115,10 +115,12 @@ def judge_dial_back(came: DialledBack, where: str, *, shared: bool = False) -> F
     return good(f"an invoked worker reached {where}, from {came.came_from}")
 
 
-def _said(result: str) -> str:
-    """What a worker's result says of its end."""
+def said_of_its_end(invocation: InvokeAnswer) -> str:
+    """What Lambda, or a worker's result, says of its end; empty where neither does."""
+    if invocation.error:
+        return invocation.error
     try:
-        reply = json.loads(result)
+        reply = json.loads(invocation.result)
     except ValueError:
         return ""
     text = (reply.get("error") or reply.get("ended")) if isinstance(reply, dict) else None

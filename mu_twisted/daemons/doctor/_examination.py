@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.threads import deferToThread
 
-from mu_twisted.aws import Clients, check_region
+from mu_twisted.aws import Clients, InvokeAnswer, check_region
 from mu_twisted.aws.findings import (
     Finding,
     Health,
@@ -34,9 +35,11 @@ from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._options import local_stack
+from mu_twisted.daemons._rendezvous import peers, rendezvous_addresses
 from mu_twisted.daemons._state_dir import default_state_dir
 from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.doctor._dial_back import dial_back, judge_dial_back
+from mu_twisted.daemons.doctor._pair_test import judge_pair, try_pair
 from mu_twisted.jobs import launch_name
 from mu_twisted.tls import Authority
 
@@ -50,6 +53,10 @@ CREDENTIALS = (
 POLICY = "the credentials must be allowed what `mu iam coordinator` prints"
 BUCKET = f"check -b, or make the bucket; {POLICY}"
 NETWORK = "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url names another"
+PAIR = (
+    "see that `mu rendezvous` runs where -H and -T say, with the same --state-dir or keys, that workers reach it, and "
+    "that the coordinator's port is free (-t)"
+)
 KEYS = "check -c, -s, -k and --ca-key, or make keys: `mu genkeys DIR`"
 
 Report = Callable[[Finding], None]
@@ -102,6 +109,8 @@ class Examination:
         address = await self._address(cloud.lambda_endpoint(regions[0]))
         if address is not None and states and self._keys is not None and not self._options["no-invoke"]:
             self._report(await self._dial_back(cloud, states[0], address, self._keys))
+            if self._options["punch"]:
+                self._report_all(await self._test_pair(cloud, states[0], address, self._keys))
 
     # -- each question ---------------------------------------------------------------------------------------------
 
@@ -195,21 +204,9 @@ class Examination:
 
     async def _dial_back(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> Finding:
         named = port_of(self._options["listen"])
-        timeout = timedelta(seconds=state.settings.get("Timeout", 3))
 
-        def invoke(port: int | None) -> Any:
-            event = job_event(
-                address=address,
-                port=port or named,
-                ca=keys.ca,
-                pair=keys.for_job(JOB, timeout),
-                bucket=self._settings["bucket"],
-                region=self._settings["regions"][0],
-                job=None if keys.shared else JOB,
-                s3_endpoint=cloud.s3_endpoint,
-                orphan_timeout=DIAL_TIMEOUT,
-            )
-            return cloud.invoke_with_tail(state.region, state.name, with_launch_id(event, launch_name(JOB, "1")))
+        def invoke(port: int | None) -> InvokeAnswer:
+            return self._invoke(cloud, state, address, port or named, keys, JOB, "1")
 
         try:
             came = await dial_back(self._reactor, self._options["listen"], keys.own, keys.ca, invoke)
@@ -218,7 +215,42 @@ class Examination:
         port = came.port or named
         return judge_dial_back(came, f"{address}:{port}" if port else address, shared=keys.shared)
 
+    async def _test_pair(self, cloud: Cloud, state: FunctionState, address: str, keys: Keys) -> list[Finding]:
+        if keys.shared:
+            fix = "leave out --share-key"
+            return [broken("with one key for all there are no direct paths", "a link is made by each task's own", fix)]
+        job = f"{JOB}-{token_hex(4)}"  # of its own, so that two tests at once are not in each other's way
+
+        def invoke(port: int, worker: int) -> InvokeAnswer:
+            return self._invoke(cloud, state, address, port, keys, job, str(worker))
+
+        try:
+            where = rendezvous_addresses(self._settings, cloud.lambda_endpoint(state.region))[0]
+            pair = peers(keys, job, [where], 2, {})
+            tested = await try_pair(self._reactor, self._options["listen"], keys.own, keys.ca, invoke, pair)
+        except (MuError, ValueError) as error:
+            said = f"whether two workers reach each other could not be tried: {error}"
+            return [broken(said, "nothing is known of direct paths", PAIR)]
+        return list(judge_pair(tested, state.name))
+
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _invoke(
+        self, cloud: Cloud, state: FunctionState, address: str, port: int, keys: Keys, job: str, launch: str
+    ) -> InvokeAnswer:
+        """Have a worker dial us, and wait for its end."""
+        event = job_event(
+            address=address,
+            port=port,
+            ca=keys.ca,
+            pair=keys.for_job(job, timedelta(seconds=state.settings.get("Timeout", 3))),
+            bucket=self._settings["bucket"],
+            region=self._settings["regions"][0],
+            job=None if keys.shared else job,
+            s3_endpoint=cloud.s3_endpoint,
+            orphan_timeout=DIAL_TIMEOUT,
+        )
+        return cloud.invoke_with_tail(state.region, state.name, with_launch_id(event, launch_name(job, launch)))
 
     def _inspection(self, cloud: Cloud, region: str) -> Inspection:
         endpoint = cloud.lambda_endpoint(region)
