@@ -106,12 +106,15 @@ class Coordinator:
         """The answer to a GET, as text."""
         return self._ask("GET", path, query).decode("utf-8", "replace")
 
-    def post(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, *path: str, body: Mapping[str, Any] | None = None, served: bool = False) -> Any:
         """The answer to a POST, as JSON holds it.
 
         :param body: sent as JSON; None: no body.
+        :param served: as for :meth:`get`.
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if served:
+            return _decoded(self._ask_coordinator("POST", path, {}, content, TIMEOUT))
         return _decoded(self._ask("POST", path, {}, content))
 
     def delete(self, *path: str) -> None:

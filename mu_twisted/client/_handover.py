@@ -1,7 +1,7 @@
 """A job is handed to a coordinator here, also while that comes or goes. Knows nothing of what the job does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,27 @@ class ReconnectingClient:
 
         :param query: see :meth:`Coordinator.get`.
         """
+        # Not the records that it has left: reading them would keep it from coming back.
+        return self._answer(lambda: self._coordinator.get(*path, served=True, **query), repeats=True)
+
+    def post(self, *path: str, body: Mapping[str, Any] | None = None, repeats: bool = False) -> Any:
+        """The same for a POST.
+
+        :param body: see :meth:`Coordinator.post`.
+        :param repeats: whether it may be done twice: it is asked again also where its answer was lost.
+        :raises ConnectionLost: whether it was done is not known.
+        """
+        return self._answer(lambda: self._coordinator.post(*path, body=body, served=True), repeats=repeats)
+
+    def _answer(self, ask: Callable[[], Any], *, repeats: bool) -> Any:
         lost: float | None = None
         while True:
             try:
-                # Not the records that it has left: reading them would keep it from coming back.
-                return self._coordinator.get(*path, served=True, **query)
+                return ask()
             except (Unreachable, RequestRefused) as error:
                 if isinstance(error, RequestRefused) and error.status != 503:
+                    raise
+                if isinstance(error, ConnectionLost) and not repeats:
                     raise
                 now = time.monotonic()
                 lost = now if lost is None else lost

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -20,9 +19,9 @@ from typing import Any, Protocol, TypeVar
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
 from mu_twisted.client._control import Coordinator
-from mu_twisted.client._handover import COMEBACK, COMEBACK_PAUSE, ReconnectingClient
+from mu_twisted.client._handover import COMEBACK, ReconnectingClient
 from mu_twisted.client._pickling import CallError, answer_of, call_name, pickled_call
-from mu_twisted.client._transport import CoordinatorError, NotServed
+from mu_twisted.client._transport import ConnectionLost, CoordinatorError
 from mu_twisted.pipelines import InputList, pack_inputs
 from mu_twisted.pipelines.calls import NOWHERE, STORED
 
@@ -79,7 +78,13 @@ class _CallJob:
         self.name = name
         self.calls: dict[int, _Call] = {}
         self.tasks = self.added = self.results = 0
-        self.closed = False
+        self.takes_no_more = self.closed = False
+        """The second: as its coordinator knows, too."""
+
+    def takes(self, calls: int, size: int) -> bool:
+        """Whether calls of this size can be added."""
+        fits = self.tasks + calls <= MAX_TASKS and self.added + size <= MAX_ADDED
+        return fits and not self.takes_no_more
 
 
 class CallExecutor(Executor):
@@ -226,7 +231,9 @@ class CallExecutor(Executor):
         inputs = InputList((texts,))
         size = sum(map(len, texts))
         job = self._job
-        if job is not None and (job.closed or job.tasks + len(calls) > MAX_TASKS or job.added + size > MAX_ADDED):
+        if job is not None and (
+            job.takes_no_more or job.tasks + len(calls) > MAX_TASKS or job.added + size > MAX_ADDED
+        ):
             self._close(job)
             job = None
         if job is None:
@@ -243,21 +250,25 @@ class CallExecutor(Executor):
         job.added += size
 
     def _add(self, job: _CallJob, inputs: str) -> int:
-        until = time.monotonic() + COMEBACK
-        while True:
-            try:
-                answer = self._backend.coordinator.post("jobs", job.name, "tasks", body={"inputs": inputs})
-                return int(answer["first"])
-            except NotServed:  # it is being restarted
-                if time.monotonic() > until:
-                    raise
-                time.sleep(COMEBACK_PAUSE)
+        client = ReconnectingClient(self._backend.coordinator)
+
+        def add() -> int:
+            return int(_there(client.post("jobs", job.name, "tasks", body={"inputs": inputs}))["first"])
+
+        try:
+            return add()
+        except ConnectionLost:  # nothing else adds tasks: if there are more, it was done
+            page = _there(client.get("jobs", job.name, "tasks", cursor=job.tasks, limit=1))
+            return job.tasks if page["tasks"] else add()
 
     def _close(self, job: _CallJob | None) -> None:
+        """Have a job end with the calls that it has. Where that is in vain, it is tried again before answers are asked
+        for."""
         if job is not None and not job.closed:
-            job.closed = True
-            with suppress(CoordinatorError):  # it closes itself when it is not heard of
-                self._backend.coordinator.post("jobs", job.name, "close")
+            job.takes_no_more = True
+            with suppress(CoordinatorError):
+                client = ReconnectingClient(self._backend.coordinator)
+                job.closed = client.post("jobs", job.name, "close", repeats=True) is not None
 
     # -- inside: answers -------------------------------------------------------------------------------------------
 
@@ -266,6 +277,8 @@ class CallExecutor(Executor):
         why = "its job has ended"
         try:
             while not over:
+                if job.takes_no_more:
+                    self._close(job)
                 page = self._settled(job, after)
                 for task in page["tasks"]:
                     self._take(job, task)
@@ -273,7 +286,7 @@ class CallExecutor(Executor):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of the calls
             why = str(error)
         with self._changed:
-            job.closed = True
+            job.takes_no_more = job.closed = True
             left, job.calls = list(job.calls.values()), {}
             self._sent -= len(left)
             self._changed.notify_all()
@@ -285,9 +298,7 @@ class CallExecutor(Executor):
         page = client.get(
             "jobs", job.name, "settled", after=after, results=1, timeout=STEP, answer_timeout=STEP + MARGIN
         )
-        if page is None:
-            raise CoordinatorError(f"the coordinator has been away for {COMEBACK:g} s")
-        return page
+        return _there(page)
 
     def _take(self, job: _CallJob, task: dict[str, Any]) -> None:
         with self._changed:
@@ -346,6 +357,12 @@ def _for_each(function: Callable[..., T]) -> Callable[[Sequence[Sequence[Any]]],
 def _chained(parts: Iterator[list[T]]) -> Iterator[T]:
     for part in parts:
         yield from part
+
+
+def _there(answer: Any) -> Any:
+    if answer is None:
+        raise CoordinatorError(f"the coordinator has been away for {COMEBACK:g} s")
+    return answer
 
 
 def _of_call(call: _Call, error: Exception) -> Exception:

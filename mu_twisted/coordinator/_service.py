@@ -38,6 +38,7 @@ from mu_twisted.coordinator._status import (
     EventPage,
     EventQuery,
     JobStatus,
+    NotYet,
     Request,
     ServiceError,
     SettledPage,
@@ -248,7 +249,7 @@ class Jobs:
 
     def extend(self, name: str, inputs: str) -> int:
         """Add tasks to a job that is kept open; they are in the journal then."""
-        self.job(name)
+        self._check_restored(name)
         self._check_open()
         if name not in self._active_jobs:
             raise ServiceError(f"no tasks can be added to job {name}")
@@ -259,9 +260,11 @@ class Jobs:
 
     def close(self, name: str) -> JobStatus:
         """Add no more tasks to a job: it ends with those that it has."""
-        self.job(name)
+        self._check_restored(name)
+        self._check_running()
         if name in self._active_jobs:
             self._active_jobs.run(name).close()
+            self._journal.flush()
         return self.job(name)
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
@@ -409,9 +412,17 @@ class Jobs:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _check_open(self) -> None:
+    def _check_running(self) -> None:
         if self._closing:
-            raise ServiceError("the coordinator is stopping: try again when it is back")
+            raise NotYet("the coordinator is stopping: try again when it is back")
+
+    def _check_restored(self, name: str) -> None:
+        self.job(name)
+        if name in self._restoring:
+            raise NotYet(f"the records of job {name} are being read, after a restart of the coordinator: try again")
+
+    def _check_open(self) -> None:
+        self._check_running()
         if self._journal.fault is not None:
             raise ServiceError(f"no new job is taken: {self._journal.fault}")
 

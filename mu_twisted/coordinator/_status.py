@@ -27,6 +27,10 @@ class ServiceError(MuError):
     """What was asked for cannot be done now: one line that says why."""
 
 
+class NotYet(ServiceError):
+    """The coordinator stops, or has just started: the same can be done soon."""
+
+
 class UnknownJob(ServiceError):
     """There is no such job, or no such task in it."""
 
@@ -296,10 +300,14 @@ class JobService(Protocol):
 
         :param inputs: what they are to work on, packed as :func:`mu_twisted.pipelines.pack_inputs` does it.
         :returns: the number of the first.
+        :raises NotYet: its records are being read, after a restart, or the coordinator is stopping.
         """
 
     def close(self, name: str) -> JobStatus:
-        """Add no more tasks to a job: it ends with those that it has. One that is closed stays as it is."""
+        """Add no more tasks to a job: it ends with those that it has. One that is closed stays as it is.
+
+        :raises NotYet: as :meth:`extend`.
+        """
 
     def cancel(self, name: str) -> Deferred[JobStatus]:
         """End a job and every worker of it; fires when they are gone. A job that is over stays as it is."""

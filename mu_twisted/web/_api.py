@@ -14,6 +14,7 @@ from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     MAX_PAGE,
     EventQuery,
+    NotYet,
     ObservedJobService,
     OutputQuery,
     Request,
@@ -107,6 +108,8 @@ class Api:
             return refusal_reply(refusal)
         except UnknownJob as error:
             return refusal_reply(CallRefusal(HTTPStatus.NOT_FOUND, str(error)))
+        except NotYet as error:
+            return refusal_reply(CallRefusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
         except ServiceError as error:
             return refusal_reply(CallRefusal(HTTPStatus.CONFLICT, str(error)))
         except (PipelineError, UsageError) as error:

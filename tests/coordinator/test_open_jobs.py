@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from memory_jobs import PIPELINE, MemoryCoordinator
 from twisted.internet.defer import Deferred
 from worker_double import WorkerDouble, launch_identity
 
-from mu_twisted.coordinator import ServiceError, UnknownJob
+from mu_twisted.coordinator import NotYet, ServiceError, UnknownJob
 from mu_twisted.jobs._job_data import LEASE, LINGER
 from mu_twisted.pipelines import InputList, PipelineError, pack_inputs
 from mu_twisted.wire import Greeting
@@ -130,3 +131,30 @@ def test_a_job_of_another_pipeline_takes_none(world: MemoryCoordinator) -> None:
     world.finish(job, "0-0")
     world.clock.pump([1.0] * 5)
     assert world.jobs.close(job).state == "done"
+
+
+def test_one_whose_records_are_being_read_can_be_neither_extended_nor_closed_yet(
+    world: MemoryCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit("-n", "1")
+    with monkeypatch.context() as early:
+        early.setattr(world, "turn", lambda: None)
+        world.killed_and_started_again()
+    with pytest.raises(NotYet, match="are being read"):
+        world.jobs.extend(job, packed("a"))
+    with pytest.raises(NotYet, match="are being read"):
+        world.jobs.close(job)
+    world.turn()
+    assert world.jobs.extend(job, packed("a")) == 1
+    assert world.jobs.close(job).state == "running"
+    world.killed_and_started_again()
+    with pytest.raises(ServiceError, match="no tasks can be added"):
+        world.jobs.extend(job, packed("b"))
+
+
+def test_one_of_a_coordinator_that_stops_is_extended_and_closed_by_the_next(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "1")
+    world.jobs.stop()
+    for request in (partial(world.jobs.extend, job, packed("a")), partial(world.jobs.close, job)):
+        with pytest.raises(NotYet, match="try again when it is back"):
+            request()
