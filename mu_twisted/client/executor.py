@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
-from mu_twisted.client._control import Coordinator
+from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._handover import COMEBACK, ReconnectingClient
 from mu_twisted.client._pickling import CallError, answer_of, call_name, pickled_call
 from mu_twisted.client._transport import ConnectionLost, CoordinatorError
@@ -77,9 +78,14 @@ class _CallJob:
     def __init__(self, name: str) -> None:
         self.name = name
         self.calls: dict[int, _Call] = {}
+        """That are not answered, by their tasks: those above :attr:`tasks` are being added."""
         self.tasks = self.added = self.results = 0
         self.takes_no_more = self.closed = False
         """The second: as its coordinator knows, too."""
+        self.lost: str | None = None
+        """Why it is not known whether calls were added."""
+        self.over: str | None = None
+        """Why no more answers come."""
 
     def takes(self, calls: int, size: int) -> bool:
         """Whether calls of this size can be added."""
@@ -231,35 +237,49 @@ class CallExecutor(Executor):
         inputs = InputList((texts,))
         size = sum(map(len, texts))
         job = self._job
-        if job is not None and (
-            job.takes_no_more or job.tasks + len(calls) > MAX_TASKS or job.added + size > MAX_ADDED
-        ):
-            self._close(job)
+        if job is not None and not job.takes(len(calls), size):
+            job.takes_no_more = True
             job = None
-        if job is None:
+        if job is None or not self._added(job, calls, pack_inputs(inputs)):
             job = _CallJob(self._backend.open_job(inputs))
             with self._changed:
                 self._job = job
                 job.calls.update(enumerate(calls))
+                job.tasks = len(calls)
                 self._start(self._take_answers, "answers", job)
-        else:
-            with self._changed:  # no answer is taken before it is known whose it is
-                first = self._add(job, pack_inputs(inputs))
-                job.calls.update(enumerate(calls, first))
-        job.tasks += len(calls)
         job.added += size
 
-    def _add(self, job: _CallJob, inputs: str) -> int:
-        client = ReconnectingClient(self._backend.coordinator)
-
-        def add() -> int:
-            return int(_there(client.post("jobs", job.name, "tasks", body={"inputs": inputs}))["first"])
-
+    def _added(self, job: _CallJob, calls: Sequence[_Call], inputs: str) -> bool:
+        """Whether further calls are a job's now; one that is over takes none."""
+        numbers = range(job.tasks, job.tasks + len(calls))
+        with self._changed:  # before one is answered; nothing else adds tasks
+            job.calls.update(zip(numbers, calls, strict=True))
         try:
-            return add()
-        except ConnectionLost:  # nothing else adds tasks: if there are more, it was done
-            page = _there(client.get("jobs", job.name, "tasks", cursor=job.tasks, limit=1))
-            return job.tasks if page["tasks"] else add()
+            self._add(job, inputs)
+        except RequestRefused as error:
+            with self._changed:
+                for number in numbers:
+                    del job.calls[number]
+            if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                raise
+            job.takes_no_more = True
+            return False
+        except CoordinatorError as error:  # whether they were added is not known before the job has ended
+            job.takes_no_more = True
+            job.lost = str(error)
+        with self._changed:
+            job.tasks += len(calls)
+        if job.over is not None:
+            self._give_up(job, job.over)
+        return True
+
+    def _add(self, job: _CallJob, inputs: str) -> None:
+        client = ReconnectingClient(self._backend.coordinator)
+        try:
+            _there(client.post("jobs", job.name, "tasks", body={"inputs": inputs}))
+        except ConnectionLost:  # if there are more tasks, it was done
+            if not _there(client.get("jobs", job.name, "tasks", cursor=job.tasks, limit=1))["tasks"]:
+                _there(client.post("jobs", job.name, "tasks", body={"inputs": inputs}))
 
     def _close(self, job: _CallJob | None) -> None:
         """Have a job end with the calls that it has. Where that is in vain, it is tried again before answers are asked
@@ -287,11 +307,17 @@ class CallExecutor(Executor):
             why = str(error)
         with self._changed:
             job.takes_no_more = job.closed = True
-            left, job.calls = list(job.calls.values()), {}
+            job.over = why
+        self._give_up(job, why)
+
+    def _give_up(self, job: _CallJob, why: str) -> None:
+        """End the calls that a job which is over has taken; not those that are on the way to it."""
+        with self._changed:
+            left = [job.calls.pop(number) for number in list(job.calls) if number < job.tasks]
             self._sent -= len(left)
             self._changed.notify_all()
         for call in left:
-            call.future.set_exception(CallError(f"{call.name} has no result: {why}"))
+            call.future.set_exception(CallError(f"{call.name} has no result: {job.lost or why}"))
 
     def _settled(self, job: _CallJob, after: int) -> Any:
         client = ReconnectingClient(self._backend.coordinator)
@@ -308,7 +334,7 @@ class CallExecutor(Executor):
             self._sent -= 1
             job.results += len(task.get("result") or "") * 3 // 4
             if job.results > MAX_RESULTS:
-                self._close(job)
+                job.takes_no_more = True
             self._changed.notify_all()
         try:
             call.future.set_result(self._answer(call, task))

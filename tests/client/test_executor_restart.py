@@ -17,6 +17,7 @@ from worker_double import WorkerDouble, launch_identity, ours
 from mu_twisted.aws import Clients
 from mu_twisted.client import mu_call
 from mu_twisted.client._control import Coordinator
+from mu_twisted.client._pickling import CallError
 from mu_twisted.client._transport import ConnectionLost, CoordinatorError, NotServed, UnixTransport
 from mu_twisted.client.executor import CallExecutor
 from mu_twisted.coordinator import Request
@@ -26,21 +27,28 @@ from mu_twisted.pipelines.calls import pipeline
 
 
 class Asking(Coordinator):
-    """Says which of its requests to change something were not answered, and loses some."""
+    """Says which of its requests to change something were not answered, loses some, and holds others."""
 
     def __init__(self, transport: UnixTransport) -> None:
         super().__init__(transport)
         self.lost = ""
-        """Of the next: its request or its answer."""
+        """Of the next: its request or its answer, as ``error``."""
+        self.error: CoordinatorError = ConnectionLost("it went away")
+        self.held: dict[str, threading.Event] = {}
+        """What is sent when the event is set."""
+        self.came: dict[str, threading.Event] = defaultdict(threading.Event)
         self.failed: dict[str, threading.Event] = defaultdict(threading.Event)
 
     def post(self, *path: str, **more: Any) -> Any:
+        self.came[path[-1]].set()
+        if path[-1] in self.held:
+            assert self.held[path[-1]].wait(120)
         try:
             if self.lost == "request":
-                raise ConnectionLost("it went away")
+                raise self.error
             answer = super().post(*path, **more)
             if self.lost == "answer":
-                raise ConnectionLost("it went away")
+                raise self.error
         except CoordinatorError:
             self.lost = ""
             self.failed[path[-1]].set()
@@ -187,6 +195,86 @@ def test_a_call_whose_sending_was_cut_off_is_sent_once(calls: Calls, lost: str) 
     assert other.result(60) == 27
     executor.shutdown()
     assert calls.loop.do(calls.jobs.job, job).tasks == 2
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_call_of_which_no_one_said_whether_it_was_taken_has_no_result_or_its_own(calls: Calls, lost: str) -> None:
+    executor = CallExecutor(calls, 2)
+    call = executor.submit(pow, 2, 5)
+    job = name_of_job(executor)
+    calls.coordinator.lost = lost
+    calls.coordinator.error = CoordinatorError("it does not answer within 60 s")
+    other = executor.submit(pow, 3, 3)
+    calls.do_call(job)
+    assert call.result(60) == 32
+    if lost == "request":
+        with pytest.raises(CallError, match=r"^pow\(3, 3\) has no result: it does not answer within 60 s$"):
+            other.result(60)
+    else:
+        calls.do_call(job)
+        assert other.result(60) == 27
+    assert calls.state(job) == "done"
+    another = executor.submit(pow, 5, 2)
+    calls.loop.until(lambda: len(calls.jobs.jobs()) == 2)
+    calls.do_call(calls.jobs.jobs()[1].job)
+    assert another.result(60) == 25
+    executor.shutdown()
+
+
+def test_nothing_waits_for_a_coordinator_that_is_slow_to_take_a_call(calls: Calls) -> None:
+    executor = CallExecutor(calls, 2)
+    call = executor.submit(pow, 2, 5)
+    job = name_of_job(executor)
+    calls.coordinator.held["tasks"] = threading.Event()
+    other = executor.submit(pow, 3, 3)
+    assert calls.coordinator.came["tasks"].wait(60)
+    calls.do_call(job)
+    assert call.result(60) == 32
+    assert ends(in_thread(lambda: executor.submit(pow, 5, 2).cancel()))
+    assert ends(in_thread(lambda: executor.shutdown(wait=False)))
+    calls.coordinator.held["tasks"].set()
+    calls.do_call(job)
+    assert other.result(60) == 27
+    executor.shutdown()
+
+
+def test_an_answer_is_taken_while_its_job_is_closed(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mu_twisted.client.executor.MAX_RESULTS", 1)
+    executor = CallExecutor(calls, 2)
+    calls.coordinator.held["close"] = threading.Event()
+    call = executor.submit(pow, 2, 5)
+    calls.do_call(name_of_job(executor))
+    assert call.result(60) == 32
+    assert calls.coordinator.came["close"].wait(60)
+    assert ends(in_thread(lambda: executor.submit(pow, 5, 2)))
+    another = calls.loop.until(lambda: [job.job for job in calls.jobs.jobs()][1:])[0]
+    calls.do_call(another)
+    calls.coordinator.held["close"].set()
+    executor.shutdown()
+    assert {job.state for job in calls.jobs.jobs()} == {"done"}
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_job_that_has_ended_by_the_time_it_would_take_a_call_leaves_it_to_another(
+    calls: Calls, removed: bool
+) -> None:
+    executor = CallExecutor(calls, 2)
+    call = executor.submit(pow, 2, 5)
+    job = name_of_job(executor)
+    calls.coordinator.held["tasks"] = threading.Event()
+    other = executor.submit(pow, 3, 3)
+    assert calls.coordinator.came["tasks"].wait(60)
+    calls.loop.do(calls.jobs.cancel, job)
+    with pytest.raises(CallError, match=r"^pow\(2, 5\) failed after 0 attempts: cancelled by its user$"):
+        call.result(60)
+    if removed:
+        calls.loop.do(calls.jobs.remove, job)
+    calls.coordinator.held["tasks"].set()
+    another = calls.loop.until(lambda: [found.job for found in calls.jobs.jobs() if found.job != job])[0]
+    calls.came = 1
+    calls.do_call(another)
+    assert other.result(60) == 27
+    executor.shutdown()
 
 
 def test_an_executor_that_is_shut_down_while_the_coordinator_is_restarted_ends_its_job(calls: Calls) -> None:
