@@ -4,30 +4,23 @@ Its calls are tasks of one job of the pipeline ``calls``, which is kept open: on
 their answers. So many calls are sent as keep the workers busy; the others wait here, where they can be cancelled.
 """
 
-import base64
-import hashlib
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
+from mu_twisted.client._call_store import CallBucket, CallStore, FunctionCall
 from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._handover import COMEBACK, ReconnectingClient
-from mu_twisted.client._pickling import CallError, answer_of, call_name, pickled_call
+from mu_twisted.client._pickling import CallError, call_name, pickled_call
 from mu_twisted.client._transport import ConnectionLost, CoordinatorError
 from mu_twisted.pipelines import InputList, pack_inputs
-from mu_twisted.pipelines.calls import NOWHERE, STORED
 
-MAX_INLINE_CALL = 11 << 10
-"""Bytes of a pickled call that is no object of S3: as base64 it is an input of a job."""
 AHEAD = 2
 """Calls that are sent for each worker: while it does one, its next is on the way."""
 TOGETHER = 500
@@ -45,7 +38,7 @@ CHUNKS = 4
 T = TypeVar("T")
 
 
-class CallBackend(Protocol):
+class CallBackend(CallBucket, Protocol):
     """What an executor needs of its client."""
 
     coordinator: Coordinator
@@ -53,31 +46,13 @@ class CallBackend(Protocol):
     def open_job(self, inputs: InputList) -> str:
         """Submit the job of some calls, and say its name."""
 
-    def clients(self) -> Clients:
-        """Clients of the S3 of long calls."""
-
-    @property
-    def bucket(self) -> str | None:
-        """Of long calls and results; None: there is none."""
-
-
-@dataclass
-class _Call:
-    """A call that is waited for."""
-
-    future: "Future[Any]"
-    name: str
-    content: bytes
-    result: str = NOWHERE
-    stored: list[str] = field(default_factory=list)
-
 
 class _CallJob:
     """One job that is kept open, with the calls that are its tasks."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.calls: dict[int, _Call] = {}
+        self.calls: dict[int, FunctionCall] = {}
         """That are not answered, by their tasks: those above :attr:`tasks` are being added."""
         self.tasks = self.added = self.results = 0
         self.takes_no_more = self.closed = False
@@ -105,12 +80,11 @@ class CallExecutor(Executor):
         self.workers = workers
         """At once, at most."""
         self._changed = threading.Condition()
-        self._pending: deque[_Call] = deque()
+        self._pending: deque[FunctionCall] = deque()
         self._sent = 0
         self._job: _CallJob | None = None
         self._shut = False
-        self._prefix = f"mu-calls/{secrets.token_hex(8)}/"
-        self._count = 0
+        self._store = CallStore(backend)
         self._threads: list[threading.Thread] = []
 
     # -- concurrent.futures' own -----------------------------------------------------------------------------------
@@ -122,7 +96,7 @@ class CallExecutor(Executor):
         with self._changed:
             self._check_open()
         try:
-            call = _Call(future, name, pickled_call(fn, args, kwargs))
+            call = FunctionCall(future, name, pickled_call(fn, args, kwargs))
         except MuError as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -187,23 +161,35 @@ class CallExecutor(Executor):
 
     def _send_all(self) -> None:
         while calls := self._next_calls():
+            texts: dict[int, str] = {}
+            for number, call in enumerate(calls):
+                try:
+                    texts[number] = self._store.text(call)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of this call
+                    self._fail([call], error)
+            ready = [calls[number] for number in texts]
             try:
-                texts = [self._text(call) for call in calls]
-                self._send(calls, texts)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of these calls
-                with self._changed:
-                    self._sent -= len(calls)
-                for call in calls:
-                    call.future.set_exception(_of_call(call, error))
+                if ready:
+                    self._send(ready, list(texts.values()))
+            except Exception as error:  # noqa: BLE001 - or of these
+                self._fail(ready, error)
         with self._changed:
             job, self._job = self._job, None
         self._close(job)
 
-    def _next_calls(self) -> list[_Call]:
+    def _fail(self, calls: Sequence[FunctionCall], error: Exception) -> None:
+        """End calls that were not sent."""
+        with self._changed:
+            self._sent -= len(calls)
+        for call in calls:
+            call.future.set_exception(CallError(f"{call.name}: {error}") if isinstance(error, MuError) else error)
+        self._store.delete([key for call in calls for key in call.keys])
+
+    def _next_calls(self) -> list[FunctionCall]:
         """The calls that are sent next, which can be cancelled no more; none: there will be no others."""
         with self._changed:
             while True:
-                calls: list[_Call] = []
+                calls: list[FunctionCall] = []
                 room = min(TOGETHER, max(4, AHEAD * self.workers) - self._sent)
                 while self._pending and len(calls) < room:
                     call = self._pending.popleft()
@@ -214,26 +200,7 @@ class CallExecutor(Executor):
                     return calls
                 self._changed.wait()
 
-    def _text(self, call: _Call) -> str:
-        """The input of the task that does a call; a long one is stored."""
-        bucket, self._count = self._backend.bucket, self._count + 1
-        if bucket is not None:
-            call.result = f"{self._prefix}{self._count}.result"
-        content, call.content = call.content, b""
-        if len(content) <= MAX_INLINE_CALL:
-            return f"{call.result} inline {base64.b64encode(content).decode()}"
-        if bucket is None:
-            raise CallError(
-                f"its arguments are {len(content)} bytes, and more than {MAX_INLINE_CALL} go through S3: give the "
-                "executor a bucket"
-            )
-        key = f"{self._prefix}{self._count}.call"
-        with aws_errors(f"store the arguments of {call.name}"):
-            self._backend.clients().s3.put_object(Bucket=bucket, Key=key, Body=content)
-        call.stored.append(key)
-        return f"{call.result} {STORED} {key} {hashlib.sha256(content).hexdigest()}"
-
-    def _send(self, calls: Sequence[_Call], texts: Sequence[str]) -> None:
+    def _send(self, calls: Sequence[FunctionCall], texts: Sequence[str]) -> None:
         inputs = InputList((texts,))
         size = sum(map(len, texts))
         job = self._job
@@ -249,7 +216,7 @@ class CallExecutor(Executor):
                 self._start(self._take_answers, "answers", job)
         job.added += size
 
-    def _added(self, job: _CallJob, calls: Sequence[_Call], inputs: str) -> bool:
+    def _added(self, job: _CallJob, calls: Sequence[FunctionCall], inputs: str) -> bool:
         """Whether further calls are a job's now; one that is over takes none."""
         numbers = range(job.tasks, job.tasks + len(calls))
         with self._changed:  # before one is answered; nothing else adds tasks
@@ -300,8 +267,7 @@ class CallExecutor(Executor):
                 if job.takes_no_more:
                     self._close(job)
                 page = self._settled(job, after)
-                for task in page["tasks"]:
-                    self._take(job, task)
+                self._store.delete([key for task in page["tasks"] for key in self._take(job, task)])
                 after, over = page["next"], page["over"]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what becomes of the calls
             why = str(error)
@@ -318,6 +284,7 @@ class CallExecutor(Executor):
             self._changed.notify_all()
         for call in left:
             call.future.set_exception(CallError(f"{call.name} has no result: {job.lost or why}"))
+        self._store.delete([key for call in left for key in call.keys])
 
     def _settled(self, job: _CallJob, after: int) -> Any:
         client = ReconnectingClient(self._backend.coordinator)
@@ -326,48 +293,27 @@ class CallExecutor(Executor):
         )
         return _there(page)
 
-    def _take(self, job: _CallJob, task: dict[str, Any]) -> None:
+    def _take(self, job: _CallJob, task: dict[str, Any]) -> list[str]:
+        """What has become of a call.
+
+        :returns: the keys of the objects that it may have left.
+        """
         with self._changed:
             call = job.calls.pop(task["task"], None)
             if call is None:
-                return
+                return []
             self._sent -= 1
             job.results += len(task.get("result") or "") * 3 // 4
             if job.results > MAX_RESULTS:
                 job.takes_no_more = True
             self._changed.notify_all()
         try:
-            call.future.set_result(self._answer(call, task))
+            answer = self._store.answer(call, task)
         except BaseException as error:  # noqa: BLE001 - it is what the function has raised
             call.future.set_exception(error)
-
-    def _answer(self, call: _Call, task: dict[str, Any]) -> Any:
-        if task["state"] != "done":
-            raise CallError(f"{call.name} failed after {_attempts(task)}: {task.get('error') or 'its job has ended'}")
-        if task.get("result") is None:
-            raise CallError(f"{call.name} was done, and its result is lost: the coordinator was killed")
-        where, _, content = base64.b64decode(task["result"]).partition(b" ")
-        if where == STORED.encode():
-            content = self._fetched(call, *content.decode().split(" "))
-        elif call.stored:
-            self._delete(call.stored)
-        return answer_of(content, call.name)
-
-    def _fetched(self, call: _Call, digest: str, size: str) -> bytes:
-        """A long answer, which is that of the worker: its digest has come over the worker's own connection."""
-        bucket, s3 = self._backend.bucket or "", self._backend.clients().s3
-        with aws_errors(f"fetch the result of {call.name}"):
-            content: bytes = s3.get_object(Bucket=bucket, Key=call.result)["Body"].read(int(size) + 1)
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise CallError(f"{call.name}: the result in s3://{bucket}/{call.result} is not what the worker has sent")
-        self._delete([*call.stored, call.result])
-        return content
-
-    def _delete(self, keys: Sequence[str]) -> None:
-        with suppress(MuError), aws_errors("delete what calls have stored"):
-            objects: Any = [{"Key": key} for key in keys]
-            deleted: Any = {"Objects": objects, "Quiet": True}
-            self._backend.clients().s3.delete_objects(Bucket=self._backend.bucket or "", Delete=deleted)
+        else:
+            call.future.set_result(answer)
+        return call.keys
 
 
 def _for_each(function: Callable[..., T]) -> Callable[[Sequence[Sequence[Any]]], list[T]]:
@@ -389,11 +335,3 @@ def _there(answer: Any) -> Any:
     if answer is None:
         raise CoordinatorError(f"the coordinator has been away for {COMEBACK:g} s")
     return answer
-
-
-def _of_call(call: _Call, error: Exception) -> Exception:
-    return CallError(f"{call.name}: {error}") if isinstance(error, MuError) else error
-
-
-def _attempts(task: dict[str, Any]) -> str:
-    return "1 attempt" if task["attempts"] == 1 else f"{task['attempts']} attempts"

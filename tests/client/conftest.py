@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_server import control_loop, served_control  # noqa: F401 - fixtures
+from control_server import Served, control_loop, served_control  # noqa: F401 - fixtures
+from memory_calls import Calls
 
 from mu_twisted import connect
 from mu_twisted.client import Client
@@ -32,3 +33,13 @@ def mu(home: Path) -> Iterator[Client]:
     """A client of a coordinator of its own, which works with the local stack."""
     with connect(local=True) as mu:
         yield mu
+
+
+@pytest.fixture
+def calls(served: Served) -> Iterator[Calls]:
+    calls = Calls(served)
+    yield calls
+    for job in calls.loop.do(calls.jobs.jobs):
+        calls.loop.do(calls.jobs.cancel, job.job)
+    calls.loop.do(calls.jobs.stop)
+    calls.loop.do(calls.journal.close)

@@ -182,18 +182,18 @@ def test_long_arguments_and_results_go_through_s3_and_are_taken_away(executor: C
     assert executor.submit(lambda data: data + data[:1], content).result(60) == content + content[:1]
     backend: Any = executor._backend
     clients: Clients = backend.clients()
-    assert clients.s3.list_objects_v2(Bucket=backend.bucket, Prefix=executor._prefix).get("KeyCount") == 0
+    assert clients.s3.list_objects_v2(Bucket=backend.bucket, Prefix=executor._store.prefix).get("KeyCount") == 0
 
 
 def test_a_result_that_was_changed_in_s3_is_not_unpickled(executor: CallExecutor) -> None:
-    from mu_twisted.client.executor import _Call
+    from mu_twisted.client._call_store import FunctionCall
 
     backend: Any = executor._backend
     backend.clients().s3.put_object(Bucket=backend.bucket, Key="forged", Body=b"cos\nsystem\n(S'false'\ntR.")
-    call = _Call(futures.Future(), "f()", b"", "forged")
+    call = FunctionCall(futures.Future(), "f()", b"", "forged")
     answer = base64.b64encode(b"stored " + b"0" * 64 + b" 25").decode()
     with pytest.raises(CallError, match="is not what the worker has sent"):
-        executor._answer(call, {"state": "done", "result": answer})
+        executor._store.answer(call, {"state": "done", "result": answer})
 
 
 def test_modules_of_the_user_travel_by_value(
@@ -271,7 +271,7 @@ def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
         register_joblib(executor)
         with joblib.parallel_config(backend="mu", n_jobs=-1):
             assert joblib.Parallel()(joblib.delayed(pow)(2, n) for n in range(9)) == [2**n for n in range(9)]
-        assert executor._count > 0
+        assert executor._store.count > 0
 
 
 def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
