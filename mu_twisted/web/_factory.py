@@ -60,7 +60,7 @@ class ControlFactory(Factory):
         self.channels: set[HttpChannel] = set()
         self._max_unadmitted = max_unadmitted
         self._unadmitted: dict[HttpChannel, None] = {}
-        self._drops = DropLog(clock)
+        self.drops = DropLog(clock)
         self._emptied: Deferred[None] | None = None
 
     @property
@@ -94,7 +94,7 @@ class ControlFactory(Factory):
         return done.addCallback(stop)
 
     def stopFactory(self) -> None:
-        self._drops.flush()
+        self.drops.flush()
 
     # What the channels report
 
@@ -128,7 +128,7 @@ class ControlFactory(Factory):
     def dropped(self, channel: HttpChannel, reason: str) -> None:
         """A connection is refused, or its request is."""
         peer = channel.transport.getPeer()
-        self._drops.dropped(f"{peer.host}:{peer.port}" if hasattr(peer, "port") else "control socket", reason)
+        self.drops.dropped(f"{peer.host}:{peer.port}" if hasattr(peer, "port") else "control socket", reason)
 
     def _cut_off(self) -> None:
         for channel in list(self.channels):

@@ -11,8 +11,10 @@ import pytest
 from memory_service import MemoryService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from mu_twisted.coordinator import Request
+from mu_twisted.transport import DropLog
 from mu_twisted.web import Api, Call, parse_address
 from mu_twisted.web.dashboard._sessions import CODE_LIFE, LIFE, MAX_SESSIONS, UNUSED, Sessions
 from mu_twisted.web.dashboard._site import Site, page_files
@@ -28,11 +30,14 @@ class Dashboard:
         self.now = 1_000_000.0
         self.path = directory / "dashboard.json"
         self.service = MemoryService()
+        self.drops = DropLog(Clock())
         self.start()
 
     def start(self) -> None:
         self.sessions = Sessions(self.path, lambda: self.now)
-        self.site = Site(Api(self.service, Clock()), self.sessions, lambda: {HOST, "localhost:8791"}, "http")
+        self.site = Site(
+            Api(self.service, Clock()), self.sessions, lambda: {HOST, "localhost:8791"}, "http", self.drops.dropped
+        )
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, Any, dict[str, str]]:
         """The answer's status, its content, and its headers; underscores in names stand for dashes."""
@@ -78,6 +83,25 @@ def test_a_code_is_good_for_one_session(dashboard: Dashboard) -> None:
 def test_what_is_no_code_begins_no_session(dashboard: Dashboard, body: bytes) -> None:
     dashboard.sessions.new_code()
     assert dashboard.ask("POST", "/session", body)[0] == 403
+
+
+def test_wrong_codes_are_logged_and_few_of_many(dashboard: Dashboard) -> None:
+    lines: list[str] = []
+
+    def keep(event: LogEvent) -> None:
+        lines.append(str(formatEvent(event)))
+
+    globalLogPublisher.addObserver(keep)
+    try:
+        for number in range(1000):
+            assert dashboard.ask("POST", "/session", json.dumps({"code": f"wrong-{number}"}).encode())[0] == 403
+        dashboard.drops.flush()
+    finally:
+        globalLogPublisher.removeObserver(keep)
+    assert lines[0] == "dropped 192.0.2.1: it came to the dashboard with a code that is not good any more"
+    assert len(lines) < 50
+    assert lines[-1].startswith(f"dropped {1001 - len(lines)} more")
+    assert not any("wrong-" in line for line in lines)
 
 
 def test_a_code_is_not_good_for_long(dashboard: Dashboard) -> None:

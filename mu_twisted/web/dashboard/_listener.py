@@ -114,7 +114,7 @@ def open_dashboard(
     sessions = Sessions(sessions_path, wall)
     scheme = "http" if address.is_here else "https"
     hosts: set[str] = set()
-    site = Site(Api(service, reactor), sessions, lambda: hosts, scheme)
+    site = Site(Api(service, reactor), sessions, lambda: hosts, scheme, lambda *drop: factory.drops.dropped(*drop))
     factory: Any = DashboardFactory(
         site.answer,
         lambda transport: f"{transport.getPeer().host}",

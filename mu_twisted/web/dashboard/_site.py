@@ -11,7 +11,6 @@ from http import HTTPStatus
 from importlib.resources import files
 
 import msgspec
-from twisted.logger import Logger
 
 from mu_twisted.web._api import VERSION, Api
 from mu_twisted.web._calls import Call, CallRefusal, Reply, json_reply, refusal_reply
@@ -44,15 +43,22 @@ class Site:
     :param sessions: who may ask.
     :param hosts: names under which browsers reach this, each with its port, in small letters.
     :param scheme: ``http`` or ``https``.
+    :param refused: is called with a caller who came with a wrong code, and the reason.
     """
 
-    log = Logger()
-
-    def __init__(self, api: Api, sessions: Sessions, hosts: Callable[[], Collection[str]], scheme: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        sessions: Sessions,
+        hosts: Callable[[], Collection[str]],
+        scheme: str,
+        refused: Callable[[str, str], object],
+    ) -> None:
         self._api = api
         self._sessions = sessions
         self._hosts = hosts
         self._scheme = scheme
+        self._refused = refused
         self._files = page_files()
 
     async def answer(self, call: Call) -> Reply:
@@ -105,7 +111,7 @@ class Site:
             code = ""
         token = self._sessions.redeem(code)
         if token is None:
-            self.log.warn("{caller} came to the dashboard with a code that is not good any more", caller=call.caller)
+            self._refused(call.caller, "it came to the dashboard with a code that is not good any more")
             raise CallRefusal(
                 HTTPStatus.FORBIDDEN, "this address was used, or is too old: `mu dashboard` prints another"
             )
