@@ -14,7 +14,8 @@ def add(commands: Any) -> None:
         "dashboard",
         help="print an address that opens the dashboard",
         description="Print an address that opens the dashboard of a coordinator that runs, once and within ten "
-        "minutes: the tab that opens it is signed in as long as it is open, also across restarts of the coordinator. "
+        "minutes: the tab that opens it is signed in until it signs out or is closed, for a week without use and 30 "
+        "days at most, also across restarts of the coordinator. "
         "`mu run` and `mu map` serve the dashboard while their job runs; a coordinator does with --dashboard PORT, or "
         "HOST:PORT for other machines. Where none runs, `mu report JOB` shows a job.",
     )

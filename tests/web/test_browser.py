@@ -225,6 +225,22 @@ def test_an_address_opens_it_once_and_a_tab_without_a_session_says_how(
     page.browser.get_log("browser")
 
 
+def test_a_tab_signs_out_and_its_token_is_of_no_use_then(page: Page) -> None:
+    page.sees("No jobs yet")
+    token = page.run("return sessionStorage.getItem('mu-token')")
+    ask = (
+        f"const done = arguments[0]; fetch('v1/jobs', {{headers: {{Authorization: 'Bearer {token}'}}}})"
+        ".then((answer) => done(answer.status))"
+    )
+    assert page.browser.execute_async_script(ask) == 200
+    page.click("Sign out")
+    page.sees("You are signed out")
+    assert page.run("return Object.keys(sessionStorage).length") == 0
+    assert page.browser.execute_async_script(ask) == 401
+    assert page.violations() == []
+    page.browser.get_log("browser")
+
+
 def test_ten_thousand_tasks_are_drawn_and_redrawn(
     page: Page, coordinator: LiveCoordinator, remark: Callable[[str], None]
 ) -> None:

@@ -19,7 +19,13 @@ export async function signIn() {
   return true;
 }
 
-export function signOut() {
+// Ends the session, so that its token is of no use any more.
+export async function signOut() {
+  await ask("session", { method: "DELETE" });
+  forget();
+}
+
+export function forget() {
   sessionStorage.removeItem(KEY);
 }
 
@@ -31,12 +37,12 @@ async function refusal(answer) {
 
 async function ask(path, options = {}) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY)}`, ...options.headers };
-  const answer = await fetch(`v1/${path}`, { ...options, headers });
+  const answer = await fetch(path, { ...options, headers });
   if (!answer.ok) throw await refusal(answer);
   return answer;
 }
 
-const within = (...segments) => segments.map(encodeURIComponent).join("/");
+const within = (...segments) => ["v1", ...segments.map(encodeURIComponent)].join("/");
 
 export const get = async (segments, query = {}, signal = undefined) => {
   const parameters = new URLSearchParams(query).toString();

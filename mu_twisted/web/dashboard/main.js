@@ -1,12 +1,13 @@
 // The page: who is signed in, which view is shown, and whether the coordinator is there.
 
-import { signIn, signOut, get } from "./api.js";
+import { signIn, signOut, forget, get } from "./api.js";
 import { h } from "./dom.js";
 import { jobsView } from "./jobs.js";
 import { jobView } from "./job.js";
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
+const signingOut = document.getElementById("sign-out");
 let leave = () => {};
 
 function status(kind, error) {
@@ -23,7 +24,8 @@ function show(...content) {
 function welcome(text) {
   leave();
   leave = () => {};
-  signOut();
+  forget();
+  signingOut.hidden = true;
   connection.textContent = "";
   document.title = "mu";
   show(h("div", { class: "welcome" }, h("h1", null, "Sign in"), h("p", { class: "muted" }, text),
@@ -38,12 +40,25 @@ function route() {
   window.scrollTo(0, 0);
 }
 
+async function end() {
+  try {
+    await signOut();
+  } catch (error) {
+    if (error.status !== 401) { // else it has ended already
+      connection.textContent = "Not signed out: the coordinator is away";
+      return;
+    }
+  }
+  welcome("You are signed out. Each tab is opened with an address of its own, good for one use. This command prints one:");
+}
+
 async function start() {
   try {
     if (!(await signIn())) {
       welcome("Each tab is opened with an address of its own, good for one use. This command prints one:");
       return;
     }
+    signingOut.hidden = false;
     const daemon = await get(["daemon"]);
     document.getElementById("coordinator").textContent = `coordinator ${daemon.version}`;
   } catch (error) {
@@ -57,4 +72,5 @@ async function start() {
   window.addEventListener("hashchange", () => { if (!location.hash.startsWith("#main")) route(); });
 }
 
+signingOut.addEventListener("click", end);
 start();
