@@ -21,6 +21,7 @@ from mu_twisted.base import MuError
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._limits import SPARE_DESCRIPTORS, raise_descriptor_limit
+from mu_twisted.daemons._loop_lag import LoopLag
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import (
@@ -91,6 +92,8 @@ class RendezvousService(Service):
         self._relay: Relay | None = None
         self._port: Any | None = None
         self._probe_port: Any | None = None
+        self._metrics_port: Any | None = None
+        self._loop_lag = LoopLag(reactor)
         self._state: StateDirectory | None = None
         self._notifier = Notifier(reactor) if place is None else place.notifier
         self._profile: cProfile.Profile | None = None
@@ -151,6 +154,8 @@ class RendezvousService(Service):
             self._port = listen_at_once(self._reactor, self._options, listening, place.endpoint)
         if self._options["punch"]:
             self._listen_for_probes(punching, str(getattr(self._port.getHost(), "host", "")))
+        if self._options["metrics"] is not None:
+            self._serve_metrics(relay)
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port
@@ -173,12 +178,28 @@ class RendezvousService(Service):
         self._probe_port = listen_at_once(self._reactor, said, punching.listen, endpoint, "--probe-port")
         self.log.info("workers' NATs are probed on port {port}", port=self._probe_port.getHost().port)
 
+    def _serve_metrics(self, relay: Relay) -> None:
+        """Serve them; a shard on the port that is as far behind the one that was given as its number says."""
+        from mu_twisted.daemons._rendezvous_metrics import relay_metrics  # these cost, and few want them
+        from mu_twisted.web import DashboardAddress, open_metrics, parse_address
+
+        address = parse_address(self._options["metrics"])
+        if address.port and self._place is not None:
+            address = DashboardAddress(address.host, address.port + self._place.number)
+        self._loop_lag.start()
+        self._metrics_port = open_metrics(
+            self._reactor, address, lambda: relay_metrics(relay.counts(), self._loop_lag.seconds())
+        )
+        self.log.info("metrics are served on port {port}", port=self._metrics_port.getHost().port)
+
     async def _close(self) -> None:
         steps: list[Callable[[], Any]] = [self._notifier.stopping]
         if self._port is not None:
             steps.append(self._port.stopListening)
         if self._probe_port is not None:
             steps.append(self._probe_port.stopListening)
+        if self._metrics_port is not None:
+            steps += [self._metrics_port.stopListening, self._loop_lag.stop]
         if self._relay is not None:
             steps += [self._relay.close, partial(self._parting, self._relay)]
         if self._profile is not None:

@@ -71,6 +71,7 @@ class Options(OneLineOptions):
         ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
         ["punch", None, "auto", "direct paths between workers: auto, where their NATs allow it, or off", _punch],
         ["probe-port", None, "0", "TCP port that shows what workers' NATs do; 0: any that is free", _probe_port],
+        ["metrics", None, None, "serve /metrics for Prometheus, without TLS: a port of loopback, or HOST:PORT"],
         [
             "io-threads",
             None,
@@ -133,10 +134,22 @@ class Options(OneLineOptions):
             check_ports(self["listen"], self["shards"])
         if self["probe-port"] + self["shards"] - 1 > MAX_PORT:
             raise usage.UsageError(f"--probe-port: {self['shards']} ports from it on would end above {MAX_PORT}")
+        if self["metrics"] is not None:
+            self._check_metrics(self["metrics"])
         if self["memory"] < 1 << 20:
             raise usage.UsageError("--memory: at least 1M")
         if self.parent is not None:
             observe(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
+
+    def _check_metrics(self, text: str) -> None:
+        from mu_twisted.web import parse_address  # costs, and few want it
+
+        try:
+            port = parse_address(text).port
+        except ValueError as error:
+            raise usage.UsageError(f"--metrics: {error}") from None
+        if port + self["shards"] - 1 > MAX_PORT:
+            raise usage.UsageError(f"--metrics: {self['shards']} ports from it on would end above {MAX_PORT}")
 
     def limits(self) -> RelayLimits:
         """What the options allow."""

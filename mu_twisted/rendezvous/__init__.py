@@ -1,5 +1,6 @@
 """The rendezvous keeps mailboxes for messages between workers; its relay serves them. It knows no coordinator."""
 
+from mu_twisted.rendezvous._counters import RelayCounts
 from mu_twisted.rendezvous._errors import Full, PeerRefused, RendezvousError
 from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._mailboxes import Mailboxes, Subscription, Welcome
@@ -17,6 +18,7 @@ __all__ = [
     "PunchLimits",
     "PunchService",
     "Relay",
+    "RelayCounts",
     "RelayLimits",
     "RendezvousError",
     "Spill",

@@ -51,6 +51,10 @@ class MessageAdmission:
         self._large_memory = Account(store.limits.message)
         self._last_admitted = {False: 0.0, True: 0.0}
 
+    def __len__(self) -> int:
+        """How many senders wait for memory."""
+        return len(self._queue) + len(self._large_queue)
+
     @property
     def contended(self) -> bool:
         """Whether any sender waits for memory."""

@@ -183,6 +183,7 @@ class PeerConnection(RelayConnection):
         subscription = self._subscription
         if subscription is None:
             return
+        self._relay.counters.mailbox_bytes += len(frames)
         outbox = subscription.outbox
         try:
             self._put(frames, subscription)

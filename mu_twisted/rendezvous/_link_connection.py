@@ -80,6 +80,7 @@ class LinkConnection(RelayConnection):
     def frames_received(self, payloads: list[bytes]) -> None:
         """One read has completed these frames."""
         self._arrived(len(payloads[-1]))
+        self._relay.counters.link_bytes += sum(map(len, payloads))
         try:
             for payload in payloads:
                 if self._session is None:

@@ -75,6 +75,10 @@ class Mailboxes:
         self.runs: dict[bytes, Run] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        """How many mailboxes there are, of all jobs and runs."""
+        return self._count
+
     def greet(self, greeting: PeerGreeting, reader: object, now: float) -> Welcome:
         """Give a connection the mailboxes that its greeting names.
 

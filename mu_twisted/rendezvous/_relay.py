@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._connection import PeerConnection
+from mu_twisted.rendezvous._counters import RelayCounters, RelayCounts
 from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._link_connection import LinkConnection
 from mu_twisted.rendezvous._mailboxes import Mailboxes
@@ -76,6 +77,7 @@ class Relay:
         token: Callable[[], str] = _token,
         punching: PunchService | None = None,
     ) -> None:
+        self.counters = RelayCounters()
         self.punching = punching
         self.now = clock.seconds
         self.shared_key = shared_key
@@ -104,6 +106,23 @@ class Relay:
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def counts(self) -> RelayCounts:
+        """What it has counted, and what it holds."""
+        boxes, store = self.mailboxes, self.mailboxes.store
+        return RelayCounts(
+            connections=len(self),
+            jobs=len(boxes.jobs) + len(boxes.runs),
+            mailboxes=len(boxes),
+            waiting_memory=len(self.admission),
+            mailbox_bytes=self.counters.mailbox_bytes,
+            link_bytes=self.counters.link_bytes,
+            memory=(store.memory.used, store.memory.limit),
+            stored=(store.stored.used, store.stored.limit),
+            pipes=(store.pipes.used, store.pipes.limit),
+            named=(store.named.used, store.named.limit),
+            punches={} if self.punching is None else dict(self.punching.broker.counts),
+        )
 
     def listen(
         self, endpoint: IStreamServerEndpoint, contexts: ServerContexts | None, *, io_threads: int | None = None

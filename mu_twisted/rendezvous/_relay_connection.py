@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
+from mu_twisted.rendezvous._counters import RelayCounters
 from mu_twisted.rendezvous._mailboxes import Mailboxes
 from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._run import Run
@@ -27,6 +28,7 @@ class RelayServices(Protocol):
     :ivar shared_key: whether a certificate without identity may speak for any task.
     :ivar now: the time, seconds.
     :ivar punching: lets workers make direct connections; None: it does not.
+    :ivar counters: of all connections together.
     """
 
     shared_key: bool
@@ -35,6 +37,7 @@ class RelayServices(Protocol):
     admission: MessageAdmission
     backpressure: Backpressure
     punching: PunchService | None
+    counters: RelayCounters
 
     def connected(self, connection: "RelayConnection") -> None:
         """The TLS handshake is done."""

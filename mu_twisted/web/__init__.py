@@ -3,6 +3,7 @@
 from mu_twisted.web._api import MAX_SOURCE, VERSION, Api
 from mu_twisted.web._calls import Call, ControlError
 from mu_twisted.web._listeners import ControlListeners, open_control
+from mu_twisted.web._metrics_listener import open_metrics
 from mu_twisted.web.dashboard import Dashboard, DashboardAddress, open_dashboard, parse_address
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "DashboardAddress",
     "open_control",
     "open_dashboard",
+    "open_metrics",
     "parse_address",
 ]

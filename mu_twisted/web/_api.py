@@ -148,7 +148,7 @@ class Api:
         return json_reply(self._service.daemon())
 
     async def _metrics(self, call: Call) -> Reply:
-        from mu_twisted.web._metrics import KIND, metrics_text  # costs, and few callers want them
+        from mu_twisted.web.metrics import KIND, metrics_text  # costs, and few callers want them
 
         _parameters(call)
         return Reply(

@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus
 from mu_twisted.jobs import Cost
-from mu_twisted.web._metrics import metrics_text
+from mu_twisted.web.metrics import metrics_text
 
 DAEMON = DaemonStatus(1, "0.2.0", 13579, 2, 7, transport="core", loop_lag=0.25)
 COST = Cost(3, 10.0, 15.0, 0.5, "USD", "2026-01-01")

@@ -126,7 +126,7 @@ def open_dashboard(
     protocols = factory
     if not address.is_here and issue is not None:
         protocols = TLSMemoryBIOFactory(_contexts(issue(address.host)), False, factory, reactor)
-    port = _listen(reactor, address, protocols)
+    port = listen_on(reactor, address, protocols, "the dashboard")
     number = port.getHost().port
     names = {address.host, LOOPBACK, "localhost", "::1"} if address.is_here else {address.host}
     for name in names:
@@ -138,7 +138,13 @@ def open_dashboard(
     return Dashboard(f"{scheme}://{shown}:{number}/", port, factory, sessions)
 
 
-def _listen(reactor: Any, address: DashboardAddress, factory: Any) -> Any:
+def listen_on(reactor: Any, address: DashboardAddress, factory: Any, what: str) -> Any:
+    """Listen, at once; a name that is not this machine's own means all addresses.
+
+    :param what: listens, for the error.
+    :returns: the port.
+    :raises ControlError: one line.
+    """
     try:
         interface = str(ipaddress.ip_address(address.host))
     except ValueError:
@@ -148,7 +154,7 @@ def _listen(reactor: Any, address: DashboardAddress, factory: Any) -> Any:
     kind(reactor, address.port, interface=interface).listen(factory).addBoth(outcome.append)
     if isinstance(outcome[0], Failure):
         reason = " ".join(outcome[0].getErrorMessage().split())
-        raise ControlError(f"the dashboard cannot listen on {address.host} port {address.port}: {reason}")
+        raise ControlError(f"{what} cannot listen on {address.host} port {address.port}: {reason}")
     return outcome[0]
 
 
