@@ -2,10 +2,9 @@
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from mu_twisted.client import Coordinator, RequestRefused, UsageError, coordinator_at
+from mu_twisted.client import Coordinator, RequestRefused, coordinator_at
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 """Names of jobs, as a coordinator gives them."""
@@ -40,19 +39,8 @@ def coordinator(options: argparse.Namespace) -> Coordinator:
 def job_name(text: str) -> str:
     """Check the name of a job.
 
-    :raises UsageError: it is empty.
     :raises RequestRefused: no job can have this name.
     """
-    expect_names([text])
     if not _NAME.fullmatch(text):
         raise RequestRefused(404, f"there is no job {text[:64]!r}")
     return text
-
-
-def expect_names(texts: Sequence[str]) -> None:
-    """Check that no name of a job is empty, before any of the jobs is changed.
-
-    :raises UsageError: one is empty.
-    """
-    if not all(texts):
-        raise UsageError("expected a job's name, got '': did the command that should have printed it fail?")

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mu_twisted.cli._parser import OneLineParser
+
 DAEMONS = {
     "coordinator": "run a coordinator, which takes jobs by `mu submit` and `mu run`",
     "rendezvous": "run a rendezvous, which carries messages between workers",
@@ -18,7 +20,7 @@ def add(commands: Any) -> None:
     """Add the commands to the parser's."""
     for name, summary in DAEMONS.items():
         parser = commands.add_parser(name, help=summary, add_help=False, prefix_chars="\0")  # it parses by itself
-        parser.add_argument("words", nargs=argparse.REMAINDER)
+        parser.add_argument("words", nargs=argparse.REMAINDER, type=str)
         parser.set_defaults(run=run)
 
 
@@ -43,7 +45,7 @@ def _list(words: list[str]) -> None:
     from mu_twisted.cli import _format
     from mu_twisted.local import default_state_dir, find, running_stacks
 
-    parser = argparse.ArgumentParser(prog="mu local --list", usage="mu local --list [--json]")
+    parser = OneLineParser(prog="mu local --list", usage="mu local --list [--json]")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args(words).json
@@ -70,7 +72,7 @@ def _stop(words: list[str], configured: str | None) -> None:
     from mu_twisted.client.cloud import no_stack
     from mu_twisted.local import default_state_dir, stop
 
-    parser = argparse.ArgumentParser(prog="mu local --stop", usage="mu local --stop [--state-dir DIR]")
+    parser = OneLineParser(prog="mu local --stop", usage="mu local --stop [--state-dir DIR]")
     parser.add_argument("--stop", action="store_true")
     parser.add_argument("--state-dir", type=Path, default=configured or default_state_dir(os.environ))
     directory = parser.parse_args(words).state_dir

@@ -28,6 +28,7 @@ from mu_twisted.aws import (
     setting_bounds,
 )
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
+from mu_twisted.cli._parser import whole_number
 from mu_twisted.client import UsageError
 from mu_twisted.client.cloud import OperatorCloud
 
@@ -60,8 +61,10 @@ def add(commands: Any) -> None:
         "AWS_ROLE, MEM_SIZE, TIMEOUT, REGION, ALLOW_LD and SKIP_UPLOAD in the environment stand for the options.",
     )
     parser.add_argument("executable", metavar="EXE", nargs="?", type=Path, help="a static Linux program, or a script")
-    parser.add_argument("pre_args", metavar="PRE_ARGS", nargs="?", default="", help="what stands before ./EXE")
-    parser.add_argument("post_args", metavar="POST_ARGS", nargs="?", default="", help="what stands behind it")
+    parser.add_argument(
+        "pre_args", metavar="PRE_ARGS", nargs="?", type=str, default="", help="what stands before ./EXE"
+    )
+    parser.add_argument("post_args", metavar="POST_ARGS", nargs="?", type=str, default="", help="what stands behind it")
     parser.add_argument(
         "extra", metavar="EXTRA", nargs="*", default=[], type=Path, help="further files and directories"
     )
@@ -83,7 +86,7 @@ def add(commands: Any) -> None:
     function.add_argument("--runtime", help="(python3.13)")
     function.add_argument(
         "--copies",
-        type=_range(1, MAX_COPIES),
+        type=whole_number(1, MAX_COPIES),
         metavar="K",
         default=1,
         help="make it K times, as NAME, NAME-2, ... NAME-K: each may grow by 1,000 workers in 10 s (1)",
@@ -323,13 +326,4 @@ def _suffix() -> str:
 
 
 def _setting(member: str) -> Callable[[str], int]:
-    return lambda text: _range(*setting_bounds(member))(text)
-
-
-def _range(low: int, high: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text}")
-        return int(text)
-
-    return whole
+    return lambda text: whole_number(*setting_bounds(member))(text)

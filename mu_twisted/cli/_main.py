@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
-from mu_twisted.base import MuError, terminal_safe
+from mu_twisted.base import MuError
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._output import OutputLost, drop, guarded
+from mu_twisted.cli._parser import OneLineParser
 from mu_twisted.client import UsageError
 from mu_twisted.config import ConfigError
 
@@ -50,6 +51,8 @@ COMMANDS = {
     "man": "_man",
 }
 """The commands, and the module beside this one that has each: its ``add`` adds all of its commands to the parser."""
+_OWN = ("-h", "--help", "--version")
+"""What may stand in the place of a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +103,8 @@ def parsed(words: list[str]) -> argparse.Namespace:
     """
     words, profile = take_profile(words)
     parser, commands = new_parser(words)
+    if not words or (words[0].startswith("-") and not any(own.startswith(words[0]) for own in _OWN)):
+        parser.error(f"expected a command{f', got {words[0]}' if words else ''}: mu COMMAND [options]")
     taken: dict[str, Any] = {}
     if words[:1] == ["map"]:  # it has a command line within its own
         rest, taken = import_module("mu_twisted.cli._map").split(words[1:])
@@ -123,14 +128,15 @@ def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, Any]
 
     :param words: the command line, for which only its own command is added; none: all are.
     """
-    parser = _Parser(
+    parser = OneLineParser(
         prog="mu",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Thousands of native programs at once on AWS Lambda.",
         epilog="`mu COMMAND --help` says more.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.type = str  # each command's own parser looks at its words
     for name in _modules(words):
         import_module(f"mu_twisted.cli.{name}").add(commands)
     for each in commands.choices.values():
@@ -153,16 +159,6 @@ def _modules(words: Sequence[str]) -> list[str]:
     """
     wanted = COMMANDS.get(words[0]) if words else None
     return [wanted] if wanted is not None else list(dict.fromkeys(COMMANDS.values()))
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line and name the command that was meant; its subcommands' parsers are as it is."""
-
-    def error(self, message: str) -> NoReturn:
-        print(
-            f"error: {terminal_safe(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr
-        )
-        self.exit(2)
 
 
 class _Version(argparse.Action):

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "run", help="run a job to its end", add_help=False, prefix_chars="\0"
     )  # its words are the coordinator's, which has its own parser
-    parser.add_argument("words", nargs=argparse.REMAINDER)
+    parser.add_argument("words", nargs=argparse.REMAINDER, type=str)
     parser.set_defaults(run=run)
 
 

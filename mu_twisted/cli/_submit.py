@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
         "words",
         metavar="job options",
         nargs=argparse.REMAINDER,
+        type=str,
         help="the pipeline's own, such as -n; `mu submit PIPELINE --help` shows them",
     )
     parser.set_defaults(run=run)
@@ -91,7 +92,7 @@ def _checked(name: str, words: list[str], configured: Configured) -> list[str]:
         settings.synopsis = f"Usage: mu submit [options] {name} {own.removeprefix('Usage: ')}"
         configured_words = configured.behind_pipeline(settings, words)
         settings.parseOptions(configured_words)
-        settings.check_place(configured_words)
+        settings.check_words(configured_words)
     except PipelineError as error:
         raise UsageError(str(error)) from None
     except usage.UsageError as error:

@@ -65,8 +65,6 @@ def run(options: argparse.Namespace) -> int:
     one = options.which is not None or options.task is not None
     if one and options.failed:
         raise UsageError("--failed is about all tasks: give it without TASK")
-    if options.which == "":
-        raise UsageError("expected a task's number or the name of its input, got ''")
     name = _client_options.job_name(options.job)
     pages = _Pages(_client_options.coordinator(options), name, options)
     if options.json:

@@ -43,7 +43,6 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Wait for one job after the other, and report each; one that is not there does not keep the others."""
-    _client_options.expect_names(options.jobs)
     coordinator = _client_options.coordinator(options)
     status, found = 0, []
     for name in options.jobs:

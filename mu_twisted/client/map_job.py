@@ -41,6 +41,9 @@ def function_options(given: Mapping[str, Any], function: str | None, backend: Ma
     from mu_twisted.daemons.program import PROGRAM_KEYS, ProgramOptions, check_program
 
     found = {key: given.get(key) for key in PROGRAM_KEYS}
+    empty = [key for key, value in found.items() if value == ""]
+    if empty:
+        raise UsageError(f"--{empty[0]}: expected a value, got '': is a variable empty?")
     try:
         for key, _, _, _, *convert in ProgramOptions.optParameters:
             if convert and found[key] is not None:
@@ -123,13 +126,17 @@ class MapJob:
             self.results = f"s3://{self._bucket('what is printed')}/{RESULTS}{secrets.token_hex(8)}/"
             out = f"{self.results}{{n:08d}}"
         given = {**self.request.options, "out": out, "range": self.request.range}
-        self.words = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given.items() if value]
+        self.words = [
+            f"--{key}" if value is True else f"--{key}={value}"
+            for key, value in given.items()
+            if value not in (None, False)
+        ]
         self.words += ["--", *self.request.command]
         pipeline = load_pipeline("map")
         try:
             packed = None if self.inputs is None else pack_inputs(self.inputs)
             self.settings = pipeline.parse(self.words, packed)
-            self.settings.check_place(self.words)
+            self.settings.check_words(self.words)
             for _ in pipeline.checking(self.settings):
                 pass
         except (OptionsError, PipelineError) as error:

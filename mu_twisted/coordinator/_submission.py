@@ -91,7 +91,7 @@ def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline,
         )
     pipeline, settings = parsed or opener.parse(request)
     if parsed is None:
-        settings.check_place(request.words)
+        settings.check_words(request.words)
     if request.name is not None and not NAME.fullmatch(request.name):
         raise PipelineError(f"a job's name has 1 to 40 letters, digits, '.', '_' and '-', not {request.name[:50]!r}")
     policy = opener.policy(settings)

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from mu_twisted.daemons import _terminal
-from mu_twisted.pipelines import print_version
+from mu_twisted.pipelines import print_version, refuse_empty
 
 SUCCESS = 0
 FAILURE = 1
@@ -182,9 +182,11 @@ class Options(usage.Options):
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse, or print what is wrong and exit."""
+        words = sys.argv[1:] if options is None else options
         if self.configured is not None:
-            options = self.configured.before_pipeline(self, sys.argv[1:] if options is None else options)
+            options = self.configured.before_pipeline(self, words)
         try:
+            refuse_empty(self, words)
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             complain(usage_text(error))

@@ -102,7 +102,7 @@ class Options(OneLineOptions, DaemonOptions):
         if self.inputs is not None:
             settings.take_inputs(self.inputs)
         settings.parseOptions(words)
-        settings.check_place(words)
+        settings.check_words(words)
         for key in keys:
             self[key] = settings.pop(key)
         settings["function"] = settings["function"] or pipeline.name

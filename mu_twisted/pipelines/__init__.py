@@ -20,6 +20,7 @@ from mu_twisted.pipelines._options import (
     job_policy,
     print_version,
     refuse_address,
+    refuse_empty,
     s3_key,
 )
 from mu_twisted.pipelines._pipeline import Pipeline, Report
@@ -59,6 +60,7 @@ __all__ = [
     "pipeline_names",
     "print_version",
     "refuse_address",
+    "refuse_empty",
     "s3_key",
     "shown_input",
     "source_of",

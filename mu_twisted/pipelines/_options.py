@@ -176,6 +176,29 @@ def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[
         )
 
 
+def refuse_empty(options: usage.Options, words: Sequence[str]) -> None:
+    """Look for options that have no converter and were given an empty text, which is no name, path or address.
+
+    :param options: that parse the words.
+    :raises twisted.python.usage.UsageError: there is one.
+    """
+    try:
+        pairs, _ = getopt.getopt(list(words), options.shortOpt, options.longOpt)
+    except getopt.GetoptError:
+        return  # is an error when they are parsed
+    plain = {row[0] for row in _parameters(options) if len(row) < 5}
+    for switch, value in pairs:
+        if not value and options.synonyms[switch.lstrip("-")] in plain:
+            raise usage.UsageError(f"{switch}: expected a value, got '': is a variable empty?")
+
+
+def _parameters(options: usage.Options) -> list[list[Any]]:
+    """All options with a value, as ``optParameters`` has them; the last of those of one name."""
+    found: list[list[Any]] = []
+    accumulateClassList(type(options), "optParameters", found)  # type: ignore[no-untyped-call]
+    return list({each[0]: each for each in found}.values())
+
+
 ORIGINAL_BUCKET = ["bucket", "b", "excamera-us-east-1", "S3 bucket of input and output"]
 """The option of the pipelines that the original had, with its default."""
 
@@ -295,9 +318,7 @@ class PipelineOptions(usage.Options):
 
     def parameters(self) -> list[list[Any]]:
         """All options with a value, as ``optParameters`` has them; the last of those of one name."""
-        found: list[list[Any]] = []
-        accumulateClassList(type(self), "optParameters", found)  # type: ignore[no-untyped-call]
-        return list({each[0]: each for each in found}.values())
+        return _parameters(self)
 
     def flags(self) -> list[list[Any]]:
         """All options without a value, as ``optFlags`` has them."""
@@ -312,14 +333,18 @@ class PipelineOptions(usage.Options):
         """
         raise usage.UsageError(f"{len(inputs)} inputs came with the job, and its pipeline takes no list of them")
 
-    def check_place(self, words: Sequence[str]) -> None:
-        """Look for options behind the first word that is none, such as a command: they would be taken for its own.
+    def check_words(self, words: Sequence[str]) -> None:
+        """Look for empty values, and for options behind the first word that is none, which would be taken for its own.
 
         For job options as their user typed them; parsing does not ask for it, as journals hold older ones.
 
         :param words: the job options; they can be parsed.
         :raises twisted.python.usage.UsageError: there are some, and no ``--`` says that they are meant so.
         """
+        refuse_empty(self, words)
+        self._check_place(words)
+
+    def _check_place(self, words: Sequence[str]) -> None:
         _, rest = getopt.getopt(list(words), self.shortOpt, self.longOpt)
         start = len(words) - len(rest)
         if start and words[start - 1] == "--":

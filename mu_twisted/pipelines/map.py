@@ -66,10 +66,10 @@ class Options(PipelineOptions):
         self["values"] = values
         self["command"] = command
 
-    def check_place(self, words: Sequence[str]) -> None:
+    def _check_place(self, words: Sequence[str]) -> None:
         """As for every pipeline, but that values may look like options."""
         if SEPARATOR not in words or ("--" in words and words.index("--") < words.index(SEPARATOR)):
-            super().check_place(words)
+            super()._check_place(words)
 
     def postOptions(self) -> None:
         """What can be known before anything is looked at: one kind of input, a command, and where outputs go."""

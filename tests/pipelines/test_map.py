@@ -169,10 +169,10 @@ def test_what_cannot_be_done_is_one_line_that_names_the_input(
 def test_options_behind_the_command_are_the_commands() -> None:
     words = (":::", "-a", "--b", "--", "ls", "-l", "{}")
     settings = settings_of(*words)
-    settings.check_place(words)
+    settings.check_words(words)
     assert [settings["inputs"].whole(n) for n in range(2)] == ["-a", "--b"]
     with pytest.raises(usage.UsageError, match="put the job's options before it"):
-        settings.check_place(("--range", "1:2", "ls", "-l"))
+        settings.check_words(("--range", "1:2", "ls", "-l"))
 
 
 def test_columns_have_names_and_places() -> None:

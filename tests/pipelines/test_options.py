@@ -45,7 +45,7 @@ def exec_options() -> Any:
 def test_options_behind_a_command_are_refused_in_one_line(kind: Any, words: tuple[str, ...], late: str) -> None:
     options = parsed(kind(), *words)
     with pytest.raises(usage.UsageError) as caught:
-        options.check_place(words)
+        options.check_words(words)
     assert str(caught.value).startswith(f"{late} stands behind ")
     assert "put the job's options before it" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_options_behind_a_command_are_refused_in_one_line(kind: Any, words: tupl
     ],
 )
 def test_what_stands_behind_two_dashes_is_the_commands_own(words: tuple[str, ...]) -> None:
-    parsed(exec_options(), *words).check_place(words)
+    parsed(exec_options(), *words).check_words(words)
 
 
 @given(st.lists(st.sampled_from(["echo", "-", "--", "-n", "3", "--out", "{n}", "-x", ""]), max_size=7))
@@ -70,7 +70,7 @@ def test_where_no_option_is_late_the_command_has_none(words: list[str]) -> None:
     options = Files()
     try:
         parsed(options, *words)
-        options.check_place(words)
+        options.check_words(words)
     except usage.UsageError:
         return
     command = options["files"]

@@ -1,6 +1,5 @@
 """The demos share what is here: phases that are named and timed, daemons that end with them, ffmpeg."""
 
-import argparse
 import os
 import re
 import signal
@@ -55,14 +54,6 @@ class Clock:
         for what, seconds in self._phases:
             print(f"{seconds:6.1f} s  {what}")
         print(f"{sum(seconds for _, seconds in self._phases):6.1f} s  in all", flush=True)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return number
 
 
 def set_up(cleanup: ExitStack) -> tuple[Path, Clock, Stack]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl
-from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg, stay, write_report
+from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, stay, write_report
+from mu_twisted.client import UsageError
 
 VIDEO = "testsrc"
 FUNCTION = "png2y4m_demo"
@@ -28,8 +30,8 @@ def add(commands: Any) -> None:
         "have workers turn the frames into Y4M chunks, and check every chunk. Uses loopback only, and leaves a "
         f"report of the job, {REPORT}, in this directory.",
     )
-    parser.add_argument("--frames", type=positive, default=60, help="frames to make (default: 60)")
-    parser.add_argument("--workers", type=positive, default=10, help="workers, one a chunk (default: 10)")
+    parser.add_argument("--frames", type=whole_number(1, 100_000), default=60, help="frames to make (default: 60)")
+    parser.add_argument("--workers", type=whole_number(1, 1000), default=10, help="workers, one a chunk (default: 10)")
     parser.add_argument("--stay", action="store_true", help="serve the job's dashboard at the end, until an interrupt")
     parser.set_defaults(run=run)
 
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """The demo, phase by phase."""
     frames, workers = options.frames, options.workers
     if frames % workers:
-        raise DemoError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
+        raise UsageError(f"{frames} frames do not make {workers} equal chunks: choose a multiple")
     chunk = frames // workers
     with ExitStack() as cleanup:
         demo = FfmpegDemo(cleanup, FUNCTION, VIDEO)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import build_package
+from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli.demo._compile import compile_c
-from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, control_of, positive, run_job, set_up, start_rendezvous
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, control_of, run_job, set_up, start_rendezvous
 
 FUNCTION = "shuffle_demo"
 SOURCE = Path(__file__).with_name("records.c")
@@ -23,8 +24,10 @@ def add(commands: Any) -> None:
         "rendezvous alone, and through S3; prove the order, and say how long each took. Needs a C compiler. Uses "
         "loopback only; leaves nothing.",
     )
-    parser.add_argument("--tasks", type=positive, default=16, help="workers (default: 16)")
-    parser.add_argument("--records", type=positive, default=1_000_000, help="records (default: 1000000, 100 MB)")
+    parser.add_argument("--tasks", type=whole_number(1, 200), default=16, help="workers (default: 16)")
+    parser.add_argument(
+        "--records", type=whole_number(1, 10_000_000), default=1_000_000, help="records (default: 1000000, 100 MB)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -14,7 +14,8 @@ from statistics import median
 from typing import Any
 
 from mu_twisted.aws import AwsControl
-from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, positive, run_ffmpeg, start_mu
+from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, start_mu
 
 VIDEO = "clip"
 FUNCTION = "video_demo"
@@ -43,7 +44,9 @@ def add(commands: Any) -> None:
         "and merge, one after the other. Count the frames, check that the video is gray and that both ways make the "
         "same bytes, and print how long each takes. Uses loopback only; leaves nothing.",
     )
-    parser.add_argument("--seconds", type=positive, default=4, help=f"of the clip, {RATE} frames each (default: 4)")
+    parser.add_argument(
+        "--seconds", type=whole_number(1, 600), default=4, help=f"of the clip, {RATE} frames each (default: 4)"
+    )
     parser.add_argument(
         "--compare",
         action="store_true",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
+from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli._timeline import timeline
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.cli.demo.fixtures import (
@@ -20,7 +21,6 @@ from mu_twisted.cli.demo.fixtures import (
     DemoError,
     control_of,
     find_ffmpeg,
-    positive,
     run_ffmpeg,
     run_job,
     set_up,
@@ -43,9 +43,9 @@ def add(commands: Any) -> None:
         "through a rendezvous, and draw what each was doing when. Needs vpxenc (Debian: vpx-tools) and a C compiler; "
         "alfalfa's tools are faked. Uses loopback only; leaves nothing.",
     )
-    parser.add_argument("--chunks", type=positive, default=8, help="chunks, each on a worker (default: 8)")
-    parser.add_argument("--frames", type=positive, default=6, help="frames of a chunk (default: 6)")
-    parser.add_argument("--group", type=positive, help="chunks of a group (default: all)")
+    parser.add_argument("--chunks", type=whole_number(1, 200), default=8, help="chunks, each on a worker (default: 8)")
+    parser.add_argument("--frames", type=whole_number(1, 240), default=6, help="frames of a chunk (default: 6)")
+    parser.add_argument("--group", type=whole_number(1, 200), help="chunks of a group (default: all)")
     parser.set_defaults(run=run)
 
 

@@ -1,0 +1,46 @@
+"""The parser of ``mu`` and of each of its commands prints what is wrong as one line, and takes no empty value."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mu_twisted.base import terminal_safe
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line and name the command that was meant; its subcommands' parsers are as it is.
+
+    An empty text is no path, name or address: arguments refuse it, but those of the type ``str`` and those whose own
+    type takes it.
+    """
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.register("type", None, _filled)
+        self.register("type", Path, lambda text: Path(_filled(text)))
+
+    def error(self, message: str) -> NoReturn:
+        """Print it, and exit with status 2."""
+        print(
+            f"error: {terminal_safe(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr
+        )
+        self.exit(2)
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A converter for whole numbers of a range."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+        return int(text)
+
+    return convert
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a value, got '': is a variable empty?")
+    return text
