@@ -49,6 +49,26 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash.setdefault(REMARKS, []).extend(node.workeroutput.get("remarks", []))
 
 
+TOGETHER = ("tests/chaos", "tests/client", "tests/local")
+"""Directories whose files share what takes seconds to start."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where files are spread over processes, the files of such a directory go to one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            directory = file.rpartition("/")[0]
+            return directory if directory in TOGETHER else file
+
+    return Scheduling(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; only where -m asks for it")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():

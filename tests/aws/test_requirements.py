@@ -55,7 +55,7 @@ TAGS = [
     ("runtime", "architecture", "tag"),
     [
         ("python3.13", "arm64", "cp313-cp313-manylinux_2_28_aarch64"),
-        ("python3.11", "x86_64", "cp311-cp311-manylinux_2_17_x86_64"),
+        pytest.param("python3.11", "x86_64", "cp311-cp311-manylinux_2_17_x86_64", marks=pytest.mark.long),
         pytest.param("python3.13", "x86_64", "cp313-cp313-manylinux_2_28_x86_64", marks=pytest.mark.long),
         pytest.param("python3.12", "x86_64", "cp312-cp312-manylinux_2_34_x86_64", marks=pytest.mark.long),
         pytest.param("python3.12", "arm64", "cp310-abi3-manylinux2014_aarch64", marks=pytest.mark.long),
@@ -70,6 +70,7 @@ def test_wheels_are_the_targets(
     assert members["native.py"] == f"TAG = {tag!r}\n".encode()
 
 
+@pytest.mark.long
 def test_the_embedded_stack_has_this_machines(index: WheelIndex, collected: Collected) -> None:
     index.wheel("native", "2.0", tag="cp399-cp399-manylinux_2_17_x86_64")
     index.wheel("native", "1.0", tag=f"{HERE}-{HERE}-linux_{os.uname().machine}")
@@ -146,7 +147,7 @@ def _with_backend(index: WheelIndex, trace: Path) -> str:
     return str(directory)
 
 
-WAYS = ("a source distribution", "for one package", "a directory", "a wheel that asks for one", "its build backend")
+WAYS = ("a source distribution", "a wheel that asks for one", "its build backend")
 """One for each way by which pip comes to build: the others are spelt in other ways."""
 
 
@@ -181,12 +182,14 @@ def test_what_has_no_wheel_for_the_target_is_one_line(index: WheelIndex, collect
     [
         (["a b c"], "python3.13", "pip could not collect its wheels: Invalid requirement: 'a b c'"),
         (["--nonsense"], "python3.13", "pip could not collect its wheels: "),
-        (["-r other.txt"], "python3.13", "other.txt"),
-        (["one", "one==2"], "python3.13", "pip could not collect its wheels: "),
+        pytest.param(["-r other.txt"], "python3.13", "other.txt", marks=pytest.mark.long),
+        pytest.param(["one", "one==2"], "python3.13", "pip could not collect its wheels: ", marks=pytest.mark.long),
         (["one"], "provided.al2023", "--requirements is for a runtime python3.N, not 'provided.al2023'"),
         (["one"], "python3.13\n", "--requirements is for a runtime python3.N"),
         (["json"], "python3.13", "json would stand in the place of Python's own module"),
-        (["large"], "python3.13", "a file in one, has more than the 262144000 bytes that Lambda takes"),
+        pytest.param(
+            ["large"], "python3.13", "a file in one, has more than the 262144000 bytes", marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -242,12 +245,14 @@ def test_a_python_without_pip_is_one_line(
         collected("one", runtime=runtime)
 
 
+@pytest.mark.long
 def test_what_the_worker_has_is_not_replaced(index: WheelIndex, collected: Collected) -> None:
     index.wheel("sly", files={"worker_lambda/_worker.py": b"", "mu_command": b"x"})
     with pytest.raises(PackageError, match="the worker would both be"):
         build_package([], members=dict(collected("sly")))
 
 
+@pytest.mark.long
 def test_other_versions_of_packages_make_another_function(index: WheelIndex, collected: Collected) -> None:
     spec = FunctionSpec(name="")
     index.wheel("one")

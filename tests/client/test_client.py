@@ -12,6 +12,7 @@ import boto3
 import pytest
 from command_line import OPERATOR
 from control_server import Loop, Served
+from warm_processes import LIMIT
 
 import mu_twisted
 from mu_twisted import connect
@@ -171,7 +172,7 @@ def test_an_input_that_vanishes_fails_by_its_name_and_is_retried(mu: Client, s3:
     assert "van/b" in lost.error
     s3.put_object(Bucket="mine", Key="van/b", Body=b"back")
     assert job.retry().state == "running"
-    assert job.wait(60).state == "done"
+    assert job.wait(LIMIT).state == "done"
     assert [(result.input, result.status) for result in job.results()][-1] == ("van/b", "done")
     assert job.output("van/b") == job.output(1) == b"back"
     with pytest.raises(CoordinatorError, match="has no failed tasks"):
@@ -180,7 +181,7 @@ def test_an_input_that_vanishes_fails_by_its_name_and_is_retried(mu: Client, s3:
 
 def test_to_cancel_a_job_kills_what_runs(mu: Client) -> None:
     job = mu.map("exec sleep 98765.4321", each=["a"])
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT
     while not _runs("98765.4321"):
         assert time.monotonic() < until
     assert job.cancel().state == "cancelled"
@@ -224,9 +225,9 @@ def test_a_coordinator_of_its_own_ends_with_the_program_and_leaves_records(home:
     name = done.stdout.strip()
     mine = connect(state_dir=tmp_path, local=True)
     job = mine.job(name)
-    assert job.wait(60).state == "done"
+    assert job.wait(LIMIT).state == "done"
     assert sorted(result.output for result in job.results()) == [b"a\n", b"b\n"]
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT
     while not mine.coordinator.is_on_record:  # its coordinator has no program and no job any more
         assert time.monotonic() < until
         time.sleep(0.05)

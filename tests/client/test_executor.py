@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures as futures
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 from control_server import Loop
+from warm_processes import LIMIT
 from wheel_index import WheelIndex
 
 from mu_twisted.aws import Clients
@@ -35,9 +37,26 @@ def executor(mu: Client) -> Iterator[CallExecutor]:
         yield executor
 
 
-def waits(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+def waits(port: int) -> int:
+    """Returns once the test has closed this port."""
+    import contextlib
+    import socket
+
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as line:
+        line.recv(1)
+    return port
+
+
+@pytest.fixture
+def held() -> Iterator[socket.socket]:
+    """What calls wait for until it is closed."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as held:
+        yield held
+
+
+def port_of(held: socket.socket) -> int:
+    port: int = held.getsockname()[1]
+    return port
 
 
 class Tracked:
@@ -51,14 +70,14 @@ class Tracked:
 
 
 def test_submit(executor: CallExecutor) -> None:
-    assert executor.submit(pow, 2, 8).result(60) == 256
+    assert executor.submit(pow, 2, 8).result(LIMIT) == 256
 
 
 def test_submit_keyword(executor: CallExecutor) -> None:
     def capture(*args: Any, **kwargs: Any) -> Any:
         return args, kwargs
 
-    assert executor.submit(capture, 1, self=2, fn=3).result(60) == ((1,), {"self": 2, "fn": 3})
+    assert executor.submit(capture, 1, self=2, fn=3).result(LIMIT) == ((1,), {"self": 2, "fn": 3})
     with pytest.raises(TypeError):
         executor.submit(fn=capture)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
@@ -79,9 +98,9 @@ def test_map_exception(executor: CallExecutor) -> None:
         next(found)
 
 
-def test_map_timeout(executor: CallExecutor) -> None:
+def test_map_timeout(executor: CallExecutor, held: socket.socket) -> None:
     with pytest.raises(futures.TimeoutError):
-        list(executor.map(waits, [2.0], timeout=0.1))
+        list(executor.map(waits, [port_of(held)], timeout=0.1))
     with pytest.raises(ValueError, match="chunksize"):
         executor.map(waits, [0], chunksize=0)
 
@@ -92,8 +111,8 @@ def test_no_stale_references(executor: CallExecutor) -> None:
     weakref.finalize(tracked, gone.set)
     call = executor.submit(tracked.method)
     del tracked
-    assert call.result(60) is None
-    assert gone.wait(10)
+    assert call.result(LIMIT) is None
+    assert gone.wait(LIMIT)
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "many"])
@@ -102,40 +121,42 @@ def test_max_workers_negative(mu: Client, workers: Any) -> None:
         mu.executor(workers=workers)
 
 
-def test_first_completed_first_exception_and_all(executor: CallExecutor) -> None:
-    quick, slow, wrong = executor.submit(pow, 2, 2), executor.submit(waits, 1.5), executor.submit(pow, 0, -1)
-    done, _ = futures.wait([quick, slow], return_when=futures.FIRST_COMPLETED, timeout=60)
-    assert quick in done
-    done, _ = futures.wait([quick, slow, wrong], return_when=futures.FIRST_EXCEPTION, timeout=60)
+def test_first_completed_first_exception_and_all(executor: CallExecutor, held: socket.socket) -> None:
+    quick, wrong = executor.submit(pow, 2, 2), executor.submit(pow, 0, -1)
+    slow = executor.submit(waits, port_of(held))
+    done, _ = futures.wait([quick, slow], return_when=futures.FIRST_COMPLETED, timeout=LIMIT)
+    assert done == {quick}
+    done, _ = futures.wait([quick, slow, wrong], return_when=futures.FIRST_EXCEPTION, timeout=LIMIT)
     assert wrong in done
-    assert futures.wait([quick, slow, wrong], timeout=60).not_done == set()
-    late = executor.submit(waits, 1.0)
-    assert futures.wait([late], timeout=0.05).not_done == {late}
+    assert futures.wait([slow], timeout=0.05).not_done == {slow}
+    held.close()
+    assert futures.wait([quick, slow, wrong], timeout=LIMIT).not_done == set()
 
 
-def test_as_completed_with_and_without_timeout(executor: CallExecutor) -> None:
+def test_as_completed_with_and_without_timeout(executor: CallExecutor, held: socket.socket) -> None:
     calls = [executor.submit(pow, 2, number) for number in range(3)]
-    assert {call.result() for call in futures.as_completed([*calls, calls[0]], timeout=60)} == {1, 2, 4}
+    assert {call.result() for call in futures.as_completed([*calls, calls[0]], timeout=LIMIT)} == {1, 2, 4}
     with pytest.raises(futures.TimeoutError):
-        list(futures.as_completed([executor.submit(waits, 1.0)], timeout=0.05))
+        list(futures.as_completed([executor.submit(waits, port_of(held))], timeout=0.05))
 
 
-def test_run_after_shutdown_cancel_futures_and_hang_issue12364(mu: Client) -> None:
-    executor = mu.executor(workers=1)
-    running = [executor.submit(waits, 0.2) for _ in range(4)]
-    waiting = [executor.submit(waits, 0.2) for _ in range(20)]
-    until = time.monotonic() + 60
+def test_run_after_shutdown_cancel_futures_and_hang_issue12364(mu: Client, held: socket.socket) -> None:
+    executor, port = mu.executor(workers=1), port_of(held)
+    running = [executor.submit(waits, port) for _ in range(4)]
+    waiting = [executor.submit(waits, port) for _ in range(20)]
+    until = time.monotonic() + LIMIT
     while not all(call.running() for call in running):
         assert time.monotonic() < until
         time.sleep(0.01)
     assert not running[0].cancel()
     assert waiting[-1].cancel()
-    executor.shutdown(cancel_futures=True)
-    assert [call.result(0) for call in running] == [0.2] * 4
+    executor.shutdown(wait=False, cancel_futures=True)
     assert all(call.cancelled() for call in waiting[4:])
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         executor.submit(pow, 2, 2)
+    held.close()
     executor.shutdown()
+    assert [call.result(0) for call in running] == [port] * 4
 
 
 # -- of its own --------------------------------------------------------------------------------------------------------
@@ -145,12 +166,12 @@ def test_an_exception_comes_back_as_itself_with_the_remote_traceback(executor: C
     def outer() -> None:
         raise LookupError("so it is")
 
-    error = executor.submit(outer).exception(60)
+    error = executor.submit(outer).exception(LIMIT)
     assert type(error) is LookupError
     assert error.args == ("so it is",)
     assert isinstance(error.__cause__, RemoteTraceback)
     assert "in outer" in str(error.__cause__)
-    leaving = executor.submit(sys.exit, 3).exception(60)
+    leaving = executor.submit(sys.exit, 3).exception(LIMIT)
     assert isinstance(leaving, SystemExit)
     assert leaving.code == 3
 
@@ -160,7 +181,7 @@ def test_what_cannot_be_pickled_is_one_line_that_names_the_call(executor: CallEx
         (executor.submit(len, threading.Lock()), "len(<unlocked _thread.lock"),
         (executor.submit(lambda: (number for number in ())), "<lambda>(): its result cannot be pickled: TypeError"),
     ):
-        error = call.exception(60)
+        error = call.exception(LIMIT)
         assert isinstance(error, UsageError | CallError)
         assert said in str(error)
         assert "\n" not in str(error)
@@ -170,7 +191,7 @@ def test_what_cannot_be_pickled_is_one_line_that_names_the_call(executor: CallEx
         error.lock = threading.Lock()  # type: ignore[attr-defined]
         raise error
 
-    error = executor.submit(fails).exception(60)
+    error = executor.submit(fails).exception(LIMIT)
     assert isinstance(error, CallError)
     assert "its exception (ValueError: worse) cannot be pickled" in str(error)
 
@@ -179,7 +200,7 @@ def test_long_arguments_and_results_go_through_s3_and_are_taken_away(executor: C
     import os
 
     content = os.urandom(300_000)
-    assert executor.submit(lambda data: data + data[:1], content).result(60) == content + content[:1]
+    assert executor.submit(lambda data: data + data[:1], content).result(LIMIT) == content + content[:1]
     backend: Any = executor._backend
     clients: Clients = backend.clients()
     assert clients.s3.list_objects_v2(Bucket=backend.bucket, Prefix=executor._store.prefix).get("KeyCount") == 0
@@ -205,8 +226,8 @@ def test_modules_of_the_user_travel_by_value(
     monkeypatch.syspath_prepend(tmp_path)
     import my_own  # type: ignore[import-not-found]
 
-    assert executor.submit(my_own.triple, 5).result(60) == 15
-    assert executor.submit(lambda: my_own.inner(7)).result(60) == 21
+    assert executor.submit(my_own.triple, 5).result(LIMIT) == 15
+    assert executor.submit(lambda: my_own.inner(7)).result(LIMIT) == 21
 
 
 def test_what_a_call_prints_is_output_and_no_result(executor: CallExecutor, mu: Client) -> None:
@@ -214,7 +235,7 @@ def test_what_a_call_prints_is_output_and_no_result(executor: CallExecutor, mu: 
         sys.stdout.write("stored words")
         return sys.stdin.read()
 
-    assert executor.submit(talks).result(60) == ""
+    assert executor.submit(talks).result(LIMIT) == ""
     assert any("stored words" in job.output(task).decode("utf-8", "replace") for job, task in _tasks(mu))
 
 
@@ -224,34 +245,36 @@ def _tasks(mu: Client) -> Iterator[tuple[Any, int]]:
             yield from ((job, task) for task in range(job.status().done))
 
 
-def test_a_call_that_takes_too_long_is_tried_again_and_then_has_failed(mu: Client) -> None:
+def test_a_call_that_takes_too_long_is_tried_again_and_then_has_failed(mu: Client, held: socket.socket) -> None:
     with mu.executor(workers=1, retries=1, timeout=0.5) as executor:
-        error = executor.submit(waits, 30).exception(60)
+        error = executor.submit(waits, port_of(held)).exception(LIMIT)
         assert isinstance(error, CallError)
-        assert str(error) == "waits(30) failed after 2 attempts: it took longer than 0.5 s"
+        assert str(error) == f"waits({port_of(held)}) failed after 2 attempts: it took longer than 0.5 s"
 
 
 def test_a_call_that_kills_its_process_has_failed_and_others_go_on(executor: CallExecutor) -> None:
     import os
     import signal
 
-    error = executor.submit(os.kill, 0, signal.SIGKILL).exception(60)
+    error = executor.submit(os.kill, 0, signal.SIGKILL).exception(LIMIT)
     assert isinstance(error, CallError)
     assert str(error).startswith(f"kill(0, {signal.SIGKILL!r}) failed after ")
-    assert executor.submit(pow, 3, 2).result(60) == 9
+    assert executor.submit(pow, 3, 2).result(LIMIT) == 9
 
 
-def test_calls_of_a_job_that_was_cancelled_have_no_result_and_others_get_another(mu: Client) -> None:
+def test_calls_of_a_job_that_was_cancelled_have_no_result_and_others_get_another(
+    mu: Client, held: socket.socket
+) -> None:
     with mu.executor(workers=1) as executor:
-        call = executor.submit(waits, 100)
-        until = time.monotonic() + 60
+        call = executor.submit(waits, port_of(held))
+        until = time.monotonic() + LIMIT
         while executor._job is None:
             assert time.monotonic() < until
             time.sleep(0.01)
         assert mu.job(executor._job.name).cancel().state == "cancelled"
-        error = call.exception(60)
+        error = call.exception(LIMIT)
         assert isinstance(error, CallError)
-        assert executor.submit(pow, 3, 3).result(60) == 27
+        assert executor.submit(pow, 3, 3).result(LIMIT) == 27
 
 
 def test_another_python_s_pickle_is_refused_on_the_worker(tmp_path: Path) -> None:
@@ -291,7 +314,7 @@ def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
         return __import__("needy").TAG, find_spec("cloudpickle.more") is None
 
     with mu.executor(workers=1, requirements=str(tmp_path / "requirements.txt")) as executor:
-        assert executor.submit(look).result(60) == ("py3-none-any", True)
+        assert executor.submit(look).result(LIMIT) == ("py3-none-any", True)
 
 
 def test_the_same_in_asyncio(mu: Client, executor: CallExecutor) -> None:

@@ -35,7 +35,12 @@ def make_zip(**files: str) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(name.replace("__slash__", "/") + ".py", text)
+            entry = zipfile.ZipInfo(
+                name.replace("__slash__", "/") + ".py"
+            )  # of 1980: the same bytes whenever it is made
+            entry.external_attr = 0o600 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, text)
     return held.getvalue()
 
 
@@ -109,7 +114,7 @@ class Ordinary:
         self.pid = said["pid"]
 
     def stop(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=180)
 
 
 @pytest.fixture(scope="session")

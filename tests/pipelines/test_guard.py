@@ -87,7 +87,7 @@ def test_nothing_is_known_where_nothing_was_under_way(tmp_path: Path) -> None:
     assert last_end(tmp_path) is None
 
 
-AGAIN = """
+AGAIN = '''
 import signal, sys
 from pathlib import Path
 from mu_twisted.fsm import Interrupted, user_place
@@ -98,13 +98,17 @@ author = {}
 exec(compile(source, "mine.py", "exec"), author)
 again = [signal.SIGURG]
 
+# The handler of the first signal is about to find the place: another one comes. It is no code of the author's.
+profile = """
 def profile(frame, event, arg):
-    # The handler of the first signal is about to find the place: another one comes.
-    if event == "call" and frame.f_code is user_place.__code__ and again:
+    if event == "call" and frame.f_code is place and again:
         signal.raise_signal(again.pop())
+"""
+ours = {"again": again, "place": user_place.__code__, "signal": signal}
+exec(compile(profile, "<frozen profile>", "exec"), ours)
 
 guard.watch(Path(sys.argv[1]), 0.05, 30)
-sys.setprofile(profile)
+sys.setprofile(ours['profile'])
 try:
     guard.call(b"job-1", 3, author["spin"])
 except Interrupted as error:
@@ -113,7 +117,7 @@ finally:
     sys.setprofile(None)
     guard.stop()
 assert not again
-"""
+'''
 
 
 def test_a_second_signal_while_the_first_is_handled_names_the_same_place(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def arrived(daemon: Daemon, home: Path, *numbers: int, within: float) -> int:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_100_pairs_of_1_mb_and_one_who_does_not_read_take_bounded_memory(daemon: Daemon, tmp_path: Path) -> None:
     before = daemon.peak_kb()
     assert arrived(daemon, tmp_path, 100, 1_000_000, 2, 1, within=300) == 200
