@@ -44,6 +44,7 @@ COMMANDS = {
     "genkeys": "_genkeys",
     "iam": "_iam",
     "lambdaize": "_lambdaize",
+    "faces": "faces.command",
     "linpack": "demo.linpack",
     "local-env": "_local",
     "config": "_config",

@@ -12,6 +12,7 @@ from mu_twisted.fsm._expect import default_expect
 from mu_twisted.fsm._machine import Machine, Outcome
 from mu_twisted.fsm._named_messages import PipeWord
 from mu_twisted.fsm._peering import Peering, Takes, TaskPipe
+from mu_twisted.fsm._processes import Process
 from mu_twisted.fsm._replies import RunResult, parse_run
 from mu_twisted.fsm._script import Script
 from mu_twisted.fsm._states import (
@@ -40,6 +41,7 @@ __all__ = [
     "Outcome",
     "Peering",
     "PipeWord",
+    "Process",
     "RunError",
     "RunResult",
     "Script",

@@ -1,14 +1,14 @@
 """Films are looked at here as split and film need it: rate and frames, by their index or by what ffmpeg says."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
 from mu_twisted.pipelines import PipelineError, coerced
-from mu_twisted.pipelines._examination import Looking
-from mu_twisted.pipelines._mp4 import IndexFault, reading_index
+from mu_twisted.pipelines._examination import Looking, ObjectPart, PartWanted
+from mu_twisted.pipelines._mp4 import Index, IndexFault, reading_index
 
 _RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
 _NTSC = {f"{rate * 1000 / 1001:.2f}": Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)}
@@ -60,19 +60,42 @@ def examine(settings: Mapping[str, Any], pieces: int) -> Looking:
     :raises PipelineError: the video is none that can be cut so.
     """
     key = settings["in"] or f"{settings['video']}.mp4"
+    index = yield from film_index(key, settings["rate"])
+    if index is None:
+        return
+    rate = settings["rate"] or index.rate
+    if abs(index.rate - rate) * index.frames > rate / 2:
+        raise PipelineError(f"{key} has {_shown(index.rate)} frames a second, and --rate says {_shown(rate)}")
+    check_pieces(settings, key, index, rate, pieces)
+
+
+def film_index(key: str, rate: Fraction | None = None) -> Generator[PartWanted, ObjectPart, Index | None]:
+    """Read a film's index, which has frames at a constant rate.
+
+    :param key: of the film.
+    :param rate: that it is to have; None: its own.
+    :returns: None: the film is no MP4 or MOV, and nothing is known of it before it is decoded.
+    :raises PipelineError: it has none, or is cut off.
+    """
     try:
         index = yield from reading_index(key)
     except IndexFault as error:
         raise PipelineError(f"{key} {error}") from None
     if index is None:
-        return
+        return None
     if not index.frames:
         raise PipelineError(f"{key} has no frames: there is no video in it")
-    rate = settings["rate"] or index.rate
     if not index.is_constant:
-        raise PipelineError(f"{key} has no constant frame rate: `ffmpeg -i IN -r {_shown(rate)} OUT` makes one of it")
-    if abs(index.rate - rate) * index.frames > rate / 2:
-        raise PipelineError(f"{key} has {_shown(index.rate)} frames a second, and --rate says {_shown(rate)}")
+        made = f"`ffmpeg -i IN -r {_shown(rate or index.rate)} OUT` makes one of it"
+        raise PipelineError(f"{key} has no constant frame rate: {made}")
+    return index
+
+
+def check_pieces(settings: Mapping[str, Any], key: str, index: Index, rate: Fraction, pieces: int) -> None:
+    """Look whether each piece of ``--seconds``, from ``-o`` on, has a frame.
+
+    :raises PipelineError: the film ends before one.
+    """
     first = frames_between((settings["offset"] + pieces - 1) * settings["seconds"], Fraction(1 << 40), rate).start
     if first >= index.frames:
         most = ceil(index.frames / (rate * settings["seconds"])) - settings["offset"]

@@ -29,6 +29,8 @@ class Job:
     :param original: its workers are the original's: they hand on the states of runs in the background only, which the
         commands' text marks, and drop what they have not sent yet when the channel is closed.
     :ivar mailboxes: messages that came to a task before it was connected, or after; ``kept`` all that ever came.
+    :ivar programs: those that stay, by their names, which all workers share, as one worker's tasks do; ``begun`` counts
+        their starts.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Job:
         self.store = store
         self.tools = tools
         self.work = work
+        self.programs: dict[str, subprocess.Popen[bytes]] = {}
+        self.begun = 0
         self.mailboxes: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
         self.kept: dict[int, list[bytes]] = {task: [] for task in range(settings["tasks"])}
         self.workers = [Simulated(self, task) for task in range(settings["tasks"])]
@@ -82,6 +86,12 @@ class Job:
             if machine.outcome is Outcome.DONE and machine.remark
         }
         return self.pipeline.report(self.settings, remarks)
+
+    def close(self) -> None:
+        """End the programs that stay."""
+        for program in self.programs.values():
+            program.kill()
+            program.communicate()
 
     def send(self, to: int, message: bytes) -> None:
         """What the rendezvous does."""
@@ -168,6 +178,41 @@ class Simulated:
         key, _, name = argument.partition("\0")
         self._job.store[key] = self._path(name).read_bytes()
         return b"OK:UPLOAD(b/%b)" % key.encode()
+
+    def _do_presign(self, argument: str) -> bytes:
+        key, _, name = argument.partition(":")[2].partition("\0")
+        path = self._job.work / f"object-{key.encode().hex()}"
+        path.write_bytes(self._job.store[key])
+        self._path(name).write_bytes(bytes(path) + b"\n")
+        return b"OK:PRESIGN(b/%b)" % key.encode()
+
+    def _do_process(self, argument: str) -> bytes:
+        name, _, seconds, command = argument.split(":", 3)
+        program, greeting = self._job.programs.get(name), b""
+        if program is None or program.poll() is not None:
+            if program is not None:
+                program.communicate()
+            program = self._job.programs[name] = subprocess.Popen(
+                ["/bin/sh", "-c", command], cwd=self._job.tools, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            self._job.begun += 1
+            greeting = self._answered(program) if float(seconds) else b""
+        return b"OK:PROCESS(%b:%b)" % (name.encode(), greeting)
+
+    def _do_ask(self, argument: str) -> bytes:
+        name, _, line = argument.split(":", 2)
+        program = self._job.programs[name]
+        assert program.stdin is not None
+        program.stdin.write(line.encode() + b"\n")
+        program.stdin.flush()
+        answer = self._answered(program)
+        if not answer:
+            return b"FAIL(the process %b has ended (status %d))" % (name.encode(), program.wait())
+        return b"OK:ASK(%b:%b)" % (name.encode(), answer)
+
+    def _answered(self, program: subprocess.Popen[bytes]) -> bytes:
+        assert program.stdout is not None
+        return program.stdout.readline().rstrip(b"\n")
 
     def _do_connect(self, argument: str) -> bytes:
         assert argument.startswith(f"{ADDRESS}:")
