@@ -114,7 +114,6 @@ def add(commands: Any) -> None:
     packed.add_argument(
         "--exclude",
         metavar="PATTERN,...",
-        default="",
         help="leave out files of these packages: patterns of the shell, in which * is also for slashes, such as "
         "'*/tests/*'",
     )
@@ -224,7 +223,7 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
     python = None if local else runtime
-    exclude = [pattern for pattern in options.exclude.split(",") if pattern]
+    exclude = [pattern for pattern in (options.exclude or "").split(",") if pattern]
     with collect_requirements(
         options.requirements, runtime=python, architecture=options.arch, exclude=exclude
     ) as packages:
