@@ -5,6 +5,8 @@ Standard library alone, on purpose: importing Twisted takes half a second, and t
 
 import http.client
 import json
+import select
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -209,8 +211,18 @@ class Coordinator:
         return records.opened(self.transport.state_dir, time.time)
 
     def _ask_coordinator(
-        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None, timeout: float
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, object],
+        body: bytes | None,
+        timeout: float,
+        probed: bool = True,
     ) -> bytes:
+        """Ask, and where no answer comes for a while ask what the coordinator is: one that says nothing at all is hung.
+
+        :param probed: whether that is asked.
+        """
         target = "/".join(["", VERSION, *(quote(segment, safe="") for segment in path)])
         if query:
             target += "?" + urlencode(query)
@@ -220,11 +232,18 @@ class Coordinator:
         try:
             with suppress(BrokenPipeError):  # it may have answered before it had read all
                 connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
+            if (
+                probed
+                and timeout > self.transport.silence_limit
+                and not _readable(connection.sock, self.transport.silence_limit)
+            ):
+                with suppress(RequestRefused, NotServed, ConnectionLost):  # it says something, or is gone: see below
+                    self._ask_coordinator("GET", ("daemon",), {}, None, self.transport.silence_limit, probed=False)
             with connection.getresponse() as answer:
                 content = answer.read(_MAX_ANSWER)
         except TimeoutError:
             raise CoordinatorError(
-                f"the coordinator at {self.transport} does not answer within {timeout:g} s"
+                f"the coordinator at {self.transport} does not answer within {timeout:g} s: does its process hang?"
             ) from None
         except ssl.SSLError as error:
             raise Unreachable(f"no TLS with {self.transport}: {reason_of(error)}") from None
@@ -236,6 +255,12 @@ class Coordinator:
         if answer.status >= 300:
             raise _refused(answer.status, content)
         return content
+
+
+def _readable(connection: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _answer(records: Any, method: str, path: tuple[str, ...], query: Mapping[str, object], body: bytes | None) -> bytes:

@@ -14,7 +14,9 @@ from pathlib import Path
 from mu_twisted.base import MuError
 
 TIMEOUT = 60.0
-"""Seconds without a byte from the coordinator after which it is taken for hung."""
+"""Seconds without a byte of an answer after which a coordinator that still answers others is taken for hung."""
+SILENCE_LIMIT = 10.0
+"""Seconds without a byte after which one that answers nothing is."""
 COORDINATOR = "mu:role/coordinator"
 _LONGEST = 107
 """Bytes of a path in ``struct sockaddr_un``, its end not counted."""
@@ -41,9 +43,11 @@ class UnixTransport:
     """A UNIX socket in the state directory of a coordinator on this machine.
 
     :param state_dir: the coordinator's.
+    :param silence_limit: seconds that it may be silent.
     """
 
     state_dir: Path
+    silence_limit: float = SILENCE_LIMIT
     hint = ""
     """Ends the error text where the answer is no HTTP."""
 
@@ -60,7 +64,7 @@ class UnixTransport:
         :raises Unreachable: no process listens there, or this user may not connect.
         """
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(self.silence_limit)
         try:
             with _socket_address(self.path) as name:
                 connection.connect(name)
@@ -91,6 +95,7 @@ class TlsTransport:
     :param host: its name or address, without brackets.
     :param port: of its ``--control``.
     :param ca: file of the CA certificate; ``certificate`` and ``key`` are the operator's.
+    :param silence_limit: seconds that it may be silent.
     """
 
     host: str
@@ -98,6 +103,7 @@ class TlsTransport:
     ca: Path
     certificate: Path
     key: Path
+    silence_limit: float = SILENCE_LIMIT
     hint = "; is this the port of its --control, and not the one that workers dial?"
     """Ends the error text where the answer is no HTTP."""
 
@@ -111,13 +117,19 @@ class TlsTransport:
         """
         context = self._context()
         try:
-            plain = socket.create_connection((self.host, self.port), TIMEOUT)
+            plain = socket.create_connection((self.host, self.port), self.silence_limit)
         except OSError as error:
             raise Unreachable(
                 f"no coordinator answers at {self}: {error.strerror or error}; is it started with --control?"
             ) from None
         try:
             connection = context.wrap_socket(plain)
+        except TimeoutError:
+            plain.close()
+            raise Unreachable(
+                f"{self} takes connections and says nothing within {self.silence_limit:g} s: is it the --control of a "
+                "coordinator, and does that run?"
+            ) from None
         except OSError as error:
             plain.close()
             raise Unreachable(f"no TLS with {self}: {reason_of(error)}") from None
