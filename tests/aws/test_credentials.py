@@ -234,7 +234,7 @@ def test_keys_are_found_wherever_awss_own_tools_find_them(
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **where(tmp_path, issuing)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.stdout == f"{key}\n", done.stderr

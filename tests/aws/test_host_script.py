@@ -71,7 +71,7 @@ class Host:
             "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}:/usr/sbin:/sbin",
         }
         ran = subprocess.run(
-            ["bash", ETC / "ec2-host.sh"], env=given, capture_output=True, text=True, timeout=60, check=False
+            ["bash", ETC / "ec2-host.sh"], env=given, capture_output=True, text=True, timeout=180, check=False
         )
         return ran.returncode, ran.stderr
 

@@ -108,14 +108,14 @@ def _warning(err):
 
 def _served(words, environment):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
+        listener.settimeout(180)
         event = {"mode": 1, "addr": "127.0.0.1", "port": listener.getsockname()[1], "job": "j", "launch_id": "b-1"}
         worker = subprocess.Popen(
             [*words, json.dumps(event)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         try:
             talk, _ = listener.accept()
-            talk.settimeout(20)
+            talk.settimeout(180)
             replies = Decoder(MAX_REPLY)
             heard: list[bytes] = []
             with talk:
@@ -123,7 +123,7 @@ def _served(words, environment):
                 while data := talk.recv(65536):
                     heard += replies.feed(data)
         finally:
-            out, err = worker.communicate(timeout=20)
+            out, err = worker.communicate(timeout=180)
     return heard, out, err
 
 

@@ -144,7 +144,7 @@ def test_the_host_installs_the_release_that_was_named_or_none(stack: Stack, tmp_
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "RELEASE": "" if release == "none" else release},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ran.returncode != 0

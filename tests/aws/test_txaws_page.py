@@ -38,7 +38,7 @@ def test_the_pages_program_signs_as_lambda_wants_it(tmp_path: Path) -> None:
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=180,
                 check=False,
             )
             said.append((done.returncode, done.stdout))

@@ -31,7 +31,7 @@ def script() -> str:
 def completed(script: str, words: str) -> set[str]:
     """What bash offers for the last of some words."""
     done = subprocess.run(
-        ["bash", "-c", script + TRY.format(words=words)], capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-c", script + TRY.format(words=words)], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.stderr == ""
     return set(done.stdout.split())

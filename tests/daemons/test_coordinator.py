@@ -251,7 +251,7 @@ def test_an_interrupt_ends_the_job_and_its_programs(daemon: Any, local: Any) -> 
     process = daemon(*local.words("exec"), "-n", "2", "--", mark, ready=None)
     _until(lambda: len(_running(mark)) == 2)
     process.send_signal(signal.SIGINT)
-    process.wait(3)
+    process.wait(180)
     _until(lambda: not _running(mark))
 
 

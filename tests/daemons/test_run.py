@@ -109,7 +109,7 @@ def mu(tmp_path: Path, home: Path) -> Said:
 
     def run(command: str, *words: str) -> "subprocess.CompletedProcess[str]":
         return warm_processes.run(
-            *words_of(home, command, *words), env=environment(tmp_path, {}), cwd=tmp_path, timeout=60
+            *words_of(home, command, *words), env=environment(tmp_path, {}), cwd=tmp_path, timeout=180
         )
 
     return run
@@ -155,7 +155,7 @@ def test_a_second_run_hands_over_and_an_interrupt_leaves_a_record(mu: Said, home
         text=True,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + LIMIT
         while not any(job["done"] for job in json.loads(mu("jobs", "--json").stdout or '{"jobs": []}')["jobs"]):
             assert time.monotonic() < until
         second = mu("run", *job_words("--", "true"))

@@ -47,7 +47,7 @@ def make_zip(**files: str) -> bytes:
 def connect(stack: Stack, service: str, **more: Any) -> Any:
     """boto3, with only endpoint and credentials changed."""
     keys = {"aws_access_key_id": stack.access_key, "aws_secret_access_key": stack.secret_key}
-    config = Config(retries={"max_attempts": 0}, read_timeout=30, max_pool_connections=64)
+    config = Config(retries={"max_attempts": 0}, read_timeout=180, max_pool_connections=64)
     session = boto3.Session(**{**keys, "region_name": "us-east-1", **more})
     url = stack.s3_endpoint if service == "s3" else stack.lambda_endpoint
     return session.client(service, endpoint_url=url, config=config)
@@ -65,7 +65,7 @@ class Caller:
         """A function whose module ``m`` is this; its name."""
         self._made += 1
         name = f"f{self._made}"
-        request = {"Runtime": "python3.12", "Role": ROLE, "Handler": "m.handler", "Timeout": 5, **settings}
+        request = {"Runtime": "python3.12", "Role": ROLE, "Handler": "m.handler", "Timeout": 60, **settings}
         files = request.pop("files", {})
         self.client.create_function(FunctionName=name, Code={"ZipFile": make_zip(m=source, **files)}, **request)
         return name

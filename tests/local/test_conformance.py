@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from function_packages import BROKEN
+from warm_processes import LIMIT
 
 pytestmark = pytest.mark.process
 
@@ -53,6 +54,14 @@ def handler(event, context):
     time.sleep(event.get("for", 0))
 """
 
+HELD = """
+import contextlib, socket
+def handler(event, context):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", event["port"])) as line:
+        line.recv(1)
+"""
+"""Runs until the test closes that port."""
+
 
 class Ear:
     """Hears of each run of a handler, wherever it runs."""
@@ -62,7 +71,7 @@ class Ear:
         self._end.bind(("127.0.0.1", 0))
         self.port = self._end.getsockname()[1]
 
-    def hear(self, wait: float = 10.0) -> tuple[str, float] | None:
+    def hear(self, wait: float = LIMIT) -> tuple[str, float] | None:
         """The next run: its request and when it was; None where there is none in time."""
         self._end.settimeout(wait)
         try:
@@ -100,7 +109,7 @@ def refused(code: str, status: int) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def faulty(caller: Any) -> str:
-    return str(caller.make(FAULTS, Timeout=1))
+    return str(caller.make(FAULTS))
 
 
 def test_an_event_comes_back_as_the_handler_returned_it(caller: Any) -> None:
@@ -180,14 +189,15 @@ def test_a_payload_is_json_in_utf_8(caller: Any, faulty: str, payload: bytes) ->
             caller.client.invoke(FunctionName=faulty, Payload=payload, InvocationType=kind)
 
 
-def test_the_time_limit_is_a_function_error_and_the_next_call_is_served(caller: Any, faulty: str) -> None:
+def test_the_time_limit_is_a_function_error_and_the_next_call_is_served(caller: Any) -> None:
+    name = caller.make(FAULTS, Timeout=3)  # the next call is not to take that long on a busy machine
     began = time.monotonic()
-    payload, answer = caller.call(faulty, {"do": "sleep", "for": 600}, LogType="Tail")
-    assert time.monotonic() - began > 0.9
+    payload, answer = caller.call(name, {"do": "sleep", "for": 600}, LogType="Tail")
+    assert time.monotonic() - began > 2.9
     assert answer["FunctionError"] == "Unhandled"
-    assert "timed out after 1.00 seconds" in payload["errorMessage"]
+    assert "timed out after 3.00 seconds" in payload["errorMessage"]
     assert b"doing sleep" in base64.b64decode(answer["LogResult"])
-    assert caller.call(faulty)[0]["count"] == 1
+    assert caller.call(name)[0]["count"] == 1
 
 
 def test_the_log_tail_is_the_last_four_kilobytes(caller: Any, faulty: str) -> None:
@@ -201,7 +211,7 @@ def test_the_log_tail_is_the_last_four_kilobytes(caller: Any, faulty: str) -> No
 
 def test_the_context_tells_the_time_that_is_left(caller: Any, faulty: str) -> None:
     payload, answer = caller.call(faulty)
-    assert 500 < payload["left"] <= 1000
+    assert 30_000 < payload["left"] <= 60_000
     assert payload["id"] == answer["ResponseMetadata"]["RequestId"]
 
 
@@ -240,29 +250,43 @@ def test_a_throttled_event_waits_its_turn(caller: Any, ear: Ear) -> None:
 
 
 def test_reserved_concurrency_throttles_with_its_reason(caller: Any) -> None:
-    name = caller.make(FAULTS)
+    name = caller.make(HELD)
     caller.client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     assert caller.client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 1
-    caller.call(name, {"do": "sleep", "for": 1}, InvocationType="Event")
-    with refused("TooManyRequestsException", 429) as answer:
-        caller.call(name)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        held.settimeout(LIMIT)
+        event = {"port": held.getsockname()[1]}
+        caller.call(name, event, InvocationType="Event")
+        with held.accept()[0], refused("TooManyRequestsException", 429) as answer:
+            caller.call(name, event)
     assert answer["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     caller.client.delete_function_concurrency(FunctionName=name)
 
 
 def test_too_many_at_once_are_throttled(caller: Any) -> None:
-    name, other = caller.make(FAULTS), caller.make(FAULTS)
+    name, other = caller.make(HELD), caller.make(HELD)
     caller.client.put_function_concurrency(FunctionName=other, ReservedConcurrentExecutions=16)
+    throttled: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as held, ThreadPoolExecutor(8) as threads:
+        event = {"port": held.getsockname()[1]}
 
-    def call(_: int) -> str:
-        try:
-            caller.call(name, {"do": "sleep", "for": 0.8})
-        except caller.client.exceptions.TooManyRequestsException as error:
-            return str(error.response["Reason"])
-        return "served"
+        def call(_: int) -> str:
+            try:
+                caller.call(name, event)
+            except caller.client.exceptions.TooManyRequestsException as error:
+                throttled.append(str(error.response["Reason"]))
+                return throttled[-1]
+            return "served"
 
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(call, range(8)))
+        calls = [threads.submit(call, number) for number in range(8)]
+        lines, end = [], time.monotonic() + LIMIT
+        held.settimeout(0.02)
+        while len(lines) + len(throttled) < len(calls) and time.monotonic() < end:
+            with suppress(TimeoutError):
+                lines.append(held.accept()[0])
+        for line in lines:
+            line.close()
+        answers = [each.result() for each in calls]
     caller.client.delete_function_concurrency(FunctionName=other)
     # What an earlier test left under way counts too.
     assert 1 <= answers.count("served") <= 4
@@ -390,7 +414,7 @@ def test_a_failing_event_is_given_up_that_would_be_too_old_at_its_next_try(
         lines = (stacks["user"].state_dir / "local.log").read_text().splitlines()
         return next((line for line in lines if f"event {request} " in line and "failed at try 1" in line), "")
 
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + LIMIT
     while not all(said(request) for request in ends.values()):
         assert time.monotonic() < end, "the stack did not say what became of the events"
         time.sleep(0.01)

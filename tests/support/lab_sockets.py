@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LIMIT = 1.3
+LIMIT = 3.0
 """Seconds after which a connection that was not answered counts as dropped."""
 
 

@@ -17,7 +17,7 @@ from mu_twisted.wire.punch_report import PunchReport, parse_punch_report
 SUPPORT = Path(__file__).parent
 PORT = 13337
 JOB = "lab"
-LIMIT = 40.0
+LIMIT = 180.0
 """Seconds that a program may take to end."""
 
 

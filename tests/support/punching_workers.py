@@ -18,7 +18,7 @@ from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
 
 AUTHORITY, FOREIGN = Authority.generate(), Authority.generate()
 JOB = "j"
-LIMIT = 20.0
+LIMIT = 180.0
 """Seconds after which a test that still waits has failed."""
 
 

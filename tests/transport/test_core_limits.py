@@ -268,7 +268,7 @@ def test_a_paused_connection_of_which_more_was_read_does_not_keep_the_reactor_bu
     near.frame_begun = lambda _: near.end.pause_reading()  # type: ignore[method-assign]
     near.end.hand_over(near)
     far.end.send(b"x" * 100_000)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 180
     while not near.end.pending and time.monotonic() < until:
         world.network.carry(1 << 16)
     turns = [world.network.carry(1 << 16) for _ in range(50)]

@@ -15,7 +15,7 @@ import pytest
 from control_server import Loop
 from live_coordinator import LiveCoordinator
 
-TIMEOUT = 20.0
+TIMEOUT = 180.0
 """Seconds after which what should be seen is taken for missing."""
 BIG = 10_000
 LOST = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")

@@ -14,7 +14,7 @@ from worker_lambda._coprocesses import MAX_COPROCESSES, MAX_LINE, MAX_WAITING, C
 from worker_lambda._errors import CommandFailure
 
 ECHO = b'while read -r line; do echo "$line!"; done'
-TIMEOUT = 20.0
+TIMEOUT = 180.0
 
 
 class Loop:

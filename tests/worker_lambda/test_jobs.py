@@ -91,7 +91,7 @@ def test_where_one_thread_is_all_there_is_transfers_wait_for_it(
 ) -> None:
     done: list[str | None] = []
     go = threading.Event()
-    jobs.transfer(lambda _: go.wait(10) and None, done.append)
+    jobs.transfer(lambda _: go.wait(180) and None, done.append)
     with no_threads():
         jobs.transfer(lambda _: None, done.append)
     go.set()

@@ -125,6 +125,6 @@ def test_workers_answer_as_the_recorded_one(python: str, tmp_path: Path) -> None
                 text=True,
             )
         )
-    said = "".join(player.communicate(timeout=120)[0] for player in players)
+    said = "".join(player.communicate(timeout=180)[0] for player in players)
     assert "BAD" not in said, said
     assert len(re.findall(r"^ok ", said, re.MULTILINE)) >= len(played) - 1, said

@@ -94,7 +94,7 @@ def said(tmp_path_factory):
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(HERE.parent / "support"))),
     }
     command = [*bind, sys.executable, "-c", PROGRAM, str(directory)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

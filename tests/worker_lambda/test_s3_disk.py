@@ -32,7 +32,7 @@ print(open(directory + "/out").read(), *os.listdir(directory))
 def run(server: Server, *command: str) -> list[str]:
     """The lines that a program says that uses this S3."""
     environment = {**os.environ, "AWS_ENDPOINT_URL_S3": server.url, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=180)
     assert not said.stderr
     return said.stdout.splitlines()
 

@@ -61,11 +61,11 @@ def test_a_large_object_comes_over_four_connections_at_once_and_is_whole(server,
         new = h.client_address not in clients
         clients.add(h.client_address)
         if new:
-            together.wait(10)
+            together.wait(180)
         return None
 
     def rest() -> bytes:
-        together.wait(10)
+        together.wait(180)
         return data[50:]
 
     server.choose = choose
@@ -93,7 +93,7 @@ def test_each_range_is_tried_again_by_itself(server, tmp_path, data, fault):
         return TRANSIENT.get(fault, stalls)
 
     def pause() -> bytes:
-        held.wait(10)
+        held.wait(180)
         return b""
 
     in_ranges(server, data, answer)
@@ -169,9 +169,9 @@ def test_a_cancelled_download_ends_all_its_connections_and_leaves_nothing(server
     all_wait = threading.Event()
 
     def rest() -> bytes:
-        if waiting.wait(10) == 0:
+        if waiting.wait(180) == 0:
             all_wait.set()
-        held.wait(20)
+        held.wait(180)
         return b""
 
     named = {"etag": etag_of(data)}
@@ -268,7 +268,7 @@ def test_eight_large_objects_at_once_have_eight_more_connections_together(server
             most.append(len(in_work))
         if len(in_work) == 16:
             all_work.set()
-        all_work.wait(10)
+        all_work.wait(180)
         with server.lock:
             in_work.remove(h.client_address)
         first, last = h.range or (0, SIZE - 1)
@@ -287,6 +287,6 @@ def test_eight_large_objects_at_once_have_eight_more_connections_together(server
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(180)
     assert [path.read_bytes() == data for path in tmp_path.iterdir()] == [True] * 8
     assert max(most) == 16

@@ -75,7 +75,7 @@ def test_a_body_that_stands_still_is_cancelled_at_once(server, tmp_path, monkeyp
             h.end_headers()
             h.wfile.write(b"%x\r\n%b\r\n" % (len(begun), begun) if chunked and begun else begun)
         there.set()
-        held.wait(60)
+        held.wait(180)
         h.close_connection = True
 
     server.script = [stand_still]

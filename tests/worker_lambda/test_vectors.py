@@ -59,7 +59,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
             players.append((transport, player))
     found: dict[tuple[str, str], str] = {}
     for transport, player in players:
-        out, _ = player.communicate(timeout=120)
+        out, _ = player.communicate(timeout=180)
         for verdict, scenario, text in re.findall(r"^(ok|BAD|info) +([\w-]+):?(.*(?:\n {6}.*)*)$", out, re.M):
             found[transport, scenario] = "ok" if verdict == "ok" else f"{verdict}:{text}"
     return found
