@@ -23,6 +23,8 @@ from mu_twisted.transport import ReactorTime
 
 MAX_REASONS = 50
 """Reasons that are listed."""
+MAX_LABELS = 6
+"""Tasks of each reason whose names are given."""
 MAX_REASON = 2000
 """Characters of each."""
 MAX_SHOWN_OUTPUT = 8 << 10
@@ -181,4 +183,5 @@ class Observation:
             tasks[first.task],
             None if output is None else output.decode("utf-8", "backslashreplace"),
             None if run is None else run.status,
+            {task.task: task.label for task in group.tasks[:MAX_LABELS] if task.label},
         )

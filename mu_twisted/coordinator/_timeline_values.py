@@ -120,6 +120,7 @@ class ReasonGroup(msgspec.Struct, frozen=True):
     :param attempts: the fewest and the most that one of them has had.
     :param output: the end of what the sample's last run printed; None: nothing is kept.
     :param status: that run's exit status.
+    :param labels: what the user knows them by, of the lowest that have such a name, by their numbers.
     """
 
     reason: str
@@ -129,6 +130,7 @@ class ReasonGroup(msgspec.Struct, frozen=True):
     sample: TaskStatus
     output: str | None = None
     status: int | None = None
+    labels: dict[int, str] = {}
 
 
 class Failures(msgspec.Struct, frozen=True):

@@ -67,6 +67,15 @@ def test_failures_are_grouped_by_reason_the_most_frequent_first(world: MemoryCoo
     assert found.more == 0
 
 
+def test_the_first_tasks_of_a_reason_are_named_as_their_user_knows_them(world: MemoryCoordinator) -> None:
+    first = world.pipeline.first
+    for label, expected in ((None, {}), (lambda _, task: f"in/{task}", {task: f"in/{task}" for task in range(1, 7)})):
+        world.pipeline = Pipeline(name="p", summary="", first=first, label=label)
+        job = failed_job(world, b"", *[b"FAIL(a)"] * 9)
+        [group] = of(world, world.jobs.observation.failures(job)).groups
+        assert group.labels == expected
+
+
 def test_what_only_ended_with_its_job_has_not_failed(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "3")
     world.jobs.cancel(job)

@@ -7,14 +7,27 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from control_server import running_loop
+from control_server import Loop, running_loop
 from live_coordinator import LiveCoordinator
+from worker_double import WorkerDouble, ours
+
+from mu_twisted.coordinator import Opened
+from mu_twisted.coordinator._meter import Usage
+from mu_twisted.jobs import Cost
+from mu_twisted.pipelines import Pipeline
 
 TASKS = 600
-SIZES = {"wide": (1280, 900), "narrow": (420, 900)}
+WORKERS = 40
+ENDED = 300
+"""Attempts that end before the pictures are taken."""
+TOP = 1500
+"""Pixels of the picture that shows the top of the page, for README."""
+SIZES = {"wide": (1280, 900), "narrow": (360, 900)}
 
 
 def main(directory: Path) -> None:
@@ -26,12 +39,12 @@ def main(directory: Path) -> None:
         options.add_argument(f"--{switch}")
     directory.mkdir(parents=True, exist_ok=True)
     with running_loop() as loop, tempfile.TemporaryDirectory(prefix="mu-screenshots-") as state:
-        coordinator = LiveCoordinator(loop, Path(state))
+        coordinator = PricedCoordinator(loop, Path(state))
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
         try:
             job = some_job(coordinator)
             browser.get(coordinator.address())
-            for view, address in (("jobs", "#/"), ("job", f"#/jobs/{job}")):
+            for view, address in (("job", f"#/jobs/{job}"), ("jobs", "#/")):
                 browser.execute_script(f"location.hash = {address!r}")
                 time.sleep(2)
                 take_all(browser, directory, view)
@@ -40,17 +53,52 @@ def main(directory: Path) -> None:
             coordinator.close()
 
 
+class PricedCoordinator(LiveCoordinator):
+    """Tells costs, as one with workers on Lambda does; its tasks are called by plain names."""
+
+    def __init__(self, loop: Loop, directory: Path) -> None:
+        super().__init__(loop, directory)
+        self.pipeline = replace(self.pipeline, label=lambda _, task: f"photos/{task:05}.png")
+
+    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
+        opened = await super().open(name, pipeline, settings, edges)
+        return replace(opened, cost=_cost)
+
+
+def _cost(used: Usage) -> Cost:
+    gb_seconds = 1.769 * used.seconds
+    price = used.requests * 2e-7 + gb_seconds * 0.0000166667
+    return Cost(used.requests, used.seconds, gb_seconds, price, "USD", "2026-11-01")
+
+
 def some_job(coordinator: LiveCoordinator) -> str:
-    """A job of which some is done, some has failed, and some runs."""
+    """A job of which some is done, some has failed of two reasons, one task is slow, and some run."""
     dice = random.Random(1)
-    job = coordinator.begin("-n", str(TASKS), "--retries", "0", "--max-workers", "40")
-    for number in range(40):
-        worker = coordinator.come(job, f"0-{number}")
-        if dice.random() < 0.1:
+    job = coordinator.begin("-n", str(TASKS), "--retries", "0", "--max-workers", str(WORKERS))
+    workers = []
+    for number in range(WORKERS):
+        workers.append((f"0-{number}", coordinator.come(job, f"0-{number}")))
+        time.sleep(0.02)
+    for _ in range(ENDED):
+        place = dice.randrange(1, len(workers))  # the first one is slow
+        launch_id, worker = workers[place]
+        if dice.random() < 0.04:
             coordinator.end(worker, 3, b"reading part 7\ncannot open photos/00007.png: No such file\n")
-        elif dice.random() < 0.6:
+        elif dice.random() < 0.02:
+            coordinator.end(worker, -9, b"decoding\n")
+        else:
             coordinator.end(worker)
+        time.sleep(dice.random() * 0.04)
+        coordinator.loop.until(partial(_has_ended, worker))
+        if worker.closed:  # too much has failed on it
+            del workers[place]
+        else:
+            coordinator.loop.do(worker.says, ours(f"{job}/{launch_id}"))
     return job
+
+
+def _has_ended(worker: WorkerDouble) -> bool:
+    return bool(worker.closed or worker.sent[-1] == b"reset:")
 
 
 def take_all(browser: Any, directory: Path, view: str) -> None:
@@ -61,12 +109,14 @@ def take_all(browser: Any, directory: Path, view: str) -> None:
         for size, (width, height) in SIZES.items():
             metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-            whole = browser.execute_script("return document.documentElement.scrollHeight")
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**metrics, "height": min(whole, 4000)})
-            time.sleep(1)
-            path = directory / f"{view}-{size}-{scheme}.png"
-            browser.save_screenshot(str(path))
-            sys.stdout.write(f"{path}\n")
+            whole = min(browser.execute_script("return document.documentElement.scrollHeight"), 4000)
+            heights = {"": whole, "-top": min(whole, TOP)} if size == "wide" else {"": whole}
+            for part, high in heights.items():
+                browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**metrics, "height": high})
+                time.sleep(1)
+                path = directory / f"{view}-{size}-{scheme}{part}.png"
+                browser.save_screenshot(str(path))
+                sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

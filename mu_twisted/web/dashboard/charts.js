@@ -29,12 +29,13 @@ function steps(series, values, across, down) {
   return points;
 }
 
-function axes(width, height, left, bottom, span, top, most, unit) {
+function axes(width, height, left, bottom, span, top, most, unit, right = null) {
   const parts = [];
   for (const share of [0, 0.5, 1]) {
     const y = top + (height - top - bottom) * (1 - share);
     parts.push(s("line", { class: "line", x1: left, x2: width, y1: y, y2: y }));
     parts.push(s("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, unit(most * share)));
+    if (right !== null) parts.push(s("text", { class: "right", x: width + 8, y: y + 4 }, count(Number((right * share).toFixed(right < 10 ? 1 : 0)))));
   }
   const marks = ticks(span);
   for (const at of marks) {
@@ -45,9 +46,9 @@ function axes(width, height, left, bottom, span, top, most, unit) {
   return parts;
 }
 
-// Tasks done and failed as areas, attempts under way as a line, each on a scale of its own.
+// Tasks done and failed as areas with their scale on the left, attempts under way as a line with theirs on the right.
 export function countsChart(timeline) {
-  const width = 560, height = 220, left = 44, bottom = 24, top = 10;
+  const width = 516, height = 220, left = 44, bottom = 24, top = 10, margin = 44;
   const { series } = timeline, span = Math.max(timeline.now, 1e-3), tasks = Math.max(timeline.tasks, 1);
   const most = Math.max(1, ...series.active);
   const across = (at) => left + Math.min(at / span, 1) * (width - left);
@@ -57,8 +58,8 @@ export function countsChart(timeline) {
     points: [...steps(series, values, across, down(tasks)), `${across(span)},${down(tasks)(values.at(-1) ?? 0)}`,
       `${across(span)},${down(tasks)(0)}`].join(" "), fill: colour(name), opacity: 0.9,
   });
-  return frame(width, height, `Tasks over time: ${series.done.at(-1)} done, ${series.failed.at(-1)} failed, at most ${most} active`, [
-    ...axes(width, height, left, bottom, span, top, tasks, (value) => count(Math.round(value))),
+  return frame(width + margin, height, `Tasks over time: ${series.done.at(-1)} done, ${series.failed.at(-1)} failed, at most ${most} active`, [
+    ...axes(width, height, left, bottom, span, top, tasks, (value) => count(Math.round(value)), most),
     area(both, "failed"), area(series.done, "done"),
     s("polyline", { points: steps(series, series.active, across, down(most)).join(" "), fill: "none",
       stroke: colour("surface"), "stroke-width": 4, opacity: 0.7 }),
@@ -139,6 +140,7 @@ export function gantt(timeline, open) {
     if (name in fixed) colours.set(name, fixed[name]);
     else if (next < COLOURS.length) colours.set(name, COLOURS[next++]);
   }
+  if (tasks.some((task) => spans.get(task).some((one) => one.outcome === "failed"))) colours.set("failed", fixed.failed);
   const high = tasks.length <= 40 ? 18 : 12, width = 1140, left = 190, top = 24, span = Math.max(now, 1e-3);
   const height = top + tasks.length * high + 4, across = (at) => left + (Math.min(Math.max(at, 0), span) / span) * (width - left);
   const middle = new Map(tasks.map((task, index) => [task, top + index * high + high / 2]));

@@ -12,6 +12,15 @@ const LOOK = 3000; // milliseconds between two looks at the timeline of a job th
 const LONG_LOOK = 15000; // the same, of one with very many attempts
 const MANY = 20000;
 const REASONS = 8; // that are shown at once
+const SLOW = 6; // of the slowest attempts
+
+// Seconds that attempts took that were done, in the middle; null where there are few, or so many that it takes long.
+function medianOf({ attempts, outcomes }) {
+  if (attempts.task.length > MANY) return null;
+  const done = outcomes.indexOf("done"), took = [];
+  attempts.outcome.forEach((outcome, index) => { if (outcome === done) took.push(attempts.end[index] - attempts.begin[index]); });
+  return took.length < 3 ? null : took.sort((one, other) => one - other)[(took.length - 1) >> 1];
+}
 
 export function jobView(name, main, status) {
   document.title = `${name} · mu`;
@@ -48,7 +57,7 @@ export function jobView(name, main, status) {
   const slow = h("tbody");
   const slowCard = h("section", { class: "card scroll", hidden: true, tabindex: "0", "aria-label": "The slowest attempts" }, h("header", null, h("h2", null, "Slowest")), h("table", { class: "slow" },
     h("thead", null, h("tr", null, ["Task", "Attempt", "State", "Began at", "Took"].map((text, at) =>
-      h("th", { scope: "col", class: at > 2 ? "number" : null }, text)))), slow));
+      h("th", { scope: "col", class: ["", "extra", "extra", "number extra", "number"][at] }, text)))), slow));
   const links = h("figure", { class: "chart", style: { maxWidth: "520px" } });
   const linkCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Links"), h("span", { class: "muted" })), links);
   const overTime = h("div", { class: "two", hidden: true },
@@ -60,7 +69,7 @@ export function jobView(name, main, status) {
     said,
     h("section", { class: "card", "aria-label": "Summary" }, facts, bar, notes),
     h("section", { class: "card" }, h("header", null, h("h2", null, "Tasks"), finder), legend, grid.element),
-    failureCard, overTime, timeCard, stageCard, slowCard, linkCard, panel.dialog);
+    failureCard, slowCard, overTime, timeCard, stageCard, linkCard, panel.dialog);
 
   async function change(what, question, tasks) {
     if (question && !window.confirm(question)) return;
@@ -145,6 +154,7 @@ export function jobView(name, main, status) {
     failures.replaceChildren(...found.groups.slice(0, shownReasons).map((group) => {
       const [first, ...rest] = (group.sample.error ?? group.reason).split("\n");
       const where = group.tasks.slice(0, 8).join(", ") + (group.tasks.length > 8 ? ", …" : "");
+      const named = Object.entries(group.labels), others = group.count - named.length;
       const number = group.count === 1 ? "1 task" : `${count(group.count)} tasks`;
       const [least, most] = group.attempts;
       const attempts = most === 1 ? "1 attempt" : least === most ? `${most} attempts` : `${least} to ${most} attempts`;
@@ -152,7 +162,10 @@ export function jobView(name, main, status) {
       return h("div", { class: "reason" },
         h("div", null,
           h("div", { class: "what" }, h("h3", null, first),
-            h("p", { class: "muted" }, `${number} after ${attempts}: ${where}`)),
+            h("p", { class: "muted" }, `${number} after ${attempts}: ${where}`),
+            named.length ? h("p", { class: "inputs" }, named.map(([task, label]) =>
+              h("button", { type: "button", class: "quiet", title: `Task ${task}`, onclick: () => open(Number(task)) }, label)),
+              others ? h("span", { class: "muted" }, `and ${count(others)} more`) : null) : null),
           h("button", { type: "button", disabled: !isOver, title: isOver ? null : "A job's tasks are retried once it is over",
             onclick: () => change("retry", null, group.tasks) }, group.count === 1 ? "Retry it" : `Retry these ${count(group.count)}`)),
         text ? h("pre", { tabindex: "0", "aria-label": `What task ${group.sample.task} printed` }, text) : null,
@@ -188,13 +201,14 @@ export function jobView(name, main, status) {
       h("span", { class: "muted" }, `${count(stage.done)} of ${count(stage.count)} done${stage.failed ? `, ${count(stage.failed)} failed` : ""}`),
       meter({ tasks: stage.count, done: stage.done, failed: stage.failed, active: 0 }),
       h("span", { class: "muted" }, stage.begin === null ? "not begun" : `${seconds(stage.begin)} to ${seconds(stage.end)}`))));
-    const { attempts } = timeline;
-    slow.replaceChildren(...timeline.slowest.slice(0, 10).map((index) => {
-      const task = attempts.task[index], end = attempts.end[index];
+    const { attempts } = timeline, usual = medianOf(timeline);
+    slow.replaceChildren(...timeline.slowest.slice(0, SLOW).map((index) => {
+      const task = attempts.task[index], took = (attempts.end[index] ?? timeline.now) - attempts.begin[index];
       return h("tr", null,
         h("td", { class: "name" }, h("button", { type: "button", class: "quiet", style: { paddingLeft: "0" }, onclick: () => open(task) }, called(task, timeline.labels[task]))),
-        h("td", null, String(attempts.attempt[index] + 1)), h("td", null, timeline.outcomes[attempts.outcome[index]]),
-        h("td", { class: "number" }, seconds(attempts.begin[index])), h("td", { class: "number" }, seconds((end ?? timeline.now) - attempts.begin[index])));
+        h("td", { class: "extra" }, String(attempts.attempt[index] + 1)), h("td", { class: "extra" }, timeline.outcomes[attempts.outcome[index]]),
+        h("td", { class: "number extra" }, seconds(attempts.begin[index])),
+        h("td", { class: "number" }, seconds(took), usual && took >= 2 * usual ? h("small", null, `${count(Math.round(took / usual))} × the median`) : null));
     }));
     linkCard.hidden = !timeline.links.length;
     if (timeline.links.length) {
