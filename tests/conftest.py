@@ -4,10 +4,12 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import secret_search
+import warm_processes
 from hypothesis import HealthCheck, settings
 
 # The gate says the same of the same code: properties are tried on the same examples each time, the long tests
@@ -27,6 +29,13 @@ REMARKS = pytest.StashKey[list[str]]()
 def remark(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Takes a line for the summary: what was tried, in numbers."""
     return pytestconfig.stash.setdefault(REMARKS, []).append
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails at the end of all tests if a key that they have made stands in what a daemon has logged or printed."""
+    yield
+    assert secret_search.found(tmp_path_factory.getbasetemp(), warm_processes.printed) == []
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

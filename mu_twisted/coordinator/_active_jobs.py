@@ -210,7 +210,7 @@ class ActiveJobs:
         """
         begin()
         over = run.finished().addCallback(lambda _: self._over(run.name))
-        over.addErrback(lambda failure: self._log.failure("the end of job {name} failed", failure, name=run.name))
+        over.addErrback(lambda failure: self._log.failure("the end of job {job} failed", failure, job=run.name))
 
     def discard(self, name: str) -> None:
         """Forget a job, if it is active, as if it had not been taken; what it has decided is not carried out."""

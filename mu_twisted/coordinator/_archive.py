@@ -295,7 +295,7 @@ class JobArchive:
                 try:
                     yield from self.removing(status.job)
                 except ServiceError as error:
-                    self._log.error("job {name} is kept for now: {error}", name=status.job, error=str(error))
+                    self._log.error("job {job} is kept for now: {error}", job=status.job, error=str(error))
 
     def sweep(self) -> None:
         """Complete what was being removed when the coordinator was killed.
@@ -312,7 +312,7 @@ class JobArchive:
             elif name == path.name:
                 unknown.append(name)
             else:
-                self._log.info("what was left of job {name}, which was removed, is deleted", name=name)
+                self._log.info("what was left of job {job}, which was removed, is deleted", job=name)
                 shutil.rmtree(path, ignore_errors=True)
         if unknown:
             named = sorted(unknown)[:MAX_NAMED]

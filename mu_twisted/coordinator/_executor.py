@@ -208,7 +208,7 @@ class ActionExecutor:
         try:
             row.do(self, action)
         except Exception as error:  # noqa: BLE001 - what comes after it is to be done all the same
-            self.log.failure("{action} failed in job {name}", action=type(action).__name__, name=self._job.name)
+            self.log.failure("{action} failed in job {job}", action=type(action).__name__, job=self._job.name)
             row.failed(self, action, error)
 
     def cannot_serve(self, launch_id: LaunchId, why: str) -> None:
@@ -216,7 +216,7 @@ class ActionExecutor:
 
         :param why: one line.
         """
-        self.log.warn("{why}", why=why)
+        self.log.warn("{why}", why=why, job=self._job.name)
         if self._job.any_connected:
             self._run.decided(self._job.launch_refused(launch_id, why, self._clock.seconds()))
         else:
@@ -269,7 +269,7 @@ class ActionExecutor:
 
     def dismiss(self, session: Session, action: Dismiss) -> None:
         """Have the worker quit."""
-        self.log.debug("worker {worker} is dismissed: {reason}", worker=action.worker, reason=action.reason)
+        self.log.debug("worker {worker} is dismissed: {reason}", reason=action.reason, **self._about(action.worker))
         if self._is_owed(session):
             self._leaving[session.number] = session
             self._part(session, self._clock.seconds() + HAND_OVER_AFTER)
@@ -278,8 +278,13 @@ class ActionExecutor:
 
     def abort(self, session: Session, action: Abort) -> None:
         """Drop the worker's connection."""
-        self.log.info("worker {worker} is given up: {reason}", worker=action.worker, reason=action.reason)
+        self.log.info("worker {worker} is given up: {reason}", reason=action.reason, **self._about(action.worker))
         session.abort()
+
+    def _about(self, worker: int) -> dict[str, object]:
+        """A worker's job, and the task and attempt that it is at, as fields of a log line."""
+        job = self._job
+        return {"job": job.name, "task": job.task_of(worker), "attempt": job.attempt_of(worker), "worker": worker}
 
     def session_closed(self, session: Session) -> None:
         """A worker is gone."""
@@ -342,12 +347,12 @@ class ActionExecutor:
             self._run.decided(self._job.launch_accepted(launch_id, now))
         else:
             if not self._job.over:  # else all that were not sent are given up, which is no news
-                self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason)
+                self.log.info("launch {id} failed: {reason}", id=launch_id, reason=outcome.reason, job=self._job.name)
             self._run.decided(self._job.launch_refused(launch_id, outcome.reason, now))
 
     def _cannot_launch(self, launch_ids: Sequence[LaunchId], failure: TwistedFailure) -> None:
         if not isinstance(failure.value, MuError):
-            self.log.failure("launching failed", failure)
+            self.log.failure("launching failed", failure, job=self._job.name)
         if not self._job.is_reached:
             self._abort_job(failure.getErrorMessage())
             return
@@ -359,7 +364,7 @@ class ActionExecutor:
         self._give_up_launching(await self._launching.diagnose())
 
     def _cannot_diagnose(self, failure: TwistedFailure) -> None:
-        self.log.failure("the diagnosis failed", failure)
+        self.log.failure("the diagnosis failed", failure, job=self._job.name)
         self._give_up_launching(f"no worker dialled in, and finding out why failed: {failure.getErrorMessage()}")
 
     def _give_up_launching(self, error: str) -> None:

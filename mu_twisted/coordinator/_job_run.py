@@ -320,7 +320,7 @@ class JobRun:
             return
         remark = machine.info.get("background")
         if isinstance(remark, str):
-            self.log.warn("{task}: {remark}", task=self._called(task), remark=printable(remark[:500]))
+            self._warn(task, "{called}: {remark}", session, remark=printable(remark[:500]))
         if machine.outcome is Outcome.DONE:
             self._commits.take(self.job.task_done(session.number, now, machine.remark))
             return
@@ -331,14 +331,8 @@ class JobRun:
         if kind is Failure.CHANNEL:
             self._cut_off.append((task, error))
         else:
-            attempt = self.job.attempt_of(session.number)
-            self.log.warn(
-                "{task}, attempt {attempt} failed: {error}",
-                task=self._called(task),
-                attempt=attempt,
-                error=joined_lines(error),
-            )
-        self.log.debug("task {task}: {detail}", task=task, detail=machine.error)
+            self._warn(task, "{called}, attempt {attempt} failed: {error}", session, error=joined_lines(error))
+        self.log.debug("task {task}: {detail}", job=self.name, task=task, detail=machine.error)
         self._commits.take(self.job.task_failed(session.number, error, now, kind=kind, status=status))
 
     def session_closed(self, session: Session, reason: str) -> None:
@@ -348,10 +342,7 @@ class JobRun:
         self._meter.worker_left(session.number, self._now())
         task = self.job.task_of(session.number)
         if task is not None:
-            attempt = self.job.attempt_of(session.number)
-            self.log.warn(
-                "{task}, attempt {attempt} failed: {reason}", task=self._called(task), attempt=attempt, reason=reason
-            )
+            self._warn(task, "{called}, attempt {attempt} failed: {reason}", session, reason=reason)
         self._commits.take(self.job.worker_lost(session.number, reason, self._now()))
         if not self._sessions:
             gone, self._gone = self._gone, []
@@ -406,7 +397,7 @@ class JobRun:
         try:
             self.abort(own_fault(error))
         except Exception:  # noqa: BLE001 - then the user's `mu cancel` may do, or the next look
-            self.log.failure("job {name} cannot be ended", name=self.name)
+            self.log.failure("job {job} cannot be ended", job=self.name)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -457,15 +448,19 @@ class JobRun:
         cut_off, self._cut_off = self._cut_off, []
         failed = [(task, error) for task, error in cut_off if not self.job.is_held(task)]
         if len(failed) == 1:
-            self.log.warn("{task} failed: {error}", task=self._called(failed[0][0]), error=failed[0][1])
+            self._warn(failed[0][0], "{called} failed: {error}", error=failed[0][1])
         elif failed:
             task, error = failed[0]
-            self.log.warn(
-                "{count} tasks failed: they have no way to their peers; {task}: {error}",
-                count=len(failed),
-                task=self._called(task),
-                error=error,
-            )
+            text = "{count} tasks failed: they have no way to their peers; {called}: {error}"
+            self._warn(task, text, count=len(failed), error=error)
+
+    def _warn(self, task: int, text: str, session: Session | None = None, **fields: object) -> None:
+        """Log what is about a task: by what it is called, and for those who look for it by numbers.
+
+        :param session: with the worker that did it.
+        """
+        at = {} if session is None else {"worker": session.number, "attempt": self.job.attempt_of(session.number)}
+        self.log.warn(text, job=self.name, task=task, called=self._called(task), **at, **fields)
 
     def _time_passed(self) -> None:
         try:
@@ -475,7 +470,7 @@ class JobRun:
             if why is not None:
                 self.abort(why)
         except Exception as error:  # noqa: BLE001 - else the clock is not looked at any more, and the job hangs
-            self.log.failure("looking at the clock failed in job {name}", name=self.name)
+            self.log.failure("looking at the clock failed in job {job}", job=self.name)
             self.broken(error)
 
     def _act(self, action: Action) -> None:

@@ -128,7 +128,7 @@ class LaunchQueue:
             try:
                 run.allow_workers(limit)
             except Exception:  # noqa: BLE001 - the others get theirs
-                self.log.failure("job {name} cannot be given its share of workers", name=name)
+                self.log.failure("job {job} cannot be given its share of workers", job=name)
         self.dispatch()
 
 
@@ -192,7 +192,7 @@ class JobLaunchQueue:
 
     def _failed(self, launch_ids: Sequence[LaunchId], failure: Any) -> None:
         if not isinstance(failure.value, MuError):
-            self._launch_queue.log.failure("launching for job {name} failed", failure, name=self._name)
+            self._launch_queue.log.failure("launching for job {job} failed", failure, job=self._name)
         if not self._job.is_reached:
             launch_ids = [*launch_ids, *self._launch_queue.drop(self._name)]  # which would fare no better
         for launch_id in launch_ids:

@@ -158,7 +158,7 @@ class Jobs:
             try:
                 self._active_jobs.run(name).stop()
             except Exception:  # noqa: BLE001 - the others are to be stopped all the same
-                self._log.failure("job {name} was not stopped in good order", name=name)
+                self._log.failure("job {job} was not stopped in good order", job=name)
         self.launch_queue.close()
         self._journal.flush()
 
@@ -369,14 +369,14 @@ class Jobs:
                 return
             self._restoring[name] = self._archive.unread(name)
         except MuError as error:
-            self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
+            self._log.error("job {job} cannot be read: {error}", job=name, error=str(error))
             self._archive.damaged(name, printable(str(error)))
         except Exception as error:  # noqa: BLE001 - no job may keep the others, or the coordinator, from going on
-            self._log.failure("the records of job {name} cannot be used", name=name)
+            self._log.failure("the records of job {job} cannot be used", job=name)
             self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
         else:
             self._slices.run(self._resuming(name)).addErrback(
-                lambda failure: self._log.failure("job {name} was not taken up", failure, name=name)
+                lambda failure: self._log.failure("job {job} was not taken up", failure, job=name)
             )
 
     def log(self, name: str, task: int | None) -> Deferred[str]:
@@ -578,10 +578,10 @@ class Jobs:
             del self._restoring[name]
             self._take_up(history, job)
         except MuError as error:
-            self._log.error("job {name} cannot be read: {error}", name=name, error=str(error))
+            self._log.error("job {job} cannot be read: {error}", job=name, error=str(error))
             self._archive.damaged(name, printable(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
-            self._log.failure("the records of job {name} cannot be used", name=name)
+            self._log.failure("the records of job {job} cannot be used", job=name)
             self._archive.damaged(name, f"its records cannot be used: {own_fault(error)}; `mu rm` deletes them")
         finally:
             self._restoring.pop(name, None)
@@ -594,7 +594,7 @@ class Jobs:
         name = history.name
         why = self._suspects.why_held(name)
         if why is not None:
-            self._log.error("job {name} is held: {why}", name=name, why=why)
+            self._log.error("job {job} is held: {why}", job=name, why=why)
             self._archive.hold(history, job, why, until=SUSPECT_UNTIL)
         elif self._hold_all:
             self._archive.hold(history, job, "the coordinator was started with --hold-all", until=HOLD_ALL_UNTIL)
@@ -613,10 +613,10 @@ class Jobs:
             run = self._go_on(history, job)
             self._active_jobs.begin(run, run.resume)
         except MuError as error:
-            self._log.warn("job {name} cannot go on: {error}", name=history.name, error=str(error))
+            self._log.warn("job {job} cannot go on: {error}", job=history.name, error=str(error))
             self._hold(history, job, printable(str(error)))
         except Exception as error:  # noqa: BLE001 - as in restore
-            self._log.failure("job {name} cannot go on", name=history.name)
+            self._log.failure("job {job} cannot go on", job=history.name)
             self._hold(history, job, own_fault(error))
 
     def _hold(self, history: History, job: Job, why: str) -> None:

@@ -56,10 +56,9 @@ class Suspects:
         before = self._known.get(end.job)
         again = before is not None and (end.certain or before.task == end.task)
         ends = before.ends + 1 if before is not None and again else 1
-        task = "" if end.task is None else f", task {end.task}"
-        self._log.error(
-            "the coordinator has ended amid the code of job {job}{task}: {how}", job=end.job, task=task, how=end.how
-        )
+        where = end.job if end.task is None else f"{end.job}, task {end.task}"
+        text = "the coordinator has ended amid the code of job {where}: {how}"
+        self._log.error(text, where=where, how=end.how, job=end.job, task=end.task)
         self._keep({**self._known, end.job: _Suspect(ends, end.task, end.how)})
 
     def why_held(self, job: str) -> str | None:

@@ -289,7 +289,7 @@ class Watches:
         def ended(failure: Any) -> None:
             watcher.busy = None
             if failure is not None and watcher in feed.watchers:
-                self._log.debug("job {name} cannot be sent to a watcher: {error}", name=feed.name, error=failure.value)
+                self._log.debug("job {job} cannot be sent to a watcher: {error}", job=feed.name, error=failure.value)
                 watcher.whole = True
 
         busy.addCallbacks(lambda _: ended(None), ended)

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LegacyLogObserverWrapper,
@@ -28,23 +29,27 @@ from zope.interface import provider
 
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._exit import log_complaints
+from mu_twisted.daemons._json_log import json_line
 
 console = Console(file=_terminal.err, highlight=False)  # type: ignore[arg-type]
 """The one console of the process: log lines and the live line share it, so that neither tears the other."""
 
 _twistd: Mapping[str, Any] = {}
 _level: Any = LogLevel.info
+_form = "text"
 
 
-def observe(twistd: Any, level: Any, console_level: Any = None) -> None:
+def observe(twistd: Any, level: Any, console_level: Any = None, form: str = "text") -> None:
     """Have twistd log as this module says.
 
     :param twistd: twistd's own parsed options.
     :param level: the least that is logged: LogLevel's debug or info.
     :param console_level: the same on standard error; None: as ``level``.
-    :raises twisted.python.usage.UsageError: a daemon is to log to standard output, which it has not.
+    :param form: of its lines: text or json.
+    :raises twisted.python.usage.UsageError: a daemon is to log to standard output, which it has not; or JSON to syslog,
+        whose lines have a form of their own.
     """
-    global _twistd, _level  # noqa: PLW0603 - there is one process, and it has one log
+    global _twistd, _level, _form  # noqa: PLW0603 - there is one process, and it has one log
     foreground = bool(twistd.get("nodaemon") or twistd.get("debug"))
     elsewhere = bool(twistd.get("logger") or twistd.get("logfile") or twistd.get("syslog") or not foreground)
     if elsewhere:
@@ -53,6 +58,9 @@ def observe(twistd: Any, level: Any, console_level: Any = None) -> None:
         return
     if twistd.get("logfile") == "-" and not foreground:
         raise usage.UsageError("--logfile=-: a daemon has no standard output; give a file, or -n to twistd")
+    if twistd.get("syslog") and form != "text":
+        raise usage.UsageError("--log-format: syslog has lines of its own form; leave it out, or log to a file")
+    _form = form
     _twistd, _level = twistd, level if elsewhere else console_level or level
     # By name, since twistd resolves it itself after our options are parsed.
     twistd["logger"] = f"{__name__}.{'chosen_observer' if elsewhere else 'console_observer'}"
@@ -71,13 +79,18 @@ def chosen_observer() -> ILogObserver:
 
         syslog: Any = SyslogObserver(_twistd.get("prefix") or "")  # type: ignore[no-untyped-call]
         return _filtered(LegacyLogObserverWrapper(syslog.emit))
-    return _filtered(textFileLogObserver(sys.stdout if path == "-" else _log_file(path or "twistd.log")))
+    file = sys.stdout if path == "-" else _log_file(path or "twistd.log")
+    return _filtered(textFileLogObserver(file) if _form == "text" else FileLogObserver(file, _json_entry))
 
 
 def _filtered(observer: Any) -> ILogObserver:
     predicate: Any = LogLevelFilterPredicate(defaultLogLevel=_level)
     filtered: Any = FilteringLogObserver(observer, [predicate])
     return filtered  # type: ignore[no-any-return]
+
+
+def _json_entry(event: LogEvent) -> str:
+    return f"{json_line(event)}\n"
 
 
 def _log_file(path: str) -> Any:
@@ -106,6 +119,9 @@ def _show(event: LogEvent) -> None:
     if not text or (
         _level is LogLevel.info and event["log_level"] is LogLevel.info and namespace.startswith("twisted.")
     ):
+        return
+    if _form == "json":
+        _terminal.err.say(json_line(event))
         return
     when = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
     print_line(f"{when} {event['log_level'].name} [{namespace.removeprefix('mu_twisted.')}] {text}")

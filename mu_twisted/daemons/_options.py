@@ -72,7 +72,9 @@ def _seconds(option: str) -> Callable[[str], float]:
 
 
 DASHBOARD_OFF = "off"
-DASHBOARD_HELP = "serve the dashboard on this port of loopback, or by TLS on HOST:PORT; off (default: off)"
+DASHBOARD_HELP = (
+    "serve the dashboard on this port of loopback, or by TLS on HOST:PORT, or off (default: off; of `mu run` any port)"
+)
 
 
 def _dashboard(text: str) -> str:
@@ -84,6 +86,16 @@ def _dashboard(text: str) -> str:
         except ValueError as error:
             raise ValueError(f"--dashboard: {error}; or {DASHBOARD_OFF}") from None
     return text
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError(f"--log-format: expected text or json, got {text!r}")
+    return text
+
+
+LOG_FORMAT = ["log-format", None, "text", "lines of the log: text, or json for an object on each", _log_format]
+"""The option of every daemon."""
 
 
 class DaemonOptions(usage.Options):
@@ -124,10 +136,11 @@ class DaemonOptions(usage.Options):
             "freeze-limit",
             None,
             HARD_LIMIT,
-            "seconds after which such a call ends the process, if it cannot be interrupted",
+            "seconds after which a call of a pipeline's code that cannot be interrupted ends the process",
             _seconds("--freeze-limit"),
         ],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
+        LOG_FORMAT,
     ]
     optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],

@@ -140,7 +140,7 @@ class Options(OneLineOptions, DaemonOptions):
                     "a coordinator without a pipeline, and hand it the job with `mu submit`"
                 )
             level = LogLevel.debug if self["debug"] else LogLevel.info
-            observe(self.parent, level, LogLevel.warn if one_shot and not self["debug"] else level)
+            observe(self.parent, level, LogLevel.warn if one_shot and not self["debug"] else level, self["log-format"])
 
 
 def makeService(options: Options) -> IService:

@@ -14,6 +14,7 @@ from mu_twisted.daemons._exit import FAILURE, complain, fail_start, ignore_repea
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
+from mu_twisted.daemons._options import LOG_FORMAT
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import InputEnd
 from mu_twisted.local import LocalError, Settings, default_state_dir
@@ -59,6 +60,7 @@ class Options(OneLineOptions):
         ["retry-delay", None, 60.0, "seconds before a failed event is tried again; twice that the next time", _seconds],
         ["isolation", None, "auto", "strongest isolation to try: auto, user (user namespaces) or none"],
         ["s3", None, "auto", "the S3: seaweedfs, moto, or auto for seaweedfs where it is installed, else moto"],
+        LOG_FORMAT,
         ["spawn", None, "zygote", "how environments start: zygote (forked) or plain (a fresh Python each)"],
     ]
     optFlags = [
@@ -87,7 +89,7 @@ class Options(OneLineOptions):
         if not self["region"].replace("-", "").isalnum():
             raise usage.UsageError(f"--region {self['region']!r} is no region; for example us-east-1")
         if self.parent is not None:
-            observe(self.parent, LogLevel.info)
+            observe(self.parent, LogLevel.info, form=self["log-format"])
 
     def settings(self) -> Settings:
         chosen = self["state-dir"]

@@ -14,7 +14,7 @@ from twisted.python import usage
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._options import coerced_range, find_keys, listen_description
+from mu_twisted.daemons._options import LOG_FORMAT, coerced_range, find_keys, listen_description
 from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import RelayLimits
 
@@ -91,6 +91,7 @@ class Options(OneLineOptions):
         ["connections", None, "10000", "most connections", _number],
         ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number],
         ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all jobs and runs", _number],
+        LOG_FORMAT,
         ["messages", None, str(_DEFAULT.named), "most named messages that are kept or remembered", _number],
     ]
     optFlags: list[list[Any]] = [
@@ -139,7 +140,7 @@ class Options(OneLineOptions):
         if self["memory"] < 1 << 20:
             raise usage.UsageError("--memory: at least 1M")
         if self.parent is not None:
-            observe(self.parent, LogLevel.debug if self["debug"] else LogLevel.info)
+            observe(self.parent, LogLevel.debug if self["debug"] else LogLevel.info, form=self["log-format"])
 
     def _check_metrics(self, text: str) -> None:
         from mu_twisted.web import parse_address  # costs, and few want it

@@ -20,6 +20,10 @@ from typing import Any
 
 TWISTD = ("from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 MU = ("import sys; from mu_twisted.cli import main; sys.exit(main())",)
+printed: list[str] = []
+"""By daemons that were run to their end, in this process of the tests."""
+MAX_PRINTED = 1 << 18
+"""Characters of each that are kept, the last ones."""
 LIMIT = 180.0
 """Seconds after which a process that should have ended is taken for hung. Many run at once, on few cores."""
 _BECOME_PARENT_OF_ORPHANS = 36
@@ -91,4 +95,6 @@ def run(code: str, *words: str, timeout: float = LIMIT, **more: Any) -> subproce
         except BaseException:
             process.kill()
             raise
+    if code == TWISTD[0]:
+        printed.extend(text[-MAX_PRINTED:] for text in (out, err) if text)
     return subprocess.CompletedProcess([code, *words], process.returncode, out, err)
