@@ -29,7 +29,7 @@ from worker_lambda._errors import CommandFailure
 from worker_lambda._streams import Stream
 
 MAX_PEER_WANTS = 4096
-"""Messages that the peer may want ahead of their being sent; of more, the rendezvous has the wants."""
+"""Messages that the peer may want ahead of their being sent; of more, the rendezvous gets the wants."""
 UNSENT = 512 << 10
 """Bytes that wait to be taken by a connection beyond which no more frames are made for it."""
 
@@ -97,10 +97,14 @@ class DirectPath:
         self.said = True
         self._connection.send(frame)
 
-    def want(self, number: int, name: bytes) -> None:
-        """Note that the peer waits for a message which is not being sent."""
+    def want(self, number: int, name: bytes) -> bool:
+        """Note that the peer waits for a message which is not being sent.
+
+        :returns: whether there was room for it.
+        """
         if len(self.wants) < MAX_PEER_WANTS:
             self.wants[number, name] = None
+        return (number, name) in self.wants
 
     def step(self, *, expected: bool) -> float | None:
         """To be called in each pass of the loop.

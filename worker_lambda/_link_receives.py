@@ -21,6 +21,8 @@ MAX_UNWRITTEN = 4 << 20
 """Bytes that have come and are not on disk beyond which no more are read."""
 MAX_ANY_NAMES = 1024
 """Names under which one task may receive messages of any task."""
+LATE_WANT = 1.0
+"""Seconds after which the rendezvous hears, too, what a peer was said on its path, and has not begun to send."""
 _ACKNOWLEDGED = 1000
 
 Key = tuple[int, bytes, int]
@@ -34,7 +36,7 @@ class _Receive:
     :ivar number: of the message; of any task: None until one has begun to come.
     :ivar target: what it is written to, while it comes.
     :ivar via: the direct path by which it comes then; None: by the rendezvous.
-    :ivar wanted: whether its turn has come.
+    :ivar said: whether the rendezvous has heard that it is wanted; else the sender has, on its direct path.
     """
 
     frm: int | None
@@ -49,6 +51,7 @@ class _Receive:
     offset: int = 0
     unwritten: list[bytes] = field(default_factory=list)
     digest: bytes | None = None
+    said: bool = False
     over: bool = False
 
 
@@ -73,6 +76,7 @@ class Receives:
         self._any_senders: dict[bytes, int] = {}
         self._any_said: set[bytes] = set()
         self._paths: dict[int, DirectPath] = {}
+        self._late: deque[tuple[float, _Receive]] = deque()
 
     @property
     def active(self) -> int:
@@ -130,7 +134,23 @@ class Receives:
             if each.digest is None:  # else all of it has come, and is being written
                 if each.via is None:
                     self._lose(each)
-                self._say_want(each)
+                if each.said or each.frm not in self._paths:
+                    self._ask_rendezvous(each)
+
+    def say_late(self, now: float) -> float | None:
+        """Have the rendezvous hear, too, what is wanted on a path and has not begun to come.
+
+        :param now: see ``time.monotonic``.
+        :returns: in how many seconds to call again; None: there is nothing of that kind.
+        """
+        while self._late:
+            due, each = self._late[0]
+            if not (each.over or each.said or each.target is not None):
+                if due > now:
+                    return due - now
+                self._ask_rendezvous(each)
+            self._late.popleft()
+        return None
 
     def next_frame(self) -> bytes | None:
         """The next frame to be sent; None if there is none now."""
@@ -148,9 +168,9 @@ class Receives:
         if self._paths.get(path.task) is path:
             del self._paths[path.task]
         for each in self._wanted:
-            if each.via is path and each.digest is None:
+            if each.frm == path.task and each.digest is None and (each.via is path or not each.said):
                 self._lose(each)
-                self._say_want(each)
+                self._ask_rendezvous(each)
 
     def expects(self, path: DirectPath) -> bool:
         """Whether anything is on its way by a path."""
@@ -181,7 +201,12 @@ class Receives:
             case Cut() if coming is not None and coming.digest is None:
                 self._lose(coming)
                 if path is not None:
-                    self._say_want(coming)
+                    path.say(Want(coming.peer, frame.number, coming.name).encode())
+                    self._ask_rendezvous(coming)
+            case Cut() if coming is None and path is not None:  # the rendezvous has it, or will
+                for each in self._wanted:
+                    if (each.frm, each.number, each.name) == (frame.peer, frame.number, frame.name) and not each.said:
+                        self._ask_rendezvous(each)
 
     def fail(self, reason: str) -> None:
         """Give all up, each with this reason."""
@@ -228,11 +253,19 @@ class Receives:
         self._waiting.extendleft(reversed(held))
 
     def _say_want(self, each: _Receive) -> None:
+        """Say that a message is wanted, on the direct path to its sender where there is one."""
+        path = None if each.frm is None else self._paths.get(each.frm)
+        if path is None or each.frm is None or each.number is None:
+            self._ask_rendezvous(each)
+        else:
+            each.said = False
+            path.say(Want(each.frm, each.number, each.name).encode())
+            self._late.append((time.monotonic() + LATE_WANT, each))
+
+    def _ask_rendezvous(self, each: _Receive) -> None:
+        each.said = True
         if each.frm is not None and each.number is not None:
-            want = Want(each.frm, each.number, each.name).encode()
-            self._frames.append(want)
-            if each.frm in self._paths and each.via is None:
-                self._paths[each.frm].say(want)
+            self._frames.append(Want(each.frm, each.number, each.name).encode())
             return
         taken: list[tuple[int, int]] = []
         if each.name not in self._any_said:
@@ -275,7 +308,8 @@ class Receives:
     def _add_part(self, each: _Receive, part: bytes) -> None:
         each.unwritten.append(part)
         self._unwritten += len(part)
-        self._write(each)
+        if each.offset < each.length:  # else its end comes at once, and all that is left is written with that
+            self._write(each)
 
     def _lose(self, each: _Receive) -> None:
         """Forget what has come of a message, which is waited for as before."""
@@ -330,8 +364,9 @@ class Receives:
         assert each.number is not None
         key = each.peer, each.name, each.number
         ack = Ack(each.peer, each.number, each.name).encode()
-        self._frames.append(ack)
-        self._acknowledged.append(ack)
+        if each.via is None or each.said or each.name in self._any_taken:
+            self._frames.append(ack)  # else the rendezvous knows of no want
+            self._acknowledged.append(ack)
         if each.via is not None:
             each.via.say(ack)
         if each.frm is None:

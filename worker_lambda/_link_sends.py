@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from heapq import heappop, heappush
 from pathlib import Path
 
-from mu_twisted.wire.links import MAX_HELD, Ack, Nak, Unwant, Want
+from mu_twisted.wire.links import MAX_HELD, Ack, Cut, Nak, Unwant, Want
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource
@@ -220,9 +220,12 @@ class Sends:
         """The peer wants a message on its path, from the beginning."""
         message = self._sending.get((frame.peer, frame.name, frame.number))
         if message is None:
-            waits = (frame.peer, frame.name, frame.number) in self._waiting
-            if waits or frame.number >= self._numbers.next((frame.peer, frame.name)):
-                path.want(frame.number, frame.name)
+            waits = self._waiting.get((frame.peer, frame.name, frame.number))
+            comes = (
+                frame.number >= self._numbers.next((frame.peer, frame.name)) if waits is None else not waits.recalled
+            )
+            if not comes or not path.want(frame.number, frame.name):
+                self._say_elsewhere(path, frame.number, frame.name)
             return
         begins = not message.begun and not message.ended
         worth = message.begun and message.left >= WORTH_A_CHANGE
@@ -233,6 +236,13 @@ class Sends:
             if message.begun:
                 self._answers.append(message.cut())
             self._change(message, path)
+        else:
+            self._say_elsewhere(path, frame.number, frame.name)
+
+    @staticmethod
+    def _say_elsewhere(path: DirectPath, number: int, name: bytes) -> None:
+        """Say that a message that is wanted on a path does not come by it: its receiver asks the rendezvous."""
+        path.say(Cut(path.task, number, name).encode())
 
     def unwanted(self, path: DirectPath, frame: Unwant) -> None:
         """The peer waits for messages of a name no longer: they go to the rendezvous, which keeps them."""
@@ -330,12 +340,14 @@ class Sends:
             message = self._waiting.pop(next(iter(self._waiting)))
             self._sending[message.key] = message
             self._turns.append(message)
-            path = None if message.recalled else self._paths.get(message.stream[0])
+            path = self._paths.get(message.stream[0])
             want = message.number, message.stream[1]
             if path is not None and want in path.wants:
                 del path.wants[want]
-                if self._may_hold(message):
+                if not message.recalled and self._may_hold(message):
                     message.path = path
+                else:
+                    self._say_elsewhere(path, *want)
             self._read_on(message)
 
     def _change(self, message: OutgoingMessage, path: DirectPath | None) -> None:

@@ -276,7 +276,7 @@ class LinkChannel:
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
         # The paths come first: what they say to the rendezvous goes out in the same pass.
-        waits = [self._check_dial(), self._step_paths()]
+        waits = [self._check_dial(), self._receives.say_late(time.monotonic()), self._step_paths()]
         if self._pipes is not None:
             waits.append(self._pipes.step())
             busy = busy or self._pipes.finishing

@@ -1,5 +1,6 @@
 """Two tasks' messages, the rendezvous's store and a direct path between the workers, all without sockets."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -24,8 +25,10 @@ class Beside:
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[..., None], Callable[[str | None], None]]] = []
         self.done: list[tuple[Callable[[str | None], None], str | None]] = []
+        self.begun = 0
 
     def chore(self, work: Callable[..., None], finished: Callable[[str | None], None]) -> None:
+        self.begun += 1
         self.waiting.append((work, finished))
 
     def step(self, which: int = 0) -> bool:
@@ -61,8 +64,9 @@ class PathEnd:
     def say(self, frame: bytes) -> None:
         self.said.append(frame)
 
-    def want(self, number: int, name: bytes) -> None:
+    def want(self, number: int, name: bytes) -> bool:
         self.wants[number, name] = None
+        return True
 
 
 class World:
@@ -183,8 +187,12 @@ class World:
                 self.sends.arrived(frame)
 
     def settle(self) -> None:
-        while self.beside.step() or self.carry():
+        while self.beside.step() or self.carry() or self.late():
             pass
+
+    def late(self) -> bool:
+        """The rendezvous hears of what is wanted on the path, as time passes; returns whether there was any."""
+        return self.receives.say_late(math.inf) is not None or self.carry()
 
     def send(self, body: bytes, name: bytes = b"x") -> Path:
         path = self.folder / f"out{len(list(self.folder.glob('out*')))}"

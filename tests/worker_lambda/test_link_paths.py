@@ -3,9 +3,11 @@
 Without sockets: the rendezvous's store is the real one, frames are carried by hand, files are real.
 """
 
+import math
 import os
 import random
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,21 @@ from hypothesis import strategies as st
 from memory_link_paths import RECEIVER, SENDER, SIZES, World
 from property_examples import examples
 
-from mu_twisted.wire.links import MAX_HELD, MAX_PART, Ack, End, Nak, TaskRanges, Want, parse_link_frame
+from mu_twisted.wire.links import (
+    MAX_DATA,
+    MAX_HELD,
+    MAX_PART,
+    Ack,
+    Begin,
+    Cut,
+    End,
+    Held,
+    Nak,
+    TaskRanges,
+    Want,
+    parse_link_frame,
+)
+from worker_lambda._link_receives import LATE_WANT
 from worker_lambda._link_sends import MAX_KEPT
 
 
@@ -54,6 +70,93 @@ def test_what_is_not_wanted_yet_goes_to_the_rendezvous_at_once(world: World) -> 
     world.want()
     world.settle()
     assert world.received() == body(5000)
+
+
+def test_of_what_goes_directly_the_rendezvous_hears_only_who_holds_it(world: World) -> None:
+    world.link()
+    for number in range(3):
+        world.want()
+        world.beside.run()
+        world.carry()
+        world.send(body(1000, number))
+        world.settle()
+        assert world.received() == body(1000, number)
+    assert world.sent == [None] * 3
+    assert Counter(type(frame) for frame in world.relayed) == {Held: 3, Ack: 3}
+    assert Counter(type(frame) for frame in world.direct_frames) == {Want: 3, Begin: 3, End: 3, Ack: 3}
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize(("size", "writes"), [(0, 1), (1, 1), (MAX_PART, 1), (MAX_PART + 1, 2)])
+def test_what_came_in_one_frame_is_written_once(world: World, direct: bool, size: int, writes: int) -> None:
+    if direct:
+        world.link()
+    world.want()
+    world.carry()
+    world.sends.add(RECEIVER, b"x", *as_data(world, size), world.sent.append)
+    world.beside.run()
+    world.beside.begun = 0
+    world.settle()
+    assert world.received() == body(size)
+    assert world.beside.begun == writes
+
+
+def as_data(world: World, size: int) -> tuple[bytes | None, bytes]:
+    """A file, or bytes that are no longer than a command may have."""
+    if size <= MAX_DATA:
+        return None, body(size)
+    path = world.folder / "large"
+    path.write_bytes(body(size))
+    return os.fsencode(path), b""
+
+
+def test_a_sender_says_at_once_that_a_message_does_not_come_by_the_path(world: World) -> None:
+    world.link()
+    world.send(body(1000))
+    world.settle()
+    world.want()
+    while world.beside.step() or world.carry():  # and no time passes
+        pass
+    assert world.received() == body(1000)
+    assert [type(frame) for frame in world.direct_frames] == [Want, Cut]
+
+
+def test_what_has_not_begun_to_come_on_a_path_is_wanted_at_the_rendezvous_too(world: World) -> None:
+    world.link()
+    world.want(2)
+    world.carry()
+    assert not world.of_receiver.wants(SENDER, b"x", 1)
+    due = world.receives.say_late(time.monotonic())
+    assert due is not None
+    assert 0 < due <= LATE_WANT
+    world.carry()
+    assert not world.of_receiver.wants(SENDER, b"x", 1)
+    world.late()
+    assert world.of_receiver.wants(SENDER, b"x", 1)
+    assert world.of_receiver.wants(SENDER, b"x", 2)
+    assert world.receives.say_late(math.inf) is None
+
+
+def test_what_came_directly_is_known_where_any_tasks_message_is_wanted_next(world: World) -> None:
+    for number in range(3):  # of one task, of any, of one
+        if number == 0:
+            world.link()
+        where = os.fsencode(world.folder / f"got{number}")
+        world.receives.add(
+            None if number == 1 else SENDER, b"x", where, lambda peer, error: world.got.append((peer, error))
+        )
+        world.beside.run()
+        world.carry()
+        world.send(body(100, number))
+        world.settle()
+        assert (world.folder / f"got{number}").read_bytes() == body(100, number)
+    world.receives.add(
+        None, b"x", os.fsencode(world.folder / "got3"), lambda peer, error: world.got.append((peer, error))
+    )
+    world.send(body(100, 3))
+    world.settle()
+    assert (world.folder / "got3").read_bytes() == body(100, 3)
+    assert world.sent == [None] * 4
 
 
 def test_a_long_message_moves_to_the_direct_path(world: World) -> None:
@@ -357,7 +460,7 @@ def test_whatever_breaks_each_message_comes_once_in_order_and_whole(
     todo = deque(bodies)
     again = wanted = 0
     for _ in range(data.draw(st.integers(0, 25))):
-        match data.draw(st.sampled_from(["send", "want", "carry", "beside", "link", "cut", "dial", "attempt"])):
+        match data.draw(st.sampled_from(["send", "want", "carry", "beside", "late", "link", "cut", "dial", "attempt"])):
             case "send" if todo:
                 world.send(todo.popleft())
             case "want" if wanted == 0:
@@ -367,6 +470,8 @@ def test_whatever_breaks_each_message_comes_once_in_order_and_whole(
                 world.carry(data.draw(st.integers(1, 30)))
             case "beside":
                 world.beside.step(data.draw(st.integers(0, 5)))
+            case "late":
+                world.late()
             case "link" if world.path is None:
                 world.link()
             case "cut":
