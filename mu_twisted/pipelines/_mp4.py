@@ -5,6 +5,7 @@ only; the parts that it asks for come from its caller.
 """
 
 import struct
+from codecs import getincrementaldecoder
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,15 @@ MAX_BOXES = 40
 """Boxes at the top of a file that are looked at."""
 _FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 """One of these begins such a file."""
+
+_NO_FILMS = {
+    b"%PDF-": "a PDF",
+    b"PK\3\4": "a ZIP archive",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x7fELF": "a program",
+}
+_FILMS_OF_TEXT = (b"YUV4MPEG2", b"#EXTM3U", b"<?xml", b"<MPD")
+"""Films, and lists of their parts, that begin with text."""
 
 
 class IndexFault(Exception):
@@ -44,13 +54,16 @@ def reading_index(key: str) -> Generator[PartWanted, ObjectPart, Index | None]:
 
     :param key: of the object.
     :returns: None: it is none of these files, or one whose index says nothing of its frames, as of a live stream's.
-    :raises IndexFault: it is cut off, or damaged.
+    :raises IndexFault: it is cut off, or damaged, or known to be no film.
     """
     part = yield PartWanted(key, 0, HEAD)
     head, size = part.data, part.size
     if not size:
         raise IndexFault("is empty")
     if head[4:8] not in _FIRST:
+        what = _no_film(head)
+        if what is not None:
+            raise IndexFault(f"is no film: it is {what}")
         return None
     at, moov = 0, b""
     for _ in range(MAX_BOXES):
@@ -85,6 +98,21 @@ def reading_index(key: str) -> Generator[PartWanted, ObjectPart, Index | None]:
         return _index(moov)
     except (struct.error, IndexError):
         raise IndexFault("is damaged: its index cannot be read") from None
+
+
+def _no_film(head: bytes) -> str | None:
+    """What a file is that has no pictures which move, by how it begins; None: it may be a film of some other form."""
+    for beginning, what in _NO_FILMS.items():
+        if head.startswith(beginning):
+            return what
+    if head.startswith(_FILMS_OF_TEXT):
+        return None
+    text = getincrementaldecoder("utf-8")()
+    try:
+        written = all(letter.isprintable() or letter in "\t\n\r\f" for letter in text.decode(head))
+    except UnicodeDecodeError:
+        return None
+    return "text" if written else None
 
 
 def _index(moov: bytes) -> Index | None:

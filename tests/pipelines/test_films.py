@@ -74,7 +74,26 @@ def test_a_film_that_is_no_mp4_says_nothing_and_fragments_do_not_either(films: C
     assert index(films("a.mkv")) is None
     assert index(films("a.avi")) is None
     assert index(films("live.mp4", "-movflags", "+frag_keyframe+empty_moov")) is None
-    assert index(b"any text, of which it is not known what it is") is None
+    assert index(b"\x07\xff, of which it is not known what it is") is None
+    assert index(b"\xff\xd8\xff\xe0\0\x10JFIF") is None, "one picture after the other is a film"
+    assert index(b"YUV4MPEG2 W16 H16 F24:1\nFRAME\n" + b"A" * 384) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"not a film, but notes\non one\n", "text"),
+        ("größer als ein Stück davon: ä".encode() * 5000, "text"),
+        (b'{"json": 1}\r\n', "text"),
+        (b"PK\3\4\x14\0\0\0", "a ZIP archive"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "compressed by gzip"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b"\x7fELF\2\1\1\0", "a program"),
+    ],
+)
+def test_what_is_no_film_is_told_by_what_it_is(data: bytes, what: str) -> None:
+    with pytest.raises(IndexFault, match=f"^is no film: it is {what}$"):
+        index(data)
 
 
 @given(st.integers(0, 100), st.sampled_from(["whole.mp4", "fast.mp4"]))
@@ -135,12 +154,13 @@ def test_bad_films_are_refused_before_anything_is_launched(
     run_ffmpeg(find_ffmpeg(), "-f", "lavfi", "-i", "sine=duration=1", str(tmp_path / "sound.mp4"))
     sound = (tmp_path / "sound.mp4").read_bytes()
     examined(pipeline, whole, "-n", 3, *rate)
-    examined(pipeline, b"no film that is known", "-n", 3, *rate)
+    examined(pipeline, b"\xffno film that is known", "-n", 3, *rate)
     for data, words, said in [
         (sound, ["-n", 1, *rate], "clip.mp4 has no frames: there is no video in it"),
         (vfr, ["-n", 1, *rate], "clip.mp4 has no constant frame rate"),
         (whole[:-9], ["-n", 1, *rate], "clip.mp4 is cut off: 9 bytes are missing"),
         (b"", ["-n", 1, *rate], "clip.mp4 is empty"),
+        (b"notes on a film", ["-n", 1, *rate], "clip.mp4 is no film: it is text"),
         (whole, ["-n", 1, "--rate", "24"], "clip.mp4 has 10 frames a second, and --rate says 24"),
         (whole, ["-n", 4, *rate], "clip.mp4 has 23 frames, 2.3 s: -n is at most 3"),
         (whole, ["-n", 2, "-o", 2, *rate], "clip.mp4 has 23 frames, 2.3 s: -n is at most 1"),
