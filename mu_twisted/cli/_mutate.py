@@ -93,6 +93,7 @@ def _retry_here(coordinator: Coordinator, options: argparse.Namespace) -> int | 
 
 def _run(options: argparse.Namespace, change: Change, shown: Callable[[_format.Fields], str]) -> int:
     """One job after the other; one that is refused does not keep the others."""
+    options.jobs = list(dict.fromkeys(options.jobs))
     coordinator = _client_options.coordinator(options)
     if options.command == "retry" and coordinator.is_on_record:
         here = _retry_here(coordinator, options)

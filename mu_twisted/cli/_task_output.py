@@ -134,6 +134,8 @@ def _print_all(pages: _Pages) -> None:
     for runs in pages:
         printed = printed or bool(runs)
         _print_bytes(b"".join(map(_headed, runs)))
+    if not printed and pages.attempt not in (None, "all"):
+        raise CoordinatorError(f"nothing is kept of any task's attempt {pages.attempt}: attempts are counted from 0")
     if not printed:
         print(f"nothing is kept of what the tasks of {pages.job} printed", file=sys.stderr)
 
@@ -205,6 +207,8 @@ def _why_nothing(pages: _Pages) -> str:
     where = terminal_safe(called(fact["task"], fact.get("label")))
     if not fact["attempts"]:
         return f"{where} has not begun"
+    if pages.attempt not in (None, "all") and int(pages.attempt) >= fact["attempts"]:
+        return f"{where} has no attempt {pages.attempt}: it has begun {fact['attempts']}, counted from 0"
     if pages.attempt not in (None, "all"):
         return (
             f"nothing is kept of attempt {pages.attempt} at {where}: `mu logs {job} --task {task}` lists its attempts"

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     """Wait for one job after the other, and report each; one that is not there does not keep the others."""
     coordinator = _client_options.coordinator(options)
     status, found = 0, []
-    for name in options.jobs:
+    for name in dict.fromkeys(options.jobs):
         try:
             found.append(coordinator.get("jobs", _client_options.job_name(name)))
         except RequestRefused as error:

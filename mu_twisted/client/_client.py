@@ -74,7 +74,10 @@ def connect(
         name: given.get(name) if name in typed else _plain(values.get(name)) for name in (*given, "s3-endpoint-url")
     }
     paths = {name: None if found[name] is None else Path(os.fspath(found[name])) for name in _PATHS}
-    coordinator = coordinator_at(found["server"], paths["state-dir"], paths["ca-cert"], paths["cert"], paths["key"])
+    parameters = {"server": "control", "state-dir": "state_dir", "ca": "ca_cert", "certificate": "cert", "key": "key"}
+    coordinator = coordinator_at(
+        found["server"], paths["state-dir"], paths["ca-cert"], paths["cert"], paths["key"], called=parameters
+    )
     place = MapPlace(bool(found["local"]), paths["state-dir"], paths["local-state-dir"], found["s3-endpoint-url"])
     return Client(coordinator, place, profile)
 

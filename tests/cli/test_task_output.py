@@ -136,11 +136,13 @@ def test_a_terminal_is_shown_nothing_that_it_would_obey(served: Served, job: str
         (["--attempt", "x", "1"], 2, "expected an attempt's number, or all, got 'x'"),
         (["1", "--task", "1"], 2, "name two tasks"),
         (["1", "--failed"], 2, "give it without TASK"),
-        ([""], 2, "expected a task's number or the name of its input, got ''"),
+        ([""], 2, "argument TASK|INPUT: expected a value, got ''"),
         (["0"], 1, "error: task 0 has not begun"),
         (["1"], 1, "error: no program of task 1 has ended yet"),
         (["2"], 1, "error: nothing is kept of in.png (task 2): `mu logs"),
-        (["1", "--attempt", "4"], 1, "error: nothing is kept of attempt 4 at task 1: `mu logs"),
+        (["1", "--attempt", "0"], 1, "error: nothing is kept of attempt 0 at task 1: `mu logs"),
+        (["1", "--attempt", "4"], 1, "error: task 1 has no attempt 4: it has begun 1, counted from 0"),
+        (["--attempt", "9"], 1, "error: nothing is kept of any task's attempt 9: attempts are counted from 0"),
     ],
 )
 def test_why_nothing_is_shown_is_one_line(

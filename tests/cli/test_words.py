@@ -127,8 +127,14 @@ def test_waiting_takes_several_jobs_and_reports_each(mu: Mu, served: Served, loo
     assert done.err.splitlines()[0] == "error: there is no job 'nosuch'"
     told = [json.loads(line)["job"] for line in mu("wait", "--json", *jobs).out.splitlines()]
     assert told == jobs
-    loop.do(served.service.end, jobs[1])
-    assert mu("wait", *jobs).status == 0
+    assert mu("wait", jobs[0], jobs[1], jobs[0]).out.splitlines() == done.out.splitlines()
+    for command in ("retry", "rm"):  # a job that is named twice is meant once
+        twice = mu(command, jobs[1], jobs[1])
+        assert (twice.status, twice.err, len(twice.out.splitlines())) == (0, "", 1), command
+        if command == "retry":
+            loop.do(served.service.end, jobs[1])
+    assert mu("status", jobs[1]).status == 1
+    assert mu("wait", jobs[0]).status == 0
 
 
 @pytest.fixture

@@ -93,8 +93,13 @@ def test_a_coordinator_elsewhere_is_reached_as_an_operator(served: Served) -> No
     ca, cert, key = served.files(OPERATOR, "alice")
     with connect(control=f"127.0.0.1:{served.control.port}", ca_cert=ca, cert=cert, key=key) as mu:
         assert mu.run("exec", "-n", "2", "--", "date").status().tasks == 2
-    for wrong in ({"control": "nowhere"}, {"control": "h:1"}, {"control": "h:1", "state_dir": "x"}):
-        with pytest.raises(UsageError):
+    for wrong, said in [
+        ({"control": "nowhere"}, r"^control: expected HOST:PORT, got 'nowhere'$"),
+        ({"control": "h:1"}, r"^control needs ca_cert too: the CA's certificate \(ca_cert\), .* and key \(key\), as"),
+        ({"control": "h:1", "ca_cert": "c", "cert": "s"}, r"^control needs key too: "),
+        ({"control": "h:1", "state_dir": "x"}, r"^control and state_dir name two coordinators: give one of them$"),
+    ]:
+        with pytest.raises(UsageError, match=said):
             connect(**wrong)  # type: ignore[arg-type]
 
 
