@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Iterable
 
 from mu_twisted.wire.links import MAX_PATHS as MAX_TOLD
-from mu_twisted.wire.punch_report import PunchReport
 from mu_twisted.wire.punching import PunchRefusal
 from worker_lambda._link_paths import DirectPath, PathFrame
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mu_twisted.wire.punch_report import PunchReport
 
 MAX_PATHS = 256
 """Direct paths of a task at once."""
@@ -130,9 +133,9 @@ class DirectPaths:
         return list(self._paths.values())
 
     @property
-    def report(self) -> PunchReport:
-        """What is known of the NATs and of the last punches; nothing while the rendezvous is not connected."""
-        return PunchReport() if self._puncher is None else self._puncher.report
+    def report(self) -> "PunchReport | None":
+        """What is known of the NATs and of the last punches; None while the rendezvous is not connected."""
+        return None if self._puncher is None else self._puncher.report
 
     def take(self, message: bytes) -> None:
         """Take what the rendezvous says of punching.

@@ -213,9 +213,10 @@ class LinkChannel:
 
         :raises MuError: no direct path may be.
         """
-        if self._paths is None:
-            raise CommandFailure("there are no direct paths: link: has not allowed any")
-        self._send(self._paths.report.encode())
+        report = None if self._paths is None else self._paths.report
+        if report is None:
+            raise CommandFailure("there are no direct paths: none is allowed, or there is no rendezvous")
+        self._send(report.encode())
 
     @property
     def handing_over(self) -> bool:

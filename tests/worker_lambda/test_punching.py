@@ -16,6 +16,7 @@ from punching_workers import FOREIGN, JOB, Loop, World, contexts, receive_all
 from mu_twisted.rendezvous._punching import PunchLimits
 from mu_twisted.tls import Identity, LaunchIdentity, TaskIdentity
 from mu_twisted.wire import encode
+from mu_twisted.wire.punch_report import MAX_PUNCHES, parse_punch_report
 from mu_twisted.wire.punching import Candidate, CandidateKind, DirectGreeting, PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching import LocalPort
@@ -23,6 +24,7 @@ from worker_lambda.punching._candidate_dial import PACE, CandidateDial
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
 from worker_lambda.punching._local_port import host_candidates, round_trip
 from worker_lambda.punching._punch import Punch
+from worker_lambda.punching._puncher import MAX_TRIED
 
 ROOT = Path(__file__).parents[2]
 NONCE = "0123456789abcdef" * 2
@@ -59,6 +61,14 @@ def test_whichever_wants_it_both_get_one_link_and_know_whose_it_is(world: World,
     assert link.stream.tls.version() == back.stream.tls.version() == "TLSv1.3"
     world.loop.run_until(lambda: world.broker.counts["direct"] == 2)
     assert not one.failures + two.failures
+    for worker, peer in ((one, 7), (two, 3)):
+        report = parse_punch_report(worker.puncher.report.encode())
+        assert report.port == worker.address[1]
+        [punch] = report.punches
+        assert (punch.task, punch.outcome) == (peer, "direct")
+        assert punch.tcp_ms is not None
+        assert punch.tcp_ms <= punch.link_ms
+        assert any(each.connected for each in punch.candidates)
 
 
 def test_both_may_want_it_at_once(world: World) -> None:
@@ -438,6 +448,18 @@ def test_our_own_address_is_never_dialled(loop: Loop) -> None:
 
 
 def test_a_worker_that_uses_no_links_loads_nothing_of_it() -> None:
-    script = "import json, sys, worker_lambda.lambda_function; print(json.dumps(sorted(sys.modules)))"
+    assert "punching" not in loaded_by("worker_lambda.lambda_function")
+
+
+def test_a_worker_that_is_not_asked_how_it_has_punched_does_not_load_what_tells_it() -> None:
+    loaded = loaded_by("worker_lambda._direct_paths")
+    assert "punching" in loaded
+    assert "punch_report" not in loaded
+    assert MAX_TRIED == MAX_PUNCHES
+
+
+def loaded_by(module: str) -> str:
+    """The names of all modules that this one loads."""
+    script = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert "punching" not in done.stdout
+    return done.stdout

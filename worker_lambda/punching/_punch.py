@@ -5,7 +5,6 @@ import socket
 import time
 from contextlib import suppress
 
-from mu_twisted.wire.punch_report import CandidateTried, PunchTried
 from mu_twisted.wire.punching import PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching._candidate_dial import CandidateDial, Uniform
@@ -14,6 +13,9 @@ from worker_lambda.punching._local_port import LocalPort
 
 _TELLING = (PunchOutcome.CERTIFICATE, PunchOutcome.GREETING, PunchOutcome.TLS)
 """Outcomes of a connection that say more than that there was none, the most telling first."""
+
+Tried = tuple[int, PunchOutcome, int | None, int, list[tuple[str, int, str, bool]]]
+"""The members of :class:`mu_twisted.wire.punch_report.PunchTried`, which only those import that are asked for it."""
 
 
 class Punch:
@@ -95,17 +97,17 @@ class Punch:
             return None
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def tried(self, outcome: PunchOutcome) -> PunchTried:
+    def tried(self, outcome: PunchOutcome) -> Tried:
         """What has come of it and of each candidate, as it ends now."""
-        return PunchTried(
+        return (
             self.terms.theirs.task,
             outcome,
             None if self.connected_after is None else round(max(0.0, self.connected_after) * 1000),
             round(max(0.0, time.monotonic() - self.begun) * 1000),
-            tuple(
-                CandidateTried(self._candidates[dial.address], dial.errors, dial.error, dial.address in self._reached)
+            [
+                (self._candidates[dial.address], dial.errors, dial.error, dial.address in self._reached)
                 for dial in self._dialled
-            ),
+            ],
         )
 
     def close(self) -> None:

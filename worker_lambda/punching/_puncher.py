@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mu_twisted.wire.punch_report import MAX_PUNCHES as MAX_TRIED
-from mu_twisted.wire.punch_report import PunchReport, PunchTried
 from mu_twisted.wire.punching import (
     Candidate,
     DirectGreeting,
@@ -32,7 +30,11 @@ from worker_lambda.punching._candidate_dial import Uniform
 from worker_lambda.punching._handshake import LinkTerms
 from worker_lambda.punching._local_port import BACKLOG, LocalPort, host_candidates, round_trip
 from worker_lambda.punching._probe import Probe
-from worker_lambda.punching._punch import Punch
+from worker_lambda.punching._punch import Punch, Tried
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mu_twisted.wire.punch_report import PunchReport
 
 TRIES = 2
 """Punches to a peer."""
@@ -46,6 +48,8 @@ MAX_EARLY = 16
 """Such connections at once."""
 MAX_WANTED = 16
 """Peers to which the task punches at once of its own accord; others wait."""
+MAX_TRIED = 16
+"""Punches that are remembered to be told."""
 MAX_PUNCHES = 64
 """Punches under way, those that peers have wanted included."""
 
@@ -130,7 +134,7 @@ class Puncher:
         self._rendezvous = control.getpeername()[0]
         self._probe: Probe | None = None
         self._seen: Candidate | None = None
-        self._tried: deque[PunchTried] = deque(maxlen=MAX_TRIED)
+        self._tried: deque[Tried] = deque(maxlen=MAX_TRIED)
         self._punches: dict[str, Punch] = {}
         self._wanted: dict[int, _Wanted] = {}
         self._early: dict[tuple[str, int], tuple[socket.socket, float]] = {}
@@ -146,10 +150,16 @@ class Puncher:
         return self._probe is not None and self._probe.over
 
     @property
-    def report(self) -> PunchReport:
+    def report(self) -> "PunchReport":
         """What is known of the NATs and of the last punches."""
+        from mu_twisted.wire.punch_report import CandidateTried, PunchReport, PunchTried  # costs, and few ask
+
         probed = None if self._probe is None else self._probe.seen
-        return PunchReport(self._port.number, str(self._seen or ""), str(probed or ""), tuple(self._tried))
+        tried = tuple(
+            PunchTried(task, outcome, tcp, whole, tuple(CandidateTried(*each) for each in candidates))
+            for task, outcome, tcp, whole, candidates in self._tried
+        )
+        return PunchReport(self._port.number, str(self._seen or ""), str(probed or ""), tried)
 
     def want(self, task: int) -> None:
         """Want a link to a task: ``connected`` or ``failed`` will be called, never from within this."""
