@@ -90,6 +90,7 @@ def _checked(name: str, words: list[str], configured: Configured) -> list[str]:
         settings: Any = pipeline.options()
         own = str(getattr(settings, "synopsis", None) or "[job options]")
         settings.synopsis = f"Usage: mu submit [options] {name} {own.removeprefix('Usage: ')}"
+        settings.longdesc = pipeline.description
         configured_words = configured.behind_pipeline(settings, words)
         settings.parseOptions(configured_words)
         settings.check_words(configured_words)

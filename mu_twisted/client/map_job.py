@@ -151,7 +151,9 @@ class MapJob:
         if self.program["program"] is None:
             return
         self.backend.cloud()  # so that the stack runs
-        name = function_for(self.program, self.settings["regions"], self.backend.stack(), self.backend.notify)
+        # Of which program one is that is there for its shell is no news to the user.
+        notify = self.backend.notify if self.request.program.get("program") is not None else _no_note
+        name = function_for(self.program, self.settings["regions"], self.backend.stack(), notify)
         self.words.insert(0, f"--function={name}")
         self.settings["function"] = name
 
@@ -184,3 +186,7 @@ class MapJob:
         if not named:
             raise UsageError(f"{what} must have a bucket: say which with -b BUCKET")
         return str(named)
+
+
+def _no_note(_: str) -> None:
+    pass

@@ -94,6 +94,7 @@ class Options(OneLineOptions, DaemonOptions):
         kind = type("OneShotOptions", (pipeline.options, self.kind), {"__doc__": pipeline.summary})
         settings = kind()
         settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
+        settings.longdesc = pipeline.description
         return settings
 
     def _parse_settings(self, pipeline: Pipeline, settings: Any, words: list[str]) -> Any:

@@ -107,6 +107,12 @@ class Pipeline:
         """Whether its tasks may exchange messages."""
         return self.consumes is not None or self.messages is not None or self.pipes is not None
 
+    @property
+    def description(self) -> str:
+        """What it does, and what its options' class says besides; for the help."""
+        does = f"{self.summary[:1].upper()}{self.summary[1:]}." if self.summary else ""
+        return " ".join(filter(None, (does, getattr(self.options, "longdesc", None))))
+
     def parse(self, words: Sequence[str], inputs: str | None = None) -> Any:
         """The settings of a job with these options.
 

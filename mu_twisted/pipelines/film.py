@@ -58,7 +58,7 @@ class Options(PipelineOptions):
             "tasks",
             "n",
             1,
-            "number of pieces, each of --seconds; tasks are four times as many",
+            "number of pieces, each of --seconds; a piece has two tasks, so has a chunk, and one task joins all",
             at_least(1, "-n"),
         ],
         ["offset", "o", 0, "number of the first piece: skip this many", at_least(0, "-o")],

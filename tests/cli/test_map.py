@@ -363,6 +363,7 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         done = mu(*printing, "--tee", ":::", "a", "b", "--", "echo of {} >&2; echo {}")
         assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
         assert {"a\tof a", "b\tof b"} < set(done.stderr.splitlines())
+        assert "true" not in done.stderr, "its function is there for its shell, whatever it was made of"
         packed = mu(*printing, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
         assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
         (tmp_path / "requirements.txt").write_text("greeting\n")

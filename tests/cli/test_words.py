@@ -15,6 +15,7 @@ from property_examples import examples
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from mu_twisted.coordinator import TaskStatus
+from mu_twisted.pipelines import load_pipeline
 from mu_twisted.tls import RoleIdentity, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 
@@ -75,6 +76,14 @@ def test_a_task_that_is_no_number_is_one_line(run: Mu, task: str) -> None:
     done = run("logs", "job", f"--task={task}")
     assert done.status == 2
     assert done.error().startswith("error: argument --task: expected a task's number, got '")
+
+
+@pytest.mark.parametrize("command", ["submit", "run"])
+@pytest.mark.parametrize("pipeline", ["film", "map", "exec"])
+def test_the_help_of_a_pipeline_says_what_it_does(run: Mu, command: str, pipeline: str) -> None:
+    shown = " ".join(run(command, pipeline, "--help").out.split())
+    summary, own = load_pipeline(pipeline).summary, getattr(load_pipeline(pipeline).options, "longdesc", "")
+    assert f"{summary[0].upper()}{summary[1:]}. {' '.join(own.split())}".strip() in shown
 
 
 @pytest.mark.parametrize(
