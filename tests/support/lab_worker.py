@@ -47,6 +47,8 @@ class Attempt:
         self.puncher: Puncher | None = None
         self._links: list[Trial] = []
         self._begun = 0.0
+        self.settling = False
+        """Whether to say so once no punch is under way."""
         self._told = False
         self._mapped = b""
         job, task, attempt = order["job"], order["task"], order["attempt"]
@@ -82,6 +84,9 @@ class Attempt:
             if not self._told and self._mapped and self.puncher.probed:
                 self._told = True
                 say({"opened": self._mapped.decode("ascii")})
+            if self.settling and not self._kept and not self.puncher._punches:
+                self.settling = False
+                say("settled")
         for link in self._links:
             link.step()
         waits.append(self._control.step())  # what was just sent goes out now
@@ -192,6 +197,9 @@ def main() -> None:
                 assert attempt is not None
                 assert attempt.puncher is not None
                 attempt.puncher.want(order["want"])
+            elif "settle" in order:
+                assert attempt is not None
+                attempt.settling = True
             elif attempt is not None:
                 attempt.close()
                 attempt = None

@@ -91,6 +91,9 @@ class PunchLab:
         first.order(want=1)
         said = first.hear()
         if "failed" in said:
+            second.order(settle=True)  # its last try may end later
+            while second.hear() != "settled":
+                pass
             return Punched(said["failed"][1])
         both = [said, second.hear()]
         assert [each["linked"] for each in both] == [1, 0]
