@@ -96,6 +96,7 @@ def in_any_region(policy: Policy) -> Any:
     return json.loads(json.dumps(policy).replace(f":{REGION}:", ":*:"))
 
 
+@pytest.mark.long
 def test_its_roles_may_do_what_mu_iam_prints_and_nothing_else(stack: Stack) -> None:
     scope = Scope(ACCOUNT, [REGION], ["mu-*"], [stack.outputs["BucketName"]])
     trusted, policy = stack.role(stack.outputs["FunctionRoleArn"])
@@ -117,6 +118,7 @@ def test_what_the_host_may_do_for_itself_names_the_stacks_own_resources() -> Non
     assert condition == {"StringEquals": {"aws:ResourceTag/mu-stack": "AWS::StackId"}}
 
 
+@pytest.mark.long
 def test_workers_may_dial_the_ports_of_the_units_and_no_other(stack: Stack) -> None:
     units = [(ETC / f"mu-{name}.socket").read_text(encoding="utf-8") for name in ("coordinator", "rendezvous")]
     listening = {int(unit.partition("ListenStream=")[2].split()[0]) for unit in units}
@@ -129,6 +131,7 @@ def test_workers_may_dial_the_ports_of_the_units_and_no_other(stack: Stack) -> N
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("release", ["another than was named", "none"])
 def test_the_host_installs_the_release_that_was_named_or_none(stack: Stack, tmp_path: Path, release: str) -> None:
     programs = {
@@ -155,11 +158,13 @@ def test_the_host_installs_the_release_that_was_named_or_none(stack: Stack, tmp_
     assert told.endswith("--logical-resource-id Host --unique-id i-1 --status FAILURE")
 
 
+@pytest.mark.long
 def test_without_a_key_there_is_no_way_to_log_in(stack: Stack) -> None:
     assert "KeyName" not in stack.launch_data()
     assert not {name for name in stack.resources() if name.startswith("Login")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["a release", "an image", "a type"])
 def test_an_update_is_a_new_host_with_what_the_old_one_had(stack: Stack, change: str) -> None:
     before, data = stack.resources(), stack.launch_data()

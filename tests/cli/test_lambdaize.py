@@ -178,6 +178,7 @@ def test_a_zip_above_50_mb_goes_through_s3(account: Account, tool: Path) -> None
     assert made["CodeSize"] > 52 << 20
 
 
+@pytest.mark.long
 def test_wheels_are_packed_for_the_functions_python_and_processor(account: Account, tool: Path, tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     index = WheelIndex(tmp_path / "index")

@@ -285,6 +285,7 @@ def test_another_python_s_pickle_is_refused_on_the_worker(tmp_path: Path) -> Non
     assert "was pickled by Python 3.8" in str(what)
 
 
+@pytest.mark.long
 def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
     import joblib
 
@@ -297,6 +298,7 @@ def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
         assert executor._store.count > 0
 
 
+@pytest.mark.long
 def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
     mu: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

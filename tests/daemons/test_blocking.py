@@ -63,7 +63,7 @@ def test_a_one_shot_job_that_never_yields_is_one_line(
     assert mu(local, tmp_path, "rm", job).returncode == 0
 
 
-@pytest.mark.parametrize("body", ["os._exit(0)", "os.kill(os.getpid(), 11)"])
+@pytest.mark.parametrize("body", ["os._exit(0)", pytest.param("os.kill(os.getpid(), 11)", marks=pytest.mark.long)])
 def test_a_job_that_ends_the_daemon_twice_is_held_and_named(
     local: Local, daemon: Daemon, tmp_path: Path, body: str
 ) -> None:

@@ -71,6 +71,7 @@ def test_states_that_still_change_fail_the_job_once_all_is_done(
     assert encoders.stored(4, "content") == [chunk.output for chunk in chain(encoders, tmp_path / "serial", 4, 3)]
 
 
+@pytest.mark.long
 def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
     coordinate: Any, encoders: FakeEncoders, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def shown(path: Path, form: str) -> bytes:
     return run_ffmpeg(find_ffmpeg(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", form, "-")
 
 
+@pytest.mark.long
 def test_frames_go_there_and_back_again(coordinate: Any, local: Any, clip: bytes, tmp_path: Path) -> None:
     size, get = 64 * 48, local.control.get_object
     (tmp_path / "clip.mp4").write_bytes(clip)

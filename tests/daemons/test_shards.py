@@ -424,6 +424,7 @@ place=$(mktemp -d) && ln -s "$PWD"/really* "$place/vpxenc" && "$place/vpxenc" "$
 """Encodes chunk 5 when chunk 4, whose state it needs, is done."""
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
     coordinate: Any, encoders: FakeEncoders, start: Start, tmp_path: Path

@@ -72,6 +72,7 @@ def test_what_the_administrator_wrote_stays(tmp_path: Path) -> None:
     assert mine.read_text() == "MU_COORDINATOR_OPTIONS=--keep 1\n"
 
 
+@pytest.mark.long
 def test_the_template_is_what_cloudformation_takes() -> None:
     checked = subprocess.run(
         [f"{sys.prefix}/bin/cfn-lint", ETC / "cloudformation.yaml"], capture_output=True, text=True, timeout=180

@@ -12,7 +12,7 @@ from mu_twisted import fsm, wire
 from mu_twisted.fsm import _machine
 from mu_twisted.wire import _frames
 
-RUNS = 6_000
+RUNS = 3_000
 
 
 def test_recorded_messages_changed_at_random_break_no_rule(tried: Callable[[str], None]) -> None:

@@ -26,12 +26,12 @@ def replies(length: int) -> Iterator[bytes]:
 
 
 WAYS: dict[str, tuple[str, Callable[[], Iterator[bytes]], int]] = {
-    "long keys": ("watching", lambda: keys(3 * MIB - 100), 100),
-    "keys of a KiB": ("listening", lambda: keys(1000), 100_000),
-    "long values": ("listening", lambda: values(64_000), 4000),
+    "long keys": ("watching", lambda: keys(3 * MIB - 100), 40),
+    "keys of a KiB": ("listening", lambda: keys(1000), 40_000),
+    "long values": ("listening", lambda: values(64_000), 1000),
     "strange bytes": ("listening", lambda: (b"INFO:%d\xff:\xfe" % number for number in itertools.count()), 20_000),
-    "states that show values": ("watching", lambda: values(60_000), 4000),
-    "replies held back": ("holding", lambda: replies(2 * MIB), 200),
+    "states that show values": ("watching", lambda: values(60_000), 1000),
+    "replies held back": ("holding", lambda: replies(2 * MIB), 50),
     "small replies held back": ("holding", lambda: replies(10), 20_000),
     "everything": ("listening", lambda: hostile(1), 15_000),
     "everything, shown": ("watching", lambda: hostile(2), 15_000),

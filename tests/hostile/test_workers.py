@@ -99,8 +99,8 @@ def test_workers_that_read_slowly_do_their_tasks_in_bounded_memory(target: Any, 
 @pytest.mark.parametrize(
     ("what", "frame", "volume"),
     [
-        ("of 64 KiB", b"INFO:k:" + b"v" * (64 << 10), 384 << 20),
-        ("of 10 bytes", b"INFO:key:v", 4 << 20),
+        ("of 64 KiB", b"INFO:k:" + b"v" * (64 << 10), 128 << 20),
+        ("of 10 bytes", b"INFO:key:v", 2 << 20),
         pytest.param("of 64 KiB", b"INFO:k:" + b"v" * (64 << 10), 10 << 30, marks=pytest.mark.long),
     ],
     ids=["large", "small", "whole"],
@@ -108,7 +108,7 @@ def test_workers_that_read_slowly_do_their_tasks_in_bounded_memory(target: Any, 
 def test_a_worker_that_sends_without_end_costs_no_memory(
     target: Any, tried: Callable[[str], None], what: str, frame: bytes, volume: int
 ) -> None:
-    # What came before leaves nothing behind, so 10 GB cost what 384 MiB cost: the second half is measured alone.
+    # What came before leaves nothing behind, so 10 GB cost what 128 MiB cost: the second half is measured alone.
     daemon = target(DAEMON, "2")
     frames = volume // len(frame)
     batch = max(1, (64 << 10) // len(frame))

@@ -33,7 +33,15 @@ def trying(build: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) 
         assert counted.get("begun", 0) <= counted.get("direct", 0) + counted.get("timeout", 0) * 2
 
 
-@pytest.mark.parametrize("cell", list(cells()), ids=str)
+def with_one_delay_each() -> Iterator[object]:
+    """The whole table; its kinds with other delays too are for the long tests."""
+    seen = set()
+    for cell in cells():
+        yield pytest.param(cell, id=str(cell), marks=[pytest.mark.long] if cell.title in seen else [])
+        seen.add(cell.title)
+
+
+@pytest.mark.parametrize("cell", list(with_one_delay_each()))
 def test_workers_reach_each_other_as_far_as_their_nats_allow(trying: Trying, cell: Cell) -> None:
     trials = trying(len(cell.nats), cell.isolated)
     tried, dials = trials.run(cell, TRIES)
