@@ -370,12 +370,21 @@ def test_a_dial_is_repeated_on_errors_at_the_pace_that_was_drawn(loop: Loop) -> 
         loop.steps.append(dial.step)
         loop.run_until(lambda: len(drawn) >= 5)
         assert set(drawn) == {PACE}
-        assert dial.refused
+        assert dial.was_refused()
         with socket.create_server(address):
             loop.run_until(lambda: dial.connected)
         assert dial.connected is not None
         assert dial.connected.getsockname()[1] == port.number
         dial.connected.close()
+
+
+def test_a_dial_is_refused_though_the_loop_has_not_looked_since_its_answer_came(loop: Loop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = held.getsockname()
+    dial = CandidateDial(loop.selector, LocalPort(), address, time.monotonic(), lambda low, high: low)
+    dial.step()
+    assert dial.was_refused()
+    dial.close()
 
 
 def test_a_dial_that_nothing_answers_is_left_alone(loop: Loop) -> None:
@@ -391,7 +400,7 @@ def test_a_dial_that_nothing_answers_is_left_alone(loop: Loop) -> None:
         loop.run_for(0.5)
         assert not drawn
         assert dial.connected is None
-        assert not dial.refused
+        assert not dial.was_refused()
         dial.close()
 
 

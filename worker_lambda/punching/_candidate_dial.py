@@ -35,7 +35,6 @@ class CandidateDial:
     :param begun: when the first dial is due, see ``time.monotonic``.
     :param uniform: draws the pace.
     :ivar connected: the socket, once the TCP connection is there; the caller takes it away.
-    :ivar refused: whether the last dial has ended with an error.
     :ivar errors: how many dials have, and ``error``: the last one's name.
     """
 
@@ -48,7 +47,7 @@ class CandidateDial:
         uniform: Uniform,
     ) -> None:
         self.connected: socket.socket | None = None
-        self.refused = False
+        self._refused = False
         self.errors = 0
         self.error = ""
         self.address = address
@@ -76,6 +75,12 @@ class CandidateDial:
         """Dial again: what had connected was no good."""
         self._due = self._dialled + self._uniform(*PACE)
 
+    def was_refused(self) -> bool:
+        """Whether the last dial was refused. An answer counts that has come since the loop last looked for one."""
+        if self._socket is not None and (code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            self._failed(code)
+        return self._refused
+
     def close(self) -> None:
         """Give up what is not connected."""
         self._watch.clear()
@@ -93,7 +98,7 @@ class CandidateDial:
         if code not in (0, errno.EINPROGRESS) or self._socket is None:
             self._failed(code)
             return
-        self.refused = False
+        self._refused = False
         self._watch.set(self._socket, selectors.EVENT_WRITE)
 
     def _ready(self, _: int) -> None:
@@ -113,7 +118,7 @@ class CandidateDial:
 
     def _failed(self, code: int) -> None:
         self.close()
-        self.refused = True
+        self._refused = True
         self.errors += 1
         self.error = errno.errorcode.get(code, "")
         self.again()

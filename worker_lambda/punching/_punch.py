@@ -153,5 +153,5 @@ class Punch:
         for outcome in _TELLING:
             if outcome in self._failures:
                 return outcome
-        refused = bool(self._dials) and all(dial.refused for dial in self._dials.values())
+        refused = bool(self._dials) and all(dial.was_refused() for dial in self._dials.values())
         return PunchOutcome.REFUSED if refused else PunchOutcome.TIMEOUT
