@@ -58,7 +58,7 @@ def test_genkeys_can_make_what_original_parties_need(tmp_path: Path) -> None:
         (["lambdaize", "/bin/true", "--memory", "x"], 2, "--memory"),
         (["lambdaize", "/bin/true", "--local", "--state-dir", "."], 1, "no local stack is running"),
         (["local-env", "--state-dir", "."], 1, "no local stack is running"),
-        (["demo", "--frames", "7"], 1, "choose a multiple"),
+        (["demo", "--frames", "7"], 2, "choose a multiple"),
         (["nosuch"], 2, "nosuch"),
         ([], 2, "COMMAND"),
     ],

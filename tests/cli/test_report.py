@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Mu
 from memory_jobs import MemoryCoordinator
 from msgspec import to_builtins
 from twisted.internet.defer import Deferred
 
-from mu_twisted.cli import main
 from mu_twisted.cli._report import write_whole
 from mu_twisted.cli.report import gantt, page, standalone
 from mu_twisted.cli.report._svg import MAX_ROWS, rows_of
@@ -153,17 +153,14 @@ def test_of_many_tasks_some_are_drawn_the_path_and_the_failed_among_them() -> No
     ("words", "status", "said"),
     [
         (["--svg", "a.svg", "-o", "b.html"], 2, "give one of them"),
-        (["-o", ""], 2, "expected the name of a file"),
+        (["-o", ""], 2, "expected a value, got ''"),
         ([], 1, "no coordinator runs"),
     ],
 )
-def test_mistakes_are_one_line(
-    words: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["report", "j", "--state-dir", str(tmp_path / "none"), *words]) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+def test_mistakes_are_one_line(run: Mu, words: list[str], status: int, said: str, tmp_path: Path) -> None:
+    done = run("report", "j", "--state-dir", str(tmp_path / "none"), *words)
+    assert done.status == status
+    assert said in done.error()
 
 
 def test_a_file_that_cannot_be_written_leaves_none(tmp_path: Path) -> None:
