@@ -45,7 +45,7 @@ demo-shuffle: $(VENV)/demo.stamp
 unexport PYTHONDONTWRITEBYTECODE
 
 # More processes than cores: many tests wait. Files whose tests take longest come first, see tests/conftest.py.
-SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest $(SPREAD)

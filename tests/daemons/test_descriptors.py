@@ -34,6 +34,7 @@ def worker_context(local: Local, directory: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.long
 def test_jobs_run_while_silent_peers_hold_all_that_the_listener_has(local: Local, tmp_path: Path) -> None:
     words = ["mu-coordinator", "--local", "--state-dir", str(local.state_dir), "-t", "0"]
     process = subprocess.Popen(

@@ -78,6 +78,7 @@ def test_thousands_of_half_open_handshakes_keep_no_worker_out(target: Any, tried
     )
 
 
+@pytest.mark.long
 def test_a_flood_from_one_address_keeps_no_worker_out_and_fills_no_log(
     target: Any, tried: Callable[[str], None]
 ) -> None:

@@ -482,6 +482,7 @@ def test_no_result_holds_credentials():
     assert TOKEN not in text
 
 
+@pytest.mark.long
 def test_memory_is_flat_over_calls_and_launchers(serve):
     endpoint = serve(lambda request: (500, {"x-amzn-ErrorType": "E"}, b"x" * 2000))
     kept = launcher(endpoint)

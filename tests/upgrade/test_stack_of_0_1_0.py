@@ -35,6 +35,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         stage.close()
 
 
+@pytest.mark.long
 def test_jobs_and_functions_of_0_1_0_go_on_under_this_version(stage: Stage, tmp_path: Path) -> None:
     encode = ["-n", "4", "-b", old.BUCKET, "-l", old.XCENC, "-u", "-v", "fresh", "-T", str(stage.rendezvous_port)]
     fresh = [

@@ -15,7 +15,7 @@ from mu_twisted.tls import Authority
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 ROOT = VECTORS.parent.parent
 PARALLEL = 2
-TLS_STEP = 4
+TLS_STEP = 12
 """Of so many scenarios that go either way one is played over TLS as well: what differs there is the connection."""
 
 
