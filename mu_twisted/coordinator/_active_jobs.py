@@ -256,6 +256,7 @@ class ActiveJobs:
             note="; ".join(filter(None, (active.opened.launching.note(), job.held_for, job.waits_for))) or None,
             ended=self._wall() if job.over else None,
             report=report.text or None if report is not None else None,
+            plots=report.plots if report is not None else (),
             cost=active.opened.cost(used) if active.opened.cost is not None else None,
             ramp=used.ramp or None,
             unfinished=job.unfinished if job.over else None,

@@ -156,7 +156,7 @@ class JobRun:
                 self.log.failure("the report of pipeline {name} failed", name=self._pipeline.name)
                 return Report(terminal_safe(str(failed)[:MAX_REPORT]))
         error = None if report.error is None else one_line(report.error[:MAX_REPORT])
-        return Report(terminal_safe(report.text[:MAX_REPORT]).strip("\n"), error)
+        return Report(terminal_safe(report.text[:MAX_REPORT]).strip("\n"), error, report.plots)
 
     def finished(self) -> Deferred[None]:
         """Fires when the job is over; at once if it is. Cancelling gives up waiting only."""

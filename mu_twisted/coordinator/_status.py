@@ -14,6 +14,7 @@ from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Cost, Job
+from mu_twisted.pipelines import Plot
 
 MAX_PAGE = 1000
 """Tasks on one page."""
@@ -163,6 +164,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param paths: how often its workers said of one of their peers that there is a direct path (``direct``), that it was
         lost, or why there is none (``edm``, ``absent``, ``timeout``, ...); None where none has said anything.
     :param median: seconds of attempts that were done; None as long as there is none, and once it is over.
+    :param plots: what its pipeline has to show of it, once it is over.
     """
 
     job: str
@@ -187,6 +189,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     stages: tuple[StageStatus, ...] = ()
     paths: dict[str, int] | None = None
     median: float | None = None
+    plots: tuple[Plot, ...] = ()
 
 
 def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:

@@ -24,6 +24,7 @@ from mu_twisted.pipelines._options import (
     s3_key,
 )
 from mu_twisted.pipelines._pipeline import Pipeline, Report
+from mu_twisted.pipelines._plots import Plot, thinned
 from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "PipelineOptions",
+    "Plot",
     "Report",
     "WatchError",
     "at_least",
@@ -65,5 +67,6 @@ __all__ = [
     "shown_input",
     "source_of",
     "split_url",
+    "thinned",
     "unpack_inputs",
 ]

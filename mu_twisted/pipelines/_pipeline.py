@@ -13,6 +13,7 @@ from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, Gangs
 from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
+from mu_twisted.pipelines._plots import Plot, checked_plots
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire.links import check_name
 from mu_twisted.wire.pipes import check_pipe_name
@@ -26,10 +27,12 @@ class Report:
 
     :param text: for the user, a line or several.
     :param error: what the job has failed of although all its tasks are done, one line.
+    :param plots: what ``mu report`` draws of the job, beside the text.
     """
 
     text: str = ""
     error: str | None = None
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -485,4 +488,5 @@ def _checked_report(
     if not isinstance(found, Report):
         raise TypeError(f"expected a Report, got {type(found).__name__}")
     # Texts of the author's own classes are the author's code, too.
-    return Report(str.__str__(found.text), None if found.error is None else str.__str__(found.error))
+    error = None if found.error is None else str.__str__(found.error)
+    return Report(str.__str__(found.text), error, checked_plots(found.plots))

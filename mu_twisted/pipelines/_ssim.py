@@ -12,7 +12,8 @@ from shlex import quote
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import PipelineError, Report, coerced
+from mu_twisted.pipelines import PipelineError, Plot, Report, coerced, thinned
+from mu_twisted.pipelines._plots import MAX_SERIES
 
 MOST = 100.0
 """Decibels of two videos that are the same."""
@@ -98,25 +99,47 @@ class SsimResults:
 
 
 def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
-    """For each name bits a second, and SSIM over all tasks, added up as the original's script does."""
+    """For each name bits a second, and SSIM over all tasks, added up and plotted as the original's scripts do."""
     sums: dict[str, list[float]] = {}
-    for name, frames, size, ssim in _figures(remarks.values()):
+    each: dict[str, list[tuple[float, float]]] = {}
+    sizes: dict[str, list[tuple[float, float]]] = {}
+    for task, name, frames, size, ssim in _figures(remarks):
         one = sums.setdefault(name, [0.0, 0.0, 0.0, 0.0])
         for at, value in enumerate((frames, size, 1 - ssim, 1)):
             one[at] += value
-    lines = []
+        number = float(settings["offset"] + task)
+        each.setdefault(name, []).append((number, decibels(ssim)))
+        if size:
+            sizes.setdefault(name, []).append((number, size / 1000))
+    lines, rated = [], []
     for name, (count, total, missing, tasks) in sums.items():
         ssim, rate = 1 - missing / tasks, float(settings["rate"])
         kilobits = 8 * total * rate / max(count, 1) / 1000
+        rated.append((kilobits, decibels(ssim)))
         lines.append(
             f"{name}: {count:.0f} frames, {total:.0f} bytes, {kilobits:.1f} kbit/s at {rate:g} frames a second, "
             f"SSIM {ssim:.6f} ({decibels(ssim):.4f} dB)"
         )
-    return Report("\n".join(lines))
+    return Report("\n".join(lines), plots=_plots(rated, each, sizes))
 
 
-def _figures(remarks: Iterable[str]) -> Iterable[tuple[str, int, int, float]]:
-    for remark in remarks:
+_Series = dict[str, list[tuple[float, float]]]
+
+
+def _plots(rated: list[tuple[float, float]], each: _Series, sizes: _Series) -> tuple[Plot, ...]:
+    found = []
+    if len(rated) > 1:
+        found.append(Plot("Quality by rate", "kbit/s", "SSIM, dB", {"all tasks": thinned(sorted(rated))}))
+    by_task = (("Quality of each task", "SSIM, dB", each), ("Size of each task", "kB", sizes))
+    for title, unit, series in by_task:
+        if any(len(points) > 1 for points in series.values()):
+            drawn = list(series.items())[:MAX_SERIES]
+            found.append(Plot(title, "task", unit, {name: thinned(points) for name, points in drawn}))
+    return tuple(found)
+
+
+def _figures(remarks: Mapping[int, str]) -> Iterable[tuple[int, str, int, int, float]]:
+    for task, remark in sorted(remarks.items()):
         for figures in remark.split():
             name, frames, size, ssim = figures.rsplit(":", 3)
-            yield name, int(frames), int(size), float(ssim)
+            yield task, name, int(frames), int(size), float(ssim)

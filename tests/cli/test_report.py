@@ -22,7 +22,7 @@ HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(2)>
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3", "span", "p", "section"),
     *("dl", "div", "dt", "dd", "small", "pre", "code", "figure", "table", "thead", "tbody", "tr", "th", "td", "footer"),
-    *("svg", "g", "rect", "text", "line", "polyline", "polygon"),
+    *("svg", "g", "rect", "text", "line", "polyline", "polygon", "circle"),
 }
 
 
@@ -84,6 +84,8 @@ def test_hostile_text_stays_text(world: MemoryCoordinator) -> None:
     job, timeline, failures = seen(world, hostile_job(world))
     failures["groups"][0]["output"] = HOSTILE
     job["note"] = job["report"] = HOSTILE
+    points = [[0, 1.5], [1, 2.5]]
+    job["plots"] = [{"title": HOSTILE, "across": HOSTILE, "up": HOSTILE, "series": {HOSTILE: points}}]
     text = page(job, timeline, failures)
     tags = Tags(text)
     assert tags.tags <= TAGS
@@ -95,6 +97,7 @@ def test_hostile_text_stays_text(world: MemoryCoordinator) -> None:
         assert character not in text
     text.encode()
     assert "default-src 'none'" in text
+    assert "circle" in tags.tags
 
 
 def test_the_drawing_is_xml_by_itself(world: MemoryCoordinator) -> None:

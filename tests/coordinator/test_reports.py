@@ -10,7 +10,7 @@ from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Request
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, Report
+from mu_twisted.pipelines import Pipeline, PipelineOptions, Plot, Report
 
 
 async def task(w: Worker) -> None:
@@ -23,7 +23,8 @@ def tell(settings: Any, remarks: Mapping[int, str]) -> Report:
     if not remarks:
         raise ValueError("nobody has said anything")
     text = "\n".join(f"{number}: {remark}" for number, remark in remarks.items())
-    return Report(text, error="somebody said no" if "no from" in text else None)
+    plots = (Plot("Lengths", "task", "characters", {"said": tuple((one, len(text)) for one, text in remarks.items())}),)
+    return Report(text, error="somebody said no" if "no from" in text else None, plots=plots)
 
 
 PIPELINE = Pipeline(name="p", summary="", first=task, report=tell)
@@ -64,10 +65,11 @@ def test_remarks_outlive_the_coordinator_and_so_does_the_report(world: Told) -> 
     back = world.worker(job, "0-0")
     back.says(b"OK:KILL(0)", back.session.greeting.encode())
     back.says(b"OK:ECHO(hi)")
-    told = world.jobs.job(job).report
+    told, plots = world.jobs.job(job).report, world.jobs.job(job).plots
     assert told == "0: hi from 0\n1: hi from 1"
+    assert [plot.series for plot in plots] == [{"said": ((0.0, 9.0), (1.0, 9.0))}]
     world.killed_and_started_again()
-    assert world.jobs.job(job).report == told
+    assert (world.jobs.job(job).report, world.jobs.job(job).plots) == (told, plots)
 
 
 def test_a_report_is_asked_for_once(world: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,18 @@ def test_each_quality_has_its_size_and_ssim(tools: Path, tmp_path: Path, tool: s
     first, second = job.report.text.splitlines()
     assert first.startswith("quality=4: 12 frames, ")
     assert "kbit/s at 24 frames a second, SSIM 0." in second
+    by_rate, quality, size = job.report.plots
+    assert (by_rate.title, quality.title, size.title) == (
+        "Quality by rate",
+        "Quality of each task",
+        "Size of each task",
+    )
+    (low, worst), (high, best) = by_rate.series["all tasks"]
+    assert low < high
+    assert worst < best if tool == "ffmpeg" else worst == best
+    assert quality.series.keys() == size.series.keys() == {"quality=4", "quality=60"}
+    assert size.series["quality=4"][1] == (1.0, good / 1000)
+    assert [task for task, _ in quality.series["quality=60"]] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
+from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
 from mu_twisted.jobs import called, how_long
 
@@ -26,6 +27,7 @@ def page(job: Fields, timeline: Fields | None, failures: Fields) -> str:
     sections = [_facts(job, timeline)]
     if failures["groups"]:
         sections.append(_failures(job, failures))
+    sections += [_plot(one) for one in job.get("plots") or ()]
     if timeline is not None and timeline["attempts"]["task"]:
         sections += [_over_time(timeline), _gantt(timeline), *_path(timeline), *_stages(timeline), _slowest(timeline)]
     styles = files("mu_twisted.web.dashboard").joinpath("tokens.css").read_text("utf-8")
@@ -101,6 +103,10 @@ def _failures(job: Fields, failures: Fields) -> str:
     more = f'<p class="muted">and {failures["more"]:,} more reasons</p>' if failures.get("more") else ""
     retry = f'<p class="muted">Run them again: <code>mu retry {_text(job["job"])}</code></p>'
     return f"<section><h2>What failed</h2>{''.join(parts)}{more}{retry}</section>"
+
+
+def _plot(given: Fields) -> str:
+    return f"<section><h2>{_text(given['title'])}</h2><figure>{plot(given)}</figure></section>"
 
 
 def _over_time(timeline: Fields) -> str:

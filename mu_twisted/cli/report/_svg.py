@@ -116,7 +116,7 @@ def gantt(timeline: Mapping[str, Any]) -> str:
     def across(at: float) -> float:
         return float(LABEL + min(max(at / span, 0.0), 1.0) * plot)
 
-    parts = [_open(WIDTH, total, "Gantt chart of the tasks"), _grid(span, plot, bottom)]
+    parts = [opened(WIDTH, total, "Gantt chart of the tasks"), _grid(span, plot, bottom)]
     middle: dict[int, float] = {}
     for index, row in enumerate(rows):
         top = AXIS + index * height
@@ -154,7 +154,7 @@ def counts(timeline: Mapping[str, Any]) -> str:
         return points
 
     both = [done + failed for done, failed in zip(series["done"], series["failed"], strict=True)]
-    parts = [_open(WIDTH, top + height + 44, "Tasks over time")]
+    parts = [opened(WIDTH, top + height + 44, "Tasks over time")]
     for share in (0.0, 0.5, 1.0):
         y = top + height * (1 - share)
         parts.append(f'<line class="grid" x1="56" x2="{56 + plot}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -291,7 +291,11 @@ def _area(points: Sequence[tuple[float, float]], bottom: float, colour: str) -> 
     return f'<polygon class="area" points="{along} {points[-1][0]:.1f},{bottom:.1f}" fill="{colour}"/>'
 
 
-def _open(width: float, height: float, title: str) -> str:
+def opened(width: float, height: float, title: str) -> str:
+    """The beginning of a drawing.
+
+    :param title: escaped.
+    """
     return f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{title}"><style>{STYLE}</style>'
 
 
