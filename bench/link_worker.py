@@ -2,8 +2,8 @@
 
 ``{"task": T, "port": P, "tls": BODIES, "peer": T2}`` makes the links of a task; with ``"direct": true`` it may have a
 direct path to that peer, and with ``"later": true`` only when ``{"pair": [T, ...]}`` names it. ``{"send": FILE}`` and
-``{"receive": FILE}``, ``{"ping": N}`` and ``{"echo": N}`` are about the last one. What comes of it is said in lines of
-JSON.
+``{"receive": FILE}``, ``{"ping": N}``, ``{"echo": N}``, ``{"stream": N}`` and ``{"take": N}`` are about the last one.
+What comes of it is said in lines of JSON.
 """
 
 import json
@@ -44,7 +44,7 @@ class Tasks:
         self._channels: list[LinkChannel] = []
         self._pairs: dict[int, tuple[LinkChannel, bytes]] = {}
         self._peer = 0
-        self._echoes = self._pings = 0
+        self._echoes = self._pings = self._left = 0
         self._begun = 0.0
         self._times: list[float] = []
 
@@ -63,6 +63,14 @@ class Tasks:
         elif "ping" in order:
             self._pings, self._times = order["ping"], []
             self._ping()
+        elif "stream" in order:
+            self._left = order["stream"]
+            for _ in range(self._left):
+                self._channels[-1].send(b"%d:stream\0\0%b" % (self._peer, bytes(1000)))
+        elif "take" in order:
+            self._left = order["take"]
+            for _ in range(self._left):
+                self._channels[-1].receive(f"{self._peer}:stream\0{self._directory}/stream".encode())
         else:
             self._echoes = order["echo"]
             self._channels[-1].receive(f"{self._peer}:ping\0{self._directory}/ping".encode())
@@ -115,6 +123,11 @@ class Tasks:
                 self._ping()
             else:
                 say(sorted(self._times))
+        elif self._left:
+            assert reply.startswith((b"OK:SEND", b"OK:RECEIVE")), reply
+            self._left -= 1
+            if not self._left:
+                say("all")
         elif not reply.startswith((b"OK:SEND(%d/p" % self._peer, b"OK:LINK")):
             say(reply.decode())
 

@@ -62,13 +62,13 @@ def _compare(work: Path, size: int, pairs: int, volume: int, runs: int) -> list[
 
 
 def _there_and_back(work: Path, runs: int) -> list[Figure]:
-    made = {kind: [] for kind in KINDS}  # type: dict[str, list[tuple[float, float, float]]]
+    made = {kind: [] for kind in KINDS}  # type: dict[str, list[tuple[float, float]]]
     for _ in range(runs):
         for kind, samples in made.items():
             samples.append(_ping(work, kind))
     figures = [
         median_of(f"{kind}, 1 KB there and back: {name}", [sample[at] for sample in samples], "us")
-        for at, name in enumerate(("p50", "p99", "CPU per message"))
+        for at, name in enumerate(("p50", "p99"))
         for kind, samples in made.items()
     ]
     ours, theirs = ([sample[0] for sample in made[kind]] for kind in KINDS)
@@ -103,23 +103,22 @@ def _pairs(work: Path, kind: str, size: int, pairs: int, volume: int, slow: int 
     return cpu / int(moved) * 1e9, int(moved) / float(seconds) / 1e6, memory
 
 
-def _ping(work: Path, kind: str) -> tuple[float, float, float]:
-    """:returns: p50 and p99, and the relay's CPU for each message, microseconds."""
-    with _relay(work, kind) as (relay, port):
-        before = cpu_of(relay.pid)
+def _ping(work: Path, kind: str) -> tuple[float, float]:
+    """:returns: p50 and p99, microseconds."""
+    with _relay(work, kind) as (_, port):
         words = ["ping", port, *_keys(work), "1000", str(PINGS)]
         with process_of([str(work / "relay"), *words]) as load:
             half, most = line_of(load).split()
-        return float(half), float(most), (cpu_of(relay.pid) - before) / (2 * PINGS) * 1e6
+    return float(half), float(most)
 
 
-def reference_cpu(runs: int) -> Iterator[float]:
-    """The relay in C's CPU for a message of 1 KB, there and back, microseconds; of each run when it is asked for."""
+def reference_cpu(runs: int, volume: int) -> Iterator[float]:
+    """The relay in C's CPU for a message of 1 KB, of one pair, microseconds; of each run when it is asked for."""
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         work = Path(directory)
         _make(work)
         for _ in range(runs):
-            yield _ping(work, "C relay")[2]
+            yield _pairs(work, "C relay", 1000, 1, volume)[0]
 
 
 @contextmanager
