@@ -315,6 +315,12 @@ static void count_data(connection *c, size_t size)
         c->key_updates = 0, c->since_update = 0;
 }
 
+/* Whether a read would find nothing, neither in the socket nor in TLS. */
+static bool is_empty(const connection *c)
+{
+    return c->emptied && !SSL_has_pending(c->ssl);
+}
+
 /* What is read is decrypted into the bundle itself. */
 static step read_bundle(connection *c, size_t *read)
 {
@@ -336,6 +342,8 @@ static step read_bundle(connection *c, size_t *read)
         count_data(c, (size_t)got);
         if (!count_in(c, (size_t)got))
             return STEP_FAILED;
+        if (is_empty(c))
+            return STEP_WAIT;
     }
     return STEP_DONE;
 }
@@ -372,6 +380,8 @@ step connection_read(connection *c, char *buffer, frame_sink sink, void *context
             c->why = (failure){.kind = FAILURE_MEMORY};
             return STEP_FAILED;
         }
+        if (counted.left > 0 && is_empty(c))
+            return STEP_WAIT;
     }
     return STEP_DONE;
 }
