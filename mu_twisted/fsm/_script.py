@@ -5,6 +5,7 @@ each other. Each strand waits for one reply at a time.
 """
 
 from collections.abc import Callable, Coroutine, Iterator
+from types import CoroutineType
 from typing import Any, TypeAlias
 
 from mu_twisted.fsm._errors import (
@@ -63,17 +64,15 @@ class _Strand:
         """File, line and function where it waits, of the innermost frame that is the user's."""
         found = None
         at: Any = self.coroutine
-        while at is not None:
-            frame = getattr(at, "cr_frame", None)
-            if frame is None:
-                break
-            code = frame.f_code
-            if not is_ours(code.co_filename):
-                found = (code.co_filename, frame.f_lineno, code.co_name)
+        while isinstance(at, CoroutineType):
+            # Not the frame: Python makes an object of it when it is asked for, and most of them are ours.
+            if not is_ours(at.cr_code.co_filename):
+                found = at
             at = at.cr_await
-        if found is None and self.parent is not None:
-            return self.parent.line()
-        return found
+        if found is None:
+            return self.parent.line() if self.parent is not None else None
+        frame, code = found.cr_frame, found.cr_code
+        return None if frame is None else (code.co_filename, frame.f_lineno, code.co_name)
 
 
 _Ready: TypeAlias = list[tuple[_Strand, Any, BaseException | None]]
@@ -117,7 +116,7 @@ class ScriptState(MachineState):
         # It is asked for with each message, and mostly says the same again.
         extra, place = self._worker.extra, self._place()
         shown_extra, shown_place, text = self._shown
-        if not text or place != shown_place or extra is not shown_extra or type(extra) not in (str, type(None)):
+        if not text or place != shown_place or extra is not shown_extra or type(extra) is not str:
             text = super().__str__()
             self._shown = extra, place, text
         return text
