@@ -10,7 +10,7 @@
 # make chaos   50 rounds of five kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
-# make bench   figures, as ratios in one run
+# make bench   figures, as ratios in one run, and the targets missed; PARTS="relay links" for some of them
 # make screenshots  pictures of the dashboard, light and dark, in build/screenshots
 # make compare one task by GNU parallel, Lithops and mu: lines and seconds (docs/comparison.md)
 # make wheels  the source distribution and manylinux wheels, in dist/
@@ -91,7 +91,7 @@ screenshots: $(VENV)/develop.stamp
 	PYTHONPATH=tests/support $(BIN)/python tests/support/screenshots.py $(SCREENSHOTS)
 
 bench: $(VENV)/develop.stamp
-	PYTHONPATH=tests/support $(BIN)/python -m bench
+	PYTHONPATH=tests/support $(BIN)/python -m bench $(PARTS)
 
 man: $(VENV)/demo.stamp
 	@$(BIN)/mu man --to build/man
