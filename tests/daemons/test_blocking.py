@@ -2,17 +2,16 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from daemon_processes import Coordinate, Local
 from encoder_jobs import environment
-from warm_processes import LIMIT
+from warm_processes import LIMIT, MU
+from warm_processes import run as run_warm
 
 Daemon = Callable[..., "subprocess.Popen[str]"]
-MU = str(Path(sys.executable).with_name("mu"))
 PIPELINE = """\
 import os
 from mu_twisted.pipelines import Pipeline
@@ -31,14 +30,7 @@ def write(directory: Path, body: str) -> str:
 
 
 def mu(local: Local, directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [MU, words[0], "--state-dir", str(local.state_dir), *words[1:]],
-        env=environment(directory, {}),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    return run_warm(*MU, words[0], "--state-dir", str(local.state_dir), *words[1:], env=environment(directory, {}))
 
 
 def test_a_one_shot_job_that_blocks_ends_with_its_place(local: Local, coordinate: Coordinate, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +14,17 @@ from typing import Any
 import pytest
 from daemon_processes import Coordinate
 from encoder_jobs import environment
-from warm_processes import LIMIT
+from warm_processes import LIMIT, MU, Process
+from warm_processes import run as run_warm
 
 pytestmark = pytest.mark.process
-MU = [sys.executable, "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
 
 
 @contextmanager
 def coordinator(home: Path, *words: str) -> Iterator[int]:
     """A coordinator that serves, and its dashboard's port."""
-    process = subprocess.Popen(
-        [*MU, "coordinator", "-t", "tcp:0:interface=127.0.0.1", "--state-dir", str(home / "state"), *words],
+    process = Process(
+        *(*MU, "coordinator", "-t", "tcp:0:interface=127.0.0.1", "--state-dir", str(home / "state"), *words),
         env=environment(home, {}),
         stderr=subprocess.PIPE,
         text=True,
@@ -48,9 +47,7 @@ def coordinator(home: Path, *words: str) -> Iterator[int]:
 
 
 def mu(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*MU, *words], env=environment(home, {}), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    return run_warm(*MU, *words, env=environment(home, {}))
 
 
 def ask(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:

@@ -153,10 +153,10 @@ def few_descriptors() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stacks(
-    tmp_path_factory: pytest.TempPathFactory, ordinary: Callable[..., Ordinary]
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ordinary: Callable[..., Ordinary]
 ) -> Iterator[dict[str, RunningStack]]:
     """Stacks at once: one for each way to start an environment, and two of an ordinary user's, with no help of the
-    kernel's and with what it may have."""
+    kernel's and with what it may have. Those that no test of this run wants are left out."""
     common = ["--retry-delay=0.1", "--concurrency=20"]
     options = {
         "zygote": [],
@@ -165,6 +165,9 @@ def stacks(
         # A second try would come later than the least age that an event may be given.
         "user": ["--s3=moto", "--retry-delay=61"],
     }
+    given = [item.callspec.params.values() for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {"zygote", "user", *(value for values in given for value in values if isinstance(value, str))}
+    options = {name: more for name, more in options.items() if name in wanted}
     root = tmp_path_factory.mktemp("stacks")
 
     def begin(name: str) -> Any:
@@ -200,7 +203,11 @@ def calling(stacks: dict[str, RunningStack], name: str) -> Iterator[Caller]:
     caller.client.close()
 
 
-@pytest.fixture(scope="module", params=["zygote", "plain", "weak"])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("plain", "weak")]
+"""Ways to start an environment that are tried by the long tests alone."""
+
+
+@pytest.fixture(scope="module", params=["zygote", *LONG])
 def caller(request: pytest.FixtureRequest, stacks: dict[str, RunningStack]) -> Iterator[Caller]:
     """A caller of each stack in turn."""
     yield from calling(stacks, request.param)

@@ -380,13 +380,15 @@ def test_the_s3_takes_our_keys_only(one: Any, connector: Callable[..., Any]) -> 
 def test_the_s3_that_is_kept_in_memory_serves_where_the_other_is_not(
     stacks: dict[str, Any], connector: Callable[..., Any]
 ) -> None:
-    s3 = connector(stacks["plain"].stack, "s3")
+    if "user" not in stacks:
+        pytest.skip("this machine can have no stack of an ordinary user's")
+    s3 = connector(stacks["user"].stack, "s3")
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="a key/\u00e9+", Body=b"body")
     with closing(s3.get_object(Bucket="bucket", Key="a key/\u00e9+", Range="bytes=1-2")["Body"]) as body:
         assert body.read() == b"od"
     s3.close()
-    assert "S3 (moto) answers" in (stacks["plain"].state_dir / "local.log").read_text()
+    assert "S3 (moto) answers" in (stacks["user"].state_dir / "local.log").read_text()
 
 
 def test_an_event_that_waited_for_a_reservation_runs_once_it_is_lifted(caller: Any, ear: Ear) -> None:

@@ -19,7 +19,8 @@ from warm_processes import LIMIT
 
 pytestmark = pytest.mark.process
 
-everywhere = pytest.mark.parametrize("caller", ["zygote", "plain", "weak", "user"], indirect=True)
+PLAIN, WEAK = (pytest.param(name, marks=pytest.mark.long) for name in ("plain", "weak"))
+everywhere = pytest.mark.parametrize("caller", ["zygote", PLAIN, WEAK, "user"], indirect=True)
 
 LOOK = """
 import os, sys, mu_twisted.wire, worker_lambda
@@ -170,7 +171,7 @@ def test_the_memory_limit_ends_one_invocation_only(caller: Any) -> None:
     assert caller.call(name)[0] == "alive"
 
 
-@pytest.mark.parametrize("caller", ["zygote", "plain", "user"], indirect=True)
+@pytest.mark.parametrize("caller", ["zygote", PLAIN, "user"], indirect=True)
 def test_an_environment_does_not_see_the_stacks_keys(caller: Any) -> None:
     source = "import os\ndef handler(e, c):\n    return [p for p in e if os.path.exists(p)]\n"
     root = caller.call(caller.make("import os\ndef handler(e, c):\n    return os.environ['LAMBDA_RUNTIME_DIR']\n"))[0]
@@ -192,7 +193,7 @@ def handler(event, context):
             found[path] = error.strerror
     return found
 """
-namespaces = pytest.mark.parametrize("caller", ["zygote", "plain", "user"], indirect=True)
+namespaces = pytest.mark.parametrize("caller", ["zygote", PLAIN, "user"], indirect=True)
 
 
 @namespaces
@@ -299,9 +300,12 @@ def test_an_environment_has_a_thousand_processes_at_most(caller: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("weak", "processes are swept, files may be written wherever this user may; memory limits by rlimit"),
+        pytest.param(
+            *("weak", "processes are swept, files may be written wherever this user may; memory limits by rlimit"),
+            marks=pytest.mark.long,
+        ),
         ("user", "process and mount namespaces inside a user namespace; memory limits by "),
-        ("plain", "environments: python -m awslambdaric each"),
+        pytest.param("plain", "environments: python -m awslambdaric each", marks=pytest.mark.long),
         ("zygote", "environments: forked from a zygote"),
     ],
 )
@@ -314,7 +318,7 @@ def test_which_isolation_is_in_force_is_said_at_the_start(stacks: dict[str, Any]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
-@pytest.mark.parametrize("name", ["weak", "user"])
+@pytest.mark.parametrize("name", [WEAK, "user"])
 def test_a_stack_of_an_ordinary_users_has_no_process_of_roots(stacks: dict[str, Any], name: str) -> None:
     if name not in stacks:
         pytest.skip("this machine can have no stack of an ordinary user's")

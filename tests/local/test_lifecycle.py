@@ -246,6 +246,7 @@ def test_ctrl_c_ends_all_of_it(
         assert not left(tmp_path, process.pid)
 
 
+@pytest.mark.long
 def test_a_caller_is_answered_while_others_hold_all_descriptors(
     tmp_path: Path, connector: Callable[..., Any], package: Callable[..., bytes]
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_seaweedfs_that_is_killed_comes_back_with_its_objects(
     s3.close()
 
 
+@pytest.mark.long
 def test_a_moto_that_is_killed_ends_the_stack_with_one_line(tmp_path: Path) -> None:
     with launched(tmp_path, "--s3=moto") as process:
         ready(tmp_path)

@@ -30,6 +30,7 @@ def begin(build: Callable[..., Lab], tmp_path: Path) -> Iterator[Begin]:
         each.close()
 
 
+@pytest.mark.long
 def test_a_direct_path_that_is_cut_leaves_the_rest_to_the_rendezvous(begin: Begin) -> None:
     lab, messages = begin(Nat(), Nat())
     bodies = [os.urandom(MIB) * 16 for _ in range(4)]
