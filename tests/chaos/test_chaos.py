@@ -41,4 +41,4 @@ def test_commands_joined_by_pipes_come_to_the_serial_references_bytes(stage: Sta
 @pytest.mark.parametrize("twist", FILM_TWISTS)
 def test_a_graph_comes_to_the_serial_runs_bytes(stage: Stage, dice: random.Random, twist: str) -> None:
     stage.open_film(0.2)
-    run_film(stage, dice, "film", again=2, twist=twist)
+    run_film(stage, dice, f"film-{twist}", again=2, twist=twist)

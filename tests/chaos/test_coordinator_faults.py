@@ -221,6 +221,7 @@ def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_pat
     clock = tmp_path / "clock"
     path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
     stage.coordinator.environ.update(PYTHONPATH=path, CHAOS_CLOCK=str(clock))
+    stage.coordinator.warm = False
     stage.coordinator.start()
     job = submit(stage, "--max-workers", "2", "--retries", "0", "-m", "30", "--", "sleep 1", tasks=6)
     for count, jump in ((1, "86400"), (3, "-86400")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,7 +68,12 @@ def test_a_frozen_workers_task_is_done_by_another_and_its_return_changes_nothing
 def test_a_half_open_connection_is_found_and_its_task_done_again(tmp_path: Path) -> None:
     script = Path(__file__).with_name("half_open.py")
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, script, tmp_path], capture_output=True, text=True, timeout=240, check=False
+        ["unshare", "--net", sys.executable, script, tmp_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip("this user can make no network of its own")

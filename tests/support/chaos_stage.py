@@ -6,6 +6,7 @@ import io
 import os
 import re
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,10 @@ class Daemon:
 
     :param words: twistd's, from the daemon's name on.
     :param log: file that takes what it says.
+    :ivar warm: whether it has imported everything when it begins; else it begins as at a user's, with its environment.
     """
+
+    warm = True
 
     def __init__(self, words: list[str], log: Path, environ: Mapping[str, str]) -> None:
         self.words = words
@@ -76,9 +80,13 @@ class Daemon:
         """Start it and wait until it says so; what it said."""
         self._said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as sink:
-            self._process = Process(
-                *TWISTD, *self.words, env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
-            )
+            words = [*TWISTD, *self.words]
+            more: dict[str, Any] = {"env": self.environ, "cwd": "/", "stdin": subprocess.DEVNULL}
+            more |= {"stdout": sink, "stderr": sink}
+            if self.warm:
+                self._process = Process(*words, **more)
+            else:
+                self._process = subprocess.Popen([sys.executable, "-W", "error", "-c", *words], **more)
         if ready is None:
             return re.match("", "")  # type: ignore[return-value]
         pattern = re.compile(rf"{ready}.* on (?:port|consecutive ports from) ([0-9]+)$", re.MULTILINE)
@@ -225,12 +233,14 @@ class Stage:
             self.open_rendezvous()
 
     def open_film(self, pause: float) -> None:
-        """Make a function of ffmpeg.
+        """Make a function of ffmpeg, where there is none yet.
 
         :param pause: seconds that each of its runs takes at least.
         """
         self.tools.mkdir(exist_ok=True)
         really, path = self.tools / "ffmpeg", self.tools / "slow-ffmpeg"
+        if path.exists():
+            return
         really.symlink_to(find_ffmpeg())
         path.write_text(f'#!/bin/sh\nsleep {pause}\nexec ./really "$@"\n', encoding="ascii")
         path.chmod(0o755)
