@@ -7,7 +7,7 @@
 # make test-long  what takes minutes: other sizes, random moments, 10 GB, properties on all examples (not make chaos's)
 # make check   style, types, layers, names
 # make check-native   the C extensions under sanitizers of memory and threads, and a search for leaks
-# make chaos   50 rounds of five kinds of job whose workers and daemons are killed (RUNS=, SEED=): four cover all
+# make chaos   50 rounds of five kinds of job whose workers and daemons are killed (RUNS=, SEED=): five cover all, in some 15 min
 # make nat-lab   workers punch through real NATs, 50 times through each kind (TRIES=); needs root
 # make fuzz    changed messages at what reads a stranger's bytes, for ten minutes (SECONDS=, SEED=)
 # make bench   figures, as ratios in one run, and the targets missed; PARTS="relay links" for some of them

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from chaos_runs import FILM_TWISTS, run_chain, run_commands, run_film, run_gang, run_shuffle
-from chaos_stage import Stage
+from chaos_journal import read
+from chaos_runs import FILM_TWISTS, Shuffle, run_chain, run_commands, run_film, run_gang, run_shuffle
+from chaos_stage import Stage, until
+from chaos_tree import Process, send, tree
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
@@ -42,3 +48,42 @@ def test_commands_joined_by_pipes_come_to_the_serial_references_bytes(stage: Sta
 def test_a_graph_comes_to_the_serial_runs_bytes(stage: Stage, dice: random.Random, twist: str) -> None:
     stage.open_film(0.2)
     run_film(stage, dice, f"film-{twist}", again=2, twist=twist)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "run"), [("shuffle", run_shuffle), ("gang", run_gang)])
+def test_direct_paths_that_are_cut_between_workers_that_live_change_no_byte(
+    stage: Stage, dice: random.Random, kind: str, run: Callable[..., object]
+) -> None:
+    stage.open_shuffle(0.2)
+    run(stage, dice, f"cut-{kind}", tasks=12, again=2, twist="cut-paths")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("peer", ["auto", "relay"])
+def test_one_of_16_that_is_killed_after_its_last_message_was_taken_costs_two_attempts_at_most(
+    stage: Stage, peer: str
+) -> None:
+    stage.open_shuffle(0.2)
+    work = Shuffle(stage, f"killed-{peer}", tasks=16)
+    with stage.submitted(work.kind, *work.words, "--peer", peer) as (job, waiting):
+        found: list[Process] = []
+        until(lambda: found.extend(_mergers(stage, job)) or found, "a worker has sent and received all")
+        send(found[0].pid, signal.SIGKILL)
+        out, err = waiting.communicate(timeout=180)
+    assert waiting.returncode == 0, out + err
+    story = read(stage.state_dir, job)
+    assert [record["outcome"] for record in story.ended.values()].count("failed") == 1
+    assert 17 <= story.attempts <= 18
+    work.compare(job)
+
+
+def _mergers(stage: Stage, job: str) -> list[Process]:
+    """The workers that merge what they have got from all others, which have got theirs from them."""
+    found, merging = tree(stage.stack_pid), []
+    for worker in found.workers(job).values():
+        for child in found.children(worker.pid):
+            with suppress(OSError):
+                if b"records merge" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+                    merging.append(worker)
+    return merging

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from chaos_journal import Story, Try, read
+from chaos_paths import cut_some, path_ends
 from chaos_stage import Broken, Stage, until
 from chaos_tree import Process, has_said_all, send, stop_group, tree
 from chaos_tree import state as state_of
@@ -211,6 +212,12 @@ def kill_shard(stage: Stage, jobs: Sequence[Faults], dice: random.Random) -> Non
         lambda: len([p for p in tree(rendezvous.pid).children(rendezvous.pid) if p.state not in "ZX"]) == len(shards),
         "the supervisor has started another shard",
     )
+
+
+def cut_paths(stage: Stage, jobs: Sequence[Faults], dice: random.Random) -> int:
+    """Cut some of the direct paths that there are between workers, which live on. Returns how many."""
+    found = tree(stage.stack_pid)
+    return cut_some(path_ends(worker.pid for faults in jobs for worker in found.workers(faults.job).values()), dice)
 
 
 def halt_s3(stage: Stage, seconds: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from chaos_faults import Faults, fall, halt_s3, kill_shard
+from chaos_faults import Faults, cut_paths, fall, halt_s3, kill_shard
 from chaos_journal import Story
 from chaos_stage import BUCKET, FILM, SHELL, SHUFFLE, XCENC, Broken, Stage, until
 from chaos_witness import Announced, Programs, check_programs
@@ -41,8 +41,8 @@ IN_FLIGHT = 2.0
 """Seconds after which nothing is under way any more that the S3 had answered before it was halted."""
 EXEC_TWISTS = ("plain", "halted-s3", "two-restarts", "several-jobs")
 XCENC_TWISTS = ("plain", "together", "two-restarts", "shards")
-SHUFFLE_TWISTS = ("plain", "few-workers", "together", "two-restarts")
-GANG_TWISTS = ("plain", "together", "two-restarts")
+SHUFFLE_TWISTS = ("plain", "few-workers", "together", "two-restarts", "cut-paths")
+GANG_TWISTS = ("plain", "together", "two-restarts", "cut-paths")
 LINES = 400
 """That go through a pipe."""
 FILM_TWISTS = ("plain", "few-workers", "two-restarts", "cancelled")
@@ -50,6 +50,12 @@ PIECES, CHUNKS = 4, 7
 """Of a film, each piece of five frames."""
 RECORDS = 4000
 """That a shuffle sorts, all together."""
+MANY_RECORDS = 400_000
+"""The same where paths are cut, so that parts are on their way for a while."""
+CUTS = range(2, 25)
+"""How many direct paths must be cut in a round in which nothing else befalls anything, and how many may be: tasks that
+pipes join begin again each time.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,13 @@ class Told:
     killed: int
     interrupted: int
     launched: int
+    cut: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.kind}: {self.tasks} tasks in {self.seconds:.1f} s, {self.attempts} attempts, {self.killed} killed "
             f"({self.killed / self.attempts:.0%}), {self.interrupted} interrupted by restarts, "
-            f"{self.launched} launches"
+            f"{self.launched} launches" + (f", {self.cut} direct paths cut" if self.cut else "")
         )
 
 
@@ -157,30 +164,38 @@ class Shuffle:
     """A job of ``shuffle``: each task sends a part of its own to every other.
 
     :param workers: at once; None: one for each task.
+    :param records: that are sorted, all together.
     """
 
     kind = "shuffle"
     shards = 1
 
-    def __init__(self, stage: Stage, name: str, *, tasks: int, workers: int | None) -> None:
+    def __init__(
+        self, stage: Stage, name: str, *, tasks: int, workers: int | None = None, records: int = RECORDS
+    ) -> None:
         self.name = name
         self.tasks = tasks
+        self._records = str(records)
         self._stage = stage
-        self.words = ["-n", str(tasks), "-r", str(RECORDS), "-b", BUCKET, "-l", SHUFFLE, "--retries", "10"]
+        self.words = ["-n", str(tasks), "-r", self._records, "-b", BUCKET, "-l", SHUFFLE, "--retries", "10"]
         self.words += ["--retry-exit", "137", "--out", name, "-T", str(stage.rendezvous_port)]
         self.words += ["--max-workers", str(workers)] if workers is not None else []
 
     def check(self, story: Story, announced: Announced) -> None:
         """Whether each object has its range of the records, in order."""
+        self.compare(announced.job)
+
+    def compare(self, job: str) -> None:
+        """The same, of a job."""
         work = self._stage.home / self.name
         work.mkdir()
         program = str(self._stage.tools / "records")
-        (work / "all").write_bytes(subprocess.check_output([program, "make", "0", str(RECORDS)]))
+        (work / "all").write_bytes(subprocess.check_output([program, "make", "0", self._records]))
         subprocess.run([program, "split", str(self.tasks), "part", "all"], cwd=work, check=True)
         for number in range(self.tasks):
             wanted = subprocess.check_output([program, "merge", f"part.{number}"], cwd=work)
             if self._stage.control.get_object(BUCKET, f"{self.name}/{number:08d}") != wanted:
-                raise Broken(f"{announced.job}: the records of task {number} are not the reference's")
+                raise Broken(f"{job}: the records of task {number} are not the reference's")
 
 
 class Piped:
@@ -318,6 +333,9 @@ def run_shuffle(stage: Stage, dice: random.Random, name: str, *, tasks: int, aga
 
     :param twist: of :data:`SHUFFLE_TWISTS`.
     """
+    if twist == "cut-paths":
+        many = Shuffle(stage, name, tasks=tasks, records=MANY_RECORDS)
+        return _Round(stage, dice, [many], again).run([], f"shuffle {twist}", most=0)
     works = [Shuffle(stage, name, tasks=tasks, workers=tasks // 2 if twist == "few-workers" else None)]
     early, late = dice.uniform(0.1, 0.5) * tasks, dice.uniform(0.6, 1.0) * tasks
     falls = {
@@ -337,6 +355,8 @@ def run_gang(stage: Stage, dice: random.Random, name: str, *, tasks: int, again:
     if stage.rendezvous is None:
         stage.open_rendezvous()
     works = [Piped(stage, dice, name, tasks=tasks, workers=tasks // 2)]
+    if twist == "cut-paths":
+        return _Round(stage, dice, works, again).run([], f"gang {twist}", most=0)
     early, late = dice.uniform(0.1, 0.5) * tasks, dice.uniform(0.6, 1.0) * tasks
     falls = {
         "plain": [(early, "coordinator"), (late, "rendezvous")],
@@ -409,12 +429,13 @@ class _Round:
         self._halts: list[tuple[float, float]] = []
         self._at_work = threading.Lock()
         self._killed = threading.Event()
+        self._cut = 0
 
     def run(self, falls: Sequence[tuple[float, str]], kind: str, *, most: int) -> Told:
         """Make faults until all jobs are over, and look at how they ended.
 
         :param falls: what befalls whom: once so many attempts have begun.
-        :param most: workers that are killed at once.
+        :param most: workers that are killed at once; 0: in place of workers direct paths between them are cut.
         """
         begun = time.monotonic()
         with ExitStack() as stack:
@@ -443,10 +464,15 @@ class _Round:
                 raise Broken(f"a daemon met what it did not expect: {said[-3000:]}")
         killed = sum(len(faults.hits) for faults in self._jobs)
         attempts = sum(story.attempts for story in stories)
-        if killed < SHARE * attempts:
+        if most and killed < SHARE * attempts:
             raise Broken(f"only {killed} of {attempts} attempts were killed")
+        if not most and self._cut < CUTS.start:
+            raise Broken(f"only {self._cut} direct paths were cut")
+        if not most and attempts > self._tasks and not any(faults.joined for faults in self._jobs):
+            raise Broken(f"{attempts} attempts at {self._tasks} tasks, whose messages had another way than their paths")
         interrupted = sum(len(faults.before_restart) for faults in self._jobs)
-        return Told(kind, seconds, self._tasks, attempts, killed, interrupted, sum(story.launched for story in stories))
+        launched = sum(story.launched for story in stories)
+        return Told(kind, seconds, self._tasks, attempts, killed, interrupted, launched, self._cut)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -474,7 +500,9 @@ class _Round:
                         self._befall(what)
                         break
                 hits = sum(len(faults.hits) for faults in self._jobs)
-                if hits < AIM * attempts:
+                if not most:
+                    self._cut += cut_paths(self._stage, self._jobs, dice) if self._cut < CUTS.stop else 0
+                elif hits < AIM * attempts:
                     dice.choice(self._jobs).kill_some(dice.randint(1, most))
             time.sleep(dice.uniform(0.0, 0.1))
         if falls:

@@ -218,19 +218,21 @@ class Stage:
         self.open_rendezvous()
 
     def open_shuffle(self, pause: float) -> None:
-        """Compile the program for records, make a function of it, and start a rendezvous where none runs.
+        """Compile the program for records, make a function of it where there is none, and have a rendezvous run.
 
         :param pause: seconds that each of a task's commands takes at least.
         """
-        program = make_records(self.tools / "records")
-        path = self.tools / "slow-records"
+        if self.rendezvous is None:
+            self.open_rendezvous()
+        program, path = self.tools / "records", self.tools / "slow-records"
+        if path.exists():
+            return
+        make_records(program)
         path.write_text(f'#!/bin/sh\nsleep {pause}\nexec ./really "$@"\n', encoding="ascii")
         path.chmod(0o755)
         self.control.create_function(
             SHUFFLE, _named(build_package([program, path], names={program: "really", path: "records"}))
         )
-        if self.rendezvous is None:
-            self.open_rendezvous()
 
     def open_film(self, pause: float) -> None:
         """Make a function of ffmpeg, where there is none yet.
