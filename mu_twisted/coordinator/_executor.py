@@ -69,7 +69,7 @@ class AttemptStarter:
     :param takes: what the pipeline declares of named messages.
     :param blocked: is called with the error when the code of a task had to be interrupted.
     :param outputs: where what programs print is kept, if it is.
-    :param ahead: returns for a task those to which it is to have direct paths at once.
+    :param ahead: returns for a task those to which it is to have direct paths at once; None: it is to have none at all.
     :ivar tee: what passes it on while they run, once that is asked for.
     """
 
@@ -83,7 +83,7 @@ class AttemptStarter:
         takes: Takes,
         blocked: Callable[[str], None],
         outputs: OutputStore | None = None,
-        ahead: Callable[[int], Sequence[int]] = lambda _: (),
+        ahead: Callable[[int], Sequence[int] | None] = lambda _: (),
     ) -> None:
         self._ahead = ahead
         self._outputs = outputs
@@ -107,7 +107,8 @@ class AttemptStarter:
         peering, opening = None, list[bytes]()
         if peers is not None:
             supports = session.greeting.supports
-            ahead = self._ahead(task)[:MAX_AHEAD] if PUNCH in supports else None
+            found = self._ahead(task) if PUNCH in supports else None
+            ahead = None if found is None else found[:MAX_AHEAD]
             peering = peers.peering(
                 task, attempt, replay=replay, links=LINKS in supports, takes=self._takes, ahead=ahead, pipes=pipes
             )

@@ -15,6 +15,8 @@ from mu_twisted.jobs._worker_pool import Attempt, PoolWorker, WorkerSlot
 
 SHOWN_OTHERS = 40
 """Characters of the numbers of tasks that run at the same time as one."""
+MAX_BROKEN = 3
+"""Attempts of one task of a gang that end for a connection to a peer, before the gang has no direct paths any more."""
 
 
 class JobView:
@@ -191,9 +193,17 @@ class JobView:
         task = self._data.ledger.tasks[number]
         return task.state, task.attempts
 
-    def message_peers(self, task: int) -> Sequence[int]:
-        """The tasks that this one takes messages of by ``messages``, those that come next by their numbers first."""
-        lineage = self._data.ledger.lineage
+    def message_peers(self, task: int) -> Sequence[int] | None:
+        """The tasks that this one takes messages of by ``messages``, those that come next by their numbers first.
+
+        None: it is to have direct paths to no task, since pipes of its gang have broken time and again. What is lost
+        with a path of a pipe cannot be had from the rendezvous, as the rest of a message can.
+        """
+        ledger = self._data.ledger
+        gang = ledger.gangs.members(task) if ledger.tasks[task].attempts > MAX_BROKEN and task in ledger.gangs else ()
+        if any(ledger.tasks[one].free >= MAX_BROKEN for one in gang):
+            return None
+        lineage = ledger.lineage
         consumed = set(lineage.consumed(task))
         senders = sorted(each for each in lineage.producers(task) if each not in consumed and each != task)
         at = bisect_left(senders, task)

@@ -14,6 +14,7 @@ from mu_twisted.fsm import Worker
 from mu_twisted.tls import KeyPair
 from mu_twisted.wire import Greeting
 from mu_twisted.wire.links import LINKS
+from mu_twisted.wire.pipes import PIPES
 from mu_twisted.wire.punching import PUNCH
 
 PEM = b"-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
@@ -58,6 +59,24 @@ def test_a_worker_is_named_those_that_it_will_hear_of_where_it_can_punch() -> No
     assert greets(bench, "0-2", (LINKS,)).takes()[:2] == [IDENTITY, b"link:h:1:j:2:0"]
     bench = linked(tasks=3, direct=False)
     assert greets(bench, "0-0").takes()[:2] == [IDENTITY, b"link:h:1:j:0:0"]
+
+
+def test_a_gang_whose_pipes_have_broken_three_times_has_no_direct_paths_any_more() -> None:
+    bench = linked(tasks=2, pipes=[(0, 1, "x")], reruns=20, retry_delay=0.1)
+    workers = {launch_id: bench.worker() for launch_id in bench.launched}
+    named: list[list[bytes]] = []
+    for _ in range(5):
+        for launch_id, worker in workers.items():
+            worker.says(Greeting(1, launch_id, 100_000, 128, supports=(LINKS, PUNCH, PIPES)).encode())
+        bench.clock.pump([1.0] * 3)
+        by_link = {one: worker for worker in workers.values() for one in worker.takes() if one.startswith(b"link:")}
+        named.append(sorted(by_link))
+        by_link[named[-1][0]].says(b"FAIL(pipe 'x' to task 1 broke: the direct connection was lost)")
+        for worker in workers.values():
+            worker.takes()
+    asked = [[b"link:h:1:j:0:%d:1" % attempt, b"link:h:1:j:1:%d:0" % attempt] for attempt in range(3)]
+    relayed = [[b"link:h:1:j:0:%d" % attempt, b"link:h:1:j:1:%d" % attempt] for attempt in range(3, 5)]
+    assert named == [*asked, *relayed]
 
 
 def test_a_worker_whose_messages_may_be_wanted_again_leaves_when_they_may_not() -> None:

@@ -33,9 +33,10 @@ FOR_EVER = 50_000.0
 
 def play(tasks: int, pipes: list[tuple[int, int, str]], workers: int, come: int | None = None, **more: Any) -> Play:
     """A job whose workers come one after the other; they are not assigned before the clock is at 50 s."""
-    consumes, after = more.pop("consumes", None), more.pop("after", ())
+    consumes, after, messages = more.pop("consumes", None), more.pop("after", ()), more.pop("messages", None)
     policy = JobPolicy(**({"max_workers": workers, "retry_delay": 1.0} | more))
-    job = Job("j", range(tasks), policy, pipes=pipes, consumes=consumes, after=after, random=lambda: 0.5)
+    edges = {"pipes": pipes, "consumes": consumes, "after": after, "messages": messages}
+    job = Job("j", range(tasks), policy, **edges, random=lambda: 0.5)
     found = Play(job)
     for worker in range(workers if come is None else come):
         found.come(worker)
@@ -218,6 +219,30 @@ def test_a_gang_that_is_cut_again_and_again_fails_in_the_end() -> None:
         at = {view.task: view.workers[0] for view in played.job.tasks()}
         played.fail(at[attempts % 2], "cut", Failure.CHANNEL)
     assert set(played.job.failures) == {0, 1}
+
+
+@pytest.mark.parametrize("breaks", [[0, 0, 0], [1, 1, 1], [0, 1, 0, 1, 0]])
+def test_a_gang_that_is_cut_time_and_again_has_no_direct_paths_any_more(breaks: list[int]) -> None:
+    played = play(4, [(0, 1, "x")], 4, messages={1: [0], 2: [3]})
+    for task in breaks:
+        assert played.job.message_peers(1) == [0]
+        at = {view.task: view.workers[0] for view in played.job.tasks()}
+        played.fail(at[task], "cut", Failure.CHANNEL)
+        while states(played) != "AAAA":
+            played.on()
+    assert [played.job.message_peers(task) for task in range(4)] == [None, None, [3], []]
+    played.take(played.job.cancel("", played.now))
+    played.take(played.job.retry(played.now))
+    assert played.job.message_peers(1) == [0]
+
+
+def test_what_a_gang_fails_of_by_itself_says_nothing_of_its_paths() -> None:
+    played = play(2, [(0, 1, "x")], 2, retries=9)
+    for _ in range(6):
+        played.fail(played.job.tasks()[0].workers[0])
+        while states(played) != "AA":
+            played.on()
+    assert played.job.message_peers(0) == []
 
 
 def test_failed_gangs_are_retried_with_those_that_were_done() -> None:

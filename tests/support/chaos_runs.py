@@ -202,12 +202,15 @@ class Piped:
     """A job of pairs of tasks joined by a pipe, with fewer workers than tasks.
 
     :param workers: at once.
+    :param pause: seconds that a pair takes.
     """
 
     kind = str(Path(__file__).with_name("piped_tasks.py"))
     shards = 1
 
-    def __init__(self, stage: Stage, dice: random.Random, name: str, *, tasks: int, workers: int) -> None:
+    def __init__(
+        self, stage: Stage, dice: random.Random, name: str, *, tasks: int, workers: int, pause: float = 0.5
+    ) -> None:
         self.name = name
         self.tasks = tasks
         self._stage = stage
@@ -215,7 +218,7 @@ class Piped:
         for number, lines in enumerate(self._inputs):
             stage.control.put_object(BUCKET, f"{name}/in/{number}", "".join(lines).encode())
         self.words = ["-n", str(tasks), "-b", BUCKET, "-l", SHELL, "--retries", "10", "--retry-exit", "137"]
-        self.words += ["--prefix", name, "--lines", str(LINES), "--pause", "0.5", "--max-workers", str(workers)]
+        self.words += ["--prefix", name, "--lines", str(LINES), "--pause", str(pause), "--max-workers", str(workers)]
         self.words += ["-T", str(stage.rendezvous_port)]
 
     def check(self, story: Story, announced: Announced) -> None:
@@ -354,9 +357,10 @@ def run_gang(stage: Stage, dice: random.Random, name: str, *, tasks: int, again:
     """
     if stage.rendezvous is None:
         stage.open_rendezvous()
-    works = [Piped(stage, dice, name, tasks=tasks, workers=tasks // 2)]
     if twist == "cut-paths":
-        return _Round(stage, dice, works, again).run([], f"gang {twist}", most=0)
+        slow = Piped(stage, dice, name, tasks=tasks, workers=tasks // 2, pause=1.5)
+        return _Round(stage, dice, [slow], again).run([], f"gang {twist}", most=0)
+    works = [Piped(stage, dice, name, tasks=tasks, workers=tasks // 2)]
     early, late = dice.uniform(0.1, 0.5) * tasks, dice.uniform(0.6, 1.0) * tasks
     falls = {
         "plain": [(early, "coordinator"), (late, "rendezvous")],

@@ -45,6 +45,7 @@ class Bench:
         consumes: Any = None,
         messages: Any = None,
         edges: Mapping[int, Sequence[int]] | None = None,
+        pipes: Sequence[tuple[int, int, str]] = (),
         **policy: Any,
     ) -> None:
         self.cannot_launch = cannot_launch
@@ -60,7 +61,7 @@ class Bench:
         tries = {"retries": 0, "start_timeout": 5.0, "start_retries": 0} | policy
         self.run = JobRun(
             self.clock,
-            Job("j", range(tasks), JobPolicy(**tries), messages=edges),
+            Job("j", range(tasks), JobPolicy(**tries), messages=edges, pipes=pipes),
             Pipeline(name="p", summary="", first=first, options=PeerOptions, consumes=consumes, messages=messages),
             {"function": "fn", "tasks": tasks},
             launching=self,
