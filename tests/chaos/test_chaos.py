@@ -61,9 +61,7 @@ def test_direct_paths_that_are_cut_between_workers_that_live_change_no_byte(
 
 @pytest.mark.long
 @pytest.mark.parametrize("peer", ["auto", "relay"])
-def test_one_of_16_that_is_killed_after_its_last_message_was_taken_costs_two_attempts_at_most(
-    stage: Stage, peer: str
-) -> None:
+def test_one_of_16_killed_after_its_last_ack_costs_two_attempts_at_most(stage: Stage, peer: str) -> None:
     stage.open_shuffle(0.2)
     work = Shuffle(stage, f"killed-{peer}", tasks=16)
     with stage.submitted(work.kind, *work.words, "--peer", peer) as (job, waiting):

@@ -74,9 +74,9 @@ def test_a_gang_whose_pipes_have_broken_three_times_has_no_direct_paths_any_more
         by_link[named[-1][0]].says(b"FAIL(pipe 'x' to task 1 broke: the direct connection was lost)")
         for worker in workers.values():
             worker.takes()
-    asked = [[b"link:h:1:j:0:%d:1" % attempt, b"link:h:1:j:1:%d:0" % attempt] for attempt in range(3)]
+    direct = [[b"link:h:1:j:0:%d:1" % attempt, b"link:h:1:j:1:%d:0" % attempt] for attempt in range(3)]
     relayed = [[b"link:h:1:j:0:%d" % attempt, b"link:h:1:j:1:%d" % attempt] for attempt in range(3, 5)]
-    assert named == [*asked, *relayed]
+    assert named == [*direct, *relayed]
 
 
 def test_a_worker_whose_messages_may_be_wanted_again_leaves_when_they_may_not() -> None:
