@@ -14,6 +14,10 @@ SURE = 3
 LIKELY = 2
 
 
+_SIGNALS = range(1, 32)
+"""Numbers of Linux's signals, which a shell adds to 128; some programs of their own end with higher statuses."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """How a command ended.
@@ -30,6 +34,11 @@ class RunResult:
     def raw(self) -> bytes:
         """The output's bytes, exactly as the worker sent them."""
         return self.output.encode("utf-8", "surrogateescape")
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended it, or what its shell ran: then what it has said is not all that it had to say."""
+        return self.status < 0 or self.status - 128 in _SIGNALS
 
 
 def parse_run(reply: str, command: str = "") -> RunResult:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
+from mu_twisted.fsm import RunError, Worker
 from mu_twisted.pipelines import PipelineError, coerced
 from mu_twisted.pipelines._examination import Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._mp4 import Index, IndexFault, reading_index
@@ -40,6 +41,17 @@ def frames_between(begin: Fraction, end: Fraction, rate: Fraction) -> range:
     :param end: seconds; one that begins then does not.
     """
     return range(ceil(begin * rate), ceil(end * rate))
+
+
+async def described(w: Worker, path: str) -> str:
+    """What ffmpeg says of a video on the worker. It is given no output, and so ends with a status that says nothing.
+
+    :raises RunError: it was killed before it had said all.
+    """
+    result = await w.run(f'./ffmpeg -nostdin -hide_banner -i "{path}"', check=False)
+    if result.killed:
+        raise RunError(result)
+    return result.output
 
 
 def read_rate(text: str) -> Fraction | None:

@@ -20,7 +20,7 @@ from twisted.python import usage
 
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, at_least, coerced, s3_key
-from mu_twisted.pipelines._films import SECONDS, examine, frames_between, positive, read_rate
+from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.merge import EACH, concat, concat_list
 
@@ -29,7 +29,6 @@ SUFFIXES = {"split": "pngs", "treat": "pngs", "chunk": "y4m", "encode": "mp4", "
 
 _FFMPEG = "./ffmpeg -nostdin -v error -progress - -nostats -y"
 _PNG = "-fps_mode passthrough -f image2pipe -c:v png"
-ASK = './ffmpeg -nostdin -hide_banner -i "##TMPDIR##/in.film"'
 SPLIT = (
     f'{_FFMPEG} -ss {{start:.6f}} -i "##TMPDIR##/in.film" -map 0:v:0 -frames:v {{frames}} {_PNG} "##TMPDIR##/out.pngs"'
 )
@@ -168,7 +167,7 @@ async def _split(w: Worker, piece: int) -> int:
     video = source(settings)
     w.extra = "fetching"
     await w.retrieve(video, "##TMPDIR##/in.film")
-    said = (await w.run(ASK, check=False)).output
+    said = await described(w, "##TMPDIR##/in.film")
     if "Video:" not in said:
         raise PipelineError(f"{video} has no frames: ffmpeg finds no video in it")
     rate, wanted = read_rate(said), piece_frames(settings, piece)

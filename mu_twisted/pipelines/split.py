@@ -10,14 +10,13 @@ from typing import Any
 
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, s3_key
-from mu_twisted.pipelines._films import SECONDS, examine, frames_between, positive, read_rate
+from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
 from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
 
 COMMAND = (
     './ffmpeg -nostdin -v error -y -ss {start:.6f} -i "##TMPDIR##/video" -map 0:v:0 -frames:v {frames} '
     '-fps_mode passthrough "##TMPDIR##/%08d.png"'
 )
-ASK = './ffmpeg -nostdin -hide_banner -i "##TMPDIR##/video"'
 
 
 class Options(PipelineOptions):
@@ -45,7 +44,7 @@ async def split(w: Worker) -> None:
     key = settings["in"] or f"{settings['video']}.mp4"
     w.extra = "fetching"
     await w.retrieve(key, "##TMPDIR##/video")
-    rate = settings["rate"] or read_rate((await w.run(ASK, check=False)).output)
+    rate = settings["rate"] or read_rate(await described(w, "##TMPDIR##/video"))
     if rate is None:
         raise PipelineError(f"ffmpeg says no frame rate of {key}: is it a video? --rate gives one")
     begin, end = number * settings["seconds"], (number + 1) * settings["seconds"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from mu_twisted.fsm import Worker
+from mu_twisted.fsm import RunError, Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
 from mu_twisted.pipelines._xcenc_groups import (
     ENCODE,
@@ -110,7 +110,12 @@ async def _joined(w: Worker) -> None:
     alone = place == 0 and last
     if not alone:
         await w.connect(w.task if last else w.task + 1)
-    compares = place > 0 and (await w.run(f"test -x ./{OPTIONAL_PROGRAM}", check=False)).status == 0
+    compares = False
+    if place > 0:
+        found = await w.run(f"test -x ./{OPTIONAL_PROGRAM}", check=False)
+        if found.killed:
+            raise RunError(found)
+        compares = found.status == 0
 
     await _encode(w, place, send=not last)
     if place >= 1:

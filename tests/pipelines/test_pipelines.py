@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
-from mu_twisted.fsm import Machine, Outcome, TerminalState
+from mu_twisted.fsm import Machine, Outcome, Peering, TerminalState
 from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import (
     PeerOptions,
@@ -354,3 +354,29 @@ def test_what_is_no_stage_is_one_line(stage: Any, said: str) -> None:
         exhaust(in_stages(stage).reading_stages({"tasks": 3000}))
     assert str(raised.value).startswith("pipeline s: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [-9, 137, -15, 143])
+@pytest.mark.parametrize(
+    ("name", "words", "task"),
+    [
+        ("film", ["-v", "v"], 0),
+        ("split", ["-v", "v"], 0),
+        ("xcenc", ["-n", "3", "-K", "3", "-v", "v", "-T", "1"], 1),
+    ],
+)
+def test_what_is_killed_as_it_speaks_is_not_judged_by_its_words(
+    name: str, words: list[str], task: int, status: int
+) -> None:
+    found = load_pipeline(name)
+    settings = found.parse(["-b", "b", "-l", "f", *words])
+    machine = Machine(found.first, task, settings=settings, peering=Peering("h:1", "j", 0, False))
+    sent = machine.receive([b"OK:HELLO"])
+    while not sent[0].startswith((b"run:./ffmpeg", b"run:test -x")):
+        verb, _, rest = sent.pop(0).partition(b":")
+        said = {b"retrieve": b"b/" + rest.partition(b"\0")[0]}.get(verb, rest)
+        sent += machine.receive([b"OK:%s(%s)" % (verb.upper(), said)])
+        assert sent, (verb, rest, machine.error)
+    machine.receive([b"OK:RETVAL(%d):OUTPUT():COMMAND(%s)" % (status, sent[0][4:])])
+    assert machine.outcome is Outcome.FAILED
+    assert machine.status == status
