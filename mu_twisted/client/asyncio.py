@@ -1,8 +1,9 @@
 """The client in asyncio: the same jobs, whose waiting does not hold the event loop. Every call is done in a thread."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,9 +13,6 @@ from mu_twisted.client._job_handle import JobHandle, Result
 if TYPE_CHECKING:
     from mu_twisted.client.executor import CallExecutor
     from mu_twisted.coordinator import JobStatus
-
-THREADS = 32
-"""Calls of one client that are under way at once."""
 
 T = TypeVar("T")
 
@@ -32,7 +30,6 @@ class AsyncClient:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._threads = ThreadPoolExecutor(THREADS, "mu-asyncio")
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,53 +41,45 @@ class AsyncClient:
 
     async def close(self) -> None:
         """As :meth:`Client.close`."""
-        await self._do(self._client.close)
-        self._threads.shutdown(wait=False)
+        await _in_thread(self._client.close)
 
     async def map(self, *arguments: Any, **options: Any) -> "AsyncJob":
         """As :meth:`Client.map`."""
-        return AsyncJob(await self._do(self._client.map, *arguments, **options), self._do)
+        return AsyncJob(await _in_thread(self._client.map, *arguments, **options))
 
     async def run(self, *arguments: Any, **options: Any) -> "AsyncJob":
         """As :meth:`Client.run`."""
-        return AsyncJob(await self._do(self._client.run, *arguments, **options), self._do)
+        return AsyncJob(await _in_thread(self._client.run, *arguments, **options))
 
     async def jobs(self) -> "list[AsyncJob]":
         """As :meth:`Client.jobs`."""
-        return [AsyncJob(job, self._do) for job in await self._do(self._client.jobs)]
+        return [AsyncJob(job) for job in await _in_thread(self._client.jobs)]
 
     async def executor(self, *arguments: Any, **options: Any) -> "CallExecutor":
         """As :meth:`Client.executor`: for ``loop.run_in_executor``, or ``asyncio.wrap_future`` of what it submits."""
-        return await self._do(self._client.executor, *arguments, **options)
-
-    async def _do(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **options))
+        return await _in_thread(self._client.executor, *arguments, **options)
 
 
 class AsyncJob:
     """One job; see :class:`~mu_twisted.client.JobHandle`.
 
     :param job: that it is.
-    :param do: calls a function in a thread.
     """
 
-    def __init__(self, job: JobHandle, do: Callable[..., Any]) -> None:
+    def __init__(self, job: JobHandle) -> None:
         self._job = job
-        self._do = do
         self.name = job.name
 
     async def status(self) -> "JobStatus":
         """Where it stands."""
-        status: JobStatus = await self._do(self._job.status)
-        return status
+        return await _in_thread(self._job.status)
 
     async def wait(self, timeout: float | None = None) -> "JobStatus":
         """Wait until it is over.
 
         :param timeout: seconds to wait at most; None: any time.
         """
-        status: JobStatus = await self._do(self._job.wait, timeout)
-        return status
+        return await _in_thread(self._job.wait, timeout)
 
     async def results(self) -> AsyncIterator[Result]:
         """Its inputs as they end; ``output`` of each is there already."""
@@ -102,20 +91,33 @@ class AsyncJob:
                 _ = result.output
             return result
 
-        while (result := await self._do(following)) is not None:
+        while (result := await _in_thread(following)) is not None:
             yield result
 
     async def output(self, task: int | str) -> bytes:
         """What the programs of one task have printed."""
-        output: bytes = await self._do(self._job.output, task)
-        return output
+        return await _in_thread(self._job.output, task)
 
     async def cancel(self) -> "JobStatus":
         """End it, and kill what runs."""
-        status: JobStatus = await self._do(self._job.cancel)
-        return status
+        return await _in_thread(self._job.cancel)
 
     async def retry(self) -> "JobStatus":
         """Run its failed tasks again."""
-        status: JobStatus = await self._do(self._job.retry)
-        return status
+        return await _in_thread(self._job.retry)
+
+
+async def _in_thread(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """What a function returns that blocks. Its thread holds up no program that ends meanwhile, as a pool's would."""
+    found: Future[T] = Future()
+
+    def call() -> None:
+        if not found.set_running_or_notify_cancel():
+            return
+        try:
+            found.set_result(work(*arguments, **options))
+        except BaseException as error:  # noqa: BLE001 - it is raised where this is awaited
+            found.set_exception(error)
+
+    threading.Thread(target=call, name="mu-asyncio", daemon=True).start()
+    return await asyncio.wrap_future(found)
