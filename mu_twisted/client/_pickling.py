@@ -1,5 +1,7 @@
 """Calls are pickled here, and answers unpickled: modules of the user's own travel by value, others by their names."""
 
+import operator
+import os
 import pickle
 import site
 import sys
@@ -17,9 +19,11 @@ from mu_twisted.client._errors import UsageError
 from mu_twisted.client._transport import CoordinatorError
 
 _lock = threading.Lock()
+_judged: tuple[list[ModuleType], list[ModuleType]] = [], []
+"""All modules as they were at the last call, and those of them that are the user's own."""
 _INSTALLED = tuple(
     dict.fromkeys(
-        str(Path(path).resolve())
+        f"{Path(path).resolve()}{os.sep}"
         for path in (
             sysconfig.get_path("stdlib"),
             sysconfig.get_path("platstdlib"),
@@ -62,7 +66,7 @@ def pickled_call(function: Callable[..., Any], arguments: Sequence[Any], keyword
     try:
         with _lock:
             before = cloudpickle.list_registry_pickle_by_value()
-            own = [module for module in list(sys.modules.values()) if _is_own(module)]
+            own = _own_modules()
             try:
                 for module in own:
                     cloudpickle.register_pickle_by_value(module)
@@ -94,6 +98,17 @@ def answer_of(content: bytes, name: str) -> Any:
     if kind == "error":
         raise what from RemoteTraceback(text)
     raise CallError(f"{name}: {what}") from (RemoteTraceback(text) if text else None)
+
+
+def _own_modules() -> list[ModuleType]:
+    """The user's own; looked for where modules have come or gone since the last call."""
+    global _judged  # noqa: PLW0603
+    before, own = _judged
+    now = list(sys.modules.values())
+    if len(now) != len(before) or not all(map(operator.is_, now, before)):
+        own = [module for module in now if _is_own(module)]
+        _judged = now, own
+    return own
 
 
 @cache
