@@ -5,6 +5,7 @@ What it is asked for goes through the same code as ``mu map`` and ``mu run``.
 
 import logging
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +99,7 @@ class Client:
         self.coordinator = coordinator
         self._place = place
         self._profile = profile
+        self._starting = threading.Lock()
         self._own: OwnCoordinator | None = None
         self._executors: list[CallExecutor] = []
 
@@ -285,10 +287,11 @@ class Client:
         from mu_twisted.client.map_backend import MapBackend
 
         backend = MapBackend(self.coordinator, self._place, _log.info)
-        backend.find_coordinator()
-        if backend.found is None:
-            self._start(backend)
-            backend.find_coordinator(must_run=True)
+        with self._starting:
+            backend.find_coordinator()
+            if backend.found is None:
+                self._start(backend)
+                backend.find_coordinator(must_run=True)
         return backend
 
     def _start(self, backend: "MapBackend") -> None:

@@ -23,6 +23,8 @@ START_TIME = 40.0
 """Seconds that a stack may take until it is ready."""
 
 _LOG = "local.log"
+_MAX_LOG = 8 << 20
+"""Bytes of it, from which it is begun anew."""
 _TWISTD = (
     "import sys; sys.path[0] = sys.argv.pop(1); from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 )
@@ -175,9 +177,11 @@ def ensure(state_dir: Path, *, limit: float = START_TIME) -> tuple[Stack, int | 
     try:
         running = _start(state_dir.absolute(), [], limit)
     except LocalError:
-        found = find(state_dir)  # another process was faster
-        if found is None:
-            raise
+        until = time.monotonic() + limit
+        while (found := find(state_dir)) is None:  # another process was faster
+            if not holder(state_dir) or time.monotonic() > until:
+                raise
+            time.sleep(0.03)
         return found, None
     running.leave()
     return running.stack, running.pid
@@ -206,9 +210,13 @@ def stop(state_dir: Path, limit: float = 10.0) -> int | None:
 def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStack:
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(state_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(state_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LocalError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
+    begun = os.fstat(descriptor).st_size
+    if begun > _MAX_LOG:
+        os.ftruncate(descriptor, 0)
+        begun = 0
     package = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", _TWISTD, package, "-n", "--pidfile=", "mu-local", "--state-dir", str(state_dir)]
     process = None
@@ -222,7 +230,7 @@ def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStac
                 start_new_session=True,
                 cwd="/",
             )
-        return _when_ready(process, state_dir, limit)
+        return _when_ready(process, state_dir, limit, begun)
     except KeyboardInterrupt:
         # By itself it would end a little later than we do, in a directory that may be going meanwhile.
         if process is not None:
@@ -232,7 +240,7 @@ def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStac
         os.close(descriptor)
 
 
-def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float) -> RunningStack:
+def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float, begun: int) -> RunningStack:
     until = time.monotonic() + limit
     while time.monotonic() < until:
         found = _read(state_dir)
@@ -240,13 +248,16 @@ def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float)
             return RunningStack(found[0], process, state_dir)
         if process.poll() is not None:
             _end(process, state_dir, 0.0)
-            raise LocalError(_last_line(state_dir / _LOG))
+            raise LocalError(_last_line(state_dir / _LOG, begun))
         time.sleep(0.03)
     _end(process, state_dir, 3.0)
     raise LocalError(f"the local stack was not ready after {limit:.0f} s; {state_dir / _LOG} says how far it came")
 
 
-def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+def _last_line(path: Path, begun: int) -> str:
+    """What a stack has logged last whose log begins there."""
+    with path.open("rb") as file:
+        file.seek(begun)
+        lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
     return (said or lines or ["the local stack ended and logged nothing"])[-1].removeprefix("error: ")

@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import mu_twisted
 from mu_twisted import connect
 from mu_twisted.base import MuError
 from mu_twisted.client import Client, CoordinatorError, UsageError
+from mu_twisted.client._own_coordinator import OwnCoordinator
 from mu_twisted.local import find
 from mu_twisted.pipelines._input_list import unpack
 
@@ -240,3 +243,26 @@ def test_a_coordinator_of_its_own_ends_with_the_program_and_leaves_records(home:
     assert len(list(mine.job(name).results())) == 2
     log = (tmp_path / "coordinator.log").read_text()
     assert not re.search("Traceback|AKIA", log), log
+
+
+def test_threads_of_a_program_start_one_coordinator_and_its_log_is_kept(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "coordinator.log").write_text("of the one before\n")
+    together = threading.Barrier(4)
+    with connect(local=True, state_dir=tmp_path, local_state_dir=home / "state" / "mu" / "local") as mu:
+
+        def begin(_: int) -> None:
+            together.wait()
+            mu._backend()
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(begin, range(4)))
+        assert mu.jobs() == []
+    lines = (tmp_path / "coordinator.log").read_text().splitlines()
+    assert lines[0] == "of the one before"
+    assert not [line for line in lines if line.startswith("error: ")]
+
+
+def test_why_a_coordinator_does_not_start_is_of_this_start(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.log").write_text("error: of the one before\n")
+    with pytest.raises(CoordinatorError, match="nosuch-option"):
+        OwnCoordinator(tmp_path, ["--nosuch-option"], lambda: False)

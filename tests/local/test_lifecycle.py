@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from warm_processes import LIMIT, TWISTD
 from warm_processes import run as run_warm
 
-from mu_twisted.local import LocalError, Stack, find, start
+from mu_twisted.local import LocalError, Stack, ensure, find, start, stop
 from mu_twisted.local.environments._isolation import descendants
 
 pytestmark = pytest.mark.process
@@ -186,6 +187,24 @@ def test_a_second_stack_on_one_state_directory_names_the_first(stacks: dict[str,
     with pytest.raises(LocalError, match=rf"in use by process {first.pid}") as caught:
         start(first.state_dir.parent / "zygote")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.long
+def test_programs_that_want_a_stack_at_the_same_time_have_the_same(tmp_path: Path) -> None:
+    (tmp_path / "local.log").write_text("error: of the one before\n")
+    together = threading.Barrier(2)
+
+    def begin(_: int) -> tuple[Stack, int | None]:
+        together.wait()
+        return ensure(tmp_path)
+
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            (one, _), (other, _) = threads.map(begin, range(2))
+        assert one == other == find(tmp_path)
+    finally:
+        stop(tmp_path)
+    assert (tmp_path / "local.log").read_text().startswith("error: of the one before\n")
 
 
 def test_a_zygote_that_is_killed_is_replaced(one: Any, stacks: dict[str, Any]) -> None:
