@@ -22,6 +22,7 @@ from mu_twisted.client._transport import CoordinatorError, Unreachable
 from mu_twisted.config import resolve
 
 if TYPE_CHECKING:
+    from mu_twisted.client.asyncio import AsyncClient
     from mu_twisted.client.executor import CallExecutor
     from mu_twisted.client.map_backend import MapBackend
     from mu_twisted.client.map_request import MapPlace
@@ -279,6 +280,13 @@ class Client:
         :raises CoordinatorError: there is none of this name.
         """
         return JobHandle(self.coordinator, self.coordinator.get("jobs", name)["job"])
+
+    @property
+    def asyncio(self) -> "AsyncClient":
+        """This client for a program on asyncio: the same methods, to be awaited."""
+        from mu_twisted.client.asyncio import AsyncClient
+
+        return AsyncClient(self)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from mu_twisted.client._client import Client, connect
 from mu_twisted.client._job_handle import JobHandle, Result
 
 if TYPE_CHECKING:
@@ -17,18 +16,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def connect_async(**options: Any) -> "AsyncClient":
-    """As :func:`mu_twisted.connect`, for asyncio."""
-    return AsyncClient(connect(**options))
-
-
 class AsyncClient:
-    """Does jobs for a program on asyncio; an asynchronous context manager.
+    """Does jobs for a program on asyncio; an asynchronous context manager. ``Client.asyncio`` is one.
 
-    :param client: that does them.
+    :param client: a :class:`~mu_twisted.client.Client`, that does them.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     async def __aenter__(self) -> Self:

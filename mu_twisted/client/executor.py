@@ -79,6 +79,7 @@ class CallExecutor(Executor):
         self._backend = backend
         self.workers = workers
         """At once, at most."""
+        self._max_workers = workers  # where dask looks for it, as the standard library's have it
         self._changed = threading.Condition()
         self._pending: deque[FunctionCall] = deque()
         self._sent = 0

@@ -10,14 +10,13 @@ import pytest
 from control_server import Served
 
 from mu_twisted import connect
-from mu_twisted.client.asyncio import AsyncClient
 
 GIVES_UP = """
 import asyncio, sys
-from mu_twisted.client.asyncio import connect_async
+from mu_twisted import connect
 
 async def work():
-    async with connect_async(state_dir=sys.argv[1]) as mu:
+    async with connect(state_dir=sys.argv[1]).asyncio as mu:
         job = (await mu.jobs())[0]
         print(job.name, (await job.status()).state)
         waiting = [asyncio.ensure_future(job.wait()) for _ in range(40)]
@@ -39,7 +38,7 @@ def test_a_program_that_gives_up_waiting_ends(served: Served) -> None:
 
 def test_what_a_call_raises_is_raised_where_it_is_awaited(served: Served) -> None:
     async def work() -> None:
-        mu = AsyncClient(connect(state_dir=served.state))
+        mu = connect(state_dir=served.state).asyncio
         job = await mu.run("exec", "-n", "1", "--", "date")
         with pytest.raises(TimeoutError, match="is not over after 0.05 s"):
             await job.wait(0.05)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures as futures
+import os
+import shutil
 import socket
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +200,6 @@ def test_what_cannot_be_pickled_is_one_line_that_names_the_call(executor: CallEx
 
 
 def test_long_arguments_and_results_go_through_s3_and_are_taken_away(executor: CallExecutor) -> None:
-    import os
-
     content = os.urandom(300_000)
     assert executor.submit(lambda data: data + data[:1], content).result(LIMIT) == content + content[:1]
     backend: Any = executor._backend
@@ -253,7 +254,6 @@ def test_a_call_that_takes_too_long_is_tried_again_and_then_has_failed(mu: Clien
 
 
 def test_a_call_that_kills_its_process_has_failed_and_others_go_on(executor: CallExecutor) -> None:
-    import os
     import signal
 
     error = executor.submit(os.kill, 0, signal.SIGKILL).exception(LIMIT)
@@ -299,6 +299,31 @@ def test_joblib_runs_its_calls_on_workers(mu: Client) -> None:
 
 
 @pytest.mark.long
+def test_dask_computes_its_graphs_on_workers(mu: Client, tmp_path: Path) -> None:
+    import dask
+
+    unused = shutil.ignore_patterns("tests", "array", "bag", "dataframe", "*.js", "*.so")
+    for name in ("dask", "toolz", "tlz", "yaml", "packaging", "importlib_metadata", "lazy_importer", "zipp"):
+        found = find_spec(name)
+        if found is not None and found.origin is not None:
+            shutil.copytree(Path(found.origin).parent, tmp_path / name, ignore=unused)
+    packages = ",".join(map(str, tmp_path.iterdir()))
+    own = os.getpid()
+
+    @dask.delayed
+    def square(x: int) -> int:
+        assert os.getpid() != own
+        return x * x
+
+    with mu.executor(workers=3, **{"with": packages}) as executor:
+        total = dask.delayed(sum)([square(x) for x in range(6)])
+        assert total.compute(scheduler=executor) == 55
+        with pytest.raises(ZeroDivisionError):
+            dask.delayed(divmod)(square(2), 0).compute(scheduler=executor)
+        assert executor._store.count >= 8
+
+
+@pytest.mark.long
 def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
     mu: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,10 +347,8 @@ def test_requirements_that_bring_cloudpickle_leave_the_caller_s_in_the_function(
 def test_the_same_in_asyncio(mu: Client, executor: CallExecutor) -> None:
     import asyncio
 
-    from mu_twisted.client.asyncio import AsyncClient
-
     async def work() -> tuple[list[tuple[str, bytes]], str, int]:
-        job = await AsyncClient(mu).map("echo {}", each=["a", "b"])
+        job = await mu.asyncio.map("echo {}", each=["a", "b"])
         found = sorted([(result.input, result.output) async for result in job.results()])
         status = await job.wait()
         return found, status.state, await asyncio.wrap_future(executor.submit(pow, 2, 8))
