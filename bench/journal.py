@@ -54,7 +54,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     from bench._listener import NullLauncher, receive_workers
     from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, WorkerRegistry
     from mu_twisted.coordinator._active_jobs import _JobRecorder
-    from mu_twisted.coordinator._counters import WorkCounters
+    from mu_twisted.coordinator._counters import JobCounters
     from mu_twisted.coordinator._meter import Meter
     from mu_twisted.coordinator._status import JobStatus
     from mu_twisted.daemons._limits import raise_descriptor_limit
@@ -92,7 +92,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             "bench",
             lambda: ended,
             lambda: meter.usage(reactor.seconds()),  # type: ignore[attr-defined]
-            WorkCounters(),
+            JobCounters(),
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(directory) / "attempts.jsonl.gz").append)

@@ -434,7 +434,7 @@ class Commands:
 
     def _presign(self, argument: bytes) -> None:
         text, colon, argument = argument.partition(b":")
-        if not colon or not text.isdigit() or not 0 < int(text[:9]) <= MAX_PRESIGNED:
+        if not colon or not text.isdigit() or len(text) > 9 or not 0 < int(text) <= MAX_PRESIGNED:
             raise CommandError(f"expected 1 to {MAX_PRESIGNED} seconds, a colon, and KEY NUL FILE")
         order = transfer_order(argument, self.variables, upload=False, tmpdir=bytes(self.directory.path))
         region, path, seconds = self.variables.get(b"region") or b"", order.path(bytes(self._paths.root)), int(text)

@@ -56,7 +56,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 @contextmanager
 def collect_requirements(
-    file: Path | None, *, runtime: str | None, architecture: str, exclude: Sequence[str] = ()
+    file: Path | None, *, runtime: str | None, architecture: str, exclude: str | None = None
 ) -> Iterator[Mapping[str, Path | bytes]]:
     """Have pip collect the wheels of a requirements file, for as long as the context lasts.
 
@@ -64,8 +64,8 @@ def collect_requirements(
     :param runtime: Lambda's identifier of the function's Python, such as ``python3.13``; None: this interpreter on this
         machine, where the embedded Lambda runs functions.
     :param architecture: of the function: ``x86_64`` or ``arm64``.
-    :param exclude: patterns of the shell for files that are left out, by their names in the package; a ``*`` is also
-        for slashes.
+    :param exclude: patterns of the shell, separated by commas, for files that are left out, by their names in the
+        package; a ``*`` is also for slashes.
     :returns: files by their names in the package.
     :raises PackageError: the file cannot be read, a requirement has no wheel for the target, a file would stand in
         the way of the worker, or a pattern is that of no file; one line.
@@ -79,7 +79,7 @@ def collect_requirements(
     with tempfile.TemporaryDirectory(prefix="mu-wheels-") as name:
         target = Path(name, "unpacked")
         _collect(file, Path(name, "wheels"), target, runtime, architecture)
-        yield _without(_members(file, target), exclude, file)
+        yield _without(_members(file, target), exclude or "", file)
 
 
 def _check_readable(file: Path) -> None:
@@ -213,9 +213,9 @@ def _members(file: Path, target: Path) -> dict[str, Path | bytes]:
     return found
 
 
-def _without(found: dict[str, Path | bytes], patterns: Sequence[str], file: Path) -> dict[str, Path | bytes]:
+def _without(found: dict[str, Path | bytes], patterns: str, file: Path) -> dict[str, Path | bytes]:
     """What is left of the files."""
-    for pattern in patterns:
+    for pattern in filter(None, patterns.split(",")):
         named = fnmatch.filter(found, pattern)
         if not named:
             raise PackageError(f"--exclude: {_shown(pattern)} is the name of no file that {file} brings")

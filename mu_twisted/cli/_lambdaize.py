@@ -223,9 +223,8 @@ def _package(options: argparse.Namespace, runtime: str) -> bytes:
     words = (options.pre_args, f"./{options.executable.name}", options.post_args)
     command = " ".join(word for word in words if word)
     python = None if local else runtime
-    exclude = [pattern for pattern in (options.exclude or "").split(",") if pattern]
     with collect_requirements(
-        options.requirements, runtime=python, architecture=options.arch, exclude=exclude
+        options.requirements, runtime=python, architecture=options.arch, exclude=options.exclude
     ) as packages:
         programs.add_packages(packages)
         return build_package([], os.fsencode(command), members=programs.members, runtime=python)

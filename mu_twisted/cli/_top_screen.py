@@ -14,8 +14,6 @@ SLOW = 3.0
 """Times the median of its job after which a task is marked as slow."""
 LATE = 0.1
 """Seconds of lag of the event loop that are marked."""
-STYLES = {"": "", "done": "green", "failed": "red", "rest": "dim"}
-"""Of the pieces of a bar."""
 MANY = 20
 """Tasks that are listed where the height does not say."""
 Fields = Mapping[str, Any]
@@ -71,7 +69,7 @@ def _head(daemon: Fields, fault: str | None) -> Iterator[Text]:
 def _job(each: Fields, width: int, rate: float | None, *, ascii_only: bool) -> Iterator[Text]:
     job = each["job"]
     pieces = progress_bar(job, width, rate=rate, ascii_only=ascii_only)
-    yield Text.assemble(*((text, STYLES[style]) for text, style in pieces), no_wrap=True, overflow="crop")
+    yield Text.assemble(*pieces, no_wrap=True, overflow="crop")
     if job["state"] != "running":
         yield Text(f"  {job['state']}", "dim")
         return

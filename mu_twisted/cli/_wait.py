@@ -22,8 +22,8 @@ SHOWN_STEP = 1.0
 MARGIN = 30.0
 """Seconds that an answer may be late."""
 INTERRUPTED = 130
-COLOURS = {"": "", "done": "32", "failed": "31", "rest": "2"}
-"""Of the pieces of a bar, as terminals number them."""
+COLOURS = {"": "", "green": "32", "red": "31", "dim": "2"}
+"""As terminals number them."""
 
 
 def add(commands: Any) -> None:

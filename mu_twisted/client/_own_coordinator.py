@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mu_twisted.base.process_log import ProcessLog
 from mu_twisted.client._transport import CoordinatorError
 from mu_twisted.daemons import default_state_dir
 
@@ -21,8 +22,6 @@ END_TIME = 10.0
 """Seconds that it is waited for, where no job keeps it."""
 LOG = "coordinator.log"
 """In its state directory."""
-MAX_LOG = 8 << 20
-"""Bytes of it, from which it is begun anew."""
 
 
 class OwnCoordinator:
@@ -36,25 +35,21 @@ class OwnCoordinator:
 
     def __init__(self, state_dir: Path | None, words: Sequence[str], answers: Callable[[], bool]) -> None:
         directory = state_dir or default_state_dir()
-        log = directory / LOG
+        path = directory / LOG
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            log = ProcessLog(path)
         except OSError as error:
             raise CoordinatorError(f"cannot use the state directory {directory}: {error.strerror}") from None
         command = [sys.executable, "-m", "mu_twisted.daemons.own_coordinator", f"--state-dir={directory}", *words]
-        begun = os.fstat(descriptor).st_size
-        if begun > MAX_LOG:
-            os.ftruncate(descriptor, 0)
-            begun = 0
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=descriptor, stderr=descriptor, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=log.descriptor, stderr=log.descriptor, start_new_session=True
             )
         finally:
-            os.close(descriptor)
+            os.close(log.descriptor)
         try:
-            self._wait(answers, log, begun)
+            self._wait(answers, log, path)
         except BaseException:
             self.close(0.0)
             raise
@@ -72,20 +67,11 @@ class OwnCoordinator:
         except subprocess.TimeoutExpired:
             self._process.returncode = 0  # it goes on by itself, and is not waited for
 
-    def _wait(self, answers: Callable[[], bool], log: Path, begun: int) -> None:
+    def _wait(self, answers: Callable[[], bool], log: ProcessLog, path: Path) -> None:
         until = time.monotonic() + START_TIME
         while not answers():
             if self._process.poll() is not None and not answers():  # another process may have been faster
-                raise CoordinatorError(_last_line(log, begun))
+                raise CoordinatorError(log.last_line() or "the coordinator ended and logged nothing")
             if time.monotonic() > until:
-                raise CoordinatorError(f"the coordinator did not answer after {START_TIME:g} s; {log} says more")
+                raise CoordinatorError(f"the coordinator did not answer after {START_TIME:g} s; {path} says more")
             time.sleep(0.02)
-
-
-def _last_line(log: Path, begun: int) -> str:
-    """What a coordinator has logged last whose log begins there."""
-    with log.open("rb") as file:
-        file.seek(begun)
-        lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error: ")]
-    return (said or lines or ["the coordinator ended and logged nothing"])[-1].removeprefix("error: ")

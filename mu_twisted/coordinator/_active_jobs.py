@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
-from mu_twisted.coordinator._counters import WorkCounters
+from mu_twisted.coordinator._counters import JobCounters
 from mu_twisted.coordinator._history import record_row
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._journal import Journal, JournalError
@@ -54,7 +54,7 @@ class _JobRecorder:
         name: str,
         ended: Callable[[], JobStatus],
         used: Callable[[], Usage],
-        counters: WorkCounters,
+        counters: JobCounters,
     ) -> None:
         self._counters = counters
         self._journal = journal

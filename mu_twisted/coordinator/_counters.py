@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 
-class WorkerCounters:
+class ConnectionCounters:
     """What workers' connections have come to, since the coordinator's start.
 
     :ivar handshakes: connections whose handshake was done.
@@ -19,7 +19,7 @@ class WorkerCounters:
         self.messages = 0
 
 
-class WorkCounters:
+class JobCounters:
     """What jobs have come to, since the coordinator's start.
 
     :ivar launches: those that are settled, by outcome: ``accepted``, ``failed``, ``cancelled``.

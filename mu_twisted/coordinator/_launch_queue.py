@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator._counters import WorkCounters
+from mu_twisted.coordinator._counters import JobCounters
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.jobs import Job, LaunchAdmission, LaunchAdmissionState, LaunchId, LaunchOutcome
@@ -46,7 +46,7 @@ class LaunchQueue:
     log = Logger()
 
     def __init__(self, clock: ReactorTime, workers: int | None = None) -> None:
-        self.counters = WorkCounters()
+        self.counters = JobCounters()
         """Of all jobs together."""
         self._clock = clock
         self._turn: Any = None

@@ -16,8 +16,6 @@ LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""
 LINE_PERIOD = 5.0
 """Seconds between two lines elsewhere."""
-STYLES = {"": "", "done": "green", "failed": "red", "rest": "dim"}
-"""Of the pieces of a bar; a console leaves colours out where NO_COLOR says so."""
 
 
 def progress_line(counts: JobStatus, seconds: float) -> str:
@@ -85,7 +83,7 @@ class Progress:
             took=now - self._start,
             ascii_only=not self._console.encoding.startswith("utf"),
         )
-        return Text.assemble(*((text, STYLES[style]) for text, style in pieces), no_wrap=True)
+        return Text.assemble(*pieces, no_wrap=True)  # without colours where NO_COLOR says so
 
     def _line(self) -> str:
         return progress_line(self._counts(), self._clock.seconds() - self._start)

@@ -10,7 +10,7 @@ from itertools import count
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._counters import WorkerCounters
+from mu_twisted.coordinator._counters import ConnectionCounters
 from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
 from mu_twisted.jobs import job_in
@@ -33,7 +33,7 @@ class WorkerRegistry:
     log = Logger()
 
     def __init__(self, clock: ReactorTime, *, shared_key: bool = False) -> None:
-        self.counters = WorkerCounters()
+        self.counters = ConnectionCounters()
         self._clock = clock
         self._shared_key = shared_key
         self._numbers = count()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._counters import WorkerCounters
+from mu_twisted.coordinator._counters import ConnectionCounters
 from mu_twisted.coordinator._tee import AttemptTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import LaunchId, Waits
@@ -62,7 +62,7 @@ class SessionRegistry(Protocol):
     :ivar counters: of all sessions together.
     """
 
-    counters: WorkerCounters
+    counters: ConnectionCounters
 
     def session_opened(self, session: "Session") -> None:
         """The handshake is done; nothing has been said yet."""

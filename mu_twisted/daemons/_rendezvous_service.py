@@ -181,11 +181,11 @@ class RendezvousService(Service):
     def _serve_metrics(self, relay: Relay) -> None:
         """Serve them; a shard on the port that is as far behind the one that was given as its number says."""
         from mu_twisted.daemons._rendezvous_metrics import relay_metrics  # these cost, and few want them
-        from mu_twisted.web import DashboardAddress, open_metrics, parse_address
+        from mu_twisted.web import ListenAddress, open_metrics, parse_address
 
         address = parse_address(self._options["metrics"])
         if address.port and self._place is not None:
-            address = DashboardAddress(address.host, address.port + self._place.number)
+            address = ListenAddress(address.host, address.port + self._place.number)
         self._loop_lag.start()
         self._metrics_port = open_metrics(
             self._reactor, address, lambda: relay_metrics(relay.counts(), self._loop_lag.seconds())

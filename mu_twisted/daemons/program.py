@@ -108,7 +108,7 @@ def function_for(
             file,
             runtime=None if local else spec.runtime,
             architecture=spec.architecture,
-            exclude=[pattern for pattern in (options["exclude"] or "").split(",") if pattern],
+            exclude=options["exclude"],
         ) as packages,
         closing(open_cloud(options, local_state)) as cloud,
     ):

@@ -23,9 +23,9 @@ _MANY = 100
 _SHARE = 0.02
 """A time left is told once so many tasks have ended: a share of all, within these."""
 
-Style = Literal["", "done", "failed", "rest"]
+Style = Literal["", "green", "red", "dim"]
 Piece = tuple[str, Style]
-"""Some text, and what it stands for."""
+"""Some text, and how it is shown, as rich names it."""
 
 
 class Rate:
@@ -97,14 +97,14 @@ def progress_bar(
         (9, job["job"], ""),
         (0, share, ""),
         (1, f"{done} of {tasks} done", ""),
-        (2, f"{failed} failed" if failed else "", "failed"),
+        (2, f"{failed} failed" if failed else "", "red"),
         (5, f"{job['active']} active" if job["active"] else "", ""),
         (8, f"{job['launches']} workers to come" if job.get("launches") else "", ""),
         (3, f"about {how_long(left)} left" if left is not None else "", ""),
         (7, f"{rate:.{1 if rate < 10 else 0}f}/s" if rate is not None else "", ""),
         (6, f"{price:.{2 if price >= 1 else 4}f} {cost.get('currency')}" if price is not None else "", ""),
-        (10, how_long(took) if took is not None else "", "rest"),
-        (11, stages_under_way(job.get("stages") or ()), "rest"),
+        (10, how_long(took) if took is not None else "", "dim"),
+        (11, stages_under_way(job.get("stages") or ()), "dim"),
         (4, f"({job['note']})" if job.get("note") else "", ""),
     ]
     bar = SHORTEST_BAR + 1 if width >= NARROW else 0
@@ -130,7 +130,7 @@ def _bar(tasks: int, done: int, failed: int, width: int, ascii_only: bool) -> li
     ended = width * (done + failed) // tasks if tasks else width
     red = min(ended, -(-width * failed // tasks)) if tasks else 0
     fill, bad, rest = ("#", "x", "-") if ascii_only else ("━", "━", "─")
-    return [(fill * (ended - red), "done"), (bad * red, "failed"), (rest * (width - ended), "rest")]
+    return [(fill * (ended - red), "green"), (bad * red, "red"), (rest * (width - ended), "dim")]
 
 
 def _columns(text: str) -> int:

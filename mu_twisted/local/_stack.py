@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mu_twisted.base.process_log import ProcessLog
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._state import STACK, StackDirectory, holder
 
@@ -23,8 +24,6 @@ START_TIME = 40.0
 """Seconds that a stack may take until it is ready."""
 
 _LOG = "local.log"
-_MAX_LOG = 8 << 20
-"""Bytes of it, from which it is begun anew."""
 _TWISTD = (
     "import sys; sys.path[0] = sys.argv.pop(1); from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 )
@@ -210,13 +209,9 @@ def stop(state_dir: Path, limit: float = 10.0) -> int | None:
 def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStack:
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(state_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = ProcessLog(state_dir / _LOG)
     except OSError as error:
         raise LocalError(f"cannot use the state directory {state_dir}: {error.strerror}") from error
-    begun = os.fstat(descriptor).st_size
-    if begun > _MAX_LOG:
-        os.ftruncate(descriptor, 0)
-        begun = 0
     package = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", _TWISTD, package, "-n", "--pidfile=", "mu-local", "--state-dir", str(state_dir)]
     process = None
@@ -225,22 +220,22 @@ def _start(state_dir: Path, options: Sequence[str], limit: float) -> RunningStac
             process = subprocess.Popen(
                 [*command, *options],
                 stdin=subprocess.PIPE if "--stop-on-eof" in options else subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
+                stdout=log.descriptor,
+                stderr=log.descriptor,
                 start_new_session=True,
                 cwd="/",
             )
-        return _when_ready(process, state_dir, limit, begun)
+        return _when_ready(process, state_dir, limit, log)
     except KeyboardInterrupt:
         # By itself it would end a little later than we do, in a directory that may be going meanwhile.
         if process is not None:
             _end(process, state_dir, 2.0)
         raise
     finally:
-        os.close(descriptor)
+        os.close(log.descriptor)
 
 
-def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float, begun: int) -> RunningStack:
+def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float, log: ProcessLog) -> RunningStack:
     until = time.monotonic() + limit
     while time.monotonic() < until:
         found = _read(state_dir)
@@ -248,16 +243,7 @@ def _when_ready(process: subprocess.Popen[bytes], state_dir: Path, limit: float,
             return RunningStack(found[0], process, state_dir)
         if process.poll() is not None:
             _end(process, state_dir, 0.0)
-            raise LocalError(_last_line(state_dir / _LOG, begun))
+            raise LocalError(log.last_line() or "the local stack ended and logged nothing")
         time.sleep(0.03)
     _end(process, state_dir, 3.0)
     raise LocalError(f"the local stack was not ready after {limit:.0f} s; {state_dir / _LOG} says how far it came")
-
-
-def _last_line(path: Path, begun: int) -> str:
-    """What a stack has logged last whose log begins there."""
-    with path.open("rb") as file:
-        file.seek(begun)
-        lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error: ")]
-    return (said or lines or ["the local stack ended and logged nothing"])[-1].removeprefix("error: ")

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from mu_twisted.web._address import ListenAddress, listen_on
 from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 from mu_twisted.web._factory import ControlFactory
-from mu_twisted.web.dashboard import DashboardAddress, listen_on
 
 MAX_CONNECTIONS = 16
 
 
-def open_metrics(reactor: Any, address: DashboardAddress, text: Callable[[], bytes]) -> Any:
+def open_metrics(reactor: Any, address: ListenAddress, text: Callable[[], bytes]) -> Any:
     """Serve ``/metrics``, at once.
 
     :param reactor: Twisted's.

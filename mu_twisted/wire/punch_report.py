@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mu_twisted.wire._errors import PeerError
-from mu_twisted.wire.punching import MAX_CANDIDATES, PunchOutcome, parse_candidate
+from mu_twisted.wire.punching import MAX_CANDIDATES, MAX_REPORTED, PunchOutcome, parse_candidate
 
 PUNCHES = "punches"
 """What a worker announces that takes ``punches:``."""
-MAX_PUNCHES = 16
-"""Punches that are remembered, the last ones."""
 MAX_REPORT = 64 << 10
 """Bytes of a report."""
 _HEAD = b"OK:PUNCHES("
@@ -103,7 +101,7 @@ def parse_punch_report(message: bytes) -> PunchReport:
             raise ValueError
         body = json.loads(message[len(_HEAD) : -1])
         punches = body["punches"]
-        if not isinstance(punches, list) or len(punches) > MAX_PUNCHES:
+        if not isinstance(punches, list) or len(punches) > MAX_REPORTED:
             raise ValueError
         return PunchReport(
             _number(body["port"]), _seen(body["seen"]), _seen(body["probed"]), tuple(map(_punch, punches))

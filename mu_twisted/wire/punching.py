@@ -16,6 +16,8 @@ PREFIX = b"PUNCH_"
 """How each of the messages between them begins."""
 MAX_CANDIDATES = 8
 """Candidates of one party, the reflexive one included."""
+MAX_REPORTED = 16
+"""Punches that a worker remembers, to tell of them; the last ones."""
 MAX_DIRECT_GREETING = 256
 """Largest first message on a link, bytes."""
 MIN_PORT = 1024

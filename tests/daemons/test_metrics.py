@@ -17,7 +17,7 @@ from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus
 from mu_twisted.daemons._rendezvous_metrics import relay_metrics
 from mu_twisted.daemons.rendezvous import Options
 from mu_twisted.jobs import Cost
-from mu_twisted.web import ControlError, DashboardAddress, open_metrics
+from mu_twisted.web import ControlError, ListenAddress, open_metrics
 from mu_twisted.web.metrics import metrics_text
 
 ETC = Path(__file__).parents[2] / "etc"
@@ -134,13 +134,13 @@ def test_they_are_served_on_a_port_and_nothing_else_is(loop: Loop) -> None:
         connection.close()
         return said
 
-    port = loop.do(open_metrics, loop.reactor, DashboardAddress("127.0.0.1", 0), lambda: b"mu_x 1\n")
+    port = loop.do(open_metrics, loop.reactor, ListenAddress("127.0.0.1", 0), lambda: b"mu_x 1\n")
     try:
         assert port.getHost().host == "127.0.0.1"
         assert answer_to("GET", "/metrics") == (200, b"mu_x 1\n")
         assert answer_to("GET", "/v1/jobs")[0] == 404
         assert answer_to("POST", "/metrics")[0] == 405
-        taken = DashboardAddress("127.0.0.1", port.getHost().port)
+        taken = ListenAddress("127.0.0.1", port.getHost().port)
         with pytest.raises(ControlError, match="--metrics cannot listen on"):
             loop.do(open_metrics, loop.reactor, taken, lambda: b"")
     finally:

@@ -73,9 +73,9 @@ def test_the_time_left_is_hidden_until_it_means_something(changes: dict[str, Any
 
 def test_a_single_failure_among_many_is_seen_in_the_bar() -> None:
     pieces = progress_bar(JOB | {"tasks": 10**6, "done": 10**6 - 1, "failed": 1}, 80)
-    assert [(style, len(piece)) for piece, style in pieces[:6] if style in ("failed", "rest")] == [
-        ("failed", 1),
-        ("rest", 0),
+    assert [(style, len(piece)) for piece, style in pieces[:6] if style in ("red", "dim")] == [
+        ("red", 1),
+        ("dim", 0),
     ]
 
 

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 import mu_twisted.coordinator._session as session
 from mu_twisted import fsm, wire
-from mu_twisted.coordinator._counters import WorkerCounters
+from mu_twisted.coordinator._counters import ConnectionCounters
 from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.rendezvous import RelayLimits
 from mu_twisted.rendezvous._message import Account
@@ -202,7 +202,7 @@ class Connection:
         self.which = which
         self.max_frame = LIMIT
         self.peer = argparse.Namespace(host="192.0.2.1", port=1, identity=None)
-        self.counters = WorkerCounters()
+        self.counters = ConnectionCounters()
         self.reasons: list[str] = []
         self.events = ""
 

@@ -14,7 +14,7 @@ from mu_twisted.coordinator import Jobs, Journal, Request, WorkerRegistry
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline
-from mu_twisted.web import Dashboard, DashboardAddress, open_dashboard
+from mu_twisted.web import Dashboard, ListenAddress, open_dashboard
 
 
 async def program(w: Worker) -> None:
@@ -61,7 +61,7 @@ class LiveCoordinator(MemoryCoordinator):
         self.dashboard = open_dashboard(
             self.clock,
             service,
-            DashboardAddress("127.0.0.1", self.port),
+            ListenAddress("127.0.0.1", self.port),
             sessions_path=self.directory / "dashboard.json",
             wall=time.time,
         )

@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mu_twisted.wire import PeerError
-from mu_twisted.wire.punch_report import MAX_PUNCHES, CandidateTried, PunchReport, PunchTried, parse_punch_report
+from mu_twisted.wire.punch_report import CandidateTried, PunchReport, PunchTried, parse_punch_report
 from mu_twisted.wire.punching import (
     MAX_CANDIDATES,
     MAX_DELAY,
+    MAX_REPORTED,
     MAX_RTT,
     MAX_TIMEOUT,
     MIN_PORT,
@@ -99,7 +100,7 @@ REPORTS = st.builds(
     st.integers(0, 65535),
     st.just("") | SEEN.map(str),
     st.just("") | SEEN.map(str),
-    st.lists(TRIED, max_size=MAX_PUNCHES).map(tuple),
+    st.lists(TRIED, max_size=MAX_REPORTED).map(tuple),
 )
 
 

@@ -66,6 +66,7 @@ def test_a_url_is_good_for_one_object_and_stays_on_the_worker(server, talk, pair
         (b"presign:60:none\0##TMPDIR##/url", b"FAIL:NoSuchKey(cannot presign b/none: 404 NoSuchKey"),
         (b"presign:0:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
         (b"presign:604801:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
+        (b"presign:0000000019999999999:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
         (b"presign:" + b"9" * 5000 + b":k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
         (b"presign:k\0##TMPDIR##/url", b"expected 1 to 604800 seconds"),
         (b"presign:60:k", b"FAIL:BadCommand(could not compute download params"),

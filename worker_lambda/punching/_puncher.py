@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mu_twisted.wire.punching import (
+    MAX_REPORTED,
     Candidate,
     DirectGreeting,
     Offer,
@@ -48,8 +49,6 @@ MAX_EARLY = 16
 """Such connections at once."""
 MAX_WANTED = 16
 """Peers to which the task punches at once of its own accord; others wait."""
-MAX_TRIED = 16
-"""Punches that are remembered to be told."""
 MAX_PUNCHES = 64
 """Punches under way, those that peers have wanted included."""
 
@@ -134,7 +133,7 @@ class Puncher:
         self._rendezvous = control.getpeername()[0]
         self._probe: Probe | None = None
         self._seen: Candidate | None = None
-        self._tried: deque[Tried] = deque(maxlen=MAX_TRIED)
+        self._tried: deque[Tried] = deque(maxlen=MAX_REPORTED)
         self._punches: dict[str, Punch] = {}
         self._wanted: dict[int, _Wanted] = {}
         self._early: dict[tuple[str, int], tuple[socket.socket, float]] = {}

@@ -3,12 +3,6 @@
 The files beside these modules, HTML, CSS and JavaScript, are served as they are; there is no build step.
 """
 
-from mu_twisted.web.dashboard._listener import (
-    Dashboard,
-    DashboardAddress,
-    listen_on,
-    open_dashboard,
-    parse_address,
-)
+from mu_twisted.web.dashboard._listener import Dashboard, open_dashboard
 
-__all__ = ["Dashboard", "DashboardAddress", "listen_on", "open_dashboard", "parse_address"]
+__all__ = ["Dashboard", "open_dashboard"]

@@ -1,20 +1,17 @@
 """The dashboard listens on this machine, or with TLS under a name that browsers elsewhere know."""
 
-import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from OpenSSL import crypto
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import ObservedJobService
 from mu_twisted.tls import KeyPair
+from mu_twisted.web._address import LOOPBACK, ListenAddress, listen_on
 from mu_twisted.web._api import Api
 from mu_twisted.web._calls import ControlError
 from mu_twisted.web._factory import ControlFactory
@@ -23,39 +20,6 @@ from mu_twisted.web.dashboard._site import Site
 
 MAX_BODY = 1 << 20
 CLOSE_TIME = 1.0
-LOOPBACK = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class DashboardAddress:
-    """Where the dashboard is to listen.
-
-    :param host: the name or address by which browsers reach it, without brackets.
-    :param port: 0: any that is free.
-    """
-
-    host: str
-    port: int
-
-    @property
-    def is_here(self) -> bool:
-        """Whether only this machine reaches it, so that it needs no TLS."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def parse_address(text: str) -> DashboardAddress:
-    """The address that an option names: a port on loopback, or ``HOST:PORT``.
-
-    :raises ValueError: it names none.
-    """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if colon else LOOPBACK
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"expected a port of this machine, or HOST:PORT, got {text!r}")
-    return DashboardAddress(host.lower(), int(port))
 
 
 class DashboardFactory(ControlFactory):
@@ -94,7 +58,7 @@ class Dashboard:
 def open_dashboard(
     reactor: Any,
     service: ObservedJobService,
-    address: DashboardAddress,
+    address: ListenAddress,
     *,
     sessions_path: Path,
     wall: Callable[[], float],
@@ -136,26 +100,6 @@ def open_dashboard(
             hosts.add(shown)
     shown = f"[{address.host}]" if ":" in address.host else address.host
     return Dashboard(f"{scheme}://{shown}:{number}/", port, factory, sessions)
-
-
-def listen_on(reactor: Any, address: DashboardAddress, factory: Any, what: str) -> Any:
-    """Listen, at once; a name that is not this machine's own means all addresses.
-
-    :param what: listens, for the error.
-    :returns: the port.
-    :raises ControlError: one line.
-    """
-    try:
-        interface = str(ipaddress.ip_address(address.host))
-    except ValueError:
-        interface = LOOPBACK if address.is_here else ""
-    kind: Any = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
-    outcome: list[Any] = []
-    kind(reactor, address.port, interface=interface).listen(factory).addBoth(outcome.append)
-    if isinstance(outcome[0], Failure):
-        reason = " ".join(outcome[0].getErrorMessage().split())
-        raise ControlError(f"{what} cannot listen on {address.host} port {address.port}: {reason}")
-    return outcome[0]
 
 
 def _contexts(pair: KeyPair) -> Any:
