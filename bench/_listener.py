@@ -22,6 +22,9 @@ class NullLauncher:
     def stop(self) -> None:
         pass
 
+    def use_larger(self) -> None:
+        pass
+
     def note(self) -> None:
         pass
 

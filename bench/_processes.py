@@ -17,8 +17,10 @@ def process_of(
 
     :param log: whether what it says on standard error is wanted, and not on standard output.
     """
-    said: dict[str, int] = {"stderr" if log else "stdout": subprocess.PIPE}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=cwd, bufsize=1, env=environ, **said)
+    out, err = (None, subprocess.PIPE) if log else (subprocess.PIPE, None)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, cwd=cwd, bufsize=1, env=environ
+    )
     try:
         yield process
     finally:

@@ -204,7 +204,7 @@ def serve(
 
     :param begun_run: is called with the reactor and the job's run once that has begun.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from bench._listener import NullLauncher, receive_workers
     from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
@@ -213,6 +213,7 @@ def serve(
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
 
+    reactor: Any = installed
     raise_descriptor_limit()
     begun = messages = since = 0
     cpu = wall = 0.0
@@ -249,7 +250,7 @@ def serve(
         {},
         launching=NullLauncher(),
         recorder=NullRecorder(),
-        attempts=Attempts(reactor),  # type: ignore[arg-type]
+        attempts=Attempts(reactor),
     )
     registry.add(run_)
     receive_workers(reactor, registry, work)
@@ -269,11 +270,12 @@ def serve(
             print("connected", sorted(lags)[len(lags) * 99 // 100] if lags else 0.0, flush=True)
             return
         due = now + LOOK
-        reactor.callLater(LOOK, look)  # type: ignore[attr-defined]
+        reactor.callLater(LOOK, look)
 
     look()
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), *map(int, sys.argv[2:5]))
+    size, active, echoes = map(int, sys.argv[2:5])
+    serve(Path(sys.argv[1]), size, active, echoes)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from bench._figure import Figure
-from mu_twisted.jobs import Groups, Job, JobPolicy
+from mu_twisted.jobs import Groups, Job, JobPolicy, LaunchId
 
 FEW, MANY = 10_000, 100_000
 """Tasks of the first stage."""
@@ -46,12 +46,12 @@ def _microseconds(tasks: int, groups: Groups) -> float:
     stages = [("split", range(tasks)), ("join", behind)]
     job = Job("bench-00000000", range(total), JobPolicy(max_workers=1), after=groups, stages=stages)
     job.start(0.0)
-    job.worker_greeted(1, job_launch := "0-0", 0.0)
+    job.worker_greeted(1, launch_id := LaunchId("0-0"), 0.0)
     for task in range(total):
         if task % max(1, total // LOOKS) == 0:
             job.stages()
         job.task_done(1, 1.0)
-        job.worker_greeted(1, job_launch, 1.0)
+        job.worker_greeted(1, launch_id, 1.0)
     assert job.over
     assert job.error is None
     return (time.thread_time() - begun) / total * 1e6

@@ -49,7 +49,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
 
     :param messages: of a worker's, for each attempt.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from bench._listener import NullLauncher, receive_workers
     from mu_twisted.coordinator import AttemptFile, Attempts, JobRun, Journal, WorkerRegistry
@@ -63,6 +63,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
 
+    reactor: Any = installed
     raise_descriptor_limit()
     begun: list[float] = []
 
@@ -91,7 +92,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             time.time,
             "bench",
             lambda: ended,
-            lambda: meter.usage(reactor.seconds()),  # type: ignore[attr-defined]
+            lambda: meter.usage(reactor.seconds()),
             JobCounters(),
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
@@ -117,7 +118,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             print(time.process_time() - begun[0], spent["records"], spent["states"], flush=True)
 
         job.finished().addCallback(over)
-        reactor.run()  # type: ignore[attr-defined]
+        reactor.run()
 
 
 if __name__ == "__main__":

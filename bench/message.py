@@ -76,7 +76,7 @@ def _sessions(clock: Any) -> tuple[list[Any], list[_Connection]]:
     job = Job("bench", range(WORKERS), JobPolicy(start_timeout=3600.0, heartbeat=3600.0))
     pipeline = Pipeline(name="bench", summary="echoes", first=_echoes)
     recorder, attempts = _NullRecorder(), Attempts(clock)
-    run_ = JobRun(clock, job, pipeline, {}, launching=NullLauncher(), recorder=recorder, attempts=attempts)  # type: ignore[arg-type]
+    run_ = JobRun(clock, job, pipeline, {}, launching=NullLauncher(), recorder=recorder, attempts=attempts)
     registry.add(run_)
     run_.start()
     sessions, connections = [], [_Connection(number) for number in range(WORKERS)]

@@ -194,7 +194,13 @@ def _workers(
     )
     assert process.stdout is not None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
-    listening = threading.Thread(target=lambda lines: [said.put(line) for line in lines], args=[process.stdout])
+    lines = process.stdout
+
+    def listen() -> None:
+        for line in lines:
+            said.put(line)
+
+    listening = threading.Thread(target=listen)
     listening.start()
     try:
         _next(said, "all")

@@ -139,7 +139,8 @@ def measure(client: str, verb: str, size: str, work: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(measure(*sys.argv[1:4], Path(sys.argv[4]))))  # type: ignore[arg-type]
+        name, verb, size, work = sys.argv[1:]
+        print(json.dumps(measure(name, verb, size, Path(work))))
     else:
         for each in run():
             print(each)

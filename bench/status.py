@@ -40,7 +40,8 @@ class TurnClock(Clock):
         results: list[Any] = []
         doing.addBoth(results.append)
         while not results:
-            for call in [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]:
+            calls: list[Any] = list(self.getDelayedCalls())
+            for call in [call for call in calls if call.getTime() <= self.seconds()]:
                 if not call.active():
                     continue  # cancelled by one before it
                 self.calls.remove(call)
@@ -83,6 +84,9 @@ class _NullOpener:
         return Deferred()
 
     def stop(self) -> None:
+        pass
+
+    def use_larger(self) -> None:
         pass
 
     def note(self) -> None:
