@@ -33,7 +33,8 @@ def remark(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_secret_is_logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fails at the end of all tests if a key that they have made stands in what a daemon has logged or printed."""
+    """Fails at the end of all tests if a key that they have made stands in a log, or in what a process that they ran to
+    its end has printed."""
     yield
     assert secret_search.found(tmp_path_factory.getbasetemp(), warm_processes.printed) == []
 

@@ -96,7 +96,6 @@ def in_any_region(policy: Policy) -> Any:
     return json.loads(json.dumps(policy).replace(f":{REGION}:", ":*:"))
 
 
-@pytest.mark.long
 def test_its_roles_may_do_what_mu_iam_prints_and_nothing_else(stack: Stack) -> None:
     scope = Scope(ACCOUNT, [REGION], ["mu-*"], [stack.outputs["BucketName"]])
     trusted, policy = stack.role(stack.outputs["FunctionRoleArn"])

@@ -14,12 +14,12 @@ import pytest
 from chaos_journal import read
 from chaos_stage import BUCKET, SHELL, Stage, until
 from chaos_tree import send, tree
-from warm_processes import MU, TWISTD, Process, run
+from warm_processes import LIMIT, MU, TWISTD, Process, run
 
 from mu_twisted.client import RequestRefused
 from mu_twisted.local import find
 
-pytestmark = [pytest.mark.process, pytest.mark.long]
+pytestmark = pytest.mark.process
 
 STOPS_WITHIN = 5.0
 """Seconds that the coordinator has after SIGTERM."""
@@ -40,21 +40,38 @@ def over(stage: Stage, job: str) -> dict[str, Any]:
         found.extend([fact] if fact is not None and fact["state"] != "running" else [])
         return bool(found)
 
-    until(is_over, f"{job} is over", 60.0, 0.1)
+    until(is_over, f"{job} is over", LIMIT, 0.1)
     return found[0]
 
 
 def running(stage: Stage, job: str, count: int) -> None:
     """Wait until so many of the job's attempts are under way."""
-    until(lambda: len(read(stage.state_dir, job).live) == count, f"{count} attempts of {job} are under way")
+    until(lambda: len(read(stage.state_dir, job).live) == count, f"{count} attempts of {job} are under way", LIMIT)
 
 
+def test_a_coordinator_that_is_killed_goes_on_with_its_job_and_runs_again_what_ran(own: Callable[..., Stage]) -> None:
+    stage = own()
+    stage.coordinator.start()
+    job = submit(stage, "--max-workers", "2", "--retries", "0", "--", "test {n} -lt 2 || sleep 5", tasks=4)
+    until(lambda: set(read(stage.state_dir, job).results) == {0, 1}, "the first tasks are done", LIMIT)
+    running(stage, job, 2)
+    stage.coordinator.kill()
+    stage.coordinator.start()
+    assert over(stage, job)["state"] == "done"
+    story = read(stage.state_dir, job)
+    assert set(story.results.values()) == {1}
+    assert not story.after_result
+    assert not any(story.costs.values())
+
+
+@pytest.mark.long
 def test_an_idle_coordinator_stops_within_seconds(own: Callable[..., Stage]) -> None:
     stage = own()
     stage.coordinator.start()
     stage.coordinator.stop(STOPS_WITHIN)
 
 
+@pytest.mark.long
 def test_a_coordinator_that_launches_stops_within_seconds_and_goes_on_launching(own: Callable[..., Stage]) -> None:
     stage = own("--launch-rate", "2")
     stage.coordinator.start()
@@ -67,6 +84,7 @@ def test_a_coordinator_that_launches_stops_within_seconds_and_goes_on_launching(
     assert read(stage.state_dir, job).generation == 1
 
 
+@pytest.mark.long
 def test_a_coordinator_whose_tasks_run_stops_within_seconds_and_runs_them_again(own: Callable[..., Stage]) -> None:
     stage = own()
     stage.coordinator.start()
@@ -82,6 +100,7 @@ def test_a_coordinator_whose_tasks_run_stops_within_seconds_and_runs_them_again(
     assert not any(story.costs.values())
 
 
+@pytest.mark.long
 def test_a_coordinator_that_cancels_stops_within_seconds_and_keeps_it_cancelled(own: Callable[..., Stage]) -> None:
     stage = own()
     stage.coordinator.start()
@@ -136,6 +155,7 @@ def fill(place: Path) -> Path:
     return filler
 
 
+@pytest.mark.long
 def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small_disk: Path) -> None:
     stage = own()
     stage.coordinator.start()
@@ -161,6 +181,7 @@ def test_a_full_disk_is_told_of_and_ends_no_job(own: Callable[..., Stage], small
     assert (stage.job(job) or {})["done"] == 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("before", [False, True])
 def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
     own: Callable[..., Stage], small_disk: Path, before: bool
@@ -181,6 +202,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_of_in_one_line(
     assert port in (None, stage.coordinator.start()[1] + "\n")
 
 
+@pytest.mark.long
 def test_a_coordinator_killed_with_its_stack_goes_on_with_another(tmp_path: Path) -> None:
     stage = Stage(tmp_path, stack=False)
     stage.coordinator.start()
@@ -214,6 +236,7 @@ time.time = _jumped
 """
 
 
+@pytest.mark.long
 def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_path: Path) -> None:
     stage = own()
     (tmp_path / "site").mkdir()
@@ -235,6 +258,7 @@ def test_nothing_happens_when_the_clock_jumps(own: Callable[..., Stage], tmp_pat
     assert story.launched == 2
 
 
+@pytest.mark.long
 def test_a_second_coordinator_on_the_same_state_directory_disturbs_nothing(stage: Stage, tmp_path: Path) -> None:
     job = submit(stage, "--", "sleep 2")
     running(stage, job, 2)

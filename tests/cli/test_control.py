@@ -275,7 +275,7 @@ def test_a_terminal_shows_how_far_the_job_is(served: Served, loop: Loop) -> None
         [sys.executable, "-W", "error", "-c", code, "wait", job, "--state-dir", str(served.state)],
         stdout=subprocess.PIPE,
         stderr=its,
-        env={**os.environ, "COLUMNS": "40"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "40"},
         text=True,
     )
     os.close(its)

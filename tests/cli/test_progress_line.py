@@ -16,6 +16,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_copy_that_takes_long_shows_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(_s3._Progress, "STEP", 0.0)

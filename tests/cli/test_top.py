@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from command_line import Mu
 from control_server import Loop, Served
 from rich.console import Console
+from warm_processes import LIMIT
 
 from mu_twisted.cli._top_screen import screen
 from mu_twisted.coordinator import Request
@@ -37,8 +39,9 @@ def job(name: str, ages: list[float], **changes: Any) -> dict[str, Any]:
 
 def drawn(jobs: list[Any], *, width: int = 100, height: int | None = 24, colour: bool = False, **more: Any) -> str:
     out = io.StringIO()
+    system: Any = "standard" if colour else None
     console = Console(
-        file=out, width=width, height=height, force_terminal=colour, color_system="standard" if colour else None
+        file=out, width=width, height=height, force_terminal=colour, color_system=system, no_color=False, _environ={}
     )
     found = {"daemon": DAEMON | more.pop("daemon", {}), "jobs": jobs, "more": more.pop("rest", 0)}
     console.print(screen(found, width, height, {"a": 2.5}, **more), end="")
@@ -112,6 +115,7 @@ def on_a_terminal(served: Served) -> Iterator[tuple[Any, int]]:
     """``mu top`` with a terminal of its own."""
     ours, its = os.openpty()
     code = "import sys; from mu_twisted.cli import main; sys.exit(main())"
+    before = termios.tcgetattr(its)
     running = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code, "top", "--state-dir", str(served.state)],
         stdin=its,
@@ -119,7 +123,6 @@ def on_a_terminal(served: Served) -> Iterator[tuple[Any, int]]:
         stderr=its,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "90", "LINES": "20"},
     )
-    before = termios.tcgetattr(its)
     try:
         yield running, ours
         assert termios.tcgetattr(its) == before
@@ -133,6 +136,7 @@ def on_a_terminal(served: Served) -> Iterator[tuple[Any, int]]:
 def read_until(terminal: int, text: bytes) -> bytes:
     shown = b""
     while text not in shown:
+        assert select.select([terminal], [], [], LIMIT)[0], shown
         shown += os.read(terminal, 65536)
     return shown
 

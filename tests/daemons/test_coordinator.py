@@ -247,7 +247,7 @@ def test_keys_of_the_users_own_ca_are_used_with_its_key_beside_it(coordinate: An
 
 
 def test_an_interrupt_ends_the_job_and_its_programs(daemon: Any, local: Any) -> None:
-    mark = f"sleep {time.monotonic():.6f}1"
+    mark = f"sleep {86400 + time.monotonic():.6f}"
     process = daemon(*local.words("exec"), "-n", "2", "--", mark, ready=None)
     _until(lambda: len(_running(mark)) == 2)
     process.send_signal(signal.SIGINT)

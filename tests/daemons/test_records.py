@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from warm_processes import LIMIT
 
 from mu_twisted.base import MuError
 from mu_twisted.client import ConnectionLost, Coordinator, RequestRefused, UnixTransport
@@ -122,12 +123,14 @@ def ending(state: Path) -> Iterator[Callable[[Callable[[], None]], None]]:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(state / "control.sock"))
     listening.listen()
+    listening.settimeout(LIMIT)
     threads: list[threading.Thread] = []
 
     def serve(afterwards: Callable[[], None]) -> None:
         connection, _ = listening.accept()
         with connection:
             connection.recv(10_000)
+            listening.close()
         afterwards()
 
     def begin(afterwards: Callable[[], None]) -> None:

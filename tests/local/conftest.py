@@ -35,9 +35,8 @@ def make_zip(**files: str) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            entry = zipfile.ZipInfo(
-                name.replace("__slash__", "/") + ".py"
-            )  # of 1980: the same bytes whenever it is made
+            # Of 1980: the same bytes whenever it is made.
+            entry = zipfile.ZipInfo(name.replace("__slash__", "/") + ".py")
             entry.external_attr = 0o600 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import socket
 import sys
 import time
 import zipfile
@@ -39,8 +40,10 @@ def handler(event, context):
     before = sorted(os.listdir(directory))
     if "write" in event:
         open(os.path.join(directory, event["write"]), "w").close()
-    if event.get("for"):
-        import time; time.sleep(event["for"])
+    if event.get("port"):
+        import socket
+        with socket.create_connection(("127.0.0.1", event["port"])) as held:
+            held.recv(1)
     return {"before": before, "directory": directory}
 """
 NATIVE = """
@@ -126,8 +129,12 @@ def test_temporary_files_are_one_environments_own_and_survive_warm_reuse(caller:
     assert mark not in first["before"]
     again, _ = caller.call(name)
     assert mark in again["before"]
-    with ThreadPoolExecutor(2) as threads:
-        both = list(threads.map(lambda _: caller.call(name, {"for": 2.0})[0], range(2)))
+    with ThreadPoolExecutor(2) as threads, socket.create_server(("127.0.0.1", 0)) as held:
+        held.settimeout(LIMIT)
+        calls = [threads.submit(caller.call, name, {"port": held.getsockname()[1]}) for _ in range(2)]
+        for connection in [held.accept()[0] for _ in calls]:  # both run now
+            connection.close()
+        both = [call.result()[0] for call in calls]
     assert sorted(mark in found["before"] for found in both) == [False, True]
     assert not Path("/tmp", mark).exists()  # noqa: S108
     assert not Path("/var/tmp", mark).exists()  # noqa: S108
@@ -136,7 +143,7 @@ def test_temporary_files_are_one_environments_own_and_survive_warm_reuse(caller:
 @everywhere
 def test_nothing_is_left_after_the_time_limit(caller: Any) -> None:
     mark = f"mu-native-{caller.stack.access_key}"
-    name = caller.make(NATIVE, Timeout=5)
+    name = caller.make(NATIVE, Timeout=10)
     with ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(caller.call, name, {"mark": mark, "wait": True}, LogType="Tail")
         until(lambda: len(named(mark)) == 3)

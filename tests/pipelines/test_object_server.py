@@ -117,5 +117,6 @@ def test_what_cannot_be_had_ends_the_answer_and_is_one_line(faults: list[int], s
 def test_an_answer_that_has_begun_ends_early() -> None:
     with serving(403, 206) as served:
         status, data = get(served, None)
+        assert data
         assert (status, data) == (0, DATA[: len(data)])
         assert "403" in served.fault

@@ -137,6 +137,7 @@ class PunchLab:
             while (said := worker.hear()) != "closed":
                 if "report" in said:
                     self.reports.append(parse_punch_report(said["report"].encode("ascii")))
+        assert len(self.reports) == len(self.workers)
 
     def close(self) -> dict[str, int]:
         """End all programs; returns what the broker has counted."""

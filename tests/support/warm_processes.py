@@ -95,6 +95,6 @@ def run(code: str, *words: str, timeout: float = LIMIT, **more: Any) -> subproce
         except BaseException:
             process.kill()
             raise
-    if code == TWISTD[0]:
+    if code in (TWISTD[0], MU[0]):
         printed.extend(text[-MAX_PRINTED:] for text in (out, err) if text)
     return subprocess.CompletedProcess([code, *words], process.returncode, out, err)
