@@ -32,7 +32,7 @@ def test_what_is_written_is_what_the_printed_command_packs(tmp_path: Path) -> No
     done = mu("faces", "a b", "-b", "mine", work=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     wheel, lambdaize = done.stdout.splitlines()
-    assert wheel.startswith("pip wheel --no-deps --wheel-dir 'a b/wheels' face-recognition-models==")
+    assert wheel.startswith("pip wheel --no-deps --use-pep517 --wheel-dir 'a b/wheels' face-recognition-models==")
     for name in (*PROGRAMS, "requirements.txt", "ffmpeg"):
         assert f"'a b/{name}'" in lambdaize
         assert (tmp_path / "a b" / name).is_file()

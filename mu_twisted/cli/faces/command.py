@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     if ffmpeg not in files and not ffmpeg.exists():
         note = f"note: put a static ffmpeg at {ffmpeg}, or `pip install imageio-ffmpeg` and call this again"
         print(note, file=sys.stderr)
-    print(f"pip wheel --no-deps --wheel-dir {quote(str(directory / 'wheels'))} {MODELS}")
+    print(f"pip wheel --no-deps --use-pep517 --wheel-dir {quote(str(directory / 'wheels'))} {MODELS}")
     first, *further = (quote(str(directory / name)) for name in (*PROGRAMS, "ffmpeg"))
     packages = f"--requirements {quote(str(directory / 'requirements.txt'))} --exclude '{EXCLUDE}'"
     code = f"--code-bucket {quote(options.bucket)}"
