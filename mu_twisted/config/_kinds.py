@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 LONGEST = 4096
 """Characters of a value."""
@@ -99,16 +100,18 @@ def _address(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not _is_host(text):
+    if not is_host(text):
         raise ValueError
     return text
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
+    """Whether it may be a host's name (RFC 1123; underscores are in use) or an IP address."""
     try:
         ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
     except ValueError:
-        return re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text, re.ASCII) is not None
+        labels = text.removesuffix(".").split(".")
+        return len(text) < 256 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
     return True
 
 

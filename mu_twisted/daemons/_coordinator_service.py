@@ -282,11 +282,12 @@ class CoordinatorService(Service):
         if text == DASHBOARD_OFF or (text is None and not self._runs_once):
             return
         authority = keys.authority
+        address = parse_address(text or "0")
         try:
             self._dashboard = open_dashboard(
                 self._reactor,
                 service,
-                parse_address(text or "0"),
+                address,
                 sessions_path=directory / "dashboard.json",
                 wall=time.time,
                 issue=None if authority is None else partial(_browser_pair, authority),
@@ -298,7 +299,9 @@ class CoordinatorService(Service):
             self.log.warn("{error}", error=str(error))
             return
         self.log.info(
-            "the dashboard is at {url}: `mu dashboard` prints an address that opens it", url=self._dashboard.url
+            "the dashboard is at {url}{where}: `mu dashboard` prints an address that opens it",
+            url=self._dashboard.url,
+            where="" if address.interface else ", on all addresses of this machine",
         )
         if self._runs_once and not self._as_json and _terminal.err.isatty():
             # To the terminal alone, and not by the log: it opens the page once.

@@ -1,8 +1,6 @@
 """Daemon options are what a daemon takes itself, before a pipeline's name, and in the one-shot form also after it."""
 
-import ipaddress
 import os
-import re
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +10,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
+from mu_twisted.config import is_host
 from mu_twisted.pipelines import HARD_LIMIT, SOFT_LIMIT, pipeline_names, refuse_address
 
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 SHARE_HINT = (
     "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
     "or --share-key to hand the given key to every worker as the original did"
@@ -73,7 +71,8 @@ def _seconds(option: str) -> Callable[[str], float]:
 
 DASHBOARD_OFF = "off"
 DASHBOARD_HELP = (
-    "serve the dashboard on this port of loopback, or by TLS on HOST:PORT, or off (default: off; of `mu run` any port)"
+    "serve the dashboard on this port of loopback, or by TLS on HOST:PORT (HOST as browsers name it; an IP address "
+    "alone is listened on, with a name all are), or off (default: off; of `mu run` any port)"
 )
 
 
@@ -219,18 +218,8 @@ def _check_addresses(options: Mapping[str, Any]) -> None:
             except AWSError as error:
                 raise usage.UsageError(f"--{key}: {error}") from None
     host = options["host-addr"]
-    if host and not _is_host(host):
+    if host and not is_host(host):
         raise usage.UsageError(f"--host-addr: expected a host name or an address without a port, got {host!r}")
-
-
-def _is_host(text: str) -> bool:
-    """Whether it may be a host's name (RFC 1123; underscores are in use) or an IP address."""
-    try:
-        ipaddress.ip_address(text.strip("[]"))
-    except ValueError:
-        labels = text.removesuffix(".").split(".")
-        return len(text) < 256 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
-    return True
 
 
 def find_keys(options: dict[str, Any], environ: Mapping[str, str]) -> None:

@@ -190,7 +190,8 @@ class RendezvousService(Service):
         self._metrics_port = open_metrics(
             self._reactor, address, lambda: relay_metrics(relay.counts(), self._loop_lag.seconds())
         )
-        self.log.info("metrics are served on port {port}", port=self._metrics_port.getHost().port)
+        where = self._metrics_port.getHost()
+        self.log.info("metrics are served on {host} port {port}", host=where.host, port=where.port)
 
     async def _close(self) -> None:
         steps: list[Callable[[], Any]] = [self._notifier.stopping]

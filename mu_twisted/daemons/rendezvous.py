@@ -19,6 +19,10 @@ from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
 from mu_twisted.rendezvous import RelayLimits
 
 _DEFAULT = RelayLimits()
+_METRICS = (
+    "serve /metrics for Prometheus, without TLS: a port of loopback, or HOST:PORT of this machine; each shard takes "
+    "the next port"
+)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -71,7 +75,7 @@ class Options(OneLineOptions):
         ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
         ["punch", None, "auto", "direct paths between workers: auto, where their NATs allow it, or off", _punch],
         ["probe-port", None, "0", "TCP port that shows what workers' NATs do; 0: any that is free", _probe_port],
-        ["metrics", None, None, "serve /metrics for Prometheus, without TLS: a port of loopback, or HOST:PORT"],
+        ["metrics", None, None, _METRICS],
         [
             "io-threads",
             None,

@@ -1,12 +1,16 @@
 """An address that an option names is read here, and listened on: of this machine, or one that others reach."""
 
 import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.python.failure import Failure
 
+from mu_twisted.config import is_host
 from mu_twisted.web._calls import ControlError
 
 LOOPBACK = "127.0.0.1"
@@ -24,6 +28,14 @@ class ListenAddress:
     port: int
 
     @property
+    def interface(self) -> str:
+        """The IP address to listen on; empty, all of them, for a name that is not this machine's own."""
+        try:
+            return str(ipaddress.ip_address(self.host))
+        except ValueError:
+            return LOOPBACK if self.is_here else ""
+
+    @property
     def is_here(self) -> bool:
         """Whether only this machine reaches it, so that it needs no TLS."""
         try:
@@ -39,9 +51,39 @@ def parse_address(text: str) -> ListenAddress:
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else LOOPBACK
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not is_host(host) or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"expected a port of this machine, or HOST:PORT, got {text!r}")
     return ListenAddress(host.lower(), int(port))
+
+
+def resolve_own(address: ListenAddress, option: str, look_up: Callable[..., Any] = socket.getaddrinfo) -> ListenAddress:
+    """The address with the host's IP address in place of its name, for a listener that only that one may reach.
+
+    :param option: names the host, for the error.
+    :param look_up: as the standard library's, whose time limit is the system's.
+    :raises ControlError: one line: the name is unknown, or another machine's.
+    """
+    if address.interface:
+        return address
+    try:
+        found = [where[0] for *_, where in look_up(address.host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise ControlError(
+            f"{option}: this machine does not find {address.host}: {error.strerror}; give one of its own IP addresses"
+        ) from None
+    for host in found:
+        if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified and _is_own(host):
+            return ListenAddress(host, address.port)
+    raise ControlError(
+        f"{option}: {address.host} is {', '.join(found)}, no address of this machine; give one of its own IP addresses"
+    )
+
+
+def _is_own(host: str) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return True
+    return False
 
 
 def listen_on(reactor: Any, address: ListenAddress, factory: Any, what: str) -> Any:
@@ -51,10 +93,7 @@ def listen_on(reactor: Any, address: ListenAddress, factory: Any, what: str) -> 
     :returns: the port.
     :raises ControlError: one line.
     """
-    try:
-        interface = str(ipaddress.ip_address(address.host))
-    except ValueError:
-        interface = LOOPBACK if address.is_here else ""
+    interface = address.interface
     kind: Any = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
     outcome: list[Any] = []
     kind(reactor, address.port, interface=interface).listen(factory).addBoth(outcome.append)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from mu_twisted.web._address import ListenAddress, listen_on
+from mu_twisted.web._address import ListenAddress, listen_on, resolve_own
 from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 from mu_twisted.web._factory import ControlFactory
 
@@ -15,7 +15,7 @@ def open_metrics(reactor: Any, address: ListenAddress, text: Callable[[], bytes]
     """Serve ``/metrics``, at once.
 
     :param reactor: Twisted's.
-    :param address: of this machine.
+    :param address: of this machine. No other one is listened on: any caller may read them.
     :param text: all metrics, as Prometheus reads them.
     :returns: the port, which is the caller's to close.
     :raises ControlError: one line.
@@ -39,4 +39,4 @@ def open_metrics(reactor: Any, address: ListenAddress, text: Callable[[], bytes]
         max_unadmitted=MAX_CONNECTIONS,
         max_body=0,
     )
-    return listen_on(reactor, address, factory, "--metrics")
+    return listen_on(reactor, resolve_own(address, "--metrics"), factory, "--metrics")
