@@ -27,6 +27,7 @@ from worker_lambda._expansion import WorkerPaths, expand_run
 from worker_lambda._finishing import Finishing
 from worker_lambda._peers import PeerChannel
 from worker_lambda._states import state_run
+from worker_lambda._template import expand_question
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
@@ -398,6 +399,7 @@ class Commands:
         limit = _seconds(seconds)
         if not limit:
             raise CommandError("an answer is waited for more than 0 seconds")
+        line = expand_question(line, bytes(self.directory.path))
         self._begin_coprocesses().ask(_name(name), line, limit, self._answer(b"ASK", name))
 
     def _end(self, name: bytes) -> None:

@@ -20,6 +20,7 @@ from worker_lambda import _processes
 from worker_lambda._errors import CommandFailure
 from worker_lambda._processes import MARK
 from worker_lambda._program import Tail
+from worker_lambda._template import MAX_QUESTION
 
 MAX_COPROCESSES = 16
 """Of a worker."""
@@ -27,7 +28,7 @@ MAX_LINE = 1 << 20
 """Bytes of an answer."""
 MAX_WAITING = 1024
 """Questions to one coprocess that wait for the one before, and their bytes."""
-MAX_WAITING_BYTES = 4 << 20
+MAX_WAITING_BYTES = MAX_QUESTION
 _READ = 64 << 10
 _CHUNKS = 16
 _NOISE = 4 << 10

@@ -10,6 +10,8 @@ MAX_COMMAND_TEXT = (128 << 10) - 1
 """Bytes of an expanded command."""
 MAX_FILE_NAME = 16 << 10
 """Bytes of an expanded file name, far above what the system takes."""
+MAX_QUESTION = 4 << 20
+"""Bytes of an expanded line that a program is asked."""
 
 
 class Substitutions:
@@ -73,6 +75,14 @@ def expand_file(name: bytes, tmpdir: bytes) -> bytes:
     :raises CommandFailure: it would be longer than a file name can be.
     """
     return _replace(name, b"##TMPDIR##", tmpdir, MAX_FILE_NAME)
+
+
+def expand_question(line: bytes, tmpdir: bytes) -> bytes:
+    """The line that a program is asked.
+
+    :raises CommandFailure: it would be longer than one can be.
+    """
+    return _replace(line, b"##TMPDIR##", tmpdir, MAX_QUESTION)
 
 
 def state_placeholders(run_iter: int, *, expected: bool, minimal_recode: bool) -> tuple[bytes, bytes]:

@@ -41,7 +41,7 @@ class Process:
     async def ask(self, line: str, timeout: float = 60.0) -> str:
         """Give it one line, and wait for its answer, one line; questions that come together are asked in turn.
 
-        :param line: without a line break.
+        :param line: without a line break; ``##TMPDIR##`` in it is the worker's private directory.
         :param timeout: seconds that the answer may take from when the line is given; then the program is ended.
         :raises FSMError: an argument is wrong. Where the program ends, is late, or says more than a line, it is ended
             and the task fails.

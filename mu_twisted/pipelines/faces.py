@@ -148,18 +148,17 @@ async def faces(w: Worker) -> None:
     stage, number = place(w.settings, w.task)
     w.extra = "loading"
     program = await w.process(PROGRAM, keep=True, ready=READY)
-    directory = (await w.run('printf %s "##TMPDIR##"')).output
-    await {"picture": _picture, "find": _find, "sheet": _sheet}[stage](w, program, directory, number)
+    await {"picture": _picture, "find": _find, "sheet": _sheet}[stage](w, program, number)
 
 
-async def _picture(w: Worker, program: Process, directory: str, _: int) -> None:
+async def _picture(w: Worker, program: Process, _: int) -> None:
     w.extra = "looking at the picture"
     await w.retrieve(w.settings["face"], "##TMPDIR##/picture")
-    await _ask(program, w.settings["face"], do="picture", file=f"{directory}/picture", to=f"{directory}/picture.json")
+    await _ask(program, w.settings["face"], do="picture", file="##TMPDIR##/picture", to="##TMPDIR##/picture.json")
     await w.upload(key(w.settings, "picture"), "##TMPDIR##/picture.json")
 
 
-async def _find(w: Worker, program: Process, directory: str, piece: int) -> None:
+async def _find(w: Worker, program: Process, piece: int) -> None:
     settings, wanted = w.settings, samples(w.settings, piece)
     video, every = source(settings), settings["every"]
     w.extra = "fetching"
@@ -172,9 +171,9 @@ async def _find(w: Worker, program: Process, directory: str, piece: int) -> None
             program,
             video,
             do="find",
-            url=f"{directory}/url",
-            picture=f"{directory}/picture.json",
-            to=f"{directory}/found.jsonl",
+            url="##TMPDIR##/url",
+            picture="##TMPDIR##/picture.json",
+            to="##TMPDIR##/found.jsonl",
             first=first,
             every=float(every),
             count=count,
@@ -213,7 +212,7 @@ def _check_end(
         raise PipelineError(f"{video} {from_here} and says that it has {duration:g} s: it is cut off")
 
 
-async def _sheet(w: Worker, program: Process, directory: str, _: int) -> None:
+async def _sheet(w: Worker, program: Process, _: int) -> None:
     settings, names = w.settings, [f"{piece:08d}.jsonl" for piece in range(w.settings["pieces"])]
     w.extra = "fetching"
     await fetch(w, ((key(settings, "find", piece), f"##TMPDIR##/{name}") for piece, name in enumerate(names)))
@@ -222,9 +221,9 @@ async def _sheet(w: Worker, program: Process, directory: str, _: int) -> None:
         program,
         source(settings),
         do="sheet",
-        files=[f"{directory}/{name}" for name in names],
-        to=f"{directory}/found.json",
-        sheet=f"{directory}/sheet.jpg",
+        files=[f"##TMPDIR##/{name}" for name in names],
+        to="##TMPDIR##/found.json",
+        sheet="##TMPDIR##/sheet.jpg",
         every=float(settings["every"]),
         tiles=settings["tiles"],
         shown=SHOWN,

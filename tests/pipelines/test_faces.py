@@ -105,6 +105,9 @@ def test_a_face_is_found_when_it_is_seen_and_no_other_is(run: Callable[..., Job]
         "ranges": [{"from": 1.0, "to": 3.0, "distance": 0.0}, {"from": 4.5, "to": 5.0, "distance": 0.0}]
     }
     assert job.begun == 1, "the program stays between tasks"
+    assert not [one for worker in job.workers for one in worker.log if one.startswith("run:")], (
+        "`mu output` shows those"
+    )
     sheet = job.work / "sheet.jpg"
     sheet.write_bytes(job.store["clip-faces/sheet.jpg"])
     # Piece 0 and piece 1 have a run of the first appearance each, piece 2 the second one: three tiles of 64x48.

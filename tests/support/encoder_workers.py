@@ -16,7 +16,7 @@ from typing import Any
 from mu_twisted.fsm import Machine, Outcome, Peering
 from mu_twisted.pipelines import Pipeline, Report
 from mu_twisted.wire import parse_peer_greeting, parse_state, state_message
-from worker_lambda._template import Substitutions, expand_command, expand_file, state_placeholders
+from worker_lambda._template import Substitutions, expand_command, expand_file, expand_question, state_placeholders
 
 ADDRESS = "192.0.2.1:13337"
 
@@ -203,7 +203,7 @@ class Simulated:
         name, _, line = argument.split(":", 2)
         program = self._job.programs[name]
         assert program.stdin is not None
-        program.stdin.write(line.encode() + b"\n")
+        program.stdin.write(expand_question(line.encode(), bytes(self.directory)) + b"\n")
         program.stdin.flush()
         answer = self._answered(program)
         if not answer:

@@ -171,6 +171,8 @@ def test_a_worker_keeps_it_through_a_reset_and_ends_it_with_itself(pair: Callabl
     own = talk.ask(b"process:t:task:20:" + start)
     assert first.startswith(b"OK:PROCESS(k:")
     assert talk.ask(b"ask:k:20:a:b)") == b"OK:ASK(k:a:b)!)"
+    here = talk.ask(b"run:printf %s ##TMPDIR##").partition(b"OUTPUT(")[2].partition(b")")[0]
+    assert talk.ask(b"ask:k:20:##TMPDIR##/a ##TMPDIR##") == b"OK:ASK(k:%b/a %b!)" % (here, here)
     assert PROCESSES in parse_greeting(talk.ask(b"reset:")).supports
     assert talk.ask(b"process:k:kept:20:" + start) == first
     assert talk.ask(b"ask:t:20:x") == b"FAIL(no process runs by the name t)"
