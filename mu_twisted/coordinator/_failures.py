@@ -42,6 +42,8 @@ def failure_of(machine: Machine) -> tuple[Failure, int | None, str]:
             error = f"{error}: {explain_exit(machine.status)}"
         return Failure.EXIT, machine.status, error
     if not reply.startswith("FAIL"):
+        if machine.built_in and machine.where is not None and not reply:
+            error = error.removeprefix(f"{machine.where}: ")
         return Failure.MACHINE, None, error
     if machine.built_in and machine.where is not None:
         error = printable(_spelt_bytes(_reason(reply)))

@@ -26,7 +26,7 @@ class StateFault(FSMError):
     :ivar reply: the worker's message that caused it, if one did.
     :ivar status: the exit status of the run that caused it, if one did.
     :ivar output: what that run has printed.
-    :ivar where: the place alone, where the message or the run says all the rest.
+    :ivar where: the place alone, where the message, the run, or what a script has to say to its user, is all the rest.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import CoroutineType
 from typing import Any, TypeAlias
 
+from mu_twisted.base import MuError
 from mu_twisted.fsm._errors import (
     PROPAGATED,
     FSMError,
@@ -196,7 +197,8 @@ class ScriptState(MachineState):
             if isinstance(error, RunError):
                 result = error.result
                 raise StateFault(text, status=result.status, output=result.output, where=where) from error
-            raise StateFault(text) from error
+            said = isinstance(error, MuError) and not isinstance(error, FSMError)
+            raise StateFault(text, where=where if said else None) from error
         return TerminalState(self, self.actorNum) if self._root.done else self
 
     def _drive(self, strand: _Strand, message: str | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mu_twisted.coordinator._failures import failure_of
 from mu_twisted.fsm import CommandListState, Machine, TerminalState, Worker
 from mu_twisted.jobs import Failure
-from mu_twisted.pipelines import load_pipeline
+from mu_twisted.pipelines import PipelineError, load_pipeline
 
 
 def exec_machine(*words: str) -> Machine:
@@ -104,6 +104,28 @@ def test_a_users_own_pipeline_is_named_with_its_place() -> None:
     machine.receive([b"OK:HELLO"])
     reply = b"FAIL:NoSuchFile(uploading f->b:k to s3: cannot put b/k: cannot read f: No such file or directory)"
     assert said(machine, reply).startswith("state Stores: expected 'OK:UPLOAD(', got 'FAIL:NoSuchFile(uploading f->b:k")
+
+
+def test_what_a_pipeline_that_comes_with_mu_says_of_its_input_stands_alone() -> None:
+    pipeline = load_pipeline("faces")
+    machine = Machine(pipeline.first, settings=pipeline.parse(["-b", "mine", "--face", "none.png"]))
+    [begin] = machine.receive([b"OK:HELLO"])
+    name = begin.split(b":")[1]
+    answer = b'OK:ASK(%b:{"error": "has no face in it"})' % name
+    assert said(machine, b"OK:PROCESS(%b:ready)" % name, b"OK:RETRIEVE(mine/none.png)", answer) == (
+        "none.png has no face in it"
+    )
+    assert failure_of(machine)[0] is Failure.MACHINE
+
+    async def task(w: Worker) -> None:
+        await w.echo("x")
+        raise PipelineError("the input is odd")
+
+    machine = Machine(task)
+    machine.receive([b"OK:HELLO"])
+    text = said(machine, b"OK:ECHO(x)")
+    assert text.startswith("script task (test_failures.py line ")
+    assert text.endswith(", in task): the input is odd")
 
 
 def test_states_of_the_built_in_pipelines_say_the_same() -> None:
