@@ -245,25 +245,28 @@ def find_keys(options: dict[str, Any], environ: Mapping[str, str]) -> None:
                 raise usage.UsageError(f"--share-key needs {switch} too")
 
 
-def listen_description(text: str) -> str:
-    """The endpoint string that ``-t`` stands for.
+def listen_description(text: str, switch: str = "-t") -> str:
+    """The endpoint string that ``-t`` stands for, or another option that names one.
 
     :param text: a port number, or an endpoint string as it is.
+    :param switch: the option, for the error.
     :raises twisted.python.usage.UsageError: it is a number that is no port, or no endpoint string.
     """
     if not text.lstrip("-").isdigit():
-        expected = f"-t: expected a port number or an endpoint string, got {text!r}"
+        expected = f"{switch}: expected a port number or an endpoint string, got {text!r}"
         if ":" not in text:
             raise usage.UsageError(expected)
         # Which sockets systemd passes is known at the start only.
         if not text.startswith("systemd:"):
             try:
                 serverFromString(None, text)  # type: ignore[no-untyped-call]
-            except (ValueError, TypeError, KeyError, OSError) as error:
-                raise usage.UsageError(f"{expected} ({error})") from None
+            except OSError as error:  # a file that it names
+                raise usage.UsageError(f"{expected} ({error.filename}: {error.strerror})") from None
+            except (ValueError, TypeError, LookupError):
+                raise usage.UsageError(expected) from None
         return text
     if not 0 <= int(text) <= 65535:
-        raise usage.UsageError(f"-t: expected a port from 0 to 65535, got {text}")
+        raise usage.UsageError(f"{switch}: expected a port from 0 to 65535, got {text}")
     return f"tcp:{text}:backlog={BACKLOG}"
 
 

@@ -152,10 +152,10 @@ class RendezvousService(Service):
             self._port = listen_as_before(self._reactor, self._options, listening, self._state.path, "rendezvous-port")
         else:
             self._port = listen_at_once(self._reactor, self._options, listening, place.endpoint)
-        if self._options["punch"]:
-            self._listen_for_probes(punching, str(getattr(self._port.getHost(), "host", "")))
         if self._options["metrics"] is not None:
             self._serve_metrics(relay)
+        if self._options["punch"]:
+            self._listen_for_probes(punching, str(getattr(self._port.getHost(), "host", "")))
         relay.open()
         port: int = getattr(self._port.getHost(), "port", 0)
         return port

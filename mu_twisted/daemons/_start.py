@@ -4,7 +4,6 @@ Knows nothing of what a daemon does in between.
 """
 
 import cProfile
-import errno
 import gc
 import os
 import re
@@ -16,7 +15,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,7 +23,7 @@ from zope.interface import implementer
 from mu_twisted.base import MuError
 from mu_twisted.daemons._limits import backlog_limit
 from mu_twisted.daemons._options import BACKLOG
-from mu_twisted.daemons._port_holder import port_holder
+from mu_twisted.transport import why_not_listening
 
 _log = Logger()
 _ANY_PORT = re.compile(r"(tcp6?:(?:(?:.*:)?port=)?)0((?::.*)?)")
@@ -110,9 +108,10 @@ def listen_at_once(
     if not outcome:
         raise StartError(f"-t {options['port']}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):
+        why = why_not_listening(outcome[0])
+        known = ", which takes jobs by `mu submit`" if why.endswith("(mu-coordinator) has it") else ""
         raise StartError(
-            f"cannot listen on {options['port']}: {_why_not(outcome[0])}; choose another with {option} "
-            "(0: any that is free)"
+            f"cannot listen on {options['port']}: {why}{known}; choose another with {option} (0: any that is free)"
         )
     if not hasattr(outcome[0].getHost(), "port"):
         outcome[0].stopListening()
@@ -124,19 +123,6 @@ def listen_at_once(
             kernel=kernel,
         )
     return outcome[0]
-
-
-def _why_not(failure: Failure) -> str:
-    """Why a port cannot be had, in the system's words where it is the system that refuses it."""
-    error = failure.value
-    if not isinstance(error, CannotListenError) or not isinstance(error.socketError, OSError):
-        return " ".join(failure.getErrorMessage().split())
-    if error.socketError.errno == errno.EADDRINUSE:
-        holder = port_holder(error.port)
-        if holder is not None:
-            known = ", which takes jobs by `mu submit`" if holder.endswith("(mu-coordinator)") else ""
-            return f"{holder} has it{known}"
-    return error.socketError.strerror or str(error.socketError)
 
 
 def listen_as_before(

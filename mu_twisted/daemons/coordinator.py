@@ -132,6 +132,8 @@ class Options(OneLineOptions, DaemonOptions):
                 "give --ca-key in its place"
             )
         self["listen"] = listen_description(self["port"])
+        if self["control"] is not None:
+            listen_description(self["control"], "--control")
         if self.parent is not None:
             one_shot = self.pipeline is not None or bool(self.retried)
             if one_shot and not (self.parent["nodaemon"] or self.parent["debug"]):

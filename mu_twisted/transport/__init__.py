@@ -12,6 +12,7 @@ from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._endpoints import TransportError, connect, listen
 from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
+from mu_twisted.transport._port_holder import why_not_listening
 from mu_twisted.transport._protocol import Bundle, FrameProtocol, Peer, Receiver
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "io_descriptors",
     "io_threads",
     "listen",
+    "why_not_listening",
 ]

@@ -11,6 +11,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.python.failure import Failure
 
 from mu_twisted.config import is_host
+from mu_twisted.transport import why_not_listening
 from mu_twisted.web._calls import ControlError
 
 LOOPBACK = "127.0.0.1"
@@ -26,6 +27,9 @@ class ListenAddress:
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def interface(self) -> str:
@@ -86,10 +90,10 @@ def _is_own(host: str) -> bool:
     return False
 
 
-def listen_on(reactor: Any, address: ListenAddress, factory: Any, what: str) -> Any:
+def listen_on(reactor: Any, address: ListenAddress, factory: Any, option: str) -> Any:
     """Listen, at once; a name that is not this machine's own means all addresses.
 
-    :param what: listens, for the error.
+    :param option: names the address, for the error.
     :returns: the port.
     :raises ControlError: one line.
     """
@@ -98,6 +102,8 @@ def listen_on(reactor: Any, address: ListenAddress, factory: Any, what: str) -> 
     outcome: list[Any] = []
     kind(reactor, address.port, interface=interface).listen(factory).addBoth(outcome.append)
     if isinstance(outcome[0], Failure):
-        reason = " ".join(outcome[0].getErrorMessage().split())
-        raise ControlError(f"{what} cannot listen on {address.host} port {address.port}: {reason}")
+        raise ControlError(
+            f"cannot listen on {address}: {why_not_listening(outcome[0])}; choose another with {option} "
+            "(0: any that is free)"
+        )
     return outcome[0]

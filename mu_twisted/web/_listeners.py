@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from mu_twisted.coordinator import ObservedJobService
 from mu_twisted.tls import Role, RoleIdentity, ServerContexts, TLSError, identity_of
+from mu_twisted.transport import why_not_listening
 from mu_twisted.web._api import MAX_BODY, Api
 from mu_twisted.web._calls import CallRefusal, ControlError
 from mu_twisted.web._factory import Admission, ControlFactory
@@ -106,16 +107,16 @@ def _listen_tls(reactor: Any, text: str, contexts: ServerContexts, factory: Any)
     description = f"tcp:{text}" if text.isascii() and text.isdigit() else text
     try:
         endpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ControlError(f"--control: expected a port number or an endpoint string, got {text!r} ({error})") from None
+    except (ValueError, TypeError, LookupError):
+        raise ControlError(f"--control: expected a port number or an endpoint string, got {text!r}") from None
     outcome: list[Any] = []
     creator: Any = contexts
     endpoint.listen(TLSMemoryBIOFactory(creator, False, factory, reactor)).addBoth(outcome.append)
     if not outcome:
         raise ControlError(f"--control {text}: this kind of endpoint is not ready at once")
     if isinstance(outcome[0], Failure):
-        reason = " ".join(outcome[0].getErrorMessage().split())
-        raise ControlError(f"cannot listen on {text}: {reason}; choose another with --control (0: any that is free)")
+        why = why_not_listening(outcome[0])
+        raise ControlError(f"cannot listen on {text}: {why}; choose another with --control (0: any that is free)")
     if not hasattr(outcome[0].getHost(), "port"):
         # Twisted makes a UNIX socket that it is given writable for all users.
         outcome[0].stopListening()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +142,8 @@ def test_they_are_served_on_a_port_and_nothing_else_is(loop: Loop) -> None:
         assert answer_to("GET", "/v1/jobs")[0] == 404
         assert answer_to("POST", "/metrics")[0] == 405
         taken = ListenAddress("127.0.0.1", port.getHost().port)
-        with pytest.raises(ControlError, match="--metrics cannot listen on"):
+        who = rf"process {os.getpid()} \(.*\) has it; choose another with --metrics"
+        with pytest.raises(ControlError, match=rf"^cannot listen on {taken}: {who}"):
             loop.do(open_metrics, loop.reactor, taken, lambda: b"")
     finally:
         loop.do(port.stopListening)

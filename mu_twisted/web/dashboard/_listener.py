@@ -90,7 +90,7 @@ def open_dashboard(
     protocols = factory
     if not address.is_here and issue is not None:
         protocols = TLSMemoryBIOFactory(_contexts(issue(address.host)), False, factory, reactor)
-    port = listen_on(reactor, address, protocols, "the dashboard")
+    port = listen_on(reactor, address, protocols, "--dashboard")
     number = port.getHost().port
     names = {address.host, LOOPBACK, "localhost", "::1"} if address.is_here else {address.host}
     for name in names:

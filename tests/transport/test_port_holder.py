@@ -3,7 +3,7 @@
 import os
 import socket
 
-from mu_twisted.daemons._port_holder import port_holder
+from mu_twisted.transport._port_holder import port_holder
 
 
 def test_the_process_that_listens_is_told_and_one_that_does_not_is_not() -> None:

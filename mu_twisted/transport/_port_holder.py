@@ -1,11 +1,29 @@
 """A port's holder is the process of this user that has it, as Linux shows in ``/proc``."""
 
+import errno
 import re
 from contextlib import suppress
 from pathlib import Path
 
+from twisted.internet.error import CannotListenError
+from twisted.python.failure import Failure
+
 _LISTENS = "0A"
 _DAEMON = re.compile(r"\0(mu-(?:coordinator|rendezvous|local))\0")
+
+
+def why_not_listening(failure: Failure) -> str:
+    """Why a port cannot be had: who has it, or the system's words where it is the system that refuses it.
+
+    :param failure: of an endpoint's ``listen``.
+    """
+    error = failure.value
+    if not isinstance(error, CannotListenError) or not isinstance(error.socketError, OSError):
+        return " ".join(failure.getErrorMessage().split())
+    if error.socketError.errno == errno.EADDRNOTAVAIL:
+        return "that is no address of this machine"
+    holder = port_holder(error.port) if error.socketError.errno == errno.EADDRINUSE else None
+    return f"{holder} has it" if holder is not None else error.socketError.strerror or str(error.socketError)
 
 
 def port_holder(port: int) -> str | None:
