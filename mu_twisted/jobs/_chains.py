@@ -6,6 +6,7 @@ done nor active, directly or through others, cannot finish. So its worker may be
 
 from collections.abc import Container, Iterator, Sequence
 
+from mu_twisted.jobs._failure_groups import failed_with
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import MAX_ERROR, JobData
 from mu_twisted.jobs._records import AttemptOutcome, Reopened, ResultStands, StoreNamed, TaskFailed, TasksFailed
@@ -67,7 +68,7 @@ class Chains:
                     how = "which it is joined with by pipes"
                 else:
                     how = "whose messages it needs"
-                why = f"task {task.number}, {how}, failed: {cause}"[:MAX_ERROR]
+                why = failed_with(task.number, how, cause)[:MAX_ERROR]
                 if other.number in self._data.attempts or other.has_result:
                     self._fail_consumer(other, why)
                 else:

@@ -11,6 +11,13 @@ from typing import NamedTuple
 SHOWN_REASONS = 10
 """Reasons that are listed where not all of them are asked for."""
 _SHOWN_RANGES = 5
+HOW_IT_DEPENDS = {
+    "which it comes after": "which they come after",
+    "which it is joined with by pipes": "which they are joined with by pipes",
+    "whose messages it needs": "whose messages they need",
+}
+"""How a task depends on the one that it has failed with, and how several do."""
+_DEPENDENT = re.compile(rf"task [0-9]+, ({'|'.join(HOW_IT_DEPENDS)}), failed: ")
 _VARYING = re.compile(r"mu_worker_\w+|[0-9]+")
 
 
@@ -50,17 +57,30 @@ def reason_of(error: str) -> str:
     return _VARYING.sub("#", error)
 
 
+def failed_with(task: int, how: str, cause: str) -> str:
+    """The error of a task that has failed as one that it depends on has.
+
+    :param task: that one.
+    :param how: one of :data:`HOW_IT_DEPENDS`.
+    :param cause: what that one has failed of.
+    """
+    return f"task {task}, {how}, failed: {cause}"
+
+
 def failure_groups(failed: Iterable[tuple[int, int, str] | FailedTask]) -> list[FailureGroup]:
-    """The failed tasks by what they failed of: the reason that most have comes first, then that of the lowest task."""
+    """The failed tasks by what they failed of: the reason that most have comes first, then that of the lowest task.
+
+    Those that have failed only as others have (:func:`failed_with`) come behind all others: the cause stands first.
+    """
     groups: dict[str, list[FailedTask]] = {}
     for task in sorted(FailedTask(*one) for one in failed):
         groups.setdefault(reason_of(task.error), []).append(task)
     found = [FailureGroup(reason, tasks) for reason, tasks in groups.items()]
-    return sorted(found, key=lambda group: len(group.tasks), reverse=True)  # stable
+    return sorted(found, key=lambda group: (_DEPENDENT.match(group.tasks[0].error) is not None, -len(group.tasks)))
 
 
 def failure_lines(failed: Iterable[tuple[int, int, str] | FailedTask], most: int = SHOWN_REASONS) -> list[str]:
-    """The failed tasks, a line for each reason: the one that most tasks have comes first.
+    """The failed tasks, a line for each reason, in the order of :func:`failure_groups`.
 
     :param most: reasons that are listed.
     :returns: the lines, the last of them about the tasks of all other reasons, if there are any.
@@ -119,9 +139,12 @@ def _line(group: FailureGroup) -> str:
     attempts = f"{most} {_plural(most, 'attempt')}" if least == most else f"{least} to {most} attempts"
     first = tasks[0]
     reason = first.error
+    depends = _DEPENDENT.match(reason)
     if any(task.error != reason for task in tasks):
         head, line, rest = reason.partition("\n")
         reason = f"{head} (that of {called(first.task, first.label)}){line}{rest}"
+    if depends is not None:
+        reason = reason.replace(depends[1], HOW_IT_DEPENDS[depends[1]], 1)
     return f"{len(tasks)} tasks failed after {attempts} ({where}): {reason}"
 
 

@@ -2,11 +2,12 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_twisted.jobs import failure_line, failure_lines
-from mu_twisted.jobs._failure_groups import ranges
+from mu_twisted.jobs._failure_groups import failed_with, ranges
 
 
 def test_many_tasks_of_one_reason_are_one_line() -> None:
@@ -32,6 +33,25 @@ def test_the_most_frequent_reason_comes_first_and_the_rest_is_counted() -> None:
     assert lines[10:] == ["and 5 more tasks of 5 other reasons"]
     assert failure_lines(failed[:2], 1)[1:] == ["and 1 more task of 1 other reason"]
     assert failure_line((3, 2, "x")) == "task 3 failed after 2 attempts: x"
+
+
+@pytest.mark.parametrize(
+    ("how", "ended"),
+    [
+        ("which it comes after", "which they come after"),
+        ("which it is joined with by pipes", "which they are joined with by pipes"),
+        ("whose messages it needs", "whose messages they need"),
+    ],
+)
+def test_a_cause_comes_before_what_failed_with_it(how: str, ended: str) -> None:
+    found = [(task, 0, failed_with(4, how, "no disk")) for task in (0, 1, 5, 6)]
+    assert failure_lines([*found, (4, 1, "no disk")]) == [
+        "task 4 failed after 1 attempt: no disk",
+        f"4 tasks failed after 0 attempts (0-1, 5-6): task 4, {ended}, failed: no disk",
+    ]
+    lines = failure_lines([found[0], (4, 1, "no disk"), (7, 1, "a"), (8, 1, "a")])
+    assert lines[0] == "2 tasks failed after 1 attempt (7-8): a"
+    assert lines[2] == f"task 0 failed after 0 attempts: task 4, {how}, failed: no disk"
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 3), st.text("ab1", max_size=3)), unique_by=lambda t: t[0]))
