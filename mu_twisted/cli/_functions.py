@@ -82,7 +82,7 @@ def _row(region: str, function: Mapping[str, Any]) -> list[Any]:
 def days(text: str) -> int:
     """A number of days; for argparse."""
     if not (text.isascii() and text.isdecimal()) or int(text) > 36_500:
-        raise argparse.ArgumentTypeError(f"expected a number of days, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of days from 0 to 36500, got {text!r}")
     return int(text)
 
 

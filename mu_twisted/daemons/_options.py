@@ -11,7 +11,7 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.config import is_host
-from mu_twisted.pipelines import HARD_LIMIT, SOFT_LIMIT, pipeline_names, refuse_address
+from mu_twisted.pipelines import HARD_LIMIT, SOFT_LIMIT, coerced, coerced_range, pipeline_names, refuse_address
 
 SHARE_HINT = (
     "give --ca-key (or put ca_key.pem beside the CA certificate) so that each job gets keys of its own, "
@@ -20,56 +20,27 @@ SHARE_HINT = (
 
 
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
+    rate = float(text)
     if not 0 < rate <= 100_000:
-        raise ValueError(f"--launch-rate: expected a number above 0, got {text!r}")
+        raise ValueError
     return rate
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
-        raise ValueError(f"--worker-limit: expected a whole number of at least 1, got {text!r}")
-    return int(text)
+def coerced_number(low: float, high: float, what: str, switch: str) -> Callable[[str], float]:
+    """A converter for numbers of a range; its error names the ``switch``."""
 
+    def convert(text: str) -> float:
+        number = float(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
 
-def coerced_range(low: int, high: int, switch: str) -> Callable[[str], int]:
-    """A converter for whole numbers of a range; its error names the ``switch``."""
-
-    def convert(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-            raise ValueError(f"{switch}: expected a whole number from {low} to {high}, got {text!r}")
-        return int(text)
-
-    return convert
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if not 0 <= days <= 36_500:
-        raise ValueError(f"--keep: expected a number of days, got {text!r}")
-    return days
-
-
-def _seconds(option: str) -> Callable[[str], float]:
-    def coerce(text: str) -> float:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not 0.05 <= seconds <= 3600:
-            raise ValueError(f"{option}: expected seconds, 0.05 or more, got {text!r}")
-        return seconds
-
-    return coerce
+    return coerced(convert, f"{what} from {low:g} to {high:.0f}", switch)
 
 
 DASHBOARD_OFF = "off"
+LISTEN_ADDRESS = "a port of this machine, or HOST:PORT"
+"""What :func:`mu_twisted.web.parse_address` takes, in an error."""
 DASHBOARD_HELP = (
     "serve the dashboard on this port of loopback, or by TLS on HOST:PORT (HOST as browsers name it; an IP address "
     "alone is listened on, with a name all are), or off (default: off; of `mu run` any port)"
@@ -80,20 +51,23 @@ def _dashboard(text: str) -> str:
     from mu_twisted.web import parse_address  # most commands need none
 
     if text != DASHBOARD_OFF:
-        try:
-            parse_address(text)
-        except ValueError as error:
-            raise ValueError(f"--dashboard: {error}; or {DASHBOARD_OFF}") from None
+        parse_address(text)
     return text
 
 
 def _log_format(text: str) -> str:
     if text not in ("text", "json"):
-        raise ValueError(f"--log-format: expected text or json, got {text!r}")
+        raise ValueError
     return text
 
 
-LOG_FORMAT = ["log-format", None, "text", "lines of the log: text, or json for an object on each", _log_format]
+LOG_FORMAT = [
+    "log-format",
+    None,
+    "text",
+    "lines of the log: text, or json for an object on each",
+    coerced(_log_format, "text or json", "--log-format"),
+]
 """The option of every daemon."""
 
 
@@ -108,15 +82,39 @@ class DaemonOptions(usage.Options):
         ["ca-key", None, None, "the CA's key file; with it every job gets keys of its own"],
         ["state-dir", None, None, "directory for keys and records, locked while in use"],
         ["local-state-dir", None, None, "with --local: that of the embedded ones (default: local in the other)"],
-        ["keep", None, None, "days that records of jobs that are over are kept (default: until `mu rm`)", _days],
+        [
+            "keep",
+            None,
+            None,
+            "days that records of jobs that are over are kept (default: until `mu rm`)",
+            coerced_number(0, 36_500, "a number of days", "--keep"),
+        ],
         ["control", None, None, "serve operators on this port or Twisted endpoint too, by TLS"],
-        ["dashboard", None, None, DASHBOARD_HELP, _dashboard],
+        [
+            "dashboard",
+            None,
+            None,
+            DASHBOARD_HELP,
+            coerced(_dashboard, f"{LISTEN_ADDRESS}, or {DASHBOARD_OFF}", "--dashboard"),
+        ],
         ["control-group", None, None, "group that may use the control socket in the state directory"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["host-addr", None, None, "address at which workers reach this host (on EC2 its public one, else the route's)"],
         ["endpoint-url", None, None, "base URL of Lambda (default: $AWS_ENDPOINT_URL_LAMBDA, else AWS's)"],
-        ["worker-limit", None, None, "workers at once over all jobs (default: open files allowed, less 128)", _workers],
-        ["launch-rate", None, None, "launches a second in each region (default: 1000)", _rate],
+        [
+            "worker-limit",
+            None,
+            None,
+            "workers at once over all jobs (default: open files allowed, less 128)",
+            coerced_range(1, 1_000_000, "--worker-limit"),
+        ],
+        [
+            "launch-rate",
+            None,
+            None,
+            "launches a second in each region (default: 1000)",
+            coerced(_rate, "a number above 0, at most 100000", "--launch-rate"),
+        ],
         [
             "io-threads",
             None,
@@ -129,14 +127,14 @@ class DaemonOptions(usage.Options):
             None,
             SOFT_LIMIT,
             "seconds after which a call of a pipeline's code is interrupted",
-            _seconds("--user-code-limit"),
+            coerced_number(0.05, 3600, "seconds", "--user-code-limit"),
         ],
         [
             "freeze-limit",
             None,
             HARD_LIMIT,
             "seconds after which a call of a pipeline's code that cannot be interrupted ends the process",
-            _seconds("--freeze-limit"),
+            coerced_number(0.05, 3600, "seconds", "--freeze-limit"),
         ],
         ["s3-endpoint-url", None, None, "base URL of S3 (default: $AWS_ENDPOINT_URL_S3, else AWS's)"],
         LOG_FORMAT,

@@ -14,33 +14,12 @@ from mu_twisted.daemons._exit import FAILURE, complain, fail_start, ignore_repea
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._limits import raise_descriptor_limit
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._options import LOG_FORMAT
+from mu_twisted.daemons._options import LOG_FORMAT, coerced_number
 from mu_twisted.daemons._permissions import warn_of_exposed_files
 from mu_twisted.daemons._start import InputEnd
 from mu_twisted.local import LocalError, Settings, default_state_dir
 from mu_twisted.local.service import LocalService
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"{text!r} is no port: give a number from 0 to 65535")
-    return int(text)
-
-
-def _concurrency(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 100_000:
-        raise ValueError(f"{text!r} is no concurrency: give a number from 1 to 100000")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e6:
-        raise ValueError(f"{text!r} is no time: give a number of seconds")
-    return number
+from mu_twisted.pipelines import coerced_range
 
 
 class Options(OneLineOptions):
@@ -52,12 +31,36 @@ class Options(OneLineOptions):
     )
     optParameters = [
         ["state-dir", None, None, "where functions, objects and keys are kept (default: by XDG)"],
-        ["lambda-port", None, 0, "port of the Lambda endpoint, 0 for any", _port],
-        ["s3-port", None, 0, "port of the S3, 0 for any", _port],
+        [
+            "lambda-port",
+            None,
+            0,
+            "port of the Lambda endpoint, 0 for any",
+            coerced_range(0, 65535, "--lambda-port", "a port"),
+        ],
+        ["s3-port", None, 0, "port of the S3, 0 for any", coerced_range(0, 65535, "--s3-port", "a port")],
         ["region", None, "us-east-1", "region that the stack says it is"],
-        ["concurrency", None, 1000, "invocations at once, over all functions", _concurrency],
-        ["idle-timeout", None, 60.0, "seconds that an environment without work stays warm", _seconds],
-        ["retry-delay", None, 60.0, "seconds before a failed event is tried again; twice that the next time", _seconds],
+        [
+            "concurrency",
+            None,
+            1000,
+            "invocations at once, over all functions",
+            coerced_range(1, 100_000, "--concurrency"),
+        ],
+        [
+            "idle-timeout",
+            None,
+            60.0,
+            "seconds that an environment without work stays warm",
+            coerced_number(0, 999_999, "a number of seconds", "--idle-timeout"),
+        ],
+        [
+            "retry-delay",
+            None,
+            60.0,
+            "seconds before a failed event is tried again; twice that the next time",
+            coerced_number(0, 999_999, "a number of seconds", "--retry-delay"),
+        ],
         ["isolation", None, "auto", "strongest isolation to try: auto, user (user namespaces) or none"],
         ["s3", None, "auto", "the S3: seaweedfs, moto, or auto for seaweedfs where it is installed, else moto"],
         LOG_FORMAT,

@@ -28,7 +28,7 @@ from mu_twisted.aws import (
     setting_bounds,
 )
 from mu_twisted.daemons._cloud import Cloud, open_cloud
-from mu_twisted.daemons._options import coerced_range
+from mu_twisted.pipelines import coerced_range
 
 
 def _setting(member: str, option: str) -> Callable[[str], int]:

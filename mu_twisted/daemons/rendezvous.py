@@ -4,6 +4,7 @@ Options and makeService; what they start stands in the module beside.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from twisted.python import usage
 from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
-from mu_twisted.daemons._options import LOG_FORMAT, coerced_range, find_keys, listen_description
+from mu_twisted.daemons._options import LISTEN_ADDRESS, LOG_FORMAT, find_keys, listen_description
 from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
+from mu_twisted.pipelines import coerced, coerced_range
 from mu_twisted.rendezvous import RelayLimits
 
 _DEFAULT = RelayLimits()
@@ -26,37 +28,34 @@ _METRICS = (
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def _size(text: str) -> int:
+def _bytes(text: str) -> int:
     number, unit = text[:-1], text[-1:].lower()
     if text.isdecimal():
         number, unit = text, ""
     if not (number.isascii() and number.isdecimal()) or unit not in _UNITS or len(number) > 12:
-        raise ValueError(f"{text!r} is no size: give bytes, or a number with K, M or G, as 64M")
+        raise ValueError
     return int(number) * _UNITS[unit]
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= 10**7:
-        raise ValueError(f"{text!r} is no number: give one from 1 to 10000000")
-    return int(text)
+def _size(switch: str) -> Callable[[str], int]:
+    return coerced(_bytes, "bytes, or a number with K, M or G, as 64M", switch)
 
 
-def _shards(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= MAX_SHARDS:
-        raise ValueError(f"--shards: expected a whole number from 1 to {MAX_SHARDS}, got {text!r}")
-    return int(text)
+def _number(switch: str) -> Callable[[str], int]:
+    return coerced_range(1, 10**7, switch)
 
 
 def _punch(text: str) -> bool:
     if text not in ("auto", "off"):
-        raise ValueError(f"--punch: expected auto or off, got {text!r}")
+        raise ValueError
     return text == "auto"
 
 
-def _probe_port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not int(text) <= MAX_PORT:
-        raise ValueError(f"--probe-port: expected a port from 0 to {MAX_PORT}, got {text!r}")
-    return int(text)
+def _address(text: str) -> str:
+    from mu_twisted.web import parse_address  # costs, and few want it
+
+    parse_address(text)
+    return text
 
 
 def _show(size: int) -> str:
@@ -72,10 +71,28 @@ class Options(OneLineOptions):
         ["srv-cert", "s", None, "certificate file of the rendezvous, PEM (default: $SRV_CERT)"],
         ["srv-key", "k", None, "its key file, PEM (default: $SRV_KEY)"],
         ["ca-key", None, None, "the CA's key file; with it the rendezvous makes its certificate itself"],
-        ["shards", None, "1", "processes, on as many consecutive ports; limits are for each of them", _shards],
-        ["punch", None, "auto", "direct paths between workers: auto, where their NATs allow it, or off", _punch],
-        ["probe-port", None, "0", "TCP port that shows what workers' NATs do; 0: any that is free", _probe_port],
-        ["metrics", None, None, _METRICS],
+        [
+            "shards",
+            None,
+            "1",
+            "processes, on as many consecutive ports; limits are for each of them",
+            coerced_range(1, MAX_SHARDS, "--shards"),
+        ],
+        [
+            "punch",
+            None,
+            "auto",
+            "direct paths between workers: auto, where their NATs allow it, or off",
+            coerced(_punch, "auto or off", "--punch"),
+        ],
+        [
+            "probe-port",
+            None,
+            "0",
+            "TCP port that shows what workers' NATs do; 0: any that is free",
+            coerced_range(0, MAX_PORT, "--probe-port", "a port"),
+        ],
+        ["metrics", None, None, _METRICS, coerced(_address, LISTEN_ADDRESS, "--metrics")],
         [
             "io-threads",
             None,
@@ -86,17 +103,41 @@ class Options(OneLineOptions):
         ["state-dir", None, None, "directory for keys and spilled messages; may be the coordinator's too"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],
         ["parts", "n", None, "has no effect: any number of workers may come (for the original's command lines)"],
-        ["memory", None, _show(_DEFAULT.memory), "most memory for messages, those that are coming in included", _size],
-        ["retain", None, _show(_DEFAULT.retain), "most that a job keeps of delivered messages; the oldest go", _size],
-        ["spill", None, _show(_DEFAULT.spill), "most that a job or run has of undelivered messages, on disk", _size],
-        ["links", None, _show(_DEFAULT.links), "most that a job has of named messages, on disk", _size],
-        ["disk", None, _show(_DEFAULT.disk), "most messages of all jobs and runs together, on disk", _size],
-        ["max-message", None, _show(_DEFAULT.message), "largest message", _size],
-        ["connections", None, "10000", "most connections", _number],
-        ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number],
-        ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all jobs and runs", _number],
+        [
+            "memory",
+            None,
+            _show(_DEFAULT.memory),
+            "most memory for messages, those that are coming in included",
+            _size("--memory"),
+        ],
+        [
+            "retain",
+            None,
+            _show(_DEFAULT.retain),
+            "most that a job keeps of delivered messages; the oldest go",
+            _size("--retain"),
+        ],
+        [
+            "spill",
+            None,
+            _show(_DEFAULT.spill),
+            "most that a job or run has of undelivered messages, on disk",
+            _size("--spill"),
+        ],
+        ["links", None, _show(_DEFAULT.links), "most that a job has of named messages, on disk", _size("--links")],
+        ["disk", None, _show(_DEFAULT.disk), "most messages of all jobs and runs together, on disk", _size("--disk")],
+        ["max-message", None, _show(_DEFAULT.message), "largest message", _size("--max-message")],
+        ["connections", None, "10000", "most connections", _number("--connections")],
+        ["jobs", None, str(_DEFAULT.runs), "most jobs, and as many runs of original workers", _number("--jobs")],
+        ["mailboxes", None, str(_DEFAULT.mailboxes), "most mailboxes of all jobs and runs", _number("--mailboxes")],
         LOG_FORMAT,
-        ["messages", None, str(_DEFAULT.named), "most named messages that are kept or remembered", _number],
+        [
+            "messages",
+            None,
+            str(_DEFAULT.named),
+            "most named messages that are kept or remembered",
+            _number("--messages"),
+        ],
     ]
     optFlags: list[list[Any]] = [
         ["debug", "D", "log everything"],
@@ -149,11 +190,7 @@ class Options(OneLineOptions):
     def _check_metrics(self, text: str) -> None:
         from mu_twisted.web import parse_address  # costs, and few want it
 
-        try:
-            port = parse_address(text).port
-        except ValueError as error:
-            raise usage.UsageError(f"--metrics: {error}") from None
-        if port + self["shards"] - 1 > MAX_PORT:
+        if parse_address(text).port + self["shards"] - 1 > MAX_PORT:
             raise usage.UsageError(f"--metrics: {self['shards']} ports from it on would end above {MAX_PORT}")
 
     def limits(self) -> RelayLimits:

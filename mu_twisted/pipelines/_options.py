@@ -23,6 +23,9 @@ MAX_SHARDS = 256
 """Of a rendezvous."""
 MAX_KEY = 1024
 """Bytes of an S3 key, by S3's documentation."""
+_MOST = 1_000_000
+_MOST_COST = 1_000_000_000
+_SECONDS = f"a number of seconds above 0, below {_MOST}"
 
 
 def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable[[str], Any]:
@@ -37,9 +40,21 @@ def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable
         try:
             return convert(text)
         except ValueError:
-            raise ValueError(f"{switch}: expected {wanted}, got {text!r}") from None
+            hint = "" if text else ": is a variable empty?"
+            raise ValueError(f"{switch}: expected {wanted}, got {text!r}{hint}") from None
 
     return conversion
+
+
+def coerced_range(low: int, high: int, switch: str, what: str = "a whole number") -> Callable[[str], int]:
+    """A converter for whole numbers of a range; its error names the ``switch``."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return coerced(convert, f"{what} from {low} to {high}", switch)
 
 
 def at_least(low: int, switch: str) -> Callable[[str], int]:
@@ -74,7 +89,7 @@ def _tasks(text: str) -> int:
 
 def _positive_seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds < 1e6:
+    if not 0 < seconds < _MOST:
         raise ValueError
     return seconds
 
@@ -117,7 +132,7 @@ def _statuses(text: str) -> frozenset[int] | None:
 
 def _factor(text: str) -> float:
     factor = float(text)
-    if not 1 <= factor < 1e6:
+    if not 1 <= factor < _MOST:
         raise ValueError
     return factor
 
@@ -150,7 +165,7 @@ def _halt(text: str) -> Halt:
 
 def _cost(text: str) -> float:
     amount = float(text)
-    if not 0 < amount < 1e9:
+    if not 0 < amount < _MOST_COST:
         raise ValueError
     return amount
 
@@ -241,7 +256,7 @@ class PipelineOptions(usage.Options):
             None,
             "30",
             "seconds that a launched worker has to dial in",
-            coerced(_positive_seconds, "a number of seconds above 0", "--start-timeout"),
+            coerced(_positive_seconds, _SECONDS, "--start-timeout"),
         ],
         [
             "max-workers",
@@ -263,14 +278,14 @@ class PipelineOptions(usage.Options):
             "m",
             None,
             "seconds that an attempt at a task may take (default: as long as its function)",
-            coerced(_positive_seconds, "a number of seconds above 0", "-m"),
+            coerced(_positive_seconds, _SECONDS, "-m"),
         ],
         [
             "speculate",
             None,
             None,
             "give a task that takes longer than this many times the median a second attempt",
-            coerced(_factor, "a number of at least 1", "--speculate"),
+            coerced(_factor, f"a number of at least 1, below {_MOST}", "--speculate"),
         ],
         [
             "halt",
@@ -285,7 +300,7 @@ class PipelineOptions(usage.Options):
             None,
             None,
             "end the job when it has cost this much, in USD",
-            coerced(_cost, "an amount above 0", "--max-cost"),
+            coerced(_cost, f"an amount above 0, below {_MOST_COST}", "--max-cost"),
         ],
     ]
     optFlags = [["skip-existing", None, "leave out tasks whose output is there"]]

@@ -414,5 +414,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 1e9:
-        raise ValueError("expected a number of seconds of at least 0")
+        raise ValueError("expected a number of seconds from 0, below 1000000000")
     return seconds

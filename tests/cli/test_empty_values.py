@@ -56,6 +56,43 @@ def test_every_option_of_a_daemon_that_is_a_name_or_a_path_refuses_an_empty_text
         assert f"--{name}: expected a value, got ''" in refusal(capfd, command, f"--{name}=")
 
 
+@pytest.mark.parametrize("command", ["coordinator", "rendezvous", "local", "run", "doctor"])
+def test_every_option_of_a_daemon_that_converts_names_itself_in_what_it_refuses(command: str) -> None:
+    rows: list[Any] = []
+    accumulateClassList(import_module(f"mu_twisted.daemons.{command}").Options, "optParameters", rows)
+    converted = {row[0]: row[4] for row in rows if len(row) > 4}
+    assert converted
+    for name, convert in converted.items():
+        for text, hint in ("", ": is a variable empty?"), ("\N{ARABIC-INDIC DIGIT ONE}!", ""):
+            with pytest.raises(ValueError, match=f"^--{name}: expected .*, got ") as refused:
+                convert(text)
+            assert str(refused.value).endswith(f", got {text!r}{hint}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["coordinator", "--worker-limit", "9999999"],
+            "--worker-limit: expected a whole number from 1 to 1000000, got",
+        ),
+        (["coordinator", "--launch-rate", "1e9"], "--launch-rate: expected a number above 0, at most 100000, got"),
+        (["coordinator", "--keep", "40000"], "--keep: expected a number of days from 0 to 36500, got"),
+        (["coordinator", "--user-code-limit", "4000"], "--user-code-limit: expected seconds from 0.05 to 3600, got"),
+        (["coordinator", "exec", "-m", "2e6", "true"], "-m: expected a number of seconds above 0, below 1000000, got"),
+        (["run", "exec", "--max-cost", "1e9", "true"], "--max-cost: expected an amount above 0, below 1000000000, got"),
+        (
+            ["run", "exec", "--speculate", "1e6", "true"],
+            "--speculate: expected a number of at least 1, below 1000000, ",
+        ),
+        (["local", "--concurrency", "100001"], "--concurrency: expected a whole number from 1 to 100000, got"),
+        (["local", "--s3-port", "65536"], "--s3-port: expected a port from 0 to 65535, got"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told_the_bound(capfd: Any, words: list[str], said: str) -> None:
+    assert said in refusal(capfd, *words)
+
+
 @pytest.mark.parametrize("pipeline", pipeline_names())
 def test_every_option_of_a_job_that_is_a_name_or_a_path_refuses_an_empty_text(pipeline: str) -> None:
     settings = load_pipeline(pipeline).options()

@@ -81,8 +81,8 @@ def test_without_a_file_nothing_is_set(tmp_path: Path) -> None:
         ("[defaults]\nbuckets = 'x'", "[defaults] buckets is no setting, bucket is: `mu config`"),
         ("[defaults]\nzzz = 1", "[defaults] zzz is no setting: `mu config`"),
         ("[defaults]\nmax_workers = 1", "[defaults] max_workers is no setting, max-workers is"),
-        ("[profiles.a]\nretries = -1", "[profiles.a] retries: expected a whole number of at least 0, got -1"),
-        ("[profiles.a]\nretries = true", "[profiles.a] retries: expected a whole number of at least 0, got True"),
+        ("[profiles.a]\nretries = -1", "[profiles.a] retries: expected a whole number from 0 to 1000000, got -1"),
+        ("[profiles.a]\nretries = true", "[profiles.a] retries: expected a whole number from 0 to 1000000, got True"),
         ("[profiles.a]\nretries = 1.5", "got 1.5"),
         ("[defaults]\nlocal = 'perhaps'", "local: expected true or false, got perhaps"),
         ("[defaults]\nlocal = 1", "local: expected true or false, got 1"),
@@ -93,7 +93,7 @@ def test_without_a_file_nothing_is_set(tmp_path: Path) -> None:
         ("[defaults]\nregion = [1]", "region: expected a region, or several, got [1]"),
         ("[defaults]\nserver = 'host'", "server: expected HOST:PORT, got host"),
         ("[defaults]\nendpoint-url = 'ftp://x'", "endpoint-url: expected a URL"),
-        ("[defaults]\nmax-cost = inf", "max-cost: expected an amount above 0, got inf"),
+        ("[defaults]\nmax-cost = inf", "max-cost: expected an amount above 0, below 1000000000, got inf"),
         ("[defaults]\nbucket = 'x", "is no TOML: "),
         ("[defaults]\nretries = 1\nretries = 2", "is no TOML: "),
         ("bucket = 'x'", "bucket stands in no table: put [defaults] above it"),
@@ -152,7 +152,7 @@ def test_a_profile_that_is_not_there_is_named_with_those_that_are(home: Path, tm
 
 
 def test_a_variable_that_is_wrong_is_named(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^MU_RETRIES: expected a whole number of at least 0, got 'many'$"):
+    with pytest.raises(ConfigError, match=r"^MU_RETRIES: expected a whole number from 0 to 1000000, got 'many'$"):
         value_of(home, "bucket", MU_RETRIES="many")
 
 

@@ -95,7 +95,8 @@ def test_an_address_is_good_once_and_its_session_for_the_next_start_too(tmp_path
 def test_what_is_no_address_is_wrong_use(coordinate: Coordinate, text: str) -> None:
     ended = coordinate("--dashboard", text)
     assert ended.status == 1 or ended.status == 2
-    assert "--dashboard: expected a port of this machine, or HOST:PORT" in ended.complained()
+    said = f"--dashboard: expected a port of this machine, or HOST:PORT, or off, got {text!r}"
+    assert said + ("" if text else ": is a variable empty?") in ended.complained()
 
 
 def test_one_for_others_needs_a_ca_and_a_port_that_is_free(coordinate: Coordinate, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_they_are_served_on_a_port_and_nothing_else_is(loop: Loop) -> None:
 @pytest.mark.parametrize("text", ["x", "70000", "host:", ":9", ""])
 def test_an_address_that_cannot_be_is_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     for words, why in (
-        (["--metrics", text], "expected a port" if text else "expected a value"),
+        (["--metrics", text], "expected a port"),
         (["--metrics", "65535", "--shards", "2"], "end above"),
     ):
         with pytest.raises(SystemExit) as ended:
