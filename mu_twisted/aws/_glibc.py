@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mu_twisted.aws._elf import ElfError, read_elf
 from mu_twisted.aws._package import PackageError
+from mu_twisted.base import counted
 
 _RUNTIME = re.compile(r"python3\.(\d{1,2})")
 AMAZON_LINUX_2, AMAZON_LINUX_2023 = (2, 26), (2, 34)
@@ -54,7 +55,7 @@ def check_glibc(members: Mapping[str, Path | bytes], runtime: str, bundled: str)
     if not newer:
         return []
     first = next(iter(newer))
-    more = f", as {len(newer) - 1} more files do" if len(newer) > 1 else ""
+    more = f", as {counted(len(newer) - 1, 'more file does', 'more files do')}" if len(newer) > 1 else ""
     what = f"{first} needs glibc {_shown(newer[first])}{more}, and {runtime} has {_shown(there)} on Lambda"
     if own:
         return [f"{what}: only a program that is packed with its own libraries can load it"]

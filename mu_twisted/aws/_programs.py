@@ -10,6 +10,7 @@ from mu_twisted.aws._elf import Elf, ElfError, read_elf
 from mu_twisted.aws._glibc import check_glibc
 from mu_twisted.aws._libraries import LibraryError, find_libraries
 from mu_twisted.aws._package import PackageError
+from mu_twisted.base import counted
 
 ARCHITECTURES = ("x86_64", "arm64")
 LIBRARIES = "mu_ld"
@@ -194,9 +195,10 @@ class _Collecting:
         self._put(f"{LIBRARIES}/bin/{name}", path, path)
         for wanted, library in sorted(libraries.items()):
             self._put(f"{LIBRARIES}/{wanted}", library, library)
+        others = counted(len(libraries) - 1, "library", "libraries")
         size = sum(library.stat().st_size for library in libraries.values())
         self.found.notes.append(
-            f"{path} is linked dynamically: packed with its loader and {len(libraries) - 1} libraries "
+            f"{path} is linked dynamically: packed with its loader and {others} "
             f"({size / 1e6:.1f} MB: {', '.join(sorted(libraries))}); what it loads by itself later is not among them"
         )
 

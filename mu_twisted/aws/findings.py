@@ -8,6 +8,7 @@ from enum import Enum
 from mu_twisted.aws._function_settings import HANDLER, ORIGINAL_HANDLER, entry_of, is_image
 from mu_twisted.aws._functions import AGE, RETRIES
 from mu_twisted.aws.inspection import Concurrency, FunctionState
+from mu_twisted.base import counted
 
 
 class Health(Enum):
@@ -119,7 +120,7 @@ def _judge_events(state: FunctionState, where: str) -> Iterator[Finding]:
         yield good(f"{where}: Lambda does not retry its events, and drops them after {age} s")
     else:
         yield doubtful(
-            f"{where}: Lambda retries failed events {retries} times and keeps them for {age} s",
+            f"{where}: Lambda retries failed events {counted(retries, 'time')} and keeps them for {age} s",
             "workers come again, and late, for tasks that the coordinator has long launched anew; each costs",
             f"aws lambda put-function-event-invoke-config --region {state.region} --function-name {state.name} "
             f"--maximum-retry-attempts {RETRIES} --maximum-event-age-in-seconds {AGE}",
@@ -152,7 +153,7 @@ def _judge_reservation(state: FunctionState, where: str, tasks: int) -> Iterator
     elif reserved < tasks:
         yield doubtful(
             f"{where} has a reserved concurrency of {reserved}",
-            f"that is its limit too: of {tasks} workers {tasks - reserved} wait",
+            f"that is its limit too: {tasks - reserved} of {counted(tasks, 'worker')} must wait",
             "reserve more, or take the reservation away; or use --max-workers",
         )
     else:
@@ -164,11 +165,13 @@ def judge_concurrency(concurrency: Concurrency, region: str, reserved: Collectio
 
     :param reserved: of each function that the job uses there; None where it has no reservation.
     """
-    what = f"{concurrency.limit} environments at once in {region}, {concurrency.unreserved} of them not reserved"
+    limit = counted(concurrency.limit, "environment")
+    what = f"{limit} at once in {region}, {concurrency.unreserved} of them not reserved"
     if None in reserved and concurrency.unreserved < tasks:
         return doubtful(
             what,
-            f"{tasks} workers are wanted there; all functions of the account share the limit, the others wait",
+            f"{counted(tasks, 'worker is', 'workers are')} wanted there; "
+            "all functions of the account share the limit, the others wait",
             "have the quota 'Concurrent executions' raised, give further regions (-r), or use --max-workers",
         )
     return good(what)

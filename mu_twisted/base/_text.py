@@ -32,6 +32,15 @@ def printable(text: str, limit: int | None = None) -> str:
     return text if limit is None or len(text) <= limit else text[:limit] + "..."
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with what it counts, as ``1 task`` and ``2 tasks``.
+
+    :param one: the word for one.
+    :param many: that for none or several; None: the same with an ``s``.
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def terminal_safe(text: str) -> str:
     """The text with every character escaped that does not print, but for line ends and tabs."""
     if text.isprintable():

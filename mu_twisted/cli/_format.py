@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mu_twisted.base import terminal_safe
+from mu_twisted.base import counted, terminal_safe
 from mu_twisted.jobs import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
 
 Fields = Mapping[str, Any]
@@ -41,7 +41,7 @@ def progress(job: Fields) -> str:
     """A job that runs, in one line."""
     parts = [f"{job['done']} of {job['tasks']} tasks done"]
     parts += [f"{job[key]} {key}" for key in ("failed", "active", "waiting") if job[key]]
-    parts.append("1 worker" if job["workers"] == 1 else f"{job['workers']} workers")
+    parts.append(counted(job["workers"], "worker"))
     if job["launches"]:
         parts.append(f"{job['launches']} to come")
     going = stages_under_way(job.get("stages") or ())
@@ -95,12 +95,12 @@ def paths(counts: Mapping[str, int]) -> str:
     """Between how many workers there were direct paths, and why not between others, in one line; each counts twice."""
     others = [f"{count} {_PATHS.get(outcome, outcome)}" for outcome, count in counts.items() if outcome != "direct"]
     relayed = f"; by the rendezvous: {', '.join(sorted(others))}" if others else ""
-    return f"{counts.get('direct', 0)} ends of direct ones{relayed}"
+    return f"{counted(counts.get('direct', 0), 'end')} of direct ones{relayed}"
 
 
 def cost(fields: Fields) -> str:
     """What a job has used of Lambda, in one line."""
-    used = f"{fields['gb_seconds']:.1f} GB-seconds, {fields['requests']} requests"
+    used = f"{fields['gb_seconds']:.1f} GB-seconds, {counted(fields['requests'], 'request')}"
     if fields.get("price") is None:
         return f"{used}; no price is known for its region"
     price = f"{fields['price']:.{2 if fields['price'] >= 1 else 6}f}"

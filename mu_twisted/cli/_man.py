@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, counted
 from mu_twisted.cli._completion import described
 from mu_twisted.client import UsageError
 
@@ -48,7 +48,11 @@ def run(options: argparse.Namespace) -> None:
             files[-1].write_text(page, encoding="utf-8")
     except OSError as error:
         raise MuError(f"cannot write manual pages to {options.to}: {error.strerror}") from None
-    print(json.dumps({"files": list(map(str, files))}) if options.json else f"{len(files)} pages in {options.to}")
+    print(
+        json.dumps({"files": list(map(str, files))})
+        if options.json
+        else f"{counted(len(files), 'page')} in {options.to}"
+    )
 
 
 def pages() -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.aws import AwsControl, price_in
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, counted
 from mu_twisted.cli import _format
 from mu_twisted.client.map_job import UPLOADED, MapJob
 from mu_twisted.pipelines import shown_input
@@ -29,7 +29,9 @@ def _rows(job: MapJob) -> list[tuple[str, str]]:
     rows = [("inputs", f"{len(inputs)}, {inputs.label(0)}{_last(len(inputs), inputs.label)}")]
     if job.files:
         size = sum(file.size for file in job.files)
-        rows.append(("uploads", f"{len(job.files)} files of {size} bytes, to s3://{inputs.bucket}/{UPLOADED}"))
+        rows.append(
+            ("uploads", f"{counted(len(job.files), 'file')} of {size} bytes, to s3://{inputs.bucket}/{UPLOADED}")
+        )
     if settings["target"] is not None and job.results is None:
         urls = [f"s3://{settings['bucket']}/{output_key(settings, at)}" for at in (0, len(inputs) - 1)]
         rows.append(("outputs", urls[0] + _last(len(inputs), lambda at: urls[-1 if at else 0])))
@@ -38,7 +40,7 @@ def _rows(job: MapJob) -> list[tuple[str, str]]:
         rows.append(("last", command_shown(settings, len(inputs) - 1)))
     program = job.program["program"]
     function = str(settings["function"]) if program is None else f"a function of {program}"
-    rows.append(("tasks", f"{tasks}, on {workers} {'worker' if workers == 1 else 'workers'} of {function}"))
+    rows.append(("tasks", f"{tasks}, on {counted(workers, 'worker')} of {function}"))
     rows.append(("at most", _cost(job, tasks)))
     return rows
 
@@ -59,8 +61,8 @@ def _cost(job: MapJob, tasks: int) -> str:
     attempts = tasks * (1 + settings["retries"])
     most = price.of(attempts, attempts * seconds, function.memory_mb, function.tmp_mb)
     return (
-        f"{most:.2f} {price.currency} by AWS's price list of {price.date}: {attempts} attempts of {seconds:g} s "
-        f"with {function.memory_mb} MB"
+        f"{most:.2f} {price.currency} by AWS's price list of {price.date}: "
+        f"{counted(attempts, 'attempt')} of {seconds:g} s with {function.memory_mb} MB"
     )
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from mu_twisted.aws.objects import STREAM, Copying, Objects, S3Place, name_of, place_of, s3_place
-from mu_twisted.base import terminal_safe
+from mu_twisted.base import counted, terminal_safe
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
 from mu_twisted.cli._wait import ProgressLine
 from mu_twisted.client import UsageError
@@ -66,7 +66,7 @@ def copy(options: argparse.Namespace) -> None:
     elif len(done) == 1:
         print(terminal_safe(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
     else:
-        print(terminal_safe(f"{len(done)} objects -> {options.target}, {how_large(size)}"))
+        print(terminal_safe(f"{counted(len(done), 'object')} -> {options.target}, {how_large(size)}"))
 
 
 class _Progress(ProgressLine):
@@ -148,7 +148,8 @@ def remove_buckets(options: argparse.Namespace) -> None:
         print(json.dumps({"removed": list(removed), "objects": sum(removed.values())}))
         return
     for name, count in removed.items():
-        print(terminal_safe(f"s3://{name}: removed{f', with {count} objects' if count else ''}"))
+        with_objects = f", with {counted(count, 'object')}" if count else ""
+        print(terminal_safe(f"s3://{name}: removed{with_objects}"))
 
 
 def how_large(size: int) -> str:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mu_twisted.base import printable
+from mu_twisted.base import counted, printable
 from mu_twisted.jobs import how_long, progress_bar
 
 SLOW = 3.0
@@ -40,7 +40,7 @@ def screen(
     for each in found["jobs"]:
         lines += _job(each, width, rates.get(each["job"]["job"]), ascii_only=ascii_only)
     if found["more"]:
-        lines.append(Text(f"and {found['more']} jobs more", "dim"))
+        lines.append(Text(f"and {counted(found['more'], 'job')} more", "dim"))
     if not found["jobs"]:
         lines.append(Text("no job runs", "dim"))
     room = MANY if height is None else height - len(lines) - 2  # an empty line, and the head of the table
@@ -53,7 +53,8 @@ def screen(
 
 
 def _head(daemon: Fields, fault: str | None) -> Iterator[Text]:
-    parts = [f"coordinator {daemon['version']}", f"{daemon['jobs']} jobs run", f"{daemon['workers']} workers connected"]
+    runs = counted(daemon["jobs"], "job runs", "jobs run")
+    parts = [f"coordinator {daemon['version']}", runs, f"{counted(daemon['workers'], 'worker')} connected"]
     if daemon.get("launch_rate") is not None:
         parts.append(f"at most {daemon['launch_rate']:g} launches a second")
     lag = daemon.get("loop_lag")
@@ -75,7 +76,7 @@ def _job(each: Fields, width: int, rate: float | None, *, ascii_only: bool) -> I
         return
     workers = [f"{count} {what}" for what, count in each["active"]["workers"].items() if count]
     workers += [f"{job['launches']} to come"] if job["launches"] else []
-    waiting = [f"{job['waiting']} tasks wait"] if job["waiting"] else []
+    waiting = [counted(job["waiting"], "task waits", "tasks wait")] if job["waiting"] else []
     text = f"  workers: {', '.join(workers) or 'none'}{'; ' if waiting else ''}{''.join(waiting)}"
     yield Text(text, "dim", no_wrap=True, overflow="ellipsis")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mu_twisted.aws import Clients, aws_errors
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, counted
 from mu_twisted.client._pickling import CallError, answer_of
 from mu_twisted.pipelines.calls import NOWHERE, STORED
 
@@ -123,4 +123,4 @@ class CallStore:
 
 
 def _attempts(task: Mapping[str, Any]) -> str:
-    return "1 attempt" if task["attempts"] == 1 else f"{task['attempts']} attempts"
+    return counted(task["attempts"], "attempt")

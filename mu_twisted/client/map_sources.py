@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AWSError, Clients, aws_errors, error_code
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, counted
 from mu_twisted.client._errors import UsageError
 from mu_twisted.pipelines import MAX_INPUTS, InputList, checked_inputs, shown_input
 
@@ -125,7 +125,7 @@ def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress, l
             if wanted.fullmatch(item) and not item.endswith("/"):
                 yield item
         looked += len(page)
-        progress(f"{looked} keys looked at below s3://{bucket}/{prefix}")
+        progress(f"{counted(looked, 'key')} looked at below s3://{bucket}/{prefix}")
         if looked > limits.keys:
             raise SourceError(
                 f"there are more than {limits.keys} keys below s3://{bucket}/{shown_input(prefix)}: give "
@@ -216,7 +216,7 @@ def find_files(names: Sequence[str], prefix: str, progress: Progress) -> list[Lo
         if len(found) >= MAX_INPUTS:
             raise SourceError(f"there are more than {MAX_INPUTS} files, which is what a job takes")
         found.append(_described(path, called, prefix))
-        progress(f"{len(found)} files read")
+        progress(f"{counted(len(found), 'file')} read")
     return found
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from mu_twisted.base import printable
+from mu_twisted.base import counted, printable
 from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
@@ -167,7 +167,7 @@ def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
 def paths_text(counts: Mapping[str, int]) -> str:
     """By which way a task's messages went, by outcome the number of its peers."""
     others = [f"{count} ({outcome})" for outcome, count in sorted(counts.items()) if outcome != "direct"]
-    ways = [f"directly with {counts['direct']} peers"] if counts.get("direct") else []
+    ways = [f"directly with {counted(counts['direct'], 'peer')}"] if counts.get("direct") else []
     return ", ".join([*ways, *([f"by the rendezvous with {', '.join(others)}"] if others else [])])
 
 
@@ -189,7 +189,7 @@ def _text(record: Mapping[str, Any], stages: _Stages) -> str:
     }
     if kind == "submitted":
         parts = [f"{sum(last - first + 1 for first, last in runs)} {name}" for name, runs in record.get("stages", ())]
-        return f"{len(record['order'])} tasks{': ' if parts else ''}{', '.join(parts)}"
+        return f"{counted(len(record['order']), 'task')}{': ' if parts else ''}{', '.join(parts)}"
     where = f"{stages.task(record['task'])}: " if "task" in record else ""
     if "attempt" in record:
         where = f"{stages.task(record['task'])}, attempt {record['attempt']}: "

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mu_twisted.base import counted
+
 SHOWN_REASONS = 10
 """Reasons that are listed where not all of them are asked for."""
 _SHOWN_RANGES = 5
@@ -90,7 +92,7 @@ def failure_lines(failed: Iterable[tuple[int, int, str] | FailedTask], most: int
     others = sum(len(group.tasks) for group in ordered[most:])
     if others:
         reasons = len(ordered) - most
-        lines.append(f"and {others} more {_plural(others, 'task')} of {reasons} other {_plural(reasons, 'reason')}")
+        lines.append(f"and {counted(others, 'more task')} of {counted(reasons, 'other reason')}")
     return lines
 
 
@@ -102,7 +104,7 @@ def called(task: int, label: str | None) -> str:
 def failure_line(task: tuple[int, int, str] | FailedTask) -> str:
     """One failed task."""
     number, attempts, error, label = FailedTask(*task)
-    return f"{called(number, label)} failed after {attempts} {_plural(attempts, 'attempt')}: {error}"
+    return f"{called(number, label)} failed after {counted(attempts, 'attempt')}: {error}"
 
 
 def output_hint(job: str, failed: Iterable[FailedTask]) -> str | None:
@@ -136,7 +138,7 @@ def _line(group: FailureGroup) -> str:
     shown = labels if len(labels) == len(tasks) else ranges([task.task for task in tasks])
     where = ", ".join(shown[:_SHOWN_RANGES]) + (", ..." if len(shown) > _SHOWN_RANGES else "")
     least, most = group.attempts
-    attempts = f"{most} {_plural(most, 'attempt')}" if least == most else f"{least} to {most} attempts"
+    attempts = counted(most, "attempt") if least == most else f"{least} to {most} attempts"
     first = tasks[0]
     reason = first.error
     depends = _DEPENDENT.match(reason)
@@ -146,7 +148,3 @@ def _line(group: FailureGroup) -> str:
     if depends is not None:
         reason = reason.replace(depends[1], HOW_IT_DEPENDS[depends[1]], 1)
     return f"{len(tasks)} tasks failed after {attempts} ({where}): {reason}"
-
-
-def _plural(number: int, word: str) -> str:
-    return word if number == 1 else f"{word}s"

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mu_twisted.base import counted
 from mu_twisted.jobs._launch_values import (
     ACCEPTED,
     THROTTLED,
@@ -214,8 +215,9 @@ class LaunchScheduler:
         if launch.cancelled:
             return [self._given_up(launch, "cancelled")]
         waking = answer.fault is None and is_not_ready(answer.status) and launch.waits_for_wake
+        tried = counted(launch.tries, "try", "tries")
         if launch.tries >= launch.max_tries and not waking:
-            return [self._given_up(launch, f"given up after {launch.tries} tries")]
+            return [self._given_up(launch, f"given up after {tried}")]
         longest = self._policy.wake_delay if waking else self._policy.longest_delay
         delay = min(longest, self._policy.first_delay * 2.0 ** min(launch.tries - 1, 60))
         due = now + delay * (0.5 + 0.5 * self._random())
@@ -225,7 +227,7 @@ class LaunchScheduler:
                 launch.region.held_until = max(launch.region.held_until, now + answer.retry_after)
         if due >= launch.deadline:
             within = f" within {self._policy.deadline:g} s" if waking else ""
-            return [self._given_up(launch, f"given up after {launch.tries} tries{within}")]
+            return [self._given_up(launch, f"given up after {tried}{within}")]
         heapq.heappush(launch.region.later, (due, self._number(), launch))
         return []
 

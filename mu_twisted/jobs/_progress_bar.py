@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from unicodedata import east_asian_width
 
-from mu_twisted.base import printable
+from mu_twisted.base import counted, printable
 from mu_twisted.jobs._stages import stages_under_way
 
 SPAN = 10.0
@@ -99,7 +99,7 @@ def progress_bar(
         (1, f"{done} of {tasks} done", ""),
         (2, f"{failed} failed" if failed else "", "red"),
         (5, f"{job['active']} active" if job["active"] else "", ""),
-        (8, f"{job['launches']} workers to come" if job.get("launches") else "", ""),
+        (8, f"{counted(job['launches'], 'worker')} to come" if job.get("launches") else "", ""),
         (3, f"about {how_long(left)} left" if left is not None else "", ""),
         (7, f"{rate:.{1 if rate < 10 else 0}f}/s" if rate is not None else "", ""),
         (6, f"{price:.{2 if price >= 1 else 4}f} {cost.get('currency')}" if price is not None else "", ""),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.jobs._actions import Diagnose, Ping, StopLaunches
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import JobData
@@ -74,7 +75,7 @@ class Timeouts:
     def _heartbeat(self, worker: PoolWorker) -> None:
         data = self._data
         if worker.unanswered >= data.policy.heartbeat_misses:
-            self._is_dead(worker, f"its worker has not answered {worker.unanswered} pings")
+            self._is_dead(worker, f"its worker has not answered {counted(worker.unanswered, 'ping')}")
         elif data.pool.members.get(worker.number) is worker:
             worker.pinged()
             data.timers.push(data.now + data.policy.heartbeat, TimerKind.HEARTBEAT, worker)

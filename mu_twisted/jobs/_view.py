@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 
+from mu_twisted.base import counted
 from mu_twisted.jobs._job_data import JobData
 from mu_twisted.jobs._lineage import union
 from mu_twisted.jobs._policy import JobPolicy
@@ -347,6 +348,6 @@ class JobView:
             state = ledger.tasks[one].state
             if state is not TaskState.WAITING:
                 return f"runs at the same time as task {one}, which is {state.value}"
-        free = len(self._data.pool.idle)
+        free = counted(len(self._data.pool.idle), "is", "are")
         others = ", ".join(str(one) for one in members if one != task.number)[:SHOWN_OTHERS]
-        return f"waits for {len(members)} workers at once, {free} are free: it runs at the same time as {others}"
+        return f"waits for {len(members)} workers at once, {free} free: it runs at the same time as {others}"

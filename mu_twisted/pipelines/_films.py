@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import RunError, Worker
 from mu_twisted.pipelines import PipelineError, coerced
 from mu_twisted.pipelines._examination import Looking, ObjectPart, PartWanted
@@ -111,7 +112,7 @@ def check_pieces(settings: Mapping[str, Any], key: str, index: Index, rate: Frac
     first = frames_between((settings["offset"] + pieces - 1) * settings["seconds"], Fraction(1 << 40), rate).start
     if first >= index.frames:
         most = ceil(index.frames / (rate * settings["seconds"])) - settings["offset"]
-        has = f"{key} has {index.frames} frames, {float(index.frames / rate):g} s"
+        has = f"{key} has {counted(index.frames, 'frame')}, {float(index.frames / rate):g} s"
         raise PipelineError(f"{has}: {f'-n is at most {most}' if most > 0 else '-o is behind its end'}")
 
 

@@ -11,6 +11,7 @@ from math import log10
 from shlex import quote
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import PipelineError, Plot, Report, coerced, thinned
 from mu_twisted.pipelines._plots import MAX_SERIES
@@ -41,7 +42,7 @@ async def frame_bytes(w: Worker, ivf: str) -> tuple[int, int]:
     result = await w.run(f"wc -c < {ivf} && od -An -tu4 -j24 -N4 {ivf}")
     size, frames = map(int, result.output.split())
     if not frames or size < 32 + 12 * frames:
-        raise PipelineError(f"the encoder made {frames} frames in {size} bytes: that is no video")
+        raise PipelineError(f"the encoder made {counted(frames, 'frame')} in {size} bytes: that is no video")
     return frames, size - 32 - 12 * frames
 
 
@@ -117,8 +118,8 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
         kilobits = 8 * total * rate / max(count, 1) / 1000
         rated.append((kilobits, decibels(ssim)))
         lines.append(
-            f"{name}: {count:.0f} frames, {total:.0f} bytes, {kilobits:.1f} kbit/s at {rate:g} frames a second, "
-            f"SSIM {ssim:.6f} ({decibels(ssim):.4f} dB)"
+            f"{name}: {counted(int(count), 'frame')}, {total:.0f} bytes, {kilobits:.1f} kbit/s "
+            f"at {rate:g} frames a second, SSIM {ssim:.6f} ({decibels(ssim):.4f} dB)"
         )
     return Report("\n".join(lines), plots=_plots(rated, each, sizes))
 

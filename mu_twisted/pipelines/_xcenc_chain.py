@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import FSMError, Worker
 from mu_twisted.pipelines._pipeline import Report
 from mu_twisted.pipelines._xcenc_groups import RE_ENCODE, fetch, finish, make_state
@@ -59,7 +60,8 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
     if not late:
         return Report()
     shown = ", ".join(map(str, late[:20])) + (f" and {len(late) - 20} more" if len(late) > 20 else "")
-    of = f"{len(late)} of {settings['tasks']} tasks have not converged after {settings['passes']} passes"
+    passes = counted(settings["passes"], "pass", "passes")
+    of = f"{len(late)} of {settings['tasks']} tasks have not converged after {passes}"
     if settings["allow-unconverged"]:
         return Report(f"{of}: {shown}")
     return Report(

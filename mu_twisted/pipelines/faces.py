@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Process, Worker
 from mu_twisted.pipelines import (
     Looking,
@@ -277,7 +278,7 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
         lines = [f"{face} appears {times}, {said['seconds']:g} s of {searched} of {video}:"]
         lines += [f"  {clock(first)} - {clock(end)}  distance {near:.2f}" for first, end, near in said["ranges"]]
         if count > len(said["ranges"]):
-            lines.append(f"  and {count - len(said['ranges'])} times more")
+            lines.append(f"  and {counted(count - len(said['ranges']), 'time')} more")
         bucket = settings["bucket"]
         lines.append(f"contact sheet: s3://{bucket}/{key(settings, 'sheet')}")
         lines.append(f"all times: s3://{bucket}/{key(settings, 'found')}")

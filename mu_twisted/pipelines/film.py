@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, at_least, coerced, s3_key
 from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
@@ -254,7 +255,7 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
             frames[stage] += int(remark)
     if settings["tasks"] - 1 not in remarks:
         return Report()
-    text = f"{frames['chunk']} frames in {settings['chunks']} chunks: {key(settings, 'merge', 0)}"
+    text = f"{counted(frames['chunk'], 'frame')} in {counted(settings['chunks'], 'chunk')}: {key(settings, 'merge', 0)}"
     if not settings["skip-existing"] and len(set(frames.values())) > 1:
         counts = ", ".join(f"{count} after {stage}" for stage, count in frames.items())
         return Report(text, error=f"frames are missing ({counts}): --filter must keep each, and the rate be constant")

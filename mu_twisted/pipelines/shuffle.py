@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Worker, all_to_all
 from mu_twisted.pipelines import PeerOptions, Pipeline, Report, at_least, s3_key
 
@@ -99,8 +100,8 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
                 return Report(error=f"task {task} begins with a key before the last one of the task before it")
             last = words[3]
     if count != settings["records"]:
-        return Report(error=f"{count} records came out of {settings['records']}")
-    return Report(f"{count} records of {RECORD} bytes in order, sum {total:016x}")
+        return Report(error=f"{counted(count, 'record')} came out of {settings['records']}")
+    return Report(f"{counted(count, 'record')} of {RECORD} bytes in order, sum {total:016x}")
 
 
 pipeline = Pipeline(

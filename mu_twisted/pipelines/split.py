@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, s3_key
 from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
@@ -71,7 +72,7 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
     counts = {task: [int(word) for word in remark.split()] for task, remark in sorted(remarks.items())}
     total = sum(made for made, _ in counts.values())
     short = [task for task, (made, wanted) in counts.items() if made < wanted and task != settings["tasks"] - 1]
-    text = f"{total} frames: {settings['video']}-{settings['to']}/" if counts else ""
+    text = f"{counted(total, 'frame')}: {settings['video']}-{settings['to']}/" if counts else ""
     if not short:
         return Report(text)
     made, wanted = counts[short[0]]

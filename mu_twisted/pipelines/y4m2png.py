@@ -8,6 +8,7 @@ numbered through the video from 1. The packaged command turns one into the other
 from collections.abc import Mapping
 from typing import Any
 
+from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, at_least
 from mu_twisted.pipelines._frames import chunk_frames, count, frame_file, frame_key, store
@@ -41,7 +42,7 @@ async def y4m2png(w: Worker) -> None:
     await w.run()
     made, wanted = await count(w, '"##TMPDIR##"/*.png'), settings["frames"]
     if made != wanted and not (0 < made < wanted and w.task == settings["tasks"] - 1):
-        raise PipelineError(f"{key} holds {made} frames, and -f says {wanted}: their numbers would be wrong")
+        raise PipelineError(f"{key} holds {counted(made, 'frame')}, and -f says {wanted}: their numbers would be wrong")
     w.extra = "storing"
     keys = outputs(settings, w.task)[:made]
     await store(w, ((key, frame_file(here)) for here, key in enumerate(keys, 1)))

@@ -75,7 +75,7 @@ def test_a_library_that_needs_a_newer_one_is_refused_and_named(tmp_path: Path) -
         assert str(refused.value).startswith(said)
         assert "\n" not in str(refused.value)
     assert collect_programs(script, [plugin], runtime="python3.13", same_machine=True).notes == []
-    with pytest.raises(PackageError, match="as 1 more files do"):
+    with pytest.raises(PackageError, match="as 1 more file does"):
         collect_programs(script, [plugin, older], runtime="python3.11")
 
 

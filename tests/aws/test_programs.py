@@ -56,7 +56,7 @@ def test_a_dynamic_program_that_is_allowed_runs_on_its_own_libraries_alone(
     found = collect_programs(compiled("dynamic"), allow_ld=True)
     place = tmp_path / "task"
     unpack(found.members, place)
-    assert "its loader and 1 libraries" in found.notes[0]
+    assert "its loader and 1 library (" in found.notes[0]
     called = called.format(place=place)
     done = subprocess.run(
         ["/bin/sh", "-c", f"{called} 'a  b' c"],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.base import one_line, printable, terminal_safe
+from mu_twisted.base import counted, one_line, printable, terminal_safe
 
 ANY = st.text(st.characters(), max_size=60)
 
@@ -52,3 +52,8 @@ def test_what_does_not_print_is_escaped(text: str, line: str, quoted: str) -> No
 def test_a_text_that_is_too_long_says_so() -> None:
     assert one_line("abcdef", 3) == printable("abcdef", 3) == "abc..."
     assert one_line("abc", 3) == printable("abc", 3) == "abc"
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number, "more task") for number in (0, 1, 2)] == ["0 more tasks", "1 more task", "2 more tasks"]
+    assert [counted(number, "job runs", "jobs run") for number in (1, 12)] == ["1 job runs", "12 jobs run"]

@@ -16,4 +16,5 @@ def test_the_cost_is_shown_where_it_is_known() -> None:
     assert "estimate" not in told
     estimated = _format.details({**JOB, **REST, "cost": {**priced, "estimated_by": "ap-southeast-2"}})
     assert "2025-10-01, an estimate: the price of ap-southeast-2 stands in for that of its region" in estimated
+    assert "-seconds, 1 request: " in _format.details({**JOB, **REST, "cost": {**priced, "requests": 1}})
     assert "1000 requests; no price is known for its region" in _format.details({**JOB, **REST, "cost": COST})

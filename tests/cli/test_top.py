@@ -52,6 +52,10 @@ def test_it_shows_the_coordinator_the_jobs_and_what_has_run_longest() -> None:
     shown = drawn([job("a", [3.0, 250.0]), job("b", [10.0])])
     head, *rest = shown.splitlines()
     assert head == "coordinator 0.2.0  2 jobs run  9 workers connected  loop lag 250 ms"
+    alone = drawn([job("a", [3.0], launches=1, waiting=1)], daemon={"jobs": 1, "workers": 1}, rest=1)
+    assert alone.startswith("coordinator 0.2.0  1 job runs  1 worker connected")
+    for said in ("1 worker to come", "1 task waits\n", "and 1 job more\n"):
+        assert said in alone
     assert rest[0].startswith("a  ━")
     assert "30 %  2 of 10 done  1 failed  4 active  2 workers to come  about 1.8 s left  2.5/s" in rest[0]
     assert rest[1] == "  workers: 1 idle, 4 working, 2 to come; 3 tasks wait"

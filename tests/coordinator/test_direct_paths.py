@@ -166,7 +166,7 @@ def test_an_attempts_record_says_which_way_its_messages_went() -> None:
     assert lines[0]["paths"] == {"direct": 1, "edm": 2}
     assert list(state_lines(lines[0]))[:2] == [
         "attempt 0: done",
-        "  messages: directly with 1 peers, by the rendezvous with 2 (edm)",
+        "  messages: directly with 1 peer, by the rendezvous with 2 (edm)",
     ]
     assert bench.run.job.error is None
 

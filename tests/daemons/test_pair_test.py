@@ -40,8 +40,8 @@ def test_a_path_is_good_and_its_times_are_told() -> None:
     ("error", "errors", "answer"),
     [
         ("ECONNREFUSED", 7, "to 7 dials of the other it has answered by RST, or ICMP that says the same"),
-        ("EHOSTUNREACH", 1, "to 1 dials of the other it has answered by ICMP (host unreachable)"),
-        ("EPERM", 1, "to 1 dials of the other it has answered by EPERM"),
+        ("EHOSTUNREACH", 1, "to 1 dial of the other it has answered by ICMP (host unreachable)"),
+        ("EPERM", 1, "to 1 dial of the other it has answered by EPERM"),
         ("", 0, "the other's dials were dropped"),
     ],
 )

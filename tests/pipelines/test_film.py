@@ -169,6 +169,8 @@ def test_a_film_that_loses_frames_on_the_way_has_failed() -> None:
     assert report.error is not None
     assert "44 after split, 36 after treat, 36 after chunk" in report.error
     assert film.report(settings, {0: "24"}) == film.Report()
+    one = parsed("-n", 1, "--seconds", "0.05", "--rate", 20, "-v", "clip")
+    assert film.report(one, {0: "1", 1: "1", 2: "1", 3: "1", 4: "1"}).text == "1 frame in 1 chunk: clip-film.mp4"
 
 
 def test_merge_encodes_each_chunk_by_itself_if_it_is_to(tools: Path, tmp_path: Path) -> None:

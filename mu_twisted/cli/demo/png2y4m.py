@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl
+from mu_twisted.base import counted
 from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, stay, write_report
 from mu_twisted.client import UsageError
@@ -48,10 +49,10 @@ def run(options: argparse.Namespace) -> None:
         with clock.phase(f"make {frames} PNG frames of {WIDTH}x{HEIGHT} and store them in S3"):
             _store_frames(demo.control, demo.ffmpeg, work / "png", frames)
         demo.create_function(COMMAND)
-        demo.run_job(f"run png2y4m on {workers} workers", "png2y4m", "-n", workers, "-f", chunk)
+        demo.run_job(f"run png2y4m on {counted(workers, 'worker')}", "png2y4m", "-n", workers, "-f", chunk)
         with clock.phase("check every chunk by decoding it"):
             sizes = _check(demo.control, demo.ffmpeg, work / "y4m", workers, chunk)
-        clock.say(f"made {workers} chunks of {chunk} frames, {sum(sizes) / 1e6:.1f} MB:")
+        clock.say(f"made {counted(workers, 'chunk')} of {counted(chunk, 'frame')}, {sum(sizes) / 1e6:.1f} MB:")
         clock.say(f"   s3://{BUCKET}/{_key(0, chunk)} ... {_key(workers - 1, chunk)}")
         clock.say(f"   in the S3 that ran at {demo.stack.s3_endpoint} and ends with this command")
         write_report(work, Path(REPORT))

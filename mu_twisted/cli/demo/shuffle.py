@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import build_package
+from mu_twisted.base import counted
 from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli.demo._compile import compile_c
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, control_of, run_job, set_up, start_rendezvous
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         run_job("sort a few records, so that no way is the first", work, clock, cleanup, *small)
         took = {}
         for way, jobs in ways.items():
-            what = f"sort {options.records} records on {options.tasks} workers {way}"
+            what = f"sort {counted(options.records, 'record')} on {counted(options.tasks, 'worker')} {way}"
             begin = time.monotonic()
             for number, more in enumerate(jobs, 1):
                 phase = what if len(jobs) == 1 else f"{what} ({number} of {len(jobs)})"

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from mu_twisted.aws import AwsControl
+from mu_twisted.base import counted
 from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, start_mu
 
@@ -97,9 +98,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _four_jobs(demo: FfmpegDemo, seconds: int) -> str:
     """The same by four jobs; the key of the video."""
-    demo.run_job(f"split the clip on {seconds} workers", "split", "-n", seconds)
+    workers = counted(seconds, "worker")
+    demo.run_job(f"split the clip on {workers}", "split", "-n", seconds)
     demo.run_job(f"take the colours out on {2 * seconds} workers", "grayscale", "-n", 2 * seconds, "-f", RATE // 2)
-    demo.run_job(f"make Y4M of them on {seconds} workers", "png2y4m", "-n", seconds, "-f", RATE, "-i", "gray")
+    demo.run_job(f"make Y4M of them on {workers}", "png2y4m", "-n", seconds, "-f", RATE, "-i", "gray")
     form, out = f"y4m_{RATE:02d}", f"{VIDEO}-merged.mp4"
     what = "encode the chunks and join them on one worker"
     demo.run_job(what, "merge", "--each", "--chunks", seconds, "-i", form, "--out", out)

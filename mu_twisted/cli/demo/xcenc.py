@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
+from mu_twisted.base import counted
 from mu_twisted.cli._parser import whole_number
 from mu_twisted.cli._timeline import timeline
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
@@ -58,7 +59,8 @@ def run(options: argparse.Namespace) -> None:
         control = control_of(stack)
         with clock.phase("compile fake encoders in place of alfalfa's tools"):
             tools = make_fake_encoders(work / "tools", ENCODERS, state_bytes=STATE_BYTES)
-        with clock.phase(f"make {chunks} chunks of {options.frames} frames of {WIDTH}x{HEIGHT}, store them in S3"):
+        made = counted(chunks, "chunk")
+        with clock.phase(f"make {made} of {counted(options.frames, 'frame')} of {WIDTH}x{HEIGHT}, store them in S3"):
             control.create_bucket(BUCKET)
             for number, video in enumerate(_chunks(ffmpeg, chunks, options.frames)):
                 control.put_object(BUCKET, f"{VIDEO}/{number:08d}.y4m", video)
@@ -69,11 +71,11 @@ def run(options: argparse.Namespace) -> None:
             port = start_rendezvous(work, clock, cleanup)
         words = ["xcenc", "-T", port, "-O", work / "times", "-u", "-n", chunks, "-K", group]
         words += ["-v", VIDEO, "-b", BUCKET, "-l", FUNCTION]
-        run_job(f"run xcenc on {chunks} workers", work, clock, cleanup, *words)
+        run_job(f"run xcenc on {counted(chunks, 'worker')}", work, clock, cleanup, *words)
         with clock.phase("check that every chunk begins where the one before it ended"):
             for number in range(chunks):
                 _check(control, work / "tools", number, head=number % group == 0)
-        clock.say(f"made {chunks} chunks: s3://{BUCKET}/{VIDEO}/out/{0:08d}.ivf ... {chunks - 1:08d}.ivf")
+        clock.say(f"made {made}: s3://{BUCKET}/{VIDEO}/out/{0:08d}.ivf ... {chunks - 1:08d}.ivf")
         clock.say("what each was doing when (-O):")
         for line in timeline((work / "times").read_text().splitlines(), unit="chunk"):
             clock.say(f"   {line}")

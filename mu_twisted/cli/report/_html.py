@@ -70,8 +70,9 @@ def _facts(job: Fields, timeline: Fields | None) -> str:
     if job.get("ramp"):
         facts.append(("All workers there", _text(seconds(job["ramp"])), "after its submission"))
     if cost:
+        requests = "1 request" if cost["requests"] == 1 else f"{cost['requests']:,} requests"
         price = f"{cost['price']:.4f} {cost['currency']}" if cost.get("price") is not None else "not known"
-        facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {cost['requests']:,} requests")))
+        facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {requests}")))
     shown = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>"
         for name, value, more in facts

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Finding, doubtful, good
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, counted
 from mu_twisted.coordinator import Peers
 from mu_twisted.daemons.doctor._dial_back import said_of_its_end
 from mu_twisted.tls import KeyPair, server_contexts
@@ -279,7 +279,7 @@ def _answers(report: PunchReport) -> str:
     errors = {each.error for each in tried if each.errors}
     if errors:
         kinds = " and ".join(sorted(_KINDS.get(error, error or "an error") for error in errors))
-        return f"to {sum(each.errors for each in tried)} dials of the other it has answered by {kinds}"
+        return f"to {counted(sum(each.errors for each in tried), 'dial')} of the other it has answered by {kinds}"
     if any(each.connected for each in tried):
         return "no dial of the other was rejected"
     return "the other's dials were dropped" if tried else "it was not dialled"

@@ -1,7 +1,7 @@
 // A job over time: how many tasks stood where, a Gantt chart, and who sends messages to whom.
 
 import { colour, h, s } from "./dom.js";
-import { called, count, kind, seconds } from "./format.js";
+import { called, count, counted, kind, seconds } from "./format.js";
 
 const ROWS = 60; // tasks that the Gantt chart shows
 const COLOURS = ["#2a7fd4", "#7bb8ee", "#0a8f6c", "#b07aa1", "#e0a100", "#5a6f8c"];
@@ -182,7 +182,7 @@ export function gantt(timeline, open) {
 export function linksMatrix(timeline) {
   const ends = [...new Set(timeline.links.flat())].sort((a, b) => a - b), places = new Map(ends.map((task, at) => [task, at]));
   const side = Math.max(2, Math.min(14, Math.floor(400 / Math.max(ends.length, 1)))), size = ends.length * side;
-  return frame(size + 60, size + 40, `${timeline.link_count} links between tasks`, [
+  return frame(size + 60, size + 40, `${counted(timeline.link_count, "link")} between tasks`, [
     s("rect", { x: 50, y: 26, width: size, height: size, fill: colour("sunken") }),
     s("text", { x: 50, y: 14 }, "to task"), s("text", { x: 44, y: 38, "text-anchor": "end" }, "from"),
     timeline.links.map(([sender, receiver]) => s("rect", {

@@ -29,12 +29,16 @@ export function when(at) {
   return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
+export function counted(number, one, many = `${one}s`) {
+  return `${count(number)} ${number === 1 ? one : many}`;
+}
+
 export function price(cost) {
   if (!cost) return null;
   if (cost.price === null || cost.price === undefined) return { text: "not known", amount: "–", more: `${cost.gb_seconds.toFixed(1)} GB-s` };
   const digits = cost.price >= 1 ? 2 : 4;
   const amount = cost.price.toFixed(digits);
-  return { text: `${amount} ${cost.currency}`, amount, more: `${cost.currency}, ${count(Math.round(cost.gb_seconds))} GB-s, ${count(cost.requests)} requests` };
+  return { text: `${amount} ${cost.currency}`, amount, more: `${cost.currency}, ${count(Math.round(cost.gb_seconds))} GB-s, ${counted(cost.requests, "request")}` };
 }
 
 export function* numbers(text) {

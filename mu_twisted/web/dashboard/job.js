@@ -3,7 +3,7 @@
 import { follow, get, post } from "./api.js";
 import { chartKey, countsChart, gantt, linksMatrix, rateChart } from "./charts.js";
 import { announce, h } from "./dom.js";
-import { ORDER, called, count, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
+import { ORDER, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
 import { Grid } from "./grid.js";
 import { chip, meter } from "./jobs.js";
 import { Panel } from "./story.js";
@@ -108,7 +108,7 @@ export function jobView(name, main, status) {
     ];
     if (running) {
       const left = timeLeft(job, ended), speed = rate();
-      list.push(fact("Active", count(job.active), `${count(job.workers)} workers${job.launches ? `, ${count(job.launches)} to come` : ""}`));
+      list.push(fact("Active", count(job.active), `${counted(job.workers, "worker")}${job.launches ? `, ${count(job.launches)} to come` : ""}`));
       list.push(fact("Waiting", count(job.waiting)));
       list.push(fact("Rate", speed === null ? "–" : `${speed < 10 ? speed.toFixed(1) : count(Math.round(speed))}/s`, job.median ? `${seconds(job.median)} each, median` : ""));
       list.push(fact("Time left", left === null ? "–" : `${left < 10 ? seconds(left) : seconds(Math.round(left))}`, left === null ? "not known yet" : "about"));
@@ -155,9 +155,9 @@ export function jobView(name, main, status) {
       const [first, ...rest] = (group.sample.error ?? group.reason).split("\n");
       const where = group.tasks.slice(0, 8).join(", ") + (group.tasks.length > 8 ? ", …" : "");
       const named = Object.entries(group.labels), others = group.count - named.length;
-      const number = group.count === 1 ? "1 task" : `${count(group.count)} tasks`;
+      const number = counted(group.count, "task");
       const [least, most] = group.attempts;
-      const attempts = most === 1 ? "1 attempt" : least === most ? `${most} attempts` : `${least} to ${most} attempts`;
+      const attempts = least === most ? counted(most, "attempt") : `${least} to ${most} attempts`;
       const text = group.output ?? rest.join("\n");
       return h("div", { class: "reason" },
         h("div", null,
