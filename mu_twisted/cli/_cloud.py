@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from mu_twisted.aws import AWSError, check_endpoint
 from mu_twisted.cli._wait import print_note
@@ -25,12 +26,17 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--endpoint-url", metavar="URL", type=_endpoint, help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)"
     )
-    where.add_argument(
-        "--s3-endpoint-url", metavar="URL", type=_endpoint, help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)"
-    )
+    add_s3_endpoint(where)
     where.add_argument("--local", action="store_true", help="the embedded ones that `mu local` runs (also: MU_LOCAL=1)")
     where.add_argument(
         "--state-dir", metavar="DIR", type=Path, help="with --local: of that stack (default: the one that it has)"
+    )
+
+
+def add_s3_endpoint(where: Any) -> None:
+    """Add the option that names another S3 to a group."""
+    where.add_argument(
+        "--s3-endpoint-url", metavar="URL", type=_endpoint, help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)"
     )
 
 
@@ -45,7 +51,7 @@ def open_cloud(options: argparse.Namespace) -> OperatorCloud:
     stack = find(directory) if "state-dir" in options.typed else ensure_stack(directory, print_note)
     if stack is None:  # one that was named by mistake is not started
         raise no_stack(directory)
-    return embedded_cloud(stack, directory)
+    return embedded_cloud(stack, directory, options.endpoint_url, options.s3_endpoint_url)
 
 
 def stack_directory(given: Path | None) -> Path:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.cli import _client_options
-from mu_twisted.cli._map_execution import execute
+from mu_twisted.cli._cloud import add_s3_endpoint
+from mu_twisted.cli._map_execution import execute, note_own_s3
 from mu_twisted.cli._map_plan import print_plan
 from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
@@ -102,7 +103,7 @@ def add(commands: Any) -> None:
         type=Path,
         help="state directory of the embedded ones (default: local in DIR)",
     )
-    where.add_argument("--s3-endpoint-url", metavar="URL", help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)")
+    add_s3_endpoint(where)
     _client_options.add_options(parser)
     parser.set_defaults(run=run, values=[], shell_command=None)
 
@@ -142,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
             job.backend.find_coordinator(must_run=options.no_wait and not options.dry_run)
         except NotServed as error:
             raise NotServed(f"--no-wait leaves the job to a coordinator, and {error}") from None
+        note_own_s3(job, options)
     try:
         job.find_inputs()
         job.check()

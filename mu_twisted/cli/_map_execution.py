@@ -10,7 +10,7 @@ from mu_twisted.base import MuError, terminal_safe
 from mu_twisted.cli._map_results import Results
 from mu_twisted.cli._output import OutputLost
 from mu_twisted.cli._tee import follow, teed
-from mu_twisted.cli._wait import INTERRUPTED, wait_and_report
+from mu_twisted.cli._wait import INTERRUPTED, print_note, wait_and_report
 from mu_twisted.client import Coordinator, UnixTransport, free_or_served, handed_over
 from mu_twisted.client.map_job import MapJob
 from mu_twisted.daemons import StateDirectory, default_state_dir
@@ -31,8 +31,19 @@ def execute(job: MapJob, options: argparse.Namespace) -> int:
         if state is not None:
             return _run_here(job, options, state)
         job.backend.check(found)
+        note_own_s3(job, options)
         taken = handed_over(coordinator, body)
     return _follow(job, options, taken)
+
+
+def note_own_s3(job: MapJob, options: argparse.Namespace) -> None:
+    """Tell the user that workers of a coordinator which runs do not use the S3 that was typed."""
+    found = job.backend.found
+    if found is not None and "s3-endpoint-url" in options.typed:
+        print_note(
+            f"note: the coordinator that runs (process {found['pid']}) has options of its own: --s3-endpoint-url="
+            f"{options.s3_endpoint_url} is for what this command itself reads and stores, and not for workers"
+        )
 
 
 def _run_here(job: MapJob, options: argparse.Namespace, state: StateDirectory) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, Clients, aws_session, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws import AccessKeys, Clients, aws_session, check_endpoint, check_region, lambda_endpoint, s3_endpoint
 from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, running_stacks
 
 
@@ -48,13 +48,19 @@ def named_cloud(lambda_url: str | None, s3_url: str | None) -> OperatorCloud:
     return OperatorCloud(aws_session(), lambda_url, s3_endpoint(s3_url), None)
 
 
-def embedded_cloud(stack: Stack, directory: Path) -> OperatorCloud:
-    """The embedded Lambda and S3.
+def embedded_cloud(
+    stack: Stack, directory: Path, lambda_url: str | None = None, s3_url: str | None = None
+) -> OperatorCloud:
+    """The embedded Lambda and S3, but for one that has another base URL, as a coordinator has it with ``--local``.
 
     :param stack: that runs in ``directory``.
+    :param lambda_url: base URL of Lambda; None: the embedded one's.
+    :param s3_url: the same of S3.
+    :raises mu_twisted.aws.AWSError: an address is none.
     """
     session = aws_session(AccessKeys(stack.access_key, stack.secret_key))
-    return OperatorCloud(session, stack.lambda_endpoint, stack.s3_endpoint, directory)
+    s3 = check_endpoint(s3_url) if s3_url else stack.s3_endpoint
+    return OperatorCloud(session, lambda_url or stack.lambda_endpoint, s3, None if lambda_url or s3_url else directory)
 
 
 def stack_of(given: Path | None, found: Any) -> Path:

@@ -80,7 +80,9 @@ class MapBackend:
         if self._cloud is None:
             directory = self.stack()
             if directory is not None:
-                self._cloud = embedded_cloud(ensure_stack(directory, self.notify), directory)
+                self._cloud = embedded_cloud(
+                    ensure_stack(directory, self.notify), directory, s3_url=self.place.s3_endpoint_url
+                )
             else:
                 self._cloud = named_cloud(None, self.place.s3_endpoint_url)
         return self._cloud

@@ -52,7 +52,9 @@ CREDENTIALS = (
 )
 POLICY = "the credentials must be allowed what `mu iam coordinator` prints"
 BUCKET = f"check -b, or make the bucket; {POLICY}"
-NETWORK = "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url names another"
+NETWORK = (
+    "see to this machine's way to the endpoint: route, DNS, proxy; --endpoint-url and --s3-endpoint-url name others"
+)
 PAIR = (
     "see that `mu rendezvous` runs where -H and -T say, with the same --state-dir or keys, that workers reach it, and "
     "that the coordinator's port is free (-t)"
@@ -105,6 +107,9 @@ class Examination:
         if settings is not None and settings["bucket"]:
             bucket = settings["bucket"]
             self._report(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
+        elif cloud.s3_endpoint is not None and cloud.stack_directory is None:
+            named = cloud.s3_endpoint
+            self._report(await self._try(lambda: judge_s3(named), NETWORK))
         self._report(await self._try(self._certificates, KEYS))
         address = await self._address(cloud.lambda_endpoint(regions[0]))
         if address is not None and states and self._keys is not None and not self._options["no-invoke"]:
@@ -117,7 +122,7 @@ class Examination:
     def _caller(self, cloud: Cloud, region: str) -> Finding:
         cloud.credentials()
         if self._options["local"]:
-            return good("the embedded Lambda and S3 of this machine answer")
+            return good(embedded(self._options["endpoint-url"], self._options["s3-endpoint-url"]))
         try:
             caller = self._inspection(cloud, region).caller()
         except MuError as error:
@@ -274,6 +279,29 @@ class Examination:
             return await deferToThread(look)
         except MuError as error:
             return _failed(error, fix)
+
+
+def embedded(lambda_url: str | None, s3_url: str | None) -> str:
+    """What ``--local`` has of this machine where others are named.
+
+    :param lambda_url: base URL of Lambda, as the options name it.
+    :param s3_url: the same of S3.
+    """
+    if lambda_url and s3_url:
+        return "Lambda and S3 are others than the embedded ones of this machine"
+    if lambda_url or s3_url:
+        return f"the embedded {'S3' if lambda_url else 'Lambda'} of this machine answers"
+    return "the embedded Lambda and S3 of this machine answer"
+
+
+def judge_s3(endpoint: str) -> Finding:
+    """See that an S3 which was named answers, where there is no bucket to ask it for.
+
+    :param endpoint: its base URL.
+    :raises mu_twisted.aws.AWSError: it does not.
+    """
+    clock_skew(endpoint)
+    return good(f"S3 answers at {endpoint}")
 
 
 def is_aws(endpoint: str) -> bool:
