@@ -84,7 +84,7 @@ def test_a_function_as_mu_makes_it_is_good_and_its_settings_are_told() -> None:
         ({"VpcConfig": {"VpcId": "vpc-1"}}, DOUBTFUL, "VPC vpc-1"),
         ({"DeadLetterConfig": {"TargetArn": "arn:q"}}, DOUBTFUL, "a dead-letter queue, arn:q"),
         ({"events": None}, DOUBTFUL, "retries failed events 2 times and keeps them for 21600 s"),
-        ({"events": {**EVENTS, "MaximumRetryAttempts": 1}}, DOUBTFUL, "retries failed events 1 times"),
+        ({"events": {**EVENTS, "MaximumRetryAttempts": 1}}, DOUBTFUL, "retries failed events 1 time "),
         (
             {"events": {**EVENTS, "DestinationConfig": {"OnFailure": {"Destination": "arn:d"}}}},
             DOUBTFUL,
