@@ -113,13 +113,19 @@ def numbers(text: str) -> InputList:
 
     :raises ValueError: it is none.
     """
-    parts = [int(part) for part in text.split(":")]
+    try:
+        parts = [int(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
     if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0) or any(abs(part) >= 1 << 62 for part in parts):
         raise ValueError(f"expected FIRST:LAST or FIRST:LAST:STEP, got {text!r}")
     step = parts[2] if len(parts) == 3 else 1
     found = range(parts[0], parts[1] + (1 if step > 0 else -1), step)
-    if not 0 < len(found) <= MAX_INPUTS:
-        raise ValueError(f"expected a range of 1 to {MAX_INPUTS} numbers, got {text!r}")
+    if not found:
+        where = "below" if step > 0 else "above"
+        raise ValueError(f"expected FIRST:LAST[:STEP], got {text!r}: LAST is {where} FIRST, and STEP counts {step:+d}")
+    if len(found) > MAX_INPUTS:
+        raise ValueError(f"expected FIRST:LAST[:STEP] of at most {MAX_INPUTS} numbers, got {text!r}")
     return InputList((_Texts(found),))
 
 

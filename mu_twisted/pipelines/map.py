@@ -10,7 +10,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import MAX_KEY, Pipeline, PipelineError, PipelineOptions, at_least, coerced
+from mu_twisted.pipelines import MAX_KEY, Pipeline, PipelineError, PipelineOptions, at_least
 from mu_twisted.pipelines._command_task import Transfer, fetch_run_store, file_name
 from mu_twisted.pipelines._input_list import InputList, combinations, numbers, shown, split_url
 from mu_twisted.pipelines._replacements import (
@@ -27,6 +27,13 @@ from mu_twisted.pipelines._replacements import (
 SEPARATOR = ":::"
 """Stands before values that are inputs, as in GNU parallel."""
 FILES = frozenset({"in", "out"})
+
+
+def _range(text: str) -> InputList:
+    try:
+        return numbers(text)
+    except ValueError as error:
+        raise ValueError(f"--range: {error}") from None
 
 
 class Options(PipelineOptions):
@@ -48,7 +55,7 @@ class Options(PipelineOptions):
             None,
             None,
             "the inputs: the numbers FIRST:LAST or FIRST:LAST:STEP",
-            coerced(numbers, "FIRST:LAST[:STEP]", "--range"),
+            _range,
         ],
     ]
     synopsis = "[options] [::: VALUE... [::: VALUE...]...] -- COMMAND"
