@@ -41,7 +41,9 @@ def test_a_path_is_good_and_its_times_are_told() -> None:
     [
         ("ECONNREFUSED", 7, "to 7 dials of the other it has answered by RST, or ICMP that says the same"),
         ("EHOSTUNREACH", 1, "to 1 dial of the other it has answered by ICMP (host unreachable)"),
-        ("EPERM", 1, "to 1 dial of the other it has answered by EPERM"),
+        ("EPROTO", 1, "to 1 dial of the other it has answered by EPROTO"),
+        ("EPERM", 1, "1 dial of the other did not leave its machine (EPERM)"),
+        ("EADDRNOTAVAIL", 2, "2 dials of the other did not leave its machine (EADDRNOTAVAIL)"),
         ("", 0, "the other's dials were dropped"),
     ],
 )
@@ -63,6 +65,13 @@ def test_a_mapping_that_varies_or_is_unknown_is_told_of_the_worker_that_has_it()
     assert "is not known" in two
     assert "--probe-port" in two
     assert "which no dial can meet" in both
+
+
+@pytest.mark.parametrize("error", ["EADDRNOTAVAIL", "EADDRINUSE", "EPERM"])
+def test_an_error_of_the_dialling_side_is_no_answer_of_the_other(error: str) -> None:
+    _, (one, _, _) = told("direct", report(), report(error=error, errors=1))
+    assert "no dial of the other was rejected" in one
+    assert error not in one
 
 
 @pytest.mark.parametrize("outcome", [*PunchOutcome, *PunchRefusal, "lost", "another"])

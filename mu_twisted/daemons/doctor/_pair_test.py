@@ -276,12 +276,16 @@ def _answers(report: PunchReport) -> str:
     """What answers those that the worker itself has not dialled yet, as the other one's dials have seen it."""
     tried = [each for each in _candidates(report.punches) if not each.candidate.startswith(f"{CandidateKind.HOST}/")]
     tried = tried or list(_candidates(report.punches))
-    errors = {each.error for each in tried if each.errors}
-    if errors:
-        kinds = " and ".join(sorted(_KINDS.get(error, error or "an error") for error in errors))
-        return f"to {counted(sum(each.errors for each in tried), 'dial')} of the other it has answered by {kinds}"
+    failed = [each for each in tried if each.errors]
+    answered = [each for each in failed if each.error not in _OF_THE_DIALLING]
+    if answered:
+        kinds = " and ".join(sorted({_KINDS.get(each.error, each.error or "an error") for each in answered}))
+        return f"to {counted(sum(each.errors for each in answered), 'dial')} of the other it has answered by {kinds}"
     if any(each.connected for each in tried):
         return "no dial of the other was rejected"
+    if failed:
+        why = " and ".join(sorted({each.error for each in failed}))
+        return f"{counted(sum(each.errors for each in failed), 'dial')} of the other did not leave its machine ({why})"
     return "the other's dials were dropped" if tried else "it was not dialled"
 
 
@@ -292,6 +296,9 @@ _KINDS = {
     "EACCES": "ICMP (prohibited)",
 }
 """What errors of a dial tell of the answer: Linux has one for RST and for ICMP's port unreachable."""
+
+_OF_THE_DIALLING = frozenset({"EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "EPERM", "EMFILE", "ENFILE", "ENOBUFS"})
+"""Errors of a dial that are no answer: the dialling machine has not let it out (connect(2), "ERRORS")."""
 
 
 def _candidates(punches: Iterable[PunchTried] | Sequence[PunchTried]) -> Iterator[CandidateTried]:
