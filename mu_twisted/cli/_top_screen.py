@@ -45,11 +45,18 @@ def screen(
         lines.append(Text("no job runs", "dim"))
     room = MANY if height is None else height - len(lines) - 2  # an empty line, and the head of the table
     tasks = list(_tasks(found))
+    # A coordinator does not list all of many.
+    active = sum(max(each["job"]["active"], len(each["active"]["tasks"])) for each in found["jobs"])
     if height is not None:
         lines = lines[:height]
     if not tasks or room < 1:
         return Group(*lines)
-    return Group(*lines, Text(), _table(tasks[:room], len(found["jobs"]) > 1))
+    several = len(found["jobs"]) > 1
+    if active <= min(room, len(tasks)) or (height is not None and room == 1):
+        return Group(*lines, Text(), _table(tasks[:room], several))
+    shown = tasks[: room if height is None else room - 1]
+    more = f"and {counted(active - len(shown), 'active task')} more"
+    return Group(*lines, Text(), _table(shown, several), Text(more, "dim", no_wrap=True, overflow="ellipsis"))
 
 
 def _head(daemon: Fields, fault: str | None) -> Iterator[Text]:
@@ -94,7 +101,7 @@ def _table(tasks: list[tuple[Fields, Fields]], several: bool) -> Table:
         table.add_column("JOB", no_wrap=True, overflow="ellipsis")
     table.add_column("TASK", justify="right", no_wrap=True)
     table.add_column("INPUT", no_wrap=True, overflow="ellipsis", ratio=2)
-    table.add_column("ATTEMPT", justify="right", no_wrap=True)
+    table.add_column("ATTEMPT, FROM 0", justify="right", no_wrap=True)
     table.add_column("WORKER", no_wrap=True)
     table.add_column("WAITS", no_wrap=True, overflow="ellipsis", ratio=1)
     for job, task in tasks:
@@ -106,7 +113,7 @@ def _table(tasks: list[tuple[Fields, Fields]], several: bool) -> Table:
             *([job["job"]] if several else []),
             str(task["task"]),
             printable(task["label"] or ""),
-            f"{task['attempt'] + 1}{beside}",
+            f"{task['attempt']}{beside}",
             task["launch"] or "",
             printable(task["waits"] or ""),
         ]

@@ -121,7 +121,10 @@ def test_a_job_that_runs_and_one_that_is_over_are_told_with_their_path(world: Me
     world.clock.pump([1.0] * 5)
     text = page(*seen(world, job))
     assert ">failed<" in text
-    assert "The slowest attempts" in text
+    slowest = text[text.index("The slowest attempts") :]
+    assert "Attempt, from 0" in slowest
+    numbers = [row.split("</td><td")[1].partition(">")[2] for row in slowest.split("<tr>")[2:] if "</td><td" in row]
+    assert set(numbers) == {"0"}, numbers
 
 
 def test_a_job_of_which_nothing_began_has_a_report(world: MemoryCoordinator) -> None:

@@ -60,8 +60,9 @@ def test_it_shows_the_coordinator_the_jobs_and_what_has_run_longest() -> None:
     assert "30 %  2 of 10 done  1 failed  4 active  2 workers to come  about 1.8 s left  2.5/s" in rest[0]
     assert rest[1] == "  workers: 1 idle, 4 working, 2 to come; 3 tasks wait"
     rows = [line.split() for line in rest[5:]]
-    assert rows[0] == ["AGE", "JOB", "TASK", "INPUT", "ATTEMPT", "WORKER", "WAITS"]
-    assert rows[1] == ["4:10", "min", "a", "1", "in/1", "1", "0-1"]
+    assert rows[0] == ["AGE", "JOB", "TASK", "INPUT", "ATTEMPT,", "FROM", "0", "WORKER", "WAITS"]
+    assert rows[1] == ["4:10", "min", "a", "1", "in/1", "0", "0-1"]
+    assert rows.pop() == ["and", "5", "active", "tasks", "more"]
     assert [row[:3] for row in rows[2:]] == [["10.0", "s", "b"], ["3.0", "s", "a"]]
 
 
@@ -71,6 +72,16 @@ def test_it_fits_the_terminal(width: int, height: int) -> None:
     shown = drawn([job("a" * 30, [1.0] * 60), job("b", [2.0] * 60)], width=width, height=height)
     assert len(shown.splitlines()) <= height
     assert max(map(len, shown.splitlines())) <= width
+
+
+@pytest.mark.parametrize(("height", "rows"), [(None, 20), (24, 18), (7, 1), (6, 1), (5, 0)])
+def test_it_says_how_many_active_tasks_are_not_listed(height: int | None, rows: int) -> None:
+    shown = drawn([job("a", [1.0] * 30, active=33)], height=height).splitlines()
+    assert sum("in/" in line for line in shown) == rows
+    assert [line for line in shown if "more" in line] == (
+        [] if height in (5, 6) else [f"and {33 - rows} active tasks more"]
+    )
+    assert "more" not in drawn([job("a", [1.0] * 4)], height=height)
 
 
 def test_a_task_far_beyond_the_median_is_marked() -> None:

@@ -178,7 +178,8 @@ def test_a_job_is_followed_its_failures_shown_retried_and_cancelled(page: Page, 
         " document.querySelector('canvas').dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"
     )
     page.sees("photos/00001<b>.png (task 1)", "dialog")
-    page.sees("exit status 3", "dialog")
+    page.sees("Attempt 0, failed, exit status 3", "dialog")
+    page.sees("1, numbered from 0", "dialog")
     page.sees("<script>alert(1)</script>", "dialog pre")
     assert page.violations() == []
     page.click("Close")

@@ -188,13 +188,13 @@ def _slowest(timeline: Fields) -> str:
         rows.append(
             [
                 _text(called(task, label)),
-                str(attempts["attempt"][index] + 1),
+                str(attempts["attempt"][index]),
                 _text(timeline["outcomes"][attempts["outcome"][index]]),
                 seconds(begin),
                 seconds((timeline["now"] if end is None else end) - begin),
             ]
         )
-    table = _table(["Task", "Attempt", "Ended", "Began at", "Took"], rows, numbers=2)
+    table = _table(["Task", "Attempt, from 0", "Ended", "Began at", "Took"], rows, numbers=2)
     return f"<section><h2>The slowest attempts</h2>{table}</section>"
 
 

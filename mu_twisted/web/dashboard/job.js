@@ -56,7 +56,7 @@ export function jobView(name, main, status) {
   const stageCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Stages"), h("span", { class: "muted" }, "in their order")), stages);
   const slow = h("tbody");
   const slowCard = h("section", { class: "card scroll", hidden: true, tabindex: "0", "aria-label": "The slowest attempts" }, h("header", null, h("h2", null, "Slowest")), h("table", { class: "slow" },
-    h("thead", null, h("tr", null, ["Task", "Attempt", "State", "Began at", "Took"].map((text, at) =>
+    h("thead", null, h("tr", null, ["Task", "Attempt, from 0", "State", "Began at", "Took"].map((text, at) =>
       h("th", { scope: "col", class: ["", "extra", "extra", "number extra", "number"][at] }, text)))), slow));
   const links = h("figure", { class: "chart", style: { maxWidth: "520px" } });
   const linkCard = h("section", { class: "card", hidden: true }, h("header", null, h("h2", null, "Links"), h("span", { class: "muted" })), links);
@@ -206,7 +206,7 @@ export function jobView(name, main, status) {
       const task = attempts.task[index], took = (attempts.end[index] ?? timeline.now) - attempts.begin[index];
       return h("tr", null,
         h("td", { class: "name" }, h("button", { type: "button", class: "quiet", style: { paddingLeft: "0" }, onclick: () => open(task) }, called(task, timeline.labels[task]))),
-        h("td", { class: "extra" }, String(attempts.attempt[index] + 1)), h("td", { class: "extra" }, timeline.outcomes[attempts.outcome[index]]),
+        h("td", { class: "extra" }, String(attempts.attempt[index])), h("td", { class: "extra" }, timeline.outcomes[attempts.outcome[index]]),
         h("td", { class: "number extra" }, seconds(attempts.begin[index])),
         h("td", { class: "number" }, seconds(took), usual && took >= 2 * usual ? h("small", null, `${count(Math.round(took / usual))} × the median`) : null));
     }));

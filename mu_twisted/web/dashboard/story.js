@@ -55,7 +55,7 @@ export class Panel {
 
   show(story) {
     const { task } = story, last = story.attempts.at(-1);
-    const facts = [["State", task.state], ["Attempts", String(task.attempts)]];
+    const facts = [["State", task.state], ["Attempts", `${task.attempts}${task.attempts ? ", numbered from 0" : ""}`]];
     if (last) facts.push(["Last attempt", `${seconds((last.end ?? story.now) - last.begin)}${last.end === null ? " so far" : ""}`]);
     if (task.stage) facts.push(["Stage", task.stage]);
     if (task.waits) facts.push(["Waits", task.waits]);
@@ -84,7 +84,7 @@ export class Panel {
     if (attempt.speculative) facts.push(["Beside", "another that took long"]);
     const states = attempt.states.map(([at, name], index) => [at, name, (attempt.states[index + 1]?.[0] ?? end) - at]);
     return h("section", null,
-      h("h3", null, `Attempt ${attempt.attempt + 1}, ${WORDS[attempt.outcome] ?? attempt.outcome}${attempt.status === null ? "" : `, exit status ${attempt.status}`}`),
+      h("h3", null, `Attempt ${attempt.attempt}, ${WORDS[attempt.outcome] ?? attempt.outcome}${attempt.status === null ? "" : `, exit status ${attempt.status}`}`),
       h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
       attempt.error && attempt !== story.attempts.at(-1) ? h("p", { class: "note error" }, attempt.error) : null,
       states.length ? h("ul", { class: "states", style: { marginTop: "8px" } }, states.map(([, name, long]) =>
