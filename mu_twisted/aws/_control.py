@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._code import files_in_package
-from mu_twisted.aws._errors import AWSError, aws_errors, error_code
+from mu_twisted.aws._errors import AWSError, InvalidName, aws_errors, error_code
 from mu_twisted.aws._function_settings import LOCAL_ROLE, ORIGINAL_HANDLER, FunctionSpec, entry_of, is_image
 from mu_twisted.aws._functions import Functions
 from mu_twisted.base.masking import masked
@@ -157,7 +157,7 @@ class AwsControl:
         """Raise an error if the bucket does not exist or may not be used."""
         # botocore's own error for it is a page of patterns.
         if not bucket.startswith("arn:") and not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", bucket):
-            raise AWSError(f"{bucket!r} cannot be the name of a bucket: check -b")
+            raise InvalidName(f"{bucket!r} cannot be the name of a bucket: check -b")
         missing = f"there is no bucket {bucket}{self.clients.where_s3}: check -b, or make it"
         with aws_errors(f"use bucket {bucket}{self.clients.where_s3}"), self._missing(missing):
             self.clients.s3.head_bucket(Bucket=bucket)

@@ -6,8 +6,11 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from mu_twisted.aws._errors import AWSError
+from mu_twisted.aws._errors import AWSError, InvalidName
 from mu_twisted.aws._proxies import is_loopback
+
+_ALIKE = 0.75
+"""How like a region a name is for which the region may have been meant, as difflib has it: 1 is the same."""
 
 
 @functools.cache
@@ -31,11 +34,12 @@ def partition_of(region: str) -> str:
 def check_region(region: str) -> None:
     """Check that Lambda has such a region, by botocore's data.
 
-    :raises AWSError: it has not; the text names the most similar ones.
+    :raises InvalidName: it has not; the text names similar ones.
     """
     if region not in _regions():
-        near = difflib.get_close_matches(region, _regions(), 3, 0.5) or ["us-east-1"]
-        raise AWSError(f"Lambda has no region {region!r}: did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(region.lower().replace("_", "-"), _regions(), 3, _ALIKE)
+        hint = f"did you mean {' or '.join(near)}?" if near else "expected one such as us-east-1"
+        raise InvalidName(f"Lambda has no region {region!r}: {hint}")
 
 
 def lambda_endpoint(region: str, override: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -13,6 +13,12 @@ class AWSError(MuError):
     """A call to AWS, or to an endpoint in its place, has failed or cannot be made; one line."""
 
 
+class InvalidName(AWSError):
+    """AWS can have nothing of this name: no region, bucket or function."""
+
+    misuse = True
+
+
 class AccessDenied(AWSError):
     """The credentials may not do it."""
 

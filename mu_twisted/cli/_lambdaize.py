@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import secrets
 import string
 import sys
@@ -19,8 +20,8 @@ from mu_twisted.aws import (
     FunctionChanges,
     Functions,
     FunctionSpec,
-    PackageError,
     build_package,
+    check_region,
     collect_programs,
     collect_requirements,
     own_runtime,
@@ -83,7 +84,7 @@ def add(commands: Any) -> None:
         "--tmp-size", type=_setting("EphemeralStorage"), metavar="MB", help="for temporary files (512)"
     )
     function.add_argument("--arch", choices=ARCHITECTURES, help="its processor (x86_64; with --local this machine's)")
-    function.add_argument("--runtime", help="(python3.13)")
+    function.add_argument("--runtime", type=_runtime, help="(python3.13)")
     function.add_argument(
         "--copies",
         type=whole_number(1, MAX_COPIES),
@@ -140,9 +141,12 @@ def run(options: argparse.Namespace) -> None:
         _check_role(options)
     if options.replace and not options.name:
         raise UsageError("--replace needs the name of the function that is to be replaced: give --name")
+    if not options.skip_upload:
+        for region in options.region:
+            check_region(region)
     name = options.name or f"{_base_name(options)}_{_suffix()}"
     if not set(name) <= set(string.ascii_letters + string.digits + "-_") or len(name) > _LONGEST_NAME - 4:
-        raise PackageError(
+        raise UsageError(
             f"{name!r} cannot be a function's name, which has letters, digits, - and _, at most {_LONGEST_NAME - 4}: "
             "give --name"
         )
@@ -321,6 +325,12 @@ def _is_set(variable: str) -> bool:
 def _suffix() -> str:
     letters = string.ascii_letters + string.digits
     return "".join(secrets.choice(letters) for _ in range(8))
+
+
+def _runtime(text: str) -> str:
+    if not re.fullmatch(r"python3\.[0-9]{1,2}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a Python, such as {FunctionSpec.runtime}, got {text!r}")
+    return text
 
 
 def _setting(member: str) -> Callable[[str], int]:

@@ -10,8 +10,6 @@ from mu_twisted.base import MuError
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._output import OutputLost, drop, guarded
 from mu_twisted.cli._parser import OneLineParser
-from mu_twisted.client import UsageError
-from mu_twisted.config import ConfigError
 
 COMMANDS = {
     "submit": "_submit",
@@ -83,12 +81,9 @@ def _status_of(words: list[str]) -> int:
     except SystemExit:
         sys.stdout.flush()  # the help, too
         raise
-    except (UsageError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except MuError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if error.misuse else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -5,3 +5,5 @@ from mu_twisted.base import MuError
 
 class UsageError(MuError):
     """A request is wrong in itself; of a command the exit status is 2, as argparse has it."""
+
+    misuse = True

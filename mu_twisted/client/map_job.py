@@ -103,7 +103,10 @@ class MapJob:
         if request.each is not None:
             self.inputs = read_lines(request.each, table=request.table or None)
         elif request.values:
-            self.inputs = combinations(request.values)
+            try:
+                self.inputs = combinations(request.values)
+            except PipelineError as error:
+                raise UsageError(str(error)) from None
         elif request.inputs:
             self.inputs = self._named()
 

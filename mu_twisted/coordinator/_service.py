@@ -533,6 +533,8 @@ class Jobs:
                 submission.gangs.check_size(self.launch_queue.state.workers, "--worker-limit")
                 opened = await self._opener.open(name, pipeline, settings, submission.edges)
             except MuError as error:
+                if error.misuse:
+                    raise
                 raise ServiceError(str(error)) from None
             job = await self._slices.run(submission.making(name, opened.skipped))
         except JobError as error:

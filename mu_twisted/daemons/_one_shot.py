@@ -83,7 +83,7 @@ class OneShot:
         try:
             status = await self._submit()
         except MuError as error:
-            self.misused = isinstance(error, PipelineError)
+            self.misused = error.misuse or isinstance(error, PipelineError)
             return str(error)
         name = self._name = status.job
         started = time.monotonic()

@@ -80,6 +80,22 @@ def s3_key(switch: str) -> Callable[[str], str]:
     return coerced(convert, f"an S3 key of 1 to {MAX_KEY} bytes", switch)
 
 
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[!-~]{1,1000}")
+"""What S3 can be asked for: old buckets have names that new ones may not have."""
+_FUNCTION = re.compile(
+    r"(?=.{1,256}$)(arn:[a-z-]+:lambda:)?([a-z]+(-[a-z]+)+-[0-9]:)?([0-9]{12}:)?(function:)?[A-Za-z0-9_.-]+"
+    r"(:(\$LATEST|[A-Za-z0-9_-]+))?"
+)
+"""As Lambda's API has it: a name or an ARN, with a version or an alias or without."""
+_A_FUNCTION = "a function's name, of letters, digits, - and _, or its ARN"
+_NAMES = [
+    ("bucket", "-b", _BUCKET, "a bucket's name, of letters, digits, '.', - and _"),
+    ("function", "-l", _FUNCTION, _A_FUNCTION),
+    ("retry-memory", "--retry-memory", _FUNCTION, _A_FUNCTION),
+]
+"""Options that name what is there: the name, the switch, what they can be, and that in words."""
+
+
 def _tasks(text: str) -> int:
     tasks = at_least(1, "-n")(text)
     if tasks > MAX_TASKS:
@@ -349,7 +365,8 @@ class PipelineOptions(usage.Options):
         raise usage.UsageError(f"{len(inputs)} inputs came with the job, and its pipeline takes no list of them")
 
     def check_words(self, words: Sequence[str]) -> None:
-        """Look for empty values, and for options behind the first word that is none, which would be taken for its own.
+        """Look for empty values, for names that AWS can have nothing of, and for options behind the first word that is
+        none, which would be taken for its own.
 
         For job options as their user typed them; parsing does not ask for it, as journals hold older ones.
 
@@ -358,6 +375,9 @@ class PipelineOptions(usage.Options):
         """
         refuse_empty(self, words)
         self._check_place(words)
+        for name, switch, pattern, wanted in _NAMES:
+            if self[name] and pattern.fullmatch(self[name]) is None:
+                raise usage.UsageError(f"{switch}: expected {wanted}, got {self[name]!r:.80}")
 
     def _check_place(self, words: Sequence[str]) -> None:
         _, rest = getopt.getopt(list(words), self.shortOpt, self.longOpt)

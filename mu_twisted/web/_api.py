@@ -115,7 +115,7 @@ class Api:
         except (PipelineError, UsageError) as error:
             return refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, str(error), usage=True))
         except MuError as error:
-            return refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, str(error)))
+            return refusal_reply(CallRefusal(HTTPStatus.BAD_REQUEST, str(error), usage=error.misuse))
 
     # -- which handler ---------------------------------------------------------------------------------------------
 

@@ -20,8 +20,16 @@ def test_endpoints_of_every_partition_come_from_botocores_data(region: str, url:
 
 
 def test_an_unknown_region_names_the_nearest() -> None:
-    with pytest.raises(AWSError, match="did you mean .*eu-west-1"):
-        check_region("eu-wset-1")
+    for wrong in "eu-wset-1", "EU-WEST-1", "eu_west_1":
+        with pytest.raises(AWSError, match="did you mean .*eu-west-1") as refused:
+            check_region(wrong)
+        assert refused.value.misuse
+
+
+@pytest.mark.parametrize("wrong", ["mars-1", "moon", "x", ""])
+def test_what_is_like_no_region_is_taken_for_none(wrong: str) -> None:
+    with pytest.raises(AWSError, match=f"^Lambda has no region '{wrong}': expected one such as us-east-1$"):
+        check_region(wrong)
 
 
 def test_what_the_user_says_stands_before_the_environment_and_that_before_aws() -> None:

@@ -35,7 +35,7 @@ def test_the_policies_are_printed_for_the_credentials_account(account: Account) 
         (["operator"], 1, "give --role"),
         (["operator", "--trust"], 2, "--trust"),
         (["nobody"], 2, "nobody"),
-        (["function", "-b", "b", "-r", "mars"], 1, "no region 'mars'"),
+        (["function", "-b", "b", "-r", "mars"], 2, "no region 'mars'"),
         (["function", "-b", "b", "-r", "us-east-1,cn-north-1"], 1, "several partitions"),
     ],
 )

@@ -225,6 +225,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(run: Mu, served: Ser
         (["--program", "x", "-l", "f", ":::", "a", "--", "x"], 2, "-l names another (f)"),
         (["--program", "x", "--memory", "12", ":::", "a", "--", "x"], 2, "--memory: expected a whole number from 128"),
         (["--program", "nosuch", "--role", "r", ":::", "a", "--", "x"], 1, "cannot pack nosuch: No such file"),
+        ([":::", "--", "echo"], 2, "::: is followed by no value"),
+        ([":::", "a", ":::", "--", "echo"], 2, "::: is followed by no value"),
+        (["-l", "bad name!", ":::", "a", "--", "x"], 2, "-l: expected a function's name"),
+        (["-b", "Bad_Bucket!", ":::", "a", "--", "x"], 2, "-b: expected a bucket's name"),
         (["--range", "9:1", "--", "x"], 2, "--range: expected FIRST:LAST[:STEP]"),
     ],
 )

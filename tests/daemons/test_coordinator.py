@@ -73,7 +73,6 @@ def test_what_is_wrong_with_options_is_said(words: str, said: str, capfd: pytest
     ("words", "said"),
     [
         ("-t 0 png2y4m", "no AWS credentials: set AWS_ACCESS_KEY_ID"),
-        ("-t 0 png2y4m -r us-esat-1", "no region 'us-esat-1': did you mean"),
         ("-t 0 png2y4m -n 1000000 --max-workers 100000000", "file descriptors"),
         ("-t 0 -c nosuch.pem --ca-key nosuch.pem png2y4m", "nosuch.pem"),
         ("-t 0 --state-dir /proc/none png2y4m", "/proc/none"),
@@ -86,6 +85,15 @@ def test_what_cannot_start_is_one_line_and_status_1(coordinate: Any, words: str,
     ended = coordinate(*words.split(), **NO_KEYS)
     assert ended.status == 1
     assert said in ended.complained()
+
+
+@pytest.mark.parametrize(
+    ("region", "said"), [("us-esat-1", "did you mean us-"), ("mars-1", "expected one such as us-")]
+)
+def test_a_region_that_there_is_not_is_wrong_use(coordinate: Any, region: str, said: str) -> None:
+    ended = coordinate("-t", "0", "png2y4m", "-r", region, **NO_KEYS)
+    assert ended.status == 2
+    assert f"no region '{region}': {said}" in ended.complained()
 
 
 @pytest.mark.parametrize("host", ["no such host", "a..b", "-a", "1.2.3", "1.2.3.4:5", "http://a", "a" * 64, "ü"])

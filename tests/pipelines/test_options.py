@@ -5,6 +5,8 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
@@ -147,3 +149,44 @@ def test_halting_that_is_said_otherwise_is_a_usage_error(text: str) -> None:
 def test_a_limit_of_cost_that_is_none_is_a_usage_error(text: str) -> None:
     with pytest.raises(usage.UsageError, match="--max-cost: expected an amount above 0"):
         load_pipeline("exec").parse(["--max-cost", text, "--", "x"])
+
+
+@pytest.mark.parametrize("pipeline", pipeline_names())
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-b", "Bad_Bucket!"], "-b: expected a bucket's name, .*, got 'Bad_Bucket!'"),
+        (["-b", "s3://mine"], "-b: expected a bucket's name, .*, got 's3://mine'"),
+        (["-b", "b" * 256], "-b: expected a bucket's name"),
+        (["-l", "bad name!"], "-l: expected a function's name, .*, got 'bad name!'"),
+        (["-l", "a/b"], "-l: expected a function's name"),
+        (["-l", "f" * 257], "-l: expected a function's name"),
+        (["--retry-memory", "f:g:h:i:j"], "--retry-memory: expected a function's name"),
+    ],
+)
+def test_what_can_be_no_bucket_or_function_is_wrong_use(pipeline: str, words: list[str], said: str) -> None:
+    settings = load_pipeline(pipeline).options()
+    settings.update(dict.fromkeys(("bucket", "function", "retry-memory")))
+    named = {"-b": "bucket", "-l": "function", "--retry-memory": "retry-memory"}
+    settings[named[words[0]]] = words[1]
+    with pytest.raises(usage.UsageError, match=f"^{said}"):
+        settings.check_words(words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("png2y4m_cP4Mf5pn", "fib-2", "f:3", "f:$LATEST", "f:live", "123456789012:function:f", "function:f"),
+        *(
+            "arn:aws:lambda:us-east-1:123456789012:function:f",
+            "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:f:2",
+        ),
+    ],
+)
+def test_what_lambdas_api_takes_for_a_function_may_be_one(name: str) -> None:
+    model = ServiceModel(Loader().load_service_model("lambda", "service-2"), "lambda")
+    request: Any = model.operation_model("Invoke").input_shape
+    assert re.fullmatch(request.members["FunctionName"].metadata["pattern"], name)
+    settings = PipelineOptions()
+    settings.parseOptions(["-l", name, "-b", "Old_Bucket.of-2009"])
+    settings.check_words(["-l", name, "-b", "Old_Bucket.of-2009"])

@@ -93,9 +93,9 @@ class Examination:
     async def _look(self, cloud: Cloud) -> None:
         settings = self._settings
         regions = settings["regions"] if settings is not None else ("us-east-1",)
+        for region in regions:
+            check_region(region)
         try:
-            for region in regions:
-                check_region(region)
             self._report(await deferToThread(self._caller, cloud, regions[0]))
         except MuError as error:
             fix = f"{CREDENTIALS}; where nothing answers, {NETWORK}"
