@@ -6,6 +6,7 @@ What is copied where is decided before anything is copied, by functions that use
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -229,7 +230,7 @@ class Objects:
         :returns: how many there were.
         """
         count = 0
-        with aws_errors(f"read {source}{self._clients.where_s3}"):
+        with aws_errors(f"read {source}{self._clients.where_s3}"), self._there(source):
             body = self._s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
             for block in body.iter_chunks(1 << 20):
                 write(block)
@@ -330,18 +331,23 @@ class Objects:
         if empty:
             raise ObjectsError(f"there is no object below {S3Place(source.bucket, prefix)}{self._clients.where_s3}")
 
-    def _size(self, source: Place) -> int:
+    @contextmanager
+    def _there(self, source: S3Place) -> Iterator[None]:
+        """Say of an object that it is not there, where S3 says so."""
         from botocore.exceptions import ClientError
 
+        try:
+            yield
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchKey", "NotFound"):
+                raise ObjectsError(f"there is no object {source}{self._clients.where_s3}") from None
+            raise
+
+    def _size(self, source: Place) -> int:
         if isinstance(source, S3Place):
             name_of(source)
-            with aws_errors(f"look up {source}{self._clients.where_s3}"):
-                try:
-                    return int(self._s3.head_object(Bucket=source.bucket, Key=source.key)["ContentLength"])
-                except ClientError as error:
-                    if error_code(error) in ("404", "NoSuchKey", "NotFound"):
-                        raise ObjectsError(f"there is no object {source}{self._clients.where_s3}") from None
-                    raise
+            with aws_errors(f"look up {source}{self._clients.where_s3}"), self._there(source):
+                return int(self._s3.head_object(Bucket=source.bucket, Key=source.key)["ContentLength"])
         try:
             return source.stat().st_size
         except OSError as error:

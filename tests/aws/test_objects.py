@@ -108,6 +108,8 @@ def test_streams_go_both_ways(objects: Objects) -> None:
     objects.send_stream(io.BytesIO(b"hello"), S3Place("box", "k"))
     out = io.BytesIO()
     assert objects.read_stream(S3Place("box", "k"), out.write) == 5
+    with pytest.raises(ObjectsError, match="^there is no object s3://box/none"):
+        objects.read_stream(S3Place("box", "none"), out.write)
     assert out.getvalue() == b"hello"
 
 
