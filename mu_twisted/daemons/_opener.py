@@ -18,6 +18,7 @@ from mu_twisted.coordinator import JobLinks, LaunchTokens, Opened, Peers, Reques
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
+from mu_twisted.daemons._inputs import examine_inputs
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.daemons._launches import JobLaunching
 from mu_twisted.daemons._limits import check_workers_fit
@@ -25,7 +26,7 @@ from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_address
 from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import Cost, JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
-from mu_twisted.pipelines import MAX_PARTS, MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
+from mu_twisted.pipelines import MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
 
 LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
@@ -139,7 +140,8 @@ class CloudOpener:
             raise MuError(f"--max-cost cannot be kept: no price is known of {', '.join(settings['regions'])}")
         if settings["retry-memory"] is not None:
             await self._look(cloud, pipeline, _larger(settings))
-        await self._examine(cloud, pipeline, settings)
+        with suppress(AccessDenied):  # the workers' role may read them: they will see
+            await examine_inputs(cloud, pipeline, settings, self._in_thread)
         skipped: frozenset[int] = frozenset()
         if settings["skip-existing"]:
             skipped = await self._existing(cloud, pipeline, settings, edges)
@@ -256,22 +258,6 @@ class CloudOpener:
         regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
         needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
-
-    async def _examine(self, cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any]) -> None:
-        """Let the pipeline look at what its job is to read. Only S3 is asked in a thread, as in :meth:`_existing`."""
-        looking = pipeline.examination(settings)
-        if looking is None:
-            return
-        region, bucket, part = settings["regions"][0], settings["bucket"], None
-        for _ in range(MAX_PARTS + 1):
-            wanted = pipeline.next_part(looking, part)
-            if wanted is None:
-                return
-            try:
-                part = await self._in_thread(cloud.read_part, region, bucket, wanted)
-            except AccessDenied:  # the workers' role may read it: they will see
-                return
-        raise PipelineError(f"pipeline {pipeline.name}: it looks at more than {MAX_PARTS} parts of objects")
 
     def _peers(
         self, name: str, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]], cloud: Cloud | None

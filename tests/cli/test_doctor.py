@@ -45,6 +45,14 @@ def test_an_account_in_order_passes_and_one_without_finds_all_that_is_wrong(acco
     assert found["ok"][0].startswith("credentials: account 123456789012, arn:aws:")
     assert any("function f in eu-west-1: 1536 MB, 180 s, x86_64, python3.13" in line for line in found["ok"])
 
+    words = ["--no-invoke", "--host-addr", "192.0.2.1", "film", "-b", "mine", "-l", "f", "-v", "clip", "--in", "a"]
+    status, found, said = doctor(account.environment, account.home, *words)
+    assert status == 1
+    assert "there is no object s3://mine/a (--in)" in found["BROKEN"], said
+    account.client("s3").put_object(Bucket="mine", Key="a", Body=b"any text")
+    status, found, said = doctor(account.environment, account.home, *words)
+    assert any(line.startswith("a is no film") for line in found["BROKEN"]), said
+
     lambda_ = account.client("lambda")
     lambda_.delete_function_event_invoke_config(FunctionName="f")  # moto keeps the first of two
     lambda_.put_function_event_invoke_config(

@@ -136,3 +136,8 @@ def test_a_film_that_only_the_workers_may_read_is_left_to_them(world: OpenerHarn
     world.answer(DEPLOYMENT)
     world.calls.pop(0)[1].errback(AWSError("there is no object s3://b/clip.mp4"))
     assert str(results[0].value) == "there is no object s3://b/clip.mp4"
+    for words, option in ([["film", "--in", "a/b"], "--in"], [["faces", "--face", "a/b"], "--face"]):
+        results = world.open("a", "f", *words)
+        world.answer(DEPLOYMENT)
+        world.calls.pop(0)[1].errback(AWSError("there is no object s3://b/a/b"))
+        assert str(results[0].value) == f"there is no object s3://b/a/b ({option})"

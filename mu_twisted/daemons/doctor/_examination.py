@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.threads import deferToThread
 
-from mu_twisted.aws import Clients, InvokeAnswer, check_region
+from mu_twisted.aws import AccessDenied, Clients, InvokeAnswer, check_region
 from mu_twisted.aws.findings import (
     Finding,
     Health,
@@ -33,6 +33,7 @@ from mu_twisted.base import MuError
 from mu_twisted.coordinator import job_event, with_launch_id
 from mu_twisted.daemons._address import find_address
 from mu_twisted.daemons._cloud import Cloud, open_cloud
+from mu_twisted.daemons._inputs import examine_inputs
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys
 from mu_twisted.daemons._options import local_stack
 from mu_twisted.daemons._rendezvous import peers, rendezvous_addresses
@@ -41,6 +42,7 @@ from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
 from mu_twisted.daemons.doctor._dial_back import dial_back, judge_dial_back
 from mu_twisted.daemons.doctor._pair_test import judge_pair, try_pair
 from mu_twisted.jobs import launch_name
+from mu_twisted.pipelines import Pipeline
 from mu_twisted.tls import Authority
 
 JOB = "doctor"
@@ -59,6 +61,8 @@ PAIR = (
     "see that `mu rendezvous` runs where -H and -T say, with the same --state-dir or keys, that workers reach it, and "
     "that the coordinator's port is free (-t)"
 )
+INPUTS = "store what is missing, by `mu cp`, or name other objects"
+READ = "let the credentials read the bucket, if it is to be looked at before a launch"
 KEYS = "check -c, -s, -k and --ca-key, or make keys: `mu genkeys DIR`"
 
 Report = Callable[[Finding], None]
@@ -106,7 +110,10 @@ class Examination:
             self._report_all(await deferToThread(self._region, cloud, region, states))
         if settings is not None and settings["bucket"]:
             bucket = settings["bucket"]
-            self._report(await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET))
+            found = await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET)
+            self._report(found)
+            if found.health is not Health.BROKEN and self._options.pipeline is not None:
+                self._report_all(await self._inputs(cloud, self._options.pipeline))
         elif cloud.s3_endpoint is not None and cloud.stack_directory is None:
             named = cloud.s3_endpoint
             self._report(await self._try(lambda: judge_s3(named), NETWORK))
@@ -176,6 +183,19 @@ class Examination:
     def _bucket(self, cloud: Cloud, region: str, bucket: str) -> Finding:
         actual = self._inspection(cloud, region).bucket_region(bucket)
         return judge_bucket(bucket, actual if cloud.s3_endpoint is None else None, region)
+
+    async def _inputs(self, cloud: Cloud, pipeline: Pipeline) -> list[Finding]:
+        """What the pipeline finds of the objects that the job is to read; nothing of one that looks at none."""
+        if pipeline.examine is None:
+            return []
+        try:
+            await examine_inputs(cloud, pipeline, self._settings, deferToThread)
+        except AccessDenied as error:
+            said = f"what the job reads was not looked at: {error}"
+            return [doubtful(said, "only a worker sees what is wrong with it", READ)]
+        except MuError as error:
+            return [_failed(error, INPUTS)]
+        return [good(f"pipeline {pipeline.name} finds nothing wrong with what the job reads")]
 
     def _certificates(self) -> Finding:
         state_dir = Path(self._options["state-dir"] or default_state_dir())
