@@ -65,7 +65,7 @@ LOG_FORMAT = [
     "log-format",
     None,
     "text",
-    "lines of the log: text, or json for an object on each",
+    "lines of the log: text, or json for an object on each; what a command prints of its job stays text",
     coerced(_log_format, "text or json", "--log-format"),
 ]
 """The option of every daemon."""

@@ -1,6 +1,7 @@
 """The log of a daemon: readable lines, or with --log-format json an object on each, which says what it is about."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -61,6 +62,9 @@ def test_what_is_about_a_worker_has_its_job_task_and_attempt(coordinate: Any, lo
     lines = objects([line for line in ended.err.splitlines() if line.startswith("{")])
     failed = [line for line in lines if line["text"].startswith("task 1, attempt ") and line["level"] == "warn"]
     assert [(line["task"], line["attempt"]) for line in failed] == [(1, 0), (1, 1)]
+    # The end of the job is the command's output, as the page says: its log is not all that is printed.
+    assert re.fullmatch(r"exec-\w+: 1 of 2 tasks done in [0-9.]+ s\n", ended.out)
+    assert any(line.startswith("error: ") for line in ended.err.splitlines())
     left = [line for line in lines if line["text"].startswith("worker ")]
     assert left
     assert all({"job", "worker"} <= line.keys() for line in [*failed, *left])
