@@ -13,6 +13,7 @@ from mu_twisted.pipelines._examination import Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._mp4 import Index, IndexFault, reading_index
 
 _RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
+_PICTURES = re.compile(r"^Input #0, (?:image2|[a-z0-9]+_pipe),", re.MULTILINE)
 _NTSC = {f"{rate * 1000 / 1001:.2f}": Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)}
 
 
@@ -53,6 +54,11 @@ async def described(w: Worker, path: str) -> str:
     if result.killed:
         raise RunError(result)
     return result.output
+
+
+def is_pictures(text: str) -> bool:
+    """Whether what ffmpeg says is about pictures, one or several in a file, which have no rate of their own."""
+    return _PICTURES.search(text) is not None
 
 
 def read_rate(text: str) -> Fraction | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mu_twisted.pipelines._examination import ObjectPart, PartWanted
+from mu_twisted.pipelines._pictures import MAX_PICTURE, is_picture, may_be_picture
 
 HEAD = 64 << 10
 """Bytes that are read first: often the index is in them."""
@@ -62,6 +63,9 @@ def reading_index(key: str) -> Generator[PartWanted, ObjectPart, Index | None]:
         raise IndexFault("is empty")
     if head[4:8] not in _FIRST:
         what = _no_film(head)
+        if what is None and may_be_picture(head) and size <= MAX_PICTURE:
+            whole = head if size <= len(head) else (yield PartWanted(key, 0, size)).data
+            what = "a picture" if is_picture(whole) else None
         if what is not None:
             raise IndexFault(f"is no film: it is {what}")
         return None

@@ -187,6 +187,8 @@ async def _find(w: Worker, program: Process, piece: int) -> None:
         _check_end(settings, piece, first, count, said["frames"], duration)
         if said["frames"] < count:
             break
+    if not looked and duration is None and not wanted.start:
+        raise PipelineError(f"{video} has one picture only, or lasts no {float(every):g} s: there is nothing to search")
     if not looked:
         raise PipelineError(f"{video} has no frames from {float(wanted.start * every):g} s on: -n is too large")
     w.extra = "storing"

@@ -21,7 +21,7 @@ from twisted.python import usage
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, at_least, coerced, s3_key
-from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
+from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, is_pictures, positive, read_rate
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.merge import EACH, concat, concat_list
 
@@ -173,6 +173,8 @@ async def _split(w: Worker, piece: int) -> int:
         raise PipelineError(f"{video} has no frames: ffmpeg finds no video in it")
     rate, wanted = read_rate(said), piece_frames(settings, piece)
     if rate is not None and abs(rate - settings["rate"]) * 1000 > rate:
+        if is_pictures(said):
+            raise PipelineError(f"{video} is no film: it has one picture only, or several without a frame rate")
         raise PipelineError(f"{video} has {_rate(rate)} frames a second, and --rate says {_rate(settings['rate'])}")
     w.extra = "decoding"
     # Half a frame early: times in a file are rounded, and the frame before must not slip in.

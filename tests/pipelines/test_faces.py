@@ -194,6 +194,7 @@ def test_a_program_that_dies_fails_its_attempt_and_begins_anew(
     [
         ("sound.mkv", [], "clip.mp4 has no frames: ffmpeg finds no video in it"),
         ("text", [], "clip.mp4 is nothing that ffmpeg reads"),
+        ("still.png", [], "clip.mp4 has one picture only, or lasts no 0.5 s: there is nothing to search"),
         ("short.mkv", ["-o", 1], "clip.mp4 has no frames from 4 s on: -n is too large"),
         ("cut.mkv", [], "and says that it has 3 s: it is cut off"),
         ("live.mkv", ["-n", 2], "clip.mp4 has no frames from 3 s on: it is cut off, or -n is too large"),

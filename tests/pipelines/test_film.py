@@ -104,6 +104,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = ["-f", "lavfi", "-i", f"testsrc2=size=64x48:rate={RATE}:duration=2.3"]
     run_ffmpeg(find_ffmpeg(), *source, "-pix_fmt", "yuv420p", str(directory / "clip.mp4"))
     run_ffmpeg(find_ffmpeg(), "-f", "lavfi", "-i", "sine=duration=1", str(directory / "sound.mp4"))
+    run_ffmpeg(find_ffmpeg(), *source, "-frames:v", "1", str(directory / "still.png"))
     return directory
 
 
@@ -146,6 +147,7 @@ def test_a_film_has_all_frames_treated_also_where_chunks_are_no_pieces(tools: Pa
         ("clip.mp4", ["-n", 2, "--filter", "nosuch; touch hacked"], "treat", "status"),
         ("clip.mp4", ["-n", 2, "--rate", "12"], "split", "10 frames a second, and --rate says 12"),
         ("clip.mp4", ["-n", 1, "-o", 9], "split", "has no frames from 8.950 s on"),
+        ("still.png", ["-n", 1], "split", "clip.mp4 is no film: it has one picture only"),
         ("sound.mp4", ["-n", 1], "split", "ffmpeg finds no video in it"),
         (None, ["-n", 1], "split", "ffmpeg finds no video in it"),
     ],

@@ -96,6 +96,28 @@ def test_what_is_no_film_is_told_by_what_it_is(data: bytes, what: str) -> None:
         index(data)
 
 
+@pytest.mark.parametrize(
+    "words", [["rgb24", "a.png"], ["yuvj420p", "a.jpg"], ["yuvj444p", "-s", "1600x900", "-q:v", "1", "b.jpg"]]
+)
+def test_one_picture_is_no_film_and_several_may_be_one(films: Callable[..., bytes], words: list[str]) -> None:
+    picture = films(words[-1], "-frames:v", "1", "-update", "1", "-pix_fmt", *words[:-1])
+    with pytest.raises(IndexFault, match="^is no film: it is a picture$"):
+        index(picture)
+    assert index(picture + picture) is None
+    assert index(picture[: len(picture) // 2]) is None
+    assert answered(reading_index("x"), picture, size=(4 << 20) + 1) is None, "it may go on"
+
+
+def test_an_animation_is_a_film(films: Callable[..., bytes]) -> None:
+    assert index(films("a.apng", "-f", "apng", "-pix_fmt", "rgb24")) is None
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"]))
+def test_whatever_begins_as_a_picture_is_one_or_may_be_a_film(rest: bytes, beginning: bytes) -> None:
+    with suppress(IndexFault):
+        assert index(beginning + rest) is None
+
+
 @given(st.integers(0, 100), st.sampled_from(["whole.mp4", "fast.mp4"]))
 def test_what_is_cut_off_is_told_so(films: Callable[..., bytes], percent: int, name: str) -> None:
     data = films(name, *(["-movflags", "+faststart"] if name == "fast.mp4" else []))
