@@ -1,6 +1,7 @@
 """The ``mu`` command parses its line, runs a subcommand, and prints errors as one line."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,6 +11,7 @@ from mu_twisted.base import MuError
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._output import OutputLost, drop, guarded
 from mu_twisted.cli._parser import OneLineParser
+from mu_twisted.client import UsageError
 
 COMMANDS = {
     "submit": "_submit",
@@ -101,6 +103,8 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser, commands = new_parser(words)
     if not words or (words[0].startswith("-") and not any(own.startswith(words[0]) for own in _OWN)):
         parser.error(f"expected a command{f', got {words[0]}' if words else ''}: mu COMMAND [options]")
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise UsageError(unknown_command(words[0]))
     taken: dict[str, Any] = {}
     if words[:1] == ["map"]:  # it has a command line within its own
         rest, taken = import_module("mu_twisted.cli._map").split(words[1:])
@@ -117,6 +121,16 @@ def parsed(words: list[str]) -> argparse.Namespace:
     options.configured = settings
     options.profile = profile
     return options
+
+
+def unknown_command(word: str) -> str:
+    """What is said of a word that is no command: which one is like it, or that a pipeline bears the name."""
+    from mu_twisted.pipelines import pipeline_names
+
+    meant = {**{name: f"mu run {name}" for name in pipeline_names()}, **{name: f"mu {name}" for name in COMMANDS}}
+    near = [word] if word in meant else difflib.get_close_matches(word, meant, 2, 0.7)
+    hint = f": did you mean {' or '.join(f'`{meant[name]}`' for name in near)}?" if near else ":"
+    return f"mu has no command {word[:60]!r}{hint} `mu --help` lists them"
 
 
 def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, Any]:

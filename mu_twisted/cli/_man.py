@@ -8,6 +8,7 @@ from typing import Any
 
 from mu_twisted.base import MuError, counted
 from mu_twisted.cli._completion import described
+from mu_twisted.cli._main import unknown_command
 from mu_twisted.client import UsageError
 
 SECTION = 1
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("--json goes with --to DIR")
         made = pages()
         if options.page is not None and options.page not in made:
-            raise UsageError(f"mu has no command {options.page!r}: `mu --help` lists them")
+            raise UsageError(unknown_command(options.page))
         sys.stdout.write(made[options.page or ""])
         return
     if options.page is not None:

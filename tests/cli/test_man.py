@@ -41,7 +41,8 @@ def test_all_are_written_where_man_looks_for_them(run: Mu, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("nosuch",), 2, "mu has no command 'nosuch'"),
+        (("nosuch",), 2, "mu has no command 'nosuch': `mu --help` lists them"),
+        (("mapp",), 2, "mu has no command 'mapp': did you mean `mu map`? `mu --help` lists them"),
         (("map", "--to", "x"), 2, "--to writes the pages of all commands"),
         (("--json",), 2, "--json goes with --to DIR"),
         (("--to", "/dev/null/x"), 1, "cannot write manual pages to /dev/null/x: Not a directory"),

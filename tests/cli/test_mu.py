@@ -171,6 +171,25 @@ def left(tmp_path: Path) -> list[str]:
     return [*(path.name for path in (tmp_path / "tmp").iterdir()), *(c for c in commands if str(tmp_path) in c)]
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("film", "mu run film"),
+        ("flim", "mu run film"),
+        ("fces", "mu faces"),
+        ("cordinator", "mu coordinator"),
+        ("demo_video", "mu demo-video"),
+        ("zzzz", None),
+        ("", None),
+        ("a\nb" * 50, None),
+    ],
+)
+def test_a_word_that_is_no_command_is_told_with_what_may_be_meant(run: Mu, word: str, meant: str | None) -> None:
+    done = run(word, "--json")
+    hint = f": did you mean `{meant}`?" if meant else ":"
+    assert (done.status, done.err) == (2, f"error: mu has no command {word[:60]!r}{hint} `mu --help` lists them\n")
+
+
 def test_stacks_that_run_elsewhere_are_named_with_how_to_choose_them(
     run: Mu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
