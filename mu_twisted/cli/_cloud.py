@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.aws import AWSError, check_endpoint
+from mu_twisted.cli._parser import ListOnce
 from mu_twisted.cli._wait import print_note
 from mu_twisted.client.cloud import OperatorCloud, embedded_cloud, ensure_stack, named_cloud, no_stack
 from mu_twisted.local import default_state_dir, find
@@ -18,6 +19,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--region",
+        action=ListOnce,
         metavar="R,R...",
         type=region_names,
         default=["us-east-1"],

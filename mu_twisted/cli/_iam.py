@@ -8,6 +8,7 @@ from mu_twisted.aws import Clients, aws_session, check_region
 from mu_twisted.aws.inspection import Inspection
 from mu_twisted.aws.policies import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.cli._cloud import region_names
+from mu_twisted.cli._parser import ListOnce
 from mu_twisted.client import UsageError
 
 POLICIES = {"function": function_policy, "coordinator": coordinator_policy, "operator": operator_policy}
@@ -42,6 +43,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-r",
         "--region",
+        action=ListOnce,
         metavar="R,R...",
         type=region_names,
         default=["us-east-1"],

@@ -29,7 +29,7 @@ from mu_twisted.aws import (
     setting_bounds,
 )
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
-from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli._parser import ListOnce, whole_number
 from mu_twisted.client import UsageError
 from mu_twisted.client.cloud import OperatorCloud
 
@@ -114,6 +114,7 @@ def add(commands: Any) -> None:
     )
     packed.add_argument(
         "--exclude",
+        action=ListOnce,
         metavar="PATTERN,...",
         help="leave out files of these packages: patterns of the shell, in which * is also for slashes, such as "
         "'*/tests/*'",

@@ -13,13 +13,14 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import add_s3_endpoint
 from mu_twisted.cli._map_execution import execute, note_own_s3
 from mu_twisted.cli._map_plan import print_plan
+from mu_twisted.cli._parser import ListOnce
 from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
 from mu_twisted.client import NotServed, UsageError
 from mu_twisted.client.map_backend import MapBackend
 from mu_twisted.client.map_job import MapJob
 from mu_twisted.client.map_request import MapPlace, MapRequest
-from mu_twisted.pipelines import load_pipeline
+from mu_twisted.pipelines import LISTS, load_pipeline
 
 EPILOG = """\
 examples:
@@ -113,7 +114,9 @@ def _add_job_options(group: Any, settings: Any) -> None:
     for long, short, _, text, *_ in settings.parameters():
         if long not in _NOT_OFFERED:
             switches = [f"-{short}"] if short else []
-            group.add_argument(*switches, f"--{long}", dest=f"job {long}", metavar="X", help=text.replace("%", "%%"))
+            action = ListOnce if long in LISTS else "store"
+            text = text.replace("%", "%%")
+            group.add_argument(*switches, f"--{long}", dest=f"job {long}", action=action, metavar="X", help=text)
     for long, short, text, *_ in settings.flags():
         switches = [f"-{short}"] if short else []
         group.add_argument(*switches, f"--{long}", dest=f"job {long}", action="store_true", help=text)
@@ -124,7 +127,9 @@ def _add_program_options(group: Any) -> None:
     from mu_twisted.daemons.program import ProgramOptions
 
     for long, _, _, text, *_ in ProgramOptions.optParameters:
-        group.add_argument(f"--{long}", dest=f"program {long}", metavar="X", help=text.replace("%", "%%"))
+        action = ListOnce if long in LISTS else "store"
+        text = text.replace("%", "%%")
+        group.add_argument(f"--{long}", dest=f"program {long}", action=action, metavar="X", help=text)
     for long, _, text, *_ in ProgramOptions.optFlags:
         group.add_argument(f"--{long}", dest=f"program {long}", action="store_true", help=text)
 

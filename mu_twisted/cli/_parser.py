@@ -29,6 +29,17 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2)
 
 
+class ListOnce(argparse.Action):
+    """Stores a list of values separated by commas; given twice, the last would count, so it is refused."""
+
+    def __call__(self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, _: Any = None) -> None:
+        if getattr(options, self.dest) is not self.default:
+            raise argparse.ArgumentError(
+                None, f"{self.option_strings[-1]} was given twice: separate its values by commas"
+            )
+        setattr(options, self.dest, value)
+
+
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """A converter for whole numbers of a range."""
 

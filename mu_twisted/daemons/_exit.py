@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from mu_twisted.daemons import _terminal
-from mu_twisted.pipelines import print_version, refuse_empty
+from mu_twisted.pipelines import print_version, refuse_words
 
 SUCCESS = 0
 FAILURE = 1
@@ -186,7 +186,7 @@ class Options(usage.Options):
         if self.configured is not None:
             options = self.configured.before_pipeline(self, words)
         try:
-            refuse_empty(self, words)
+            refuse_words(self, words)
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             complain(usage_text(error))

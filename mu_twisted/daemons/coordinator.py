@@ -18,7 +18,9 @@ from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._one_shot import ResultPrinter, TeePrinter
 from mu_twisted.daemons._options import DaemonOptions, apply_environment, daemon_keys, listen_description
 from mu_twisted.daemons._state_dir import StateDirectory
+from mu_twisted.daemons.foreground import PROFILE
 from mu_twisted.pipelines import (
+    LISTS,
     InputList,
     Pipeline,
     PipelineError,
@@ -54,6 +56,7 @@ class Options(OneLineOptions, DaemonOptions):
     """The state directory, where this process holds it already."""
     stop_on_eof = False
     """Whether it ends when standard input does, once no job runs: the program that has started it is gone."""
+    _shows_profile = False
     retried: tuple[str, ...] = ()
     """Jobs on record whose failed tasks are to be run again, in place of a job on the command line."""
 
@@ -91,7 +94,11 @@ class Options(OneLineOptions, DaemonOptions):
 
     def _new_settings(self, pipeline: Pipeline) -> Any:
         """The pipeline's options, among which the daemon's may stand as well; not parsed yet."""
-        kind = type("OneShotOptions", (pipeline.options, self.kind), {"__doc__": pipeline.summary})
+        own = {row[0] for row in pipeline.options().parameters()}
+        # It is taken from the whole command line before it is parsed, and stands here for the help.
+        self._shows_profile = "profile=" in self.longOpt and "profile" not in own
+        more = {"__doc__": pipeline.summary, "optParameters": [PROFILE] if self._shows_profile else []}
+        kind = type("OneShotOptions", (pipeline.options, self.kind), more)
         settings = kind()
         settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
         settings.longdesc = pipeline.description
@@ -104,8 +111,13 @@ class Options(OneLineOptions, DaemonOptions):
             settings.take_inputs(self.inputs)
         settings.parseOptions(words)
         settings.check_words(words)
+        for key in LISTS.intersection(keys):
+            if self[key] is not None and settings[key] is not self[key]:  # before the pipeline, and behind it
+                raise usage.UsageError(f"--{key} was given twice: separate its values by commas")
         for key in keys:
             self[key] = settings.pop(key)
+        if self._shows_profile:
+            del settings["profile"]
         settings["function"] = settings["function"] or pipeline.name
         settings["bucket"] = settings["bucket"] or ""
         return settings

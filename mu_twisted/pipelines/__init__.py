@@ -10,6 +10,7 @@ from mu_twisted.pipelines._input_list import shown as shown_input
 from mu_twisted.pipelines._input_list import unpack as unpack_inputs
 from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_names, source_of
 from mu_twisted.pipelines._options import (
+    LISTS,
     MAX_KEY,
     MAX_TASKS,
     ORIGINAL_BUCKET,
@@ -21,7 +22,7 @@ from mu_twisted.pipelines._options import (
     job_policy,
     print_version,
     refuse_address,
-    refuse_empty,
+    refuse_words,
     s3_key,
 )
 from mu_twisted.pipelines._pipeline import Pipeline, Report
@@ -30,6 +31,7 @@ from mu_twisted.pipelines._user_code import PipelineError
 
 __all__ = [
     "HARD_LIMIT",
+    "LISTS",
     "MAX_INPUTS",
     "MAX_KEY",
     "MAX_PACKED",
@@ -64,7 +66,7 @@ __all__ = [
     "pipeline_names",
     "print_version",
     "refuse_address",
-    "refuse_empty",
+    "refuse_words",
     "s3_key",
     "shown_input",
     "source_of",

@@ -207,8 +207,14 @@ def refuse_address(options: usage.Options, words: Sequence[str], fine: Callable[
         )
 
 
-def refuse_empty(options: usage.Options, words: Sequence[str]) -> None:
+LISTS = frozenset({"with", "exclude", "regions", "retry-exit"})
+"""Options whose values are lists, separated by commas."""
+
+
+def refuse_words(options: usage.Options, words: Sequence[str]) -> None:
     """Look for options that have no converter and were given an empty text, which is no name, path or address.
+
+    Of an option whose value is a list the last one would count where it is given twice.
 
     :param options: that parse the words.
     :raises twisted.python.usage.UsageError: there is one.
@@ -218,8 +224,13 @@ def refuse_empty(options: usage.Options, words: Sequence[str]) -> None:
     except getopt.GetoptError:
         return  # is an error when they are parsed
     plain = {row[0] for row in _parameters(options) if len(row) < 5}
+    given: set[str] = set()
     for switch, value in pairs:
-        if not value and options.synonyms[switch.lstrip("-")] in plain:
+        name = options.synonyms[switch.lstrip("-")]
+        if name in LISTS and name in given:
+            raise usage.UsageError(f"{switch} was given twice: separate its values by commas")
+        given.add(name)
+        if not value and name in plain:
             raise usage.UsageError(f"{switch}: expected a value, got '': is a variable empty?")
 
 
@@ -365,15 +376,15 @@ class PipelineOptions(usage.Options):
         raise usage.UsageError(f"{len(inputs)} inputs came with the job, and its pipeline takes no list of them")
 
     def check_words(self, words: Sequence[str]) -> None:
-        """Look for empty values, for names that AWS can have nothing of, and for options behind the first word that is
-        none, which would be taken for its own.
+        """Look for empty values, lists that are given twice, names that AWS can have nothing of, and options behind the
+        first word that is none, which would be taken for its own.
 
         For job options as their user typed them; parsing does not ask for it, as journals hold older ones.
 
         :param words: the job options; they can be parsed.
         :raises twisted.python.usage.UsageError: there are some, and no ``--`` says that they are meant so.
         """
-        refuse_empty(self, words)
+        refuse_words(self, words)
         self._check_place(words)
         for name, switch, pattern, wanted in _NAMES:
             if self[name] and pattern.fullmatch(self[name]) is None:

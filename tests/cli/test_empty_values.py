@@ -10,7 +10,7 @@ from twisted.python.reflect import accumulateClassList
 from twisted.python.usage import UsageError
 
 from mu_twisted.cli import main
-from mu_twisted.cli._main import new_parser
+from mu_twisted.cli._main import new_parser, parsed
 from mu_twisted.client import UsageError as ClientUsageError
 from mu_twisted.client import connect
 from mu_twisted.pipelines import load_pipeline, pipeline_names
@@ -150,3 +150,40 @@ def test_a_command_that_is_missing_is_told_so(capfd: Any) -> None:
 )
 def test_a_number_that_cannot_be_is_told_before_anything_begins(capfd: Any, words: list[str], said: str) -> None:
     assert said in refusal(capfd, *words)
+
+
+TWICE = "was given twice: separate its values by commas"
+
+
+@pytest.mark.parametrize(
+    ("words", "switch"),
+    [
+        (["map", "--with=a", "--with", "b", ":::", "x", "--", "true"], "--with"),
+        (["map", "--exclude", "a", "--exclude=b", ":::", "x", "--", "true"], "--exclude"),
+        (["map", "-r", "us-east-1", "--regions=eu-west-1", ":::", "x", "--", "true"], "--regions"),
+        (["map", "--retry-exit=1", "--retry-exit=2", ":::", "x", "--", "true"], "--retry-exit"),
+        (["lambdaize", "--exclude=a", "--exclude=b", "x"], "--exclude"),
+        (["functions", "--region=us-east-1", "--region=eu-west-1"], "--region"),
+        (["iam", "coordinator", "--region=us-east-1", "--region=eu-west-1"], "--region"),
+        (["run", "--program=x", "--with=a", "--with=b", "exec", "--", "true"], "--with"),
+        (["run", "--program=x", "--with=a", "exec", "--with=b", "--", "true"], "--with"),
+        (["run", "exec", "--program=x", "--exclude=a", "--exclude=b", "--", "true"], "--exclude"),
+        (["run", "exec", "-r", "us-east-1", "--regions=eu-west-1", "--", "true"], "--regions"),
+        (["doctor", "exec", "--retry-exit=1", "--retry-exit=2", "--", "true"], "--retry-exit"),
+        (["submit", "exec", "--retry-exit=1", "--retry-exit=2", "--", "true"], "--retry-exit"),
+    ],
+)
+def test_a_list_that_is_given_twice_is_refused(capfd: Any, words: list[str], switch: str) -> None:
+    assert f"{switch} {TWICE}" in refusal(capfd, *words)
+
+
+def test_a_list_whose_default_or_setting_is_typed_over_once_is_not_refused() -> None:
+    assert parsed(["functions", "--region=us-east-1,eu-west-1"]).region == ["us-east-1", "eu-west-1"]
+    load_pipeline("exec").options().check_words(["-r", "us-east-1", "-n", "1", "-n", "2", "--", "true"])
+
+
+@pytest.mark.parametrize("pipeline", ["faces", "film", "exec"])
+def test_the_help_of_a_pipeline_shows_the_profile_that_it_takes(capfd: Any, pipeline: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", pipeline, "--help"])
+    assert capfd.readouterr().out.count("--profile=") == 1
