@@ -93,7 +93,8 @@ def _follow(job: MapJob, options: argparse.Namespace, taken: Any) -> int:
     if options.no_wait:
         print(json.dumps(taken) if options.json else name)
         if job.results is not None:
-            print(f"results will be in {job.results}", file=sys.stderr)
+            copied = f"`mu wait {name}; mu cp -r {job.results} results` copies them to results/"
+            print(f"results will be in {job.results}, an object each: {copied}", file=sys.stderr)
         return 0
     if job.results is None:
         if not options.json:

@@ -121,6 +121,8 @@ def _print_one(pages: _Pages) -> int:
                 if cut:
                     print(f"note: {cut}", file=sys.stderr)
                 _print_bytes(data)
+                if not data:
+                    print(f"{_where(run)} has printed nothing", file=sys.stderr)
             printed = True
     if lost:
         return 1
@@ -130,10 +132,15 @@ def _print_one(pages: _Pages) -> int:
 
 
 def _print_all(pages: _Pages) -> None:
-    printed = False
+    """What runs printed, and of those that printed nothing how they failed, if they did."""
+    printed = ended = False
     for runs in pages:
-        printed = printed or bool(runs)
-        _print_bytes(b"".join(map(_headed, runs)))
+        shown = [run for run in runs if run["size"] or run["status"]]
+        printed, ended = printed or bool(shown), ended or bool(runs)
+        _print_bytes(b"".join(map(_headed, shown)))
+    if ended and not printed:
+        print(f"the tasks of {pages.job} have printed nothing", file=sys.stderr)
+        return
     if not printed and pages.attempt not in (None, "all"):
         raise CoordinatorError(f"nothing is kept of any task's attempt {pages.attempt}: attempts are counted from 0")
     if not printed:

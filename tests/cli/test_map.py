@@ -169,6 +169,17 @@ def test_job_options_and_the_name_are_handed_on(run: Mu, served: Served) -> None
     }
 
 
+def test_where_results_will_be_is_said_with_the_command_that_reads_them(run: Mu, served: Served) -> None:
+    done = run("map", "--no-wait", "--state-dir", str(served.state), "-b", "mine", "--out", "-", ":::", "a", "--", "x")
+    assert done.status == 0, done.err
+    name = done.out.strip()
+    assert re.fullmatch(
+        r"results will be in (s3://mine/mu-results/[0-9a-f]+/), an object each: "
+        rf"`mu wait {name}; mu cp -r \1 results` copies them to results/\n",
+        done.err,
+    )
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(run: Mu, served: Served, s3: Any) -> None:
     put(s3, "t/a.txt", "t/b c.txt")
     words = ["--dry-run", "--state-dir", str(served.state), "-l", "shell", "--out", "s3://mine/o/{/.}.n"]

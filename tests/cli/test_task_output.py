@@ -157,3 +157,16 @@ def test_why_nothing_is_shown_is_one_line(
 def test_of_a_job_that_has_printed_nothing_that_is_said(mu: Mu, job: str, loop: Loop) -> None:
     done = mu("output", job)
     assert (done.status, done.out, done.err) == (0, "", f"nothing is kept of what the tasks of {job} printed\n")
+
+
+def test_tasks_that_have_printed_nothing_are_left_out(mu: Mu, served: Served, job: str) -> None:
+    silent = [RunOutput(task, 0, 0, 0, False, 0, b"") for task in range(4)]
+    keep(served, *silent)
+    done = mu("output", job)
+    assert (done.status, done.out, done.err) == (0, "", f"the tasks of {job} have printed nothing\n")
+    done = mu("output", job, "2")
+    assert (done.status, done.out, done.err) == (0, "", "task 2 has printed nothing\n")
+    assert len(json.loads(mu("output", job, "--json").out)["runs"]) == 4
+    keep(served, *silent, RunOutput(5, 0, 0, 0, False, 1, b"x"), RunOutput(6, 0, 0, 3, True, 0, b""))
+    done = mu("output", job)
+    assert (done.out, done.err) == ("==> task 5 <==\nx\n==> task 6, exit status 3 <==\n", "")
