@@ -53,6 +53,7 @@ def load_source(source: str, path: str) -> Pipeline:
     :param path: what the module was called where it comes from; for errors.
     :raises PipelineError: running it failed, or it defines no pipeline.
     """
+    _refuse_other(source, path)
     module = ModuleType(_module_name(Path(path)))
     module.__file__ = path
     sys.modules[module.__name__] = module
@@ -75,11 +76,24 @@ def _from_file(path: Path) -> object:
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise PipelineError(f"{str(path)!r} is not a Python module: its name must end in .py")
+    if path.suffix == ".py":
+        _refuse_other(source_of(str(path)) or "", str(path))
     module = importlib.util.module_from_spec(spec)
     # States may name one another by text, which is looked up in their module.
     sys.modules[module_name] = module
     user_code(f"pipeline {str(path)!r} cannot be loaded", spec.loader.exec_module, module, expected=())
     return _defined(module, str(path))
+
+
+def _refuse_other(source: str, path: str) -> None:
+    """Refuse a program that is no pipeline before it is run, which may take as long as it likes.
+
+    :raises PipelineError: it can define none.
+    """
+    if "pipeline" not in source and "import *" not in source:
+        raise PipelineError(
+            f"{path!r} defines no pipeline, and was not run: expected a variable `pipeline = Pipeline(...)`"
+        )
 
 
 def _defined(module: ModuleType, path: str) -> object:

@@ -57,10 +57,11 @@ def test_programs_that_are_given_as_a_list_can_be_compared_as_others_can() -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import nothing_of_that_name", "nothing_of_that_name"),
-        ("1 / 0", "mine.py, line 1"),
-        ("def x(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("import nothing_of_that_name  # pipeline", "nothing_of_that_name"),
+        ("1 / 0  # pipeline", "mine.py, line 1"),
+        ("def x(:  # pipeline", "SyntaxError: invalid syntax (mine.py, line 1)"),
         ("x = 1", "defines no pipeline"),
+        ("from os import *", "defines no pipeline"),
         ("pipeline = 3", "expected a Pipeline, got int"),
     ],
 )
@@ -219,9 +220,30 @@ def test_a_pipeline_with_peers_takes_the_rendezvous_address() -> None:
         Pipeline(name="p", summary="", first=TerminalState, consumes=after_the_one_before)
 
 
+def test_a_program_that_can_be_no_pipeline_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = tmp_path / "ran"
+    text = f"import os\nos.mkdir({str(ran)!r})\n"
+    for name in ("ten.py", "./ten.py", str(tmp_path / "ten.py")):
+        Path(name).write_text(text)
+        with pytest.raises(PipelineError, match=r"ten\.py' defines no pipeline, and was not run: expected"):
+            load_pipeline(name)
+    with pytest.raises(PipelineError, match="was not run"):
+        load_source(text, "./ten.py")
+    assert not ran.exists()
+    Path("ten.py").write_text(f"{text}pipeline = 3\n")
+    with pytest.raises(PipelineError, match="expected a Pipeline, got int"):
+        load_pipeline("ten.py")
+    assert ran.exists()
+
+
 def test_a_submitted_modules_source_is_a_pipeline_as_its_file_is() -> None:
     assert load_source(MINE, "./mine.py").name == "mine"
-    for text, said in [("1 / 0", "mine.py, line 1"), ("def x(:", "SyntaxError"), ("x = 1", "defines no pipeline")]:
+    for text, said in [
+        ("1 / 0  # pipeline", "mine.py, line 1"),
+        ("def x(:  # pipeline", "SyntaxError"),
+        ("x = 1", "defines no pipeline"),
+    ]:
         with pytest.raises(PipelineError) as caught:
             load_source(text, "./mine.py")
         assert said in str(caught.value)
