@@ -6,9 +6,11 @@ import pytest
 
 from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Health
+from mu_twisted.aws.inspection import FunctionState
 from mu_twisted.daemons._options import listen_description
 from mu_twisted.daemons.doctor._dial_back import DialledBack, judge_dial_back
-from mu_twisted.daemons.doctor._examination import is_aws, port_of
+from mu_twisted.daemons.doctor._examination import Examination, is_aws, port_of
+from mu_twisted.pipelines import load_pipeline
 from mu_twisted.wire import VERSION, Greeting
 
 
@@ -24,6 +26,26 @@ def test_a_worker_of_the_originals_that_came_is_good_where_one_key_is_shared(
     finding = judge_dial_back(greeted(version), "192.0.2.1:13579", shared=shared)
     assert (finding.health is Health.GOOD) is good
     assert "192.0.2.1:13579" in finding.what
+
+
+@pytest.mark.parametrize("punch", [False, True])
+def test_a_pair_of_workers_asks_for_none_of_the_pipelines_programs(punch: bool) -> None:
+    class Options(dict[str, Any]):
+        pipeline = load_pipeline("shuffle")
+        settings = pipeline.parse(["-b", "mine"])
+
+    read: list[str] = []
+
+    class Function(FunctionState):
+        def files(self) -> frozenset[str]:
+            read.append(self.name)
+            return frozenset({"lambda_function.py"})
+
+    state = Function("f", "us-east-1", {"Handler": "x", "Timeout": 9, "MemorySize": 128})
+    options: Any = Options({"share-key": False, "punch": punch})
+    said = [finding.what for finding in Examination(None, options, print)._function(state, 1)]
+    assert any("lacks records" in line for line in said) is not punch
+    assert read == ([] if punch else ["f"])
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ class Options(CoordinatorOptions):
         return (
             "Looks at all that a job needs, given the coordinator's command line: account, functions, limits, bucket, "
             "what the pipeline looks at before a launch, keys, clock, and whether a worker reaches this machine, for "
-            "which it invokes one. With --punch two more show what the NATs before them allow. Without PIPELINE only "
-            "at what concerns no function. Exits 1 if something is broken."
+            "which it invokes one. With --punch two more show what the NATs before them allow, in place of what "
+            "PIPELINE's programs and inputs need. Without PIPELINE only at what concerns no function. Exits 1 if "
+            "something is broken."
         )
 
 

@@ -112,8 +112,9 @@ class Examination:
             bucket = settings["bucket"]
             found = await self._try(lambda: self._bucket(cloud, regions[0], bucket), BUCKET)
             self._report(found)
-            if found.health is not Health.BROKEN and self._options.pipeline is not None:
-                self._report_all(await self._inputs(cloud, self._options.pipeline))
+            pipeline = None if self._options["punch"] else self._options.pipeline
+            if found.health is not Health.BROKEN and pipeline is not None:
+                self._report_all(await self._inputs(cloud, pipeline))
         elif cloud.s3_endpoint is not None and cloud.stack_directory is None:
             named = cloud.s3_endpoint
             self._report(await self._try(lambda: judge_s3(named), NETWORK))
@@ -168,6 +169,8 @@ class Examination:
 
     def _function(self, state: FunctionState, workers: int) -> Iterator[Finding]:
         yield from judge_function(state, workers, shared=bool(self._options["share-key"]))
+        if self._options["punch"]:  # the two workers run none of the pipeline's programs: any function will do
+            return
         programs = self._options.pipeline.needs(self._settings) if self._options.pipeline is not None else ()
         if programs and not state.is_image:  # what an image holds cannot be seen from here
             yield judge_programs(state, programs, state.files())
