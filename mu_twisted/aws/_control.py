@@ -87,18 +87,21 @@ class AwsControl:
         self._sleep = sleep
         self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint, stack=stack)
         self._where = self.clients.where
-        self._lambdaize = "mu lambdaize" if stack is None else f"mu lambdaize --local --state-dir {quote(str(stack))}"
+        local = "" if stack is None else f" --local --state-dir {quote(str(stack))}"
+        self._lambdaize = f"mu lambdaize EXE{local} --region {region}"
 
     # -- Lambda ----------------------------------------------------------------------------------------------------
 
-    def function_settings(self, function: str) -> FunctionSettings:
+    def function_settings(self, function: str, made_by: str = "") -> FunctionSettings:
         """Get a function's settings; an error if there is no such function, or it cannot be invoked.
 
         Waits for an update in progress: until its end some environments have the old code. Does not wait for a function
         that is Pending or Inactive: Lambda activates it when it is invoked, and its launches wait for that.
+
+        :param made_by: the command that prints how it is made, if there is one.
         """
         with aws_errors(f"look up function {function} in {self._where}"):
-            configuration = self._updated(function)
+            configuration = self._updated(function, made_by)
             _check_state(function, self._where, configuration)
             return FunctionSettings(
                 timedelta(seconds=configuration.get("Timeout", 3)),
@@ -108,10 +111,11 @@ class AwsControl:
                 entry_of(configuration) == ORIGINAL_HANDLER,
             )
 
-    def _updated(self, function: str) -> FunctionConfigurationResponseTypeDef:
+    def _updated(self, function: str, made_by: str) -> FunctionConfigurationResponseTypeDef:
+        how = f"by the commands that `{made_by}` prints" if made_by else f"with `{self._lambdaize} --name {function}`"
         waited = 0.0
         while True:
-            with self._missing(f"there is no function {function} in {self._where}: make it with `{self._lambdaize}`"):
+            with self._missing(f"there is no function {function} in {self._where}: make it {how}"):
                 configuration = self.clients.awslambda.get_function_configuration(FunctionName=function)
             if configuration.get("LastUpdateStatus") != "InProgress":
                 return configuration

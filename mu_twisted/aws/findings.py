@@ -49,15 +49,16 @@ def broken(what: str, why: str, fix: str) -> Finding:
     return Finding(Health.BROKEN, what, why, fix)
 
 
-def judge_missing(name: str, region: str, *, alone: bool) -> Finding:
+def judge_missing(name: str, region: str, *, alone: bool, made_by: str = "") -> Finding:
     """Judge that there is no such function.
 
     :param alone: whether the job has no other region.
+    :param made_by: the command that prints how it is made, if there is one.
     """
     return (broken if alone else doubtful)(
         f"there is no function {name} in {region}",
         "nothing can be launched" if alone else "nothing can be launched there; the job's other regions take its share",
-        f"make it: mu lambdaize EXE ... --name {name} --region {region}",
+        f"make it: {made_by or f'mu lambdaize EXE ... --name {name} --region {region}'}",
     )
 
 

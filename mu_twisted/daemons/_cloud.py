@@ -59,13 +59,20 @@ class Cloud:
         return Credentials(keys.access_key, keys.secret_key, keys.token)
 
     def check(
-        self, regions: Sequence[str], function: str, bucket: str, programs: Sequence[str], copies: int = 1
+        self,
+        regions: Sequence[str],
+        function: str,
+        bucket: str,
+        programs: Sequence[str],
+        copies: int = 1,
+        made_by: str = "",
     ) -> Deployment:
         """Whether credentials, the function with its programs in one of the regions at least, and the bucket are there.
 
         :param regions: the job's.
         :param bucket: in the first of them; empty: the job needs none.
         :param copies: of the function in each region.
+        :param made_by: the command that prints how the function is made, if there is one.
         :raises mu_twisted.aws.AWSError: what is missing, on one line.
         """
         for region in regions:
@@ -76,7 +83,7 @@ class Cloud:
         absent: list[str] = []
         for place in places_of(regions, function, copies):
             try:
-                settings_of[place] = self._look(place, programs)
+                settings_of[place] = self._look(place, programs, made_by)
             except AWSError as error:
                 absent.append(str(error))
         if not settings_of:
@@ -93,15 +100,16 @@ class Cloud:
             original=tuple(place for place, settings in settings_of.items() if settings.is_original),
         )
 
-    def _look(self, place: LaunchTarget, programs: Sequence[str]) -> FunctionSettings:
+    def _look(self, place: LaunchTarget, programs: Sequence[str], made_by: str) -> FunctionSettings:
         control = self._control(place.region)
-        settings = control.function_settings(place.function)
+        settings = control.function_settings(place.function, made_by)
         missing = control.missing_programs(place.function, programs)
         if missing:
+            how = "with `mu lambdaize`, and name what is missing as EXE or EXTRA"
+            how = f"by the commands that `{made_by}` prints" if made_by else how
             raise AWSError(
                 f"function {place.function} in {control.clients.where} lacks {', '.join(missing)}, "
-                "which this pipeline runs: "
-                "make it again with `mu lambdaize`, and name what is missing as EXE or EXTRA"
+                f"which this pipeline runs: make it again {how}"
             )
         return settings
 

@@ -256,7 +256,7 @@ class CloudOpener:
     def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any]) -> Deferred[Deployment]:
         """Whether all is there that a job needs; jobs that need the same at the same time share a look."""
         regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
-        needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"])
+        needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"], pipeline.made_by)
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
     def _peers(

@@ -76,6 +76,7 @@ class Pipeline:
     :param examine: from the settings, a generator that looks at objects which the job is to read, before anything is
         launched: it yields :class:`PartWanted`, is sent :class:`ObjectPart`, and raises a :class:`PipelineError` if the
         job makes no sense with them.
+    :param made_by: the command that writes what the function is made of and prints how; empty: there is none.
     """
 
     name: str
@@ -96,8 +97,8 @@ class Pipeline:
     names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
     check: Callable[[Mapping[str, Any], int], None] | None = None
     examine: Callable[[Mapping[str, Any]], Looking] | None = None
-
     extends: Callable[[Any, InputList], int] | None = None
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         if self.talks and not issubclass(self.options, PeerOptions):

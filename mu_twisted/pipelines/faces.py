@@ -311,5 +311,6 @@ pipeline = Pipeline(
     stage=lambda settings, task: place(settings, task)[0],
     label=lambda settings, task: "{} {}".format(*place(settings, task)),
     examine=examine,
+    made_by="mu faces",
     report=report,
 )

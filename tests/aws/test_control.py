@@ -110,12 +110,27 @@ def test_what_is_not_there_is_told_with_where_it_was_looked_for(
     )
     there = f"the local stack in {tmp_path}/my own"
     for requests, function, bucket, fix in (
-        (control, f"us-east-1 at {endpoint.url}", f" at {endpoint.url}", "mu lambdaize"),
-        (local, f"eu-west-1 of {there}", f" in {there}", f"mu lambdaize --local --state-dir '{tmp_path}/my own'"),
+        (
+            control,
+            f"us-east-1 at {endpoint.url}",
+            f" at {endpoint.url}",
+            "mu lambdaize EXE --region us-east-1 --name f",
+        ),
+        (
+            local,
+            f"eu-west-1 of {there}",
+            f" in {there}",
+            f"mu lambdaize EXE --local --state-dir '{tmp_path}/my own' --region eu-west-1 --name f",
+        ),
     ):
         with pytest.raises(AWSError) as caught:
             requests.function_settings("f")
         assert str(caught.value) == f"there is no function f in {function}: make it with `{fix}`"
+        with pytest.raises(AWSError) as caught:
+            requests.function_settings("f", "mu faces")
+        assert (
+            str(caught.value) == f"there is no function f in {function}: make it by the commands that `mu faces` prints"
+        )
         with pytest.raises(AWSError) as caught:
             requests.check_bucket("b")
         assert str(caught.value) == f"there is no bucket b{bucket}: check -b, or make it"

@@ -108,6 +108,7 @@ def test_a_setting_that_harms_jobs_is_found(change: dict[str, Any], health: Heal
 def test_a_function_that_is_missing_is_broken_unless_other_regions_have_it() -> None:
     assert judge_missing("f", "us-east-1", alone=True).health is BROKEN
     assert judge_missing("f", "us-east-1", alone=False).health is DOUBTFUL
+    assert judge_missing("f", "us-east-1", alone=True, made_by="mu faces").fix == "make it: mu faces"
 
 
 @pytest.mark.parametrize(

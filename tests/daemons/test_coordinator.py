@@ -136,7 +136,7 @@ def test_without_a_pipeline_it_idles_until_it_is_told_to_stop(daemon: Any, tmp_p
     [
         (
             "-l",
-            "there is no function nosuch in us-east-1 of the local stack in {}/local: make it with `mu lambdaize --",
+            "there is no function nosuch in us-east-1 of the local stack in {}/local: make it with `mu lambdaize EXE",
         ),
         ("-b", "there is no bucket nosuch in the local stack in {}/local: check -b"),
     ],

@@ -154,7 +154,9 @@ class Examination:
                 state = inspection.function(place.function)
                 if state is None:
                     alone = len(self._settings["regions"]) * self._settings["copies"] == 1
-                    findings.append(judge_missing(place.function, region, alone=alone))
+                    pipeline = self._options.pipeline
+                    made_by = pipeline.made_by if pipeline is not None else ""
+                    findings.append(judge_missing(place.function, region, alone=alone, made_by=made_by))
                 else:
                     here.append(state)
                     findings += self._function(state, workers)
