@@ -7,6 +7,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
+from mu_twisted.cli._parser import ParagraphFormatter
 from mu_twisted.config import SETTINGS, Value, config_path, resolve
 
 EPILOG = """\
@@ -22,8 +23,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "config",
         help="show the defaults of commands, and where each comes from",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Show what holds where no option says otherwise, and where each value comes from: a variable of\n"
+        formatter_class=ParagraphFormatter,
+        description="Show what holds where no option says otherwise, and where each value comes from: a variable of "
         "the environment, a profile, the file's defaults, or what is built in.",
         epilog=EPILOG + "keys:\n" + "\n".join(f"  {each.name:18} {each.text}" for each in SETTINGS),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from mu_twisted.base import MuError
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._output import OutputLost, drop, guarded
-from mu_twisted.cli._parser import OneLineParser
+from mu_twisted.cli._parser import OneLineParser, ParagraphFormatter
 from mu_twisted.client import UsageError
 
 COMMANDS = {
@@ -140,7 +140,7 @@ def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, Any]
     """
     parser = OneLineParser(
         prog="mu",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ParagraphFormatter,
         description="Thousands of native programs at once on AWS Lambda.",
         epilog="`mu COMMAND --help` says more.",
     )

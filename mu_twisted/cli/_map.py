@@ -13,7 +13,7 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import add_s3_endpoint
 from mu_twisted.cli._map_execution import execute, note_own_s3
 from mu_twisted.cli._map_plan import print_plan
-from mu_twisted.cli._parser import ListOnce
+from mu_twisted.cli._parser import ListOnce, ParagraphFormatter
 from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
 from mu_twisted.client import NotServed, UsageError
@@ -24,10 +24,13 @@ from mu_twisted.pipelines import LISTS, load_pipeline
 
 EPILOG = """\
 examples:
-  mu map --local --program /bin/gzip --out 's3://mine/{/}.gz' notes/ -- './gzip < {in} > {out}'
-  mu map -l shell --out 's3://mine/sizes/{/.}.txt' 's3://mine/logs/*.txt' -- 'wc -c < {in} > {out}'
+  mu map --local --program /bin/gzip --out 's3://mine/{/}.gz' notes/ \\
+      -- './gzip < {in} > {out}'
+  mu map -l shell --out 's3://mine/sizes/{/.}.txt' 's3://mine/logs/*.txt' \\
+      -- 'wc -c < {in} > {out}'
   mu map -l shell --out - ::: a b ::: 1 2 -- 'echo {1} {2}'
-  mu map -l ffmpeg -b mine --out 's3://mine/small/{/.}.jpg' photos/ -- './ffmpeg -i {in} -vf scale=320:-1 {out}'
+  mu map -l ffmpeg -b mine --out 's3://mine/small/{/.}.jpg' photos/ \\
+      -- './ffmpeg -i {in} -vf scale=320:-1 {out}'
 
 `docs/map.md` says more.
 """
@@ -61,11 +64,11 @@ def add(commands: Any) -> None:
         "map",
         usage="mu map [options] INPUTS -- COMMAND",
         help="run a command for each input of a list",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run COMMAND in a shell of a worker once for each input, and wait until all are done.\n"
-        "In COMMAND and in --out {} is the input, {.} the same without its suffix, {/} its last name, {/.} that\n"
-        "without suffix, {//} its folder, {#} its number from 1, {1} its first value, {name} the column of that\n"
-        "name, {key} its key; in COMMAND {in} is the file with the object that it is, {out} the file that is stored.\n"
+        formatter_class=ParagraphFormatter,
+        description="Run COMMAND in a shell of a worker once for each input, and wait until all are done. "
+        "In COMMAND and in --out {} is the input, {.} the same without its suffix, {/} its last name, {/.} that "
+        "without suffix, {//} its folder, {#} its number from 1, {1} its first value, {name} the column of that "
+        "name, {key} its key; in COMMAND {in} is the file with the object that it is, {out} the file that is stored. "
         "Each is one word of the shell, quoted; {name:raw} is its text as it is.",
         epilog=EPILOG,
     )

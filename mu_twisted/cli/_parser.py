@@ -1,6 +1,7 @@
 """The parser of ``mu`` and of each of its commands prints what is wrong as one line, and takes no empty value."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,22 @@ class OneLineParser(argparse.ArgumentParser):
             f"error: {terminal_safe(message)} (`{self.prog} --help` says more)".replace("\n", "\\x0a"), file=sys.stderr
         )
         self.exit(2)
+
+
+class ParagraphFormatter(argparse.HelpFormatter):
+    """A formatter that wraps paragraphs to the terminal's width, and leaves indented lines, such as examples, alone.
+
+    A paragraph is of lines without indentation, one after the other.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled: list[str] = []
+        for kept, lines in itertools.groupby(text.splitlines(), lambda line: not line or line[0].isspace()):
+            if kept:
+                filled += (f"{indent}{line}".rstrip() for line in lines)
+            else:
+                filled.append(super()._fill_text(" ".join(lines), width, indent))
+        return "\n".join(filled)
 
 
 class ListOnce(argparse.Action):

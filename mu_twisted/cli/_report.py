@@ -10,13 +10,14 @@ from typing import Any
 
 from mu_twisted.base import MuError
 from mu_twisted.cli import _client_options
+from mu_twisted.cli._parser import ParagraphFormatter
 from mu_twisted.client import Coordinator, RequestRefused, UsageError
 
 EPILOG = """\
 examples:
-  mu report map-78c6bf6a                       map-78c6bf6a.html in this directory
+  mu report map-78c6bf6a                    map-78c6bf6a.html in this directory
   mu report map-78c6bf6a -o - | lynx -stdin
-  mu report xcenc-0b1b40d3 --svg figure3.svg   the Gantt chart alone, for a paper
+  mu report xcenc-0b1b40d3 --svg fig3.svg   the Gantt chart alone, for a paper
 """
 
 
@@ -25,10 +26,10 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help="write a job as one HTML file: failures, time, cost",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Write one HTML file that needs nothing else: what failed by reason with one task's output,\n"
-        "counts over time, a Gantt chart by state with the critical path where tasks wait for one another,\n"
-        "stages, the slowest attempts, and the cost. For jobs that run and for those that are over, with a\n"
+        formatter_class=ParagraphFormatter,
+        description="Write one HTML file that needs nothing else: what failed by reason with one task's output, "
+        "counts over time, a Gantt chart by state with the critical path where tasks wait for one another, "
+        "stages, the slowest attempts, and the cost. For jobs that run and for those that are over, with a "
         "coordinator or without one. The file runs no script and loads nothing.",
         epilog=EPILOG,
     )

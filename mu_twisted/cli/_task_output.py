@@ -10,6 +10,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._jobs import task_number
+from mu_twisted.cli._parser import ParagraphFormatter
 from mu_twisted.client import Coordinator, CoordinatorError, UsageError
 from mu_twisted.jobs import called, explain_exit
 
@@ -18,8 +19,8 @@ WORKER_KEEPS = 64 << 10
 BUDGET = "256 MiB"
 EPILOG = """\
 examples:
-  mu output map-78c6bf6a                    of every task, each behind a line that names it
-  mu output map-78c6bf6a photos/a.png       of the task of one input, by its name or its last part
+  mu output map-78c6bf6a                    of every task, each behind its name
+  mu output map-78c6bf6a photos/a.png       of the task of that input
   mu output exec-0b1b40d3 7 --attempt all   of each attempt at task 7
   mu output map-78c6bf6a --failed | less
 """
@@ -31,11 +32,11 @@ def add(commands: Any) -> None:
         "output",
         usage="mu output [options] JOB [TASK|INPUT]",
         help="show what the programs of tasks printed",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Print what the programs of a task printed on standard output and error, or those of all tasks.\n"
-        "The last 64 KiB of each run are kept, of one that ended well in a job of more than 100 tasks the last 4 KiB;\n"
-        f"{BUDGET} of a job, of which the oldest go first, those of runs that ended well before the others. Shown is\n"
-        "the attempt that has ended well, else the last. On a terminal what it would obey is escaped, elsewhere bytes\n"
+        formatter_class=ParagraphFormatter,
+        description="Print what the programs of a task printed on standard output and error, or those of all tasks. "
+        "The last 64 KiB of each run are kept, of one that ended well in a job of more than 100 tasks the last 4 KiB; "
+        f"{BUDGET} of a job, of which the oldest go first, those of runs that ended well before the others. Shown is "
+        "the attempt that has ended well, else the last. On a terminal what it would obey is escaped, elsewhere bytes "
         "are as they were.",
         epilog=EPILOG,
     )

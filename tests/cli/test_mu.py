@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from command_line import Mu
 
+from mu_twisted.cli._main import new_parser
 from mu_twisted.local._state import StackDirectory
 
 MU = [sys.executable, "-W", "error", "-c", "import sys; from mu_twisted.cli import main; sys.exit(main())"]
@@ -169,6 +170,15 @@ def left(tmp_path: Path) -> list[str]:
         with contextlib.suppress(OSError):
             commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return [*(path.name for path in (tmp_path / "tmp").iterdir()), *(c for c in commands if str(tmp_path) in c)]
+
+
+def test_the_help_of_every_command_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (80, 100):
+        monkeypatch.setenv("COLUMNS", str(width))
+        parser, commands = new_parser()
+        for name, each in {"": parser, **commands.choices}.items():
+            lines = each.format_help().splitlines()
+            assert [line for line in lines if len(line) > width] == [], name
 
 
 @pytest.mark.parametrize(
