@@ -52,7 +52,13 @@ def make_options(measured: Measured, video: str) -> type[PipelineOptions]:
                 None,
                 "behind the names of the folders, as 30_x for VIDEO/out_30_x/ (default: none)",
             ],
-            ["rate", None, "24", "frames a second, for the report's bits a second", positive(1000, "--rate")],
+            [
+                "rate",
+                None,
+                "24",
+                "frames a second, at most 1000, for the report's bits a second",
+                positive(1000, "--rate"),
+            ],
             TOOL,
         ]
 

@@ -64,26 +64,33 @@ def _limit(text: str) -> float:
 class Options(PipelineOptions):
     """What faces takes besides the options of every job."""
 
+    longdesc = f"-b and --face must be given, and a piece has at most {MAX_FRAMES} frames that are looked at."
     optParameters = [
         ["tasks", "n", 1, "number of pieces of the film, each of --seconds, and each a task", at_least(1, "-n")],
         ["offset", "o", 0, "number of the first piece: skip this many", at_least(0, "-o")],
         ["video", "v", "film", "name of the video"],
         ["in", None, None, "S3 key of the video (default: VIDEO.mp4)", s3_key("--in")],
-        ["face", None, None, "S3 key of a picture with the face, and no other", s3_key("--face")],
-        ["seconds", None, "10", "seconds of a piece", SECONDS],
-        ["every", None, "0.5", "seconds from a frame that is looked at to the next", positive(60, "--every")],
+        ["face", None, None, "S3 key of a picture with the face, and no other; must be given", s3_key("--face")],
+        ["seconds", None, "10", "seconds of a piece, at most 3600", SECONDS],
+        [
+            "every",
+            None,
+            "0.5",
+            "seconds from a frame that is looked at to the next, at most 60",
+            positive(60, "--every"),
+        ],
         [
             "width",
             None,
             640,
-            "pixels that frames are scaled down to: faces have 80",
+            "pixels of width that frames are scaled down to, at least 80; a face that is found has about 80 of them",
             at_least(80, "--width"),
         ],
         [
             "limit",
             None,
             "0.6",
-            "distance up to which a face is taken for the same",
+            "distance up to which a face is taken for the same, above 0, at most 2",
             coerced(_limit, "a number above 0, at most 2", "--limit"),
         ],
         [

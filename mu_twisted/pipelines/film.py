@@ -53,6 +53,7 @@ def _filter(text: str) -> str:
 class Options(PipelineOptions):
     """What film takes besides the options of every job."""
 
+    longdesc = "-b must be given."
     optParameters = [
         [
             "tasks",
@@ -64,8 +65,14 @@ class Options(PipelineOptions):
         ["offset", "o", 0, "number of the first piece: skip this many", at_least(0, "-o")],
         ["video", "v", "film", "name of the video"],
         ["in", None, None, "S3 key of the video (default: VIDEO.mp4)", s3_key("--in")],
-        ["seconds", None, "1", "seconds of a piece", SECONDS],
-        ["rate", None, "24", "frames a second of the video, as 24 or 30000/1001", positive(1000, "--rate")],
+        ["seconds", None, "1", "seconds of a piece, at most 3600", SECONDS],
+        [
+            "rate",
+            None,
+            "24",
+            "frames a second of the video, as 24 or 30000/1001, at most 1000",
+            positive(1000, "--rate"),
+        ],
         ["frames", "f", None, "number of frames in a chunk (default: those of a piece)", at_least(1, "-f")],
         [
             "filter",

@@ -239,6 +239,26 @@ def test_options_that_make_no_search_are_one_line(words: list[str], said: str) -
         parsed(*words)
 
 
+@pytest.mark.parametrize(
+    ("switch", "most", "said"),
+    [
+        ("seconds", "3600", "at most 3600"),
+        ("every", "60", "at most 60"),
+        ("limit", "2", "above 0, at most 2"),
+        ("tiles", "400", "at most 400"),
+        ("width", "80", "at least 80"),
+    ],
+)
+def test_the_help_names_the_bounds_and_what_must_be_given(switch: str, most: str, said: str) -> None:
+    texts = {option[0]: str(option[3]) for option in faces.Options.optParameters}
+    assert said in texts[switch]
+    parsed("--seconds", 3600, "--every", 2, f"--{switch}", most)
+    with pytest.raises(usage.UsageError):
+        parsed(f"--{switch}", int(most) + (-1 if switch == "width" else 1))
+    assert "must be given" in texts["face"]
+    assert "-b and --face must be given" in faces.pipeline.description
+
+
 def test_without_a_picture_or_a_bucket_there_is_no_search() -> None:
     with pytest.raises(usage.UsageError, match="--face"):
         faces.pipeline.parse(["-b", "mine"])
