@@ -5,6 +5,7 @@ This module has the command line; what it describes is in the client's ``map_job
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mu_twisted.client import NotServed, UsageError
 from mu_twisted.client.map_backend import MapBackend
 from mu_twisted.client.map_job import MapJob
 from mu_twisted.client.map_request import MapPlace, MapRequest
-from mu_twisted.pipelines import LISTS, load_pipeline
+from mu_twisted.pipelines import LISTS, load_pipeline, shown_input
 
 EPILOG = """\
 examples:
@@ -34,6 +35,7 @@ examples:
 
 `docs/map.md` says more.
 """
+_OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*(=.*)?", re.DOTALL)
 _NOT_OFFERED = frozenset({"tasks", "offset", "out", "range", "times"})
 
 
@@ -155,6 +157,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         job.find_inputs()
         job.check()
+        _note_odd(job, line)
         if options.dry_run:
             line.clear()
             print_plan(job, as_json=options.json)
@@ -164,6 +167,19 @@ def run(options: argparse.Namespace) -> int:
     finally:
         line.clear()
     return execute(job, options)
+
+
+def _note_odd(job: MapJob, line: ProgressLine) -> None:
+    """Tell the user of words that are taken as they are, and may be meant otherwise."""
+    options = [value for values in job.request.values for value in values if _OPTION.fullmatch(value)]
+    for words, what in (
+        (options, "a value, as it stands behind `:::`: options of mu map stand before that"),
+        (job.settings["unknown"], "no replacement, and stays as it is: `mu map --help` lists them"),
+    ):
+        if words:
+            line.clear()
+            more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
+            print_note(f"note: {shown_input(words[0])}{more} is {what}")
 
 
 def _request(options: argparse.Namespace) -> MapRequest:

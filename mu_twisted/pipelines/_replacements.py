@@ -84,6 +84,23 @@ def parse_text(text: str, names: frozenset[str]) -> tuple[Piece, ...]:
     return _joined(_plain(text, names))
 
 
+def unknown_in_text(text: str, names: frozenset[str]) -> tuple[str, ...]:
+    """What looks like a replacement in a text that no shell reads, and is none: it stays as it is."""
+    found = (found for found in _FIELD.finditer(text) if _is_unknown(found, names))
+    return tuple(dict.fromkeys(each[0] for each in found))
+
+
+def unknown_in_command(command: str, names: frozenset[str]) -> tuple[str, ...]:
+    """The same for a command as a shell reads it, but for what stands in single quotes: ``awk '{print}'``.
+
+    :raises ReplacementError: as :func:`parse_command`.
+    """
+    lexer = _Lexer(command, names)
+    for _ in lexer.pieces():
+        pass
+    return tuple(dict.fromkeys(lexer.unknown))
+
+
 def fill_text(pieces: tuple[Piece, ...], values: Values) -> str:
     """The text with its values."""
     return "".join(piece if isinstance(piece, str) else value_of(piece, values) for piece in pieces)
@@ -182,6 +199,19 @@ def _plain(text: str, names: frozenset[str]) -> Iterator[Piece]:
     yield text[at:]
 
 
+def _is_unknown(found: re.Match[str], names: frozenset[str]) -> bool:
+    """Whether what stands between braces may be meant as a replacement: a name that has no value here.
+
+    ``a{2}`` is a regular expression's, ``{a,b}`` and ``{1..3}`` are a shell's.
+    """
+    before = found.string[: found.start()][-1:]
+    if is_known(found[1], found[2] or "", names) or before in ("$", "\\"):
+        return False
+    if found[1].isdecimal():
+        return not (before.isalnum() or (before in "])." and before != ""))
+    return re.fullmatch(r"[^\W\d][\w-]*", found[1]) is not None
+
+
 def _quoted_words(words: tuple[str, ...], names: frozenset[str]) -> Iterator[Piece]:
     for number, word in enumerate(words):
         yield " " if number else ""
@@ -205,6 +235,8 @@ class _Lexer:
         self._names = names
         self._nest = ["bare"]
         self._document = False
+        self.unknown: list[str] = []
+        """What looked like a replacement so far, and is none."""
 
     def pieces(self) -> Iterator[Piece]:
         at = start = 0
@@ -218,6 +250,8 @@ class _Lexer:
                     start = found.end()
                 at = found.end()
                 continue
+            if found is not None and self._nest[-1] in ("bare", "double") and _is_unknown(found, self._names):
+                self.unknown.append(found[0])
             at += self._step(at)
         yield self._text[start:]
 

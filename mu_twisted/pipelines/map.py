@@ -22,6 +22,8 @@ from mu_twisted.pipelines._replacements import (
     parse_text,
     parse_words,
     shown_command,
+    unknown_in_command,
+    unknown_in_text,
 )
 
 SEPARATOR = ":::"
@@ -92,6 +94,8 @@ class Options(PipelineOptions):
             self["pieces"] = parse_command(command[0], inside) if len(command) == 1 else parse_words(command, inside)
         except ReplacementError as error:
             raise usage.UsageError(f"the command: {error}") from None
+        looks_unknown = unknown_in_command if len(command) == 1 else unknown_in_text
+        self["unknown"] = looks_unknown(" ".join(command), inside)
         fields = [piece for piece in self["pieces"] if not isinstance(piece, str)]
         used = {field.name for field in fields}
         self["calculates"] = any(field.context == "arithmetic" for field in fields)
@@ -116,6 +120,7 @@ class Options(PipelineOptions):
             raise usage.UsageError(f"--out: expected s3://BUCKET/KEY, or a key and -b BUCKET, got {self['out']!r}")
         self["bucket"] = bucket
         pieces = parse_text(key, names)
+        self["unknown"] = (*self["unknown"], *unknown_in_text(key, names))
         for piece in parse_text(key, FILES):
             if not isinstance(piece, str):
                 raise usage.UsageError(f"--out: {piece} is a file on the worker, and cannot stand in a key")

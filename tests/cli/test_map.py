@@ -415,3 +415,30 @@ def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path)
         assert "Traceback" not in err
     finally:
         stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        (
+            (":::", "a", "--bogus", "-x=1", "--", "echo {}"),
+            ["note: --bogus (and 1 more) is a value, as it stands behind `:::`: options of mu map stand before that"],
+        ),
+        ((":::", "a", "-1", "--", "echo {}"), []),
+        (
+            (":::", "a", "--", "echo {nosuch}"),
+            ["note: {nosuch} is no replacement, and stays as it is: `mu map --help` lists them"],
+        ),
+        (
+            ("-b", "mine", "--out", "{}/{sub}", ":::", "a", "--", "sh", "-c", "echo {2}"),
+            ["note: {2} (and 1 more) is no replacement, and stays as it is: `mu map --help` lists them"],
+        ),
+        ((":::", "a", "--", "awk '{print}' ${HOME}/{}"), []),
+    ],
+)
+def test_words_that_may_be_meant_otherwise_are_told(
+    run: Mu, served: Served, loop: Loop, words: tuple[str, ...], notes: list[str]
+) -> None:
+    done = run("map", "--no-wait", "--state-dir", str(served.state), *words)
+    assert (done.status, done.err.splitlines()) == (0, notes)
+    assert len(served.service.requests) == 1

@@ -18,6 +18,8 @@ from mu_twisted.pipelines._replacements import (
     parse_words,
     quoted,
     shown_command,
+    unknown_in_command,
+    unknown_in_text,
 )
 from worker_lambda._template import Substitutions, expand_command
 
@@ -263,3 +265,24 @@ def test_a_command_is_shown_with_its_values_in_place() -> None:
     pieces = parse_command('convert {} -o "{/.}.jpg" $(( {#} + 1 ))', NAMES)
     values = {"": "a b;c/x y.png", "#": "3"}
     assert shown_command(pieces, values) == "convert 'a b;c/x y.png' -o \"x y.jpg\" $(( 3 + 1 ))"
+
+
+@pytest.mark.parametrize(
+    ("command", "unknown"),
+    [
+        ("echo {nosuch} {who} {} {in}", ("{nosuch}",)),
+        ('echo "{no-such:raw}" {x} {x}', ("{no-such:raw}", "{x}")),
+        (
+            "echo {3} x{3} \"{3}\" ${HOME} ${x} {a,b} {1..3} { x; } '{print}' '{3}' \\{x} {who:08d}",
+            ("{3}", "{who:08d}"),
+        ),
+        ("awk '{print}' {in} > {out}", ()),
+        ("", ()),
+    ],
+)
+def test_what_looks_like_a_replacement_and_is_none_is_found(command: str, unknown: tuple[str, ...]) -> None:
+    assert unknown_in_command(command, NAMES) == unknown
+
+
+def test_in_a_text_that_no_shell_reads_quotes_are_a_text_like_others() -> None:
+    assert unknown_in_text("'{x}'/{who}/{3}.png/a{2}", NAMES) == ("{x}", "{3}")
