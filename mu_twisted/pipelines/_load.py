@@ -1,7 +1,9 @@
 """This module finds a pipeline by its name under the entry-point group ``mu.pipelines``, or by the path of a module."""
 
+import ast
 import importlib.util
 import sys
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +92,10 @@ def _refuse_other(source: str, path: str) -> None:
 
     :raises PipelineError: it can define none.
     """
-    if "pipeline" not in source and "import *" not in source:
+    if "pipeline" in source or "import *" in source:
+        return
+    with suppress(SyntaxError, ValueError):  # where there is one, running it says which
+        ast.parse(source)
         raise PipelineError(
             f"{path!r} defines no pipeline, and was not run: expected a variable `pipeline = Pipeline(...)`"
         )

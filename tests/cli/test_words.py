@@ -95,7 +95,7 @@ def test_the_help_of_a_pipeline_says_what_it_does(run: Mu, command: str, pipelin
         (["jobs", "\udcff"], "unrecognized arguments: \\udcff (`mu jobs --help` says more)"),
         (["lambdaize"], "give EXE, the program of the function, or --image URI"),
         (["functions", "nosuch"], "(`mu functions --help` says more)"),
-        (["nosuch"], "(`mu --help` says more)"),
+        (["nosuch"], "mu has no command 'nosuch': `mu --help` lists them"),
         ([], "(`mu --help` says more)"),
         (["status", "--failed"], "mu status JOB --failed"),
     ],

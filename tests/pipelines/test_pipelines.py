@@ -59,7 +59,7 @@ def test_programs_that_are_given_as_a_list_can_be_compared_as_others_can() -> No
     [
         ("import nothing_of_that_name  # pipeline", "nothing_of_that_name"),
         ("1 / 0  # pipeline", "mine.py, line 1"),
-        ("def x(:  # pipeline", "SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("def x(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
         ("x = 1", "defines no pipeline"),
         ("from os import *", "defines no pipeline"),
         ("pipeline = 3", "expected a Pipeline, got int"),
@@ -241,7 +241,7 @@ def test_a_submitted_modules_source_is_a_pipeline_as_its_file_is() -> None:
     assert load_source(MINE, "./mine.py").name == "mine"
     for text, said in [
         ("1 / 0  # pipeline", "mine.py, line 1"),
-        ("def x(:  # pipeline", "SyntaxError"),
+        ("def x(:", "SyntaxError"),
         ("x = 1", "defines no pipeline"),
     ]:
         with pytest.raises(PipelineError) as caught:

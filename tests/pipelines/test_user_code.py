@@ -102,7 +102,7 @@ def test_options_that_fail_are_one_line_and_wrong_ones_are_usage_errors() -> Non
 
 def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
     module = tmp_path / "mine.py"
-    module.write_text("import sys\nsys.exit(1)\n")
+    module.write_text("import sys\nsys.exit(1)  # before any pipeline\n")
     with pytest.raises(PipelineError, match=r"cannot be loaded: SystemExit: 1 \(mine\.py, line 2\)"):
         load_pipeline(str(module))
     with pytest.raises(PipelineError, match="cannot be loaded: SystemExit: 1"):
@@ -116,7 +116,7 @@ def test_a_module_that_exits_is_one_line(tmp_path: Path) -> None:
 def test_whatever_a_module_raises_is_one_line_where_the_signal_raises_nothing(
     tmp_path: Path, raised: str, handler: Any
 ) -> None:
-    source = f"raise {raised}\n"
+    source = f"raise {raised}  # before any pipeline\n"
     (tmp_path / "mine.py").write_text(source)
     with sigint(handler), pytest.raises(PipelineError, match="cannot be loaded: "):
         load_source(source, "mine.py")
@@ -126,4 +126,4 @@ def test_whatever_a_module_raises_is_one_line_where_the_signal_raises_nothing(
 
 def test_an_interrupt_while_a_module_is_loaded_is_the_commands() -> None:
     with sigint(signal.default_int_handler), pytest.raises(KeyboardInterrupt):
-        load_source("raise KeyboardInterrupt", "mine.py")
+        load_source("raise KeyboardInterrupt  # before any pipeline", "mine.py")
