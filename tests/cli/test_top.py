@@ -81,7 +81,7 @@ def test_it_says_how_many_active_tasks_are_not_listed(height: int | None, rows: 
     assert [line for line in shown if "more" in line] == (
         [] if height in (5, 6) else [f"and {33 - rows} active tasks more"]
     )
-    assert "more" not in drawn([job("a", [1.0] * 4)], height=height)
+    assert "more" not in drawn([job("a", [1.0] * 4)], height=height and 9)
 
 
 def test_a_task_far_beyond_the_median_is_marked() -> None:
