@@ -47,4 +47,6 @@ def coordinator_at(
 def default_directory() -> Path:
     """The directory with the control socket: the user's own coordinator's, else that of the one under systemd."""
     own = default_state_dir()
-    return own if (own / "control.sock").exists() or not (RUN_DIRECTORY / "control.sock").exists() else RUN_DIRECTORY
+    if not (RUN_DIRECTORY / "control.sock").exists() or UnixTransport(own).is_served():
+        return own
+    return RUN_DIRECTORY

@@ -74,6 +74,16 @@ class UnixTransport:
             raise (NotServed if absent else Unreachable)(self._explain(error)) from None
         return connection
 
+    def is_served(self) -> bool:
+        """Whether a process has the socket: one that was killed leaves it behind."""
+        try:
+            self.dial().close()
+        except NotServed:
+            return False
+        except Unreachable:
+            pass
+        return True
+
     def _explain(self, error: OSError) -> str:
         if isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
             return (

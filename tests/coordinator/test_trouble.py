@@ -289,7 +289,7 @@ def test_records_that_cannot_be_deleted_now_are_kept_and_the_others_go(world: Me
 
 def test_a_job_whose_words_are_no_text_is_refused_and_nothing_of_it_stays(world: MemoryCoordinator) -> None:
     with pytest.raises(ServiceError, match="not UTF-8"):
-        world.submit("-b", "b\udcff")
+        world.submit("--times", "/b\udcff")
     assert world.jobs.jobs() == []
     assert world.launches.submission == []
     world.clock.pump([1.0] * 3)
@@ -316,7 +316,7 @@ def test_how_a_job_ended_is_worked_out_once(world: MemoryCoordinator) -> None:
 
 
 def test_a_log_has_one_line_an_event_whatever_is_in_it(world: MemoryCoordinator) -> None:
-    job = world.submit("-b", "a\nb\x1b[2J\u2028", "--retries", "0")
+    job = world.submit("--times", "/a\nb\x1b[2J\u2028", "--retries", "0")
     world.worker(job, "0-0").says(b"FAIL(one\r\ntwo)")
     text = world.log(job)
     assert len(text.splitlines()) == rows(world, job)

@@ -18,6 +18,7 @@ LIMIT = 180.0
 """Seconds for all of it."""
 
 PROBE = """\
+export HOME=/run/home
 show() { systemctl show --value -p "$2" "$1"; }
 ask() { /usr/bin/python3 -c '
 import grp, os, socket, sys

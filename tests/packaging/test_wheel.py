@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 
 def run(words: Sequence[str | Path], cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -83,7 +83,6 @@ def test_the_pipelines_are_found_by_their_entry_points(installed: Path, tmp_path
     assert run([installed / "bin" / "python", "-c", code], tmp_path).stdout.strip()
 
 
-@pytest.mark.long
 def test_pip_takes_what_the_readme_says(source: Path) -> None:
     [told] = re.findall(r"`pip install '([^']+)'`", (source / "README.md").read_text(encoding="utf-8"))
     said = run([*PIP, "install", "--dry-run", "--ignore-installed", "--no-deps", told], source).stdout
