@@ -100,11 +100,11 @@ class Stranger:
 class TransportHarness:
     """What a transport's tests need of it: a listener, those who dial it, and time.
 
-    ``accepted`` are the receivers of the listener, in order; ``clock`` is a ``task.Clock``; ``host`` and ``port`` are
-    where it listens. ``near_listens``: the near end of a pair is the listening one.
+    ``accepted`` are the receivers of the listener, in order; ``clock`` is a ``task.Clock``; it listens at ``port``
+    of ``listens_at``, and they come from ``host``. ``near_listens``: the near end of a pair is the listening one.
     """
 
-    host = "192.0.2.1"
+    host = listens_at = "192.0.2.1"
     port = 13579
     near_listens = False
 
@@ -191,7 +191,7 @@ class TransportContract:
         assert far.end.peer.identity == world.identity
         assert far.end.peer.host == world.host
         assert near.end.peer.port == world.port
-        assert str(near.end.peer) == f"{world.host}:{world.port}"
+        assert str(near.end.peer) == f"{world.listens_at}:{world.port}"
 
     @pytest.mark.parametrize("limit", [1, 2, 7, 1000, 1 << 16])
     def test_frames_travel_both_ways_at_any_split(self, world: TransportHarness, limit: int) -> None:
@@ -742,7 +742,8 @@ class AuthenticatedContract:
         world.clock.advance(10)
         world.settle()
         assert result[0].check(TransportError)
-        assert str(result[0].value) == f"cannot connect to {world.host}:{world.port}: no TLS handshake within 10 s"
+        there = f"{world.listens_at}:{world.port}"
+        assert str(result[0].value) == f"cannot connect to {there}: no TLS handshake within 10 s"
 
     def test_dialling_can_be_cancelled(self, world: Any) -> None:
         world.listen()
