@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from math import inf
 
 from mu_twisted.wire.links import MAX_PATHS as MAX_TOLD
 from mu_twisted.wire.punching import PunchRefusal
@@ -26,7 +27,9 @@ MAX_PEERS = 4096
 PAUSE = 5.1
 """Seconds after which a path that was lost, or whose peer was absent, may be wanted again."""
 DIRECT = "direct"
-_AGAIN = (PunchRefusal.ABSENT, PunchRefusal.LIMIT, "lost")
+UNREACHABLE = "unreachable"
+"""Of a peer that the rendezvous could not be asked for: it cannot be reached."""
+_AGAIN = (PunchRefusal.ABSENT, PunchRefusal.LIMIT, "lost", UNREACHABLE)
 
 
 class DirectPaths:
@@ -73,6 +76,7 @@ class DirectPaths:
         self._piped = piped
         self._port = LocalPort()
         self._puncher: Puncher | None = None
+        self._refusal: PunchRefusal | None = None
         self._paths: dict[int, DirectPath] = {}
         self._wanted: dict[int, float] = {}  # and when each may be wanted again
 
@@ -87,7 +91,7 @@ class DirectPaths:
         """Take another port, as the rendezvous is dialled again: the system may not give the same connection twice."""
         self._port = LocalPort()
 
-    def begin(self, control: socket.socket | None, send: Callable[[bytes], None]) -> None:
+    def begin(self, control: socket.socket, send: Callable[[bytes], None]) -> None:
         """The rendezvous can be asked for paths now.
 
         :param control: the connection to it.
@@ -95,24 +99,35 @@ class DirectPaths:
         """
         self.end()
         try:
-            if control is not None:
-                self._puncher = Puncher(
-                    self._selector,
-                    self._identity,
-                    self._port,
-                    control,
-                    send,
-                    connected=self._connected,
-                    failed=self._failed,
-                )
-        except OSError:
+            self._puncher = Puncher(
+                self._selector,
+                self._identity,
+                self._port,
+                control,
+                send,
+                connected=self._connected,
+                failed=self._failed,
+            )
+        except OSError:  # there is no descriptor, or no port to listen on
+            self.refuse(PunchRefusal.LIMIT)
             return
-        for task, due in self._wanted.items():
-            if due == float("inf") and self.outcomes.get(task) in (None, *_AGAIN):  # it was wanted, and not settled
-                self._want(task)
+        for task in self._unsettled():
+            self._want(task)
+
+    def refuse(self, reason: PunchRefusal) -> None:
+        """There are no paths to be had by the connection to the rendezvous that is there now."""
+        self._refusal = reason
+        for task in self._unsettled():
+            self._settle(task, reason)
+
+    def unreachable(self) -> None:
+        """The rendezvous cannot be reached: this is said of what waits for it, and asked for when it is there."""
+        for task in self._unsettled():
+            self._note(task, UNREACHABLE)
 
     def end(self) -> None:
         """The rendezvous cannot be asked any more. The paths that are there stay."""
+        self._refusal = None
         puncher, self._puncher = self._puncher, None
         if puncher is not None:
             puncher.close()
@@ -124,8 +139,13 @@ class DirectPaths:
             due = self._wanted.get(task)
             known = due is not None and (now < due or task in self._paths)
             if not known and task != self._identity.task and (due is not None or len(self._wanted) < MAX_PEERS):
-                self._wanted[task] = float("inf")
+                self._wanted[task] = inf
                 self._want(task)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the rendezvous is still to be asked for any, or to answer."""
+        return bool(self._unsettled())
 
     @property
     def there(self) -> list[DirectPath]:
@@ -181,9 +201,15 @@ class DirectPaths:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _unsettled(self) -> list[int]:
+        """The tasks that are wanted, and of which the rendezvous has not said what is to become of that."""
+        return [task for task, due in self._wanted.items() if due == inf and self.outcomes.get(task) in (None, *_AGAIN)]
+
     def _want(self, task: int) -> None:
         if self._puncher is not None:
             self._puncher.want(task)
+        elif self._refusal is not None:
+            self._settle(task, self._refusal)
 
     def _connected(self, link: Link) -> None:
         task = link.peer.task
@@ -218,10 +244,13 @@ class DirectPaths:
         path.close()
         self._lost(path)
 
-    def _settle(self, task: int, outcome: str) -> None:
+    def _note(self, task: int, outcome: str) -> None:
         if task in self.outcomes or len(self.outcomes) < MAX_PEERS:
             if self.outcomes.get(task) != outcome:
                 self._news[task] = outcome
             self.outcomes[task] = outcome
+
+    def _settle(self, task: int, outcome: str) -> None:
+        self._note(task, outcome)
         if task in self._wanted or len(self._wanted) < MAX_PEERS:
-            self._wanted[task] = time.monotonic() + PAUSE if outcome in _AGAIN else float("inf")
+            self._wanted[task] = time.monotonic() + PAUSE if outcome in _AGAIN else inf

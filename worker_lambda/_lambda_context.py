@@ -21,8 +21,9 @@ class Timing:
     :param link_redial: bound of the random pause before the connection for links is first dialled again; it doubles up
         to ``redial_max``.
     :param link_timeout: a link that cannot be had for so long fails all that waits for it.
+    :param link_welcome: for the rendezvous to answer the greeting on that connection.
     :param link_silence: for which nothing may be heard on a direct path while something is expected of it.
-    :param stall: for the rendezvous to take something of what it is sent.
+    :param stall: for the rendezvous to take something of what it is sent, and to say something while that is expected.
     """
 
     background: float = 2.0
@@ -37,6 +38,7 @@ class Timing:
     wait_report: float = 0.5
     link_redial: float = 0.2
     link_timeout: float = 20.0
+    link_welcome: float = 20.0
     link_silence: float = 5.0
     stall: float = 60.0
 

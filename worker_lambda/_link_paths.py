@@ -4,7 +4,6 @@ Knows the peer, and whether it is still there; not what messages are sent and re
 """
 
 import selectors
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from mu_twisted.wire.links import (
 from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner
 from worker_lambda._errors import CommandFailure
+from worker_lambda._liveness import Liveness
 from worker_lambda._streams import Stream
 
 MAX_PEER_WANTS = 4096
@@ -75,8 +75,8 @@ class DirectPath:
         self._take = received
         self._held = held
         self._piped = piped
-        self._heard = self._pinged = time.monotonic()
-        self._expected = self.said = False
+        self._liveness = Liveness(silence, lambda: self.say(LinkPing().encode()))
+        self.said = False
         self._connection = FrameConnection(
             selector,
             [],
@@ -129,24 +129,13 @@ class DirectPath:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _look(self, *, expected: bool) -> float | None:
-        """Find out whether the peer is there: a NAT may have forgotten the connection, and then nothing says so."""
-        now = time.monotonic()
-        if self._held() or (expected and not self._expected):
-            self._heard = now
-        self._expected = expected
-        if not expected:
-            return None
-        if now >= self._heard + self._silence:
+        wait = self._liveness.check(expected=expected, held=self._held())
+        if self._liveness.over:
             self.lost = f"nothing was heard of the worker of task {self.task} for {self._silence:g} s"
-            return 0.0
-        pause = self._silence / 4
-        if now >= max(self._pinged, self._heard) + pause:
-            self._pinged = now
-            self.say(LinkPing().encode())
-        return pause
+        return wait
 
     def _received(self, payload: bytes) -> None:
-        self._heard = time.monotonic()
+        self._liveness.heard()
         if self.lost is not None:
             return
         try:

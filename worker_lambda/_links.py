@@ -18,11 +18,13 @@ from mu_twisted.wire.links import (
     MAX_AHEAD,
     MAX_DATA,
     MAX_LINK_FRAME,
+    PINGS,
     Ack,
     Begin,
     Cut,
     End,
     LinkGreeting,
+    LinkPing,
     Nak,
     Part,
     Unwant,
@@ -34,7 +36,7 @@ from mu_twisted.wire.links import (
     paths_info,
     waits_info,
 )
-from mu_twisted.wire.punching import PREFIX, PUNCH
+from mu_twisted.wire.punching import PREFIX, PUNCH, PunchOutcome, PunchRefusal
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._connection import FrameConnection
 from worker_lambda._dialling import Partner, Target, is_loopback, resolve
@@ -43,6 +45,7 @@ from worker_lambda._lambda_context import Timing
 from worker_lambda._link_paths import UNSENT, DirectPath, PathFrame
 from worker_lambda._link_receives import Receives, WaitReport
 from worker_lambda._link_sends import Sends
+from worker_lambda._liveness import Liveness
 from worker_lambda._peers import parse_address
 from worker_lambda._template import expand_file
 from worker_lambda._tls import RENDEZVOUS
@@ -125,6 +128,7 @@ class LinkChannel:
         self._dial_at: float | None = None
         self._pause = timing.link_redial
         self._failing_since: float | None = None
+        self._liveness: Liveness | None = None
         self._refusal: str | None = None
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -159,6 +163,8 @@ class LinkChannel:
         if self._paths is not None and tasks:
             self._paths.want(islice(tasks, MAX_AHEAD))
             self._ahead = True
+        elif speaker.direct and tasks:
+            self._send(paths_info(dict.fromkeys(islice(tasks, MAX_AHEAD), PunchOutcome.TLS)))
 
     def send(self, argument: bytes) -> None:
         """``send:TO:NAME``, NUL, FILE; or with an empty FILE, NUL, the bytes.
@@ -284,11 +290,11 @@ class LinkChannel:
         connection = self._connection
         if connection is not None:
             more = self._feed(connection)
-            waits.append(connection.step())
+            waits += (self._check_liveness(self._liveness), connection.step())
             if self._refusal is not None:
                 self._fail(f"rendezvous: {self._refusal}")
-            elif connection.lost is not None:
-                self._lost(connection.lost)
+            elif (lost := connection.lost or self._silence) is not None:
+                self._lost(lost)
                 waits.append(self._check_dial())
             elif more and connection.unsent < UNSENT:
                 waits.append(0.0)
@@ -301,6 +307,7 @@ class LinkChannel:
             self._handing_over = False
             self._send(b"OK:HAND_OVER")
             waits.append(0.0)
+        self._report_paths()
         waits.append(self._report_waits(busy=busy or self._sends.active > 0 or self._receives.coming))
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -314,11 +321,11 @@ class LinkChannel:
     def _step_paths(self) -> float | None:
         if self._paths is None:
             return None
-        wait = self._paths.step(self._feed_path, self._expects)
-        news = self._paths.take_news()
-        if news:
+        return self._paths.step(self._feed_path, self._expects)
+
+    def _report_paths(self) -> None:
+        while self._paths is not None and (news := self._paths.take_news()):
             self._send(paths_info(news))
-        return wait
 
     def _expects(self, path: DirectPath) -> bool:
         piped = self._pipes is not None and self._pipes.uses(path)
@@ -357,11 +364,21 @@ class LinkChannel:
 
     # -- the connection --------------------------------------------------------------------------------------------
 
+    @property
+    def _active(self) -> bool:
+        """Whether anything waits for what the rendezvous will say."""
+        pipes = self._pipes is not None and self._pipes.active
+        return bool(self._sends.active or self._receives.active or pipes)
+
+    @property
+    def _wants_paths(self) -> bool:
+        """Whether paths that were wanted ahead of any message are still to be."""
+        return self._ahead and self._paths is not None and self._paths.waiting
+
     def _check_dial(self) -> float | None:
         if self._connection is not None or self._dialling is not None:
             return None
-        pipes = self._pipes is not None and self._pipes.active
-        if not (self._sends.active or self._sends.holding or self._receives.active or self._ahead or pipes):
+        if not (self._active or self._sends.holding or self._wants_paths):
             self._failing_since = self._dial_at = None
             return None
         now = time.monotonic()
@@ -402,7 +419,7 @@ class LinkChannel:
             targets,
             context,
             Partner("rendezvous", role, MAX_LINK_FRAME, self._timing.stall),
-            came_up=lambda: None,
+            came_up=self._came_up,
             received=self._received,
             held=lambda: self._receives.full,
             prepare=None if self._paths is None else self._paths.prepare,
@@ -411,7 +428,26 @@ class LinkChannel:
         announced |= {} if self._pipes is None else {PIPES: True}
         self._connection.send(LinkGreeting(speaker.job, speaker.task, speaker.attempt, announced).encode())
 
+    def _came_up(self) -> None:
+        self._liveness = Liveness(self._timing.link_welcome)
+
+    def _check_liveness(self, liveness: Liveness | None) -> float | None:
+        if liveness is None:
+            return None
+        return liveness.check(expected=not self._greeted or self._active, held=self._receives.full)
+
+    @property
+    def _silence(self) -> DialError | None:
+        """What is wrong where the rendezvous takes what it is sent, and says nothing."""
+        if self._liveness is None or not self._liveness.over:
+            return None
+        if not self._greeted:
+            return DialError(f"the greeting was not answered within {self._timing.link_welcome:g} s")
+        return DialError(f"nothing was heard of it for {self._timing.stall:g} s")
+
     def _received(self, payload: bytes) -> None:
+        if self._liveness is not None:
+            self._liveness.heard()
         if self._refusal is not None:
             return
         if payload.startswith(b"FAIL("):
@@ -425,9 +461,10 @@ class LinkChannel:
                 self._take(payload)
             else:
                 welcome = parse_link_welcome(payload)
-                if welcome.announced.get(PUNCH) is True and self._paths is not None and self._connection is not None:
-                    self._paths.begin(self._connection.sock, self._connection.send)
-                self._greeted, self._ahead = True, False
+                self._begin_paths(allowed=welcome.announced.get(PUNCH) is True)
+                self._greeted = True
+                pings = welcome.announced.get(PINGS) is True
+                self._liveness = Liveness(self._timing.stall, self._ping) if pings else None
                 if self._pipes is not None and welcome.announced.get(PIPES) is True:
                     self._pipes.connected()
                 elif self._pipes is not None:
@@ -437,6 +474,10 @@ class LinkChannel:
                 self._sends.restart()
         except (PeerError, CommandFailure) as error:
             self._refusal = f"protocol error: {error}"
+
+    def _ping(self) -> None:
+        if self._connection is not None:
+            self._connection.send(LinkPing().encode())
 
     def _take(self, payload: bytes) -> None:
         if self._pipes is not None and payload.startswith(b"PIPE_"):
@@ -452,6 +493,8 @@ class LinkChannel:
                 self._receives.received(frame)
             case Want():
                 self._sends.ask(frame)
+            case LinkPing(answer=True):
+                pass
             case _:
                 raise PeerError(f"a rendezvous does not send {payload[:80]!r}")
 
@@ -478,6 +521,14 @@ class LinkChannel:
                 held=lambda: self._receives.full,
                 piped=self._take_piped,
             )
+
+    def _begin_paths(self, *, allowed: bool) -> None:
+        if self._paths is None or self._connection is None:
+            return
+        if allowed and self._connection.sock is not None:
+            self._paths.begin(self._connection.sock, self._connection.send)
+        else:
+            self._paths.refuse(PunchRefusal.OFF)
 
     def _close_paths(self) -> None:
         paths, self._paths = self._paths, None
@@ -524,7 +575,7 @@ class LinkChannel:
             self._failing_since = now
             self._pause = self._timing.link_redial
         if error.final or now - self._failing_since >= self._timing.link_timeout:
-            self._fail(f"no link to the rendezvous at {self._where}: {error}")
+            self._fail(f"no link to the rendezvous at {self._where}: {error}", ahead=not error.final)
             return
         self._dial_at = now + self._pause * int.from_bytes(os.urandom(4), "big") / 2**32
         self._pause = min(2 * self._pause, self._timing.redial_max)
@@ -533,14 +584,20 @@ class LinkChannel:
     def _where(self) -> str:
         return "" if self._speaker is None else self._speaker.where
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, ahead: bool = False) -> None:
+        """Have all that waits fail.
+
+        :param ahead: whether paths that were wanted ahead of any message go on to be, as long as the task lasts.
+        """
         if self._pipes is not None:
             self._pipes.lost(reason)
+        if self._paths is not None:
+            self._paths.unreachable()
         self._disconnect()
         self._failing_since = None
-        self._ahead = False
+        self._ahead = self._ahead and ahead
         self._give_up(reason, final=True)
-        if self._sends.holding:
+        if self._sends.holding or self._wants_paths:
             self._dial_at = time.monotonic() + self._timing.redial_max
 
     def _give_up(self, reason: str, *, final: bool = False) -> None:
@@ -552,7 +609,7 @@ class LinkChannel:
             self._paths.end()
             self._paths.new_port()
         connection, self._connection = self._connection, None
-        self._greeted = False
+        self._greeted, self._liveness = False, None
         self._dialling = self._dial_at = self._refusal = None
         if connection is not None:
             connection.close(flush=0.0)

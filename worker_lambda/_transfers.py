@@ -35,7 +35,7 @@ class ThreadedTransfer:
             self.work(lambda: self.cancelled)
         except MuError as error:
             self.error, self.code = str(error), getattr(error, "code", "")
-        except Exception as error:  # noqa: BLE001 (a fault in one transfer is that transfer's failure)
+        except BaseException as error:  # noqa: BLE001 (its failure, whatever it is: the command is to have a reply)
             self.error = f"{type(error).__name__}: {error}"
 
 

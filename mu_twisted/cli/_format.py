@@ -139,6 +139,7 @@ _PATHS = {
     "timeout": "that did not meet in time (timeout)",
     "refused": "whose NATs refused (refused)",
     "lost": "after a path was lost (lost)",
+    "unreachable": "while the rendezvous could not be reached (unreachable)",
 }
 _ENDED = ("cancelled", "interrupted")
 """States of jobs whose tasks have failed as well in which only the job was ended."""

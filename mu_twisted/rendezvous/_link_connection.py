@@ -12,7 +12,14 @@ from mu_twisted.rendezvous._relay_connection import RelayConnection, RelayServic
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.transport import FrameProtocol
 from mu_twisted.wire import PeerError, fail
-from mu_twisted.wire.links import MAX_LINK_FRAME, LinkGreeting, LinkWelcome, parse_link_frame, parse_link_greeting
+from mu_twisted.wire.links import (
+    MAX_LINK_FRAME,
+    PINGS,
+    LinkGreeting,
+    LinkWelcome,
+    parse_link_frame,
+    parse_link_greeting,
+)
 from mu_twisted.wire.pipes import PIPES, parse_pipe_frame
 from mu_twisted.wire.pipes import PREFIX as PIPE_PREFIX
 from mu_twisted.wire.punching import PREFIX, PUNCH
@@ -61,7 +68,7 @@ class LinkConnection(RelayConnection):
         for replaced in welcome.replaced:
             if isinstance(replaced, RelayConnection):
                 replaced.refuse("another connection has taken its place")
-        announced: dict[str, Any] = {"store": welcome.run.store_token}
+        announced: dict[str, Any] = {"store": welcome.run.store_token, PINGS: True}
         if self._can_punch(connection, greeting):
             announced[PUNCH] = True
         if greeting.announced.get(PIPES) is True:

@@ -159,6 +159,8 @@ class LinkSession:
                 self._unwant(frame)
             case Held():
                 self._hold(frame)
+            case LinkPing(answer=False):
+                self._answer(LinkPing(answer=True).encode())
             case Nak() | LinkPing():
                 raise PeerError(f"a task says this to no rendezvous: {frame.encode()[:80]!r}")
 

@@ -19,6 +19,9 @@ from mu_twisted.wire._fields import NUMBER, check_bare, read_number
 LINKS = "links"
 """What a worker announces in its greeting that takes ``link:``, ``send:`` and ``receive:``."""
 
+PINGS = "pings"
+"""What a rendezvous announces in its answer to a greeting that answers :class:`LinkPing`."""
+
 MAX_PART = 128 << 10
 """Bytes of a message that one frame carries."""
 MAX_NAME = 200
@@ -272,7 +275,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class LinkPing:
-    """Between workers: is the other one there? It is to answer.
+    """Is the other side there? It is to answer: a worker, or a rendezvous that has announced :data:`PINGS`.
 
     :param answer: whether this is the answer.
     """

@@ -51,7 +51,9 @@ def test_a_message_goes_from_task_to_task(make_both: Make, tls: bool) -> None:
     world = make_both(tls=tls)
     one = world.link(1, identity=TaskIdentity("j", 1, 0))
     two = world.link(2, identity=TaskIdentity("j", 2, 0))
-    assert [parse_link_welcome(link.heard()[0]).announced for link in (one, two)] == [{"store": "store1"}] * 2
+    assert [parse_link_welcome(link.heard()[0]).announced for link in (one, two)] == [
+        {"store": "store1", "pings": True}
+    ] * 2
     body = bytes(range(256)) * 2000
     one.sends(2, body)
     assert [parse_link_frame(said) for said in one.heard()] == [Ack(2, 1, b"x")]
@@ -60,6 +62,16 @@ def test_a_message_goes_from_task_to_task(make_both: Make, tls: bool) -> None:
     two.sends(1, b"", b"\xc3\xa9", 7)
     one.wants(2, b"\xc3\xa9", 7)
     assert parse_link_frame(one.heard()[0]) == Begin(2, 7, 0, b"\xc3\xa9", b"")
+
+
+def test_a_ping_is_answered_behind_what_came_before_it(make_both: Make) -> None:
+    link = make_both().link(1)
+    link.heard()
+    link.sends(2, b"body")
+    link.says(b"PING:")
+    assert link.heard() == [Ack(2, 1, b"x").encode(), b"PONG:"]
+    link.says(b"PONG:")
+    assert "a task says this to no rendezvous" in failed(link)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +295,7 @@ def test_a_pipe_goes_from_task_to_task_where_both_have_announced_it(make_both: M
         world.link(task, identity=TaskIdentity("j", task, 0), announced={PIPES: True, "more": 1}) for task in (1, 2)
     )
     for link in (writer, reader):
-        assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", PIPES: True}
+        assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", "pings": True, PIPES: True}
     writer.says(OpenPipe(2, 0, b"x", True).encode())
     reader.says(OpenPipe(1, 0, b"x", False).encode(), PipeCredit(1, 1 << 18, b"x").encode())
     world.settle()
@@ -301,7 +313,7 @@ def test_a_pipe_goes_from_task_to_task_where_both_have_announced_it(make_both: M
 
 def test_a_frame_of_a_pipe_that_was_not_announced_is_refused(make_both: Make) -> None:
     link = make_both().link(1)
-    assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1"}
+    assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", "pings": True}
     link.says(OpenPipe(2, 0, b"x", True).encode())
     assert failed(link).startswith("expected a frame of a link, got ")
 

@@ -420,7 +420,7 @@ def test_what_cannot_be_read_any_more_is_lost_and_told(store: Store) -> None:
         ([f for n in range(MAX_ANY + 1) for f in (WantAny(b"%d" % n), Unwant(None, b"%d" % n))], "under 4096 names"),
         ([WantAny(b"%d" % n, tuple((p, 1) for p in range(MAX_TAKEN))) for n in range(17)], "has 69632 of them"),
         ([Nak(2, 1, ONE, b"no")], "says this to no rendezvous"),
-        ([LinkPing()], "says this to no rendezvous"),
+        ([LinkPing(answer=True)], "says this to no rendezvous"),
         ([Begin(2, 1, 9, ONE, b"begun...."), Held(2, 1, 0, b"0" * 64, ONE)], "is held, and was begun here"),
         ([Held(2, n + 1, 0, b"0" * 64, ONE) for n in range(MAX_HELD + 1)], "no more may be"),
     ],

@@ -19,6 +19,7 @@ from mu_twisted.wire.links import (
     End,
     LinkFrame,
     LinkGreeting,
+    LinkPing,
     Nak,
     Part,
     parse_link_frame,
@@ -121,6 +122,8 @@ class Task:
         return said
 
     def heard(self, frame: Any) -> None:
+        if isinstance(frame, LinkPing):
+            return
         key = frame.peer, frame.name, frame.number
         match frame:
             case Begin():

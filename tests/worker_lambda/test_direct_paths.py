@@ -125,3 +125,36 @@ def test_a_peer_that_cannot_be_reached_is_not_asked_for_again(paths: Paths, reas
     paths.dial()
     paths.paths.want([PEER])
     assert paths.wants() == []
+
+
+def test_of_peers_that_wait_for_the_rendezvous_it_is_said_that_it_is_unreachable(paths: Paths) -> None:
+    assert not paths.paths.waiting
+    paths.paths.want([PEER, 9])
+    paths.paths.unreachable()
+    assert paths.paths.waiting
+    assert paths.paths.take_news() == {PEER: "unreachable", 9: "unreachable"}
+    paths.paths.unreachable()
+    assert paths.paths.take_news() == {}  # it is known
+    paths.dial()
+    assert paths.wants() == [PunchWant(PEER).encode(), PunchWant(9).encode()]
+    paths.paths.take(PunchNo(9, PunchRefusal.EDM).encode())
+    paths.paths.unreachable()
+    assert paths.paths.take_news() == {9: "edm"}
+
+
+def test_a_rendezvous_that_knows_no_punching_is_said_to_allow_none(paths: Paths) -> None:
+    paths.paths.want([PEER])
+    paths.paths.refuse(PunchRefusal.OFF)
+    paths.paths.want([9])
+    assert paths.paths.take_news() == {PEER: "off", 9: "off"}
+
+
+def test_without_a_port_to_listen_on_it_is_said_and_tried_at_the_next_rendezvous(paths: Paths) -> None:
+    paths.paths.want([PEER])
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as taken:
+        paths.paths._port.number = taken.getsockname()[1]  # it shares it with no one
+        with socket.create_connection(taken.getsockname()) as control:
+            paths.paths.begin(control, paths.said.append)
+    assert paths.paths.take_news() == {PEER: "limit"}
+    assert paths.paths.report is None

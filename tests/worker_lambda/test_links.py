@@ -21,6 +21,7 @@ from rendezvous_daemons import Daemon
 from mu_twisted.wire.links import (
     LINKS,
     MAX_PART,
+    PINGS,
     Ack,
     Begin,
     End,
@@ -85,7 +86,8 @@ class Task:
         ]
         assert talk.ask(b"identity:" + keys.task(number, attempt)) == b"OK:IDENTITY"
         assert talk.ask(b"link:" + self.where) == b"OK:LINK"
-        run = talk.ask(b"run:echo -n ##TMPDIR##")
+        talk.say(b"run:echo -n ##TMPDIR##")
+        run = self.hears()
         self.directory = Path(re.search(r"OUTPUT\((.*?)\)", run.decode())[1])  # type: ignore[index]
 
     def send(self, to: int, name: str, data: bytes) -> bytes:
@@ -615,6 +617,74 @@ def test_a_rendezvous_that_is_not_there_fails_all_after_a_time(linked: tuple) ->
     replies = sorted(talk.hear() for _ in range(2))
     where = b"no link to the rendezvous at 127.0.0.1:%d: Connection refused)" % relay.port
     assert replies == [b"FAIL(receiving 3/x: " + where, b"FAIL(sending 4/y: " + where]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"), [(False, b"the greeting was not answered"), (True, b"nothing was heard of it")]
+)
+def test_a_rendezvous_that_says_nothing_is_lost_and_fails_what_waits(
+    here: Callable, coordinator: Any, make_coordinator: Callable, event: Callable, answers: bool, said: bytes
+) -> None:
+    quick = {"link_redial": 0.01, "redial_max": 0.02, "wait_report": 60.0}
+    worker = here(event(coordinator, job="j"), link_welcome=0.2, stall=0.2, link_timeout=0.0, **quick)
+    relay, talk = make_coordinator(), coordinator.accept()
+    talk.hear()
+    assert talk.ask(b"link:127.0.0.1:%d:j:7:1" % relay.port) == b"OK:LINK"
+    talk.say(b"send:3:x\0\0body", b"receive:4:y\0f")
+    peer = relay.accept()
+    assert peer.hear() == b"HELLO_LINK:j:7:1:{}"
+    if answers:
+        peer.say(LinkWelcome({"store": "s", PINGS: True}).encode())
+        assert [peer.hear() for _ in range(4)] == [b"WANT:4:1:y", *frames(b"body"), b"PING:"]
+    where = b": no link to the rendezvous at 127.0.0.1:%d: %b" % (relay.port, said)
+    for about, reply in zip((b"receiving 4/y", b"sending 3/x"), sorted(talk.hear() for _ in range(2)), strict=True):
+        assert reply.startswith(b"FAIL(" + about + where)
+        assert reply.endswith(b" within 0.2 s)" if not answers else b" for 0.2 s)")
+    peer.close()
+    talk.say(b"receive:4:y\0f")  # it is dialled anew
+    peer = relay.accept()
+    assert peer.hear() == b"HELLO_LINK:j:7:1:{}"
+    talk.say(b"quit:")
+    worker.result()
+
+
+def test_paths_that_are_wanted_ahead_wait_for_a_rendezvous_that_comes_late(
+    here: Callable, tls_coordinator: Any, make_coordinator: Callable, event: Callable, keys: Any
+) -> None:
+    relay = make_coordinator(keys.rendezvous)
+    port = relay.port
+    relay.close()
+    quick = {"link_redial": 0.01, "redial_max": 0.02, "link_timeout": 0.1}
+    worker = here(event(tls_coordinator, job="j", **keys.event()), **quick)
+    talk = tls_coordinator.accept()
+    talk.hear()
+    assert talk.ask(b"identity:" + keys.task(7, 1)) == b"OK:IDENTITY"
+    assert talk.ask(b"link:127.0.0.1:%d:j:7:1:3,5" % port) == b"OK:LINK"
+    assert parse_paths(talk.hear()) == {3: "unreachable", 5: "unreachable"}
+    relay = make_coordinator(keys.rendezvous, port=port)
+    for _ in range(2):  # it goes again before it has answered
+        peer = relay.accept()
+        assert peer.hear().startswith(b"HELLO_LINK:j:7:1:")
+        peer.say(LinkWelcome({"store": "s", PUNCH: True}).encode())
+        assert peer.hear().startswith(b"PUNCH_OFFER:")
+        assert {peer.hear(), peer.hear()} == {b"PUNCH_WANT:3", b"PUNCH_WANT:5"}
+        peer.close()
+    peer = relay.accept()
+    peer.hear()
+    peer.say(LinkWelcome({"store": "s"}).encode())
+    assert parse_paths(talk.hear()) == {3: "off", 5: "off"}
+    talk.say(b"quit:")
+    worker.result()
+
+
+def test_why_there_can_be_no_path_is_said_of_those_that_are_wanted_ahead(
+    linked: tuple, task: Callable[..., Task], begin_rendezvous: Callable[..., Daemon]
+) -> None:
+    talk, relay, _ = linked
+    assert talk.ask(b"link:127.0.0.1:%d:j:7:2:1,3-4" % relay.port) == b"OK:LINK"
+    assert parse_paths(talk.hear()) == {1: "tls", 3: "tls", 4: "tls"}  # there is no certificate
+    one = task(begin_rendezvous(0, "--punch", "off").port, 121, peers=b"122")
+    one.until({122: "off"})
 
 
 def test_only_a_rendezvous_certificate_is_accepted(

@@ -245,6 +245,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     PunchOutcome.CERTIFICATE: ("another one answered where a worker was expected", _TRY_AGAIN),
     PunchOutcome.GREETING: ("a connection came to be, and no greeting on it", _TRY_AGAIN),
     "lost": ("the path was lost as soon as it was there", _TRY_AGAIN),
+    "unreachable": ("a worker could not reach the rendezvous", "have its port be reachable for the function's workers"),
 }
 
 

@@ -9,6 +9,7 @@ const WORDS = { running: "running", done: "done", failed: "failed", beaten: "bea
 const NO_PATH = {
   edm: "a NAT maps each destination to another port", absent: "the peer was not there yet", limit: "beyond a limit of the rendezvous",
   off: "the rendezvous allows no direct paths", timeout: "the two did not meet in time", refused: "a NAT refused", lost: "the direct path was lost",
+  unreachable: "the rendezvous could not be reached",
 };
 
 // Which way an attempt's messages went, and why not directly.
