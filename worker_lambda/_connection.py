@@ -22,7 +22,7 @@ MAX_UNSENT = 4 << 20
 _CHUNKS = 64
 
 
-class _Phase(Enum):
+class _ConnectionPhase(Enum):
     DIALLING = 0
     UP = 1
     CLOSED = 2
@@ -68,7 +68,7 @@ class FrameConnection:
         self._unsent = bytearray()
         self._stream = stream
         self._watch = SocketWatch(selector, self._ready)
-        self._phase = _Phase.DIALLING if stream is None else _Phase.UP
+        self._phase = _ConnectionPhase.DIALLING if stream is None else _ConnectionPhase.UP
         self._stall_timeout = partner.stall_timeout
         self._taken = 0.0  # when something was taken last
         self._finishing = self._half_closed = False
@@ -89,7 +89,7 @@ class FrameConnection:
     @property
     def up(self) -> bool:
         """Whether frames travel."""
-        return self._phase is _Phase.UP
+        return self._phase is _ConnectionPhase.UP
 
     @property
     def clogged(self) -> bool:
@@ -108,7 +108,7 @@ class FrameConnection:
 
     def send(self, payload: bytes) -> None:
         """Queue one frame; it waits until the connection is up, and is dropped when that is gone."""
-        if self._phase is not _Phase.CLOSED and not self._finishing:
+        if self._phase is not _ConnectionPhase.CLOSED and not self._finishing:
             if not self._unsent:
                 self._taken = time.monotonic()
             self._unsent += encode(payload)
@@ -127,14 +127,14 @@ class FrameConnection:
 
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        if self._phase is _Phase.DIALLING and self._dial is not None:
+        if self._phase is _ConnectionPhase.DIALLING and self._dial is not None:
             wait = self._dial.step()
             if self._dial.error is not None:
                 self._lose(self._dial.error)
             return wait
-        if self._phase is _Phase.UP and self._read_more and not self._held():
+        if self._phase is _ConnectionPhase.UP and self._read_more and not self._held():
             self._read()
-        if self._phase is _Phase.UP:
+        if self._phase is _ConnectionPhase.UP:
             self._flush()
         if self._stream is not None and self._finishing and not self._unsent and not self._half_closed:
             self._half_close(self._stream)
@@ -150,7 +150,7 @@ class FrameConnection:
 
         :param flush: for how many seconds at most to write what is queued.
         """
-        if flush > 0 and self._phase is _Phase.UP:
+        if flush > 0 and self._phase is _ConnectionPhase.UP:
             self._drain(flush)
         if self._stream is not None and not self._half_closed:
             with suppress(OSError):
@@ -161,7 +161,7 @@ class FrameConnection:
 
     def _opened(self, stream: Stream) -> None:
         self._stream = stream
-        self._phase = _Phase.UP
+        self._phase = _ConnectionPhase.UP
         self._taken = time.monotonic()
         self._read_more = True  # the handshake may have brought more than itself
         self._came_up()
@@ -209,7 +209,7 @@ class FrameConnection:
         self.lost = error
 
     def _close_socket(self) -> None:
-        self._phase = _Phase.CLOSED
+        self._phase = _ConnectionPhase.CLOSED
         if self._dial is not None:
             self._dial.close()
         self._watch.clear()
@@ -221,7 +221,7 @@ class FrameConnection:
     # -- bytes -----------------------------------------------------------------------------------------------------
 
     def _ready(self, events: int) -> None:
-        if self._phase is _Phase.UP and events & selectors.EVENT_READ:
+        if self._phase is _ConnectionPhase.UP and events & selectors.EVENT_READ:
             self._read()
 
     def _read(self) -> None:
@@ -255,13 +255,13 @@ class FrameConnection:
         if fault is not None:
             with suppress(OSError):
                 self._flush()
-            if self._phase is _Phase.UP:
+            if self._phase is _ConnectionPhase.UP:
                 self._lose(DialError(f"protocol error: {fault}"))
             return False
         if self._held():
             self._read_more = True  # later: TLS may hold what the kernel no longer reports
             return False
-        return self._phase is _Phase.UP
+        return self._phase is _ConnectionPhase.UP
 
     def _flush(self) -> None:
         stream = self._stream
@@ -282,7 +282,7 @@ class FrameConnection:
 
     def _drain(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while self._phase is _Phase.UP:
+        while self._phase is _ConnectionPhase.UP:
             self._flush()
             left = deadline - time.monotonic()
             if self._stream is None or not (self._unsent or self._stream.unsent) or left <= 0:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, Part, Unwant, Want, WantAny
+from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, MessageKey, Part, Unwant, Want, WantAny
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageTarget
@@ -24,8 +24,6 @@ MAX_ANY_NAMES = 1024
 LATE_WANT = 1.0
 """Seconds after which the rendezvous hears, too, what a peer was said on its path, and has not begun to send."""
 _ACKNOWLEDGED = 1000
-
-Key = tuple[int, bytes, int]
 
 
 @dataclass(eq=False)
@@ -66,7 +64,7 @@ class Receives:
         self._numbers = StreamNumbers()
         self._waiting: deque[_Receive] = deque()
         self._wanted: dict[_Receive, None] = {}
-        self._coming: dict[Key, _Receive] = {}
+        self._coming: dict[MessageKey, _Receive] = {}
         self._to_write: deque[_Receive] = deque()
         self._writing = False
         self._unwritten = 0
@@ -279,7 +277,7 @@ class Receives:
         if frm in self._paths:
             self._paths[frm].say(unwant)
 
-    def _begin(self, key: Key, frame: Begin, path: DirectPath | None) -> None:
+    def _begin(self, key: MessageKey, frame: Begin, path: DirectPath | None) -> None:
         peer, name, number = key
         each = self._coming.get(key)
         if each is None:

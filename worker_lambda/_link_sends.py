@@ -14,7 +14,7 @@ from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource
 from worker_lambda._link_paths import DirectPath
-from worker_lambda._outgoing_message import OutgoingMessage, Stream
+from worker_lambda._outgoing_message import MessageStream, OutgoingMessage
 
 MAX_SENDING = 8
 """Messages that are sent at once; others wait."""
@@ -32,10 +32,10 @@ class StreamNumbers:
     """Numbers the messages of each stream; one that was given back is given again first."""
 
     def __init__(self) -> None:
-        self._next: dict[Stream, int] = {}
-        self._returned: dict[Stream, list[int]] = {}
+        self._next: dict[MessageStream, int] = {}
+        self._returned: dict[MessageStream, list[int]] = {}
 
-    def take(self, stream: Stream) -> int:
+    def take(self, stream: MessageStream) -> int:
         """The next number."""
         returned = self._returned.get(stream)
         if returned:
@@ -47,15 +47,15 @@ class StreamNumbers:
         self._next[stream] = number + 1
         return number
 
-    def give_back(self, stream: Stream, number: int) -> None:
+    def give_back(self, stream: MessageStream, number: int) -> None:
         """A message with this number has come to nothing."""
         heappush(self._returned.setdefault(stream, []), number)
 
-    def taken(self, stream: Stream, number: int) -> None:
+    def taken(self, stream: MessageStream, number: int) -> None:
         """A message has this number that was not taken from here."""
         self._next[stream] = max(self._next.get(stream, 1), number + 1)
 
-    def next(self, stream: Stream) -> int:
+    def next(self, stream: MessageStream) -> int:
         """The number after the largest that was given."""
         return self._next.get(stream, 1)
 

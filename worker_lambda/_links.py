@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Speaker:
+class _LinkOrder:
     """One ``link:``.
 
     :ivar direct: whether there may be direct paths.
@@ -114,7 +114,7 @@ class LinkChannel:
         self._context = context
         self._send = send
         self._timing = timing
-        self._speaker: _Speaker | None = None
+        self._speaker: _LinkOrder | None = None
         self._pipes: TaskPipes | None = None
         self._sends = Sends(runs)
         self._receives = Receives(runs)
@@ -146,7 +146,7 @@ class LinkChannel:
             tasks = parse_tasks(peers)
         except PeerError as error:
             raise CommandFailure(str(error), "BadCommand") from None
-        speaker = _Speaker(host, port, parts[0], int(parts[1]), int(parts[2]), text.count(b":") > 2)
+        speaker = _LinkOrder(host, port, parts[0], int(parts[1]), int(parts[2]), text.count(b":") > 2)
         if speaker != self._speaker:
             self._give_up("another link: has come", final=True)
             self._disconnect()
@@ -412,7 +412,7 @@ class LinkChannel:
 
         self._runs.chore(lambda _: found.extend(resolve(speaker.host, speaker.port)), resolved)
 
-    def _open(self, speaker: _Speaker, targets: list[Target], context: ssl.SSLContext | None) -> None:
+    def _open(self, speaker: _LinkOrder, targets: list[Target], context: ssl.SSLContext | None) -> None:
         role = RENDEZVOUS if context is not None else None
         self._connection = FrameConnection(
             self._selector,
@@ -500,7 +500,7 @@ class LinkChannel:
 
     # -- direct paths ----------------------------------------------------------------------------------------------
 
-    def _make_paths(self, speaker: _Speaker) -> None:
+    def _make_paths(self, speaker: _LinkOrder) -> None:
         try:
             from worker_lambda._direct_paths import DirectPaths  # costs, and not every job has any
 

@@ -10,7 +10,7 @@ from worker_lambda._link_paths import DirectPath
 
 _BLOCK = 8 * MAX_PART
 
-Stream = tuple[int, bytes]
+MessageStream = tuple[int, bytes]
 """The task at the other end and the name."""
 
 
@@ -27,7 +27,9 @@ class OutgoingMessage:
     :ivar given_up: whether it goes on only because it may have arrived.
     """
 
-    def __init__(self, stream: Stream, number: int, source: MessageSource, done: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, stream: MessageStream, number: int, source: MessageSource, done: Callable[[str | None], None]
+    ) -> None:
         self.stream = stream
         self.number = number
         self.length = source.length

@@ -57,7 +57,7 @@ def copies_of(function: str, copies: int) -> list[str]:
 
 
 @dataclass
-class _Launch:
+class _PlacedLaunch:
     place: LaunchTarget
     left: list[LaunchTarget] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class Spread:
         self._absent = deployment.absent
         self._excluded: dict[LaunchTarget, str] = {}
         self._turn = 0
-        self._launches: dict[str, _Launch] = {}
+        self._launches: dict[str, _PlacedLaunch] = {}
         self._moved_on: dict[LaunchTarget, tuple[int, str]] = {}
 
     def begin(self, launch_ids: Iterable[str]) -> list[tuple[str, LaunchTarget, int | None]]:
@@ -91,7 +91,7 @@ class Spread:
             rest = usable[index + 1 :] + usable[:index]
             elsewhere = [other for other in rest if other.region != place.region]
             others = [*elsewhere, *(other for other in rest if other.region == place.region)]
-            self._launches[launch_id] = launch = _Launch(place, others[: MAX_PLACES - 1])
+            self._launches[launch_id] = launch = _PlacedLaunch(place, others[: MAX_PLACES - 1])
             begun.append((launch_id, place, self._tries(launch)))
         return begun
 
@@ -131,7 +131,7 @@ class Spread:
         return notes
 
     @staticmethod
-    def _tries(launch: _Launch) -> int | None:
+    def _tries(launch: _PlacedLaunch) -> int | None:
         return HASTY_TRIES if launch.left else None
 
 

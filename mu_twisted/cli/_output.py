@@ -22,7 +22,7 @@ class OutputLost(Exception):
         """Whether to print it: a reader that closes a pipe early, as ``head`` does, has what it wants."""
 
 
-class _Stream:
+class _OutputStream:
     """A text stream; what it cannot write is :class:`OutputLost`, or nothing on standard error."""
 
     def __init__(self, stream: Any, *, fails: bool) -> None:
@@ -65,7 +65,7 @@ class _Stream:
 def guarded() -> Iterator[None]:
     """Replace both streams for the body, which raises :class:`OutputLost` if what it prints is not taken."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Stream(sys.stdout, fails=True), _Stream(sys.stderr, fails=False)
+    sys.stdout, sys.stderr = _OutputStream(sys.stdout, fails=True), _OutputStream(sys.stderr, fails=False)
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ def copy(options: argparse.Namespace) -> None:
     objects = _objects(options)
     copies = objects.plan(places, target, recursive=options.recursive)
     done: list[Copying] = []
-    progress = _Progress(sum(each.size or 0 for each in copies))
+    progress = _CopyProgress(sum(each.size or 0 for each in copies))
     try:
         objects.copy_all(copies, done.append, progress.moved if progress.shown else None)
     finally:
@@ -69,7 +69,7 @@ def copy(options: argparse.Namespace) -> None:
         print(terminal_safe(f"{counted(len(done), 'object')} -> {options.target}, {how_large(size)}"))
 
 
-class _Progress(ProgressLine):
+class _CopyProgress(ProgressLine):
     """How much of a copy is done, on a terminal.
 
     :param total: bytes.

@@ -25,7 +25,7 @@ LAST = 10.0
 HELP = "print on standard error what programs print while they run; with several tasks behind their inputs' names"
 
 Say = Callable[[str], None]
-Run = tuple[int, int, int]
+RunKey = tuple[int, int, int]
 
 
 class OutputLines:
@@ -40,8 +40,8 @@ class OutputLines:
         self._job = job
         self._say = say
         self._tagged = tagged
-        self._open: dict[Run, bytes] = {}
-        self._names: dict[Run, str] = {}
+        self._open: dict[RunKey, bytes] = {}
+        self._names: dict[RunKey, str] = {}
         self._told_unable = False
 
     def take(self, page: Mapping[str, Any]) -> None:
@@ -86,15 +86,15 @@ class OutputLines:
         while len(self._open) > MAX_OPEN:
             self._flush(next(iter(self._open)))
 
-    def _flush(self, run: Run) -> None:
+    def _flush(self, run: RunKey) -> None:
         rest = self._open.pop(run, b"")
         if rest:
             self._print_bytes(run, rest)
 
-    def _print_bytes(self, run: Run, line: bytes) -> None:
+    def _print_bytes(self, run: RunKey, line: bytes) -> None:
         self._print(run, line.decode("utf-8", "backslashreplace"))
 
-    def _print(self, run: Run, line: str) -> None:
+    def _print(self, run: RunKey, line: str) -> None:
         self._say(terminal_safe(f"{self._names[run]}\t{line}" if self._tagged else line))
 
 

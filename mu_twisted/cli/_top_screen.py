@@ -1,13 +1,13 @@
 """The screen of ``mu top`` is drawn here from what a coordinator has answered. Knows neither coordinator nor keys."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mu_twisted.base import counted, printable
+from mu_twisted.cli._format import Fields
 from mu_twisted.jobs import how_long, progress_bar
 
 SLOW = 3.0
@@ -16,7 +16,6 @@ LATE = 0.1
 """Seconds of lag of the event loop that are marked."""
 MANY = 20
 """Tasks that are listed where the height does not say."""
-Fields = Mapping[str, Any]
 
 
 def screen(

@@ -26,7 +26,7 @@ UPLOADS = 8
 _WILD = re.compile(r"[*?\[]")
 _PIECE = 1 << 20
 
-Progress = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def is_url(text: str) -> bool:
 
 
 def list_objects(
-    clients: Clients, patterns: Sequence[str], progress: Progress, limits: Limits | None = None
+    clients: Clients, patterns: Sequence[str], progress: ReportProgress, limits: Limits | None = None
 ) -> InputList:
     """The objects of one bucket that some patterns match, in the order of the patterns, and then of keys.
 
@@ -110,7 +110,7 @@ def bucket_of(pattern: str) -> str:
     return bucket
 
 
-def _matching(clients: Clients, bucket: str, pattern: str, progress: Progress, limits: Limits) -> Iterator[str]:
+def _matching(clients: Clients, bucket: str, pattern: str, progress: ReportProgress, limits: Limits) -> Iterator[str]:
     key = pattern[5:].partition("/")[2]
     wild = _WILD.search(key)
     if wild is None and key and not key.endswith("/"):
@@ -206,7 +206,7 @@ def translate(pattern: str) -> str:
 # -- files here --------------------------------------------------------------------------------------------------------
 
 
-def find_files(names: Sequence[str], prefix: str, progress: Progress) -> list[LocalFile]:
+def find_files(names: Sequence[str], prefix: str, progress: ReportProgress) -> list[LocalFile]:
     """Files, and all that lie in folders, each read once: their keys are made of what they contain.
 
     :raises SourceError: one is not there, cannot be read, or is too large; or there are none.
@@ -263,7 +263,7 @@ def files_list(files: Sequence[LocalFile], bucket: str) -> InputList:
     return checked_inputs(InputList(([file.shown for file in files], [file.key for file in files]), bucket=bucket))
 
 
-def upload(clients: Clients, bucket: str, files: Sequence[LocalFile], progress: Progress) -> int:
+def upload(clients: Clients, bucket: str, files: Sequence[LocalFile], progress: ReportProgress) -> int:
     """Store those that are not there yet, several at once.
 
     :returns: how many were stored.

@@ -29,6 +29,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
+"""What a task of a job is called, by its number; None: it has no name but that."""
 _Kept = tuple[Sequence[TaskStatus], Labels, Sequence[int], frozenset[int]]
 
 MAX_KEPT = 200_000

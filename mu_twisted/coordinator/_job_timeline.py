@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import accumulate, islice
 from typing import Any
 
+from mu_twisted.coordinator._archive import Labels
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
@@ -33,8 +34,6 @@ from mu_twisted.jobs import (
     record_from_dict,
     slowest,
 )
-
-Labels = Callable[[int], str | None]
 
 KEPT = 4
 """Timelines that are kept, so that the next look reads only what is new."""

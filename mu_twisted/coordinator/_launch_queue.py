@@ -29,7 +29,7 @@ OnOutcome = Callable[[LaunchOutcome], None]
 
 
 @dataclass
-class _Call:
+class _LaunchRequest:
     """One call of a job for launches."""
 
     on_outcome: OnOutcome
@@ -144,11 +144,11 @@ class JobLaunchQueue:
         self._job = job
         self._name = job.name
         self._launching = launching
-        self._calls: dict[LaunchId, _Call] = {}
+        self._calls: dict[LaunchId, _LaunchRequest] = {}
 
     def start(self, launch_ids: Sequence[LaunchId], on_outcome: OnOutcome) -> Deferred[None]:
         """As :class:`Launching` says; the Deferred fires only if it fails."""
-        call = _Call(on_outcome, Deferred())
+        call = _LaunchRequest(on_outcome, Deferred())
         self._calls.update(dict.fromkeys(launch_ids, call))
         self._launch_queue.ask(self._name, launch_ids)
         return call.failed

@@ -55,7 +55,7 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
     texts = [] if query.task is None else [f'"task":{query.task}']
     rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
     lines: list[str | dict[str, Any]] = []
-    stages: _Stages | None = None
+    stages: _LoggedStages | None = None
     for index, (number, row) in enumerate(rows):
         record = row.get("record")
         record = record if isinstance(record, Mapping) else {}
@@ -63,7 +63,7 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
             if query.structured:
                 lines.append(event_of(number, row))
             else:
-                stages = stages or _Stages.of(journal, job)
+                stages = stages or _LoggedStages.of(journal, job)
                 lines += log_lines([row], stages)
         if index % STEP == 0:
             yield
@@ -72,7 +72,7 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
 
 def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) -> Iterator[str | None]:
     """The lines of a log, and None for each record that makes none."""
-    stages = _Stages()
+    stages = _LoggedStages()
     if task is None:
         for row in journal.records(job):
             yield from log_lines([row], stages)
@@ -104,14 +104,14 @@ def event_of(number: int, row: Row) -> dict[str, Any]:
     return {"number": number, "at": at, **record}
 
 
-class _Stages:
+class _LoggedStages:
     """The stages of a job by the record of what was submitted, once that has been taken."""
 
     def __init__(self) -> None:
         self._index = StageIndex(())
 
     @classmethod
-    def of(cls, journal: Journal, job: str) -> "_Stages":
+    def of(cls, journal: Journal, job: str) -> "_LoggedStages":
         """Those of a job. Its tasks' numbers are read with them, which takes a while where there are many."""
         stages = cls()
         for row in islice(journal.records(job), 2):  # the second says what was submitted
@@ -131,9 +131,9 @@ class _Stages:
         return f"task {number}" if name is None else f"task {number} ({name})"
 
 
-def log_lines(rows: Iterable[Row], stages: "_Stages | None" = None) -> Iterator[str]:
+def log_lines(rows: Iterable[Row], stages: "_LoggedStages | None" = None) -> Iterator[str]:
     """One line an event."""
-    stages = stages or _Stages()
+    stages = stages or _LoggedStages()
     for row in rows:
         stages.take(row)
         try:
@@ -144,7 +144,7 @@ def log_lines(rows: Iterable[Row], stages: "_Stages | None" = None) -> Iterator[
             yield f"a damaged record: {printable(str(row)[:200])}"
 
 
-def _story_lines(row: Row, task: int, move: Move | None, stages: _Stages) -> Iterator[str]:
+def _story_lines(row: Row, task: int, move: Move | None, stages: _LoggedStages) -> Iterator[str]:
     """The line of an event that is about the task or moves it, which names the move."""
     with suppress(LookupError, TypeError, ValueError, AttributeError, OverflowError):
         if move is not None or row["record"].get("task") == task:
@@ -180,7 +180,7 @@ def _request_text(request: Mapping[str, Any]) -> str:
     return f"submitted: {request['pipeline']} {' '.join(request.get('words', ()))}".rstrip(" ")
 
 
-def _text(record: Mapping[str, Any], stages: _Stages) -> str:
+def _text(record: Mapping[str, Any], stages: _LoggedStages) -> str:
     kind = str(record.get("type", "?"))
     rest = {
         key: value

@@ -165,7 +165,7 @@ class JobLinks:
     def add(self, job: str, run: Mailed) -> None:
         """From now on they keep this job's messages; those that are not there are dialled until they are."""
         for shard, link in self._links.items():
-            link.add(job, _Shard(run, shard, _On(self._shards, shard) if self._shards else None))
+            link.add(job, _ShardNotices(run, shard, _On(self._shards, shard) if self._shards else None))
 
     def remove(self, job: str) -> None:
         """The job is over: its messages may go."""
@@ -185,7 +185,7 @@ class _On:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class _ShardNotices:
     """Takes one shard's notices for a job."""
 
     run: Mailed

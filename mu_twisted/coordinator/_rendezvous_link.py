@@ -23,7 +23,7 @@ REDIAL = (0.25, 5.0)
 OPEN_TIMEOUT = 20.0
 """Seconds that :meth:`RendezvousLink.open` waits: dialling has its own limits, and another job may have begun it."""
 
-Dial = Callable[[Receiver], Deferred[FrameProtocol]]
+Connect = Callable[[Receiver], Deferred[FrameProtocol]]
 """Makes a connection with this receiver, whose ``connected`` is called; or fails with
 :class:`~mu_twisted.transport.TransportError`."""
 
@@ -48,7 +48,7 @@ class Mailing(Protocol):
 
 
 @dataclass(frozen=True)
-class _Job:
+class _AnnouncedJob:
     notice: JobNotice
     mailing: Mailing
 
@@ -57,20 +57,20 @@ class RendezvousLink:
     """Receiver of a rendezvous's notices.
 
     :param clock: for redials and for saying again that jobs live.
-    :param dial: see :data:`Dial`.
+    :param dial: see :data:`Connect`.
     :param address: of the rendezvous, for logs.
     """
 
     log = Logger()
 
-    def __init__(self, clock: ReactorTime, dial: Dial, address: str) -> None:
+    def __init__(self, clock: ReactorTime, dial: Connect, address: str) -> None:
         self._clock = clock
         self._dial = dial
         self._address = address
         self._connection: FrameProtocol | None = None
         self._dialling: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _AnnouncedJob] = {}
         self._pause = REDIAL[0]
         self._redial: Any = None
         self._leaving = False
@@ -100,7 +100,7 @@ class RendezvousLink:
 
         :param limits: as in :class:`~mu_twisted.wire.JobNotice`.
         """
-        entry = self._jobs[job] = _Job(JobNotice(job, limits or {}), mailing)
+        entry = self._jobs[job] = _AnnouncedJob(JobNotice(job, limits or {}), mailing)
         if self._connection is None or self._leaving:
             mailing.store_unreachable(self._away or f"the rendezvous at {self._address} is being dialled")
         self._say(entry.notice.encode())

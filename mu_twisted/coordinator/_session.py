@@ -99,7 +99,7 @@ class SessionListener(Protocol):
         """The connection is gone."""
 
 
-class _Phase(Enum):
+class _SessionPhase(Enum):
     NEW = 0
     FREE = 1
     WORKING = 2
@@ -107,7 +107,7 @@ class _Phase(Enum):
     LEAVING = 4
 
 
-_NEW, _FREE, _WORKING, _WARMING, _LEAVING = _Phase
+_NEW, _FREE, _WORKING, _WARMING, _LEAVING = _SessionPhase
 _RUNNING = Outcome.RUNNING
 """As these: Python 3.11 looks up an enumeration's member by a call, which each message would pay for several times."""
 

@@ -19,7 +19,7 @@ from mu_twisted.pipelines import Plot
 MAX_PAGE = 1000
 """Tasks on one page."""
 
-State = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
+JobState = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
 INTERRUPTED = "interrupted"
 """The error of a job whose coordinator was ended by its user while it ran."""
 
@@ -169,7 +169,7 @@ class JobStatus(msgspec.Struct, frozen=True):
 
     job: str
     pipeline: str
-    state: State
+    state: JobState
     submitted: float
     tasks: int
     waiting: int = 0

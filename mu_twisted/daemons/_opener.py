@@ -64,7 +64,7 @@ class CoalescedCalls:
             waiting.callback(result)  # a Failure fails it
 
 
-Ready = tuple[Cloud, Launcher, Deployment, str, int]
+LaunchParts = tuple[Cloud, Launcher, Deployment, str, int]
 """What :class:`JobLaunching` needs."""
 
 
@@ -208,14 +208,14 @@ class CloudOpener:
     ) -> Opened:
         known, found_larger = deployment, None
 
-        async def ready() -> Ready:
+        async def ready() -> LaunchParts:
             nonlocal known
             cloud = await self.cloud()
             if known is None:
                 known = await self._look(cloud, pipeline, settings)
             return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
 
-        async def ready_larger() -> Ready:
+        async def ready_larger() -> LaunchParts:
             nonlocal known, found_larger
             cloud = await self.cloud()
             if found_larger is None:

@@ -78,7 +78,7 @@ class LinkOpener:
         for address in (peers.addresses[shard] for shard in peers.used):
             try:
                 if self._keys.shared:
-                    (await self._dialler(address)(_Caller())).close()
+                    (await self._dialler(address)(_ReachabilityCheck())).close()
                 else:
                     await self._link(address).open()
             except TransportError as error:
@@ -147,7 +147,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class _Caller:
+class _ReachabilityCheck:
     """Checks only whether a peer is there."""
 
     def connected(self, connection: FrameProtocol) -> None:

@@ -13,10 +13,10 @@ def relay_metrics(counts: RelayCounts, loop_lag: float | None) -> bytes:
     :param counts: of the relay.
     :param loop_lag: seconds that the reactor was late of late; None: it is not known.
     """
-    return exposition(_Collector(counts, loop_lag))
+    return exposition(_RelayCollector(counts, loop_lag))
 
 
-class _Collector:
+class _RelayCollector:
     def __init__(self, counts: RelayCounts, loop_lag: float | None) -> None:
         self._counts = counts
         self._loop_lag = loop_lag

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from mu_twisted.fsm._errors import FSMError
 
-State = TypeVar("State")
+StateT = TypeVar("StateT")
 
 
-def state_class(state: State, attribute: str, base: type[State]) -> type[State]:
+def state_class(state: StateT, attribute: str, base: type[StateT]) -> type[StateT]:
     """The class that an attribute of a state stands for.
 
     A name is looked up in the module whose class sets the attribute, then in the module of the state's own class.
@@ -28,7 +28,7 @@ def state_class(state: State, attribute: str, base: type[State]) -> type[State]:
     return resolve(value, attribute, base, owner or type(state), type(state))
 
 
-def resolve(value: Any, attribute: str, base: type[State], *owners: type) -> type[State]:
+def resolve(value: Any, attribute: str, base: type[StateT], *owners: type) -> type[StateT]:
     """The class that a reference stands for.
 
     :param attribute: where the reference was found, for the error.

@@ -76,7 +76,7 @@ class _Strand:
         return None if frame is None else (code.co_filename, frame.f_lineno, code.co_name)
 
 
-_Ready: TypeAlias = list[tuple[_Strand, Any, BaseException | None]]
+_ReadyStrands: TypeAlias = list[tuple[_Strand, Any, BaseException | None]]
 """Strands that can go on, the next one last, each with what its await gives or raises."""
 
 
@@ -203,7 +203,7 @@ class ScriptState(MachineState):
 
     def _drive(self, strand: _Strand, message: str | None) -> None:
         """Run a strand, and whatever it starts or sets free, until all that is left waits."""
-        ready: _Ready = [(strand, message, None)]
+        ready: _ReadyStrands = [(strand, message, None)]
         step = self._context.step
         while ready:
             strand, value, error = ready.pop()
@@ -238,7 +238,7 @@ class ScriptState(MachineState):
                 if waits is not None:
                     ready.append((strand, None, waits))
 
-    def _request(self, strand: _Strand, request: object, ready: _Ready) -> BaseException | None:
+    def _request(self, strand: _Strand, request: object, ready: _ReadyStrands) -> BaseException | None:
         """Do what a strand awaits; returns what is to be raised inside it instead."""
         if isinstance(request, Step):
             try:

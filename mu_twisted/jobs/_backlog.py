@@ -23,7 +23,7 @@ class Backlog:
         self._heap: list[int] = []  # ranks: numbers cost neither memory nor the garbage collector's time
         self._queued: set[int] = set()
         self._preferred: dict[Task, None] = {}
-        self._gangs: dict[int, _Gangs] = {}
+        self._gangs: dict[int, _ReadyGangs] = {}
         self.doubles: dict[Task, None] = {}
 
     def extend(self, tasks: Iterable[Task]) -> None:
@@ -55,7 +55,7 @@ class Backlog:
         """
         if first.rank not in self._queued:
             self._queued.add(first.rank)
-            gangs = self._gangs.setdefault(size, _Gangs())
+            gangs = self._gangs.setdefault(size, _ReadyGangs())
             heapq.heappush(gangs.heap, first.rank)
             gangs.since[first.rank] = now
 
@@ -165,7 +165,7 @@ class Backlog:
         return task
 
 
-class _Gangs:
+class _ReadyGangs:
     """Gangs of one size that are ready.
 
     :ivar heap: ranks of their first tasks.

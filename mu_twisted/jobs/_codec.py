@@ -16,6 +16,7 @@ from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Pipe
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
+from mu_twisted.jobs._stages import StageRuns
 from mu_twisted.jobs._steps import uncollected
 
 T = TypeVar("T")
@@ -119,9 +120,8 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
-Edges = tuple[tuple[int, tuple[int, ...]], ...]
-Groups = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-StageRuns = tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+EdgePairs = tuple[tuple[int, tuple[int, ...]], ...]
+GroupPairs = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 def _naturals(value: Any) -> tuple[int, ...]:
@@ -132,13 +132,13 @@ def _naturals(value: Any) -> tuple[int, ...]:
     return numbers
 
 
-def _edges(value: Any) -> Edges:
+def _edges(value: Any) -> EdgePairs:
     # msgspec, as it is many times faster; it raises a ValueError.
     with uncollected():
         return msgspec.convert(value, _EdgesRead)
 
 
-def _groups(value: Any) -> Groups:
+def _groups(value: Any) -> GroupPairs:
     with uncollected():
         return msgspec.convert(value, _GroupsRead)
 
@@ -172,8 +172,8 @@ _DECODERS: dict[Any, Callable[[Any], Any]] = {
     LaunchId | None: _or_none(_text),
     bool: _truth,
     tuple[int, ...]: _naturals,
-    Edges: _edges,
-    Groups: _groups,
+    EdgePairs: _edges,
+    GroupPairs: _groups,
     StageRuns: _stages,
     tuple[Pipe, ...]: _pipes,
     frozenset[int] | None: _or_none(lambda value: frozenset(_integer(item) for item in _list(value))),

@@ -73,7 +73,7 @@ def probe(s3: Any, lenient: bool) -> None:
                 s3.get_object(Bucket=bucket["Name"], Key=found["Key"], Range="bytes=0-0")["Body"].read()
 
 
-class _Process(ProcessProtocol):
+class _StoreProcess(ProcessProtocol):
     def __init__(self, on_ended: Callable[[str], None]) -> None:
         self.output = b""
         self.ended = False
@@ -132,7 +132,7 @@ class LocalS3:
         self._wanted = port
         self._on_lost = on_lost
         self._private = private
-        self._process: _Process | None = None
+        self._process: _StoreProcess | None = None
         self._transport: Any = None
         self._serving = False
         self._stopping = False
@@ -179,7 +179,7 @@ class LocalS3:
         return faults[-1][:300]
 
     def _spawn(self) -> None:
-        self._process = _Process(self._ended)
+        self._process = _StoreProcess(self._ended)
         temporary = self._run / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -52,7 +52,7 @@ class Connections:
         self._all.pop(one, None)
 
 
-class _End(asyncio.Protocol):
+class _ProxyEnd(asyncio.Protocol):
     """One end of a pair: what it cannot take stops the other."""
 
     transport: Any = None
@@ -75,7 +75,7 @@ class _End(asyncio.Protocol):
             self.transport.resume_reading()
 
 
-class _Upstream(_End):
+class _Upstream(_ProxyEnd):
     """The connection to SeaweedFS."""
 
     def __init__(self, caller: Caller) -> None:
@@ -91,7 +91,7 @@ class _Upstream(_End):
         self.other.upstream_lost()
 
 
-class Caller(_End):
+class Caller(_ProxyEnd):
     """One caller's connection.
 
     :param connections: of all.

@@ -15,7 +15,7 @@ from typing import Literal
 RESERVED = frozenset({"in", "out", "n", "#"})
 """Names that are mu's own: no column can be called so."""
 
-Context = Literal["bare", "double", "single", "arithmetic"]
+Quoting = Literal["bare", "double", "single", "arithmetic"]
 Values = Mapping[str, str]
 
 _FIELD = re.compile(r"\{([^{}:\s]*)(?::(raw|0?[0-9]{1,9}d?))?\}")
@@ -44,13 +44,13 @@ class Field:
 
     name: str
     form: str = ""
-    context: Context = "bare"
+    context: Quoting = "bare"
 
     def __str__(self) -> str:
         return f"{{{self.name}:{self.form}}}" if self.form else f"{{{self.name}}}"
 
 
-Piece = str | Field
+TemplatePart = str | Field
 
 
 def is_known(name: str, form: str, names: frozenset[str]) -> bool:
@@ -79,7 +79,7 @@ def value_of(field: Field, values: Values) -> str:
     return _ON_PATHS[position[2]](values[position[1]])
 
 
-def parse_text(text: str, names: frozenset[str]) -> tuple[Piece, ...]:
+def parse_text(text: str, names: frozenset[str]) -> tuple[TemplatePart, ...]:
     """A text that no shell reads, such as a key, as its literal pieces and its fields."""
     return _joined(_plain(text, names))
 
@@ -101,17 +101,17 @@ def unknown_in_command(command: str, names: frozenset[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lexer.unknown))
 
 
-def fill_text(pieces: tuple[Piece, ...], values: Values) -> str:
+def fill_text(pieces: tuple[TemplatePart, ...], values: Values) -> str:
     """The text with its values."""
     return "".join(piece if isinstance(piece, str) else value_of(piece, values) for piece in pieces)
 
 
-def parse_words(words: tuple[str, ...], names: frozenset[str]) -> tuple[Piece, ...]:
+def parse_words(words: tuple[str, ...], names: frozenset[str]) -> tuple[TemplatePart, ...]:
     """A command that is given as a program and its arguments: each stays one word."""
     return _joined(_quoted_words(words, names))
 
 
-def parse_command(command: str, names: frozenset[str]) -> tuple[Piece, ...]:
+def parse_command(command: str, names: frozenset[str]) -> tuple[TemplatePart, ...]:
     """A command as a shell reads it, as its literal pieces and its fields.
 
     :raises ReplacementError: a field stands where no value can, or none can be kept from being read as a program.
@@ -119,7 +119,7 @@ def parse_command(command: str, names: frozenset[str]) -> tuple[Piece, ...]:
     return _joined(_Lexer(command, names).pieces())
 
 
-def fill_command(pieces: tuple[Piece, ...], values: Values, files: Values | None = None) -> str:
+def fill_command(pieces: tuple[TemplatePart, ...], values: Values, files: Values | None = None) -> str:
     """The command as the shell gets it.
 
     :param files: names of files on the worker, which may hold its ``##TMPDIR##``, and are known to hold no quote.
@@ -151,7 +151,7 @@ def fill_command(pieces: tuple[Piece, ...], values: Values, files: Values | None
     return f"{assigned}; {''.join(filled)}" if assigned else "".join(filled)
 
 
-def shown_command(pieces: tuple[Piece, ...], values: Values) -> str:
+def shown_command(pieces: tuple[TemplatePart, ...], values: Values) -> str:
     """The command for people to read: values in place, quoted."""
     shown = []
     for piece in pieces:
@@ -177,8 +177,8 @@ def _without_suffix(path: str) -> str:
     return posixpath.splitext(path)[0]
 
 
-def _joined(pieces: Iterator[Piece]) -> tuple[Piece, ...]:
-    found: list[Piece] = []
+def _joined(pieces: Iterator[TemplatePart]) -> tuple[TemplatePart, ...]:
+    found: list[TemplatePart] = []
     for piece in pieces:
         last = found[-1] if found else None
         if isinstance(piece, str) and isinstance(last, str):
@@ -188,7 +188,7 @@ def _joined(pieces: Iterator[Piece]) -> tuple[Piece, ...]:
     return tuple(found)
 
 
-def _plain(text: str, names: frozenset[str]) -> Iterator[Piece]:
+def _plain(text: str, names: frozenset[str]) -> Iterator[TemplatePart]:
     at = 0
     for found in _FIELD.finditer(text):
         name, form = found[1], found[2] or ""
@@ -212,7 +212,7 @@ def _is_unknown(found: re.Match[str], names: frozenset[str]) -> bool:
     return re.fullmatch(r"[^\W\d][\w-]*", found[1]) is not None
 
 
-def _quoted_words(words: tuple[str, ...], names: frozenset[str]) -> Iterator[Piece]:
+def _quoted_words(words: tuple[str, ...], names: frozenset[str]) -> Iterator[TemplatePart]:
     for number, word in enumerate(words):
         yield " " if number else ""
         pieces = _joined(_plain(word, names))
@@ -238,7 +238,7 @@ class _Lexer:
         self.unknown: list[str] = []
         """What looked like a replacement so far, and is none."""
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TemplatePart]:
         at = start = 0
         while at < len(self._text):
             found = _FIELD.match(self._text, at) if self._text[at] == "{" else None

@@ -124,10 +124,10 @@ def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
     return Report("\n".join(lines), plots=_plots(rated, each, sizes))
 
 
-_Series = dict[str, list[tuple[float, float]]]
+_Curves = dict[str, list[tuple[float, float]]]
 
 
-def _plots(rated: list[tuple[float, float]], each: _Series, sizes: _Series) -> tuple[Plot, ...]:
+def _plots(rated: list[tuple[float, float]], each: _Curves, sizes: _Curves) -> tuple[Plot, ...]:
     found = []
     if len(rated) > 1:
         found.append(Plot("Quality by rate", "kbit/s", "SSIM, dB", {"all tasks": thinned(sorted(rated))}))

@@ -14,8 +14,8 @@ from mu_twisted.pipelines import MAX_KEY, Pipeline, PipelineError, PipelineOptio
 from mu_twisted.pipelines._command_task import Transfer, fetch_run_store, file_name
 from mu_twisted.pipelines._input_list import InputList, combinations, numbers, shown, split_url
 from mu_twisted.pipelines._replacements import (
-    Piece,
     ReplacementError,
+    TemplatePart,
     fill_command,
     fill_text,
     parse_command,
@@ -113,7 +113,7 @@ class Options(PipelineOptions):
             raise usage.UsageError(f"{what}: give a list, --range FIRST:LAST, or ::: VALUE...")
         return combinations(found[0]) if isinstance(found[0], list) else found[0]
 
-    def _target(self, names: frozenset[str]) -> tuple[str, tuple[Piece, ...]]:
+    def _target(self, names: frozenset[str]) -> tuple[str, tuple[TemplatePart, ...]]:
         url = split_url(self["out"])
         bucket, key = url or (self["bucket"], self["out"])
         if not bucket or (url is None and key.startswith("s3://")):

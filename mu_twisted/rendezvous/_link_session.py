@@ -24,6 +24,7 @@ from mu_twisted.wire.links import (
     Held,
     LinkFrame,
     LinkPing,
+    MessageKey,
     Nak,
     Part,
     Unwant,
@@ -41,12 +42,9 @@ may say it has."""
 MAX_ANSWERS = 1024
 """Answers that a connection may leave untaken before it is not read."""
 
-Key = tuple[int, bytes, int]
-"""Of a message: the task at the other end, the name, the number."""
-
 
 @dataclass(eq=False, slots=True)
-class _Arrival:
+class _IncomingMessage:
     """A message that this session sends.
 
     :param message: where its bytes go; None: they are only counted, as it is compared or was refused.
@@ -120,15 +118,15 @@ class LinkSession:
         self.attempt = attempt
         self._links = links
         self.outlet: Outlet = outlet
-        self._arriving: dict[Key, _Arrival] = {}
-        self._wants: set[Key] = set()
+        self._arriving: dict[MessageKey, _IncomingMessage] = {}
+        self._wants: set[MessageKey] = set()
         self._any: dict[bytes, _AnySender] = {}
         self._any_count = 0
         self._said = 0
-        self._deliveries: dict[Key, _Delivery] = {}
+        self._deliveries: dict[MessageKey, _Delivery] = {}
         self._ready: dict[_Delivery, None] = {}
         self._answers: deque[bytes] = deque()
-        self._held: dict[Key, int] = {}  # and the receiver's attempt that has it, or for which it was asked for
+        self._held: dict[MessageKey, int] = {}  # and the receiver's attempt that has it, or for which it was asked for
 
     @property
     def clogged(self) -> bool:
@@ -203,7 +201,7 @@ class LinkSession:
             raise PeerError(f"message {frame.number} to task {frame.peer} has begun already")
         if len(self._arriving) >= MAX_ARRIVING:
             raise PeerError(f"{MAX_ARRIVING} messages have begun and not ended: no more may begin")
-        arrival = self._arriving[key] = _Arrival(frame.length)
+        arrival = self._arriving[key] = _IncomingMessage(frame.length)
         self._held.pop(key, None)
         stream = self._links.stream(self.task, frame.peer, frame.name)
         kept = None if stream is None else stream.kept.get(frame.number)
@@ -231,7 +229,7 @@ class LinkSession:
             )
         self._append(key, arrival, frame.part)
 
-    def _append(self, key: Key, arrival: _Arrival, part: bytes) -> None:
+    def _append(self, key: MessageKey, arrival: _IncomingMessage, part: bytes) -> None:
         arrival.arrived += len(part)
         if arrival.message is not None:
             try:
@@ -261,7 +259,7 @@ class LinkSession:
         else:
             self._refuse_other(key)
 
-    def _give_up(self, key: Key) -> None:
+    def _give_up(self, key: MessageKey) -> None:
         arrival = self._arriving.pop(key, None)
         if arrival is None:
             self._release(key)  # or its end was quicker
@@ -304,12 +302,12 @@ class LinkSession:
             self._answer(Want(receiver, number, name).encode())
         return True
 
-    def _release(self, key: Key) -> None:
+    def _release(self, key: MessageKey) -> None:
         if self._held.pop(key, None) is not None:
             receiver, name, number = key
             self._links.released(self.task, receiver, name, number)
 
-    def _refuse_other(self, key: Key) -> None:
+    def _refuse_other(self, key: MessageKey) -> None:
         peer, name, number = key
         self._refuse(
             key,
@@ -317,7 +315,7 @@ class LinkSession:
             f"task {peer} has other bytes than an earlier attempt has sent",
         )
 
-    def _refuse(self, key: Key, reason: str) -> None:
+    def _refuse(self, key: MessageKey, reason: str) -> None:
         peer, name, number = key
         self._answer(Nak(peer, number, name, reason.encode("utf-8", "replace")).encode())
 
@@ -375,7 +373,7 @@ class LinkSession:
             self._check_wants()
         self._wait_for(key)
 
-    def _wait_for(self, key: Key) -> None:
+    def _wait_for(self, key: MessageKey) -> None:
         sender, name, number = key
         stream = self._links.stream(sender, self.task, name)
         message = None if stream is None else stream.available(number)
@@ -481,13 +479,13 @@ class LinkSession:
         if len(self._wants) + len(self._deliveries) + self._any_count >= MAX_WANTS:
             raise PeerError(f"{MAX_WANTS} messages are waited for: no more may be")
 
-    def _deliver(self, key: Key, message: NamedMessage, *, any_sender: bool) -> None:
+    def _deliver(self, key: MessageKey, message: NamedMessage, *, any_sender: bool) -> None:
         self._links.storage.use(message)
         delivery = self._deliveries[key] = _Delivery(message, any_sender)
         self._ready[delivery] = None
         self.outlet.deliver()
 
-    def _stop(self, key: Key, delivery: _Delivery) -> None:
+    def _stop(self, key: MessageKey, delivery: _Delivery) -> None:
         del self._deliveries[key]
         self._ready.pop(delivery, None)
         self._links.storage.disuse(delivery.message)

@@ -35,7 +35,7 @@ MAX_LEFT = 1000
 
 
 @dataclass(eq=False, slots=True)
-class _End:
+class _PipeSide:
     """One end of a pipe.
 
     :ivar over: whether its task has no more to say of it, or was told so; the peer may not know yet.
@@ -48,7 +48,7 @@ class _End:
 
     session: "PipeSession"
     opened: OpenPipe
-    pipe: "_Pipe | None" = None
+    pipe: "_PairedEnds | None" = None
     over: bool = False
     closed: bool = False
     credit: int = 0
@@ -58,7 +58,7 @@ class _End:
 
 
 @dataclass(eq=False, slots=True)
-class _Pipe:
+class _PairedEnds:
     """Two ends that have met.
 
     :param window: bytes that may wait here.
@@ -66,8 +66,8 @@ class _Pipe:
     :ivar arrived: bytes that have come; ``delivered``: those that have gone.
     """
 
-    writer: _End
-    reader: _End
+    writer: _PipeSide
+    reader: _PipeSide
     window: int
     given: int = 0
     said: int = 0
@@ -84,10 +84,10 @@ class Pipes:
 
     def __init__(self, memory: Account) -> None:
         self._memory = memory
-        self._ends: dict[tuple[int, bytes], _End] = {}
+        self._ends: dict[tuple[int, bytes], _PipeSide] = {}
         self._left: OrderedDict[tuple[int, bytes], int] = OrderedDict()
 
-    def open(self, end: _End) -> None:
+    def open(self, end: _PipeSide) -> None:
         """One end is there: join it with the other if that is."""
         task, opened = end.session.task, end.opened
         self._ends[task, opened.name] = end
@@ -111,7 +111,7 @@ class Pipes:
         elif theirs.attempt < end.session.attempt:
             self.cut(other, f"task {task} has begun again, and has another pipe {_shown(end)} since")
 
-    def _join(self, end: _End, other: _End) -> None:
+    def _join(self, end: _PipeSide, other: _PipeSide) -> None:
         memory = self._memory
         window = WINDOW if memory.free - WINDOW >= memory.limit // 2 else SMALL_WINDOW
         if memory.free < window:
@@ -120,11 +120,11 @@ class Pipes:
             return
         memory.used += window
         writer, reader = (end, other) if end.opened.writes else (other, end)
-        writer.pipe = reader.pipe = _Pipe(writer, reader, window, given=reader.credit)
+        writer.pipe = reader.pipe = _PairedEnds(writer, reader, window, given=reader.credit)
         reader.credit = 0
         self._pass_credit(writer.pipe)
 
-    def give_credit(self, end: _End, size: int) -> None:
+    def give_credit(self, end: _PipeSide, size: int) -> None:
         """The reader can take more.
 
         :raises PeerError: it gives more than it may.
@@ -140,14 +140,14 @@ class Pipes:
             pipe.given += size
             self._pass_credit(pipe)
 
-    def _pass_credit(self, pipe: _Pipe) -> None:
+    def _pass_credit(self, pipe: _PairedEnds) -> None:
         more = min(pipe.given, pipe.delivered + pipe.window) - pipe.said
         if more > 0 and not pipe.writer.over:
             pipe.said += more
             pipe.writer.credit += more
             pipe.writer.session.wake(pipe.writer)
 
-    def add(self, end: _End, part: bytes) -> None:
+    def add(self, end: _PipeSide, part: bytes) -> None:
         """Bytes have come.
 
         :raises PeerError: they are out of place, or more than there was credit for.
@@ -167,13 +167,13 @@ class Pipes:
             parts.append(part)
         pipe.reader.session.wake(pipe.reader)
 
-    def delivered(self, end: _End, size: int) -> None:
+    def delivered(self, end: _PipeSide, size: int) -> None:
         """Bytes have gone to the reader."""
         if end.pipe is not None:
             end.pipe.delivered += size
             self._pass_credit(end.pipe)
 
-    def end(self, end: _End) -> None:
+    def end(self, end: _PipeSide) -> None:
         """The writer has sent all.
 
         :raises PeerError: it has said so before, or is none.
@@ -185,7 +185,7 @@ class Pipes:
         if not pipe.reader.over:
             self._say(pipe.reader, EndPipe(pipe.reader.opened.peer, pipe.reader.opened.name).encode())
 
-    def close(self, end: _End) -> None:
+    def close(self, end: _PipeSide) -> None:
         """The reader reads no more.
 
         :raises PeerError: it is no reader.
@@ -202,7 +202,7 @@ class Pipes:
             self._remember(end)
         self._release(end)
 
-    def cut(self, end: _End, reason: str, *, told: bool = True) -> None:
+    def cut(self, end: _PipeSide, reason: str, *, told: bool = True) -> None:
         """The pipe is broken.
 
         :param told: whether this end is to be told; else it has said so, or is gone.
@@ -220,7 +220,7 @@ class Pipes:
         if not other.over:
             self.cut(other, reason)
 
-    def leave(self, end: _End, reason: str) -> None:
+    def leave(self, end: _PipeSide, reason: str) -> None:
         """The end's connection is gone."""
         if not end.over:
             if end.pipe is None:
@@ -232,16 +232,16 @@ class Pipes:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _say(self, end: _End, last: bytes) -> None:
+    def _say(self, end: _PipeSide, last: bytes) -> None:
         end.last = last
         end.session.wake(end)
 
-    def _remember(self, end: _End) -> None:
+    def _remember(self, end: _PipeSide) -> None:
         self._left[end.session.task, end.opened.name] = end.session.attempt
         if len(self._left) > MAX_LEFT:
             self._left.popitem(last=False)
 
-    def _release(self, end: _End) -> None:
+    def _release(self, end: _PipeSide) -> None:
         pipe = end.pipe
         if pipe is not None and pipe.window and (pipe.reader.over or pipe.writer is end):
             self._memory.used -= pipe.window
@@ -262,8 +262,8 @@ class PipeSession:
         self.attempt = attempt
         self._pipes = pipes
         self._outlet = outlet
-        self._ends: dict[tuple[int, bytes], _End] = {}
-        self._ready: dict[_End, None] = {}
+        self._ends: dict[tuple[int, bytes], _PipeSide] = {}
+        self._ready: dict[_PipeSide, None] = {}
 
     def receive(self, frame: PipeFrame) -> None:
         """Take a frame of the task's.
@@ -318,7 +318,7 @@ class PipeSession:
             self._ready[end] = None  # behind the others
         return frame
 
-    def wake(self, end: _End) -> None:
+    def wake(self, end: _PipeSide) -> None:
         """There is something for an end."""
         self._ready[end] = None
         self._outlet.deliver()
@@ -337,9 +337,9 @@ class PipeSession:
             raise PeerError(f"{MAX_PIPES} pipes are open: no more may be")
         if frame.peer == self.task:
             raise PeerError(f"pipe {frame.name.decode('ascii')} joins task {self.task} with itself")
-        end = self._ends[frame.peer, frame.name] = _End(self, frame)
+        end = self._ends[frame.peer, frame.name] = _PipeSide(self, frame)
         self._pipes.open(end)
 
 
-def _shown(end: _End) -> str:
+def _shown(end: _PipeSide) -> str:
     return repr(end.opened.name.decode("ascii"))

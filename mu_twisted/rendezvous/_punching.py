@@ -101,14 +101,14 @@ class _Offered:
 
 
 @dataclass(eq=False)
-class _Punch:
+class _OngoingPunch:
     pair: tuple[Party, Party]
     ends: float
     outcomes: dict[Party, PunchOutcome] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
-class _Job:
+class _PunchingJob:
     """A job with parties that can punch.
 
     :ivar allowance: punches that it may begin now, as of ``since``.
@@ -146,11 +146,11 @@ class PunchBroker:
         self._token = token
         self._limits = limits or PunchLimits()
         self._enabled = enabled
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _PunchingJob] = {}
         self._parties = 0
         # Both in the order in which they end, as all of a kind have the same time.
         self._probes: dict[str, _Offered] = {}
-        self._punches: dict[str, _Punch] = {}
+        self._punches: dict[str, _OngoingPunch] = {}
 
     def __len__(self) -> int:
         return self._parties
@@ -229,7 +229,7 @@ class PunchBroker:
         reflexive = Candidate(CandidateKind.REFLEXIVE, usual_address(seen[0]), seen[1])
         probe = self._token() if self.probe_port else ""
         offered = _Offered(party, offer.rtt, offer.candidates, reflexive, probe, now + self._limits.probe_timeout)
-        job = self._jobs.setdefault(party.job, _Job(self._limits.burst, now))
+        job = self._jobs.setdefault(party.job, _PunchingJob(self._limits.burst, now))
         job.offered[party.task] = offered
         self._parties += 1
         if probe:
@@ -299,7 +299,7 @@ class PunchBroker:
         nonce = self._token()
         timeout = TIMEOUT if first.rtt + second.rtt >= NEAR else TIMEOUT_NEAR
         # A round trip from one to the other by way of the rendezvous takes no less than one that goes straight.
-        self._punches[nonce] = _Punch((first.party, second.party), now + RESULT_TIMEOUT)
+        self._punches[nonce] = _OngoingPunch((first.party, second.party), now + RESULT_TIMEOUT)
         self.counts["begun"] += 1
         messages: Messages = []
         for me, peer in ((first, second), (second, first)):
@@ -332,7 +332,7 @@ class PunchBroker:
         self.counts[f"no-{reason}"] += 1
         return party, PunchNo(task, reason).encode()
 
-    def _allow(self, job: _Job, now: float) -> bool:
+    def _allow(self, job: _PunchingJob, now: float) -> bool:
         """Whether a job may begin one more punch now."""
         job.allowance = min(self._limits.burst, job.allowance + (now - job.since) * self._limits.rate)
         job.since = now

@@ -15,16 +15,16 @@ from mu_twisted.transport._reasons import (
 )
 from mu_twisted.wire import malformed, too_long
 
-Failure = tuple[int, int, bytes]
+CoreFailure = tuple[int, int, bytes]
 """What the core says: kind, code and text, as the constants in _core.pyi have them."""
 
 
-def is_ordinary(why: Failure) -> bool:
+def is_ordinary(why: CoreFailure) -> bool:
     """Whether a connection that ends so has ended as connections do, so that it is not worth a line of the log."""
     return why[0] in (_core.CLOSED, _core.BROKE, _core.ENDED)
 
 
-def describe(why: Failure, *, in_frame: bool) -> str:
+def describe(why: CoreFailure, *, in_frame: bool) -> str:
     """Describe the end of an established connection, in one line.
 
     :param in_frame: whether a frame was incomplete.
@@ -41,7 +41,7 @@ def describe(why: Failure, *, in_frame: bool) -> str:
     return _common(why)
 
 
-def describe_drop(why: Failure, *, handshake_timeout: float, stall_timeout: float) -> str:
+def describe_drop(why: CoreFailure, *, handshake_timeout: float, stall_timeout: float) -> str:
     """Describe why a peer has never become a connection, in one line.
 
     :param handshake_timeout: seconds, the limit; and so for stall_timeout.
@@ -64,7 +64,7 @@ def _left(kind: int) -> str:
     return closed() if kind == _core.CLOSED else broke("")
 
 
-def _common(why: Failure) -> str:
+def _common(why: CoreFailure) -> str:
     kind, code, text = why
     if kind == _core.TLS:
         return describe_reason(text.decode("ascii", "replace"))

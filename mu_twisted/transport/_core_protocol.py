@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from mu_twisted.tls import TLSError, identity_of_der
 from mu_twisted.transport import _core
-from mu_twisted.transport._core_failures import Failure, describe, is_ordinary
+from mu_twisted.transport._core_failures import CoreFailure, describe, is_ordinary
 from mu_twisted.transport._protocol import ConnectionOwner, FrameProtocol, Peer
 from mu_twisted.transport._reasons import failed_here, takes_nothing
 
@@ -81,7 +81,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
             if self._begun is not None and self.announced:
                 self._begun(self.announced)
 
-    def lost(self, why: Failure, in_frame: bool) -> None:
+    def lost(self, why: CoreFailure, in_frame: bool) -> None:
         """The core knows it no more."""
         reason = self._reason
         if reason is None:

@@ -14,13 +14,13 @@ from mu_twisted.base import MuError
 from mu_twisted.coordinator import (
     MAX_PAGE,
     EventQuery,
+    JobState,
     NotYet,
     ObservedJobService,
     OutputQuery,
     Request,
     ServiceError,
     SettledPage,
-    State,
     TeeCursor,
     TeePage,
     UnknownJob,
@@ -45,7 +45,7 @@ MAX_WAIT = 300.0
 
 STATES = ("blocked", "waiting", "backing off", "held", "active", "done", "failed")
 """Of tasks."""
-JOB_STATES = get_args(State)
+JOB_STATES = get_args(JobState)
 
 DEFAULT_ACTIVE = 100
 """Active tasks that are listed where no limit is given."""

@@ -75,7 +75,7 @@ class ChannelOwner(Protocol):
         """
 
 
-class _Request(http.Request):
+class _HttpRequest(http.Request):
     """Gathers a body that is not too long, has it answered, and writes the answer."""
 
     log = Logger()
@@ -180,7 +180,7 @@ class _Request(http.Request):
 class _EventStream:
     """Writes events as browsers read them: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
 
-    def __init__(self, request: _Request) -> None:
+    def __init__(self, request: _HttpRequest) -> None:
         self._request = request
         self._paused = False
 
@@ -218,8 +218,8 @@ def _headers(reply: Reply) -> list[tuple[str, str]]:
 
 
 @provider(INonQueuedRequestFactory)  # type: ignore[untyped-decorator]
-def _make_request(channel: Any) -> _Request:
-    return _Request(channel)
+def _make_request(channel: Any) -> _HttpRequest:
+    return _HttpRequest(channel)
 
 
 class HttpChannel(http.HTTPChannel):

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus, State
+from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobState, JobStatus
 from mu_twisted.jobs import OUTCOMES
 
 KIND = CONTENT_TYPE_PLAIN_0_0_4
-STATES = get_args(State)
+STATES = get_args(JobState)
 TASK_STATES = ("waiting", "active", "done", "failed")
 """Of which a job's status has counts."""
 LAUNCH_OUTCOMES = ("accepted", "failed", "cancelled")

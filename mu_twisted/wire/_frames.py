@@ -66,7 +66,7 @@ class Decoder:
     def __init__(self, max_frame: int) -> None:
         self.max_frame = max_frame
         self._header = bytearray()
-        self._body: _Body | None = None
+        self._body: _Payload | None = None
         self._broken: FrameError | None = None
 
     @property
@@ -115,7 +115,7 @@ class Decoder:
                     completed.append(bytes(data[at : at + size]))
                     at += size
                 else:
-                    self._body = _Body(size)
+                    self._body = _Payload(size)
             else:
                 at += self._body.add(data[at:])
                 if not self._body.missing:
@@ -136,7 +136,7 @@ class Decoder:
         return size
 
 
-class _Body:
+class _Payload:
     """A payload in the making: blocks, each as large as all before it together, the last one cut to fit. Larger pieces
     of bytes that cannot be changed any more are blocks as they are.
     """

@@ -51,6 +51,9 @@ MAX_PATHS = 256
 MAX_WAITS = 16
 """Messages that a worker says it waits for."""
 
+MessageKey = tuple[int, bytes, int]
+"""Of a named message: the task at the other end, the name, the number."""
+
 _WAITS = b"INFO:waits:"
 _PATHS = b"INFO:paths:"
 _OUTCOME = re.compile("[a-z]{1,20}", re.ASCII)

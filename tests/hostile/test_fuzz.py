@@ -38,7 +38,7 @@ def test_a_seed_says_which_inputs_are_tried() -> None:
     ("where", "name", "broken"),
     [
         (_frames.Decoder, "_check_digits", lambda _: None),
-        (_frames._Body, "missing", property(lambda body: max(0, body.size - body.filled - (body.filled > 50)))),
+        (_frames._Payload, "missing", property(lambda body: max(0, body.size - body.filled - (body.filled > 50)))),
         (wire, "parse_greeting", lambda message: wire.Greeting(1, message.decode())),
         (wire, "parse_info", lambda message: (b"k", b"v")),
         (fsm, "parse_run", lambda reply, command: fsm.RunResult(0, reply.partition("OUTPUT(")[2])),

@@ -105,13 +105,28 @@ def test_old_words_are_found_whatever_the_spelling(kind: str, name: str) -> None
     assert is_old(kind, name)
 
 
-def test_a_class_name_stands_for_one_class() -> None:
+def test_the_name_of_a_class_or_type_stands_for_one() -> None:
+    """With or without an underscore before it: a reader who knows ``Job`` is not to meet another as ``_Job``."""
     places: dict[str, set[str]] = defaultdict(set)
     for path in modules("mu_twisted", "worker_lambda"):
-        for node in nodes(path):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not _is_exempt(path, node):
-                places[node.name].add(path.relative_to(ROOT).as_posix())
+        for node in ast.parse(path.read_text()).body:
+            for name in types_named(path, node):
+                places[name].add(path.relative_to(ROOT).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def types_named(path: Path, node: ast.stmt) -> list[str]:
+    """The classes, and other types, that a statement of a module defines; those in capitals are constants."""
+    match node:
+        case ast.ClassDef() if not _is_exempt(path, node):
+            found = [node.name]
+        case ast.Assign(targets=targets):
+            found = [target.id for target in targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            found = [name]
+        case _:
+            found = []
+    return [name.strip("_") for name in found if re.match("_?[A-Z][a-z]", name)]
 
 
 def _is_exempt(path: Path, node: ast.ClassDef) -> bool:

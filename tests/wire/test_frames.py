@@ -156,7 +156,7 @@ class Ledger:
                 ledger.copied += len(value)
                 super().extend(value)
 
-        class Body(_frames._Body):
+        class Payload(_frames._Payload):
             __slots__ = ()
 
             def take(self) -> bytes:
@@ -170,7 +170,7 @@ class Ledger:
 
         monkeypatch.setattr(_frames, "bytearray", Buffer, raising=False)
         monkeypatch.setattr(_frames, "bytes", counted_bytes, raising=False)
-        monkeypatch.setattr(_frames, "_Body", Body)
+        monkeypatch.setattr(_frames, "_Payload", Payload)
 
 
 @given(

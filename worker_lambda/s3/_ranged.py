@@ -139,7 +139,7 @@ class Ranged:
 
     def _read_from(self, connection: HttpConnection, response: http.client.HTTPResponse) -> None:
         """From the beginning on, out of one answer; where that breaks, the rest in ranges."""
-        body = _Body(connection.blocks(response, BLOCK, self._over))
+        body = _BlockReader(connection.blocks(response, BLOCK, self._over))
         while (number := _taken(self._left.popleft)) is not None:
             try:
                 self._write(number, body.take(self._bounds(number)[1]))
@@ -167,7 +167,7 @@ class Ranged:
                 expected = f"bytes {offset}-{last}/{self._size}"
                 if response.getheader("content-range", expected) != expected:
                     raise Unranged
-                body = _Body(connection.blocks(response, BLOCK, self._over))
+                body = _BlockReader(connection.blocks(response, BLOCK, self._over))
                 self._write(number, body.take(last + 1 - offset))
         except S3Refusal as refusal:
             if refusal.status == 412:
@@ -187,7 +187,7 @@ class _Replaced(Exception):
     """The object is another one now."""
 
 
-class _Body:
+class _BlockReader:
     """A body, taken piece by piece."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:

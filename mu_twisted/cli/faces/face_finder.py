@@ -137,7 +137,7 @@ class Finder:
     def picture(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Take the one face in the picture ``file``, and write its descriptor to the file ``to``."""
         command = [*FFMPEG, "-i", question["file"], "-vf", f"scale='min({PICTURE_WIDTH},iw)':-2", "-frames:v", "1"]
-        with _Frames(command) as frames:
+        with _VideoFrames(command) as frames:
             shown = next(frames, None)
         if shown is None:
             raise Blame("is no picture that ffmpeg reads")
@@ -169,7 +169,7 @@ class Finder:
         hits: list[tuple[int, float]] = []
         best: list[tuple[float, Frame]] = []
         kept = False
-        with _read(url) as film, _Frames([*said, film.address, *shown]) as frames:
+        with _read(url) as film, _VideoFrames([*said, film.address, *shown]) as frames:
             number = -1
             for number, frame in enumerate(frames):  # noqa: B007 - how many there were
                 near = self._nearest(frame, wanted)
@@ -270,7 +270,7 @@ def _read(url: str) -> Any:
     return ObjectServer(url)
 
 
-class _Frames:
+class _VideoFrames:
     """The frames that ffmpeg makes, one after the other.
 
     :param command: of ffmpeg, but for the form of its output.
@@ -285,7 +285,7 @@ class _Frames:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._noise, bufsize=1 << 20
         )
 
-    def __enter__(self) -> _Frames:
+    def __enter__(self) -> _VideoFrames:
         return self
 
     def __exit__(self, *_: object) -> None:

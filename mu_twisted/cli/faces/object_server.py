@@ -43,7 +43,7 @@ class ObjectServer:
         self.size = 0
         served = self
 
-        class Handler(_Handler):
+        class Handler(_ObjectHandler):
             source = served
             path_wanted = self._path
 
@@ -97,7 +97,7 @@ class ObjectServer:
         return None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ObjectHandler(BaseHTTPRequestHandler):
     source: ObjectServer
     path_wanted: str
     protocol_version = "HTTP/1.1"

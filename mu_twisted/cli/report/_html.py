@@ -1,18 +1,16 @@
 """A job becomes one page of HTML here, which loads nothing and runs no script. All text in it is a stranger's."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
+from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
 from mu_twisted.jobs import called, how_long
-
-Fields = Mapping[str, Any]
 
 MAX_TABLE = 30
 """Lines of a table."""

@@ -50,7 +50,7 @@ class Bar(NamedTuple):
     kind: str
 
 
-class Row(NamedTuple):
+class GanttRow(NamedTuple):
     """One task: what it is called, and its bars; ``ends`` are when attempts at it ended, and whether they failed."""
 
     task: int
@@ -82,7 +82,7 @@ def name_of(timeline: Mapping[str, Any], task: int) -> str:
     return printable(label) if label else f"task {task}"
 
 
-def rows_of(timeline: Mapping[str, Any]) -> list[Row]:
+def rows_of(timeline: Mapping[str, Any]) -> list[GanttRow]:
     """The tasks that are drawn, in the order in which they began."""
     attempts, outcomes, now = timeline["attempts"], timeline["outcomes"], timeline["now"]
     states = {(one["task"], one["attempt"]): one["states"] for one in timeline["states"]}
@@ -98,7 +98,7 @@ def rows_of(timeline: Mapping[str, Any]) -> list[Row]:
         for begin, end, outcome, attempt in spans[task]:
             bars += _bars(begin, end, outcome, states.get((task, attempt), ()))
         ends = [(end, outcome == "failed") for _, end, outcome, _ in spans[task] if outcome != "running"]
-        rows.append(Row(task, name_of(timeline, task), bars[-MAX_BARS:], ends))
+        rows.append(GanttRow(task, name_of(timeline, task), bars[-MAX_BARS:], ends))
     return rows
 
 
@@ -205,7 +205,7 @@ def _bars(begin: float, end: float, outcome: str, states: Sequence[Sequence[Any]
     ]
 
 
-def _colours(rows: Iterable[Row]) -> dict[str, str]:
+def _colours(rows: Iterable[GanttRow]) -> dict[str, str]:
     """The colour of each kind of bar that has one of its own, the kind that took longest first."""
     took: Counter[str] = Counter()
     for row in rows:

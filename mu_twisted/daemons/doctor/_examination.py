@@ -65,7 +65,7 @@ INPUTS = "store what is missing, by `mu cp`, or name other objects"
 READ = "let the credentials read the bucket, if it is to be looked at before a launch"
 KEYS = "check -c, -s, -k and --ca-key, or make keys: `mu genkeys DIR`"
 
-Report = Callable[[Finding], None]
+ReportFinding = Callable[[Finding], None]
 
 
 class Examination:
@@ -76,7 +76,7 @@ class Examination:
     :param report: takes each finding as it is made.
     """
 
-    def __init__(self, reactor: Any, options: CoordinatorOptions, report: Report) -> None:
+    def __init__(self, reactor: Any, options: CoordinatorOptions, report: ReportFinding) -> None:
         self._reactor = reactor
         self._options = options
         self._settings: Any = options.settings

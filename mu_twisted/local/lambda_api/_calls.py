@@ -39,7 +39,7 @@ class ApiReply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[ApiCall], Awaitable[ApiReply]]
+Operation = Callable[[ApiCall], Awaitable[ApiReply]]
 
 
 @dataclass(frozen=True)

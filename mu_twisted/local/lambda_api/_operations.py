@@ -12,7 +12,7 @@ from typing import Any
 from mu_twisted.local._errors import ApiError, invalid
 from mu_twisted.local._function_requests import VERSION, function_name
 from mu_twisted.local._functions import Function
-from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend, Handler
+from mu_twisted.local.lambda_api._calls import ApiCall, ApiReply, Backend, Operation
 from mu_twisted.local.lambda_api._invoke import invoke
 
 LARGEST_PACKAGE = 50 << 20
@@ -32,7 +32,7 @@ class Operations:
         self._backend = backend
         self._functions = backend.functions
         self._secret = secret
-        self._handlers: dict[str, Handler] = {
+        self._handlers: dict[str, Operation] = {
             "CreateFunction": self._create,
             "DeleteFunction": self._delete,
             "DeleteFunctionConcurrency": self._delete_concurrency,

@@ -28,14 +28,14 @@ LONGEST = 128
 """Characters of a code or a token that are looked at."""
 
 
-class _Session(msgspec.Struct):
+class _SessionTimes(msgspec.Struct):
     began: float
     used: float
 
 
-class _State(msgspec.Struct):
+class _StoredSessions(msgspec.Struct):
     codes: dict[str, float] = {}
-    sessions: dict[str, _Session] = {}
+    sessions: dict[str, _SessionTimes] = {}
 
 
 class Sessions:
@@ -50,9 +50,9 @@ class Sessions:
     def __init__(self, path: Path, wall: Callable[[], float]) -> None:
         self._path = path
         self._wall = wall
-        self._state = _State()
+        self._state = _StoredSessions()
         try:
-            self._state = msgspec.json.decode(path.read_bytes(), type=_State)
+            self._state = msgspec.json.decode(path.read_bytes(), type=_StoredSessions)
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ class Sessions:
             return None
         token = secrets.token_urlsafe(32)
         now = self._wall()
-        self._state.sessions[_hash(token)] = _Session(now, now)
+        self._state.sessions[_hash(token)] = _SessionTimes(now, now)
         self._keep()
         return token
 
@@ -94,7 +94,7 @@ class Sessions:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _is_over(self, session: _Session) -> bool:
+    def _is_over(self, session: _SessionTimes) -> bool:
         now = self._wall()
         return now - session.began > LIFE or now - session.used > UNUSED
 
