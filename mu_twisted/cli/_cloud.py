@@ -3,10 +3,9 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.aws import AWSError, check_endpoint
-from mu_twisted.cli._parser import ListOnce
+from mu_twisted.cli._parser import ListOnce, OptionGroup
 from mu_twisted.cli._wait import print_note
 from mu_twisted.client.cloud import OperatorCloud, embedded_cloud, ensure_stack, named_cloud, no_stack
 from mu_twisted.local import default_state_dir, find
@@ -35,7 +34,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_s3_endpoint(where: Any) -> None:
+def add_s3_endpoint(where: OptionGroup) -> None:
     """Add the option that names another S3 to a group."""
     where.add_argument(
         "--s3-endpoint-url", metavar="URL", type=_endpoint, help="base URL of S3 (also: $AWS_ENDPOINT_URL_S3)"

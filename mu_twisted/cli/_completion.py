@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.cli._main import new_parser
+from mu_twisted.cli._parser import CommandParsers
 
 SHELLS = ("bash", "zsh")
 _FILES = frozenset(
@@ -30,7 +31,7 @@ _FILES = frozenset(
 _FOLDERS = frozenset({"state-dir", "local-state-dir"})
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "completion",
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     sys.stdout.write(shtab.complete(described()[0], options.shell))
 
 
-def described() -> tuple[argparse.ArgumentParser, Any]:
+def described() -> tuple[argparse.ArgumentParser, CommandParsers]:
     """A parser of all of mu's command lines, and its commands: for completion and manual pages, it parses none."""
     from mu_twisted.daemons.coordinator import Options as CoordinatorOptions
     from mu_twisted.daemons.doctor import Options as DoctorOptions

@@ -7,7 +7,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
-from mu_twisted.cli._parser import ParagraphFormatter
+from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.config import SETTINGS, Value, config_path, resolve
 
 EPILOG = """\
@@ -18,7 +18,7 @@ than a variable, that more than a profile, that more than defaults. `docs/config
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "config",

@@ -5,9 +5,8 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from mu_twisted.cli._parser import OneLineParser
+from mu_twisted.cli._parser import CommandParsers, OneLineParser
 
 DAEMONS = {
     "coordinator": "run a coordinator, which takes jobs by `mu submit` and `mu run`",
@@ -16,7 +15,7 @@ DAEMONS = {
 }
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the commands to the parser's."""
     for name, summary in DAEMONS.items():
         parser = commands.add_parser(name, help=summary, add_help=False, prefix_chars="\0")  # it parses by itself

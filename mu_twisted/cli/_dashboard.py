@@ -2,13 +2,13 @@
 
 import argparse
 import json
-from typing import Any
 
 from mu_twisted.cli import _client_options
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import NotServed, UnixTransport
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "dashboard",

@@ -3,17 +3,17 @@
 import argparse
 import json
 import os
-from typing import Any
 
 from mu_twisted.aws.findings import Finding, Health
 from mu_twisted.base import terminal_safe
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._real_check import script
 from mu_twisted.client import UsageError
 from mu_twisted.daemons.doctor import Options, examine
 from mu_twisted.daemons.foreground import options_for
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "doctor",

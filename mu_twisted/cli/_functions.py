@@ -11,13 +11,14 @@ from mu_twisted.aws import AWSError, Functions, is_content_name
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import UsageError
 from mu_twisted.client.cloud import OperatorCloud
 
 HEAD = ["FUNCTION", "REGION", "MEMORY", "TIMEOUT", "TMP", "ARCH", "RUNTIME", "BYTES", "MODIFIED"]
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "functions",

@@ -3,14 +3,14 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import UsageError
 from mu_twisted.daemons import default_state_dir
 from mu_twisted.tls import generate_keys, generate_operator
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "genkeys",

@@ -2,20 +2,19 @@
 
 import argparse
 import json
-from typing import Any
 
 from mu_twisted.aws import Clients, aws_session, check_region
 from mu_twisted.aws.inspection import Inspection
 from mu_twisted.aws.policies import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
 from mu_twisted.cli._cloud import region_names
-from mu_twisted.cli._parser import ListOnce
+from mu_twisted.cli._parser import CommandParsers, ListOnce
 from mu_twisted.client import UsageError
 
 POLICIES = {"function": function_policy, "coordinator": coordinator_policy, "operator": operator_policy}
 TRUSTED = {"function": "lambda.amazonaws.com", "coordinator": "ec2.amazonaws.com"}
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "iam",

@@ -7,13 +7,14 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, ReconnectingClient, UsageError
 
 FOLLOW = 0.5
 """Seconds between two looks at a job whose events are followed."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the commands to the parser's."""
     jobs = commands.add_parser(
         "jobs",

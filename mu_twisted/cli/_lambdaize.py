@@ -29,7 +29,7 @@ from mu_twisted.aws import (
     setting_bounds,
 )
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
-from mu_twisted.cli._parser import ListOnce, whole_number
+from mu_twisted.cli._parser import CommandParsers, ListOnce, whole_number
 from mu_twisted.client import UsageError
 from mu_twisted.client.cloud import OperatorCloud
 
@@ -51,7 +51,7 @@ MAX_COPIES = 100
 _LONGEST_NAME = 64
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "lambdaize",

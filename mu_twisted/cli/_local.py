@@ -5,14 +5,14 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client.cloud import no_stack
 from mu_twisted.local import default_state_dir, find
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "local-env",

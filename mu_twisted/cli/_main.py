@@ -10,7 +10,7 @@ from typing import Any
 from mu_twisted.base import MuError
 from mu_twisted.cli._configured import PROFILE, Configured, configured, take_profile
 from mu_twisted.cli._output import OutputLost, drop, guarded
-from mu_twisted.cli._parser import OneLineParser, ParagraphFormatter
+from mu_twisted.cli._parser import CommandParsers, OneLineParser, ParagraphFormatter
 from mu_twisted.client import UsageError
 
 COMMANDS = {
@@ -133,12 +133,12 @@ def unknown_command(word: str) -> str:
     return f"mu has no command {word[:60]!r}{hint} `mu --help` lists them"
 
 
-def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, Any]:
+def new_parser(words: Sequence[str] = ()) -> tuple[argparse.ArgumentParser, CommandParsers]:
     """A parser of the command line, and its commands.
 
     :param words: the command line, for which only its own command is added; none: all are.
     """
-    parser = OneLineParser(
+    parser: argparse.ArgumentParser = OneLineParser(
         prog="mu",
         formatter_class=ParagraphFormatter,
         description="Thousands of native programs at once on AWS Lambda.",

@@ -4,18 +4,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.base import MuError, counted
 from mu_twisted.cli._completion import described
 from mu_twisted.cli._main import unknown_command
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import UsageError
 
 SECTION = 1
 MANUAL = "mu manual"
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "man",

@@ -14,7 +14,7 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._cloud import add_s3_endpoint
 from mu_twisted.cli._map_execution import execute, note_own_s3
 from mu_twisted.cli._map_plan import print_plan
-from mu_twisted.cli._parser import ListOnce, ParagraphFormatter
+from mu_twisted.cli._parser import CommandParsers, ListOnce, OptionGroup, ParagraphFormatter
 from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import ProgressLine, print_note
 from mu_twisted.client import NotServed, UsageError
@@ -60,7 +60,7 @@ def split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     return before, {"values": values, "shell_command": command}
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "map",
@@ -114,7 +114,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run, values=[], shell_command=None)
 
 
-def _add_job_options(group: Any, settings: Any) -> None:
+def _add_job_options(group: OptionGroup, settings: Any) -> None:
     """Those of the pipeline, as it describes them."""
     for long, short, _, text, *_ in settings.parameters():
         if long not in _NOT_OFFERED:
@@ -127,7 +127,7 @@ def _add_job_options(group: Any, settings: Any) -> None:
         group.add_argument(*switches, f"--{long}", dest=f"job {long}", action="store_true", help=text)
 
 
-def _add_program_options(group: Any) -> None:
+def _add_program_options(group: OptionGroup) -> None:
     """Those of ``mu run``."""
     from mu_twisted.daemons.program import ProgramOptions
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, RequestRefused, UnixTransport, UsageError, free_or_served
 
 Change = Callable[[Coordinator, str], Any]
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the commands to the parser's."""
     _add(
         commands,
@@ -44,7 +45,7 @@ def add(commands: Any) -> None:
 
 
 def _add(
-    commands: Any, name: str, summary: str, text: str, change: Change, shown: Callable[[_format.Fields], str]
+    commands: CommandParsers, name: str, summary: str, text: str, change: Change, shown: Callable[[_format.Fields], str]
 ) -> None:
     parser = commands.add_parser(name, help=summary, description=text)
     parser.add_argument("jobs", metavar="JOB", nargs="+", help="its name, as `mu submit` and `mu jobs` print it")

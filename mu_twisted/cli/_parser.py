@@ -5,9 +5,14 @@ import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from mu_twisted.base import terminal_safe
+
+CommandParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""The commands of the parser: each module of one adds its own to them."""
+OptionGroup: TypeAlias = "argparse._ActionsContainer"
+"""Takes options: a parser, or a group of one's."""
 
 
 class OneLineParser(argparse.ArgumentParser):

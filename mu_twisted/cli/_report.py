@@ -10,7 +10,7 @@ from typing import Any
 
 from mu_twisted.base import MuError
 from mu_twisted.cli import _client_options
-from mu_twisted.cli._parser import ParagraphFormatter
+from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.client import Coordinator, RequestRefused, UsageError
 
 EPILOG = """\
@@ -21,7 +21,7 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "report",

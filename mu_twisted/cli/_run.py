@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._tee import follow
 from mu_twisted.cli._wait import print_note, wait_and_report
 from mu_twisted.client import (
@@ -21,7 +22,7 @@ from mu_twisted.client.cloud import ensure_stack, stack_of
 from mu_twisted.daemons import default_state_dir
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "run", help="run a job to its end", add_help=False, prefix_chars="\0"

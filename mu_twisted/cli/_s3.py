@@ -10,11 +10,12 @@ from typing import Any
 from mu_twisted.aws.objects import STREAM, Copying, Objects, S3Place, name_of, place_of, s3_place
 from mu_twisted.base import counted, terminal_safe
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._wait import ProgressLine
 from mu_twisted.client import UsageError
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the commands to the parser's."""
     cp = commands.add_parser(
         "cp",

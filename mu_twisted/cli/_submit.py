@@ -8,6 +8,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._configured import Configured
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._tee import HELP
 from mu_twisted.cli._wait import wait_and_report
 from mu_twisted.client import NotServed, UsageError, pipeline_source, submitted
@@ -16,7 +17,7 @@ OWN_OPTIONS = ("--wait", "--tee", "--json", "--state-dir", "--server")
 """Of this command, which are not the job's."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "submit",

@@ -10,7 +10,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._jobs import task_number
-from mu_twisted.cli._parser import ParagraphFormatter
+from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.client import Coordinator, CoordinatorError, UsageError
 from mu_twisted.jobs import called, explain_exit
 
@@ -26,7 +26,7 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "output",

@@ -14,6 +14,7 @@ from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, CoordinatorError, RequestRefused, UsageError
 from mu_twisted.jobs import Rate
 
@@ -26,7 +27,7 @@ MAX_TASKS = 200
 """Active tasks of each."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "top",

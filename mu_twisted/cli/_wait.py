@@ -8,10 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from mu_twisted.base import terminal_safe
 from mu_twisted.cli import _client_options, _format
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._tee import teed
 from mu_twisted.client import COMEBACK, Coordinator, ReconnectingClient, RequestRefused
 from mu_twisted.jobs import Piece, Rate, progress_bar
@@ -26,7 +26,7 @@ COLOURS = {"": "", "green": "32", "red": "31", "dim": "2"}
 """As terminals number them."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "wait",

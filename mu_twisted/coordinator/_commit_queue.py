@@ -5,7 +5,8 @@ Knows neither what an action means nor how it is done.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+
+from twisted.internet.base import DelayedCall
 
 from mu_twisted.coordinator._interfaces import Recorder
 from mu_twisted.jobs import Action, Record
@@ -33,7 +34,7 @@ class CommitQueue:
         self._act = act
         self._recorded = recorded
         self._todo: deque[Action] = deque()
-        self._turn: Any = None
+        self._turn: DelayedCall | None = None
         self._busy = False
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
@@ -88,9 +89,9 @@ class Journal:
         self._failed = failed
         self._waiting: list[tuple[str, str]] = []
         self._waiting_since = 0.0
-        self._commit: Any = None
-        self._retry: Any = None
-        self._settling: Any = None
+        self._commit: DelayedCall | None = None
+        self._retry: DelayedCall | None = None
+        self._settling: DelayedCall | None = None
         self._encoder = msgspec.json.Encoder()
         try:
             self._inspect()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
@@ -49,7 +50,7 @@ class LaunchQueue:
         self.counters = JobCounters()
         """Of all jobs together."""
         self._clock = clock
-        self._turn: Any = None
+        self._turn: DelayedCall | None = None
         self._admission = LaunchAdmission(workers)
         self._jobs: dict[str, tuple[JobRun, JobLaunchQueue]] = {}
         self._rebalancing = every(clock, REBALANCE_INTERVAL, self.rebalance)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
 from mu_twisted.fsm import FSMError, parse_run
@@ -72,7 +73,7 @@ class OutputStore:
         self._late: set[tuple[int, int]] = set()
         self._held = 0
         self._kept = 0
-        self._writing: Any = None
+        self._writing: DelayedCall | None = None
         self._closed = self._failing = False
 
     def attempt(self, task: int, attempt: int) -> "AttemptOutput":

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,7 +73,7 @@ class RendezvousLink:
         self._waiting: list[Deferred[None]] = []
         self._jobs: dict[str, _AnnouncedJob] = {}
         self._pause = REDIAL[0]
-        self._redial: Any = None
+        self._redial: DelayedCall | None = None
         self._leaving = False
         self._closed = False
         self._away: str | None = None

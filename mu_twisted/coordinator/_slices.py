@@ -4,9 +4,11 @@ This is the one way in which the coordinator does what takes long by itself: the
 it may be interrupted, at least once in a millisecond or two. Knows nothing of what is done.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
 
@@ -28,7 +30,8 @@ class Slices:
     def __init__(self, clock: ReactorTime) -> None:
         self._clock = clock
         self._cooperator = Cooperator(
-            terminationPredicateFactory=self._begin, scheduler=lambda tick: clock.callLater(0, tick)
+            terminationPredicateFactory=self._begin,
+            scheduler=lambda tick: cast("IDelayedCall", clock.callLater(0, tick)),
         )
 
     def run(self, steps: Steps[T]) -> Deferred[T]:
@@ -55,7 +58,7 @@ class Slices:
             steps.close()
 
         result: Deferred[T] = Deferred(cancelled)
-        task: Any = self._cooperator.cooperate(stepping())
+        task = self._cooperator.cooperate(stepping())
         task.whenDone().addCallbacks(ended, failed)
         return result
 
@@ -63,6 +66,6 @@ class Slices:
         """Leave what is under way where it is; it never fires."""
         self._cooperator.stop()
 
-    def _begin(self) -> Any:
+    def _begin(self) -> Callable[[], bool]:
         end = self._clock.seconds() + SLICE
         return lambda: self._clock.seconds() >= end

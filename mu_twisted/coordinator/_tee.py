@@ -7,8 +7,8 @@ counted and not shown. Knows tasks, pieces and bytes, no connections; what progr
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage, TeePiece
@@ -55,8 +55,8 @@ class JobTee:
         self._attempts: set[AttemptTee] = set()
         self._short: deque[AttemptTee] = deque()
         """Attempts that wait for credit."""
-        self._refilling: Any = None
-        self._answering: Any = None
+        self._refilling: DelayedCall | None = None
+        self._answering: DelayedCall | None = None
         self._waiting: list[Deferred[None]] = []
         self._closed = False
 

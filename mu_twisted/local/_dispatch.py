@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,7 +36,7 @@ class Dispatcher:
         self._functions = functions
         self._pool = pool
         self._region = region
-        self._wake: Any = None
+        self._wake: DelayedCall | None = None
         self._stopped = False
 
     def enqueue(self, function: Function, request_id: str, payload: bytes) -> bool:

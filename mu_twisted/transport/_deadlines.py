@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
+from twisted.internet.base import DelayedCall
+
 T = TypeVar("T")
 _GRAIN = 16
 
@@ -12,7 +14,7 @@ class ReactorTime(Protocol):
 
     def seconds(self) -> float: ...
 
-    def callLater(self, delay: float, callable: Callable[..., Any], /) -> Any: ...
+    def callLater(self, delay: float, callable: Callable[..., Any], /) -> DelayedCall: ...
 
 
 class Deadlines(Generic[T]):
@@ -31,7 +33,7 @@ class Deadlines(Generic[T]):
         self._timeout = timeout
         self._expired = expired
         self._due: dict[T, float] = {}
-        self._call: Any = None
+        self._call: DelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._due)

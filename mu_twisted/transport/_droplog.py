@@ -1,7 +1,6 @@
 """The drop log has one line for each dropped peer, and few lines however many they are. Knows no connections."""
 
-from typing import Any
-
+from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
 from mu_twisted.transport._deadlines import ReactorTime
@@ -24,7 +23,7 @@ class DropLog:
         self._begun = float("-inf")
         self._written = 0
         self._suppressed = 0
-        self._summary: Any = None
+        self._summary: DelayedCall | None = None
 
     def dropped(self, peer: str, reason: str) -> None:
         """Log a drop.

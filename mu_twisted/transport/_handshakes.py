@@ -1,6 +1,6 @@
 """The handshake limiter ends TLS handshakes that stand still while too many are in progress."""
 
-from typing import Any
+from twisted.internet.base import DelayedCall
 
 from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._protocol import FrameProtocol
@@ -25,7 +25,7 @@ class HandshakeLimiter:
         self._handshakes = handshakes
         self._stall_timeout = stall_timeout
         self._marked: dict[FrameProtocol, object] = {}
-        self._call: Any = None
+        self._call: DelayedCall | None = None
         self.active = False
 
     def start(self) -> None:

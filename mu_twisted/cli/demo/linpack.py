@@ -3,14 +3,14 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli.demo._compile import compile_c
 
 SOURCE = Path(__file__).with_name("linpack.c")
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "linpack",

@@ -7,11 +7,10 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.aws import AwsControl
 from mu_twisted.base import counted
-from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli._parser import CommandParsers, whole_number
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, stay, write_report
 from mu_twisted.client import UsageError
 
@@ -22,7 +21,7 @@ WIDTH, HEIGHT = 640, 360
 COMMAND = b"./ffmpeg -nostdin -v error -y -i ##INFILE## -pix_fmt yuv420p ##OUTFILE##"
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "demo",

@@ -4,11 +4,10 @@ import argparse
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.aws import build_package
 from mu_twisted.base import counted
-from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli._parser import CommandParsers, whole_number
 from mu_twisted.cli.demo._compile import compile_c
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, control_of, run_job, set_up, start_rendezvous
 
@@ -16,7 +15,7 @@ FUNCTION = "shuffle_demo"
 SOURCE = Path(__file__).with_name("records.c")
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "demo-shuffle",

@@ -11,11 +11,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from mu_twisted.aws import AwsControl
 from mu_twisted.base import counted
-from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli._parser import CommandParsers, whole_number
 from mu_twisted.cli.demo.fixtures import BUCKET, DemoError, FfmpegDemo, run_ffmpeg, start_mu
 
 VIDEO = "clip"
@@ -35,7 +34,7 @@ LESS = 15
 """Percent of the time that the one job saves at least."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "demo-video",

@@ -10,11 +10,10 @@ import shutil
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.aws import AwsControl, build_package
 from mu_twisted.base import counted
-from mu_twisted.cli._parser import whole_number
+from mu_twisted.cli._parser import CommandParsers, whole_number
 from mu_twisted.cli._timeline import timeline
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
 from mu_twisted.cli.demo.fixtures import (
@@ -35,7 +34,7 @@ STATE_BYTES = 500_000
 ENCODERS = ("xc-dump", "xc-terminate-chunk", "xc-enc", "comp-states")
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "demo-xcenc",

@@ -7,9 +7,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from mu_twisted.base import MuError
+from mu_twisted.cli._parser import CommandParsers
 
 PROGRAMS = ("face_finder.py", "object_server.py", "face_models.py")
 MODELS = "face-recognition-models==0.3.0"
@@ -18,7 +18,7 @@ EXCLUDE = "*/shape_predictor_68_*,*/mmod_*,*/tests/*"
 """What the packages bring and the programs do not use: more than half of it."""
 
 
-def add(commands: Any) -> None:
+def add(commands: CommandParsers) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser(
         "faces",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
@@ -105,7 +106,7 @@ class Shard:
         self._began = 0.0
         self._silences = 0
         self._complaint = ""
-        self._timer: Any = None
+        self._timer: DelayedCall | None = None
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -176,7 +177,7 @@ class Shard:
             self._gone(self._complaint or _how(reason))
             return
         self.ready = False
-        if self._timer.active():
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._stopped.callback(None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -108,7 +109,7 @@ class Environment:
         self._poll: Poll | None = None
         self._invocation: Invocation | None = None
         self._finished: InvocationResult | None = None
-        self._timer: Any = None
+        self._timer: DelayedCall | None = None
         self._started = 0.0
         self._ended = False
         self._last = b""
