@@ -56,6 +56,7 @@ from mu_twisted.coordinator._timeline_values import (
     TaskStates,
     Timeline,
 )
+from mu_twisted.coordinator._traces import SpanDelivery, SpanSink, Traces
 from mu_twisted.coordinator._watchers import EventSink, Watches
 
 __all__ = [
@@ -103,6 +104,8 @@ __all__ = [
     "Session",
     "SettledPage",
     "Slices",
+    "SpanDelivery",
+    "SpanSink",
     "StageSpan",
     "StageStatus",
     "Story",
@@ -115,6 +118,7 @@ __all__ = [
     "TeePiece",
     "Timeline",
     "TimesFile",
+    "Traces",
     "UnknownJob",
     "Usage",
     "Watches",

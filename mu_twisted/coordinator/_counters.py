@@ -40,6 +40,7 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     :param handshakes: of workers since the start; ``messages`` those that they have sent.
     :param workers: of the jobs that run, by what they are doing.
     :param journal_waiting: records that are not on disk yet; ``journal_lag``: seconds since the first of them was made.
+    :param spans: of traces since the start, by what became of them: ``sent``, ``refused``; None: no traces are sent.
     """
 
     launches: dict[str, int] = {}
@@ -49,3 +50,4 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     workers: dict[str, int] = {}
     journal_waiting: int = 0
     journal_lag: float = 0.0
+    spans: dict[str, int] | None = None

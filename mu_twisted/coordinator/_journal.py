@@ -57,6 +57,8 @@ PROBE = 1000
 """Records of the first commit after one that failed: if the disk is still full, a long backlog costs no more."""
 PAGE = 1000
 """Records that are read, or deleted, at once."""
+FOLLOWED = 100
+"""The same, of all jobs, by one who follows what is appended."""
 LARGE = 256 << 10
 """Characters of a record that is decoded without the garbage collector."""
 _PAGES = 100
@@ -193,6 +195,29 @@ class Journal:
         is_full = len(rows) == PAGE
         reached = rows[-1][0] if is_full else max(after, end)
         return [(number, self._decoded(job, record)) for number, record in rows], reached, is_full
+
+    def following(self, after: int) -> list[tuple[int, str, dict[str, Any] | None]]:
+        """Some records of all jobs that are on disk, in the order in which they were appended.
+
+        :param after: the number of the last one that the caller has; 0: from the first on.
+        :returns: each with its number and its job; None in place of one that is damaged. Empty: there are no more now.
+        :raises JournalError: they cannot be read.
+        """
+        query = "SELECT number, job, record FROM events WHERE number > ? ORDER BY number LIMIT ?"
+        found: list[tuple[int, str, dict[str, Any] | None]] = []
+        for number, job, record in self._read(query, after, FOLLOWED):
+            try:
+                found.append((number, job, self._decoded(job, record)))
+            except JournalError:
+                found.append((number, job, None))
+        return found
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last record that there ever was, of any job; all are on disk then, if they can be."""
+        self.flush()
+        ((last,),) = self._read(_LAST)
+        return int(last)
 
     def end(self, job: str) -> int:
         """The number of the last record of a job, 0 if it has none; all are on disk then, if they can be written."""

@@ -17,7 +17,7 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, as_settled, no_label, page_of, settled_page, task_status
+from mu_twisted.coordinator._archive import JobArchive, Labels, as_settled, no_label, page_of, settled_page, task_status
 from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
@@ -231,6 +231,11 @@ class Jobs:
         """
         self.job(name)
         return Deferred.fromCoroutine(self._page(name, cursor, limit, state))
+
+    def labels(self, name: str) -> Labels:
+        """What the tasks of a job are known by."""
+        self.job(name)
+        return self._output.label(name)
 
     def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""

@@ -4,9 +4,10 @@ Knows no HTTP, and nothing of how jobs are run.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator import (
@@ -45,6 +46,7 @@ class ControlService(ObservedJobService):
     :param transport: what carries the workers' connections.
     :param loop_lag: seconds that the reactor was late of late.
     :param dashboard: the address of its dashboard, which by itself opens nothing; None: it has none.
+    :param spans: of traces, by what became of them; None: no traces are sent.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ControlService(ObservedJobService):
         transport: str = "",
         loop_lag: Callable[[], float | None] = lambda: None,
         dashboard: Callable[[], str | None] = lambda: None,
+        spans: Mapping[str, int] | None = None,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
@@ -67,6 +70,7 @@ class ControlService(ObservedJobService):
         self._transport = transport
         self._loop_lag = loop_lag
         self._dashboard = dashboard
+        self._spans = spans
 
     def daemon(self) -> DaemonStatus:
         """How the coordinator itself is."""
@@ -86,7 +90,7 @@ class ControlService(ObservedJobService):
 
     def counts(self) -> CoordinatorCounts:
         """What is counted for metrics."""
-        return self._jobs.counts()
+        return msgspec.structs.replace(self._jobs.counts(), spans=None if self._spans is None else dict(self._spans))
 
     def submit(self, request: Request) -> Deferred[JobStatus]:
         """As :class:`~mu_twisted.coordinator.JobService` says, as do all below."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, WorkerRegistry
+from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, Traces, WorkerRegistry
 from mu_twisted.daemons import _exit, _terminal
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
@@ -57,10 +57,13 @@ from mu_twisted.transport import FrameFactory, Transport, choose_transport, ever
 from mu_twisted.web import ControlError, ControlListeners, Dashboard, open_control, open_dashboard, parse_address
 from mu_twisted.wire import MAX_REPLY
 
+if TYPE_CHECKING:
+    from mu_twisted.daemons._otlp import OtlpCollector
+
 DAY = 86_400.0
 _OF_THE_PROCESS = (
     *("state-dir", "debug", "cpu-profile", "control", "control-group", "keep", "hold-all", "io-threads"),
-    "dashboard",
+    *("dashboard", "otlp"),
 )
 """Options that are no part of how a job is run."""
 HANDED_OVER = 1.0
@@ -69,6 +72,8 @@ REPORTING = 2.0
 """Seconds in which the end of a job that is interrupted is reported."""
 UNSERVED = "the coordinator that ran it has ended"
 """Why a job that is not over waits, where no coordinator runs that goes on with it."""
+TRACES = "traces.json"
+"""In the state directory, how far the delivery of traces has come."""
 FORGET = 3600.0
 """Seconds between two looks for records that need not be kept any longer."""
 
@@ -128,6 +133,8 @@ class CoordinatorService(Service):
         self._jobs: Jobs | None = None
         self._control: ControlListeners | None = None
         self._dashboard: Dashboard | None = None
+        self._collector: OtlpCollector | None = None
+        self._traces: Traces | None = None
         self._one_shot: OneShot | None = None
         self._restored: Deferred[None] | None = None
         self._reported: Deferred[None] | None = None
@@ -171,6 +178,7 @@ class CoordinatorService(Service):
         return self._pipeline is not None or bool(self._retried)
 
     def _open(self) -> Jobs:
+        self._open_collector()
         descriptors = raise_descriptor_limit()
         callers = control_limits(descriptors)
         descriptors -= callers.reserve
@@ -217,6 +225,7 @@ class CoordinatorService(Service):
             held_because=UNSERVED if self._runs_once else None,
             daemon=typed_options(self._options, _OF_THE_PROCESS),
         )
+        self._open_traces(jobs, self._journal, state.path / TRACES)
         if self._recorded or not self._runs_once:
             stack = str(local_state or local_stack_dir(os.environ)) if self._options["local"] else None
             self._loop_lag.start()
@@ -229,6 +238,7 @@ class CoordinatorService(Service):
                 transport=self._transport,
                 loop_lag=self._loop_lag.seconds,
                 dashboard=lambda: None if self._dashboard is None else self._dashboard.url,
+                spans=None if self._traces is None else self._traces.counts,
             )
             self._open_control(service, keys, state.path, callers)
             self._open_dashboard(service, keys, state.path, callers)
@@ -306,6 +316,19 @@ class CoordinatorService(Service):
         if self._runs_once and not self._as_json and _terminal.err.isatty():
             # To the terminal alone, and not by the log: it opens the page once.
             _terminal.err.say(f"dashboard: {self._dashboard.new_address()}")
+
+    def _open_collector(self) -> None:
+        if self._options["otlp"] is not None:
+            from mu_twisted.daemons._otlp import OtlpCollector  # an HTTP client, which few need
+
+            self._collector = OtlpCollector(self._reactor, self._options["otlp"], os.environ)
+
+    def _open_traces(self, jobs: Jobs, journal: Journal, path: Path) -> None:
+        if self._collector is None:
+            path.unlink(missing_ok=True)  # where they are asked for again, they begin anew
+            return
+        self._traces = Traces(self._reactor, journal, self._collector, path, jobs.labels)
+        self._traces.start()
 
     def _state_path(self) -> Path:
         given = self._options["state-dir"]
@@ -430,6 +453,8 @@ class CoordinatorService(Service):
         steps.append(self._registry.close)
         if self._opener is not None:
             steps.append(self._opener.close)
+        if self._traces is not None and self._collector is not None:
+            steps += [self._traces.finish, self._collector.close]
         if self._journal is not None:
             steps.append(self._journal.close)
         if self._profile is not None:

@@ -55,6 +55,12 @@ def _dashboard(text: str) -> str:
     return text
 
 
+def _otlp(text: str) -> str:
+    from mu_twisted.daemons._otlp import check_url  # few need it, and an HTTP client with it
+
+    return check_url(text)
+
+
 def _log_format(text: str) -> str:
     if text not in ("text", "json"):
         raise ValueError
@@ -96,6 +102,13 @@ class DaemonOptions(usage.Options):
             None,
             DASHBOARD_HELP,
             coerced(_dashboard, f"{LISTEN_ADDRESS}, or {DASHBOARD_OFF}", "--dashboard"),
+        ],
+        [
+            "otlp",
+            None,
+            None,
+            "send a trace of each job to this collector, by OTLP over HTTP (http://localhost:4318)",
+            coerced(_otlp, "http://HOST:PORT or https://HOST, perhaps with a path", "--otlp"),
         ],
         ["control-group", None, None, "group that may use the control socket in the state directory"],
         ["cpu-profile", "P", None, "write profiling data (cProfile) to this file"],

@@ -92,6 +92,7 @@ from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, AttemptView, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
 from mu_twisted.jobs._token_bucket import TokenBucket
+from mu_twisted.jobs._trace import Attribute, JobTrace, Span
 from mu_twisted.jobs._worker_pool import Waits
 
 __all__ = [
@@ -112,6 +113,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptOutcome",
     "AttemptView",
+    "Attribute",
     "Cancelled",
     "Cost",
     "Counts",
@@ -135,6 +137,7 @@ __all__ = [
     "JobRecord",
     "JobSnapshot",
     "JobTimeline",
+    "JobTrace",
     "LaunchAction",
     "LaunchAdmission",
     "LaunchAdmissionState",
@@ -160,6 +163,7 @@ __all__ = [
     "Retried",
     "SendBatch",
     "Settle",
+    "Span",
     "Stage",
     "StageIndex",
     "StageView",

@@ -76,6 +76,10 @@ class _Collector:
         yield gauge("mu_accepts_jobs", "Whether new jobs are taken.", daemon.note is None)
         yield gauge("mu_journal_records_waiting", "Records that are not on disk yet.", counts.journal_waiting)
         yield gauge("mu_journal_lag_seconds", "Age of the first record that is not on disk.", counts.journal_lag)
+        if counts.spans is not None:
+            yield counters(
+                "mu_trace_spans", "Spans of traces that the collector took or refused.", "outcome", counts.spans
+            )
         if daemon.loop_lag is not None:
             yield gauge(
                 "mu_event_loop_lag_seconds", "The latest that a timer came in the last 15 seconds.", daemon.loop_lag
