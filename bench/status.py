@@ -16,7 +16,7 @@ from bench._figure import Figure
 from mu_twisted.coordinator import Jobs, Journal, Opened, Request, WorkerRegistry
 from mu_twisted.daemons._start import freeze_modules
 from mu_twisted.jobs import JobPolicy, LaunchOutcome
-from mu_twisted.pipelines import Pipeline, job_policy, load_pipeline
+from mu_twisted.pipelines import Pipeline, PipelineOptions, job_policy, load_pipeline
 
 TASKS = 100_000
 MAX_TURN = 0.1
@@ -62,7 +62,7 @@ class _NullOpener:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+    def parse(self, request: Request) -> tuple[Pipeline, PipelineOptions]:
         pipeline = load_pipeline(request.pipeline)
         return pipeline, pipeline.parse(request.words)
 

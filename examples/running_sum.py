@@ -8,11 +8,8 @@ finds it as ``N.state`` in its directory. Needs a rendezvous; on one host it is 
     mu run --local ./examples/running_sum.py -n 4 -l FUNCTION -b BUCKET
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import PeerOptions, Pipeline
+from mu_twisted.pipelines import JobSettings, PeerOptions, Pipeline
 
 
 class Options(PeerOptions):
@@ -21,7 +18,7 @@ class Options(PeerOptions):
     optParameters = [["out", None, "sums", "where the sums are stored in the bucket"]]
 
 
-def key(settings: Mapping[str, Any], task: int) -> str:
+def key(settings: JobSettings, task: int) -> str:
     """The key of a task's sum."""
     return f"{settings['out']}/{settings['offset'] + task}"
 

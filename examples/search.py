@@ -8,11 +8,9 @@ empty object. Any function made by ``mu lambdaize`` will do.
 """
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from mu_twisted.fsm import CommandListState, ErrorState, ForLoopState, MachineState, OnePassState, TerminalState
-from mu_twisted.pipelines import Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, at_least
 
 LINES = 1000
 """Lines of a piece."""
@@ -28,7 +26,7 @@ class Options(PipelineOptions):
     ]
 
 
-def key(settings: Mapping[str, Any], task: int, suffix: str) -> str:
+def key(settings: JobSettings, task: int, suffix: str) -> str:
     """The key of a task's text, or of what was found in it."""
     return f"{settings['prefix']}/{settings['offset'] + task}.{suffix}"
 

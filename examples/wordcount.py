@@ -7,10 +7,9 @@ and so on. Any function made by ``mu lambdaize`` will do: the commands are the s
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, Report
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, Report
 
 
 class Options(PipelineOptions):
@@ -19,7 +18,7 @@ class Options(PipelineOptions):
     optParameters = [["prefix", None, "texts", "where the texts lie in the bucket"]]
 
 
-def key(settings: Mapping[str, Any], task: int, suffix: str) -> str:
+def key(settings: JobSettings, task: int, suffix: str) -> str:
     """The key of a task's text, or of its count."""
     return f"{settings['prefix']}/{settings['offset'] + task}.{suffix}"
 
@@ -32,7 +31,7 @@ async def count_words(w: Worker) -> None:
     w.info["remark"] = counted.output.strip()
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """The sum over all texts."""
     return Report(f"{sum(map(int, remarks.values()))} words in {len(remarks)} texts")
 

@@ -3,10 +3,9 @@
 Knows what a run consists of, and neither what is decided in it nor what becomes of its job afterwards.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -27,7 +26,7 @@ from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stag
 from mu_twisted.coordinator._tee import LINGER, JobTee
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import JobSettings, Pipeline
 from mu_twisted.transport import ReactorTime
 
 
@@ -145,7 +144,7 @@ class ActiveJobs:
         submitted: float,
         job: Job,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         opened: Opened,
         usage: Usage | None = None,
     ) -> JobRun:

@@ -42,7 +42,7 @@ from mu_twisted.jobs import (
     UseLargerFunction,
     Warm,
 )
-from mu_twisted.pipelines import GuardedMachine
+from mu_twisted.pipelines import GuardedMachine, JobSettings
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire import TEE
 from mu_twisted.wire.links import LINKS, MAX_AHEAD, TaskRanges
@@ -77,7 +77,7 @@ class AttemptStarter:
         self,
         job: str,
         first: Any,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         attempts: Attempts,
         peers: Peers | None,
         takes: Takes,

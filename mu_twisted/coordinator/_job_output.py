@@ -16,7 +16,7 @@ from mu_twisted.coordinator._output_page import reading_page
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.coordinator._status import Request, ServiceError, UnknownJob
 from mu_twisted.jobs import Steps
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import Pipeline, PipelineOptions
 
 MAX_NAMED = 5
 """Tasks that are listed where a name is that of several."""
@@ -31,7 +31,7 @@ class JobOutput:
     """
 
     def __init__(
-        self, active: ActiveJobs, archive: JobArchive, parse: Callable[[Request], tuple[Pipeline, Any]]
+        self, active: ActiveJobs, archive: JobArchive, parse: Callable[[Request], tuple[Pipeline, PipelineOptions]]
     ) -> None:
         self._active = active
         self._archive = archive
@@ -92,7 +92,7 @@ class JobOutput:
             raise ServiceError(f"{len(found)} tasks of job {name} are called {text[:200]!r}: say which, {some}{more}")
         return found[0]
 
-    def _program(self, name: str) -> tuple[Pipeline, Any] | None:
+    def _program(self, name: str) -> tuple[Pipeline, PipelineOptions] | None:
         """What a job that is not active runs, if its code may be called; the last one is kept for further pages."""
         if self._archive[name].state == "held":  # it may be so for what its own code does
             return None

@@ -7,7 +7,6 @@ Knows what is reported of workers and the rendezvous, and passes it to the job; 
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,7 +26,7 @@ from mu_twisted.coordinator._status import ServiceError
 from mu_twisted.coordinator._tee import JobTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
-from mu_twisted.pipelines import MAX_INPUTS, Pipeline, Report, guard, unpack_inputs
+from mu_twisted.pipelines import MAX_INPUTS, JobSettings, Pipeline, Report, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime, every
 
 TICK = 1.0
@@ -67,7 +66,7 @@ class JobRun:
         clock: ReactorTime,
         job: Job,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         *,
         launching: Launching,
         recorder: Recorder,

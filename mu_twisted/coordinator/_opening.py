@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
@@ -10,7 +10,7 @@ from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
 from mu_twisted.coordinator._status import Request
 from mu_twisted.jobs import Cost, JobPolicy
-from mu_twisted.pipelines import Pipeline
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Opened:
 class Opener(Protocol):
     """What knows pipelines, Lambda, S3 and the rendezvous."""
 
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+    def parse(self, request: Request) -> tuple[Pipeline, PipelineOptions]:
         """The pipeline and its settings.
 
         :raises MuError: there is no such pipeline, or its options are wrong; one line.
@@ -45,7 +45,7 @@ class Opener(Protocol):
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         edges: Mapping[int, Sequence[int]],
     ) -> Opened:
         """Look at all that can be missing before anything is launched.
@@ -55,14 +55,14 @@ class Opener(Protocol):
         """
 
     def reopen(
-        self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]]
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
     ) -> Opened:
         """The same for a job that goes on after a restart: nothing is looked at before it is needed.
 
         :param edges: as for :meth:`open`, without the tasks that were skipped then.
         """
 
-    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
+    def policy(self, settings: JobSettings) -> JobPolicy:
         """How hard the job tries.
 
         :raises MuError: the options make no sense together.

@@ -50,7 +50,7 @@ from mu_twisted.coordinator._submission import Submission, job_name, reading_sub
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
 from mu_twisted.jobs import Finished, Job, JobError, Steps
-from mu_twisted.pipelines import Pipeline, PipelineError, guard, unpack_inputs
+from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")
@@ -195,7 +195,7 @@ class Jobs:
             self._journal.lag,
         )
 
-    def submit(self, request: Request, parsed: tuple[Pipeline, Any] | None = None) -> Deferred[JobStatus]:
+    def submit(self, request: Request, parsed: tuple[Pipeline, PipelineOptions] | None = None) -> Deferred[JobStatus]:
         """Take a job.
 
         :param parsed: its pipeline and settings, where the caller has them.
@@ -526,7 +526,7 @@ class Jobs:
             await self._check_task(name, task)
         return text
 
-    async def _submit(self, request: Request, parsed: tuple[Pipeline, Any] | None) -> JobStatus:
+    async def _submit(self, request: Request, parsed: tuple[Pipeline, PipelineOptions] | None) -> JobStatus:
         self._check_open()
         request = msgspec.structs.replace(request, daemon=self._daemon)
         submission = await self._slices.run(reading_submission(self._opener, request, parsed))

@@ -5,13 +5,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.coordinator._opening import Opener
 from mu_twisted.coordinator._peers import without
 from mu_twisted.coordinator._status import Request
 from mu_twisted.jobs import Gangs, Groups, Job, JobPolicy, Steps, grouped, union
-from mu_twisted.pipelines import Pipeline, PipelineError
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineError, PipelineOptions
 
 MAX_WORDS = 4096
 """Words of options: they are parsed in one turn, which takes by the square of their number (20 ms for so many)."""
@@ -31,7 +30,7 @@ class Submission:
 
     request: Request
     pipeline: Pipeline
-    settings: Mapping[str, Any]
+    settings: JobSettings
     policy: JobPolicy
     order: Sequence[int]
     consumes: Mapping[int, Sequence[int]]
@@ -77,7 +76,9 @@ class Submission:
         return (yield from making)
 
 
-def reading_submission(opener: Opener, request: Request, parsed: tuple[Pipeline, Any] | None) -> Steps[Submission]:
+def reading_submission(
+    opener: Opener, request: Request, parsed: tuple[Pipeline, PipelineOptions] | None
+) -> Steps[Submission]:
     """What a request asks for, each of its tasks included.
 
     :param parsed: its pipeline and settings, where they are known already.

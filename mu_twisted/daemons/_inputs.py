@@ -3,18 +3,18 @@
 The pipeline's code is called in the reactor's thread, where it can be interrupted; only S3 is asked in another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from mu_twisted.aws import AccessDenied, AWSError
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.pipelines import MAX_PARTS, ObjectPart, Pipeline, PipelineError
+from mu_twisted.pipelines import MAX_PARTS, JobSettings, ObjectPart, Pipeline, PipelineError
 
 
 async def examine_inputs(
-    cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any], in_thread: Callable[..., "Deferred[Any]"]
+    cloud: Cloud, pipeline: Pipeline, settings: JobSettings, in_thread: Callable[..., "Deferred[Any]"]
 ) -> None:
     """Let a pipeline look at what its job is to read.
 

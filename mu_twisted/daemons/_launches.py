@@ -4,7 +4,7 @@ Here launch ids leave the coordinator as names, ``JOB/ID``, and come back as ids
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from mu_twisted.daemons._cloud import Cloud
 from mu_twisted.daemons._keys import Keys
 from mu_twisted.jobs import LaunchId, LaunchOutcome, launch_id_in, launch_name
 from mu_twisted.launch import Launch, Launcher
+from mu_twisted.pipelines import JobSettings
 
 DIAGNOSIS_TIMEOUT = 3.0
 """Seconds that the worker of a diagnosis tries to reach the coordinator."""
@@ -46,7 +47,7 @@ class JobLaunching:
     def __init__(
         self,
         name: str,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         keys: Keys,
         ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
         clock: Callable[[], float] = time.monotonic,

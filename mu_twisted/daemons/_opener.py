@@ -26,7 +26,16 @@ from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_address
 from mu_twisted.daemons._threads import thread_pool
 from mu_twisted.jobs import Cost, JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
-from mu_twisted.pipelines import MAX_TASKS, Pipeline, PipelineError, job_policy, load_pipeline, load_source
+from mu_twisted.pipelines import (
+    MAX_TASKS,
+    JobSettings,
+    Pipeline,
+    PipelineError,
+    PipelineOptions,
+    job_policy,
+    load_pipeline,
+    load_source,
+)
 
 LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
@@ -107,7 +116,7 @@ class CloudOpener:
 
     # -- what the coordinator asks ---------------------------------------------------------------------------------
 
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+    def parse(self, request: Request) -> tuple[Pipeline, PipelineOptions]:
         """As :class:`mu_twisted.coordinator.Opener` says."""
         if request.source is None:
             pipeline = load_pipeline(request.pipeline)
@@ -118,7 +127,7 @@ class CloudOpener:
         except usage.UsageError as error:
             raise PipelineError(f"{pipeline.name}: {usage_text(error)}") from None
 
-    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
+    def policy(self, settings: JobSettings) -> JobPolicy:
         """How hard the job tries, by its options, if it fits here at all."""
         tasks = settings["tasks"]
         check_workers_fit(min(tasks, settings["max-workers"] or tasks) + settings["overprovision"], self._descriptors)
@@ -130,7 +139,7 @@ class CloudOpener:
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         edges: Mapping[int, Sequence[int]],
     ) -> Opened:
         """Look at all that can be missing: function, programs, bucket, rendezvous, room for the workers."""
@@ -152,7 +161,7 @@ class CloudOpener:
         return self._opened(name, pipeline, settings, deployment, job_peers, links, skipped)
 
     def reopen(
-        self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]]
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
     ) -> Opened:
         """The same without looking: a worker may come before Lambda can be asked."""
         job_peers = self._peers(name, settings, edges, None)
@@ -200,7 +209,7 @@ class CloudOpener:
         self,
         name: str,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         deployment: Deployment | None,
         job_peers: Peers | None,
         links: JobLinks | None,
@@ -245,7 +254,7 @@ class CloudOpener:
             )
         return self._launcher
 
-    async def _address(self, cloud: Cloud, settings: Mapping[str, Any]) -> str:
+    async def _address(self, cloud: Cloud, settings: JobSettings) -> str:
         endpoint, given = cloud.lambda_endpoint(settings["regions"][0]), self._options["host-addr"]
         if endpoint not in self._addresses:
             self._addresses[endpoint] = await self._calls.call(
@@ -253,14 +262,14 @@ class CloudOpener:
             )
         return self._addresses[endpoint]
 
-    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: Mapping[str, Any]) -> Deferred[Deployment]:
+    def _look(self, cloud: Cloud, pipeline: Pipeline, settings: JobSettings) -> Deferred[Deployment]:
         """Whether all is there that a job needs; jobs that need the same at the same time share a look."""
         regions, programs = tuple(settings["regions"]), pipeline.needs(settings)
         needed = (regions, settings["function"], settings["bucket"], programs, settings["copies"], pipeline.made_by)
         return self._calls.call(needed, lambda: self._in_thread(cloud.check, *needed))
 
     def _peers(
-        self, name: str, settings: Mapping[str, Any], edges: Mapping[int, Sequence[int]], cloud: Cloud | None
+        self, name: str, settings: JobSettings, edges: Mapping[int, Sequence[int]], cloud: Cloud | None
     ) -> Peers | None:
         if not edges:
             return None
@@ -272,7 +281,7 @@ class CloudOpener:
         self,
         cloud: Cloud,
         pipeline: Pipeline,
-        settings: Mapping[str, Any],
+        settings: JobSettings,
         edges: Mapping[int, Sequence[int]],
     ) -> frozenset[int]:
         """The tasks whose objects are all there, and whose messages no other task needs.

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import JobLinks, Peers, RendezvousLink, spread
 from mu_twisted.daemons._keys import LAUNCH_MARGIN, RENDEZVOUS, Keys
+from mu_twisted.pipelines import JobSettings
 from mu_twisted.tls import KeyPair, TaskIdentity, client_contexts
 from mu_twisted.transport import FrameProtocol, Receiver, TransportError, connect
 
@@ -29,7 +30,7 @@ class RendezvousUnreachable(MuError):
     """The rendezvous of a job cannot be used."""
 
 
-def rendezvous_addresses(settings: Mapping[str, Any], lambda_endpoint: str | None) -> list[str]:
+def rendezvous_addresses(settings: JobSettings, lambda_endpoint: str | None) -> list[str]:
     """HOST:PORT of each shard as workers are to dial it.
 
     :param settings: the job's options.

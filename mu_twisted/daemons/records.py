@@ -20,7 +20,7 @@ from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._coordinator_service import UNSERVED
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.jobs import JobPolicy
-from mu_twisted.pipelines import Pipeline, load_pipeline
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, load_pipeline
 from mu_twisted.web import Api, Call
 
 MAX_TURNS = 10_000_000
@@ -120,17 +120,17 @@ def opened(state_dir: Path, wall: Callable[[], float]) -> Iterator[Records]:
 class _NoOpener:
     """Opens nothing: no job runs here. Pipelines that are installed say how tasks are called; no other code is run."""
 
-    def parse(self, request: Request) -> tuple[Pipeline, Any]:
+    def parse(self, request: Request) -> tuple[Pipeline, PipelineOptions]:
         if request.source is not None:
             raise MuError("no coordinator runs")
         pipeline = load_pipeline(request.pipeline)
         return pipeline, pipeline.parse(request.words, request.inputs)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Any) -> Opened:
+    async def open(self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Mapping[str, Any], edges: Any) -> Opened:
+    def reopen(self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Any) -> Opened:
         raise MuError("no coordinator runs")
 
-    def policy(self, settings: Mapping[str, Any]) -> JobPolicy:
+    def policy(self, settings: JobSettings) -> JobPolicy:
         raise MuError("no coordinator runs")

@@ -4,7 +4,7 @@ A chunk that is not the first of its group is decoded from the state that the ch
 xc-decode-bundle: no other program knows these states.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from twisted.python import usage
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
 from mu_twisted.pipelines._films import positive
+from mu_twisted.pipelines._options import JobSettings
 from mu_twisted.pipelines._ssim import TOOL, SsimResults, frame_bytes, measure, report
 
 DECODE = 'echo "##TMPDIR##/{name}.ivf" | ./xc-decode-bundle {state} > "##TMPDIR##/{name}.y4m"'
@@ -72,12 +73,12 @@ def make_options(measured: Measured, video: str) -> type[PipelineOptions]:
     return Options
 
 
-def chunk_of(measured: Measured, settings: Mapping[str, Any], task: int) -> int:
+def chunk_of(measured: Measured, settings: JobSettings, task: int) -> int:
     """The chunk that a task measures, counted from the first of the job."""
     return task if measured.half is None else task // 2
 
 
-def _folder(settings: Mapping[str, Any], name: str) -> str:
+def _folder(settings: JobSettings, name: str) -> str:
     suffix = settings["quality-name"]
     return f"{settings['video']}/{name}" + (f"_{suffix}" if suffix else "")
 
@@ -115,7 +116,7 @@ def make_script(measured: Measured) -> Callable[[Worker], Any]:
     return dump_ssim
 
 
-def output(measured: Measured, settings: Mapping[str, Any], task: int) -> str:
+def output(measured: Measured, settings: JobSettings, task: int) -> str:
     """Key of what a task stores."""
     first = settings["offset"] * (1 if measured.half is None else 2)
     return f"{_folder(settings, 'out_ssim')}/{first + task:08d}.txt"
@@ -124,7 +125,7 @@ def output(measured: Measured, settings: Mapping[str, Any], task: int) -> str:
 def make_pipeline(name: str, summary: str, measured: Measured, video: str) -> Pipeline:
     """A pipeline that measures this."""
 
-    def programs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    def programs(settings: JobSettings) -> tuple[str, ...]:
         own = settings["ssim"] == "dump_ssim"
         cuts = ("ffmpeg",) if not own or measured.half is not None else ()
         return ("xc-decode-bundle", *(("dump_ssim",) if own else ()), *cuts)

@@ -1,7 +1,7 @@
 """Films are looked at here as split and film need it: rate and frames, by their index or by what ffmpeg says."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -11,6 +11,7 @@ from mu_twisted.fsm import RunError, Worker
 from mu_twisted.pipelines import PipelineError, coerced
 from mu_twisted.pipelines._examination import Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._mp4 import Index, IndexFault, reading_index
+from mu_twisted.pipelines._options import JobSettings
 
 _RATE = re.compile(r"\b([0-9]+(?:\.[0-9]+)?)(k?) fps\b")
 _PICTURES = re.compile(r"^Input #0, (?:image2|[a-z0-9]+_pipe),", re.MULTILINE)
@@ -70,7 +71,7 @@ def read_rate(text: str) -> Fraction | None:
     return _NTSC.get(found[1], Fraction(found[1])) * (1000 if found[2] else 1) or None
 
 
-def examine(settings: Mapping[str, Any], pieces: int) -> Looking:
+def examine(settings: JobSettings, pieces: int) -> Looking:
     """Look at a job's video, before anything is launched: whether it has frames, at a constant rate, and enough.
 
     Of a video that is no MP4 or MOV nothing is known before it is decoded.
@@ -110,7 +111,7 @@ def film_index(key: str, rate: Fraction | None = None) -> Generator[PartWanted, 
     return index
 
 
-def check_pieces(settings: Mapping[str, Any], key: str, index: Index, rate: Fraction, pieces: int) -> None:
+def check_pieces(settings: JobSettings, key: str, index: Index, rate: Fraction, pieces: int) -> None:
     """Look whether each piece of ``--seconds``, from ``-o`` on, has a frame.
 
     :raises PipelineError: the film ends before one.

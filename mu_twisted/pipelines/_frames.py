@@ -4,10 +4,10 @@ Frames are numbered through the whole video, from 1, as the original's are; in a
 are numbered from 1 again.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from mu_twisted.fsm import Worker
+from mu_twisted.pipelines._options import JobSettings
 
 AT_ONCE = 50
 """Commands that are sent before the first reply is waited for."""
@@ -30,7 +30,7 @@ def frame_file(number: int, prefix: str = "") -> str:
     return f"##TMPDIR##/{prefix}{number:08d}.png"
 
 
-def chunk_frames(settings: Mapping[str, Any], task: int) -> range:
+def chunk_frames(settings: JobSettings, task: int) -> range:
     """Numbers of the frames of a task that has a chunk of ``-f`` frames."""
     first = (settings["offset"] + task) * settings["frames"] + 1
     return range(first, first + settings["frames"])

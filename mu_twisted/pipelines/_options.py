@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines._input_list import InputList
+
+JobSettings: TypeAlias = Mapping[str, Any]
+"""A job's options by their long names, as its pipeline's ``Options`` have parsed them; of what type each value is, the
+pipeline's author says there."""
 
 MAX_TASKS = 1_000_000
 """Of one job: each takes about a kilobyte in the coordinator."""
@@ -420,7 +424,7 @@ def _quoted(word: str) -> str:
     return word if word.isascii() and word.isprintable() and len(word) < 30 and " " not in word else repr(word[:60])
 
 
-def job_policy(settings: Mapping[str, Any]) -> JobPolicy:
+def job_policy(settings: JobSettings) -> JobPolicy:
     """How hard a job tries, by its options.
 
     :raises mu_twisted.jobs.JobError: they make no sense together.

@@ -12,7 +12,7 @@ from mu_twisted.fsm import MachineState, Script
 from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, Gangs, JobError, Lineage, Pipe, Steps
 from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
-from mu_twisted.pipelines._options import PeerOptions, PipelineOptions
+from mu_twisted.pipelines._options import JobSettings, PeerOptions, PipelineOptions
 from mu_twisted.pipelines._plots import Plot, checked_plots
 from mu_twisted.pipelines._user_code import PipelineError, user_code
 from mu_twisted.wire.links import check_name
@@ -83,20 +83,20 @@ class Pipeline:
     summary: str
     first: type[MachineState] | Script
     options: type[PipelineOptions] = PipelineOptions
-    programs: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]] = ()
-    order: Callable[[Mapping[str, Any]], Sequence[int]] | None = None
+    programs: tuple[str, ...] | Callable[[JobSettings], tuple[str, ...]] = ()
+    order: Callable[[JobSettings], Sequence[int]] | None = None
     side_effects: bool = False
-    outputs: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
-    consumes: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
-    messages: Callable[[Mapping[str, Any], int], Sequence[int | tuple[int, str]]] | None = None
-    pipes: Callable[[Mapping[str, Any]], Sequence[tuple[int, int, str]]] | None = None
-    after: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
-    stage: Callable[[Mapping[str, Any], int], str] | None = None
-    report: Callable[[Mapping[str, Any], Mapping[int, str]], Report] | None = None
-    label: Callable[[Mapping[str, Any], int], str] | None = None
-    names: Callable[[Mapping[str, Any], int], Sequence[str]] | None = None
-    check: Callable[[Mapping[str, Any], int], None] | None = None
-    examine: Callable[[Mapping[str, Any]], Looking] | None = None
+    outputs: Callable[[JobSettings, int], Sequence[str]] | None = None
+    consumes: Callable[[JobSettings, int], Sequence[int]] | None = None
+    messages: Callable[[JobSettings, int], Sequence[int | tuple[int, str]]] | None = None
+    pipes: Callable[[JobSettings], Sequence[tuple[int, int, str]]] | None = None
+    after: Callable[[JobSettings, int], Sequence[int]] | None = None
+    stage: Callable[[JobSettings, int], str] | None = None
+    report: Callable[[JobSettings, Mapping[int, str]], Report] | None = None
+    label: Callable[[JobSettings, int], str] | None = None
+    names: Callable[[JobSettings, int], Sequence[str]] | None = None
+    check: Callable[[JobSettings, int], None] | None = None
+    examine: Callable[[JobSettings], Looking] | None = None
     extends: Callable[[Any, InputList], int] | None = None
     made_by: str = ""
 
@@ -117,7 +117,7 @@ class Pipeline:
         does = f"{self.summary[:1].upper()}{self.summary[1:]}." if self.summary else ""
         return " ".join(filter(None, (does, getattr(self.options, "longdesc", None))))
 
-    def parse(self, words: Sequence[str], inputs: str | None = None) -> Any:
+    def parse(self, words: Sequence[str], inputs: str | None = None) -> PipelineOptions:
         """The settings of a job with these options.
 
         :param inputs: a packed list of what its tasks are to work on, see :func:`mu_twisted.pipelines.pack_inputs`.
@@ -132,7 +132,7 @@ class Pipeline:
         settings["bucket"] = settings["bucket"] or ""
         return settings
 
-    def needs(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    def needs(self, settings: JobSettings) -> tuple[str, ...]:
         """The files that the Lambda function must contain for such a job.
 
         :raises PipelineError: the pipeline's own code fails.
@@ -145,7 +145,7 @@ class Pipeline:
     # What is asked about each task takes long where there are many: these return it as generators do, and pause now and
     # then, so that others may have their turn.
 
-    def reading_outputs(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[str, ...]] | None]:
+    def reading_outputs(self, settings: JobSettings) -> Steps[dict[int, tuple[str, ...]] | None]:
         """For each task the keys of the objects that it stores; None: the pipeline does not say.
 
         :raises PipelineError: the pipeline's own code fails.
@@ -156,7 +156,7 @@ class Pipeline:
         doing = f"pipeline {self.name}: its outputs cannot be found"
         return (yield from _asking(doing, settings["tasks"], lambda task: tuple(outputs(settings, task))))
 
-    def reading_producers(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[int, ...]]]:
+    def reading_producers(self, settings: JobSettings) -> Steps[dict[int, tuple[int, ...]]]:
         """For each task that takes messages, the tasks that send them.
 
         :raises PipelineError: a task is named that the job does not have, or a task comes after itself, or the
@@ -175,7 +175,7 @@ class Pipeline:
             raise PipelineError(f"pipeline {self.name}: its tasks wait for one another in a circle") from None
         return edges
 
-    def reading_senders(self, settings: Mapping[str, Any]) -> Steps[dict[int, tuple[int, ...]]]:
+    def reading_senders(self, settings: JobSettings) -> Steps[dict[int, tuple[int, ...]]]:
         """For each task that takes named messages by :attr:`messages`, the tasks that send them.
 
         :raises PipelineError: as :meth:`reading_producers`; or a name is none.
@@ -188,7 +188,7 @@ class Pipeline:
         found = yield from _asking(doing, tasks, lambda task: tuple(_names_by_sender(messages(settings, task))))
         return (yield from self._checking_edges(found, tasks))
 
-    def reading_gangs(self, settings: Mapping[str, Any]) -> Steps[Gangs]:
+    def reading_gangs(self, settings: JobSettings) -> Steps[Gangs]:
         """The gangs of tasks that pipes join.
 
         :raises PipelineError: one is no writer, reader and name, or cannot be; or the pipeline's own code fails.
@@ -214,7 +214,7 @@ class Pipeline:
         except (ValueError, TypeError) as error:
             raise PipelineError(f"pipeline {self.name}: {one_line(str(error))}") from None
 
-    def reading_after(self, settings: Mapping[str, Any]) -> Steps[dict[int, Sequence[int]]]:
+    def reading_after(self, settings: JobSettings) -> Steps[dict[int, Sequence[int]]]:
         """For each task that comes after others, these.
 
         :raises PipelineError: a task is named that the job does not have, or a task comes after itself, or the
@@ -236,7 +236,7 @@ class Pipeline:
                 yield
         return found
 
-    def reading_stages(self, settings: Mapping[str, Any]) -> Steps[dict[str, list[int]]]:
+    def reading_stages(self, settings: JobSettings) -> Steps[dict[str, list[int]]]:
         """The names of the job's stages, each with its tasks; none: the pipeline has no stages.
 
         :raises PipelineError: a name is none, or there are too many, or the pipeline's own code fails.
@@ -257,7 +257,7 @@ class Pipeline:
                 yield
         return stages
 
-    def takes(self, settings: Mapping[str, Any], task: int) -> dict[int, frozenset[str] | None]:
+    def takes(self, settings: JobSettings, task: int) -> dict[int, frozenset[str] | None]:
         """The tasks whose named messages a task takes, each with their names; None: of any name.
 
         To be called by a task's script only: what the author's code raises ends the script.
@@ -271,9 +271,7 @@ class Pipeline:
             found.update(dict.fromkeys(map(index, self.consumes(settings, task))))
         return found
 
-    def reading_order(
-        self, settings: Mapping[str, Any], producers: Mapping[int, Sequence[int]]
-    ) -> Steps[Sequence[int]]:
+    def reading_order(self, settings: JobSettings, producers: Mapping[int, Sequence[int]]) -> Steps[Sequence[int]]:
         """The task numbers in order of assignment.
 
         :param producers: of each task that takes messages, those that send them.
@@ -301,7 +299,7 @@ class Pipeline:
                 yield
         return ordered
 
-    def last_word(self, settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+    def last_word(self, settings: JobSettings, remarks: Mapping[int, str]) -> Report:
         """What the pipeline has to say of a job that is over.
 
         :param remarks: what tasks that are done have left, by number.
@@ -312,7 +310,7 @@ class Pipeline:
             return Report()
         return user_code(f"the report of pipeline {self.name} failed", _checked_report, report, settings, remarks)
 
-    def checking(self, settings: Mapping[str, Any]) -> Steps[None]:
+    def checking(self, settings: JobSettings) -> Steps[None]:
         """Look whether each task makes sense.
 
         :raises PipelineError: one does not, or the pipeline's own code fails.
@@ -323,7 +321,7 @@ class Pipeline:
                 user_code(f"pipeline {self.name}: its tasks cannot be checked", _apply, check, settings, some)
                 yield
 
-    def examination(self, settings: Mapping[str, Any]) -> Looking | None:
+    def examination(self, settings: JobSettings) -> Looking | None:
         """The examination of what the job is to read; None: the pipeline has none.
 
         :raises PipelineError: the pipeline's own code fails.
@@ -345,7 +343,7 @@ class Pipeline:
             raise PipelineError(f"{doing}: a part of an object has 1 to {MAX_PART} bytes")
         return wanted
 
-    def label_of(self, settings: Mapping[str, Any], task: int) -> str | None:
+    def label_of(self, settings: JobSettings, task: int) -> str | None:
         """What the user knows a task by, on one line; None: by its number."""
         label = self.label
         if label is None:
@@ -371,7 +369,7 @@ class Pipeline:
                 yield
         return edges
 
-    def finding(self, settings: Mapping[str, Any], text: str) -> Steps[list[int]]:
+    def finding(self, settings: JobSettings, text: str) -> Steps[list[int]]:
         """The tasks that the user can mean by a text, with pauses in which others may have their turn.
 
         :returns: those that are named so; if there are none, those whose name is shown so, and else those whose name
@@ -402,7 +400,7 @@ class Pipeline:
             yield
         return named or shown_so or ending
 
-    def _parse(self, words: Sequence[str], inputs: InputList | None) -> Any:
+    def _parse(self, words: Sequence[str], inputs: InputList | None) -> PipelineOptions:
         settings = self.options()
         if inputs is not None:
             settings.take_inputs(inputs)
@@ -464,9 +462,9 @@ def _portions(tasks: int) -> Generator[range, None, None]:
 
 
 def _names(
-    names: Callable[[Mapping[str, Any], int], Sequence[str]] | None,
-    label: Callable[[Mapping[str, Any], int], str] | None,
-    settings: Mapping[str, Any],
+    names: Callable[[JobSettings, int], Sequence[str]] | None,
+    label: Callable[[JobSettings, int], str] | None,
+    settings: JobSettings,
     tasks: range,
 ) -> list[tuple[int, list[str]]]:
     if names is not None:
@@ -475,14 +473,14 @@ def _names(
     return [(task, [str.__str__(label(settings, task))]) for task in tasks]
 
 
-def _apply(function: Callable[[Mapping[str, Any], int], None], settings: Mapping[str, Any], tasks: range) -> None:
+def _apply(function: Callable[[JobSettings, int], None], settings: JobSettings, tasks: range) -> None:
     for task in tasks:
         function(settings, task)
 
 
 def _checked_report(
-    report: Callable[[Mapping[str, Any], Mapping[int, str]], Report],
-    settings: Mapping[str, Any],
+    report: Callable[[JobSettings, Mapping[int, str]], Report],
+    settings: JobSettings,
     remarks: Mapping[int, str],
 ) -> Report:
     found = report(settings, remarks)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from math import log10
 from shlex import quote
-from typing import Any
 
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import PipelineError, Plot, Report, coerced, thinned
+from mu_twisted.pipelines._options import JobSettings
 from mu_twisted.pipelines._plots import MAX_SERIES
 
 MOST = 100.0
@@ -99,7 +99,7 @@ class SsimResults:
         w.info["remark"] = " ".join(self._remark)
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """For each name bits a second, and SSIM over all tasks, added up and plotted as the original's scripts do."""
     sums: dict[str, list[float]] = {}
     each: dict[str, list[tuple[float, float]]] = {}

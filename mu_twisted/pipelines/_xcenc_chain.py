@@ -10,10 +10,10 @@ for the state and starts the encoder then. Their comp-states may exit with 0 wha
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from mu_twisted.base import counted
 from mu_twisted.fsm import FSMError, Worker
+from mu_twisted.pipelines._options import JobSettings
 from mu_twisted.pipelines._pipeline import Report
 from mu_twisted.pipelines._xcenc_groups import RE_ENCODE, fetch, finish, make_state
 
@@ -36,17 +36,17 @@ _DIFFERENCE = re.compile(r"[0-9]+(?![^\s])")
 _SHOWN = 200
 
 
-def passes(settings: Mapping[str, Any], task: int) -> int:
+def passes(settings: JobSettings, task: int) -> int:
     """How often a chunk is encoded."""
     return int(min(settings["passes"], task + 1))
 
 
-def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
+def consumes(settings: JobSettings, task: int) -> list[int]:
     """A chunk that is encoded more than once takes the states of the one before it."""
     return [task - 1] if passes(settings, task) > 1 else []
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """The chunk, and how far its last two states are from each other."""
     keys = ["{}/out/{:08d}.ivf"]
     if passes(settings, task) > 1:
@@ -54,7 +54,7 @@ def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
     return [key.format(settings["video"], settings["offset"] + task) for key in keys]
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """Which tasks have not converged; that fails the job, unless it was allowed."""
     late = sorted(task for task, remark in remarks.items() if remark == NOT_CONVERGED)
     if not late:

@@ -4,11 +4,11 @@ Knows how chunks stand in their groups, how each program is called and how a run
 things in a task is its pipeline's.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines._options import coerced
+from mu_twisted.pipelines._options import JobSettings, coerced
 
 ENCODE = (
     "./vpxenc --ivf -q --codec=vp8 --good --cpu-used=0 --end-usage=cq --min-q=0 --max-q=63 --cq-level={quality} "
@@ -38,28 +38,28 @@ def quantizer(most: int, switch: str) -> Any:
     return coerced(convert, f"a number from 0 to {most}", switch)
 
 
-def group_size(settings: Mapping[str, Any]) -> int:
+def group_size(settings: JobSettings) -> int:
     """How many chunks make a group; the last group may have fewer."""
     return int(settings["group"] or settings["tasks"])
 
 
-def order(settings: Mapping[str, Any]) -> list[int]:
+def order(settings: JobSettings) -> list[int]:
     """The first chunks of all groups, then the second ones, and so on: producers before consumers."""
     size = group_size(settings)
     return sorted(range(settings["tasks"]), key=lambda task: (task % size, task))
 
 
-def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
+def consumes(settings: JobSettings, task: int) -> list[int]:
     """A chunk takes the states of the one before it in its group."""
     return [task - 1] if task % group_size(settings) else []
 
 
-def is_last(settings: Mapping[str, Any], task: int) -> bool:
+def is_last(settings: JobSettings, task: int) -> bool:
     """Whether no chunk of its group comes after it."""
     return task % group_size(settings) == group_size(settings) - 1 or task == settings["tasks"] - 1
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """The chunk, and with ``-u`` what is stored beside it."""
     keys = ["{}/out/{:08d}.ivf"]
     if settings["upload-states"]:

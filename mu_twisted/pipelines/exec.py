@@ -12,7 +12,7 @@ from typing import Any
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineOptions, s3_key
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, s3_key
 from mu_twisted.pipelines._command_task import Transfer, fetch_run_store, file_name
 
 _FIELD = re.compile(r"\{(n|in|out)(:0?[0-9]+d?)?\}")
@@ -66,7 +66,7 @@ def fill(text: str, values: Mapping[str, Any]) -> str:
     return _FIELD.sub(value, text)
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """The object that a task stores, if any."""
     return [] if settings["out"] is None else [fill(settings["out"], {"n": settings["offset"] + task})]
 

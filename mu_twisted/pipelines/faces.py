@@ -17,6 +17,7 @@ from twisted.python import usage
 from mu_twisted.base import counted
 from mu_twisted.fsm import Process, Worker
 from mu_twisted.pipelines import (
+    JobSettings,
     Looking,
     PartWanted,
     Pipeline,
@@ -116,25 +117,25 @@ class Options(PipelineOptions):
         self["tasks"] += 2
 
 
-def source(settings: Mapping[str, Any]) -> str:
+def source(settings: JobSettings) -> str:
     """Key of the video."""
     return settings["in"] or f"{settings['video']}.mp4"
 
 
-def place(settings: Mapping[str, Any], task: int) -> tuple[str, int]:
+def place(settings: JobSettings, task: int) -> tuple[str, int]:
     """The stage of a task, and its number in that, counted from 0."""
     if task == 0:
         return "picture", 0
     return ("find", task - 1) if task <= settings["pieces"] else ("sheet", 0)
 
 
-def after(settings: Mapping[str, Any], task: int) -> Sequence[int]:
+def after(settings: JobSettings, task: int) -> Sequence[int]:
     """The tasks that make what a task reads."""
     stage, _ = place(settings, task)
     return {"picture": range(0), "find": range(1), "sheet": range(1, settings["pieces"] + 1)}[stage]
 
 
-def key(settings: Mapping[str, Any], stage: str, number: int = 0) -> str:
+def key(settings: JobSettings, stage: str, number: int = 0) -> str:
     """Key of what the tasks of a stage store; ``found`` is what those of the last say."""
     name = {"picture": "picture.json", "find": f"find/{number:08d}.jsonl", "sheet": "sheet.jpg", "found": "found.json"}[
         stage
@@ -142,7 +143,7 @@ def key(settings: Mapping[str, Any], stage: str, number: int = 0) -> str:
     return f"{settings['video']}-faces/{name}"
 
 
-def samples(settings: Mapping[str, Any], piece: int) -> range:
+def samples(settings: JobSettings, piece: int) -> range:
     """The frames of a piece that are looked at; each stands for ``--every`` seconds of the video, from 0 on.
 
     :param piece: counted from the first of the job.
@@ -203,9 +204,7 @@ async def _find(w: Worker, program: Process, piece: int) -> None:
     w.info["remark"] = json.dumps([looked, duration])
 
 
-def _check_end(
-    settings: Mapping[str, Any], piece: int, first: int, wanted: int, looked: int, duration: float | None
-) -> None:
+def _check_end(settings: JobSettings, piece: int, first: int, wanted: int, looked: int, duration: float | None) -> None:
     """See that there are as many frames as the film says, or if it says nothing, that only its end has fewer.
 
     :param first: number of the first frame that was looked at.
@@ -257,7 +256,7 @@ async def _ask(program: Process, about: str, **question: Any) -> Any:
     return answer
 
 
-def examine(settings: Mapping[str, Any]) -> Looking:
+def examine(settings: JobSettings) -> Looking:
     """Look at the picture and the film before anything is launched: whether they can be such, and the film has frames.
 
     :raises PipelineError: they are not.
@@ -273,7 +272,7 @@ def examine(settings: Mapping[str, Any]) -> Looking:
         check_pieces(settings, video, index, index.rate, settings["pieces"])
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """When the face appears."""
     if settings["tasks"] - 1 not in remarks:
         return Report()

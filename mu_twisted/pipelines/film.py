@@ -14,13 +14,21 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 from shlex import quote
-from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, Report, at_least, coerced, s3_key
+from mu_twisted.pipelines import (
+    JobSettings,
+    Pipeline,
+    PipelineError,
+    PipelineOptions,
+    Report,
+    at_least,
+    coerced,
+    s3_key,
+)
 from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, is_pictures, positive, read_rate
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.merge import EACH, concat, concat_list
@@ -101,12 +109,12 @@ class Options(PipelineOptions):
             raise usage.UsageError("--out: it is the video that is read")
 
 
-def source(settings: Mapping[str, Any]) -> str:
+def source(settings: JobSettings) -> str:
     """Key of the video."""
     return settings["in"] or f"{settings['video']}.mp4"
 
 
-def place(settings: Mapping[str, Any], task: int) -> tuple[str, int]:
+def place(settings: JobSettings, task: int) -> tuple[str, int]:
     """The stage of a task, and its number in that, counted from 0."""
     sizes = (settings["pieces"], settings["pieces"], settings["chunks"], settings["chunks"], 1)
     for stage, size in zip(STAGES, sizes, strict=True):
@@ -116,7 +124,7 @@ def place(settings: Mapping[str, Any], task: int) -> tuple[str, int]:
     raise IndexError(f"the job has no task {task}")
 
 
-def piece_frames(settings: Mapping[str, Any], piece: int) -> range:
+def piece_frames(settings: JobSettings, piece: int) -> range:
     """The frames of a piece, counted from 0 through the whole video.
 
     :param piece: counted from the first of the job.
@@ -125,20 +133,20 @@ def piece_frames(settings: Mapping[str, Any], piece: int) -> range:
     return frames_between(number * seconds, (number + 1) * seconds, settings["rate"])
 
 
-def chunk_frames(settings: Mapping[str, Any], chunk: int) -> range:
+def chunk_frames(settings: JobSettings, chunk: int) -> range:
     """The frames of a chunk, as :func:`piece_frames`; the video may end before the last of them."""
     first = piece_frames(settings, 0).start + chunk * settings["frames"]
     return range(first, min(first + settings["frames"], piece_frames(settings, settings["pieces"] - 1).stop))
 
 
-def pieces_of(settings: Mapping[str, Any], chunk: int) -> range:
+def pieces_of(settings: JobSettings, chunk: int) -> range:
     """The pieces that a chunk's frames are in."""
     frames, span = chunk_frames(settings, chunk), settings["seconds"] * settings["rate"]
     first, last = (int(Fraction(frame) / span) - settings["offset"] for frame in (frames[0], frames[-1]))
     return range(first, last + 1)
 
 
-def after(settings: Mapping[str, Any], task: int) -> Sequence[int]:
+def after(settings: JobSettings, task: int) -> Sequence[int]:
     """The tasks that make what a task reads."""
     stage, number = place(settings, task)
     pieces, chunks = settings["pieces"], settings["chunks"]
@@ -153,7 +161,7 @@ def after(settings: Mapping[str, Any], task: int) -> Sequence[int]:
     return range(first, first + (chunks if stage == "merge" else 1))
 
 
-def key(settings: Mapping[str, Any], stage: str, number: int) -> str:
+def key(settings: JobSettings, stage: str, number: int) -> str:
     """Key of what a task stores."""
     if stage == "merge":
         return settings["out"] or f"{settings['video']}-film.mp4"
@@ -255,7 +263,7 @@ def _rate(rate: Fraction) -> str:
     return str(rate) if rate.denominator in (1, 1001) else f"{float(rate):g}"
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """How many frames the film has; each stage must have as many."""
     frames = dict.fromkeys(STAGES[:3], 0)
     for task, remark in remarks.items():

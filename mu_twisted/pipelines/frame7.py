@@ -4,11 +4,8 @@ Input is ``VIDEO-y4m_FF/%08d.y4m``, output ``VIDEO-y4m_GG/%08d.y4m`` of the same
 switches are those of the original's 7frame_server; the worker needs no program but its shell's.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, at_least
 
 MAKE = (
     'cd "##TMPDIR##" && head=$(head -n 1 prev.y4m | wc -c) && all=$(($(wc -c < prev.y4m) - head)) && '
@@ -30,11 +27,11 @@ class Options(PipelineOptions):
     ]
 
 
-def _key(settings: Mapping[str, Any], frames: int, number: int) -> str:
+def _key(settings: JobSettings, frames: int, number: int) -> str:
     return f"{settings['video']}-y4m_{frames:02d}/{number:08d}.y4m"
 
 
-def output(settings: Mapping[str, Any], task: int) -> str:
+def output(settings: JobSettings, task: int) -> str:
     """Key of the chunk that a task makes."""
     return _key(settings, settings["frames"] + 1, settings["offset"] + task)
 

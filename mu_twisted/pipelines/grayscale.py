@@ -4,11 +4,8 @@ Frames are taken from ``VIDEO-INFORMAT/%08d.png``, numbered from 1, and go to ``
 numbers, so that png2y4m takes them from there (``-i gray``).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, at_least
 from mu_twisted.pipelines._frames import chunk_frames, fetch, frame_file, frame_key, store
 
 COMMAND = (
@@ -28,7 +25,7 @@ class Options(PipelineOptions):
     ]
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """Keys of the frames that a task makes."""
     return [frame_key(settings["video"], settings["to"], number) for number in chunk_frames(settings, task)]
 

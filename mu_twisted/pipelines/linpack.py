@@ -6,10 +6,9 @@ how they are distributed. Two at once, as the original's linpack_server: a worke
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from mu_twisted.fsm import RunError, RunResult, Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, Report, at_least, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, Report, at_least, s3_key
 from mu_twisted.pipelines._rates import find_rate, summary
 
 RUNS = 2
@@ -28,7 +27,7 @@ class Options(PipelineOptions):
     ]
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """Keys of what the runs have printed."""
     return [f"{settings['out']}/{settings['offset'] + task:08d}-{run}.txt" for run in range(RUNS)]
 
@@ -53,7 +52,7 @@ async def linpack(w: Worker) -> None:
     w.info["remark"] = " ".join("-" if rate is None else f"{rate:.6g}" for rate in rates)
 
 
-def report(_: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(_: JobSettings, remarks: Mapping[int, str]) -> Report:
     """Sum and distribution of the rates."""
     said = [word for remark in remarks.values() for word in remark.split()]
     return Report(summary([float(word) for word in said if word != "-"], len(said)) if said else "")

@@ -4,13 +4,13 @@ Inputs are given beside the options (``inputs`` of a request, as ``mu map`` send
 behind ``:::``. Replacements are those of :mod:`mu_twisted.pipelines._replacements`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import MAX_KEY, Pipeline, PipelineError, PipelineOptions, at_least
+from mu_twisted.pipelines import MAX_KEY, JobSettings, Pipeline, PipelineError, PipelineOptions, at_least
 from mu_twisted.pipelines._command_task import Transfer, fetch_run_store, file_name
 from mu_twisted.pipelines._input_list import InputList, combinations, numbers, shown, split_url
 from mu_twisted.pipelines._replacements import (
@@ -150,20 +150,20 @@ def split_values(words: Sequence[str]) -> tuple[list[list[str]], tuple[str, ...]
     return values, tuple(words[end + 1 :])
 
 
-def inputs_of(settings: Mapping[str, Any], task: int) -> range:
+def inputs_of(settings: JobSettings, task: int) -> range:
     """The numbers of a task's inputs, from 0."""
     batch, inputs = settings["batch"], settings["inputs"]
     return range(task * batch, min((task + 1) * batch, len(inputs)))
 
 
-def label(settings: Mapping[str, Any], task: int) -> str:
+def label(settings: JobSettings, task: int) -> str:
     """What the user knows a task by."""
     mine = inputs_of(settings, task)
     first: str = settings["inputs"].label(mine[0])
     return first if len(mine) == 1 else f"{first} and {len(mine) - 1} more"
 
 
-def names(settings: Mapping[str, Any], task: int) -> list[str]:
+def names(settings: JobSettings, task: int) -> list[str]:
     """What the user can name a task by: each of its inputs, and several as they are shown."""
     inputs: InputList = settings["inputs"]
     if settings["batch"] == 1:  # the common case, which may be asked of a million tasks
@@ -172,7 +172,7 @@ def names(settings: Mapping[str, Any], task: int) -> list[str]:
     return [*found, label(settings, task)]
 
 
-def output_key(settings: Mapping[str, Any], number: int) -> str | None:
+def output_key(settings: JobSettings, number: int) -> str | None:
     """The key under which an input's output is stored, if it is."""
     if settings["target"] is None:
         return None
@@ -180,7 +180,7 @@ def output_key(settings: Mapping[str, Any], number: int) -> str | None:
     return fill_text(pieces, _values(settings, number))
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """The objects that a task stores."""
     keys = (output_key(settings, number) for number in inputs_of(settings, task))
     return [key for key in keys if key is not None]
@@ -227,7 +227,7 @@ def check(settings: Any, task: int) -> None:
             )
 
 
-def command_of(settings: Mapping[str, Any], number: int) -> str:
+def command_of(settings: JobSettings, number: int) -> str:
     """The command of one input as the worker gets it."""
     values = _values(settings, number)
     fetched, stored = _fetched(settings, number), _stored(settings, number)
@@ -238,7 +238,7 @@ def command_of(settings: Mapping[str, Any], number: int) -> str:
     return command
 
 
-def command_shown(settings: Mapping[str, Any], number: int) -> str:
+def command_shown(settings: JobSettings, number: int) -> str:
     """The command of one input for people, with names in place of the worker's files."""
     values = _values(settings, number)
     source, key = inputs_source(settings, number), output_key(settings, number)
@@ -246,7 +246,7 @@ def command_shown(settings: Mapping[str, Any], number: int) -> str:
     return shown_command(settings["pieces"], {**values, **files})
 
 
-def inputs_source(settings: Mapping[str, Any], number: int) -> str:
+def inputs_source(settings: JobSettings, number: int) -> str:
     """The key of an input that is an object, else nothing."""
     source = settings["inputs"].source(number)
     return source[1] if source is not None else ""
@@ -266,20 +266,20 @@ async def run_commands(w: Worker) -> None:
         clean = f"rm -f -- {' '.join(files)}; " if files else ""
 
 
-def _values(settings: Mapping[str, Any], number: int) -> dict[str, str]:
+def _values(settings: JobSettings, number: int) -> dict[str, str]:
     values: dict[str, str] = settings["inputs"].values(number)
     values["n"] = str(settings["offset"] + number)
     return values
 
 
-def _fetched(settings: Mapping[str, Any], number: int) -> Transfer | None:
+def _fetched(settings: JobSettings, number: int) -> Transfer | None:
     if not settings["fetches"]:
         return None
     bucket, key = settings["inputs"].source(number)
     return Transfer(key, file_name(key, f"in{number}" if settings["batch"] > 1 else "in"), bucket)
 
 
-def _stored(settings: Mapping[str, Any], number: int) -> Transfer | None:
+def _stored(settings: JobSettings, number: int) -> Transfer | None:
     key = output_key(settings, number)
     if key is None:
         return None

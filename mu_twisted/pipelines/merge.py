@@ -5,14 +5,12 @@ Chunks are taken from ``VIDEO-INFORMAT/%08d.SUFFIX``, numbered from 0, where the
 are encoded to H.264.
 """
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, at_least, s3_key
 from mu_twisted.pipelines._frames import fetch
 from mu_twisted.pipelines.exec import fill
 
@@ -56,7 +54,7 @@ class Options(PipelineOptions):
             raise usage.UsageError("--in: it names the same chunk each time; put {n:08d} in for its number")
 
 
-def inputs(settings: Mapping[str, Any]) -> list[str]:
+def inputs(settings: JobSettings) -> list[str]:
     """Keys of the chunks, in order."""
     form = settings["in-format"]
     pattern = settings["in"] or f"{settings['video']}-{form}/{{n:08d}}.{form.partition('_')[0]}"
@@ -64,7 +62,7 @@ def inputs(settings: Mapping[str, Any]) -> list[str]:
     return [fill(pattern, {"n": number}) for number in range(first, first + settings["chunks"])]
 
 
-def output(settings: Mapping[str, Any]) -> str:
+def output(settings: JobSettings) -> str:
     """Key of the merged video."""
     return settings["out"] or f"{settings['video']}.mp4"
 

@@ -4,11 +4,8 @@ Frames are taken from ``VIDEO-INFORMAT/%08d.png``, numbered from 1, and chunks g
 numbered from 0; FF is the number of frames in a chunk. Keys and switches are those of the original's png2y4m_server.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import CommandListState, ForLoopState, MachineState, TerminalState
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, at_least
 
 
 class Options(PipelineOptions):
@@ -22,7 +19,7 @@ class Options(PipelineOptions):
     ]
 
 
-def output(settings: Mapping[str, Any], task: int) -> str:
+def output(settings: JobSettings, task: int) -> str:
     """Key of the chunk that a task makes."""
     return f"{settings['video']}-y4m_{settings['frames']:02d}/{settings['offset'] + task:08d}.y4m"
 

@@ -8,13 +8,12 @@ program ``records`` (``mu demo-shuffle`` makes one) has to be in the function.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker, all_to_all
-from mu_twisted.pipelines import PeerOptions, Pipeline, Report, at_least, s3_key
+from mu_twisted.pipelines import JobSettings, PeerOptions, Pipeline, Report, at_least, s3_key
 
 RECORD = 100
 """Bytes."""
@@ -40,21 +39,21 @@ class Options(PeerOptions):
             raise usage.UsageError(f"--stage: with --by {self['by']} expected {' or '.join(stages)}")
 
 
-def senders(settings: Mapping[str, Any], task: int) -> list[tuple[int, str]]:
+def senders(settings: JobSettings, task: int) -> list[tuple[int, str]]:
     """Who sends a part to this task: all others, where parts travel by links."""
     if settings["by"] == "s3":
         return []
     return [(other, "part") for other in range(settings["tasks"]) if other != task]
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """Keys of what a task stores."""
     if settings["stage"] == "split":
         return [part_key(settings, task, to) for to in range(settings["tasks"])]
     return [f"{settings['out']}/{task:08d}"]
 
 
-def part_key(settings: Mapping[str, Any], frm: int, to: int) -> str:
+def part_key(settings: JobSettings, frm: int, to: int) -> str:
     """Key of a part that goes through S3."""
     return f"{settings['out']}/parts/{to:08d}/{frm:08d}"
 
@@ -86,7 +85,7 @@ async def shuffle(w: Worker) -> None:
     w.info["remark"] = checked.output.strip()
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """Whether the objects together are all records, in order."""
     if settings["stage"] == "split" or len(remarks) < settings["tasks"]:
         return Report()

@@ -6,11 +6,10 @@ seconds. Each goes to ``VIDEO-TO/%08d.png`` under its number in the whole video,
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
 
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, Report, s3_key
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineError, PipelineOptions, Report, s3_key
 from mu_twisted.pipelines._films import SECONDS, described, examine, frames_between, positive, read_rate
 from mu_twisted.pipelines._frames import count, frame_file, frame_key, store
 
@@ -67,7 +66,7 @@ async def split(w: Worker) -> None:
     w.info["remark"] = f"{made} {len(wanted)}"
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """How many frames there are; only the end of the video may have fewer than its seconds hold."""
     counts = {task: [int(word) for word in remark.split()] for task, remark in sorted(remarks.items())}
     total = sum(made for made, _ in counts.values())

@@ -4,11 +4,8 @@ Input is ``VIDEO-y4m_FF/%08d.y4m``, chunks 2K and 2K + 1, output chunk K of ``VI
 Keys and switches are those of the original's stitch2_server; the worker needs no program but its shell's.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, at_least
 
 JOIN = (
     'cd "##TMPDIR##" && if [ "$(head -n 1 first.y4m)" != "$(head -n 1 second.y4m)" ]; then '
@@ -26,7 +23,7 @@ class Options(PipelineOptions):
     ]
 
 
-def output(settings: Mapping[str, Any], task: int) -> str:
+def output(settings: JobSettings, task: int) -> str:
     """Key of the chunk that a task makes."""
     return f"{settings['video']}-y4m_{2 * settings['frames']:02d}/{settings['offset'] + task:08d}.y4m"
 

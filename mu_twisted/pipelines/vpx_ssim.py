@@ -4,11 +4,8 @@ Input is ``VIDEO/%08d.y4m``, output ``VIDEO/ssim_txt_Q_Q_Q/%08d.txt``. Keys, swi
 original's vpx_ssim_server; SSIM is ffmpeg's, or that of its own program with ``--ssim dump_ssim``.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions, coerced
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions, coerced
 from mu_twisted.pipelines._films import positive
 from mu_twisted.pipelines._ssim import TOOL, SsimResults, frame_bytes, measure, report
 
@@ -39,13 +36,13 @@ class Options(PipelineOptions):
     optFlags = [["xc-enc", "x", "encode by xc-enc in place of vpxenc"]]
 
 
-def output(settings: Mapping[str, Any], task: int) -> str:
+def output(settings: JobSettings, task: int) -> str:
     """Key of what a task stores."""
     qualities = "_".join(map(str, settings["qualities"]))
     return f"{settings['video']}/ssim_txt_{qualities}/{settings['offset'] + task:08d}.txt"
 
 
-def programs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def programs(settings: JobSettings) -> tuple[str, ...]:
     """Those that encode and measure."""
     encoder = "xc-enc" if settings["xc-enc"] else "vpxenc"
     return (encoder, "ffmpeg") if settings["ssim"] == "ffmpeg" else (encoder, "vpxdec", "dump_ssim")

@@ -4,11 +4,8 @@ Input is ``VIDEO/%08d.y4m``, output ``VIDEO/out/%08d.ivf``: keys and switches ar
 vpxenc_server. Every output begins with a key frame, so any player plays it.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineOptions
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineOptions
 
 
 class Options(PipelineOptions):
@@ -20,7 +17,7 @@ class Options(PipelineOptions):
     ]
 
 
-def output(settings: Mapping[str, Any], task: int) -> str:
+def output(settings: JobSettings, task: int) -> str:
     """Key of the chunk that a task makes."""
     return f"{settings['video']}/out/{settings['offset'] + task:08d}.ivf"
 

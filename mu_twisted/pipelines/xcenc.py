@@ -10,12 +10,20 @@ decoders reject the next one. Its mode of 2016 stands in :mod:`mu_twisted.pipeli
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from twisted.python import usage
 
 from mu_twisted.fsm import RunError, Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, PeerOptions, Pipeline, Report, _xcenc_chain, _xcenc_groups, at_least
+from mu_twisted.pipelines import (
+    ORIGINAL_BUCKET,
+    JobSettings,
+    PeerOptions,
+    Pipeline,
+    Report,
+    _xcenc_chain,
+    _xcenc_groups,
+    at_least,
+)
 from mu_twisted.pipelines._xcenc_groups import (
     ENCODE,
     KEEP_FIRST,
@@ -161,27 +169,27 @@ async def _rebase(w: Worker, run_iter: int, *, send: bool) -> None:
     await make_state(w, command, run_iter, send=send)
 
 
-def consumes(settings: Mapping[str, Any], task: int) -> list[int]:
+def consumes(settings: JobSettings, task: int) -> list[int]:
     """A chunk takes the states of the one before it."""
     return _xcenc_chain.consumes(settings, task) if settings["chain"] else _xcenc_groups.consumes(settings, task)
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """What is stored of a chunk."""
     return _xcenc_chain.outputs(settings, task) if settings["chain"] else _xcenc_groups.outputs(settings, task)
 
 
-def order(settings: Mapping[str, Any]) -> Sequence[int]:
+def order(settings: JobSettings) -> Sequence[int]:
     """Producers before consumers."""
     return range(settings["tasks"]) if settings["chain"] else _xcenc_groups.order(settings)
 
 
-def programs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def programs(settings: JobSettings) -> tuple[str, ...]:
     """What the function must hold, in either mode."""
     return _xcenc_chain.PROGRAMS if settings["chain"] else PROGRAMS
 
 
-def report(settings: Mapping[str, Any], remarks: Mapping[int, str]) -> Report:
+def report(settings: JobSettings, remarks: Mapping[int, str]) -> Report:
     """What is to be said of the whole job."""
     return _xcenc_chain.report(settings, remarks) if settings["chain"] else Report()
 

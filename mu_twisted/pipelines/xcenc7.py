@@ -9,13 +9,10 @@ Input is ``VIDEO/%08d.y4m`` for the first of a group, and for the others the vid
 of the original's xcenc7_server.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from twisted.python import usage
 
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, PeerOptions, Pipeline, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, PeerOptions, Pipeline, at_least
 from mu_twisted.pipelines._xcenc_groups import (
     ENCODE,
     KEEP_FIRST,
@@ -54,7 +51,7 @@ class Options(PeerOptions):
             )
 
 
-def longer(settings: Mapping[str, Any]) -> str:
+def longer(settings: JobSettings) -> str:
     """Name of the video whose chunks have one more frame in front."""
     frames = settings["frames"]
     return f"{settings['video'].removesuffix(f'{frames:02d}')}{frames + 1:02d}"

@@ -5,12 +5,9 @@ numbered through the video from 1. The packaged command turns one into the other
 ``./ffmpeg -v error -i ##INFILE## ##OUTFILE##``; its output is the pattern of the frames' names.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from mu_twisted.base import counted
 from mu_twisted.fsm import Worker
-from mu_twisted.pipelines import ORIGINAL_BUCKET, Pipeline, PipelineError, PipelineOptions, at_least
+from mu_twisted.pipelines import ORIGINAL_BUCKET, JobSettings, Pipeline, PipelineError, PipelineOptions, at_least
 from mu_twisted.pipelines._frames import chunk_frames, count, frame_file, frame_key, store
 
 
@@ -26,7 +23,7 @@ class Options(PipelineOptions):
     ]
 
 
-def outputs(settings: Mapping[str, Any], task: int) -> list[str]:
+def outputs(settings: JobSettings, task: int) -> list[str]:
     """Keys of the frames of a whole chunk."""
     return [frame_key(settings["video"], settings["to"], number) for number in chunk_frames(settings, task)]
 
