@@ -7,6 +7,7 @@ from mu_twisted.client._address import coordinator_at, default_directory
 from mu_twisted.client._client import Client, connect
 from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._errors import UsageError
+from mu_twisted.client._graph import GraphHandle, StageHandle
 from mu_twisted.client._handover import (
     COMEBACK,
     COMEBACK_PAUSE,
@@ -34,11 +35,13 @@ __all__ = [
     "ConnectionLost",
     "Coordinator",
     "CoordinatorError",
+    "GraphHandle",
     "JobHandle",
     "NotServed",
     "ReconnectingClient",
     "RequestRefused",
     "Result",
+    "StageHandle",
     "TlsTransport",
     "UnixTransport",
     "Unreachable",

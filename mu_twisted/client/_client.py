@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mu_twisted.client._address import coordinator_at
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
+from mu_twisted.client._graph import GraphHandle, graph_under_way
 from mu_twisted.client._handover import handed_over, pipeline_source
 from mu_twisted.client._job_handle import JobHandle, Named
 from mu_twisted.client._own_coordinator import END_TIME, OwnCoordinator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mu_twisted.client.asyncio import AsyncClient
     from mu_twisted.client.executor import CallExecutor
     from mu_twisted.client.map_backend import MapBackend
-    from mu_twisted.client.map_request import MapPlace
+    from mu_twisted.client.map_request import MapPlace, MapRequest
 
 _log = logging.getLogger("mu_twisted")
 
@@ -127,7 +128,7 @@ class Client:
         command: str | Sequence[str],
         inputs: Inputs | None = None,
         *,
-        each: str | os.PathLike[str] | Iterable[str] | None = None,
+        each: str | os.PathLike[str] | Iterable[str] | bool | None = None,
         range: "range | str | None" = None,  # noqa: A002 - the option's name
         out: str | None = None,
         name: str | None = None,
@@ -138,14 +139,15 @@ class Client:
         retries: int | None = None,
         timeout: float | None = None,
         workers: int | None = None,
-        after: JobHandle | None = None,
+        after: JobHandle | Sequence[JobHandle] | None = None,
         **options: Option,
     ) -> JobHandle:
         """Run a command in a shell of a worker for each input, as ``mu map`` does. Returns once the job is taken.
 
         :param command: one text for the shell, or a program and its arguments, with the replacements of ``mu map``.
         :param inputs: objects ``s3://BUCKET/PREFIX/*.png``, or files and folders here, which are uploaded.
-        :param each: texts that are the inputs; or a file with one a line, or a table (``.csv``) with a header.
+        :param each: texts that are the inputs; or a file with one a line, or a table (``.csv``) with a header. True: in
+            :meth:`graph`, each input comes after the one of the same number.
         :param range: numbers that are the inputs; as text FIRST:LAST, with the last among them.
         :param out: where outputs go, ``s3://BUCKET/KEY`` with replacements, or a key in ``bucket``.
         :param name: what the job's name begins with.
@@ -154,50 +156,68 @@ class Client:
         :param retries: attempts that a task gets after a failed one.
         :param timeout: seconds that an attempt may take.
         :param workers: at once, at most.
-        :param after: a job that has to be done first: it is waited for here.
+        :param after: a job, or several, to be done first: they are waited for here. In :meth:`graph` stages: nothing
+            is waited for, and the outputs of one are the inputs where no others are given.
         :param options: all others of ``mu map``, such as ``max_cost=5``, ``batch=10``, ``requirements="file"``.
         :raises UsageError: what is asked for makes no sense; one line that says why.
         :raises mu_twisted.base.MuError: inputs cannot be had, or the job cannot be taken.
         """
         from mu_twisted.client.map_job import MapJob
-        from mu_twisted.client.map_request import MapRequest
-        from mu_twisted.pipelines.map import inputs_of, output_key
 
-        if out == "-":
-            raise UsageError("out: '-' prints results in a shell; leave it out, and each result has its output")
         known = {"program": program, "function": function, "bucket": bucket, "memory": memory, "retries": retries}
         given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
-        file, texts = (each, None) if each is None or isinstance(each, str | os.PathLike) else (None, list(each))
-        job_options, program_options = self._options(given)
-        request = MapRequest(
-            (command,) if isinstance(command, str) else tuple(command),
-            inputs=_texts(inputs),
-            each=None if file is None else os.fspath(file),
-            table=bool(given.pop("csv", False)),
-            values=[] if texts is None else [_all_texts("each", texts)],
-            range=_range(range),
-            out=out,
-            name=name,
-            options=job_options,
-            program=program_options,
-        )
-        self._done(after)
+        graph, before = graph_under_way(self.coordinator), _jobs(after)
+        one_by_one, each = each is True, None if isinstance(each, bool) else each
+        if graph is not None:
+            graph.check_stage(given, before)
+        elif one_by_one:
+            raise UsageError(
+                "each=True: it takes after=STAGE, a stage of the same job: map both in `with mu.graph(...):`"
+            )
+        request = self._map_request(command, inputs, each, range, out, name, given)
+        if graph is not None:
+            return graph.add(request, before, one_by_one=one_by_one)
+        _all_done(before)
         job = MapJob(request, self._backend(), lambda _: None)
         job.find_inputs()
         job.check()
         job.make_function()
         job.upload()
-        settings, all_inputs = job.settings, job.settings["inputs"]
+        return self._submit(job.body, job.named)
 
-        def named(task: int) -> list[tuple[str, str | None]]:
-            found = []
-            for number in inputs_of(settings, task):
-                key = output_key(settings, number)
-                url = None if key is None else f"s3://{settings['bucket']}/{key}"
-                found.append((all_inputs.whole(number), url))
-            return found
+    def graph(
+        self,
+        name: str | None = None,
+        *,
+        program: str | os.PathLike[str] | None = None,
+        function: str | None = None,
+        memory: int | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
+        workers: int | None = None,
+        **options: Option,
+    ) -> GraphHandle:
+        """One job of several maps: ``with mu.graph("film") as job:``, and each :meth:`map` of this client in the block
+        is a stage of it. What they have in common is said here.
 
-        return self._submit(job.body, named)
+        The job is submitted at the end of the block, unless that is left by an exception. Behind it ``job`` and the
+        stages have :meth:`~JobHandle.results`, :meth:`~JobHandle.wait` and so on.
+
+        :param name: what the job's name begins with.
+        :param program: the function is made of it, where it has not been; ``function`` is one that is there.
+        :param memory: MB of the function that is made.
+        :param retries: attempts that a task of any stage gets after a failed one.
+        :param timeout: seconds that an attempt may take.
+        :param workers: at once, at most.
+        :param options: all others of a job, such as ``max_cost=5``.
+        :raises UsageError: they make no sense.
+        """
+        known = {"program": program, "function": function, "memory": memory, "retries": retries}
+        given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
+        job_options, program_options = self._options(given, "mu.graph")
+        return GraphHandle(
+            self.coordinator, name, job_options, program_options, self._backend, lambda body: self._submit(body, None)
+        )
 
     def run(
         self,
@@ -205,7 +225,7 @@ class Client:
         *words: str,
         name: str | None = None,
         program: str | os.PathLike[str] | None = None,
-        after: JobHandle | None = None,
+        after: JobHandle | Sequence[JobHandle] | None = None,
         **options: Option,
     ) -> JobHandle:
         """Do a job of a pipeline, as ``mu run`` does. Returns once the job is taken.
@@ -214,14 +234,14 @@ class Client:
         :param words: its options, as on a command line: ``"-n", "8", "--", "date"``.
         :param name: what the job's name begins with; None: the pipeline's.
         :param program: the function is made of it, where it has not been.
-        :param after: a job that has to be done first: it is waited for here.
+        :param after: a job, or several, to be done first: they are waited for here.
         :param options: how that function is made, such as ``memory=3008``, as ``mu run --help`` says.
         :raises UsageError: the options are wrong.
         :raises mu_twisted.base.MuError: the job cannot be taken.
         """
         path = Path(pipeline) if "/" in pipeline or pipeline.endswith(".py") else None
         body: dict[str, Any] = {"pipeline": pipeline, "source": None if path is None else pipeline_source(path)}
-        self._done(after)
+        _all_done(_jobs(after))
         backend = self._backend()
         body["words"] = [*self._function_words({"program": program, **options}, backend)]
         body["words"] += [*self._pipeline_words(pipeline), *words]
@@ -342,9 +362,46 @@ class Client:
                 return JobHandle(self.coordinator, taken["job"], named)
             self._backend()
 
-    def _options(self, given: dict[str, Option | os.PathLike[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _map_request(
+        self,
+        command: str | Sequence[str],
+        inputs: Inputs | None,
+        each: str | os.PathLike[str] | Iterable[str] | None,
+        numbers: "range | str | None",
+        out: str | None,
+        name: str | None,
+        given: dict[str, Any],
+    ) -> "MapRequest":
+        """What is asked for by the arguments of :meth:`map`.
+
+        :param given: options, by their names in Python or on a command line.
+        :raises UsageError: it makes no sense.
+        """
+        from mu_twisted.client.map_request import MapRequest
+
+        if out == "-":
+            raise UsageError("out: '-' prints results in a shell; leave it out, and each result has its output")
+        file, texts = (each, None) if each is None or isinstance(each, str | os.PathLike) else (None, list(each))
+        job_options, program_options = self._options(given, "mu.map")
+        return MapRequest(
+            (command,) if isinstance(command, str) else tuple(command),
+            inputs=_texts(inputs),
+            each=None if file is None else os.fspath(file),
+            table=bool(given.get("csv", False)),
+            values=[] if texts is None else [_all_texts("each", texts)],
+            range=_range(numbers),
+            out=out,
+            name=name,
+            options={key: value for key, value in job_options.items() if key != "csv"},
+            program=program_options,
+        )
+
+    def _options(
+        self, given: dict[str, Option | os.PathLike[str]], method: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Options of the job, and of the function that is made, with the user's settings for those that are not given.
 
+        :param method: that was given them.
         :raises UsageError: there is no such option.
         """
         from mu_twisted.daemons.program import PROGRAM_KEYS
@@ -355,7 +412,7 @@ class Client:
         wanted = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
         wrong = sorted(wanted.keys() - known - set(PROGRAM_KEYS))
         if wrong:
-            raise UsageError(f"mu.map has no option {wrong[0].replace('-', '_')!r}: `mu map --help` lists them")
+            raise UsageError(f"{method} has no option {wrong[0].replace('-', '_')!r}: `mu map --help` lists them")
         chosen = _settings("map", self._profile).chosen(wanted.keys())
         settled = {name: each.value for name, each in chosen.items()}
         both = {**settled, **{name: value if value is True else str(value) for name, value in wanted.items()}}
@@ -407,17 +464,25 @@ class Client:
         chosen = _settings("submit", self._profile).chosen(())
         return [f"--{name}={each.value}" for name, each in chosen.items() if name in takes]
 
-    def _done(self, job: JobHandle | None) -> None:
-        if job is None:
-            return
-        status = job.wait()
-        if status.state != "done":
-            raise CoordinatorError(f"job {job.name}, after which this one was to come, is {status.state}")
-
 
 _DAEMON = frozenset(
     ("port", "host-addr", "control-group", "keep", "worker-limit", "launch-rate", "endpoint-url", "s3-endpoint-url")
 )
+
+
+def _jobs(after: JobHandle | Sequence[JobHandle] | None) -> list[JobHandle]:
+    found: list[Any] = list(after) if isinstance(after, list | tuple) else [] if after is None else [after]
+    for job in found:
+        if not isinstance(job, JobHandle):
+            raise UsageError(f"after: expected a job, or several, got {job!r:.100}, {type(job).__name__}")
+    return found
+
+
+def _all_done(jobs: Sequence[JobHandle]) -> None:
+    for job in jobs:
+        status = job.wait()
+        if status.state != "done":
+            raise CoordinatorError(f"job {job.name}, after which this one was to come, is {status.state}")
 
 
 def _settings(command: str, profile: str | None) -> UserSettings:

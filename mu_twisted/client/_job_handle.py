@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mu_twisted.client._control import Coordinator
+from mu_twisted.client._errors import UsageError
 from mu_twisted.client._handover import ReconnectingClient
 from mu_twisted.client._transport import CoordinatorError
 
@@ -51,21 +52,31 @@ class Result:
 class JobHandle:
     """One job of a coordinator. Methods block, and raise :class:`CoordinatorError` with one line.
 
-    :param name: as the commands know it.
+    :param name: as the commands know it; None: it is not submitted yet.
     :param named: what the inputs of its tasks are called; None: as the coordinator says.
     """
 
-    def __init__(self, coordinator: Coordinator, name: str, named: Named | None = None) -> None:
+    def __init__(self, coordinator: Coordinator, name: str | None, named: Named | None = None) -> None:
         self._coordinator = coordinator
-        self.name = name
+        self._name = name
         self._named = named
 
     def __repr__(self) -> str:
-        return f"<JobHandle {self.name}>"
+        return f"<{type(self).__name__} {self._name or 'not submitted'}>"
+
+    @property
+    def name(self) -> str:
+        """What the commands know it by.
+
+        :raises UsageError: it is not submitted yet.
+        """
+        if self._name is None:
+            raise UsageError("the job is submitted at the end of the block of `with mu.graph(...)`: ask behind it")
+        return self._name
 
     def status(self) -> "JobStatus":
         """Where it stands: ``state``, ``tasks``, ``done``, ``failed``, ``error`` and more."""
-        return _status(self._coordinator.get("jobs", self.name))
+        return job_status(self._coordinator.get("jobs", self.name))
 
     def wait(self, timeout: float | None = None) -> "JobStatus":
         """Wait until it is over; a job with failed tasks raises nothing.
@@ -76,24 +87,21 @@ class JobHandle:
         until = None if timeout is None else time.monotonic() + timeout
         found = self._coordinator.get("jobs", self.name)
         while found["state"] == "running":
-            step = STEP if until is None else min(STEP, until - time.monotonic())
-            if step <= 0:
-                raise TimeoutError(f"job {self.name} is not over after {timeout:g} s; it goes on")
+            try:
+                step = self._step(until)
+            except TimeoutError:
+                raise TimeoutError(f"job {self.name} is not over after {timeout:g} s; it goes on") from None
             found = self._ask("wait", step)
-        return _status(found)
+        return job_status(found)
 
     def results(self) -> Iterator[Result]:
         """Its inputs as they end, each once; those of a task that is retried after it had failed come again.
 
         The iteration ends with the job. One that is left early costs nothing, and another begins with the first.
         """
-        page = self._coordinator.get("jobs", self.name, "settled", timeout=0)
-        while True:
-            for task in page["tasks"]:
+        for tasks in self._settled():
+            for task in tasks:
                 yield from self._results(task)
-            if page["over"]:
-                return
-            page = self._ask("settled", STEP, after=page["next"])
 
     def output(self, task: int | str, *, attempt: int | None = None) -> bytes:
         """What the programs of one task have printed, of each run the last 64 KiB; see ``mu output``.
@@ -118,16 +126,39 @@ class JobHandle:
 
     def cancel(self) -> "JobStatus":
         """End it, and kill what runs; a job that is over stays as it is."""
-        return _status(self._coordinator.post("jobs", self.name, "cancel"))
+        return job_status(self._coordinator.post("jobs", self.name, "cancel"))
 
     def retry(self) -> "JobStatus":
         """Run its failed tasks again.
 
         :raises CoordinatorError: it is still running, or no task has failed.
         """
-        return _status(self._coordinator.post("jobs", self.name, "retry"))
+        return job_status(self._coordinator.post("jobs", self.name, "retry"))
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _settled(self, until: float | None = None) -> Iterator[list[Mapping[str, Any]]]:
+        """The tasks as they are done or have failed, some at a time, until the job is over.
+
+        :param until: seconds of the monotonic clock at which to give up.
+        :raises TimeoutError: it is not over by then.
+        """
+        page = self._coordinator.get("jobs", self.name, "settled", timeout=0)
+        while True:
+            yield page["tasks"]
+            if page["over"]:
+                return
+            page = self._ask("settled", self._step(until), after=page["next"])
+
+    def _step(self, until: float | None) -> float:
+        """Seconds that the next request may wait.
+
+        :raises TimeoutError: there are none left.
+        """
+        step = STEP if until is None else min(STEP, until - time.monotonic())
+        if step <= 0:
+            raise TimeoutError
+        return step
 
     def _ask(self, what: str, step: float, **query: Any) -> Any:
         """A request that waits, also for a coordinator that is being restarted."""
@@ -146,7 +177,8 @@ class JobHandle:
             yield Result(called, task["state"], key, task["attempts"], error, number, self)
 
 
-def _status(plain: Any) -> "JobStatus":
+def job_status(plain: Any) -> "JobStatus":
+    """A status that the coordinator has answered with."""
     import msgspec
 
     from mu_twisted.coordinator import JobStatus

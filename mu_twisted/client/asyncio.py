@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from mu_twisted.client._graph import GraphHandle
 from mu_twisted.client._job_handle import JobHandle, Result
 
 if TYPE_CHECKING:
@@ -39,11 +41,15 @@ class AsyncClient:
 
     async def map(self, *arguments: Any, **options: Any) -> "AsyncJob":
         """As :meth:`Client.map`."""
-        return AsyncJob(await _in_thread(self._client.map, *arguments, **options))
+        return AsyncJob(await _in_thread(self._client.map, *arguments, **_plain(options)))
 
     async def run(self, *arguments: Any, **options: Any) -> "AsyncJob":
         """As :meth:`Client.run`."""
-        return AsyncJob(await _in_thread(self._client.run, *arguments, **options))
+        return AsyncJob(await _in_thread(self._client.run, *arguments, **_plain(options)))
+
+    def graph(self, *arguments: Any, **options: Any) -> "AsyncGraph":
+        """As :meth:`Client.graph`: ``async with mu.graph("film") as job:``, in which maps are awaited."""
+        return AsyncGraph(self._client.graph(*arguments, **options))
 
     async def jobs(self) -> "list[AsyncJob]":
         """As :meth:`Client.jobs`."""
@@ -62,7 +68,22 @@ class AsyncJob:
 
     def __init__(self, job: JobHandle) -> None:
         self._job = job
-        self.name = job.name
+
+    def __repr__(self) -> str:
+        return f"<AsyncJob {self._job!r}>"
+
+    @property
+    def job(self) -> JobHandle:
+        """The same, to be asked without awaiting."""
+        return self._job
+
+    @property
+    def name(self) -> str:
+        """What the commands know it by.
+
+        :raises UsageError: it is not submitted yet.
+        """
+        return self._job.name
 
     async def status(self) -> "JobStatus":
         """Where it stands."""
@@ -101,6 +122,38 @@ class AsyncJob:
         return await _in_thread(self._job.retry)
 
 
+class AsyncGraph(AsyncJob):
+    """A job in stages, put together in its block of ``async with``; see :class:`~mu_twisted.client.GraphHandle`.
+
+    :param graph: that it is.
+    """
+
+    def __init__(self, graph: GraphHandle) -> None:
+        super().__init__(graph)
+        self._graph = graph
+
+    async def __aenter__(self) -> Self:
+        self._graph.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._graph.leave()
+        if kind is None:
+            await _in_thread(self._graph.submit)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as the client takes them, which knows nothing of jobs that are awaited."""
+    after = options.get("after")
+    if isinstance(after, AsyncJob):
+        return {**options, "after": after.job}
+    if isinstance(after, list | tuple):
+        return {**options, "after": [one.job if isinstance(one, AsyncJob) else one for one in after]}
+    return options
+
+
 async def _in_thread(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """What a function returns that blocks. Its thread holds up no program that ends meanwhile, as a pool's would."""
     found: Future[T] = Future()
@@ -113,5 +166,6 @@ async def _in_thread(work: Callable[..., T], *arguments: Any, **options: Any) ->
         except BaseException as error:  # noqa: BLE001 - it is raised where this is awaited
             found.set_exception(error)
 
-    threading.Thread(target=call, name="mu-asyncio", daemon=True).start()
+    # In the caller's context, which says what graph is under way.
+    threading.Thread(target=copy_context().run, args=(call,), name="mu-asyncio", daemon=True).start()
     return await asyncio.wrap_future(found)

@@ -5,7 +5,7 @@ What is wrong with it is found before anything is stored or launched.
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mu_twisted.aws import Clients
@@ -22,7 +22,7 @@ from mu_twisted.client.map_sources import (
     read_lines,
     upload,
 )
-from mu_twisted.pipelines import InputList, PipelineError, combinations, load_pipeline, pack_inputs
+from mu_twisted.pipelines import InputList, PipelineError, checked_inputs, combinations, load_pipeline, pack_inputs
 
 UPLOADED = "mu-inputs/"
 RESULTS = "mu-results/"
@@ -62,6 +62,32 @@ def function_options(given: Mapping[str, Any], function: str | None, backend: Ma
     }
 
 
+def make_function(
+    program: Mapping[str, Any], regions: Sequence[str], backend: MapBackend, *, named: bool
+) -> str | None:
+    """Make the function of a program, or find it.
+
+    :param program: as :func:`function_options` has it.
+    :param named: whether the user has named the program: which one is there for its shell is no news.
+    :returns: its name; None: there is nothing to make it of.
+    """
+    from mu_twisted.daemons.program import function_for
+
+    if program["program"] is None:
+        return None
+    backend.cloud()  # so that the stack runs
+    return function_for(program, regions, backend.stack(), backend.notify if named else _no_note)
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Options by their long names, as words."""
+    return [
+        f"--{key}" if value is True else f"--{key}={value}"
+        for key, value in options.items()
+        if value not in (None, False)
+    ]
+
+
 class MapJob:
     """What one request asks for; its methods are called in the order in which they stand.
 
@@ -76,6 +102,8 @@ class MapJob:
         self.backend = backend
         self.program = function_options(request.program, request.options.get("function"), backend)
         """What :func:`mu_twisted.daemons.program.function_for` takes."""
+        self.regions: str | None = request.options.get("regions")
+        """Separated by commas; None: the default one."""
         self.files: list[LocalFile] = []
         """That are to be uploaded."""
         self.inputs: InputList | None = None
@@ -129,12 +157,7 @@ class MapJob:
             self.results = f"s3://{self._bucket('what is printed')}/{RESULTS}{secrets.token_hex(8)}/"
             out = f"{self.results}{{n:08d}}"
         given = {**self.request.options, "out": out, "range": self.request.range}
-        self.words = [
-            f"--{key}" if value is True else f"--{key}={value}"
-            for key, value in given.items()
-            if value not in (None, False)
-        ]
-        self.words += ["--", *self.request.command]
+        self.words = [*option_words(given), "--", *self.request.command]
         pipeline = load_pipeline("map")
         try:
             packed = None if self.inputs is None else pack_inputs(self.inputs)
@@ -149,16 +172,11 @@ class MapJob:
 
     def make_function(self) -> None:
         """Make the function of the program, or find it."""
-        from mu_twisted.daemons.program import function_for
-
-        if self.program["program"] is None:
-            return
-        self.backend.cloud()  # so that the stack runs
-        # Of which program one is that is there for its shell is no news to the user.
-        notify = self.backend.notify if self.request.program.get("program") is not None else _no_note
-        name = function_for(self.program, self.settings["regions"], self.backend.stack(), notify)
-        self.words.insert(0, f"--function={name}")
-        self.settings["function"] = name
+        named = self.request.program.get("program") is not None
+        name = make_function(self.program, self.settings["regions"], self.backend, named=named)
+        if name is not None:
+            self.words.insert(0, f"--function={name}")
+            self.settings["function"] = name
 
     def upload(self) -> None:
         """Store the files that are the inputs."""
@@ -177,7 +195,35 @@ class MapJob:
 
     def clients(self) -> Clients:
         """Clients of S3 and Lambda in the job's first region."""
-        return self.backend.clients(self.request.options.get("regions"))
+        return self.backend.clients(self.regions)
+
+    def named(self, task: int) -> list[tuple[str, str | None]]:
+        """The inputs of a task, each with the URL of its output; None: it has none."""
+        from mu_twisted.pipelines.map import inputs_of, output_key
+
+        found = []
+        for number in inputs_of(self.settings, task):
+            key = output_key(self.settings, number)
+            url = None if key is None else f"s3://{self.settings['target'][0]}/{key}"
+            found.append((self.settings["inputs"].whole(number), url))
+        return found
+
+    def outputs(self) -> InputList | None:
+        """The objects that it stores, one for each input; None: it stores none."""
+        from mu_twisted.pipelines.map import output_key
+
+        if self.settings["target"] is None:
+            return None
+        keys = [output_key(self.settings, number) or "" for number in range(len(self.settings["inputs"]))]
+        return checked_inputs(InputList((keys,), bucket=self.settings["target"][0]))
+
+    def tasks_of(self, text: str) -> list[int]:
+        """The tasks of inputs that are called so, or else of those whose key or path ends so."""
+        inputs, batch = self.settings["inputs"], self.settings["batch"]
+        called = [inputs.whole(number) for number in range(len(inputs))]
+        found = [number for number, one in enumerate(called) if one == text]
+        found = found or [number for number, one in enumerate(called) if one.endswith(f"/{text}")]
+        return list(dict.fromkeys(number // batch for number in found))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

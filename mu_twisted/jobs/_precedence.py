@@ -20,14 +20,19 @@ def grouped(after: Mapping[int, Sequence[int]]) -> "Generator[None, None, list[t
     :param after: for a task those before it, in any order; a ``range`` stays one.
     """
     groups: dict[object, tuple[Sequence[int], list[int]]] = {}
+    given: Sequence[int] = ()
+    group: list[int] = []
     work = 0
     for task, others in after.items():
         if not others:
             continue
-        if not isinstance(others, range):
-            others = tuple(sorted(set(others)))  # noqa: PLW2901
-            work += len(others)
-        groups.setdefault(others, (others, []))[1].append(task)
+        if others is not given:  # to sort and to hash long ones takes long
+            given = others
+            if not isinstance(others, range):
+                others = tuple(sorted(set(others)))  # noqa: PLW2901
+                work += len(others)
+            group = groups.setdefault(others, (others, []))[1]
+        group.append(task)
         work += 1
         if work >= STEP:
             work = 0

@@ -13,7 +13,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mu_twisted.pipelines._replacements import RESERVED
 from mu_twisted.pipelines._user_code import PipelineError
@@ -39,11 +39,13 @@ class InputList:
     :param names: of the columns, where they have some.
     :param bucket: the inputs are objects in it: the last column has their keys, the first what the user calls them.
         None: they are texts.
+    :param following: the lists of further stages of the job; none of them has some of its own.
     """
 
     columns: tuple[Sequence[str], ...]
     names: tuple[str, ...] = ()
     bucket: str | None = None
+    following: tuple["InputList", ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -176,18 +178,17 @@ def pack(inputs: InputList) -> str:
 
     :raises PipelineError: it is too large for that.
     """
-    plain: dict[str, object] = {"form": _FORM, "columns": [list(column) for column in inputs.columns]}
-    if inputs.names:
-        plain["names"] = inputs.names
-    if inputs.bucket is not None:
-        plain["bucket"] = inputs.bucket
+    plain: dict[str, object] = {"form": _FORM, **_plain(inputs)}
+    if inputs.following:
+        plain["following"] = [_plain(one) for one in inputs.following]
     raw = json.dumps(plain, separators=(",", ":")).encode("ascii")
+    count = sum(map(len, (inputs, *inputs.following)))
     if len(raw) > MAX_BYTES:
-        raise PipelineError(f"{len(inputs)} inputs of {len(raw)} bytes are more than {MAX_BYTES}: submit several jobs")
+        raise PipelineError(f"{count} inputs of {len(raw)} bytes are more than {MAX_BYTES}: submit several jobs")
     packed = base64.b64encode(zlib.compress(raw)).decode("ascii")
     if len(packed) > MAX_PACKED:
         raise PipelineError(
-            f"{len(inputs)} inputs are {len(packed)} bytes even if compressed, at most {MAX_PACKED} are taken: "
+            f"{count} inputs are {len(packed)} bytes even if compressed, at most {MAX_PACKED} are taken: "
             "submit several jobs"
         )
     return packed
@@ -212,7 +213,25 @@ def unpack(packed: str) -> InputList:
         raise PipelineError(f"the list of inputs cannot be read: {error}") from None
     if not isinstance(plain, Mapping) or plain.get("form") != _FORM:
         raise PipelineError(f"the list of inputs is in a form that is not known here: expected {_FORM}")
-    columns, names, bucket = plain.get("columns"), plain.get("names", []), plain.get("bucket")
+    further = plain.get("following", [])
+    if not isinstance(further, list):
+        raise PipelineError("the list of inputs is damaged: what follows it is no list")
+    following = tuple(_from_plain(one) for one in further)
+    return replace(_from_plain(plain), following=following)
+
+
+def _plain(inputs: InputList) -> dict[str, object]:
+    plain: dict[str, object] = {"columns": [list(column) for column in inputs.columns]}
+    if inputs.names:
+        plain["names"] = inputs.names
+    if inputs.bucket is not None:
+        plain["bucket"] = inputs.bucket
+    return plain
+
+
+def _from_plain(plain: object) -> InputList:
+    found = plain if isinstance(plain, Mapping) else {}
+    columns, names, bucket = found.get("columns"), found.get("names", []), found.get("bucket")
     if (
         not isinstance(columns, list)
         or not isinstance(names, list)

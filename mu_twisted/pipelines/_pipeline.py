@@ -1,6 +1,6 @@
 """A pipeline is a first state or a script, its options, programs and order of tasks, and its report."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any, TypeVar
@@ -60,7 +60,8 @@ class Pipeline:
         task that reads, and a name. Tasks that pipes join, directly or through others, run at the same time: they begin
         together, and again together when one fails. The options must be :class:`PeerOptions`.
     :param after: from the settings and a task's number, the tasks that must be done before this one begins, as when it
-        reads what they store. Tasks that come after the same ones return the same ``range``, where there are many.
+        reads what they store. Tasks that come after the same ones return a ``range``, or one and the same tuple, where
+        there are many.
     :param stage: from the settings and a task's number, the name of the stage that the task is part of, by which a
         status counts tasks; stages are shown in the order of their first tasks.
     :param report: from the settings and the remarks of the tasks that are done, what is to be said at the job's end. A
@@ -225,11 +226,19 @@ class Pipeline:
             return {}
         tasks = settings["tasks"]
         doing = f"pipeline {self.name}: what a task comes after cannot be found"
-        found = yield from _asking(doing, tasks, lambda task: _tasks_named(after(settings, task)))
+        named = _TasksNamed(after, settings)
+        found = yield from _asking(doing, tasks, named.before)
         found = {task: before for task, before in found.items() if before}
+        looked_at: Sequence[int] = ()
+        members: Container[int] = ()
         for at, (task, before) in enumerate(found.items()):
-            ends = (before[0], before[-1]) if isinstance(before, range) else before
-            wrong = [one for one in ends if not 0 <= one < tasks] or [task] * (task in before)
+            wrong: list[int] = []
+            if before is not looked_at:
+                looked_at = before
+                ends = (before[0], before[-1]) if isinstance(before, range) else before
+                members = before if isinstance(before, range) else frozenset(before)
+                wrong = [one for one in ends if not 0 <= one < tasks]
+            wrong = wrong or [task] * (task in members)
             if wrong:
                 raise PipelineError(f"pipeline {self.name}: task {task} comes after {wrong[0]}, which is no other task")
             if at % STEP == 0:
@@ -425,9 +434,26 @@ def _next_part(looking: Looking, part: ObjectPart | None) -> PartWanted | None:
         return None
 
 
-def _tasks_named(before: Sequence[int]) -> Sequence[int]:
-    """Task numbers; a ``range``, which may have very many, stays one."""
-    return before if type(before) is range else tuple(map(index, before))
+class _TasksNamed:
+    """Task numbers as an author's function names them for one task after the other.
+
+    A ``range``, which may have very many, stays one; a tuple that is the one before is not gone through again.
+    """
+
+    def __init__(self, after: Callable[[JobSettings, int], Sequence[int]], settings: JobSettings) -> None:
+        self._after = after
+        self._settings = settings
+        self._given: object = None
+        self._numbers: tuple[int, ...] = ()
+
+    def before(self, task: int) -> Sequence[int]:
+        before = self._after(self._settings, task)
+        if type(before) is range:
+            return before
+        if type(before) is tuple and before is self._given:
+            return self._numbers
+        self._given, self._numbers = before, tuple(map(index, before))
+        return self._numbers
 
 
 def _names_by_sender(messages: Sequence[int | tuple[int, str]]) -> dict[int, frozenset[str] | None]:

@@ -254,8 +254,12 @@ def inputs_source(settings: JobSettings, number: int) -> str:
 
 async def run_commands(w: Worker) -> None:
     """A task's inputs, one after the other."""
-    settings = w.settings
-    mine = inputs_of(settings, w.task)
+    await run_inputs(w, w.settings, w.task)
+
+
+async def run_inputs(w: Worker, settings: JobSettings, task: int) -> None:
+    """The inputs of a task, by what a map's settings say of it."""
+    mine = inputs_of(settings, task)
     clean = ""
     for number in mine:
         if len(mine) > 1:

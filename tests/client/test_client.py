@@ -31,7 +31,7 @@ def own(served: Served) -> Client:
     return connect(state_dir=served.state)
 
 
-def test_a_map_is_handed_over_as_its_command_hands_it_over(own: Client, served: Served) -> None:
+def test_a_map_is_handed_over_as_its_command_hands_it_over(own: Client, served: Served, tmp_path: Path) -> None:
     job = own.map("echo {}", each=["a b", "c'd"], retries=0, timeout=5, workers=7, function="shell", max_cost=2.5)
     request = served.service.requests[-1]
     assert request.pipeline == "map"
@@ -44,6 +44,9 @@ def test_a_map_is_handed_over_as_its_command_hands_it_over(own: Client, served: 
     own.map(["date", "-u"], range=range(10, 4, -2), function="shell", name="dates")
     assert "--range=10:6:-2" in served.service.requests[-1].words
     assert served.service.requests[-1].name == "dates"
+    (tmp_path / "people").write_text("who,age\nAnn,3\n")
+    own.map("echo {who}", each=tmp_path / "people", csv=True, function="shell")
+    assert unpack(served.service.requests[-1].inputs or "").names == ("who", "age")
 
 
 @pytest.mark.parametrize(
