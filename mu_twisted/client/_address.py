@@ -1,5 +1,6 @@
 """A coordinator is found here: by its state directory on this machine, or by its address elsewhere."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def coordinator_at(
     if server is None:
         return Coordinator(UnixTransport(state_dir or default_directory()))
     host, _, port = server.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+    if not host or re.fullmatch("[0-9]{1,5}", port) is None or not 0 < int(port) < 65536:
         raise UsageError(f"{called['server']}: expected HOST:PORT, got {server!r}")
     if ca_cert is None or cert is None or key is None:
         missing = "ca" if ca_cert is None else "certificate" if cert is None else "key"

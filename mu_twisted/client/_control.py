@@ -275,7 +275,7 @@ def _answer(records: Any, method: str, path: tuple[str, ...], query: Mapping[str
 def _decoded(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CoordinatorError("the answer is no JSON: is this a coordinator of mu?") from None
 
 
@@ -283,7 +283,7 @@ def _refused(status: int, content: bytes) -> RequestRefused:
     try:
         answer = json.loads(content)
         return RequestRefused(status, str(answer["error"]), usage=answer.get("usage") is True)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return RequestRefused(
             status, f"the answer is HTTP status {status} without a reason: is this a coordinator of mu?"
         )

@@ -101,7 +101,7 @@ def diagnosis(
 def _worker_error(result: str) -> str | None:
     try:
         reply = json.loads(result)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     error = reply.get("error") if isinstance(reply, dict) else None
     return " ".join(str(error).split())[:300] if error else None

@@ -1,6 +1,7 @@
 """Daemon options are what a daemon takes itself, before a pipeline's name, and in the one-shot form also after it."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -263,7 +264,7 @@ def listen_description(text: str, switch: str = "-t") -> str:
     :param switch: the option, for the error.
     :raises twisted.python.usage.UsageError: it is a number that is no port, or no endpoint string.
     """
-    if not text.lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]{1,9}", text) is None:
         expected = f"{switch}: expected a port number or an endpoint string, got {text!r}"
         if ":" not in text:
             raise usage.UsageError(expected)

@@ -53,7 +53,7 @@ def received_from(reply: str) -> int:
     :raises FSMError: the reply does not say.
     """
     task = reply.removeprefix(_RECEIVED).partition("/")[0]
-    if not (task.isascii() and task.isdigit()):
+    if not (task.isascii() and task.isdigit() and len(task) < 19):
         raise FSMError(f"expected OK:RECEIVE(TASK/NAME), got {show(reply)}")
     return int(task)
 

@@ -22,7 +22,7 @@ from botocore.exceptions import UnknownRegionError
 from botocore.loaders import Loader
 from botocore.regions import EndpointResolver
 
-from mu_twisted.local._errors import ApiError, invalid
+from mu_twisted.local._errors import ApiError, LocalError, invalid
 from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
 from mu_twisted.local._function_requests import ACCOUNT, VERSION, function_name, settings_of
 
@@ -154,6 +154,7 @@ class FunctionStore:
     """All functions, in memory and as one JSON file and one zip each.
 
     :param directory: where they are kept; made if it is not there.
+    :raises LocalError: what is kept of a function is damaged. All is as it was then.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -161,9 +162,15 @@ class FunctionStore:
         self._functions: dict[str, Function] = {}
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in directory.glob("*.json"):
-            found = json.loads(path.read_bytes())
-            found["architectures"] = tuple(found["architectures"])
-            function = Function(**found)
+            try:
+                found = json.loads(path.read_bytes())
+                found["architectures"] = tuple(found["architectures"])
+                function = Function(**found)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise LocalError(
+                    f"{path} describes no function, it is damaged: bring back a copy, or delete it and make the "
+                    "function again"
+                ) from None
             if self.zip_path(function.code).exists():
                 self._functions[function.name] = function
         self._sweep()

@@ -228,6 +228,7 @@ def test_where_no_coordinator_runs_it_is_said_how_to_start_one(run: Mu, tmp_path
     [
         (["--server", "h"], 2, "expected HOST:PORT"),
         (["--server", "h:0"], 2, "expected HOST:PORT"),
+        (["--server", "h:" + "9" * 5000], 2, "expected HOST:PORT"),
         (["--server", "h:1", "--state-dir", "d"], 2, "give one of them"),
         (["--server", "h:1"], 2, "needs -c too"),
         (["--server", "127.0.0.1:1", "-c", "{ca}", "-s", "{cert}", "-k", "no"], 1, "no does not exist"),

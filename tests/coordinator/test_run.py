@@ -293,7 +293,7 @@ def test_the_diagnosis_says_what_a_worker_said_that_could_not_reach_us() -> None
     about = {"address": "192.0.2.1", "port": 13579, "function": "fn", "timeout": 30.0, "log_tail": ""}
     text = diagnosis(error=None, result='{"error": "could not reach"}', **about)  # type: ignore[arg-type]
     assert "said 'could not reach': is 192.0.2.1:13579 open to it" in text
-    for odd in ("", "null", "[1]", '{"error": null}', "not json"):
+    for odd in ("", "null", "[1]", '{"error": null}', "not json", "[" * 100_000, "9" * 5000):
         assert "function fn ran: is" in diagnosis(error=None, result=odd, **about)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,10 @@ from twisted.python.usage import UsageError
 from mu_twisted.daemons._options import listen_description
 from mu_twisted.daemons.coordinator import Options
 
-WRONG = ("x", "99999", "-1", "tcp:foo", "tcp:1:backlog=x", "tcp:1:nosuch=2", "nosuch:1", "tcp", "tcp6:port=", "systemd")
+WRONG = (
+    *("x", "99999", "-1", "--1", "\u00b2", "\u0661", "9" * 5000),
+    *("tcp:foo", "tcp:1:backlog=x", "tcp:1:nosuch=2", "nosuch:1", "tcp", "tcp6:port=", "systemd"),
+)
 
 
 @pytest.mark.parametrize("text", WRONG)

@@ -14,7 +14,7 @@ import pytest
 from function_packages import BROKEN, FILE, GOOD, package
 from twisted.internet.defer import Deferred, succeed
 
-from mu_twisted.local import ApiError
+from mu_twisted.local import ApiError, LocalError
 from mu_twisted.local._code import unpack
 from mu_twisted.local._functions import FunctionStore
 from mu_twisted.local._trees import remove_tree
@@ -322,3 +322,14 @@ def test_a_store_of_before_there_were_tags_is_read(world: OperationsHarness) -> 
     del kept["tags"]
     path.write_text(json.dumps(kept))
     assert FunctionStore(path.parent).get("f", "us-east-1").tags == {}
+
+
+@pytest.mark.parametrize("kept", [b"", b"{", b"\xff", b"[]", b"5", b'{"name": "f"}', b'{"architectures": [], "x": 1}'])
+def test_a_damaged_record_of_a_function_is_one_line_and_deletes_nothing(world: OperationsHarness, kept: bytes) -> None:
+    world.create(GOOD)
+    [path] = (world.code.parent / "functions").glob("*.json")
+    path.write_bytes(kept)
+    before = world.state()
+    with pytest.raises(LocalError, match=r"f\.json describes no function, .* delete it and make the function again$"):
+        FunctionStore(path.parent)
+    assert world.state() == before

@@ -121,7 +121,7 @@ def said_of_its_end(invocation: InvokeAnswer) -> str:
         return invocation.error
     try:
         reply = json.loads(invocation.result)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     text = (reply.get("error") or reply.get("ended")) if isinstance(reply, dict) else None
     return " ".join(str(text or "").split())[:300]

@@ -100,7 +100,7 @@ def _claim(request: SignedRequest) -> _Claim:
         path, _, text = request.target.partition("?")
         kept = [pair for pair in text.split("&") if unquote(pair.partition("=")[0]) != "X-Amz-Signature"]
         expires = query.get("X-Amz-Expires", "")
-        if not expires.isdecimal() or not 0 < int(expires) <= LONGEST_PRESIGNED:
+        if re.fullmatch("[0-9]{1,9}", expires) is None or not 0 < int(expires) <= LONGEST_PRESIGNED:
             raise _mismatch(f"X-Amz-Expires must be between 1 and {LONGEST_PRESIGNED} seconds.")
         return _Claim(
             query.get("X-Amz-Credential", ""),
