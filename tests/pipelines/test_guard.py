@@ -87,6 +87,27 @@ def test_nothing_is_known_where_nothing_was_under_way(tmp_path: Path) -> None:
     assert last_end(tmp_path) is None
 
 
+QUIET = """
+import signal, sys, time
+from pathlib import Path
+from mu_twisted.pipelines import guard
+
+guard.watch(Path(sys.argv[1]), 0.05, 30)
+guard.call(b"job-1", 3, lambda: signal.raise_signal(signal.SIGURG))
+guard.call(b"job-1", 3, time.sleep, 0.5)
+guard.stop()
+"""
+
+
+def test_neither_a_strange_signal_nor_one_that_meets_the_guard_itself_interrupts_anything(tmp_path: Path) -> None:
+    # The first call is of no length; in the second the frame that the signal meets is the guard's own.
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, str(tmp_path)], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert last_end(tmp_path) is None
+
+
 AGAIN = '''
 import signal, sys
 from pathlib import Path

@@ -135,7 +135,8 @@ class Simulated:
         """Carry out the next command."""
         command = self._queue.popleft()
         name, _, argument = command.partition(":")
-        while self._unsent and self.channel is not None and name != "close_connect":
+        # An original sends while it waits, not between two commands that are there already.
+        while self._unsent and self.channel is not None and name in ("run", "upload", "retrieve"):
             self._job.send(self.channel, self._unsent.pop(0))
         self._told(getattr(self, f"_do_{name}")(argument))
 
