@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from property_examples import examples
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import AttemptFile, Attempts
+from mu_twisted.coordinator._attempts import MAX_TEXTS
 from mu_twisted.fsm import Outcome
 
 
@@ -67,3 +69,23 @@ def test_states_are_kept_again_as_soon_as_they_can_be() -> None:
     for attempt, full[0] in enumerate([False, True, True, False]):
         states.watch(0, attempt)(machine)
     assert [json.loads(data)["attempt"] for data in kept] == [0, 3]
+
+
+@pytest.mark.parametrize("size", [1000, 70_001, MAX_TEXTS + 1])
+def test_the_texts_of_an_attempts_states_have_a_bound_together(size: int) -> None:
+    kept: list[bytes] = []
+    states = Attempts(Clock(), kept.append)
+    machine: Any = SimpleNamespace(text="", outcome=Outcome.RUNNING)
+    look = states.watch(0, 0)
+    shown = 2 * MAX_TEXTS // size + 3
+    for number in range(shown):
+        machine.text = f"{number}:".ljust(size, "x")
+        look(machine)
+        [line] = states.current()
+        assert sum(len(text) for _, text in line["states"]) <= MAX_TEXTS
+    machine.text, machine.outcome = "the end", Outcome.FAILED
+    look(machine)
+    record = json.loads(kept[0])
+    assert record["states"][-1][1] == "the end"
+    assert len(record["states"]) == min(MAX_TEXTS // size, shown) + 1 - (MAX_TEXTS % size < len("the end"))
+    assert record["dropped"] == shown + 1 - len(record["states"])

@@ -20,6 +20,7 @@ from mu_twisted.fsm import (
     Worker,
     default_expect,
 )
+from mu_twisted.fsm._machine import MAX_TEXT
 from mu_twisted.wire import MAX_COMMAND
 
 
@@ -642,3 +643,15 @@ def test_what_a_machine_failed_of_can_be_told_apart() -> None:
         machine.receive([b"OK:HELLO"])
         machine.receive([answer])
         assert (machine.outcome, machine.reply, machine.status) == (Outcome.FAILED, reply, status)
+
+
+@pytest.mark.parametrize("shown", [MAX_TEXT, MAX_TEXT + 1, 5 << 20])
+def test_what_a_state_shows_has_a_bound(shown: int) -> None:
+    class Shows(OnePassState):
+        expect = "OK"
+
+        def str_extra(self) -> str:
+            return "x" * (shown - len("0:"))
+
+    text = started(Shows).text
+    assert text == ("0:" + "x" * (MAX_TEXT - 2) + (" ..." if shown > MAX_TEXT else ""))
