@@ -68,7 +68,7 @@ class JobOutput:
         if program is None:
             return no_label
         pipeline, settings = program
-        return lambda task: pipeline.label_of(settings, task)
+        return pipeline.labels(settings)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class JobRun:
         self._clock = clock
         self._pipeline = pipeline
         self._settings = settings
+        self._label = pipeline.labels(settings)
         self._commits = CommitQueue(clock, recorder, self._act, self._tell_settled)
         self.attempts = attempts
         self.outputs = outputs
@@ -116,7 +117,7 @@ class JobRun:
     def label(self, task: int) -> str | None:
         """What the user knows a task by; None: by its number."""
         with guard.on_behalf_of(self.name):
-            return self._pipeline.label_of(self._settings, task)
+            return self._label(task)
 
     def finding(self, text: str) -> Steps[list[int]]:
         """As :meth:`~mu_twisted.pipelines.Pipeline.finding`."""
@@ -187,17 +188,16 @@ class JobRun:
         :param inputs: what they are to work on, packed.
         :returns: the number of the first.
         :raises ServiceError: the job takes no more.
-        :raises PipelineError: the inputs are none.
+        :raises PipelineError: the inputs are none, or the pipeline's own code fails.
         """
-        takes = self._pipeline.extends
-        if takes is None or not self.job.kept_open:
+        if self._pipeline.extends is None or not self.job.kept_open:
             raise ServiceError(f"no tasks can be added to job {self.name}")
         if self._added + len(inputs) > MAX_ADDED:
             raise ServiceError(f"job {self.name} takes no more tasks, as {MAX_ADDED} bytes of them were added")
         more, first = unpack_inputs(inputs), self.job.counts().tasks
         if first + len(more) > MAX_INPUTS:
             raise ServiceError(f"job {self.name} takes no more than {MAX_INPUTS} tasks")
-        count = takes(self._settings, more)
+        count = self._pipeline.extend(self._settings, more)
         self._added += len(inputs)
         self._commits.take(self.job.extend(count, inputs, self._now()))
         return first

@@ -491,7 +491,7 @@ class Jobs:
             pipeline, settings = self._opener.parse(request)
         except (MuError, UsageError):  # it is not there any more, or another
             return no_label
-        return lambda task: pipeline.label_of(settings, task)
+        return pipeline.labels(settings)
 
     async def _read_events(self, name: str, query: EventQuery) -> EventPage:
         over = self.job(name).state != "running"  # before they are read: none is missed then
@@ -634,9 +634,8 @@ class Jobs:
     def _go_on(self, history: History, job: Job) -> JobRun:
         with guard.on_behalf_of(history.name):
             pipeline, settings = self._opener.parse(history.request)
-            if pipeline.extends is not None:
-                for inputs in job.extensions:
-                    pipeline.extends(settings, unpack_inputs(inputs))
+            for inputs in job.extensions:
+                pipeline.extend(settings, unpack_inputs(inputs))
             opened = self._opener.reopen(history.name, pipeline, settings, job.edges)
         return self._active_jobs.add(history.request, history.submitted, job, pipeline, settings, opened, history.usage)
 

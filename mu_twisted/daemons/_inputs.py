@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mu_twisted.aws import AccessDenied, AWSError
 from mu_twisted.daemons._cloud import Cloud
-from mu_twisted.pipelines import MAX_PARTS, JobSettings, ObjectPart, Pipeline, PipelineError
+from mu_twisted.pipelines import MAX_PARTS, JobSettings, Looking, ObjectPart, Pipeline, PipelineError
 
 
 async def examine_inputs(
@@ -25,6 +25,19 @@ async def examine_inputs(
     looking = pipeline.examination(settings)
     if looking is None:
         return
+    try:
+        await _examine(cloud, pipeline, settings, looking, in_thread)
+    finally:
+        pipeline.leave(looking)
+
+
+async def _examine(
+    cloud: Cloud,
+    pipeline: Pipeline,
+    settings: JobSettings,
+    looking: Looking,
+    in_thread: Callable[..., "Deferred[Any]"],
+) -> None:
     part: ObjectPart | None = None
     for _ in range(MAX_PARTS + 1):
         wanted = pipeline.next_part(looking, part)

@@ -1,6 +1,7 @@
 """A pipeline is a first state or a script, its options, programs and order of tasks, and its report."""
 
 from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, Par
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import JobSettings, PeerOptions, PipelineOptions
 from mu_twisted.pipelines._plots import Plot, checked_plots
-from mu_twisted.pipelines._user_code import PipelineError, user_code
+from mu_twisted.pipelines._user_code import PipelineBlocked, PipelineError, user_code
 from mu_twisted.wire.links import check_name
 from mu_twisted.wire.pipes import check_pipe_name
 
@@ -73,7 +74,8 @@ class Pipeline:
     :param check: from the settings and a task's number, raises a :class:`PipelineError` if the task makes no sense;
         asked about each task before the job is taken.
     :param extends: takes settings and the inputs of further tasks into them, and says how many tasks these are; with it
-        a job is kept open, and what the last run of a task prints is its result, which is kept whole.
+        a job is kept open, and what the last run of a task prints is its result, which is kept whole. Where it raises
+        something, it leaves the settings as they were.
     :param examine: from the settings, a generator that looks at objects which the job is to read, before anything is
         launched: it yields :class:`PartWanted`, is sent :class:`ObjectPart`, and raises a :class:`PipelineError` if the
         job makes no sense with them.
@@ -352,15 +354,46 @@ class Pipeline:
             raise PipelineError(f"{doing}: a part of an object has 1 to {MAX_PART} bytes")
         return wanted
 
-    def label_of(self, settings: JobSettings, task: int) -> str | None:
-        """What the user knows a task by, on one line; None: by its number."""
-        label = self.label
-        if label is None:
-            return None
-        try:
-            return shown(str(user_code(f"pipeline {self.name}: its labels failed", label, settings, task)))
-        except MuError:  # the user's message about the task is about something else
-            return None
+    def leave(self, looking: Looking) -> None:
+        """End an examination, here and not amid anything: its clean-up is the author's code, too. What is wrong with
+        that changes nothing any more.
+        """
+        with suppress(MuError):
+            user_code(f"pipeline {self.name}: its examination cannot end", lambda: looking.close())
+
+    def labels(self, settings: JobSettings) -> Callable[[int], str | None]:
+        """What the user knows a task by, on one line; None: by its number. Once that has blocked, it is asked no more:
+        each of many tasks would hold up all jobs.
+        """
+        label, blocked = self.label, False
+        doing = f"pipeline {self.name}: its labels failed"
+
+        def known_by(task: int) -> str | None:
+            nonlocal blocked
+            if label is None or blocked:
+                return None
+            try:
+                return shown(user_code(doing, _label, label, settings, task))
+            except MuError as error:  # the user's message about the task is about something else
+                blocked = isinstance(error, PipelineBlocked)
+                return None
+
+        return known_by
+
+    def extend(self, settings: Any, inputs: InputList) -> int:
+        """Take the inputs of further tasks into the settings.
+
+        :returns: how many tasks these are.
+        :raises PipelineError: the pipeline takes none, or its own code fails.
+        """
+        extends = self.extends
+        if extends is None:
+            raise PipelineError(f"pipeline {self.name} takes no tasks while its jobs run")
+        doing = f"pipeline {self.name}: further inputs cannot be taken"
+        count = user_code(doing, lambda: index(extends(settings, inputs)))
+        if count < 0:
+            raise PipelineError(f"{doing}: it says that these are {count} tasks")
+        return count
 
     def _checking_edges(self, found: Mapping[int, tuple[int, ...]], tasks: int) -> Steps[dict[int, tuple[int, ...]]]:
         """Those of the tasks that take messages of others.
@@ -425,6 +458,11 @@ class Pipeline:
 def _quoted(name: object) -> str:
     """What stands for a name and is none, shortened; of anything but a text its type only."""
     return repr(name[:50]) if type(name) is str else f"a value of type {type(name).__name__}"
+
+
+def _label(label: Callable[[JobSettings, int], str], settings: JobSettings, task: int) -> str:
+    # A text of the author's own class is the author's code, too.
+    return str.__str__(str(label(settings, task)))
 
 
 def _next_part(looking: Looking, part: ObjectPart | None) -> PartWanted | None:

@@ -19,6 +19,10 @@ class PipelineError(MuError):
     """A pipeline cannot be found, loaded or used."""
 
 
+class PipelineBlocked(PipelineError):
+    """Its code was interrupted, as it lasted too long."""
+
+
 def user_code(
     doing: str, function: Callable[..., T], *given: Any, expected: tuple[type[Exception], ...] = (MuError,)
 ) -> T:
@@ -29,14 +33,14 @@ def user_code(
     :param doing: what is said if it fails, e.g. ``"pipeline p: its order cannot be found"``.
     :param expected: what it raises that is meant for the user as it is.
     :raises PipelineError: it raised anything else, ``SystemExit`` too: it is not the daemon that ends; or it lasted too
-        long.
+        long (:class:`PipelineBlocked`).
     """
     try:
         return guard.call_for_job(function, *given)
     except expected:
         raise
     except Interrupted as error:
-        raise PipelineError(f"{doing}: {error}") from None
+        raise PipelineBlocked(f"{doing}: {error}") from None
     except BaseException as error:  # whatever it is that it raises
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise

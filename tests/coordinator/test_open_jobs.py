@@ -92,6 +92,29 @@ def test_what_was_added_outlives_the_coordinator(world: MemoryCoordinator) -> No
     assert world.jobs.job(job).state == "done"
 
 
+def fails(_settings: Any, _inputs: InputList) -> int:
+    raise LookupError("no room")
+
+
+@pytest.mark.parametrize("wrong", [fails, lambda *_: None, lambda *_: "1", lambda *_: -1])
+def test_code_that_cannot_take_tasks_is_told_of_and_costs_its_own_job_only(
+    world: MemoryCoordinator, wrong: Any
+) -> None:
+    job = world.submit("-n", "1")
+    world.jobs.extend(job, packed("a"))
+    world.pipeline = replace(PIPELINE, extends=wrong)
+    broken, other = world.submit("-n", "1"), world.submit("-n", "1")
+    with pytest.raises(PipelineError, match="further inputs cannot be taken"):
+        world.jobs.extend(broken, packed("a"))
+    assert world.jobs.job(broken).tasks == 1
+    world.killed_and_started_again()
+    held = world.jobs.job(job)
+    assert held.state == "held"
+    assert (held.error or "").startswith("it cannot go on: pipeline p: further inputs cannot be taken: ")
+    assert "\n" not in (held.error or "")
+    assert [world.jobs.job(each).state for each in (broken, other)] == ["running", "running"]
+
+
 def test_idle_workers_are_kept_for_a_while_and_then_leave(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "1")
     greeting = Greeting(1, f"{job}/0-0", 900_000, 128).encode()

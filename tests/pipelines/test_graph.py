@@ -54,7 +54,7 @@ def test_each_task_comes_after_the_one_of_the_same_number_or_after_all() -> None
         "alone": [8],
         "last": [9],
     }
-    assert GRAPH.label_of(settings, 4) == "b: 5"
+    assert GRAPH.labels(settings)(4) == "b: 5"
     assert exhaust(GRAPH.finding(settings, "b: 5")) == [4]
     assert exhaust(GRAPH.finding(settings, "1")) == [0, 6, 9]
 
@@ -119,7 +119,7 @@ def test_stages_have_their_own_lists_in_their_order() -> None:
         stage("b", "--", "cat {in}", listed=True),
         lists=(table, keys),
     )
-    labels = [GRAPH.label_of(settings, task) for task in range(5)]
+    labels = list(map(GRAPH.labels(settings), range(5)))
     assert labels == ["a: Ann,3", "a: Bob,4", "r: 1", "r: 2", "b: x/1"]
 
 

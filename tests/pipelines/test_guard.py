@@ -36,7 +36,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize("case", YIELDING)
 def test_what_blocks_is_interrupted_and_its_place_told(said: dict[str, str], case: str) -> None:
     place = CASES[case][2]
-    if case == "collected":  # nothing of the job was under way
+    if not place and case != "interrupt":  # nothing of the job was under way, or it goes on without what was asked for
         assert said[case] == ""
     elif case == "interrupt":
         assert "KeyboardInterrupt" in said[case]

@@ -95,7 +95,7 @@ def test_a_command_that_names_no_output_has_what_it_prints_stored() -> None:
 def test_a_batch_is_done_one_input_after_the_other_and_leaves_no_files() -> None:
     settings = settings_of("--batch", "2", "--out", "s3://b/{}.o", "--", "w {in} {out}", inputs=objects("a", "b", "c"))
     assert settings["tasks"] == 2
-    assert [PIPELINE.label_of(settings, task) for task in range(2)] == ["a and 1 more", "c"]
+    assert list(map(PIPELINE.labels(settings), range(2))) == ["a and 1 more", "c"]
     assert exhaust(PIPELINE.reading_outputs(settings)) == {0: ("a.o", "b.o"), 1: ("c.o",)}
     said = Dialogue(settings).finish()
     assert [one.partition(":")[0] for one in said] == ["retrieve", "run", "upload"] * 2

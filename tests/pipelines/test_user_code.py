@@ -12,7 +12,15 @@ from twisted.python import usage
 
 from mu_twisted.fsm import TerminalState
 from mu_twisted.jobs import exhaust
-from mu_twisted.pipelines import PeerOptions, Pipeline, PipelineError, PipelineOptions, load_pipeline, load_source
+from mu_twisted.pipelines import (
+    InputList,
+    PeerOptions,
+    Pipeline,
+    PipelineError,
+    PipelineOptions,
+    load_pipeline,
+    load_source,
+)
 
 
 @contextmanager
@@ -42,6 +50,7 @@ CALLS: list[tuple[str, Callable[[Pipeline], object]]] = [
     ("order", lambda pipeline: exhaust(pipeline.reading_order(settings(), {}))),
     ("consumes", lambda pipeline: exhaust(pipeline.reading_producers(settings()))),
     ("outputs", lambda pipeline: exhaust(pipeline.reading_outputs(settings()))),
+    ("extends", lambda pipeline: pipeline.extend(settings(), InputList((["x"],)))),
 ]
 
 

@@ -35,6 +35,18 @@ pipeline = Pipeline(name="m", summary="", first=task, options=O)
 """
 FREED = f"class D:\n    def __del__(self):\n        {LOOP}\n"
 
+LABEL = f"""{HEAD}class L(str):
+    def __str__(self):
+        asked.append(1)
+        {LOOP}
+asked = []
+def function(s, n):
+    s["asked"] = asked
+    return L("x")
+{DUMMY}
+pipeline = Pipeline(name="m", summary="", first=task, label=function)
+"""
+
 CASES: dict[str, tuple[str, str, str]] = {
     "loop": ("start", script(LOOP), "line 5, in task"),
     "sleep": ("start", script("time.sleep(1000)"), "line 5, in task"),
@@ -84,6 +96,17 @@ CASES: dict[str, tuple[str, str, str]] = {
     "consumes": ("consumes", function("consumes", "s, n", LOOP, ", options=PeerOptions"), "line 5, in function"),
     "outputs": ("outputs", function("outputs", "s, n", LOOP), "line 5, in function"),
     "report": ("report", function("report", "s, r", LOOP), "line 5, in function"),
+    "messages": ("messages", function("messages", "s, n", LOOP, ", options=PeerOptions"), "line 5, in function"),
+    "pipes": ("pipes", function("pipes", "s", LOOP, ", options=PeerOptions"), "line 5, in function"),
+    "after": ("after", function("after", "s, n", LOOP), "line 5, in function"),
+    "stage": ("stage", function("stage", "s, n", LOOP), "line 5, in function"),
+    "names": ("names", function("names", "s, n", LOOP), "line 5, in function"),
+    "check": ("check", function("check", "s, n", LOOP), "line 5, in function"),
+    "extends": ("extends", function("extends", "s, i", LOOP), "line 5, in function"),
+    "examine": ("examine", function("examine", "s", f"{LOOP}\n    yield"), "line 5, in function"),
+    "label": ("label", function("label", "s, n", f"s['asked'].append(n)\n    {LOOP}"), ""),
+    "text of a label": ("label", LABEL, ""),
+    "left": ("left", function("examine", "s", f"try: yield PartWanted('k', 0, 1)\n    finally:\n        {LOOP}"), ""),
     "interrupt": ("start", script("raise KeyboardInterrupt"), ""),
 }
 """Those that an interruption ends."""

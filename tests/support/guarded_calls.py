@@ -14,7 +14,7 @@ from blocking_code import CASES
 
 from mu_twisted.fsm import Outcome
 from mu_twisted.jobs import exhaust
-from mu_twisted.pipelines import GuardedMachine, Pipeline, PipelineError, guard, load_source
+from mu_twisted.pipelines import GuardedMachine, InputList, Looking, Pipeline, PipelineError, guard, load_source
 
 SETTINGS = {"tasks": 2}
 Call = Callable[[], None]
@@ -48,6 +48,16 @@ def prepared(place: str, source: str) -> Call:
         "consumes": lambda: print_nothing(exhaust(pipeline.reading_producers(SETTINGS))),
         "outputs": lambda: print_nothing(exhaust(pipeline.reading_outputs(SETTINGS))),
         "report": lambda: print_nothing(pipeline.last_word(SETTINGS, {})),
+        "messages": lambda: print_nothing(exhaust(pipeline.reading_senders(SETTINGS))),
+        "pipes": lambda: print_nothing(exhaust(pipeline.reading_gangs(SETTINGS))),
+        "after": lambda: print_nothing(exhaust(pipeline.reading_after(SETTINGS))),
+        "stage": lambda: print_nothing(exhaust(pipeline.reading_stages(SETTINGS))),
+        "names": lambda: print_nothing(exhaust(pipeline.finding(SETTINGS, "x"))),
+        "check": lambda: print_nothing(exhaust(pipeline.checking(SETTINGS))),
+        "extends": lambda: print_nothing(pipeline.extend({**SETTINGS}, InputList((["x"],)))),
+        "examine": lambda: print_nothing(pipeline.next_part(begun(pipeline), None)),
+        "label": lambda: label_twice(pipeline),
+        "left": lambda: leave(pipeline),
         "collection": lambda: print_nothing(gc.collect()),
     }
     if place == "collection":
@@ -58,6 +68,26 @@ def prepared(place: str, source: str) -> Call:
     if place == "fail":
         return drive(pipeline, end="its worker was lost")
     return drive(pipeline, *([b"OK:ECHO(x)"] if place == "receive" else []))
+
+
+def begun(pipeline: Pipeline) -> Looking:
+    looking = pipeline.examination(SETTINGS)
+    assert looking is not None
+    return looking
+
+
+def label_twice(pipeline: Pipeline) -> None:
+    """It is asked for once."""
+    settings: dict[str, Any] = {**SETTINGS, "asked": []}
+    known_by = pipeline.labels(settings)
+    assert [known_by(0), known_by(1)] == [None, None]
+    assert len(settings["asked"]) == 1
+
+
+def leave(pipeline: Pipeline) -> None:
+    looking = begun(pipeline)
+    assert pipeline.next_part(looking, None) is not None
+    pipeline.leave(looking)
 
 
 def print_nothing(_: Any) -> None:
