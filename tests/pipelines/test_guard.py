@@ -99,7 +99,7 @@ guard.stop()
 """
 
 
-def test_neither_a_strange_signal_nor_one_that_meets_the_guard_itself_interrupts_anything(tmp_path: Path) -> None:
+def test_neither_a_strange_signal_nor_one_that_meets_the_guard_ends_a_call(tmp_path: Path) -> None:
     # The first call is of no length; in the second the frame that the signal meets is the guard's own.
     done = subprocess.run(
         [sys.executable, "-c", QUIET, str(tmp_path)], capture_output=True, text=True, timeout=LIMIT, check=False
