@@ -77,11 +77,13 @@ nat-lab: $(VENV)/develop.stamp
 	@etc/prepare.sh "$(PYTHON)" nft=nftables ip=iproute2 nsenter=util-linux
 	PYTHONPATH=tests/support $(BIN)/python tests/netns --tries $(TRIES)
 
-FUZZ_C := $(VENV)/fuzz_frames
+FUZZ_CC := cc -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 fuzz: $(VENV)/develop.stamp
-	cc -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Ilaunch/transport \
-		tests/transport/native/fuzz_frames.c launch/transport/frame.c launch/transport/bundle.c -o $(FUZZ_C)
-	$(FUZZ_C) $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
+	$(FUZZ_CC) -Ilaunch/transport tests/transport/native/fuzz_frames.c launch/transport/frame.c launch/transport/bundle.c \
+		-o $(VENV)/fuzz_frames
+	$(VENV)/fuzz_frames $$(($(SECONDS) / 4)) $(or $(SEED),$$(date +%s))
+	$(FUZZ_CC) -Ilaunch tests/launch/native/fuzz_answers.c launch/answer.c -o $(VENV)/fuzz_answers
+	$(VENV)/fuzz_answers $$(($(SECONDS) / 8)) $(or $(SEED),$$(date +%s))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --messages 1000000 $(if $(SEED),--seed $(SEED))
 

@@ -17,21 +17,19 @@
 #include "../launch/request.h"
 #include "../launch/sigv4.h"
 
-#define PATH "/2015-03-31/functions/worker/invocations"
-
 typedef struct {
     SSL *tls;
     int descriptor;
-    size_t size, sent, got;
+    size_t sent, got;
     bool idle;
-    char out[16384], in[1024];
-    payload_buffer payload;
+    char in[1024];
+    request_buffer request;
 } connection;
 
 static int launches, begun, ended, accepted;
 static signer signing;
 static const credentials keys = {"AKID", "secret", NULL};
-static char host[32];
+static endpoint target;
 static const char *payload;
 static SSL_SESSION *session;
 
@@ -66,27 +64,21 @@ static int keep_session(SSL *tls, SSL_SESSION *made)
 
 static void begin(connection *at)
 {
-    char id[16];
+    char id[16], path[1024];
     signature made;
-    size_t size;
     at->idle = begun == launches;
     if (at->idle)
         return;
     snprintf(id, sizeof id, "%d", begun++);
     launch_request request = {id, "worker", payload, strlen(id), strlen(payload)};
-    const char *body = payload_write(&at->payload, &request, &size);
-    if (!body || !signer_sign(&signing, &keys, time(NULL), host, PATH, body, size, &made))
+    if (!endpoint_path(&target, "worker", path) ||
+        !request_put_body(&at->request, &request, request_head_room(&target, NULL)) ||
+        !signer_sign(&signing, &keys, time(NULL), target.host, path, at->request.data + at->request.body,
+                     at->request.end - at->request.body, &made) ||
+        !request_put_head(&at->request, &target, path, &made, NULL))
         fail("signing");
-    int head = snprintf(at->out, sizeof at->out,
-                        "POST " PATH " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mu-twisted\r\nAccept: */*\r\n"
-                        "Content-Type: " SIGV4_CONTENT_TYPE "\r\nX-Amz-Invocation-Type: " SIGV4_INVOCATION_TYPE
-                        "\r\nX-Amz-Date: %s\r\nAuthorization: %s\r\nContent-Length: %zu\r\n\r\n",
-                        host, made.date, made.authorization, size);
-    if ((size_t)head + size > sizeof at->out)
-        fail("the payload is too large");
-    memcpy(at->out + head, body, size);
-    at->size = (size_t)head + size;
-    at->sent = at->got = 0;
+    at->sent = at->request.head;
+    at->got = 0;
 }
 
 /* Go on until TLS has to wait. */
@@ -94,8 +86,8 @@ static void step(connection *at)
 {
     while (!at->idle) {
         int done;
-        if (at->sent < at->size) {
-            done = SSL_write(at->tls, at->out + at->sent, (int)(at->size - at->sent));
+        if (at->sent < at->request.end) {
+            done = SSL_write(at->tls, at->request.data + at->sent, (int)(at->request.end - at->sent));
             if (done > 0) {
                 at->sent += (size_t)done;
                 continue;
@@ -146,14 +138,15 @@ int main(int count, char **words)
 {
     if (count != 6)
         return 2;
+    char url[64];
     int port = atoi(words[1]), pool = atoi(words[4]), dialled = 0, poll = epoll_create1(EPOLL_CLOEXEC);
     launches = atoi(words[3]);
     payload = words[5];
-    snprintf(host, sizeof host, "127.0.0.1:%d", port);
+    snprintf(url, sizeof url, "https://127.0.0.1:%d", port);
     connection *all = calloc((size_t)pool, sizeof *all);
     double cpu_before = cpu(), since = now();
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-    if (!all || !context || !signer_init(&signing) || SSL_CTX_load_verify_file(context, words[2]) != 1)
+    if (!all || !context || endpoint_read(&target, url) || !signer_init(&signing) || SSL_CTX_load_verify_file(context, words[2]) != 1)
         fail("setting up");
     signer_set_region(&signing, "us-east-1");
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);

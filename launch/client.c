@@ -1,43 +1,52 @@
 #include "client.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
 
-#include <curl/curl.h>
 #include <openssl/crypto.h>
 
+#include "connection.h"
+
 #define PAUSE_MS 100
-#define TOKEN_HEADER "X-Amz-Security-Token: "
 #define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
 #define CONNECTING 0.00075 /* seconds of CPU that a new connection costs, nearly all of them its handshake */
+#define EVENTS 64
 
 enum { KEEP_GOING, NO_MORE, AT_ONCE };
-enum { HEADER_TYPE, HEADER_INVOCATION, HEADER_EXPECT, HEADER_DATE, HEADER_AUTHORIZATION, HEADER_TOKEN, HEADERS };
 
-/* One connection's worth of work: an easy handle that serves launch after launch. */
+/* A connection, and the launch that it is at work for. */
 typedef struct {
-    CURL *easy;
+    connection connection;
     size_t index;
     bool active;
-    char *url;
-    payload_buffer payload;
-    struct curl_slist headers[HEADERS];
-    char date[40];
-    char authorization[600];
-    double started;
+    bool carried; /* whether the connection has carried a request before this one */
+    bool blocked; /* whether the rest of the request waits until it can be sent */
+    request_buffer request;
+    size_t sent;
+    double started, sent_at;
     reply reply;
 } slot;
 
 struct client {
     signer signer;
-    CURLM *multi;
-    CURLSH *shared; /* the sessions of TLS, which later connections resume */
+    connection_group group;
     endpoint endpoint;
+    char *path; /* of the launch that is being started */
     slot *slots;
-    int pool_size, used;
-    double tail_timeout;
+    int pool_size;
+    int reached; /* slots that have ever been at work: the first ones */
+    int used;    /* connections that a batch was worth so far, at most */
+    int poll; /* tells which open connections are readable, and that there is an order to stop */
+    int wake;
+    double timeout, tail_timeout;
     double latency; /* seconds from a launch's sending to its answer, the least so far; negative: unknown */
     double slowest; /* seconds that it took in the last batch that had an answer at all; negative: none had */
     atomic_int cancelled;
@@ -73,110 +82,211 @@ static void refuse(launch_batch *batch, size_t index, long status, const char *r
     finish(batch, index);
 }
 
+static void disconnect(client *self, slot *at)
+{
+    if (at->connection.state == CONNECTION_OPEN)
+        epoll_ctl(self->poll, EPOLL_CTL_DEL, at->connection.descriptor, NULL);
+    connection_close(&at->connection);
+    at->blocked = false;
+}
+
+/* End a launch without the endpoint's answer, and its connection, which is in an unknown state. */
+static void cut_off(client *self, slot *at, work *of, long status, const char *reason)
+{
+    disconnect(self, at);
+    at->active = false;
+    refuse(of->batch, at->index, status, reason);
+}
+
+static bool watch(client *self, slot *at, int change, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = at};
+    return epoll_ctl(self->poll, change, at->connection.descriptor, &event) == 0;
+}
+
+static void connect_slot(client *self, slot *by, work *of)
+{
+    by->carried = false;
+    by->sent = 0;
+    if (!connection_begin(&by->connection))
+        cut_off(self, by, of, ANSWER_NONE, "libcurl did not take the request");
+}
+
+/* A kept connection that ends before a byte of the answer may have been closed when the request was underway: as every
+ * client does, it is sent once more, by a new connection. */
+static void fail(client *self, slot *by, work *of)
+{
+    char reason[CURL_ERROR_SIZE] = "the endpoint closed the connection in mid-answer";
+    if (by->carried && by->reply.received == 0) {
+        disconnect(self, by);
+        connect_slot(self, by, of);
+        return;
+    }
+    if (by->reply.stage == REPLY_BROKEN)
+        snprintf(reason, sizeof reason, "the endpoint did not answer in HTTP");
+    else if (*by->connection.fault)
+        connection_say_fault(&by->connection, CURLE_RECV_ERROR, reason, sizeof reason);
+    else if (by->reply.received == 0)
+        snprintf(reason, sizeof reason, "the endpoint closed the connection without an answer");
+    cut_off(self, by, of, ANSWER_NONE, reason);
+}
+
+/* Send as much of the request as the connection takes. The endpoint may answer before the last call has returned. */
+static void send_request(client *self, slot *by, work *of)
+{
+    size_t size = by->request.end - by->request.head;
+    while (by->sent < size) {
+        size_t taken = 0;
+        by->sent_at = now();
+        connection_outcome outcome = connection_send(&by->connection, by->request.data + by->request.head + by->sent,
+                                                     size - by->sent, &taken);
+        if (outcome != CONNECTION_DONE) {
+            if (outcome == CONNECTION_BLOCKED && (by->blocked || watch(self, by, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)))
+                by->blocked = true;
+            else
+                fail(self, by, of);
+            return;
+        }
+        by->sent += taken;
+    }
+    if (by->blocked)
+        watch(self, by, EPOLL_CTL_MOD, EPOLLIN);
+    by->blocked = false;
+}
+
 /* Send one launch by this slot, or answer it at once where it cannot be sent. */
 static void start(client *self, slot *by, work *of, size_t index)
 {
     launch_batch *batch = of->batch;
     const launch_request *request = &batch->requests[index];
     signature made;
-    size_t size;
-    if (!endpoint_url(&self->endpoint, request->function, by->url)) {
+    if (!endpoint_path(&self->endpoint, request->function, self->path)) {
         refuse(batch, index, ANSWER_NEVER, "no function has such a name");
         return;
     }
-    const char *payload = payload_write(&by->payload, request, &size);
-    if (!payload || !signer_sign(&self->signer, of->keys, time(NULL), self->endpoint.host,
-                                 by->url + self->endpoint.path_at, payload, size, &made)) {
+    if (!request_put_body(&by->request, request, request_head_room(&self->endpoint, of->keys->token)) ||
+        !signer_sign(&self->signer, of->keys, time(NULL), self->endpoint.host, self->path,
+                     by->request.data + by->request.body, by->request.end - by->request.body, &made) ||
+        !request_put_head(&by->request, &self->endpoint, self->path, &made, of->keys->token)) {
         refuse(batch, index, ANSWER_NONE, "the request could not be signed");
         return;
     }
-    snprintf(by->date, sizeof by->date, "X-Amz-Date: %s", made.date);
-    snprintf(by->authorization, sizeof by->authorization, "Authorization: %s", made.authorization);
     by->index = index;
-    reply_begin(&by->reply);
+    by->active = true;
+    by->sent = 0;
     by->started = now();
-    if (curl_easy_setopt(by->easy, CURLOPT_URL, by->url) != CURLE_OK ||
-        curl_easy_setopt(by->easy, CURLOPT_POSTFIELDS, payload) != CURLE_OK ||
-        curl_easy_setopt(by->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size) != CURLE_OK ||
-        curl_multi_add_handle(self->multi, by->easy) != CURLM_OK)
-        refuse(batch, index, ANSWER_NONE, "libcurl did not take the request");
-    else
-        by->active = true;
+    reply_begin(&by->reply);
+    if (by->connection.state == CONNECTION_OPEN) {
+        of->found = true;
+        send_request(self, by, of);
+    } else
+        connect_slot(self, by, of);
 }
 
-static void stop(client *self, slot *at)
+/* What takes longer than the least has waited in the endpoint, where more connections would not shorten it. */
+static void note_times(client *self, work *of, const slot *by)
 {
-    curl_multi_remove_handle(self->multi, at->easy);
-    at->active = false;
+    double time = now(), latency = time - by->sent_at;
+    if (by->sent == by->request.end - by->request.head && (self->latency < 0 || latency < self->latency))
+        self->latency = latency;
+    if (time - by->started > of->slowest)
+        of->slowest = time - by->started;
+}
+
+static void conclude(client *self, slot *by, work *of)
+{
+    if (by->reply.status == 0) {
+        fail(self, by, of);
+        return;
+    }
+    note_times(self, of, by);
+    reply_end(&by->reply, &of->batch->answers[by->index]);
+    finish(of->batch, by->index);
+    by->active = false;
+    by->carried = true;
+    if (!by->reply.reusable || by->sent < by->request.end - by->request.head)
+        disconnect(self, by);
+}
+
+/* Take what has come by an open connection. TLS itself has something to say at times. */
+static void receive(client *self, slot *by, work *of)
+{
+    char data[16384];
+    size_t size;
+    for (;;) {
+        connection_outcome outcome = connection_receive(&by->connection, data, sizeof data, &size);
+        if (outcome == CONNECTION_BLOCKED)
+            return;
+        if (!by->active) {
+            disconnect(self, by);
+            return;
+        }
+        if (outcome == CONNECTION_DONE) {
+            if (reply_take(&by->reply, data, size))
+                continue;
+        } else
+            by->reply.reusable = false;
+        conclude(self, by, of);
+        return;
+    }
 }
 
 /* -- a batch --------------------------------------------------------------------------------------------------- */
 
-static bool has_address(const slot *at)
+/* Send the requests of connections that have come to be open. */
+static bool proceed(client *self, work *of)
 {
-    curl_off_t looked_up = 0;
-    curl_easy_getinfo(at->easy, CURLINFO_NAMELOOKUP_TIME_T, &looked_up);
-    return looked_up > 0;
-}
-
-/* What takes longer than the least has waited in the endpoint, where more connections would not shorten it. */
-static void note_latency(client *self, const slot *by, long status)
-{
-    curl_off_t sent = 0, answered = 0;
-    curl_easy_getinfo(by->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
-    curl_easy_getinfo(by->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
-    double took = (double)(answered - sent) / 1e6;
-    if (status > 0 && (self->latency < 0 || took < self->latency))
-        self->latency = took;
-}
-
-static bool collect(client *self, work *of)
-{
-    CURLMsg *message;
-    int left;
-    bool any = false;
-    while ((message = curl_multi_info_read(self->multi, &left))) {
-        if (message->msg != CURLMSG_DONE)
+    CURLcode code;
+    connection *made;
+    if (!connection_group_proceed(&self->group))
+        return false;
+    while ((made = connection_group_next(&self->group, &code))) {
+        slot *by = made->owner;
+        of->found = of->found || connection_has_address(made);
+        if (code == CURLE_OK && watch(self, by, EPOLL_CTL_ADD, EPOLLIN)) {
+            send_request(self, by, of);
             continue;
-        CURLcode code = message->data.result;
-        char *found = NULL;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &found);
-        slot *by = (slot *)(void *)found;
-        launch_answer *answer = &of->batch->answers[by->index];
-        reply_end(&by->reply, by->easy, code, by->started - of->since, answer);
-        finish(of->batch, by->index);
-        note_latency(self, by, answer->status);
-        double took = now() - by->started;
-        if (answer->status > 0 && took > of->slowest)
-            of->slowest = took;
-        of->found = of->found || has_address(by);
-        if (!of->found && answer->status == ANSWER_UNREACHED)
+        }
+        char reason[CURL_ERROR_SIZE];
+        long status = connection_is_hopeless(code) ? ANSWER_NEVER : ANSWER_UNREACHED;
+        connection_say_fault(made, code, reason, sizeof reason);
+        cut_off(self, by, of, status, reason);
+        if (!of->found && status == ANSWER_UNREACHED)
             while (of->next < of->batch->size)
-                refuse(of->batch, of->next++, ANSWER_UNREACHED, answer->reason ? answer->reason : "");
-        stop(self, by);
-        any = true;
-    }
-    return any;
-}
-
-/* Set the header with the session token, in memory that is wiped afterwards; without one the list ends before it. */
-static bool set_token_header(client *self, const credentials *keys, char **header, size_t *size)
-{
-    *header = NULL;
-    *size = 0;
-    if (keys->token) {
-        *size = sizeof TOKEN_HEADER + strlen(keys->token);
-        *header = OPENSSL_malloc(*size);
-        if (!*header)
-            return false;
-        snprintf(*header, *size, "%s%s", TOKEN_HEADER, keys->token);
-    }
-    for (int at = 0; at < self->pool_size; at++) {
-        struct curl_slist *headers = self->slots[at].headers;
-        headers[HEADER_TOKEN].data = *header;
-        headers[HEADER_AUTHORIZATION].next = *header ? &headers[HEADER_TOKEN] : NULL;
+                refuse(of->batch, of->next++, ANSWER_UNREACHED, reason);
     }
     return true;
+}
+
+/* Wait until a connection goes on, for so many milliseconds at most, and serve all that do. */
+static bool serve(client *self, work *of, int milliseconds)
+{
+    struct epoll_event events[EVENTS];
+    size_t done = of->batch->done;
+    if (self->group.opening > 0 && !proceed(self, of))
+        return false;
+    if (of->batch->done != done)
+        milliseconds = 0;
+    if (self->group.opening > 0) {
+        if (!connection_group_wait(&self->group, self->poll, milliseconds))
+            return false;
+        milliseconds = 0;
+    }
+    int found = epoll_wait(self->poll, events, EVENTS, milliseconds);
+    for (int at = 0; at < found; at++) {
+        slot *by = events[at].data.ptr;
+        if (!by) {
+            uint64_t orders;
+            if (read(self->wake, &orders, sizeof orders) < 0)
+                continue;
+        } else if (by->connection.state == CONNECTION_OPEN) {
+            if (events[at].events & ~(uint32_t)EPOLLOUT)
+                receive(self, by, of);
+            if (by->blocked)
+                send_request(self, by, of);
+        }
+    }
+    return found >= 0 || errno == EINTR;
 }
 
 /* How many connections are to be used: P of them serve a batch of N in P * CONNECTING + N * latency / P seconds, which is
@@ -187,7 +297,7 @@ static bool set_token_header(client *self, const credentials *keys, char **heade
  * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session. */
 static int connections_for(client *self, work *of)
 {
-    of->found = of->found || (self->slots[0].active && has_address(&self->slots[0]));
+    of->found = of->found || (self->slots[0].active && connection_has_address(&self->slots[0].connection));
     if (!of->found)
         return 1;
     if (self->latency < 0)
@@ -198,31 +308,33 @@ static int connections_for(client *self, work *of)
     return self->used;
 }
 
-/* A launch that takes much longer than others does not count, and cannot hold up those behind it. */
+/* A launch that takes much longer than others does not count, and cannot hold up those behind it. Open connections are
+ * used before closed ones. */
 static void start_more(client *self, work *of)
 {
     int most = connections_for(self, of), counted = 0;
     double late = of->found ? now() - PAUSE_MS / 1000.0 - TAIL_FACTOR * (self->latency < 0 ? 0 : self->latency) : 0;
-    for (int at = 0; at < self->pool_size; at++)
+    for (int at = 0; at < self->reached; at++)
         counted += self->slots[at].active && self->slots[at].started > late;
-    for (int at = 0; at < self->pool_size && counted < most && of->next < of->batch->size; at++) {
-        if (self->slots[at].active)
-            continue;
-        while (!self->slots[at].active && of->next < of->batch->size)
-            start(self, &self->slots[at], of, of->next++);
-        counted++;
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (int at = 0; at < self->pool_size && counted < most && of->next < of->batch->size; at++) {
+            slot *by = &self->slots[at];
+            if (by->active || (pass == 0 && by->connection.state != CONNECTION_OPEN))
+                continue;
+            while (!by->active && of->next < of->batch->size)
+                start(self, by, of, of->next++);
+            counted++;
+            self->reached = at < self->reached ? self->reached : at + 1;
+        }
 }
 
-/* Cut off the launches in flight, or only those in flight for longer than so many seconds. */
-static void cut_off(client *self, work *of, double longer_than, long status, const char *reason)
+/* Cut off the launches in flight for longer than so many seconds. */
+static void cut_off_all(client *self, work *of, double longer_than, long status, const char *reason)
 {
     double time = now();
-    for (int at = 0; at < self->pool_size; at++)
-        if (self->slots[at].active && time - self->slots[at].started > longer_than) {
-            stop(self, &self->slots[at]);
-            refuse(of->batch, self->slots[at].index, status, reason);
-        }
+    for (int at = 0; at < self->reached; at++)
+        if (self->slots[at].active && time - self->slots[at].started > longer_than)
+            cut_off(self, &self->slots[at], of, status, reason);
 }
 
 /* Refuse what client_cancel has stopped. */
@@ -233,7 +345,26 @@ static void apply_cancel(client *self, work *of)
         while (of->next < of->batch->size)
             refuse(of->batch, of->next++, ANSWER_CANCELLED, "cancelled before it was sent");
     if (cancelled == AT_ONCE)
-        cut_off(self, of, -1, ANSWER_CANCELLED, "cancelled before the answer came");
+        cut_off_all(self, of, -1, ANSWER_CANCELLED, "cancelled before the answer came");
+}
+
+/* End launches whose time is over; one whose connection is still being made is libcurl's to end. Where the status has
+ * come it counts. */
+static void drop_silent(client *self, work *of)
+{
+    double late = now() - self->timeout;
+    char reason[80];
+    snprintf(reason, sizeof reason, "timed out: no answer in %g s", self->timeout);
+    for (int at = 0; at < self->reached; at++) {
+        slot *by = &self->slots[at];
+        if (!by->active || by->connection.state != CONNECTION_OPEN || by->started > late)
+            continue;
+        by->reply.reusable = false;
+        if (by->reply.status != 0)
+            conclude(self, by, of);
+        else
+            cut_off(self, by, of, ANSWER_NONE, reason);
+    }
 }
 
 /* Cut off the last launches of a batch where they hang. Where none was ever answered, all may be slow. */
@@ -247,87 +378,63 @@ static void drop_stragglers(client *self, work *of)
         limit = self->tail_timeout;
     char reason[80];
     snprintf(reason, sizeof reason, "no answer in %.1f s, while others had theirs", limit);
-    cut_off(self, of, limit, ANSWER_NONE, reason);
+    cut_off_all(self, of, limit, ANSWER_NONE, reason);
 }
 
 bool client_perform(client *self, const char *region, const credentials *keys, launch_batch *batch,
                     client_pause pause, void *context)
 {
-    char *token;
-    size_t token_size;
     signer_set_region(&self->signer, region);
-    bool going = set_token_header(self, keys, &token, &token_size);
     work of = {.batch = batch, .keys = keys, .since = now(), .slowest = -1};
     double paused = of.since;
+    bool going = serve(self, &of, 0); /* connections that were closed since the last batch */
     while (going && batch->done < batch->size) {
-        int running;
         apply_cancel(self, &of);
-        drop_stragglers(self, &of);
         start_more(self, &of);
-        if (curl_multi_perform(self->multi, &running) != CURLM_OK) {
-            going = false;
-            break;
-        }
-        bool any = collect(self, &of);
+        if (batch->done < batch->size)
+            going = serve(self, &of, PAUSE_MS);
         double time = now();
-        if (batch->done < batch->size && (time - paused) * 1000 >= PAUSE_MS) {
+        if (going && batch->done < batch->size && (time - paused) * 1000 >= PAUSE_MS) {
             paused = time;
             going = pause(context);
+            drop_silent(self, &of);
+            drop_stragglers(self, &of);
         }
-        if (going && !any && batch->done < batch->size &&
-            curl_multi_poll(self->multi, NULL, 0, PAUSE_MS, NULL) != CURLM_OK)
-            going = false;
     }
-    for (int at = 0; at < self->pool_size; at++)
+    for (int at = 0; at < self->reached; at++) {
         if (self->slots[at].active)
-            stop(self, &self->slots[at]);
+            disconnect(self, &self->slots[at]);
+        self->slots[at].active = false;
+        request_clear(&self->slots[at].request);
+    }
     if (of.slowest >= 0)
         self->slowest = of.slowest;
-    if (token)
-        OPENSSL_clear_free(token, token_size);
     return going;
 }
 
 void client_cancel(client *self, bool at_once)
 {
     int order = at_once ? AT_ONCE : NO_MORE, known = atomic_load(&self->cancelled);
+    const uint64_t one = 1;
     while (known < order && !atomic_compare_exchange_weak(&self->cancelled, &known, order))
         ;
-    curl_multi_wakeup(self->multi);
+    /* It fails only where the counter is full of orders that are not yet read. */
+    if (write(self->wake, &one, sizeof one) < 0)
+        return;
 }
 
 /* -- making and ending ----------------------------------------------------------------------------------------- */
 
-static bool set_up(client *self, slot *at, const client_options *options)
+static bool set_up(client *self, const client_options *options)
 {
-    static char type[] = "Content-Type: " SIGV4_CONTENT_TYPE, expect[] = "Expect:",
-                invocation[] = "X-Amz-Invocation-Type: " SIGV4_INVOCATION_TYPE;
-    char *const texts[HEADERS] = {type, invocation, expect, at->date, at->authorization, NULL};
-    for (int header = 0; header < HEADERS; header++) {
-        at->headers[header].data = texts[header];
-        at->headers[header].next = header + 1 < HEADERS ? &at->headers[header + 1] : NULL;
-    }
-    at->url = malloc(endpoint_room(&self->endpoint));
-    at->easy = curl_easy_init();
-    if (!at->url || !at->easy)
-        return false;
-#define SET(option, value) (curl_easy_setopt(at->easy, CURLOPT_##option, value) == CURLE_OK)
-    bool done = SET(PRIVATE, at) && SET(SHARE, self->shared) && SET(ERRORBUFFER, at->reply.fault) && SET(HTTPHEADER, at->headers) && SET(POST, 1L) &&
-                SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) && SET(USERAGENT, "mu-twisted") && SET(NOSIGNAL, 1L) &&
-                SET(FOLLOWLOCATION, 0L) && SET(SSL_VERIFYPEER, 1L) && SET(SSL_VERIFYHOST, 2L) &&
-                SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) && SET(NETRC, (long)CURL_NETRC_IGNORED) &&
-                SET(PROXY, options->proxy ? options->proxy : "") && SET(TCP_KEEPALIVE, 1L) && SET(PATH_AS_IS, 1L) &&
-                SET(WRITEFUNCTION, reply_take_body) && SET(WRITEDATA, &at->reply) &&
-                SET(HEADERFUNCTION, reply_take_header) && SET(HEADERDATA, &at->reply) &&
-                SET(UPLOAD_BUFFERSIZE, 16384L) && SET(BUFFERSIZE, 16384L) &&
-                SET(CONNECTTIMEOUT_MS, (long)(options->connect_timeout * 1000)) &&
-                SET(TIMEOUT_MS, (long)(options->timeout * 1000));
-    if (options->ca_bundle)
-        done = done && SET(CAINFO, options->ca_bundle);
-    /* With a directory, libcurl would read the file once a connection. */
-    curl_easy_setopt(at->easy, CURLOPT_CAPATH, NULL);
-#undef SET
-    return done;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    self->poll = epoll_create1(EPOLL_CLOEXEC);
+    self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    self->path = malloc(endpoint_room(&self->endpoint));
+    self->slots = calloc((size_t)options->pool_size, sizeof *self->slots);
+    return self->poll >= 0 && self->wake >= 0 && self->path && self->slots && signer_init(&self->signer) &&
+           connection_group_init(&self->group, options->pool_size) &&
+           epoll_ctl(self->poll, EPOLL_CTL_ADD, self->wake, &event) == 0;
 }
 
 client *client_new(const client_options *options, char *fault, size_t fault_size)
@@ -339,27 +446,28 @@ client *client_new(const client_options *options, char *fault, size_t fault_size
         return NULL;
     }
     atomic_init(&self->cancelled, KEEP_GOING);
+    self->poll = self->wake = -1;
+    self->timeout = options->timeout;
+    self->tail_timeout = options->tail_timeout;
+    self->latency = self->slowest = -1;
+    self->used = 1;
     if ((wrong = endpoint_read(&self->endpoint, options->endpoint)))
         snprintf(fault, fault_size, "%.200s is no endpoint: %s",
                  strchr(options->endpoint, '@') ? "what is given" : options->endpoint, wrong);
-    else if (!signer_init(&self->signer) || !(self->multi = curl_multi_init()) ||
-             !(self->shared = curl_share_init()) ||
-             curl_share_setopt(self->shared, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
-             !(self->slots = calloc((size_t)options->pool_size, sizeof *self->slots)))
-        snprintf(fault, fault_size, "no memory is left");
+    else if (!set_up(self, options))
+        snprintf(fault, fault_size, "no memory or no file descriptor is left");
     else {
-        self->pool_size = options->pool_size;
-        self->tail_timeout = options->tail_timeout;
-        self->latency = self->slowest = -1;
-        self->used = 1;
-        curl_multi_setopt(self->multi, CURLMOPT_MAXCONNECTS, (long)options->pool_size);
-        curl_multi_setopt(self->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-        for (int at = 0; at < options->pool_size; at++)
-            if (!set_up(self, &self->slots[at], options)) {
+        connection_options for_each = {self->endpoint.base, options->ca_bundle, options->proxy,
+                                       options->connect_timeout, options->timeout};
+        for (; self->pool_size < options->pool_size; self->pool_size++) {
+            slot *at = &self->slots[self->pool_size];
+            if (!connection_init(&at->connection, &self->group, &for_each, at)) {
+                connection_clear(&at->connection);
                 snprintf(fault, fault_size, "libcurl does not take these options");
                 client_free(self);
                 return NULL;
             }
+        }
         return self;
     }
     client_free(self);
@@ -370,16 +478,19 @@ void client_free(client *self)
 {
     if (!self)
         return;
-    for (int at = 0; self->slots && at < self->pool_size; at++) {
-        curl_easy_cleanup(self->slots[at].easy);
-        free(self->slots[at].url);
-        payload_clear(&self->slots[at].payload);
+    for (int at = 0; at < self->pool_size; at++) {
+        connection_clear(&self->slots[at].connection);
+        request_clear(&self->slots[at].request);
     }
     free(self->slots);
-    curl_multi_cleanup(self->multi);
-    curl_share_cleanup(self->shared);
+    free(self->path);
+    connection_group_clear(&self->group);
     signer_clear(&self->signer);
     endpoint_clear(&self->endpoint);
+    if (self->poll >= 0)
+        close(self->poll);
+    if (self->wake >= 0)
+        close(self->wake);
     OPENSSL_cleanse(self, sizeof *self);
     free(self);
 }

@@ -30,7 +30,6 @@ static PyStructSequence_Field result_fields[] = {
     {"id", "the launch's"},
     {"status", "HTTP status, or NO_ANSWER, CANCELLED, NEVER, UNREACHED"},
     {"reason", "why there is no HTTP status; else empty"},
-    {"times", "seconds: from the batch's start to the launch's; from there until connected, secured, first byte, end"},
     {"error_type", "AWS's name of a refusal, or empty"},
     {"retry_after", "seconds that the endpoint asks to wait, or None"},
     {"body", "the first bytes of a refusal's body"},
@@ -41,25 +40,12 @@ static PyStructSequence_Desc result_desc = {
     "mu_twisted.launch._launch.Result",
     "What came of one launch.",
     result_fields,
-    4,
+    3,
 };
 
 static PyObject *text_or_empty(const char *text)
 {
     return PyUnicode_DecodeUTF8(text ? text : "", text ? (Py_ssize_t)strlen(text) : 0, "replace");
-}
-
-static PyObject *times_of(const double times[TIMES])
-{
-    PyObject *made = PyTuple_New(TIMES);
-    for (int at = 0; made && at < TIMES; at++) {
-        PyObject *seconds = PyFloat_FromDouble(times[at]);
-        if (!seconds)
-            Py_CLEAR(made);
-        else
-            PyTuple_SET_ITEM(made, at, seconds);
-    }
-    return made;
 }
 
 static PyObject *result_of(PyTypeObject *type, PyObject *item, const launch_answer *answer)
@@ -70,11 +56,10 @@ static PyObject *result_of(PyTypeObject *type, PyObject *item, const launch_answ
     PyStructSequence_SetItem(made, 0, Py_NewRef(PyTuple_GET_ITEM(item, 0)));
     PyStructSequence_SetItem(made, 1, PyLong_FromLong(answer->status));
     PyStructSequence_SetItem(made, 2, text_or_empty(answer->reason));
-    PyStructSequence_SetItem(made, 3, times_of(answer->times));
-    PyStructSequence_SetItem(made, 4, text_or_empty(answer->error_type));
-    PyStructSequence_SetItem(made, 5, answer->retry_after < 0 ? Py_NewRef(Py_None)
+    PyStructSequence_SetItem(made, 3, text_or_empty(answer->error_type));
+    PyStructSequence_SetItem(made, 4, answer->retry_after < 0 ? Py_NewRef(Py_None)
                                                               : PyFloat_FromDouble(answer->retry_after));
-    PyStructSequence_SetItem(made, 6, PyBytes_FromStringAndSize(answer->body, (Py_ssize_t)answer->body_size));
+    PyStructSequence_SetItem(made, 5, PyBytes_FromStringAndSize(answer->body, (Py_ssize_t)answer->body_size));
     if (PyErr_Occurred())
         Py_CLEAR(made);
     return made;
@@ -400,8 +385,7 @@ static int module_exec(PyObject *module)
         PyModule_AddIntConstant(module, "NO_ANSWER", ANSWER_NONE) < 0 ||
         PyModule_AddIntConstant(module, "CANCELLED", ANSWER_CANCELLED) < 0 ||
         PyModule_AddIntConstant(module, "NEVER", ANSWER_NEVER) < 0 ||
-        PyModule_AddIntConstant(module, "UNREACHED", ANSWER_UNREACHED) < 0 ||
-        PyModule_AddStringConstant(module, "LIBCURL", curl_version()) < 0)
+        PyModule_AddIntConstant(module, "UNREACHED", ANSWER_UNREACHED) < 0)
         return -1;
     return 0;
 }

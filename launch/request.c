@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,11 @@
 
 #define PATH_BEGIN "/2015-03-31/functions/"
 #define PATH_END "/invocations"
+#define HEAD                                                                                              \
+    "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mu-twisted\r\nAccept: */*\r\nContent-Type: " SIGV4_CONTENT_TYPE \
+    "\r\nX-Amz-Invocation-Type: " SIGV4_INVOCATION_TYPE "\r\nX-Amz-Date: %s\r\nAuthorization: %s\r\n%s%s%s"     \
+    "Content-Length: %zu\r\n\r\n"
+#define TOKEN_HEADER "X-Amz-Security-Token: "
 
 static char *put(char *at, const char *text)
 {
@@ -79,16 +85,16 @@ void endpoint_clear(endpoint *self)
 
 size_t endpoint_room(const endpoint *self)
 {
-    return strlen(self->base) + sizeof PATH_BEGIN + sizeof PATH_END + 3 * REQUEST_LONGEST_FUNCTION;
+    return strlen(self->base + self->path_at) + sizeof PATH_BEGIN + sizeof PATH_END + 3 * REQUEST_LONGEST_FUNCTION;
 }
 
-bool endpoint_url(const endpoint *self, const char *function, char *into)
+bool endpoint_path(const endpoint *self, const char *function, char *into)
 {
     static const char digits[] = "0123456789ABCDEF";
     size_t length = strlen(function);
     if (length == 0 || length > REQUEST_LONGEST_FUNCTION || strcmp(function, ".") == 0 || strcmp(function, "..") == 0)
         return false;
-    char *at = put(put(into, self->base), PATH_BEGIN);
+    char *at = put(put(into, self->base + self->path_at), PATH_BEGIN);
     for (; *function; function++) {
         unsigned char byte = (unsigned char)*function;
         if ((byte | 32) >= 'a' && (byte | 32) <= 'z')
@@ -119,25 +125,29 @@ static const char *find_mark(const char *text, const char *end)
     return NULL;
 }
 
-const char *payload_write(payload_buffer *self, const launch_request *request, size_t *size)
+static bool make_room(request_buffer *self, size_t size)
+{
+    if (size <= self->room)
+        return true;
+    request_clear(self);
+    self->data = malloc(size);
+    self->room = self->data ? size : 0;
+    return self->data != NULL;
+}
+
+bool request_put_body(request_buffer *self, const launch_request *request, size_t head_room)
 {
     const size_t length = sizeof REQUEST_MARK - 1;
     const char *end = request->payload + request->payload_size;
     size_t marks = 0;
     for (const char *at = request->payload; (at = find_mark(at, end)); at += length)
         marks++;
-    *size = request->payload_size;
-    if (marks == 0)
-        return request->payload;
-    *size = request->payload_size - marks * length + marks * request->id_size;
-    if (*size > self->room) {
-        char *more = realloc(self->data, *size);
-        if (!more)
-            return NULL;
-        self->data = more;
-        self->room = *size;
-    }
-    char *into = self->data;
+    size_t size = request->payload_size - marks * length + marks * request->id_size;
+    if (!make_room(self, head_room + size))
+        return false;
+    self->head = self->body = head_room;
+    self->end = head_room + size;
+    char *into = self->data + head_room;
     const char *from = request->payload;
     for (const char *at; (at = find_mark(from, end)); from = at + length) {
         memcpy(into, from, (size_t)(at - from));
@@ -146,14 +156,31 @@ const char *payload_write(payload_buffer *self, const launch_request *request, s
         into += request->id_size;
     }
     memcpy(into, from, (size_t)(end - from));
-    return self->data;
+    return true;
 }
 
-void payload_clear(payload_buffer *self)
+size_t request_head_room(const endpoint *to, const char *token)
+{
+    return sizeof HEAD + endpoint_room(to) + sizeof to->host + sizeof(signature) + 20 +
+           (token ? sizeof TOKEN_HEADER + strlen(token) + 2 : 0);
+}
+
+bool request_put_head(request_buffer *self, const endpoint *to, const char *path, const signature *made,
+                      const char *token)
+{
+    int size = snprintf(self->data, self->body, HEAD, path, to->host, made->date, made->authorization,
+                        token ? TOKEN_HEADER : "", token ? token : "", token ? "\r\n" : "", self->end - self->body);
+    if (size < 0 || (size_t)size >= self->body)
+        return false;
+    self->head = self->body - (size_t)size;
+    memmove(self->data + self->head, self->data, (size_t)size);
+    return true;
+}
+
+void request_clear(request_buffer *self)
 {
     if (self->data)
         OPENSSL_cleanse(self->data, self->room);
     free(self->data);
-    self->data = NULL;
-    self->room = 0;
+    memset(self, 0, sizeof *self);
 }

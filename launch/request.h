@@ -1,9 +1,11 @@
-/* Builds the URL and the body of a launch's request. Knows bytes alone: neither libcurl nor keys. */
+/* Builds the request of a launch as it goes over the wire. Knows bytes alone: neither the network nor keys. */
 #ifndef MU_REQUEST_H
 #define MU_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "sigv4.h"
 
 #define REQUEST_LONGEST_FUNCTION 256
 #define REQUEST_MARK "##ID##" /* in a payload: stands for the launch's id */
@@ -29,23 +31,32 @@ const char *endpoint_read(endpoint *self, const char *url);
 /* Safe on one that was only zeroed. */
 void endpoint_clear(endpoint *self);
 
-/* Bytes that the URL of any function takes there, its NUL too. */
+/* Bytes that the path of any function takes there, its NUL too. */
 size_t endpoint_room(const endpoint *self);
 
-/* The URL that invokes a function; false where no function has such a name. */
-bool endpoint_url(const endpoint *self, const char *function, char *into);
+/* The path that invokes a function, percent-encoded; false where no function has such a name. */
+bool endpoint_path(const endpoint *self, const char *function, char *into);
 
-/* Memory that is used again for one payload after the other. */
+/* A request, in memory that is used again for one after the other. Zeroed: none. */
 typedef struct {
     char *data;
     size_t room;
-} payload_buffer;
+    size_t head, body, end; /* where they begin, and the end of all */
+} request_buffer;
 
-/* The payload with the id in the place of every mark: as it is where there is none, else in the buffer. NULL where
- * there is no memory. */
-const char *payload_write(payload_buffer *self, const launch_request *request, size_t *size);
+/* Put in the payload with the id in the place of every mark; false where there is no memory.
+ *
+ * head_room: bytes that the head will take at most. */
+bool request_put_body(request_buffer *self, const launch_request *request, size_t head_room);
 
-/* Wipe and free it. */
-void payload_clear(payload_buffer *self);
+/* Bytes that a head takes at most. */
+size_t request_head_room(const endpoint *to, const char *token);
+
+/* Put the head before the payload. token: of temporary keys, or NULL. */
+bool request_put_head(request_buffer *self, const endpoint *to, const char *path, const signature *made,
+                      const char *token);
+
+/* Wipe and free it. Safe on one that was only zeroed. */
+void request_clear(request_buffer *self);
 
 #endif

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 
 #define SCOPE_END "/lambda/aws4_request"
 #define SIGNED "content-type;host;x-amz-date;x-amz-invocation-type"
@@ -38,7 +37,7 @@ bool signer_init(signer *self)
 {
     memset(self, 0, sizeof *self);
     self->digest = EVP_MD_CTX_new();
-    return self->digest != NULL;
+    return self->digest && EVP_DigestInit_ex(self->digest, EVP_sha256(), NULL) == 1;
 }
 
 const char *region_fault(const char *region)
@@ -74,16 +73,50 @@ const char *credentials_fault(const credentials *keys)
     return NULL;
 }
 
-static bool hmac(const void *key, size_t key_size, const char *text, unsigned char made[32])
+static bool begin(signer *self)
 {
-    unsigned int size = 32;
-    return HMAC(EVP_sha256(), key, (int)key_size, (const unsigned char *)text, strlen(text), made, &size) != NULL;
+    return EVP_DigestInit_ex(self->digest, NULL, NULL) == 1;
+}
+
+static bool add_bytes(signer *self, const void *data, size_t size)
+{
+    return EVP_DigestUpdate(self->digest, data, size) == 1;
+}
+
+static bool add(signer *self, const char *text)
+{
+    return add_bytes(self, text, strlen(text));
+}
+
+static bool end(signer *self, unsigned char made[32])
+{
+    return EVP_DigestFinal_ex(self->digest, made, NULL) == 1;
+}
+
+/* RFC 2104. The key may be where the result goes. */
+static bool hmac(signer *self, const void *key, size_t key_size, const char *text, unsigned char made[32])
+{
+    unsigned char inner[64] = {0}, outer[64];
+    bool done = true;
+    if (key_size > sizeof inner)
+        done = begin(self) && add_bytes(self, key, key_size) && end(self, inner);
+    else
+        memcpy(inner, key, key_size);
+    for (size_t at = 0; at < sizeof inner; at++) {
+        outer[at] = inner[at] ^ 0x5c;
+        inner[at] ^= 0x36;
+    }
+    done = done && begin(self) && add_bytes(self, inner, sizeof inner) && add(self, text) && end(self, made) &&
+           begin(self) && add_bytes(self, outer, sizeof outer) && add_bytes(self, made, 32) && end(self, made);
+    OPENSSL_cleanse(inner, sizeof inner);
+    OPENSSL_cleanse(outer, sizeof outer);
+    return done;
 }
 
 static bool derive(signer *self, const char *secret, const char *day)
 {
     unsigned char digest[32];
-    if (EVP_Digest(secret, strlen(secret), digest, NULL, EVP_sha256(), NULL) != 1)
+    if (!begin(self) || !add(self, secret) || !end(self, digest))
         return false;
     bool known = memcmp(self->day, day, 9) == 0 && CRYPTO_memcmp(self->secret_digest, digest, 32) == 0;
     if (known) {
@@ -96,8 +129,8 @@ static bool derive(signer *self, const char *secret, const char *day)
         return false;
     memcpy(first, "AWS4", 4);
     memcpy(first + 4, secret, length - 3);
-    bool done = hmac(first, length, day, self->key) && hmac(self->key, 32, self->region, self->key) &&
-                hmac(self->key, 32, "lambda", self->key) && hmac(self->key, 32, "aws4_request", self->key);
+    bool done = hmac(self, first, length, day, self->key) && hmac(self, self->key, 32, self->region, self->key) &&
+                hmac(self, self->key, 32, "lambda", self->key) && hmac(self, self->key, 32, "aws4_request", self->key);
     OPENSSL_clear_free(first, length + 1);
     memcpy(self->secret_digest, digest, 32);
     OPENSSL_cleanse(digest, sizeof digest);
@@ -106,11 +139,6 @@ static bool derive(signer *self, const char *secret, const char *day)
     else
         memset(self->day, 0, 9);
     return done;
-}
-
-static bool add(signer *self, const char *text)
-{
-    return EVP_DigestUpdate(self->digest, text, strlen(text)) == 1;
 }
 
 /* The path percent-encoded once more, as every service but S3 wants it. */
@@ -129,12 +157,12 @@ static bool add_path(signer *self, const char *path)
             held[used++] = digits[byte & 15];
         }
         if (used > sizeof held - 3) {
-            if (EVP_DigestUpdate(self->digest, held, used) != 1)
+            if (!add_bytes(self, held, used))
                 return false;
             used = 0;
         }
     }
-    return EVP_DigestUpdate(self->digest, held, used) == 1;
+    return add_bytes(self, held, used);
 }
 
 /* The hex digest of the canonical request. */
@@ -142,28 +170,41 @@ static bool digest_request(signer *self, const credentials *keys, const char *da
                            const void *payload, size_t size, char text[65])
 {
     unsigned char digest[32];
-    if (EVP_Digest(payload, size, digest, NULL, EVP_sha256(), NULL) != 1)
+    if (!begin(self) || !add_bytes(self, payload, size) || !end(self, digest))
         return false;
     to_hex(digest, text);
-    bool done = EVP_DigestInit_ex(self->digest, EVP_sha256(), NULL) == 1 && add(self, "POST\n") &&
-                add_path(self, path) && add(self, "\n\ncontent-type:" SIGV4_CONTENT_TYPE "\nhost:") &&
-                add(self, host) && add(self, "\nx-amz-date:") && add(self, date) &&
+    bool done = begin(self) && add(self, "POST\n") && add_path(self, path) &&
+                add(self, "\n\ncontent-type:" SIGV4_CONTENT_TYPE "\nhost:") && add(self, host) &&
+                add(self, "\nx-amz-date:") && add(self, date) &&
                 add(self, "\nx-amz-invocation-type:" SIGV4_INVOCATION_TYPE "\n");
     if (done && keys->token)
         done = add(self, "x-amz-security-token:") && add(self, keys->token) && add(self, "\n");
     done = done && add(self, keys->token ? "\n" SIGNED_WITH_TOKEN "\n" : "\n" SIGNED "\n") && add(self, text) &&
-           EVP_DigestFinal_ex(self->digest, digest, NULL) == 1;
+           end(self, digest);
     to_hex(digest, text);
     return done;
+}
+
+/* Seconds' texts are made once each. */
+static bool read_clock(signer *self, time_t now)
+{
+    struct tm utc;
+    if (*self->date && now == self->second)
+        return true;
+    self->second = now;
+    if (gmtime_r(&now, &utc) && strftime(self->date, sizeof self->date, "%Y%m%dT%H%M%SZ", &utc) == 16)
+        return true;
+    self->date[0] = '\0';
+    return false;
 }
 
 bool signer_sign(signer *self, const credentials *keys, time_t now, const char *host, const char *path,
                  const void *payload, size_t size, signature *made)
 {
-    struct tm utc;
     char day[9], request[65], text[256];
-    if (!gmtime_r(&now, &utc) || strftime(made->date, sizeof made->date, "%Y%m%dT%H%M%SZ", &utc) != 16)
+    if (!read_clock(self, now))
         return false;
+    memcpy(made->date, self->date, sizeof made->date);
     memcpy(day, made->date, 8);
     day[8] = '\0';
     if (!derive(self, keys->secret_key, day) ||
@@ -171,7 +212,7 @@ bool signer_sign(signer *self, const credentials *keys, time_t now, const char *
         return false;
     snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%s/%s" SCOPE_END "\n%s", made->date, day, self->region, request);
     unsigned char digest[32];
-    if (!hmac(self->key, 32, text, digest))
+    if (!hmac(self, self->key, 32, text, digest))
         return false;
     to_hex(digest, request);
     snprintf(made->authorization, sizeof made->authorization,

@@ -25,7 +25,9 @@ typedef struct {
 /* Keeps the key derived for a day, a region and a secret; of the secret itself only a digest. */
 typedef struct {
     char region[SIGV4_LONGEST_REGION + 1];
-    EVP_MD_CTX *digest;
+    EVP_MD_CTX *digest; /* of SHA-256, used again and again: OpenSSL looks an algorithm up each time it is named */
+    time_t second;      /* whose text is date */
+    char date[17];
     char day[9];
     unsigned char secret_digest[32];
     unsigned char key[32];

@@ -43,7 +43,7 @@ def _unreached(result: Result, endpoint: str, shown: Callable[[str], str]) -> An
 
 
 def _read(result: Result, endpoint: str, shown: Callable[[str], str]) -> Answer:
-    launch_id, status, reason, _ = result
+    launch_id, status, reason = result.id, result.status, result.reason
     if status == ACCEPTED:
         return Answer(launch_id, status)
     if status == CANCELLED:

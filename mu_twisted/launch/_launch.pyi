@@ -8,18 +8,15 @@ NEVER: Final = -2
 """The server's certificate, the function's name: trying again does not help."""
 UNREACHED: Final = -3
 """No connection could be made, so nothing was sent; trying again may help."""
-LIBCURL: Final[str]
 
 @final
-class Result(tuple[str, int, str, tuple[float, ...]]):
+class Result(tuple[str, int, str]):
     @property
     def id(self) -> str: ...
     @property
     def status(self) -> int: ...
     @property
     def reason(self) -> str: ...
-    @property
-    def times(self) -> tuple[float, ...]: ...
     @property
     def error_type(self) -> str: ...
     @property

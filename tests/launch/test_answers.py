@@ -19,7 +19,7 @@ URL = "https://lambda.example"
 def read(status=400, body=b"", *, error="", retry_after=None, reason=""):
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
-    result = _launch.Result(("id", status, reason, (0.0,) * 5, error, retry_after, body))
+    result = _launch.Result(("id", status, reason, error, retry_after, body))
     return read_answers([result], URL, KEYS)[0]
 
 
