@@ -1,6 +1,8 @@
 """Named messages are measured by the rendezvous and directly: bytes in a second, a round trip, and pairing with TLS.
 
-Workers' code and the real rendezvous, on loopback, where no way is far and all share the processors.
+Workers' code and the real rendezvous, on loopback, where no way is far and all share the processors. What a message
+with its acknowledgement costs the rendezvous is measured beside a program in C that does the same (link_relay.c), which
+is the load of both, too.
 """
 
 import json
@@ -17,7 +19,7 @@ from typing import Any
 
 from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
-from bench.relay import cpu_of, reference_cpu
+from bench.relay import KINDS, cpu_of, keys_of, make_relay, relay_of, say
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
 
 JOB = "bench"
@@ -29,8 +31,11 @@ AT_ONCE = 40
 """Workers that pair up at once: a punch has a second, and all have the same processors."""
 RUNS = 5
 STREAM = 2_000
-"""Messages in a row."""
+"""Messages in a row, between workers."""
+CASES = {1: 10_000, 100: 200}
+"""Messages of each pair, by the number of pairs, of the load in C."""
 MOST_OVER_C = 1.8
+"""Times the CPU of the one in C, with 100 pairs."""
 MOST_PAIRING = 10.0
 """Seconds."""
 _HERE = Path(__file__).parent
@@ -51,31 +56,57 @@ def run() -> list[Figure]:
                 figures.append(Figure(f"links, 1 KB there and back {way}: p50", trips[way], "us"))
             figures.append(Figure("links, rate directly over by the rendezvous", _ratio(rates), "times"))
             figures.append(Figure("links, round trip directly over by the rendezvous", _ratio(trips), "times"))
-            figures += _acknowledged(authority, relay, port)
+            figures.append(_acknowledged(authority, relay, port))
             figures.append(_pair(authority, relay, port))
-        return figures
+    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
+        return figures + _beside_c(Path(directory))
 
 
-def _acknowledged(authority: Authority, relay: int, port: int) -> list[Figure]:
-    """What messages of 1 KB cost, in turn: the rendezvous, which acknowledges each, and the relay in C."""
-    ours, theirs = [], []
+def _beside_c(work: Path) -> list[Figure]:
+    """What messages of 1 KB with their acknowledgements cost the rendezvous, and the one in C; the two run in turn."""
+    make_relay(work, "link_relay")
+    figures = []
+    for pairs, count in CASES.items():
+        made = {kind: [] for kind in KINDS}  # type: dict[str, list[float]]
+        for _ in range(RUNS):
+            for kind, samples in made.items():
+                samples.append(_loaded(work, kind, pairs, count))
+        what = f"links, 1 KB with its acknowledgement, {pairs} pair{'s' * (pairs > 1)}"
+        figures += [median_of(f"{kind}, {what}: CPU", samples, "us") for kind, samples in made.items()]
+        ours, theirs = made.values()
+        target = MOST_OVER_C if pairs == 100 else None
+        figures.append(ratio_of(f"rendezvous over C relay, {what}: CPU", ours, theirs, target))
+    return figures
+
+
+def _loaded(work: Path, kind: str, pairs: int, count: int) -> float:
+    """:returns: microseconds of CPU for a message."""
+    with relay_of(work, kind, "link_relay") as (relay, port):
+        words = [port, *keys_of(work), str(pairs), "1000", str(count)]
+        with process_of([str(work / "link_relay"), "load", *words]) as load:
+            if line_of(load) != "connected":
+                raise RuntimeError("the load does not connect")
+            begun = cpu_of(relay.pid)
+            say(load, "go")
+            line_of(load)
+            return (cpu_of(relay.pid) - begun) / pairs / count * 1e6
+
+
+def _acknowledged(authority: Authority, relay: int, port: int) -> Figure:
+    """What messages of 1 KB cost the rendezvous that workers send, in a row."""
+    ours = []
     with ExitStack() as stack:
         tasks = [stack.enter_context(_program()) for _ in range(2)]
         for number, program in enumerate(tasks):
             _open(program, authority, port, 4 + number, 5 - number, direct=False)
-        for reference in reference_cpu(RUNS, 1000 * STREAM):
-            theirs.append(reference)
+        for _ in range(RUNS):
             begun = cpu_of(relay)
             _say(tasks[1], {"take": STREAM})
             _say(tasks[0], {"stream": STREAM})
             for program in tasks:
                 assert _hear(program) == "all"
             ours.append((cpu_of(relay) - begun) / STREAM * 1e6)
-    name = "links, 1 KB with its acknowledgement, many in a row: the rendezvous' CPU"
-    return [
-        median_of(f"{name} per message", ours, "us"),
-        ratio_of(f"{name} over the C relay's", ours, theirs, MOST_OVER_C, "which sends none and keeps nothing"),
-    ]
+    return median_of("links, 1 KB with its acknowledgement, between two workers: the rendezvous' CPU", ours, "us")
 
 
 def _there_and_back(tasks: "list[subprocess.Popen[str]]") -> list[float]:

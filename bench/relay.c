@@ -10,29 +10,9 @@
  * The relay keeps whole messages in memory until their receiver takes them, and does not read a sender whose receiver
  * has HIGH bytes waiting. It checks no identities and keeps no delivered message.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "relay.h"
 
-enum { HEADER = 13, READ = 256 << 10, HIGH = 1 << 20, BOXES = 1 << 16, EVENTS = 256 };
-
-struct buffer {
-    char *data;
-    size_t from, to, room;
-};
+enum { HIGH = 1 << 20, BOXES = 1 << 16 };
 
 struct box {
     struct buffer waiting;
@@ -40,97 +20,7 @@ struct box {
     struct connection *held; /* the sender that waits until this box has room */
 };
 
-struct connection {
-    SSL *ssl;
-    int fd, number, next, greeted, shaken, paused, sender;
-    unsigned events;
-    struct buffer in;
-    /* of the load */
-    long left, expected;
-    size_t sent;
-};
-
-static int epoll;
 static struct box boxes[BOXES];
-static char scratch[READ];
-
-static void die(const char *what) {
-    fprintf(stderr, "relay: %s: %s\n", what, strerror(errno));
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-static void append(struct buffer *buffer, const char *data, size_t size) {
-    if (buffer->from == buffer->to) buffer->from = buffer->to = 0;
-    if (buffer->to + size > buffer->room) {
-        memmove(buffer->data, buffer->data + buffer->from, buffer->to - buffer->from);
-        buffer->to -= buffer->from;
-        buffer->from = 0;
-        if (buffer->to + size > buffer->room) {
-            buffer->room = (buffer->to + size) * 3 / 2;
-            buffer->data = realloc(buffer->data, buffer->room);
-            if (!buffer->data) die("memory");
-        }
-    }
-    memcpy(buffer->data + buffer->to, data, size);
-    buffer->to += size;
-}
-
-static void watch(struct connection *connection, unsigned events) {
-    if (events == connection->events) return;
-    struct epoll_event event = {.events = events, .data = {.ptr = connection}};
-    if (epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd, &event) < 0) die("epoll_ctl");
-    connection->events = events;
-}
-
-static struct connection *open_connection(int fd, SSL_CTX *context, int accepting) {
-    struct connection *connection = calloc(1, sizeof *connection);
-    int on = 1;
-    if (!connection) die("memory");
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    connection->fd = fd;
-    connection->ssl = SSL_new(context);
-    SSL_set_fd(connection->ssl, fd);
-    if (accepting)
-        SSL_set_accept_state(connection->ssl);
-    else
-        SSL_set_connect_state(connection->ssl);
-    connection->events = EPOLLIN;
-    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = connection}};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
-    return connection;
-}
-
-/* Whether the handshake is done. */
-static int shake(struct connection *connection) {
-    int done = SSL_do_handshake(connection->ssl);
-    if (done == 1) return connection->shaken = 1;
-    int why = SSL_get_error(connection->ssl, done);
-    if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) die("handshake");
-    return 0;
-}
-
-/* Send what the buffer holds, as far as it goes. */
-static void drain(struct connection *connection, struct buffer *buffer) {
-    while (buffer->from < buffer->to) {
-        int sent = SSL_write(connection->ssl, buffer->data + buffer->from, (int)(buffer->to - buffer->from));
-        if (sent <= 0) {
-            int why = SSL_get_error(connection->ssl, sent);
-            ERR_clear_error();
-            if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ) return;
-            buffer->from = buffer->to;
-            return;
-        }
-        buffer->from += sent;
-    }
-}
 
 /* -- the relay ---------------------------------------------------------------------------------------------------- */
 
@@ -224,18 +114,10 @@ static void relay_readable(struct connection *connection) {
 }
 
 static int serve(SSL_CTX *context) {
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t length = sizeof where;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(listener, (struct sockaddr *)&where, length) < 0 || listen(listener, 4096) < 0) die("listen");
-    getsockname(listener, (struct sockaddr *)&where, &length);
-    printf("%d\n", ntohs(where.sin_port));
-    fflush(stdout);
-    struct connection door = {.fd = listener}, input = {.fd = STDIN_FILENO};
-    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = &door}};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0) die("epoll_ctl");
-    event.data.ptr = &input;
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0) die("epoll_ctl");
+    int listener = listen_here();
+    struct connection door = {0}, input = {0};
+    watch_input(listener, &door);
+    watch_input(STDIN_FILENO, &input);
     struct epoll_event events[EVENTS];
     for (;;) {
         int ready = epoll_wait(epoll, events, EVENTS, -1);
@@ -258,23 +140,10 @@ static int serve(SSL_CTX *context) {
 
 /* -- the load ----------------------------------------------------------------------------------------------------- */
 
-static struct connection *dial(int port, SSL_CTX *context, int number, int next) {
-    struct sockaddr_in where = {
-        .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&where, sizeof where) < 0) die("connect");
-    struct connection *connection = open_connection(fd, context, 0);
-    struct epoll_event events[1];
-    /* One at a time: only this one's events are waited for, as all others are asked for nothing yet. */
-    while (!shake(connection)) epoll_wait(epoll, events, 1, 10);
-    connection->number = number;
-    connection->next = next;
-    char greeting[128], frame[160];
-    int size = snprintf(greeting, sizeof greeting, "HELLO_STATE2:bench:%d:%d:0:0", number, next);
-    size = snprintf(frame, sizeof frame, "%012d %s", size, greeting);
-    if (SSL_write(connection->ssl, frame, size) != size) die("greeting");
-    watch(connection, 0);
-    return connection;
+static struct connection *greet_as(int port, SSL_CTX *context, int number, int next) {
+    char greeting[128];
+    snprintf(greeting, sizeof greeting, "HELLO_STATE2:bench:%d:%d:0:0", number, next);
+    return dial(port, context, greeting);
 }
 
 /* A message: its header, its number in sixteen digits, and filling. */
@@ -361,8 +230,8 @@ static int pairs(int port, SSL_CTX *context, long count, size_t size, long total
     long each = total / (long)size / count;
     if (each < 1) each = 1;
     for (long at = 0; at < count; at++) {
-        ends[2 * at + 1] = dial(port, context, (int)(2 * at + 1), (int)(2 * at));
-        ends[2 * at] = dial(port, context, (int)(2 * at), (int)(2 * at + 1));
+        ends[2 * at + 1] = greet_as(port, context, (int)(2 * at + 1), (int)(2 * at));
+        ends[2 * at] = greet_as(port, context, (int)(2 * at), (int)(2 * at + 1));
         ends[2 * at]->sender = 1;
         ends[2 * at]->left = each;
         ends[2 * at]->in.data = message_of(size);
@@ -406,7 +275,7 @@ static int compare(const void *one, const void *other) {
 }
 
 static int ping(int port, SSL_CTX *context, size_t size, long count) {
-    struct connection *one = dial(port, context, 0, 1), *other = dial(port, context, 1, 0);
+    struct connection *one = greet_as(port, context, 0, 1), *other = greet_as(port, context, 1, 0);
     char *message = message_of(size);
     double *times = calloc(count, sizeof *times);
     struct epoll_event events[2];
@@ -435,27 +304,8 @@ static int ping(int port, SSL_CTX *context, size_t size, long count) {
     return 0;
 }
 
-static SSL_CTX *context_of(const SSL_METHOD *method, char **files) {
-    SSL_CTX *context = SSL_CTX_new(method);
-    if (!SSL_CTX_load_verify_locations(context, files[0], NULL) || !SSL_CTX_use_certificate_chain_file(context, files[1]) ||
-        !SSL_CTX_use_PrivateKey_file(context, files[2], SSL_FILETYPE_PEM))
-        die("keys");
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-    SSL_CTX_set_num_tickets(context, 0);
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_read_ahead(context, 1);
-    return context;
-}
-
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN);
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    epoll = epoll_create1(0);
+    begin_process();
     if (argc == 5 && !strcmp(argv[1], "serve")) return serve(context_of(TLS_server_method(), argv + 2));
     if (argc == 10 && !strcmp(argv[1], "pairs"))
         return pairs(atoi(argv[2]), context_of(TLS_client_method(), argv + 3), atol(argv[6]), (size_t)atol(argv[7]),

@@ -34,7 +34,7 @@ def run(runs: int = RUNS) -> list[Figure]:
     """All figures; takes some minutes."""
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         work = Path(directory)
-        _make(work)
+        make_relay(work)
         figures: list[Figure] = []
         for size, volume in VOLUMES.items():
             for pairs in PAIRS:
@@ -76,27 +76,29 @@ def _there_and_back(work: Path, runs: int) -> list[Figure]:
     return [*figures, ratio_of(name, ours, theirs, MOST_THERE_AND_BACK)]
 
 
-def _make(work: Path) -> None:
+def make_relay(work: Path, program: str = "relay") -> None:
+    """Make the program in C, and keys for all."""
     from mu_twisted.tls import generate_keys
 
-    command = ["cc", "-O2", "-o", str(work / "relay"), str(_HERE / "relay.c"), "-lssl", "-lcrypto"]
+    command = ["cc", "-O2", "-o", str(work / program), str(_HERE / f"{program}.c"), "-lssl", "-lcrypto"]
     subprocess.run(command, check=True)
     generate_keys(work / "keys")
 
 
-def _keys(work: Path) -> list[str]:
+def keys_of(work: Path) -> list[str]:
+    """The files of authority, certificate and key."""
     return [str(work / "keys" / f"{name}.pem") for name in ("ca_cert", "server_cert", "server_key")]
 
 
 def _pairs(work: Path, kind: str, size: int, pairs: int, volume: int, slow: int = 0) -> tuple[float, float, float]:
     """:returns: CPU seconds for 10**9 bytes, 10**6 bytes in a second, most memory in 10**6 bytes."""
-    with _relay(work, kind) as (relay, port):
-        words = [port, *_keys(work), str(pairs), str(size), str(volume), str(slow)]
+    with relay_of(work, kind) as (relay, port):
+        words = [port, *keys_of(work), str(pairs), str(size), str(volume), str(slow)]
         with process_of([str(work / "relay"), "pairs", *words]) as load:
             if line_of(load) != "connected":
                 raise RuntimeError("the load does not connect")
             before = cpu_of(relay.pid)
-            _say(load, "go")
+            say(load, "go")
             seconds, moved = line_of(load).split()
             cpu = cpu_of(relay.pid) - before
             memory = _peak(relay.pid)
@@ -105,35 +107,30 @@ def _pairs(work: Path, kind: str, size: int, pairs: int, volume: int, slow: int 
 
 def _ping(work: Path, kind: str) -> tuple[float, float]:
     """:returns: p50 and p99, microseconds."""
-    with _relay(work, kind) as (_, port):
-        words = ["ping", port, *_keys(work), "1000", str(PINGS)]
+    with relay_of(work, kind) as (_, port):
+        words = ["ping", port, *keys_of(work), "1000", str(PINGS)]
         with process_of([str(work / "relay"), *words]) as load:
             half, most = line_of(load).split()
     return float(half), float(most)
 
 
-def reference_cpu(runs: int, volume: int) -> Iterator[float]:
-    """The relay in C's CPU for a message of 1 KB, of one pair, microseconds; of each run when it is asked for."""
-    with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
-        work = Path(directory)
-        _make(work)
-        for _ in range(runs):
-            yield _pairs(work, "C relay", 1000, 1, volume)[0]
-
-
 @contextmanager
-def _relay(work: Path, kind: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A relay that has just been started, and its port."""
-    ca, certificate, key = _keys(work)
+def relay_of(work: Path, kind: str, program: str = "relay") -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A relay that has just been started, and its port.
+
+    :param program: the one in C.
+    """
+    ca, certificate, key = keys_of(work)
     if kind == "C relay":
-        with process_of([str(work / "relay"), "serve", ca, certificate, key]) as process:
+        with process_of([str(work / program), "serve", ca, certificate, key]) as process:
             yield process, line_of(process)
         return
     with rendezvous(work, ca, certificate, key, "--share-key") as running:
         yield running
 
 
-def _say(process: "subprocess.Popen[str]", word: str) -> None:
+def say(process: "subprocess.Popen[str]", word: str) -> None:
+    """Write a line to a process."""
     assert process.stdin is not None
     process.stdin.write(f"{word}\n")
     process.stdin.flush()

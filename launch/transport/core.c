@@ -14,6 +14,7 @@ enum {
     ADOPTIONS = 32,          /* of one turn: a receiver has to be made for each */
     TURN_OF_ALL = 2 << 20,   /* bytes that one turn reads; the rest is ready again in the next */
     FLUSH_SIZE = 64 << 10,   /* so much is sent at once, not only at the turn's end */
+    MOST_PASSED = 128 << 10, /* of a longer bundle its user decides, who sends it piece by piece */
 };
 
 struct transport_core {
@@ -132,6 +133,17 @@ static bool take_frame(void *given, const char *payload, size_t size)
     return at->sink->frame(at->context, at->connection, payload, size);
 }
 
+/* Sends a bundle to where it is to go at once, if that takes it; returns where it went, or NULL. What cannot be sent is
+ * the user's: it is never taken half. */
+static connection *pass_on(connection *c, bundle *taken, const core_sink *sink, void *context)
+{
+    connection *to = taken->size > MOST_PASSED ? NULL : sink->route(context, c);
+    if (!to || to->lost || to->closing || to->blocked || !connection_add_bundle(to, taken, taken->data, taken->size))
+        return NULL;
+    send_later(to->home, to);
+    return to;
+}
+
 /* The peer has said its last: what it may still read is sent, and our own end. */
 static void answer_end(connection *c)
 {
@@ -154,8 +166,11 @@ static size_t serve(transport_core *core, connection *c, const core_sink *sink, 
         lose(core, c, (failure){.kind = FAILURE_MEMORY}, true);
     if (taken) {
         at.completed = true;
-        sink->bundled(context, c, taken);
+        connection *to = pass_on(c, taken, sink, context);
+        sink->bundled(context, c, taken, to);
         bundle_release(taken);
+        if (to && connection_unsent(to) >= FLUSH_SIZE)
+            flush(to->home, to);
     }
     if (c->lost)
         return read;
@@ -315,6 +330,7 @@ void core_turn(transport_core *core, const core_sink *sink, void *context)
             read += serve(core, c, sink, context);
     }
     adopt_arrived(core, ADOPTIONS, sink, context);
+    flush_all(core); /* what was passed on does not wait for the user */
 }
 
 void core_flush(transport_core *core)
@@ -499,9 +515,15 @@ void core_end(transport_core *core, const core_sink *sink, void *context)
     core->in_turn = false;
 }
 
-static void ignore_bundle(void *context, connection *c, bundle *taken)
+static void ignore_bundle(void *context, connection *c, bundle *taken, connection *passed_to)
 {
-    (void)context, (void)c, (void)taken;
+    (void)context, (void)c, (void)taken, (void)passed_to;
+}
+
+static connection *no_route(void *context, connection *c)
+{
+    (void)context, (void)c;
+    return NULL;
 }
 
 static void ignore_connection(void *context, connection *c)
@@ -527,7 +549,7 @@ static void ignore_counts(void *context, unsigned unreported, unsigned room_want
 void core_free(transport_core *core)
 {
     static const core_sink ignore = {
-        .established = ignore_connection, .bundled = ignore_bundle, .noted = ignore_notes,
+        .established = ignore_connection, .bundled = ignore_bundle, .route = no_route, .noted = ignore_notes,
         .dropped = ignore_report, .counted = ignore_counts};
     if (core->pool) {
         core_end(core, &ignore, NULL);

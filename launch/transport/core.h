@@ -26,8 +26,11 @@ typedef struct {
     void (*established)(void *context, connection *c);
     /* One frame; all of one connection's in a turn follow one another. False: no more of this one in this turn. */
     bool (*frame)(void *context, connection *c, const char *payload, size_t size);
-    /* The same for a connection that is bundled, once a turn; the bundle is the sink's to hold. */
-    void (*bundled)(void *context, connection *c, bundle *taken);
+    /* The same for a connection that is bundled, once a turn; the bundle is the sink's to hold. It was sent to passed_to
+     * already; or that is NULL. */
+    void (*bundled)(void *context, connection *c, bundle *taken, connection *passed_to);
+    /* Where a bundle of this connection is to be sent at once, before its user hears of it; or NULL. */
+    connection *(*route)(void *context, connection *c);
     void (*noted)(void *context, connection *c, unsigned notes);
     /* A peer that never got so far. */
     void (*dropped)(void *context, const report *what);

@@ -31,10 +31,12 @@ typedef struct {
     unsigned generation;   /* of the process */
 } CoreObject;
 
-typedef struct {
+typedef struct connection_object {
     PyObject_HEAD
     connection *c;    /* NULL once it is lost */
     CoreObject *core; /* not a reference: the core outlives c */
+    struct connection_object *passes_to; /* where its bundles are sent at once, if that is open; or NULL */
+    char open;
 } ConnectionObject;
 
 typedef struct {
@@ -96,7 +98,7 @@ static PyObject *failure_of(const failure *why, const frame_reader *reader)
     return Py_BuildValue("(iLy)", (int)why->kind, (long long)why->code, why->text ? why->text : "");
 }
 
-enum { EVENT_FRAMES, EVENT_BUNDLE, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
+enum { EVENT_FRAMES, EVENT_BUNDLE, EVENT_PASSED, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
 
 /* Steals what; no event is lost but where there is no memory, which ends the turn with that error. */
 static void add_event(CoreObject *self, int kind, PyObject *subject, PyObject *what)
@@ -151,7 +153,14 @@ static bool on_frame(void *context, connection *c, const char *payload, size_t s
     return true;
 }
 
-static void on_bundled(void *context, connection *c, bundle *taken)
+static connection *on_route(void *context, connection *c)
+{
+    (void)context;
+    const ConnectionObject *user = c->user, *to = user ? user->passes_to : NULL;
+    return to && to->open ? to->c : NULL;
+}
+
+static void on_bundled(void *context, connection *c, bundle *taken, connection *passed_to)
 {
     CoreObject *self = context;
     self->reading = NULL;
@@ -160,7 +169,10 @@ static void on_bundled(void *context, connection *c, bundle *taken)
     BundleObject *made = (BundleObject *)self->bundle_type->tp_alloc(self->bundle_type, 0);
     if (made)
         made->held = bundle_hold(taken);
-    add_event(self, EVENT_BUNDLE, c->user, (PyObject *)made);
+    if (passed_to)
+        add_event(self, EVENT_PASSED, c->user, made ? Py_BuildValue("(NO)", made, passed_to->user) : NULL);
+    else
+        add_event(self, EVENT_BUNDLE, c->user, (PyObject *)made);
 }
 
 static void on_noted(void *context, connection *c, unsigned notes)
@@ -202,6 +214,7 @@ static const core_sink sink = {
     .established = on_established,
     .frame = on_frame,
     .bundled = on_bundled,
+    .route = on_route,
     .noted = on_noted,
     .dropped = on_dropped,
     .counted = on_counted,
@@ -440,11 +453,11 @@ static PyType_Spec core_spec = {
 
 /* Sends, and leaves it to Python what is to be done where the peer takes no more: pace(), so that a producer is paused
  * before it sends more; or where it has taken nothing for long: refused(unsent). */
-static PyObject *judge_sent(ConnectionObject *self, send_outcome outcome, bool blocked)
+static PyObject *judge_sent(ConnectionObject *self, send_outcome outcome)
 {
     switch (outcome) {
     case SEND_TAKEN:
-        if (self->c->blocked && !blocked && self->c->watched)
+        if (self->c->blocked && self->c->watched) /* it may have become so by what was passed on */
             return PyObject_CallMethod((PyObject *)self, "pace", NULL);
         Py_RETURN_NONE;
     case SEND_REFUSED:
@@ -457,8 +470,7 @@ static PyObject *judge_sent(ConnectionObject *self, send_outcome outcome, bool b
 
 static PyObject *send_all(ConnectionObject *self, const core_payload *payloads, size_t count, bool framed)
 {
-    const bool blocked = self->c->blocked;
-    return judge_sent(self, core_send(self->c, payloads, count, framed), blocked);
+    return judge_sent(self, core_send(self->c, payloads, count, framed));
 }
 
 /* The bundle that a view is of, or NULL. */
@@ -505,9 +517,8 @@ static PyObject *connection_object_write(ConnectionObject *self, PyObject *given
     if (!usable(self->core) || PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     const core_payload data = {view.buf, (size_t)view.len};
-    const bool blocked = self->c->blocked;
     bundle *of = bundle_of(self->core, given);
-    PyObject *sent = of ? judge_sent(self, core_send_bundle(self->c, of, view.buf, (size_t)view.len), blocked)
+    PyObject *sent = of ? judge_sent(self, core_send_bundle(self->c, of, view.buf, (size_t)view.len))
                         : send_all(self, &data, 1, false);
     PyBuffer_Release(&view);
     return sent;
@@ -570,6 +581,26 @@ static PyObject *connection_object_bundle(ConnectionObject *self, PyObject *Py_U
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(pass_on_doc, "pass_on($self, to, /)\n--\n\n"
+                          "Have its bundles sent to a connection, while that is open, in the turn that brings them.\n\n"
+                          "None: no more; so it must be called once the connection is lost.\n");
+
+static PyObject *connection_object_pass_on(ConnectionObject *self, PyObject *given)
+{
+    ConnectionObject *to = NULL;
+    if (self->c && !usable(self->core))
+        return NULL;
+    if (given != Py_None) {
+        PyTypeObject *type = self->core ? self->core->made : NULL;
+        if (type && !PyObject_TypeCheck(given, type))
+            return PyErr_Format(PyExc_TypeError, "expected a connection, got %.100s", Py_TYPE(given)->tp_name);
+        if (type)
+            to = (ConnectionObject *)Py_NewRef(given);
+    }
+    Py_XSETREF(self->passes_to, to);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(watch_doc, "watch($self, wanted, /)\n--\n\nNote when the peer takes no more, and when it has taken all.\n");
 
 static PyObject *connection_object_watch(ConnectionObject *self, PyObject *given)
@@ -621,9 +652,23 @@ static int connection_object_set_max_frame(ConnectionObject *self, PyObject *giv
     return 0;
 }
 
+static PyObject *connection_object_is_open(ConnectionObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->open);
+}
+
+static int connection_object_set_open(ConnectionObject *self, PyObject *given, void *Py_UNUSED(closure))
+{
+    const int open = given ? PyObject_IsTrue(given) : 0;
+    if (open >= 0)
+        self->open = (char)open;
+    return open < 0 ? -1 : 0;
+}
+
 static void connection_object_dealloc(ConnectionObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->passes_to);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -636,6 +681,7 @@ static PyMethodDef connection_methods[] = {
     {"read", (PyCFunction)connection_object_read, METH_O, read_doc},
     {"bundle", (PyCFunction)connection_object_bundle, METH_NOARGS, bundle_doc},
     {"read_at_once", (PyCFunction)connection_object_read_at_once, METH_O, read_at_once_doc},
+    {"pass_on", (PyCFunction)connection_object_pass_on, METH_O, pass_on_doc},
     {"watch", (PyCFunction)connection_object_watch, METH_O, watch_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -647,6 +693,8 @@ static PyGetSetDef connection_members[] = {
     {"blocked", (getter)connection_object_blocked, NULL, "whether the peer takes no more for now", NULL},
     {"max_frame", (getter)connection_object_max_frame, (setter)connection_object_set_max_frame,
      "largest payload accepted, bytes; a change holds from the next header on", NULL},
+    {"open", (getter)connection_object_is_open, (setter)connection_object_set_open,
+     "whether bundles of others may be sent to it at once", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -727,7 +775,7 @@ static int module_exec(PyObject *module)
         int value;
     } constants[] = {
         {"FRAMES", EVENT_FRAMES},           {"NOTES", EVENT_NOTES},
-        {"BUNDLE", EVENT_BUNDLE},
+        {"BUNDLE", EVENT_BUNDLE},           {"PASSED", EVENT_PASSED},
         {"ESTABLISHED", EVENT_ESTABLISHED}, {"LOST", EVENT_LOST},
         {"DROPPED", EVENT_DROPPED},         {"COUNTED", EVENT_COUNTED},
         {"PARTIAL", NOTE_PARTIAL},          {"COMPLETED", NOTE_COMPLETED},

@@ -88,8 +88,7 @@ class MessageAdmission:
 
     def settle(self, now: float) -> None:
         """Admit waiting messages, as memory may have become free."""
-        if self._queue or self._large_queue:
-            self._admit_queued(now, asking=None)
+        self._admit_queued(now, asking=None)
 
     def sweep(self, now: float) -> None:
         """If any sender waits, time out messages that arrive too slowly, and those that have waited too long."""

@@ -43,12 +43,17 @@ class PeerConnection(RelayConnection):
         self._understands_fail = False
         self._final_message: bytes | None = None
 
+    @property
+    def carrier(self) -> FrameProtocol | None:
+        """What carries it; None once it is closed or gone."""
+        return self._connection if self._final_message is None else None
+
     # -- as a receiver of frames -----------------------------------------------------------------------------------
 
     def connected(self, connection: FrameProtocol) -> None:
         """The handshake is done."""
         self._connection = connection
-        connection.read_at_once(READ_SIZE)
+        self._read_at_once(READ_SIZE)
         self._relay.connected(self)
 
     def frames_received(self, payloads: list[bytes]) -> None:
@@ -65,6 +70,23 @@ class PeerConnection(RelayConnection):
             self._messages_received(bundle)
             self._relay.memory_released()
 
+    def bundle_passed(self, bundle: Bundle, to: FrameProtocol) -> None:
+        """The same of messages that were sent at once to who then read its mailbox, of which nothing waited.
+
+        If that connection is its reader no more they are put into it: the next one is sent them.
+        """
+        subscription = self._subscription
+        if self._final_message is not None or subscription is None:
+            return
+        outbox = subscription.outbox
+        if not (isinstance(outbox.reader, PeerConnection) and outbox.reader.carrier is to):
+            self.bundle_received(bundle)
+            return
+        self._arrived(bundle.longest)
+        self._relay.counters.mailbox_bytes += len(bundle)
+        outbox.passed(bundle, subscription.origins, self._relay.now())
+        self._relay.memory_released()
+
     def frame_begun(self, size: int) -> None:
         """A message has begun to arrive: read on when there is memory for it."""
         if self._subscription is None:
@@ -76,7 +98,14 @@ class PeerConnection(RelayConnection):
     # -- as a producer of what its mailbox holds -------------------------------------------------------------------
 
     def deliver(self) -> None:
-        """Send what waits in its mailbox, as far as the peer takes it."""
+        """Send what waits in its mailbox, as far as the peer takes it. Where nothing waits any more, what comes for it
+        may be sent at once.
+        """
+        self._send_waiting()
+        if self._subscription is not None and self._connection is not None:
+            self._connection.open = not self._subscription.inbox.waiting
+
+    def _send_waiting(self) -> None:
         while self._subscription is not None and self._connection is not None and not self._write_paused:
             if self._final_message is not None and not self._mid_message:
                 self._close(self._final_message)
@@ -189,8 +218,11 @@ class PeerConnection(RelayConnection):
             self._put(frames, subscription)
         except Full as error:
             self.refuse(str(error), FULL)
-        if isinstance(outbox.reader, PeerConnection):
-            outbox.reader.deliver()
+        reader = outbox.reader
+        if isinstance(reader, PeerConnection):
+            reader.deliver()
+            if self._connection is not None:
+                self._connection.pass_on(reader.carrier)
         if self._subscription is not None:
             self._relay.backpressure.sent(self, outbox)
 

@@ -94,6 +94,15 @@ class Mailbox:
         if store.memory.free < 0 and not store.make_room(0):
             self.spill()
 
+    def passed(self, frames: Frames, origins: Origins, now: float) -> None:
+        """Know messages that its reader was sent at once; as :meth:`put`. A job's are kept, as all it has had."""
+        if self.storage.job:
+            message = Message(frames, origins, now)
+            self._store.memory.used += message.memory
+            self._keep(message)
+            if self._store.memory.free < 0:
+                self._store.make_room(0)
+
     def attach(self, reader: object) -> object | None:
         """Deliver to this reader from now on, what waits from its first byte.
 
@@ -253,10 +262,13 @@ class Mailbox:
         self._remove_first()
         message.start = 0
         if self.storage.job:
-            self.delivered.append(message)
-            self.storage.retain(message, self)
+            self._keep(message)
         else:
             self._store.release(message)
+
+    def _keep(self, message: Message) -> None:
+        self.delivered.append(message)
+        self.storage.retain(message, self)
 
     def _lose(self, message: Message) -> None:
         for task, attempt in message.origins:

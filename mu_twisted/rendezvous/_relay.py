@@ -199,7 +199,8 @@ class Relay:
 
     def memory_released(self) -> None:
         """Admit messages that wait for memory."""
-        self.admission.settle(self.now())
+        if self.admission.contended:
+            self.admission.settle(self.now())
 
     def messages_lost(self, run: Run, tasks: Iterable[int]) -> None:
         """Notify the coordinator, now or when it comes back, that what these tasks have sent is wanted and gone."""

@@ -87,13 +87,14 @@ class RelayConnection:
     :param relay: what it shares with all others.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_pauses", "_relay", "_write_paused")
+    __slots__ = ("__weakref__", "_connection", "_pauses", "_read_size", "_relay", "_write_paused")
 
     def __init__(self, relay: RelayServices) -> None:
         self._relay = relay
         self._connection: FrameProtocol | None = None
         self._pauses: set[str] = set()
         self._write_paused = False
+        self._read_size = 0
 
     def disconnected(self, reason: str) -> None:
         """The connection is gone."""
@@ -180,11 +181,15 @@ class RelayConnection:
     def _arrived(self, size: int) -> None:
         """Messages have arrived, one of so many bytes: the memory that was reserved for one is theirs now."""
         self._relay.admission.release(self)
-        if self._connection is not None:
-            self._connection.read_at_once(READ_SIZE_UNADMITTED if size > READ_SIZE else READ_SIZE)
+        self._read_at_once(READ_SIZE_UNADMITTED if size > READ_SIZE else READ_SIZE)
 
     def _read_message(self) -> None:
         if self._connection is not None:
             # TLS adds 22 bytes to each 16 KiB at most.
             size = min(READ_SIZE_ADMITTED, self._connection.missing * 65 // 64)
-            self._connection.read_at_once(max(READ_SIZE_UNADMITTED, size))
+            self._read_at_once(max(READ_SIZE_UNADMITTED, size))
+
+    def _read_at_once(self, size: int) -> None:
+        if size != self._read_size and self._connection is not None:
+            self._read_size = size
+            self._connection.read_at_once(size)

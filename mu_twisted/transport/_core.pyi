@@ -5,6 +5,8 @@ FRAMES: Final[int]
 """A list of payloads."""
 BUNDLE: Final[int]
 """A bundle."""
+PASSED: Final[int]
+"""A bundle, and the connection that it was sent to already."""
 NOTES: Final[int]
 """A number, see below."""
 ESTABLISHED: Final[int]
@@ -89,6 +91,7 @@ class Core:
 
 class Connection:
     max_frame: int
+    open: bool
     @property
     def pending(self) -> int: ...
     @property
@@ -104,6 +107,7 @@ class Connection:
     def cut(self) -> None: ...
     def read(self, wanted: bool, /) -> None: ...
     def read_at_once(self, size: int, /) -> None: ...
+    def pass_on(self, to: Any, /) -> None: ...
     def watch(self, wanted: bool, /) -> None: ...
 
 class Bundle:

@@ -13,15 +13,15 @@ from zope.interface import implementer
 
 from mu_twisted.tls import ServerContexts
 from mu_twisted.transport import _core
-from mu_twisted.transport._core import BUNDLE, COUNTED, DROPPED, ESTABLISHED, FRAMES, NOTES
+from mu_twisted.transport._core import BUNDLE, COUNTED, DROPPED, ESTABLISHED, FRAMES, NOTES, PASSED
 from mu_twisted.transport._core_failures import describe_drop
 from mu_twisted.transport._core_protocol import CoreProtocol
 from mu_twisted.transport._factory import FrameFactory
 
-ROUNDS = 2
-"""Turns of the core for one of the reactor, where the one before was full."""
-FULL = 64
-"""Events of a full turn: after one with fewer there is most likely nothing more to read yet."""
+ROUNDS = 8
+"""Turns of the core for one of the reactor, as long as each brings something: an answer to what was sent may be here
+already, and a turn of the reactor costs more than a look that finds nothing.
+"""
 
 
 @implementer(IReadDescriptor, IListeningPort)
@@ -125,7 +125,7 @@ class CoreListener:
                 self._dispatch(events)
             finally:
                 self.core.flush()
-            if len(events) < FULL:
+            if not events:
                 break
         if not self._listening and not self.core.connections:
             self._end()
@@ -156,6 +156,8 @@ class CoreListener:
                         protocol.delivered(what)
                     elif kind == BUNDLE:
                         protocol.bundled(what)
+                    elif kind == PASSED:
+                        protocol.passed(*what)
                     elif kind == NOTES:
                         protocol.noted(what)
                     elif kind == ESTABLISHED:

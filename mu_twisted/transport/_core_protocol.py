@@ -72,6 +72,11 @@ class CoreProtocol(_core.Connection, FrameProtocol):
         if self._receiver is not None and self._reason is None:
             self._receiver.bundle_received(bundle)  # type: ignore[attr-defined]
 
+    def passed(self, bundle: _core.Bundle, to: FrameProtocol) -> None:
+        """Frames have come, in a bundle that was sent to another connection at once."""
+        if self._receiver is not None and self._reason is None:
+            self._receiver.bundle_passed(bundle, to)  # type: ignore[attr-defined]
+
     def noted(self, notes: int) -> None:
         """Something has changed beside the frames that have come."""
         if notes & (_core.BLOCKED | _core.DRAINED):
@@ -89,6 +94,7 @@ class CoreProtocol(_core.Connection, FrameProtocol):
             if not is_ordinary(why):
                 self._owner.connection_dropped(self, reason)
         self._there = False
+        self.pass_on(None)
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()

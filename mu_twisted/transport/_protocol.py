@@ -43,7 +43,8 @@ class Receiver(Protocol):
     size that its header announces, so that reading can be paused until there is memory for it.
 
     And it may have ``bundle_received(bundle: Bundle)``, which is called in place of ``frames_received`` once
-    :meth:`FrameProtocol.bundle` was.
+    :meth:`FrameProtocol.bundle` was; and ``bundle_passed(bundle: Bundle, to: FrameProtocol)``, which is called in its
+    place for a bundle that was sent to another connection already, see :meth:`FrameProtocol.pass_on`.
     """
 
     def connected(self, connection: "FrameProtocol") -> None:
@@ -124,6 +125,8 @@ class FrameProtocol:
     peer: Peer
     max_frame: int
     """Largest payload accepted, bytes; a change holds from the next header on."""
+    open: bool
+    """Whether bundles of other connections may be sent to this one at once, see :meth:`pass_on`; not at first."""
 
     # Its state. The attributes are slots of the subclasses, one of which has a base in C beside this one.
     _owner: ConnectionOwner
@@ -194,6 +197,13 @@ class FrameProtocol:
     @abstractmethod
     def bundle(self) -> None:
         """Have the receiver's ``bundle_received`` called from now on, with all frames of one read at once."""
+
+    def pass_on(self, to: "FrameProtocol | None") -> None:
+        """Have each bundle sent to another connection as it comes, before the receiver hears of it; None: no more.
+
+        The core does so with a bundle that is not long, as long as the other one is open and takes it. What it does not
+        send so is received as any other. Where there is no core nothing is.
+        """
 
     @property
     def missing(self) -> int:

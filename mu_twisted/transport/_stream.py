@@ -45,6 +45,7 @@ class StreamProtocol(FrameProtocol):
         "_reason",
         "_receiver",
         "_takes_views",
+        "open",
         "peer",
         "transport",
     )
@@ -53,7 +54,7 @@ class StreamProtocol(FrameProtocol):
         self._begin(owner, Peer("", 0, None))
         self._decoder = Decoder(max_frame)
         self._takes_views = False
-        self._bundled = False
+        self._bundled = self.open = False
         self._outflow = Outflow(None)
         # What Twisted's transports offer beyond ITransport is not in one interface.
         self.transport: Any = None

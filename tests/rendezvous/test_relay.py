@@ -6,7 +6,7 @@ import pytest
 from memory_relay import MemoryRelay, Peer
 
 from mu_twisted.rendezvous import RelayLimits, Spill
-from mu_twisted.wire import FULL, encode
+from mu_twisted.wire import FULL, PeerGreeting, encode
 
 MIB = 1 << 20
 Make = Callable[..., MemoryRelay]
@@ -324,3 +324,73 @@ def test_what_an_earlier_process_left_on_disk_is_removed_and_nothing_else(make_b
     (root / "mine").write_bytes(b"y")
     Spill(root)
     assert [path.name for path in root.iterdir()] == ["mine"]
+
+
+def test_what_follows_in_a_row_is_kept_as_the_first(make_both: Make) -> None:
+    world = make_both()
+    sender, first = world.worker(1, 2), world.worker(2, 3)
+    for number in range(20):
+        sender.says(b"%d" % number, b"x" * number)
+    said = [message for number in range(20) for message in (b"%d" % number, b"x" * number)]
+    assert first.heard() == said
+    assert world.relay.counts().mailbox_bytes == sum(map(len, map(encode, said)))
+    second = world.worker(2, 3, 1, replay=True)
+    assert second.heard() == said
+    sender.says(b"more")
+    assert second.heard() == [b"more"]
+    assert world.worker(2, 3, 2, replay=True).heard() == [*said, b"more"]
+
+
+def test_a_message_that_comes_with_the_next_attempt_reaches_it_once(make_both: Make) -> None:
+    world = make_both()
+    sender, first = world.worker(1, 2), world.worker(2, 3)
+    for said in b"a", b"b":
+        sender.says(said)
+    assert first.heard() == [b"a", b"b"]
+    second = world.dial()
+    second.wire.send(PeerGreeting(b"j", 2, 3, 1, True).encode())
+    sender.says(b"c")
+    assert second.heard() == [b"a", b"b", b"c"]
+    sender.says(b"d")
+    assert second.heard() == [b"d"]
+    assert first.reasons
+
+
+def test_messages_of_a_slow_reader_stay_whole_and_in_order(make_both: Make) -> None:
+    world = make_both()
+    one, other, reader = world.worker(1, 3), world.worker(2, 3), world.worker(3, 3)
+    one.says(b"1")
+    other.says(b"2")
+    assert reader.heard() == [b"1", b"2"]
+    reader.wire.pause_reading()
+    big = bytes(range(256)) * 8000
+    other.says(big)
+    for number in range(300):
+        one.says(b"1 %d " % number * 500)
+        if number == 150:
+            other.says(b"2 last")
+            reader.wire.resume_reading()
+    world.settle()
+    heard = reader.heard()
+    assert [message for message in heard if message.startswith(b"1 ")] == [b"1 %d " % n * 500 for n in range(300)]
+    assert [message for message in heard if not message.startswith(b"1 ")] == [big, b"2 last"]
+
+
+def test_a_message_to_oneself_is_one_as_any(make_both: Make) -> None:
+    world = make_both()
+    only = world.worker(1, 1)
+    for number in range(5):
+        only.says(b"%d" % number)
+    assert only.heard() == [b"%d" % number for number in range(5)]
+    assert world.worker(1, 1, 1, replay=True).heard() == [b"%d" % number for number in range(5)]
+
+
+def test_what_runs_send_in_a_row_is_not_kept(make_both: Make) -> None:
+    world = make_both()
+    one, two = world.peer(1, 2), world.peer(2, 1)
+    for number in range(10):
+        one.says(b"%d" % number)
+        two.says(b"back %d" % number)
+    assert two.heard() == [b"%d" % number for number in range(10)]
+    assert one.heard() == [b"back %d" % number for number in range(10)]
+    assert world.in_memory() == 0

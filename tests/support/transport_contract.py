@@ -29,6 +29,7 @@ class Recorder:
         self.begun: list[int] = []
         self.reasons: list[str] = []
         self.bundles: list[Any] = []
+        self.passed: list[tuple[Any, FrameProtocol]] = []
         self.echo = False
 
     def connected(self, connection: FrameProtocol) -> None:
@@ -51,6 +52,10 @@ class Recorder:
         if self.echo:
             for at in range(0, len(bundle), 70_000):
                 self.end.write(memoryview(bundle)[at : at + 70_000])
+
+    def bundle_passed(self, bundle: Any, to: FrameProtocol) -> None:
+        assert not self.reasons
+        self.passed.append((bundle, to))
 
     def frame_begun(self, size: int) -> None:
         assert not self.reasons

@@ -228,7 +228,7 @@ typedef struct {
 typedef struct {
     heard all[MOST];
     size_t count;
-    unsigned established, lost, dropped, bundles;
+    unsigned established, lost, dropped, bundles, passed, seed;
     unsigned by_kind[FAILURE_ENDED + 1];
 } user;
 
@@ -263,12 +263,23 @@ static bool on_frame(void *context, connection *c, const char *payload, size_t s
     return true;
 }
 
-static void on_bundled(void *context, connection *c, bundle *taken)
+/* Half of the bundles go back at once. */
+static connection *on_route(void *context, connection *c)
+{
+    user *self = context;
+    assert(c->user == self && !c->lost);
+    return chance(&self->seed, 2) ? c : NULL;
+}
+
+static void on_bundled(void *context, connection *c, bundle *taken, connection *passed_to)
 {
     user *self = context;
     assert(c->user == self && !c->lost && taken->frames > 0 && taken->longest <= LIMIT);
+    assert(!passed_to || passed_to == c);
     self->bundles++;
-    if (self->count < MOST)
+    if (passed_to)
+        self->passed++;
+    else if (self->count < MOST)
         self->all[self->count++] = (heard){c, taken->data, taken->size, bundle_hold(taken)};
 }
 
@@ -299,7 +310,7 @@ static void on_counted(void *context, unsigned unreported, unsigned room_wanted)
     self->dropped += unreported;
 }
 
-static const core_sink sink = {on_established, on_frame, on_bundled, on_noted, on_dropped, on_counted};
+static const core_sink sink = {on_established, on_frame, on_bundled, on_route, on_noted, on_dropped, on_counted};
 
 /* False: so much waits for the peer that no more was taken. */
 static bool send_back(const heard *one, unsigned *seed)
@@ -383,7 +394,7 @@ int main(int count, char **words)
         seeds[at] = seed + (unsigned)at + 1;
         assert(pthread_create(&peers[at], NULL, be_peers, &seeds[at]) == 0);
     }
-    user self = {0};
+    user self = {.seed = seed};
     const time_t end = time(NULL) + atoi(words[1]);
     while (time(NULL) < end) {
         struct pollfd ready = {.fd = core_descriptor(core), .events = POLLIN};
@@ -403,9 +414,9 @@ int main(int count, char **words)
     core_free(core);
     for (int at = 0; at < PEERS; at++)
         pthread_join(peers[at], NULL);
-    printf("%u connections, %u that never were one; %u bundles; cut off for floods of KeyUpdate: %u, for what is no frame: %u\n",
-           self.established, self.dropped, self.bundles, self.by_kind[FAILURE_KEY_UPDATES], self.by_kind[FAILURE_MALFORMED]);
-    assert(self.bundles > 0 && self.by_kind[FAILURE_KEY_UPDATES] > 0 && self.by_kind[FAILURE_MALFORMED] > 0);
+    printf("%u connections, %u that never were one; %u bundles, %u of them sent back at once; cut off for floods of KeyUpdate: %u, for what is no frame: %u\n",
+           self.established, self.dropped, self.bundles, self.passed, self.by_kind[FAILURE_KEY_UPDATES], self.by_kind[FAILURE_MALFORMED]);
+    assert(self.bundles > self.passed && self.passed > 0 && self.by_kind[FAILURE_KEY_UPDATES] > 0 && self.by_kind[FAILURE_MALFORMED] > 0);
     SSL_CTX_free(client);
     SSL_CTX_free(client_of_12);
     EVP_PKEY_free(key);
