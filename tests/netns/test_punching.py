@@ -13,6 +13,8 @@ pytestmark = pytest.mark.netns
 
 Trying = Callable[..., Trials]
 TRIES = 3
+PAUSE = 1.0
+"""Seconds from one punch of a pair to the next."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def trying(build: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) 
     def make(boxes: int, isolated: bool = False) -> Trials:
         if (boxes, isolated) not in made:
             lab = build(boxes, isolated=isolated)
-            punches = PunchLab(lab, tmp_path_factory.mktemp("lab") / "tls")
+            punches = PunchLab(lab, tmp_path_factory.mktemp("lab") / "tls", pause=PAUSE)
             made[boxes, isolated] = punches, Trials(lab, punches)
         return made[boxes, isolated][1]
 

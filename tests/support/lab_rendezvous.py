@@ -1,7 +1,7 @@
 """A program for the lab: the relay and its probe port, at fixed ports.
 
-Its first argument is a directory with ``ca_cert.pem`` and ``ca_key.pem``. It says ``ready`` and, when its input ends,
-what has been counted of punches.
+Its arguments are a directory with ``ca_cert.pem`` and ``ca_key.pem`` and, if not the usual ones, the seconds from one
+punch of a pair to the next. It says ``ready`` and, when its input ends, what has been counted of punches.
 """
 
 import json
@@ -14,7 +14,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
+from mu_twisted.rendezvous import PunchLimits, PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import Authority, RoleIdentity, server_contexts
 
 PORT, PROBE_PORT = 13337, 13338
@@ -40,13 +40,13 @@ def say(what: Any) -> None:
     sys.stdout.flush()
 
 
-def main(directory: str) -> None:
+def main(directory: str, pause: str = str(PunchLimits.pause)) -> None:
     """Serve until the input ends."""
     authority = Authority.load(Path(directory) / "ca_cert.pem", Path(directory) / "ca_key.pem")
     own = authority.issue(RoleIdentity("rendezvous"), lifetime=None)
     endpoint: Any = TCP4ServerEndpoint
     standard_io: Any = stdio.StandardIO
-    punching = PunchService(loop)
+    punching = PunchService(loop, PunchLimits(pause=float(pause)))
     punching.listen(endpoint(loop, PROBE_PORT))
     relay = Relay(loop, RelayLimits(retention=HOURS), Spill(Path(directory) / "spill"), punching=punching)
     relay.listen(endpoint(loop, PORT), server_contexts(own, authority.certificate))

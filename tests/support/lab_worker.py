@@ -22,6 +22,7 @@ from worker_lambda._dialling import Partner, resolve
 from worker_lambda._socket_watch import SocketWatch
 from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
+from worker_lambda.punching._puncher import PAUSE
 
 MESSAGE = 100_000
 """Bytes that each end sends on a link."""
@@ -37,12 +38,13 @@ class Attempt:
     """One attempt of a task, from its connection to the rendezvous on.
 
     :param order: ``job``, ``task``, ``attempt``, ``address`` (host and port), ``tls`` (base64 bodies), and ``late``:
-        seconds for which orders to punch are kept, as if they came so much later.
+        seconds for which orders to punch are kept, as if they came so much later. ``pause``: see :class:`Puncher`.
     """
 
     def __init__(self, selector: selectors.BaseSelector, order: dict[str, Any]) -> None:
         self._selector = selector
         self._late = float(order.get("late", 0.0))
+        self._pause = float(order.get("pause", PAUSE))
         self._kept: list[tuple[float, bytes]] = []
         self.puncher: Puncher | None = None
         self._links: list[Trial] = []
@@ -111,6 +113,7 @@ class Attempt:
             self._control.send,
             connected=self._connected,
             failed=lambda task, reason: say({"failed": [task, reason]}),
+            pause=self._pause,
         )
 
     def _received(self, message: bytes) -> None:

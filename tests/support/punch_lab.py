@@ -65,15 +65,19 @@ class PunchLab:
     """A rendezvous in a lab, and a worker on each of its hosts.
 
     :param directory: for the CA's files.
+    :param pause: seconds from one punch of a pair to the next; None: as many as outside of the lab.
     """
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, *, pause: float | None = None) -> None:
         self.lab = lab
+        self._paused = {} if pause is None else {"pause": pause}
         self._authority = Authority.open(directory)
         self._attempts = count()
         self.reports: list[PunchReport] = []
         """What each worker has said of its punches when it last left."""
-        self.rendezvous = self._start(lab.rendezvous, "lab_rendezvous.py", str(directory))
+        self.rendezvous = self._start(
+            lab.rendezvous, "lab_rendezvous.py", str(directory), *map(str, self._paused.values())
+        )
         self.workers = [self._start(host, "lab_worker.py") for host in lab.hosts]
         assert self.rendezvous.hear() == "ready"
 
@@ -123,6 +127,7 @@ class PunchLab:
                     "address": [RENDEZVOUS, PORT],
                     "tls": {name: _body(pem) for name, pem in bodies.items()},
                     "late": late[task],
+                    **self._paused,
                 }
             )
         for worker in self.workers:

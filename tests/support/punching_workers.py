@@ -88,6 +88,7 @@ class Worker:
             self._send,
             connected=self.links.append,
             failed=lambda peer, reason: self.failures.append((peer, reason)),
+            pause=world.pause,
         )
         world.workers[self.party] = self
         world.loop.steps.append(self.puncher.step)
@@ -118,6 +119,7 @@ class World:
 
     def __init__(self, limits: PunchLimits | None = None) -> None:
         self.loop = Loop()
+        self.pause = (limits or PunchLimits()).pause
         numbers = count(1)
         self.broker = PunchBroker(lambda: f"{next(numbers):032x}", limits)
         self.workers: dict[Party, Worker] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from punching_workers import FOREIGN, JOB, Loop, World, contexts, receive_all
+from punching_workers import FOREIGN, JOB, LIMIT, Loop, World, contexts, receive_all
 
 from mu_twisted.rendezvous._punching import PunchLimits
 from mu_twisted.tls import Identity, LaunchIdentity, TaskIdentity
@@ -24,6 +24,7 @@ from worker_lambda.punching._candidate_dial import PACE, CandidateDial
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
 from worker_lambda.punching._local_port import host_candidates, round_trip
 from worker_lambda.punching._punch import Punch
+from worker_lambda.punching._puncher import PAUSE
 
 ROOT = Path(__file__).parents[2]
 NONCE = "0123456789abcdef" * 2
@@ -147,7 +148,8 @@ def test_a_used_nonce_opens_nothing(world: World) -> None:
     assert len(two.links) == 1
 
 
-def test_connections_of_strangers_leave_nothing_behind(world: World) -> None:
+def test_connections_of_strangers_leave_nothing_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_lambda.punching._puncher.EARLY_TIMEOUT", 0.5)
     one, two, three = world.worker(0), world.worker(1), world.worker(2)
     strangers = [socket.create_connection(two.address) for _ in range(12)]
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -155,15 +157,15 @@ def test_connections_of_strangers_leave_nothing_behind(world: World) -> None:
     world.loop.run_until(lambda: one.links and two.links)
     three.puncher.want(1)
     world.loop.run_until(lambda: three.links and len(two.links) == 2)
-    world.loop.run_for(2.2)
-    assert len(os.listdir("/proc/self/fd")) <= before + 4  # noqa: PTH208 - the links' ends
+    world.loop.run_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 4)  # noqa: PTH208 - the links' ends
     for stranger in strangers:
-        stranger.settimeout(5)
+        stranger.settimeout(LIMIT)
         assert stranger.recv(1) == b""
         stranger.close()
 
 
-def test_a_peer_that_is_not_there_costs_two_tries_with_a_pause(world: World) -> None:
+def test_a_peer_that_is_not_there_costs_two_tries_with_a_pause() -> None:
+    world = World(PunchLimits(pause=0.5))
     one, two = world.worker(0), world.worker(1)
     two.leave()
     one.puncher.want(1)
@@ -171,6 +173,11 @@ def test_a_peer_that_is_not_there_costs_two_tries_with_a_pause(world: World) -> 
     assert one.failures == [(1, "refused")]
     assert world.broker.counts["begun"] == 2
     assert [said for said in one.said if said.startswith(b"PUNCH_WANT:")] == [b"PUNCH_WANT:1", b"PUNCH_WANT:1"]
+    world.close()
+
+
+def test_the_pause_of_workers_is_no_shorter_than_the_one_that_is_demanded() -> None:
+    assert PunchLimits().pause <= PAUSE
 
 
 def test_an_answer_that_never_comes_is_a_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +190,7 @@ def test_an_answer_that_never_comes_is_a_timeout(world: World, monkeypatch: pyte
 
 
 def test_two_tries_are_all_that_the_broker_gives() -> None:
-    world = World(PunchLimits(tries=1))
+    world = World(PunchLimits(tries=1, pause=0.1))
     one, two = world.worker(0), world.worker(1)
     two.leave()
     one.puncher.want(1)

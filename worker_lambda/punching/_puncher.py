@@ -108,6 +108,7 @@ class Puncher:
     :param failed: called once with each task that a link was wanted to and cannot be had: the task, and why, as
         :class:`mu_twisted.wire.punching.PunchRefusal` or :class:`~mu_twisted.wire.punching.PunchOutcome` say.
     :param uniform: see :class:`~worker_lambda.punching._candidate_dial.CandidateDial`.
+    :param pause: seconds from the beginning of one punch to a peer to the next.
     :raises OSError: the port cannot be listened on.
     """
 
@@ -122,6 +123,7 @@ class Puncher:
         connected: Callable[[Link], None],
         failed: Callable[[int, str], None],
         uniform: Uniform = random.uniform,
+        pause: float = PAUSE,
     ) -> None:
         self._selector = selector
         self._identity = identity
@@ -130,6 +132,7 @@ class Puncher:
         self._connected = connected
         self._failed = failed
         self._uniform = uniform
+        self._pause = pause
         self._rendezvous = control.getpeername()[0]
         self._probe: Probe | None = None
         self._seen: Candidate | None = None
@@ -285,7 +288,7 @@ class Puncher:
             self._wanted.pop(peer.task, None)
             self._connected(Link(peer, punch.link, punch.connected_after or 0.0))
         elif wanted is not None and wanted.tries < TRIES:
-            wanted.due = punch.begun + PAUSE
+            wanted.due = punch.begun + self._pause
         elif wanted is not None:
             self._give_up(peer.task, outcome)
 
