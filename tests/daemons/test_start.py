@@ -122,6 +122,7 @@ def test_whatever_fails_at_the_start_of_a_daemon_is_told_on_the_terminal(
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert said in line
+    assert gone(tmp_path / "twistd.pid")
     assert [path.name for path in tmp_path.glob("twistd*")] == ["twistd.log"]
     assert said in (tmp_path / "twistd.log").read_text()
 

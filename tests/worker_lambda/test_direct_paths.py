@@ -95,6 +95,8 @@ REQUESTED = [PunchWant(PEER).encode()]
 def test_what_is_not_settled_when_the_rendezvous_is_lost_is_asked_for_again(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, before: PunchRefusal | str | None
 ) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(_direct_paths, "time", SimpleNamespace(monotonic=lambda: now))
     paths.dial()
     paths.paths.want([PEER])
     assert paths.wants() == REQUESTED
@@ -107,8 +109,7 @@ def test_what_is_not_settled_when_the_rendezvous_is_lost_is_asked_for_again(
         paths.paths.want([PEER])
         paths.dial()
         assert paths.wants() == []  # it is too soon
-        later = SimpleNamespace(monotonic=lambda: time.monotonic() + PAUSE)
-        monkeypatch.setattr(_direct_paths, "time", later)
+        now += PAUSE
         paths.paths.want([PEER])
         assert paths.wants() == REQUESTED
     for _ in range(2):

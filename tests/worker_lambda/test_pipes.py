@@ -372,8 +372,8 @@ def test_a_direct_path_that_is_lost_behind_the_end_breaks_nothing(
 def test_where_the_direct_path_is_lost_with_all_that_was_sent_both_commands_fail(
     network: Network, pair: tuple[PipedWorker, PipedWorker], monkeypatch: pytest.MonkeyPatch, first: int, writes: str
 ) -> None:
-    late = 0.0
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late)
+    lost: float | None = None
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() if lost is None else lost)
     for module in (_pipes, _pipe_writer, _pipe_reader):
         monkeypatch.setattr(module, "time", clock)
     network.stuck = {3}
@@ -382,11 +382,12 @@ def test_where_the_direct_path_is_lost_with_all_that_was_sent_both_commands_fail
     pair[0].run(writes)
     pair[1].run("cat ##PIPE:x##; touch saw-the-end")
     network.until(lambda: writer._has_ended and writer.path is not None)
+    lost = time.monotonic()
     network.part(first, 8 - first)
     for _ in range(20):
         network.turn()
     assert not pair[0].results + pair[1].results  # the reader may have all
-    late = 10.0
+    lost += 10.0
     network.until(lambda: bool(pair[0].results and pair[1].results))
     for result in network.results():
         assert isinstance(result, str)
