@@ -5,7 +5,6 @@ Here launch ids leave the coordinator as names, ``JOB/ID``, and come back as ids
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -117,7 +116,7 @@ class JobLaunching:
             return self._stops != stops
 
         def settle(outcome: LaunchOutcome) -> None:
-            on_outcome(replace(outcome, launch_id=launch_id_in(self._name, outcome.launch_id)))
+            on_outcome(outcome._replace(launch_id=launch_id_in(self._name, outcome.launch_id)))
 
         try:
             cloud, launcher, deployment, address, port = await self._ready()

@@ -46,7 +46,6 @@ from mu_twisted.jobs._launch_values import (
     LaunchPolicy,
     Pace,
     SendBatch,
-    Settle,
     in_turn,
     is_retryable,
 )
@@ -162,7 +161,6 @@ __all__ = [
     "ResultStands",
     "Retried",
     "SendBatch",
-    "Settle",
     "Span",
     "Stage",
     "StageIndex",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 ACCEPTED = 202
 """The status with which Lambda takes an event."""
@@ -62,8 +63,7 @@ class Fault(Enum):
     NEVER = "it cannot work: the certificate, the name, the credentials"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What came of sending one launch.
 
     :param status: HTTP status; 0 where none came.
@@ -86,12 +86,12 @@ class SendBatch:
     launch_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Settle:
-    """The one outcome of a launch.
+class LaunchOutcome(NamedTuple):
+    """How a launch ended.
 
-    :param status: that of the last answer; 0 where none came.
-    :param reason: one line; empty where it was accepted.
+    :param accepted: whether Lambda has taken the event.
+    :param status: the last answer's HTTP status; 0 where none came.
+    :param reason: one line that says why it was not accepted; else empty.
     """
 
     launch_id: str
@@ -120,24 +120,9 @@ class Pace:
         return self.rate < self.limit
 
 
-LaunchAction = SendBatch | Settle
+LaunchAction = SendBatch | LaunchOutcome
 
 
 def in_turn(count: int, regions: Sequence[str]) -> list[str]:
     """The region of each of ``count`` launches: their number is the total, spread over the regions in turn."""
     return [regions[at % len(regions)] for at in range(count)]
-
-
-@dataclass(frozen=True)
-class LaunchOutcome:
-    """How a launch ended.
-
-    :param accepted: whether Lambda has taken the event.
-    :param status: the last answer's HTTP status; 0 where none came.
-    :param reason: one line that says why it was not accepted; else empty.
-    """
-
-    launch_id: str
-    accepted: bool
-    status: int
-    reason: str

@@ -1,7 +1,7 @@
 """The launch scheduler decides purely what to send when, what to try again, and when to give up.
 
-An event and the time go in, actions come out. Each launch that was submitted ends with exactly one :class:`Settle`.
-Knows neither sockets nor clocks nor where its randomness comes from.
+An event and the time go in, actions come out. Each launch that was submitted ends with exactly one
+:class:`LaunchOutcome`. Knows neither sockets nor clocks nor where its randomness comes from.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from mu_twisted.jobs._launch_values import (
     Answer,
     Fault,
     LaunchAction,
+    LaunchOutcome,
     LaunchPolicy,
     Pace,
     SendBatch,
-    Settle,
     is_not_ready,
     is_retryable,
 )
 from mu_twisted.jobs._token_bucket import TokenBucket
 
 
-@dataclass
+@dataclass(slots=True)
 class _PendingLaunch:
     """A launch that has not been settled."""
 
@@ -52,7 +52,8 @@ class _Region:
     held_until: float = float("-inf")
     ready: deque[_PendingLaunch] = field(default_factory=deque)
     later: list[tuple[float, int, _PendingLaunch]] = field(default_factory=list)
-    ends: list[tuple[float, int, _PendingLaunch]] = field(default_factory=list)
+    ends: deque[_PendingLaunch] = field(default_factory=deque)
+    """All of them in the order of their deadlines; settled ones until they come to be the first."""
     in_flight: dict[str, _PendingLaunch] = field(default_factory=dict)
 
 
@@ -101,17 +102,16 @@ class LaunchScheduler:
         ids = {launch_id for launch_id, _ in wanted}
         if len(ids) != len(wanted) or not ids.isdisjoint(self._waiting):
             raise ValueError("a launch's identifier is in use")
+        deadline, usual, fewer = now + self._policy.deadline, self._policy.tries, tries or {}
         for launch_id, name in wanted:
             region = self._regions.get(name)
             if region is None:
                 region = self._regions[name] = _Region(name, TokenBucket(self._policy.rate, self._policy.burst, now))
-            fewer = (tries or {}).get(launch_id)
-            launch = _PendingLaunch(
-                launch_id, region, now + self._policy.deadline, fewer or self._policy.tries, fewer is None
-            )
+            most = fewer.get(launch_id)
+            launch = _PendingLaunch(launch_id, region, deadline, most or usual, most is None)
             self._waiting[launch_id] = launch
             region.ready.append(launch)
-            heapq.heappush(region.ends, (launch.deadline, self._number(), launch))
+            region.ends.append(launch)
         return self.time_passed(now)
 
     def answered(self, answers: Iterable[Answer], now: float) -> list[LaunchAction]:
@@ -125,7 +125,7 @@ class LaunchScheduler:
             del launch.region.in_flight[launch.launch_id]
             launch.last = answer
             if answer.status == ACCEPTED:
-                actions.append(self._settle(launch, Settle(launch.launch_id, True, ACCEPTED, "")))
+                actions.append(self._settle(launch, True, ACCEPTED, ""))
             else:
                 actions += self._refused(launch, answer, now)
         return actions
@@ -176,7 +176,7 @@ class LaunchScheduler:
         for region in self._regions.values():
             self._forget_settled(region)
             if region.ends:
-                times.append(region.ends[0][0])
+                times.append(region.ends[0].deadline)
             if region.busy:
                 continue
             if region.later:
@@ -191,16 +191,16 @@ class LaunchScheduler:
         self._count += 1
         return self._count
 
-    def _settle(self, launch: _PendingLaunch, outcome: Settle) -> Settle:
+    def _settle(self, launch: _PendingLaunch, accepted: bool, status: int, reason: str) -> LaunchOutcome:
         del self._waiting[launch.launch_id]
-        return outcome
+        return LaunchOutcome(launch.launch_id, accepted, status, reason)
 
-    def _given_up(self, launch: _PendingLaunch, why: str) -> Settle:
+    def _given_up(self, launch: _PendingLaunch, why: str) -> LaunchOutcome:
         status = 0
         if launch.last is not None:
             status = launch.last.status
             why = f"{why}; the last answer: {launch.last.reason}" if launch.last.reason else why
-        return self._settle(launch, Settle(launch.launch_id, False, status, why))
+        return self._settle(launch, False, status, why)
 
     def _refused(self, launch: _PendingLaunch, answer: Answer, now: float) -> list[LaunchAction]:
         if answer.fault is Fault.EXPIRED and not launch.renewed and not launch.cancelled and now < launch.deadline:
@@ -211,7 +211,7 @@ class LaunchScheduler:
             launch.region.bucket.slow_down(now)
         again = answer.fault is Fault.NO_ANSWER or (answer.fault is None and is_retryable(answer.status))
         if not again:
-            return [self._settle(launch, Settle(launch.launch_id, False, answer.status, answer.reason))]
+            return [self._settle(launch, False, answer.status, answer.reason)]
         if launch.cancelled:
             return [self._given_up(launch, "cancelled")]
         waking = answer.fault is None and is_not_ready(answer.status) and launch.waits_for_wake
@@ -233,13 +233,13 @@ class LaunchScheduler:
 
     def _forget_settled(self, region: _Region) -> None:
         ends = region.ends
-        while ends and self._waiting.get(ends[0][2].launch_id) is not ends[0][2]:
-            heapq.heappop(ends)
+        while ends and self._waiting.get(ends[0].launch_id) is not ends[0]:
+            ends.popleft()
 
     def _expire(self, region: _Region, now: float) -> list[LaunchAction]:
         actions: list[LaunchAction] = []
-        while region.ends and region.ends[0][0] <= now:
-            launch = heapq.heappop(region.ends)[2]
+        while region.ends and region.ends[0].deadline <= now:
+            launch = region.ends.popleft()
             if self._waiting.get(launch.launch_id) is launch and not launch.in_flight:
                 actions.append(self._given_up(launch, f"not sent within {self._policy.deadline:g} s"))
         return actions

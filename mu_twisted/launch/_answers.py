@@ -30,7 +30,9 @@ def read_answers(
     """
     shown = _shown_without(credentials)
     return [
-        _unreached(result, endpoint, shown)
+        Answer(result.id, ACCEPTED)
+        if result.status == ACCEPTED
+        else _unreached(result, endpoint, shown)
         if hopeless and result.status == UNREACHED
         else _read(result, endpoint, shown)
         for result in results
@@ -44,8 +46,6 @@ def _unreached(result: Result, endpoint: str, shown: Callable[[str], str]) -> An
 
 def _read(result: Result, endpoint: str, shown: Callable[[str], str]) -> Answer:
     launch_id, status, reason = result.id, result.status, result.reason
-    if status == ACCEPTED:
-        return Answer(launch_id, status)
     if status == CANCELLED:
         return Answer(launch_id, 0, reason, fault=Fault.CANCELLED)
     if status in _FAULTS:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.base import MuError
-from mu_twisted.jobs import Answer, LaunchAction, LaunchOutcome, LaunchPolicy, LaunchScheduler, Pace, SendBatch, Settle
+from mu_twisted.jobs import Answer, LaunchAction, LaunchOutcome, LaunchPolicy, LaunchScheduler, Pace
 from mu_twisted.launch._region import RegionLauncher
 from mu_twisted.launch._values import Credentials, Launch, LaunchError
 
@@ -82,7 +82,7 @@ class Launcher:
         self._in_progress: dict[str, tuple[RegionLauncher, Deferred[None]]] = {}
         self._launches: dict[str, tuple[Launch, _Order]] = {}
         self._wake: DelayedCall | None = None
-        self._settled: deque[Settle] = deque()
+        self._settled: deque[LaunchOutcome] = deque()
         self._closed = False
         self._at_shutdown = reactor.addSystemEventTrigger("during", "shutdown", self.close)
 
@@ -148,14 +148,13 @@ class Launcher:
 
     def _carry_out(self, actions: Iterable[LaunchAction]) -> None:
         for action in actions:
-            match action:
-                case SendBatch(region, launch_ids):
-                    self._send(region, [self._launches[launch_id][0] for launch_id in launch_ids])
-                case Settle():
-                    # Later, so that no caller is called back from within its own call.
-                    if not self._settled:
-                        self._reactor.callLater(0, self._report_settled)
-                    self._settled.append(action)
+            if isinstance(action, LaunchOutcome):
+                # Later, so that no caller is called back from within its own call.
+                if not self._settled:
+                    self._reactor.callLater(0, self._report_settled)
+                self._settled.append(action)
+            else:
+                self._send(action.region, [self._launches[launch_id][0] for launch_id in action.launch_ids])
         self._set_wake()
 
     def _send(self, name: str, launches: list[Launch]) -> None:
@@ -183,9 +182,8 @@ class Launcher:
         while self._settled:
             self._settle(self._settled.popleft())
 
-    def _settle(self, settled: Settle) -> None:
-        _, order = self._launches.pop(settled.launch_id)
-        outcome = LaunchOutcome(settled.launch_id, settled.accepted, settled.status, settled.reason)
+    def _settle(self, outcome: LaunchOutcome) -> None:
+        _, order = self._launches.pop(outcome.launch_id)
         try:
             order.on_outcome(outcome)
         except Exception:  # noqa: BLE001 - one listener's mistake must not cost the others their outcomes

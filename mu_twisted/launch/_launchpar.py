@@ -13,8 +13,6 @@ from mu_twisted.jobs import (
     LaunchOutcome,
     LaunchPolicy,
     LaunchScheduler,
-    SendBatch,
-    Settle,
     in_turn,
 )
 from mu_twisted.launch._region import RegionLauncher
@@ -122,13 +120,13 @@ class _Loop:
 
     def _carry_out(self, actions: Sequence[LaunchAction], threads: ThreadPoolExecutor) -> None:
         for action in actions:
-            match action:
-                case SendBatch(region, launch_ids):
-                    batch = [self._launches[launch_id] for launch_id in launch_ids]
-                    working = threads.submit(self._launchers[region].perform, batch, self._events.put)
-                    working.add_done_callback(lambda done, region=region: self._ended(region, done))  # type: ignore[misc]
-                case Settle(launch_id, accepted, status, reason):
-                    self._outcomes[launch_id] = LaunchOutcome(launch_id, accepted, status, reason)
+            if isinstance(action, LaunchOutcome):
+                self._outcomes[action.launch_id] = action
+                continue
+            region = action.region
+            batch = [self._launches[launch_id] for launch_id in action.launch_ids]
+            working = threads.submit(self._launchers[region].perform, batch, self._events.put)
+            working.add_done_callback(lambda done, region=region: self._ended(region, done))  # type: ignore[misc]
 
     def _ended(self, region: str, done: Future[str]) -> None:
         error = done.exception()

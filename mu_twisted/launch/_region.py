@@ -32,11 +32,9 @@ class Reachability:
         :param connected: of each whether it has come to a connection.
         :param now: seconds.
         """
-        for one in connected:
-            if one:
-                self._reached = True
-            elif self._failing_since is None:
-                self._failing_since = now
+        self._reached = self._reached or any(connected)
+        if not self._reached and self._failing_since is None:
+            self._failing_since = now
 
     def hopeless(self, now: float) -> bool:
         """Whether to give up: there never was a connection, and it has been tried for :data:`UNREACHED_TIME`."""
@@ -120,8 +118,8 @@ class RegionLauncher:
     def _is_hopeless(self, results: Iterable[_launch.Result]) -> bool:
         now = self._clock()
         # What was cut off says nothing about the endpoint.
-        ended = [result.status for result in results if result.status != _launch.CANCELLED]
-        self._reachability.tried((status != _launch.UNREACHED for status in ended), now)
+        statuses = (result.status for result in results)
+        self._reachability.tried((one != _launch.UNREACHED for one in statuses if one != _launch.CANCELLED), now)
         return self._reachability.hopeless(now)
 
     def cancel(self, *, at_once: bool = False) -> None:

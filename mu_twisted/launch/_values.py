@@ -31,7 +31,7 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One invocation to ask for, as an event: Lambda answers at once and runs it later.
 

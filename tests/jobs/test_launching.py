@@ -14,10 +14,10 @@ from mu_twisted.jobs import (
     ACCEPTED,
     Answer,
     Fault,
+    LaunchOutcome,
     LaunchPolicy,
     LaunchScheduler,
     SendBatch,
-    Settle,
     in_turn,
 )
 
@@ -36,7 +36,7 @@ class Play:
         self.now = 0.0
         self.sent: list[tuple[float, str, tuple[str, ...]]] = []
         self.tries: Counter[str] = Counter()
-        self.outcomes: dict[str, Settle] = {}
+        self.outcomes: dict[str, LaunchOutcome] = {}
         self.ended_at: dict[str, float] = {}
         self.events = []
         self.order = itertools.count()
@@ -50,7 +50,7 @@ class Play:
 
     def carry_out(self, actions):
         for action in actions:
-            if isinstance(action, Settle):
+            if isinstance(action, LaunchOutcome):
                 assert action.launch_id not in self.outcomes
                 assert "\n" not in action.reason
                 assert action.accepted == (action.reason == "")
@@ -139,7 +139,7 @@ def test_temporary_refusals_are_tried_again_with_growing_delays_up_to_the_limit(
     assert len(times) == 5
     for delay, most in zip(delays, [1.0, 2.0, 4.0, 4.0], strict=True):
         assert most / 2 <= delay - 0.05 <= most + 0.1
-    assert play.outcomes["a"] == Settle("a", False, status, "given up after 5 tries; the last answer: busy")
+    assert play.outcomes["a"] == LaunchOutcome("a", False, status, "given up after 5 tries; the last answer: busy")
 
 
 def test_lost_connections_are_tried_again_and_may_be_accepted():
@@ -151,7 +151,7 @@ def test_lost_connections_are_tried_again_and_may_be_accepted():
     )
     play.submit(["a"])
     play.run()
-    assert play.outcomes["a"] == Settle("a", True, ACCEPTED, "")
+    assert play.outcomes["a"] == LaunchOutcome("a", True, ACCEPTED, "")
     assert play.tries["a"] == 3
 
 
@@ -160,7 +160,7 @@ def test_other_refusals_are_final(status):
     play = Play(LaunchPolicy(), lambda launch_id, number: Answer(launch_id, status, "no"))
     play.submit(["a"])
     play.run()
-    assert play.outcomes["a"] == Settle("a", False, status, "no")
+    assert play.outcomes["a"] == LaunchOutcome("a", False, status, "no")
     assert play.tries["a"] == 1
 
 
@@ -169,7 +169,7 @@ def test_what_cannot_work_and_what_was_cancelled_is_final(fault):
     play = Play(LaunchPolicy(), lambda launch_id, number: Answer(launch_id, 0, "why", fault=fault))
     play.submit(["a"])
     play.run()
-    assert play.outcomes["a"] == Settle("a", False, 0, "why")
+    assert play.outcomes["a"] == LaunchOutcome("a", False, 0, "why")
 
 
 def test_a_throttled_region_is_left_alone_as_long_as_it_asks():
@@ -199,7 +199,7 @@ def test_an_expired_token_is_tried_once_more_at_once_and_then_final():
     ever = Play(LaunchPolicy(), lambda launch_id, number: Answer(launch_id, 403, "old", fault=Fault.EXPIRED))
     ever.submit(["a"])
     ever.run()
-    assert ever.outcomes["a"] == Settle("a", False, 403, "old")
+    assert ever.outcomes["a"] == LaunchOutcome("a", False, 403, "old")
     assert ever.tries["a"] == 2
 
 
@@ -231,7 +231,7 @@ def test_cancelling_ends_what_waits_at_once_and_what_is_in_flight_with_its_answe
     )
     play.run()
     assert play.outcomes["l-0"].accepted
-    assert play.outcomes["l-1"] == Settle("l-1", False, 500, "cancelled; the last answer: x")
+    assert play.outcomes["l-1"] == LaunchOutcome("l-1", False, 500, "cancelled; the last answer: x")
     play.submit(["afterwards"])
     play.run()
     assert play.tries["afterwards"] > 1
@@ -251,7 +251,7 @@ def test_what_a_failed_batch_left_unanswered_is_settled_with_its_reason():
     play = Play(LaunchPolicy(), lambda launch_id, number: None)
     play.submit(ids(3))
     play.run()
-    assert set(play.outcomes.values()) == {Settle(i, False, 0, "the batch failed") for i in ids(3)}
+    assert set(play.outcomes.values()) == {LaunchOutcome(i, False, 0, "the batch failed") for i in ids(3)}
 
 
 def test_an_identifier_in_use_is_refused_and_nothing_of_that_call_is_taken():
@@ -269,7 +269,7 @@ def test_answers_of_unknown_launches_are_ignored():
     answers = [accepted("a"), accepted("a"), accepted("other"), Answer("a", 500, "late")]
     play.carry_out(play.launching.answered(answers, 0.0))
     play.run()
-    assert play.outcomes == {"a": Settle("a", True, ACCEPTED, "")}
+    assert play.outcomes == {"a": LaunchOutcome("a", True, ACCEPTED, "")}
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_a_function_not_ready_yet_is_waited_for_until_the_deadline(status):
     assert play.tries["a"] > 20
     assert 90 < play.ended_at["a"] <= 100
     reason = f"given up after {play.tries['a']} tries within 100 s; the last answer: it is Pending"
-    assert play.outcomes["a"] == Settle("a", False, status, reason)
+    assert play.outcomes["a"] == LaunchOutcome("a", False, status, reason)
     ready = Play(policy, lambda launch_id, number: Answer(launch_id, status) if number < 9 else accepted(launch_id))
     ready.submit(["a"])
     ready.run()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.jobs import Answer, Fault, LaunchPolicy, LaunchScheduler, SendBatch, Settle
+from mu_twisted.jobs import Answer, Fault, LaunchOutcome, LaunchPolicy, LaunchScheduler, SendBatch
 from mu_twisted.launch._region import UNREACHED_TIME, Reachability
 
 
@@ -36,7 +36,7 @@ def test_launches_to_an_absent_endpoint_end_within_five_seconds_and_three_tries(
     actions = launching.submit([(str(number), "r") for number in range(count)], now)
     while launching.pending:
         for action in actions:
-            if isinstance(action, Settle):
+            if isinstance(action, LaunchOutcome):
                 ends[action.launch_id] = now
         sent = [action for action in actions if isinstance(action, SendBatch)]
         if not sent:
