@@ -5,9 +5,11 @@ Knows no connection: commands come in, replies go out by a call.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from mu_twisted.base import MuError
 from mu_twisted.wire import (
@@ -28,6 +30,7 @@ from worker_lambda._finishing import Finishing
 from worker_lambda._peers import PeerChannel
 from worker_lambda._states import state_run
 from worker_lambda._template import expand_question
+from worker_lambda._traffic import Traffic
 from worker_lambda._transfer_order import transfer_order
 from worker_lambda._variables import Variables
 from worker_lambda._workdir import WorkDirectory
@@ -62,6 +65,7 @@ class Commands:
     :param clear: says whether replies are being taken; commands wait while they are not.
     :param make_links: makes the links of a task, whose private directory it is given.
     :param make_coprocesses: makes the place of programs that stay.
+    :param traffic: counts bytes.
     :ivar leaving: whether ``quit:`` has come.
     :ivar token: by which the coordinator recognises this worker after a redial; no variable, and no command shows it.
     """
@@ -79,6 +83,7 @@ class Commands:
         clear: Callable[[], bool],
         make_links: Callable[[WorkDirectory], LinkChannel],
         make_coprocesses: Callable[[], Coprocesses],
+        traffic: Traffic | None = None,
     ) -> None:
         self.leaving = False
         self.token = ""
@@ -92,6 +97,7 @@ class Commands:
         self._clear = clear
         self._make_links = make_links
         self._make_coprocesses = make_coprocesses
+        self._traffic = traffic or Traffic()
         self._links: LinkChannel | None = None
         self._coprocesses: Coprocesses | None = None
         self._store: Store | None = None
@@ -244,6 +250,7 @@ class Commands:
         self._runs_begun = 0
         self._foreground = False
         self._close_links()
+        self._traffic.begin()
         if self._coprocesses is not None:
             self._silent = True
             self._coprocesses.drop()
@@ -423,15 +430,24 @@ class Commands:
         background = self.variables.flag(b"nonblock")
         region, path = self.variables.get(b"region") or b"", order.path(bytes(self._paths.root))
 
+        moved = 0
+
+        def work(cancelled: Callable[[], bool]) -> None:
+            nonlocal moved
+            move(region, order.bucket, order.key, path, cancelled)
+            if self._traffic.wanted:
+                with suppress(OSError):
+                    moved = os.stat(path).st_size  # noqa: PTH116 - as in the S3 client
+
         def finished(error: str | None) -> None:
             self._foreground = self._foreground and background
+            if error is None:
+                self._traffic.add(uploaded=moved if upload else 0, retrieved=0 if upload else moved)
             self._send(order.success if error is None else order.failure(error, self._code(transfer.code)))
 
         store = self._begin_store()
         move = store.upload if upload else store.retrieve
-        transfer = self._runs.transfer(
-            lambda cancelled: move(region, order.bucket, order.key, path, cancelled), finished
-        )
+        transfer = self._runs.transfer(work, finished)
         self._started(background, order.bracketed)
 
     def _presign(self, argument: bytes) -> None:

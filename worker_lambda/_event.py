@@ -29,6 +29,8 @@ TLS_KEYS = ("cacert", "srvcrt", "srvkey")
 RUN_ONCE, SERVE = 0, 1
 ORPHAN_TIMEOUT = 60.0
 _MAX_LAUNCH_ID = 256
+BYTE_COUNTS = "byte-counts"
+"""As in :mod:`mu_twisted.wire.byte_counts`, which only a coordinator reads."""
 
 
 class LaunchEvent:
@@ -38,6 +40,7 @@ class LaunchEvent:
     :param host: the coordinator's name or address, without brackets; ``port`` its TCP port.
     :param job: the job's name; None for a coordinator that knows only the original's protocol.
     :param failure_codes: whether the coordinator reads failures' codes, see :func:`mu_twisted.wire.fail`.
+    :param byte_counts: whether it reads how many bytes a task has moved, see :mod:`worker_lambda._traffic`.
     :param orphan_timeout: seconds for which a lost coordinator is dialled again.
     :param tls: base64 bodies by key, those that were given.
     :param variables: first values of the worker's variables.
@@ -53,6 +56,7 @@ class LaunchEvent:
         job: str | None,
         launch_id: str,
         failure_codes: bool,
+        byte_counts: bool,
         s3_endpoint: str | None,
         orphan_timeout: float,
         tls: Mapping[str, str],
@@ -65,6 +69,7 @@ class LaunchEvent:
         self.job = job
         self.launch_id = launch_id
         self.failure_codes = failure_codes
+        self.byte_counts = byte_counts
         self.s3_endpoint = s3_endpoint
         self.orphan_timeout = orphan_timeout
         self.tls = tls
@@ -105,13 +110,15 @@ def parse_event(event: object) -> LaunchEvent:
         raise EventError("the event has only one of srvcrt and srvkey: a certificate needs its key")
     if "srvcrt" in tls and "cacert" not in tls:
         raise EventError("the event has srvcrt but no cacert: the coordinator's certificate could not be checked")
-    capabilities = event.get("capabilities")
+    given = event.get("capabilities")
+    capabilities = given if isinstance(given, list) else []
     return LaunchEvent(
         mode,
         host,
         port,
         job=_string(event, "job"),
-        failure_codes=isinstance(capabilities, list) and FAILURE_CODES in capabilities,
+        failure_codes=FAILURE_CODES in capabilities,
+        byte_counts=BYTE_COUNTS in capabilities,
         launch_id=launch_id,
         s3_endpoint=_string(event, "s3_endpoint") or None,
         orphan_timeout=_seconds(event, "orphan_timeout", ORPHAN_TIMEOUT),

@@ -14,6 +14,7 @@ from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageTarget
 from worker_lambda._link_paths import DirectPath
 from worker_lambda._link_sends import MAX_WAITING, StreamNumbers
+from worker_lambda._traffic import Traffic
 
 MAX_WANTED = 1024
 """Messages that are waited for at once; others wait for their turn."""
@@ -57,9 +58,11 @@ class Receives:
     """All messages that the worker's task receives.
 
     :param runs: writes files beside the loop.
+    :param traffic: counts the bytes of those that are there.
     """
 
-    def __init__(self, runs: CommandRuns) -> None:
+    def __init__(self, runs: CommandRuns, traffic: Traffic | None = None) -> None:
+        self._traffic = traffic or Traffic()
         self._runs = runs
         self._numbers = StreamNumbers()
         self._waiting: deque[_Receive] = deque()
@@ -374,6 +377,7 @@ class Receives:
         del self._coming[key]
         del self._wanted[each]
         each.over = True
+        self._traffic.add(received=each.length, more=self.active > 0)
         each.done(each.peer, None)
         self._want_waiting()
 

@@ -15,6 +15,7 @@ from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource
 from worker_lambda._link_paths import DirectPath
 from worker_lambda._outgoing_message import MessageStream, OutgoingMessage
+from worker_lambda._traffic import Traffic
 
 MAX_SENDING = 8
 """Messages that are sent at once; others wait."""
@@ -71,9 +72,18 @@ class Sends:
     :param directory: where files are held beyond their removal; None: nowhere.
     :param later: whether an earlier attempt at the task may have sent other bytes: then none is sent to its end on a
         direct path before the rendezvous has compared their digest.
+    :param traffic: counts the bytes of those that are safe.
     """
 
-    def __init__(self, runs: CommandRuns, directory: Path | None = None, *, later: bool = False) -> None:
+    def __init__(
+        self,
+        runs: CommandRuns,
+        directory: Path | None = None,
+        *,
+        later: bool = False,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self._traffic = traffic or Traffic()
         self._runs = runs
         self._directory = directory
         self._later = later
@@ -322,6 +332,7 @@ class Sends:
             while len(self._holding) > MAX_KEPT or self._held_data > MAX_KEPT_BYTES:
                 self._hand_over(next(iter(self._holding.values())))
             if not message.given_up:
+                self._count(message)
                 message.done(None)
             self._begin_waiting()
 
@@ -379,6 +390,9 @@ class Sends:
 
         self._runs.chore(lambda _: taken.append(message.read()), read)
 
+    def _count(self, message: OutgoingMessage) -> None:
+        self._traffic.add(sent=message.length, more=self.active > 0)
+
     def _forget(self, message: OutgoingMessage) -> None:
         self._sending.pop(message.key, None)
         if message in self._turns:
@@ -398,5 +412,7 @@ class Sends:
                 self._answers.append(message.cut())
         self._release(message)
         if not message.recalled and not message.given_up:
+            if error is None:
+                self._count(message)
             message.done(error)
         self._begin_waiting()

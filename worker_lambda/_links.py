@@ -49,6 +49,7 @@ from worker_lambda._liveness import Liveness
 from worker_lambda._peers import parse_address
 from worker_lambda._template import expand_file
 from worker_lambda._tls import RENDEZVOUS
+from worker_lambda._traffic import Traffic
 
 _FRAMES = 16
 """Frames that are made in one pass of the loop."""
@@ -92,6 +93,7 @@ class LinkChannel:
     :param link_contexts: gives what is shown to other workers, as client and as server; None: nothing.
     :param send: takes one message to the coordinator.
     :param timing: see :class:`Timing`.
+    :param traffic: counts the bytes of messages and pipes.
     """
 
     def __init__(
@@ -105,7 +107,9 @@ class LinkChannel:
         link_contexts: Callable[[], tuple[ssl.SSLContext, ssl.SSLContext] | None] = lambda: None,
         send: Callable[[bytes], None],
         timing: Timing,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._link_contexts = link_contexts
         self._selector = selector
         self._runs = runs
@@ -116,8 +120,8 @@ class LinkChannel:
         self._timing = timing
         self._speaker: _LinkOrder | None = None
         self._pipes: TaskPipes | None = None
-        self._sends = Sends(runs)
-        self._receives = Receives(runs)
+        self._sends = Sends(runs, traffic=self._traffic)
+        self._receives = Receives(runs, self._traffic)
         self._report = WaitReport(timing.wait_report)
         self._paths: DirectPaths | None = None
         self._ahead = False
@@ -154,8 +158,8 @@ class LinkChannel:
             self._sends.close()
             self._speaker = speaker
             directory = Path(os.fsdecode(self._directory))
-            self._sends = Sends(self._runs, directory, later=speaker.attempt > 0)
-            self._receives = Receives(self._runs)
+            self._sends = Sends(self._runs, directory, later=speaker.attempt > 0, traffic=self._traffic)
+            self._receives = Receives(self._runs, self._traffic)
             if speaker.direct:
                 self._make_paths(speaker)
             self._close_pipes()
@@ -239,7 +243,7 @@ class LinkChannel:
         if self._pipes is None:
             from worker_lambda._pipes import TaskPipes  # costs, and few tasks have some
 
-            self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill)
+            self._pipes = TaskPipes(self._selector, self._directory, self._runs.kill, self._traffic)
             if self._connection is not None:
                 self._disconnect()  # it was greeted without
             for path in self._paths.there if self._paths is not None else ():

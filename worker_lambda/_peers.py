@@ -20,6 +20,7 @@ from worker_lambda._event import LaunchEvent
 from worker_lambda._inbox import Inbox
 from worker_lambda._lambda_context import Timing
 from worker_lambda._tls import RENDEZVOUS, client_context, link_contexts
+from worker_lambda._traffic import Traffic
 
 MAX_DEPARTING = 4
 """Connections that are closed already for the coordinator, and still send."""
@@ -59,6 +60,7 @@ class PeerChannel:
     :param clear: says whether such messages are being taken; nothing is read from peers while they are not.
     :param log: takes one line.
     :param timing: see :class:`Timing`.
+    :param traffic: counts the bytes of messages.
     :ivar context: for TLS where there is no identity, None for plain TCP.
     """
 
@@ -71,6 +73,7 @@ class PeerChannel:
         clear: Callable[[], bool],
         log: Callable[[str], None],
         timing: Timing,
+        traffic: Traffic | None = None,
     ) -> None:
         self.context: ssl.SSLContext | None = None
         self._selector = selector
@@ -79,6 +82,7 @@ class PeerChannel:
         self._send = send
         self._clear = clear
         self._log = log
+        self._traffic = traffic or Traffic()
         role = RENDEZVOUS if event.job is not None and event.tls else None
         self._partner = Partner("rendezvous", role, MAX_PEER_MESSAGE, timing.stall)
         self._confirm = timing.confirm
@@ -145,6 +149,7 @@ class PeerChannel:
     def send(self, message: bytes) -> None:
         """Queue one message; it waits until the rendezvous takes it."""
         if self._line is not None and self._line.connection is not None:
+            self._traffic.add(sent=len(message))
             self._line.connection.send(message)
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -259,6 +264,7 @@ class PeerChannel:
             text = message if message == FULL else message[len(b"FAIL(") :].removesuffix(b")")
             line.refusal = b" ".join(text.split())[:_MAX_REFUSAL]
         else:
+            self._traffic.add(received=len(message))
             self._inbox.add(message)
 
 

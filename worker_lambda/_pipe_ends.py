@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from mu_twisted.wire.pipes import CutPipe, OpenPipe, PipeFrame
 from worker_lambda._errors import CommandFailure
+from worker_lambda._traffic import Traffic
 
 WINDOW = 256 << 10
 """Bytes that may be under way to this worker, or wait here for its program, of each pipe and each way that it takes."""
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
 
 
 class PipeFrames:
-    """What is to be sent: to the rendezvous, and on direct paths."""
+    """What is to be sent: to the rendezvous, and on direct paths.
 
-    def __init__(self) -> None:
+    :param traffic: counts the bytes that pipes carry.
+    """
+
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
         self.relayed: deque[bytes] = deque()
         self.direct: dict[DirectPath, deque[bytes]] = {}
 

@@ -95,6 +95,7 @@ class ReaderEnd(FifoEnd):
 
     def _add(self, part: bytes) -> None:
         if not self._closed_early:
+            self._frames.traffic.add(received=len(part))
             self._waiting += len(part)
             self._parts.append(memoryview(part))
 

@@ -140,6 +140,7 @@ class WriterEnd(FifoEnd):
                 return
             self._credit -= len(part)
             self._sent += len(part)
+            self._frames.traffic.add(sent=len(part))
             self.unsent += len(part)
             self._say(PipeData(self.opened.peer, self.opened.name, part), self.path)
         self.watch()

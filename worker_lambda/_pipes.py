@@ -17,6 +17,7 @@ from worker_lambda._pipe_ends import FifoEnd, PipeFrames
 from worker_lambda._pipe_reader import ReaderEnd
 from worker_lambda._pipe_writer import WriterEnd
 from worker_lambda._template import MAX_COMMAND_TEXT
+from worker_lambda._traffic import Traffic
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
@@ -85,16 +86,24 @@ class TaskPipes:
     :param selector: the loop's.
     :param directory: the worker's private one.
     :param kill: ends all programs of the task.
+    :param traffic: counts bytes.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, directory: bytes, kill: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        directory: bytes,
+        kill: Callable[[], object],
+        traffic: Traffic | None = None,
+    ) -> None:
+        self._traffic = traffic or Traffic()
         self._selector = selector
         self._directory = directory
         self._kill = kill
         self._ends: dict[bytes, FifoEnd] = {}
         self._runs: list[PipeRun] = []
         self._paths: dict[int, DirectPath] = {}
-        self._frames = PipeFrames()
+        self._frames = PipeFrames(self._traffic)
         self._said = False
 
     @property
@@ -269,7 +278,7 @@ class TaskPipes:
         for end in self._ends.values():
             end.over = True
             end.release()
-        self._frames = PipeFrames()
+        self._frames = PipeFrames(self._traffic)
 
     def _offer(self, end: FifoEnd) -> None:
         """Let a pipe take the direct path to its peer, if there is one, to the attempt that it is for."""

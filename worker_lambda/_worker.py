@@ -25,6 +25,7 @@ from worker_lambda._finishing import Finishing
 from worker_lambda._lambda_context import LambdaContext, Timing
 from worker_lambda._peers import PeerChannel
 from worker_lambda._tls import COORDINATOR, client_context
+from worker_lambda._traffic import Traffic
 from worker_lambda._workdir import WorkDirectory, sweep
 
 TYPE_CHECKING = False  # typing's own would have to be imported
@@ -69,7 +70,10 @@ class WorkerLoop:
         background = None if event.job is None else self._timing.background
         self._root = paths.root
         self._runs = CommandRuns(self._selector, paths.root, background)
-        self._channel = PeerChannel(self._selector, event, self._runs, self._send, self._is_clear, log, self._timing)
+        self._traffic = Traffic(event.byte_counts)
+        self._channel = PeerChannel(
+            self._selector, event, self._runs, self._send, self._is_clear, log, self._timing, self._traffic
+        )
         finishing = Finishing(self._runs, self._channel, strict=event.job is not None, log=log)
         self._connection: FrameConnection | None = None
         self._up_since: float | None = None
@@ -98,6 +102,7 @@ class WorkerLoop:
                 clear=self._is_clear,
                 make_links=self._make_links,
                 make_coprocesses=self._make_coprocesses,
+                traffic=self._traffic,
             )
         except BaseException:
             self._selector.close()
@@ -230,6 +235,12 @@ class WorkerLoop:
         self._connection.send(greeting.encode())
 
     def _send(self, payload: bytes) -> None:
+        report = self._traffic.report()
+        if report is not None:
+            self._put(report)
+        self._put(payload)
+
+    def _put(self, payload: bytes) -> None:
         if self._connection is not None and self._connection.up:
             self._connection.send(payload)
             return
@@ -249,6 +260,7 @@ class WorkerLoop:
             link_contexts=self._channel.link_contexts,
             send=self._send,
             timing=self._timing,
+            traffic=self._traffic,
         )
 
     def _make_coprocesses(self) -> "Coprocesses":

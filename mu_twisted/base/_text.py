@@ -41,6 +41,14 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def byte_size(count: int) -> str:
+    """Bytes as people read them, as ``1.2 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return counted(count, "byte")
+
+
 def terminal_safe(text: str) -> str:
     """The text with every character escaped that does not print, but for line ends and tabs."""
     if text.isprintable():

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from mu_twisted.aws.objects import STREAM, Copying, Objects, S3Place, name_of, place_of, s3_place
-from mu_twisted.base import counted, terminal_safe
+from mu_twisted.base import byte_size, counted, terminal_safe
 from mu_twisted.cli._cloud import add_cloud_options, open_cloud
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._wait import ProgressLine
@@ -65,9 +65,9 @@ def copy(options: argparse.Namespace) -> None:
         copied = [{"from": str(each.source), "to": str(each.target), "bytes": each.size} for each in done]
         print(json.dumps({"copied": copied, "bytes": size}))
     elif len(done) == 1:
-        print(terminal_safe(f"{done[0].source} -> {done[0].target}, {how_large(size)}"))
+        print(terminal_safe(f"{done[0].source} -> {done[0].target}, {byte_size(size)}"))
     else:
-        print(terminal_safe(f"{counted(len(done), 'object')} -> {options.target}, {how_large(size)}"))
+        print(terminal_safe(f"{counted(len(done), 'object')} -> {options.target}, {byte_size(size)}"))
 
 
 class _CopyProgress(ProgressLine):
@@ -94,7 +94,7 @@ class _CopyProgress(ProgressLine):
             if now >= self._next and self._total:
                 self._next = now + self.STEP
                 part = f"{100 * self._done // self._total} %"
-                self.show(f"{how_large(self._done)} of {how_large(self._total)} copied, {part}")
+                self.show(f"{byte_size(self._done)} of {byte_size(self._total)} copied, {part}")
 
 
 def _copy_stream(options: argparse.Namespace) -> None:
@@ -151,14 +151,6 @@ def remove_buckets(options: argparse.Namespace) -> None:
     for name, count in removed.items():
         with_objects = f", with {counted(count, 'object')}" if count else ""
         print(terminal_safe(f"s3://{name}: removed{with_objects}"))
-
-
-def how_large(size: int) -> str:
-    """Bytes as people read them."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _objects(options: argparse.Namespace) -> Objects:

@@ -54,7 +54,9 @@ class _JobRecorder:
         ended: Callable[[], JobStatus],
         used: Callable[[], Usage],
         counters: JobCounters,
+        bytes_of: Callable[[int, int], dict[str, int] | None],
     ) -> None:
+        self._bytes_of = bytes_of
         self._counters = counters
         self._journal = journal
         self._wall = wall
@@ -69,7 +71,8 @@ class _JobRecorder:
                 self._counters.attempts[record.outcome.value] += 1
             status = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
-            row = record_row(record, now, status, usage)
+            moved = self._bytes_of(record.task, record.attempt) if isinstance(record, AttemptEnded) else None
+            row = record_row(record, now, status, usage, moved)
             try:
                 self._journal.append(self._name, row)
             except JournalError:
@@ -158,7 +161,9 @@ class ActiveJobs:
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
         queue = self._launch_queue.queue(job, opened.launching)
-        meter = Meter(usage, self._clock.seconds() if usage is None else None)
+        counters = self._launch_queue.counters
+        meter = Meter(usage, self._clock.seconds() if usage is None else None, counters.bytes)
+        attempts = Attempts(self._clock, *sinks)
 
         def used() -> Usage:
             return meter.usage(self._clock.seconds())
@@ -172,9 +177,9 @@ class ActiveJobs:
             settings,
             launching=queue,
             recorder=_JobRecorder(
-                self._journal, self._wall, name, lambda: self.status(name), used, self._launch_queue.counters
+                self._journal, self._wall, name, lambda: self.status(name), used, counters, attempts.bytes_of
             ),
-            attempts=Attempts(self._clock, *sinks),
+            attempts=attempts,
             outputs=OutputStore(self.output_file(name), self._clock, tasks=whole),
             peers=opened.peers,
             meter=meter,
@@ -261,6 +266,7 @@ class ActiveJobs:
             unfinished=job.unfinished if job.over else None,
             stages=stage_statuses(job),
             paths=used.paths or None,
+            bytes=used.bytes or None,
             median=None if job.over or snapshot.median is None else round(snapshot.median, 3),
         )
 

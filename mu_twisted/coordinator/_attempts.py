@@ -9,6 +9,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mu_twisted.base import MuError
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import ranges
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wire.byte_counts import KINDS, ByteCounts
 
 MAX_STATES = 10_000
 """Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the
@@ -62,6 +64,7 @@ class Attempts:
         self._open: dict[tuple[int, int], deque[tuple[float, str]]] = {}
         self._dropped: dict[tuple[int, int], int] = {}
         self._paths: dict[tuple[int, int], dict[int, str]] = {}
+        self._bytes: dict[tuple[int, int], ByteCounts] = {}
 
     def paths_known(self, task: int, attempt: int, outcomes: Mapping[int, str]) -> None:
         """Note of an attempt that is under way what has become of direct paths to its peers.
@@ -71,6 +74,20 @@ class Attempts:
         if (task, attempt) in self._open:
             known = self._paths.setdefault((task, attempt), {})
             known.update((peer, each) for peer, each in outcomes.items() if peer in known or len(known) < MAX_PEERS)
+
+    def bytes_known(self, task: int, attempt: int, counts: ByteCounts) -> dict[str, int]:
+        """Note how many bytes an attempt that is under way has moved so far.
+
+        :returns: how many more these are than was known, by kind.
+        """
+        before = self._bytes.get((task, attempt), ByteCounts())
+        self._bytes[task, attempt] = counts
+        return {kind: max(0, getattr(counts, kind) - getattr(before, kind)) for kind in KINDS}
+
+    def bytes_of(self, task: int, attempt: int) -> dict[str, int] | None:
+        """How many bytes an attempt has moved that ends with this; None: it has not said so."""
+        counts = self._bytes.pop((task, attempt), None)
+        return None if counts is None else asdict(counts)
 
     def watch(self, task: int, attempt: int) -> Callable[[Machine], None]:
         """A function to call whenever the attempt's machine may have changed."""
@@ -137,6 +154,9 @@ class Attempts:
                 outcome: ranges(sorted(peer for peer, each in paths.items() if each == outcome))
                 for outcome in line["paths"]
             }
+        counts = self._bytes.get((task, attempt))
+        if counts is not None:
+            line["bytes"] = asdict(counts)
         return line
 
 

@@ -24,13 +24,15 @@ class JobCounters:
 
     :ivar launches: those that are settled, by outcome: ``accepted``, ``failed``, ``cancelled``.
     :ivar attempts: those that have ended, by outcome, as the records spell it.
+    :ivar bytes: that tasks have moved, by kind.
     """
 
-    __slots__ = ("attempts", "launches")
+    __slots__ = ("attempts", "bytes", "launches")
 
     def __init__(self) -> None:
         self.launches: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
 
 
 class CoordinatorCounts(msgspec.Struct, frozen=True):
@@ -40,6 +42,7 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     :param handshakes: of workers since the start; ``messages`` those that they have sent.
     :param workers: of the jobs that run, by what they are doing.
     :param journal_waiting: records that are not on disk yet; ``journal_lag``: seconds since the first of them was made.
+    :param bytes: that tasks have moved since the start, by kind.
     :param spans: of traces since the start, by what became of them: ``sent``, ``refused``; None: no traces are sent.
     """
 
@@ -50,4 +53,5 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     workers: dict[str, int] = {}
     journal_waiting: int = 0
     journal_lag: float = 0.0
+    bytes: dict[str, int] = {}
     spans: dict[str, int] | None = None

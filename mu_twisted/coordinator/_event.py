@@ -9,6 +9,7 @@ from typing import Any
 from mu_twisted.base import terminal_safe
 from mu_twisted.tls import KeyPair, pem_body
 from mu_twisted.wire import FAILURE_CODES
+from mu_twisted.wire.byte_counts import BYTE_COUNTS
 
 LAUNCH_ID_MARK = "##ID##"
 """Stands for the launch id in the template, as in the original's payloads."""
@@ -54,7 +55,7 @@ def job_event(
     if job is not None:
         event["job"] = job
         event["launch_id"] = LAUNCH_ID_MARK
-        event["capabilities"] = [FAILURE_CODES]
+        event["capabilities"] = [FAILURE_CODES, BYTE_COUNTS]
     if orphan_timeout is not None:
         event["orphan_timeout"] = orphan_timeout
     return json.dumps(event, separators=(",", ":")).encode("ascii")

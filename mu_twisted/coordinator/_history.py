@@ -2,7 +2,8 @@
 
 A row is an object with ``at``, seconds since 1970, and either ``request``, the job as it was asked for, always the
 first, or ``record``, one of its decisions; the row of its end has ``fact`` as well, so that a job that is over can be
-described without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then.
+described without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then, and those
+of attempts ``bytes``, what they have moved.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,17 +26,26 @@ def request_row(request: Request, at: float) -> Row:
     return {"at": at, "request": msgspec.to_builtins(request)}
 
 
-def record_row(record: JobRecord, at: float, status: JobStatus | None = None, usage: Usage | None = None) -> Row:
+def record_row(
+    record: JobRecord,
+    at: float,
+    status: JobStatus | None = None,
+    usage: Usage | None = None,
+    moved: dict[str, int] | None = None,
+) -> Row:
     """A row of a decision.
 
     :param status: with the record of the job's end, how it ended.
     :param usage: with that of an attempt's or the job's end, what the job has used by then.
+    :param moved: with that of an attempt's end, the bytes that it has moved, by kind.
     """
     row: Row = {"at": at, "record": record_to_dict(record)}
     if status is not None:
         row["fact"] = msgspec.to_builtins(status)
     if usage is not None:
         row["usage"] = msgspec.to_builtins(usage)
+    if moved is not None:
+        row["bytes"] = moved
     return row
 
 

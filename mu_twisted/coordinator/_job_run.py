@@ -28,6 +28,7 @@ from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
 from mu_twisted.pipelines import MAX_INPUTS, JobSettings, Pipeline, Report, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime, every
+from mu_twisted.wire.byte_counts import ByteCounts
 
 TICK = 1.0
 """Seconds between two looks at the clock."""
@@ -310,6 +311,12 @@ class JobRun:
         if task is not None:
             self._meter.paths_known(outcomes.values())
             self.attempts.paths_known(task, self.job.attempt_of(session.number) or 0, outcomes)
+
+    def bytes_known(self, session: Session, counts: ByteCounts) -> None:
+        """The worker's task has moved so many bytes since it began."""
+        task = self.job.task_of(session.number)
+        if task is not None:
+            self._meter.moved(self.attempts.bytes_known(task, self.job.attempt_of(session.number) or 0, counts))
 
     def task_ended(self, session: Session, machine: Machine) -> None:
         """The machine of the session's task has ended."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from mu_twisted.base import counted, printable
+from mu_twisted.base import byte_size, counted, printable
 from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
@@ -157,6 +157,8 @@ def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
     if "paths" in attempt:
         yield f"  messages: {paths_text(attempt['paths'])}"
+    if "bytes" in attempt:
+        yield f"  bytes: {bytes_text(attempt['bytes'])}"
     states = attempt["states"]
     if "dropped" in attempt:
         yield f"  ({attempt['dropped']} earlier states were not kept)"
@@ -169,6 +171,11 @@ def paths_text(counts: Mapping[str, int]) -> str:
     others = [f"{count} ({outcome})" for outcome, count in sorted(counts.items()) if outcome != "direct"]
     ways = [f"directly with {counted(counts['direct'], 'peer')}"] if counts.get("direct") else []
     return ", ".join([*ways, *([f"by the rendezvous with {', '.join(others)}"] if others else [])])
+
+
+def bytes_text(counts: Mapping[str, int]) -> str:
+    """How many bytes were moved, by kind; those of which there were none are left out."""
+    return ", ".join(f"{byte_size(count)} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def stamp(at: float) -> str:

@@ -1,7 +1,7 @@
 """A meter adds up how much of Lambda a job has used, as far as the coordinator sees it. Pure: time is an argument."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,8 @@ class Usage(msgspec.Struct, frozen=True):
         one's process had run before its first invocation: that is Lambda's own.
     :param paths: how often workers said of one of their peers that there is a direct path (``direct``), that it was
         lost (``lost``), or why there is none. A path has two ends, and counts at both.
+    :param bytes: that its tasks have moved, by kind, as far as workers have said it: ``retrieved`` from S3,
+        ``uploaded`` to it, ``sent`` to other tasks and ``received`` from them. Those of all attempts count.
     """
 
     requests: int = 0
@@ -40,6 +42,7 @@ class Usage(msgspec.Struct, frozen=True):
     init: float = 0.0
     ramp: float = 0.0
     paths: dict[str, int] = {}
+    bytes: dict[str, int] = {}
 
     def billed(self, timeout: float | None) -> float:
         """Seconds for which functions ran or were begun.
@@ -67,14 +70,19 @@ class Meter:
 
     :param before: what was used before the coordinator was restarted, or the job's failed tasks tried again.
     :param submitted: when the job was, by the clock of the other methods; None: long ago, and its ramp is known.
+    :param all_bytes: counts the bytes of all jobs together, beside this one's.
     """
 
-    def __init__(self, before: Usage | None = None, submitted: float | None = None) -> None:
+    def __init__(
+        self, before: Usage | None = None, submitted: float | None = None, all_bytes: Counter[str] | None = None
+    ) -> None:
         before = before or Usage()
         self._submitted = submitted
         self._most = 0
         self._ramp = before.ramp
         self._paths = Counter(before.paths)
+        self._bytes = Counter(before.bytes)
+        self._all_bytes = Counter() if all_bytes is None else all_bytes
         self._total = _Total(
             before.requests, before.seconds, before.greeted, before.left, before.memory_mb, before.init
         )
@@ -114,6 +122,11 @@ class Meter:
             if outcome in self._paths or len(self._paths) < MAX_OUTCOMES:
                 self._paths[outcome] += 1
 
+    def moved(self, more: Mapping[str, int]) -> None:
+        """A worker's task has moved so many bytes more, by kind."""
+        self._bytes.update(more)
+        self._all_bytes.update(more)
+
     def worker_left(self, worker: int, now: float) -> None:
         """A connection has ended."""
         since = self._connected.pop(worker, None)
@@ -134,6 +147,7 @@ class Meter:
             round(total.init, 3),
             round(self._ramp, 3),
             dict(self._paths),
+            dict(self._bytes),
         )
 
 

@@ -193,6 +193,7 @@ class Jobs:
             dict(workers),
             self._journal.waiting,
             self._journal.lag,
+            dict(work.bytes),
         )
 
     def submit(self, request: Request, parsed: tuple[Pipeline, PipelineOptions] | None = None) -> Deferred[JobStatus]:

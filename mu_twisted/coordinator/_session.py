@@ -22,8 +22,10 @@ from mu_twisted.wire import (
     VERSION,
     Greeting,
     PeerError,
+    byte_counts,
     parse_greeting,
 )
+from mu_twisted.wire.byte_counts import ByteCounts, parse_byte_counts
 from mu_twisted.wire.links import LINKS, parse_paths, parse_waits
 from mu_twisted.wire.pipes import PIPES
 
@@ -42,6 +44,7 @@ _TOKEN_TAKEN = b"OK:TOKEN"
 _RUN_ENDED = b"OK:RETVAL("
 _WAITS = b"INFO:waits:["
 _PATHS = b"INFO:paths:{"
+_BYTES = byte_counts.PREFIX
 _HANDED_OVER = b"OK:HAND_OVER"
 _OWN_REPLIES = (
     b"OK:PONG",
@@ -53,6 +56,7 @@ _OWN_REPLIES = (
     _HANDED_OVER,
     _WAITS,
     _PATHS,
+    _BYTES,
 )
 
 
@@ -91,6 +95,9 @@ class SessionListener(Protocol):
 
     def paths_known(self, session: "Session", outcomes: Mapping[int, str]) -> None:
         """The worker's task has direct paths to these peers, or why it has none."""
+
+    def bytes_known(self, session: "Session", counts: ByteCounts) -> None:
+        """The worker's task has moved so many bytes since it began."""
 
     def task_ended(self, session: "Session", machine: Machine) -> None:
         """The machine has reached its end, or has failed."""
@@ -353,6 +360,12 @@ class Session:
         """Take what is no reply to the machine's commands."""
         waits = [payload for payload in payloads if payload.startswith(_WAITS)]
         paths = [payload for payload in payloads if payload.startswith(_PATHS)]
+        counts = [payload for payload in payloads if payload.startswith(_BYTES)]
+        if counts and self.listener is not None:
+            try:
+                self.listener.bytes_known(self, parse_byte_counts(counts[-1]))
+            except PeerError as error:
+                self.log.debug("{address}: {error}", address=self.address, error=str(error))
         if LINKS in self.greeting.supports and self.listener is not None:
             try:
                 if waits:
@@ -363,7 +376,7 @@ class Session:
                     self.listener.paths_known(self, outcomes)
             except PeerError as error:
                 self.log.debug("{address}: {error}", address=self.address, error=str(error))
-        self._ignore([payload for payload in payloads if not payload.startswith(_WAITS)])
+        self._ignore([payload for payload in payloads if not payload.startswith((_WAITS, _BYTES))])
 
     def _note_runs(self, payloads: list[bytes]) -> None:
         if self.run_ended is not None:

@@ -163,6 +163,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     :param stages: the parts of a job whose pipeline names them.
     :param paths: how often its workers said of one of their peers that there is a direct path (``direct``), that it was
         lost, or why there is none (``edm``, ``absent``, ``timeout``, ...); None where none has said anything.
+    :param bytes: that its tasks have moved, by kind: ``retrieved`` from S3, ``uploaded`` to it, ``sent`` to other tasks
+        and ``received`` from them, those of all attempts together; None where no worker has said so.
     :param median: seconds of attempts that were done; None as long as there is none, and once it is over.
     :param plots: what its pipeline has to show of it, once it is over.
     """
@@ -188,6 +190,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     unfinished: int | None = None
     stages: tuple[StageStatus, ...] = ()
     paths: dict[str, int] | None = None
+    bytes: dict[str, int] | None = None
     median: float | None = None
     plots: tuple[Plot, ...] = ()
 

@@ -156,6 +156,7 @@ def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Any
                 told[number],
                 states=shifted(one["states"], told[number].begin),
                 peers={str(outcome): [str(span) for span in spans] for outcome, spans in one.get("peers", {}).items()},
+                bytes={str(kind): int(count) for kind, count in one["bytes"].items()} if "bytes" in one else None,
             )
 
 

@@ -179,6 +179,7 @@ class AttemptStory(msgspec.Struct, frozen=True):
     :param states: when it came into each state, and the state's name.
     :param peers: by what became of direct paths to them, ``direct`` or why there is none, ranges of the tasks that it
         exchanged messages with; those it has said nothing of yet are left out.
+    :param bytes: that it has moved, by kind; None: its worker has not said so.
     """
 
     attempt: int
@@ -191,6 +192,7 @@ class AttemptStory(msgspec.Struct, frozen=True):
     status: int | None = None
     states: Sequence[tuple[float, str]] = ()
     peers: dict[str, Sequence[str]] = {}
+    bytes: dict[str, int] | None = None
 
 
 class Story(msgspec.Struct, frozen=True):

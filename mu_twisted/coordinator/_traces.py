@@ -22,7 +22,17 @@ from mu_twisted.coordinator._archive import Labels
 from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._slices import Slices
-from mu_twisted.jobs import STEP, Attribute, Finished, JobTrace, Span, Steps, record_from_dict
+from mu_twisted.jobs import (
+    STEP,
+    AttemptEnded,
+    Attribute,
+    Finished,
+    JobRecord,
+    JobTrace,
+    Span,
+    Steps,
+    record_from_dict,
+)
 from mu_twisted.transport import ReactorTime, every
 
 PERIOD = 1.0
@@ -221,7 +231,7 @@ class Traces:
             if trace is None or row is None or "record" not in row:
                 return
             record = record_from_dict(row["record"])
-            yield from trace.apply(record, float(row["at"]), _of_job(row))
+            yield from trace.apply(record, float(row["at"]), _more(row, record))
             if isinstance(record, Finished):
                 del self._traces[job]
         except (LookupError, TypeError, ValueError, AttributeError, MuError) as error:
@@ -280,13 +290,19 @@ def _noted_position(path: Path, last: int) -> int:
         return last
 
 
-def _of_job(row: Row) -> dict[str, Attribute]:
-    """What is known of a job with the record of its end."""
+def _more(row: Row, record: JobRecord) -> dict[str, Attribute]:
+    """What is known of a job or an attempt with the record of its end."""
+    if isinstance(record, AttemptEnded):
+        return {f"mu.attempt.{kind}_bytes": int(count) for kind, count in (row.get("bytes") or {}).items()}
     fact = row.get("fact")
-    cost = fact.get("cost") if isinstance(fact, Mapping) else None
-    if not isinstance(cost, Mapping):
+    if not isinstance(fact, Mapping):
         return {}
-    known: dict[str, Attribute] = {"mu.job.gb_seconds": float(cost["gb_seconds"])}
+    moved = fact.get("bytes") or {}
+    known: dict[str, Attribute] = {f"mu.job.{kind}_bytes": int(count) for kind, count in moved.items()}
+    cost = fact.get("cost")
+    if cost is None:
+        return known
+    known["mu.job.gb_seconds"] = float(cost["gb_seconds"])
     if cost.get("price") is not None:
         known["mu.job.price"] = float(cost["price"])
         known["mu.job.currency"] = str(cost.get("currency"))

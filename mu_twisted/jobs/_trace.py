@@ -118,7 +118,7 @@ class JobTrace:
         """Apply the next record.
 
         :param at: when it was made, seconds since 1970. One that goes back counts as the time before: clocks are set.
-        :param more: attributes of the job that are known with the record of its end.
+        :param more: attributes of the job or the attempt that are known with the record of its end.
         :returns: the spans that it ends, and None where others may have their turn. All are to be taken.
         """
         self._now = max(self._now, at)
@@ -130,7 +130,7 @@ class JobTrace:
             case Assigned():
                 self._assign(record)
             case AttemptEnded():
-                yield from self._end(record)
+                yield from self._end(record, more or {})
             case ResultReached(task=task):
                 yield from self._settle((task,), None)
             case ResultStands(tasks=tasks):
@@ -178,11 +178,11 @@ class JobTrace:
         self._tries[task] = self._tries.get(task, 0) + 1
         self._open[task, record.attempt] = _Open(self._now, self._task_span(task), record.launch_id, record.speculative)
 
-    def _end(self, record: AttemptEnded) -> Iterator[Span]:
+    def _end(self, record: AttemptEnded, more: Mapping[str, Attribute]) -> Iterator[Span]:
         if record.outcome is AttemptOutcome.DONE:
             self._won.add(record.task)
         failed = record.outcome is AttemptOutcome.FAILED
-        attributes: dict[str, Attribute] = {}
+        attributes = dict(more)
         if failed and record.kind is not None:
             self._kinds[record.task] = attributes["error.type"] = record.kind.value
         if record.status is not None:

@@ -138,14 +138,17 @@ def kinds(collector: Collector) -> Counter[str]:
 def test_a_job_of_the_plugin_arrives_before_the_command_ends(
     coordinate: Coordinate, local: Local, collector: Collector
 ) -> None:
-    words = local.words("exec", "-n", "3", "--retries", "1", "--retry-exit", "3")
-    ended = coordinate("--otlp", collector.url, *words, "--", "[ {n} != 1 ] || exit 3")
+    words = local.words("exec", "-n", "3", "--retries", "1", "--retry-exit", "3", "--out", "otlp/{n}")
+    ended = coordinate("--otlp", collector.url, *words, "--", "[ {n} != 1 ] || exit 3; echo 12345 > {out}")
     assert ended.status == 1
     assert kinds(collector) == {"attempt": 4, "task": 3, "job": 1}
     failed = [span for span in collector.named("attempt") if span.status.code == 2]
     assert [attributes(span)["process.exit.code"] for span in failed] == [3, 3]
     assert {attributes(span)["mu.task.number"] for span in failed} == {1}
     job = collector.named("job")[0]
+    done = [attributes(span) for span in collector.named("attempt") if span.status.code == 0]
+    assert [one["mu.attempt.uploaded_bytes"] for one in done] == [6, 6]
+    assert attributes(job)["mu.job.uploaded_bytes"] == 12
     assert "1 of 3 tasks failed" in job.status.message
     secret = local.stack.secret_key.encode()
     assert all(secret not in span.SerializeToString() for span in collector.taken)

@@ -10,6 +10,7 @@ from s3_server import Handler, etag_of
 
 from mu_twisted.jobs import is_hopeless
 from mu_twisted.wire import failure_code
+from mu_twisted.wire.byte_counts import ByteCounts
 
 
 @pytest.fixture
@@ -24,6 +25,21 @@ def test_a_large_object_comes_and_goes(server, talk):
     assert any("range" in headers for *_, headers in server.requests)
     assert talk.ask(b"upload:back\0##TMPDIR##/f") == b"OK:UPLOAD(b/back)"
     assert server.objects[b"/b/back"] == data
+
+
+def test_what_was_moved_is_told_before_the_reply_if_the_coordinator_reads_it(server, pair):
+    data = os.urandom(3_000)
+    server.objects[b"/b/k"] = data
+    talk = pair(bucket="b", job="j", capabilities=["byte-counts"], s3_endpoint=server.url)[0]
+    talk.say(b"retrieve:k\0##TMPDIR##/f", b"retrieve:none\0##TMPDIR##/g", b"run:truncate -s 10 ##TMPDIR##/f")
+    said = [talk.hear() for _ in range(4)]
+    assert said[0] == ByteCounts(retrieved=3000).encode()
+    assert [reply.partition(b"(")[0] for reply in said[1:]] == [b"OK:RETRIEVE", b"FAIL", b"OK:RETVAL"]
+    talk.say(b"upload:back\0##TMPDIR##/f")
+    assert [talk.hear(), talk.hear()] == [ByteCounts(3000, 10).encode(), b"OK:UPLOAD(b/back)"]
+    assert talk.ask(b"reset:").startswith(b"OK:HELLO")
+    talk.say(b"upload:again\0" + os.fsencode(__file__))
+    assert talk.hear() == ByteCounts(uploaded=os.stat(__file__).st_size).encode()  # noqa: PTH116
 
 
 @pytest.mark.parametrize(

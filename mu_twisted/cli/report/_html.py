@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from mu_twisted.base import terminal_safe
+from mu_twisted.base import byte_size, terminal_safe
 from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
@@ -71,6 +71,10 @@ def _facts(job: Fields, timeline: Fields | None) -> str:
         requests = "1 request" if cost["requests"] == 1 else f"{cost['requests']:,} requests"
         price = f"{cost['price']:.4f} {cost['currency']}" if cost.get("price") is not None else "not known"
         facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {requests}")))
+    moved = job.get("bytes") or {}
+    for name, out, into in (("S3", "uploaded", "retrieved"), ("Between tasks", "sent", "received")):
+        if moved.get(into) or moved.get(out):
+            facts.append((name, byte_size(moved.get(out, 0)), f"{out}, {byte_size(moved.get(into, 0))} {into}"))
     shown = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>"
         for name, value, more in facts

@@ -23,6 +23,15 @@ export function bytes(number) {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${["B", "kB", "MB", "GB"][power]}`;
 }
 
+const KINDS = { retrieved: "from S3", uploaded: "to S3", received: "from other tasks", sent: "to other tasks" };
+
+// What an attempt or a job has moved, each kind of which there were some; null where none is known.
+export function moved(counts) {
+  if (!counts) return null;
+  const some = Object.entries(KINDS).filter(([kind]) => counts[kind]).map(([kind, way]) => `${bytes(counts[kind])} ${way}`);
+  return some.length ? some : null;
+}
+
 export function when(at) {
   const date = new Date(at * 1000), pad = (number) => String(number).padStart(2, "0");
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { bytes, called, output, seconds, when } from "./format.js";
+import { bytes, called, moved, output, seconds, when } from "./format.js";
 
 const WORDS = { running: "running", done: "done", failed: "failed", beaten: "beaten by another attempt", withdrawn: "withdrawn" };
 
@@ -82,6 +82,8 @@ export class Panel {
     if (attempt.launch) facts.push(["Worker", `launch ${attempt.launch}`]);
     const messages = ways(attempt.peers);
     if (messages.length) facts.push(["Messages", messages.map((way) => h("div", null, way))]);
+    const data = moved(attempt.bytes);
+    if (data) facts.push(["Data", data.join(", ")]);
     if (attempt.speculative) facts.push(["Beside", "another that took long"]);
     const states = attempt.states.map(([at, name], index) => [at, name, (attempt.states[index + 1]?.[0] ?? end) - at]);
     return h("section", null,
