@@ -1,13 +1,16 @@
 """Collectives are the usual exchanges among several tasks, made of named messages.
 
-Each task of the exchange calls the same function with the same tasks, in the same order of calls. All of them are
-sent before anything is received, so that they need not all run at once.
+Each task of the exchange calls the same function with the same tasks, in the same order of calls. Nothing that is sent
+waits for what is to be received, so that they need not all run at once.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from mu_twisted.fsm._errors import FSMError, show
 from mu_twisted.fsm._worker import Worker
+
+_T = TypeVar("_T")
 
 
 async def all_to_all(w: Worker, tasks: Sequence[int], name: str, files: Sequence[str]) -> list[str]:
@@ -22,11 +25,12 @@ async def all_to_all(w: Worker, tasks: Sequence[int], name: str, files: Sequence
     _check(w, tasks)
     if len(files) != len(tasks):
         raise FSMError(f"all_to_all: {len(files)} files for {len(tasks)} tasks")
-    pairs = list(zip(tasks, files, strict=True))
-    await w.all(*(w.send(task, name, file) for task, file in pairs if task != w.task))
-    received = await w.all(*(w.receive(task, name) for task in tasks if task != w.task))
-    others = iter(received)
-    return [file if task == w.task else next(others) for task, file in pairs]
+    mine, *others = _from(list(zip(tasks, files, strict=True)), list(tasks).index(w.task))
+    # In one go, for only what is waited for comes directly; and each begins with another, not all with the first.
+    sent = [w.send(task, name, file) for task, file in others]
+    came = await w.all(*sent, *(w.receive(task, name) for task, _ in reversed(others)))
+    paths = dict([mine, *zip((task for task, _ in reversed(others)), came[len(sent) :], strict=True)])
+    return [paths[task] for task in tasks]
 
 
 async def gather(w: Worker, tasks: Sequence[int], name: str, file: str, *, root: int | None = None) -> list[str]:
@@ -56,7 +60,7 @@ async def broadcast(
     :raises FSMError: the caller, or the root, is none of the tasks, or the root has no file.
     """
     root = _root(w, tasks, root)
-    order = _from(tasks, root)
+    order = _from(tasks, list(tasks).index(root))
     place = order.index(w.task)
     bits = max(1, (len(order) - 1).bit_length())
     if place:
@@ -90,7 +94,7 @@ async def reduce(
     for part in ("{left}", "{right}", "{out}"):
         if part not in command:
             raise FSMError(f"reduce: its command must say where {part} stands, got {show(command)}")
-    order = _from(tasks, _root(w, tasks, root))
+    order = _from(tasks, list(tasks).index(_root(w, tasks, root)))
     place, path = order.index(w.task), file
     bit = 1
     while bit < len(order):
@@ -120,7 +124,6 @@ def _root(w: Worker, tasks: Sequence[int], root: int | None) -> int:
     return root
 
 
-def _from(tasks: Sequence[int], root: int) -> list[int]:
-    """The tasks in their order, from this one on and around."""
-    at = list(tasks).index(root)
-    return [*tasks[at:], *tasks[:at]]
+def _from(what: Sequence[_T], place: int) -> list[_T]:
+    """All in their order, from this place on and around."""
+    return [*what[place:], *what[:place]]
