@@ -41,6 +41,7 @@ class FrameConnection:
     :param prepare: see :class:`worker_lambda._dialling.Dial`.
     :param stream: one that is there already; then there are no targets, and ``came_up`` is not called.
     :ivar lost: why it is over, None while it is not. To be checked after each pass of the loop.
+    :ivar due: whether :meth:`step` has something to do; where it is not it need not be called.
     :ivar heard: whether a whole frame has come.
     :ivar finished: whether the other side has closed too after :meth:`finish`, having read everything.
     """
@@ -60,6 +61,7 @@ class FrameConnection:
     ) -> None:
         self.lost: DialError | None = None
         self.heard = self.finished = False
+        self.due = True
         self._partner = partner
         self._came_up = came_up
         self._received = received
@@ -112,13 +114,14 @@ class FrameConnection:
             if not self._unsent:
                 self._taken = time.monotonic()
             self._unsent += encode(payload)
+            self.due = True
 
     def finish(self, timeout: float) -> None:
         """Close our direction behind what is queued; what comes is received until the other side has closed too.
 
         :param timeout: seconds for which nothing may happen until then.
         """
-        self._finishing = True
+        self._finishing = self.due = True
         self._stall_timeout = timeout
         self._taken = time.monotonic()
 
@@ -140,10 +143,12 @@ class FrameConnection:
             self._half_close(self._stream)
         if self._stream is None:
             return None
-        reading = selectors.EVENT_READ if not self._held() else 0
+        held = self._held()
+        reading = selectors.EVENT_READ if not held else 0
         writing = selectors.EVENT_WRITE if self._unsent or self._stream.unsent else 0
         self._watch.set(self._stream.socket, reading | writing)
-        return 0.0 if self._read_more and not self._held() else self._check_stall()
+        self.due = bool(held or writing or self._read_more or self._finishing)
+        return 0.0 if self._read_more and not held else self._check_stall()
 
     def close(self, *, flush: float) -> None:
         """Close it.
@@ -221,6 +226,7 @@ class FrameConnection:
     # -- bytes -----------------------------------------------------------------------------------------------------
 
     def _ready(self, events: int) -> None:
+        self.due = True
         if self._phase is _ConnectionPhase.UP and events & selectors.EVENT_READ:
             self._read()
 

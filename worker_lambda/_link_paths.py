@@ -49,7 +49,8 @@ class DirectPath:
     :param held: says whether nothing is to be read now.
     :param piped: called with each frame of a pipe, as it came; raises what is raised for one that is out of place.
     :ivar lost: why it is over; None while it is not. To be checked after each pass of the loop.
-    :ivar said: whether there is something new to be sent: then :meth:`step` is due.
+    :ivar said: whether there is something new to be sent: then :meth:`step` is due at once.
+    :ivar took: whether the last step has taken frames, of which something may follow.
     :ivar wants: the numbers and names of messages that the peer waits for.
     """
 
@@ -76,7 +77,7 @@ class DirectPath:
         self._held = held
         self._piped = piped
         self._liveness = Liveness(silence, lambda: self.say(LinkPing().encode()))
-        self.said = False
+        self.said = self.took = self._expected = False
         self._connection = FrameConnection(
             selector,
             [],
@@ -91,6 +92,11 @@ class DirectPath:
     def has_room(self) -> bool:
         """Whether more frames may be made for it."""
         return self.lost is None and self._connection.unsent < UNSENT
+
+    @property
+    def due(self) -> bool:
+        """Whether :meth:`step` has something to do, beside what is expected from now on."""
+        return self._expected or self._connection.due
 
     def say(self, frame: bytes) -> None:
         """Send a frame."""
@@ -112,7 +118,8 @@ class DirectPath:
         :param expected: whether the peer is to send something, or to acknowledge it.
         :returns: in how many seconds to call again at the latest; None: when something happens.
         """
-        self.said = False
+        self.said = self.took = False
+        self._expected = expected
         waits = [self._connection.step()]
         if self._connection.lost is not None and self.lost is None:
             self.lost = str(self._connection.lost)
@@ -135,6 +142,7 @@ class DirectPath:
         return wait
 
     def _received(self, payload: bytes) -> None:
+        self.took = True
         self._liveness.heard()
         if self.lost is not None:
             return

@@ -173,9 +173,10 @@ class Receives:
                 self._lose(each)
                 self._ask_rendezvous(each)
 
-    def expects(self, path: DirectPath) -> bool:
-        """Whether anything is on its way by a path."""
-        return any(each.via is path for each in self._coming.values())
+    @property
+    def used(self) -> set[DirectPath]:
+        """The direct paths on which anything is on its way."""
+        return {each.via for each in self._coming.values() if each.via is not None}
 
     def received(self, frame: Begin | Part | End | Cut, path: DirectPath | None = None) -> None:
         """Take a frame; those of messages that are not waited for are of some that were given up.

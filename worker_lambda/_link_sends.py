@@ -270,9 +270,10 @@ class Sends:
             message.arrived = True
             self._check_held(message)
 
-    def expects(self, path: DirectPath) -> bool:
-        """Whether anything is on its way on a path."""
-        return any(message.path is path and not message.arrived for message in self._sending.values())
+    @property
+    def used(self) -> set[DirectPath]:
+        """The direct paths on which anything is on its way."""
+        return {each.path for each in self._sending.values() if each.path is not None and not each.arrived}
 
     # -- what is held ----------------------------------------------------------------------------------------------
 

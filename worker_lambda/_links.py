@@ -325,15 +325,12 @@ class LinkChannel:
     def _step_paths(self) -> float | None:
         if self._paths is None:
             return None
-        return self._paths.step(self._feed_path, self._expects)
+        used = self._sends.used | self._receives.used
+        return self._paths.step(self._feed_path, used if self._pipes is None else used | self._pipes.used)
 
     def _report_paths(self) -> None:
         while self._paths is not None and (news := self._paths.take_news()):
             self._send(paths_info(news))
-
-    def _expects(self, path: DirectPath) -> bool:
-        piped = self._pipes is not None and self._pipes.uses(path)
-        return piped or self._sends.expects(path) or self._receives.expects(path)
 
     def _feed_path(self, path: DirectPath) -> bool:
         for _ in range(_FRAMES):

@@ -210,9 +210,11 @@ class TaskPipes:
             if end.path is path and not end.over:
                 end.path_lost()
 
-    def uses(self, path: DirectPath) -> bool:
-        """Whether a pipe takes this path."""
-        return any(end.path is path and not end.over for end in self._ends.values())
+    @property
+    def used(self) -> set[DirectPath]:
+        """The direct paths that pipes take."""
+        taken = {end.path for end in self._ends.values() if end.path is not None and not end.over}
+        return taken.union(path for path, frames in self._frames.direct.items() if frames)
 
     def received(self, frame: PipeFrame, path: DirectPath | None = None) -> None:
         """Take a frame.

@@ -61,7 +61,7 @@ class Paths:
     def step(self) -> None:
         for key, events in self.selector.select(0.0):
             key.data(events)
-        self.paths.step(lambda path: False, lambda path: False)
+        self.paths.step(lambda path: False, ())
 
     def lose(self) -> None:
         """A path to the peer comes up, and is lost."""
