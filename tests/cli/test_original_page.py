@@ -8,7 +8,9 @@ import pytest
 from mu_twisted.cli._main import parsed
 from mu_twisted.daemons._options import DaemonOptions
 from mu_twisted.daemons.rendezvous import Options as RendezvousOptions
+from mu_twisted.fsm._hooks import ABSENT
 from mu_twisted.pipelines import load_pipeline, pipeline_names
+from worker_lambda._event import FALLBACKS, INTEGER_DEFAULTS, TEXT_DEFAULTS, TLS_KEYS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "original.md").read_text(encoding="utf-8")
@@ -58,6 +60,18 @@ def test_every_variable_of_lambdaize_stands_for_its_option(monkeypatch: pytest.M
         found = vars(parsed(["lambdaize", "x"]))[option.removeprefix("--").replace("-", "_")]
         assert found in (text, 177, True, [text]), variable
         monkeypatch.delenv(variable)
+
+
+def test_what_states_of_the_original_have_and_ours_not_is_named() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `") and "| none" in line]
+    named = {name for row in rows for name in re.findall(r"`(\w+)(?:\(\))?`", row.split("|")[1])}
+    assert named >= set(ABSENT)
+
+
+def test_every_variable_that_main_put_into_the_event_has_its_place() -> None:
+    table = PAGE.partition("put variables into the event")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    named = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == {*INTEGER_DEFAULTS, *TEXT_DEFAULTS, *FALLBACKS, *TLS_KEYS, "mode", "port", "addr"}
 
 
 def test_pipelines_and_pages_that_are_named_exist() -> None:

@@ -16,6 +16,7 @@ from mu_twisted.daemons._cloud import other_stack
 from mu_twisted.daemons._options import apply_environment, daemon_keys
 from mu_twisted.daemons.coordinator import Options
 from mu_twisted.local import Stack
+from mu_twisted.tls import Authority
 
 pytestmark = pytest.mark.process
 
@@ -123,6 +124,15 @@ def test_a_state_directory_in_use_names_the_process_that_has_it(coordinate: Any,
     ended = coordinate("-t", "0", "--state-dir", str(tmp_path / "state"))
     assert ended.status == 1
     assert f"process {first.pid}" in ended.complained()
+
+
+def test_a_state_directory_and_a_key_that_are_for_others_too_are_warned_of(coordinate: Any, tmp_path: Path) -> None:
+    Authority.open(tmp_path / "state" / "tls")
+    (tmp_path / "state").chmod(0o777)
+    (tmp_path / "state" / "tls" / "ca_key.pem").chmod(0o644)
+    ended = coordinate("-t", "0", "--state-dir", str(tmp_path / "state"), "png2y4m", **NO_KEYS)
+    for exposed in ("others can write to the directory", "others can read the key"):
+        assert ended.err.count(exposed) == 1
 
 
 def test_without_a_pipeline_it_idles_until_it_is_told_to_stop(daemon: Any, tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     # SeaweedFS and sys.path take lists that are split at a comma or a colon.
     (tmp_path / "a").mkdir()
-    running = start(tmp_path / "a:b,c d" / "state", options=["--spawn=plain"])
+    state = tmp_path / "a:b,c d" / "state"
+    state.mkdir(parents=True)
+    state.chmod(0o777)
+    running = start(state, options=["--spawn=plain"])
     try:
         stack = running.stack
         keys = AccessKeys(stack.access_key, stack.secret_key)
@@ -65,6 +68,7 @@ def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
         with answer["Payload"] as body:
             assert body.read() == b"7"
         assert main(["local-env", "--state-dir", str(running.state_dir)]) == 0
+        assert "others can write to the directory" in (state / "local.log").read_text()
         assert "export NO_PROXY=example.org,127.0.0.1 no_proxy=example.org,127.0.0.1\n" in capsys.readouterr().out
     finally:
         running.stop()

@@ -112,6 +112,16 @@ def test_it_makes_its_keys_in_its_state_directory(start: Start, tmp_path: Path) 
     assert (tmp_path / "profile").stat().st_size
 
 
+def test_it_warns_of_a_state_directory_and_a_key_that_are_for_others_too(start: Start, tmp_path: Path) -> None:
+    Authority.open(tmp_path / "state" / "tls")
+    (tmp_path / "state").chmod(0o777)
+    (tmp_path / "state" / "tls" / "ca_key.pem").chmod(0o644)
+    daemon = start("--state-dir", "state")
+    daemon.stop()
+    for exposed in ("others can write to the directory", "others can read the key"):
+        assert [exposed in line for line in daemon.lines].count(True) == 1
+
+
 def test_it_shares_a_state_directory_with_a_coordinator_whichever_is_first(start: Start, tmp_path: Path) -> None:
     words = ("--state-dir", "state")
     daemon = start(*words)
