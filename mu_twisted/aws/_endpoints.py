@@ -87,9 +87,13 @@ def check_endpoint(url: str) -> str:
 
     :raises AWSError: it is no URL, or plain http to another machine.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        scheme, host, _ = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host = "", None
+    if scheme not in ("http", "https") or not host:
         raise AWSError(f"expected an endpoint like https://host[:port], got {url!r}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if scheme == "http" and not is_loopback(host):
         raise AWSError(f"{url}: plain http is for this machine's loopback only; use https")
     return url.rstrip("/")

@@ -7,6 +7,7 @@ from pathlib import Path
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._transport import TlsTransport, UnixTransport
+from mu_twisted.config import is_host
 from mu_twisted.daemons import RUN_DIRECTORY, default_state_dir
 
 OPTIONS = {"server": "--server", "state-dir": "--state-dir", "ca": "-c", "certificate": "-s", "key": "-k"}
@@ -33,7 +34,7 @@ def coordinator_at(
     if server is None:
         return Coordinator(UnixTransport(state_dir or default_directory()))
     host, _, port = server.rpartition(":")
-    if not host or re.fullmatch("[0-9]{1,5}", port) is None or not 0 < int(port) < 65536:
+    if not is_host(host) or re.fullmatch("[0-9]{1,5}", port) is None or not 0 < int(port) < 65536:
         raise UsageError(f"{called['server']}: expected HOST:PORT, got {server!r}")
     if ca_cert is None or cert is None or key is None:
         missing = "ca" if ca_cert is None else "certificate" if cert is None else "key"

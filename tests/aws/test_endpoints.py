@@ -45,7 +45,13 @@ def test_plain_http_is_taken_to_loopback(url: str) -> None:
     assert s3_endpoint(url, {}) == url
 
 
-@pytest.mark.parametrize("url", ["http://192.0.2.1", "http://example.com", "ftp://x", "nonsense", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://192.0.2.1", "http://example.com", "ftp://x", "nonsense", "http://"),
+        *("https://[::1", "https://h:x", "https://h:65536", "https://::1]"),
+    ],
+)
 def test_plain_http_to_another_machine_and_nonsense_are_refused(url: str) -> None:
     with pytest.raises(AWSError):
         s3_endpoint(url, {})
