@@ -31,6 +31,7 @@ PARTS = (
     "recovery",
     "relay",
     "links",
+    "shuffle",
     "watching",
 )
 """Modules, each with a ``run()``."""

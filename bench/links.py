@@ -6,11 +6,12 @@ is the load of both, too.
 """
 
 import json
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -21,6 +22,7 @@ from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
 from bench.relay import KINDS, cpu_of, keys_of, make_relay, relay_of, say
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
+from mu_twisted.wire.links import parse_paths
 
 JOB = "bench"
 SIZE = 256 << 20
@@ -29,6 +31,8 @@ ROUNDS = 1_000
 PARTIES, PROCESSES = 1_000, 4
 AT_ONCE = 40
 """Workers that pair up at once: a punch has a second, and all have the same processors."""
+CONNECTING, PAIRING = 60.0, 120.0
+"""Seconds after which it is given up: without a word of any worker, and for all to pair up."""
 RUNS = 5
 STREAM = 2_000
 """Messages in a row, between workers."""
@@ -145,33 +149,73 @@ def _pair(authority: Authority, relay: int, port: int) -> Figure:
 
     What they cost in CPU stands beside it: on a machine that does something else the seconds are not the links' alone.
     """
+    what = f"links, {PARTIES} connected workers in {PROCESSES} processes pair up"
     with ExitStack() as stack:
         programs = [stack.enter_context(_program()) for _ in range(PROCESSES)]
-        orders = [(PARTIES + task, PARTIES + (task ^ 1)) for task in range(PARTIES)]
-        bodies = [{**_order(authority, port, task, peer, direct=True), "later": True} for task, peer in orders]
-        for task, body in enumerate(bodies):
-            # The two of a pair are in different programs.
-            _say(programs[(task // 2 + task % 2) % PROCESSES], body)
-        linked = 0
-        mine = Counter((task // 2 + task % 2) % PROCESSES for task in range(PARTIES))
-        for number, program in enumerate(programs):
-            for _ in range(mine[number]):
-                assert "absent" in _hear(program)  # it is connected, and has asked for a task that is not there
-        spent = [-cpu_of(process) for process in (relay, *(program.pid for program in programs))]
-        begun = time.perf_counter()
-        for first in range(0, PARTIES, AT_ONCE):
-            batch: dict[int, list[int]] = {}
-            for task in range(first, min(first + AT_ONCE, PARTIES)):
-                batch.setdefault((task // 2 + task % 2) % PROCESSES, []).append(PARTIES + task)
-            for number, tasks in batch.items():
-                _say(programs[number], {"pair": tasks})
-            for number, tasks in batch.items():
-                linked += sum(_hear_direct(programs[number]) for _ in tasks)
+        heard = _Heard(programs)
+        for task in range(PARTIES, 2 * PARTIES):
+            order = _order(authority, port, task, task ^ 1, direct=True)
+            _say(programs[_place(task)], {**order, "later": True})
+        connected = 0
+        while connected < PARTIES:
+            outcome = heard.next_outcome(CONNECTING)
+            if outcome is None:
+                return _given_up(what, f"{connected} of {PARTIES} were connected", CONNECTING)
+            connected += outcome[1] != "unreachable"  # else it is tried on
+        processes = relay, *(program.pid for program in programs)
+        spent, begun = [cpu_of(process) for process in processes], time.perf_counter()
+        settled: dict[int, str] = {}
+        waiting = list(range(PARTIES, 2 * PARTIES, 2))
+        under_way = 0
+        while len(settled) < PARTIES:
+            while waiting and 2 * under_way < AT_ONCE:
+                first = waiting.pop()
+                under_way += 1
+                for task in (first, first + 1):
+                    _say(programs[_place(task)], {"pair": [task]})
+            outcome = heard.next_outcome(begun + PAIRING - time.perf_counter())
+            if outcome is None:
+                return _given_up(what, f"{len(settled)} of {PARTIES} knew about their peers", PAIRING)
+            peer, how = outcome
+            if peer < 2 * PARTIES and how != "absent":  # then it is the peer that asks
+                under_way -= peer not in settled and peer ^ 1 in settled
+                settled[peer] = how
         seconds = time.perf_counter() - begun
-        spent = [before + cpu_of(each) for before, each in zip(spent, (relay, *(p.pid for p in programs)), strict=True)]
+        spent = [cpu_of(process) - before for process, before in zip(processes, spent, strict=True)]
+        linked = sum(how == "direct" for how in settled.values())
         note = f"{linked} of {PARTIES} directly; CPU: rendezvous {spent[0]:.2f} s, workers {sum(spent[1:]):.2f} s"
-        what = f"links, {PARTIES} connected workers in {PROCESSES} processes pair up"
         return Figure(what, seconds, "s", MOST_PAIRING, note)
+
+
+def _place(task: int) -> int:
+    """The program of a task: the two of a pair are in different ones."""
+    return (task // 2 + task % 2) % PROCESSES
+
+
+def _given_up(what: str, so_far: str, limit: float) -> Figure:
+    return Figure(what, limit, "s", MOST_PAIRING, f"GIVEN UP: {so_far} by then")
+
+
+class _Heard:
+    """What programs say of paths, each line as it comes."""
+
+    def __init__(self, programs: "list[subprocess.Popen[str]]") -> None:
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for program in programs:
+            threading.Thread(target=self._read, args=(program,), daemon=True).start()
+
+    def next_outcome(self, timeout: float) -> tuple[int, str] | None:
+        """:returns: a peer, and what has become of the path to it; None: nothing was said for so many seconds."""
+        try:
+            said = str(json.loads(self._lines.get(timeout=max(0.0, timeout))))
+        except queue.Empty:
+            return None
+        (outcome,) = parse_paths(said.encode()).items()
+        return outcome
+
+    def _read(self, program: "subprocess.Popen[str]") -> None:
+        for line in program.stdout or ():
+            self._lines.put(line)
 
 
 def _open(program: "subprocess.Popen[str]", authority: Authority, port: int, task: int, peer: int, **more: Any) -> None:
