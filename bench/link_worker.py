@@ -3,7 +3,9 @@
 ``{"task": T, "port": P, "tls": BODIES, "peer": T2}`` makes the links of a task; with ``"direct": true`` it may have a
 direct path to that peer, and with ``"later": true`` only when ``{"pair": [T, ...]}`` names it. ``{"send": FILE}`` and
 ``{"receive": FILE}``, ``{"ping": N}``, ``{"echo": N}``, ``{"stream": N}`` and ``{"take": N}`` are about the last one.
-What comes of it is said in lines of JSON.
+``{"states": G, "port": P, "tls": BODIES}`` opens the state channel with that greeting, ``{"hand": N}`` sends
+``final.state`` as state N on it, and ``{"await": N}`` waits for that state: of the program's directory, which its
+command line may name. What comes of all of it is said in lines of JSON.
 """
 
 import json
@@ -16,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from worker_lambda._command_runs import CommandRuns
+from worker_lambda._event import parse_event
 from worker_lambda._lambda_context import Timing
 from worker_lambda._links import LinkChannel
+from worker_lambda._peers import PeerChannel
+from worker_lambda._states import StateRun, message_of
 from worker_lambda._tls import client_context, link_contexts
 
 JOB = "bench"
@@ -45,6 +50,8 @@ class Tasks:
         self._pairs: dict[int, tuple[LinkChannel, bytes]] = {}
         self._peer = 0
         self._echoes = self._pings = self._left = 0
+        self._states: PeerChannel | None = None
+        self._awaited: Path | None = None
         self._begun = 0.0
         self._times: list[float] = []
 
@@ -52,6 +59,12 @@ class Tasks:
         """Carry one out."""
         if "task" in order:
             self._open(**order)
+        elif "states" in order:
+            self._open_states(**order)
+        elif "hand" in order:
+            self._hand(order["hand"])
+        elif "await" in order:
+            self._awaited = self._directory / f"{order['await']}.state"
         elif "pair" in order:
             for task in order["pair"]:
                 channel, link = self._pairs[task]
@@ -84,6 +97,11 @@ class Tasks:
         """Let all of them go on."""
         self.runs.tick()
         waits = [channel.step(busy=True) for channel in self._channels]
+        if self._states is not None:
+            waits.append(self._states.step())
+        if self._awaited is not None and self._awaited.exists():
+            self._awaited = None
+            say("there")
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _open(
@@ -110,6 +128,32 @@ class Tasks:
             self._pairs[task] = channel, link
             link = link[: link.rindex(b":") + 1] + b"%d" % NOT_THERE
         channel.link(link)
+
+    def _open_states(self, states: str, port: int, tls: dict[str, str]) -> None:
+        event = parse_event({"mode": 1, "addr": "127.0.0.1", "port": port, "job": JOB, **tls})
+        channel = self._states = PeerChannel(
+            self.selector,
+            event,
+            self.runs,
+            lambda reply: say(reply.decode()),
+            lambda: True,
+            lambda line: say(line),
+            Timing(),
+        )
+        channel.context = client_context(tls, self._directory)
+        channel.begin(self._directory)
+        channel.connect(f"127.0.0.1:{port}:{states}".encode())
+
+    def _hand(self, number: int) -> None:
+        made: list[bytes] = []
+
+        def done(error: str | None) -> None:
+            assert error is None, error
+            assert self._states is not None
+            self._states.send(made[0])
+            say(len(made[0]))
+
+        self.runs.chore(lambda _: made.append(message_of(StateRun(number, send=True), self._directory)), done)
 
     def _said(self, reply: bytes) -> None:
         if reply.startswith(b"OK:RECEIVE") and b"/ping" in reply:
@@ -139,8 +183,10 @@ class Tasks:
 
 def main() -> None:
     """Carry out orders until there are no more."""
-    with tempfile.TemporaryDirectory() as directory:
-        tasks = Tasks(Path(directory))
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        directory.mkdir(exist_ok=True)
+        tasks = Tasks(directory)
         pending, ended = b"", False
 
         def orders(_: int) -> None:

@@ -7,6 +7,7 @@ is the load of both, too.
 
 import json
 import queue
+import random
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
 from bench.relay import KINDS, cpu_of, keys_of, make_relay, relay_of, say
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
+from mu_twisted.wire import PeerGreeting
 from mu_twisted.wire.links import parse_paths
 
 JOB = "bench"
@@ -38,10 +40,13 @@ STREAM = 2_000
 """Messages in a row, between workers."""
 CASES = {1: 10_000, 100: 200}
 """Messages of each pair, by the number of pairs, of the load in C."""
+STATE_FRAME, STATES = 1280 * 544 * 3 // 2, 5
+"""Bytes of a frame of the film that xcenc was made for, of which a state has three; and states that are sent."""
 MOST_OVER_C = 1.8
 """Times the CPU of the one in C, with 100 pairs."""
 MOST_PAIRING = 10.0
 """Seconds."""
+_STAYS = "xcenc moves to links where neither is above 1"
 _HERE = Path(__file__).parent
 
 
@@ -62,6 +67,7 @@ def run() -> list[Figure]:
             figures.append(Figure("links, round trip directly over by the rendezvous", _ratio(trips), "times"))
             figures.append(_acknowledged(authority, relay, port))
             figures.append(_pair(authority, relay, port))
+            figures += _states(work, authority, port)
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         return figures + _beside_c(Path(directory))
 
@@ -187,6 +193,53 @@ def _pair(authority: Authority, relay: int, port: int) -> Figure:
         return Figure(what, seconds, "s", MOST_PAIRING, note)
 
 
+def _states(work: Path, authority: Authority, port: int) -> list[Figure]:
+    """An encoder's state from one worker to the next, from when it is made until it is a file there: as xcenc does, by
+    the state channel, which compresses it; and by links, directly, as it is.
+
+    :returns: both, beside each other.
+    """
+    size = 3 * STATE_FRAME
+    noise = random.Random(1).randbytes(size)  # noqa: S311 - no secret
+    state = bytes((at >> 9 & 63) + (each >> 5) for at, each in enumerate(noise))
+    (work / "final.state").write_bytes(state)
+    by_channel, by_links, sent = [], [], 0
+    with ExitStack() as stack:
+        folder = work / "states"
+        folder.mkdir()
+        channel = [stack.enter_context(_program(folder / str(task))) for task in range(2)]
+        links = [stack.enter_context(_program()) for _ in range(2)]
+        for task, program in enumerate(channel):
+            order = _order(authority, port, 20 + task, 0, direct=False)
+            greeting = PeerGreeting(JOB.encode(), 20 + task, 21 + task, 0).encode().decode()
+            _say(program, {"states": greeting, "port": port, "tls": order["tls"]})
+            assert _hear(program).startswith("OK:CONNECT")
+            _open(links[task], authority, port, 30 + task, 31 - task, direct=True)
+        for program in links:
+            _hear_direct(program)
+        (folder / "0" / "final.state").write_bytes(state)
+        for number in range(STATES):
+            _say(channel[1], {"await": number})
+            begun = time.perf_counter()
+            _say(channel[0], {"hand": number})
+            sent = _hear(channel[0])
+            assert _hear(channel[1]) == "there"
+            by_channel.append(1e3 * (time.perf_counter() - begun))
+            _say(links[1], {"receive": str(work / "got")})
+            begun = time.perf_counter()
+            _say(links[0], {"send": str(work / "final.state")})
+            assert _hear(links[1]).startswith("OK:RECEIVE")
+            by_links.append(1e3 * (time.perf_counter() - begun))
+            assert _hear(links[0]).startswith("OK:SEND")
+    name = f"links, an encoder's state of {size / 1e6:.1f} MB"
+    return [
+        median_of(f"{name} by the state channel: time", by_channel, "ms"),
+        median_of(f"{name} by links, directly: time", by_links, "ms"),
+        ratio_of(f"{name} by links over the state channel: time", by_links, by_channel),
+        Figure(f"{name} by links over the state channel: bytes", size / sent, "times", note=_STAYS),
+    ]
+
+
 def _place(task: int) -> int:
     """The program of a task: the two of a pair are in different ones."""
     return (task // 2 + task % 2) % PROCESSES
@@ -241,8 +294,10 @@ def _rendezvous(work: Path, authority: Authority) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def _program() -> Iterator["subprocess.Popen[str]"]:
-    with process_of([sys.executable, str(_HERE / "link_worker.py")], environ={"PYTHONPATH": str(ROOT)}) as process:
+def _program(directory: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """:param directory: its own, which is made; None: a temporary one."""
+    words = [sys.executable, str(_HERE / "link_worker.py"), *([] if directory is None else [str(directory)])]
+    with process_of(words, environ={"PYTHONPATH": str(ROOT)}) as process:
         yield process
 
 
