@@ -30,11 +30,9 @@ REFERENCE_TARGETS = {1000: 0.05, 4000: 0.035}
 OVER_REFERENCE = 1.3
 ROUNDS = 5
 THREADS = 64
-CONNECTIONS = 32
-"""Of the reference."""
-WHY_OVER_REFERENCE = (
-    "beyond the reference: 20 to 25 us a launch of policy, values and outcomes in Python; the rest is libcurl's"
-)
+CONNECTIONS = 8
+"""Of the reference; with more it takes more."""
+WHY_OVER_REFERENCE = "beyond the reference: 5 us a launch of policy, values and outcomes in Python"
 PAYLOAD = json.dumps({"id": "##ID##", "cert": "x" * 3000})
 """About as large as the coordinator's event."""
 

@@ -18,6 +18,8 @@
 #define PAUSE_MS 100
 #define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
 #define CONNECTING 0.00075 /* seconds of CPU that a new connection costs, nearly all of them its handshake */
+#define LAUNCHING 0.000025 /* seconds of CPU that a launch costs */
+#define SAMPLES 8          /* answers after which the least latency is taken for the endpoint's */
 #define EVENTS 64
 
 enum { KEEP_GOING, NO_MORE, AT_ONCE };
@@ -48,6 +50,7 @@ struct client {
     int wake;
     double timeout, tail_timeout;
     double latency; /* seconds from a launch's sending to its answer, the least so far; negative: unknown */
+    int samples;    /* of it, up to SAMPLES */
     double slowest; /* seconds that it took in the last batch that had an answer at all; negative: none had */
     atomic_int cancelled;
 };
@@ -187,8 +190,10 @@ static void start(client *self, slot *by, work *of, size_t index)
 static void note_times(client *self, work *of, const slot *by)
 {
     double time = now(), latency = time - by->sent_at;
-    if (by->sent == by->request.end - by->request.head && (self->latency < 0 || latency < self->latency))
-        self->latency = latency;
+    if (by->sent == by->request.end - by->request.head) {
+        self->latency = self->latency < 0 || latency < self->latency ? latency : self->latency;
+        self->samples += self->samples < SAMPLES;
+    }
     if (time - by->started > of->slowest)
         of->slowest = time - by->started;
 }
@@ -290,21 +295,33 @@ static bool serve(client *self, work *of, int milliseconds)
 }
 
 /* How many connections are to be used: P of them serve a batch of N in P * CONNECTING + N * latency / P seconds, which is
- * least where both are equal. Those that are there already cost nothing.
+ * least where both are equal; and more than latency / LAUNCHING keep this thread no busier. Those that are there already
+ * cost nothing.
  *
  * The first launch is sent alone until the endpoint's name has an address, and where it has none answers for all: else
  * each connection would look it up at the same moment, which is more than some name servers answer. It stays alone until
- * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session. */
-static int connections_for(client *self, work *of)
+ * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session.
+ *
+ * Of an endpoint that answers sooner than a handshake costs, the latency is measured some times, and connections are made
+ * one after the other: a session is good for one of them, whose answer brings the next. Of one that is further away, all
+ * ask before the first is answered. new: connections without an answer yet. */
+static int connections_for(client *self, work *of, int new)
 {
     of->found = of->found || (self->slots[0].active && connection_has_address(&self->slots[0].connection));
     if (!of->found)
         return 1;
     if (self->latency < 0)
         return (now() - of->since) * 1000 < PAUSE_MS ? 1 : self->pool_size;
+    bool near = self->latency < CONNECTING;
+    if (near && (self->samples < SAMPLES || new > 0))
+        return self->used;
     double waiting = (double)of->batch->size * self->latency;
-    while (self->used < self->pool_size && self->used * self->used * CONNECTING < waiting)
+    while (self->used < self->pool_size && self->used * self->used * CONNECTING < waiting &&
+           self->used * LAUNCHING < self->latency) {
         self->used++;
+        if (near)
+            break;
+    }
     return self->used;
 }
 
@@ -312,10 +329,13 @@ static int connections_for(client *self, work *of)
  * used before closed ones. */
 static void start_more(client *self, work *of)
 {
-    int most = connections_for(self, of), counted = 0;
+    int counted = 0, new = 0;
     double late = of->found ? now() - PAUSE_MS / 1000.0 - TAIL_FACTOR * (self->latency < 0 ? 0 : self->latency) : 0;
-    for (int at = 0; at < self->reached; at++)
+    for (int at = 0; at < self->reached; at++) {
         counted += self->slots[at].active && self->slots[at].started > late;
+        new += self->slots[at].active && !self->slots[at].carried;
+    }
+    int most = connections_for(self, of, new);
     for (int pass = 0; pass < 2; pass++)
         for (int at = 0; at < self->pool_size && counted < most && of->next < of->batch->size; at++) {
             slot *by = &self->slots[at];
