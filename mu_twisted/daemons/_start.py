@@ -166,11 +166,11 @@ def remember_port(directory: Path, port: int, name: str = "port") -> None:
 
     :raises StartError: it cannot be written.
     """
-    path, text = directory / name, f"{port}\n"
+    path, text = directory / name, b"%d\n" % port
     try:
-        if not path.exists() or path.read_text(encoding="ascii") != text:
+        if not path.exists() or path.read_bytes() != text:
             fresh = path.with_suffix(".new")
-            fresh.write_text(text, encoding="ascii")
+            fresh.write_bytes(text)
             fresh.replace(path)
     except OSError as error:
         raise StartError(f"cannot write to the state directory {directory}: {error.strerror}") from None

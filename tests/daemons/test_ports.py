@@ -53,9 +53,9 @@ def test_any_port_is_that_of_the_last_start_unless_it_is_taken(tmp_path: Path, g
         stop(again)
 
 
-@pytest.mark.parametrize("noted", ["", "x", "70000", "-1", "0"])
-def test_a_note_that_is_no_port_changes_nothing(tmp_path: Path, noted: str) -> None:
-    (tmp_path / "port").write_text(noted)
+@pytest.mark.parametrize("noted", [b"", b"x", b"70000", b"-1", b"0", b"\xff\xfe", bytes(4096), b"9" * 5000])
+def test_a_note_that_is_no_port_changes_nothing(tmp_path: Path, noted: bytes) -> None:
+    (tmp_path / "port").write_bytes(noted)
     listening = start(tmp_path, "tcp:0:interface=127.0.0.1")
     port = listening.getHost().port
     stop(listening)
