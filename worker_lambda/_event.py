@@ -7,10 +7,6 @@ from collections.abc import Mapping
 from mu_twisted.wire import FAILURE_CODES, CommandError, parse_integer
 from worker_lambda._errors import EventError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 TEXT_DEFAULTS = {"bucket": b"excamera-us-west-1", "region": b"us-east-1"}
 INTEGER_DEFAULTS = {
     "nonblock": 0,
@@ -136,7 +132,7 @@ def to_bytes(text: str) -> bytes:
         return text.encode("utf-8", "backslashreplace")
 
 
-def _variables(event: dict[str, Any]) -> dict[bytes, bytes]:
+def _variables(event: dict[str, object]) -> dict[bytes, bytes]:
     values = {b"run_iter": b"0"}
     for key, text in TEXT_DEFAULTS.items():
         value = _string(event, key)
@@ -146,14 +142,14 @@ def _variables(event: dict[str, Any]) -> dict[bytes, bytes]:
     return values
 
 
-def _string(event: dict[str, Any], key: str) -> str | None:
+def _string(event: dict[str, object], key: str) -> str | None:
     value = event.get(key)
     if value is not None and not isinstance(value, str):
         raise EventError(f"the event's {key} is {_short(value)}, expected text")
     return value
 
 
-def _integer(event: dict[str, Any], key: str, default: int) -> int:
+def _integer(event: dict[str, object], key: str, default: int) -> int:
     value = event.get(key)
     if value is None:
         return default
@@ -167,7 +163,7 @@ def _integer(event: dict[str, Any], key: str, default: int) -> int:
     raise EventError(f"the event's {key} is {_short(value)}, expected an integer")
 
 
-def _seconds(event: dict[str, Any], key: str, default: float) -> float:
+def _seconds(event: dict[str, object], key: str, default: float) -> float:
     value = event.get(key)
     if value is None:
         return default
@@ -176,7 +172,7 @@ def _seconds(event: dict[str, Any], key: str, default: float) -> float:
     raise EventError(f"the event's {key} is {_short(value)}, expected seconds, at most 86400")
 
 
-def _words(event: dict[str, Any], key: str) -> bytes | None:
+def _words(event: dict[str, object], key: str) -> bytes | None:
     value = event.get(key)
     if isinstance(value, list):
         return b" ".join(_word(key, part) for part in value) if value else None

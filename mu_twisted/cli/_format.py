@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mu_twisted.base import byte_size, counted, terminal_safe
+from mu_twisted.base.json_types import Json
 from mu_twisted.jobs import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
 
-Fields = Mapping[str, Any]
+Fields = Mapping[str, Json]
 
 
 def when(seconds: float) -> str:

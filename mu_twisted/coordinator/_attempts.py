@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import ranges
 from mu_twisted.transport import ReactorTime
@@ -108,7 +108,7 @@ class Attempts:
 
         return look
 
-    def current(self, task: int | None = None) -> list[dict[str, Any]]:
+    def current(self, task: int | None = None) -> list[JsonObject]:
         """The attempts that have not ended, as their lines would be now.
 
         :param task: only those at this one; None: all.
@@ -142,8 +142,8 @@ class Attempts:
             else:
                 self._failing.discard(sink)
 
-    def _line(self, task: int, attempt: int, outcome: str, states: Iterable[tuple[float, str]]) -> dict[str, Any]:
-        line: dict[str, Any] = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
+    def _line(self, task: int, attempt: int, outcome: str, states: Iterable[tuple[float, str]]) -> JsonObject:
+        line: JsonObject = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
         dropped = self._dropped.get((task, attempt), 0)
         if dropped:
             line["dropped"] = dropped
@@ -198,7 +198,7 @@ class AttemptFile:
         with self._path.open("ab") as file:
             file.write(gzip.compress(line, 1))
 
-    def read(self, task: int) -> Iterator[dict[str, Any] | None]:
+    def read(self, task: int) -> Iterator[JsonObject | None]:
         """The lines of a task, the oldest first, and None for each of another's: there may be many, so that the
         reader may want to pause. What is cut off or damaged is left out.
         """
@@ -209,7 +209,7 @@ class AttemptFile:
             except ValueError:
                 yield None
 
-    def read_all(self) -> Iterator[dict[str, Any]]:
+    def read_all(self) -> Iterator[JsonObject]:
         """All lines, the oldest first. What is cut off or damaged is left out."""
         for line in self._lines():
             with suppress(ValueError):

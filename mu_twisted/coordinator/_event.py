@@ -4,9 +4,9 @@ Here too is the text for the commonest first failure, that no worker comes of it
 """
 
 import json
-from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.tls import KeyPair, pem_body
 from mu_twisted.wire import FAILURE_CODES
 from mu_twisted.wire.byte_counts import BYTE_COUNTS
@@ -39,7 +39,7 @@ def job_event(
     :param orphan_timeout: seconds that a worker looks for its coordinator; None: the worker's default.
     :returns: ASCII JSON; with ``job``, ``##ID##`` in it stands for the launch id.
     """
-    event: dict[str, Any] = {
+    event: JsonObject = {
         "mode": 1,
         "addr": address,
         "port": port,

@@ -9,16 +9,16 @@ of attempts ``bytes``, what they have moved.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import msgspec
 
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._status import JobStatus, Request
 from mu_twisted.jobs import Job, JobError, JobRecord, Steps, record_from_dict, record_to_dict
 
-Row = dict[str, Any]
+Row = JsonObject
 
 
 def request_row(request: Request, at: float) -> Row:
@@ -69,7 +69,7 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
     :raises JournalError: they are not those of a job.
     """
     rows: Iterator[Row] = journal.records(name)
-    used: list[Any] = [None]
+    used: list[Json] = [None]
 
     def records() -> Iterator[JobRecord]:
         for row in rows:
@@ -90,7 +90,7 @@ def folding(journal: Journal, name: str) -> Steps[tuple[History, Job]]:
     return History(name, submitted, request, usage), job
 
 
-def last_status(row: Mapping[str, Any]) -> JobStatus | None:
+def last_status(row: Mapping[str, Json]) -> JobStatus | None:
     """How a job ended, from its last row; None if it has not.
 
     :raises msgspec.ValidationError: the row is damaged.

@@ -6,8 +6,8 @@ Knows the journal, the states of attempts and what is kept of output; neither wo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
-from typing import Any
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.coordinator._archive import Labels
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts
 from mu_twisted.coordinator._history import Row
@@ -233,7 +233,7 @@ def _states(line: JobTimeline, file: AttemptFile, attempts: Attempts | None) -> 
 
 
 def _take_states(
-    found: dict[tuple[int, int], TaskStates], begins: Mapping[tuple[int, int], float], one: Mapping[str, Any]
+    found: dict[tuple[int, int], TaskStates], begins: Mapping[tuple[int, int], float], one: Mapping[str, Json]
 ) -> None:
     with suppress(LookupError, TypeError, ValueError):  # a damaged line
         key = (int(one["task"]), int(one["attempt"]))

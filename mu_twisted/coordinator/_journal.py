@@ -23,6 +23,7 @@ from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._journal_count import CountFile, boot_id, read_count
 from mu_twisted.jobs import Steps, uncollected
 from mu_twisted.transport import ReactorTime
@@ -112,7 +113,7 @@ class Journal:
                 f"bring back a copy, or move it away{self._with_log()} to begin with an empty one"
             ) from None
 
-    def append(self, job: str, record: dict[str, Any]) -> None:
+    def append(self, job: str, record: JsonObject) -> None:
         """Note one record; it is on disk after this turn of the reactor, or after :meth:`flush`.
 
         :param record: what JSON can hold.
@@ -159,7 +160,7 @@ class Journal:
     def __contains__(self, job: str) -> bool:
         return bool(self._read("SELECT 1 FROM events WHERE job = ? LIMIT 1", job))
 
-    def records(self, job: str, *containing: str) -> Iterator[dict[str, Any]]:
+    def records(self, job: str, *containing: str) -> Iterator[JsonObject]:
         """The records of a job, in the order in which they were appended; read as they are asked for. Those that cannot
         be written now are among them.
 
@@ -182,7 +183,7 @@ class Journal:
             if is_last:
                 return
 
-    def page(self, job: str, after: int, *containing: str) -> tuple[list[tuple[int, dict[str, Any]]], int, bool]:
+    def page(self, job: str, after: int, *containing: str) -> tuple[list[tuple[int, JsonObject]], int, bool]:
         """Some records of a job that are on disk, in the order in which they were appended.
 
         :param after: the number that the page before has given; 0: from the first on.
@@ -196,7 +197,7 @@ class Journal:
         reached = rows[-1][0] if is_full else max(after, end)
         return [(number, self._decoded(job, record)) for number, record in rows], reached, is_full
 
-    def following(self, after: int) -> list[tuple[int, str, dict[str, Any] | None]]:
+    def following(self, after: int) -> list[tuple[int, str, JsonObject | None]]:
         """Some records of all jobs that are on disk, in the order in which they were appended.
 
         :param after: the number of the last one that the caller has; 0: from the first on.
@@ -204,7 +205,7 @@ class Journal:
         :raises JournalError: they cannot be read.
         """
         query = "SELECT number, job, record FROM events WHERE number > ? ORDER BY number LIMIT ?"
-        found: list[tuple[int, str, dict[str, Any] | None]] = []
+        found: list[tuple[int, str, JsonObject | None]] = []
         for number, job, record in self._read(query, after, FOLLOWED):
             try:
                 found.append((number, job, self._decoded(job, record)))
@@ -225,7 +226,7 @@ class Journal:
         ((end,),) = self._read("SELECT COALESCE(MAX(number), 0) FROM events WHERE job = ?", job)
         return int(end)
 
-    def last(self, job: str) -> dict[str, Any]:
+    def last(self, job: str) -> JsonObject:
         """The last record of a job.
 
         :raises JournalError: it is damaged.
@@ -466,10 +467,10 @@ class Journal:
             self._retry = None
         return True
 
-    def _decoded(self, job: str, record: str) -> dict[str, Any]:
+    def _decoded(self, job: str, record: str) -> JsonObject:
         try:
             with uncollected(len(record) > LARGE):
-                return msgspec.json.decode(record, type=dict[str, Any])
+                return msgspec.json.decode(record, type=JsonObject)
         except msgspec.MsgspecError as error:
             raise JournalError(f"the journal {self._path} is damaged in job {job}: {error}") from None
 

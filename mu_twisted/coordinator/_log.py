@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from mu_twisted.base import byte_size, counted, printable
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
@@ -54,7 +54,7 @@ def reading_events(journal: Journal, job: str, query: EventQuery) -> Steps[Event
     """
     texts = [] if query.task is None else [f'"task":{query.task}']
     rows, reached, more = journal.page(job, query.after, *(texts or ['"error":"'] if query.failed else texts))
-    lines: list[str | dict[str, Any]] = []
+    lines: list[str | JsonObject] = []
     stages: _LoggedStages | None = None
     for index, (number, row) in enumerate(rows):
         record = row.get("record")
@@ -88,7 +88,7 @@ def _lines(journal: Journal, attempts: AttemptFile, job: str, task: int | None) 
             yield None
 
 
-def event_of(number: int, row: Row) -> dict[str, Any]:
+def event_of(number: int, row: Row) -> JsonObject:
     """An event as programs read it: its number, its time and what the record says. What is about all tasks of the job
     is given as their count.
     """
@@ -125,7 +125,7 @@ class _LoggedStages:
             with suppress(TypeError, ValueError, AttributeError):  # damaged: then tasks have numbers only
                 self._index = StageIndex(record["stages"])
 
-    def task(self, number: Any) -> str:
+    def task(self, number: Json) -> str:
         """A task by its number and stage."""
         name = self._index.name(number) if type(number) is int else None
         return f"task {number}" if name is None else f"task {number} ({name})"
@@ -152,7 +152,7 @@ def _story_lines(row: Row, task: int, move: Move | None, stages: _LoggedStages) 
             yield f"{stamp(row['at'])} {printable(_text(row['record'], stages))}{moved}"
 
 
-def state_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
+def state_lines(attempt: Mapping[str, Json]) -> Iterator[str]:
     """The states of one attempt, as :class:`~mu_twisted.coordinator._attempts.Attempts` writes them."""
     yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
     if "paths" in attempt:
@@ -183,11 +183,11 @@ def stamp(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
 
 
-def _request_text(request: Mapping[str, Any]) -> str:
+def _request_text(request: Mapping[str, Json]) -> str:
     return f"submitted: {request['pipeline']} {' '.join(request.get('words', ()))}".rstrip(" ")
 
 
-def _text(record: Mapping[str, Any], stages: _LoggedStages) -> str:
+def _text(record: Mapping[str, Json], stages: _LoggedStages) -> str:
     kind = str(record.get("type", "?"))
     rest = {
         key: value
@@ -205,7 +205,7 @@ def _text(record: Mapping[str, Any], stages: _LoggedStages) -> str:
     return f"{where}{kind}" + (f" ({details})" if details else "") + (f": {joined_lines(str(error))}" if error else "")
 
 
-def _short(value: Any) -> str:
+def _short(value: Json) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, list) and len(value) > 20:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from mu_twisted.base import printable
+from mu_twisted.base.json_types import Json
 
 MAX_STATES = 40
 """States of one attempt that are listed, the last ones."""
 
 
-def shifted(states: Iterable[Sequence[Any]], begin: float) -> list[tuple[float, str]]:
+def shifted(states: Iterable[Sequence[Json]], begin: float) -> list[tuple[float, str]]:
     """States of an attempt as they are kept, at times from another zero.
 
     :param begin: when the attempt began.

@@ -4,12 +4,13 @@ Knows neither sessions nor where statuses come from. The control API and the com
 """
 
 from collections.abc import Awaitable, Collection, Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
@@ -227,7 +228,7 @@ class EventPage(msgspec.Struct, frozen=True):
     :param over: whether none will come before the job goes on again.
     """
 
-    events: Sequence[str | dict[str, Any]]
+    events: Sequence[str | JsonObject]
     next: int
     more: bool = False
     over: bool = False

@@ -6,10 +6,10 @@ Knows the journal and the file of attempts, neither workers nor how a story is s
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 import msgspec
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts
 from mu_twisted.coordinator._failures import joined_lines
 from mu_twisted.coordinator._history import Row
@@ -148,7 +148,7 @@ def _ended(attempt: AttemptStory, at: float) -> AttemptStory:
     return attempt if attempt.end is not None else msgspec.structs.replace(attempt, end=at, outcome="withdrawn")
 
 
-def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Any]) -> None:
+def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Json]) -> None:
     with suppress(LookupError, TypeError, ValueError, AttributeError):  # a damaged line
         number = int(one["attempt"])
         if int(one["task"]) == task and number in told:

@@ -4,10 +4,10 @@ Knows neither records nor jobs. All times are seconds since the job was submitte
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._output_values import RunOutput
 from mu_twisted.coordinator._status import TaskStatus
 
@@ -212,4 +212,4 @@ class Story(msgspec.Struct, frozen=True):
     runs: Sequence[RunOutput]
     before: Sequence[int] = ()
     behind: Sequence[int] = ()
-    more: dict[str, Any] = {}
+    more: JsonObject = {}

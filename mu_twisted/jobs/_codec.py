@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Pipe
@@ -30,7 +31,7 @@ _StagesRead = tuple[tuple[str, tuple[tuple[_Natural, _Natural], ...]], ...]
 _PipesRead = tuple[tuple[_Natural, _Natural, str], ...]
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> Json:
     """A dataclass of the kinds known here as what ``json`` can write."""
     if isinstance(value, str | int | float | None):
         return value
@@ -49,7 +50,7 @@ def to_plain(value: Any) -> Any:
     return {name: to_plain(getattr(value, name)) for name in _decoders(type(value))}
 
 
-def from_plain(kind: type[T], plain: Mapping[str, Any]) -> T:
+def from_plain(kind: type[T], plain: Mapping[str, Json]) -> T:
     """The dataclass that ``to_plain`` has written.
 
     :raises RecordError: anything is missing, too much or of another type.
@@ -73,7 +74,7 @@ def from_plain(kind: type[T], plain: Mapping[str, Any]) -> T:
         raise RecordError(f"{kind.__name__}: {error}") from None
 
 
-def _decoders(kind: type) -> dict[str, Callable[[Any], Any]]:
+def _decoders(kind: type) -> dict[str, Callable[[Json], Any]]:
     found = _KNOWN.get(kind)
     if found is None:
         hints = get_type_hints(kind)
@@ -81,40 +82,41 @@ def _decoders(kind: type) -> dict[str, Callable[[Any], Any]]:
     return found
 
 
-_KNOWN: dict[type, dict[str, Callable[[Any], Any]]] = {}
+_KNOWN: dict[type, dict[str, Callable[[Json], Any]]] = {}
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     if type(value) is not int or abs(value) > _MOST:
         raise ValueError
     return value
 
 
-def _natural(value: Any) -> int:
-    if _integer(value) < 0:
+def _natural(value: object) -> int:
+    number = _integer(value)
+    if number < 0:
         raise ValueError
-    return int(value)
+    return number
 
 
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError
     return float(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if type(value) is not str:
         raise ValueError
     return value
 
 
-def _truth(value: Any) -> bool:
+def _truth(value: object) -> bool:
     if type(value) is not bool:
         raise ValueError
     return value
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[Json]:
     if type(value) is not list:
         raise ValueError
     return value
@@ -124,7 +126,7 @@ EdgePairs = tuple[tuple[int, tuple[int, ...]], ...]
 GroupPairs = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
-def _naturals(value: Any) -> tuple[int, ...]:
+def _naturals(value: object) -> tuple[int, ...]:
     # As a whole, as in to_plain.
     numbers = tuple(_list(value))
     if numbers and (set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _MOST):
@@ -132,37 +134,37 @@ def _naturals(value: Any) -> tuple[int, ...]:
     return numbers
 
 
-def _edges(value: Any) -> EdgePairs:
+def _edges(value: object) -> EdgePairs:
     # msgspec, as it is many times faster; it raises a ValueError.
     with uncollected():
         return msgspec.convert(value, _EdgesRead)
 
 
-def _groups(value: Any) -> GroupPairs:
+def _groups(value: object) -> GroupPairs:
     with uncollected():
         return msgspec.convert(value, _GroupsRead)
 
 
-def _stages(value: Any) -> StageRuns:
+def _stages(value: object) -> StageRuns:
     with uncollected():
         return msgspec.convert(value, _StagesRead)
 
 
-def _pipes(value: Any) -> tuple[Pipe, ...]:
+def _pipes(value: object) -> tuple[Pipe, ...]:
     return msgspec.convert(value, _PipesRead)
 
 
-def _policy(value: Any) -> JobPolicy:
+def _policy(value: object) -> JobPolicy:
     if type(value) is not dict:
         raise ValueError
     return from_plain(JobPolicy, value)
 
 
-def _or_none(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _or_none(decode: Callable[[Json], Any]) -> Callable[[Json], Any]:
     return lambda value: None if value is None else decode(value)
 
 
-_DECODERS: dict[Any, Callable[[Any], Any]] = {
+_DECODERS: dict[Any, Callable[[Json], Any]] = {
     int: _natural,
     int | None: _or_none(_integer),
     float: _number,

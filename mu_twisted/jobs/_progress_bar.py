@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 from unicodedata import east_asian_width
 
 from mu_twisted.base import counted, printable
+from mu_twisted.base.json_types import Json
 from mu_twisted.jobs._stages import stages_under_way
 
 SPAN = 10.0
@@ -72,7 +73,7 @@ def how_long(seconds: float) -> str:
 
 
 def progress_bar(
-    job: Mapping[str, Any],
+    job: Mapping[str, Json],
     width: int,
     *,
     rate: float | None = None,

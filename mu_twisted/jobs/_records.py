@@ -7,8 +7,8 @@ A record holds no time, only durations: clocks do not outlive a process. Folded 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.jobs._codec import decodes, from_plain, to_plain
 from mu_twisted.jobs._errors import RecordError
 from mu_twisted.jobs._failures import Failure
@@ -282,12 +282,12 @@ _NAMES: dict[type, str] = {
 _KINDS = {name: kind for kind, name in _NAMES.items()}
 
 
-def record_to_dict(record: JobRecord) -> dict[str, Any]:
+def record_to_dict(record: JobRecord) -> JsonObject:
     """What ``json`` can write; ``type`` says which record it is."""
     return {"type": _NAMES[type(record)], **to_plain(record)}
 
 
-def record_from_dict(plain: Mapping[str, Any]) -> JobRecord:
+def record_from_dict(plain: Mapping[str, Json]) -> JobRecord:
     """The record that :func:`record_to_dict` has written.
 
     :raises RecordError: it is not one: corrupt, or of a version that this one does not know.

@@ -7,8 +7,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import Task, TaskState
@@ -164,7 +164,7 @@ class Stages:
         return StageView(self.names[stage], state.value, tasks, waiting, blocked, active, done, failed)
 
 
-def stages_under_way(stages: Sequence[Mapping[str, Any]]) -> str:
+def stages_under_way(stages: Sequence[Mapping[str, Json]]) -> str:
     """The stages that have begun and are not over, in a few words; empty: there is none.
 
     :param stages: as a job's status has them in JSON.

@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from mu_twisted.base import one_line
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.base.masking import masked
 from mu_twisted.jobs import ACCEPTED, Answer, Fault
 from mu_twisted.launch._launch import CANCELLED, NEVER, NO_ANSWER, UNREACHED, Result
@@ -62,7 +62,7 @@ def _read(result: Result, endpoint: str, shown: Callable[[str], str]) -> Answer:
     return Answer(launch_id, status, reason, _retry_after(result.retry_after, body), Fault.EXPIRED if expired else None)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> JsonObject:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -70,21 +70,21 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(body: dict[str, Any], *names: str) -> str:
+def _text(body: JsonObject, *names: str) -> str:
     for name in names:
         if isinstance(value := body.get(name), str) and value:
             return value
     return ""
 
 
-def _message(body: dict[str, Any]) -> str:
+def _message(body: JsonObject) -> str:
     """AWS's message, of several lines the first: the others repeat what was signed, the token included."""
     first = _text(body, "message", "Message", "errorMessage").split("\n", 1)[0].strip()
     reason = _text(body, "Reason")
     return f"{first} ({reason})".strip() if reason and reason not in first else first
 
 
-def _retry_after(header: float | None, body: dict[str, Any]) -> float | None:
+def _retry_after(header: float | None, body: JsonObject) -> float | None:
     try:
         seconds = float(body["retryAfterSeconds"])
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mu_twisted.base.json_types import Json, JsonObject
+
 VERSION = 1
 """Version of the protocol's additions, announced in the greeting of a worker that supports them."""
 
@@ -183,7 +185,7 @@ class Greeting:
         """``OK:HELLO``, followed by a JSON object if there is anything to announce."""
         if not self.version:
             return HELLO
-        body: dict[str, Any] = {
+        body: JsonObject = {
             "version": self.version,
             "launch_id": self.launch_id,
             "deadline_ms": self.deadline_ms,
@@ -211,7 +213,7 @@ def parse_greeting(message: bytes) -> Greeting:
     if not message.startswith(HELLO + b":"):
         raise PeerError(f"expected {HELLO.decode()}, got {message[:80]!r}")
     try:
-        body: Any = json.loads(message[len(HELLO) + 1 :])
+        body: Json = json.loads(message[len(HELLO) + 1 :])
     except (ValueError, RecursionError):
         raise PeerError(f"the greeting's announcement is not JSON: {message[:80]!r}") from None
     if not isinstance(body, dict):
@@ -236,7 +238,7 @@ def parse_greeting(message: bytes) -> Greeting:
     )
 
 
-def _member(body: dict[str, Any], key: str, kind: type) -> Any:
+def _member(body: JsonObject, key: str, kind: type) -> Any:
     value = body.get(key, kind())
     if type(value) is not kind or (isinstance(value, int) and abs(value) > _MAX_INTEGER):
         raise PeerError(f"the greeting's {key} is not of type {kind.__name__}: {str(value)[:80]!r}")

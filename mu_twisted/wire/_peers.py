@@ -7,8 +7,8 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.wire._errors import CommandError, PeerError
 from mu_twisted.wire._messages import parse_integer
 
@@ -209,7 +209,7 @@ def parse_notice(message: bytes) -> Notice:
 
 def _limits(text: bytes) -> dict[str, int]:
     try:
-        body: Any = json.loads(text) if len(text) <= _MAX_LIMITS else None
+        body: Json = json.loads(text) if len(text) <= _MAX_LIMITS else None
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not all(type(value) is int and value >= 0 for value in body.values()):

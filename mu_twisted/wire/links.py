@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Any
 
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.wire._errors import PeerError
 from mu_twisted.wire._fields import NUMBER, check_bare, read_number
 
@@ -91,7 +91,7 @@ class LinkGreeting:
     job: bytes
     task: int
     attempt: int
-    announced: dict[str, Any]
+    announced: JsonObject
 
     def encode(self) -> bytes:
         """``HELLO_LINK:JOB:TASK:ATTEMPT:{...}``."""
@@ -105,7 +105,7 @@ class LinkWelcome:
     :param announced: what the rendezvous can do and has seen, by name; unknown members are ignored.
     """
 
-    announced: dict[str, Any]
+    announced: JsonObject
 
     def encode(self) -> bytes:
         """``OK:HELLO_LINK:{...}``."""
@@ -304,7 +304,7 @@ def parse_waits(message: bytes) -> tuple[tuple[int | None, str, int], ...]:
     :raises PeerError: it is something else.
     """
     try:
-        body: Any = json.loads(message.removeprefix(_WAITS)) if message.startswith(_WAITS) else None
+        body: Json = json.loads(message.removeprefix(_WAITS)) if message.startswith(_WAITS) else None
         waits = tuple(_wait(*entry) for entry in body[: MAX_WAITS + 1])
         if len(waits) <= MAX_WAITS:
             return waits
@@ -540,13 +540,13 @@ def _name(raw: bytes) -> bytes:
     return check_name(raw.decode("utf-8"))
 
 
-def _json(announced: dict[str, Any]) -> bytes:
+def _json(announced: JsonObject) -> bytes:
     return json.dumps(announced, separators=(",", ":")).encode("ascii")
 
 
-def _object(text: bytes) -> dict[str, Any] | None:
+def _object(text: bytes) -> JsonObject | None:
     try:
-        body: Any = json.loads(text)
+        body: Json = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

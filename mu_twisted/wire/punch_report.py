@@ -3,8 +3,8 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.wire._errors import PeerError
 from mu_twisted.wire.punching import MAX_CANDIDATES, MAX_REPORTED, PunchOutcome, parse_candidate
 
@@ -110,7 +110,7 @@ def parse_punch_report(message: bytes) -> PunchReport:
         raise PeerError(f"expected OK:PUNCHES({{...}}), got {message[:80]!r}") from None
 
 
-def _punch(punch: Any) -> PunchTried:
+def _punch(punch: Json) -> PunchTried:
     tcp, candidates = punch["tcp_ms"], punch["candidates"]
     if not isinstance(candidates, list) or len(candidates) > MAX_CANDIDATES:
         raise ValueError
@@ -123,24 +123,24 @@ def _punch(punch: Any) -> PunchTried:
     )
 
 
-def _tried(each: Any) -> CandidateTried:
+def _tried(each: Json) -> CandidateTried:
     candidate, errors, error, connected = each
     if not isinstance(connected, bool) or not isinstance(error, str) or not _ERROR.fullmatch(error):
         raise ValueError
     return CandidateTried(_candidate(candidate), _number(errors), error, connected)
 
 
-def _seen(text: Any) -> str:
+def _seen(text: object) -> str:
     return _candidate(text) if text != "" else ""
 
 
-def _candidate(text: Any) -> str:
+def _candidate(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError
     return str(parse_candidate(text))
 
 
-def _number(value: Any) -> int:
+def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < _MOST:
         raise ValueError
     return value
