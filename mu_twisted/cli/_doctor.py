@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _check_punch(settings: Options) -> None:
     if settings["no-invoke"] or settings["real"]:
         raise UsageError("--punch invokes two workers: leave out --no-invoke and --real")
-    if settings.pipeline is None or "rendezvous-host" not in settings.settings:
+    if settings.settings is None or "rendezvous-host" not in settings.settings:
         raise UsageError(
             "--punch needs a function and a rendezvous: name a pipeline whose tasks talk to one another, as "
             "`mu doctor --punch shuffle -l FUNCTION -b BUCKET -H HOST`"

@@ -6,16 +6,17 @@ command is; what has been printed is deleted.
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import Json
 from mu_twisted.cli._wait import MARGIN, ProgressLine
 from mu_twisted.client import COMEBACK, COMEBACK_PAUSE, Coordinator, RequestRefused, Unreachable
-from mu_twisted.pipelines import split_url
+from mu_twisted.pipelines import JobSettings, split_url
 from mu_twisted.pipelines.map import inputs_of, output_key
 
 FETCHES = 8
@@ -39,7 +40,14 @@ class Results:
     """
 
     def __init__(
-        self, coordinator: Coordinator, job: Any, clients: Clients, prefix: str, settings: Any, *, ordered: bool
+        self,
+        coordinator: Coordinator,
+        job: Mapping[str, Json],
+        clients: Clients,
+        prefix: str,
+        settings: JobSettings,
+        *,
+        ordered: bool,
     ) -> None:
         self._coordinator = coordinator
         self._job = job
@@ -56,7 +64,7 @@ class Results:
         self._told: set[int] = set()
         self._printed: list[str] = []
 
-    def begin(self, job: Any) -> None:
+    def begin(self, job: Mapping[str, Json]) -> None:
         """Take the job, where it was not known before."""
         self._job = job
 

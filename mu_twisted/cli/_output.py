@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 
 class OutputLost(Exception):
@@ -25,7 +25,7 @@ class OutputLost(Exception):
 class _OutputStream:
     """A text stream; what it cannot write is :class:`OutputLost`, or nothing on standard error."""
 
-    def __init__(self, stream: Any, *, fails: bool) -> None:
+    def __init__(self, stream: TextIO, *, fails: bool) -> None:
         self._stream = stream
         self._fails = fails
 

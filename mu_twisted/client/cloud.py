@@ -1,13 +1,17 @@
 """Lambda and S3 are opened here for a coordinator's caller: AWS's, others that were named, or the embedded ones."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mu_twisted.aws import AccessKeys, Clients, aws_session, check_endpoint, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.base.json_types import Json
 from mu_twisted.local import LocalError, Stack, default_state_dir, ensure, running_stacks
+
+if TYPE_CHECKING:
+    from boto3.session import Session
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class OperatorCloud:
     :param stack: the embedded ones' state directory; None: they are others.
     """
 
-    session: Any
+    session: "Session"
     lambda_endpoint: str | None
     s3_endpoint: str | None
     stack: Path | None
@@ -63,7 +67,7 @@ def embedded_cloud(
     return OperatorCloud(session, lambda_url or stack.lambda_endpoint, s3, None if lambda_url or s3_url else directory)
 
 
-def stack_of(given: Path | None, found: Any) -> Path:
+def stack_of(given: Path | None, found: Mapping[str, Json] | None) -> Path:
     """The directory of the embedded stack that a local job uses, whether it runs or not.
 
     :param given: the one that the options name; None: this user's own.

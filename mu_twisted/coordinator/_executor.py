@@ -22,7 +22,7 @@ from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._tee import JobTee
-from mu_twisted.fsm import Machine, Outcome, Takes
+from mu_twisted.fsm import Machine, MachineState, Outcome, Script, Takes
 from mu_twisted.jobs import (
     Abort,
     Action,
@@ -76,7 +76,7 @@ class AttemptStarter:
     def __init__(
         self,
         job: str,
-        first: Any,
+        first: type[MachineState] | Script,
         settings: JobSettings,
         attempts: Attempts,
         peers: Peers | None,

@@ -4,7 +4,6 @@ Knows jobs that are active and those that are not, and neither workers nor how o
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from twisted.python.usage import UsageError
@@ -36,7 +35,7 @@ class JobOutput:
         self._active = active
         self._archive = archive
         self._parse = parse
-        self._parsed: tuple[str, Pipeline, Any] | None = None
+        self._parsed: tuple[str, Pipeline, PipelineOptions] | None = None
 
     def reading(self, name: str, query: OutputQuery) -> Steps[OutputPage]:
         """A page of what is kept.

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._counters import JobCounters
@@ -191,7 +192,7 @@ class JobLaunchQueue:
             self._launch_queue.counters.launches[kind] += 1
             call.on_outcome(outcome)
 
-    def _failed(self, launch_ids: Sequence[LaunchId], failure: Any) -> None:
+    def _failed(self, launch_ids: Sequence[LaunchId], failure: Failure) -> None:
         if not isinstance(failure.value, MuError):
             self._launch_queue.log.failure("launching for job {job} failed", failure, job=self._name)
         if not self._job.is_reached:

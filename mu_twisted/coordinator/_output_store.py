@@ -6,10 +6,10 @@ reached the oldest go, those of runs that ended well before all others; that the
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
@@ -52,6 +52,18 @@ CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL);
 """
 
 
+class _StoredRun(NamedTuple):
+    """A row of one run, but for its key.
+
+    :param size: bytes that it has printed; ``output`` are the last of them.
+    """
+
+    status: int
+    failed: bool
+    size: int
+    output: bytes
+
+
 class OutputStore:
     """What is kept of one job. Opened with the first output.
 
@@ -69,7 +81,7 @@ class OutputStore:
         self._of_success = MAX_OUTPUT if tasks <= FEW_TASKS else MAX_SUCCESS
         self._budget = budget
         self._database: sqlite3.Connection | None = None
-        self._waiting: dict[tuple[int, int, int], list[Any]] = {}
+        self._waiting: dict[tuple[int, int, int], _StoredRun] = {}
         self._late: set[tuple[int, int]] = set()
         self._held = 0
         self._kept = 0
@@ -89,7 +101,7 @@ class OutputStore:
         if self._closed:
             return
         kept = output[-(self._of_success if status == 0 and not failed else MAX_OUTPUT) :]
-        self._waiting[task, attempt, run] = [status, failed, len(output), kept]
+        self._waiting[task, attempt, run] = _StoredRun(status, failed, len(output), kept)
         self._held += len(kept) + ROW
         self._write_later()
 
@@ -103,7 +115,7 @@ class OutputStore:
         for run in range(runs):
             waiting = self._waiting.get((task, attempt, run))
             if waiting is not None:
-                waiting[1] = True
+                self._waiting[task, attempt, run] = waiting._replace(failed=True)
             else:
                 self._late.add((task, attempt))
         self._write_later()
@@ -145,7 +157,10 @@ class OutputStore:
             self._writing = self._clock.callLater(DELAY, self.flush)
 
     def _write(
-        self, database: sqlite3.Connection, waiting: Mapping[tuple[int, int, int], Sequence[Any]], late: Iterable[Any]
+        self,
+        database: sqlite3.Connection,
+        waiting: Mapping[tuple[int, int, int], _StoredRun],
+        late: Iterable[tuple[int, int]],
     ) -> None:
         kept = self._kept
         database.execute("BEGIN IMMEDIATE")
@@ -156,7 +171,7 @@ class OutputStore:
                 [(*key, *values) for key, values in waiting.items()],
             )
             database.executemany("UPDATE runs SET failed = 1 WHERE task = ? AND attempt = ? AND NOT failed", late)
-            kept += sum(len(output) + ROW for _, _, _, output in waiting.values())
+            kept += sum(len(run.output) + ROW for run in waiting.values())
             while kept > self._budget:
                 freed = _make_room(database, kept - self._budget)
                 if not freed:

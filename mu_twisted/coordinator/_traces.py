@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError, counted
 from mu_twisted.coordinator._archive import Labels
@@ -150,7 +151,7 @@ class Traces:
         self._busy = Deferred.fromCoroutine(self._deliver())
         return self._busy.addErrback(self._failed).addCallback(self._idle)
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         self._log.failure("traces cannot be made for now", failure)
         self._wait()
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.base import unicode_only
 from mu_twisted.coordinator._active_jobs import ActiveJobs
@@ -286,7 +287,7 @@ class Watches:
         watcher.changed.clear()
         busy = watcher.busy = Deferred.fromCoroutine(self._send_first(feed, watcher))
 
-        def ended(failure: Any) -> None:
+        def ended(failure: Failure | None) -> None:
             watcher.busy = None
             if failure is not None and watcher in feed.watchers:
                 self._log.debug("job {job} cannot be sent to a watcher: {error}", job=feed.name, error=failure.value)
@@ -393,7 +394,7 @@ def _cells(run: JobRun) -> Steps[tuple[Sequence[int], str]]:
     return numbers, "".join(cells)
 
 
-def _encoded(content: Any) -> bytes:
+def _encoded(content: object) -> bytes:
     try:
         return msgspec.json.encode(content)
     except UnicodeEncodeError:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -28,6 +28,9 @@ from mu_twisted.launch import Credentials
 from mu_twisted.local import RunningStack, Stack, default_state_dir, find, start
 from mu_twisted.pipelines import ObjectPart, PartWanted
 
+if TYPE_CHECKING:
+    from boto3.session import Session
+
 _log = Logger()
 
 
@@ -42,7 +45,7 @@ class Cloud:
     :param stack_directory: the embedded stack's state directory, where Lambda and S3 are both that one's.
     """
 
-    session: Any
+    session: "Session"
     lambda_endpoint: Callable[[str], str]
     s3_endpoint: str | None
     stack: RunningStack | None = None

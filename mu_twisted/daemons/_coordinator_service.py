@@ -51,7 +51,7 @@ from mu_twisted.daemons._start import (
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
 from mu_twisted.local import default_state_dir as local_stack_dir
-from mu_twisted.pipelines import Pipeline, guard, last_end
+from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end
 from mu_twisted.tls import Authority, KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, Transport, choose_transport, every, io_descriptors, io_threads, listen
 from mu_twisted.web import ControlError, ControlListeners, Dashboard, open_control, open_dashboard, parse_address
@@ -102,7 +102,7 @@ class CoordinatorService(Service):
         options: Mapping[str, Any],
         *,
         pipeline: Pipeline | None = None,
-        settings: Any = None,
+        settings: PipelineOptions | None = None,
         request: Request | None = None,
         retried: Sequence[str] = (),
         recorded: bool = False,
@@ -391,7 +391,7 @@ class CoordinatorService(Service):
     async def _asked_for(self, jobs: Jobs) -> list[Callable[[], Deferred[JobStatus]]]:
         if self._restored is not None:
             await self._restored
-        if self._pipeline is not None and self._request is not None:
+        if self._pipeline is not None and self._settings is not None and self._request is not None:
             return [partial(jobs.submit, self._request, (self._pipeline, self._settings))]
         return [partial(jobs.retry, name) for name in self._retried]
 

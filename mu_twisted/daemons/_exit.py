@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from types import FrameType
-from typing import Any, NoReturn, Protocol
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Protocol, TextIO
 
 from twisted.logger import Logger
 from twisted.python import usage
@@ -77,7 +77,9 @@ def fail_start(message: str) -> NoReturn:
     raise StartFailed(message)
 
 
-def _without_traceback(otherwise: Callable[..., Any], kind: type[BaseException], error: Any, traceback: Any) -> None:
+def _without_traceback(
+    otherwise: Callable[..., Any], kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
     if not issubclass(kind, StartFailed):
         otherwise(kind, error, traceback)
 
@@ -104,7 +106,7 @@ class _ParentsError:
     :param reading: the descriptor to read why from.
     """
 
-    def __init__(self, stream: Any, reading: int) -> None:
+    def __init__(self, stream: TextIO, reading: int) -> None:
         self._stream = stream
         self._reading = reading
 
@@ -134,7 +136,7 @@ def ignore_repeat_signals(reactor: Any, *, at_once: bool = False) -> None:
         nonlocal since
         since = time.monotonic() if since is None else since
 
-    def once(stop: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+    def once(stop: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
         if since is None:
             stopping()
             stop(number, frame)
@@ -158,13 +160,13 @@ class DefaultWords(Protocol):
     added: set[str]
     """Names of the options that were given a value in this way."""
 
-    def before_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+    def before_pipeline(self, options: usage.Options, words: Sequence[str]) -> list[str]:
         """The words of a daemon, with those that are configured.
 
         :param options: are about to parse the words.
         """
 
-    def behind_pipeline(self, options: Any, words: Sequence[str]) -> list[str]:
+    def behind_pipeline(self, options: usage.Options, words: Sequence[str]) -> list[str]:
         """The words of a job, with those that are configured.
 
         :param options: are about to parse the words; asked about after the daemon's.

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -101,7 +102,7 @@ def _log_file(path: str) -> Any:
         _terminal.err.say(f"error: cannot write the log {path}: {error.strerror}; give another with --logfile")
         raise SystemExit(1) from None
 
-    def rotate(_number: int, _frame: Any) -> None:
+    def rotate(_number: int, _frame: FrameType | None) -> None:
         from twisted.internet import reactor  # not before: another may be installed meanwhile
 
         reactor.callFromThread(file.rotate)

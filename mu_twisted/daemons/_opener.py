@@ -307,8 +307,8 @@ class CloudOpener:
         return frozenset(await self._in_thread(done))
 
 
-def _larger(settings: Any) -> Mapping[str, Any]:
+def _larger(settings: JobSettings) -> JobSettings:
     """A job's options with its larger function."""
-    found: dict[str, Any] = copy(settings)
+    found: Any = copy(settings)
     found["function"] = settings["retry-memory"]
-    return found
+    return found  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ another status than it would have had. twistd replaces ``sys.stdout`` and ``sys.
 """
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 
 class Unfailing:
@@ -14,7 +14,7 @@ class Unfailing:
     :param stream: what it stands for; None where the process was started with the descriptor closed.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self.fault: str | None = None
         """Why the last write failed, if it did."""
         self._stream = stream

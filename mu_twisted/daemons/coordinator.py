@@ -24,6 +24,7 @@ from mu_twisted.pipelines import (
     InputList,
     Pipeline,
     PipelineError,
+    PipelineOptions,
     load_pipeline,
     pack_inputs,
     pipeline_names,
@@ -35,7 +36,7 @@ class Options(OneLineOptions, DaemonOptions):
     """The command line of ``twistd mu-coordinator``."""
 
     pipeline: Pipeline | None = None
-    settings: Any = None
+    settings: PipelineOptions | None = None
     request: Request | None = None
     command = "twistd [twistd's options] mu-coordinator"
     kind: type[DaemonOptions] = DaemonOptions
@@ -89,22 +90,22 @@ class Options(OneLineOptions, DaemonOptions):
         self.settings = self._parse_settings(self.pipeline, settings, job_words)
         packed = None if self.inputs is None else pack_inputs(self.inputs)
         self.request = Request(
-            words[0], self._job_words(job_words), source_of(words[0]), inputs=packed, name=self.job_name
+            words[0], self._job_words(self.settings, job_words), source_of(words[0]), inputs=packed, name=self.job_name
         )
 
-    def _new_settings(self, pipeline: Pipeline) -> Any:
+    def _new_settings(self, pipeline: Pipeline) -> PipelineOptions:
         """The pipeline's options, among which the daemon's may stand as well; not parsed yet."""
         own = {row[0] for row in pipeline.options().parameters()}
         # It is taken from the whole command line before it is parsed, and stands here for the help.
         self._shows_profile = "profile=" in self.longOpt and "profile" not in own
         more = {"__doc__": pipeline.summary, "optParameters": [PROFILE] if self._shows_profile else []}
         kind = type("OneShotOptions", (pipeline.options, self.kind), more)
-        settings = kind()
+        settings: Any = kind()  # Twisted's options look for these two, and declare neither
         settings.synopsis = f"Usage: {self.command} [options] {pipeline.name} [options]"
         settings.longdesc = pipeline.description
-        return settings
+        return settings  # type: ignore[no-any-return]
 
-    def _parse_settings(self, pipeline: Pipeline, settings: Any, words: list[str]) -> Any:
+    def _parse_settings(self, pipeline: Pipeline, settings: PipelineOptions, words: list[str]) -> PipelineOptions:
         keys = daemon_keys(self.kind)
         settings.update({key: self[key] for key in keys})
         if self.inputs is not None:
@@ -122,9 +123,9 @@ class Options(OneLineOptions, DaemonOptions):
         settings["bucket"] = settings["bucket"] or ""
         return settings
 
-    def _job_words(self, words: Sequence[str]) -> tuple[str, ...]:
+    def _job_words(self, settings: PipelineOptions, words: Sequence[str]) -> tuple[str, ...]:
         """The options of the job alone, as they were typed."""
-        settings, daemons = self.settings, daemon_keys(self.kind)
+        daemons = daemon_keys(self.kind)
         pairs, rest = getopt.getopt(list(words), settings.shortOpt, settings.longOpt)
         kept = []
         for option, value in pairs:

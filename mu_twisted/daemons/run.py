@@ -70,6 +70,7 @@ class Options(CoordinatorOptions):
             raise UsageError("expected a pipeline: mu run PIPELINE [options]")
         super().parseArgs(*words)
         assert self.request is not None
+        assert self.settings is not None
         named = [word.partition("=")[2] for word in self.request.words if word.startswith("--function=")]
         check_program(self, named[-1] if named else None)
         if self["tee"]:

@@ -62,7 +62,7 @@ class Launcher:
         timeout: float = 20.0,
         tail_timeout: float = 5.0,
         random: Callable[[], float] = random_module.random,
-        threads: Callable[[], Any] = lambda: ThreadPool(minthreads=0, maxthreads=MAX_THREADS, name="launching"),
+        threads: Callable[[], ThreadPool] = lambda: ThreadPool(minthreads=0, maxthreads=MAX_THREADS, name="launching"),
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
@@ -77,7 +77,7 @@ class Launcher:
         }
         self._scheduler = LaunchScheduler(policy or LaunchPolicy(), random)
         self._new_threads = threads
-        self._threads: Any = None
+        self._threads: ThreadPool | None = None
         self._regions: dict[str, RegionLauncher] = {}
         self._in_progress: dict[str, tuple[RegionLauncher, Deferred[None]]] = {}
         self._launches: dict[str, tuple[Launch, _Order]] = {}
@@ -210,7 +210,7 @@ class Launcher:
     def _time_passed(self) -> None:
         self._carry_out(self._scheduler.time_passed(self._reactor.seconds()))
 
-    def _pool(self) -> Any:
+    def _pool(self) -> ThreadPool:
         if self._threads is None:
             self._threads = self._new_threads()
             self._threads.start()

@@ -15,11 +15,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import IO, Any, Union
+from typing import IO, TYPE_CHECKING, Any, Union
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mu_twisted.local._errors import ApiError, LocalError, invalid
+
+if TYPE_CHECKING:  # botocore makes its clients of data files; what they look like is only known to stubs
+    from types_boto3_s3 import S3Client
 
 LARGEST_UNPACKED = 262_144_000
 """Bytes that a package may hold unpacked, as at AWS."""
@@ -74,7 +77,7 @@ def unpack(package: IO[bytes], target: Path) -> None:
         raise _unreadable(str(error)) from None
 
 
-def read_package(s3: Any, bucket: str, key: str, version: str | None) -> bytes:
+def read_package(s3: S3Client, bucket: str, key: str, version: str | None) -> bytes:
     """Read a deployment package that a caller has put into the local S3. Blocks; for a thread.
 
     :param s3: a boto3 client.
@@ -84,7 +87,7 @@ def read_package(s3: Any, bucket: str, key: str, version: str | None) -> bytes:
     :returns: the package's bytes.
     :raises ApiError: 400 where it does not exist or exceeds :data:`LARGEST_UNPACKED` bytes.
     """
-    more = {} if version is None else {"VersionId": version}
+    more: Any = {} if version is None else {"VersionId": version}
     try:
         answer = s3.get_object(Bucket=bucket, Key=key, **more)
         with answer["Body"] as body:

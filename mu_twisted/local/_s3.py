@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -29,6 +29,9 @@ from mu_twisted.local._restart_budget import RestartBudget
 from mu_twisted.local._s3_programs import S3Program, check_port, free_ports
 from mu_twisted.local.environments._python_paths import python_directories, with_targets
 
+if TYPE_CHECKING:  # botocore makes its clients of data files; what they look like is only known to stubs
+    from types_boto3_s3 import S3Client
+
 _BOOTSTRAP = Path(__file__).with_name("_bootstrap.py")
 _LOOPBACK = "127.0.0.1"
 _STARTS = 4
@@ -37,7 +40,7 @@ START_TIME = 30.0
 """Seconds that the S3 may take to answer."""
 
 
-def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
+def client(endpoint: str, access_key: str, secret_key: str, region: str) -> S3Client:
     """A boto3 client that reads nothing of the host's configuration."""
     bare = Session()
     # Files, profiles, variables: each has a switch that botocore refuses for an endpoint of one's own.
@@ -60,7 +63,7 @@ def client(endpoint: str, access_key: str, secret_key: str, region: str) -> Any:
     return session.client("s3", endpoint_url=endpoint, config=config)
 
 
-def probe(s3: Any, lenient: bool) -> None:
+def probe(s3: S3Client, lenient: bool) -> None:
     """Send a signed request, and read one object if there is one. Blocks.
 
     :param lenient: do not read, as an object may be broken for good.

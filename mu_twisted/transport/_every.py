@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mu_twisted.transport._deadlines import ReactorTime
 
@@ -43,7 +44,7 @@ class Repetition:
         if self._loop.running:
             self._loop.stop()
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         self._log.failure("{name} failed, and is not called any more", failure, name=self._name)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
@@ -228,7 +229,7 @@ def run_ffmpeg(ffmpeg: Path, *words: str) -> bytes:
     return done.stdout
 
 
-def _interrupt(_number: int, _frame: Any) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
