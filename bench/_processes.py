@@ -1,4 +1,4 @@
-"""Processes of the benches: killed in the end, and asked by lines."""
+"""Processes of the benches are asked by lines, and killed in the end."""
 
 import subprocess
 import sys

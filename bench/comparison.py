@@ -1,4 +1,4 @@
-"""``make compare``: one task by GNU parallel, Lithops and mu, lines and seconds; the programs are those of the page."""
+"""``make compare`` does one task by GNU parallel, Lithops and mu, and counts lines and seconds, as on its page."""
 
 import argparse
 import gzip

@@ -1,4 +1,4 @@
-"""A program that is the links of some tasks, for the bench: orders are lines of JSON on its standard input.
+"""This program is the links of some tasks, for the bench: orders are lines of JSON on its standard input.
 
 ``{"task": T, "port": P, "tls": BODIES, "peer": T2}`` makes the links of a task; with ``"direct": true`` it may have a
 direct path to that peer, and with ``"later": true`` only when ``{"pair": [T, ...]}`` names it. ``{"send": FILE}`` and

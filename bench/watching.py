@@ -1,4 +1,4 @@
-"""What it costs the coordinator that two browsers watch a job of 4,000 workers at full message rate.
+"""It is measured what two browsers that watch a job of 4,000 workers at full message rate cost the coordinator.
 
 Two runs follow one another each time, with readers of the job's stream and without, of the same process as
 bench.coordinator measures. While it is watched, a thousand tasks change each quarter of a second, more than launching

@@ -1,4 +1,4 @@
-"""mu: thousands of native programs at once, each driven by its own state machine.
+"""mu runs thousands of native programs at once, each driven by its own state machine.
 
 This module imports nothing by itself, as it travels in the worker's zip; :func:`connect` comes when it is asked for.
 """

@@ -1,4 +1,4 @@
-"""The direct paths of one task: to which peers there are any, to which they are being made, and why there is none.
+"""Direct paths lead from one task to its peers: here is known which there are, which are being made, and why not.
 
 Knows how links are punched; what travels on a path is its owner's affair. Where anything here goes wrong there is no
 path, and the rendezvous carries what there is to carry.
@@ -191,7 +191,7 @@ class DirectPaths:
         return any(path.said for path in self._paths.values())
 
     def take_news(self) -> dict[int, str]:
-        """Of :attr:`outcomes` what is new since the last time, as much as is told at once."""
+        """Of :attr:`outcomes` what is new since the last time, as much as one report holds."""
         return dict(self._news.popitem() for _ in range(min(len(self._news), MAX_TOLD)))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The messages that a worker's task waits for: which are wanted, by what path ever they come, until each is a file.
+"""Receives are the messages that a worker's task waits for, by whatever path they come, until each is a file.
 
 Knows no connection: frames come in, and those to be sent are asked for. Files are written beside the loop.
 """
@@ -403,7 +403,7 @@ class Receives:
 
 
 class WaitReport:
-    """Says when a task that does nothing but wait in ``receive:`` has done so for long enough to be told.
+    """Says when a task that does nothing but wait in ``receive:`` has done so for long enough to be reported.
 
     :param delay: seconds.
     """

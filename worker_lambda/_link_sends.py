@@ -1,5 +1,5 @@
-"""The messages that a worker sends: the frames of each, on whatever path, until they are acknowledged, and beyond that
-those that were sent directly, which are kept here only.
+"""Sends are the messages that a worker sends: the frames of each, on whatever path, until they are acknowledged, and
+beyond that those that were sent directly, which are kept here only.
 
 Knows no connection: frames are asked for, answers come in. Files are read beside the loop.
 """

@@ -1,6 +1,6 @@
 """Liveness is whether the other side of a connection still answers, while something is expected of it.
 
-Knows no connection: what is heard is told, and pings are asked for.
+Knows no connection: its owner reports what is heard, and asks for pings.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""One message on its way: its frames, from the first again where that is needed. Knows no path and no other message."""
+"""An outgoing message gives its frames, from the first again where that is needed. Knows no path, no other message."""
 
 import hashlib
 from collections import deque

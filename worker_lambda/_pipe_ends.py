@@ -19,7 +19,7 @@ from worker_lambda._traffic import Traffic
 WINDOW = 256 << 10
 """Bytes that may be under way to this worker, or wait here for its program, of each pipe and each way that it takes."""
 LATE = 0.1
-"""Seconds between two looks whether a program has opened an end that nobody is at any more."""
+"""Seconds between two looks whether a program has opened an end whose other side is gone."""
 _KERNEL = 256 << 10
 """Bytes that the kernel is to keep of each FIFO."""
 
@@ -113,7 +113,7 @@ class FifoEnd:
         raise NotImplementedError
 
     def fail(self, reason: str, *, cut: bool = False) -> None:
-        """It is broken: whoever uses it is not to see an end.
+        """It is broken: the program that uses it must not see an end.
 
         :param cut: whether the peer is to know.
         """

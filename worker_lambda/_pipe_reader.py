@@ -1,4 +1,4 @@
-"""The reading end of a pipe: what comes of the peer is written to the FIFO of a program of this worker, as it takes it.
+"""The reading end of a pipe writes what comes of the peer to the FIFO of a program of this worker, as that takes it.
 
 A FIFO cannot carry an error: so its writing end is kept open until all has come, and the program sees no other end.
 """
@@ -19,8 +19,8 @@ from worker_lambda._pipe_ends import LATE, WINDOW, FifoEnd, PipeFrames, ending, 
 _OPENING = 0.001, 0.05
 """Seconds between two looks whether a program has opened its end: at first, and in the long run."""
 _GRACE = 1.0
-"""Seconds after a program has closed its end early before its writer is told: it may be dying, of which more is known
-then."""
+"""Seconds after a program has closed its end early before its writer is notified: it may be dying, of which more is
+known then."""
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The writing end of a pipe: what a program of this worker writes to its FIFO is read as far as it can be sent."""
+"""The writing end of a pipe reads what a program of this worker writes to its FIFO, as far as it can be sent."""
 
 from __future__ import annotations
 

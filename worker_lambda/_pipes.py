@@ -1,4 +1,4 @@
-"""The pipes of a worker's task: FIFOs in its directory, whose bytes go to and come from programs of other workers.
+"""Pipes are FIFOs in the directory of a worker's task, whose bytes go to and come from programs of other workers.
 
 Knows no connection: frames come in, and those to be sent are asked for. Imported when a task first has pipes.
 """

@@ -1,4 +1,4 @@
-"""The settings of a function are described here as mu asks for them and as Lambda tells them. Pure."""
+"""The settings of a function are described here as mu asks for them and as Lambda has them. Pure."""
 
 from __future__ import annotations
 

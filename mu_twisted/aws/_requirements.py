@@ -1,4 +1,4 @@
-"""Collects the Python packages that a function is to have: wheels for its Python and processor, by pip.
+"""This module collects the Python packages that a function is to have: wheels for its Python and processor, by pip.
 
 Nothing is ever built here: pip may run no other program, so that neither a package's ``setup.py`` nor its build
 backend runs, whatever the file or a package's own requirements name. Where wheels come from is pip's configuration.
@@ -157,10 +157,10 @@ def _run_pip(
 
     :returns: what it has written to its standard error, if it failed; else None.
     """
-    told = json.dumps({"markers": markers, "most": MAX_UNZIPPED})
+    given = json.dumps({"markers": markers, "most": MAX_UNZIPPED})
     # -P: a directory named pip, here, is not pip.
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _PIP, told, *words, "--quiet", "--no-input", "--disable-pip-version-check"],
+        [sys.executable, "-P", "-c", _PIP, given, *words, "--quiet", "--no-input", "--disable-pip-version-check"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -61,7 +61,7 @@ class Results:
         # As it is now: twistd replaces sys.stdout by its log.
         self._out: Any = sys.stdout
         self._cursor = 0
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._printed: list[str] = []
 
     def begin(self, job: Mapping[str, Json]) -> None:
@@ -102,13 +102,13 @@ class Results:
                     unbroken = False
                     if self._ordered:
                         break
-                elif state == "done" and number not in self._told:
+                elif state == "done" and number not in self._reported:
                     ready.append(number)
                 if unbroken:
                     self._cursor = number + 1
-                    self._told.discard(number)
+                    self._reported.discard(number)
                 elif state == "done":
-                    self._told.add(number)
+                    self._reported.add(number)
             yield ready
             cursor = page.get("next") if unbroken or not self._ordered else None
 

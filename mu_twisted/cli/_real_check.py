@@ -1,6 +1,6 @@
 """``mu doctor --real`` prints a script that checks mu on an account of AWS's, and what each of its steps may cost.
 
-It runs nothing and asks nobody: the bounds are computed of the price list that comes with mu.
+It runs nothing and sends nothing: the bounds are computed of the price list that comes with mu.
 """
 
 import importlib.resources

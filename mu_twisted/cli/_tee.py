@@ -42,12 +42,12 @@ class OutputLines:
         self._tagged = tagged
         self._open: dict[RunKey, bytes] = {}
         self._names: dict[RunKey, str] = {}
-        self._told_unable = False
+        self._said_unable = False
 
     def take(self, page: Mapping[str, Any]) -> None:
         """Take a page of the coordinator's."""
-        if page.get("unable") and not self._told_unable:
-            self._told_unable = True
+        if page.get("unable") and not self._said_unable:
+            self._said_unable = True
             self._say(
                 "note: the function holds a worker of an earlier version, which streams nothing: make it again with "
                 f"`mu lambdaize --replace`; `mu output {self._job}` shows what was printed"

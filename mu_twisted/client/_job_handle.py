@@ -1,4 +1,4 @@
-"""A job as a program in Python has it: its results as they come, its status, and what can be done with it."""
+"""A job handle is a job as a program in Python has it: results as they come, its status, what can be done with it."""
 
 import base64
 import time

@@ -1,4 +1,4 @@
-"""The client in asyncio: the same jobs, whose waiting does not hold the event loop. Every call is done in a thread."""
+"""This module is the client in asyncio: waiting for a job does not hold the event loop. Each call has a thread."""
 
 import asyncio
 import threading

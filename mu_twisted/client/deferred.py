@@ -1,4 +1,4 @@
-"""The client in Twisted: what the methods of a client, a job or an executor return comes by a Deferred.
+"""This module is the client in Twisted: what methods of a client, a job or an executor return comes by a Deferred.
 
 They are called in the reactor's threads, and none of them holds the reactor.
 """

@@ -40,7 +40,7 @@ KEPT = 4
 SLOWEST = 20
 """Attempts that are listed as the slowest."""
 NAMED = 160
-"""Of the slowest attempts, and of those that failed, of which the tasks' names are told, as they may be drawn."""
+"""Slowest attempts, and failed ones, whose tasks are listed by name, too, as they may be drawn."""
 FAILED = OUTCOMES.index("failed")
 MAX_LINKS = 2000
 """Pairs of tasks that send messages, which are listed."""

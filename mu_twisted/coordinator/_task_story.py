@@ -33,7 +33,7 @@ from mu_twisted.jobs import (
 )
 
 MAX_TOLD = 200
-"""Attempts, and moves, of a task that are told, the last ones."""
+"""Attempts, and moves, of a task that its story has, the last ones."""
 MAX_NEIGHBOURS = 50
 """Tasks that it takes messages of or comes after, and of the others, that are named."""
 _OF_MANY = tuple(
@@ -91,7 +91,7 @@ def reading_story(
     task = status.task
     submitted = 0.0
     moves: list[tuple[float, str, str]] = []
-    told: dict[int, AttemptStory] = {}
+    stories: dict[int, AttemptStory] = {}
     before: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()
     for index, (row, record, move) in enumerate(story_rows(journal, job, task)):
@@ -103,33 +103,33 @@ def reading_story(
             moves.append((at, move[0].value, move[1].value))
         if isinstance(record, Assigned) and record.task == task:
             launch = None if record.launch_id is None else str(record.launch_id)
-            told[record.attempt] = AttemptStory(
+            stories[record.attempt] = AttemptStory(
                 record.attempt, at, "running", launch=launch, speculative=record.speculative
             )
-        elif isinstance(record, AttemptEnded) and record.task == task and record.attempt in told:
-            told[record.attempt] = msgspec.structs.replace(
-                told[record.attempt],
+        elif isinstance(record, AttemptEnded) and record.task == task and record.attempt in stories:
+            stories[record.attempt] = msgspec.structs.replace(
+                stories[record.attempt],
                 end=at,
                 outcome=record.outcome.value,
                 error=joined_lines(record.error) or None,
                 status=record.status,
             )
         elif isinstance(record, Finished):
-            told = {number: _ended(one, at) for number, one in told.items()}
+            stories = {number: _ended(one, at) for number, one in stories.items()}
         if index % STEP == 0:
             yield
     for one in [] if attempts is None else attempts.current(task):
-        _take_states(told, task, one)
+        _take_states(stories, task, one)
     for found in file.read(task):
         if found is not None:
-            _take_states(told, task, found)
+            _take_states(stories, task, found)
         yield
     return Story(
         status,
         submitted,
         max(0.0, now - submitted),
         moves[-MAX_TOLD:],
-        [told[number] for number in sorted(told)][-MAX_TOLD:],
+        [stories[number] for number in sorted(stories)][-MAX_TOLD:],
         (),
         before[:MAX_NEIGHBOURS],
         behind[:MAX_NEIGHBOURS],
@@ -148,13 +148,13 @@ def _ended(attempt: AttemptStory, at: float) -> AttemptStory:
     return attempt if attempt.end is not None else msgspec.structs.replace(attempt, end=at, outcome="withdrawn")
 
 
-def _take_states(told: dict[int, AttemptStory], task: int, one: Mapping[str, Json]) -> None:
+def _take_states(stories: dict[int, AttemptStory], task: int, one: Mapping[str, Json]) -> None:
     with suppress(LookupError, TypeError, ValueError, AttributeError):  # a damaged line
         number = int(one["attempt"])
-        if int(one["task"]) == task and number in told:
-            told[number] = msgspec.structs.replace(
-                told[number],
-                states=shifted(one["states"], told[number].begin),
+        if int(one["task"]) == task and number in stories:
+            stories[number] = msgspec.structs.replace(
+                stories[number],
+                states=shifted(one["states"], stories[number].begin),
                 peers={str(outcome): [str(span) for span in spans] for outcome, spans in one.get("peers", {}).items()},
                 bytes={str(kind): int(count) for kind, count in one["bytes"].items()} if "bytes" in one else None,
             )

@@ -30,7 +30,7 @@ QUIET = 4
 KEEP_ALIVE = 60
 """Periods without an event after which an empty one is sent, so that a connection that is lost is noticed."""
 MAX_LISTED = 500
-"""Jobs that a watcher of all jobs is told about, the latest."""
+"""Jobs, the latest, of which a watcher of all jobs is sent changes."""
 CELLS = {
     TaskState.BLOCKED.value: "b",
     TaskState.WAITING.value: "w",
@@ -231,8 +231,8 @@ class Watches:
                     self._serve(feed, watcher)
                 continue
             fresh = fresh or _encoded(status)
-            is_told = watcher.status == fresh or (not watcher.changed and watcher.quiet % QUIET != 0)
-            if not watcher.changed and ((is_told and status.state == "running") or watcher.status == fresh):
+            is_known = watcher.status == fresh or (not watcher.changed and watcher.quiet % QUIET != 0)
+            if not watcher.changed and ((is_known and status.state == "running") or watcher.status == fresh):
                 if watcher.quiet >= KEEP_ALIVE:
                     watcher.send("alive", b"{}")
                 continue
@@ -337,7 +337,7 @@ class Watches:
             if "task" in record:
                 found.add(record["task"])
         yield
-        for at, number in enumerate(run.job.numbers()):  # what no record tells: a task is held, or its delay has passed
+        for at, number in enumerate(run.job.numbers()):  # what no record says: a task is held, or its delay has passed
             if run.job.standing(number)[0] not in (TaskState.DONE, TaskState.FAILED, TaskState.ACTIVE):
                 found.add(number)
             if at % STEP == 0:
@@ -358,20 +358,20 @@ class Watches:
     def _list(self, watcher: _Watcher) -> None:
         if not watcher.sink.ready:
             return
-        told = self._listeners[watcher]
+        sent = self._listeners[watcher]
         statuses = self._service.jobs()[-MAX_LISTED:]
         fresh: list[bytes] = []
         for status in statuses:
-            before = told.get(status.job)
+            before = sent.get(status.job)
             if before is not None and before[0] is status:
                 continue
             encoded = _encoded(status)
             if before is None or before[1] != encoded:
                 fresh.append(encoded)
-            told[status.job] = status, encoded
-        gone = told.keys() - {status.job for status in statuses}
+            sent[status.job] = status, encoded
+        gone = sent.keys() - {status.job for status in statuses}
         for name in gone:
-            del told[name]
+            del sent[name]
         watcher.quiet += QUIET
         if fresh or gone or watcher.whole:
             names = msgspec.json.encode(sorted(gone))

@@ -236,7 +236,7 @@ class Chains:
     def begin_gang_again(self, task: Task, reason: str) -> None:
         """The task waits again: those that it is joined with by pipes end, and begin again with it, at no cost.
 
-        Not where all of them have results that nobody needs again.
+        Not where all of them have results, and no task needs their messages again.
 
         :param reason: why the others end, one line.
         """
@@ -264,7 +264,7 @@ class Chains:
                 self.begin_gang_again(next(tasks[one] for one in members if tasks[one].state in PENDING), reason)
 
     def _rests(self, task: Task) -> bool:
-        """Whether the task, and all that run at the same time, have results, and nobody needs their messages again."""
+        """Whether the task, and all that run at the same time, have results, and no task needs their messages again."""
         tasks = [self._data.ledger.tasks[number] for number in self._gangs.members(task.number)]
         return all(one.has_result and not self._is_needed(one) for one in tasks)
 

@@ -445,8 +445,8 @@ class Ledger:
         self.kept_open = False
         self.error = record.error
         why = record.error or "the job was over"
-        all_told = self.cancelled or why.startswith(HALTED)
-        of_fresh = why if all_told else "no worker came for it"
+        ended_on_purpose = self.cancelled or why.startswith(HALTED)
+        of_fresh = why if ended_on_purpose else "no worker came for it"
         failed = []
         # One pass that does little for each: there may be very many, most of which never had an attempt.
         for task in [task for task in self.tasks.values() if task.state not in SETTLED]:
@@ -463,9 +463,9 @@ class Ledger:
                     continue
                 if not task.error:
                     task.error = self._kept(why, "")
-            elif task.error != of_fresh and not (task.error and all_told):
+            elif task.error != of_fresh and not (task.error and ended_on_purpose):
                 task.error = self._kept(of_fresh, task.error)
-            self.unfinished += all_told and not task.failures
+            self.unfinished += ended_on_purpose and not task.failures
             self.failures[task.number] = task.error
             self.settled.append(task.number)
             failed.append(task)

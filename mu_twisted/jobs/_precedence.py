@@ -1,7 +1,7 @@
-"""Which task comes after which others: a graph of stages, in which a task is ready when those before it are done.
+"""Precedence is which task comes after which others: a graph of stages; a task is ready when those before are done.
 
 Tasks that come after the same others share a gate, so that stages of a hundred thousand tasks need as many edges, and
-not their square. Knows numbers only; which tasks are done is told by the caller.
+not their square. Knows numbers only; which tasks are done, the caller says.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence

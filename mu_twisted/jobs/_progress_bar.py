@@ -22,7 +22,7 @@ NARROW = 50
 _FEW = 3
 _MANY = 100
 _SHARE = 0.02
-"""A time left is told once so many tasks have ended: a share of all, within these."""
+"""The time left is shown once so many tasks have ended: a share of all, within these."""
 
 Style = Literal["", "green", "red", "dim"]
 Piece = tuple[str, Style]

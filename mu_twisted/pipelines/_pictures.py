@@ -1,4 +1,4 @@
-"""Pictures are told from films here: a file of PNG or JPEG that holds one picture, which does not move.
+"""Pictures are distinguished from films here: a file of PNG or JPEG that holds one picture, which does not move.
 
 Both forms may hold films as well: PNG an animation (APNG), and either as many pictures as there are, one behind the
 other. Knows bytes only.

@@ -425,7 +425,7 @@ class Pipeline:
         if names is None and label is None:
             return named
         last_part, cut_off = f"/{text}", text.endswith("...")
-        doing = f"pipeline {self.name}: its tasks' names cannot be told"
+        doing = f"pipeline {self.name}: its tasks' names cannot be found"
         for some in _portions(settings["tasks"]):
             for task, texts in user_code(doing, _names, names, label, settings, some):
                 for one in texts if len(texts) == 1 or text not in texts else [text]:

@@ -1,4 +1,4 @@
-"""SSIM of what an encoder made, against its original: measured on a worker, kept as text, and added up for a report.
+"""SSIM of what an encoder made, against its original, is measured on a worker, kept as text, and summed for a report.
 
 The text is the original mu's: ``Total BYTES``, the bytes of all frames, and ``Total: DB (SSIM)``, behind a line
 ``QUALITY:Q`` where there are several. SSIM is that of ffmpeg's filter, or of the program dump_ssim as the original

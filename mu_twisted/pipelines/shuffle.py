@@ -1,4 +1,4 @@
-"""shuffle: sort records on N workers, each of which sends a part of its own to every other.
+"""shuffle sorts records on N workers, each of which sends a part of its own to every other.
 
 Worker I makes the I-th share of the records, splits it by ranges of keys, gives range J to worker J, and sorts what it
 gets for itself. So the objects ``OUT/00000000`` to the last hold all records in order; at the end the job says whether

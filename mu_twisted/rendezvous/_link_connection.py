@@ -1,4 +1,4 @@
-"""Drives one connection for links, from the worker's greeting on; what its frames mean is decided in its session."""
+"""A link connection carries one session's frames, from the worker's greeting on; the session decides what they mean."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The streams of one job's named messages: what senders begin and end, and who waits for it. Knows no connections.
+"""Links are the streams of one job's named messages: what senders begin and end, and who waits. Knows no connections.
 
 A session is one connection of a task; of it this knows what :class:`MessageReceiver` says.
 """
@@ -220,7 +220,7 @@ class Links:
         sender, receiver = self.receivers.get(stream.sender), self.receivers.get(stream.receiver)
         asker = -1 if receiver is None else receiver.attempt
         if sender is None or not sender.ask(stream.receiver, stream.name, number, asker):
-            if stream.sender in self.lost:  # its messages have been counted since that was last told
+            if stream.sender in self.lost:  # its messages have been counted since the coordinator was last notified
                 self._missing.setdefault(stream.sender, set()).add((stream.receiver, stream.name, number))
             else:
                 self.lost.add(stream.sender)

@@ -38,7 +38,7 @@ MAX_LEFT = 1000
 class _PipeSide:
     """One end of a pipe.
 
-    :ivar over: whether its task has no more to say of it, or was told so; the peer may not know yet.
+    :ivar over: whether its task has no more to say of it, or was sent word of that; the peer may not know yet.
     :ivar closed: whether it has said, as a reader, that it reads no more.
     :ivar credit: to be said to it, as to a writer.
     :ivar parts: to be sent to it, as to a reader.
@@ -62,7 +62,7 @@ class _PairedEnds:
     """Two ends that have met.
 
     :param window: bytes that may wait here.
-    :ivar given: bytes that the reader has given credit for in all; ``said``: those that the writer was told of.
+    :ivar given: bytes that the reader has given credit for in all; ``said``: those that the writer has heard of.
     :ivar arrived: bytes that have come; ``delivered``: those that have gone.
     """
 
@@ -202,15 +202,15 @@ class Pipes:
             self._remember(end)
         self._release(end)
 
-    def cut(self, end: _PipeSide, reason: str, *, told: bool = True) -> None:
+    def cut(self, end: _PipeSide, reason: str, *, notify: bool = True) -> None:
         """The pipe is broken.
 
-        :param told: whether this end is to be told; else it has said so, or is gone.
+        :param notify: whether this end hears of it; else it has said so, or is gone.
         """
         pipe = end.pipe
         end.parts.clear()
         end.last = None
-        if told and not end.over:
+        if notify and not end.over:
             self._say(end, CutPipe(end.opened.peer, end.opened.name, reason.encode("utf-8", "replace")).encode())
         end.over, end.error = True, reason
         self._release(end)
@@ -225,7 +225,7 @@ class Pipes:
         if not end.over:
             if end.pipe is None:
                 self._remember(end)
-            self.cut(end, reason, told=False)
+            self.cut(end, reason, notify=False)
         key = end.session.task, end.opened.name
         if self._ends.get(key) is end:
             del self._ends[key]
@@ -294,7 +294,7 @@ class PipeSession:
                 raise PeerError(f"pipe {_shown(end)} moves to a direct path: the rendezvous is none")
             case CutPipe():
                 reason = frame.reason.decode("utf-8", "replace")
-                self._pipes.cut(end, reason or f"task {self.task} has cut it", told=False)
+                self._pipes.cut(end, reason or f"task {self.task} has cut it", notify=False)
 
     def next_frame(self) -> bytes | None:
         """The next frame for the task, of each end in turn; None if there is none now."""

@@ -1,4 +1,4 @@
-"""Carries messages about punching between connections and the broker, and counts the time for it.
+"""The punch service carries messages about punching between connections and the broker, and counts the time for it.
 
 Knows what it asks of a connection: that it takes messages.
 """

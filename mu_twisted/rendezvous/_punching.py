@@ -1,4 +1,4 @@
-"""Decides which pairs of workers punch, and when. Pure: time and nonces come in, messages go out as values.
+"""The punch broker decides which pairs of workers punch, and when. Pure: time and nonces are arguments.
 
 A party offers to punch with its host candidates; what the rendezvous sees of it is its reflexive one. A probe on a
 second port shows whether its NAT maps each destination to another port, with which there is no use in punching.

@@ -1,4 +1,4 @@
-"""What every connection of the relay does: its messages are read when there is memory for them.
+"""Every connection of the relay is driven as here: its messages are read when there is memory for them.
 
 Knows of the relay only what :class:`RelayServices` says, and nothing of what messages mean.
 """

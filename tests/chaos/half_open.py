@@ -1,6 +1,6 @@
 """Run in a network of its own: the address at which workers know the coordinator vanishes, and comes back.
 
-Nothing that either side sends arrives then, and neither is told. Says on its last line what became of the job.
+Nothing that either side sends arrives then, and neither hears of it. Says on its last line what became of the job.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What befalls the coordinator: it is told to stop, its disk fills up, its clock jumps, a second one is started."""
+"""What befalls the coordinator: it is asked to stop, its disk fills up, its clock jumps, a second one is started."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_no_process_of_a_cancelled_job_is_left(stage: Stage) -> None:
 
 def test_a_frozen_workers_task_is_done_by_another_and_its_return_changes_nothing(stage: Stage) -> None:
     job = submit(stage, "-n", "2", "--max-workers", "1", "--out", "frozen/{n}", "--", "sleep 2; echo {n} > {out}")
-    until(lambda: read(stage.state_dir, job).live, "somebody is at work")
+    until(lambda: read(stage.state_dir, job).live, "a worker is at work")
     [launch_id] = read(stage.state_dir, job).live.values()
     frozen = tree(stage.stack_pid).workers(job)[str(launch_id)].pid
     send(frozen, signal.SIGSTOP)

@@ -95,7 +95,7 @@ def test_from_an_empty_account_to_excamera_and_back(
 ) -> None:
     home, port = tmp_path / "home", free_ports()
     script = commands()
-    # Ports that nobody else has: the page's may be taken on a machine that runs tests.
+    # Ports that no other test has: the page's may be taken on a machine that runs tests.
     for plain, chosen in {
         "mu run png2y4m": "mu run -t 0 png2y4m",
         "mu coordinator --state-dir": "mu coordinator -t 0 --state-dir",

@@ -1,4 +1,4 @@
-"""Commands that are told of no coordinator find the user's own, or that of the machine."""
+"""Commands that name no coordinator find the user's own, or that of the machine."""
 
 import socket
 from collections.abc import Callable, Iterator

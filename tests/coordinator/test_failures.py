@@ -1,4 +1,4 @@
-"""What a user is told of a task that has failed."""
+"""A user is shown what a task has failed of."""
 
 from typing import Any
 

@@ -78,7 +78,7 @@ class Relay:
 
 
 class Lambda:
-    """Takes every launch and starts nobody."""
+    """Takes every launch and starts no worker."""
 
     def __init__(self, submission: list[str]) -> None:
         self.submission = submission
@@ -288,7 +288,7 @@ def test_after_a_restart_tasks_are_held_as_long_as_the_rendezvous_is_away(world:
         world.killed_and_started_again()
         world.clock.pump([1.0] * 300)
     assert len(warned(list(events))) == 1
-    assert world.submission == [], "nobody is launched for it"
+    assert world.submission == [], "no worker is launched for it"
     assert world.attempts(job) == [1] * 4
     assert "4 tasks that need it are held" in str(world.note_of(job))
     world.killed_and_started_again()

@@ -58,7 +58,7 @@ def test_each_task_is_told_its_shards_address() -> None:
 
 
 class Relay:
-    """A shard; what it is told."""
+    """A shard; what is sent to it."""
 
     def __init__(self) -> None:
         self.link: Any = None
@@ -77,7 +77,7 @@ class Relay:
 
 
 class Told:
-    """A job's run; what it is told, with the tasks of each shard among the first eight."""
+    """A job's run; what it hears, with the tasks of each shard among the first eight."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []

@@ -119,7 +119,7 @@ class RandomHistory(MemoryCoordinator):
     # -- workers ---------------------------------------------------------------------------------------------------
 
     def expected(self) -> list[tuple[str, str]]:
-        """Launches that somebody may still come for."""
+        """Launches that a worker may still come for."""
         running = [self.jobs._active_jobs.run(name).job for name in self.jobs._active_jobs]
         return [(job.name, launch_id) for job in running for launch_id in job._data.launches._expected]
 
@@ -172,7 +172,7 @@ class RandomHistory(MemoryCoordinator):
 
 @contextmanager
 def no_faults() -> Iterator[None]:
-    """Nothing is logged that nobody has thought of."""
+    """Nothing is logged that is not expected."""
     faults: list[str] = []
 
     def look(event: Any) -> None:

@@ -302,7 +302,7 @@ def test_no_two_jobs_have_one_name(world: MemoryCoordinator, monkeypatch: pytest
     assert [world.submit(), world.submit()] == ["p-00", "p-01"]
 
 
-# -- what is told ----------------------------------------------------------------------------------------------------
+# -- what is said ----------------------------------------------------------------------------------------------------
 
 
 def test_how_a_job_ended_is_worked_out_once(world: MemoryCoordinator) -> None:

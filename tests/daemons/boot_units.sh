@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boots a systemd in namespaces of its own, which runs the units of etc/ as they are installed, then the script PROBE.
-# Nothing of the machine changes but for a control group, which whoever calls this removes. For root.
+# Nothing of the machine changes but for a control group, which the caller removes. For root.
 # Usage: boot_units.sh PROJECT SITE_PACKAGES PROBE GROUP
 set -eu
 top=/sys/fs/cgroup

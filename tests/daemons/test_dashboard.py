@@ -1,4 +1,4 @@
-"""A coordinator serves the dashboard where it is told to, and its sessions outlive it."""
+"""A coordinator serves the dashboard where an option says so, and its sessions outlive it."""
 
 import http.client
 import json

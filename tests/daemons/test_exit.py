@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# While all ends, which takes a moment, it is told to end once more.
+# While all ends, which takes a moment, it is asked to end once more.
 TOLD_TWICE = """
 import os, signal, sys
 from twisted.internet import reactor

@@ -82,7 +82,7 @@ def test_jobs_of_one_function_that_come_together_share_one_look(world: OpenerHar
     world.answer(DEPLOYMENT)
     assert [isinstance(results[0], Opened) for results in (first, second)] == [True, True]
     assert other == []
-    third = world.open("d")  # nobody looks any more
+    third = world.open("d")  # no caller looks any more
     assert (third, len(world.calls)) == ([], 2)
 
 

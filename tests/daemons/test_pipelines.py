@@ -81,7 +81,7 @@ def test_a_chain_bears_a_worker_that_dies_in_each_of_its_phases(
         tools[name].write_text(KILLING)
     function = encoders.make("killing", ["xc-enc", "comp-states"], more=MORTAL, instead=tools)
     encoders.put(5, "killed")
-    # Whoever takes a dead worker's task may be one of the first five, and die of it too.
+    # The worker that takes a dead worker's task may be one of the first five, and die of it too.
     more = ("-p", "3", "--allow-unconverged", "--retries", "5")
     ended = encoders.run(coordinate, "xcenc", function, 5, "killed", *more)
     assert ended.status == 0, ended.err

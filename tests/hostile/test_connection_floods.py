@@ -48,7 +48,7 @@ def client_hello(context: ssl.SSLContext) -> bytes:
 
 
 def come_through(target: Target, number: int) -> float:
-    """A good worker of a job that is over: greets and is told to quit; how many seconds it took."""
+    """A good worker of a job that is over: greets and is sent a quit; how many seconds it took."""
     begun = time.monotonic()
     with target.dial(f"0-{number}") as worker:
         assert list(worker.commands()) == [b"quit:"]

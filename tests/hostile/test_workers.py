@@ -1,4 +1,4 @@
-"""Workers with valid keys that mean ill, over real sockets and TLS: bounded memory, one line, nobody else is harmed."""
+"""Workers with valid keys that mean ill, over real TLS: bounded memory, one line, and no other job is harmed."""
 
 import contextlib
 import time

@@ -37,7 +37,7 @@ CONNECTED = st.runner().flatmap(lambda self: st.sampled_from(sorted(self.workers
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Workers, launches and time, moved by whoever draws the next step."""
+    """Workers, launches and time, moved by the rule that draws the next step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,10 +119,10 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(worker=CONNECTED)
     def worker_greets_again(self, worker: int) -> None:
-        """When it is warm, or when nobody expects it."""
+        """When it is warm, or when it is not expected."""
         place, launch_id, reusable = self.workers[worker]
         if place == "leaving":
-            return  # nobody listens to it
+            return  # no job listens to it
         if place == "warming":
             self.workers[worker] = ("idle", launch_id, reusable)
         self.take(self.job.worker_greeted(worker, launch_id, self.now, reusable=reusable))
@@ -274,7 +274,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.under_way.get(task, set()).discard(attempt)
             case ResultReached(task):
                 assert task not in self.results, "one result a task"
-                assert not self.under_way.get(task), "nobody works on it any more"
+                assert not self.under_way.get(task), "no worker is on it any more"
                 assert all(task != other for other, _ in self.working.values())
                 self.results.add(task)
             case TaskFailed(task):
@@ -321,7 +321,7 @@ class AnyOrder(RuleBasedStateMachine):
             elif place == "warming" and worker in self.workers:
                 self.workers[worker] = ("idle", *self.workers[worker][1:])
                 self.take(self.job.worker_greeted(worker, None, self.now))
-        # Whoever needs messages waits for those who send them.
+        # A task that needs messages waits for those that send them.
         lineage = self.job._data.ledger.lineage
         done = {view.task for view in self.job.tasks() if view.state.value == "done"}
         for worker, (task, _) in list(self.working.items()):

@@ -208,7 +208,7 @@ def test_when_all_messages_are_gone_everything_that_a_task_needs_is_sent_again()
     play.done(1)
     play.take(play.job.store_named("a", play.now))
     actions = play.take(play.job.store_named("b", play.now))
-    # 2 and 3 have sent something perhaps; 4 sends to nobody, and waits.
+    # 2 and 3 have sent something perhaps; 4 sends to no task, and waits.
     assert sorted(action.worker for action in actions if isinstance(action, Interrupt)) == [2, 3]
     assert states(play) == "WWWWA"
     [reopened] = [record for record in play.records if isinstance(record, Reopened)]
@@ -257,7 +257,7 @@ def test_tasks_at_work_on_a_shard_begin_again_when_it_has_lost_its_messages() ->
         play.come(worker)
     play.take(play.job.store_named("a", play.now, 1, {2, 3}))
     actions = play.take(play.job.store_named("b", play.now, 1, {2, 3}))
-    # 3 sends to nobody: it waits for what is sent again.
+    # 3 sends to no task: it waits for what is sent again.
     assert actions == [Interrupt(2, "all messages on shard 1 were lost")]
 
 
@@ -283,10 +283,10 @@ def test_no_task_gives_way_while_one_can_go_on_or_a_worker_may_come() -> None:
         play.come(worker)
     play.now = 10.0
     play.lose(0)
-    assert play.ticks(20, alive=[1, 2]) == []  # somebody is expected
+    assert play.ticks(20, alive=[1, 2]) == []  # a worker is expected
     assert assigns(play.come(3)) == [(3, 0, 1)]
     play.fail(3)
-    play.warm(3)  # takes task 3, which needs nobody
+    play.warm(3)  # takes task 3, which needs no other
     assert play.ticks(20, alive=[1, 2, 3]) == []
 
 

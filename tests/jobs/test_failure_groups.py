@@ -1,4 +1,4 @@
-"""Failed tasks are told by what they failed of, and none is left out of the count."""
+"""Failed tasks are grouped by what they failed of, and none is left out of the count."""
 
 import re
 

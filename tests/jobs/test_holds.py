@@ -11,7 +11,7 @@ from mu_twisted.jobs._job_data import HOLD_GRACE
 
 AWAY = "the rendezvous at h:1 is away (refused)"
 GROUPS = {1: [0], 3: [2]}
-"""Two pairs; task 4 talks to nobody."""
+"""Two pairs; task 4 talks to no other."""
 
 
 def play(tasks: int = 5, consumes: Any = GROUPS, *, start: bool = True, **policy: Any) -> Play:

@@ -11,7 +11,7 @@ from simulated_fleet import Faults, SimulatedFleet
 from mu_twisted.jobs import Job, JobPolicy
 
 FOR_EVER = 50_000.0
-"""Seconds that a function may take where nobody is to be rescued by its end."""
+"""Seconds that a function may take where no worker is to be rescued by its end."""
 
 
 SIZES = [pytest.param(2000, id="2000"), pytest.param(10_000, id="10000", marks=pytest.mark.long)]

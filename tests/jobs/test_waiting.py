@@ -250,7 +250,7 @@ programs = st.integers(2, 7).flatmap(
 def test_whatever_a_serial_order_can_do_is_done(
     drawn: tuple[int, list[tuple[int, int, str, bool]]], workers: int, circles: bool
 ) -> None:
-    """Messages in a global order, each sent and then received: so there is a schedule in which nobody waits in vain."""
+    """Messages in a global order, each sent and then received: so in one schedule no task waits in vain."""
     tasks, messages = drawn
     steps: dict[int, list[Step]] = {task: [] for task in range(tasks)}
     for frm, to, name, work in messages:

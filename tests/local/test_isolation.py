@@ -298,7 +298,7 @@ def handler(event, context):
 @namespaces
 def test_an_environment_has_a_thousand_processes_at_most(caller: Any) -> None:
     if "processes are not limited" in log_of(caller):
-        pytest.skip("this machine lets nobody limit them")
+        pytest.skip("this machine lets no process limit them")
     name = caller.make(THREADS, MemorySize=1024, Timeout=20)
     assert caller.call(name, {"most": 900})[0] == 900
     assert 1000 <= caller.call(name, {"most": 1200})[0] < 1024

@@ -1,4 +1,4 @@
-"""Keys that the embedded S3 cannot keep apart are refused, whoever stores them; the others are kept as they are."""
+"""Keys that the embedded S3 cannot keep apart are refused, by any tool; the others are kept as they are."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def dead_sockets() -> list[Path]:
 
 
 def dead(path: Path) -> bool:
-    """Whether nobody listens at this socket, as at those of stacks that run."""
+    """Whether no process listens at this socket, as at those of stacks that run."""
     with socket.socket(socket.AF_UNIX) as end:
         try:
             end.connect(str(path))

@@ -17,7 +17,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Held(Resource):
-    """Answers when it is told to."""
+    """Answers when the test says so."""
 
     isLeaf = True
 

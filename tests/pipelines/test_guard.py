@@ -1,4 +1,4 @@
-"""Whatever a pipeline's code does, it is interrupted or the process ends, and the job and the place are told."""
+"""Whatever a pipeline's code does, it is interrupted or the process ends, and the job and the place are named."""
 
 import json
 import os

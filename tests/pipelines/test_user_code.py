@@ -82,7 +82,7 @@ def test_what_is_meant_for_the_user_stays_as_it_is() -> None:
 
 
 class Wrong(PipelineOptions):
-    """Options whose last check does what it is told."""
+    """Options whose last check does what the test has it do."""
 
     optParameters = [["do", None, None, "how to fail"]]
 

@@ -161,7 +161,7 @@ def test_a_pair_that_names_no_rendezvous_is_refused_with_what_to_do(tmp_path: Pa
     assert f"    {line}\n" in PAGE
 
 
-def test_a_shared_key_is_anybodys(start: Start, tmp_path: Path) -> None:
+def test_a_shared_key_speaks_for_any_task(start: Start, tmp_path: Path) -> None:
     generate_keys(tmp_path / "keys")
     authority = Authority.load(tmp_path / "keys" / "ca_cert.pem", tmp_path / "keys" / "ca_key.pem")
     pair = ("-s", "keys/server_cert.pem", "-k", "keys/server_key.pem")

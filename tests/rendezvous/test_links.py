@@ -281,7 +281,7 @@ def test_many_lost_messages_that_are_wanted_at_once_are_gathered_once(
 
 
 def test_what_is_wanted_when_all_that_was_lost_is_back_is_lost_again(store: Store) -> None:
-    """All at once, before the loss is told."""
+    """All at once, before the loss is reported."""
     one, two = Task(store, 1), Task(store, 2, 1)
     links = two.run.links
     one.says(Held(2, 1, 1, DIGEST, ONE))

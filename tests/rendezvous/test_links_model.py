@@ -1,5 +1,5 @@
 """Named messages against a simple model: whatever comes, goes and dies, a receiver gets the bytes that were sent, in
-order and once, unless their sender's loss is told.
+order and once, unless their sender's loss is reported.
 """
 
 from hypothesis import settings
@@ -181,7 +181,7 @@ class Against(RuleBasedStateMachine):
         assert not self.store.troubles
 
     def teardown(self) -> None:
-        """What was safe comes to a later attempt at its receiver, or its loss is told."""
+        """What was safe comes to a later attempt at its receiver, or its loss is reported."""
         for task in self.tasks.values():
             task.hears()
             self.look(task)

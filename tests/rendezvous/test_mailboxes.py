@@ -43,7 +43,7 @@ class Office:
 
 @dataclass(eq=False)
 class Reader:
-    """Somebody with a seat, and what it has been given."""
+    """A reader with a subscription, and what it has been given."""
 
     subscription: Any
     decoder: Decoder = field(default_factory=lambda: Decoder(1 << 20))
@@ -117,7 +117,7 @@ class Against(RuleBasedStateMachine):
         return reader
 
     def replayed(self, box: Box, welcome: Any) -> None:
-        """What is kept comes again, without holes; what is gone is told unless its sender has begun again."""
+        """What is kept comes again, without holes; what is gone is reported unless its sender has begun again."""
         kept = self.kept(welcome.subscription.inbox)
         assert kept == [body for body, _, _ in box.sent][len(box.sent) - len(kept) :]
         first = len(box.sent) - len(kept)

@@ -1,4 +1,4 @@
-"""Faults, each put where the journal says that somebody is at work, and afterwards found in the journal again.
+"""Faults, each put where the journal says that a worker is at work, and afterwards found in the journal again.
 
 A victim is halted first (SIGSTOP). What it had sent by then is taken in by the coordinator before the journal is
 looked at: so an attempt that is under way then cannot end but by what is done to it next.
@@ -169,12 +169,12 @@ class Faults:
 
 
 def fall(stage: Stage, jobs: Sequence[Faults], dice: random.Random, *daemons: str) -> None:
-    """``kill -9`` of daemons while somebody is at work, and other starts in their places, in any order.
+    """``kill -9`` of daemons while workers are at work, and other starts in their places, in any order.
 
     :param jobs: all that run.
     :param daemons: ``coordinator``, ``rendezvous`` or both, which then fall at once.
     """
-    until(lambda: any(faults.story().live for faults in jobs), "somebody is at work")
+    until(lambda: any(faults.story().live for faults in jobs), "a worker is at work")
     fallen = {"coordinator": stage.coordinator, "rendezvous": stage.rendezvous}
     chosen = [daemon for daemon in (fallen[name] for name in daemons) if daemon is not None]
     for daemon in chosen:
@@ -201,7 +201,7 @@ def kill_shard(stage: Stage, jobs: Sequence[Faults], dice: random.Random) -> Non
     """``kill -9`` of one of the rendezvous' processes; its supervisor starts another."""
     rendezvous = stage.rendezvous
     assert rendezvous is not None
-    until(lambda: any(faults.story().live for faults in jobs), "somebody is at work")
+    until(lambda: any(faults.story().live for faults in jobs), "a worker is at work")
     shards = sorted(
         process.pid for process in tree(rendezvous.pid).children(rendezvous.pid) if process.state not in "ZX"
     )

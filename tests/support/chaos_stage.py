@@ -305,13 +305,13 @@ class Stage:
     def tasks(self, name: str) -> list[dict[str, Any]]:
         """The tasks of a job.
 
-        :raises CoordinatorError: nobody answers.
+        :raises CoordinatorError: no coordinator answers.
         """
         tasks: list[dict[str, Any]] = self.api.get("jobs", name, "tasks")["tasks"]
         return tasks
 
     def job(self, name: str) -> dict[str, Any] | None:
-        """The facts of a job; None as long as nobody answers."""
+        """The facts of a job; None as long as no coordinator answers."""
         try:
             fact: dict[str, Any] = self.api.get("jobs", name)
         except CoordinatorError:

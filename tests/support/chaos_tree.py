@@ -1,4 +1,4 @@
-"""Processes found by their parents, so that nobody else's are ever touched."""
+"""Processes found by their parents, so that no other program's are ever touched."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Programs:
 class Announced:
     """Looks at a job through the control API for as long as it runs, and past restarts of the coordinator.
 
-    :param over: called at once when the job is told to be over, in a thread of this.
+    :param over: called at once when the job is reported to be over, in a thread of this.
     :ivar done: when each task was first told to be done.
     :ivar taken_back: tasks that were told to be done, and to be something else later.
     :ivar ended: the job as it was told to be over.
@@ -157,7 +157,7 @@ def check_programs(programs: Programs, announced: Announced, name: str, begun: d
     for task in range(tasks):
         began, ended = programs.said(f"{name}/{task}", "begin"), programs.said(f"{name}/{task}", "end")
         if not ended:
-            raise Broken(f"{job}: task {task} is told to be done, but its program never came to its end")
+            raise Broken(f"{job}: task {task} is reported to be done, but its program never came to its end")
         if len(began) > begun.get(task, 0):
             raise Broken(
                 f"{job}: the program of task {task} was begun {len(began)} times, "

@@ -128,7 +128,7 @@ class Port:
 
 
 class ManualClock(Clock):
-    """The clock of both sides: the core is told of it."""
+    """The clock of both sides: the core is given it."""
 
     listener: Any = None
 

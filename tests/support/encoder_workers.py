@@ -58,7 +58,7 @@ class Job:
         self.workers = [Simulated(self, task) for task in range(settings["tasks"])]
 
     def run(self, seed: int = 0, late: int | None = None, lost: tuple[int, str] | None = None) -> None:
-        """Carry on until nobody can.
+        """Carry on until no worker can.
 
         :param late: a worker that does nothing as long as any other can go on.
         :param lost: a task, and what it is about when its worker is lost; another takes the task from the beginning.

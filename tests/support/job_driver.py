@@ -99,7 +99,7 @@ class Play:
         return actions
 
     def on(self, seconds: int = 200) -> tuple[int, int, int]:
-        """Until something is assigned: who is cleared greets again, and for each launch somebody comes.
+        """Until something is assigned: who is cleared greets again, and for each launch a worker comes.
 
         :returns: worker, task and attempt.
         """

@@ -20,7 +20,7 @@ SENDER, RECEIVER = 1, 2
 
 
 class Beside:
-    """Does what is to be done beside the loop when it is told to, in any order, and reports it in a later step."""
+    """Does what is to be done beside the loop when the test says so, in any order, and reports it in a later step."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[..., None], Callable[[str | None], None]]] = []

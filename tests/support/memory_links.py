@@ -70,7 +70,7 @@ class Store:
 
 
 class Task:
-    """A worker's connection, that takes frames when it is told to.
+    """A worker's connection, that takes frames when the test says so.
 
     :param may_repeat: whether it may ask again for what it has.
     :param may_lie: whether others may send it digests of other bytes: the rendezvous passes them on, and a worker

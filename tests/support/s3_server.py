@@ -1,4 +1,4 @@
-"""An S3 that checks each signature with botocore's signer and misbehaves as it is told."""
+"""An S3 that checks each signature with botocore's signer and misbehaves as it is asked to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TLS endpoint that answers as it is told to, and checks each signature with botocore."""
+"""A TLS endpoint that answers as it is asked to, and checks each signature with botocore."""
 
 import ipaddress
 import json

@@ -1,4 +1,4 @@
-"""Python packages of a test: wheels and source distributions in a directory that pip is told to look in."""
+"""Python packages of a test: wheels and source distributions in a directory that pip is to look in."""
 
 import io
 import tarfile

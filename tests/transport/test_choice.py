@@ -1,4 +1,4 @@
-"""The core carries connections unless it is not there, or the environment says otherwise; both are told."""
+"""The core carries connections unless it is not there, or the environment says otherwise; both are logged."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""The dashboard answers those with a session, made for this host and from its own page; and nobody else."""
+"""The dashboard answers those with a session, made for this host and from its own page; and no other browser."""
 
 from __future__ import annotations
 

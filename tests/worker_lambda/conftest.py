@@ -265,7 +265,7 @@ def pair(coordinator: Coordinator, start: Callable[..., WorkerProcess]) -> Calla
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An S3 that misbehaves as it is told, with credentials for it in the environment."""
+    """An S3 that misbehaves as it is asked to, with credentials for it in the environment."""
     for name, value in (("ACCESS_KEY_ID", ACCESS), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", TOKEN)):
         monkeypatch.setenv(f"AWS_{name}", value)
     with serving() as server:

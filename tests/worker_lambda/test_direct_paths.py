@@ -21,7 +21,7 @@ PEER = 7
 
 
 class Paths:
-    """The paths of task 3, whose rendezvous says what it is told to."""
+    """The paths of task 3, whose rendezvous says what the test has it say."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()

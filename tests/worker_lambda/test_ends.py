@@ -10,7 +10,7 @@ Pair = Callable[..., tuple]
 
 
 def is_alive(process: int) -> bool:
-    """Whether it runs: one that nobody has waited for does not."""
+    """Whether it runs: one that no parent has waited for does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:

@@ -380,7 +380,7 @@ def test_a_task_that_only_waits_says_for_what(task: Callable[..., Task], rendezv
 
 
 class Interrupted:
-    """A way to a rendezvous that breaks after so many bytes, as often as it is told; then it holds."""
+    """A way to a rendezvous that breaks after so many bytes, as often as is asked; then it holds."""
 
     def __init__(self, port: int, after: list[int]) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))

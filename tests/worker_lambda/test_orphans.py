@@ -1,4 +1,4 @@
-"""Coordinators that are lost, silent, somebody else, or not there."""
+"""Coordinators that are lost, silent, another party, or not there."""
 
 import socket
 import threading

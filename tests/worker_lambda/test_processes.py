@@ -1,4 +1,4 @@
-"""Which processes are a program's, and that ending them takes nobody else's exit status away."""
+"""Which processes are a program's, and that ending them takes no other program's exit status away."""
 
 import os
 import subprocess

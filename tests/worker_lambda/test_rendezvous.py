@@ -91,7 +91,7 @@ def test_a_state_goes_down_a_line_of_workers_and_is_safe_once_the_close_is_answe
     assert first.connect().startswith(b"OK:CONNECT(")
     made = first.run(b"touch output.ivf; head -c %d /dev/urandom >final.state; md5sum <final.state" % BULK)
     assert first.talk.ask(b"close_connect:") == b"OK:CLOSE_CONNECT"
-    first.talk.say(b"quit:")  # before anybody has taken it
+    first.talk.say(b"quit:")  # before any peer has taken it
     for number in (1, 2, 3):
         worker = task(number)
         assert worker.connect().startswith(b"OK:CONNECT(")

@@ -1,4 +1,4 @@
-"""The S3 client against a server that checks each signature with botocore and misbehaves as it is told."""
+"""The S3 client against a server that checks each signature with botocore and misbehaves as it is asked to."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SIZE = 30_000_000
 
 @pytest.fixture
 def still(server):
-    """Accepts, and then does nothing: an address, and an event that says when somebody is there."""
+    """Accepts, and then does nothing: an address, and an event that says when a client is there."""
     there = threading.Event()
     held = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -46,7 +46,7 @@ def still(server):
 def test_a_transfer_is_cancelled_at_once_whatever_it_waits_for(still, tmp_path, scheme, verb):
     address, there = still
     (tmp_path / "file").write_bytes(bytes(SIZE))
-    client = S3("us-east-1", f"{scheme}:{address}", timeout=3600)  # which nobody would wait for
+    client = S3("us-east-1", f"{scheme}:{address}", timeout=3600)  # which is far too long to wait for
     with pytest.raises(S3Cancelled):
         getattr(client, verb)("b", b"k", str(tmp_path / "file"), there.is_set)
     assert (tmp_path / "file").stat().st_size == SIZE

@@ -1,4 +1,4 @@
-"""Dials one candidate: once where nothing answers, and again at once where an error comes.
+"""A candidate's dial connects to one address: once where nothing answers, and again at once where an error comes.
 
 A NAT that drops what it does not know lets a connection through once both ends have sent their SYN; to close and dial
 anew on silence would begin another one, with which the peer's does not cross. One that answers with RST or ICMP ends

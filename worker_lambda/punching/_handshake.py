@@ -1,4 +1,4 @@
-"""Makes a link of a TCP connection: TLS, the peer's identity, and the peer's greeting. Knows no candidates.
+"""A handshake makes a link of a TCP connection: TLS, the peer's identity, and the peer's greeting. Knows no candidates.
 
 The party with the lower task number is TLS's client. It may have several connections to the peer; it greets on the
 first one that the server has greeted on, and so decides which becomes the link.

@@ -23,7 +23,7 @@ class Punch:
 
     :param selector: the loop's.
     :param port: the local one.
-    :param own: addresses and ports that are our own, where nobody else can be.
+    :param own: addresses and ports that are our own, where no peer can be.
     :param order: see :class:`PunchGo`.
     :param terms: see :class:`LinkTerms`.
     :param uniform: see :class:`~worker_lambda.punching._candidate_dial.CandidateDial`.
@@ -137,7 +137,7 @@ class Punch:
             self._end(PunchOutcome.DIRECT)
 
     def _give_up(self, address: tuple[str, int], failure: PunchOutcome) -> None:
-        """One connection has come to nothing; another may follow, unless it was somebody else who answered."""
+        """One connection has come to nothing; another may follow, unless another party has answered."""
         self._failures.add(failure)
         del self._handshakes[address]
         if failure is PunchOutcome.CERTIFICATE:

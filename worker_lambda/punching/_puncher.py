@@ -1,4 +1,4 @@
-"""Punches to the peers of one task: what the rendezvous orders, when it is asked, and what has come of it.
+"""The puncher has the punches to the peers of one task: what is ordered, when it is asked for, what came of it.
 
 Knows nothing of what travels on a link, nor how messages reach the rendezvous.
 """

@@ -57,8 +57,8 @@ def plot(given: Mapping[str, Any]) -> str:
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>')
         for (x, y), point in zip(placed, some, strict=True):
             if len(some) <= MOST_DOTS:
-                told = f"{escape(printable(name))}: {_number(point[0])}, {_number(point[1])}"
-                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{told}</title></circle>')
+                label = f"{escape(printable(name))}: {_number(point[0])}, {_number(point[1])}"
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{label}</title></circle>')
         left, top = LEFT + at % 5 * 170, TOP + HEIGHT + 52 + 18 * (at // 5)
         parts.append(f'<rect x="{left}" y="{top - 9}" width="10" height="10" rx="2" fill="{colour}"/>')
         parts.append(f'<text class="key" x="{left + 15}" y="{top}">{escape(printable(name)[:24])}</text>')

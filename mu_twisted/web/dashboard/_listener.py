@@ -45,7 +45,7 @@ class Dashboard:
         self._sessions = sessions
 
     def new_address(self) -> str:
-        """An address that opens the page once, with a session: whoever has it first may see and change jobs."""
+        """An address that opens the page once, with a session: the first browser there may see and change jobs."""
         # Behind the #, which browsers send to no server and put into no log.
         return f"{self.url}#code={self._sessions.new_code()}"
 

@@ -256,7 +256,7 @@ export function jobView(name, main, status) {
   document.addEventListener("visibilitychange", shown);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", shown);
-  window.muGrid = grid; // for whoever measures how long drawing takes
+  window.muGrid = grid; // for measurements of how long drawing takes
   return () => {
     closed = true;
     stop();
