@@ -18,6 +18,7 @@ from mu_twisted.aws._code import files_in_package
 from mu_twisted.aws._errors import AWSError, InvalidName, aws_errors, error_code
 from mu_twisted.aws._function_settings import LOCAL_ROLE, ORIGINAL_HANDLER, FunctionSpec, entry_of, is_image
 from mu_twisted.aws._functions import Functions
+from mu_twisted.base import one_line
 from mu_twisted.base.masking import masked
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def _check_state(function: str, region: str, configuration: FunctionConfiguratio
 
 
 def _reason(configuration: FunctionConfigurationResponseTypeDef, name: str) -> str:
-    reason = masked(" ".join(str(configuration.get(name) or "").split()))[:300].rstrip(".")
+    reason = one_line(masked(str(configuration.get(name) or "")), 300).rstrip(".")
     return f" ({reason})" if reason else ""
 
 

@@ -21,6 +21,7 @@ from mu_twisted.aws._function_settings import (
     runtime_named,
 )
 from mu_twisted.aws._images import ContainerImage
+from mu_twisted.base import one_line
 
 if TYPE_CHECKING:
     from types_boto3_lambda.type_defs import (
@@ -213,7 +214,7 @@ class Functions:
         """
         found = self._ready(name)
         if found.get("LastUpdateStatus") == "Failed":
-            why = " ".join(str(found.get("LastUpdateStatusReason") or "no reason is given").split())[:300]
+            why = one_line(str(found.get("LastUpdateStatusReason") or "no reason is given"), 300)
             raise AWSError(f"Lambda could not update function {name} in {self._where}, which runs as before: {why}")
 
     def _update(self, call: Callable[[], object]) -> None:

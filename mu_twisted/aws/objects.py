@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from mu_twisted.aws._clients import Clients
 from mu_twisted.aws._errors import AWSError, aws_errors, error_code
+from mu_twisted.base import one_line
 
 AT_ONCE = 8
 """Objects that are copied at the same time; a large one takes further threads of boto3's."""
@@ -367,8 +368,8 @@ class _system_errors:  # noqa: N801 - it is used as a function
         from boto3.exceptions import Boto3Error
 
         if isinstance(error, OSError | Boto3Error):
-            why = getattr(error, "strerror", None) or " ".join(str(error).rpartition("operation: ")[2].split())
-            raise ObjectsError(f"cannot copy {self._copy.source} to {self._copy.target}: {why[:300]}") from None
+            why = one_line(getattr(error, "strerror", None) or str(error).rpartition("operation: ")[2], 300)
+            raise ObjectsError(f"cannot copy {self._copy.source} to {self._copy.target}: {why}") from None
 
 
 def _below(source: Place, name: str) -> Place:

@@ -36,7 +36,14 @@ class CallBucket(Protocol):
 
 @dataclass
 class FunctionCall:
-    """A call that is waited for."""
+    """A call that is waited for.
+
+    :param future: gets its answer.
+    :param name: what it is called in messages.
+    :param content: the pickled call.
+    :param result: the key of its result, where that may be long.
+    :param stored: keys of what is long of the call itself.
+    """
 
     future: "Future[Any]"
     name: str

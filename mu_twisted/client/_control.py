@@ -70,6 +70,7 @@ class Coordinator:
         :param answer_timeout: seconds that the answer may take.
         :param served: whether only a coordinator that runs is to answer, and never the records that one has left: they
             are read under the lock that a coordinator needs to come back.
+        :param query: the parameters of the query.
         """
         if served:
             return _decoded(self._ask_coordinator("GET", path, query, None, answer_timeout))
@@ -87,6 +88,7 @@ class Coordinator:
     def pages(self, *path: str, cursor: str, **query: object) -> Iterator[Any]:
         """All pages of the answer to a GET, each as JSON holds it, read as they are asked for.
 
+        :param path: as for :meth:`get`, and ``query`` too.
         :param cursor: the parameter that takes a page's ``next``.
         """
         while True:
@@ -105,12 +107,13 @@ class Coordinator:
             query = {**query, cursor: following}
 
     def text(self, *path: str, **query: object) -> str:
-        """The answer to a GET, as text."""
+        """The answer to a GET, as text; parameters as for :meth:`get`."""
         return self._ask("GET", path, query).decode("utf-8", "replace")
 
     def post(self, *path: str, body: Mapping[str, Any] | None = None, served: bool = False) -> Any:
         """The answer to a POST, as JSON holds it.
 
+        :param path: as for :meth:`get`.
         :param body: sent as JSON; None: no body.
         :param served: as for :meth:`get`.
         """
@@ -120,7 +123,10 @@ class Coordinator:
         return _decoded(self._ask("POST", path, {}, content))
 
     def delete(self, *path: str) -> None:
-        """Send a DELETE."""
+        """Send a DELETE.
+
+        :param path: as for :meth:`get`.
+        """
         self._ask("DELETE", path, {})
 
     @property

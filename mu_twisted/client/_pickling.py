@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 
+from mu_twisted.base import one_line
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._transport import CoordinatorError
 
@@ -55,7 +56,7 @@ def call_name(function: Callable[..., Any], arguments: Sequence[Any], keywords: 
     """What a call is called in messages, on one line."""
     shown = [_shown(value) for value in arguments] + [f"{key}={_shown(value)}" for key, value in keywords.items()]
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    return " ".join(f"{name}({', '.join(shown)})".split())[:200]
+    return one_line(f"{name}({', '.join(shown)})", 200)
 
 
 def pickled_call(function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]) -> bytes:
@@ -76,7 +77,7 @@ def pickled_call(function: Callable[..., Any], arguments: Sequence[Any], keyword
                     if module.__name__ not in before:
                         cloudpickle.unregister_pickle_by_value(module)
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        what = one_line(f"{type(error).__name__}: {error}", 500)
         raise UsageError(f"{call_name(function, arguments, keywords)} cannot be pickled: {what}") from error
     return "{}.{}\n".format(*sys.version_info).encode() + content
 
@@ -91,7 +92,7 @@ def answer_of(content: bytes, name: str) -> Any:
     try:
         kind, what, text = pickle.loads(content)
     except Exception as error:
-        line = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        line = one_line(f"{type(error).__name__}: {error}", 500)
         raise CallError(f"{name}: its result cannot be unpickled: {line}") from error
     if kind == "value":
         return what

@@ -18,7 +18,7 @@ def deferred(reactor: Any, work: Callable[..., T], *arguments: Any, **options: A
     """What a blocking method returns, such as ``deferred(reactor, mu.map, "date", each=["a"])``.
 
     :param reactor: Twisted's, which runs.
-    :param work: a method of a client or a job.
+    :param work: a method of a client or a job, which is called with the other arguments in a thread.
     """
     return deferToThreadPool(reactor, reactor.getThreadPool(), work, *arguments, **options)
 
@@ -26,7 +26,9 @@ def deferred(reactor: Any, work: Callable[..., T], *arguments: Any, **options: A
 def call(reactor: Any, executor: CallExecutor, function: Callable[..., T], *arguments: Any) -> "Deferred[T]":
     """What a worker's call of a function returns. Cancelling the Deferred gives up a call that is not sent yet.
 
+    :param reactor: Twisted's, which runs.
     :param executor: that has it called.
+    :param function: and its arguments: as for :meth:`CallExecutor.submit`.
     """
     future = executor.submit(function, *arguments)
 

@@ -91,7 +91,13 @@ class CallExecutor(Executor):
     # -- concurrent.futures' own -----------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Have a worker call a function. What cannot be pickled is the future's exception."""
+        """Have a worker call a function, with these arguments.
+
+        :param fn: and the arguments travel by cloudpickle: modules of the user's own by value, others by their names.
+        :returns: has the result, what the function has raised, or a :class:`~mu_twisted.base.MuError`: what cannot be
+            pickled, a call that could not be done.
+        :raises RuntimeError: the executor is shut down.
+        """
         future: Future[T] = Future()
         name = call_name(fn, args, kwargs)
         with self._changed:
@@ -119,8 +125,11 @@ class CallExecutor(Executor):
     ) -> Iterator[T]:
         """As ``Executor.map``; several calls go to a worker together.
 
+        :param fn: is called with one item of each of the ``iterables``, until the shortest of these ends.
         :param timeout: seconds from now until which results are waited for.
         :param chunksize: calls that go together; None: so many that each worker gets about four times some.
+        :raises ValueError: ``chunksize`` is below 1.
+        :raises TimeoutError: from the iterator: a result has not come in time.
         """
         if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be at least 1")

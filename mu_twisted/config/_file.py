@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mu_twisted.base import one_line
 from mu_twisted.config._errors import ConfigError
 from mu_twisted.config._settings import SETTINGS, Setting
 
@@ -48,7 +49,7 @@ def read_file(path: Path) -> tuple[Table, dict[str, Table]]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}, line {content.count(10, 0, error.start) + 1}: it is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {_one_line(str(error))}") from None
+        raise ConfigError(f"{path} is no TOML: {one_line(str(error), 200)}") from None
     except RecursionError:
         raise ConfigError(f"{path} is no TOML of ours: its values are nested too deep") from None
     for name, value in tables.items():
@@ -122,7 +123,3 @@ def _nearest(name: str) -> str:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) and value.isprintable() and value and " " not in value else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]

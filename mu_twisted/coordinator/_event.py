@@ -5,7 +5,7 @@ Here too is the text for the commonest first failure, that no worker comes of it
 
 import json
 
-from mu_twisted.base import terminal_safe
+from mu_twisted.base import one_line, terminal_safe
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.tls import KeyPair, pem_body
 from mu_twisted.wire import FAILURE_CODES
@@ -105,4 +105,4 @@ def _worker_error(result: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     error = reply.get("error") if isinstance(reply, dict) else None
-    return " ".join(str(error).split())[:300] if error else None
+    return one_line(str(error), 300) if error else None

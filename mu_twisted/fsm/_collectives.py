@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 async def all_to_all(w: Worker, tasks: Sequence[int], name: str, files: Sequence[str]) -> list[str]:
     """Give every task a file of one's own, and take one of each.
 
+    :param w: the caller's worker.
     :param tasks: those that take part, the caller among them.
     :param name: of the messages.
     :param files: paths on the worker, one for each of the tasks in their order.
@@ -36,6 +37,7 @@ async def all_to_all(w: Worker, tasks: Sequence[int], name: str, files: Sequence
 async def gather(w: Worker, tasks: Sequence[int], name: str, file: str, *, root: int | None = None) -> list[str]:
     """Bring a file of every task to one of them.
 
+    :param w: the caller's worker; ``tasks`` and ``name`` as for :func:`all_to_all`.
     :param file: path on the worker.
     :param root: the task that gets them; None: the first.
     :returns: at the root, paths of what each of the tasks has sent, in their order; elsewhere an empty list.
@@ -54,6 +56,7 @@ async def broadcast(
 ) -> str:
     """Bring a file of one task to all others, along a binomial tree: in as many steps as their number has bits.
 
+    :param w: the caller's worker; ``tasks`` and ``name`` as for :func:`all_to_all`.
     :param file: path on the root's worker.
     :param root: the task whose file it is; None: the first.
     :returns: the file's path.
@@ -83,6 +86,7 @@ async def reduce(
 
     The operation must be associative; operands come in the order of the tasks from the root on.
 
+    :param w: the caller's worker; ``tasks`` and ``name`` as for :func:`all_to_all`.
     :param file: path on the worker.
     :param command: combines two files into a third; ``{left}``, ``{right}`` and ``{out}`` stand for their paths, as
         in ``sort -m {left} {right} > {out}``.

@@ -33,7 +33,10 @@ class Process:
         self.greeting = ""
 
     async def start(self, command: str, *, keep: bool, ready: float | None) -> "Process":
-        """Start it, where it does not run already."""
+        """Start it, where it does not run already; parameters as of :meth:`Worker.process`.
+
+        :raises FSMError: ``ready`` is no number of seconds.
+        """
         kind, seconds = "kept" if keep else "task", 0.0 if ready is None else _seconds(ready)
         self.greeting = await self._line("PROCESS", f"process:{self._name}:{kind}:{seconds:g}:{command}")
         return self

@@ -123,13 +123,17 @@ class Worker:
         await Step(f"seti:{_key(key)}:{int(value)}", ("OK:SETI(",), lambda reply: 3 * (reply == f"OK:SETI({key})"))
 
     async def get(self, key: str) -> str:
-        """The value of a worker variable; an unknown one ends the task."""
+        """The value of a worker variable; one that is not set ends the task.
+
+        :param key: its name: one that was set, or of the event, as ``bucket`` (docs/protocol.md).
+        """
         reply = await Step(f"get:{key}", ("OK:GET(",))
         return reply[len("OK:GET(") :].removesuffix(")")
 
     async def geti(self, key: str) -> int:
         """The value of an integer variable; it is in ``info`` then, too.
 
+        :param key: its name; one that is not set ends the task.
         :raises FSMError: it is no integer.
         """
         await Step(f"geti:{_key(key)}", ("OK:GETI(",), lambda reply: 3 * (reply == f"OK:GETI({key})"))

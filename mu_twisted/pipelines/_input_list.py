@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mu_twisted.base import printable
 from mu_twisted.pipelines._replacements import RESERVED
 from mu_twisted.pipelines._user_code import PipelineError
 
@@ -97,9 +98,7 @@ class InputList:
 
 def shown(text: str) -> str:
     """A text on one line, without what a terminal would obey, and not longer than can be read."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return printable(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), _SHOWN)
 
 
 def split_url(text: str) -> tuple[str, str] | None:
@@ -134,7 +133,8 @@ def numbers(text: str) -> InputList:
 def combinations(lists: Sequence[Sequence[str]]) -> InputList:
     """All combinations of one value of each list, the last list's changing fastest, as GNU parallel has them.
 
-    :raises PipelineError: there are too many.
+    :param lists: each with one value at least.
+    :raises PipelineError: there are more than :data:`MAX_INPUTS`, or a list is empty.
     """
     if not lists or not all(lists):
         raise PipelineError("::: is followed by no value: give some, as in ::: a b c")

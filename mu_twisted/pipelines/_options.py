@@ -51,7 +51,12 @@ def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable
 
 
 def coerced_range(low: int, high: int, switch: str, what: str = "a whole number") -> Callable[[str], int]:
-    """A converter for whole numbers of a range; its error names the ``switch``."""
+    """A converter for whole numbers of a range, for ``optParameters``.
+
+    :param low: the least, and ``high`` the greatest that it takes.
+    :param switch: the option, as the error is to name it.
+    :param what: what the error says that was expected, before the range.
+    """
 
     def convert(text: str) -> int:
         if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from twisted.logger import Logger
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 
 VARIABLE = "MU_TRANSPORT"
 """The environment's, which names one of the two."""
@@ -57,7 +57,7 @@ def _fault_of_core() -> str | None:
     try:
         import mu_twisted.transport._core  # noqa: F401
     except ImportError as error:
-        return " ".join(str(error).split())[:200]
+        return one_line(str(error), 200)
     return None
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from mu_twisted.base import one_line, printable
+
 _LISTENS = "0A"
 _DAEMON = re.compile(r"\0(mu-(?:coordinator|rendezvous|local))\0")
 
@@ -19,7 +21,7 @@ def why_not_listening(failure: Failure) -> str:
     """
     error = failure.value
     if not isinstance(error, CannotListenError) or not isinstance(error.socketError, OSError):
-        return " ".join(failure.getErrorMessage().split())
+        return one_line(failure.getErrorMessage())
     if error.socketError.errno == errno.EADDRNOTAVAIL:
         return "that is no address of this machine"
     holder = port_holder(error.port) if error.socketError.errno == errno.EADDRINUSE else None
@@ -56,4 +58,4 @@ def _name(process: Path) -> str:
     words = (process / "cmdline").read_text(encoding="utf-8", errors="replace")
     daemon = _DAEMON.search(f"{words}\0")
     name = daemon[1] if daemon else (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
-    return "".join(c if c.isprintable() else "?" for c in name)
+    return printable(name)

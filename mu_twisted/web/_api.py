@@ -10,7 +10,7 @@ from twisted.internet.defer import TimeoutError as WaitedEnough
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from mu_twisted.base import MuError
+from mu_twisted.base import MuError, one_line
 from mu_twisted.coordinator import (
     MAX_PAGE,
     EventQuery,
@@ -271,7 +271,7 @@ class Api:
         try:
             inputs = msgspec.json.decode(call.body, type=_Extension).inputs
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            text = " ".join(str(error).split())[:300]
+            text = one_line(str(error), 300)
             raise CallRefusal(HTTPStatus.BAD_REQUEST, f"expected inputs in JSON: {text}") from None
         return json_reply({"first": self._service.extend(call.path[2], inputs)}, HTTPStatus.CREATED)
 
@@ -309,7 +309,7 @@ def _request(body: bytes) -> Request:
     try:
         request = msgspec.json.decode(body, type=Request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        text = " ".join(str(error).split())[:300]
+        text = one_line(str(error), 300)
         raise CallRefusal(HTTPStatus.BAD_REQUEST, f"expected a job in JSON (pipeline, words, source): {text}") from None
     if request.source is not None and len(request.source.encode("utf-8", "surrogatepass")) > MAX_SOURCE:
         raise CallRefusal(
@@ -341,7 +341,7 @@ def _only(body: bytes) -> frozenset[int] | None:
                 raise ValueError(f"expected at most {MAX_ONLY} tasks")
             found.update(span)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        text = " ".join(str(error).split())[:300]
+        text = one_line(str(error), 300)
         raise CallRefusal(HTTPStatus.BAD_REQUEST, f'expected {{"tasks": ["0-3", "7"]}}, or no body: {text}') from None
     return frozenset(found)
 

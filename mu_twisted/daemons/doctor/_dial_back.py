@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Finding, broken, doubtful, good
+from mu_twisted.base import one_line
 from mu_twisted.tls import KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 from mu_twisted.wire import MAX_REPLY, VERSION, Greeting, PeerError, parse_greeting
@@ -124,4 +125,4 @@ def said_of_its_end(invocation: InvokeAnswer) -> str:
     except (ValueError, RecursionError):
         return ""
     text = (reply.get("error") or reply.get("ended")) if isinstance(reply, dict) else None
-    return " ".join(str(text or "").split())[:300]
+    return one_line(str(text or ""), 300)

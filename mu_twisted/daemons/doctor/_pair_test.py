@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from mu_twisted.aws import InvokeAnswer
 from mu_twisted.aws.findings import Finding, doubtful, good
-from mu_twisted.base import MuError, counted
+from mu_twisted.base import MuError, counted, one_line
 from mu_twisted.coordinator import Peers
 from mu_twisted.daemons.doctor._dial_back import said_of_its_end
 from mu_twisted.tls import KeyPair, server_contexts
@@ -311,4 +311,4 @@ def _shown(message: bytes) -> str:
     text = message.decode("utf-8", "replace")
     with suppress(ValueError):
         text = text[text.index("(") + 1 :].removesuffix(")")
-    return " ".join(text.split())[:300]
+    return one_line(text, 300)
