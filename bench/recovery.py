@@ -47,7 +47,7 @@ def run() -> list[Figure]:
 def _recovery(work: Path, cloud: FakeCloud) -> list[Figure]:
     with _daemon(work / "killed", cloud) as daemon:
         job = daemon.submit(WORKERS + FINISHED, WORKERS)
-        with _workers(work, daemon, job, cloud, WORKERS, FINISHED) as accepted:
+        with _workers(work, job, cloud, WORKERS, FINISHED) as accepted:
             _until(lambda: _all_active(daemon.job(job), FINISHED, WORKERS), "all are active")
             daemon.kill()
             begun = time.monotonic()
@@ -72,7 +72,7 @@ def _recovery(work: Path, cloud: FakeCloud) -> list[Figure]:
 def _cancel(work: Path, cloud: FakeCloud) -> Figure:
     with _daemon(work / "cancelled", cloud) as daemon:
         job = daemon.submit(CANCELLED, CANCELLED)
-        with _workers(work, daemon, job, cloud, CANCELLED, 0):
+        with _workers(work, job, cloud, CANCELLED, 0):
             _until(lambda: _all_active(daemon.job(job), 0, CANCELLED), "all are active")
             begun = time.monotonic()
             status = daemon.api.post("jobs", job, "cancel")
@@ -176,9 +176,7 @@ def _daemon(state_dir: Path, cloud: FakeCloud) -> Iterator[_Daemon]:
 
 
 @contextmanager
-def _workers(
-    work: Path, daemon: _Daemon, job: str, cloud: FakeCloud, count: int, fast: int
-) -> Iterator["queue.SimpleQueue[str]"]:
+def _workers(work: Path, job: str, cloud: FakeCloud, count: int, fast: int) -> Iterator["queue.SimpleQueue[str]"]:
     """Workers with what the first event gives them; yielded when all are accepted, with what they say from then on."""
     if not cloud.invoked.wait(LIMIT):
         raise RuntimeError("nothing was launched")

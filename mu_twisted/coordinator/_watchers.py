@@ -240,7 +240,7 @@ class Watches:
             is_shared = watcher.changed == changed
             data = shared.get(True) if is_shared else None
             if data is None:
-                data = self._delta(feed, status, fresh, watcher.changed)
+                data = self._delta(feed, fresh, watcher.changed)
                 if is_shared:
                     shared[True] = data
             watcher.changed.clear()
@@ -265,7 +265,7 @@ class Watches:
         if feed.run is not None:
             feed.run.job.note_changes(into)
 
-    def _delta(self, feed: _JobFeed, status: JobStatus, encoded: bytes, changed: Iterable[int]) -> bytes:
+    def _delta(self, feed: _JobFeed, encoded: bytes, changed: Iterable[int]) -> bytes:
         cells: dict[str, list[int]] = {}
         if feed.run is not None:
             job = feed.run.job

@@ -129,12 +129,8 @@ class Lineage:
         """Whether the task takes messages or sends them."""
         return task in self._producers or task in self._consumers
 
-    def downstream(self, tasks: Iterable[int], open_: Callable[[int], bool]) -> list[int]:
-        """All that need messages of these tasks, directly or through others, as far as they are open."""
-        return self._closure(tasks, self.consumers, open_)
-
     def dependent(self, tasks: Iterable[int], open_: Callable[[int], bool]) -> list[int]:
-        """As :meth:`downstream`, without what is only said by ``messages``."""
+        """All open tasks that need messages of these by ``consumes``, directly or through other open ones."""
         consumers = self.consumers
         return self._closure(
             tasks, lambda task: [one for one in consumers(task) if task in self._consumed.get(one, ())], open_

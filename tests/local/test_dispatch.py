@@ -53,6 +53,9 @@ class DispatchHarness:
     def prepare(self, function: Function) -> Any:
         raise AssertionError
 
+    def peak(self, environment: Environment) -> int | None:
+        return None
+
     def make(self, environment: Environment) -> Silence:
         self.clock.callLater(0, environment.polled, Poll(self, environment))
         return Silence()

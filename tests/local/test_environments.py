@@ -48,6 +48,9 @@ class FakeHost:
         assert self.preparing is not None
         return self.preparing
 
+    def peak(self, environment: Environment) -> int | None:
+        return None
+
     def make(self, environment: Environment) -> FakeOutput:
         if self.refusal is not None:
             raise self.refusal

@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.local._functions import Function
-from mu_twisted.local.environments._cgroups import MemoryGroups
 from mu_twisted.local.environments._invocation import (
     LARGEST_RESPONSE,
     LOG_TAIL,
@@ -55,6 +54,10 @@ class Host(Protocol):
     def prepared(self, function: Function) -> bool: ...
     def prepare(self, function: Function) -> Deferred[None]: ...
     def make(self, environment: Environment) -> Output: ...
+
+    def peak(self, environment: Environment) -> int | None:
+        """The most bytes of memory that it has held; None where that is not known."""
+
     def kill(self, environment: Environment) -> None: ...
     def clear(self, environment: Environment) -> None: ...
 
@@ -99,7 +102,6 @@ class Environment:
     ) -> None:
         self.function = function
         self.name = name
-        self.groups: MemoryGroups | None = None
         self._listener = listener
         self._host = host
         self._clock = clock
@@ -242,7 +244,7 @@ class Environment:
             self._output.clear()
         if printed and not printed.endswith(b"\n"):
             printed += b"\n"
-        used = self.groups.peak(self.name) if self.groups is not None else None
+        used = self._host.peak(self)
         milliseconds = (self._clock.seconds() - self._started) * 1000
         last = self._last + report(request_id, milliseconds, self.function.memory, used)
         return (f"START RequestId: {request_id} Version: $LATEST\n".encode() + printed + last)[-LOG_TAIL:]

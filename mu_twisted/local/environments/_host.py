@@ -194,7 +194,6 @@ class HostRuntime:
         cgroups: list[str] = []
         if self._cgroups is not None:
             cgroups = self._cgroups.create(environment.name, function.memory << 20)
-            environment.groups = self._cgroups
         code = self._root(function.code)
         root = code if self._isolation_level == "none" else Path(TASK)
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -228,6 +227,9 @@ class HostRuntime:
         self._zygote.spawn(spec, writing)
         return output
 
+    def peak(self, environment: Environment) -> int | None:
+        return self._cgroups.peak(environment.name) if self._cgroups is not None else None
+
     def kill(self, environment: Environment) -> None:
         if self._zygote is not None and self._zygote.alive:
             self._zygote.kill(environment.name)
@@ -237,8 +239,8 @@ class HostRuntime:
         if port is not None:
             del self._by_port[port.port]
             port.close()
-        if environment.groups is not None:
-            self._remove_group(environment.groups, environment.name, 20)
+            if self._cgroups is not None:
+                self._remove_group(self._cgroups, environment.name, 20)
         if not self._stopping:
             self._threads.callInThread(remove_tree, self._run / "tmp" / environment.name)
 
