@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +21,6 @@ from mu_twisted.base import one_line
 from mu_twisted.base.masking import masked
 
 if TYPE_CHECKING:
-    from boto3.session import Session
     from types_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef, FunctionConfigurationTypeDef
     from types_boto3_s3.literals import BucketLocationConstraintType
 
@@ -66,30 +64,17 @@ class InvokeAnswer:
 class AwsControl:
     """Calls to Lambda and S3 in one region. Every method blocks; each raises :class:`AWSError` as one line.
 
-    :param session: a boto3 session, as :func:`aws_session` makes it.
-    :param region: AWS region.
-    :param lambda_endpoint: base URL of Lambda; None: AWS's.
-    :param s3_endpoint: base URL of S3; None: AWS's.
-    :param stack: the state directory of the embedded stack, if they are that one's.
+    :param clients: those that it calls by.
     :param sleep: blocks for so many seconds.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        region: str,
-        *,
-        lambda_endpoint: str | None = None,
-        s3_endpoint: str | None = None,
-        stack: Path | None = None,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self.region = region
+    def __init__(self, clients: Clients, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        self.clients = clients
+        self.region = clients.region
         self._sleep = sleep
-        self.clients = Clients(session, region, lambda_endpoint=lambda_endpoint, s3_endpoint=s3_endpoint, stack=stack)
         self._where = self.clients.where
-        local = "" if stack is None else f" --local --state-dir {quote(str(stack))}"
-        self._lambdaize = f"mu lambdaize EXE{local} --region {region}"
+        local = "" if clients.stack is None else f" --local --state-dir {quote(str(clients.stack))}"
+        self._lambdaize = f"mu lambdaize EXE{local} --region {clients.region}"
 
     # -- Lambda ----------------------------------------------------------------------------------------------------
 

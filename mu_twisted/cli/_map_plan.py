@@ -77,14 +77,7 @@ def _function(job: MapJob, region: str) -> Any:
     clients = cloud.clients(region)
     if job.program["program"] is not None:
         return spec_of(job.program, job.backend.local, os.environ)
-    control = AwsControl(
-        cloud.session,
-        region,
-        lambda_endpoint=clients.lambda_endpoint,
-        s3_endpoint=cloud.s3_endpoint,
-        stack=cloud.stack,
-    )
-    return control.function_settings(job.settings["function"])
+    return AwsControl(clients).function_settings(job.settings["function"])
 
 
 def _last(count: int, shown: Callable[[int], str]) -> str:

@@ -15,6 +15,7 @@ from mu_twisted.aws import (
     AccessKeys,
     AwsControl,
     AWSError,
+    Clients,
     FunctionSettings,
     InvokeAnswer,
     aws_session,
@@ -136,11 +137,13 @@ class Cloud:
 
     def _control(self, region: str) -> AwsControl:
         return AwsControl(
-            self.session,
-            region,
-            lambda_endpoint=self.lambda_endpoint(region),
-            s3_endpoint=self.s3_endpoint,
-            stack=self.stack_directory,
+            Clients(
+                self.session,
+                region,
+                lambda_endpoint=self.lambda_endpoint(region),
+                s3_endpoint=self.s3_endpoint,
+                stack=self.stack_directory,
+            )
         )
 
 

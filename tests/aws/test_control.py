@@ -71,7 +71,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def control(endpoint: Endpoint) -> AwsControl:
-    return AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, s3_endpoint=endpoint.url)
+    return AwsControl(Clients(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, s3_endpoint=endpoint.url))
 
 
 def test_a_function_is_there_or_not(endpoint: Endpoint, control: AwsControl) -> None:
@@ -102,11 +102,13 @@ def test_what_is_not_there_is_told_with_where_it_was_looked_for(
     endpoint: Endpoint, control: AwsControl, tmp_path: Path
 ) -> None:
     local = AwsControl(
-        aws_session(KEYS),
-        "eu-west-1",
-        lambda_endpoint=endpoint.url,
-        s3_endpoint=endpoint.url,
-        stack=tmp_path / "my own",
+        Clients(
+            aws_session(KEYS),
+            "eu-west-1",
+            lambda_endpoint=endpoint.url,
+            s3_endpoint=endpoint.url,
+            stack=tmp_path / "my own",
+        )
     )
     there = f"the local stack in {tmp_path}/my own"
     for requests, function, bucket, fix in (
@@ -190,7 +192,7 @@ def test_a_function_that_is_being_updated_is_waited_for_but_not_for_ever(endpoin
             endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="Successful", Timeout=9)
 
     endpoint.say("GET", "/functions/f/configuration", 200, LastUpdateStatus="InProgress")
-    control = AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url, sleep=sleep)
+    control = AwsControl(Clients(aws_session(KEYS), "us-east-1", lambda_endpoint=endpoint.url), sleep=sleep)
     if lasts < 100:
         assert control.function_settings("f").timeout == timedelta(seconds=9)
     else:
@@ -238,7 +240,7 @@ def test_a_refusal_is_one_line(endpoint: Endpoint, control: AwsControl, code: st
 
 
 def test_an_absent_endpoint_is_one_line_that_names_it() -> None:
-    control = AwsControl(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9")
+    control = AwsControl(Clients(aws_session(KEYS), "us-east-1", lambda_endpoint="http://127.0.0.1:9"))
     with pytest.raises(AWSError, match=r"127\.0\.0\.1:9") as caught:
         control.function_settings("f")
     assert "\n" not in str(caught.value)

@@ -331,7 +331,7 @@ def test_a_zip_does_not_become_an_image_nor_the_reverse(
 
 def test_an_images_files_are_not_looked_for(clients: Clients, role: str) -> None:
     Functions(clients).create(FunctionSpec(name="fib", role=role), IMAGE)
-    assert AwsControl(aws_session(), REGION).missing_programs("fib", ["./ffmpeg"]) == []
+    assert AwsControl(Clients(aws_session(), REGION)).missing_programs("fib", ["./ffmpeg"]) == []
     state = Inspection(clients).function("fib")
     assert state is not None
     assert state.is_image

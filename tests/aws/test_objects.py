@@ -167,7 +167,7 @@ def test_what_is_copied_is_counted_as_it_goes(objects: Objects, tmp_path: Path) 
 
 
 def test_a_part_of_an_object_comes_with_the_size_of_the_whole(objects: Objects) -> None:
-    control = AwsControl(aws_session(), "us-east-1")
+    control = AwsControl(Clients(aws_session(), "us-east-1"))
     control.put_object("box", "a", b"0123456789")
     control.put_object("box", "empty", b"")
     assert control.get_part("box", "a", 2, 3) == (b"234", 10)

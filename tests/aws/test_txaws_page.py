@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
+from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
 from mu_twisted.local import start
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "txaws.md").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def test_the_pages_program_signs_as_lambda_wants_it(tmp_path: Path) -> None:
     try:
         known = running.stack
         session = aws_session(AccessKeys(known.access_key, known.secret_key))
-        AwsControl(session, "us-east-1", lambda_endpoint=known.lambda_endpoint).create_function(
+        AwsControl(Clients(session, "us-east-1", lambda_endpoint=known.lambda_endpoint)).create_function(
             "squeeze", build_package([])
         )
         said = []

@@ -11,7 +11,7 @@ from encoder_jobs import FakeEncoders, environment, prepare_encoders, rendezvous
 from warm_processes import LIMIT, TWISTD, Process
 from warm_processes import run as run_warm
 
-from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
+from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
 from mu_twisted.local import RunningStack, start
 
 botocore_models.share()
@@ -35,10 +35,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     try:
         stack = running.stack
         control = AwsControl(
-            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
-            stack.region,
-            lambda_endpoint=stack.lambda_endpoint,
-            s3_endpoint=stack.s3_endpoint,
+            Clients(
+                aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+                stack.region,
+                lambda_endpoint=stack.lambda_endpoint,
+                s3_endpoint=stack.s3_endpoint,
+            )
         )
         control.create_bucket(Local.BUCKET)
         control.create_function(Local.FUNCTION, build_package([], b"cat ##INFILE## > ##OUTFILE##"))

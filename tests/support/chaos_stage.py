@@ -17,7 +17,7 @@ from typing import Any
 from free_ports import free_ports
 from warm_processes import MU, TWISTD, Process, run
 
-from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
+from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
 from mu_twisted.cli.demo.fake_encoders import TOOLS, make_fake_encoders
 from mu_twisted.cli.demo.fixtures import find_ffmpeg
 from mu_twisted.cli.demo.shuffle import make_records
@@ -175,10 +175,12 @@ class Stage:
             stack = find(self.state_dir / "local")
             assert stack is not None
             self._control = AwsControl(
-                aws_session(AccessKeys(stack.access_key, stack.secret_key)),
-                stack.region,
-                lambda_endpoint=stack.lambda_endpoint,
-                s3_endpoint=stack.s3_endpoint,
+                Clients(
+                    aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+                    stack.region,
+                    lambda_endpoint=stack.lambda_endpoint,
+                    s3_endpoint=stack.s3_endpoint,
+                )
             )
         return self._control
 

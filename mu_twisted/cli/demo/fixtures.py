@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mu_twisted.aws import AccessKeys, AwsControl, aws_session, build_package
+from mu_twisted.aws import AccessKeys, AwsControl, Clients, aws_session, build_package
 from mu_twisted.base import MuError
 from mu_twisted.cli._report import report_of, write_whole
 from mu_twisted.client import Coordinator, UnixTransport, Unreachable
@@ -76,10 +76,12 @@ def set_up(cleanup: ExitStack) -> tuple[Path, Clock, Stack]:
 def control_of(stack: Stack) -> AwsControl:
     """Control calls to the stack's Lambda and S3."""
     return AwsControl(
-        aws_session(AccessKeys(stack.access_key, stack.secret_key)),
-        stack.region,
-        lambda_endpoint=stack.lambda_endpoint,
-        s3_endpoint=stack.s3_endpoint,
+        Clients(
+            aws_session(AccessKeys(stack.access_key, stack.secret_key)),
+            stack.region,
+            lambda_endpoint=stack.lambda_endpoint,
+            s3_endpoint=stack.s3_endpoint,
+        )
     )
 
 
