@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+
+from mu_twisted.base.json_types import JsonObject
 
 _CONFIGURATION = json.dumps({"FunctionName": "any", "Timeout": 900, "MemorySize": 128}).encode()
 
@@ -24,7 +25,7 @@ class FakeCloud:
 
     port: int = 0
     invoked: threading.Event = field(default_factory=threading.Event)
-    event: dict[str, Any] = field(default_factory=dict)
+    event: JsonObject = field(default_factory=dict)
     invocations: int = 0
 
     @property

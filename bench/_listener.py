@@ -1,6 +1,7 @@
 """A coordinator's worker port runs here without launches: the load dials by itself."""
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 
 from mu_twisted.coordinator import WorkerRegistry
+from mu_twisted.jobs import JobRecord, LaunchId, LaunchOutcome
 from mu_twisted.tls import load_certificate, load_key_pair, server_contexts
 from mu_twisted.transport import FrameFactory, Transport, choose_transport, io_threads, listen
 from mu_twisted.wire import MAX_REPLY
@@ -16,7 +18,7 @@ from mu_twisted.wire import MAX_REPLY
 class NullLauncher:
     """Launches nothing: the load dials by itself."""
 
-    def start(self, _ids: Any, _on_outcome: Any) -> Deferred[None]:
+    def start(self, _ids: Sequence[LaunchId], _on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:
         return Deferred()
 
     def stop(self) -> None:
@@ -30,6 +32,16 @@ class NullLauncher:
 
     async def diagnose(self) -> str:
         return "no worker connected"
+
+
+class NullRecorder:
+    """Records nothing."""
+
+    def record(self, _records: Iterable[JobRecord]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
 
 
 def receive_workers(reactor: Any, registry: WorkerRegistry, work: Path) -> None:

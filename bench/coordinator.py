@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench._figure import Figure, median_of, ratio_of
 from bench._processes import line_of, process_of
+
+if TYPE_CHECKING:
+    from mu_twisted.coordinator import JobRun
 
 FEW = 16
 CASES = ((100, 100), (1000, 1000), (4000, 4000), (1000, FEW), (4000, FEW))
@@ -195,7 +198,7 @@ def _resident_kb(pid: int) -> float:
 
 
 def serve(
-    work: Path, size: int, active: int, echoes: int, begun_run: Callable[[Any, Any], None] = lambda *_: None
+    work: Path, size: int, active: int, echoes: int, begun_run: Callable[[Any, "JobRun"], None] = lambda *_: None
 ) -> None:
     """The process under measure: says its port, then "connected" and the reactor's lag until then, milliseconds; and in
     the end the CPU and the time for each message, microseconds.
@@ -206,7 +209,7 @@ def serve(
     """
     from twisted.internet import reactor as installed
 
-    from bench._listener import NullLauncher, receive_workers
+    from bench._listener import NullLauncher, NullRecorder, receive_workers
     from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.fsm import Worker
@@ -231,15 +234,6 @@ def serve(
                 count = (messages - since) / 1e6
                 print((time.process_time() - cpu) / count, (time.perf_counter() - wall) / count, flush=True)
         await w.echo("hold")
-
-    class NullRecorder:
-        """Records nothing."""
-
-        def record(self, _records: Any) -> None:
-            pass
-
-        def flush(self) -> None:
-            pass
 
     registry = WorkerRegistry(reactor)
     run_ = JobRun(

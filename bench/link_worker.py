@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
+from mu_twisted.base.json_types import JsonObject
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._event import parse_event
 from worker_lambda._lambda_context import Timing
@@ -55,7 +55,7 @@ class Tasks:
         self._begun = 0.0
         self._times: list[float] = []
 
-    def order(self, order: dict[str, Any]) -> None:
+    def order(self, order: JsonObject) -> None:
         """Carry one out."""
         if "task" in order:
             self._open(**order)

@@ -22,6 +22,7 @@ from typing import Any
 from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
 from bench.relay import KINDS, cpu_of, keys_of, make_relay, relay_of, say
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
 from mu_twisted.wire import PeerGreeting
 from mu_twisted.wire.links import parse_paths
@@ -275,7 +276,7 @@ def _open(program: "subprocess.Popen[str]", authority: Authority, port: int, tas
     _say(program, _order(authority, port, task, peer, **more))
 
 
-def _order(authority: Authority, port: int, task: int, peer: int, *, direct: bool) -> dict[str, Any]:
+def _order(authority: Authority, port: int, task: int, peer: int, *, direct: bool) -> JsonObject:
     pair = authority.issue(TaskIdentity(JOB, task, 0), lifetime=timedelta(hours=1))
     bodies = {"cacert": authority.certificate, "srvcrt": pair.certificate, "srvkey": pair.key}
     tls = {name: pem_body(pem) for name, pem in bodies.items()}
@@ -301,7 +302,7 @@ def _program(directory: Path | None = None) -> Iterator["subprocess.Popen[str]"]
         yield process
 
 
-def _say(program: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
+def _say(program: "subprocess.Popen[str]", order: JsonObject) -> None:
     assert program.stdin is not None
     program.stdin.write(json.dumps(order) + "\n")
     program.stdin.flush()

@@ -13,13 +13,16 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 
 from bench._figure import Figure
 from mu_twisted.local import RunningStack, start
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
 
 ENVIRONMENTS = 100
 WARM = 200
@@ -54,7 +57,7 @@ def _starts(log: str) -> list[Figure]:
     ]
 
 
-def _client(stack: RunningStack) -> Any:
+def _client(stack: RunningStack) -> "LambdaClient":
     session = boto3.Session(
         aws_access_key_id=stack.stack.access_key,
         aws_secret_access_key=stack.stack.secret_key,
@@ -76,7 +79,7 @@ def _client(stack: RunningStack) -> Any:
     return client
 
 
-def _invoke(client: Any, seconds: float = 0.0) -> float:
+def _invoke(client: "LambdaClient", seconds: float = 0.0) -> float:
     """When the handler was done, by its own clock, which is ours."""
     answer = client.invoke(FunctionName="f", Payload=json.dumps({"for": seconds}), LogType="Tail")
     with answer["Payload"] as body:
@@ -86,7 +89,7 @@ def _invoke(client: Any, seconds: float = 0.0) -> float:
     return float(done)
 
 
-def _polls(client: Any, pid: int) -> list[Figure]:
+def _polls(client: "LambdaClient", pid: int) -> list[Figure]:
     """So many environments at once, all cold; each is busy until the last has polled."""
     _invoke(client)
     before = _memory(pid)
@@ -111,7 +114,7 @@ def _polls(client: Any, pid: int) -> list[Figure]:
     ]
 
 
-def _warm(client: Any) -> Figure:
+def _warm(client: "LambdaClient") -> Figure:
     times = []
     for _ in range(WARM):
         began = time.perf_counter()

@@ -6,13 +6,12 @@ A worker's reply goes in and the next command comes out, for a script that does 
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.task import Clock
 
 from bench._figure import Figure, least_of
-from bench._listener import NullLauncher
-from mu_twisted.coordinator import Attempts, JobRun, WorkerRegistry
+from bench._listener import NullLauncher, NullRecorder
+from mu_twisted.coordinator import Attempts, JobRun, Session, WorkerRegistry
 from mu_twisted.fsm import Worker
 from mu_twisted.jobs import Job, JobPolicy
 from mu_twisted.pipelines import Pipeline, guard
@@ -42,16 +41,6 @@ class _Connection:
         pass
 
 
-class _NullRecorder:
-    """Records nothing."""
-
-    def record(self, _records: Any) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-
 async def _echoes(w: Worker) -> None:
     while True:
         await w.echo("0123456789")
@@ -59,7 +48,7 @@ async def _echoes(w: Worker) -> None:
 
 def run() -> list[Figure]:
     """The figure, of the round that was disturbed the least; takes a second."""
-    clock: Any = Clock()
+    clock = Clock()
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as directory:
         guard.watch(Path(directory))
         try:
@@ -71,11 +60,11 @@ def run() -> list[Figure]:
     return [least_of("coordinator: Python's part of a message, without a transport", rounds, "us", MOST)]
 
 
-def _sessions(clock: Any) -> tuple[list[Any], list[_Connection]]:
+def _sessions(clock: Clock) -> tuple[list[Session], list[_Connection]]:
     registry = WorkerRegistry(clock)
     job = Job("bench", range(WORKERS), JobPolicy(start_timeout=3600.0, heartbeat=3600.0))
     pipeline = Pipeline(name="bench", summary="echoes", first=_echoes)
-    recorder, attempts = _NullRecorder(), Attempts(clock)
+    recorder, attempts = NullRecorder(), Attempts(clock)
     run_ = JobRun(clock, job, pipeline, {}, launching=NullLauncher(), recorder=recorder, attempts=attempts)
     registry.add(run_)
     run_.start()
@@ -89,7 +78,7 @@ def _sessions(clock: Any) -> tuple[list[Any], list[_Connection]]:
     return sessions, connections
 
 
-def _round(sessions: list[Any]) -> float:
+def _round(sessions: list[Session]) -> float:
     began = time.process_time()
     for _ in range(MESSAGES // WORKERS):
         for session in sessions:

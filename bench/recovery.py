@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from bench._cloud import FakeCloud, yes
 from bench._figure import Figure
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.client import Coordinator, CoordinatorError, UnixTransport
 
 WORKERS = 1000
@@ -156,8 +156,8 @@ class _Daemon:
         request = {"pipeline": "exec", "words": [*words, "--", "sleep {n}"], "source": None}
         return str(self.api.post("jobs", body=request)["job"])
 
-    def job(self, name: str) -> dict[str, Any]:
-        status: dict[str, Any] = self.api.get("jobs", name)
+    def job(self, name: str) -> JsonObject:
+        status: JsonObject = self.api.get("jobs", name)
         if status["state"] != "running":
             raise RuntimeError(f"the job is over: {status}")
         return status
@@ -217,7 +217,7 @@ def _next(said: "queue.SimpleQueue[str]", wanted: str) -> float:
             return float(at)
 
 
-def _all_active(status: dict[str, Any], done: int, active: int) -> bool:
+def _all_active(status: JsonObject, done: int, active: int) -> bool:
     if status["done"] < done and status["active"] == active:
         raise RuntimeError(f"finished tasks were lost: {status}")
     return bool(status["done"] == done and status["active"] == active == status["workers"])

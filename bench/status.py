@@ -5,7 +5,7 @@ Jobs and journal are the real ones, on a clock that measures each turn; launches
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bench._figure import Figure
 from mu_twisted.coordinator import Jobs, Journal, Opened, Request, WorkerRegistry
 from mu_twisted.daemons._start import freeze_modules
 from mu_twisted.jobs import JobPolicy, LaunchOutcome
-from mu_twisted.pipelines import Pipeline, PipelineOptions, job_policy, load_pipeline
+from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, job_policy, load_pipeline
 
 TASKS = 100_000
 MAX_TURN = 0.1
@@ -66,13 +66,17 @@ class _NullOpener:
         pipeline = load_pipeline(request.pipeline)
         return pipeline, pipeline.parse(request.words)
 
-    def policy(self, settings: Any) -> JobPolicy:
+    def policy(self, settings: JobSettings) -> JobPolicy:
         return job_policy(settings)
 
-    async def open(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
+    async def open(
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         return Opened(self)
 
-    def reopen(self, name: str, pipeline: Pipeline, settings: Any, edges: Any) -> Opened:
+    def reopen(
+        self, name: str, pipeline: Pipeline, settings: JobSettings, edges: Mapping[int, Sequence[int]]
+    ) -> Opened:
         return Opened(self)
 
     def start(self, launch_ids: Sequence[str], on_outcome: Callable[[LaunchOutcome], None]) -> Deferred[None]:

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
-from mu_twisted.transport import DropLog
+from mu_twisted.transport import DropLog, ReactorTime
 from mu_twisted.web._calls import Call, Reply
 from mu_twisted.web._http import HttpChannel
 
@@ -47,7 +47,7 @@ class ControlFactory(Factory):
         answer: Callable[[Call], Awaitable[Reply]],
         admit: Admission,
         *,
-        clock: Any,
+        clock: ReactorTime,
         max_connections: int = 256,
         max_unadmitted: int = 64,
         max_body: int,

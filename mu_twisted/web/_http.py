@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
@@ -21,6 +22,7 @@ from zope.interface import implementer, provider
 
 from mu_twisted.coordinator import EventSink
 from mu_twisted.tls import describe_failure
+from mu_twisted.transport import ReactorTime
 from mu_twisted.web._calls import Call, CallRefusal, Reply, refusal_reply
 
 LOOKED_AT = ("host", "origin", "authorization", "last-event-id", "sec-fetch-site")
@@ -45,7 +47,7 @@ class ChannelOwner(Protocol):
     :ivar max_body: bytes of a request's body.
     """
 
-    clock: Any
+    clock: ReactorTime
     max_connections: int
     max_body: int
 
@@ -233,7 +235,7 @@ class HttpChannel(http.HTTPChannel):
     streams = False
     """Whether it sends events, to a caller that may have them."""
     caller = ""
-    _deadline: Any = None
+    _deadline: DelayedCall | None = None
     _discarded = 0
 
     def connectionMade(self) -> None:
