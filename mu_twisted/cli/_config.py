@@ -3,9 +3,9 @@
 import argparse
 import json
 import os
-from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.cli import _format
 from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.config import SETTINGS, Value, config_path, resolve
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         print("nothing is set: `mu config --all` lists what can be")
 
 
-def _fact(value: Value) -> dict[str, Any]:
+def _fact(value: Value) -> JsonObject:
     built_in = value.value is None
     return {
         "value": value.setting.built_in if built_in else value.value,

@@ -3,9 +3,9 @@
 import argparse
 import json
 import sys
-from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, ReconnectingClient, UsageError
@@ -115,7 +115,7 @@ def show_log(options: argparse.Namespace) -> None:
     sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)
 
 
-def _show_events(coordinator: Coordinator, job: str, query: dict[str, Any], options: argparse.Namespace) -> None:
+def _show_events(coordinator: Coordinator, job: str, query: JsonObject, options: argparse.Namespace) -> None:
     """Print events as they come; with ``--json`` an object with some on each line."""
     client, ended = ReconnectingClient(coordinator), not options.follow
     page = coordinator.get("jobs", job, "events", **query)

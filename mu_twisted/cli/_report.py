@@ -6,9 +6,9 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import Json
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.client import Coordinator, RequestRefused, UsageError
@@ -73,7 +73,7 @@ def report_of(coordinator: Coordinator, name: str) -> str:
     return page(job, _timeline(coordinator, name), coordinator.get("jobs", name, "failures"))
 
 
-def _timeline(coordinator: Coordinator, name: str) -> Any:
+def _timeline(coordinator: Coordinator, name: str) -> Json:
     """The job over time; None where there was nothing to do."""
     try:
         return coordinator.get("jobs", name, "timeline")

@@ -4,10 +4,11 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.cli import _client_options
 from mu_twisted.cli._jobs import task_number
 from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
@@ -88,7 +89,7 @@ class _Pages:
         self.job = job
         self.task: int | None = None
         self.attempt = options.attempt
-        self._query: dict[str, Any] = {}
+        self._query: JsonObject = {}
         if options.task is not None:
             self._query["task"] = options.task
         if options.which is not None:
@@ -99,7 +100,7 @@ class _Pages:
         if options.failed:
             self._query["failed"] = 1
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[list[Json]]:
         for page in self.coordinator.pages("jobs", self.job, "output", cursor="after", **self._query):
             self.task = page["task"]
             yield page["runs"]
@@ -148,7 +149,7 @@ def _print_all(pages: _Pages) -> None:
         print(f"nothing is kept of what the tasks of {pages.job} printed", file=sys.stderr)
 
 
-def _headed(run: Any) -> bytes:
+def _headed(run: Mapping[str, Json]) -> bytes:
     """What a run has printed, in whole lines behind one that names it."""
     data = b"" if run["output"] is None else base64.b64decode(run["output"])
     head = ", ".join(filter(None, (_where(run), _dropped(run) if run["output"] is None else _cut(run, len(data)))))
@@ -175,7 +176,7 @@ def _print_json(pages: _Pages) -> None:
     print("]}" if separator == ", " else '{"runs": []}')
 
 
-def _where(run: Any) -> str:
+def _where(run: Mapping[str, Json]) -> str:
     parts = [called(run["task"], run["label"])]
     if run["attempt"]:
         parts.append(f"attempt {run['attempt']}")
@@ -186,14 +187,14 @@ def _where(run: Any) -> str:
     return terminal_safe(", ".join(parts))
 
 
-def _cut(run: Any, kept: int) -> str:
+def _cut(run: Mapping[str, Json], kept: int) -> str:
     """What is said of a run of which only the end is kept, so many bytes; empty of any other."""
     if kept < run["size"]:
         return f"the last {kept} of {run['size']} bytes"
     return f"the last {kept} bytes" if kept >= WORKER_KEEPS else ""
 
 
-def _dropped(run: Any) -> str:
+def _dropped(run: Mapping[str, Json]) -> str:
     return f"its {run['size']} bytes had to make room for others, as {BUDGET} are kept of a job"
 
 

@@ -7,9 +7,9 @@ import base64
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from mu_twisted.base import MuError, terminal_safe
+from mu_twisted.base.json_types import Json
 from mu_twisted.client import Coordinator, ReconnectingClient, RequestRefused
 
 STEP = 20.0
@@ -44,7 +44,7 @@ class OutputLines:
         self._names: dict[RunKey, str] = {}
         self._said_unable = False
 
-    def take(self, page: Mapping[str, Any]) -> None:
+    def take(self, page: Mapping[str, Json]) -> None:
         """Take a page of the coordinator's."""
         if page.get("unable") and not self._said_unable:
             self._said_unable = True
@@ -64,7 +64,7 @@ class OutputLines:
         for run in list(self._open):
             self._flush(run)
 
-    def _take(self, piece: Mapping[str, Any]) -> None:
+    def _take(self, piece: Mapping[str, Json]) -> None:
         run = piece["task"], piece.get("attempt", 0), piece.get("run", 0)
         self._names[run] = _name(piece)
         if piece.get("skipped"):
@@ -98,7 +98,7 @@ class OutputLines:
         self._say(terminal_safe(f"{self._names[run]}\t{line}" if self._tagged else line))
 
 
-def follow(coordinator: Coordinator, job: Mapping[str, Any], say: Say) -> None:
+def follow(coordinator: Coordinator, job: Mapping[str, Json], say: Say) -> None:
     """Print what the programs of a job print until it is over. Blocks; what goes wrong is one line, and costs no more.
 
     :param job: as it was last seen.
@@ -126,7 +126,7 @@ def follow(coordinator: Coordinator, job: Mapping[str, Any], say: Say) -> None:
 
 
 @contextmanager
-def teed(coordinator: Coordinator, job: Mapping[str, Any], say: Say, *, tee: bool) -> Iterator[None]:
+def teed(coordinator: Coordinator, job: Mapping[str, Json], say: Say, *, tee: bool) -> Iterator[None]:
     """For the body print what programs print, in a thread, and at its end what is left.
 
     :param tee: whether that is asked for.
@@ -140,7 +140,7 @@ def teed(coordinator: Coordinator, job: Mapping[str, Any], say: Say, *, tee: boo
     thread.join(LAST)
 
 
-def _name(piece: Mapping[str, Any]) -> str:
+def _name(piece: Mapping[str, Json]) -> str:
     attempt = piece.get("attempt", 0)
     name = piece.get("label") or f"task {piece['task']}"
     return f"{name}, attempt {attempt}" if attempt else name

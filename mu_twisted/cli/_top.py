@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mu_twisted.base import terminal_safe
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, CoordinatorError, RequestRefused, UsageError
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         _watch(coordinator, job, found, options.interval)
 
 
-def look(coordinator: Coordinator, job: str | None = None) -> dict[str, Any]:
+def look(coordinator: Coordinator, job: str | None = None) -> JsonObject:
     """What a coordinator and its jobs do now.
 
     :param job: the only one that is looked at; None: all that run.
@@ -92,7 +93,7 @@ def look(coordinator: Coordinator, job: str | None = None) -> dict[str, Any]:
     return {"daemon": daemon, "jobs": shown, "more": max(0, len(jobs) - MAX_JOBS)}
 
 
-def _watch(coordinator: Coordinator, job: str | None, found: dict[str, Any], interval: float) -> None:
+def _watch(coordinator: Coordinator, job: str | None, found: JsonObject, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -112,7 +113,7 @@ def _watch(coordinator: Coordinator, job: str | None, found: dict[str, Any], int
 
 
 def _picture(
-    console: Any, found: Mapping[str, Any], height: int | None, rates: Mapping[str, float], fault: str | None = None
+    console: Any, found: Mapping[str, Json], height: int | None, rates: Mapping[str, float], fault: str | None = None
 ) -> Any:
     from mu_twisted.cli._top_screen import screen  # rich costs, and few commands need it
 
@@ -126,7 +127,7 @@ class _Rates:
     def __init__(self) -> None:
         self._rates: dict[str, Rate] = {}
 
-    def of(self, found: Mapping[str, Any]) -> dict[str, float]:
+    def of(self, found: Mapping[str, Json]) -> dict[str, float]:
         """Tasks that end a second, of the jobs of which it is known."""
         jobs = {each["job"]["job"]: each["job"] for each in found["jobs"]}
         self._rates = {name: self._rates.get(name, Rate()) for name in jobs}

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from mu_twisted.aws import Clients, aws_errors
 from mu_twisted.base import MuError, counted
+from mu_twisted.base.json_types import Json
 from mu_twisted.client._pickling import CallError, answer_of
 from mu_twisted.pipelines.calls import NOWHERE, STORED
 
@@ -92,7 +93,7 @@ class CallStore:
             self._where.clients().s3.put_object(Bucket=bucket, Key=key, Body=content)
         return f"{call.result} {STORED} {key} {hashlib.sha256(content).hexdigest()}"
 
-    def answer(self, call: FunctionCall, task: Mapping[str, Any]) -> Any:
+    def answer(self, call: FunctionCall, task: Mapping[str, Json]) -> Any:
         """What a call has returned; its objects are gone then.
 
         :param task: that did it, as the coordinator says how it has ended.
@@ -129,5 +130,5 @@ class CallStore:
         return content
 
 
-def _attempts(task: Mapping[str, Any]) -> str:
+def _attempts(task: Mapping[str, Json]) -> str:
     return counted(task["attempts"], "attempt")

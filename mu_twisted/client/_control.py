@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import Json
 from mu_twisted.client._transport import (
     TIMEOUT,
     ConnectionLost,
@@ -63,7 +64,7 @@ class Coordinator:
     def __init__(self, transport: UnixTransport | TlsTransport) -> None:
         self.transport = transport
 
-    def get(self, *path: str, answer_timeout: float = TIMEOUT, served: bool = False, **query: object) -> Any:
+    def get(self, *path: str, answer_timeout: float = TIMEOUT, served: bool = False, **query: object) -> Json:
         """The answer to a GET, as JSON holds it.
 
         :param path: the segments of the path below the version.
@@ -76,7 +77,7 @@ class Coordinator:
             return _decoded(self._ask_coordinator("GET", path, query, None, answer_timeout))
         return _decoded(self._ask("GET", path, query, timeout=answer_timeout))
 
-    def tasks(self, job: str, state: str | None = None) -> list[Any]:
+    def tasks(self, job: str, state: str | None = None) -> list[Json]:
         """All tasks of a job, page by page.
 
         :param job: its name.
@@ -85,7 +86,7 @@ class Coordinator:
         query: dict[str, Any] = {} if state is None else {"state": state}
         return [task for page in self.pages("jobs", job, "tasks", cursor="cursor", **query) for task in page["tasks"]]
 
-    def pages(self, *path: str, cursor: str, **query: object) -> Iterator[Any]:
+    def pages(self, *path: str, cursor: str, **query: object) -> Iterator[Json]:
         """All pages of the answer to a GET, each as JSON holds it, read as they are asked for.
 
         :param path: as for :meth:`get`, and ``query`` too.
@@ -110,7 +111,7 @@ class Coordinator:
         """The answer to a GET, as text; parameters as for :meth:`get`."""
         return self._ask("GET", path, query).decode("utf-8", "replace")
 
-    def post(self, *path: str, body: Mapping[str, Any] | None = None, served: bool = False) -> Any:
+    def post(self, *path: str, body: Mapping[str, Json] | None = None, served: bool = False) -> Json:
         """The answer to a POST, as JSON holds it.
 
         :param path: as for :meth:`get`.
@@ -278,7 +279,7 @@ def _answer(records: Any, method: str, path: tuple[str, ...], query: Mapping[str
     return bytes(content)
 
 
-def _decoded(content: bytes) -> Any:
+def _decoded(content: bytes) -> Json:
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

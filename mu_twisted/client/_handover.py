@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.client._control import Coordinator, RequestRefused
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._transport import ConnectionLost, CoordinatorError, NotServed, Unreachable
@@ -38,7 +39,7 @@ def pipeline_source(path: Path) -> str:
         raise UsageError(f"the pipeline module {path} is not UTF-8") from None
 
 
-def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
+def submitted(coordinator: Coordinator, request: JsonObject) -> Json:
     """The status of a job that a coordinator which runs has taken.
 
     :param request: the job, as the control API takes it.
@@ -55,7 +56,7 @@ def submitted(coordinator: Coordinator, request: dict[str, Any]) -> Any:
         raise CoordinatorError(f"{error}; whether the job was taken is not known, `mu jobs` shows it") from None
 
 
-def handed_over(coordinator: Coordinator, request: dict[str, Any]) -> Any:
+def handed_over(coordinator: Coordinator, request: JsonObject) -> Json:
     """The job as a coordinator that runs has taken it; None where it has ended meanwhile.
 
     :param request: the job, as the control API takes it.
@@ -73,7 +74,7 @@ def handed_over(coordinator: Coordinator, request: dict[str, Any]) -> Any:
             time.sleep(PAUSE)
 
 
-def free_or_served(coordinator: Coordinator, directory: Path) -> tuple[StateDirectory | None, Any]:
+def free_or_served(coordinator: Coordinator, directory: Path) -> tuple[StateDirectory | None, Json]:
     """The state directory, held by this process, or what the coordinator says of itself that was faster to have it.
 
     :raises mu_twisted.base.MuError: a process has the directory and does not serve it within :data:`ENDING` seconds.
@@ -102,7 +103,7 @@ class ReconnectingClient:
         self._coordinator = coordinator
         self._waiting = waiting
 
-    def get(self, *path: str, **query: Any) -> Any:
+    def get(self, *path: str, **query: Any) -> Json:
         """The answer of the coordinator; None where it has been away for :data:`COMEBACK`.
 
         :param query: see :meth:`Coordinator.get`.
@@ -110,7 +111,7 @@ class ReconnectingClient:
         # Not the records that it has left: reading them would keep it from coming back.
         return self._answer(lambda: self._coordinator.get(*path, served=True, **query), repeats=True)
 
-    def post(self, *path: str, body: Mapping[str, Any] | None = None, repeats: bool = False) -> Any:
+    def post(self, *path: str, body: Mapping[str, Json] | None = None, repeats: bool = False) -> Json:
         """The same for a POST.
 
         :param body: see :meth:`Coordinator.post`.
@@ -119,7 +120,7 @@ class ReconnectingClient:
         """
         return self._answer(lambda: self._coordinator.post(*path, body=body, served=True), repeats=repeats)
 
-    def _answer(self, ask: Callable[[], Any], *, repeats: bool) -> Any:
+    def _answer(self, ask: Callable[[], Json], *, repeats: bool) -> Json:
         lost: float | None = None
         while True:
             try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._errors import UsageError
 from mu_twisted.client._handover import ReconnectingClient
@@ -110,7 +111,7 @@ class JobHandle:
         :param attempt: at it, from 0; None: the one that has ended well, else the last.
         :raises CoordinatorError: there is no such task, or what was kept had to make room for others.
         """
-        query: dict[str, Any] = {"task": task} if isinstance(task, int) else {"called": task}
+        query: JsonObject = {"task": task} if isinstance(task, int) else {"called": task}
         if attempt is not None:
             query["which"] = attempt
         found = []
@@ -169,7 +170,7 @@ class JobHandle:
             found = self._coordinator.get("jobs", self.name, what, timeout=0, **query)
         return found
 
-    def _results(self, task: Mapping[str, Any]) -> Iterator[Result]:
+    def _results(self, task: Mapping[str, Json]) -> Iterator[Result]:
         number = task["task"]
         named = self._named(number) if self._named is not None else [(task.get("label") or str(number), None)]
         error = task.get("error") if task["state"] == "failed" else None
@@ -177,7 +178,7 @@ class JobHandle:
             yield Result(called, task["state"], key, task["attempts"], error, number, self)
 
 
-def job_status(plain: Any) -> "JobStatus":
+def job_status(plain: Json) -> "JobStatus":
     """A status that the coordinator has answered with."""
     import msgspec
 

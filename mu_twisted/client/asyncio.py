@@ -12,7 +12,6 @@ from mu_twisted.client._graph import GraphHandle
 from mu_twisted.client._job_handle import JobHandle, Result
 
 if TYPE_CHECKING:
-    from mu_twisted.client._client import Client
     from mu_twisted.client.executor import CallExecutor
     from mu_twisted.coordinator import JobStatus
 
@@ -25,7 +24,7 @@ class AsyncClient:
     :param client: a :class:`~mu_twisted.client.Client`, that does them.
     """
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     async def __aenter__(self) -> Self:

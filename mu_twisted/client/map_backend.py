@@ -5,9 +5,9 @@ It knows nothing of inputs or commands.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.aws import Clients
+from mu_twisted.base.json_types import Json
 from mu_twisted.client._control import Coordinator
 from mu_twisted.client._transport import CoordinatorError, NotServed, UnixTransport
 from mu_twisted.client.cloud import OperatorCloud, embedded_cloud, ensure_stack, named_cloud, stack_of
@@ -29,7 +29,7 @@ class MapBackend:
         self._cloud: OperatorCloud | None = None
         self.here = isinstance(coordinator.transport, UnixTransport)
         """Whether the coordinator is one of this machine."""
-        self.found: Any = None
+        self.found: Json = None
         """What the coordinator says of itself; None: none runs, or none was asked."""
 
     @property
@@ -51,7 +51,7 @@ class MapBackend:
             return
         self.check(found)
 
-    def check(self, found: Any) -> None:
+    def check(self, found: Json) -> None:
         """See that a coordinator can take this job.
 
         :param found: what it says of itself.

@@ -2,9 +2,10 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from twisted.logger import LogEvent, eventAsText
+
+from mu_twisted.base.json_types import JsonObject
 
 LABELS = ("job", "task", "attempt", "worker")
 """Fields of events that are members of their own; tasks, attempts and workers are numbers."""
@@ -16,7 +17,7 @@ def json_line(event: LogEvent) -> str:
     Of a failure the text has the traceback.
     """
     when = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    line: dict[str, Any] = {
+    line: JsonObject = {
         "time": when,
         "level": event["log_level"].name,
         "namespace": str(event.get("log_namespace") or "-"),

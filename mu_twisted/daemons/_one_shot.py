@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError, unicode_only
+from mu_twisted.base.json_types import Json
 from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console, print_line
@@ -28,11 +29,11 @@ class ResultPrinter:
     :param where: the place of results that are not printed.
     """
 
-    print_all: Callable[[Any], str | None]
+    print_all: Callable[[Json], str | None]
     where: str
 
 
-TeePrinter = Callable[[Any, Callable[[str], None]], None]
+TeePrinter = Callable[[Json, Callable[[str], None]], None]
 """Given the job's status as JSON holds it and what prints a line, prints what programs print until the job is over; as
 :class:`ResultPrinter` does it, in a thread and over the control API."""
 LAST = 10.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -37,6 +37,8 @@ from mu_twisted.pipelines import (
     load_source,
 )
 
+T = TypeVar("T")
+
 LAUNCHING = 16
 """Threads for launches: regions that are launched in at the same moment."""
 CLOSING = 3.0
@@ -52,7 +54,7 @@ class CoalescedCalls:
     def __contains__(self, what: object) -> bool:
         return what in self._waiting
 
-    def call(self, what: Hashable, begin: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+    def call(self, what: Hashable, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
         """Wait for this call; it is begun if it is not under way.
 
         :param what: calls with equal ones are the same.
@@ -62,7 +64,7 @@ class CoalescedCalls:
         waiting = self._waiting.get(what)
         begun = waiting is not None
         waiting = self._waiting.setdefault(what, [])
-        mine: Deferred[Any] = Deferred(waiting.remove)
+        mine: Deferred[T] = Deferred(waiting.remove)
         waiting.append(mine)
         if not begun:
             begin().addBoth(self._ended, what)
@@ -176,9 +178,10 @@ class CloudOpener:
         :raises MuError: what is missing, on one line.
         """
         if self._cloud is None:
-            self._cloud = await self._calls.call(
+            cloud: Cloud = await self._calls.call(
                 open_cloud, lambda: self._in_thread(open_cloud, self._options, self._local_state)
             )
+            self._cloud = cloud
         return self._cloud
 
     def launch_rate(self) -> float | None:

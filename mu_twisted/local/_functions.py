@@ -22,6 +22,7 @@ from botocore.exceptions import UnknownRegionError
 from botocore.loaders import Loader
 from botocore.regions import EndpointResolver
 
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.local._errors import ApiError, LocalError, invalid
 from mu_twisted.local._events import DEFAULT_AGE, DEFAULT_RETRIES, EventPolicy
 from mu_twisted.local._function_requests import ACCOUNT, VERSION, function_name, settings_of
@@ -108,12 +109,12 @@ class Function:
     def arn(self, region: str) -> str:
         return function_arn(self.name, region)
 
-    def configuration(self, region: str, *, qualified: bool = False) -> dict[str, Any]:
+    def configuration(self, region: str, *, qualified: bool = False) -> JsonObject:
         """AWS's ``FunctionConfiguration``.
 
         :param qualified: whether its ARN names the version.
         """
-        shown: dict[str, Any] = {
+        shown: JsonObject = {
             "FunctionName": self.name,
             "FunctionArn": f"{self.arn(region)}:{VERSION}" if qualified else self.arn(region),
             "Runtime": self.runtime,
@@ -140,9 +141,9 @@ class Function:
             shown["Environment"] = {"Variables": dict(self.variables)}
         return shown
 
-    def event_configuration(self, region: str) -> dict[str, Any]:
+    def event_configuration(self, region: str) -> JsonObject:
         """AWS's ``FunctionEventInvokeConfig``."""
-        shown: dict[str, Any] = {"FunctionArn": f"{self.arn(region)}:{VERSION}", "LastModified": self.event_modified}
+        shown: JsonObject = {"FunctionArn": f"{self.arn(region)}:{VERSION}", "LastModified": self.event_modified}
         if self.retries is not None:
             shown["MaximumRetryAttempts"] = self.retries
         if self.age is not None:
@@ -191,7 +192,7 @@ class FunctionStore:
     def zip_path(self, code: str) -> Path:
         return self._directory / f"{code}.zip"
 
-    def check_new(self, request: Mapping[str, Any], region: str) -> dict[str, Any]:
+    def check_new(self, request: Mapping[str, Any], region: str) -> JsonObject:
         """What a checked ``CreateFunction`` request says of a function, all but its code.
 
         :raises ApiError: 400 for a parameter that will not do, 409 where the name is taken.

@@ -6,9 +6,9 @@ Pure: what the control API says of it goes in, text comes out. All texts are str
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil, floor, log10
-from typing import Any
 
 from mu_twisted.base import printable
+from mu_twisted.base.json_types import Json
 from mu_twisted.cli.report._svg import COLOURS, WIDTH, opened
 
 LEFT, TOP, HEIGHT, RIGHT = 72, 24, 220, 16
@@ -17,7 +17,7 @@ MOST_DOTS = 40
 """Points of a series that are drawn one by one, not only as a line."""
 
 
-def plot(given: Mapping[str, Any]) -> str:
+def plot(given: Mapping[str, Json]) -> str:
     """The drawing.
 
     :param given: title, ``across``, ``up``, and ``series``: names with their points.

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from mu_twisted.base import printable
+from mu_twisted.base.json_types import Json
 
 WIDTH = 960
 LABEL = 170
@@ -76,13 +77,13 @@ def seconds(value: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
-def name_of(timeline: Mapping[str, Any], task: int) -> str:
+def name_of(timeline: Mapping[str, Json], task: int) -> str:
     """What the user knows a task by."""
     label = timeline["labels"].get(str(task))
     return printable(label) if label else f"task {task}"
 
 
-def rows_of(timeline: Mapping[str, Any]) -> list[GanttRow]:
+def rows_of(timeline: Mapping[str, Json]) -> list[GanttRow]:
     """The tasks that are drawn, in the order in which they began."""
     attempts, outcomes, now = timeline["attempts"], timeline["outcomes"], timeline["now"]
     states = {(one["task"], one["attempt"]): one["states"] for one in timeline["states"]}
@@ -102,7 +103,7 @@ def rows_of(timeline: Mapping[str, Any]) -> list[GanttRow]:
     return rows
 
 
-def gantt(timeline: Mapping[str, Any]) -> str:
+def gantt(timeline: Mapping[str, Json]) -> str:
     """The Gantt chart. Where states of attempts are known, bars have their colours; the critical path is a line."""
     rows = rows_of(timeline)
     height = 16 if len(rows) <= 40 else 10
@@ -138,7 +139,7 @@ def gantt(timeline: Mapping[str, Any]) -> str:
     return "".join([*parts, key, "</svg>"])
 
 
-def counts(timeline: Mapping[str, Any]) -> str:
+def counts(timeline: Mapping[str, Json]) -> str:
     """How many tasks were done, failed and active over time."""
     series, tasks = timeline["series"], max(timeline["tasks"], 1)
     height, top = 180, 16
@@ -184,7 +185,7 @@ def counts(timeline: Mapping[str, Any]) -> str:
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _chosen(timeline: Mapping[str, Any], spans: Mapping[int, Sequence[tuple[float, float, str, int]]]) -> set[int]:
+def _chosen(timeline: Mapping[str, Json], spans: Mapping[int, Sequence[tuple[float, float, str, int]]]) -> set[int]:
     if len(spans) <= MAX_ROWS:
         return set(spans)
     path = [one["task"] for one in timeline["path"] if one["task"] in spans]
@@ -194,7 +195,7 @@ def _chosen(timeline: Mapping[str, Any], spans: Mapping[int, Sequence[tuple[floa
     return set(list(dict.fromkeys([*path[-third:], *failed[:third], *slow]))[:MAX_ROWS])
 
 
-def _bars(begin: float, end: float, outcome: str, states: Sequence[Sequence[Any]]) -> list[Bar]:
+def _bars(begin: float, end: float, outcome: str, states: Sequence[Sequence[Json]]) -> list[Bar]:
     if len(states) < 2:
         return [Bar(begin, end, outcome)]
     ends = [float(at) for at, _ in states[1:]] + [end]
@@ -233,7 +234,7 @@ def _bar(bar: Bar, across: Any, top: float, height: float, colour: str) -> str:
     )
 
 
-def _path(path: Sequence[Mapping[str, Any]], across: Any, middle: Mapping[int, float]) -> str:
+def _path(path: Sequence[Mapping[str, Json]], across: Any, middle: Mapping[int, float]) -> str:
     points: list[str] = []
     for one in path:
         y = middle.get(one["task"])

@@ -19,6 +19,7 @@ from twisted.logger import FilteringLogObserver, ILogObserver, LogEvent, LogLeve
 from twisted.logger import globalLogBeginner as log_beginner
 from zope.interface import implementer, provider
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.daemons._exit import ignore_repeat_signals
 from mu_twisted.daemons._notify import Notifier
 from mu_twisted.daemons._rendezvous_service import RendezvousService, ShardPlacement
@@ -78,7 +79,7 @@ def main() -> NoReturn:
     """Be a shard until the supervisor sends SIGTERM, or is no more."""
     # A terminal sends it to all its processes; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order: Mapping[str, Any] = json.loads(sys.stdin.buffer.readline() or sys.exit(1))
+    order: Mapping[str, Json] = json.loads(sys.stdin.buffer.readline() or sys.exit(1))
     options = order["options"]
     level = LogLevel.debug if options["debug"] else LogLevel.info
     shown: Any = LogLevelFilterPredicate(defaultLogLevel=level)

@@ -14,6 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 from twisted.python.failure import Failure
 
+from mu_twisted.base.json_types import Json
 from mu_twisted.daemons.shards.ports import Listener
 
 FIRST_PAUSE = 0.1
@@ -92,7 +93,7 @@ class Shard:
     log = Logger()
 
     def __init__(
-        self, reactor: Any, number: int, listener: Listener, order: Mapping[str, Any], supervisor: Supervisor
+        self, reactor: Any, number: int, listener: Listener, order: Mapping[str, Json], supervisor: Supervisor
     ) -> None:
         self.ready = False
         self._reactor = reactor

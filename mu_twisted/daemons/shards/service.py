@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.daemons import _exit
 from mu_twisted.daemons._keys import rendezvous_keys
 from mu_twisted.daemons._notify import Notifier
@@ -107,7 +108,7 @@ class ShardsService(Service):
             order = {"options": self._options_of(number), "limits": asdict(self._limits)}
             self._shards.append(Shard(self._reactor, number, listener, order, self))
 
-    def _options_of(self, number: int) -> dict[str, Any]:
+    def _options_of(self, number: int) -> JsonObject:
         options = dict(self._options)
         if options["cpu-profile"]:
             options["cpu-profile"] += f".{number}"

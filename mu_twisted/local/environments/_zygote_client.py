@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._process_marks import MARK
 
@@ -33,7 +34,7 @@ _MOST_OUTPUT = 4096
 class _Control:
     """A packet socket on the reactor."""
 
-    def __init__(self, reactor: Any, end: socket.socket, received: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, reactor: Any, end: socket.socket, received: Callable[[JsonObject], None]) -> None:
         self._reactor = reactor
         self._end = end
         self._received = received
@@ -60,7 +61,7 @@ class _Control:
                 return
             self._received(json.loads(packet))
 
-    def send(self, message: dict[str, Any], descriptor: int = -1) -> None:
+    def send(self, message: JsonObject, descriptor: int = -1) -> None:
         """Send a packet, and with it a descriptor, which is closed here."""
         self._waiting.append((json.dumps(message).encode(), descriptor))
         self.doWrite()
@@ -166,7 +167,7 @@ class ZygoteClient(ProcessProtocol):
     def alive(self) -> bool:
         return self._alive
 
-    def spawn(self, spec: dict[str, Any], output: int) -> None:
+    def spawn(self, spec: JsonObject, output: int) -> None:
         """Fork an environment. ``output`` is the descriptor that takes what it prints; it is closed here."""
         self._control.send({"op": "spawn", **spec}, output)
 
@@ -190,7 +191,7 @@ class ZygoteClient(ProcessProtocol):
         if self._alive:
             self._process.signalProcess("KILL")
 
-    def _received(self, message: dict[str, Any]) -> None:
+    def _received(self, message: JsonObject) -> None:
         if message["event"] == "ready":
             if self._ready is not None:
                 ready, self._ready = self._ready, None
