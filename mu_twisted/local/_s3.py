@@ -47,9 +47,8 @@ def client(endpoint: str, access_key: str, secret_key: str, region: str) -> S3Cl
     store = bare.get_component("config_store")
     for name, (_, _, default, _) in Session.SESSION_VARIABLES.items():
         store.set_config_variable(name, default)
-    bare.set_config_variable("profile", None)
-    bare.set_config_variable("config_file", os.devnull)
-    bare.set_config_variable("credentials_file", os.devnull)
+    store.set_config_variable("config_file", os.devnull)
+    store.set_config_variable("credentials_file", os.devnull)
     session = boto3.Session(
         botocore_session=bare, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
     )

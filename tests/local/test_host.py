@@ -23,10 +23,12 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", [*ODD, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+@pytest.mark.parametrize("name", [*ODD, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME"])
 def test_our_own_client_asks_nothing_of_the_host(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken").write_text("[profile x\nfoo")
-    monkeypatch.setenv(name, ODD.get(name, str(tmp_path / "broken")))
+    (tmp_path / ".aws").mkdir()
+    for broken in ("config", "credentials"):
+        (tmp_path / ".aws" / broken).write_text("[profile x\nfoo")
+    monkeypatch.setenv(name, ODD.get(name, str(tmp_path if name == "HOME" else tmp_path / ".aws" / "config")))
     made = client("http://127.0.0.1:1", "A", "B", "us-east-1")
     assert made.meta.endpoint_url == "http://127.0.0.1:1"
     assert made.meta.config.proxies == {}

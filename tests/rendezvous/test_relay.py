@@ -260,6 +260,17 @@ def test_only_so_many_connections_are_there(make_both: Make, log: list[str]) -> 
     assert not world.dial().reasons
 
 
+def test_who_never_greets_gives_way_and_leaves_descriptors_for_others(make_both: Make, log: list[str]) -> None:
+    world = make_both(descriptors=40)
+    one, two = world.peer(1, 2), world.peer(2, 1)
+    strangers = [world.dial() for _ in range(60)]
+    assert 1 <= sum(not each.reasons for each in strangers) <= 12
+    one.says(b"m")
+    assert two.heard() == [b"m"]
+    assert not world.peer(3, 4).reasons
+    assert any("it has not greeted, and others want its place" in line for line in log)
+
+
 def test_only_so_many_mailboxes_and_jobs_are_there(make_both: Make) -> None:
     world = make_both(RelayLimits(mailboxes=4, runs=2))
     world.worker(1, 2)
