@@ -1,6 +1,7 @@
 """The names of the tree are words of the field, and each stands for one thing."""
 
 import ast
+import gc
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,6 +39,15 @@ REST = _listed("hands beginnings understood asked beat board course steady passi
 
 Name = tuple[str, str, str]
 """What kind of thing, its name, and where it is."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_search_for_garbage() -> Iterator[None]:
+    """A million nodes are made, and stay until these tests are through: all would be searched some hundred times."""
+    gc.disable()
+    yield
+    nodes.cache_clear()
+    gc.enable()
 
 
 def modules(*packages: str) -> Iterator[Path]:
@@ -109,7 +119,9 @@ def test_the_name_of_a_class_or_type_stands_for_one() -> None:
     """With or without an underscore before it: a reader who knows ``Job`` is not to meet another as ``_Job``."""
     places: dict[str, set[str]] = defaultdict(set)
     for path in modules("mu_twisted", "worker_lambda"):
-        for node in ast.parse(path.read_text()).body:
+        module = nodes(path)[0]
+        assert isinstance(module, ast.Module)
+        for node in module.body:
             for name in types_named(path, node):
                 places[name].add(path.relative_to(ROOT).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
