@@ -13,7 +13,7 @@ import pytest
 from chaos_journal import read
 from chaos_runs import FILM_TWISTS, Shuffle, run_chain, run_commands, run_film, run_gang, run_shuffle
 from chaos_stage import Stage, until
-from chaos_tree import Process, send, tree
+from chaos_tree import Process, send, state, tree
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
@@ -66,8 +66,9 @@ def test_one_of_16_killed_after_its_last_ack_costs_two_attempts_at_most(stage: S
     work = Shuffle(stage, f"killed-{peer}", tasks=16)
     with stage.submitted(work.kind, *work.words, "--peer", peer) as (job, waiting):
         found: list[Process] = []
-        until(lambda: found.extend(_mergers(stage, job)) or found, "a worker has sent and received all")
-        send(found[0].pid, signal.SIGKILL)
+        until(lambda: found.extend(_halted_merger(stage, job)) or found, "a worker has sent and received all")
+        for each in found:
+            send(each.pid, signal.SIGKILL)
         out, err = waiting.communicate(timeout=180)
     assert waiting.returncode == 0, out + err
     story = read(stage.state_dir, job)
@@ -76,12 +77,16 @@ def test_one_of_16_killed_after_its_last_ack_costs_two_attempts_at_most(stage: S
     work.compare(job)
 
 
-def _mergers(stage: Stage, job: str) -> list[Process]:
-    """The workers that merge what they have got from all others, which have got theirs from them."""
-    found, merging = tree(stage.stack_pid), []
+def _halted_merger(stage: Stage, job: str) -> list[Process]:
+    """A worker that merges what it has got from all others, which have got theirs from it, and the shell that it runs
+    for that, which is halted: so it is not through before it is killed. Empty: none is found."""
+    found = tree(stage.stack_pid)
     for worker in found.workers(job).values():
-        for child in found.children(worker.pid):
+        for shell in found.children(worker.pid):
             with suppress(OSError):
-                if b"records merge" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
-                    merging.append(worker)
-    return merging
+                if b"records merge" in Path(f"/proc/{shell.pid}/cmdline").read_bytes():
+                    send(shell.pid, signal.SIGSTOP)
+                    until(lambda pid=shell.pid: state(pid) in ("T", "Z", ""), "it is halted, or has ended")
+                    if state(shell.pid) == "T":
+                        return [worker, shell]
+    return []

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -358,63 +358,83 @@ def test_not_to_wait_needs_a_coordinator_that_runs(run: Mu, tmp_path: Path) -> N
     assert done.error().startswith("error: --no-wait leaves the job to a coordinator, and no coordinator runs in")
 
 
-@pytest.mark.process
-def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(tmp_path: Path) -> None:
-    (tmp_path / "index").mkdir()
-    index = WheelIndex(tmp_path / "index")
-    index.wheel("greeting", files={"greeting.py": b"def of(name): return 'hello ' + name\n"})
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **index.environment}
+PRINTING = ("map", "--local", "-b", "mine", "--out", "-")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs ``mu`` as a user without any daemon does, with packages of the test's own."""
 
     def mu(*words: str) -> subprocess.CompletedProcess[str]:
-        return warm_processes.run(*warm_processes.MU, *words, env=environment, cwd=tmp_path, timeout=LIMIT)
+        return warm_processes.run(*warm_processes.MU, *words, env=_home(tmp_path), cwd=tmp_path, timeout=LIMIT)
 
-    printing = ["map", "--local", "-b", "mine", "--out", "-"]
+    yield mu
+    stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
+
+
+def _home(directory: Path) -> dict[str, str]:
+    (directory / "index").mkdir(exist_ok=True)
+    index = WheelIndex(directory / "index")
+    return {"HOME": str(directory), "PATH": os.environ["PATH"], **index.environment}
+
+
+@pytest.mark.process
+def test_where_nothing_runs_it_runs_the_job_and_keeps_its_record(
+    alone: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    wrong = alone(*PRINTING, ":::", "a", "--", "echo '{}'")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: the command: {} stands in single quotes")
+    assert wrong.stderr.count("\n") == 1
+    assert alone("mb", "--local", "s3://mine").returncode == 0
+    done = alone(*PRINTING, "--tee", ":::", "a", "b", "--", "echo of {} >&2; echo {}")
+    assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
+    assert {"a\tof a", "b\tof b"} < set(done.stderr.splitlines())
+    assert "true" not in done.stderr, "its function is there for its shell, whatever it was made of"
+    failed = alone(*PRINTING, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {} || ! echo no {} >&2")
+    assert (failed.returncode, failed.stdout) == (1, "a\n"), failed.stderr
+    hint = re.search(r"`mu (output (\S+) --task 1)` shows more", failed.stderr)
+    assert hint, failed.stderr
+    assert alone(*hint[1].split()).stdout == alone("output", hint[2], "x").stdout == "no x\n"
+    assert "x (task 1) failed after 1 attempt" in failed.stderr
+    states = [job["state"] for job in json.loads(alone("jobs", "--json").stdout)["jobs"]]
+    assert sorted(states) == ["done", "failed"]
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_programs_and_wheels_go_with_the_job_and_an_interrupt_keeps_its_record(
+    alone: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    environment = _home(tmp_path)
+    WheelIndex(tmp_path / "index").wheel("greeting", files={"greeting.py": b"def of(name): return 'hello ' + name\n"})
+    assert alone("mb", "--local", "s3://mine").returncode == 0
+    packed = alone(*PRINTING, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
+    assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
+    (tmp_path / "requirements.txt").write_text("greeting\n")
+    command = 'python3 -c "import greeting, sys; print(greeting.of(sys.argv[1]))" {} | ./gzip | gunzip'
+    wheels = ("--requirements", "requirements.txt")
+    greeted = alone(*PRINTING, "--program", "/bin/gzip", *wheels, ":::", "a", "--", command)
+    assert (greeted.returncode, greeted.stdout) == (0, "hello a\n"), greeted.stderr
+    interrupted = warm_processes.Process(
+        *warm_processes.MU,
+        *(*PRINTING, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"),
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        wrong = mu(*printing, ":::", "a", "--", "echo '{}'")
-        assert (wrong.returncode, wrong.stdout) == (2, "")
-        assert wrong.stderr.startswith("error: the command: {} stands in single quotes")
-        assert wrong.stderr.count("\n") == 1
-        assert mu("mb", "--local", "s3://mine").returncode == 0
-        done = mu(*printing, "--tee", ":::", "a", "b", "--", "echo of {} >&2; echo {}")
-        assert (done.returncode, done.stdout) == (0, "a\nb\n"), done.stderr
-        assert {"a\tof a", "b\tof b"} < set(done.stderr.splitlines())
-        assert "true" not in done.stderr, "its function is there for its shell, whatever it was made of"
-        packed = mu(*printing, "--program", "/bin/gzip", ":::", "a", "--", "echo {} | ./gzip | gunzip")
-        assert (packed.returncode, packed.stdout) == (0, "a\n"), packed.stderr
-        (tmp_path / "requirements.txt").write_text("greeting\n")
-        command = 'python3 -c "import greeting, sys; print(greeting.of(sys.argv[1]))" {} | ./gzip | gunzip'
-        wheels = ("--requirements", "requirements.txt")
-        greeted = mu(*printing, "--program", "/bin/gzip", *wheels, ":::", "a", "--", command)
-        assert (greeted.returncode, greeted.stdout) == (0, "hello a\n"), greeted.stderr
-        failed = mu(*printing, "--retries", "0", ":::", "a", "x", "--", "[ {} = a ] && echo {} || ! echo no {} >&2")
-        assert (failed.returncode, failed.stdout) == (1, "a\n"), failed.stderr
-        hint = re.search(r"`mu (output (\S+) --task 1)` shows more", failed.stderr)
-        assert hint, failed.stderr
-        assert mu(*hint[1].split()).stdout == mu("output", hint[2], "x").stdout == "no x\n"
-        assert "x (task 1) failed after 1 attempt" in failed.stderr
-        states = [job["state"] for job in json.loads(mu("jobs", "--json").stdout)["jobs"]]
-        assert sorted(states) == ["done", "done", "done", "failed"]
-        interrupted = warm_processes.Process(
-            *warm_processes.MU,
-            *(*printing, ":::", "a", "b", "--", "echo {}; [ {} = a ] || sleep 50"),
-            env=environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert interrupted.stdout is not None
-            assert interrupted.stdout.readline() == "a\n"
-            interrupted.send_signal(signal.SIGINT)
-            _, err = interrupted.communicate(timeout=LIMIT)
-        finally:
-            interrupted.kill()
-        assert interrupted.returncode == -signal.SIGINT  # as of `mu run`
-        assert "error: interrupted; its record is kept: `mu retry map-" in err
-        assert "Traceback" not in err
+        assert interrupted.stdout is not None
+        assert interrupted.stdout.readline() == "a\n"
+        interrupted.send_signal(signal.SIGINT)
+        _, err = interrupted.communicate(timeout=LIMIT)
     finally:
-        stop(default_state_dir({"XDG_STATE_HOME": str(tmp_path / ".local" / "state")}))
+        interrupted.kill()
+    assert interrupted.returncode == -signal.SIGINT  # as of `mu run`
+    assert "error: interrupted; its record is kept: `mu retry map-" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

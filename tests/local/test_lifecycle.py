@@ -99,13 +99,22 @@ KEPT = ["functions", "keys.json", "local.log", "lock", "s3"]
 def left(state: Path, pid: int) -> list[object]:
     """Everything that a stack that is over has left, but what it is to keep."""
     with suppress(AssertionError):  # there may be some of stacks that other tests have killed and start again
-        until(lambda: not dead_sockets(), 10.0)
+        until(lambda: not dead_sockets() - EARLIER, 10.0)
     strays = [path.name for path in state.iterdir() if path.name not in KEPT]
-    return [*marked(state), *groups(pid), *mounts(state), *strays, *dead_sockets()]
+    return [*marked(state), *groups(pid), *mounts(state), *strays, *(dead_sockets() - EARLIER)]
 
 
-def dead_sockets() -> list[Path]:
-    return [path for path in Path("/tmp").glob("seaweedfs-*-grpc-*.sock") if dead(path)]
+EARLIER: set[Path] = set()
+"""Dead sockets that were there before a test: whatever program has left them."""
+
+
+@pytest.fixture(autouse=True)
+def earlier_sockets() -> None:
+    EARLIER.update(dead_sockets())
+
+
+def dead_sockets() -> set[Path]:
+    return {path for path in Path("/tmp").glob("seaweedfs-*-grpc-*.sock") if dead(path)}
 
 
 def dead(path: Path) -> bool:
