@@ -45,17 +45,17 @@ demo-shuffle: $(VENV)/demo.stamp
 unexport PYTHONDONTWRITEBYTECODE
 
 # More processes than cores: many tests wait. Files whose tests take longest come first, see tests/conftest.py.
-SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
+SPREAD := --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/develop.stamp
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest -n 6 $(SPREAD)
 
 quick: $(VENV)/develop.stamp
 	$(BIN)/python -m pytest -n 2 tests/wire tests/fsm tests/jobs tests/pipelines
 
 test-long: $(VENV)/develop.stamp
-	$(BIN)/python -m pytest $(SPREAD) -m long --ignore tests/chaos
-	$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=full
+	$(BIN)/python -m pytest -n 4 $(SPREAD) -m long --ignore tests/chaos
+	$(BIN)/python -m pytest -n 4 $(SPREAD) -m hypothesis --hypothesis-profile=full
 
 check: $(VENV)/develop.stamp
 	$(BIN)/ruff check .

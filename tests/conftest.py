@@ -97,10 +97,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
+SLOW = ("tests/netns", "tests/worker_lambda", "tests/aws", "tests/cli")
+"""Directories whose files take longest, besides those that start daemons, the slowest first."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Files that start processes take longest: one that came last would be waited for by all that are through.
+    # Of the files that take longest, one that came last would be waited for by all that are through.
     slow = {item.path for item in items if item.get_closest_marker("process") is not None}
-    items.sort(key=lambda item: item.path not in slow)
+    places = {directory: place for place, directory in enumerate(SLOW)}
+
+    def place(item: pytest.Item) -> int:
+        return -1 if item.path in slow else places.get(item.nodeid.partition("::")[0].rpartition("/")[0], len(SLOW))
+
+    items.sort(key=place)
     if not config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("long") is not None]
         items[:] = [item for item in items if item not in long]

@@ -181,7 +181,7 @@ def test_what_has_no_wheel_for_the_target_is_one_line(index: WheelIndex, collect
     ("lines", "runtime", "text"),
     [
         (["a b c"], "python3.13", "pip could not collect its wheels: Invalid requirement: 'a b c'"),
-        (["--nonsense"], "python3.13", "pip could not collect its wheels: "),
+        pytest.param(["--nonsense"], "python3.13", "pip could not collect its wheels: ", marks=pytest.mark.long),
         pytest.param(["-r other.txt"], "python3.13", "other.txt", marks=pytest.mark.long),
         pytest.param(["one", "one==2"], "python3.13", "pip could not collect its wheels: ", marks=pytest.mark.long),
         (["one"], "provided.al2023", "--requirements is for a runtime python3.N, not 'provided.al2023'"),
@@ -222,7 +222,11 @@ def test_a_password_in_an_indexs_address_is_not_shown(
         (lambda path: None, "there is no requirements file"),
         (lambda path: path.mkdir(), "is no file"),
         (lambda path: path.symlink_to(path), "there is no requirements file"),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00\x80\n"), "pip could not collect its wheels"),
+        pytest.param(
+            lambda path: path.write_bytes(b"\xff\xfe\x00\x80\n"),
+            "pip could not collect its wheels",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(
@@ -235,7 +239,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("runtime", ["python3.13", None])
+@pytest.mark.parametrize("runtime", ["python3.13", pytest.param(None, marks=pytest.mark.long)])
 def test_a_python_without_pip_is_one_line(
     index: WheelIndex, collected: Collected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
 ) -> None:
