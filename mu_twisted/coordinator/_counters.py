@@ -9,13 +9,15 @@ class ConnectionCounters:
     """What workers' connections have come to, since the coordinator's start.
 
     :ivar handshakes: connections whose handshake was done.
+    :ivar failed_handshakes: those that were not done, by reason.
     :ivar messages: that workers have sent.
     """
 
-    __slots__ = ("handshakes", "messages")
+    __slots__ = ("failed_handshakes", "handshakes", "messages")
 
     def __init__(self) -> None:
         self.handshakes = 0
+        self.failed_handshakes: Counter[str] = Counter()
         self.messages = 0
 
 
@@ -43,6 +45,8 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     :param workers: of the jobs that run, by what they are doing.
     :param journal_waiting: records that are not on disk yet; ``journal_lag``: seconds since the first of them was made.
     :param bytes: that tasks have moved since the start, by kind.
+    :param failed_handshakes: since the start, by reason.
+    :param launches_queued: that jobs have asked for and that wait for their turn.
     :param spans: of traces since the start, by what became of them: ``sent``, ``refused``; None: no traces are sent.
     """
 
@@ -54,4 +58,6 @@ class CoordinatorCounts(msgspec.Struct, frozen=True):
     journal_waiting: int = 0
     journal_lag: float = 0.0
     bytes: dict[str, int] = {}
+    failed_handshakes: dict[str, int] = {}
+    launches_queued: int = 0
     spans: dict[str, int] | None = None

@@ -194,6 +194,8 @@ class Jobs:
             self._journal.waiting,
             self._journal.lag,
             dict(work.bytes),
+            dict(connections.failed_handshakes),
+            sum(self.launch_queue.state.waiting.values()),
         )
 
     def submit(self, request: Request, parsed: tuple[Pipeline, PipelineOptions] | None = None) -> Deferred[JobStatus]:

@@ -350,7 +350,11 @@ class CoordinatorService(Service):
 
     def _listen(self, keys: Keys, directory: Path, connections: int) -> Any:
         factory = FrameFactory(
-            self._registry.new_session, clock=self._reactor, max_frame=MAX_REPLY, max_connections=connections
+            self._registry.new_session,
+            clock=self._reactor,
+            max_frame=MAX_REPLY,
+            max_connections=connections,
+            failed_handshakes=self._registry.counters.failed_handshakes,
         )
         contexts = server_contexts(keys.own, keys.ca)
         threads = io_threads(self._options["io-threads"]) if self._transport is Transport.CORE else None

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mu_twisted.rendezvous import RelayCounts
-from mu_twisted.web.metrics import counters, exposition, gauge, gauges
+from mu_twisted.transport import HANDSHAKE_FAULTS
+from mu_twisted.web.metrics import counter, counters, exposition, gauge, gauges
 
 
 def relay_metrics(counts: RelayCounts, loop_lag: float | None) -> bytes:
@@ -28,6 +29,11 @@ class _RelayCollector:
         yield gauge("mu_rendezvous_mailboxes", "Mailboxes of all jobs and runs.", counts.mailboxes)
         relayed = {"mailbox": counts.mailbox_bytes, "link": counts.link_bytes}
         yield counters("mu_rendezvous_received_bytes", "Bytes of messages that workers have sent.", "kind", relayed)
+        sent = {"mailbox": counts.mailbox_bytes_sent, "link": counts.link_bytes_sent}
+        yield counters("mu_rendezvous_sent_bytes", "Bytes of messages that workers were sent.", "kind", sent)
+        yield counter("mu_rendezvous_handshakes", "Connections whose handshake was done.", counts.handshakes)
+        failed = {reason: counts.failed_handshakes.get(reason, 0) for reason in HANDSHAKE_FAULTS}
+        yield counters("mu_rendezvous_failed_handshakes", "Handshakes that have failed.", "reason", failed)
         yield gauge(
             "mu_rendezvous_waiting_senders", "Connections whose message waits for memory.", counts.waiting_memory
         )

@@ -84,6 +84,7 @@ class PeerConnection(RelayConnection):
             return
         self._arrived(bundle.longest)
         self._relay.counters.mailbox_bytes += len(bundle)
+        self._relay.counters.mailbox_bytes_sent += len(bundle)
         outbox.passed(bundle, subscription.origins, self._relay.now())
         self._relay.memory_released()
 
@@ -120,6 +121,7 @@ class PeerConnection(RelayConnection):
                 return
             self._mid_message = mailbox.mid_message
             self._connection.write(data)
+            self._relay.counters.mailbox_bytes_sent += len(data)
             self._relay.backpressure.taken(mailbox)
             self._relay.memory_released()
 

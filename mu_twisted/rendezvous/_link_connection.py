@@ -132,6 +132,7 @@ class LinkConnection(RelayConnection):
                 if not frames:
                     return
                 self._connection.send(*frames)
+                self._relay.counters.link_bytes_sent += sum(map(len, frames))
         finally:
             self._delivering = False
             if self._session is not None and not self._session.clogged:

@@ -122,6 +122,10 @@ class Relay:
             pipes=(store.pipes.used, store.pipes.limit),
             named=(store.named.used, store.named.limit),
             punches={} if self.punching is None else dict(self.punching.broker.counts),
+            mailbox_bytes_sent=self.counters.mailbox_bytes_sent,
+            link_bytes_sent=self.counters.link_bytes_sent,
+            handshakes=self.counters.handshakes,
+            failed_handshakes=self.factory.failed_handshakes,
         )
 
     def listen(
@@ -157,6 +161,7 @@ class Relay:
 
     def connected(self, connection: RelayConnection) -> None:
         """Limit the time that a new connection has to greet."""
+        self.counters.handshakes += 1
         self._connections.add(connection)
         if len(self._connections) > self._max_connections:
             connection.drop(f"there are {self._max_connections} connections already")

@@ -14,8 +14,10 @@ from mu_twisted.transport._every import Repetition, every
 from mu_twisted.transport._factory import FrameFactory
 from mu_twisted.transport._port_holder import why_not_listening
 from mu_twisted.transport._protocol import Bundle, FrameProtocol, Peer, Receiver
+from mu_twisted.transport._reasons import HANDSHAKE_FAULTS
 
 __all__ = [
+    "HANDSHAKE_FAULTS",
     "Bundle",
     "Deadlines",
     "DropLog",

@@ -173,10 +173,11 @@ class CoreListener:
         host, port = address
         factory = self._factory
         reason = describe_drop(why, handshake_timeout=factory.handshake_timeout, stall_timeout=factory.stall_timeout)
-        factory.peer_dropped(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", reason)
+        factory.handshake_failed(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", reason)
 
     def _counted(self, unreported: int, room_wanted: int) -> None:
         if unreported:
+            self._factory.failed_handshakes["other"] += unreported
             self._factory.drops.dropped_more(unreported)
         for _ in range(room_wanted):
             self._factory.make_room()

@@ -1,5 +1,6 @@
 """The factory makes connections, and holds what all share: time limits, number of handshakes, the log of drops."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from mu_twisted.transport._deadlines import Deadlines, ReactorTime
 from mu_twisted.transport._droplog import DropLog
 from mu_twisted.transport._handshakes import HandshakeLimiter
 from mu_twisted.transport._protocol import FrameProtocol, Receiver
-from mu_twisted.transport._reasons import no_handshake, too_many_connections
+from mu_twisted.transport._reasons import handshake_fault, no_handshake, too_many_connections, too_many_handshakes
 from mu_twisted.transport._stream import StreamProtocol
 
 
@@ -49,6 +50,7 @@ class FrameFactory(Factory[Any]):
     :param max_connections: at once, in any state; None: any number. When there are nearly so many, those that have not
         greeted (:meth:`FrameProtocol.greeted`) are dropped, the oldest first; they and handshakes may be a quarter of
         them each. So descriptors are left for the rest of the process.
+    :param failed_handshakes: counts those, by :data:`~mu_twisted.transport._reasons.HANDSHAKE_FAULTS`.
     """
 
     noisy = False
@@ -67,7 +69,9 @@ class FrameFactory(Factory[Any]):
         max_unsent: int = 16 << 20,
         tls_slice: int = 4 << 10,
         max_connections: int | None = None,
+        failed_handshakes: Counter[str] | None = None,
     ) -> None:
+        self.failed_handshakes: Counter[str] = Counter() if failed_handshakes is None else failed_handshakes
         self._build_receiver = build_receiver
         self._ungreeted: dict[FrameProtocol, None] = {}
         self._port: Any = None
@@ -83,9 +87,7 @@ class FrameFactory(Factory[Any]):
         self.max_unsent = max_unsent
         self.tls_slice = tls_slice
         self.drops = DropLog(clock)
-        self.handshakes: Deadlines[FrameProtocol] = Deadlines(
-            clock, handshake_timeout, lambda late: late.drop(no_handshake(handshake_timeout))
-        )
+        self.handshakes: Deadlines[FrameProtocol] = Deadlines(clock, handshake_timeout, self._drop_late)
         self._limiter = HandshakeLimiter(clock, self.handshakes, stall_timeout)
         self.frames: Deadlines[FrameProtocol] = Deadlines(
             clock, frame_timeout, lambda late: late.drop(f"silent in the middle of a frame for {frame_timeout:g} s")
@@ -97,11 +99,11 @@ class FrameFactory(Factory[Any]):
             self.make_room()
             if self.connections >= self.max_connections:
                 peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-                self.peer_dropped(peer, too_many_connections(self.max_connections))
+                self.handshake_failed(peer, too_many_connections(self.max_connections))
                 return None
         if len(self.handshakes) >= self.max_handshakes * (1 if self._port is None else 2):
             peer = f"{getattr(addr, 'host', '')}:{getattr(addr, 'port', 0)}"
-            self.peer_dropped(peer, f"{len(self.handshakes)} TLS handshakes are in progress already")
+            self.handshake_failed(peer, too_many_handshakes(len(self.handshakes)))
             return None
         return StreamProtocol(self, self.max_frame)
 
@@ -142,11 +144,18 @@ class FrameFactory(Factory[Any]):
         """For subclasses: the receiver's ``connected`` was called."""
 
     def connection_dropped(self, protocol: FrameProtocol, reason: str) -> None:
+        if protocol in self.handshakes:
+            self.failed_handshakes[handshake_fault(reason)] += 1
         self.peer_dropped(str(protocol.peer), reason)
 
     def peer_dropped(self, peer: str, reason: str) -> None:
         """Log why a peer was dropped, which may never have become a connection."""
         self.drops.dropped(peer, reason)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Count and log a peer that never became a connection."""
+        self.failed_handshakes[handshake_fault(reason)] += 1
+        self.peer_dropped(peer, reason)
 
     def connection_lost(self, protocol: FrameProtocol, reason: str) -> None:
         self._handshake_ended(protocol)
@@ -167,6 +176,11 @@ class FrameFactory(Factory[Any]):
             oldest.drop(f"it has not greeted, and others want its place: there are {self.connections} connections")
         elif not self._limiter.active:
             self._limiter.start()
+
+    def _drop_late(self, late: FrameProtocol) -> None:
+        reason = no_handshake(self.handshake_timeout)
+        self.failed_handshakes[handshake_fault(reason)] += 1  # it is none of those in progress any more
+        late.drop(reason)
 
     def _handshake_ended(self, protocol: FrameProtocol) -> None:
         self.handshakes.end(protocol)

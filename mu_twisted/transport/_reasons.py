@@ -4,6 +4,27 @@ from mu_twisted.base import one_line
 
 DETAIL = 200
 """Characters that are kept of an error's own text."""
+_IN_HANDSHAKE = " during the TLS handshake"
+_NO_HANDSHAKE = "no TLS handshake within"
+_STALLED = "its TLS handshake stood still"
+_FULL = " already"
+
+
+HANDSHAKE_FAULTS = ("certificate", "tls", "timeout", "stalled", "closed", "full", "other")
+"""Kinds of handshakes that have failed: the peer's certificate or ours was refused, TLS failed otherwise, it took too
+long, made no progress while there were too many, its peer went away, or there was no place for it."""
+
+
+def handshake_fault(reason: str) -> str:
+    """The kind of a handshake's failure, by the words that are said of it."""
+    if reason.startswith("TLS failed"):
+        return "certificate" if "certificate" in reason or "unknown ca" in reason else "tls"
+    if reason.endswith(_IN_HANDSHAKE):
+        return "closed"
+    for words, kind in ((_NO_HANDSHAKE, "timeout"), (_STALLED, "stalled"), (_FULL, "full")):
+        if words in reason:
+            return kind
+    return "other"
 
 
 def closed() -> str:
@@ -26,7 +47,7 @@ def where(why: str, *, established: bool, in_frame: bool) -> str:
     :param in_frame: whether a frame was incomplete.
     """
     if not established:
-        return f"{why} during the TLS handshake"
+        return f"{why}{_IN_HANDSHAKE}"
     return f"{why} in the middle of a frame" if in_frame else why
 
 
@@ -50,7 +71,7 @@ def takes_nothing(unsent: int) -> str:
 
 def no_handshake(seconds: float) -> str:
     """The handshake has taken too long."""
-    return f"no TLS handshake within {seconds:g} s"
+    return f"{_NO_HANDSHAKE} {seconds:g} s"
 
 
 def handshake_stalled(seconds: float, count: int) -> str:
@@ -59,9 +80,14 @@ def handshake_stalled(seconds: float, count: int) -> str:
     :param seconds: for so long.
     :param count: handshakes that were in progress.
     """
-    return f"its TLS handshake stood still for {seconds:g} s while {count} were in progress"
+    return f"{_STALLED} for {seconds:g} s while {count} were in progress"
 
 
 def too_many_connections(limit: int) -> str:
     """There is no place for another connection."""
-    return f"there are {limit} connections already"
+    return f"there are {limit} connections{_FULL}"
+
+
+def too_many_handshakes(count: int) -> str:
+    """There are too many others."""
+    return f"{count} TLS handshakes are in progress{_FULL}"

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobState, JobStatus
 from mu_twisted.jobs import OUTCOMES
+from mu_twisted.transport import HANDSHAKE_FAULTS
 from mu_twisted.wire.byte_counts import KINDS
 
 KIND = CONTENT_TYPE_PLAIN_0_0_4
@@ -63,11 +64,14 @@ class _Collector:
         workers = {state: counts.workers.get(state, 0) for state in WORKER_STATES}
         yield gauges("mu_workers", "Workers of the jobs that run.", "state", workers)
         yield counter("mu_worker_handshakes", "Connections of workers whose handshake was done.", counts.handshakes)
+        failed = {reason: counts.failed_handshakes.get(reason, 0) for reason in HANDSHAKE_FAULTS}
+        yield counters("mu_worker_failed_handshakes", "Handshakes that have failed.", "reason", failed)
         yield counter("mu_worker_messages", "Messages that workers have sent.", counts.messages)
         moved = {kind: counts.bytes.get(kind, 0) for kind in KINDS}
         yield counters("mu_task_bytes", "Bytes that tasks have moved.", "kind", moved)
         settled = {outcome: counts.launches.get(outcome, 0) for outcome in LAUNCH_OUTCOMES}
         yield counters("mu_launches", "Launches that are settled.", "outcome", settled)
+        yield gauge("mu_launches_queued", "Launches that wait for their turn.", counts.launches_queued)
         pending = sum(job.launches for job in running)
         yield gauge("mu_launches_pending", "Launches whose workers have not come yet.", pending)
         if daemon.launch_rate is not None:

@@ -48,7 +48,9 @@ def of(world: MemoryRelay) -> dict[tuple[str, ...], float]:
 def coordinator_text() -> bytes:
     cost = Cost(1, 1.0, 1.0, 0.5, "USD", "2026-01-01")
     daemon = DaemonStatus(1, "0.2.0", 1, 1, 1, transport="core", loop_lag=0.1, launch_rate=2.0)
-    return metrics_text(daemon, [JobStatus("a", "exec", "running", 1.0, 1, cost=cost)], CoordinatorCounts())
+    return metrics_text(
+        daemon, [JobStatus("a", "exec", "running", 1.0, 1, cost=cost)], CoordinatorCounts(spans={"sent": 1})
+    )
 
 
 def test_a_rendezvous_says_what_it_carries_and_holds(relay: MemoryRelay) -> None:
@@ -62,8 +64,11 @@ def test_a_rendezvous_says_what_it_carries_and_holds(relay: MemoryRelay) -> None
     held = found["mu_rendezvous_queue_bytes", "stored"]
     assert 1000 <= held <= found["mu_rendezvous_queue_limit_bytes", "stored"]
     assert found["mu_rendezvous_event_loop_lag_seconds",] == 0.5
+    assert found["mu_rendezvous_sent_bytes_total", "mailbox"] == 0
     two = relay.peer(2, 3)
     assert two.heard() == [b"x" * 1000]
+    assert of(relay)["mu_rendezvous_sent_bytes_total", "mailbox"] == 1013
+    assert of(relay)["mu_rendezvous_handshakes_total",] == 2
     assert of(relay)["mu_rendezvous_queue_bytes", "stored"] < held
 
 
@@ -111,6 +116,17 @@ def test_the_dashboard_and_the_alerts_name_only_metrics_that_there_are(relay: Me
         "mu_rendezvous_jobs",
         "mu_rendezvous_mailboxes",
     }
+
+
+def test_the_pages_list_all_metrics(relay: MemoryRelay) -> None:
+    for text, page, prefix in (
+        (coordinator_text(), "operations.md", ""),
+        (relay_metrics(relay.relay.counts(), 0.5), "rendezvous.md", "mu_rendezvous_"),
+    ):
+        told = (ETC.parent / "docs" / page).read_text(encoding="utf-8")
+        for family in families(text):
+            name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+            assert f"`{name.removeprefix(prefix)}`" in told, name
 
 
 def test_panels_do_not_overlap() -> None:

@@ -697,6 +697,7 @@ class AuthenticatedContract:
         assert "its certificate was refused" in result[0].getErrorMessage()
         assert receiver.connection is None
         assert world.accepted == []
+        assert world.factory.failed_handshakes == {"certificate": 1}
 
     def test_a_listener_without_the_expected_identity_is_refused(self, world: Any) -> None:
         world.listen()
@@ -730,6 +731,7 @@ class AuthenticatedContract:
         world.settle()
         assert stranger.lost
         assert log == [f"dropped {world.host}:{stranger.port}: no TLS handshake within 10 s"]
+        assert world.factory.failed_handshakes == {"timeout": 1}
         self.assert_unharmed(world, near, far)
 
     def test_who_leaves_during_the_handshake_is_logged(self, world: Any, log: list[str]) -> None:
@@ -739,6 +741,7 @@ class AuthenticatedContract:
         world.settle()
         assert len(log) == 1
         assert "during the TLS handshake" in log[0]
+        assert world.factory.failed_handshakes == {"closed": 1}
 
     def test_a_dialling_side_gives_up_when_the_handshake_takes_too_long(self, world: Any, log: list[str]) -> None:
         world.listen(handshake_timeout=99.0)
@@ -783,3 +786,4 @@ class AuthenticatedContract:
         assert world.handshakes() == 4
         assert len(log) == 2
         assert log[0].endswith(": 4 TLS handshakes are in progress already")
+        assert world.factory.failed_handshakes == {"full": 2}

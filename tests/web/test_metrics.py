@@ -9,7 +9,16 @@ from mu_twisted.web.metrics import metrics_text
 DAEMON = DaemonStatus(1, "0.2.0", 13579, 2, 7, transport="core", loop_lag=0.25)
 COST = Cost(3, 10.0, 15.0, 0.5, "USD", "2026-01-01")
 COUNTS = CoordinatorCounts(
-    {"accepted": 9, "failed": 2}, {"done": 5, "beaten": 1}, 8, 70, {"idle": 1, "working": 6}, 3, 0.5
+    {"accepted": 9, "failed": 2},
+    {"done": 5, "beaten": 1},
+    8,
+    70,
+    {"idle": 1, "working": 6},
+    3,
+    0.5,
+    bytes={"retrieved": 4_000_000_000, "sent": 5},
+    failed_handshakes={"certificate": 3},
+    launches_queued=17,
 )
 JOBS = [
     JobStatus("a", "exec", "running", 1.0, 10, waiting=1, active=2, done=3, failed=4, launches=5, cost=COST),
@@ -49,6 +58,12 @@ def test_they_say_what_was_counted() -> None:
     attempts = {outcome: found["mu_attempts_total", outcome] for outcome in ("done", "failed", "beaten", "withdrawn")}
     assert attempts == {"done": 5, "failed": 0, "beaten": 1, "withdrawn": 0}
     assert (found["mu_worker_handshakes_total",], found["mu_worker_messages_total",]) == (8, 70)
+    moved = {kind: found["mu_task_bytes_total", kind] for kind in ("retrieved", "uploaded", "sent", "received")}
+    assert moved == {"retrieved": 4_000_000_000, "uploaded": 0, "sent": 5, "received": 0}
+    assert found["mu_worker_failed_handshakes_total", "certificate"] == 3
+    assert found["mu_worker_failed_handshakes_total", "timeout"] == 0
+    assert found["mu_launches_queued",] == 17
+    assert not any(name == "mu_trace_spans_total" for name, *_ in found)  # none are sent
     workers = {state: found["mu_workers", state] for state in ("idle", "working", "warming", "leaving")}
     assert workers == {"idle": 1, "working": 6, "warming": 0, "leaving": 0}
     assert (found["mu_journal_records_waiting",], found["mu_journal_lag_seconds",]) == (3, 0.5)
