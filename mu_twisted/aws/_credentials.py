@@ -44,16 +44,16 @@ def aws_session(keys: AccessKeys | None = None) -> Session:
         if keys is None:
             return boto3.Session()
         return boto3.Session(
-            botocore_session=_unconfigured(),
+            botocore_session=unconfigured_session(),
             aws_access_key_id=keys.access_key,
             aws_secret_access_key=keys.secret_key,
             aws_session_token=keys.token,
         )
 
 
-def _unconfigured() -> BotocoreSession:
+def unconfigured_session() -> BotocoreSession:
     """A botocore session that reads no file of the host's: an unknown profile or a broken file does not matter to a
-    caller that has the keys."""
+    caller that has the keys, or asks for botocore's data only."""
     from botocore.session import Session
 
     nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from mu_twisted.aws._errors import AWSError, InvalidName
+from mu_twisted.aws._credentials import unconfigured_session
+from mu_twisted.aws._errors import AWSError, InvalidName, aws_errors
 from mu_twisted.aws._proxies import is_loopback
 
 _ALIKE = 0.75
@@ -15,9 +16,7 @@ _ALIKE = 0.75
 
 @functools.cache
 def _regions() -> tuple[str, ...]:
-    import botocore.session
-
-    session = botocore.session.get_session()
+    session = unconfigured_session()
     partitions = session.get_available_partitions()
     found = {region for name in partitions for region in session.get_available_regions("lambda", name)}
     return tuple(sorted(found))
@@ -26,9 +25,7 @@ def _regions() -> tuple[str, ...]:
 @functools.cache
 def partition_of(region: str) -> str:
     """The part of AWS that a region belongs to: ``aws``, ``aws-cn``, ``aws-us-gov``, ..."""
-    import botocore.session
-
-    return str(botocore.session.get_session().get_partition_for_region(region))
+    return str(unconfigured_session().get_partition_for_region(region))
 
 
 def check_region(region: str) -> None:
@@ -48,7 +45,7 @@ def lambda_endpoint(region: str, override: str | None = None, environ: Mapping[s
     :param region: AWS region.
     :param override: the user's, which precedes the environment's.
     :param environ: for ``AWS_ENDPOINT_URL_LAMBDA`` and ``AWS_ENDPOINT_URL``.
-    :raises AWSError: unknown region, or plain http to another machine.
+    :raises AWSError: unknown region, plain http to another machine, or AWS's configuration cannot be read.
     """
     check_region(region)
     url = override or _from_environment("LAMBDA", environ)
@@ -62,11 +59,12 @@ def _by_botocore(region: str) -> str:
     """AWS's own endpoint, cached: the first call takes long, later ones are made where nothing may block."""
     import botocore.session
 
-    # Building a client is how botocore resolves endpoints of every partition; it sends nothing.
-    client = botocore.session.get_session().create_client(
-        "lambda", region_name=region, aws_access_key_id="-", aws_secret_access_key="-"
-    )
-    return str(client.meta.endpoint_url)
+    with aws_errors("read the AWS configuration"):
+        # Building a client is how botocore resolves endpoints of every partition; it sends nothing.
+        client = botocore.session.get_session().create_client(
+            "lambda", region_name=region, aws_access_key_id="-", aws_secret_access_key="-"
+        )
+        return str(client.meta.endpoint_url)
 
 
 def s3_endpoint(override: str | None = None, environ: Mapping[str, str] = os.environ) -> str | None:

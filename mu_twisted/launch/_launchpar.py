@@ -1,5 +1,6 @@
 """``launchpar`` launches and waits, with the arguments of the original's pylaunch. Knows no reactor."""
 
+import os
 import queue
 import random
 import secrets
@@ -135,9 +136,12 @@ class _Loop:
 
 def _endpoint(region: str) -> str:
     """AWS's public endpoint in a region of any partition, by botocore's data."""
-    import botocore.session  # takes half a second; only callers without an endpoint pay it
+    from botocore.session import Session  # takes half a second; only callers without an endpoint pay it
 
-    client = botocore.session.get_session().create_client(
+    # The caller has said all: of the host's configuration nothing counts, and nothing in it can be wrong.
+    nothing = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    client = Session(session_vars={**nothing, **nowhere}).create_client(
         "lambda", region_name=region, aws_access_key_id="-", aws_secret_access_key="-"
     )
     return str(client.meta.endpoint_url)

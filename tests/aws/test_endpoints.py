@@ -1,9 +1,13 @@
 """Where Lambda and S3 are."""
 
+from pathlib import Path
+
 import botocore.session
 import pytest
 
 from mu_twisted.aws import AWSError, check_region, lambda_endpoint, s3_endpoint
+from mu_twisted.aws._endpoints import _by_botocore, _regions, partition_of
+from mu_twisted.launch._launchpar import _endpoint
 from worker_lambda.s3._address import locate
 
 
@@ -17,6 +21,25 @@ from worker_lambda.s3._address import locate
 )
 def test_endpoints_of_every_partition_come_from_botocores_data(region: str, url: str) -> None:
     assert lambda_endpoint(region, environ={}) == url
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "HOME"])
+def test_what_aws_has_is_known_whatever_the_hosts_configuration_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    for broken in ("config", "credentials"):
+        (tmp_path / ".aws" / broken).write_text("[profile x\nfoo")
+    values = {"AWS_CONFIG_FILE": str(tmp_path / ".aws" / "config"), "HOME": str(tmp_path)}
+    monkeypatch.setenv(name, values.get(name, "of-another-machine"))
+    for known in (_regions, partition_of, _by_botocore):
+        known.cache_clear()
+    check_region("eu-west-1")
+    assert partition_of("cn-north-1") == "aws-cn"
+    assert lambda_endpoint("eu-west-1", "http://127.0.0.1:1") == "http://127.0.0.1:1"
+    with pytest.raises(AWSError, match=r"^cannot read the AWS configuration: [^\n]*$"):
+        lambda_endpoint("eu-west-1", environ={})  # how AWS's own is to be reached stands there
+    assert _endpoint("eu-west-1") == "https://lambda.eu-west-1.amazonaws.com"
 
 
 def test_an_unknown_region_names_the_nearest() -> None:

@@ -72,5 +72,7 @@ def test_a_stack_works_behind_a_proxy_on_any_host_in_a_directory_of_any_name(
         assert main(["local-env", "--state-dir", str(running.state_dir)]) == 0
         assert "others can write to the directory" in (state / "local.log").read_text()
         assert "export NO_PROXY=example.org,127.0.0.1 no_proxy=example.org,127.0.0.1\n" in capsys.readouterr().out
+        assert main(["ls", "--local", "--state-dir", str(running.state_dir)]) == 0
+        assert "bucket" in capsys.readouterr().out
     finally:
         running.stop()
