@@ -468,6 +468,16 @@ def test_gangs_in_any_world_begin_whole_and_end_with_every_task_done_once(data: 
         world.hold_all_done()
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_slow_task_of_a_gang_is_not_begun_a_second_time_beside_the_first(piped: bool) -> None:
+    job = Job("j", range(200), JobPolicy(speculate=2.0, max_workers=200), pipes=[(0, 1, "x")] if piped else [])
+    world = SimulatedFleet(job, 1, Faults(slow=0.05), life=FOR_EVER)
+    world.start()
+    world.play()
+    assert world.finished
+    assert (len(world.assigned) > 200) is not piped
+
+
 @pytest.mark.parametrize("workers", [2, 3, 8])
 def test_many_gangs_on_few_workers_take_as_many_turns_as_they_must(workers: int) -> None:
     pipes = [(task, task + 1, "x") for task in range(0, 40, 2)]

@@ -300,36 +300,43 @@ def test_a_disk_that_is_full_leaves_nothing_behind(task: Callable[..., Task], re
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("directly", [False, True])
 def test_two_gib_pass_through_a_rendezvous_and_workers_of_little_memory(
-    task: Callable[..., Task], begin_rendezvous: Callable[..., Daemon], remark: Callable[[str], None]
+    task: Callable[..., Task], begin_rendezvous: Callable[..., Daemon], remark: Callable[[str], None], directly: bool
 ) -> None:
     """None of the three may have 512 MB of memory of its own, and the disk between them has all of it."""
     daemon = begin_rendezvous()
     limit = 512 * MIB
     resource.prlimit(daemon.process.pid, resource.RLIMIT_DATA, (limit, limit))
-    one, two = task(daemon.port, 1), task(daemon.port, 2)
+    one, two = (task(daemon.port, number, peers=b"%d" % (3 - number) if directly else None) for number in (1, 2))
     for each in (one, two):
         each.talk.sock.settimeout(600)
-        pid = int(re.search(rb"OUTPUT\((\d+)", each.talk.ask(b"run:echo $PPID"))[1])  # type: ignore[index]
+        each.talk.say(b"run:echo $PPID")
+        pid = int(re.search(rb"OUTPUT\((\d+)", each.hears())[1])  # type: ignore[index]
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
     block = os.urandom(MIB)
     with (one.directory / "out").open("wb") as file:
         for number in range(2048):
             file.write(number.to_bytes(8, "big") + block[8:])
+    if directly:
+        one.until({2: "direct"})
+        two.until({1: "direct"})
+        two.asks(1, "film")
     begun = time.monotonic()
-    assert one.send_file(2, "film", "out") == b"OK:SEND(2/film)"  # all of it is at the rendezvous, and wanted later
+    one.talk.say(b"send:2:film\0##TMPDIR##/out")
+    assert one.hears() == b"OK:SEND(2/film)"  # by the rendezvous all of it is there, wanted later
     stored = time.monotonic()
-    two.asks(1, "film")
+    if not directly:
+        two.asks(1, "film")
     assert two.hears() == b"OK:RECEIVE(1/film)"
     done = time.monotonic()
     assert (two.directory / "got").stat().st_size == 2048 * MIB
     assert subprocess.run(["cmp", one.directory / "out", two.directory / "got"], check=False).returncode == 0
     peak = daemon.peak_kb()
     assert peak < 512 * 1024
-    remark(
-        f"2 GiB through a rendezvous: {2048 / (stored - begun):.0f} MiB/s there, {2048 / (done - stored):.0f} MiB/s "
-        f"from there, at most {peak // 1024} MiB of memory"
-    )
+    there, whole = 2048 / (stored - begun), 2048 / (done - begun)
+    way = "directly" if directly else f"through a rendezvous, of which {there:.0f} MiB/s there"
+    remark(f"2 GiB {way}: {whole:.0f} MiB/s, at most {peak // 1024} MiB of memory")
 
 
 def test_without_a_link_nothing_is_sent(pair: Callable[..., tuple]) -> None:
