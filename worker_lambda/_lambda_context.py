@@ -22,8 +22,10 @@ class Timing:
         to ``redial_max``.
     :param link_timeout: a link that cannot be had for so long fails all that waits for it.
     :param link_welcome: for the rendezvous to answer the greeting on that connection.
+    :param rendezvous_silence: for which nothing may be heard on that connection while something waits; longer than it
+        may let a sender wait for room.
     :param link_silence: for which nothing may be heard on a direct path while something is expected of it.
-    :param stall: for the rendezvous to take something of what it is sent, and to say something while that is expected.
+    :param stall: for the rendezvous to take something of what it is sent.
     """
 
     background: float = 2.0
@@ -39,6 +41,7 @@ class Timing:
     link_redial: float = 0.2
     link_timeout: float = 20.0
     link_welcome: float = 20.0
+    rendezvous_silence: float = 90.0
     link_silence: float = 5.0
     stall: float = 60.0
 

@@ -444,7 +444,7 @@ class LinkChannel:
             return None
         if not self._greeted:
             return DialError(f"the greeting was not answered within {self._timing.link_welcome:g} s")
-        return DialError(f"nothing was heard of it for {self._timing.stall:g} s")
+        return DialError(f"nothing was heard of it for {self._timing.rendezvous_silence:g} s")
 
     def _received(self, payload: bytes) -> None:
         if self._liveness is not None:
@@ -465,7 +465,7 @@ class LinkChannel:
                 self._begin_paths(allowed=welcome.announced.get(PUNCH) is True)
                 self._greeted = True
                 pings = welcome.announced.get(PINGS) is True
-                self._liveness = Liveness(self._timing.stall, self._ping) if pings else None
+                self._liveness = Liveness(self._timing.rendezvous_silence, self._ping) if pings else None
                 if self._pipes is not None and welcome.announced.get(PIPES) is True:
                     self._pipes.connected()
                 elif self._pipes is not None:

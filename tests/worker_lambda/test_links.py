@@ -633,7 +633,7 @@ def test_a_rendezvous_that_says_nothing_is_lost_and_fails_what_waits(
     here: Callable, coordinator: Any, make_coordinator: Callable, event: Callable, answers: bool, said: bytes
 ) -> None:
     quick = {"link_redial": 0.01, "redial_max": 0.02, "wait_report": 60.0}
-    worker = here(event(coordinator, job="j"), link_welcome=0.2, stall=0.2, link_timeout=0.0, **quick)
+    worker = here(event(coordinator, job="j"), link_welcome=0.2, rendezvous_silence=0.2, link_timeout=0.0, **quick)
     relay, talk = make_coordinator(), coordinator.accept()
     talk.hear()
     assert talk.ask(b"link:127.0.0.1:%d:j:7:1" % relay.port) == b"OK:LINK"
