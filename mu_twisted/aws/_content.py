@@ -57,7 +57,10 @@ def ensure_function(
 ) -> tuple[str, bool]:
     """Find the function that has these files and settings, or make it.
 
+    :param functions: those of the region and account where it is to be.
     :param spec: its settings; it gets its name here.
+    :param members: the files that it holds, by their names in the package.
+    :param command: what it runs in mode 0; empty: nothing.
     :param bucket: as :meth:`Functions.create`.
     :returns: its name, and whether it was made now.
     :raises AWSError: it could not be made, or is not ready.

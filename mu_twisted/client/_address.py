@@ -26,6 +26,7 @@ def coordinator_at(
 
     :param server: HOST:PORT of its ``--control``, for which the operator's files are needed, too.
     :param state_dir: its state directory, on this machine; None, and no ``server``: this user's, or the system's.
+    :param ca_cert: file of the CA of a coordinator elsewhere; ``cert`` and ``key``: of the operator's pair for it.
     :param called: what these are called by who gives them, for the errors.
     :raises UsageError: these do not go together.
     """

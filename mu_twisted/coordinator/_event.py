@@ -64,6 +64,7 @@ def job_event(
 def with_launch_id(template: bytes, name: str) -> bytes:
     """One launch's event.
 
+    :param template: the job's, as :func:`job_event` makes it.
     :param name: the launch's, ``JOB/ID``.
     """
     return template.replace(LAUNCH_ID_MARK.encode("ascii"), name.encode("ascii"))

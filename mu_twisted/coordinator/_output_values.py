@@ -77,7 +77,10 @@ class OutputQuery(msgspec.Struct, frozen=True):
 
 
 def parse_cursor(text: str) -> Cursor:
-    """:raises ValueError: it is none."""
+    """The place in a job's output that a page's ``next`` names.
+
+    :raises ValueError: the text is no such cursor.
+    """
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise ValueError("expected the cursor of a page")

@@ -19,7 +19,11 @@ LINE_PERIOD = 5.0
 
 
 def progress_line(counts: JobStatus, seconds: float) -> str:
-    """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``, and stages that are under way."""
+    """What one sees of a job: ``7 done, 3 active, 0 waiting, 0 failed of 10, 2.1 s``, and stages that are under way.
+
+    :param counts: the job's status.
+    :param seconds: that it has run.
+    """
     stages = stages_under_way(msgspec.to_builtins(counts.stages))
     ended = counts.state in ("cancelled", "interrupted")
     return (

@@ -54,7 +54,10 @@ class TeePage(msgspec.Struct, frozen=True):
 
 
 def parse_tee_cursor(text: str) -> TeeCursor:
-    """:raises ValueError: it is none."""
+    """The place in a job's stream of output that a page's ``next`` names.
+
+    :raises ValueError: the text is no such cursor.
+    """
     parts = text.split(".")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
         raise ValueError("expected the cursor of a page")

@@ -4,9 +4,9 @@ Here launch ids leave the coordinator as names, ``JOB/ID``, and come back as ids
 """
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -29,14 +29,27 @@ EVENT_AGE = 600.0
 is good for far longer than the function may run."""
 
 
+class LaunchParts(NamedTuple):
+    """All that a job's launches need.
+
+    :param deployment: where the function is, and how long and with how much memory it runs.
+    :param address: that workers dial, and ``port``.
+    """
+
+    cloud: Cloud
+    launcher: Launcher
+    deployment: Deployment
+    address: str
+    port: int
+
+
 class JobLaunching:
     """The launches of one job.
 
     :param name: the job's.
     :param settings: its options.
     :param keys: of which its workers are given theirs.
-    :param ready: looks up all that launches need, and returns the cloud, the launcher, the function's deployment, and
-        the address and port that workers dial.
+    :param ready: looks up all that launches need.
     :param larger: the same for the larger function, where the job has one.
     :param clock: seconds that do not jump.
     """
@@ -48,10 +61,10 @@ class JobLaunching:
         name: str,
         settings: JobSettings,
         keys: Keys,
-        ready: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]],
+        ready: Callable[[], Awaitable[LaunchParts]],
         clock: Callable[[], float] = time.monotonic,
         *,
-        larger: Callable[[], Coroutine[Any, Any, tuple[Cloud, Launcher, Deployment, str, int]]] | None = None,
+        larger: Callable[[], Awaitable[LaunchParts]] | None = None,
     ) -> None:
         self._larger = larger
         self._name = name

@@ -20,7 +20,7 @@ from mu_twisted.daemons._cloud import Cloud, open_cloud
 from mu_twisted.daemons._exit import usage_text
 from mu_twisted.daemons._inputs import examine_inputs
 from mu_twisted.daemons._keys import Keys
-from mu_twisted.daemons._launches import JobLaunching
+from mu_twisted.daemons._launches import JobLaunching, LaunchParts
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
 from mu_twisted.daemons._threads import thread_pool
@@ -73,10 +73,6 @@ class CoalescedCalls:
     def _ended(self, result: Any, what: Hashable) -> None:
         for waiting in self._waiting.pop(what):
             waiting.callback(result)  # a Failure fails it
-
-
-LaunchParts = tuple[Cloud, Launcher, Deployment, str, int]
-"""What :class:`JobLaunching` needs."""
 
 
 class CloudOpener:
@@ -225,7 +221,8 @@ class CloudOpener:
             cloud = await self.cloud()
             if known is None:
                 known = await self._look(cloud, pipeline, settings)
-            return cloud, self._launcher_of(cloud), known, await self._address(cloud, settings), self._port
+            address = await self._address(cloud, settings)
+            return LaunchParts(cloud, self._launcher_of(cloud), known, address, self._port)
 
         async def ready_larger() -> LaunchParts:
             nonlocal known, found_larger
@@ -233,7 +230,8 @@ class CloudOpener:
             if found_larger is None:
                 # From now on all that was used is taken for the larger one's, which costs more.
                 known = found_larger = await self._look(cloud, pipeline, _larger(settings))
-            return cloud, self._launcher_of(cloud), found_larger, await self._address(cloud, settings), self._port
+            address = await self._address(cloud, settings)
+            return LaunchParts(cloud, self._launcher_of(cloud), found_larger, address, self._port)
 
         def cost(usage: Usage) -> Cost:
             return cost_of(usage, known, settings["regions"])

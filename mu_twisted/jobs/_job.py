@@ -37,6 +37,7 @@ class Job(JobView):
 
     :param name: the job's identifier.
     :param order: task numbers in the order in which they are to be assigned, each once.
+    :param policy: how hard it tries; None: as the options' defaults say.
     :param consumes: for tasks that take messages, those that send them; these are assigned first.
     :param messages: the same for tasks that may take messages of one another.
     :param after: tasks, each time with those that are begun when all of them are done.

@@ -13,6 +13,7 @@ class TokenBucket:
 
     :param rate: tokens a second.
     :param burst: tokens that it holds.
+    :param now: the time, seconds.
     """
 
     def __init__(self, rate: float, burst: int, now: float) -> None:

@@ -31,6 +31,7 @@ class TransportChoiceError(MuError):
 def choose_transport(environ: Mapping[str, str]) -> Transport:
     """Choose the core, unless the environment says otherwise or it was not built, which is logged in one line.
 
+    :param environ: the process's environment.
     :raises TransportChoiceError: the variable names none, or the core and it is not there.
     """
     wanted = environ.get(VARIABLE, "")

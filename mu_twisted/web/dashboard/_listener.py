@@ -69,7 +69,9 @@ def open_dashboard(
 
     :param reactor: Twisted's.
     :param service: answers what is asked about jobs.
+    :param address: where it listens.
     :param sessions_path: of the file of its sessions.
+    :param wall: the time of day, seconds since 1970.
     :param issue: gives a certificate for a host that is not this machine; None: there is no CA that could.
     :raises ControlError: one line.
     """
