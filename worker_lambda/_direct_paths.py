@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Container, Iterable
 from math import inf
 
-from mu_twisted.wire.links import MAX_PATHS as MAX_TOLD
+from mu_twisted.wire.links import MAX_PATHS_REPORTED
 from mu_twisted.wire.punching import PunchRefusal
 from worker_lambda._link_paths import DirectPath, PathFrame
 from worker_lambda.punching import Link, LinkIdentity, LocalPort, Puncher
@@ -192,7 +192,7 @@ class DirectPaths:
 
     def take_news(self) -> dict[int, str]:
         """Of :attr:`outcomes` what is new since the last time, as much as one report holds."""
-        return dict(self._news.popitem() for _ in range(min(len(self._news), MAX_TOLD)))
+        return dict(self._news.popitem() for _ in range(min(len(self._news), MAX_PATHS_REPORTED)))
 
     def close(self) -> None:
         """Close everything, and call nothing back."""

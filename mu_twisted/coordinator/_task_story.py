@@ -32,7 +32,7 @@ from mu_twisted.jobs import (
     record_from_dict,
 )
 
-MAX_TOLD = 200
+MAX_STORY = 200
 """Attempts, and moves, of a task that its story has, the last ones."""
 MAX_NEIGHBOURS = 50
 """Tasks that it takes messages of or comes after, and of the others, that are named."""
@@ -128,8 +128,8 @@ def reading_story(
         status,
         submitted,
         max(0.0, now - submitted),
-        moves[-MAX_TOLD:],
-        [stories[number] for number in sorted(stories)][-MAX_TOLD:],
+        moves[-MAX_STORY:],
+        [stories[number] for number in sorted(stories)][-MAX_STORY:],
         (),
         before[:MAX_NEIGHBOURS],
         behind[:MAX_NEIGHBOURS],

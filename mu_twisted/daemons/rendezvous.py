@@ -16,8 +16,8 @@ from mu_twisted.daemons._exit import Options as OneLineOptions
 from mu_twisted.daemons._exit import ignore_repeat_signals, report_to_parent
 from mu_twisted.daemons._log import observe
 from mu_twisted.daemons._options import LISTEN_ADDRESS, LOG_FORMAT, find_keys, listen_description
-from mu_twisted.daemons.shards.ports import MAX_PORT, MAX_SHARDS, check_ports
-from mu_twisted.pipelines import coerced, coerced_range
+from mu_twisted.daemons.shards.ports import MAX_PORT, check_ports
+from mu_twisted.pipelines import MAX_SHARDS, coerced, coerced_range
 from mu_twisted.rendezvous import RelayLimits
 
 _DEFAULT = RelayLimits()

@@ -12,6 +12,7 @@ from mu_twisted.pipelines._load import load_pipeline, load_source, pipeline_name
 from mu_twisted.pipelines._options import (
     LISTS,
     MAX_KEY,
+    MAX_SHARDS,
     MAX_TASKS,
     ORIGINAL_BUCKET,
     JobSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "MAX_KEY",
     "MAX_PACKED",
     "MAX_PARTS",
+    "MAX_SHARDS",
     "MAX_TASKS",
     "ORIGINAL_BUCKET",
     "SOFT_LIMIT",

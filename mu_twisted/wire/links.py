@@ -46,7 +46,7 @@ MAX_AHEAD = 64
 """Peers to which direct paths are made before there is anything to send."""
 MAX_TASKS = 1000
 """Ranges of tasks that a command names."""
-MAX_PATHS = 256
+MAX_PATHS_REPORTED = 256
 """Peers of whose paths a worker says at once what has become of them."""
 MAX_WAITS = 16
 """Messages that a worker says it waits for."""
@@ -322,7 +322,7 @@ def _wait(frm: object, name: object, number: object) -> tuple[int | None, str, i
 
 def paths_info(outcomes: Mapping[int, str]) -> bytes:
     """``INFO:paths:{"PEER":"OUTCOME",...}``: the peers to which there is a direct path, and why not to the others."""
-    some = dict(islice(outcomes.items(), MAX_PATHS))
+    some = dict(islice(outcomes.items(), MAX_PATHS_REPORTED))
     return _PATHS + json.dumps({str(peer): outcome for peer, outcome in some.items()}, separators=(",", ":")).encode()
 
 
@@ -332,7 +332,7 @@ def parse_paths(message: bytes) -> dict[int, str]:
     :raises PeerError: it is something else.
     """
     body = _object(message.removeprefix(_PATHS)) if message.startswith(_PATHS) else None
-    if body is not None and len(body) <= MAX_PATHS:
+    if body is not None and len(body) <= MAX_PATHS_REPORTED:
         peers = [peer.encode("utf-8", "replace") for peer in body]
         outcomes = [outcome for outcome in body.values() if isinstance(outcome, str) and _OUTCOME.fullmatch(outcome)]
         if len(outcomes) == len(body) and all(map(NUMBER.fullmatch, peers)):

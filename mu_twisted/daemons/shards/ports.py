@@ -17,8 +17,6 @@ from twisted.python import usage
 
 from mu_twisted.daemons._start import StartError, listen_at_once
 
-MAX_SHARDS = 256
-"""As many as a job's ``-R`` takes."""
 MAX_PORT = 65535
 TRIES = 50
 """How often a run of free ports is looked for, where any will do."""
