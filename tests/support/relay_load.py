@@ -64,11 +64,18 @@ class Load:
             sys.stdout.write(f"{self.good}\n")
             reactor.stop()
 
+    def lost(self, which: str) -> None:
+        """A connection is gone, so what it was for will not come about."""
+        if self.ended < self.pairs:
+            self.ended = self.pairs
+            failed(f"the connection of {which}")
+
 
 class Sender:
     """Sends as fast as it is taken."""
 
     def __init__(self, load: Load, pair: int) -> None:
+        self.load = load
         self.messages = load.messages_of(pair)
         self.greeting = PeerGreeting(b"load", 2 * pair, 2 * pair + 1, 0)
         self.paused = False
@@ -100,7 +107,7 @@ class Sender:
         failed(f"a sender got {payloads[0]!r}")
 
     def disconnected(self, reason: str) -> None:
-        pass
+        self.load.lost(f"sender {self.greeting.me}: {reason}")
 
 
 class Receiver:
@@ -132,7 +139,7 @@ class Receiver:
             reactor.callLater(self.rest, self.connection.resume_reading)
 
     def disconnected(self, reason: str) -> None:
-        pass
+        self.load.lost(f"receiver {self.greeting.me}: {reason}")
 
 
 def failed(reason: Any) -> None:
