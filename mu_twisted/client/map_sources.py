@@ -168,12 +168,12 @@ def _pages(clients: Clients, bucket: str, prefix: str, *, within: bool, size: in
 def _one_character(inside: str) -> str:
     """The regular expression of what stands between brackets: letters and ranges, or with ``!`` none of them.
 
-    A range that runs backwards has no characters, as with fnmatch.
+    A range that runs backwards has no characters, and a hyphen at either edge stands for itself, as with fnmatch.
     """
     negated, inside = inside.startswith("!"), inside.removeprefix("!")
     parts, index = [], 0
     while index < len(inside):
-        low, high = inside[index], inside[index + 2] if inside[index + 1 : index + 2] == "-" else ""
+        low, high = inside[index], inside[index + 2 : index + 3] if inside[index + 1 : index + 2] == "-" else ""
         if high:
             parts += [f"{re.escape(low)}-{re.escape(high)}"] if low <= high else []
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import os
@@ -341,8 +342,6 @@ def test_a_command_line_is_cut_at_its_marks(words: list[str], expected: Any) -> 
 
 @given(st.text("ab/[]!*?\\.^-$(|\n", max_size=12), st.text("ab/[]!.^-$\n", max_size=12))
 def test_a_pattern_is_a_regular_expression_and_without_wildcards_matches_itself(pattern: str, key: str) -> None:
-    import re
-
     try:
         found = re.compile(translate(pattern), re.DOTALL)
     except re.error:
@@ -350,6 +349,14 @@ def test_a_pattern_is_a_regular_expression_and_without_wildcards_matches_itself(
     found.fullmatch(key)
     if not set(pattern) & set("*?["):
         assert found.fullmatch(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[?-]", "[a-]", "[-a]", "[-]", "[!-]", "[!a-]", "[a-c-]", "[c-a-]", "[--]", "[a--]"]
+)
+def test_a_hyphen_at_an_edge_of_brackets_stands_for_itself(pattern: str) -> None:
+    for key in "-?abcd":
+        assert bool(re.fullmatch(translate(pattern), key)) == fnmatch.fnmatchcase(key, pattern), key
 
 
 def test_not_to_wait_needs_a_coordinator_that_runs(run: Mu, tmp_path: Path) -> None:

@@ -385,10 +385,10 @@ def kill_parts(state: Path, options: list[str], seed: int, rounds: int, caller_o
                 # What forks is killed in its turn only: if it ends again and again, the stack does too.
                 others = {pid: kind for pid, kind in parts.items() if kind != KINDS[0]}
                 parts = {pid: kind for pid, kind in parts.items() if kind == wanted} or others or parts
-                with suppress(ProcessLookupError):
-                    pid = chance.choice(sorted(parts))
-                    os.kill(pid, signal.SIGKILL)
-                    killed.add(parts[pid])
+                for pid in chance.sample(sorted(parts), min(len(parts), 1)):  # there may be none as they begin anew
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed.add(parts[pid])
                 for call in calls:
                     payload, answer = call.result(timeout=LIMIT)
                     assert payload == "whole" or answer["FunctionError"] == "Unhandled"
