@@ -56,25 +56,27 @@ def _header(job: Fields) -> str:
 def _facts(job: Fields, timeline: Fields | None) -> str:
     now = job["ended"] if job.get("ended") is not None else job["submitted"] + (timeline or {}).get("now", 0.0)
     cost = job.get("cost")
+    ramp = _text(f"all workers after {seconds(job['ramp'])}") if job.get("ramp") else ""
     facts = [
         ("Done", f"{job['done']:,}", f"of {job['tasks']:,} tasks"),
         ("Failed" if job["state"] != "cancelled" else "Not done", f"{job['failed']:,}", ""),
-        ("Time", _text(how_long(max(0.0, now - job["submitted"]))), ""),
+        ("Time", _text(how_long(max(0.0, now - job["submitted"]))), ramp),
     ]
     if job.get("skipped"):
         facts.append(("Skipped", f"{job['skipped']:,}", "their output was there"))
     if timeline is not None:
         facts.append(("Workers at once", f"{max([*timeline['series']['active'], 0]):,}", "with a task, at most"))
-    if job.get("ramp"):
-        facts.append(("All workers there", _text(seconds(job["ramp"])), "after its submission"))
     if cost:
         requests = "1 request" if cost["requests"] == 1 else f"{cost['requests']:,} requests"
         price = f"{cost['price']:.4f} {cost['currency']}" if cost.get("price") is not None else "not known"
         facts.append(("Cost", _text(price), _text(f"{cost['gb_seconds']:.1f} GB-s, {requests}")))
     moved = job.get("bytes") or {}
-    for name, out, into in (("S3", "uploaded", "retrieved"), ("Between tasks", "sent", "received")):
+    for name, out, into, verb in (
+        ("Stored in S3", "uploaded", "retrieved", "fetched"),
+        ("Sent to tasks", "sent", "received", "received"),
+    ):
         if moved.get(into) or moved.get(out):
-            facts.append((name, byte_size(moved.get(out, 0)), f"{out}, {byte_size(moved.get(into, 0))} {into}"))
+            facts.append((name, byte_size(moved.get(out, 0)), f"{byte_size(moved.get(into, 0))} {verb}"))
     shown = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>"
         for name, value, more in facts

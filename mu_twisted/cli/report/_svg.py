@@ -25,6 +25,8 @@ NAMED_SHARE = 0.005
 """Of all bars' time that a state has which has a colour."""
 NAME = 26
 """Characters of a task's name."""
+STATE = 40
+"""Characters of a state's name."""
 COLOURS = ("#2a7fd4", "#7bb8ee", "#0a8f6c", "#b07aa1", "#e0a100", "#5a6f8c")
 OTHER = "#9aa4b3"
 FAILED = "#cf4a00"
@@ -172,7 +174,7 @@ def counts(timeline: Mapping[str, Json]) -> str:
     x = 56.0
     for name, colour in (
         ("done", "var(--done, #0a8f6c)"),
-        ("failed", "var(--failed, #cf4a00)"),
+        *((("failed", "var(--failed, #cf4a00)"),) if any(series["failed"]) else ()),
         (f"active, at most {most:,}", "var(--active, #2a7fd4)"),
     ):
         y = top + height + 36
@@ -276,7 +278,7 @@ def _key(kinds: Mapping[str, str], y: float, *, has_failed: bool) -> str:
     parts, x = [], float(LABEL)
     named = [*kinds.items(), ("the attempt failed here", FAILED)] if has_failed else list(kinds.items())
     for name, colour in dict(named).items():
-        text = _short(name)
+        text = name if len(name) <= STATE else f"{name[: STATE - 3]}..."
         if x + 24 + 6.5 * len(text) > WIDTH:
             x, y = float(LABEL), y + 18
         parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{colour}"/>')

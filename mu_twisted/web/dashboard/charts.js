@@ -40,15 +40,15 @@ function axes(width, height, left, bottom, span, top, most, unit, right = null) 
   const marks = ticks(span);
   for (const at of marks) {
     const x = left + (at / span) * (width - left);
-    if (x > width - 16) continue;
+    if (x > width - 16 || (width < 400 && marks.length > 4 && marks.indexOf(at) % 2)) continue;
     parts.push(s("text", { x, y: height - 4, "text-anchor": at === 0 ? "start" : "middle" }, moment(at)));
   }
   return parts;
 }
 
 // Tasks done and failed as areas with their scale on the left, attempts under way as a line with theirs on the right.
-export function countsChart(timeline) {
-  const width = 516, height = 220, left = 44, bottom = 24, top = 10, margin = 44;
+export function countsChart(timeline, narrow) {
+  const width = narrow ? 256 : 516, height = 220, left = 44, bottom = 24, top = 10, margin = 44;
   const { series } = timeline, span = Math.max(timeline.now, 1e-3), tasks = Math.max(timeline.tasks, 1);
   const most = Math.max(1, ...series.active);
   const across = (at) => left + Math.min(at / span, 1) * (width - left);
@@ -69,8 +69,8 @@ export function countsChart(timeline) {
 }
 
 // Tasks ended a second, and cost so far, as lines.
-export function rateChart(timeline, cost) {
-  const width = 560, height = 220, left = 56, bottom = 24, top = 10;
+export function rateChart(timeline, cost, narrow) {
+  const width = narrow ? 300 : 560, height = 220, left = 56, bottom = 24, top = 10;
   const { series } = timeline, span = Math.max(timeline.now, 1e-3);
   const window = Math.max(1, Math.round(series.done.length / 40));
   const ended = series.done.map((value, index) => value + series.failed[index]);
@@ -83,7 +83,7 @@ export function rateChart(timeline, cost) {
   const across = (at) => left + Math.min(at / span, 1) * (width - left);
   const down = (scale) => (value) => top + (height - top - bottom) * (1 - value / scale);
   const parts = [
-    ...axes(width, height, left, bottom, span, top, most, (value) => `${value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`),
+    ...axes(width, height, left, bottom, span, top, most, (value) => `${value === 0 ? 0 : value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`),
     s("polyline", { points: steps(series, rates, across, down(most)).join(" "), fill: "none", stroke: colour("done"), "stroke-width": 2 }),
   ];
   if (cost && cost.price) {
@@ -141,7 +141,10 @@ export function gantt(timeline, open) {
     else if (next < COLOURS.length) colours.set(name, COLOURS[next++]);
   }
   if (tasks.some((task) => spans.get(task).some((one) => one.outcome === "failed"))) colours.set("failed", fixed.failed);
-  const high = tasks.length <= 40 ? 18 : 12, width = 1140, left = 190, top = 24, span = Math.max(now, 1e-3);
+  const label = (task) => timeline.labels[task] ?? `task ${task}`;
+  const shown = (name) => (name.length > 28 ? `…${name.slice(-27)}` : name);
+  const left = Math.min(190, 24 + 6.4 * Math.max(...tasks.map((task) => shown(label(task)).length)));
+  const high = tasks.length <= 40 ? 18 : 12, width = 1140, top = 24, span = Math.max(now, 1e-3);
   const height = top + tasks.length * high + 4, across = (at) => left + (Math.min(Math.max(at, 0), span) / span) * (width - left);
   const middle = new Map(tasks.map((task, index) => [task, top + index * high + high / 2]));
   const parts = [];
@@ -151,11 +154,11 @@ export function gantt(timeline, open) {
     if (x < width - 16) parts.push(s("text", { x, y: 12, "text-anchor": "middle" }, moment(at)));
   }
   tasks.forEach((task, index) => {
-    const y = top + index * high, name = timeline.labels[task] ?? `task ${task}`;
+    const y = top + index * high, name = label(task);
     const row = s("g", { style: { cursor: "pointer" }, onclick: () => open(task) }, s("title", null, called(task, timeline.labels[task])),
       s("rect", { x: 0, y, width, height: high, fill: "transparent" }),
       s("text", { class: "name", x: left - 10, y: y + high / 2 + 4, "text-anchor": "end" },
-        name.length > 28 ? `…${name.slice(-27)}` : name));
+        shown(name)));
     for (const bar of bars.get(task)) {
       row.append(s("rect", { x: across(bar.begin).toFixed(1), y: y + 2, width: Math.max(across(bar.end) - across(bar.begin), 1).toFixed(1),
         height: high - 4, fill: colours.get(bar.name) ?? OTHER, rx: 1 }, s("title", null, `${name}, ${bar.name}: ${seconds(bar.end - bar.begin)}`)));

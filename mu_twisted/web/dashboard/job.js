@@ -3,7 +3,7 @@
 import { follow, get, post } from "./api.js";
 import { chartKey, countsChart, gantt, linksMatrix, rateChart } from "./charts.js";
 import { announce, h } from "./dom.js";
-import { ORDER, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
+import { ORDER, bytes, called, count, counted, kind, numbers, price, seconds, timeLeft, when } from "./format.js";
 import { Grid } from "./grid.js";
 import { chip, meter } from "./jobs.js";
 import { Panel } from "./story.js";
@@ -27,7 +27,7 @@ export function jobView(name, main, status) {
   const panel = new Panel(name);
   const open = (task) => panel.open(task);
   const grid = new Grid(open);
-  const samples = [];
+  const samples = [], small = matchMedia("(max-width: 520px)");
   let job = null, skew = 0, timeline = null, failuresOf = null, shownReasons = REASONS, closed = false;
 
   const title = h("h1", null, name, chip("running"));
@@ -116,6 +116,9 @@ export function jobView(name, main, status) {
     list.push(fact("Time", job.ended || running ? seconds(took) : "–", job.ramp ? `all workers after ${seconds(job.ramp)}` : ""));
     const cost = price(job.cost);
     if (cost) list.push(fact("Cost", cost.amount, cost.more));
+    const moved = job.bytes ?? {};
+    if (moved.uploaded || moved.retrieved) list.push(fact("Stored in S3", bytes(moved.uploaded), `${bytes(moved.retrieved)} fetched`));
+    if (moved.sent || moved.received) list.push(fact("Sent to tasks", bytes(moved.sent), `${bytes(moved.received)} received`));
     facts.replaceChildren(...list);
     bar.replaceChildren(meter(job));
     notes.replaceChildren(...["error", "note", "report"].filter((key) => job[key]).map((key) =>
@@ -187,10 +190,15 @@ export function jobView(name, main, status) {
     if (closed) return;
     const began = timeline.attempts.task.length > 0;
     overTime.hidden = timeCard.hidden = slowCard.hidden = !began;
-    if (!began) return;
-    counts.replaceChildren(countsChart(timeline), chartKey(["done", "done"], ["failed", "failed"], ["active", `active, at most ${count(Math.max(...timeline.series.active))}`]));
+    if (began) drawTime();
+  }
+
+  function drawTime() {
+    if (closed || !timeline || overTime.hidden) return;
+    const failed = timeline.series.failed.some((number) => number > 0);
+    counts.replaceChildren(countsChart(timeline, small.matches), chartKey(["done", "done"], ...(failed ? [["failed", "failed"]] : []), ["active", `active, at most ${count(Math.max(...timeline.series.active))}`]));
     const cost = job?.cost;
-    rates.replaceChildren(rateChart(timeline, cost), chartKey(["done", "tasks ended a second"], ...(cost?.price ? [["backing-off", `cost, ${price(cost).text} so far`]] : [])));
+    rates.replaceChildren(rateChart(timeline, cost, small.matches), chartKey(["done", "tasks ended a second"], ...(cost?.price ? [["backing-off", `cost, ${price(cost).text} so far`]] : [])));
     const drawn = gantt(timeline, open);
     time.replaceChildren(drawn.drawing, drawn.key);
     timeNote.textContent = (drawn.shown < drawn.of ? `${drawn.shown} of ${count(drawn.of)} tasks: the critical path, those that failed, the slowest` : "a row for each task") +
@@ -256,6 +264,7 @@ export function jobView(name, main, status) {
   document.addEventListener("visibilitychange", shown);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", shown);
+  small.addEventListener("change", drawTime);
   window.muGrid = grid; // for measurements of how long drawing takes
   return () => {
     closed = true;
@@ -264,6 +273,7 @@ export function jobView(name, main, status) {
     clearTimeout(lookDue);
     document.removeEventListener("visibilitychange", shown);
     scheme.removeEventListener("change", shown);
+    small.removeEventListener("change", drawTime);
     grid.close();
     if (panel.dialog.open) panel.dialog.close();
   };
