@@ -74,6 +74,13 @@ def test_every_variable_that_main_put_into_the_event_has_its_place() -> None:
     assert named == {*INTEGER_DEFAULTS, *TEXT_DEFAULTS, *FALLBACKS, *TLS_KEYS, "mode", "port", "addr"}
 
 
+def test_the_warning_of_servers_that_delete_what_is_not_theirs_names_all_seven() -> None:
+    named = PAGE.partition("**Seven of the original's servers send `run:rm -rf /tmp/*`** (")[2].partition(")")[0]
+    assert len(set(re.findall(r"\w+", named))) == 7
+    left_out = next(line for line in PAGE.splitlines() if line.startswith("| `run:rm -rf /tmp/*`"))
+    assert "**left out**" in left_out
+
+
 def test_pipelines_and_pages_that_are_named_exist() -> None:
     for page in re.findall(r"\]\((\w+\.md)", PAGE):
         assert (DOCS / page).is_file(), page
