@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, succeed
 
+from mu_twisted.aws import AWSError, check_region
 from mu_twisted.coordinator import (
     MAX_PAGE,
     ActiveTask,
@@ -90,8 +91,15 @@ class MemoryService:
             return fail(ServiceError("the journal cannot be written"))
         if request.pipeline == "nosuch":
             return fail(PipelineError("no pipeline is called 'nosuch'"))
-        self.requests.append(request)
         words = list(request.words)
+        try:
+            if "-r" in words:
+                check_region(words[words.index("-r") + 1])
+            if "-b" in words:
+                raise AWSError(f"there is no bucket {words[words.index('-b') + 1]}")
+        except AWSError as error:
+            return fail(error)
+        self.requests.append(request)
         tasks = int(words[words.index("-n") + 1]) if "-n" in words else 1
         name = f"{request.pipeline.split('/')[-1]}-{len(self.requests):08x}"
         self._jobs[name] = JobStatus(name, request.pipeline, "running", 1_700_000_000.0, tasks, waiting=tasks)

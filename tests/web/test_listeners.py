@@ -182,6 +182,17 @@ def test_what_cannot_be_done_is_one_line(
     assert said in answer["error"]
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "words", "usage"),
+    [("nosuch", [], True), ("exec", ["-r", "mars-1"], True), ("exec", ["-b", "none"], None)],
+)
+def test_what_every_coordinator_would_refuse_is_told_apart(
+    dial: Dial, pipeline: str, words: list[str], usage: bool | None
+) -> None:
+    status, answer = ask(dial, "POST", "/v1/jobs", {"pipeline": pipeline, "words": [*words, "true"]})
+    assert (status, answer.get("usage")) == (400, usage)
+
+
 def test_a_body_in_chunks_has_the_same_limit(dial: Dial) -> None:
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: mu\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert b" 413 " in talk_until_reply(dial, head + b"100000\r\n" + bytes(1 << 20) + b"\r\n", 12)
