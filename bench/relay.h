@@ -120,7 +120,7 @@ static void drain(struct connection *connection, struct buffer *buffer) {
     }
 }
 
-/* A port of this machine's, which is printed, and a descriptor that is readable when somebody dials. */
+/* A port of this machine's, which is printed, and a descriptor that is readable when a peer dials. */
 static int listen_here(void) {
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof where;

@@ -16,14 +16,7 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group(
         "which Lambda and S3", "By default AWS's, with credentials as AWS's own tools find them."
     )
-    where.add_argument(
-        "--region",
-        action=ListOnce,
-        metavar="R,R...",
-        type=region_names,
-        default=["us-east-1"],
-        help="(us-east-1)",
-    )
+    add_regions(where, "--region")
     where.add_argument(
         "--endpoint-url", metavar="URL", type=_endpoint, help="base URL of Lambda (also: $AWS_ENDPOINT_URL_LAMBDA)"
     )
@@ -70,6 +63,18 @@ def _endpoint(text: str) -> str:
         return check_endpoint(text)
     except AWSError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_regions(where: OptionGroup, *switches: str) -> None:
+    """Add the option for a list of regions, under these switches."""
+    where.add_argument(
+        *switches,
+        action=ListOnce,
+        metavar="R,R...",
+        type=region_names,
+        default=["us-east-1"],
+        help="(us-east-1)",
+    )
 
 
 def region_names(text: str) -> list[str]:

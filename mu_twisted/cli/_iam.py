@@ -6,8 +6,8 @@ import json
 from mu_twisted.aws import Clients, aws_session, check_region
 from mu_twisted.aws.inspection import Inspection
 from mu_twisted.aws.policies import ROLES, Scope, coordinator_policy, function_policy, operator_policy, trust_policy
-from mu_twisted.cli._cloud import region_names
-from mu_twisted.cli._parser import CommandParsers, ListOnce
+from mu_twisted.cli._cloud import add_regions
+from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import UsageError
 
 POLICIES = {"function": function_policy, "coordinator": coordinator_policy, "operator": operator_policy}
@@ -39,15 +39,7 @@ def add(commands: CommandParsers) -> None:
     parser.add_argument(
         "-b", "--bucket", metavar="BUCKET[/PREFIX]", action="append", help="what workers read and write"
     )
-    parser.add_argument(
-        "-r",
-        "--region",
-        action=ListOnce,
-        metavar="R,R...",
-        type=region_names,
-        default=["us-east-1"],
-        help="(us-east-1)",
-    )
+    add_regions(parser, "-r", "--region")
     parser.add_argument("--account", metavar="DIGITS", help="the account's number (default: that of the credentials)")
     parser.add_argument("--role", help="the functions' role; for the operator's policy")
     parser.add_argument("--code-bucket", metavar="BUCKET", help="as for `mu lambdaize`; for the operator's policy")

@@ -129,7 +129,7 @@ class RandomHistory(MemoryCoordinator):
         self.live.append((worker, f"{job}/{launch_id}"))
 
     def hears(self, worker: WorkerDouble, launch_id: str, *, well: bool = False) -> None:
-        """The worker does what it was told, or fails at it."""
+        """The worker does what it was asked, or fails at it."""
         if worker.closed:
             self.live.remove((worker, launch_id))
         for command in worker.takes():

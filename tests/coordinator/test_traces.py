@@ -17,7 +17,7 @@ from mu_twisted.pipelines import Pipeline
 
 
 class Sink:
-    """Takes spans, unless it is told to give another answer; where it is slow, answers wait."""
+    """Takes spans, unless the test has it give another answer; where it is slow, answers wait."""
 
     def __init__(self) -> None:
         self.answer = SpanDelivery()

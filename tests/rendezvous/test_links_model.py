@@ -31,7 +31,7 @@ class Against(RuleBasedStateMachine):
         self.store = Store()
         self.tasks = {task: Task(self.store, task) for task in TASKS}
         self.safe: set[tuple[int, int, bytes, int]] = set()
-        """What a sender was told to be safe: sender, receiver, name, number."""
+        """What was reported safe to a sender: sender, receiver, name, number."""
         self.next: dict[tuple[int, int, bytes], int] = {}
         self.told_taken: set[object] = set()
 

@@ -1,7 +1,7 @@
 """Rounds of jobs under faults: many commands on few workers, or chains of encoders; each against a serial reference.
 
 What befalls a round besides its workers is its twist. Each round ends with a ``kill -9`` of the coordinator as soon as
-it has told that all is over: what was told must be so after it.
+it has reported that all is over: what was reported must be so after it.
 """
 
 from __future__ import annotations
@@ -481,7 +481,7 @@ class _Round:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _is_over(self) -> None:
-        """A job was told to be over; kill the coordinator at that if it was the last."""
+        """A job was reported to be over; kill the coordinator at that if it was the last."""
         if all(announced.ended is not None for announced in self._announced):
             with self._at_work:
                 if not self._killed.is_set():
@@ -525,7 +525,7 @@ class _Round:
         made[what]()
 
     def _check(self, work: Work, faults: Faults, announced: Announced, status: int | None, out: str, err: str) -> Story:
-        """Hold what was told against the journal, and against what a coordinator tells that was started after it."""
+        """Hold what was reported against the journal, and against what a coordinator that was started later reports."""
         job = faults.job
         if status != 0:
             raise Broken(f"{job} failed: {out}{err}")
@@ -533,7 +533,7 @@ class _Round:
             raise Broken(f"{job}: mu wait printed {out!r}")
         ended, now = announced.ended, self._stage.job(job)
         if now is None or ended is None or any(ended[key] != now[key] for key in ("state", "done", "ended", "error")):
-            raise Broken(f"{job} was told to be {ended}, and after a kill of the coordinator it is {now}")
+            raise Broken(f"{job} was reported to be {ended}, and after a kill of the coordinator it is {now}")
         again = self._stage.mu("wait", job)
         if (again.returncode, again.stdout) != (0, out):
             raise Broken(f"{job}: mu wait printed {out!r}, and after a kill of the coordinator {again.stdout!r}")
@@ -547,6 +547,6 @@ class _Round:
         for begin, end in self._halts:
             meanwhile = announced.during(begin + IN_FLIGHT, end)
             if meanwhile:
-                raise Broken(f"{job}: the S3 was halted, and yet tasks {meanwhile} were told to be done")
+                raise Broken(f"{job}: the S3 was halted, and yet tasks {meanwhile} were reported to be done")
         work.check(story, announced)
         return story

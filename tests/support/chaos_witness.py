@@ -86,9 +86,9 @@ class Announced:
     """Looks at a job through the control API for as long as it runs, and past restarts of the coordinator.
 
     :param over: called at once when the job is reported to be over, in a thread of this.
-    :ivar done: when each task was first told to be done.
-    :ivar taken_back: tasks that were told to be done, and to be something else later.
-    :ivar ended: the job as it was told to be over.
+    :ivar done: when each task was first reported to be done.
+    :ivar taken_back: tasks that were reported to be done, and to be something else later.
+    :ivar ended: the job as it was reported to be over.
     """
 
     def __init__(self, stage: Stage, job: str, over: Callable[[], None]) -> None:
@@ -126,7 +126,7 @@ class Announced:
         return True
 
     def during(self, begin: float, end: float) -> list[int]:
-        """The tasks that were first told to be done between two moments."""
+        """The tasks that were first reported to be done between two moments."""
         return [task for task, at in self.done.items() if begin < at < end]
 
     def _timeouts(self) -> None:
@@ -163,10 +163,11 @@ def check_programs(programs: Programs, announced: Announced, name: str, begun: d
                 f"{job}: the program of task {task} was begun {len(began)} times, "
                 f"but the journal knows of {begun.get(task, 0)} attempts"
             )
-        told = announced.done.get(task)
-        if told is None:
-            raise Broken(f"{job}: task {task} was never told to be done")
-        if began[-1] > told:
-            raise Broken(f"{job}: the program of task {task} was begun again {began[-1] - told:.2f} s after its result")
+        reported = announced.done.get(task)
+        if reported is None:
+            raise Broken(f"{job}: task {task} was never reported to be done")
+        if began[-1] > reported:
+            late = began[-1] - reported
+            raise Broken(f"{job}: the program of task {task} was begun again {late:.2f} s after its result")
     if announced.taken_back:
-        raise Broken(f"{job}: results that were told were taken back: {announced.taken_back}")
+        raise Broken(f"{job}: results that were reported were taken back: {announced.taken_back}")

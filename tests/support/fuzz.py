@@ -195,7 +195,7 @@ def mangled(chance: random.Random, of: bytes, kept: list[bytes]) -> bytes:
 
 
 def inputs(seed: int) -> Iterator[tuple[bytes, Callable[[str], None]]]:
-    """What to try, without end, each with a function that is to be told what it led to."""
+    """What to try, without end, each with a function that takes what it led to."""
     chance, seen, begun = random.Random(seed), set[str](), corpus()
     kept = [[data for data in begun if data[0] == number] for number in range(len(TARGETS))]
     messages = [data[2:] for data in kept[TARGETS.index(targets.info)]]

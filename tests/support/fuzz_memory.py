@@ -31,7 +31,7 @@ _EACH = 500
 
 
 class Watching(InfoWatcherState):
-    """Shows all that it was told."""
+    """Shows all that it has heard."""
 
     def str_extra(self) -> str:
         return f"({self.info})"
@@ -69,7 +69,7 @@ class Held(OnePassState):
 
 
 async def listening(w: Worker) -> None:
-    """Is told without end, shows it, and leaves a remark when it hears of the end."""
+    """Hears without end, shows it, and leaves a remark when it hears of the end."""
     while "end" not in w.info:
         await w.informed()
         w.extra = str(w.info.get("k"))

@@ -42,7 +42,7 @@ class Nat:
     """A kind of NAT box.
 
     :param mapping: one of :data:`MAPPINGS`. ``full-cone`` maps a source to one random port whatever the destination,
-        and lets in what anyone sends to it.
+        and lets in what any address sends to it.
     :param unsolicited: one of :data:`UNSOLICITED`.
     :param hairpin: whether hosts behind it reach one another by its public address.
     """

@@ -20,7 +20,7 @@ LIMIT = 1 << 20
 
 
 class Recorder:
-    """A receiver that remembers what it was told."""
+    """A receiver that remembers what it was called with."""
 
     def __init__(self) -> None:
         self.connection: FrameProtocol | None = None
@@ -635,7 +635,7 @@ class AuthenticatedContract:
         reasons = world.dial_badly(kind)
         world.settle()
         assert len(world.accepted) == 1
-        assert len(reasons) == 1, "the dialling side was not told, or twice"
+        assert len(reasons) == 1, "the dialling side was not notified, or twice"
         assert len(log) == 1
         assert world.complaints[kind] in log[0]
         self.assert_unharmed(world, near, far)
