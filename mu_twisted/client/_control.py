@@ -202,12 +202,15 @@ class Coordinator:
     def _ask_records_pages(self, path: tuple[str, ...], query: Mapping[str, object], cursor: str) -> list[bytes]:
         """Some pages: to open the records takes as long as many of them, and a coordinator waits meanwhile."""
         pages: list[bytes] = []
-        until = time.monotonic() + READING
+        until = 0.0
         with self._records() as records:
             while True:
                 pages.append(_answer(records, "GET", path, query, None))
-                following = _decoded(pages[-1]).get("next")
-                if following is None or len(pages) == MAX_PAGES or time.monotonic() >= until:
+                until = until or time.monotonic() + READING  # what the first has read is there for the others
+                found = _decoded(pages[-1])
+                following = found.get("next")
+                ended = following is None or found.get("over") or following == query.get(cursor)
+                if ended or len(pages) == MAX_PAGES or time.monotonic() >= until:
                     return pages
                 query = {**query, cursor: following}
 

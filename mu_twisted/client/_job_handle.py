@@ -144,12 +144,22 @@ class JobHandle:
         :param until: seconds of the monotonic clock at which to give up.
         :raises TimeoutError: it is not over by then.
         """
-        page = self._coordinator.get("jobs", self.name, "settled", timeout=0)
+        after = 0
         while True:
+            # Those that are there, also where they are on record only; then one request that waits for the next.
+            pages = self._coordinator.pages("jobs", self.name, "settled", cursor="after", after=after, timeout=0)
+            for page in pages:
+                yield page["tasks"]
+                after = page["next"]
+                if page["over"]:
+                    return
+                if not page["tasks"]:
+                    break
+            page = self._ask("settled", self._step(until), after=after)
             yield page["tasks"]
+            after = page["next"]
             if page["over"]:
                 return
-            page = self._ask("settled", self._step(until), after=page["next"])
 
     def _step(self, until: float | None) -> float:
         """Seconds that the next request may wait.

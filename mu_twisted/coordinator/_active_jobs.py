@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
+from mu_twisted.coordinator._archive import Labels
 from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._counters import JobCounters
 from mu_twisted.coordinator._history import record_row
@@ -92,7 +93,7 @@ class ActiveJobs:
     :param registry: finds the runs for workers that greet.
     :param launch_queue: lets the jobs' launches go.
     :param directory: for the states of attempts.
-    :param ended: is called with the status of a job that has ended.
+    :param ended: is called with a job that has ended: its status, its decisions, and what its tasks are called.
     """
 
     _log = Logger()
@@ -106,7 +107,7 @@ class ActiveJobs:
         registry: WorkerRegistry,
         launch_queue: LaunchQueue,
         directory: Path,
-        ended: Callable[[JobStatus], None],
+        ended: Callable[[JobStatus, Job, Labels], object],
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -277,7 +278,7 @@ class ActiveJobs:
             try:
                 self._take_apart(name, active)
             finally:
-                self._ended(status)
+                self._ended(status, active.run.job, active.run.labels)
                 self._journal.settle()
 
     def _take_apart(self, name: str, active: Active) -> None:

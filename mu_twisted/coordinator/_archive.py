@@ -5,7 +5,7 @@ Knows records and statuses, neither pipelines nor workers.
 
 import shutil
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,14 +26,15 @@ from mu_twisted.coordinator._status import (
     UnknownJob,
     stage_statuses,
 )
+from mu_twisted.coordinator._task_file import TaskList, reading_tasks, writing_tasks
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]
 """What a task of a job is called, by its number; None: it has no name but that."""
-_Kept = tuple[Sequence[TaskStatus], Labels, Sequence[int], frozenset[int]]
+_Kept = tuple[TaskList, Labels]
 
 MAX_KEPT = 200_000
-"""Tasks of jobs that are over, and were asked for lately, that are kept; those of one job in any case."""
+"""Tasks of jobs that have ended, or were asked for, lately, that are kept; those of one job in any case."""
 
 MAX_NAMED = 20
 """Directories that one line of the log names."""
@@ -67,7 +68,7 @@ class JobArchive:
         self._directory = directory
         self._wall = wall
         self._statuses: dict[str, JobStatus] = {}
-        self._tasks: dict[str, _Kept] = {}
+        self._kept: dict[str, _Kept] = {}
         self._reading: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -87,12 +88,12 @@ class JobArchive:
     def put(self, status: JobStatus) -> None:
         """A job is on record, and not being run."""
         self._statuses[status.job] = status
-        self._tasks.pop(status.job, None)
+        self._kept.pop(status.job, None)
 
     def discard(self, name: str) -> None:
         """It is being run, or was never taken."""
         self._statuses.pop(name, None)
-        self._tasks.pop(name, None)
+        self._kept.pop(name, None)
 
     # -- what the journal says -------------------------------------------------------------------------------------
 
@@ -139,8 +140,8 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return TaskPage(())  # there was nothing to do
-        tasks, label, _, _ = yield from self._reading_tasks(name, status)
-        first = bisect_left(tasks, cursor, key=lambda task: task.task)
+        found, label = yield from self._reading_tasks(name, status)
+        tasks, first = found.tasks, bisect_left(found.tasks, cursor, key=lambda task: task.task)
         return (yield from page_of((tasks[index] for index in range(first, len(tasks))), limit, state, label))
 
     def settled(self, name: str, after: int) -> Steps[tuple[SettledPage, list[int]]]:
@@ -148,45 +149,67 @@ class JobArchive:
         status = self[name]
         if status.state == "done" and not status.tasks:
             return SettledPage((), 0, over=True), []
-        tasks, label, settled, again = yield from self._reading_tasks(name, status)
+        found, label = yield from self._reading_tasks(name, status)
+        tasks = found.tasks
         slots = (
-            as_settled(tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in again)
-            for number in settled[after : after + MAX_PAGE]
+            as_settled(tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in found.again)
+            for number in found.settled[after : after + MAX_PAGE]
         )
-        return (yield from settled_page(slots, after, lambda: len(settled), label, over=True))
+        return (yield from settled_page(slots, after, lambda: len(found.settled), label, over=True))
+
+    def keeping(self, status: JobStatus, job: Job, label: Labels) -> Steps[None]:
+        """Keep the tasks of a job that has just ended: it will be asked for.
+
+        :param status: as it was put here.
+        """
+        name = status.job
+        if status.tasks > MAX_KEPT or name in self._reading:
+            return
+        self._reading.add(name)
+        try:
+            found = yield from _task_list(job)
+            self._keep(name, status, (found, label))
+            if self._statuses.get(name) is status:
+                yield from writing_tasks(self._task_file(name), self._journal.end(name), found)
+        finally:
+            self._reading.discard(name)
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
-        """The tasks of a job by number, what they are known by, the order in which they were settled, and those that
-        have a result and were to run again for their messages.
-        """
+        """The tasks of a job, and what they are known by."""
         while name in self._reading:  # another request has begun: it is in turn with this one
             yield
-        kept = self._tasks.get(name)
+        kept = self._kept.get(name)
         if kept is not None:
             return kept
         self._reading.add(name)
         try:
-            history, job = yield from self.folding(name)
+            end = self._journal.end(name)
+            over = status.ended is not None
+            found = (yield from reading_tasks(self._task_file(name), end)) if over else None
+            if found is not None:
+                request = self.request(name)
+            else:
+                history, job = yield from self.folding(name)
+                found, request = (yield from _task_list(job)), history.request
+                if over and len(found.tasks) <= MAX_KEPT:
+                    yield from writing_tasks(self._task_file(name), end, found)
             # A job that is held may be so for what its own code does: none of it is called.
-            label = no_label if status.state == "held" else self._labels(history.request)
-            tasks, again = [], []
-            for index, view in enumerate(job.tasks_from(0)):
-                tasks.append(task_status(view, running=False))
-                if view.state is not TaskState.DONE and job.has_result(view.task):
-                    again.append(view.task)
-                if index % STEP == 0:
-                    yield
+            label = no_label if status.state == "held" else self._labels(request)
         finally:
             self._reading.discard(name)
-        kept = tasks, label, job.settled, frozenset(again)
-        if self._statuses.get(name) is status:
-            self._keep(name, kept)
+        kept = found, label
+        self._keep(name, status, kept)
         return kept
 
-    def _keep(self, name: str, tasks: _Kept) -> None:
-        self._tasks[name] = tasks
-        while len(self._tasks) > 1 and sum(len(kept[0]) for kept in self._tasks.values()) > MAX_KEPT:
-            del self._tasks[next(iter(self._tasks))]
+    def _task_file(self, name: str) -> Path:
+        return self._directory / name / "tasks.jsonl"
+
+    def _keep(self, name: str, status: JobStatus, tasks: _Kept) -> None:
+        if self._statuses.get(name) is not status:
+            return
+        self._kept[name] = tasks
+        while len(self._kept) > 1 and sum(len(found.tasks) for found, _ in self._kept.values()) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
 
     def unread(self, name: str) -> JobStatus:
         """The status of a job that goes on, before its records are read.
@@ -332,6 +355,19 @@ class JobArchive:
             return
 
 
+def _task_list(job: Job) -> Steps[TaskList]:
+    """The tasks of a job that is not being run."""
+    tasks: list[TaskStatus] = []
+    again: list[int] = []
+    for index, view in enumerate(job.tasks_from(0)):
+        tasks.append(task_status(view, running=False))
+        if view.state is not TaskState.DONE and job.has_result(view.task):
+            again.append(view.task)
+        if index % STEP == 0:
+            yield
+    return TaskList(tasks, job.settled, frozenset(again))
+
+
 def task_status(view: TaskView, *, running: bool) -> TaskStatus:
     """One task of a job.
 
@@ -354,16 +390,19 @@ def no_label(_task: int) -> None:
     """What tasks are known by that have numbers only."""
 
 
-def page_of(tasks: Iterable[TaskStatus], limit: int, state: str | None, label: Labels = no_label) -> Steps[TaskPage]:
+def page_of(
+    tasks: Iterable[TaskStatus | None], limit: int, state: str | None, label: Labels = no_label
+) -> Steps[TaskPage]:
     """The first of these tasks, which are in the order of their numbers.
 
+    :param tasks: None in place of one that is left out.
     :param limit: how many at most.
     :param state: leave out those in another.
     :param label: what a task is known by.
     """
     page: list[TaskStatus] = []
     for index, task in enumerate(tasks):
-        if state is None or task.state == state:
+        if task is not None and (state is None or task.state == state):
             if len(page) >= limit:
                 return TaskPage(page, task.task)
             called = label(task.task)

@@ -120,6 +120,11 @@ class JobRun:
         with guard.on_behalf_of(self.name):
             return self._label(task)
 
+    @property
+    def labels(self) -> Callable[[int], str | None]:
+        """What the user knows tasks by, for one who outlives the run."""
+        return self._label
+
     def finding(self, text: str) -> Steps[list[int]]:
         """As :meth:`~mu_twisted.pipelines.Pipeline.finding`."""
         steps = self._pipeline.finding(self._settings, text)

@@ -5,14 +5,16 @@ Knows neither where workers come from nor what a pipeline needs: an :class:`Open
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.task import SchedulerStopped
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
@@ -49,7 +51,7 @@ from mu_twisted.coordinator._status import (
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
-from mu_twisted.jobs import Finished, Job, JobError, Steps
+from mu_twisted.jobs import Finished, Job, JobError, Steps, exhaust
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
 
@@ -114,7 +116,7 @@ class Jobs:
             registry=registry,
             launch_queue=self.launch_queue,
             directory=directory,
-            ended=self._archive.put,
+            ended=self._job_ended,
         )
         self._output = JobOutput(self._active_jobs, self._archive, opener.parse)
         self._slices = Slices(clock)
@@ -122,6 +124,7 @@ class Jobs:
             clock, wall, self, self._active_jobs, journal, self._output.label, self._slices.run
         )
         self._opening: set[str] = set()
+        self._keeping: list[Steps[None]] = []
         self._unread: dict[str, None] = {}
         """Jobs on record of which it is not known yet whether they are over."""
         self._restoring: dict[str, JobStatus] = {}
@@ -153,7 +156,11 @@ class Jobs:
         """Take no new jobs, dismiss all workers; jobs that run go on at the next start."""
         self._closing = True
         self.observation.watches.close()
+        unfinished = list(self._keeping)
         self._slices.stop()
+        for keeping in unfinished:  # the next to ask may ask the records
+            with suppress(JournalError):
+                exhaust(keeping)
         for name in self._active_jobs:
             try:
                 self._active_jobs.run(name).stop()
@@ -451,7 +458,8 @@ class Jobs:
         if name not in self._active_jobs:
             return await self._slices.run(self._archive.page(name, cursor, limit, state))
         run = self._active_jobs.run(name)
-        tasks = (task_status(view, running=True) for view in run.job.tasks_from(cursor))
+        views = run.job.tasks_from(cursor) if state is None else run.job.tasks_in_state(cursor, state)
+        tasks = (None if view is None else task_status(view, running=True) for view in views)
         return await self._slices.run(page_of(tasks, limit, state, run.label))
 
     async def _settled(self, name: str, after: int, *, results: bool) -> SettledPage:
@@ -487,6 +495,18 @@ class Jobs:
             tasks.append(msgspec.structs.replace(task, result=results.get(task.task)))
             size += len(tasks[-1].result or b"")
         return msgspec.structs.replace(page, tasks=tasks)
+
+    def _job_ended(self, status: JobStatus, job: Job, label: Labels) -> None:
+        self._archive.put(status)
+        keeping = self._archive.keeping(status, job, label)
+        self._keeping.append(keeping)
+
+        def ended(failure: Failure | None) -> None:
+            self._keeping.remove(keeping)
+            if failure is not None and not isinstance(failure.value, SchedulerStopped):
+                self._log.failure("the tasks of job {job} are not kept", failure, job=status.job)
+
+        self._slices.run(keeping).addBoth(ended)
 
     def _labels(self, request: Request) -> Callable[[int], str | None]:
         """What the tasks of a job that is not being run are known by."""

@@ -50,6 +50,7 @@ from mu_twisted.daemons._start import (
 )
 from mu_twisted.daemons._state_dir import StateDirectory, default_state_dir, socket_path
 from mu_twisted.daemons._threads import abandonable
+from mu_twisted.daemons.records import UNSERVED
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end
 from mu_twisted.tls import Authority, KeyPair, server_contexts
@@ -70,8 +71,6 @@ HANDED_OVER = 1.0
 """Seconds that callers that wait for a job have to be answered at its end, before a one-shot coordinator ends."""
 REPORTING = 2.0
 """Seconds in which the end of a job that is interrupted is reported."""
-UNSERVED = "the coordinator that ran it has ended"
-"""Why a job that is not over waits, where no coordinator runs that goes on with it."""
 TRACES = "traces.json"
 """In the state directory, how far the delivery of traces has come."""
 FORGET = 3600.0

@@ -185,6 +185,13 @@ class JobView:
         numbers = self._data.ledger.numbers
         return (self._view(numbers[at]) for at in range(bisect_left(numbers, number), len(numbers)))
 
+    def tasks_in_state(self, number: int, state: str) -> Iterator[TaskView | None]:
+        """The same, with None in place of each task that is in another state: nothing else of it is looked at."""
+        numbers, tasks = self._data.ledger.numbers, self._data.ledger.tasks
+        for at in range(bisect_left(numbers, number), len(numbers)):
+            one = numbers[at]
+            yield self._view(one) if tasks[one].state.value == state else None
+
     def numbers(self) -> Sequence[int]:
         """All tasks' numbers, ascending."""
         return self._data.ledger.numbers

@@ -93,6 +93,7 @@ def test_what_is_cancelled_or_fails_ends_alone() -> None:
 
 def test_all_tasks_are_obtained_by_pages_and_in_slices(world: MemoryCoordinator) -> None:  # noqa: F811
     job = large_job(world)
+    (world.directory / "jobs" / job / "tasks.jsonl").unlink(missing_ok=True)
     world.killed_and_started_again()
     world.clock.takes = 0.0005
     told: list[Any] = []

@@ -1,0 +1,108 @@
+"""The file of the tasks of a job that is over: it is used while it says what the records say, and in no other case."""
+
+from pathlib import Path
+
+import pytest
+from memory_jobs import MemoryCoordinator
+
+from mu_twisted.coordinator import TaskStatus
+
+
+def failed_job(world: MemoryCoordinator) -> tuple[str, Path]:
+    """A job of three tasks, of which the last has failed, and the file of its tasks."""
+    job = world.submit("-n", "3", "--retries", "0")
+    world.finish(job, "0-0")
+    world.finish(job, "0-1")
+    world.worker(job, "0-2").says(b"FAIL(no)")
+    assert world.jobs.job(job).state == "failed"
+    world.clock.pump([0.0] * 20)
+    return job, world.directory / "jobs" / job / "tasks.jsonl"
+
+
+def found(world: MemoryCoordinator, job: str) -> tuple[list[TaskStatus], list[TaskStatus]]:
+    """The tasks by number, and as they were settled."""
+    settled = world.at_once(world.jobs.settled(job))
+    assert settled.over
+    return list(world.tasks(job)), list(settled.tasks)
+
+
+def test_the_tasks_are_told_of_the_file_as_of_the_records(world: MemoryCoordinator) -> None:
+    job, file = failed_job(world)
+    of_memory = found(world, job)
+    world.killed_and_started_again()
+    of_file = found(world, job)
+    file.unlink()
+    world.killed_and_started_again()
+    assert found(world, job) == of_file == of_memory
+    assert file.exists()
+    assert [task.state for task in of_file[0]] == ["done", "done", "failed"]
+
+
+def test_the_file_is_read_in_place_of_the_records_until_the_job_is_run_again(world: MemoryCoordinator) -> None:
+    job, file = failed_job(world)
+    text = file.read_text()
+    assert text.count("FAIL(no)") == 1
+    file.write_text(text.replace("FAIL(no)", "edited"))
+    world.killed_and_started_again()
+    assert world.tasks(job)[2].error is not None
+    assert "edited" in str(world.tasks(job)[2].error)
+    world.retry(job)
+    world.worker(job, world.launches.submission[-1]).says(b"FAIL(again)")
+    file.write_text(text.replace("FAIL(no)", "edited"))
+    world.killed_and_started_again()
+    assert "again" in str(world.tasks(job)[2].error)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"done"', "done"),
+        ("mu.tasks.1", "mu.tasks.0"),
+        ('"tasks":3', '"tasks":4'),
+        ('"end":', '"end":1'),
+        ("{", "["),
+        ('"settled"', '"unsettled"'),
+        ('"attempts":1', '"attempts":"x"'),
+    ],
+)
+def test_a_file_that_is_damaged_is_made_anew(world: MemoryCoordinator, old: str, new: str) -> None:
+    job, file = failed_job(world)
+    before, text = found(world, job), file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    world.killed_and_started_again()
+    assert found(world, job) == before
+    assert file.read_text() == text
+    file.write_bytes(text.encode()[:-20] + b"\xff")
+    world.killed_and_started_again()
+    assert found(world, job) == before
+
+
+def test_a_coordinator_that_is_stopped_leaves_the_file(world: MemoryCoordinator) -> None:
+    job = world.submit("-n", "2500", "--max-workers", "1")
+    file = world.directory / "jobs" / job / "tasks.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    world.clock.takes = 0.001
+    world.jobs.cancel(job)
+    while world.jobs.job(job).state == "running" or world.jobs.running:
+        call = next(call for call in world.clock.calls if call.getTime() <= world.clock.rightNow)
+        world.clock.calls.remove(call)
+        call.called = 1
+        call.func(*call.args, **call.kw)
+    assert not file.exists()
+    world.jobs.stop()
+    world.clock.takes = 0.0
+    before = file.read_text()
+    world.killed_and_started_again()
+    assert len(world.tasks(job)) == 1000
+    assert file.read_text() == before
+
+
+def test_a_job_whose_file_cannot_be_written_is_told_of_its_records(world: MemoryCoordinator) -> None:
+    job, file = failed_job(world)
+    before = found(world, job)
+    file.unlink()
+    file.with_name("tasks.jsonl.new").mkdir()
+    world.killed_and_started_again()
+    assert found(world, job) == before
+    assert not file.exists()
