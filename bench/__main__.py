@@ -27,6 +27,7 @@ PARTS = (
     "coordinator",
     "scale",
     "status",
+    "inputs",
     "journal",
     "recovery",
     "relay",

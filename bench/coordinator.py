@@ -153,10 +153,10 @@ def measure(work: Path, server: str, size: int, active: int, echoes: int | None 
         command = [sys.executable, "-m", "bench.coordinator", str(work), *numbers]
     with process_of(command, environ={**os.environ, "MU_TRANSPORT": server}) as served:
         port = line_of(served)
-        idle_cpu, idle_memory = _cpu(served.pid), _resident_kb(served.pid)
+        idle_cpu, idle_memory = cpu_of(served.pid), _resident_kb(served.pid)
         with load_of(work, port, size, period) as load:
             connected = line_of(served).split()
-            shaken_cpu = _cpu(served.pid)
+            shaken_cpu = cpu_of(served.pid)
             greet(load)
             message, wall = map(float, line_of(served).split())
             memory = _resident_kb(served.pid)
@@ -187,7 +187,7 @@ def greet(load: "subprocess.Popen[str]") -> None:
     load.stdin.flush()
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """Seconds of CPU that the process has had."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -56,7 +56,7 @@ class TurnClock(Clock):
         return result
 
 
-class _NullOpener:
+class NullOpener:
     """Stands for Lambda, S3 and the rendezvous: jobs can be opened, launches are accepted, and no worker connects."""
 
     def __init__(self, clock: Clock) -> None:
@@ -64,7 +64,7 @@ class _NullOpener:
 
     def parse(self, request: Request) -> tuple[Pipeline, PipelineOptions]:
         pipeline = load_pipeline(request.pipeline)
-        return pipeline, pipeline.parse(request.words)
+        return pipeline, pipeline.parse(request.words, request.inputs)
 
     def policy(self, settings: JobSettings) -> JobPolicy:
         return job_policy(settings)
@@ -153,7 +153,7 @@ def _open(directory: Path) -> tuple[TurnClock, Jobs, Journal]:
         wall=time.time,
         journal=journal,
         registry=WorkerRegistry(clock),
-        opener=_NullOpener(clock),
+        opener=NullOpener(clock),
         directory=directory / "jobs",
     )
     return clock, jobs, journal
