@@ -119,12 +119,12 @@ static void deliver(struct task *task, struct message *message) {
 static void relay_frame(struct connection *connection, const char *frame, size_t size) {
     long peer, number;
     const char *rest;
-    if (is_frame(frame, "MESSAGE:", &peer, &number, &rest)) {
+    if (is_frame(frame, "WHOLE:", &peer, &number, &rest)) {
         struct task *task = &tasks[peer];
         struct message *message = message_to(task, number);
         char head[64];
         size_t left = size - (size_t)(rest - frame);
-        int length = snprintf(head, sizeof head, "%012d MESSAGE:%d:%ld:", 0, connection->number, number);
+        int length = snprintf(head, sizeof head, "%012d WHOLE:%d:%ld:", 0, connection->number, number);
         char digits[32];
         snprintf(digits, sizeof digits, "%012zu", (size_t)length - HEADER + left);
         memcpy(head, digits, 12);
@@ -188,7 +188,7 @@ static int whole; /* whether the rendezvous takes messages of one frame */
 static void send_message(struct connection *connection, long number) {
     char head[160], header[32];
     struct buffer *out = &connection->out;
-    int length = whole ? snprintf(head, sizeof head, "MESSAGE:%d:%ld:%s:%s", connection->next, number, DIGEST, NAME)
+    int length = whole ? snprintf(head, sizeof head, "WHOLE:%d:%ld:%s:%s", connection->next, number, DIGEST, NAME)
                        : snprintf(head, sizeof head, "SEND:%d:%ld:%zu:%s", connection->next, number, body_size, NAME);
     snprintf(header, sizeof header, "%012zu ", (size_t)length + 1 + body_size);
     append(out, header, HEADER);
@@ -213,9 +213,9 @@ static void load_frame(struct connection *connection, const char *frame, size_t 
         connection->left--;
         left--;
         if (connection->begun < connection->expected) send_message(connection, ++connection->begun);
-    } else if (is_frame(frame, "MESSAGE:", &peer, &number, &rest) || is_frame(frame, "SEND:", &peer, &number, &rest)) {
+    } else if (is_frame(frame, "WHOLE:", &peer, &number, &rest) || is_frame(frame, "SEND:", &peer, &number, &rest)) {
         if (memcmp(frame + size - body_size, body, body_size)) die("a message has other bytes");
-        if (*frame == 'M') take_message(connection, peer, number);
+        if (*frame == 'W') take_message(connection, peer, number);
     } else if (is_frame(frame, "END:", &peer, &number, &rest)) {
         take_message(connection, peer, number);
     } else if (!strncmp(frame, "OK:HELLO_LINK:", 14)) {

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, MessageKey, Part, Unwant, Want, WantAny
+from mu_twisted.wire.links import MAX_TAKEN, Ack, Begin, Cut, End, MessageKey, Part, Unwant, Want, WantAny, Whole
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageTarget
@@ -178,7 +178,7 @@ class Receives:
         """The direct paths on which anything is on its way."""
         return {each.via for each in self._coming.values() if each.via is not None}
 
-    def received(self, frame: Begin | Part | End | Cut, path: DirectPath | None = None) -> None:
+    def received(self, frame: Begin | Whole | Part | End | Cut, path: DirectPath | None = None) -> None:
         """Take a frame; those of messages that are not waited for are of some that were given up.
 
         :param path: the direct one that it has come by; None: it is from the rendezvous.
@@ -191,15 +191,16 @@ class Receives:
             return  # a rest, or the sender knows already that the path by which the message comes is lost
         match frame:
             case Begin():
-                self._begin(key, frame, path)
+                self._begin(key, frame.length, frame.part, path)
+            case Whole():
+                self._begin(key, len(frame.part), frame.part, path)
+                each = self._coming.get(key)
+                if each is not None and each.digest is None:
+                    self._ended(each, frame.digest)
             case Part() if key in self._coming:
                 self._part(self._coming[key], frame)
             case End() if key in self._coming:
-                each = self._coming[key]
-                if each.offset != each.length:
-                    raise CommandFailure(f"a message of {each.length} bytes has ended after {each.offset}")
-                each.digest = frame.digest
-                self._write(each)
+                self._ended(self._coming[key], frame.digest)
             case Cut() if coming is not None and coming.digest is None:
                 self._lose(coming)
                 if path is not None:
@@ -281,7 +282,7 @@ class Receives:
         if frm in self._paths:
             self._paths[frm].say(unwant)
 
-    def _begin(self, key: MessageKey, frame: Begin, path: DirectPath | None) -> None:
+    def _begin(self, key: MessageKey, length: int, part: bytes, path: DirectPath | None) -> None:
         peer, name, number = key
         each = self._coming.get(key)
         if each is None:
@@ -296,10 +297,16 @@ class Receives:
             return
         self._lose(each)
         each.peer, each.number, each.via = peer, number, path
-        each.length, each.offset = frame.length, len(frame.part)
-        each.target = MessageTarget(each.path, frame.length)
+        each.length, each.offset = length, len(part)
+        each.target = MessageTarget(each.path, length)
         self._coming[key] = each
-        self._add_part(each, frame.part)
+        self._add_part(each, part)
+
+    def _ended(self, each: _Receive, digest: bytes) -> None:
+        if each.offset != each.length:
+            raise CommandFailure(f"a message of {each.length} bytes has ended after {each.offset}")
+        each.digest = digest
+        self._write(each)
 
     def _part(self, each: _Receive, frame: Part) -> None:
         if frame.offset != each.offset or frame.offset + len(frame.part) > each.length or each.digest is not None:

@@ -97,6 +97,7 @@ class Sends:
         self._held_length = self._held_data = 0
         self._recalled = 0
         self._bytes = 0
+        self._whole = False
 
     @property
     def active(self) -> int:
@@ -133,8 +134,12 @@ class Sends:
         self._waiting[message.key] = message
         self._begin_waiting()
 
-    def restart(self) -> None:
-        """Send everything from its beginning, as on a new connection to the rendezvous."""
+    def restart(self, *, whole: bool) -> None:
+        """Send everything from its beginning, as on a new connection to the rendezvous.
+
+        :param whole: whether that takes a message in one frame.
+        """
+        self._whole = whole
         self._answers.clear()
         for message in self._sending.values():
             message.said = message.noted = False
@@ -163,7 +168,7 @@ class Sends:
                 self._say_held(message)
                 if self._later and not message.noted:
                     continue
-            frame = message.next_frame()
+            frame = message.next_frame(whole=self._whole and path is None)
             self._read_on(message)
             if frame is not None:
                 return frame

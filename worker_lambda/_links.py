@@ -19,6 +19,7 @@ from mu_twisted.wire.links import (
     MAX_DATA,
     MAX_LINK_FRAME,
     PINGS,
+    WHOLE,
     Ack,
     Begin,
     Cut,
@@ -29,6 +30,7 @@ from mu_twisted.wire.links import (
     Part,
     Unwant,
     Want,
+    Whole,
     check_name,
     parse_link_frame,
     parse_link_welcome,
@@ -425,7 +427,8 @@ class LinkChannel:
             held=lambda: self._receives.full,
             prepare=None if self._paths is None else self._paths.prepare,
         )
-        announced = {} if self._paths is None else {PUNCH: True}
+        announced = {WHOLE: True}
+        announced |= {} if self._paths is None else {PUNCH: True}
         announced |= {} if self._pipes is None else {PIPES: True}
         self._connection.send(LinkGreeting(speaker.job, speaker.task, speaker.attempt, announced).encode())
 
@@ -472,7 +475,7 @@ class LinkChannel:
                     self._pipes.lost("the rendezvous is of an earlier version, which carries no pipes")
                 self._failing_since = None
                 self._receives.restart()
-                self._sends.restart()
+                self._sends.restart(whole=welcome.announced.get(WHOLE) is True)
         except (PeerError, CommandFailure) as error:
             self._refusal = f"protocol error: {error}"
 
@@ -490,7 +493,7 @@ class LinkChannel:
         match frame:
             case Ack() | Nak():
                 self._sends.answered(frame)
-            case Begin() | Part() | End() | Cut():
+            case Begin() | Whole() | Part() | End() | Cut():
                 self._receives.received(frame)
             case Want():
                 self._sends.ask(frame)

@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 
-from mu_twisted.wire.links import MAX_PART, Begin, Cut, End, Held, Part
+from mu_twisted.wire.links import MAX_PART, Begin, Cut, End, Held, Part, Whole
 from worker_lambda._link_files import MessageSource
 from worker_lambda._link_paths import DirectPath
 
@@ -91,11 +91,18 @@ class OutgoingMessage:
 
         return take
 
-    def next_frame(self) -> bytes | None:
-        """The next frame; None if there is none now."""
+    def next_frame(self, *, whole: bool = False) -> bytes | None:
+        """The next frame; None if there is none now.
+
+        :param whole: whether one frame may have all of it.
+        """
         to, name = self.stream
         if self.over or self.ended:
             return None
+        if whole and self._read == self.length <= MAX_PART and not self._begun:
+            self._begun = self.ended = True
+            self._sent = self.length
+            return Whole(to, self.number, self._hex, name, self._parts.popleft() if self._parts else b"").encode()
         if self._parts or (not self.length and not self._begun):
             part = self._parts.popleft() if self._parts else b""
             offset, self._sent = self._sent, self._sent + len(part)

@@ -15,6 +15,7 @@ from mu_twisted.wire import PeerError, fail
 from mu_twisted.wire.links import (
     MAX_LINK_FRAME,
     PINGS,
+    WHOLE,
     LinkGreeting,
     LinkWelcome,
     parse_link_frame,
@@ -68,7 +69,7 @@ class LinkConnection(RelayConnection):
         for replaced in welcome.replaced:
             if isinstance(replaced, RelayConnection):
                 replaced.refuse("another connection has taken its place")
-        announced: dict[str, Any] = {"store": welcome.run.store_token, PINGS: True}
+        announced: dict[str, Any] = {"store": welcome.run.store_token, PINGS: True, WHOLE: True}
         if self._can_punch(connection, greeting):
             announced[PUNCH] = True
         if greeting.announced.get(PIPES) is True:
@@ -88,6 +89,7 @@ class LinkConnection(RelayConnection):
         """One read has completed these frames."""
         self._arrived(len(payloads[-1]))
         self._relay.counters.link_bytes += sum(map(len, payloads))
+        first = self._relay.deliveries.begin()
         try:
             for payload in payloads:
                 if self._session is None:
@@ -100,10 +102,12 @@ class LinkConnection(RelayConnection):
                     self._session.receive(parse_link_frame(payload))
         except PeerError as error:
             self.refuse(str(error))
-        if self._run is not None:
+        finally:
+            if first:
+                self._relay.deliveries.end()
+        if self._run is not None and (self._run.links.lost or self._run.links.resent):
             self._relay.messages_lost(self._run, self._run.links.take_lost())
             self._relay.messages_resent(self._run, self._run.links.take_resent())
-        self.deliver()
         if self._session is not None and self._session.clogged:
             self.pause(_ANSWERS)
         self._relay.memory_released()
@@ -123,33 +127,37 @@ class LinkConnection(RelayConnection):
 
     def deliver(self) -> None:
         """Send what the session has, as far as the worker takes it."""
-        if self._delivering:
+        if self._delivering or self._relay.deliveries.put_off(self):
             return  # what has come meanwhile is behind what is being sent
         self._delivering = True
         try:
-            while self._connection is not None and not self._write_paused:
-                frames = self._frames()
-                if not frames:
-                    return
-                self._connection.send(*frames)
-                self._relay.counters.link_bytes_sent += sum(map(len, frames))
+            more = True
+            while more and self._connection is not None and not self._write_paused:
+                frames, more = self._frames()
+                if frames:
+                    self._connection.send(*frames)
+                    self._relay.counters.link_bytes_sent += sum(map(len, frames))
         finally:
             self._delivering = False
             if self._session is not None and not self._session.clogged:
                 self.resume(_ANSWERS)
 
-    def _frames(self) -> list[bytes]:
+    def _frames(self) -> tuple[list[bytes], bool]:
+        """Some frames of the session and of pipes, in turns, and whether there may be more."""
         frames: list[bytes] = []
         size = 0
         while self._session is not None and size < WRITE_SIZE:
-            before = size
-            for frame in (self._session.next_frame(), None if self._pipes is None else self._pipes.next_frame()):
-                if frame is not None:
-                    frames.append(frame)
-                    size += len(frame)
-            if size == before:
-                break
-        return frames
+            frame = self._session.next_frame()
+            if frame is not None:
+                frames.append(frame)
+                size += len(frame)
+            piped = None if self._pipes is None else self._pipes.next_frame()
+            if piped is not None:
+                frames.append(piped)
+                size += len(piped)
+            elif frame is None:
+                return frames, False
+        return frames, self._session is not None
 
     # -- its end ---------------------------------------------------------------------------------------------------
 

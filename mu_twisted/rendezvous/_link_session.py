@@ -4,6 +4,7 @@ What is sent is pulled: :meth:`LinkSession.next_frame` gives one frame at a time
 nothing is buffered for a slow receiver but in the store.
 """
 
+from binascii import hexlify, unhexlify
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -12,6 +13,7 @@ from typing import Protocol
 from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._links import Links
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
+from mu_twisted.rendezvous._named_storage import SMALL_MESSAGE
 from mu_twisted.rendezvous._spill import SpillError
 from mu_twisted.wire import PeerError
 from mu_twisted.wire.links import (
@@ -30,6 +32,7 @@ from mu_twisted.wire.links import (
     Unwant,
     Want,
     WantAny,
+    Whole,
 )
 
 MAX_ARRIVING = 64
@@ -111,10 +114,12 @@ class LinkSession:
     :param task: whose connection it is.
     :param attempt: of that.
     :param outlet: the connection, which is to ask for frames now.
+    :param whole: whether it takes a message in one frame.
     """
 
-    def __init__(self, links: Links, task: int, attempt: int, outlet: Outlet) -> None:
+    def __init__(self, links: Links, task: int, attempt: int, outlet: Outlet, *, whole: bool = False) -> None:
         self.task = task
+        self._whole = whole
         self.attempt = attempt
         self._links = links
         self.outlet: Outlet = outlet
@@ -139,18 +144,20 @@ class LinkSession:
         :raises PeerError: it is out of place, or one too many.
         """
         match frame:
+            case Whole():
+                self._take_whole(frame)
+            case Want():
+                self._want(frame)
+            case Ack():
+                self._acknowledged(frame)
             case Begin():
-                self._begin(frame)
+                self._begin((frame.peer, frame.name, frame.number), frame.length, frame.part)
             case Part():
                 self._part(frame)
             case End():
-                self._end(frame)
+                self._end((frame.peer, frame.name, frame.number), frame.digest)
             case Cut():
                 self._give_up((frame.peer, frame.name, frame.number))
-            case Ack():
-                self._acknowledged(frame)
-            case Want():
-                self._want(frame)
             case WantAny():
                 self._want_any(frame)
             case Unwant():
@@ -195,27 +202,42 @@ class LinkSession:
 
     # -- as a sender ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, frame: Begin) -> None:
+    def _take_whole(self, frame: Whole) -> None:
         key = frame.peer, frame.name, frame.number
+        stream = self._links.stream(self.task, frame.peer, frame.name)
+        new = key not in self._arriving and (stream is None or stream.new(frame.number))
+        if not new or len(frame.part) > SMALL_MESSAGE:
+            self._begin(key, len(frame.part), frame.part)
+            self._end(key, frame.digest)
+            return
+        self._held.pop(key, None)
+        digest = unhexlify(frame.digest)
+        try:
+            self._links.keep(self.task, self.attempt, frame.peer, frame.name, frame.number, frame.part, digest)
+        except Full as error:
+            self._refuse(key, str(error))
+        else:
+            self._answer(Ack(frame.peer, frame.number, frame.name).encode())
+
+    def _begin(self, key: MessageKey, length: int, part: bytes) -> None:
+        peer, name, number = key
         if key in self._arriving:
-            raise PeerError(f"message {frame.number} to task {frame.peer} has begun already")
+            raise PeerError(f"message {number} to task {peer} has begun already")
         if len(self._arriving) >= MAX_ARRIVING:
             raise PeerError(f"{MAX_ARRIVING} messages have begun and not ended: no more may begin")
-        arrival = self._arriving[key] = _IncomingMessage(frame.length)
+        arrival = self._arriving[key] = _IncomingMessage(length)
         self._held.pop(key, None)
-        stream = self._links.stream(self.task, frame.peer, frame.name)
-        kept = None if stream is None else stream.kept.get(frame.number)
+        stream = self._links.stream(self.task, peer, name)
+        kept = None if stream is None else stream.kept.get(number)
         if kept is not None and (kept.taken or kept.uses or kept.attempt == self.attempt):
             arrival.compared = kept
             self._links.storage.use(kept)
         else:
             try:
-                arrival.message = self._links.begin(
-                    self.task, self.attempt, frame.peer, frame.name, frame.number, frame.length
-                )
+                arrival.message = self._links.begin(self.task, self.attempt, peer, name, number, length)
             except Full as error:
                 self._refuse(key, str(error))
-        self._append(key, arrival, frame.part)
+        self._append(key, arrival, part)
 
     def _part(self, frame: Part) -> None:
         key = frame.peer, frame.name, frame.number
@@ -239,14 +261,14 @@ class LinkSession:
                 self._links.drop(message)
                 self._refuse(key, str(error))
 
-    def _end(self, frame: End) -> None:
-        key = frame.peer, frame.name, frame.number
+    def _end(self, key: MessageKey, hexadecimal: bytes) -> None:
+        peer, name, number = key
         arrival = self._arriving.get(key)
         if arrival is None or arrival.arrived != arrival.length:
             came = "has not begun" if arrival is None else f"has {arrival.arrived} of {arrival.length} bytes"
-            raise PeerError(f"the end of message {frame.number} to task {frame.peer}, which {came}")
+            raise PeerError(f"the end of message {number} to task {peer}, which {came}")
         del self._arriving[key]
-        digest = bytes.fromhex(frame.digest.decode("ascii"))
+        digest = unhexlify(hexadecimal)
         if arrival.message is not None:
             same = self._links.end(arrival.message, digest)
         elif arrival.compared is not None:
@@ -255,7 +277,7 @@ class LinkSession:
         else:
             return  # it was refused
         if same:
-            self._answer(Ack(frame.peer, frame.number, frame.name).encode())
+            self._answer(Ack(peer, number, name).encode())
         else:
             self._refuse_other(key)
 
@@ -275,7 +297,7 @@ class LinkSession:
             raise PeerError(f"message {frame.number} to task {frame.peer} is held, and was begun here")
         if len(self._held) >= MAX_HELD and key not in self._held:
             raise PeerError(f"{MAX_HELD} messages are held: no more may be")
-        digest = bytes.fromhex(frame.digest.decode("ascii"))
+        digest = unhexlify(frame.digest)
         try:
             same = self._links.hold(self.task, self.attempt, frame.peer, frame.name, frame.number, digest)
         except Full as error:
@@ -464,11 +486,12 @@ class LinkSession:
         message = None if stream is None else stream.kept.get(frame.number)
         if message is not None:
             message.taken = True
-            self._links.storage.use(message)
-            self._links.storage.disuse(message)
         delivery = self._deliveries.get(key)
         if delivery is not None:
             self._stop(key, delivery)
+        if message is not None and (delivery is None or delivery.message is not message):
+            self._links.storage.use(message)
+            self._links.storage.disuse(message)
         self._wants.discard(key)
         wanted = self._any.get(frame.name)
         if wanted is not None:
@@ -493,6 +516,10 @@ class LinkSession:
     def _frame(self, delivery: _Delivery) -> bytes:
         message, offset = delivery.message, delivery.offset
         stream = message.stream
+        if offset is None and self._whole and message.digest is not None and message.length <= MAX_PART:
+            delivery.offset, delivery.ended = message.length, True
+            part = self._links.storage.read(message, 0, MAX_PART)
+            return Whole(stream.sender, message.number, hexlify(message.digest), stream.name, part).encode()
         if offset is None or offset < message.arrived:
             part = self._links.storage.read(message, offset or 0, MAX_PART)
             delivery.offset = (offset or 0) + len(part)
@@ -501,7 +528,7 @@ class LinkSession:
             return Part(stream.sender, message.number, offset, stream.name, part).encode()
         assert message.digest is not None
         delivery.ended = True
-        return End(stream.sender, message.number, message.digest.hex().encode("ascii"), stream.name).encode()
+        return End(stream.sender, message.number, hexlify(message.digest), stream.name).encode()
 
     def _answer(self, frame: bytes) -> None:
         self._answers.append(frame)

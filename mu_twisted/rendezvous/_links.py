@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Protocol
 
+from mu_twisted.rendezvous._errors import Full
 from mu_twisted.rendezvous._named_message import NamedMessage, NamedStream
 from mu_twisted.rendezvous._named_storage import NamedStorage
 
@@ -102,10 +103,32 @@ class Links:
         message = NamedMessage(stream, number, attempt, length, next(self._order))
         try:
             self.storage.reserve(message)
-            stream.arriving[number] = message
-        finally:
+        except Full:
             self._drop_unused(stream)
+            raise
+        stream.arriving[number] = message
         return message
+
+    def keep(
+        self, sender: int, attempt: int, receiver: int, name: bytes, number: int, body: bytes, digest: bytes
+    ) -> None:
+        """Keep a message that has come whole, and pass it on to a task that waits for it.
+
+        It is as :meth:`begin`, :meth:`append` and :meth:`end`, where nothing is known of such a message.
+
+        :param body: of :data:`~mu_twisted.rendezvous._named_storage.SMALL_MESSAGE` bytes at most.
+        :raises mu_twisted.rendezvous.Full: there is no room.
+        """
+        message = self.begin(sender, attempt, receiver, name, number, len(body))
+        stream = message.stream
+        del stream.arriving[number]
+        stream.kept[number] = message
+        message.digest = digest
+        self.storage.append(message, body)
+        self._is_back(stream, number)
+        waits = self.receivers.get(receiver)
+        if waits is not None:
+            waits.begun(message)
 
     def append(self, message: NamedMessage, part: bytes) -> None:
         """Store more of a message, and pass it on to a task that waits for it.
@@ -147,8 +170,9 @@ class Links:
         del stream.arriving[number]
         stream.kept[number] = message
         message.digest = digest
-        self.storage.use(message)
-        self.storage.disuse(message)
+        if message.taken:
+            self.storage.use(message)
+            self.storage.disuse(message)
         receiver = self.receivers.get(stream.receiver)
         if receiver is not None:
             receiver.grown(message)

@@ -10,7 +10,7 @@ from mu_twisted.rendezvous._message import Origins
 from mu_twisted.rendezvous._message_store import MessageStore
 from mu_twisted.rendezvous._run import Run
 from mu_twisted.wire import PeerGreeting
-from mu_twisted.wire.links import LinkGreeting
+from mu_twisted.wire.links import WHOLE, LinkGreeting
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +120,8 @@ class Mailboxes:
             replaced.append(mailbox.reader)
         if before is not None:
             replaced.append(before.outlet)
-        session = LinkSession(run.links, greeting.task, greeting.attempt, outlet)
+        whole = greeting.announced.get(WHOLE) is True
+        session = LinkSession(run.links, greeting.task, greeting.attempt, outlet, whole=whole)
         run.links.attach(greeting.task, session)
         return LinkAdmission(run, session, replaced)
 

@@ -33,6 +33,11 @@ class NamedStream:
         """The message of this number, if it can be delivered as far as it is there."""
         return self.kept.get(number) or self.arriving.get(number)
 
+    def new(self, number: int) -> bool:
+        """Whether nothing is known of the message of this number."""
+        known = number in self.kept or number in self.arriving or number in self.gone
+        return not known and number > self.forgotten[0]
+
     def lost(self, number: int) -> int | None:
         """The attempt that had sent the message of this number, if that is gone."""
         if number in self.gone:

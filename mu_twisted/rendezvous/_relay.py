@@ -12,6 +12,7 @@ from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._connection import PeerConnection
 from mu_twisted.rendezvous._counters import RelayCounters, RelayCounts
+from mu_twisted.rendezvous._due_deliveries import DueDeliveries
 from mu_twisted.rendezvous._limits import RelayLimits
 from mu_twisted.rendezvous._link_connection import LinkConnection
 from mu_twisted.rendezvous._mailboxes import Mailboxes
@@ -78,6 +79,7 @@ class Relay:
         punching: PunchService | None = None,
     ) -> None:
         self.counters = RelayCounters()
+        self.deliveries = DueDeliveries()
         self.punching = punching
         self.now = clock.seconds
         self.shared_key = shared_key

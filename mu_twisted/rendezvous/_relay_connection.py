@@ -9,6 +9,7 @@ from typing import Protocol
 from mu_twisted.rendezvous._admission import MessageAdmission
 from mu_twisted.rendezvous._backpressure import Backpressure
 from mu_twisted.rendezvous._counters import RelayCounters
+from mu_twisted.rendezvous._due_deliveries import DueDeliveries
 from mu_twisted.rendezvous._mailboxes import Mailboxes
 from mu_twisted.rendezvous._punch_service import PunchService
 from mu_twisted.rendezvous._run import Run
@@ -29,6 +30,7 @@ class RelayServices(Protocol):
     :ivar now: the time, seconds.
     :ivar punching: lets workers make direct connections; None: it does not.
     :ivar counters: of all connections together.
+    :ivar deliveries: of connections for links, which are put off while one of them goes through what has come.
     """
 
     shared_key: bool
@@ -38,6 +40,7 @@ class RelayServices(Protocol):
     backpressure: Backpressure
     punching: PunchService | None
     counters: RelayCounters
+    deliveries: DueDeliveries
 
     def connected(self, connection: "RelayConnection") -> None:
         """The TLS handshake is done."""

@@ -5,7 +5,7 @@ Nothing here outlives the process: what an earlier process left is removed at th
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,8 @@ BUNDLE = 8 << 20
 """Bytes of a bundle at most, if it has more than one message."""
 BUNDLED = 4096
 """Messages of a bundle at most."""
+WRITTEN = 64 << 10
+"""Bytes that are written at once, if there are so many."""
 
 
 class SpillError(RendezvousError):
@@ -106,7 +108,7 @@ class Spill:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                for piece in pieces:
+                for piece in _joined(pieces):
                     rest = memoryview(piece)
                     while rest:
                         count = os.pwrite(descriptor, rest, offset)
@@ -153,3 +155,16 @@ class Spill:
 def _unlink(path: Path) -> None:
     with suppress(OSError):  # what else is wrong with the disk shows when it is written to
         path.unlink()
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of :data:`WRITTEN` at least, but the last: writing costs more than copying few bytes."""
+    some: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        some.append(piece)
+        size += len(piece)
+        if size >= WRITTEN:
+            yield b"".join(some)
+            some, size = [], 0
+    yield b"".join(some)

@@ -9,13 +9,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.wire._errors import PeerError
 from mu_twisted.wire._fields import NUMBER, check_bare, read_number
 
+WHOLE = "whole"
+"""What both announce in their greetings that take a message in one frame."""
 LINKS = "links"
 """What a worker announces in its greeting that takes ``link:``, ``send:`` and ``receive:``."""
 
@@ -112,7 +114,10 @@ class LinkWelcome:
         return _WELCOME + _json(self.announced)
 
 
-@dataclass(frozen=True, slots=True)
+# Frames are not frozen: they are made for each message, and that would double what it costs. None changes any.
+
+
+@dataclass(slots=True)
 class Begin:
     """A message begins, with its first bytes.
 
@@ -134,7 +139,26 @@ class Begin:
         return b"SEND:%d:%d:%d:%b\0%b" % (self.peer, self.number, self.length, self.name, self.part)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Whole:
+    """A message of :data:`MAX_PART` bytes at most, all of it.
+
+    :param digest: SHA-256 of its bytes in hexadecimal.
+    :param part: its bytes.
+    """
+
+    peer: int
+    number: int
+    digest: bytes
+    name: bytes
+    part: bytes
+
+    def encode(self) -> bytes:
+        """``WHOLE:PEER:NUMBER:SHA256:NAME``, NUL, bytes."""
+        return b"WHOLE:%d:%d:%b:%b\0%b" % (self.peer, self.number, self.digest, self.name, self.part)
+
+
+@dataclass(slots=True)
 class Part:
     """More of a message that has begun.
 
@@ -152,7 +176,7 @@ class Part:
         return b"DATA:%d:%d:%d:%b\0%b" % (self.peer, self.number, self.offset, self.name, self.part)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class End:
     """All bytes of a message have been sent.
 
@@ -169,7 +193,7 @@ class End:
         return b"END:%d:%d:%b:%b" % (self.peer, self.number, self.digest, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cut:
     """A message that has begun will not go on: its sender is gone or has given it up."""
 
@@ -182,7 +206,7 @@ class Cut:
         return b"CUT:%d:%d:%b" % (self.peer, self.number, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ack:
     """A whole message is safe: the receiver has it, or the rendezvous keeps it."""
 
@@ -195,7 +219,7 @@ class Ack:
         return b"ACK:%d:%d:%b" % (self.peer, self.number, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Nak:
     """A message is refused; the sender's task fails with the reason.
 
@@ -213,7 +237,7 @@ class Nak:
         return b"NAK:%d:%d:%b\0%b" % (self.peer, self.number, self.name, reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Want:
     """The receiver waits for this message; it is delivered once, as soon as it begins to arrive."""
 
@@ -226,7 +250,7 @@ class Want:
         return b"WANT:%d:%d:%b" % (self.peer, self.number, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WantAny:
     """The receiver waits for one more message of this name, of any task: the next of one of them.
 
@@ -242,7 +266,7 @@ class WantAny:
         return b"WANT_ANY:%b\0%b" % (self.name, b",".join(b"%d=%d" % pair for pair in self.taken))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unwant:
     """The receiver waits no more for any message of this name; what is under way is not to go on.
 
@@ -257,7 +281,7 @@ class Unwant:
         return b"UNWANT:%b:%b" % (b"*" if self.peer is None else b"%d" % self.peer, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """The sender holds a message that it has sent directly; the rendezvous may ask for it with :class:`Want`.
 
@@ -276,7 +300,7 @@ class Held:
         return b"HELD:%d:%d:%d:%b:%b" % (self.peer, self.number, self.attempt, self.digest, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LinkPing:
     """Is the other side there? It is to answer: a worker, or a rendezvous that has announced :data:`PINGS`.
 
@@ -290,7 +314,7 @@ class LinkPing:
         return b"PONG:" if self.answer else b"PING:"
 
 
-LinkFrame = Begin | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant | Held | LinkPing
+LinkFrame = Begin | Whole | Part | End | Cut | Ack | Nak | Want | WantAny | Unwant | Held | LinkPing
 
 
 def waits_info(waits: Sequence[tuple[int | None, str, int]]) -> bytes:
@@ -435,6 +459,8 @@ def parse_link_frame(message: bytes) -> LinkFrame:
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
+_message_number = partial(read_number, most=MAX_NUMBER, least=1)
+
 
 def _begin(rest: bytes, body: bytes | None) -> Begin:
     peer, number, length, name = rest.split(b":", 3)
@@ -442,6 +468,11 @@ def _begin(rest: bytes, body: bytes | None) -> Begin:
     if len(part) > size or len(part) < min(size, MAX_PART):
         raise ValueError
     return Begin(read_number(peer), _message_number(number), size, _name(name), part)
+
+
+def _whole(rest: bytes, body: bytes | None) -> Whole:
+    peer, number, digest, name = rest.split(b":", 3)
+    return Whole(read_number(peer), _message_number(number), _digest(digest), _name(name), _part(body))
 
 
 def _data(rest: bytes, body: bytes | None) -> Part:
@@ -454,9 +485,7 @@ def _data(rest: bytes, body: bytes | None) -> Part:
 
 def _end(rest: bytes, body: bytes | None) -> End:
     peer, number, digest, name = check_bare(rest, body).split(b":", 3)
-    if not _DIGEST.fullmatch(digest):
-        raise ValueError
-    return End(read_number(peer), _message_number(number), digest, _name(name))
+    return End(read_number(peer), _message_number(number), _digest(digest), _name(name))
 
 
 def _want_any(rest: bytes, body: bytes | None) -> WantAny:
@@ -479,9 +508,7 @@ def _nak(rest: bytes, body: bytes | None) -> Nak:
 
 def _held(rest: bytes, body: bytes | None) -> Held:
     peer, number, attempt, digest, name = check_bare(rest, body).split(b":", 4)
-    if not _DIGEST.fullmatch(digest):
-        raise ValueError
-    return Held(read_number(peer), _message_number(number), read_number(attempt), digest, _name(name))
+    return Held(read_number(peer), _message_number(number), read_number(attempt), _digest(digest), _name(name))
 
 
 def _ping(rest: bytes, body: bytes | None, *, answer: bool) -> LinkPing:
@@ -504,6 +531,7 @@ def _want(rest: bytes, body: bytes | None) -> Want:
 
 _PARSERS: dict[bytes, Callable[[bytes, bytes | None], LinkFrame]] = {
     b"SEND": _begin,
+    b"WHOLE": _whole,
     b"DATA": _data,
     b"END": _end,
     b"CUT": _cut,
@@ -529,14 +557,15 @@ def _part(body: bytes | None) -> bytes:
     return body
 
 
-def _message_number(text: bytes) -> int:
-    number = read_number(text, MAX_NUMBER)
-    if not number:
+def _digest(text: bytes) -> bytes:
+    if not _DIGEST.fullmatch(text):
         raise ValueError
-    return number
+    return text
 
 
+@lru_cache(maxsize=1024)
 def _name(raw: bytes) -> bytes:
+    """Names come again with each message, and are checked once."""
     return check_name(raw.decode("utf-8"))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from memory_links import frames_of
 from memory_relay import Link, MemoryRelay, Peer
 
 from mu_twisted.rendezvous import RelayLimits
@@ -15,9 +16,11 @@ from mu_twisted.wire.links import (
     Begin,
     Cut,
     LinkGreeting,
+    Nak,
     Part,
     Want,
     WantAny,
+    Whole,
     parse_link_frame,
     parse_link_welcome,
 )
@@ -52,7 +55,7 @@ def test_a_message_goes_from_task_to_task(make_both: Make, tls: bool) -> None:
     one = world.link(1, identity=TaskIdentity("j", 1, 0))
     two = world.link(2, identity=TaskIdentity("j", 2, 0))
     assert [parse_link_welcome(link.heard()[0]).announced for link in (one, two)] == [
-        {"store": "store1", "pings": True}
+        {"store": "store1", "pings": True, "whole": True}
     ] * 2
     body = bytes(range(256)) * 2000
     one.sends(2, body)
@@ -62,6 +65,51 @@ def test_a_message_goes_from_task_to_task(make_both: Make, tls: bool) -> None:
     two.sends(1, b"", b"\xc3\xa9", 7)
     one.wants(2, b"\xc3\xa9", 7)
     assert parse_link_frame(one.heard()[0]) == Begin(2, 7, 0, b"\xc3\xa9", b"")
+
+
+@pytest.mark.parametrize(("size", "frames"), [(0, 1), (1000, 1), (MAX_PART, 1), (MAX_PART + 1, 3)])
+def test_a_short_message_has_one_frame_for_who_has_said_to_take_that(make_both: Make, size: int, frames: int) -> None:
+    world = make_both()
+    sender = world.link(1, announced={"whole": True})
+    newer, older = world.link(2, announced={"whole": True}), world.link(3, announced={"whole": 1})
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    for receiver in newer, older:
+        receiver.wants(1)
+        receiver.wants(1, number=2)
+        receiver.heard()
+    sender.heard()
+    for number, whole in ((1, False), (2, True)):
+        for to in 2, 3:
+            sender.says(*(frame.encode() for frame in frames_of(to, b"x", number, body, whole=whole)))
+    assert [parse_link_frame(frame) for frame in sender.heard()] == [Ack(to, n, b"x") for n in (1, 2) for to in (2, 3)]
+    for receiver, expected in ((newer, frames), (older, 2 if size <= MAX_PART else 3)):
+        said = receiver.heard()
+        assert len(said) == 2 * expected
+        bodies: list[bytes] = [b"", b""]
+        for frame in map(parse_link_frame, said):
+            if isinstance(frame, Whole | Begin | Part):
+                bodies[frame.number - 1] += frame.part
+        assert bodies == [body, body]
+    again = world.link(2, 1, announced={"whole": True})
+    again.wants(1)
+    assert len(again.heard()) == frames + 1  # with the welcome
+
+
+def test_a_message_in_one_frame_is_compared_with_what_an_earlier_attempt_has_sent(make_both: Make) -> None:
+    world = make_both()
+    first, receiver = world.link(1), world.link(2)
+    receiver.wants(1)
+    first.sends(2, b"same")
+    receiver.wants(1, number=2)
+    first.sends(2, b"one", number=2)
+    second = world.link(1, 1)
+    second.heard()
+    for number, body in ((1, b"same"), (2, b"another")):
+        second.says(*(frame.encode() for frame in frames_of(2, b"x", number, body, whole=True)))
+    same, other = map(parse_link_frame, second.heard())
+    assert same == Ack(2, 1, b"x")
+    assert isinstance(other, Nak)
+    assert b"not deterministic" in other.reason
 
 
 def test_a_ping_is_answered_behind_what_came_before_it(make_both: Make) -> None:
@@ -295,7 +343,12 @@ def test_a_pipe_goes_from_task_to_task_where_both_have_announced_it(make_both: M
         world.link(task, identity=TaskIdentity("j", task, 0), announced={PIPES: True, "more": 1}) for task in (1, 2)
     )
     for link in (writer, reader):
-        assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", "pings": True, PIPES: True}
+        assert parse_link_welcome(link.heard()[0]).announced == {
+            "store": "store1",
+            "pings": True,
+            "whole": True,
+            PIPES: True,
+        }
     writer.says(OpenPipe(2, 0, b"x", True).encode())
     reader.says(OpenPipe(1, 0, b"x", False).encode(), PipeCredit(1, 1 << 18, b"x").encode())
     world.settle()
@@ -313,7 +366,7 @@ def test_a_pipe_goes_from_task_to_task_where_both_have_announced_it(make_both: M
 
 def test_a_frame_of_a_pipe_that_was_not_announced_is_refused(make_both: Make) -> None:
     link = make_both().link(1)
-    assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", "pings": True}
+    assert parse_link_welcome(link.heard()[0]).announced == {"store": "store1", "pings": True, "whole": True}
     link.says(OpenPipe(2, 0, b"x", True).encode())
     assert failed(link).startswith("expected a frame of a link, got ")
 

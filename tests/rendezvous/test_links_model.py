@@ -21,6 +21,8 @@ from property_examples import examples
 from mu_twisted.wire.links import Cut, Unwant, Want, WantAny
 
 tasks = st.sampled_from(TASKS)
+NEWER = 1
+"""The task that sends and takes short messages in one frame."""
 
 
 class Against(RuleBasedStateMachine):
@@ -29,7 +31,7 @@ class Against(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store = Store()
-        self.tasks = {task: Task(self.store, task) for task in TASKS}
+        self.tasks = {task: Task(self.store, task, whole=task == NEWER) for task in TASKS}
         self.safe: set[tuple[int, int, bytes, int]] = set()
         """What was reported safe to a sender: sender, receiver, name, number."""
         self.next: dict[tuple[int, int, bytes], int] = {}
@@ -47,7 +49,7 @@ class Against(RuleBasedStateMachine):
         if task.session is None or len(task.sending) >= 4:
             return
         number = self.next[sender, to, name] = self.next.get((sender, to, name), 0) + 1
-        frames = frames_of(to, name, number, content(sender, to, name, number))
+        frames = frames_of(to, name, number, content(sender, to, name, number), whole=sender == NEWER)
         task.says(next(frames))
         task.sending[to, name, number] = frames
 
@@ -112,17 +114,17 @@ class Against(RuleBasedStateMachine):
         """The same attempt dials again, and sends again what was not safe; messages that it has it keeps."""
         before = self.tasks[me]
         before.leaves()
-        again = self.tasks[me] = Task(self.store, me, before.attempt)
+        again = self.tasks[me] = Task(self.store, me, before.attempt, whole=me == NEWER)
         again.got = before.got
         for to, name, number in [key for key in before.sending if key not in before.safe]:
-            frames = frames_of(to, name, number, content(me, to, name, number))
+            frames = frames_of(to, name, number, content(me, to, name, number), whole=me == NEWER)
             again.says(next(frames))
             again.sending[to, name, number] = frames
 
     @rule(me=tasks)
     def begin_anew(self, me: int) -> None:
         """Another attempt, which may come before the connection of the first is gone."""
-        self.tasks[me] = Task(self.store, me, self.tasks[me].attempt + 1)
+        self.tasks[me] = Task(self.store, me, self.tasks[me].attempt + 1, whole=me == NEWER)
         for key in [key for key in self.next if key[0] == me]:
             self.next[key] = 0
 
@@ -140,7 +142,7 @@ class Against(RuleBasedStateMachine):
     def end(self) -> None:
         self.store.mailboxes.end(b"j")
         attempts = {task: each.attempt for task, each in self.tasks.items()}
-        self.tasks = {task: Task(self.store, task, attempts[task]) for task in TASKS}
+        self.tasks = {task: Task(self.store, task, attempts[task], whole=task == NEWER) for task in TASKS}
         self.safe.clear()
         self.next.clear()
         self.store.lost.clear()
@@ -187,9 +189,9 @@ class Against(RuleBasedStateMachine):
             self.look(task)
             task.leaves()
         self.store.lost.clear()
-        senders = {task: Task(self.store, task, self.tasks[task].attempt) for task in TASKS}
+        senders = {task: Task(self.store, task, self.tasks[task].attempt, whole=task == NEWER) for task in TASKS}
         for me in TASKS:
-            receiver = Task(self.store, me, self.tasks[me].attempt + 1)
+            receiver = Task(self.store, me, self.tasks[me].attempt + 1, whole=me == NEWER)
             senders[me] = receiver
             wanted = [key for key in self.safe if key[1] == me]
             for sender, _, name, number in wanted:

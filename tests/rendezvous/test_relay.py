@@ -369,19 +369,18 @@ def test_a_message_that_comes_with_the_next_attempt_reaches_it_once(make_both: M
 
 def test_messages_of_a_slow_reader_stay_whole_and_in_order(make_both: Make) -> None:
     world = make_both()
-    one, other, reader = world.worker(1, 3), world.worker(2, 3), world.worker(3, 3)
+    reader, one, other = world.worker(3, 3), world.worker(1, 3), world.worker(2, 3)
     one.says(b"1")
     other.says(b"2")
     assert reader.heard() == [b"1", b"2"]
     reader.wire.pause_reading()
-    big = bytes(range(256)) * 8000
+    big = bytes(range(256)) * 4000
     other.says(big)
     for number in range(300):
-        one.says(b"1 %d " % number * 500)
-        if number == 150:
-            other.says(b"2 last")
-            reader.wire.resume_reading()
-    world.settle()
+        one.wire.send(b"1 %d " % number * 500)
+    other.wire.send(b"2 last")
+    reader.wire.resume_reading()
+    world.settle(3000)
     heard = reader.heard()
     assert [message for message in heard if message.startswith(b"1 ")] == [b"1 %d " % n * 500 for n in range(300)]
     assert [message for message in heard if not message.startswith(b"1 ")] == [big, b"2 last"]

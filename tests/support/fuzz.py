@@ -62,6 +62,7 @@ def link_frames() -> Iterator[links.LinkFrame]:
         yield links.Want(1, number, b"x")
         yield links.End(0, number, digest, b"x")
     yield links.Begin(2, 1, 1 << 17, b"y", bytes(300))
+    yield links.Whole(2, 3, hashlib.sha256(b"whole").hexdigest().encode(), b"x", b"whole")
     yield links.Part(2, 1, 300, b"y", b"more")
     yield from (links.Cut(2, 1, b"y"), links.Ack(1, 1, b"x"), links.Nak(1, 1, b"x", b"no"))
     yield from (links.Unwant(None, b"x"), links.Unwant(1, b"x"), links.Held(1, 3, 0, b"0" * 64, b"x"), links.LinkPing())

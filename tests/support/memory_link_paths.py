@@ -10,7 +10,20 @@ from typing import Any
 from memory_links import Store
 
 from mu_twisted.rendezvous import RelayLimits
-from mu_twisted.wire.links import MAX_PART, Ack, Begin, Cut, End, LinkGreeting, Part, Unwant, Want, parse_link_frame
+from mu_twisted.wire.links import (
+    MAX_PART,
+    WHOLE,
+    Ack,
+    Begin,
+    Cut,
+    End,
+    LinkGreeting,
+    Part,
+    Unwant,
+    Want,
+    Whole,
+    parse_link_frame,
+)
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_receives import Receives
 from worker_lambda._link_sends import Sends
@@ -99,12 +112,12 @@ class World:
         self.dial(task)
 
     def dial(self, task: int) -> None:
-        greeting = LinkGreeting(b"j", task, self.attempts[task], {})
+        greeting = LinkGreeting(b"j", task, self.attempts[task], {WHOLE: self.attempts[task] % 2 == 1})
         admission = self.store.mailboxes.greet_link(greeting, self, 0.0)
         session, self.run = admission.session, admission.run
         if task == SENDER:
             self.of_sender = session
-            self.sends.restart()
+            self.sends.restart(whole=self.attempts[task] % 2 == 1)
         else:
             self.of_receiver = session
             self.receives.restart()
@@ -177,7 +190,7 @@ class World:
         object.__setattr__(frame, "peer", frm)
         self.direct_frames.append(frame)
         match frame:
-            case Begin() | Part() | End() | Cut():
+            case Begin() | Whole() | Part() | End() | Cut():
                 self.receives.received(frame, end)
             case Want():
                 self.sends.wanted(end, frame)

@@ -13,6 +13,7 @@ from mu_twisted.rendezvous import Mailboxes, MessageStore, RelayLimits, Spill
 from mu_twisted.rendezvous._link_session import LinkSession
 from mu_twisted.wire.links import (
     MAX_PART,
+    WHOLE,
     Ack,
     Begin,
     Cut,
@@ -20,8 +21,10 @@ from mu_twisted.wire.links import (
     LinkFrame,
     LinkGreeting,
     LinkPing,
+    MessageKey,
     Nak,
     Part,
+    Whole,
     parse_link_frame,
 )
 
@@ -38,7 +41,10 @@ def content(sender: int, to: int, name: bytes, number: int) -> bytes:
     return chance.randbytes(16) * (chance.choice(SIZES) // 16) + bytes(chance.choice(SIZES[:2]))
 
 
-def frames_of(to: int, name: bytes, number: int, body: bytes) -> Iterator[LinkFrame]:
+def frames_of(to: int, name: bytes, number: int, body: bytes, *, whole: bool = False) -> Iterator[LinkFrame]:
+    if whole and len(body) <= MAX_PART:
+        yield Whole(to, number, hashlib.sha256(body).hexdigest().encode(), name, body)
+        return
     yield Begin(to, number, len(body), name, body[:MAX_PART])
     for at in range(MAX_PART, len(body), MAX_PART):
         yield Part(to, number, at, name, body[at : at + MAX_PART])
@@ -73,16 +79,24 @@ class Task:
     """A worker's connection, that takes frames when the test says so.
 
     :param may_repeat: whether it may ask again for what it has.
+    :param whole: whether it takes a message in one frame.
     :param may_lie: whether others may send it digests of other bytes: the rendezvous passes them on, and a worker
         refuses the message.
     """
 
     def __init__(
-        self, store: Store, task: int, attempt: int = 0, *, may_repeat: bool = False, may_lie: bool = False
+        self,
+        store: Store,
+        task: int,
+        attempt: int = 0,
+        *,
+        may_repeat: bool = False,
+        may_lie: bool = False,
+        whole: bool = False,
     ) -> None:
         self.store, self.task, self.attempt = store, task, attempt
         self.may_repeat, self.may_lie = may_repeat, may_lie
-        welcome = store.mailboxes.greet_link(LinkGreeting(b"j", task, attempt, {}), self, 0.0)
+        welcome = store.mailboxes.greet_link(LinkGreeting(b"j", task, attempt, {WHOLE: whole}), self, 0.0)
         self.session: LinkSession | None = welcome.session
         self.run = welcome.run
         for replaced in welcome.replaced:
@@ -105,8 +119,8 @@ class Task:
             self.session.receive(parse_link_frame(frame.encode()))
         self.store.lost |= self.run.links.take_lost()
 
-    def sends(self, to: int, name: bytes, body: bytes, number: int = 1) -> None:
-        self.says(*frames_of(to, name, number, body))
+    def sends(self, to: int, name: bytes, body: bytes, number: int = 1, *, whole: bool = False) -> None:
+        self.says(*frames_of(to, name, number, body, whole=whole))
 
     def hears(self, limit: int = 1 << 30) -> list[LinkFrame]:
         """What there is for it, up to so many frames; each is checked, and whole messages are acknowledged."""
@@ -133,19 +147,26 @@ class Task:
             case Part():
                 assert frame.offset == len(self.coming[key])
                 self.coming[key] += frame.part
+            case Whole():
+                assert self.may_repeat or key not in self.got, "it came twice"
+                self.coming.pop(key, None)
+                self.lengths.pop(key, None)
+                self.takes(key, frame.part, frame.digest)
             case End():
                 body = bytes(self.coming.pop(key))
                 assert len(body) == self.lengths.pop(key)
-                digest = hashlib.sha256(body).hexdigest().encode()
-                assert self.may_lie or digest == frame.digest
-                self.got[key] = body
-                self.says(Ack(*key[:1], key[2], key[1]))
+                self.takes(key, body, frame.digest)
             case Cut():
                 del self.coming[key]
             case Ack():
                 self.safe.add(key)
             case Nak():
                 self.refused[key] = frame.reason.decode()
+
+    def takes(self, key: MessageKey, body: bytes, digest: bytes) -> None:
+        assert self.may_lie or hashlib.sha256(body).hexdigest().encode() == digest
+        self.got[key] = body
+        self.says(Ack(key[0], key[2], key[1]))
 
     def leaves(self) -> None:
         if self.session is not None:

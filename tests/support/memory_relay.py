@@ -15,7 +15,7 @@ from mu_twisted.rendezvous import PunchService, Relay, RelayLimits, Spill
 from mu_twisted.tls import Authority, Identity, RoleIdentity, client_contexts, server_contexts
 from mu_twisted.transport import FrameProtocol, connect
 from mu_twisted.wire import PeerGreeting
-from mu_twisted.wire.links import Ack, Begin, End, LinkGreeting, Part, Want, parse_link_frame
+from mu_twisted.wire.links import Ack, Begin, End, LinkGreeting, Part, Want, Whole, parse_link_frame
 
 AUTHORITY = Authority.generate()
 HOUR = timedelta(hours=1)
@@ -64,9 +64,9 @@ class Link(Peer):
     def frames_received(self, payloads: list[bytes]) -> None:
         super().frames_received(payloads)
         for payload in payloads:
-            if payload.startswith(b"END:"):
+            if payload.startswith((b"END:", b"WHOLE:")):
                 frame = parse_link_frame(payload)
-                assert isinstance(frame, End)
+                assert isinstance(frame, End | Whole)
                 self.wire.send(Ack(frame.peer, frame.number, frame.name).encode())
 
     def sends(self, to: int, body: bytes, name: bytes = b"x", number: int = 1) -> None:

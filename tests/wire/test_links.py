@@ -1,6 +1,7 @@
 """The frames of links: what is written is read again, and anything else is one error."""
 
 from contextlib import suppress
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from mu_twisted.wire.links import (
     Unwant,
     Want,
     WantAny,
+    Whole,
     check_name,
     is_link_greeting,
     parse_link_frame,
@@ -54,6 +56,7 @@ names = st.text(min_size=1, max_size=60).filter(is_name).map(str.encode)
 parts = st.binary(max_size=300)
 frames = st.one_of(
     st.builds(lambda p, n, m, b: Begin(p, n, len(b), m, b), peers, numbers, names, parts),
+    st.builds(lambda p, n, m, b: Whole(p, n, sha256(b).hexdigest().encode(), m, b), peers, numbers, names, parts),
     st.builds(Part, peers, numbers, st.integers(0, 1 << 40), names, parts.filter(bool)),
     st.builds(End, peers, numbers, st.binary(min_size=32, max_size=32).map(lambda b: b.hex().encode()), names),
     st.builds(Cut, peers, numbers, names),
@@ -95,6 +98,10 @@ def test_anything_is_a_frame_or_one_error(message: bytes) -> None:
         b"SEND:1:1:%d:x\0" % ((1 << 40) + 1),
         b"SEND:1:1:%d:x\0" % (MAX_PART + 1) + bytes(MAX_PART + 1),
         b"DATA:1:1:5:x\0",
+        b"WHOLE:1:1:" + b"a" * 64 + b":x",
+        b"WHOLE:1:1:" + b"a" * 63 + b":x\0",
+        b"WHOLE:1:0:" + b"a" * 64 + b":x\0",
+        b"WHOLE:1:1:" + b"a" * 64 + b":x\0" + bytes(MAX_PART + 1),
         b"END:1:1:abc:x",
         b"END:1:1:" + b"A" * 64 + b":x",
         b"ACK:1:1:x\0",
@@ -114,6 +121,7 @@ def test_what_breaks_the_grammar_or_a_limit_is_an_error(message: bytes) -> None:
 def test_no_frame_is_larger_than_said() -> None:
     name = b"n" * MAX_NAME
     assert len(Begin(10**18, MAX_NUMBER, 1 << 40, name, bytes(MAX_PART)).encode()) <= MAX_LINK_FRAME
+    assert len(Whole(10**18, MAX_NUMBER, b"a" * 64, name, bytes(MAX_PART)).encode()) <= MAX_LINK_FRAME
     assert len(Part(10**18, MAX_NUMBER, 1 << 40, name, bytes(MAX_PART)).encode()) <= MAX_LINK_FRAME
 
 

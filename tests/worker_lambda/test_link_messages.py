@@ -53,8 +53,8 @@ class Pair:
         while self.beside.step() or self.carry():
             pass
 
-    def breaks(self) -> None:
-        self.sends.restart()
+    def breaks(self, *, whole: bool = False) -> None:
+        self.sends.restart(whole=whole)
         self.receives.restart()
 
 
@@ -83,7 +83,7 @@ def test_whatever_breaks_each_message_comes_once_in_order_and_whole(
             case "beside":
                 pair.beside.step(data.draw(st.integers(0, 5)))
             case _:
-                pair.breaks()
+                pair.breaks(whole=data.draw(st.booleans()))
     for _ in range(3):  # an acknowledgement that was lost is said again with the next connection
         pair.settle()
         pair.breaks()

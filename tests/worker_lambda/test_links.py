@@ -489,7 +489,7 @@ def linked(
 
 def welcome(relay: Any) -> Any:
     peer = relay.accept()
-    assert peer.hear() == b"HELLO_LINK:j:7:1:{}"
+    assert peer.hear() == b'HELLO_LINK:j:7:1:{"whole":true}'
     peer.say(WELCOME)
     return peer
 
@@ -639,7 +639,7 @@ def test_a_rendezvous_that_says_nothing_is_lost_and_fails_what_waits(
     assert talk.ask(b"link:127.0.0.1:%d:j:7:1" % relay.port) == b"OK:LINK"
     talk.say(b"send:3:x\0\0body", b"receive:4:y\0f")
     peer = relay.accept()
-    assert peer.hear() == b"HELLO_LINK:j:7:1:{}"
+    assert peer.hear() == b'HELLO_LINK:j:7:1:{"whole":true}'
     if answers:
         peer.say(LinkWelcome({"store": "s", PINGS: True}).encode())
         assert [peer.hear() for _ in range(4)] == [b"WANT:4:1:y", *frames(b"body"), b"PING:"]
@@ -650,7 +650,7 @@ def test_a_rendezvous_that_says_nothing_is_lost_and_fails_what_waits(
     peer.close()
     talk.say(b"receive:4:y\0f")  # it is dialled anew
     peer = relay.accept()
-    assert peer.hear() == b"HELLO_LINK:j:7:1:{}"
+    assert peer.hear() == b'HELLO_LINK:j:7:1:{"whole":true}'
     talk.say(b"quit:")
     worker.result()
 
