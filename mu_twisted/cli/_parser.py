@@ -54,7 +54,9 @@ class ParagraphFormatter(argparse.HelpFormatter):
 class ListOnce(argparse.Action):
     """Stores a list of values separated by commas; given twice, the last would count, so it is refused."""
 
-    def __call__(self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, _: Any = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: object, _: object = None
+    ) -> None:
         if getattr(options, self.dest) is not self.default:
             raise argparse.ArgumentError(
                 None, f"{self.option_strings[-1]} was given twice: separate its values by commas"

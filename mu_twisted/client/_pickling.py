@@ -126,7 +126,7 @@ def _is_own(module: ModuleType | None) -> bool:
     return not _is_installed(path)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         return repr(value)[:60]
     except Exception:  # noqa: BLE001 - it may be anything of the user's

@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mu_twisted.base import one_line
 from mu_twisted.config._errors import ConfigError
@@ -83,7 +82,7 @@ def _content(path: Path) -> bytes | None:
     return content
 
 
-def _table(path: Path, table: str, values: Mapping[str, Any]) -> Table:
+def _table(path: Path, table: str, values: Mapping[str, object]) -> Table:
     found: Table = {}
     for name, value in values.items():
         setting = _BY_NAME.get(name)
@@ -96,14 +95,14 @@ def _table(path: Path, table: str, values: Mapping[str, Any]) -> Table:
     return found
 
 
-def _checked(where: str, setting: Setting, value: Any) -> str | bool:
+def _checked(where: str, setting: Setting, value: object) -> str | bool:
     try:
         return setting.kind.from_toml(value)
     except ValueError:
         raise ConfigError(f"{where}: expected {setting.kind.wanted}, got {_shown(value)}") from None
 
 
-def _refuse_secret(path: Path, table: str, name: str, value: Any) -> None:
+def _refuse_secret(path: Path, table: str, name: str, value: object) -> None:
     """Raise for what looks like a credential; the value is not shown."""
     known = name in _BY_NAME
     if (not known and _SECRET_NAME.search(name)) or (isinstance(value, str) and _SECRET_VALUE.search(value)):
@@ -120,6 +119,6 @@ def _nearest(name: str) -> str:
     return f", {near[0]} is" if near else ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = value if isinstance(value, str) and value.isprintable() and value and " " not in value else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

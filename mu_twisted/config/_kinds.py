@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -35,7 +34,7 @@ class Kind:
             raise ValueError
         return self.check(text)
 
-    def from_toml(self, value: Any) -> str | bool:
+    def from_toml(self, value: object) -> str | bool:
         """The value of a key of the file.
 
         :raises ValueError: it is none of this kind.

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.local._dispatch import Dispatcher
 from mu_twisted.local._errors import LocalError
@@ -53,7 +54,7 @@ class LocalLambda:
     def __init__(
         self,
         reactor: Any,
-        threads: Any,
+        threads: ThreadPool,
         settings: Settings,
         state: Path,
         run: Path,

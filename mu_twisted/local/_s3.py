@@ -22,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.local._errors import LocalError
 from mu_twisted.local._process_marks import MARK
@@ -113,7 +114,7 @@ class LocalS3:
     def __init__(
         self,
         reactor: Any,
-        threads: Any,
+        threads: ThreadPool,
         program: S3Program,
         data: Path,
         run: Path,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from mu_twisted.local._code import unpack
 from mu_twisted.local._errors import LocalError
@@ -78,7 +79,7 @@ class HostRuntime:
     def __init__(
         self,
         reactor: Any,
-        threads: Any,
+        threads: ThreadPool,
         run: Path,
         hidden: Path,
         store: FunctionStore,
