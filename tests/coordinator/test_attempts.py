@@ -13,7 +13,7 @@ from property_examples import examples
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import AttemptFile, Attempts
-from mu_twisted.coordinator._attempts import MAX_TEXTS
+from mu_twisted.coordinator._attempts import MAX_PEERS, MAX_TEXTS
 from mu_twisted.fsm import Outcome
 
 
@@ -89,3 +89,18 @@ def test_the_texts_of_an_attempts_states_have_a_bound_together(size: int) -> Non
     assert record["states"][-1][1] == "the end"
     assert len(record["states"]) == min(MAX_TEXTS // size, shown) + 1 - (MAX_TEXTS % size < len("the end"))
     assert record["dropped"] == shown + 1 - len(record["states"])
+
+
+def test_of_paths_to_many_peers_some_are_kept() -> None:
+    kept: list[bytes] = []
+    states = Attempts(Clock(), kept.append)
+    machine: Any = SimpleNamespace(text="0:(x)", outcome=Outcome.RUNNING)
+    look = states.watch(0, 0)
+    for first in range(0, 10 * MAX_PEERS, 100):
+        states.paths_known(0, 0, {peer: "direct" for peer in range(first, first + 100)})
+    states.paths_known(0, 0, {0: "lost", 10 * MAX_PEERS: "lost"})
+    states.paths_known(1, 0, {2: "direct"})  # of no attempt
+    machine.outcome = Outcome.DONE
+    look(machine)
+    [line] = kept
+    assert json.loads(line)["paths"] == {"direct": MAX_PEERS - 1, "lost": 1}

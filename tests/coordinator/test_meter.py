@@ -11,7 +11,7 @@ from memory_jobs import MemoryCoordinator
 from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import Meter, Opened, Usage
-from mu_twisted.coordinator._meter import MAX_INIT
+from mu_twisted.coordinator._meter import MAX_INIT, MAX_OUTCOMES
 from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import VERSION, Greeting
@@ -165,3 +165,13 @@ def test_where_prices_are_unknown_nothing_is_said(tmp_path: Path) -> None:
         assert world.jobs.job(world.submit("-n", "1")).cost is None
     finally:
         world.journal.close()
+
+
+def test_only_so_many_outcomes_of_paths_are_told_apart_and_known_ones_go_on() -> None:
+    meter = Meter(Usage(paths={"direct": 3}))
+    meter.paths_known(f"odd {number}" for number in range(10_000))
+    meter.paths_known(["direct", "odd 0", "odd 9999"])
+    paths = meter.usage(0.0).paths
+    assert len(paths) == MAX_OUTCOMES
+    assert (paths["direct"], paths["odd 0"]) == (4, 2)
+    assert "odd 9999" not in paths

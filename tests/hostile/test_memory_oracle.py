@@ -114,6 +114,21 @@ def test_the_errors_of_a_job_have_a_bound_and_the_same_after_a_restart() -> None
     assert Job.restore(records).failures == job.failures
 
 
+def test_the_remarks_of_a_job_have_the_same_bound_and_share_it_with_its_errors() -> None:
+    tasks = _ledger.MAX_TEXTS // 2000 + 100
+    job = Job("j", range(tasks), JobPolicy(retries=0, max_workers=1))
+    records = [action.record for action in job.start(0.0) if hasattr(action, "record")]
+    for number in range(tasks):
+        records += [a.record for a in job.worker_greeted(number, None, 0.0, reusable=False) if hasattr(a, "record")]
+        ended = job.task_failed(number, "x" * 2000, 0.0) if number % 2 else job.task_done(number, 0.0, "y" * 2000)
+        records += [a.record for a in ended if hasattr(a, "record")]
+    assert len(job.remarks) == tasks - len(job.failures)
+    held = sum(map(len, (*job.remarks.values(), *job.failures.values())))
+    assert held <= _ledger.MAX_TEXTS + tasks * _ledger.SHORT_TEXT
+    assert sorted(map(len, set(job.remarks.values()))) == [_ledger.SHORT_TEXT, 2000]
+    assert Job.restore(records).remarks == job.remarks
+
+
 @pytest.mark.parametrize("member", ["version", "deadline_ms", "memory_mb"])
 def test_a_number_of_a_greeting_that_no_journal_could_keep_is_refused(member: str) -> None:
     with pytest.raises(wire.WireError, match=f"the greeting's {member} is not of type int"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_lambda._command_runs import CommandRuns
+from worker_lambda._command_runs import MAX_PROGRAMS, CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._program import Program
 
@@ -181,6 +181,23 @@ def test_programs_that_are_not_waited_for_are_counted(selector: selectors.BaseSe
     jobs.drop()
     assert not outputs & set(selector.get_map())
     assert jobs.programs == 0
+    jobs.close(10)
+
+
+@pytest.mark.long
+def test_no_more_programs_are_left_behind_than_may_run(selector: selectors.BaseSelector, tmp_path: Path) -> None:
+    jobs = CommandRuns(selector, tmp_path, background=0.0)
+    ended: list[Program] = []
+    for _ in range(MAX_PROGRAMS):
+        jobs.run(b"sleep 600 & exit 0", ended.append)
+    turn(selector, jobs, lambda: len(ended) == MAX_PROGRAMS)
+    assert jobs.programs == 0
+    with pytest.raises(CommandFailure, match=f"{MAX_PROGRAMS} programs are running, that is the limit"):
+        jobs.run(b"true", ended.append)
+    jobs.kill()
+    turn(selector, jobs, lambda: not {program.output for program in ended} & set(selector.get_map()))
+    jobs.run(b"true", ended.append)
+    turn(selector, jobs, lambda: len(ended) > MAX_PROGRAMS)
     jobs.close(10)
 
 
