@@ -97,7 +97,7 @@ def test_of_paths_to_many_peers_some_are_kept() -> None:
     machine: Any = SimpleNamespace(text="0:(x)", outcome=Outcome.RUNNING)
     look = states.watch(0, 0)
     for first in range(0, 10 * MAX_PEERS, 100):
-        states.paths_known(0, 0, {peer: "direct" for peer in range(first, first + 100)})
+        states.paths_known(0, 0, dict.fromkeys(range(first, first + 100), "direct"))
     states.paths_known(0, 0, {0: "lost", 10 * MAX_PEERS: "lost"})
     states.paths_known(1, 0, {2: "direct"})  # of no attempt
     machine.outcome = Outcome.DONE
