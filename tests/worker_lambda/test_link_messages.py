@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from memory_link_paths import SIZES, Beside
 from property_examples import examples
 
+from mu_twisted.wire.byte_counts import parse_byte_counts
 from mu_twisted.wire.links import MAX_PART, Ack, Cut, Nak, Unwant, Want, parse_link_frame
 from worker_lambda._errors import CommandFailure
 from worker_lambda._link_files import MessageSource, MessageTarget
 from worker_lambda._link_receives import MAX_ANY_NAMES, MAX_WANTED, Receives, WaitReport
 from worker_lambda._link_sends import MAX_SENDING, MAX_WAITING, MAX_WAITING_BYTES, Sends, StreamNumbers
+from worker_lambda._traffic import Traffic
 
 
 class Pair:
@@ -24,7 +26,8 @@ class Pair:
     def __init__(self) -> None:
         self.beside = Beside()
         runs: Any = self.beside
-        self.sends, self.receives = Sends(runs), Receives(runs)
+        self.sent, self.got = Traffic(wanted=True), Traffic(wanted=True)
+        self.sends, self.receives = Sends(runs, traffic=self.sent), Receives(runs, self.got)
         self.wants: list[Any] = []
 
     def carry(self, frames: int = 1 << 30) -> bool:
@@ -56,6 +59,23 @@ class Pair:
     def breaks(self, *, whole: bool = False) -> None:
         self.sends.restart(whole=whole)
         self.receives.restart()
+
+
+def test_bytes_are_counted_once_a_message_is_safe_and_once_it_is_there(tmp_path: Path) -> None:
+    pair = Pair()
+    safe: list[Any] = []
+    for number in range(3):
+        pair.receives.add(1, b"x", os.fsencode(tmp_path / f"in{number}"), lambda *_: safe.append(pair.got.report()))
+        pair.sends.add(2, b"x", None, b"12345", lambda _: safe.append(pair.sent.report()))
+    pair.carry(2)
+    pair.breaks()  # what goes again is not counted again
+    pair.settle()
+    reports = [parse_byte_counts(report) for report in safe if report is not None]
+    assert max(report.sent for report in reports) == 15
+    assert max(report.received for report in reports) == 15
+    pair.sends.add(2, b"y", None, b"123", safe.append)
+    pair.sends.fail("killed", final=True)
+    assert pair.sent.report() is None
 
 
 @settings(max_examples=examples(60))

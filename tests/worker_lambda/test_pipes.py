@@ -16,6 +16,7 @@ import pytest
 from mu_twisted.rendezvous._message import Account
 from mu_twisted.rendezvous._pipes import WINDOW, Pipes, PipeSession
 from mu_twisted.wire import PeerError
+from mu_twisted.wire.byte_counts import parse_byte_counts
 from mu_twisted.wire.pipes import (
     MAX_PIPE_PART,
     PIPES,
@@ -33,6 +34,7 @@ from worker_lambda import _links, _pipe_reader, _pipe_writer, _pipes, _worker
 from worker_lambda._command_runs import CommandRuns
 from worker_lambda._errors import CommandFailure
 from worker_lambda._pipes import TaskPipes
+from worker_lambda._traffic import Traffic
 
 Result = tuple[int, bytes] | str
 
@@ -44,7 +46,8 @@ class PipedWorker:
         self.directory = directory
         directory.mkdir()
         self.runs = CommandRuns(network.selector, directory, 0.5)
-        self.pipes = TaskPipes(network.selector, bytes(directory), self.runs.kill)
+        self.traffic = Traffic(wanted=True)
+        self.pipes = TaskPipes(network.selector, bytes(directory), self.runs.kill, self.traffic)
         self.session = PipeSession(network.relay, task, 0, self)
         self.results: list[Result] = []
         self.pipes.connected()
@@ -180,6 +183,8 @@ def test_bytes_of_one_program_come_to_the_other_and_so_does_their_end(
     body = "".join(f"{number}\n" for number in range(1, 200_001)).encode()
     assert network.results() == [(0, b""), (0, hashlib.sha256(body).hexdigest().encode() + b"  -\n")]
     assert not list(writer.directory.iterdir()) + list(reader.directory.iterdir())
+    moved = [parse_byte_counts(end.traffic.report() or b"") for end in pair]
+    assert moved[0].sent == moved[1].received > 100_000
 
 
 @pytest.mark.parametrize("writes", ["true", "sleep 0.2", ": > ##PIPE:x##", "cat < /dev/null > ##PIPE:x##"])

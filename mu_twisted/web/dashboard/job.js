@@ -110,7 +110,7 @@ export function jobView(name, main, status) {
       const left = timeLeft(job, ended), speed = rate();
       list.push(fact("Active", count(job.active), `${counted(job.workers, "worker")}${job.launches ? `, ${count(job.launches)} to come` : ""}`));
       list.push(fact("Waiting", count(job.waiting)));
-      list.push(fact("Rate", speed === null ? "–" : `${speed < 10 ? speed.toFixed(1) : count(Math.round(speed))}/s`, job.median ? `${seconds(job.median)} each, median` : ""));
+      list.push(fact("Rate", speed === null ? "–" : `${speed > 0 && speed < 10 ? speed.toFixed(1) : count(Math.round(speed))}/s`, job.median ? `${seconds(job.median)} each, median` : ""));
       list.push(fact("Time left", left === null ? "–" : `${left < 10 ? seconds(left) : seconds(Math.round(left))}`, left === null ? "not known yet" : "about"));
     }
     list.push(fact("Time", job.ended || running ? seconds(took) : "–", job.ramp ? `all workers after ${seconds(job.ramp)}` : ""));
