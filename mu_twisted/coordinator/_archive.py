@@ -176,7 +176,7 @@ class JobArchive:
 
     def _reading_tasks(self, name: str, status: JobStatus) -> Steps[_Kept]:
         """The tasks of a job, and what they are known by."""
-        while name in self._reading:  # another request has begun: it is in turn with this one
+        while name in self._reading and name not in self._kept:  # another request has begun: it is in turn with this
             yield
         kept = self._kept.get(name)
         if kept is not None:
