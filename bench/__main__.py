@@ -47,7 +47,7 @@ def main() -> None:
         from bench import plot
 
         _limit(options.limit)
-        plot.draw(options.svg, plot.measured(), conditions())
+        plot.draw(options.svg, plot.measured(options.runs), f"{options.runs} runs; {conditions()}")
         return
     print(conditions(), flush=True)
     figures: list[Figure] = []
@@ -79,9 +79,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"all, or: {', '.join(PARTS)}; or plot")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds that a part may take (%(default)g)")
     parser.add_argument("--svg", type=Path, help="the file of the plot")
+    parser.add_argument("--runs", type=int, default=5, help="of each point of the plot (%(default)d)")
     options = parser.parse_args()
     if not 1 <= options.limit <= 86400:
         parser.error(f"--limit is 1 to 86400 seconds, not {options.limit:g}")
+    if not 1 <= options.runs <= 100:
+        parser.error(f"--runs is 1 to 100, not {options.runs}")
     if (options.parts == ["plot"]) != (options.svg is not None):
         parser.error("the plot is drawn by itself, into a file: plot --svg FILE")
     for part in options.parts:

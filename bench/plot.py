@@ -13,18 +13,26 @@ from bench.coordinator import SERVERS, prepared, sample
 
 NUMBERS = (100, 300, 1000, 3000, 10_000)
 """Workers."""
-RUNS = 5
 _LABELS = {"C": "server in C", "core": "coordinator, core", "twisted": "coordinator, Twisted's TLS"}
-_COLOURS = {"C": "#5b6770", "core": "#0b6e4f", "twisted": "#b4540a"}
 _WIDTH, _HEIGHT = 720, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 190, 40, 56
-_TEXT = 'font-family="sans-serif" font-size="13" fill="#333"'
+_STYLE = """
+svg { --paper: #fff; --text: #16191f; --line: #dfe3e8; --C: #5b6770; --core: #0b6e4f; --twisted: #b4540a; }
+@media (prefers-color-scheme: dark) {
+  svg { --paper: #14171c; --text: #e6e9ee; --line: #343b45; --C: #a9b4c0; --core: #4cc79b; --twisted: #f0a05a; }
+}
+rect { fill: var(--paper); }
+text { font: 13px sans-serif; fill: var(--text); }
+.line { stroke: var(--line); }
+.tick { stroke: var(--text); }
+"""
+"""Of a light page, and of a dark one."""
 
 Costs = Mapping[str, Mapping[int, Sequence[float]]]
 """Microseconds a message of each run, by server and number of workers."""
 
 
-def measured(runs: int = RUNS) -> Costs:
+def measured(runs: int) -> Costs:
     """Measure; takes some minutes.
 
     :param runs: of each server with each number of workers, in turn.
@@ -62,28 +70,30 @@ def _svg(costs: Costs, conditions: str) -> Iterator[str]:
 
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     yield f"<title>CPU per message against the number of workers</title><desc>{_escaped(conditions)}</desc>"
-    yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
-    yield f'<text x="{_LEFT}" y="22" {_TEXT}>CPU per message, microseconds</text>'
+    yield f"<style>{_STYLE}</style>"
+    yield f'<rect width="{_WIDTH}" height="{_HEIGHT}"/>'
+    yield f'<text x="{_LEFT}" y="22">CPU per message, microseconds</text>'
     for at in range(round(top / step) + 1):
         line = f"{y(at * step):.1f}"
-        yield f'<path d="M{_LEFT} {line}H{_WIDTH - _RIGHT}" stroke="#ddd"/>'
-        yield f'<text x="{_LEFT - 8}" y="{y(at * step) + 4:.1f}" text-anchor="end" {_TEXT}>{at * step:g}</text>'
+        yield f'<path d="M{_LEFT} {line}H{_WIDTH - _RIGHT}" class="line"/>'
+        yield f'<text x="{_LEFT - 8}" y="{y(at * step) + 4:.1f}" text-anchor="end">{at * step:g}</text>'
     for number in numbers:
-        yield f'<path d="M{x(number):.1f} {floor}v5" stroke="#333"/>'
-        yield f'<text x="{x(number):.1f}" y="{floor + 20}" text-anchor="middle" {_TEXT}>{number:,}</text>'
+        yield f'<path d="M{x(number):.1f} {floor}v5" class="tick"/>'
+        yield f'<text x="{x(number):.1f}" y="{floor + 20}" text-anchor="middle">{number:,}</text>'
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    yield f'<text x="{middle:g}" y="{_HEIGHT - 14}" text-anchor="middle" {_TEXT}>workers, all active</text>'
+    yield f'<text x="{middle:g}" y="{_HEIGHT - 14}" text-anchor="middle">workers, all active</text>'
     for server, of in costs.items():
-        colour = _COLOURS[server]
+        colour = f"var(--{server})"
         points = [(x(number), y(statistics.median(of[number]))) for number in numbers]
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in points)
-        yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        yield f'<polyline points="{path}" fill="none" style="stroke: {colour}" stroke-width="2"/>'
         for number, (across, up) in zip(numbers, points, strict=True):
-            yield f'<path d="M{across:.1f} {y(min(of[number])):.1f}V{y(max(of[number])):.1f}" stroke="{colour}"/>'
-            yield f'<circle cx="{across:.1f}" cy="{up:.1f}" r="3.5" fill="{colour}"><title>'
+            spread = f"M{across:.1f} {y(min(of[number])):.1f}V{y(max(of[number])):.1f}"
+            yield f'<path d="{spread}" style="stroke: {colour}"/>'
+            yield f'<circle cx="{across:.1f}" cy="{up:.1f}" r="3.5" style="fill: {colour}"><title>'
             yield f"{_LABELS[server]}, {number} workers: {statistics.median(of[number]):.1f} us</title></circle>"
         label = _escaped(_LABELS[server])
-        yield f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}" {_TEXT}>{label}</text>'
+        yield f'<text x="{points[-1][0] + 10:.1f}" y="{points[-1][1] + 4:.1f}">{label}</text>'
     yield "</svg>"
 
 

@@ -19,6 +19,7 @@
 #define TAIL_FACTOR 4 /* times as long as the slowest answer so far */
 #define CONNECTING 0.00075 /* seconds of CPU that a new connection costs, nearly all of them its handshake */
 #define LAUNCHING 0.000025 /* seconds of CPU that a launch costs */
+#define NEAR 0.003         /* seconds of latency up to which the endpoint is near: a few handshakes' time */
 #define SAMPLES 8          /* answers after which the least latency is taken for the endpoint's */
 #define EVENTS 64
 
@@ -300,20 +301,28 @@ static bool serve(client *self, work *of, int milliseconds)
  *
  * The first launch is sent alone until the endpoint's name has an address, and where it has none answers for all: else
  * each connection would look it up at the same moment, which is more than some name servers answer. It stays alone until
- * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session.
+ * it is answered, for PAUSE_MS at most: then the latency is known, and the others can resume its session. Where that takes
+ * longer, there are four times as many with each PAUSE_MS.
  *
- * Of an endpoint that answers sooner than a handshake costs, the latency is measured some times, and connections are made
- * one after the other: a session is good for one of them, whose answer brings the next. Of one that is further away, all
- * ask before the first is answered. new: connections without an answer yet. */
+ * The first answer may be a slow one: the second is waited for, too. Of an endpoint that is near the latency is measured
+ * some times, and connections are made one after the other: a session is good for one of them, with whose answer the next
+ * comes, and resuming one halves what a connection costs. Where the endpoint is further away that would take too long, and
+ * most of those that begin together resume the same session, before the first of them is accepted.
+ *
+ * new: connections without an answer yet. */
 static int connections_for(client *self, work *of, int new)
 {
     of->found = of->found || (self->slots[0].active && connection_has_address(&self->slots[0].connection));
     if (!of->found)
         return 1;
-    if (self->latency < 0)
-        return (now() - of->since) * 1000 < PAUSE_MS ? 1 : self->pool_size;
-    bool near = self->latency < CONNECTING;
-    if (near && (self->samples < SAMPLES || new > 0))
+    if (self->latency < 0) {
+        int most = 1;
+        for (double waited = (now() - of->since) * 1000; waited >= PAUSE_MS && most < self->pool_size; waited -= PAUSE_MS)
+            most *= 4;
+        return most < self->pool_size ? most : self->pool_size;
+    }
+    bool near = self->latency < NEAR;
+    if (self->samples < (near ? SAMPLES : 2) || (near && new > 0))
         return self->used;
     double waiting = (double)of->batch->size * self->latency;
     while (self->used < self->pool_size && self->used * self->used * CONNECTING < waiting &&
@@ -332,8 +341,9 @@ static void start_more(client *self, work *of)
     int counted = 0, new = 0;
     double late = of->found ? now() - PAUSE_MS / 1000.0 - TAIL_FACTOR * (self->latency < 0 ? 0 : self->latency) : 0;
     for (int at = 0; at < self->reached; at++) {
-        counted += self->slots[at].active && self->slots[at].started > late;
-        new += self->slots[at].active && !self->slots[at].carried;
+        bool counts = self->slots[at].active && self->slots[at].started > late;
+        counted += counts;
+        new += counts && !self->slots[at].carried;
     }
     int most = connections_for(self, of, new);
     for (int pass = 0; pass < 2; pass++)
