@@ -183,7 +183,7 @@ SETTINGS = (
     Setting("keep", kinds.DAYS, "days that records of jobs are kept", KEEPING, "until `mu rm`"),
     Setting("worker-limit", kinds.COUNT, "workers at once over all jobs", SERVING, "open files, less 128"),
     Setting("launch-rate", kinds.RATE, "launches a second in each region", SERVING, "1000"),
-    Setting("otlp", kinds.URL, "a collector that gets a trace of each job, by OTLP over HTTP", KEEPING),
+    Setting("otlp", kinds.URL, "a collector that gets the traces of jobs, by OTLP over HTTP", KEEPING),
     Setting("endpoint-url", kinds.URL, "base URL of Lambda", (*SERVING, *FUNCTIONS), "AWS's"),
     Setting("s3-endpoint-url", kinds.URL, "base URL of S3", (*SERVING, *S3, *FUNCTIONS), "AWS's"),
 )
