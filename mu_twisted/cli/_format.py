@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mu_twisted.base import byte_size, counted, terminal_safe
+from mu_twisted.base import counted, terminal_safe
 from mu_twisted.base.json_types import Json
 from mu_twisted.jobs import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
+from mu_twisted.wire.byte_counts import counts_text
 
 Fields = Mapping[str, Json]
 
@@ -76,7 +77,7 @@ def details(job: Fields) -> str:
     if job.get("ended") is not None:
         rows.append(("ended", f"{when(job['ended'])}, after {how_long(job['ended'] - job['submitted'])}"))
     rows.append(("cost", cost(job["cost"]) if job.get("cost") else None))
-    rows.append(("bytes", moved(job["bytes"]) if job.get("bytes") else None))
+    rows.append(("data", counts_text(job["bytes"]) if job.get("bytes") else None))
     rows.append(("paths", paths(job["paths"]) if job.get("paths") else None))
     return listing(job["job"], [*rows, *((key, job.get(key)) for key in ("note", "report", "error"))])
 
@@ -91,11 +92,6 @@ def stages(job: Fields) -> list[str]:
     lines = table(head, [[stage[key] for key in keys] for stage in found]).split("\n")
     waits = [f"  {stage['waits']}" if stage.get("waits") else "" for stage in found]
     return [f"  {terminal_safe(line + more)}" for line, more in zip(lines, ["", *waits], strict=True)]
-
-
-def moved(counts: Mapping[str, int]) -> str:
-    """How many bytes a job's tasks have moved, by kind, in one line; those of which there were none are left out."""
-    return ", ".join(f"{byte_size(count)} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def paths(counts: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 
-from mu_twisted.base import byte_size, counted, printable
+from mu_twisted.base import counted, printable
 from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.coordinator._attempts import AttemptFile
 from mu_twisted.coordinator._failures import joined_lines
@@ -15,6 +15,7 @@ from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._status import EventPage, EventQuery
 from mu_twisted.coordinator._task_story import Move, story_rows
 from mu_twisted.jobs import STEP, StageIndex, Steps
+from mu_twisted.wire.byte_counts import counts_text
 
 MAX_LINES = 100_000
 """Of a log; the oldest are left out when there are more."""
@@ -158,7 +159,7 @@ def state_lines(attempt: Mapping[str, Json]) -> Iterator[str]:
     if "paths" in attempt:
         yield f"  messages: {paths_text(attempt['paths'])}"
     if "bytes" in attempt:
-        yield f"  bytes: {bytes_text(attempt['bytes'])}"
+        yield f"  data: {counts_text(attempt['bytes'])}"
     states = attempt["states"]
     if "dropped" in attempt:
         yield f"  ({attempt['dropped']} earlier states were not kept)"
@@ -171,11 +172,6 @@ def paths_text(counts: Mapping[str, int]) -> str:
     others = [f"{count} ({outcome})" for outcome, count in sorted(counts.items()) if outcome != "direct"]
     ways = [f"directly with {counted(counts['direct'], 'peer')}"] if counts.get("direct") else []
     return ", ".join([*ways, *([f"by the rendezvous with {', '.join(others)}"] if others else [])])
-
-
-def bytes_text(counts: Mapping[str, int]) -> str:
-    """How many bytes were moved, by kind; those of which there were none are left out."""
-    return ", ".join(f"{byte_size(count)} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def stamp(at: float) -> str:

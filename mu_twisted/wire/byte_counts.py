@@ -1,8 +1,10 @@
 """Byte counts are what a worker says that its task has moved so far, between it and S3, and between it and others."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 
+from mu_twisted.base import byte_size
 from mu_twisted.wire._errors import PeerError
 
 BYTE_COUNTS = "byte-counts"
@@ -28,6 +30,11 @@ class ByteCounts:
     def encode(self) -> bytes:
         """``INFO:bytes:{"retrieved":N,"uploaded":N,"sent":N,"received":N}``."""
         return b'INFO:bytes:{"retrieved":%d,"uploaded":%d,"sent":%d,"received":%d}' % astuple(self)
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """How many bytes were moved, by kind, in one line; those of which there were none are left out."""
+    return ", ".join(f"{byte_size(count)} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 KINDS = tuple(field.name for field in fields(ByteCounts))

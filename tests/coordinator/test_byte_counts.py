@@ -43,7 +43,7 @@ def test_they_outlive_the_coordinator(world: MemoryCoordinator) -> None:
     world.killed_and_started_again()
     assert world.jobs.job(job).bytes == moved(uploaded=12)
     assert story_bytes(world, job, 0) == [moved(uploaded=12)]
-    assert "bytes: 12 bytes uploaded" in world.log(job, 0)
+    assert "data: 12 bytes uploaded" in world.log(job, 0)
 
 
 def test_what_is_no_count_changes_nothing_and_many_of_them_are_no_flood(world: MemoryCoordinator) -> None:
