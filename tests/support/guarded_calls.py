@@ -25,6 +25,7 @@ def drive(pipeline: Pipeline, *messages: bytes, end: str | None = None) -> Call:
     machine = GuardedMachine(pipeline.first, 3, job=b"job-1", blocked=told.append, settings=SETTINGS)
 
     def call() -> None:
+        machine.start()
         for message in (b"OK:HELLO", *messages):
             machine.receive([message])
         if end is not None:
