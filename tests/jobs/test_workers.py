@@ -14,10 +14,12 @@ from mu_twisted.jobs import (
     Job,
     JobPolicy,
     Launched,
+    LaunchId,
     ResultReached,
     StopLaunches,
     Warm,
 )
+from mu_twisted.jobs._launches import MAX_REASON, MAX_REASONS
 
 
 def test_one_launch_is_started_for_each_task_and_each_overprovisioned_worker() -> None:
@@ -125,6 +127,15 @@ def test_launches_refused_throughout_end_the_job_with_the_commonest_reason() -> 
     job.launch_refused("0-1", "InternalError", 1.0)
     assert job.launch_refused("0-2", "AccessDenied", 1.0)[-1] == Finish()
     assert job.error == "no launch was accepted: AccessDenied"
+
+
+def test_only_so_many_reasons_of_refusals_are_told_apart_and_each_is_short() -> None:
+    job = Job("j", range(3 * MAX_REASONS))
+    job.start(0.0)
+    reasons = ["x" * 10_000] * 2 + [f"reason {number}" for number in range(2 * MAX_REASONS)]
+    for number, reason in enumerate([*reasons, *["late"] * (MAX_REASONS - 2)]):
+        job.launch_refused(LaunchId(f"0-{number}"), reason, 1.0)
+    assert job.error == f"no launch was accepted: {'x' * MAX_REASON}"
 
 
 def test_launches_refused_later_are_tried_again() -> None:
