@@ -225,15 +225,16 @@ static size_t gather_line(reply *self, const char *data, size_t size)
     self->line_size += kept;
     used += end != NULL;
     self->lines += used;
-    if (end) {
+    /* Before a line is taken, or the answer would depend on the pieces that it comes in. */
+    if (self->lines > ANSWER_HEAD_TAKEN)
+        self->stage = REPLY_BROKEN;
+    else if (end) {
         if (self->line_size > 0 && self->line[self->line_size - 1] == '\r')
             self->line_size--;
         self->line[self->line_size] = '\0';
         take_line(self);
         self->line_size = 0;
     }
-    if (self->lines > ANSWER_HEAD_TAKEN && self->stage != REPLY_COMPLETE)
-        self->stage = REPLY_BROKEN;
     return used;
 }
 
