@@ -111,7 +111,7 @@ def test_the_python_client_refuses_an_empty_text(option: str, tmp_path: Any) -> 
     from mu_twisted.client.map_request import MapRequest
 
     client = connect(state_dir=tmp_path)
-    options, program = client._options({option: ""} if option != "out" else {})
+    options, program = client._options({option: ""} if option != "out" else {}, "mu.map")
     request = MapRequest(
         ("true",), values=[["a"]], out="" if option == "out" else None, options=options, program=program
     )

@@ -1,11 +1,18 @@
 """What the doctor makes of two workers' reports about their punches."""
 
+from typing import Any
+
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from mu_twisted.aws.findings import Health
-from mu_twisted.daemons.doctor._pair_test import PairTested, judge_pair
-from mu_twisted.wire.punch_report import CandidateTried, PunchReport, PunchTried
-from mu_twisted.wire.punching import PunchOutcome, PunchRefusal
+from mu_twisted.coordinator import Peers
+from mu_twisted.daemons.doctor._pair_test import PairTested, PairTestError, _punch, _TestedWorker, judge_pair
+from mu_twisted.tls import KeyPair
+from mu_twisted.wire.links import LINKS
+from mu_twisted.wire.punch_report import PUNCHES, CandidateTried, PunchReport, PunchTried
+from mu_twisted.wire.punching import PUNCH, PunchOutcome, PunchRefusal
 
 SEEN = "reflexive/203.0.113.5/4000"
 OTHER = "reflexive/198.51.100.7/5000"
@@ -81,3 +88,39 @@ def test_whatever_the_outcome_is_the_last_line_says_it(outcome: str) -> None:
     assert all("\n" not in line for line in lines)
     if outcome == "off":
         assert len(lines) == 1
+
+
+class AnsweringWorker:
+    """The connection to a worker: after each command, what it has said by then."""
+
+    def __init__(self, worker: _TestedWorker, said: dict[bytes, list[bytes]]) -> None:
+        self.worker, self.said = worker, said
+
+    def send(self, *commands: bytes) -> None:
+        for command in commands:
+            self.worker.frames_received(self.said.get(command.partition(b":")[0], []))
+
+
+def test_the_reason_is_told_of_a_rendezvous_that_is_lost_before_it_is_needed() -> None:
+    def worker(said: dict[bytes, list[bytes]]) -> _TestedWorker:
+        made = _TestedWorker(lambda _: None)
+        made.supports = frozenset({LINKS, PUNCH, PUNCHES})
+        connection: Any = AnsweringWorker(made, said)
+        made.connected(connection)
+        return made
+
+    said = {
+        b"identity": [b"OK:IDENTITY"],
+        b"link": [b"OK:LINK", b'INFO:paths:{"1":"unreachable"}'],
+        b"punches": [b"FAIL(there are no direct paths)"],
+    }
+    pem = b"-----BEGIN X-----\nAAAA\n-----END X-----\n"
+    first = worker(said)
+    test = Deferred.fromCoroutine(
+        _punch(Clock(), (first, worker({})), Peers("j", ["h:1"], lambda identity: KeyPair(pem, pem)))
+    )
+    first.frames_received([b"FAIL(receiving 1/doctor: its certificate is not trusted)"])
+    found: list[Any] = []
+    test.addErrback(found.append)
+    assert "its certificate is not trusted" in str(found[0].value)
+    assert found[0].check(PairTestError)

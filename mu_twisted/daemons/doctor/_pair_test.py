@@ -32,7 +32,7 @@ ANSWER_TIMEOUT = 30.0
 """Seconds for each answer; two punches, 5 s apart, are among what is waited for."""
 MAX_UNREAD = 1000
 """Messages of a worker that are kept until they are looked at."""
-_DIRECT = "direct"
+_DIRECT, _UNREACHABLE = "direct", "unreachable"
 _RELAYED = "the rendezvous carries the messages of such workers, which costs it what they send"
 
 
@@ -179,6 +179,8 @@ async def _punch(clock: Any, workers: tuple[_TestedWorker, _TestedWorker], peers
     await _link(clock, first, peers, 0)
     first.say(b"receive:1:doctor\0##TMPDIR##/doctor")
     outcome = await _outcome(clock, first, 1)
+    if outcome == _UNREACHABLE:
+        await first.hear(clock, b"OK:RECEIVE")  # which fails, with the reason
     if outcome == PunchRefusal.ABSENT:
         await _link(clock, second, peers, 1)
         second.say(b"send:0:doctor\0\0doctor")
@@ -245,7 +247,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     PunchOutcome.CERTIFICATE: ("another one answered where a worker was expected", _TRY_AGAIN),
     PunchOutcome.GREETING: ("a connection came to be, and no greeting on it", _TRY_AGAIN),
     "lost": ("the path was lost as soon as it was there", _TRY_AGAIN),
-    "unreachable": ("a worker could not reach the rendezvous", "have its port be reachable for the function's workers"),
+    _UNREACHABLE: ("a worker could not reach the rendezvous", "have its port be reachable for the function's workers"),
 }
 
 
