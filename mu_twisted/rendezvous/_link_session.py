@@ -171,16 +171,16 @@ class LinkSession:
 
     def next_frame(self) -> bytes | None:
         """The next frame for the task; None if there is none now."""
-        if self._answers:
-            return self._answers.popleft()
-        while self._ready:
+        while self._answers or self._ready:
+            if self._answers:
+                return self._answers.popleft()
             delivery = next(iter(self._ready))
             del self._ready[delivery]
             try:
                 frame = self._frame(delivery)
             except SpillError:
                 self._links.lose(delivery.message)  # which ends the delivery, and may answer
-                return self.next_frame()
+                continue
             if delivery.ready:
                 self._ready[delivery] = None  # behind the others
             return frame
@@ -516,16 +516,15 @@ class LinkSession:
     def _frame(self, delivery: _Delivery) -> bytes:
         message, offset = delivery.message, delivery.offset
         stream = message.stream
-        if offset is None and self._whole and message.digest is not None and message.length <= MAX_PART:
-            delivery.offset, delivery.ended = message.length, True
-            part = self._links.storage.read(message, 0, MAX_PART)
-            return Whole(stream.sender, message.number, hexlify(message.digest), stream.name, part).encode()
         if offset is None or offset < message.arrived:
             part = self._links.storage.read(message, offset or 0, MAX_PART)
             delivery.offset = (offset or 0) + len(part)
-            if offset is None:
-                return Begin(stream.sender, message.number, message.length, stream.name, part).encode()
-            return Part(stream.sender, message.number, offset, stream.name, part).encode()
+            if offset is not None:
+                return Part(stream.sender, message.number, offset, stream.name, part).encode()
+            if self._whole and message.digest is not None and len(part) == message.length:
+                delivery.ended = True
+                return Whole(stream.sender, message.number, hexlify(message.digest), stream.name, part).encode()
+            return Begin(stream.sender, message.number, message.length, stream.name, part).encode()
         assert message.digest is not None
         delivery.ended = True
         return End(stream.sender, message.number, hexlify(message.digest), stream.name).encode()

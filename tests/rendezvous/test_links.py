@@ -17,7 +17,7 @@ from memory_links import (
     frames_of,
 )
 
-from mu_twisted.rendezvous import PeerRefused
+from mu_twisted.rendezvous import PeerRefused, RelayLimits
 from mu_twisted.rendezvous._link_session import MAX_ANY, MAX_ARRIVING, MAX_WANTS
 from mu_twisted.wire import PeerError, PeerGreeting, encode
 from mu_twisted.wire.links import (
@@ -401,6 +401,25 @@ def test_what_cannot_be_read_any_more_is_lost_and_told(store: Store) -> None:
     Task(store, 1, 1).sends(2, ONE, bytes(300 * KIB))
     two.hears()
     assert list(two.got) == [(1, ONE, 1)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_nothing_is_said_of_what_is_lost_before_it_is_delivered(whole: bool) -> None:
+    store = Store(RelayLimits())
+    one, two = Task(store, 1), Task(store, 2, whole=whole)
+    names = [b"name%d" % at for at in range(1500)]
+    for name in names:
+        one.sends(2, name, bytes(100))
+    two.run.links.storage.spill()
+    two.says(*(Want(1, 1, name) for name in names))
+    for path in store.directory.glob("spill/*/*"):
+        path.unlink()
+    assert two.hears() == []
+    assert store.lost == {1}
+    Task(store, 1, 1).sends(2, names[7], bytes(100))
+    two.hears()
+    assert list(two.got) == [(1, names[7], 1)]
+    store.close()
 
 
 @pytest.mark.parametrize(
