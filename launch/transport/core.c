@@ -256,6 +256,17 @@ static void adopt_arrived(transport_core *core, unsigned most, const core_sink *
     }
 }
 
+static void flush_all(transport_core *core)
+{
+    connection *first = core->dirty;
+    core->dirty = NULL;
+    for (connection *next; first; first = next) {
+        next = first->next_dirty;
+        first->dirty = false;
+        flush(core, first);
+    }
+}
+
 /* Looks at one that was queued; the only place where a connection is freed. */
 static size_t look_at(transport_core *core, connection *c, const core_sink *sink, void *context)
 {
@@ -267,6 +278,8 @@ static size_t look_at(transport_core *core, connection *c, const core_sink *sink
     if (notes)
         sink->noted(context, c, notes);
     if (c->lost) {
+        if (c->dirty) /* something was passed on to it in this turn */
+            flush_all(core);
         unlink_from(core, c);
         connection_free(c);
         return read;
@@ -289,17 +302,6 @@ static size_t look_at_queued(transport_core *core, const core_sink *sink, void *
         read += look_at(core, queued, sink, context);
     }
     return read;
-}
-
-static void flush_all(transport_core *core)
-{
-    connection *first = core->dirty;
-    core->dirty = NULL;
-    for (connection *next; first; first = next) {
-        next = first->next_dirty;
-        first->dirty = false;
-        flush(core, first);
-    }
 }
 
 void core_turn(transport_core *core, const core_sink *sink, void *context)

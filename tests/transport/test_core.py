@@ -86,6 +86,30 @@ class TestCore(AuthenticatedContract, TransportContract):
         to_two.connection = None
         assert gone() is None
 
+    @pytest.mark.parametrize("to_itself", [False, True])
+    def test_bundles_can_be_sent_to_one_that_is_lost_in_the_same_turn(self, world: Any, to_itself: bool) -> None:
+        (one, to_one), (two, to_two) = self.pair(world), self.pair(world)
+        to_lost = to_one if to_itself else to_two
+        to_one.end.bundle()
+        to_one.end.pass_on(to_lost.end)
+        to_lost.end.open = True
+        for far in to_one, to_two:
+            far.end.pause_reading()
+        world.settle()
+        one.end.send(b"a")
+        for end in world.network.ends:
+            end.deliver(1 << 16)
+        for far in to_one, to_two:
+            far.end.resume_reading()
+        if to_itself:
+            one.end.close()
+        else:
+            two.end.abort()
+        world.settle()
+        assert [(bytes(bundle), to) for bundle, to in to_one.passed] == [(encode(b"a"), to_lost.end)]
+        assert len(to_lost.reasons) == 1
+        assert one.payloads == []
+
     def test_beyond_the_bound_connections_are_refused_where_the_port_cannot_wait(self, world: Any, log: Any) -> None:
         with pytest.raises(NotImplementedError):
             world.listen(pausable=False)
