@@ -135,58 +135,6 @@ static void fail(client *self, slot *by, work *of)
     cut_off(self, by, of, ANSWER_NONE, reason);
 }
 
-/* Send as much of the request as the connection takes. The endpoint may answer before the last call has returned. */
-static void send_request(client *self, slot *by, work *of)
-{
-    size_t size = by->request.end - by->request.head;
-    while (by->sent < size) {
-        size_t taken = 0;
-        by->sent_at = now();
-        connection_outcome outcome = connection_send(&by->connection, by->request.data + by->request.head + by->sent,
-                                                     size - by->sent, &taken);
-        if (outcome != CONNECTION_DONE) {
-            if (outcome == CONNECTION_BLOCKED && (by->blocked || watch(self, by, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)))
-                by->blocked = true;
-            else
-                fail(self, by, of);
-            return;
-        }
-        by->sent += taken;
-    }
-    if (by->blocked)
-        watch(self, by, EPOLL_CTL_MOD, EPOLLIN);
-    by->blocked = false;
-}
-
-/* Send one launch by this slot, or answer it at once where it cannot be sent. */
-static void start(client *self, slot *by, work *of, size_t index)
-{
-    launch_batch *batch = of->batch;
-    const launch_request *request = &batch->requests[index];
-    signature made;
-    if (!endpoint_path(&self->endpoint, request->function, self->path)) {
-        refuse(batch, index, ANSWER_NEVER, "no function has such a name");
-        return;
-    }
-    if (!request_put_body(&by->request, request, request_head_room(&self->endpoint, of->keys->token)) ||
-        !signer_sign(&self->signer, of->keys, time(NULL), self->endpoint.host, self->path,
-                     by->request.data + by->request.body, by->request.end - by->request.body, &made) ||
-        !request_put_head(&by->request, &self->endpoint, self->path, &made, of->keys->token)) {
-        refuse(batch, index, ANSWER_NONE, "the request could not be signed");
-        return;
-    }
-    by->index = index;
-    by->active = true;
-    by->sent = 0;
-    by->started = now();
-    reply_begin(&by->reply);
-    if (by->connection.state == CONNECTION_OPEN) {
-        of->found = true;
-        send_request(self, by, of);
-    } else
-        connect_slot(self, by, of);
-}
-
 /* What takes longer than the least has waited in the endpoint, where more connections would not shorten it. */
 static void note_times(client *self, work *of, const slot *by)
 {
@@ -235,6 +183,61 @@ static void receive(client *self, slot *by, work *of)
         conclude(self, by, of);
         return;
     }
+}
+
+/* Send as much of the request as the connection takes. The endpoint may answer before the last call has returned. */
+static void send_request(client *self, slot *by, work *of)
+{
+    size_t size = by->request.end - by->request.head;
+    while (by->sent < size) {
+        size_t taken = 0;
+        by->sent_at = now();
+        connection_outcome outcome = connection_send(&by->connection, by->request.data + by->request.head + by->sent,
+                                                     size - by->sent, &taken);
+        if (outcome != CONNECTION_DONE) {
+            if (outcome == CONNECTION_BLOCKED && (by->blocked || watch(self, by, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT))) {
+                by->blocked = true;
+                return;
+            }
+            receive(self, by, of); /* the endpoint may have answered before it closed the connection */
+            if (by->active && by->connection.state == CONNECTION_OPEN)
+                fail(self, by, of);
+            return;
+        }
+        by->sent += taken;
+    }
+    if (by->blocked)
+        watch(self, by, EPOLL_CTL_MOD, EPOLLIN);
+    by->blocked = false;
+}
+
+/* Send one launch by this slot, or answer it at once where it cannot be sent. */
+static void start(client *self, slot *by, work *of, size_t index)
+{
+    launch_batch *batch = of->batch;
+    const launch_request *request = &batch->requests[index];
+    signature made;
+    if (!endpoint_path(&self->endpoint, request->function, self->path)) {
+        refuse(batch, index, ANSWER_NEVER, "no function has such a name");
+        return;
+    }
+    if (!request_put_body(&by->request, request, request_head_room(&self->endpoint, of->keys->token)) ||
+        !signer_sign(&self->signer, of->keys, time(NULL), self->endpoint.host, self->path,
+                     by->request.data + by->request.body, by->request.end - by->request.body, &made) ||
+        !request_put_head(&by->request, &self->endpoint, self->path, &made, of->keys->token)) {
+        refuse(batch, index, ANSWER_NONE, "the request could not be signed");
+        return;
+    }
+    by->index = index;
+    by->active = true;
+    by->sent = 0;
+    by->started = now();
+    reply_begin(&by->reply);
+    if (by->connection.state == CONNECTION_OPEN) {
+        of->found = true;
+        send_request(self, by, of);
+    } else
+        connect_slot(self, by, of);
 }
 
 /* -- a batch --------------------------------------------------------------------------------------------------- */

@@ -347,6 +347,15 @@ def test_an_answer_that_comes_before_the_request_is_all_sent_counts():
     assert endpoint.connections == 2
 
 
+def test_an_answer_counts_also_where_the_connection_is_reset_behind_it():
+    large = ("large", "worker", b'"' + b"x" * 6_000_000 + b'"')
+    for _ in range(60):  # the reset comes before the answer is looked for, or afterwards
+        endpoint = PlainEndpoint(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno", reads_bodies=False)
+        result = _launch.Launcher(endpoint.url, None, 1).perform([large], *KEYS)[0]
+        endpoint.end()
+        assert (result.status, result.reason, result.body) == (413, "", b"no")
+
+
 def test_a_kept_connection_that_ends_without_an_answer_costs_no_try(serve):
     cuts = ["b-1"]
 
@@ -360,6 +369,7 @@ def test_a_kept_connection_that_ends_without_an_answer_costs_no_try(serve):
     ours = launcher(endpoint, 1)
     assert [result.status for result in ours.perform(batch(3), *KEYS)] == [202] * 3
     assert [request.identifier for request in endpoint.requests] == ["b-0", "b-1", "b-1", "b-2"]
+    assert endpoint.connections == 2
     cuts += ["b-0", "b-0", "b-0"]
     assert [result.status for result in ours.perform(batch(2), *KEYS)] == [_launch.NO_ANSWER, 202]
     assert cuts == ["b-0"]
