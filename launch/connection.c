@@ -147,6 +147,8 @@ void connection_say_fault(const connection *self, CURLcode code, char *into, siz
     if (code == CURLE_COULDNT_CONNECT && curl_easy_getinfo(self->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
         number != 0 && strerror_r((int)number, text, sizeof text) == 0)
         snprintf(into, room, "cannot connect: %s", text);
+    else if (strstr(self->fault, "proxy") && strchr(self->fault, '@')) /* its URL, with the password in it */
+        snprintf(into, room, "the proxy's URL cannot be used");
     else
         snprintf(into, room, "%s", *self->fault ? self->fault : curl_easy_strerror(code));
 }

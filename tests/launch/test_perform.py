@@ -694,6 +694,14 @@ def test_no_result_holds_credentials():
     assert TOKEN not in text
 
 
+@pytest.mark.parametrize(
+    "proxy", ["http://name:hidden@127.0.0.1:99999", "http://name:hid den@127.0.0.1:9", "what://name:hidden@127.0.0.1:9"]
+)
+def test_no_result_holds_the_proxys_password(proxy):
+    result = _launch.Launcher("https://localhost:9", None, 1, proxy=proxy).perform(batch(1), *KEYS)[0]
+    assert (result.status, result.reason) == (_launch.UNREACHED, "the proxy's URL cannot be used")
+
+
 @pytest.mark.long
 def test_memory_is_flat_over_calls_and_launchers(serve):
     endpoint = serve(lambda request: (500, {"x-amzn-ErrorType": "E"}, b"x" * 2000))
