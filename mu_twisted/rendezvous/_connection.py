@@ -137,11 +137,14 @@ class PeerConnection(RelayConnection):
 
         :param final_message: what to send in place of ``FAIL(reason)``.
         """
+        reads = self._subscription is not None and self._subscription.inbox.reader is self
         if self._connection is None or self._final_message is not None:
+            if self._final_message is not None and not reads:
+                self._close(self._final_message)  # the rest of its message is another's now
             return
         self._relay.refused(self._connection, reason)
         final_message = final_message or (fail(reason) if self._understands_fail else b"")
-        if not self._mid_message or self._subscription is None or self._subscription.inbox.reader is not self:
+        if not self._mid_message or not reads:
             self._close(final_message)
             return
         # It is in the middle of a message, before whose end nothing else can be sent.

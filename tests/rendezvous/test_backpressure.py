@@ -333,6 +333,24 @@ def test_who_is_told_to_go_first_gets_the_rest_of_its_message(make: Make) -> Non
     assert worker.reasons
 
 
+def test_who_is_told_to_go_and_replaced_takes_nothing_more(make: Make) -> None:
+    world = make(RelayLimits(spill=600_000))
+    first, sender = world.worker(2, 3), world.worker(1, 2)
+    first.wire.pause_reading()
+    sender.says(b"x" * 250_000)
+    first.says(b"y" * 600_000)
+    second = world.worker(2, 3, 1, replay=True)
+    assert second.heard() == [b"x" * 250_000]
+    second.wire.pause_reading()
+    sender.says(b"z" * 300_000)
+    first.wire.resume_reading()
+    world.settle()
+    assert first.reasons
+    second.wire.resume_reading()
+    world.settle()
+    assert second.heard() == [b"z" * 300_000]
+
+
 def test_who_is_told_to_go_and_takes_nothing_is_cut_off(make: Make) -> None:
     world = make(RelayLimits(spill=300_000))
     worker, sender = world.worker(2, 3), world.worker(1, 2)
