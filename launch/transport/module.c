@@ -25,6 +25,7 @@ typedef struct {
     PyTypeObject *made;    /* the type of its connections */
     PyTypeObject *bundle_type;
     PyObject *events;      /* of the turn in progress */
+    Py_ssize_t passed;     /* of the events, which come first */
     PyObject *payloads;    /* of the connection that was read last, or NULL */
     connection *reading;
     pthread_t thread;      /* that made it, and serves it */
@@ -101,12 +102,17 @@ static PyObject *failure_of(const failure *why, const frame_reader *reader)
 enum { EVENT_FRAMES, EVENT_BUNDLE, EVENT_PASSED, EVENT_NOTES, EVENT_ESTABLISHED, EVENT_LOST, EVENT_DROPPED, EVENT_COUNTED };
 
 /* Steals what; no event is lost but where there is no memory, which ends the turn with that error. */
-static void add_event(CoreObject *self, int kind, PyObject *subject, PyObject *what)
+static void insert_event(CoreObject *self, Py_ssize_t at, int kind, PyObject *subject, PyObject *what)
 {
     PyObject *event = what ? Py_BuildValue("(iON)", kind, subject, what) : NULL;
     if (event)
-        (void)PyList_Append(self->events, event);
+        (void)PyList_Insert(self->events, at, event);
     Py_XDECREF(event);
+}
+
+static void add_event(CoreObject *self, int kind, PyObject *subject, PyObject *what)
+{
+    insert_event(self, PyList_GET_SIZE(self->events), kind, subject, what);
 }
 
 static PyObject *certificate_of(const connection *c)
@@ -169,8 +175,9 @@ static void on_bundled(void *context, connection *c, bundle *taken, connection *
     BundleObject *made = (BundleObject *)self->bundle_type->tp_alloc(self->bundle_type, 0);
     if (made)
         made->held = bundle_hold(taken);
-    if (passed_to)
-        add_event(self, EVENT_PASSED, c->user, made ? Py_BuildValue("(NO)", made, passed_to->user) : NULL);
+    if (passed_to) /* it was sent before all that Python sends, which hears of it first, so that it knows the order */
+        insert_event(self, self->passed++, EVENT_PASSED, c->user,
+                     made ? Py_BuildValue("(NO)", made, passed_to->user) : NULL);
     else
         add_event(self, EVENT_BUNDLE, c->user, (PyObject *)made);
 }
@@ -224,6 +231,7 @@ static const core_sink sink = {
 static PyObject *events_of(CoreObject *self, void (*act)(transport_core *, const core_sink *, void *))
 {
     PyObject *events = self->events = PyList_New(0);
+    self->passed = 0;
     if (!events)
         return NULL;
     const int collecting = PyGC_Disable();
@@ -267,7 +275,7 @@ static PyObject *core_object_stop_listening(CoreObject *self, PyObject *Py_UNUSE
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what happened, in order.\n");
+PyDoc_STRVAR(turn_doc, "turn($self, /)\n--\n\nRead what there is; return what happened, in order: first what was passed on.\n");
 
 static PyObject *core_object_turn(CoreObject *self, PyObject *Py_UNUSED(none))
 {

@@ -6,7 +6,7 @@ FRAMES: Final[int]
 BUNDLE: Final[int]
 """A bundle."""
 PASSED: Final[int]
-"""A bundle, and the connection that it was sent to already."""
+"""A bundle, and the connection that it was sent to already. These come first, since they have gone before all else."""
 NOTES: Final[int]
 """A number, see below."""
 ESTABLISHED: Final[int]

@@ -118,6 +118,21 @@ def test_what_a_replaced_sender_still_sends_is_not_taken(make_both: Make) -> Non
     assert receiver.heard() == [b"fresh"]
 
 
+def test_replay_has_the_order_in_which_several_senders_messages_came(make_both: Make) -> None:
+    world = make_both()
+    world.coordinator().says(b"JOB:j:{}")
+    reader, others = world.worker(3, 9), [world.worker(task, 3) for task in (4, 5, 6)]
+    known = world.worker(2, 3)
+    known.says(b"before")
+    for other in others:
+        for sender, message in ((other, b"other"), (known, b"known")):  # one read of the rendezvous brings both
+            sender.wire.write(encode(message))
+        world.settle()
+    had = reader.heard()
+    assert sorted(had) == [b"before"] + [b"known"] * 3 + [b"other"] * 3
+    assert world.worker(3, 9, 1, replay=True).heard() == had
+
+
 def test_replay_gives_what_was_delivered_and_what_waits_in_order(make_both: Make) -> None:
     world = make_both()
     sender, first = world.worker(1, 2), world.worker(2, 3)
