@@ -48,6 +48,7 @@ def reading_tasks(path: Path, end: int) -> Steps[TaskList | None]:
     """
     lines = msgspec.json.Decoder(list[TaskStatus])
     tasks: list[TaskStatus] = []
+    numbers: set[int] = set()
     try:
         with path.open("rb") as file:
             head = msgspec.json.decode(file.readline(), type=_Head)
@@ -56,10 +57,11 @@ def reading_tasks(path: Path, end: int) -> Steps[TaskList | None]:
             for line in file:
                 with uncollected():
                     tasks += lines.decode(line)
+                numbers.update(task.task for task in tasks[len(numbers) :])
                 yield
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if len(tasks) != head.tasks:
+    if len(tasks) != head.tasks or not numbers.issuperset(head.settled):
         return None
     return TaskList(tasks, head.settled, frozenset(head.again))
 

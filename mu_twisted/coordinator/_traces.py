@@ -287,7 +287,7 @@ def _noted_position(path: Path, last: int) -> int:
     """From where to go on; where nothing is noted, from what is appended next."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Position).after
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return last
 
 

@@ -63,6 +63,8 @@ def test_the_file_is_read_in_place_of_the_records_until_the_job_is_run_again(wor
         ("{", "["),
         ('"settled"', '"unsettled"'),
         ('"attempts":1', '"attempts":"x"'),
+        ('"settled":[0', '"settled":[7'),
+        ('{"task":', '{"more":' + "[" * 100_000 + '"task":'),
     ],
 )
 def test_a_file_that_is_damaged_is_made_anew(world: MemoryCoordinator, old: str, new: str) -> None:

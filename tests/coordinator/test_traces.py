@@ -228,7 +228,7 @@ def test_a_retry_is_delivered_behind_what_was(world: MemoryCoordinator) -> None:
 
 
 def test_a_file_that_is_damaged_or_of_another_journal_begins_anew(world: MemoryCoordinator, tmp_path: Path) -> None:
-    for content in (b"{", b'{"after": 1000000}', b""):
+    for content in (b"{", b'{"after": 1000000}', b"", b'{"x":' + b"[" * 100_000):
         (tmp_path / "traces.json").write_bytes(content)
         sink = Sink()
         traces = begun(world, sink)
