@@ -5,8 +5,9 @@ Knows records and statuses, neither pipelines nor workers.
 
 import shutil
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -152,8 +153,12 @@ class JobArchive:
         found, label = yield from self._reading_tasks(name, status)
         tasks = found.tasks
         slots = (
-            as_settled(tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in found.again)
-            for number in found.settled[after : after + MAX_PAGE]
+            None
+            if number is None
+            else as_settled(
+                tasks[bisect_left(tasks, number, key=lambda task: task.task)], has_result=number in found.again
+            )
+            for number in settled_last(found.settled, after, now=status.done + status.failed)
         )
         return (yield from settled_page(slots, after, lambda: len(found.settled), label, over=True))
 
@@ -419,6 +424,23 @@ def as_settled(task: TaskStatus, *, has_result: bool) -> TaskStatus | None:
     if task.state in _SETTLED:
         return task
     return msgspec.structs.replace(task, state=TaskState.DONE.value, error=None, waits=None) if has_result else None
+
+
+def settled_last(settled: Sequence[int], after: int, *, now: int) -> list[int | None]:
+    """A page of the numbers of tasks that were settled; None in place of one that was settled once more later.
+
+    :param after: how many were settled before them.
+    :param now: how many tasks are settled: where no more were listed, none was so twice.
+    """
+    page: list[int | None] = list(settled[after : after + MAX_PAGE])
+    if len(settled) > now:
+        later = set(page).intersection(islice(settled, after + MAX_PAGE, None))
+        for place in range(len(page) - 1, -1, -1):
+            number = page[place]
+            if number in later:
+                page[place] = None
+            later.add(number)
+    return page
 
 
 def settled_page(

@@ -19,7 +19,16 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, Labels, as_settled, no_label, page_of, settled_page, task_status
+from mu_twisted.coordinator._archive import (
+    JobArchive,
+    Labels,
+    as_settled,
+    no_label,
+    page_of,
+    settled_last,
+    settled_page,
+    task_status,
+)
 from mu_twisted.coordinator._counters import CoordinatorCounts
 from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._history import History, record_row, request_row
@@ -473,10 +482,12 @@ class Jobs:
             return await self._slices.run(self._archive.settled(name, after))
         run = self._active_jobs.run(name)
         await run.settled_after(after)
-        job = run.job
+        job, counts = run.job, run.job.counts()
         slots = (
-            as_settled(task_status(job.task(number), running=True), has_result=job.has_result(number))
-            for number in job.settled[after : after + MAX_PAGE]
+            None
+            if number is None
+            else as_settled(task_status(job.task(number), running=True), has_result=job.has_result(number))
+            for number in settled_last(job.settled, after, now=counts.done + counts.failed)
         )
         return await self._slices.run(settled_page(slots, after, lambda: len(job.settled), run.label, over=job.over))
 

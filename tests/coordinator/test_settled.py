@@ -60,6 +60,28 @@ def test_what_is_retried_comes_again(world: MemoryCoordinator) -> None:
     assert [(task.task, task.state) for task in waiting[0].tasks] == [(0, "done")]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_was_retried_is_listed_once_to_a_caller_that_begins(world: MemoryCoordinator, ended: bool) -> None:
+    job = world.submit("-n", "3", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    world.finish(job, "0-1")
+    world.worker(job, "0-2").says(b"FAIL(no)")
+    world.clock.pump([1.0] * 5)
+    world.retry(job)
+    world.worker(job, "1-0").says(b"FAIL(again)")
+    if ended:
+        world.finish(job, "1-1")
+        world.killed_and_started_again()
+    page = settled(world, job)
+    assert [(task.task, task.state, task.attempts) for task in page.tasks] == [
+        (1, "done", 1),
+        (0, "failed", 2),
+        *([(2, "done", 2)] if ended else []),
+    ]
+    assert (page.next, page.over) == (5 if ended else 4, ended)
+    assert [task.task for task in settled(world, job, 3).tasks] == ([0, 2] if ended else [0])
+
+
 @pytest.mark.parametrize("results", [False, True])
 def test_one_that_runs_again_for_its_messages_is_done_also_where_the_job_is_held(
     world: MemoryCoordinator, results: bool
