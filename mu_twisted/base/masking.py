@@ -19,6 +19,8 @@ _NAMED = re.compile(
     """
 )
 """``X-Amz-Signature=...``, ``AWS_SECRET_ACCESS_KEY: ...``, ``"SessionToken":"..."``."""
+_USER = re.compile(r"(https?://)[^/?#\s@]*@")
+"""Stands before the host of a URL: a user, and perhaps a password."""
 _LONG = re.compile(r"[A-Za-z0-9+/=\\]{40,}")
 _DIGEST = re.compile(r"(?<![A-Za-z0-9+=])[0-9a-f]{32,}(?![A-Za-z0-9+=])")
 """Names files and commits, and no key of AWS's is like it. A signature is, but something before it says so."""
@@ -35,7 +37,7 @@ def masked(text: str) -> str:
 
     Exact secrets that the caller knows are the caller's to take out first.
     """
-    return _LONG.sub(_masked_run, _NAMED.sub(rf"\1{MASK}", text))
+    return _LONG.sub(_masked_run, _NAMED.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", text)))
 
 
 def _masked_run(found: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
+from mu_twisted.base.masking import masked
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines._input_list import InputList
 
@@ -45,7 +46,7 @@ def coerced(convert: Callable[[str], Any], wanted: str, switch: str) -> Callable
             return convert(text)
         except ValueError:
             hint = "" if text else ": is a variable empty?"
-            raise ValueError(f"{switch}: expected {wanted}, got {text!r}{hint}") from None
+            raise ValueError(f"{switch}: expected {wanted}, got {masked(text)!r}{hint}") from None
 
     return conversion
 

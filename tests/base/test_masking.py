@@ -52,6 +52,8 @@ def test_what_was_drawn_at_random_is_not(length: int) -> None:
         ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "..."),
         ("https://h/f?X-Amz-Signature=aaaaaaaaaaaaaaaa&a=1", "https://h/f?X-Amz-Signature=...&a=1"),
         ("https://h/f?a=1&X-Amz-Security-Token=IQoJb3JpZ2lu%2FX2Vj%3D", "https://h/f?a=1&X-Amz-Security-Token=..."),
+        ("got 'http://user:pw@host:1/a'", "got 'http://...@host:1/a'"),
+        ("https://pw@h?a=b@c s3://b/x@y https://h/x@y", "https://...@h?a=b@c s3://b/x@y https://h/x@y"),
         ("AWS_SECRET_ACCESS_KEY='abcdefgh'", "AWS_SECRET_ACCESS_KEY='...'"),
         ("aws_secret_access_key = abcdefghijkl", "aws_secret_access_key = ..."),
         (

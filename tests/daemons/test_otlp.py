@@ -99,9 +99,10 @@ def test_what_is_no_url_is_refused(text: str) -> None:
 
 @pytest.mark.process
 def test_a_wrong_url_is_one_line(coordinate: Coordinate) -> None:
-    ended = coordinate("--otlp", "localhost:4318")
-    said = "--otlp: expected http://HOST:PORT or https://HOST, perhaps with a path, got 'localhost:4318'"
-    assert said in ended.complained()
+    for url, shown in (("localhost:4318", "localhost:4318"), ("http://me:s3cret@host", "http://...@host")):
+        ended = coordinate("--otlp", url)
+        said = f"--otlp: expected http://HOST:PORT or https://HOST, perhaps with a path, got '{shown}'"
+        assert said in ended.complained()
 
 
 def test_what_the_environment_says_wrongly_is_not_shown(loop: Loop) -> None:
