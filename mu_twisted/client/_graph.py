@@ -128,7 +128,7 @@ class GraphHandle(JobHandle):
         if self._ended:
             raise UsageError("the graph has had its block: it takes no more stages")
         name = request.name
-        if name is not None and STAGE_NAME.fullmatch(name) is None:
+        if name is not None and (not isinstance(name, str) or STAGE_NAME.fullmatch(name) is None):
             raise UsageError(f"name: {STAGE_NAME_RULE}; got {name!r:.60}")
         before = [one for one in after if isinstance(one, StageHandle)]
         if one_by_one and not before:

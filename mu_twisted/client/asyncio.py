@@ -132,6 +132,11 @@ class AsyncGraph(AsyncJob):
         super().__init__(graph)
         self._graph = graph
 
+    @property
+    def stages(self) -> tuple[AsyncJob, ...]:
+        """Its stages, in the order of their maps."""
+        return tuple(AsyncJob(stage) for stage in self._graph.stages)
+
     async def __aenter__(self) -> Self:
         self._graph.__enter__()
         return self

@@ -89,6 +89,7 @@ def wrong_maps() -> list[tuple[dict[str, Any], str]]:
         ({"each": ["a"], "max_cost": 2}, "max_cost is an option of the whole job"),
         ({"each": ["a"], "program": "/bin/true"}, "program is an option of the whole job"),
         ({"each": ["a"], "name": "a b"}, "name: a stage's name has 1 to 40 letters"),
+        ({"each": ["a"], "name": 5}, "name: a stage's name has 1 to 40 letters"),
         ({"each": ["a"], "name": "one"}, "name: two stages are called one"),
         ({"each": ["a"], "out": "-"}, "out: '-' prints results in a shell"),
         ({"each": ["a"], "out": "s3://"}, "expected s3://BUCKET/KEY"),
@@ -172,6 +173,8 @@ def test_in_asyncio_maps_that_are_awaited_together_are_stages(own: Client, serve
             await mu.map("true", each=["y"], after=[a, b], name="c")
             await mu.map("true", each=["z"], after=a, name="d")
         assert job.name == a.name == "graph-00000001"
+        assert {stage.job for stage in job.stages} >= {a.job, b.job}
+        assert len(job.stages) == 4
         with pytest.raises(ZeroDivisionError):
             async with mu.graph():
                 raise ZeroDivisionError
