@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import treq
 from twisted.internet import ssl
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.task import Cooperator
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, FileBodyProducer, HTTPConnectionPool
-from twisted.web.http_headers import Headers
+from twisted.web.http_headers import Headers, InvalidHeaderName
 
 from mu_twisted.base import MuError, one_line, unicode_only
 from mu_twisted.base.masking import masked
@@ -74,7 +74,10 @@ class OtlpCollector:
         self._url = url
         self._headers = Headers({"Content-Type": ["application/x-protobuf"]})
         for name, value in _pairs(environ, "OTEL_EXPORTER_OTLP_HEADERS"):
-            self._headers.setRawHeaders(name, [value])
+            try:
+                self._headers.setRawHeaders(name, [value])
+            except InvalidHeaderName:
+                raise OtlpError("OTEL_EXPORTER_OTLP_HEADERS: expected NAME=VALUE, NAME that of a header") from None
         resource = dict(_pairs(environ, "OTEL_RESOURCE_ATTRIBUTES"))
         name = environ.get("OTEL_SERVICE_NAME") or resource.get("service.name") or "mu-coordinator"
         self._resource = {**resource, "service.name": name, "service.version": version("mu-twisted")}
@@ -88,8 +91,6 @@ class OtlpCollector:
         asking = Deferred.fromCoroutine(self._post(self._encoded(spans)))
         try:
             status, answer = await asking.addTimeout(TIMEOUT, self._reactor)
-        except DeferredTimeout:
-            return SpanDelivery(f"{self._host} does not answer", again=True)
         except Exception as error:  # noqa: BLE001 - an HTTP client has many, and none may concern a job
             return SpanDelivery(f"{self._host}: {_reason(error)}", again=True)
         if status in _AGAIN:
@@ -205,4 +206,6 @@ def _trusted(path: str | None) -> Any:
 def _reason(error: Exception) -> str:
     reasons = getattr(error, "reasons", None)  # of a ResponseFailed
     inner = reasons[0].value if reasons else error
+    if isinstance(inner, CancelledError | DeferredTimeout):
+        return "no answer has come in time"
     return one_line(str(inner), MAX_REASON) or type(inner).__name__

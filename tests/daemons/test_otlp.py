@@ -15,6 +15,7 @@ from daemon_processes import Coordinate, Local
 from encoder_jobs import environment
 from free_ports import free_ports
 from trace_collector import Collector, attributes
+from twisted.internet.defer import Deferred
 from warm_processes import LIMIT, MU, Process
 from warm_processes import run as run_warm
 
@@ -82,6 +83,22 @@ def test_a_part_that_is_refused_is_counted(loop: Loop, collector: Collector) -> 
     assert collector.requests[0][0] == "/other/path?x=1"
 
 
+def test_one_that_does_not_answer_until_the_request_is_given_up_is_tried_again(
+    loop: Loop, collector: Collector
+) -> None:
+    collector.stuck = threading.Event()
+    sink = loop.do(OtlpCollector, loop.reactor, check_url(collector.url), {})
+
+    def sent() -> Deferred[SpanDelivery]:
+        return Deferred.fromCoroutine(sink.send(SPANS)).addTimeout(0.1, loop.reactor)
+
+    delivery = loop.do(sent)
+    collector.stuck.set()
+    loop.do(sink.close)
+    said = f"the collector at 127.0.0.1:{collector.port}: no answer has come in time"
+    assert delivery == SpanDelivery(said, again=True)
+
+
 def test_one_that_is_not_there_is_tried_again(loop: Loop) -> None:
     delivery = sent(loop, f"http://127.0.0.1:{free_ports()}")
     assert delivery.again
@@ -109,6 +126,9 @@ def test_what_the_environment_says_wrongly_is_not_shown(loop: Loop) -> None:
     for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"):
         with pytest.raises(OtlpError, match=f"^{variable}: expected KEY=VALUE,KEY=VALUE$"):
             OtlpCollector(loop.reactor, "http://localhost/", {variable: "s3cret"})
+    for name in ("x y", "authorization: s3cret", "\u00e9"):
+        with pytest.raises(OtlpError, match="^OTEL_EXPORTER_OTLP_HEADERS: expected NAME=VALUE, NAME that of a header$"):
+            OtlpCollector(loop.reactor, "http://localhost/", {"OTEL_EXPORTER_OTLP_HEADERS": f"{name}=s3cret"})
     with pytest.raises(OtlpError, match=r"^OTEL_EXPORTER_OTLP_CERTIFICATE=/nowhere: "):
         OtlpCollector(loop.reactor, "https://localhost/", {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere"})
 
