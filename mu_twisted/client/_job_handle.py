@@ -150,10 +150,10 @@ class JobHandle:
             pages = self._coordinator.pages("jobs", self.name, "settled", cursor="after", after=after, timeout=0)
             for page in pages:
                 yield page["tasks"]
-                after = page["next"]
+                before, after = after, page["next"]
                 if page["over"]:
                     return
-                if not page["tasks"]:
+                if after == before:  # a page of tasks that were all retried is empty, too
                     break
             page = self._ask("settled", self._step(until), after=after)
             yield page["tasks"]

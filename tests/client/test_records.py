@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from memory_jobs import MemoryCoordinator
 
 from mu_twisted.client import Coordinator, JobHandle, UnixTransport
@@ -20,11 +21,16 @@ class Unserved(Coordinator):
         return super().get(*path, served=served, **more)
 
 
-def test_all_pages_of_results_come_of_the_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("retried", [False, True])
+def test_all_pages_of_results_come_of_the_records(tmp_path: Path, retried: bool) -> None:
     world = MemoryCoordinator(tmp_path)
     job = world.submit("-n", str(TASKS), "--max-workers", "1")
     world.finish(job, "0-0")
     world.at_once(world.jobs.cancel(job))
+    if retried:
+        world.clock.pump([0.0] * 20)
+        world.retry(job)
+        world.at_once(world.jobs.cancel(job))
     world.jobs.stop()
     world.journal.close()
     results = list(JobHandle(Unserved(UnixTransport(tmp_path)), job).results())
