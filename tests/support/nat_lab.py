@@ -213,6 +213,7 @@ class Lab:
             box.run("ip", "address", "add", f"{network}.1/24", "dev", lan)
         box.run("ip", "link", "set", lan, "up")
         box.set("ipv4/ip_forward", "1")
+        box.set("ipv4/icmp_ratemask", "0")  # else it rejects six packets, and then one in a second
         for ended in ("time_wait", "close", "last_ack", "fin_wait", "close_wait"):
             # Else mappings of earlier tries are found where a host's port comes up again.
             box.set(f"netfilter/nf_conntrack_tcp_timeout_{ended}", "1")

@@ -23,9 +23,9 @@ class Cell:
     :param rtt: between the workers, seconds.
     :param isolated: see :class:`Lab`.
     :param outcome: why there is no link; None: there is one.
-    :param spared: one of how many tries may come to something else; 0: none.
+    :param spared: one of how many tries may come to something else, of fewer none; 0: none.
     :param limit: seconds from the first dial to the TCP connection at most, for the table.
-    :param late: seconds by which one of the workers is late at most.
+    :param late: seconds by which one of the workers is late at most: the second in one try, the first in the next.
     :param dials: between the boxes in each try, SYNs that are copies of earlier ones not counted; None: any number.
     :param by: the beginning of the address that each reaches the other by.
     :param order: what the internet does beside, see :meth:`tun_router.Router.configure`.
@@ -91,14 +91,16 @@ class Trials:
     def run(self, cell: Cell, tries: int, *, late: float | None = None) -> tuple[list[Punched], int]:
         """Try a cell.
 
-        :param late: seconds by which the second worker is late; None: as the cell says.
+        :param late: seconds by which the second worker is later than the first; None: as the cell says, in even steps
+            from 0 in the first try to the most in the last.
         :returns: what each try has come to, and the dials between the boxes in all of them.
         """
         tried, dials = [], 0
-        for _ in range(tries):
+        for number in range(tries):
             self._lab.configure(*cell.nats)  # forgets what the boxes have learnt of earlier tries
             self._lab.set_rtt(cell.rtt, seed=self._random.random())
-            held = (0.0, self._random.uniform(0.0, cell.late) if late is None else late)
+            later = cell.late * number / max(1, tries - 1) * (-1) ** number if late is None else late
+            held = max(0.0, -later), max(0.0, later)
             with self._punches.opened(held):
                 self._lab.set_rtt(cell.rtt, **{"seed": self._random.random(), **cell.order})
                 tried.append(self._punches.want())
@@ -112,9 +114,9 @@ def reasons(tried: list[Punched]) -> Counter[str]:
 
 
 def enough(cell: Cell, tried: list[Punched]) -> bool:
-    """Whether as many tries have come to what they must as the cell demands; of few, one may be spared as well."""
+    """Whether as many tries have come to what they must as the cell demands."""
     missed = sum(each.reason != cell.outcome for each in tried)
-    return missed <= (-(-len(tried) // cell.spared) if cell.spared else 0)
+    return missed <= (len(tried) // cell.spared if cell.spared else 0)
 
 
 def slowest(tried: list[Punched]) -> float:

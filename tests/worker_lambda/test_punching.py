@@ -20,9 +20,9 @@ from mu_twisted.wire.punch_report import parse_punch_report
 from mu_twisted.wire.punching import Candidate, CandidateKind, DirectGreeting, PunchGo, PunchOutcome
 from worker_lambda._streams import TlsStream
 from worker_lambda.punching import LocalPort
-from worker_lambda.punching._candidate_dial import PACE, CandidateDial
+from worker_lambda.punching._candidate_dial import IP_MINTTL, IP_RECVERR, PACE, CandidateDial
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
-from worker_lambda.punching._local_port import host_candidates, round_trip
+from worker_lambda.punching._local_port import MAX_TTL, host_candidates, round_trip
 from worker_lambda.punching._punch import Punch
 from worker_lambda.punching._puncher import PAUSE
 
@@ -358,6 +358,24 @@ def test_a_peer_that_says_nothing_is_given_up(
     assert between.ended() is PunchOutcome.GREETING
 
 
+def test_a_connection_that_is_given_up_is_reset(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_lambda.punching._handshake.TLS_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        ours.setblocking(False)
+        theirs, _ = server.accept()
+        terms = LinkTerms(
+            contexts(TaskIdentity(JOB, 1, 0))[0], DirectGreeting(JOB, 1, 0, NONCE), DirectGreeting(JOB, 2, 0, NONCE)
+        )
+        handshake = LinkHandshake(loop.selector, ours, terms)
+        loop.steps.append(handshake.step)
+        loop.run_until(lambda: handshake.failed)
+        with theirs:
+            theirs.settimeout(LIMIT)
+            theirs.recv(4096)  # how the handshake begins
+            with pytest.raises(ConnectionResetError):
+                theirs.recv(4096)
+
+
 # -- dials and the port ----------------------------------------------------------------------------------------------
 
 
@@ -382,6 +400,26 @@ def test_a_dial_is_repeated_on_errors_at_the_pace_that_was_drawn(loop: Loop) -> 
         assert dial.connected is not None
         assert dial.connected.getsockname()[1] == port.number
         dial.connected.close()
+
+
+@pytest.mark.parametrize("enduring", [True, False])
+def test_what_has_connected_takes_packets_and_errors_as_any_socket_does(loop: Loop, enduring: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as other:
+        dial = CandidateDial(
+            loop.selector,
+            LocalPort(),
+            server.getsockname(),
+            time.monotonic(),
+            lambda low, high: low,
+            enduring=enduring,
+        )
+        loop.steps.append(dial.step)
+        loop.run_until(lambda: dial.connected)
+        assert dial.connected is not None
+        with dial.connected as sock:
+            for option in (IP_RECVERR, IP_MINTTL):
+                assert sock.getsockopt(socket.IPPROTO_IP, option) == other.getsockopt(socket.IPPROTO_IP, option)
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == MAX_TTL
 
 
 def test_a_dial_is_refused_though_the_loop_has_not_looked_since_its_answer_came(loop: Loop) -> None:

@@ -7,7 +7,9 @@ first one that the server has greeted on, and so decides which becomes the link.
 import selectors
 import socket
 import ssl
+import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mu_twisted.wire import HEADER_SIZE, PeerError, encode
@@ -20,6 +22,8 @@ TLS_TIMEOUT = 2.0
 """Seconds for the TLS handshake."""
 GREETING_TIMEOUT = 1.0
 """Seconds from then on for the peer's greeting."""
+_RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: what is closed is reset, and does not wait for what the peer has not acknowledged."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,11 @@ class LinkHandshake:
         return stream
 
     def close(self) -> None:
-        """Close the connection, unless it was made the link."""
+        """Reset the connection, unless it was made the link: so its pair of ports is free for the next."""
         self._watch.clear()
         if self._stream is not None:
+            with suppress(OSError):
+                self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._stream.close()
             self._stream = None
 

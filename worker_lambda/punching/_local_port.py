@@ -16,6 +16,8 @@ from worker_lambda._dialling import tune
 
 BACKLOG = 16
 """Connections that may wait to be accepted."""
+MAX_TTL = 255
+"""Of packets: the peer may take none with a low one, see :mod:`worker_lambda.punching._candidate_dial`."""
 _SIOCGIFADDR = 0x8915
 _TCP_INFO_SIZE, _TCP_INFO_MIN_RTT = 152, 148
 
@@ -50,6 +52,8 @@ class LocalPort:
         try:
             sock.setblocking(False)
             tune(sock)
+            if family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, MAX_TTL)
             self.prepare(sock)
         except BaseException:
             sock.close()

@@ -11,6 +11,8 @@ from worker_lambda.punching._candidate_dial import CandidateDial, Uniform
 from worker_lambda.punching._handshake import LinkHandshake, LinkTerms
 from worker_lambda.punching._local_port import LocalPort
 
+STAGGER = 0.005
+"""Seconds by which TLS's server dials later than its client, whose dials endure ICMP: so it is seldom the first."""
 _TELLING = (PunchOutcome.CERTIFICATE, PunchOutcome.GREETING, PunchOutcome.TLS)
 """Outcomes of a connection that say more than that there was none, the most telling first."""
 
@@ -50,8 +52,10 @@ class Punch:
         self.begun = time.monotonic() + order.delay / 1000
         self._deadline = self.begun + order.timeout / 1000
         addresses = {(each.ip, each.port) for each in order.candidates} - own
+        due = self.begun + (0.0 if terms.is_client else STAGGER)
         self._dials = {
-            address: CandidateDial(selector, port, address, self.begun, uniform) for address in sorted(addresses)
+            address: CandidateDial(selector, port, address, due, uniform, enduring=terms.is_client)
+            for address in sorted(addresses)
         }
         self._candidates = {(each.ip, each.port): str(each) for each in order.candidates}
         self._dialled = tuple(self._dials.values())
