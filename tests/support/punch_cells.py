@@ -57,9 +57,10 @@ def cells() -> Iterator[Cell]:
         yield Cell("one NAT, private", (Nat("port-range"),), rtt, by="10.0.1.")
         hairpin = (Nat("port-range", hairpin=True),)
         yield Cell("one NAT, hairpin", hairpin, rtt, isolated=True, by=BOXES[0])
-        for answer in ("rst", "icmp"):
-            nats = (Nat(unsolicited=answer),) * 2
-            yield Cell(f"rejecting by {answer}", nats, rtt, spared=50, limit=2.0, late=0.1)
+        for answers in (("rst", "rst"), ("icmp", "icmp"), ("rst", "icmp")):
+            title = f"rejecting by {' and '.join(dict.fromkeys(answers))}"
+            nats = tuple(Nat(unsolicited=answer) for answer in answers)
+            yield Cell(title, nats, rtt, spared=50, limit=2.0, late=0.1)
     for mapping in ("random", "fully-random"):
         yield Cell(mapping, (Nat(mapping),) * 2, 0.02, outcome="edm", dials=0)
         yield Cell(f"{mapping} on one side", (Nat(), Nat(mapping)), 0.02, outcome="edm", dials=0)
