@@ -4,6 +4,7 @@ The package ``opentelemetry-proto`` (the extra ``otlp``) has the protocol's mess
 asked for.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from io import BytesIO
@@ -21,6 +22,7 @@ from twisted.web.http_headers import Headers, InvalidHeaderName
 
 from mu_twisted.base import MuError, one_line, unicode_only
 from mu_twisted.base.masking import masked
+from mu_twisted.config import is_host
 from mu_twisted.coordinator import SpanDelivery
 from mu_twisted.jobs import Span
 
@@ -48,8 +50,8 @@ def check_url(text: str) -> str:
     :raises ValueError: it is none.
     """
     parts = urlsplit(text)
-    odd = parts.username is not None or parts.password is not None or parts.fragment or " " in text
-    if parts.scheme not in ("http", "https") or not parts.hostname or odd or not text.isascii() or parts.port == 0:
+    odd = parts.username is not None or parts.password is not None or parts.fragment or not re.fullmatch("[!-~]*", text)
+    if parts.scheme not in ("http", "https") or not is_host(parts.hostname or "") or odd or parts.port == 0:
         raise ValueError(f"expected an http or https URL, got {text!r}")
     return urlunsplit(parts._replace(path=PATH)) if parts.path in ("", "/") else text
 

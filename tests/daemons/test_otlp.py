@@ -107,7 +107,19 @@ def test_one_that_is_not_there_is_tried_again(loop: Loop) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "localhost:4318", "ftp://a", "http://", "http://u:p@a", "http://a:99999", "http://a b", "http://ä"],
+    [
+        "",
+        "x",
+        "localhost:4318",
+        "ftp://a",
+        "http://",
+        "http://u:p@a",
+        "http://a:99999",
+        "http://a b",
+        "http://ä",
+        "http://a..b:1",
+        "http://-",
+    ],
 )
 def test_what_is_no_url_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
