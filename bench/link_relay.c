@@ -150,30 +150,11 @@ static void relay_frame(struct connection *connection, const char *frame, size_t
     }
 }
 
-static int serve(SSL_CTX *context) {
-    int listener = listen_here();
-    struct connection door = {0}, input = {0};
-    watch_input(listener, &door);
-    watch_input(STDIN_FILENO, &input);
-    struct epoll_event events[EVENTS];
-    for (;;) {
-        int ready = epoll_wait(epoll, events, EVENTS, -1);
-        for (int at = 0; at < ready; at++) {
-            struct connection *connection = events[at].data.ptr;
-            if (connection == &input) return 0;
-            if (connection == &door) {
-                int fd = accept(listener, NULL, NULL);
-                if (fd >= 0) open_connection(fd, context, 1);
-                continue;
-            }
-            if (events[at].events & EPOLLOUT) send_later(connection);
-            if (!connection->shaken && !shake(connection)) continue;
-            if (events[at].events & ~EPOLLOUT && !take_frames(connection, relay_frame)) {
-                tasks[connection->number].connection = NULL;
-                watch(connection, 0);
-            }
-        }
-        send_all();
+static void serve_one(struct connection *connection, unsigned events) {
+    if (events & EPOLLOUT) send_later(connection);
+    if (events & ~(unsigned)EPOLLOUT && !take_frames(connection, relay_frame)) {
+        tasks[connection->number].connection = NULL;
+        watch(connection, 0);
     }
 }
 
@@ -275,13 +256,14 @@ static int load(int port, SSL_CTX *context, long pairs, size_t size, long count)
     send_all();
     printf("%.6f\n", now() - begun);
     fflush(stdout);
-    if (!fgets(line, sizeof line, stdin)) return 0;
+    while (fgets(line, sizeof line, stdin)) continue; /* the connections stay until their cost is measured */
     return 0;
 }
 
 int main(int argc, char **argv) {
     begin_process();
-    if (argc == 5 && !strcmp(argv[1], "serve")) return serve(context_of(TLS_server_method(), argv + 2));
+    if (argc == 5 && !strcmp(argv[1], "serve"))
+        return serve_peers(context_of(TLS_server_method(), argv + 2), serve_one, send_all);
     if (argc == 9 && !strcmp(argv[1], "load"))
         return load(atoi(argv[2]), context_of(TLS_client_method(), argv + 3), atol(argv[6]), (size_t)atol(argv[7]),
                     atol(argv[8]));

@@ -303,9 +303,7 @@ def _program(directory: Path | None = None) -> Iterator["subprocess.Popen[str]"]
 
 
 def _say(program: "subprocess.Popen[str]", order: JsonObject) -> None:
-    assert program.stdin is not None
-    program.stdin.write(json.dumps(order) + "\n")
-    program.stdin.flush()
+    say(program, json.dumps(order))
 
 
 def _hear(program: "subprocess.Popen[str]") -> Any:

@@ -113,29 +113,10 @@ static void relay_readable(struct connection *connection) {
     }
 }
 
-static int serve(SSL_CTX *context) {
-    int listener = listen_here();
-    struct connection door = {0}, input = {0};
-    watch_input(listener, &door);
-    watch_input(STDIN_FILENO, &input);
-    struct epoll_event events[EVENTS];
-    for (;;) {
-        int ready = epoll_wait(epoll, events, EVENTS, -1);
-        for (int at = 0; at < ready; at++) {
-            struct connection *connection = events[at].data.ptr;
-            if (connection == &input) return 0;
-            if (connection == &door) {
-                int fd = accept(listener, NULL, NULL);
-                if (fd >= 0) open_connection(fd, context, 1);
-            } else if (!connection->shaken) {
-                if (shake(connection)) relay_readable(connection);
-            } else {
-                if (events[at].events & EPOLLOUT) deliver(&boxes[connection->number]);
-                /* One that was freed by what an earlier event led to is not in this round: only its own event does. */
-                if (events[at].events & ~EPOLLOUT) relay_readable(connection);
-            }
-        }
-    }
+static void serve_one(struct connection *connection, unsigned events) {
+    if (events & EPOLLOUT) deliver(&boxes[connection->number]);
+    /* One that was freed by what an earlier event led to is not in this turn: only its own event does. */
+    if (events & ~(unsigned)EPOLLOUT) relay_readable(connection);
 }
 
 /* -- the load ----------------------------------------------------------------------------------------------------- */
@@ -306,7 +287,8 @@ static int ping(int port, SSL_CTX *context, size_t size, long count) {
 
 int main(int argc, char **argv) {
     begin_process();
-    if (argc == 5 && !strcmp(argv[1], "serve")) return serve(context_of(TLS_server_method(), argv + 2));
+    if (argc == 5 && !strcmp(argv[1], "serve"))
+        return serve_peers(context_of(TLS_server_method(), argv + 2), serve_one, NULL);
     if (argc == 10 && !strcmp(argv[1], "pairs"))
         return pairs(atoi(argv[2]), context_of(TLS_client_method(), argv + 3), atol(argv[6]), (size_t)atol(argv[7]),
                      atol(argv[8]), atol(argv[9]));

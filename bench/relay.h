@@ -138,6 +138,29 @@ static void watch_input(int fd, struct connection *stands_for) {
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
 }
 
+/* Serve what dials until standard input ends: ready gets each connection whose handshake is done, with its events; turned,
+ * if there is one, is called when all of a turn have had theirs. */
+static int serve_peers(SSL_CTX *context, void (*ready)(struct connection *, unsigned), void (*turned)(void)) {
+    int listener = listen_here();
+    struct connection door = {0}, input = {0};
+    watch_input(listener, &door);
+    watch_input(STDIN_FILENO, &input);
+    struct epoll_event events[EVENTS];
+    for (;;) {
+        int count = epoll_wait(epoll, events, EVENTS, -1);
+        for (int at = 0; at < count; at++) {
+            struct connection *connection = events[at].data.ptr;
+            if (connection == &input) return 0;
+            if (connection == &door) {
+                int fd = accept(listener, NULL, NULL);
+                if (fd >= 0) open_connection(fd, context, 1);
+            } else if (connection->shaken || shake(connection))
+                ready(connection, events[at].events);
+        }
+        if (turned) turned();
+    }
+}
+
 /* A connection that has sent its greeting; nothing of it is waited for. */
 static struct connection *dial(int port, SSL_CTX *context, const char *greeting) {
     struct sockaddr_in where = {

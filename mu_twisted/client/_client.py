@@ -168,15 +168,14 @@ class Client:
         given = {**known, "task-timeout": timeout, "max-workers": workers, **options}
         graph, before = graph_under_way(self.coordinator), _jobs(after)
         one_by_one, each = each is True, None if isinstance(each, bool) else each
-        if graph is not None:
-            graph.check_stage(given, before)
-        elif one_by_one:
+        stages = [] if graph is None else graph.check_stage(given, before)
+        if graph is None and one_by_one:
             raise UsageError(
                 "each=True: it takes after=STAGE, a stage of the same job: map both in `with mu.graph(...):`"
             )
         request = self._map_request(command, inputs, each, range, out, name, given)
         if graph is not None:
-            return graph.add(request, before, one_by_one=one_by_one)
+            return graph.add(request, stages, one_by_one=one_by_one)
         _all_done(before)
         job = MapJob(request, self._backend(), lambda _: None)
         job.find_inputs()
@@ -426,15 +425,13 @@ class Client:
 
         :raises UsageError: there is no such option.
         """
-        from mu_twisted.client.map_job import function_options
-        from mu_twisted.daemons.program import function_for
+        from mu_twisted.client.map_job import function_options, make_function
 
         made, regions = self._made_by(given)
         if not any(value is not None for value in given.values()):
             return []
-        backend.cloud()  # so that the stack runs
-        options = function_options(made, None, backend)
-        return [f"--function={function_for(options, regions, backend.stack(), backend.notify)}"]
+        name = make_function(function_options(made, None, backend), regions, backend, named=True)
+        return [] if name is None else [f"--function={name}"]
 
     def _made_by(self, given: dict[str, Option | os.PathLike[str]]) -> tuple[dict[str, Any], list[str]]:
         """The options of a function that is made, with the user's settings, and the regions.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mu_twisted.client.map_job import MapJob
     from mu_twisted.client.map_request import MapRequest
     from mu_twisted.coordinator import JobStatus
+    from mu_twisted.pipelines import PipelineOptions
 
 STAGE_OPTIONS = frozenset({"bucket", "batch", "csv"})
 """Options of a map that are a stage's own; all others are the whole job's."""
@@ -100,24 +101,28 @@ class GraphHandle(JobHandle):
             _under_way.reset(self._token)
         self._token, self._ended = None, True
 
-    def check_stage(self, given: Mapping[str, Any], after: Sequence[JobHandle]) -> None:
+    def check_stage(self, given: Mapping[str, Any], after: Sequence[JobHandle]) -> "list[StageHandle]":
         """See that what a map asks for can be asked of a stage.
 
         :param given: its options.
+        :returns: the stages that it comes after.
         :raises UsageError: it cannot.
         """
         wrong = [name for name, value in given.items() if value is not None and name not in STAGE_OPTIONS]
         if wrong:
             named = {"task-timeout": "timeout", "max-workers": "workers"}.get(wrong[0], wrong[0])
             raise UsageError(f"mu.map: {named} is an option of the whole job: give it to mu.graph(...)")
+        before = []
         for one in after:
             if not (isinstance(one, StageHandle) and one.graph is self):
                 raise UsageError(f"after: expected what mu.map has returned in the same block of mu.graph, got {one!r}")
+            before.append(one)
+        return before
 
-    def add(self, request: "MapRequest", after: Sequence[JobHandle], *, one_by_one: bool) -> "StageHandle":
+    def add(self, request: "MapRequest", before: "Sequence[StageHandle]", *, one_by_one: bool) -> "StageHandle":
         """Make a map a stage.
 
-        :param after: the stages that it comes after.
+        :param before: the stages that it comes after.
         :param one_by_one: whether each input comes after the one of the same number; else all after all.
         :raises UsageError: that makes no sense.
         :raises MuError: its inputs cannot be had.
@@ -130,19 +135,18 @@ class GraphHandle(JobHandle):
         name = request.name
         if name is not None and (not isinstance(name, str) or STAGE_NAME.fullmatch(name) is None):
             raise UsageError(f"name: {STAGE_NAME_RULE}; got {name!r:.60}")
-        before = [one for one in after if isinstance(one, StageHandle)]
         if one_by_one and not before:
             raise UsageError("each=True: say with after=STAGE what each input comes after")
         common = {"bucket": self._options.get("bucket")}
         own = {key: value for key, value in request.options.items() if key in STAGE_OPTIONS}
-        job = MapJob(replace(request, options={**common, **own}, program={}), self._backend(), lambda _: None)
-        job.regions = self._options.get("regions")
+        request = replace(request, options={**common, **own}, program={})
+        job = MapJob(request, self._backend(), lambda _: None, self._options.get("regions"))
+        found = None
         if before and not (request.inputs or request.each or request.values or request.range):
             if len(before) > 1:
                 raise UsageError("after: the inputs are the outputs of one stage; after several, say what they are")
-            job.inputs = before[0].output_list()
-        else:
-            job.find_inputs()
+            found = before[0].output_list()
+        job.find_inputs(found)
         job.check()
         count = len(job.settings["inputs"])
         other = next((one for one in before if one_by_one and one.inputs != count), None)
@@ -171,9 +175,8 @@ class GraphHandle(JobHandle):
             raise UsageError("mu.graph: there is no mu.map in its block")
         backend = self._backend()
         program = function_options(self._program, self._options.get("function"), backend)
-        regions = [one.strip() for one in str(self._options.get("regions") or "us-east-1").split(",")]
-        body = self._body(option_words(self._options))
-        function = make_function(program, regions, backend, named=self._program.get("program") is not None)
+        body, settings = self._body(option_words(self._options))
+        function = make_function(program, settings["regions"], backend, named=self._program.get("program") is not None)
         if function is not None:
             body["words"].insert(0, f"--function={function}")
         for job in jobs:
@@ -182,8 +185,8 @@ class GraphHandle(JobHandle):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _body(self, words: Sequence[str]) -> dict[str, Any]:
-        """The request.
+    def _body(self, words: Sequence[str]) -> "tuple[dict[str, Any], PipelineOptions]":
+        """The request, and what the pipeline makes of its words.
 
         :raises UsageError: its options make no sense.
         """
@@ -196,12 +199,13 @@ class GraphHandle(JobHandle):
         try:
             if lists:
                 body["inputs"] = pack_inputs(replace(lists[0], following=tuple(lists[1:])))
-            load_pipeline("graph").parse(body["words"], body.get("inputs")).check_words(body["words"])
+            settings = load_pipeline("graph").parse(body["words"], body.get("inputs"))
+            settings.check_words(body["words"])
         except (OptionsError, PipelineError) as error:
             raise UsageError(str(error).removeprefix("Parameter type enforcement failed: ")) from None
         if self._begins_with is not None:
             body["name"] = self._begins_with
-        return body
+        return body, settings
 
     def _named_of(self, task: int) -> list[tuple[str, str | None]]:
         stage = next(one for one in self._stages.values() if task in one.tasks)

@@ -94,16 +94,17 @@ class MapJob:
     :param request: what is asked for.
     :param backend: where it is to run.
     :param progress: is called with how far a listing or an upload is.
+    :param regions: separated by commas; None: as the request says, else the default one.
     :raises UsageError: the options of the function do not go together.
     """
 
-    def __init__(self, request: MapRequest, backend: MapBackend, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, request: MapRequest, backend: MapBackend, progress: Callable[[str], None], regions: str | None = None
+    ) -> None:
         self.request = request
         self.backend = backend
         self.program = function_options(request.program, request.options.get("function"), backend)
         """What :func:`mu_twisted.daemons.program.function_for` takes."""
-        self.regions: str | None = request.options.get("regions")
-        """Separated by commas; None: the default one."""
         self.files: list[LocalFile] = []
         """That are to be uploaded."""
         self.inputs: InputList | None = None
@@ -115,19 +116,22 @@ class MapJob:
         self.words: list[str] = []
         """Options of the pipeline, and its command."""
         self._progress = progress
+        self._regions: str | None = regions or request.options.get("regions")
 
-    def find_inputs(self) -> None:
+    def find_inputs(self, found: InputList | None = None) -> None:
         """Read or list them.
 
+        :param found: these are they, if the request names none.
         :raises mu_twisted.base.MuError: there are none, or they cannot be had.
         """
         request = self.request
-        ways = [request.inputs, request.each, request.values, request.range]
+        ways = [found, request.inputs, request.each, request.values, request.range]
         if sum(bool(way) for way in ways) != 1:
             what = "there are no inputs" if not any(ways) else "inputs are given in two ways"
             raise UsageError(f"{what}: give S3 objects or files, or --each FILE, --range FIRST:LAST, ::: VALUES")
         if request.table and request.each is None:
             raise UsageError("--csv goes with --each")
+        self.inputs = found
         if request.each is not None:
             self.inputs = read_lines(request.each, table=request.table or None)
         elif request.values:
@@ -195,7 +199,7 @@ class MapJob:
 
     def clients(self) -> Clients:
         """Clients of S3 and Lambda in the job's first region."""
-        return self.backend.clients(self.regions)
+        return self.backend.clients(self._regions)
 
     def named(self, task: int) -> list[tuple[str, str | None]]:
         """The inputs of a task, each with the URL of its output; None: it has none."""

@@ -24,7 +24,6 @@ from mu_twisted.coordinator._history import Row
 from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._slices import Slices
 from mu_twisted.jobs import (
-    STEP,
     AttemptEnded,
     Attribute,
     Finished,
@@ -202,14 +201,14 @@ class Traces:
     def _reading(self) -> Steps[None]:
         """Fill the batch."""
         while True:
-            for at, span in enumerate(self._spans):
-                if span is not None:
-                    self._batch.append(span)
-                    if len(self._batch) >= BATCH:
-                        self._complete = True
-                        return
-                elif at % STEP == 0:
+            for span in self._spans:
+                if span is None:
                     yield
+                    continue
+                self._batch.append(span)
+                if len(self._batch) >= BATCH:
+                    self._complete = True
+                    return
             self._reached = self._number
             if not self._rows:
                 self._journal.flush()

@@ -22,7 +22,6 @@ from mu_twisted.jobs._records import (
     Extended,
     Finished,
     JobRecord,
-    Launched,
     Reopened,
     ResultReached,
     ResultStands,
@@ -149,8 +148,6 @@ class JobTrace:
                 self._reason = reason
             case Finished(error=error):
                 yield from self._finish(error, more or {})
-            case Launched() | _:
-                pass
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

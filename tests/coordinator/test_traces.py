@@ -12,7 +12,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mu_twisted.coordinator import SpanDelivery, Traces
 from mu_twisted.coordinator._traces import BATCH, PARTING, PERIOD
-from mu_twisted.jobs import Span
+from mu_twisted.jobs import STEP, Span
 from mu_twisted.pipelines import Pipeline
 
 
@@ -172,6 +172,18 @@ def test_a_slow_collector_is_sent_one_batch_at_a_time_and_no_job_waits(world: Me
         sink.waiting.pop().callback(None)
         pass_time(world)
     assert sink.names == {"attempt": 2 * tasks, "task": 2 * tasks, "job": 2}
+
+
+def test_records_that_end_no_span_are_read_with_pauses(world: MemoryCoordinator) -> None:
+    tasks = 50 * STEP
+
+    def after(_: object, task: int) -> range:
+        return range(tasks - 1) if task == tasks - 1 else range(0)
+
+    world.pipeline = Pipeline(name="p", summary="", first=world.pipeline.first, after=after)
+    traces = Traces(world.clock, world.journal, Sink(), world.directory / "traces.json", world.jobs.labels)
+    world.submit("-n", str(tasks), "--max-workers", "1")
+    assert sum(1 for _ in traces._reading()) >= tasks // STEP
 
 
 def test_the_end_delivers_what_is_left_and_waits_no_longer_than_that(world: MemoryCoordinator) -> None:
