@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from command_line import OPERATOR
 from control_server import Loop, Served
@@ -21,7 +20,6 @@ from mu_twisted import connect
 from mu_twisted.base import MuError
 from mu_twisted.client import Client, CoordinatorError, UsageError
 from mu_twisted.client._own_coordinator import OwnCoordinator
-from mu_twisted.local import find
 from mu_twisted.pipelines._input_list import unpack
 
 
@@ -137,22 +135,6 @@ def test_neither_the_package_nor_its_client_imports_twisted() -> None:
 # -- with the embedded Lambda and S3 ---------------------------------------------------------------------------------
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def s3(mu: Client, home: Path) -> Any:
-    mu.map("true", each=["x"]).wait()  # the stack runs then
-    stack = find(home / "state" / "mu" / "local")
-    assert stack is not None
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=stack.s3_endpoint,
-        aws_access_key_id=stack.access_key,
-        aws_secret_access_key=stack.secret_key,
-        region_name=stack.region,
-    )
-    s3.create_bucket(Bucket="mine")
-    return s3
 
 
 def test_objects_are_mapped_to_objects_and_what_was_printed_is_at_hand(mu: Client, s3: Any) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from control_server import Served
 from warm_processes import LIMIT
@@ -16,7 +14,6 @@ from warm_processes import LIMIT
 from mu_twisted import connect
 from mu_twisted.base import MuError
 from mu_twisted.client import Client, CoordinatorError, JobHandle, StageHandle, UsageError
-from mu_twisted.local import find
 from mu_twisted.pipelines import unpack_inputs
 
 
@@ -192,40 +189,31 @@ def test_in_asyncio_maps_that_are_awaited_together_are_stages(own: Client, serve
 
 
 @pytest.mark.process
-def test_a_stage_reads_what_the_one_before_has_stored(mu: Client, home: Path) -> None:
-    mu.map("true", each=["x"]).wait()  # the stack runs then
-    stack = find(home / "state" / "mu" / "local")
-    assert stack is not None
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=stack.s3_endpoint,
-        aws_access_key_id=stack.access_key,
-        aws_secret_access_key=stack.secret_key,
-        region_name=stack.region,
-    )
-    s3.create_bucket(Bucket="stages")
+def test_a_stage_reads_what_the_one_before_has_stored(mu: Client, s3: Any) -> None:
     for name in ("one", "two", "three; x"):
-        s3.put_object(Bucket="stages", Key=f"in/{name}", Body=name.encode())
+        s3.put_object(Bucket="mine", Key=f"stages/in/{name}", Body=name.encode())
     with mu.graph("rows", retries=0) as job:
-        a = mu.map("tr a-z A-Z < {in} > {out}", "s3://stages/in/*", out="s3://stages/up/{/}", name="upper")
+        a = mu.map("tr a-z A-Z < {in} > {out}", "s3://mine/stages/in/*", out="s3://mine/stages/up/{/}", name="upper")
         b = mu.map(
             'grep -q TWO {in} && exit 3; cat {in} {in} > {out}; echo "$(cat {in})" {#}',
             after=a,
             each=True,
-            out="s3://stages/twice/{/}",
+            out="s3://mine/stages/twice/{/}",
         )
         c = mu.map("wc -c < {in}", after=b, each=True, name="count")
         d = mu.map("echo all", each=["x"], after=a, name="all")
     assert {(one.input, one.status) for one in a.results()} == {
-        ("in/one", "done"),
-        ("in/two", "done"),
-        ("in/three; x", "done"),
+        ("stages/in/one", "done"),
+        ("stages/in/two", "done"),
+        ("stages/in/three; x", "done"),
     }
     failed = [one for one in b.results() if one.status == "failed"]
-    assert [(one.input, one.key, one.attempts) for one in failed] == [("up/two", "s3://stages/twice/two", 1)]
+    assert [(one.input, one.key, one.attempts) for one in failed] == [
+        ("stages/up/two", "s3://mine/stages/twice/two", 1)
+    ]
     assert sorted((one.input, one.output) for one in c.results() if one.status == "done") == [
-        ("twice/one", b"6\n"),
-        ("twice/three; x", b"16\n"),
+        ("stages/twice/one", b"6\n"),
+        ("stages/twice/three; x", b"16\n"),
     ]
     assert d.wait(LIMIT).state == "done"
     status = job.wait(LIMIT)
@@ -240,11 +228,11 @@ def test_a_stage_reads_what_the_one_before_has_stored(mu: Client, home: Path) ->
     assert b.output("one") == b"ONE 1\n"
     with pytest.raises(CoordinatorError, match="none of these tasks has failed"):
         d.retry()
-    s3.put_object(Bucket="stages", Key="up/two", Body=b"THREE")
+    s3.put_object(Bucket="mine", Key="stages/up/two", Body=b"THREE")
     assert c.retry().state == "running"
     assert c.wait(LIMIT).state == job.wait(LIMIT).state == "done"
-    assert [(one.input, one.status) for one in c.results()][-1] == ("twice/two", "done")
-    assert s3.get_object(Bucket="stages", Key="twice/two")["Body"].read() == b"THREETHREE"
+    assert [(one.input, one.status) for one in c.results()][-1] == ("stages/twice/two", "done")
+    assert s3.get_object(Bucket="mine", Key="stages/twice/two")["Body"].read() == b"THREETHREE"
 
 
 @pytest.mark.process

@@ -18,6 +18,17 @@ def settled(world: MemoryCoordinator, job: str, after: int = 0) -> SettledPage:
     return page
 
 
+def retried(world: MemoryCoordinator) -> str:
+    """A job of three tasks, of which the first and the last have failed once and are to run again."""
+    job = world.submit("-n", "3", "--retries", "0")
+    world.worker(job, "0-0").says(b"FAIL(no)")
+    world.finish(job, "0-1")
+    world.worker(job, "0-2").says(b"FAIL(no)")
+    world.clock.pump([1.0] * 5)
+    world.retry(job)
+    return job
+
+
 def test_tasks_come_in_the_order_in_which_they_were_settled_each_once(world: MemoryCoordinator) -> None:
     job = world.submit("-n", "3", "--retries", "0")
     waiting: list[Any] = []
@@ -62,12 +73,7 @@ def test_what_is_retried_comes_again(world: MemoryCoordinator) -> None:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_what_was_retried_is_listed_once_to_a_caller_that_begins(world: MemoryCoordinator, ended: bool) -> None:
-    job = world.submit("-n", "3", "--retries", "0")
-    world.worker(job, "0-0").says(b"FAIL(no)")
-    world.finish(job, "0-1")
-    world.worker(job, "0-2").says(b"FAIL(no)")
-    world.clock.pump([1.0] * 5)
-    world.retry(job)
+    job = retried(world)
     world.worker(job, "1-0").says(b"FAIL(again)")
     if ended:
         world.finish(job, "1-1")
@@ -109,12 +115,7 @@ def test_one_that_runs_again_for_its_messages_is_done_also_where_the_job_is_held
 
 @pytest.mark.parametrize("results", [False, True])
 def test_one_that_is_tried_again_is_left_out_until_it_is_settled(world: MemoryCoordinator, results: bool) -> None:
-    job = world.submit("-n", "3", "--retries", "0")
-    world.worker(job, "0-0").says(b"FAIL(no)")
-    world.finish(job, "0-1")
-    world.worker(job, "0-2").says(b"FAIL(no)")
-    world.clock.pump([1.0] * 5)
-    world.retry(job)
+    job = retried(world)
     page = world.at_once(world.jobs.settled(job, results=results))
     assert ([(task.task, task.state) for task in page.tasks], page.next, page.over) == ([(1, "done")], 3, False)
     page = world.at_once(world.jobs.settled(job, 2, results=results))
