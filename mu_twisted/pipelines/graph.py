@@ -48,7 +48,7 @@ class StageWords:
         """
         try:
             plain = json.loads(word)
-        except RecursionError:
+        except (ValueError, RecursionError):
             plain = None
         if not isinstance(plain, dict) or plain.keys() - {field.name for field in fields(cls)}:
             raise ValueError("it is no stage in JSON")

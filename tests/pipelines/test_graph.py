@@ -171,8 +171,10 @@ def test_stages_after_several_need_as_many_numbers_as_these_have_tasks() -> None
     "word",
     [
         "a",
+        "",
         "[]",
         "{}",
+        '{"name":"a",}',
         "[" * 100_000,
         '{"name":"a","words":["x"],"colour":1}',
         '{"name":3,"words":["x"]}',
@@ -182,7 +184,8 @@ def test_stages_after_several_need_as_many_numbers_as_these_have_tasks() -> None
     ],
 )
 def test_a_word_that_is_no_stage_is_one_line(word: str) -> None:
-    with pytest.raises(usage.UsageError, match="^stage 1: ") as caught:
+    rules = "it is no stage in JSON$|its words, or the stages that it comes after, are no list|a stage's name has "
+    with pytest.raises(usage.UsageError, match=f"^stage 1: ({rules})") as caught:
         GRAPH.parse(["--", word])
     assert "\n" not in str(caught.value)
 
