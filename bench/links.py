@@ -21,7 +21,7 @@ from typing import Any
 
 from bench._figure import Figure, median_of, ratio_of
 from bench._processes import ROOT, line_of, process_of, rendezvous
-from bench.relay import KINDS, cpu_of, keys_of, make_relay, relay_of, say
+from bench.relay import KINDS, fine_cpu_of, keys_of, make_relay, relay_of, say
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.tls import Authority, RoleIdentity, TaskIdentity, pem_body
 from mu_twisted.wire import PeerGreeting
@@ -97,10 +97,10 @@ def _loaded(work: Path, kind: str, pairs: int, count: int) -> float:
         with process_of([str(work / "link_relay"), "load", *words]) as load:
             if line_of(load) != "connected":
                 raise RuntimeError("the load does not connect")
-            begun = cpu_of(relay.pid)
+            begun = fine_cpu_of(relay.pid)
             say(load, "go")
             line_of(load)
-            return (cpu_of(relay.pid) - begun) / pairs / count * 1e6
+            return (fine_cpu_of(relay.pid) - begun) / pairs / count * 1e6
 
 
 def _acknowledged(authority: Authority, relay: int, port: int) -> Figure:
@@ -111,12 +111,12 @@ def _acknowledged(authority: Authority, relay: int, port: int) -> Figure:
         for number, program in enumerate(tasks):
             _open(program, authority, port, 4 + number, 5 - number, direct=False)
         for _ in range(RUNS):
-            begun = cpu_of(relay)
+            begun = fine_cpu_of(relay)
             _say(tasks[1], {"take": STREAM})
             _say(tasks[0], {"stream": STREAM})
             for program in tasks:
                 assert _hear(program) == "all"
-            ours.append((cpu_of(relay) - begun) / STREAM * 1e6)
+            ours.append((fine_cpu_of(relay) - begun) / STREAM * 1e6)
     return median_of("links, 1 KB with its acknowledgement, between two workers: the rendezvous' CPU", ours, "us")
 
 
@@ -170,7 +170,7 @@ def _pair(authority: Authority, relay: int, port: int) -> Figure:
                 return _given_up(what, f"{connected} of {PARTIES} were connected", CONNECTING)
             connected += outcome[1] != "unreachable"  # else it is tried on
         processes = relay, *(program.pid for program in programs)
-        spent, begun = [cpu_of(process) for process in processes], time.perf_counter()
+        spent, begun = [fine_cpu_of(process) for process in processes], time.perf_counter()
         settled: dict[int, str] = {}
         waiting = list(range(PARTIES, 2 * PARTIES, 2))
         under_way = 0
@@ -188,7 +188,7 @@ def _pair(authority: Authority, relay: int, port: int) -> Figure:
                 under_way -= peer not in settled and peer ^ 1 in settled
                 settled[peer] = how
         seconds = time.perf_counter() - begun
-        spent = [cpu_of(process) - before for process, before in zip(processes, spent, strict=True)]
+        spent = [fine_cpu_of(process) - before for process, before in zip(processes, spent, strict=True)]
         linked = sum(how == "direct" for how in settled.values())
         note = f"{linked} of {PARTIES} directly; CPU: rendezvous {spent[0]:.2f} s, workers {sum(spent[1:]):.2f} s"
         return Figure(what, seconds, "s", MOST_PAIRING, note)

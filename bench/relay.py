@@ -97,10 +97,10 @@ def _pairs(work: Path, kind: str, size: int, pairs: int, volume: int, slow: int 
         with process_of([str(work / "relay"), "pairs", *words]) as load:
             if line_of(load) != "connected":
                 raise RuntimeError("the load does not connect")
-            before = cpu_of(relay.pid)
+            before = fine_cpu_of(relay.pid)
             say(load, "go")
             seconds, moved = line_of(load).split()
-            cpu = cpu_of(relay.pid) - before
+            cpu = fine_cpu_of(relay.pid) - before
             memory = _peak(relay.pid)
     return cpu / int(moved) * 1e9, int(moved) / float(seconds) / 1e6, memory
 
@@ -136,8 +136,8 @@ def say(process: "subprocess.Popen[str]", word: str) -> None:
     process.stdin.flush()
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU that all threads of a process have had, to the microsecond."""
+def fine_cpu_of(pid: int) -> float:
+    """Seconds of CPU that the threads of a process which have not ended have had, to the microsecond."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
