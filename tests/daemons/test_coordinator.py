@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import refusing_port
 from twisted.python.usage import UsageError
 
 from mu_twisted.daemons._cloud import other_stack
@@ -233,10 +234,11 @@ def test_where_no_worker_reaches_us_the_end_of_its_log_is_printed(coordinate: An
 
 
 def test_workers_that_find_no_listener_at_the_address_say_so(coordinate: Any, local: Any) -> None:
-    words = ["-t", "tcp:0:interface=127.0.0.2", "--host-addr", "127.0.0.1", "--start-timeout", "1"]
-    ended = coordinate(*local.words("exec"), *words, "--", "true")
+    with refusing_port() as port:
+        words = ["-t", f"tcp:{port}:interface=127.0.0.2", "--host-addr", "127.0.0.1", "--start-timeout", "1"]
+        ended = coordinate(*local.words("exec"), *words, "--", "true")
     assert ended.status == 1
-    assert "no worker reached 127.0.0.1:" in ended.complained()
+    assert f"no worker reached 127.0.0.1:{port}" in ended.complained()
     assert "Connection refused" in ended.err
     assert "--host-addr" in ended.err
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from encoder_jobs import FUNCTION, FakeEncoders
-from free_ports import free_ports
+from free_ports import free_ports, refusing_port
 from rendezvous_daemons import Daemon, complaint
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.selectreactor import SelectReactor
@@ -464,9 +464,8 @@ def test_a_job_that_loses_a_shard_runs_its_tasks_again_to_the_same_bytes(
 
 @pytest.mark.process
 def test_a_shard_that_is_not_there_is_found_before_the_launch(coordinate: Any, encoders: FakeEncoders) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        alone = FakeEncoders(encoders.local, encoders.tools, silent.getsockname()[1])
+    with refusing_port() as port:
+        alone = FakeEncoders(encoders.local, encoders.tools, port)
         missing = alone.run(coordinate, "xcenc", FUNCTION, 4, "any", "-K", "2", "-R", "2")
     assert missing.status == 1
     said = missing.complained()

@@ -18,6 +18,7 @@ from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
@@ -147,9 +148,7 @@ def test_a_manager_that_was_not_there_for_a_moment_is_told_again(tmp_path: Path)
 @pytest.mark.parametrize("name", UNITS)
 def test_a_daemon_takes_its_port_from_systemd_and_says_when_it_is_ready(tmp_path: Path, name: str) -> None:
     manager = Manager(str(tmp_path / "notify"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports()
     daemon = subprocess.Popen(
         [
             *("systemd-socket-activate", "--listen", f"127.0.0.1:{port}", f"--fdname={name}"),

@@ -7,10 +7,12 @@ from core_transport import CoreTransportHarness
 from job_bench import Bench
 from memory_transport import PlainTransportHarness, TLSTransportHarness
 from transport_contract import Producer, Recorder, _log, outcome  # noqa: F401
+from twisted.python.failure import Failure
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.coordinator._session import MAX_UNASKED
 from mu_twisted.fsm import InfoWatcherState, Machine, OnePassState, Outcome, Worker
+from mu_twisted.transport import TransportError
 from mu_twisted.wire import encode
 
 MIB = 1 << 20
@@ -99,8 +101,9 @@ def test_connections_that_never_greet_give_way_and_leave_room_for_all_else(world
 
 def test_no_more_connections_are_taken_than_descriptors_are_left_for(world: Any, log: list[str]) -> None:
     world.listen(max_connections=16)
+    refused: list[Failure] = []
     for _ in range(30):
-        world.dial(Recorder())
+        world.dial(Recorder()).addErrback(refused.append)
         world.settle()
         if world.accepted and not world.accepted[-1].reasons:
             world.accepted[-1].end.greeted()
@@ -108,6 +111,7 @@ def test_no_more_connections_are_taken_than_descriptors_are_left_for(world: Any,
     assert world.connections() == 16
     assert not any(end.reasons for end in world.accepted)
     assert any("there are 16 connections already" in line for line in log)
+    assert all(failure.check(TransportError) for failure in refused)
     world.factory.stopFactory()
 
 

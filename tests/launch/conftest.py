@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import refusing_port
 from tls_endpoint import Endpoint
+
+
+@pytest.fixture
+def absent_port() -> Iterator[int]:
+    """A port at which connections are refused."""
+    with refusing_port() as port:
+        yield port
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """The launcher under a fake reactor and threads that run when told, the extension and the endpoint being real."""
 
 import json
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 from tls_endpoint import ACCEPTED, ACCESS, SECRET, TOKEN, refusal
 from twisted.internet import defer, reactor
 from twisted.internet.task import Clock
@@ -207,15 +207,9 @@ def test_a_wrong_certificate_is_told_with_the_endpoint_and_not_tried_again(serve
     assert bench.told["a"].startswith(f"{endpoint.url}: SSL certificate problem")
 
 
-def absent_endpoint():
-    """A URL at which nothing listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return f"https://127.0.0.1:{bound.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("url", [absent_endpoint(), "https://nowhere.invalid"], ids=["refused", "unknown"])
-def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url):
+@pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"], ids=["refused", "unknown"])
+def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, absent_port, host):
+    url = f"https://{host}:{absent_port}"
     bench = Bench(url, serve().ca, policy=LaunchPolicy())
     done = bench.launch([f"l{at}" for at in range(10)])
     bench.run(5)
@@ -228,12 +222,11 @@ def test_an_endpoint_that_never_was_there_is_told_within_five_seconds(serve, url
 
 def test_an_endpoint_that_comes_up_a_little_late_is_waited_for(serve):
     endpoint = serve()
-    url = [absent_endpoint()]
-    bench = Bench(lambda region: url[0], endpoint.ca, policy=LaunchPolicy())
+    port = free_ports()
+    bench = Bench(f"https://127.0.0.1:{port}", endpoint.ca, policy=LaunchPolicy())
     bench.launch(["a"])
     bench.run(1)
     assert bench.outcomes == []
-    port = int(url[0].rpartition(":")[2])
     late = serve(port=port)
     late.ca.replace(endpoint.ca)
     bench.run(10)
@@ -253,14 +246,14 @@ def test_an_endpoint_that_was_there_before_is_tried_as_often_as_any(serve):
     assert bench.told["b"].startswith("given up after 8 tries; the last answer: ")
 
 
-def test_regions_that_cannot_be_reached_or_trusted_do_not_hold_up_the_others(serve):
+def test_regions_that_cannot_be_reached_or_trusted_do_not_hold_up_the_others(serve, absent_port):
     good, untrusted, named = serve(checks=False), serve(), serve(names=["elsewhere.example"])
     named.ca.write_bytes(named.ca.read_bytes() + good.ca.read_bytes())
     urls = {
         "r-1": good.url,
         "r-2": untrusted.url,
         "r-3": named.url,
-        "r-4": absent_endpoint(),
+        "r-4": f"https://127.0.0.1:{absent_port}",
         "r-5": "https://nowhere.invalid",
     }
     bench = Bench(urls.__getitem__, named.ca, policy=LaunchPolicy())

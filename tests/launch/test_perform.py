@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSRequest
+from free_ports import refusing_port
 from hypothesis import given
 from hypothesis import strategies as st
 from tls_endpoint import ACCEPTED, ACCESS, SECRET, TOKEN, Cut, botocore_signature, refusal
@@ -421,9 +422,8 @@ def test_a_missing_ca_bundle_is_an_answer_and_not_a_crash(serve):
 
 
 def test_a_refused_port_and_an_unknown_host_are_not_reached():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        refused = _launch.Launcher(f"https://127.0.0.1:{bound.getsockname()[1]}").perform(batch(1), *KEYS)[0]
+    with refusing_port() as port:
+        refused = _launch.Launcher(f"https://127.0.0.1:{port}").perform(batch(1), *KEYS)[0]
     unknown = _launch.Launcher("https://nowhere.invalid").perform(batch(1), *KEYS)[0]
     assert (refused.status, unknown.status) == (_launch.UNREACHED, _launch.UNREACHED)
     assert refused.reason == "cannot connect: Connection refused"

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from rendezvous_daemons import Daemon, complaint
 
 from mu_twisted.daemons.foreground import options_for
@@ -265,8 +266,7 @@ def greeted(daemon: Daemon, directory: Path) -> Caller:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_a_worker_is_probed_on_a_second_port(start: Start, tmp_path: Path, chosen: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = free.getsockname()[1]
+    number = free_ports()
     daemon = start(*(["--probe-port", str(number)] if chosen else []))
     caller = greeted(daemon, tmp_path)
     order = parse_from_rendezvous(caller.hears())

@@ -1,8 +1,9 @@
-"""Ports for daemons whose port must be known before they start."""
+"""Ports for daemons whose port must be known before they start, and ports at which there is surely nothing."""
 
 import random
 import socket
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 
 def free_ports(count: int = 1) -> int:
@@ -19,3 +20,11 @@ def free_ports(count: int = 1) -> int:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             return first
     raise AssertionError(f"{count} consecutive ports are not free")
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """Hold a port of loopback at which connections are refused, and that nothing else is given meanwhile."""
+    with socket.socket() as held:  # bound, and never listening
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

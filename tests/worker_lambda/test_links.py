@@ -619,7 +619,7 @@ def test_a_refusal_fails_all_that_waits(linked: tuple, said: bytes) -> None:
 
 def test_a_rendezvous_that_is_not_there_fails_all_after_a_time(linked: tuple) -> None:
     talk, relay, _ = linked
-    relay._listener.close()
+    relay._listener.shutdown(socket.SHUT_RDWR)  # connections are refused, and the port remains taken
     talk.say(b"receive:3:x\0f", b"send:4:y\0\0b")
     replies = sorted(talk.hear() for _ in range(2))
     where = b"no link to the rendezvous at 127.0.0.1:%d: Connection refused)" % relay.port

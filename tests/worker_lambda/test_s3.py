@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from free_ports import refusing_port
 from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import SECRET, TRANSIENT, TRANSIENT_GET, Handler, failure, never
@@ -171,10 +171,9 @@ def test_a_server_that_answers_nothing_is_given_up_after_the_timeout(server, tmp
 
 
 def test_an_address_that_no_server_has_says_so(server, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    s3 = S3("us-east-1", f"http://127.0.0.1:{port}", back_off=0.001)
-    assert "Connection refused (tried 5 times)" in failure(s3.get, "b", b"k", str(tmp_path / "out"), never)
+    with refusing_port() as port:
+        s3 = S3("us-east-1", f"http://127.0.0.1:{port}", back_off=0.001)
+        assert "Connection refused (tried 5 times)" in failure(s3.get, "b", b"k", str(tmp_path / "out"), never)
 
 
 def test_a_cancelled_download_leaves_nothing(server, s3, tmp_path):

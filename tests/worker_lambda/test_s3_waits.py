@@ -8,6 +8,7 @@ import threading
 from itertools import count
 
 import pytest
+from free_ports import refusing_port
 from s3_server import Handler, failure
 
 from mu_twisted.tls import Authority
@@ -110,14 +111,13 @@ def test_a_wait_that_takes_too_long_is_named_and_tried_again(still, tmp_path, sc
 
 
 def test_an_unknown_host_and_a_port_without_a_server_are_named(server, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
-    for address, why in [
-        (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}: Connection refused"),
-        ("https://nowhere.invalid", ""),
-    ]:
-        client = S3("us-east-1", address, tries=2, back_off=0.001)
-        text = failure(client.get, "b", b"k", str(tmp_path / "out"), lambda: False)
-        assert text.startswith(f"cannot get b/k: {address.partition('//')[2]}: ")
-        assert text.endswith(f"{why} (tried 2 times)")
+    with refusing_port() as port:
+        for address, why in [
+            (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}: Connection refused"),
+            ("https://nowhere.invalid", ""),
+        ]:
+            client = S3("us-east-1", address, tries=2, back_off=0.001)
+            text = failure(client.get, "b", b"k", str(tmp_path / "out"), lambda: False)
+            assert text.startswith(f"cannot get b/k: {address.partition('//')[2]}: ")
+            assert text.endswith(f"{why} (tried 2 times)")
     assert not list(tmp_path.iterdir())
