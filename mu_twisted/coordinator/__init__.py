@@ -3,17 +3,13 @@
 Knows how a job's decisions become connections, commands and launches; launchers and listeners come in from outside.
 """
 
-from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._counters import CoordinatorCounts
+from mu_twisted.coordinator._errors import NotYet, ServiceError, UnknownJob
 from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
-from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter, Usage
-from mu_twisted.coordinator._observed_service import ObservedJobService
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._output_values import Cursor, OutputPage, OutputQuery, RunOutput, Which, parse_cursor
 from mu_twisted.coordinator._peers import JobLinks, Peers, spread, without
 from mu_twisted.coordinator._progress import Progress, progress_line
 from mu_twisted.coordinator._registry import WorkerRegistry
@@ -29,35 +25,47 @@ from mu_twisted.coordinator._status import (
     JobService,
     JobState,
     JobStatus,
-    NotYet,
     Request,
-    ServiceError,
     SettledPage,
     StageStatus,
     TaskPage,
     TaskStatus,
-    UnknownJob,
     failures_of,
 )
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
-from mu_twisted.coordinator._tee_values import TeeCursor, TeePage, TeePiece, parse_tee_cursor
-from mu_twisted.coordinator._timeline_values import (
+from mu_twisted.coordinator._traces import SpanDelivery, SpanSink, Traces
+from mu_twisted.coordinator.observation import (
     ActiveTask,
     ActiveTasks,
     AttemptColumns,
     AttemptStory,
     CountSeries,
+    EventSink,
     Failures,
+    ObservedJobService,
     PathTask,
     ReasonGroup,
     StageSpan,
     Story,
     TaskStates,
     Timeline,
+    Watches,
 )
-from mu_twisted.coordinator._traces import SpanDelivery, SpanSink, Traces
-from mu_twisted.coordinator._watchers import EventSink, Watches
+from mu_twisted.coordinator.output import (
+    Cursor,
+    OutputPage,
+    OutputQuery,
+    RunOutput,
+    TeeCursor,
+    TeePage,
+    TeePiece,
+    Which,
+    parse_cursor,
+    parse_tee_cursor,
+)
+from mu_twisted.coordinator.records import Journal, JournalError
+from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, TimesFile
 
 __all__ = [
     "MAX_PAGE",

@@ -12,20 +12,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
-from mu_twisted.coordinator._archive import Labels
-from mu_twisted.coordinator._attempts import AttemptFile, Attempts, TimesFile
 from mu_twisted.coordinator._counters import JobCounters
-from mu_twisted.coordinator._history import record_row
-from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
-from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stage_statuses
-from mu_twisted.coordinator._tee import LINGER, JobTee
-from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
+from mu_twisted.coordinator.output import LINGER, JobTee, OutputStore, TeeCursor, TeePage
+from mu_twisted.coordinator.records import Journal, JournalError, Labels, record_row
+from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, TimesFile
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import JobSettings, Pipeline
 from mu_twisted.transport import ReactorTime

@@ -10,10 +10,10 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import JobArchive, Labels, no_label
-from mu_twisted.coordinator._output_page import reading_page
-from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
-from mu_twisted.coordinator._status import Request, ServiceError, UnknownJob
+from mu_twisted.coordinator._errors import ServiceError, UnknownJob
+from mu_twisted.coordinator._status import Request
+from mu_twisted.coordinator.output import OutputPage, OutputQuery, reading_page
+from mu_twisted.coordinator.records import JobArchive, Labels, no_label
 from mu_twisted.jobs import Steps
 from mu_twisted.pipelines import Pipeline, PipelineOptions
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from mu_twisted.base import MuError
 from mu_twisted.coordinator._counters import JobCounters
 from mu_twisted.coordinator._interfaces import Launching
-from mu_twisted.coordinator._job_run import JobRun
+from mu_twisted.coordinator.run import JobRun
 from mu_twisted.jobs import Job, LaunchAdmission, LaunchAdmissionState, LaunchId, LaunchOutcome
 from mu_twisted.transport import ReactorTime, every
 

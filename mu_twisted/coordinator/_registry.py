@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._counters import ConnectionCounters
-from mu_twisted.coordinator._job_run import JobRun
 from mu_twisted.coordinator._session import Session
+from mu_twisted.coordinator.run import JobRun
 from mu_twisted.jobs import job_in
 from mu_twisted.tls import LaunchIdentity
 from mu_twisted.transport import ReactorTime, every

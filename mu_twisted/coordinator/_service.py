@@ -19,28 +19,11 @@ from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import (
-    JobArchive,
-    Labels,
-    as_settled,
-    no_label,
-    page_of,
-    settled_last,
-    settled_page,
-    task_status,
-)
 from mu_twisted.coordinator._counters import CoordinatorCounts
-from mu_twisted.coordinator._failures import own_fault
-from mu_twisted.coordinator._history import History, record_row, request_row
+from mu_twisted.coordinator._errors import NotYet, ServiceError, UnknownJob
 from mu_twisted.coordinator._job_output import JobOutput
-from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._launch_queue import LaunchQueue
-from mu_twisted.coordinator._log import reading_events, reading_log
-from mu_twisted.coordinator._observation import Observation
 from mu_twisted.coordinator._opening import Opened, Opener
-from mu_twisted.coordinator._output_page import MAX_PAGE_BYTES, reading_results
-from mu_twisted.coordinator._output_values import FIRST, OutputPage, OutputQuery
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator._status import (
@@ -49,17 +32,39 @@ from mu_twisted.coordinator._status import (
     EventPage,
     EventQuery,
     JobStatus,
-    NotYet,
     Request,
-    ServiceError,
     SettledPage,
     TaskPage,
     TaskStatus,
-    UnknownJob,
 )
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
-from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
+from mu_twisted.coordinator.observation import Observation, reading_events, reading_log
+from mu_twisted.coordinator.output import (
+    FIRST,
+    MAX_PAGE_BYTES,
+    OutputPage,
+    OutputQuery,
+    TeeCursor,
+    TeePage,
+    reading_results,
+)
+from mu_twisted.coordinator.records import (
+    History,
+    JobArchive,
+    Journal,
+    JournalError,
+    Labels,
+    as_settled,
+    no_label,
+    page_of,
+    record_row,
+    request_row,
+    settled_last,
+    settled_page,
+    task_status,
+)
+from mu_twisted.coordinator.run import JobRun, own_fault
 from mu_twisted.jobs import Finished, Job, JobError, Steps, exhaust
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime

@@ -10,7 +10,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._counters import ConnectionCounters
-from mu_twisted.coordinator._tee import AttemptTee
+from mu_twisted.coordinator.output import AttemptTee
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import LaunchId, Waits
 from mu_twisted.tls import Identity

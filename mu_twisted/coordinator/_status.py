@@ -9,11 +9,9 @@ from typing import Literal, Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 
-from mu_twisted.base import MuError
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._counters import CoordinatorCounts
-from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
-from mu_twisted.coordinator._tee_values import TeeCursor, TeePage
+from mu_twisted.coordinator.output import OutputPage, OutputQuery, TeeCursor, TeePage
 from mu_twisted.jobs import Cost, Job
 from mu_twisted.pipelines import Plot
 
@@ -23,18 +21,6 @@ MAX_PAGE = 1000
 JobState = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
 INTERRUPTED = "interrupted"
 """The error of a job whose coordinator was ended by its user while it ran."""
-
-
-class ServiceError(MuError):
-    """What was asked for cannot be done now: one line that says why."""
-
-
-class NotYet(ServiceError):
-    """The coordinator stops, or has just started: the same can be done soon."""
-
-
-class UnknownJob(ServiceError):
-    """There is no such job, or no such task in it."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

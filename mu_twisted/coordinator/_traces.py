@@ -19,10 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError, counted
-from mu_twisted.coordinator._archive import Labels
-from mu_twisted.coordinator._history import Row
-from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._slices import Slices
+from mu_twisted.coordinator.records import Journal, Labels, Row
 from mu_twisted.jobs import (
     AttemptEnded,
     Attribute,

@@ -13,7 +13,7 @@ from property_examples import examples
 from twisted.internet.task import Clock
 
 from mu_twisted.coordinator import AttemptFile, Attempts
-from mu_twisted.coordinator._attempts import MAX_PEERS, MAX_TEXTS
+from mu_twisted.coordinator.run._attempts import MAX_PEERS, MAX_TEXTS
 from mu_twisted.fsm import Outcome
 
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from worker_double import WorkerDouble
 
 from mu_twisted.coordinator import Attempts, Peers
-from mu_twisted.coordinator._log import state_lines
+from mu_twisted.coordinator.observation._log import state_lines
 from mu_twisted.fsm import Worker
 from mu_twisted.tls import KeyPair
 from mu_twisted.wire import Greeting

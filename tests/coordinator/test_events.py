@@ -6,7 +6,7 @@ import pytest
 from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import EventPage, EventQuery, Journal, ServiceError, UnknownJob
-from mu_twisted.coordinator._journal import PAGE
+from mu_twisted.coordinator.records._journal import PAGE
 
 
 def events(world: MemoryCoordinator, job: str, **query: Any) -> EventPage:

@@ -6,7 +6,7 @@ import pytest
 from job_bench import Bench
 from worker_double import ours
 
-from mu_twisted.coordinator._executor import TABLE
+from mu_twisted.coordinator.run._executor import TABLE
 from mu_twisted.jobs import Abort, Action, Assign, Dismiss, GiveToken, Interrupt, Ping, Record, Warm
 
 

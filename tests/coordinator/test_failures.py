@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mu_twisted.coordinator._failures import failure_of
+from mu_twisted.coordinator.run._failures import failure_of
 from mu_twisted.fsm import CommandListState, Machine, TerminalState, Worker
 from mu_twisted.jobs import Failure
 from mu_twisted.pipelines import PipelineError, load_pipeline

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from mu_twisted.coordinator import Journal, JournalError
-from mu_twisted.coordinator._journal import SETTLE
+from mu_twisted.coordinator.records._journal import SETTLE
 from mu_twisted.jobs import exhaust
 
 

@@ -22,9 +22,9 @@ from mu_twisted.coordinator import (
     job_event,
     with_launch_id,
 )
-from mu_twisted.coordinator._attempts import MAX_STATES
-from mu_twisted.coordinator._failures import failure_of
-from mu_twisted.coordinator._log import state_lines
+from mu_twisted.coordinator.observation._log import state_lines
+from mu_twisted.coordinator.run._attempts import MAX_STATES
+from mu_twisted.coordinator.run._failures import failure_of
 from mu_twisted.fsm import Machine, MachineState, Outcome, Worker
 from mu_twisted.jobs import Failure
 from mu_twisted.tls import Identity, KeyPair, RoleIdentity, TaskIdentity

@@ -8,8 +8,8 @@ from memory_jobs import PIPELINE, MemoryCoordinator
 from twisted.internet.defer import CancelledError
 
 from mu_twisted.coordinator import MAX_PAGE, SettledPage, UnknownJob
-from mu_twisted.coordinator._output_page import MAX_PAGE_BYTES
-from mu_twisted.coordinator._output_store import MAX_OUTPUT
+from mu_twisted.coordinator.output._page import MAX_PAGE_BYTES
+from mu_twisted.coordinator.output._store import MAX_OUTPUT
 from mu_twisted.pipelines import PeerOptions
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mu_twisted.coordinator._states import shifted, state_name
+from mu_twisted.coordinator.observation._states import shifted, state_name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import Request, TeeCursor, TeePage, parse_tee_cursor
-from mu_twisted.coordinator._tee import BUFFER, FIRST, LINGER, MAX_RUNS, RATE
+from mu_twisted.coordinator.output._tee import BUFFER, FIRST, LINGER, MAX_RUNS, RATE
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline
 from mu_twisted.wire import TEE, Greeting

@@ -9,8 +9,8 @@ from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
 from mu_twisted.coordinator import Request, ServiceError
-from mu_twisted.coordinator import _log as log
 from mu_twisted.coordinator import _submission as submission
+from mu_twisted.coordinator.observation import _log as log
 from mu_twisted.pipelines import Pipeline, PipelineError
 
 

@@ -14,7 +14,7 @@ from worker_double import WorkerDouble
 
 from mu_twisted.base import MuError
 from mu_twisted.coordinator import UnknownJob
-from mu_twisted.coordinator._watchers import CELLS, KEEP_ALIVE, MAX_LISTED, PERIOD
+from mu_twisted.coordinator.observation._watchers import CELLS, KEEP_ALIVE, MAX_LISTED, PERIOD
 from mu_twisted.pipelines import InputList, pack_inputs
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from mu_twisted.base.json_types import JsonObject
-from mu_twisted.coordinator._output_values import RunOutput
 from mu_twisted.coordinator._status import TaskStatus
+from mu_twisted.coordinator.output import RunOutput
 
 
 class AttemptColumns(msgspec.Struct, frozen=True):

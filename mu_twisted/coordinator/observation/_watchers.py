@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 
 from mu_twisted.base import unicode_only
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._job_run import JobRun
-from mu_twisted.coordinator._journal import Journal
-from mu_twisted.coordinator._status import JobStatus, TaskPage, UnknownJob
+from mu_twisted.coordinator._errors import UnknownJob
+from mu_twisted.coordinator._status import JobStatus, TaskPage
+from mu_twisted.coordinator.records import Journal
+from mu_twisted.coordinator.run import JobRun
 from mu_twisted.jobs import STEP, Steps, TaskState, ranges
 from mu_twisted.transport import ReactorTime, every
 

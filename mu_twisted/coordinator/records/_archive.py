@@ -13,21 +13,20 @@ from pathlib import Path
 import msgspec
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._history import History, folding, last_status, record_row
-from mu_twisted.coordinator._journal import Journal, JournalError
+from mu_twisted.coordinator._errors import ServiceError, UnknownJob
 from mu_twisted.coordinator._status import (
     MAX_PAGE,
     JobStatus,
     Request,
-    ServiceError,
     SettledPage,
     StageStatus,
     TaskPage,
     TaskStatus,
-    UnknownJob,
     stage_statuses,
 )
-from mu_twisted.coordinator._task_file import TaskList, reading_tasks, writing_tasks
+from mu_twisted.coordinator.records._history import History, folding, last_status, record_row
+from mu_twisted.coordinator.records._journal import Journal, JournalError
+from mu_twisted.coordinator.records._task_file import TaskList, reading_tasks, writing_tasks
 from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
 
 Labels = Callable[[int], str | None]

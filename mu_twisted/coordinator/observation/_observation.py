@@ -10,14 +10,21 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._archive import Labels
-from mu_twisted.coordinator._job_timeline import JobTimelines
-from mu_twisted.coordinator._journal import Journal, JournalError
-from mu_twisted.coordinator._output_values import OutputPage, OutputQuery
-from mu_twisted.coordinator._status import JobStatus, ServiceError, TaskPage, TaskStatus, UnknownJob, failures_of
-from mu_twisted.coordinator._task_story import reading_story
-from mu_twisted.coordinator._timeline_values import ActiveTask, ActiveTasks, Failures, ReasonGroup, Story, Timeline
-from mu_twisted.coordinator._watchers import Watches
+from mu_twisted.coordinator._errors import ServiceError, UnknownJob
+from mu_twisted.coordinator._status import JobStatus, TaskPage, TaskStatus, failures_of
+from mu_twisted.coordinator.observation._job_timeline import JobTimelines
+from mu_twisted.coordinator.observation._task_story import reading_story
+from mu_twisted.coordinator.observation._timeline_values import (
+    ActiveTask,
+    ActiveTasks,
+    Failures,
+    ReasonGroup,
+    Story,
+    Timeline,
+)
+from mu_twisted.coordinator.observation._watchers import Watches
+from mu_twisted.coordinator.output import OutputPage, OutputQuery
+from mu_twisted.coordinator.records import Journal, JournalError, Labels
 from mu_twisted.jobs import FailedTask, FailureGroup, Steps, failure_groups, ranges
 from mu_twisted.transport import ReactorTime
 

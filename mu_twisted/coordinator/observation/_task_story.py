@@ -10,13 +10,11 @@ from itertools import islice
 import msgspec
 
 from mu_twisted.base.json_types import Json
-from mu_twisted.coordinator._attempts import AttemptFile, Attempts
-from mu_twisted.coordinator._failures import joined_lines
-from mu_twisted.coordinator._history import Row
-from mu_twisted.coordinator._journal import Journal
-from mu_twisted.coordinator._states import shifted
 from mu_twisted.coordinator._status import TaskStatus
-from mu_twisted.coordinator._timeline_values import AttemptStory, Story
+from mu_twisted.coordinator.observation._states import shifted
+from mu_twisted.coordinator.observation._timeline_values import AttemptStory, Story
+from mu_twisted.coordinator.records import Journal, Row
+from mu_twisted.coordinator.run import AttemptFile, Attempts, joined_lines
 from mu_twisted.jobs import (
     STEP,
     Assigned,

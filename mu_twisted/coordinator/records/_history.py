@@ -13,9 +13,9 @@ from itertools import chain
 import msgspec
 
 from mu_twisted.base.json_types import Json, JsonObject
-from mu_twisted.coordinator._journal import Journal, JournalError
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._status import JobStatus, Request
+from mu_twisted.coordinator.records._journal import Journal, JournalError
 from mu_twisted.jobs import Job, JobError, JobRecord, Steps, record_from_dict, record_to_dict
 
 Row = JsonObject

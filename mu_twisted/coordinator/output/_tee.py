@@ -11,7 +11,7 @@ from itertools import islice
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 
-from mu_twisted.coordinator._tee_values import TeeCursor, TeePage, TeePiece
+from mu_twisted.coordinator.output._tee_values import TeeCursor, TeePage, TeePiece
 from mu_twisted.fsm import FSMError, parse_run
 from mu_twisted.jobs import TokenBucket
 from mu_twisted.transport import ReactorTime

@@ -8,13 +8,10 @@ from contextlib import suppress
 from itertools import accumulate, islice
 
 from mu_twisted.base.json_types import Json
-from mu_twisted.coordinator._archive import Labels
-from mu_twisted.coordinator._attempts import AttemptFile, Attempts
-from mu_twisted.coordinator._history import Row
-from mu_twisted.coordinator._journal import Journal
-from mu_twisted.coordinator._states import shifted
-from mu_twisted.coordinator._status import JobStatus, ServiceError
-from mu_twisted.coordinator._timeline_values import (
+from mu_twisted.coordinator._errors import ServiceError
+from mu_twisted.coordinator._status import JobStatus
+from mu_twisted.coordinator.observation._states import shifted
+from mu_twisted.coordinator.observation._timeline_values import (
     AttemptColumns,
     CountSeries,
     PathTask,
@@ -22,6 +19,8 @@ from mu_twisted.coordinator._timeline_values import (
     TaskStates,
     Timeline,
 )
+from mu_twisted.coordinator.records import Journal, Labels, Row
+from mu_twisted.coordinator.run import AttemptFile, Attempts
 from mu_twisted.jobs import (
     OUTCOMES,
     STEP,

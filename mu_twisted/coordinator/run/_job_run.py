@@ -1,7 +1,7 @@
 """A job's run lets its decisions take effect once they are recorded, and handles its beginning, its end, and faults.
 
 Knows what is reported of workers and the rendezvous, and passes it to the job; how an action is done it does not know
-(:mod:`mu_twisted.coordinator._executor` does).
+(:mod:`mu_twisted.coordinator.run._executor` does).
 """
 
 import sys
@@ -12,18 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError, one_line, printable, terminal_safe
-from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._commit_queue import CommitQueue
-from mu_twisted.coordinator._executor import ActionExecutor, AttemptStarter
-from mu_twisted.coordinator._failures import failure_of, joined_lines, own_fault
+from mu_twisted.coordinator._errors import ServiceError
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
-from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session, unserved
-from mu_twisted.coordinator._status import ServiceError
-from mu_twisted.coordinator._tee import JobTee
+from mu_twisted.coordinator.output import JobTee, OutputStore
+from mu_twisted.coordinator.run._attempts import Attempts
+from mu_twisted.coordinator.run._commit_queue import CommitQueue
+from mu_twisted.coordinator.run._executor import ActionExecutor, AttemptStarter
+from mu_twisted.coordinator.run._failures import failure_of, joined_lines, own_fault
 from mu_twisted.fsm import Machine, Outcome
 from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
 from mu_twisted.pipelines import MAX_INPUTS, JobSettings, Pipeline, Report, guard, unpack_inputs
@@ -44,7 +43,7 @@ class JobRun:
     """Carries out what a :class:`~mu_twisted.jobs.Job` decides.
 
     Decisions of one turn of the reactor are journalled together, at its end, and carried out after that; where the
-    journal cannot be written, they are carried out all the same (:mod:`mu_twisted.coordinator._journal` says more).
+    journal cannot be written, they are carried out all the same (:mod:`mu_twisted.coordinator.records` says more).
 
     :param clock: the time; it must not jump.
     :param job: the decisions.

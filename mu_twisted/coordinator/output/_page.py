@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mu_twisted.coordinator._output_values import Cursor, OutputPage, OutputQuery, RunOutput, Which
-from mu_twisted.coordinator._status import ServiceError
+from mu_twisted.coordinator._errors import ServiceError
+from mu_twisted.coordinator.output._values import Cursor, OutputPage, OutputQuery, RunOutput, Which
 from mu_twisted.jobs import Steps
 
 MAX_PAGE_BYTES = 1 << 20

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mu_twisted.coordinator._status import JobService
-from mu_twisted.coordinator._timeline_values import ActiveTasks, Failures, Story, Timeline
-from mu_twisted.coordinator._watchers import EventSink
+from mu_twisted.coordinator.observation._timeline_values import ActiveTasks, Failures, Story, Timeline
+from mu_twisted.coordinator.observation._watchers import EventSink
 
 
 class ObservedJobService(JobService, Protocol):

@@ -13,15 +13,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator._attempts import Attempts
-from mu_twisted.coordinator._failures import own_fault
 from mu_twisted.coordinator._interfaces import Launching
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
-from mu_twisted.coordinator._output_store import OutputStore
 from mu_twisted.coordinator._peers import Peers
 from mu_twisted.coordinator._session import Session
-from mu_twisted.coordinator._tee import JobTee
+from mu_twisted.coordinator.output import JobTee, OutputStore
+from mu_twisted.coordinator.run._attempts import Attempts
+from mu_twisted.coordinator.run._failures import own_fault
 from mu_twisted.fsm import Machine, MachineState, Outcome, Script, Takes
 from mu_twisted.jobs import (
     Abort,

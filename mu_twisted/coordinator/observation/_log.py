@@ -8,12 +8,10 @@ from itertools import islice
 
 from mu_twisted.base import counted, printable
 from mu_twisted.base.json_types import Json, JsonObject
-from mu_twisted.coordinator._attempts import AttemptFile
-from mu_twisted.coordinator._failures import joined_lines
-from mu_twisted.coordinator._history import Row
-from mu_twisted.coordinator._journal import Journal
 from mu_twisted.coordinator._status import EventPage, EventQuery
-from mu_twisted.coordinator._task_story import Move, story_rows
+from mu_twisted.coordinator.observation._task_story import Move, story_rows
+from mu_twisted.coordinator.records import Journal, Row
+from mu_twisted.coordinator.run import AttemptFile, joined_lines
 from mu_twisted.jobs import STEP, StageIndex, Steps
 from mu_twisted.wire.byte_counts import counts_text
 
@@ -154,7 +152,7 @@ def _story_lines(row: Row, task: int, move: Move | None, stages: _LoggedStages) 
 
 
 def state_lines(attempt: Mapping[str, Json]) -> Iterator[str]:
-    """The states of one attempt, as :class:`~mu_twisted.coordinator._attempts.Attempts` writes them."""
+    """The states of one attempt, as :class:`~mu_twisted.coordinator.run._attempts.Attempts` writes them."""
     yield f"attempt {attempt['attempt']}: {attempt['outcome']}"
     if "paths" in attempt:
         yield f"  messages: {paths_text(attempt['paths'])}"
