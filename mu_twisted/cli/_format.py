@@ -6,8 +6,8 @@ from typing import Any
 
 from mu_twisted.base import counted, terminal_safe
 from mu_twisted.base.json_types import Json
-from mu_twisted.jobs import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
 from mu_twisted.wire.byte_counts import counts_text
+from mu_twisted.wording import FailedTask, failure_line, failure_lines, how_long, output_hint, stages_under_way
 
 Fields = Mapping[str, Json]
 

@@ -13,7 +13,7 @@ from mu_twisted.cli import _client_options
 from mu_twisted.cli._jobs import task_number
 from mu_twisted.cli._parser import CommandParsers, ParagraphFormatter
 from mu_twisted.client import Coordinator, CoordinatorError, UsageError
-from mu_twisted.jobs import called, explain_exit
+from mu_twisted.wording import called, explain_exit
 
 WORKER_KEEPS = 64 << 10
 """Bytes of a run that a worker keeps, the last ones: of so many there may have been more."""

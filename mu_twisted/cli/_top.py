@@ -17,7 +17,7 @@ from mu_twisted.base.json_types import Json, JsonObject
 from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.client import Coordinator, CoordinatorError, RequestRefused, UsageError
-from mu_twisted.jobs import Rate
+from mu_twisted.wording import Rate
 
 INTERVAL = 1.0
 """Seconds between two looks."""

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from mu_twisted.base import counted, printable
 from mu_twisted.cli._format import Fields
-from mu_twisted.jobs import how_long, progress_bar
+from mu_twisted.wording import how_long, progress_bar
 
 SLOW = 3.0
 """Times the median of its job after which a task is marked as slow."""

@@ -14,7 +14,7 @@ from mu_twisted.cli import _client_options, _format
 from mu_twisted.cli._parser import CommandParsers
 from mu_twisted.cli._tee import teed
 from mu_twisted.client import COMEBACK, Coordinator, ReconnectingClient, RequestRefused
-from mu_twisted.jobs import Piece, Rate, progress_bar
+from mu_twisted.wording import Piece, Rate, progress_bar
 
 QUIET_STEP = 60.0
 SHOWN_STEP = 1.0

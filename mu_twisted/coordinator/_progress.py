@@ -9,8 +9,8 @@ from rich.text import Text
 from twisted.logger import Logger
 
 from mu_twisted.coordinator._status import JobStatus
-from mu_twisted.jobs import Rate, progress_bar, stages_under_way
 from mu_twisted.transport import ReactorTime, every
+from mu_twisted.wording import Rate, progress_bar, stages_under_way
 
 LIVE_PERIOD = 0.2
 """Seconds between two looks on a terminal."""

@@ -16,8 +16,8 @@ from mu_twisted.base.json_types import Json
 from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console, print_line
-from mu_twisted.jobs import FailedTask, failure_lines, output_hint
 from mu_twisted.pipelines import PipelineError
+from mu_twisted.wording import FailedTask, failure_lines, output_hint
 
 
 @dataclass(frozen=True)

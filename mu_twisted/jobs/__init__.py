@@ -22,18 +22,7 @@ from mu_twisted.jobs._actions import (
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
 from mu_twisted.jobs._cost import Cost
 from mu_twisted.jobs._errors import JobError, RecordError
-from mu_twisted.jobs._failure_groups import (
-    SHOWN_REASONS,
-    FailedTask,
-    FailureGroup,
-    called,
-    failure_groups,
-    failure_line,
-    failure_lines,
-    output_hint,
-    ranges,
-)
-from mu_twisted.jobs._failures import Failure, explain_exit, is_hopeless, is_out_of_memory
+from mu_twisted.jobs._failures import Failure, is_hopeless
 from mu_twisted.jobs._gangs import Gangs, Pipe, PipeEnd
 from mu_twisted.jobs._job import Job
 from mu_twisted.jobs._launch_id import LaunchId, job_in, launch_id_in, launch_name
@@ -54,7 +43,6 @@ from mu_twisted.jobs._ledger import HALTED
 from mu_twisted.jobs._lineage import Lineage, union
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._precedence import Groups, grouped
-from mu_twisted.jobs._progress_bar import Piece, Rate, how_long, progress_bar
 from mu_twisted.jobs._records import (
     Assigned,
     AttemptEnded,
@@ -84,7 +72,6 @@ from mu_twisted.jobs._stages import (
     StageIndex,
     StageView,
     stage_runs,
-    stages_under_way,
 )
 from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
@@ -99,7 +86,6 @@ __all__ = [
     "HALTED",
     "MAX_STAGES",
     "OUTCOMES",
-    "SHOWN_REASONS",
     "STAGE_NAME",
     "STAGE_NAME_RULE",
     "STEP",
@@ -119,9 +105,7 @@ __all__ = [
     "Diagnose",
     "Dismiss",
     "Extended",
-    "FailedTask",
     "Failure",
-    "FailureGroup",
     "Fault",
     "Finish",
     "Finished",
@@ -148,11 +132,9 @@ __all__ = [
     "Lineage",
     "Pace",
     "PathStep",
-    "Piece",
     "Ping",
     "Pipe",
     "PipeEnd",
-    "Rate",
     "Record",
     "RecordError",
     "Refunded",
@@ -180,30 +162,19 @@ __all__ = [
     "UseLargerFunction",
     "Waits",
     "Warm",
-    "called",
     "exhaust",
-    "explain_exit",
-    "failure_groups",
-    "failure_line",
-    "failure_lines",
     "fair_shares",
     "grouped",
-    "how_long",
     "in_turn",
     "is_hopeless",
-    "is_out_of_memory",
     "is_retryable",
     "job_in",
     "launch_id_in",
     "launch_name",
-    "output_hint",
-    "progress_bar",
-    "ranges",
     "record_from_dict",
     "record_to_dict",
     "slowest",
     "stage_runs",
-    "stages_under_way",
     "uncollected",
     "union",
 ]

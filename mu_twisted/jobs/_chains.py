@@ -6,12 +6,12 @@ done nor active, directly or through others, cannot finish. So its worker may be
 
 from collections.abc import Container, Iterator, Sequence
 
-from mu_twisted.jobs._failure_groups import failed_with
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._job_data import MAX_ERROR, JobData
 from mu_twisted.jobs._records import AttemptOutcome, Reopened, ResultStands, StoreNamed, TaskFailed, TasksFailed
 from mu_twisted.jobs._tasks import PENDING, SETTLED, Task, TaskState
 from mu_twisted.jobs._worker_pool import Attempt
+from mu_twisted.wording import failed_with
 
 _LINE = "\n"
 

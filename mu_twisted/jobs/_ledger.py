@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from mu_twisted.jobs._errors import JobError, RecordError
-from mu_twisted.jobs._failures import Failure, is_out_of_memory
+from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Gangs
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._lineage import Lineage
@@ -41,6 +41,7 @@ from mu_twisted.jobs._records import (
 from mu_twisted.jobs._stages import Stages
 from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
+from mu_twisted.wording import is_out_of_memory
 
 HALTED = "halted: "
 """Begins the error of a job that was ended for its failures or its cost."""

@@ -5,10 +5,9 @@ Knows names and numbers; why a task waits, the caller says.
 
 import re
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 
-from mu_twisted.base.json_types import Json
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import Task, TaskState
@@ -23,8 +22,6 @@ MAX_STAGES = 1000
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 """What a stage can be called."""
 STAGE_NAME_RULE = "a stage's name has 1 to 40 letters, digits, '.', '_' and '-'"
-SHOWN = 3
-"""Stages that one line names."""
 
 
 def stage_runs(stages: Iterable[tuple[str, Iterable[int]]]) -> StageRuns:
@@ -162,13 +159,3 @@ class Stages:
             state = TaskState.FAILED if failed else TaskState.DONE
         tasks = len(self._tasks[stage])
         return StageView(self.names[stage], state.value, tasks, waiting, blocked, active, done, failed)
-
-
-def stages_under_way(stages: Sequence[Mapping[str, Json]]) -> str:
-    """The stages that have begun and are not over, in a few words; empty: there is none.
-
-    :param stages: as a job's status has them in JSON.
-    """
-    going = [one for one in stages if one["active"] or 0 < one["done"] + one["failed"] < one["tasks"]]
-    shown = ", ".join(f"{one['name']} {one['done']}/{one['tasks']}" for one in going[:SHOWN])
-    return f"{shown} and {len(going) - SHOWN} more" if len(going) > SHOWN else shown

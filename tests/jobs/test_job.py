@@ -18,9 +18,8 @@ from mu_twisted.jobs import (
     StopLaunches,
     TaskState,
     Warm,
-    explain_exit,
-    is_out_of_memory,
 )
+from mu_twisted.wording import explain_exit, is_out_of_memory
 
 
 @pytest.mark.parametrize(

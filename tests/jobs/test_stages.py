@@ -11,7 +11,7 @@ from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
 from mu_twisted.jobs import Job, JobError, JobPolicy, StageIndex, TaskState, exhaust, grouped, stage_runs
-from mu_twisted.jobs import stages_under_way as under_way
+from mu_twisted.wording import stages_under_way as under_way
 
 
 def told(job: Job) -> list[tuple[str, str, int]]:

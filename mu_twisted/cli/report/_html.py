@@ -10,7 +10,7 @@ from mu_twisted.cli import _format
 from mu_twisted.cli._format import Fields
 from mu_twisted.cli.report._plot import plot
 from mu_twisted.cli.report._svg import counts, gantt, name_of, seconds
-from mu_twisted.jobs import called, how_long
+from mu_twisted.wording import called, how_long
 
 MAX_TABLE = 30
 """Lines of a table."""

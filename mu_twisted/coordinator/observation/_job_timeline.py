@@ -21,18 +21,8 @@ from mu_twisted.coordinator.observation._timeline_values import (
 )
 from mu_twisted.coordinator.records import Journal, Labels, Row
 from mu_twisted.coordinator.run import AttemptFile, Attempts
-from mu_twisted.jobs import (
-    OUTCOMES,
-    STEP,
-    JobError,
-    JobTimeline,
-    Stage,
-    Steps,
-    Submitted,
-    ranges,
-    record_from_dict,
-    slowest,
-)
+from mu_twisted.jobs import OUTCOMES, STEP, JobError, JobTimeline, Stage, Steps, Submitted, record_from_dict, slowest
+from mu_twisted.wording import ranges
 
 KEPT = 4
 """Timelines that are kept, so that the next look reads only what is new."""

@@ -25,8 +25,9 @@ from mu_twisted.coordinator.observation._timeline_values import (
 from mu_twisted.coordinator.observation._watchers import Watches
 from mu_twisted.coordinator.output import OutputPage, OutputQuery
 from mu_twisted.coordinator.records import Journal, JournalError, Labels
-from mu_twisted.jobs import FailedTask, FailureGroup, Steps, failure_groups, ranges
+from mu_twisted.jobs import Steps
 from mu_twisted.transport import ReactorTime
+from mu_twisted.wording import FailedTask, FailureGroup, failure_groups, ranges
 
 MAX_REASONS = 50
 """Reasons that are listed."""

@@ -21,8 +21,9 @@ from mu_twisted.coordinator._errors import UnknownJob
 from mu_twisted.coordinator._status import JobStatus, TaskPage
 from mu_twisted.coordinator.records import Journal
 from mu_twisted.coordinator.run import JobRun
-from mu_twisted.jobs import STEP, Steps, TaskState, ranges
+from mu_twisted.jobs import STEP, Steps, TaskState
 from mu_twisted.transport import ReactorTime, every
+from mu_twisted.wording import ranges
 
 PERIOD = 0.25
 """Seconds between two events to a watcher."""

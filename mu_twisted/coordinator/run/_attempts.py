@@ -17,9 +17,9 @@ from twisted.logger import Logger
 from mu_twisted.base import MuError
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import ranges
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wire.byte_counts import KINDS, ByteCounts
+from mu_twisted.wording import ranges
 
 MAX_STATES = 10_000
 """Changes kept of one attempt; the earliest go when there are more (an error is explained by what came last), and the

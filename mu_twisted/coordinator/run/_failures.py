@@ -4,8 +4,9 @@ import re
 
 from mu_twisted.base import printable
 from mu_twisted.fsm import Machine
-from mu_twisted.jobs import Failure, explain_exit, is_hopeless, is_out_of_memory
+from mu_twisted.jobs import Failure, is_hopeless
 from mu_twisted.wire import failure_code
+from mu_twisted.wording import explain_exit, is_out_of_memory
 
 _CHANNEL = ("FAIL(the peer channel", "FAIL(rendezvous:", "FAIL(could not connect to")
 _LINK = re.compile(r"FAIL\((?:sending|receiving) .*: (?:rendezvous: |no link to the rendezvous )", re.DOTALL)

@@ -24,10 +24,11 @@ from mu_twisted.coordinator.run._commit_queue import CommitQueue
 from mu_twisted.coordinator.run._executor import ActionExecutor, AttemptStarter
 from mu_twisted.coordinator.run._failures import failure_of, joined_lines, own_fault
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, called, launch_id_in
+from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, launch_id_in
 from mu_twisted.pipelines import MAX_INPUTS, JobSettings, Pipeline, Report, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime, every
 from mu_twisted.wire.byte_counts import ByteCounts
+from mu_twisted.wording import called
 
 TICK = 1.0
 """Seconds between two looks at the clock."""

@@ -7,7 +7,7 @@ from unicodedata import east_asian_width
 
 from mu_twisted.base import counted, printable
 from mu_twisted.base.json_types import Json
-from mu_twisted.jobs._stages import stages_under_way
+from mu_twisted.wording._stages import stages_under_way
 
 SPAN = 10.0
 """Seconds over which a rate is taken."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from property_examples import examples
 
-from mu_twisted.jobs import Rate, progress_bar
+from mu_twisted.wording import Rate, progress_bar
 
 JOB = {
     "job": "map-1",

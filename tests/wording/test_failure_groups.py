@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_twisted.jobs import failure_line, failure_lines
-from mu_twisted.jobs._failure_groups import failed_with, ranges
+from mu_twisted.wording import failed_with, failure_line, failure_lines, ranges
 
 
 def test_many_tasks_of_one_reason_are_one_line() -> None:
