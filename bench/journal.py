@@ -94,7 +94,7 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
             lambda: ended,
             lambda: meter.usage(reactor.seconds()),
             JobCounters(),
-            lambda task, attempt: None,
+            lambda task, attempt, outcome: {},
         )
         recorder.record, recorder.flush = counted("records", recorder.record), counted("records", recorder.flush)
         sink = counted("states", AttemptFile(Path(directory) / "attempts.jsonl.gz").append)

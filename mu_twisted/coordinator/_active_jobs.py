@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mu_twisted.base import unicode_only
+from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._counters import JobCounters
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._meter import Meter, Usage, overspent
@@ -20,7 +21,7 @@ from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stage_statuses
 from mu_twisted.coordinator.output import LINGER, JobTee, OutputStore, TeeCursor, TeePage
 from mu_twisted.coordinator.records import Journal, JournalError, Labels, record_row
-from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, TimesFile
+from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, Sink, TimesFile
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import JobSettings, Pipeline
 from mu_twisted.transport import ReactorTime
@@ -50,9 +51,9 @@ class _JobRecorder:
         ended: Callable[[], JobStatus],
         used: Callable[[], Usage],
         counters: JobCounters,
-        bytes_of: Callable[[int, int], dict[str, int] | None],
+        attempt_ended: Callable[[int, int, str], JsonObject],
     ) -> None:
-        self._bytes_of = bytes_of
+        self._attempt_ended = attempt_ended
         self._counters = counters
         self._journal = journal
         self._wall = wall
@@ -63,12 +64,13 @@ class _JobRecorder:
     def record(self, records: Sequence[JobRecord]) -> None:
         now = self._wall()
         for record in records:
+            known = None
             if isinstance(record, AttemptEnded):
                 self._counters.attempts[record.outcome.value] += 1
+                known = self._attempt_ended(record.task, record.attempt, record.outcome.value)
             status = self._ended() if isinstance(record, Finished) else None
             usage = self._used() if isinstance(record, Finished | AttemptEnded) else None
-            moved = self._bytes_of(record.task, record.attempt) if isinstance(record, AttemptEnded) else None
-            row = record_row(record, now, status, usage, moved)
+            row = record_row(record, now, status, usage, known)
             try:
                 self._journal.append(self._name, row)
             except JournalError:
@@ -153,7 +155,7 @@ class ActiveJobs:
         :raises MuError: the file of its ``-O`` cannot be written.
         """
         name = job.name
-        sinks = [self.attempt_file(name).append]
+        sinks: list[Sink] = [self.attempt_file(name).append]
         if settings["times"] is not None:
             sinks.append(TimesFile(Path(settings["times"]), anew=usage is None).append)
         queue = self._launch_queue.queue(job, opened.launching)
@@ -173,7 +175,7 @@ class ActiveJobs:
             settings,
             launching=queue,
             recorder=_JobRecorder(
-                self._journal, self._wall, name, lambda: self.status(name), used, counters, attempts.bytes_of
+                self._journal, self._wall, name, lambda: self.status(name), used, counters, attempts.ended
             ),
             attempts=attempts,
             outputs=OutputStore(self.output_file(name), self._clock, tasks=whole),

@@ -64,7 +64,7 @@ from mu_twisted.coordinator.records import (
     settled_page,
     task_status,
 )
-from mu_twisted.coordinator.run import JobRun, own_fault
+from mu_twisted.coordinator.run import AttemptFile, JobRun, own_fault
 from mu_twisted.jobs import Finished, Job, JobError, Steps, exhaust
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, guard, unpack_inputs
 from mu_twisted.transport import ReactorTime
@@ -260,6 +260,10 @@ class Jobs:
         """What the tasks of a job are known by."""
         self.job(name)
         return self._output.label(name)
+
+    def attempt_file(self, name: str) -> AttemptFile:
+        """Where the states of a job's attempts are kept."""
+        return self._active_jobs.attempt_file(name)
 
     def wait(self, name: str) -> Deferred[JobStatus]:
         """Fires when the job is over. Cancelling gives up waiting, not the job."""

@@ -20,9 +20,12 @@ from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError, counted
 from mu_twisted.coordinator._slices import Slices
+from mu_twisted.coordinator.observation import attempt_states
 from mu_twisted.coordinator.records import Journal, Labels, Row
+from mu_twisted.coordinator.run import AttemptFile
 from mu_twisted.jobs import (
     AttemptEnded,
+    AttemptStates,
     Attribute,
     Finished,
     JobRecord,
@@ -80,20 +83,27 @@ class Traces:
     :param journal: what happened to the jobs.
     :param sink: where spans go.
     :param path: of the file that notes how far delivery has come.
-    :param labels: what the tasks of a job are known by.
+    :param labels: what the tasks of a job are known by; ``files`` where the states of its attempts are.
     :ivar counts: spans, by what became of them: ``sent``, ``refused``.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: ReactorTime, journal: Journal, sink: SpanSink, path: Path, labels: Callable[[str], Labels]
+        self,
+        clock: ReactorTime,
+        journal: Journal,
+        sink: SpanSink,
+        path: Path,
+        labels: Callable[[str], Labels],
+        files: Callable[[str], AttemptFile],
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._sink = sink
         self._path = path
         self._labels = labels
+        self._files = files
         self._slices = Slices(clock)
         self._loop = every(clock, PERIOD, self._look)
         self.counts: Counter[str] = Counter(sent=0, refused=0)
@@ -229,12 +239,25 @@ class Traces:
             if trace is None or row is None or "record" not in row:
                 return
             record = record_from_dict(row["record"])
-            yield from trace.apply(record, float(row["at"]), _more(row, record))
+            yield None  # as an attempt's states are in a file
+            yield from trace.apply(record, float(row["at"]), _more(row, record), self._states(job, row, record))
             if isinstance(record, Finished):
                 del self._traces[job]
         except (LookupError, TypeError, ValueError, AttributeError, MuError) as error:
             self._log.debug("job {job} has no trace: {error}", job=job, error=str(error))
             self._traces[job] = None
+
+    def _states(self, job: str, row: Row, record: JobRecord) -> AttemptStates | None:
+        """Those of the attempt that a record ends; None: there are none."""
+        if not isinstance(record, AttemptEnded) or "states" not in row:
+            return None
+        line = self._files(job).at(int(row["states"]))
+        if line is None or (line.get("task"), line.get("attempt")) != (record.task, record.attempt):
+            return None
+        try:
+            return attempt_states(line)
+        except (LookupError, TypeError, ValueError):
+            return None
 
     def _made(self, job: str, row: Row | None, before: int) -> Steps[JobTrace | None]:
         """The trace of a job as the records before a number leave it."""

@@ -326,7 +326,7 @@ class CoordinatorService(Service):
         if self._collector is None:
             path.unlink(missing_ok=True)  # where they are asked for again, they begin anew
             return
-        self._traces = Traces(self._reactor, journal, self._collector, path, jobs.labels)
+        self._traces = Traces(self._reactor, journal, self._collector, path, jobs.labels, jobs.attempt_file)
         self._traces.start()
 
     def _state_path(self) -> Path:

@@ -78,7 +78,7 @@ from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, AttemptView, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
 from mu_twisted.jobs._token_bucket import TokenBucket
-from mu_twisted.jobs._trace import Attribute, JobTrace, Span
+from mu_twisted.jobs._trace import AttemptStates, Attribute, JobTrace, Span
 from mu_twisted.jobs._worker_pool import Waits
 
 __all__ = [
@@ -97,6 +97,7 @@ __all__ = [
     "Assigned",
     "AttemptEnded",
     "AttemptOutcome",
+    "AttemptStates",
     "AttemptView",
     "Attribute",
     "Cancelled",

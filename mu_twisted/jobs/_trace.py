@@ -1,8 +1,9 @@
-"""A trace is a job as spans: one for the job, for each of its tasks, and for each attempt, by the job's records.
+"""A trace is a job as spans: one for the job, for each of its tasks, each attempt, and each state of an attempt.
 
 A span is made when the records say that it has ended. Its identifiers follow from the job, the task and the attempt
-alone, so that the same records give the same spans whenever they are read. Knows records and the times at which they
-were made, neither where they are kept nor where spans go.
+alone, so that the same records give the same spans whenever they are read. States are spans and not events of their
+attempt's: they take time, and it is that which is looked for. Knows records and the times at which they were made,
+neither where they are kept nor where spans go.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from mu_twisted.jobs._steps import STEP
 
 MAX_LINKS = 128
 """Links of one span, as OpenTelemetry's SDKs have it; a task that comes after more names the first."""
+MAX_STATES = 128
+"""States of an attempt that are spans, the last ones: as many as a span of OpenTelemetry's SDKs may have events."""
 MAX_TEXT = 500
 """Characters of a text in a span."""
 Attribute = str | int | float | bool
@@ -62,6 +65,18 @@ class Span:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     links: Sequence[bytes] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptStates:
+    """What an attempt did.
+
+    :param states: when each began and ended, seconds since the attempt began, and its name.
+    :param dropped: earlier ones, which are not known any more.
+    """
+
+    states: Sequence[tuple[float, float, str]] = ()
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,11 +128,18 @@ class JobTrace:
         self._run = 0
         self.over = False
 
-    def apply(self, record: JobRecord, at: float, more: Mapping[str, Attribute] | None = None) -> Iterator[Span | None]:
+    def apply(
+        self,
+        record: JobRecord,
+        at: float,
+        more: Mapping[str, Attribute] | None = None,
+        states: AttemptStates | None = None,
+    ) -> Iterator[Span | None]:
         """Apply the next record.
 
         :param at: when it was made, seconds since 1970. One that goes back counts as the time before: clocks are set.
         :param more: attributes of the job or the attempt that are known with the record of its end.
+        :param states: of the attempt, with the record of its end, if they are known.
         :returns: the spans that it ends, and None where others may have their turn. All are to be taken.
         """
         self._now = max(self._now, at)
@@ -129,7 +151,7 @@ class JobTrace:
             case Assigned():
                 self._assign(record)
             case AttemptEnded():
-                yield from self._end(record, more or {})
+                yield from self._end(record, more or {}, states or AttemptStates())
             case ResultReached(task=task):
                 yield from self._settle((task,), None)
             case ResultStands(tasks=tasks):
@@ -175,7 +197,7 @@ class JobTrace:
         self._tries[task] = self._tries.get(task, 0) + 1
         self._open[task, record.attempt] = _Open(self._now, self._task_span(task), record.launch_id, record.speculative)
 
-    def _end(self, record: AttemptEnded, more: Mapping[str, Attribute]) -> Iterator[Span]:
+    def _end(self, record: AttemptEnded, more: Mapping[str, Attribute], states: AttemptStates) -> Iterator[Span]:
         if record.outcome is AttemptOutcome.DONE:
             self._won.add(record.task)
         failed = record.outcome is AttemptOutcome.FAILED
@@ -185,7 +207,7 @@ class JobTrace:
         if record.status is not None:
             attributes["process.exit.code"] = record.status
         error = record.error or record.outcome.value if failed else None
-        yield from self._attempt(record.task, record.attempt, record.outcome, error, attributes)
+        yield from self._attempt(record.task, record.attempt, record.outcome, error, attributes, states)
 
     def _attempt(
         self,
@@ -194,6 +216,7 @@ class JobTrace:
         outcome: AttemptOutcome,
         error: str | None = None,
         attributes: Mapping[str, Attribute] | None = None,
+        states: AttemptStates | None = None,
     ) -> Iterator[Span]:
         one = self._open.pop((task, attempt), None)
         if one is None:
@@ -208,8 +231,21 @@ class JobTrace:
             known["mu.attempt.launch"] = str(one.launch)
         if one.speculative:
             known["mu.attempt.speculative"] = True
+        states = states or AttemptStates()
+        shown = states.states[-MAX_STATES:]
+        dropped = states.dropped + len(states.states) - len(shown)
+        if dropped:
+            known["mu.attempt.dropped_state_count"] = dropped
         span = self._id("attempt", task, attempt)
         yield self._span(span, one.parent, "attempt", one.begin, known, error=error)
+        for at, (begin, end, name) in enumerate(shown, 1):
+            failed = error if at == len(shown) else None
+            known = {**self._of_task(task), "mu.attempt.number": attempt, "mu.state.name": _text(name)}
+            if failed is not None and attributes and "error.type" in attributes:
+                known["error.type"] = attributes["error.type"]
+            number = self._id("state", task, attempt, dropped + at)
+            times = min(one.begin + begin, self._now), min(one.begin + end, self._now)
+            yield self._span(number, span, _text(name), times[0], known, error=failed, end=times[1])
 
     def _settle(self, tasks: Iterable[int], error: str | None) -> Iterator[Span | None]:
         for at, task in enumerate(tasks):
@@ -303,9 +339,10 @@ class JobTrace:
         attributes: Mapping[str, Attribute],
         links: Sequence[bytes] = (),
         error: str | None = None,
+        end: float | None = None,
     ) -> Span:
         why = None if error is None else _text(error)
-        return Span(self._trace, span, parent, name, begin, self._now, attributes, links, why)
+        return Span(self._trace, span, parent, name, begin, self._now if end is None else end, attributes, links, why)
 
 
 def _text(text: str) -> str:

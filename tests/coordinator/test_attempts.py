@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from mu_twisted.coordinator import AttemptFile, Attempts
 from mu_twisted.coordinator.run._attempts import MAX_PEERS, MAX_TEXTS
 from mu_twisted.fsm import Outcome
+from mu_twisted.wire.byte_counts import ByteCounts
 
 
 def line(attempt: int) -> bytes:
@@ -104,3 +105,48 @@ def test_of_paths_to_many_peers_some_are_kept() -> None:
     look(machine)
     [line] = kept
     assert json.loads(line)["paths"] == {"direct": MAX_PEERS - 1, "lost": 1}
+
+
+def test_a_line_is_read_from_where_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "attempts.jsonl.gz"
+    file = AttemptFile(path)
+    places = [file.append(line(attempt)) for attempt in range(3)]
+    long = json.dumps({"task": 1, "attempt": 3, "states": [[at, f"1:({at * 7919})"] for at in range(20_000)]})
+    places += [file.append(f"{long}\n".encode("ascii")), AttemptFile(path).append(line(4))]
+    assert [(file.at(place) or {})["attempt"] for place in places] == [0, 1, 2, 3, 4]
+    assert [file.at(place) for place in (places[1] + 1, places[4] + 1, path.stat().st_size, 1 << 40, -1)] == [None] * 5
+    path.write_bytes(path.read_bytes()[:-20])
+    assert file.at(places[4]) is None
+    assert AttemptFile(tmp_path / "none").at(0) is None
+
+
+def test_an_attempt_that_its_machine_has_not_ended_is_written_as_its_record_ends_it(tmp_path: Path) -> None:
+    clock = Clock()
+    file = AttemptFile(tmp_path / "attempts.jsonl.gz")
+    states = Attempts(clock, file.append)
+    machine: Any = SimpleNamespace(text="7:(encode)", outcome=Outcome.RUNNING)
+    look = states.watch(7, 1)
+    look(machine)
+    clock.advance(2.5)
+    states.bytes_known(7, 1, ByteCounts(sent=3))
+    known = states.ended(7, 1, "beaten")
+    counts = {"retrieved": 0, "uploaded": 0, "sent": 3, "received": 0}
+    assert known == {"bytes": counts, "states": 0}
+    machine.text, machine.outcome = "7:(ERROR: interrupted)", Outcome.FAILED
+    look(machine)
+    [found] = file.read_all()
+    assert found == {
+        "task": 7,
+        "attempt": 1,
+        "outcome": "beaten",
+        "states": [[0.0, "7:(encode)"]],
+        "bytes": counts,
+        "end": 2.5,
+    }
+    assert states.ended(7, 1, "beaten") == {}
+
+
+def test_where_states_go_that_have_no_place_to_be_read_from_none_is_said() -> None:
+    states = Attempts(Clock(), lambda line: None)
+    states.watch(0, 0)(SimpleNamespace(text="0:(x)", outcome=Outcome.DONE))  # type: ignore[arg-type]
+    assert states.ended(0, 0, "done") == {}

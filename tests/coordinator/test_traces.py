@@ -12,6 +12,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mu_twisted.coordinator import SpanDelivery, Traces
 from mu_twisted.coordinator._traces import BATCH, PARTING, PERIOD
+from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import STEP, Span
 from mu_twisted.pipelines import Pipeline
 
@@ -57,9 +58,14 @@ def logged() -> Iterator[list[str]]:
 
 
 def begun(world: MemoryCoordinator, sink: Sink) -> Traces:
-    traces = Traces(world.clock, world.journal, sink, world.directory / "traces.json", world.jobs.labels)
+    traces = made(world, sink)
     traces.start()
     return traces
+
+
+def made(world: MemoryCoordinator, sink: Sink) -> Traces:
+    jobs = world.jobs
+    return Traces(world.clock, world.journal, sink, world.directory / "traces.json", jobs.labels, jobs.attempt_file)
 
 
 def pass_time(world: MemoryCoordinator, seconds: float = 3 * PERIOD) -> None:
@@ -85,6 +91,77 @@ def test_a_job_that_was_done_is_delivered_once(world: MemoryCoordinator) -> None
     assert traces.counts == {"sent": 5, "refused": 0}
     pass_time(world, 10.0)
     assert sink.requests == 1
+
+
+def states(sink: Sink) -> list[tuple[object, object, str, float]]:
+    """Task, attempt, name and length of the states that were delivered."""
+    return [
+        (
+            span.attributes["mu.task.number"],
+            span.attributes["mu.attempt.number"],
+            span.name,
+            round(span.end - span.begin, 2),
+        )
+        for span in sink.taken
+        if "mu.state.name" in span.attributes
+    ]
+
+
+class Fetch(CommandListState):
+    extra = "(fetching)"
+    commandlist = [("OK:HELLO", "echo:hi"), ("OK:ECHO(hi)", "echo:ho"), ("OK:ECHO(ho)", None)]
+    nextState = TerminalState
+
+
+def test_the_states_of_attempts_are_delivered_with_them(world: MemoryCoordinator) -> None:
+    world.pipeline = Pipeline(name="p", summary="", first=Fetch)
+    sink = Sink()
+    begun(world, sink)
+    job = world.submit("-n", "2", "--retries", "1")
+    first, second = world.worker(job, "0-0"), world.worker(job, "0-1")
+    pass_time(world, 1.0)
+    first.says(b"OK:ECHO(hi)")
+    pass_time(world, 2.5)
+    second.says(b"FAIL(no)")
+    first.says(b"OK:ECHO(ho)")
+    pass_time(world)
+    steps = ["fetching, step 1", "fetching, step 2"]
+    assert states(sink) == [(1, 0, steps[0], 3.5), (0, 0, steps[0], 1.0), (0, 0, steps[1], 2.5)]
+    attempts = {span.span: span for span in sink.taken if span.name == "attempt"}
+    parents = [attempts[span.parent or b""] for span in sink.taken if "mu.state.name" in span.attributes]
+    assert [span.attributes["mu.task.number"] for span in parents] == [1, 0, 0]
+
+
+def test_so_are_those_of_attempts_that_a_cancelled_job_ends(world: MemoryCoordinator) -> None:
+    sink = Sink()
+    begun(world, sink)
+    job = world.submit("-n", "300")
+    for number in range(300):
+        world.worker(job, f"0-{(7 * number) % 300}")
+    pass_time(world, 2.0)
+    world.at_once(world.jobs.cancel(job))
+    pass_time(world)
+    assert sorted((task, long) for task, _, _, long in states(sink)) == [(task, 2.0) for task in range(300)]
+
+
+def test_they_are_found_by_one_that_begins_later_and_may_be_damaged(world: MemoryCoordinator) -> None:
+    sink = Sink()
+    sink.answer = SpanDelivery("away", again=True)
+    begun(world, sink)
+    job = world.submit("-n", "2", "--retries", "0")
+    workers = [world.worker(job, f"0-{number}") for number in range(2)]
+    pass_time(world, 1.0)
+    for worker in workers:
+        worker.says(b"OK:ECHO(hi)")
+    world.clock.pump([1.0] * 3)
+    path = world.directory / "jobs" / job / "attempts.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    world.killed_and_started_again()
+    sink.answer = SpanDelivery()
+    begun(world, sink)
+    pass_time(world)
+    assert [(task, long) for task, _, _, long in states(sink)] == [(0, 1.0)]
+    assert sink.names["attempt"] == 2
 
 
 def test_what_was_before_is_not_delivered_but_counts(world: MemoryCoordinator) -> None:
@@ -181,7 +258,7 @@ def test_records_that_end_no_span_are_read_with_pauses(world: MemoryCoordinator)
         return range(tasks - 1) if task == tasks - 1 else range(0)
 
     world.pipeline = Pipeline(name="p", summary="", first=world.pipeline.first, after=after)
-    traces = Traces(world.clock, world.journal, Sink(), world.directory / "traces.json", world.jobs.labels)
+    traces = made(world, Sink())
     world.submit("-n", str(tasks), "--max-workers", "1")
     assert sum(1 for _ in traces._reading()) >= tasks // STEP
 

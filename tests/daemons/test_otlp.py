@@ -164,7 +164,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
 
 
 def kinds(collector: Collector) -> Counter[str]:
-    return Counter(span.name for span in collector.taken)
+    return Counter("state" if "mu.state.name" in attributes(span) else span.name for span in collector.taken)
 
 
 @pytest.mark.process
@@ -174,7 +174,16 @@ def test_a_job_of_the_plugin_arrives_before_the_command_ends(
     words = local.words("exec", "-n", "3", "--retries", "1", "--retry-exit", "3", "--out", "otlp/{n}")
     ended = coordinate("--otlp", collector.url, *words, "--", "[ {n} != 1 ] || exit 3; echo 12345 > {out}")
     assert ended.status == 1
-    assert kinds(collector) == {"attempt": 4, "task": 3, "job": 1}
+    assert kinds(collector) == {"attempt": 4, "task": 3, "job": 1, "state": 6}
+    for attempt in collector.named("attempt"):
+        states = [span for span in collector.taken if span.parent_span_id == attempt.span_id]
+        assert len(states) == (1 if attempt.status.code == 2 else 2)  # its command is run, what that made is stored
+        assert {span.name for span in states} == {attributes(span)["mu.state.name"] for span in states}
+        ends = [attempt.start_time_unix_nano, *(span.end_time_unix_nano for span in states)]
+        assert [span.start_time_unix_nano for span in states] == ends[:-1]
+        assert ends == sorted(ends)
+        assert ends[-1] <= attempt.end_time_unix_nano
+        assert states[-1].status.code == attempt.status.code
     failed = [span for span in collector.named("attempt") if span.status.code == 2]
     assert [attributes(span)["process.exit.code"] for span in failed] == [3, 3]
     assert {attributes(span)["mu.task.number"] for span in failed} == {1}

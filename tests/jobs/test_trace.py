@@ -1,4 +1,4 @@
-"""A trace has a span for a job, each of its tasks and each attempt, and says the same whenever it is made."""
+"""A trace has a span for a job, each of its tasks, attempts and their states, and says the same whenever it is made."""
 
 from collections import Counter
 from random import Random
@@ -10,6 +10,7 @@ from mu_twisted.jobs import (
     Assigned,
     AttemptEnded,
     AttemptOutcome,
+    AttemptStates,
     Failure,
     Finished,
     Job,
@@ -25,7 +26,7 @@ from mu_twisted.jobs import (
     TasksFailed,
     record_from_dict,
 )
-from mu_twisted.jobs._trace import MAX_LINKS
+from mu_twisted.jobs._trace import MAX_LINKS, MAX_STATES
 
 AT = 1_800_000_000.0
 Step = tuple[float, JobRecord]
@@ -89,6 +90,61 @@ def test_links_are_no_more_than_a_span_may_have() -> None:
     many = 1000
     found = spans((0, submitted(many + 1, (((*range(many),), (many,)),))), (1, TasksFailed((many,), "task 7 failed")))
     assert len(found[0].links) == MAX_LINKS
+
+
+def states_of(states: AttemptStates, *, end: float = 9.0, outcome: JobRecord | None = None) -> list[Span]:
+    """The spans that the end of an attempt at task 3 brings, which began one second into the job."""
+    trace = JobTrace("j", "p", AT)
+    for at, record in ((0, submitted(4)), (1, begun(3))):
+        assert not [span for span in trace.apply(record, AT + at) if span is not None]
+    record = outcome or ended(3)
+    return [span for span in trace.apply(record, AT + end, {}, states) if span is not None]
+
+
+def test_an_attempts_states_are_its_children_one_after_the_other() -> None:
+    known = AttemptStates([(0.0, 2.0, "fetching"), (2.0, 6.5, "encoding"), (6.5, 8.0, "fetching")])
+    attempt, *states = states_of(known)
+    assert [span.name for span in states] == ["fetching", "encoding", "fetching"]
+    assert [(span.begin - AT, span.end - AT) for span in states] == [(1, 3), (3, 7.5), (7.5, 9)]
+    assert {span.parent for span in states} == {attempt.span}
+    assert {span.trace for span in states} == {attempt.trace}
+    assert len({span.span for span in [attempt, *states]}) == 4
+    assert states == states_of(known)[1:]
+    assert states[1].attributes == {
+        "mu.job.name": "j",
+        "mu.task.number": 3,
+        "mu.attempt.number": 0,
+        "mu.state.name": "encoding",
+    }
+    assert "mu.attempt.dropped_state_count" not in attempt.attributes
+
+
+def test_the_state_that_an_attempt_failed_in_says_so_and_no_other() -> None:
+    known = AttemptStates([(0.0, 2.0, "fetching"), (2.0, 4.0, "encoding")])
+    attempt, first, last = states_of(known, outcome=failed(3, 0))
+    assert (attempt.error, first.error, last.error) == ("exit status 3", None, "exit status 3")
+    assert (first.attributes.get("error.type"), last.attributes["error.type"]) == (None, "exit status")
+
+
+def test_of_many_states_the_last_are_spans_and_the_others_are_counted() -> None:
+    many = [(float(at), at + 1.0, f"state {at}") for at in range(MAX_STATES + 40)]
+    attempt, *states = states_of(AttemptStates(many, 1000), end=5000.0)
+    assert [span.name for span in states] == [name for _, _, name in many[-MAX_STATES:]]
+    assert attempt.attributes["mu.attempt.dropped_state_count"] == 1040
+    fewer = states_of(AttemptStates(many[1:], 1001), end=5000.0)
+    assert [span.span for span in fewer[1:]] == [span.span for span in states]
+
+
+def test_states_lie_within_their_attempt_though_the_clock_is_set_back() -> None:
+    attempt, *states = states_of(AttemptStates([(0.0, 2.0, "a"), (2.0, 700.0, "b")]), end=-50.0)
+    assert all(attempt.begin <= span.begin <= span.end <= attempt.end for span in states)
+
+
+def test_a_states_name_says_nothing_secret() -> None:
+    name = "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY\n" + "x" * 5000
+    state = states_of(AttemptStates([(0.0, 1.0, name)]))[1]
+    assert "wJalr" not in f"{state.name} {state.attributes}"
+    assert len(state.name) < 600
 
 
 def test_what_failed_says_why_without_what_is_secret() -> None:

@@ -6,6 +6,7 @@ Reads what is on record and where jobs stand, and changes nothing.
 from mu_twisted.coordinator.observation._log import reading_events, reading_log
 from mu_twisted.coordinator.observation._observation import Observation
 from mu_twisted.coordinator.observation._observed_service import ObservedJobService
+from mu_twisted.coordinator.observation._states import attempt_states
 from mu_twisted.coordinator.observation._timeline_values import (
     ActiveTask,
     ActiveTasks,
@@ -39,6 +40,7 @@ __all__ = [
     "TaskStates",
     "Timeline",
     "Watches",
+    "attempt_states",
     "reading_events",
     "reading_log",
 ]

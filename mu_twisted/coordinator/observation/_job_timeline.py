@@ -227,4 +227,4 @@ def _take_states(
     with suppress(LookupError, TypeError, ValueError):  # a damaged line
         key = (int(one["task"]), int(one["attempt"]))
         if key in begins:
-            found[key] = TaskStates(*key, shifted(one["states"], begins[key]))
+            found[key] = TaskStates(*key, shifted(one, begins[key]))

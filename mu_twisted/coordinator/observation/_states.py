@@ -1,30 +1,48 @@
 """States of attempts, as they are kept, become names at times of the job here. Knows nothing of where they are kept."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 from mu_twisted.base import printable
 from mu_twisted.base.json_types import Json
+from mu_twisted.jobs import AttemptStates
 
 _STEP = re.compile(r"(.*) \(#([0-9]+)\)", re.DOTALL)
 MAX_STATES = 40
 """States of one attempt that are listed, the last ones."""
 
 
-def shifted(states: Iterable[Sequence[Json]], begin: float) -> list[tuple[float, str]]:
-    """States of an attempt as they are kept, at times from another zero.
+def shifted(line: Mapping[str, Json], begin: float) -> list[tuple[float, str]]:
+    """The states of an attempt by its line in the attempt file, at times from another zero.
 
     :param begin: when the attempt began.
     :returns: those whose name is not that of the one before, the last ones.
-    :raises ValueError: they are damaged, as :class:`TypeError`.
+    :raises ValueError: it is damaged, as :class:`LookupError` and :class:`TypeError`.
     """
-    named = [(float(at), printable(state_name(str(text)))) for at, text in states]
-    if not named:
-        return []
-    zero = named[0][0]
-    kept = [named[0], *(later for earlier, later in pairwise(named) if later[1] != earlier[1])]
-    return [(round(begin + at - zero, 3), name) for at, name in kept[-MAX_STATES:]]
+    return [(round(begin + at, 3), name) for at, name in _named(line)[-MAX_STATES:]]
+
+
+def attempt_states(line: Mapping[str, Json]) -> AttemptStates:
+    """What an attempt did, by its line, less what took no time: so is the state in which it ended.
+
+    :raises ValueError: it is damaged, as :class:`LookupError` and :class:`TypeError`.
+    """
+    named = _named(line)
+    ends = [*(at for at, _ in named), float(line["end"]) - _begin(line)][1:]
+    spans = [(at, end, name) for (at, name), end in zip(named, ends, strict=False) if end > at]
+    return AttemptStates(spans, int(line.get("dropped", 0)))
+
+
+def _named(line: Mapping[str, Json]) -> list[tuple[float, str]]:
+    """When an attempt came into each state, seconds since it began, and the state's name."""
+    begin = _begin(line)
+    named = [(float(at) - begin, printable(state_name(str(text)))) for at, text in line["states"]]
+    return named[:1] + [later for earlier, later in pairwise(named) if later[1] != earlier[1]]
+
+
+def _begin(line: Mapping[str, Json]) -> float:
+    return float(line["begin"] if "begin" in line else line["states"][0][0] if line["states"] else 0.0)
 
 
 def state_name(text: str) -> str:

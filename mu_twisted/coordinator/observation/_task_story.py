@@ -152,7 +152,7 @@ def _take_states(stories: dict[int, AttemptStory], task: int, one: Mapping[str, 
         if int(one["task"]) == task and number in stories:
             stories[number] = msgspec.structs.replace(
                 stories[number],
-                states=shifted(one["states"], stories[number].begin),
+                states=shifted(one, stories[number].begin),
                 peers={str(outcome): [str(span) for span in spans] for outcome, spans in one.get("peers", {}).items()},
                 bytes={str(kind): int(count) for kind, count in one["bytes"].items()} if "bytes" in one else None,
             )

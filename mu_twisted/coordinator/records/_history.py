@@ -3,7 +3,7 @@
 A row is an object with ``at``, seconds since 1970, and either ``request``, the job as it was asked for, always the
 first, or ``record``, one of its decisions; the row of its end has ``fact`` as well, so that a job that is over can be
 described without folding its records. Rows of ends have ``usage``, what the job had used of Lambda by then, and those
-of attempts ``bytes``, what they have moved.
+of attempts ``bytes``, what they have moved, and ``states``, where their line begins in the job's attempt file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,22 +31,20 @@ def record_row(
     at: float,
     status: JobStatus | None = None,
     usage: Usage | None = None,
-    moved: dict[str, int] | None = None,
+    known: JsonObject | None = None,
 ) -> Row:
     """A row of a decision.
 
     :param status: with the record of the job's end, how it ended.
     :param usage: with that of an attempt's or the job's end, what the job has used by then.
-    :param moved: with that of an attempt's end, the bytes that it has moved, by kind.
+    :param known: with that of an attempt's end, what else is known of it.
     """
     row: Row = {"at": at, "record": record_to_dict(record)}
     if status is not None:
         row["fact"] = msgspec.to_builtins(status)
     if usage is not None:
         row["usage"] = msgspec.to_builtins(usage)
-    if moved is not None:
-        row["bytes"] = moved
-    return row
+    return {**row, **(known or {})}
 
 
 @dataclass(frozen=True)

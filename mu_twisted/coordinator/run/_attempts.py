@@ -36,8 +36,8 @@ _CHUNK = 16 << 10
 _LONGEST = 4 << 20
 """Bytes after which a line that does not end, as it was cut off, is taken for damaged."""
 
-Sink = Callable[[bytes], object]
-"""Takes one line of JSON, with its end."""
+Sink = Callable[[bytes], int | None]
+"""Takes one line of JSON, with its end. Returns where it begins, if it can be read from there."""
 
 
 _RUNNING = Outcome.RUNNING
@@ -45,7 +45,7 @@ _RUNNING = Outcome.RUNNING
 
 
 class Attempts:
-    """Makes ``{"task": 3, "attempt": 0, "outcome": "done", "states": [[0.0, "3:(...)"], ...]}`` lines.
+    """Makes ``{"task": 3, "attempt": 0, "outcome": "done", "states": [[0.0, "3:(...)"], ...], "end": 1.5}`` lines.
 
     The original wrote, for each of its actors, the list of (seconds since start, state).
 
@@ -62,9 +62,11 @@ class Attempts:
         self._sinks = sinks
         self._failing: set[Sink] = set()
         self._open: dict[tuple[int, int], deque[tuple[float, str]]] = {}
-        self._dropped: dict[tuple[int, int], int] = {}
+        self._dropped: dict[tuple[int, int], tuple[float, int]] = {}
+        """When the attempt came into the first of its states, where that is not kept, and how many are not."""
         self._paths: dict[tuple[int, int], dict[int, str]] = {}
         self._bytes: dict[tuple[int, int], ByteCounts] = {}
+        self._places: dict[tuple[int, int], int] = {}
 
     def paths_known(self, task: int, attempt: int, outcomes: Mapping[int, str]) -> None:
         """Note of an attempt that is under way what has become of direct paths to its peers.
@@ -84,10 +86,21 @@ class Attempts:
         self._bytes[task, attempt] = counts
         return {kind: max(0, getattr(counts, kind) - getattr(before, kind)) for kind in KINDS}
 
-    def bytes_of(self, task: int, attempt: int) -> dict[str, int] | None:
-        """How many bytes an attempt has moved that ends with this; None: it has not said so."""
-        counts = self._bytes.pop((task, attempt), None)
-        return None if counts is None else asdict(counts)
+    def ended(self, task: int, attempt: int, outcome: str) -> JsonObject:
+        """An attempt is over, as is about to be recorded; one whose machine has not ended is written as it is.
+
+        :param outcome: as records spell it.
+        :returns: what is known of it beside the record: its ``bytes``, by kind, if its worker has counted them, and
+            its ``states``, where their line begins in the attempt file, if it is there.
+        """
+        self._write(task, attempt, outcome)
+        known: JsonObject = {}
+        counts, place = self._bytes.pop((task, attempt), None), self._places.pop((task, attempt), None)
+        if counts is not None:
+            known["bytes"] = asdict(counts)
+        if place is not None:
+            known["states"] = place
+        return known
 
     def watch(self, task: int, attempt: int) -> Callable[[Machine], None]:
         """A function to call whenever the attempt's machine may have changed."""
@@ -96,15 +109,18 @@ class Attempts:
 
         def look(machine: Machine) -> None:
             nonlocal characters
-            text = machine.text
+            text, now = machine.text, None
             if not states or states[-1][1] != text:
-                states.append((round(self._clock.seconds() - self._start, 6), text))
+                now = self._now()
+                states.append((now, text))
                 characters += len(text)
                 while len(states) > MAX_STATES or characters > MAX_TEXTS:
-                    characters -= len(states.popleft()[1])
-                    self._dropped[task, attempt] = self._dropped.get((task, attempt), 0) + 1
+                    at, first = states.popleft()
+                    characters -= len(first)
+                    begin, dropped = self._dropped.get((task, attempt), (at, 0))
+                    self._dropped[task, attempt] = begin, dropped + 1
             if machine.outcome is not _RUNNING:
-                self._write(task, attempt, machine.outcome.value)
+                self._write(task, attempt, machine.outcome.value, now)
 
         return look
 
@@ -124,29 +140,34 @@ class Attempts:
         for task, attempt in list(self._open):
             self._write(task, attempt, Outcome.RUNNING.value)
 
-    def _write(self, task: int, attempt: int, outcome: str) -> None:
+    def _write(self, task: int, attempt: int, outcome: str, end: float | None = None) -> None:
         states = self._open.pop((task, attempt), None)
         if states is None:
             return
         line = self._line(task, attempt, outcome, states)
+        line["end"] = self._now() if end is None else end
         self._dropped.pop((task, attempt), None)
         self._paths.pop((task, attempt), None)
         data = json.dumps(line).encode("ascii") + b"\n"
         for sink in self._sinks:
             try:
-                sink(data)
+                place = sink(data)
             except (OSError, ValueError) as error:
                 if sink not in self._failing:
                     self._failing.add(sink)
                     self.log.warn("the states of attempts are not kept for now: {error}", error=str(error))
             else:
                 self._failing.discard(sink)
+                if place is not None:
+                    self._places[task, attempt] = place
+
+    def _now(self) -> float:
+        return round(self._clock.seconds() - self._start, 6)
 
     def _line(self, task: int, attempt: int, outcome: str, states: Iterable[tuple[float, str]]) -> JsonObject:
         line: JsonObject = {"task": task, "attempt": attempt, "outcome": outcome, "states": list(states)}
-        dropped = self._dropped.get((task, attempt), 0)
-        if dropped:
-            line["dropped"] = dropped
+        if (task, attempt) in self._dropped:
+            line["begin"], line["dropped"] = self._dropped[task, attempt]
         paths = self._paths.get((task, attempt))
         if paths:
             line["paths"] = dict(Counter(paths.values()))
@@ -192,11 +213,28 @@ class AttemptFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, line: bytes) -> None:
-        """:raises OSError: it cannot be written."""
+    def append(self, line: bytes) -> int:
+        """Add a line.
+
+        :returns: where it begins, for :meth:`at`.
+        :raises OSError: it cannot be written.
+        """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._path.open("ab") as file:
+            place = file.tell()
             file.write(gzip.compress(line, 1))
+        return place
+
+    def at(self, place: int) -> JsonObject | None:
+        """The line that begins there; None: there is none, or it is damaged."""
+        with suppress(OSError, ValueError, zlib.error), self._path.open("rb") as file:
+            file.seek(place)
+            unpack, line = zlib.decompressobj(_GZIP), b""
+            while not unpack.eof and len(line) < _LONGEST and (chunk := file.read(_CHUNK)):
+                line += unpack.decompress(chunk)
+            found = json.loads(line)
+            return found if isinstance(found, dict) else None
+        return None
 
     def read(self, task: int) -> Iterator[JsonObject | None]:
         """The lines of a task, the oldest first, and None for each of another's: there may be many, so that the
