@@ -56,12 +56,12 @@ def serve(work: Path, tasks: int = TASKS, workers: int = WORKERS, messages: int 
     from mu_twisted.coordinator._active_jobs import _JobRecorder
     from mu_twisted.coordinator._counters import JobCounters
     from mu_twisted.coordinator._meter import Meter
-    from mu_twisted.coordinator._status import JobStatus
     from mu_twisted.daemons._limits import raise_descriptor_limit
     from mu_twisted.daemons._start import use_monotonic_clock
     from mu_twisted.fsm import Worker
     from mu_twisted.jobs import Job, JobPolicy
     from mu_twisted.pipelines import Pipeline
+    from mu_twisted.statuses import JobStatus
 
     reactor: Any = installed
     raise_descriptor_limit()

@@ -83,7 +83,7 @@ def _watchable(work: Path, size: int) -> Any:
         import time
 
         from mu_twisted.coordinator import Journal, Slices, Watches
-        from mu_twisted.coordinator._status import JobStatus
+        from mu_twisted.statuses import JobStatus
         from mu_twisted.web import open_control
 
         class Service:

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from mu_twisted.aws._prices import price_in
-from mu_twisted.jobs import Cost, is_retryable
+from mu_twisted.jobs import is_retryable
+from mu_twisted.statuses import Cost
 
 MAX_PLACES = 4
 """Places in which one launch is tried at most; in the last one as often as usual, so a fault of all costs no hour."""

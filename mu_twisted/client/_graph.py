@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mu_twisted.client.map_backend import MapBackend
     from mu_twisted.client.map_job import MapJob
     from mu_twisted.client.map_request import MapRequest
-    from mu_twisted.coordinator import JobStatus
     from mu_twisted.pipelines import PipelineOptions
+    from mu_twisted.statuses import JobStatus
 
 STAGE_OPTIONS = frozenset({"bucket", "batch", "csv"})
 """Options of a map that are a stage's own; all others are the whole job's."""

@@ -14,7 +14,7 @@ from mu_twisted.client._handover import ReconnectingClient
 from mu_twisted.client._transport import CoordinatorError
 
 if TYPE_CHECKING:
-    from mu_twisted.coordinator import JobStatus
+    from mu_twisted.statuses import JobStatus
 
 STEP = 20.0
 """Seconds of one request that waits."""
@@ -192,6 +192,6 @@ def job_status(plain: Json) -> "JobStatus":
     """A status that the coordinator has answered with."""
     import msgspec
 
-    from mu_twisted.coordinator import JobStatus
+    from mu_twisted.statuses import JobStatus
 
     return msgspec.convert(plain, JobStatus)

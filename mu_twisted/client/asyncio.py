@@ -13,7 +13,7 @@ from mu_twisted.client._job_handle import JobHandle, Result
 
 if TYPE_CHECKING:
     from mu_twisted.client.executor import CallExecutor
-    from mu_twisted.coordinator import JobStatus
+    from mu_twisted.statuses import JobStatus
 
 T = TypeVar("T")
 

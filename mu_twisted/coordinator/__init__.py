@@ -4,7 +4,6 @@ Knows how a job's decisions become connections, commands and launches; launchers
 """
 
 from mu_twisted.coordinator._counters import CoordinatorCounts
-from mu_twisted.coordinator._errors import NotYet, ServiceError, UnknownJob
 from mu_twisted.coordinator._event import diagnosis, job_event, with_launch_id
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
@@ -17,21 +16,7 @@ from mu_twisted.coordinator._rendezvous_link import RendezvousLink
 from mu_twisted.coordinator._service import Jobs
 from mu_twisted.coordinator._session import Session
 from mu_twisted.coordinator._slices import Slices
-from mu_twisted.coordinator._status import (
-    MAX_PAGE,
-    DaemonStatus,
-    EventPage,
-    EventQuery,
-    JobService,
-    JobState,
-    JobStatus,
-    Request,
-    SettledPage,
-    StageStatus,
-    TaskPage,
-    TaskStatus,
-    failures_of,
-)
+from mu_twisted.coordinator._status import DaemonStatus, EventPage, EventQuery, JobService, Request
 from mu_twisted.coordinator._submission import job_name
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator._traces import SpanDelivery, SpanSink, Traces
@@ -52,23 +37,11 @@ from mu_twisted.coordinator.observation import (
     Timeline,
     Watches,
 )
-from mu_twisted.coordinator.output import (
-    Cursor,
-    OutputPage,
-    OutputQuery,
-    RunOutput,
-    TeeCursor,
-    TeePage,
-    TeePiece,
-    Which,
-    parse_cursor,
-    parse_tee_cursor,
-)
+from mu_twisted.coordinator.output import TeeCursor, TeePage, TeePiece, parse_tee_cursor
 from mu_twisted.coordinator.records import Journal, JournalError
 from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, TimesFile
 
 __all__ = [
-    "MAX_PAGE",
     "ActiveTask",
     "ActiveTasks",
     "AttemptColumns",
@@ -77,7 +50,6 @@ __all__ = [
     "Attempts",
     "CoordinatorCounts",
     "CountSeries",
-    "Cursor",
     "DaemonStatus",
     "EventPage",
     "EventQuery",
@@ -86,20 +58,15 @@ __all__ = [
     "JobLinks",
     "JobRun",
     "JobService",
-    "JobState",
-    "JobStatus",
     "Jobs",
     "Journal",
     "JournalError",
     "LaunchTokens",
     "Launching",
     "Meter",
-    "NotYet",
     "ObservedJobService",
     "Opened",
     "Opener",
-    "OutputPage",
-    "OutputQuery",
     "PathTask",
     "Peers",
     "Progress",
@@ -107,36 +74,26 @@ __all__ = [
     "Recorder",
     "RendezvousLink",
     "Request",
-    "RunOutput",
-    "ServiceError",
     "Session",
-    "SettledPage",
     "Slices",
     "SpanDelivery",
     "SpanSink",
     "StageSpan",
-    "StageStatus",
     "Story",
     "Suspects",
-    "TaskPage",
     "TaskStates",
-    "TaskStatus",
     "TeeCursor",
     "TeePage",
     "TeePiece",
     "Timeline",
     "TimesFile",
     "Traces",
-    "UnknownJob",
     "Usage",
     "Watches",
-    "Which",
     "WorkerRegistry",
     "diagnosis",
-    "failures_of",
     "job_event",
     "job_name",
-    "parse_cursor",
     "parse_tee_cursor",
     "progress_line",
     "spread",

@@ -18,12 +18,13 @@ from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._meter import Meter, Usage, overspent
 from mu_twisted.coordinator._opening import Opened
 from mu_twisted.coordinator._registry import WorkerRegistry
-from mu_twisted.coordinator._status import INTERRUPTED, JobStatus, Request, stage_statuses
+from mu_twisted.coordinator._status import Request, stage_statuses
 from mu_twisted.coordinator.output import LINGER, JobTee, OutputStore, TeeCursor, TeePage
 from mu_twisted.coordinator.records import Journal, JournalError, Labels, record_row
 from mu_twisted.coordinator.run import AttemptFile, Attempts, JobRun, Sink, TimesFile
 from mu_twisted.jobs import AttemptEnded, Finished, Job, JobRecord
 from mu_twisted.pipelines import JobSettings, Pipeline
+from mu_twisted.statuses import INTERRUPTED, JobStatus
 from mu_twisted.transport import ReactorTime
 
 

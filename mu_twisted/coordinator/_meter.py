@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mu_twisted.jobs import HALTED, Cost
+from mu_twisted.jobs import HALTED
+from mu_twisted.statuses import Cost
 from mu_twisted.wire import Greeting
 
 MAX_INIT = 15 * 60.0

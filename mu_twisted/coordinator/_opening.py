@@ -9,8 +9,9 @@ from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Usage
 from mu_twisted.coordinator._peers import JobLinks, Peers
 from mu_twisted.coordinator._status import Request
-from mu_twisted.jobs import Cost, JobPolicy
+from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions
+from mu_twisted.statuses import Cost
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.text import Text
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._status import JobStatus
+from mu_twisted.statuses import JobStatus
 from mu_twisted.transport import ReactorTime, every
 from mu_twisted.wording import Rate, progress_bar, stages_under_way
 

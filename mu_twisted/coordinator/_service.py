@@ -18,37 +18,19 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, printable
+from mu_twisted.base.steps import Steps, exhaust
 from mu_twisted.coordinator._active_jobs import ActiveJobs
 from mu_twisted.coordinator._counters import CoordinatorCounts
-from mu_twisted.coordinator._errors import NotYet, ServiceError, UnknownJob
 from mu_twisted.coordinator._job_output import JobOutput
 from mu_twisted.coordinator._launch_queue import LaunchQueue
 from mu_twisted.coordinator._opening import Opened, Opener
 from mu_twisted.coordinator._registry import WorkerRegistry
 from mu_twisted.coordinator._slices import Slices
-from mu_twisted.coordinator._status import (
-    INTERRUPTED,
-    MAX_PAGE,
-    EventPage,
-    EventQuery,
-    JobStatus,
-    Request,
-    SettledPage,
-    TaskPage,
-    TaskStatus,
-)
+from mu_twisted.coordinator._status import EventPage, EventQuery, Request
 from mu_twisted.coordinator._submission import Submission, job_name, reading_submission
 from mu_twisted.coordinator._suspects import Suspects
 from mu_twisted.coordinator.observation import Observation, reading_events, reading_log
-from mu_twisted.coordinator.output import (
-    FIRST,
-    MAX_PAGE_BYTES,
-    OutputPage,
-    OutputQuery,
-    TeeCursor,
-    TeePage,
-    reading_results,
-)
+from mu_twisted.coordinator.output import TeeCursor, TeePage
 from mu_twisted.coordinator.records import (
     History,
     JobArchive,
@@ -65,8 +47,23 @@ from mu_twisted.coordinator.records import (
     task_status,
 )
 from mu_twisted.coordinator.run import AttemptFile, JobRun, own_fault
-from mu_twisted.jobs import Finished, Job, JobError, Steps, exhaust
+from mu_twisted.jobs import Finished, Job, JobError
 from mu_twisted.pipelines import Pipeline, PipelineError, PipelineOptions, guard, unpack_inputs
+from mu_twisted.statuses import (
+    FIRST,
+    INTERRUPTED,
+    MAX_PAGE,
+    JobStatus,
+    NotYet,
+    OutputPage,
+    OutputQuery,
+    ServiceError,
+    SettledPage,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+)
+from mu_twisted.storage import MAX_PAGE_BYTES, reading_results
 from mu_twisted.transport import ReactorTime
 
 T = TypeVar("T")

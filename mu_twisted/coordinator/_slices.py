@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
 
-from mu_twisted.jobs import Steps
+from mu_twisted.base.steps import Steps
 from mu_twisted.transport import ReactorTime
 
 SLICE = 0.01

@@ -1,26 +1,19 @@
-"""Statuses are what the coordinator answers about its jobs, and requests what it is asked: values, as they go in JSON.
+"""What the coordinator is asked, beside statuses: requests, as they go in JSON, and the service that answers them.
 
-Knows neither sessions nor where statuses come from. The control API and the commands speak in these.
+Knows neither sessions nor where answers come from. The control API and the commands speak in these.
 """
 
-from collections.abc import Awaitable, Collection, Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Collection, Sequence
+from typing import Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.base.json_types import JsonObject
 from mu_twisted.coordinator._counters import CoordinatorCounts
-from mu_twisted.coordinator.output import OutputPage, OutputQuery, TeeCursor, TeePage
-from mu_twisted.jobs import Cost, Job
-from mu_twisted.pipelines import Plot
-
-MAX_PAGE = 1000
-"""Tasks on one page."""
-
-JobState = Literal["running", "held", "done", "failed", "cancelled", "interrupted"]
-INTERRUPTED = "interrupted"
-"""The error of a job whose coordinator was ended by its user while it ran."""
+from mu_twisted.coordinator.output import TeeCursor, TeePage
+from mu_twisted.jobs import Job
+from mu_twisted.statuses import MAX_PAGE, JobStatus, OutputPage, OutputQuery, SettledPage, StageStatus, TaskPage
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,59 +38,6 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tee: bool = False
 
 
-class TaskStatus(msgspec.Struct, frozen=True):
-    """One task.
-
-    :param state: ``blocked`` (tasks that it comes after are not done), ``waiting``, ``backing off`` (waits after a
-        failure), ``held`` (the rendezvous that it needs is away), ``active``, ``done`` or ``failed``.
-    :param attempts: tries begun so far.
-    :param error: of the last attempt that failed.
-    :param label: what the user knows the task by, such as its input; None: by its number.
-    :param waits: for which tasks or which message it waits, and how it stands with these; None: for none.
-    :param result: what its last run has printed, where that was asked for, and the task is done.
-    :param stage: the name of the stage that it is part of; None: the job has no stages.
-    """
-
-    task: int
-    state: str
-    attempts: int = 0
-    error: str | None = None
-    label: str | None = None
-    waits: str | None = None
-    result: bytes | None = None
-    stage: str | None = None
-
-
-class TaskPage(msgspec.Struct, frozen=True):
-    """Some tasks of a job, by number.
-
-    :param next: the cursor of those after them; None: there are no more.
-    """
-
-    tasks: Sequence[TaskStatus]
-    next: int | None = None
-
-
-class StageStatus(msgspec.Struct, frozen=True):
-    """One stage of a job.
-
-    :param state: ``active`` if one of its tasks is, else ``done`` or ``failed`` if all are settled, else ``waiting`` if
-        one can begin, or ``blocked``.
-    :param waiting: tasks that wait for a worker; those that are ``blocked`` are counted apart.
-    :param waits: what it waits for if none of its tasks is active and not all are settled; None: for nothing.
-    """
-
-    name: str
-    state: str
-    tasks: int
-    waiting: int = 0
-    blocked: int = 0
-    active: int = 0
-    done: int = 0
-    failed: int = 0
-    waits: str | None = None
-
-
 def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
     """The stages of a job as they stand."""
     return tuple(
@@ -114,81 +54,6 @@ def stage_statuses(job: Job) -> tuple[StageStatus, ...]:
         )
         for one in job.stages()
     )
-
-
-class SettledPage(msgspec.Struct, frozen=True):
-    """Some tasks of a job that are done or have failed for good, in the order in which that was recorded.
-
-    A task that is tried again after it had failed comes again. One that runs again for its messages is done.
-
-    :param next: where the page ends; those after it may come yet.
-    :param over: whether none will come before the job goes on again.
-    """
-
-    tasks: Sequence[TaskStatus]
-    next: int
-    over: bool = False
-
-
-class JobStatus(msgspec.Struct, frozen=True):
-    """One job.
-
-    :param state: ``running``, ``done``, ``failed``, ``cancelled``, ``interrupted`` (it ended with its coordinator),
-        or ``held``: it cannot go on before something is put right that ``error`` says.
-    :param error: what the job failed of, one line or several.
-    :param report: what its pipeline has to say of it, once it is over; one line or several.
-    :param note: what the user should know meanwhile, e.g. that Lambda throttles, or what tasks are held for.
-    :param submitted: seconds since 1970, as ``ended``; that is None while it runs or is held, and where its records are
-        damaged.
-    :param unfinished: of the tasks that count as failed, those that had not failed when the job was cancelled or
-        interrupted; None: while it goes on, or where that is not on record.
-    :param skipped: tasks that were not run, as their output was there; ``tasks`` does not count them.
-    :param workers: connected ones; ``launches`` those that are still to come.
-    :param cost: on Lambda; None where it is not known.
-    :param ramp: seconds from its submission until as many workers were there as ever at once, less Lambda's own time
-        for the last one; None where none has come.
-    :param stages: the parts of a job whose pipeline names them.
-    :param paths: how often its workers said of one of their peers that there is a direct path (``direct``), that it was
-        lost, or why there is none (``edm``, ``absent``, ``timeout``, ...); None where none has said anything.
-    :param bytes: that its tasks have moved, by kind: ``retrieved`` from S3, ``uploaded`` to it, ``sent`` to other tasks
-        and ``received`` from them, those of all attempts together; None where no worker has said so.
-    :param median: seconds of attempts that were done; None as long as there is none, and once it is over.
-    :param plots: what its pipeline has to show of it, once it is over.
-    """
-
-    job: str
-    pipeline: str
-    state: JobState
-    submitted: float
-    tasks: int
-    waiting: int = 0
-    active: int = 0
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    workers: int = 0
-    launches: int = 0
-    error: str | None = None
-    note: str | None = None
-    ended: float | None = None
-    report: str | None = None
-    cost: Cost | None = None
-    ramp: float | None = None
-    unfinished: int | None = None
-    stages: tuple[StageStatus, ...] = ()
-    paths: dict[str, int] | None = None
-    bytes: dict[str, int] | None = None
-    median: float | None = None
-    plots: tuple[Plot, ...] = ()
-
-
-def failures_of(job: JobStatus, tasks: Iterable[TaskStatus]) -> list[TaskStatus]:
-    """Those of a job's failed tasks that failed themselves, and not only as the job was ended.
-
-    :param tasks: of the job; those in other states are left out.
-    """
-    ended = job.error if job.state in ("cancelled", "interrupted") else None
-    return [task for task in tasks if task.state == "failed" and task.error and task.error != ended]
 
 
 class EventQuery(msgspec.Struct, frozen=True):

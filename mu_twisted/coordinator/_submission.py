@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._opening import Opener
 from mu_twisted.coordinator._peers import without
 from mu_twisted.coordinator._status import Request
-from mu_twisted.jobs import Gangs, Groups, Job, JobPolicy, Steps, grouped, union
+from mu_twisted.jobs import Gangs, Groups, Job, JobPolicy, grouped, union
 from mu_twisted.pipelines import JobSettings, Pipeline, PipelineError, PipelineOptions
 
 MAX_WORDS = 4096

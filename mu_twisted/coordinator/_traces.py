@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError, counted
+from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._slices import Slices
 from mu_twisted.coordinator.observation import attempt_states
 from mu_twisted.coordinator.records import Journal, Labels, Row
@@ -31,7 +32,6 @@ from mu_twisted.jobs import (
     JobRecord,
     JobTrace,
     Span,
-    Steps,
     record_from_dict,
 )
 from mu_twisted.transport import ReactorTime, every

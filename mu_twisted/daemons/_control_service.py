@@ -11,7 +11,6 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from mu_twisted.coordinator import (
-    MAX_PAGE,
     ActiveTasks,
     CoordinatorCounts,
     DaemonStatus,
@@ -20,19 +19,15 @@ from mu_twisted.coordinator import (
     EventSink,
     Failures,
     Jobs,
-    JobStatus,
     ObservedJobService,
-    OutputPage,
-    OutputQuery,
     Request,
-    SettledPage,
     Story,
-    TaskPage,
     TeeCursor,
     TeePage,
     Timeline,
     WorkerRegistry,
 )
+from mu_twisted.statuses import MAX_PAGE, JobStatus, OutputPage, OutputQuery, SettledPage, TaskPage
 
 
 class ControlService(ObservedJobService):

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, JobStatus, Journal, Request, Suspects, Traces, WorkerRegistry
+from mu_twisted.coordinator import Jobs, Journal, Request, Suspects, Traces, WorkerRegistry
 from mu_twisted.daemons import _exit, _terminal
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._keys import COORDINATOR, Keys, daemon_keys, has_authority
@@ -53,6 +53,7 @@ from mu_twisted.daemons._threads import abandonable
 from mu_twisted.daemons.records import UNSERVED
 from mu_twisted.local import default_state_dir as local_stack_dir
 from mu_twisted.pipelines import Pipeline, PipelineOptions, guard, last_end
+from mu_twisted.statuses import JobStatus
 from mu_twisted.tls import Authority, KeyPair, server_contexts
 from mu_twisted.transport import FrameFactory, Transport, choose_transport, every, io_descriptors, io_threads, listen
 from mu_twisted.web import ControlError, ControlListeners, Dashboard, open_control, open_dashboard, parse_address

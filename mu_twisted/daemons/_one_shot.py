@@ -13,10 +13,11 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError, unicode_only
 from mu_twisted.base.json_types import Json
-from mu_twisted.coordinator import Jobs, JobStatus, Progress, TaskStatus, failures_of
+from mu_twisted.coordinator import Jobs, Progress
 from mu_twisted.daemons import _terminal
 from mu_twisted.daemons._log import console, print_line
 from mu_twisted.pipelines import PipelineError
+from mu_twisted.statuses import JobStatus, TaskStatus, failures_of
 from mu_twisted.wording import FailedTask, failure_lines, output_hint
 
 

@@ -24,7 +24,7 @@ from mu_twisted.daemons._launches import JobLaunching, LaunchParts
 from mu_twisted.daemons._limits import check_workers_fit
 from mu_twisted.daemons._rendezvous import LinkOpener, peers, rendezvous_addresses
 from mu_twisted.daemons._threads import thread_pool
-from mu_twisted.jobs import Cost, JobPolicy, LaunchPolicy
+from mu_twisted.jobs import JobPolicy, LaunchPolicy
 from mu_twisted.launch import Launcher
 from mu_twisted.pipelines import (
     MAX_TASKS,
@@ -36,6 +36,7 @@ from mu_twisted.pipelines import (
     load_pipeline,
     load_source,
 )
+from mu_twisted.statuses import Cost
 
 T = TypeVar("T")
 

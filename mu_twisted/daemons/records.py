@@ -15,11 +15,12 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import Jobs, Journal, Opened, Request, ServiceError, WorkerRegistry
+from mu_twisted.coordinator import Jobs, Journal, Opened, Request, WorkerRegistry
 from mu_twisted.daemons._control_service import ControlService
 from mu_twisted.daemons._state_dir import StateDirectory
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import JobSettings, Pipeline, PipelineOptions, load_pipeline
+from mu_twisted.statuses import ServiceError
 from mu_twisted.web import Api, Call
 
 UNSERVED = "the coordinator that ran it has ended"

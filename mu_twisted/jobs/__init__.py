@@ -20,7 +20,6 @@ from mu_twisted.jobs._actions import (
     Warm,
 )
 from mu_twisted.jobs._admission import Grant, LaunchAdmission, LaunchAdmissionState, fair_shares
-from mu_twisted.jobs._cost import Cost
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure, is_hopeless
 from mu_twisted.jobs._gangs import Gangs, Pipe, PipeEnd
@@ -73,7 +72,6 @@ from mu_twisted.jobs._stages import (
     StageView,
     stage_runs,
 )
-from mu_twisted.jobs._steps import STEP, Steps, exhaust, uncollected
 from mu_twisted.jobs._story import TaskStory
 from mu_twisted.jobs._tasks import TRANSITIONS, AttemptView, Counts, JobSnapshot, TaskState, TaskView
 from mu_twisted.jobs._timeline import OUTCOMES, JobTimeline, PathStep, Stage, slowest
@@ -88,7 +86,6 @@ __all__ = [
     "OUTCOMES",
     "STAGE_NAME",
     "STAGE_NAME_RULE",
-    "STEP",
     "TRANSITIONS",
     "Abort",
     "Action",
@@ -101,7 +98,6 @@ __all__ = [
     "AttemptView",
     "Attribute",
     "Cancelled",
-    "Cost",
     "Counts",
     "Diagnose",
     "Dismiss",
@@ -150,7 +146,6 @@ __all__ = [
     "StageView",
     "StartLaunches",
     "Started",
-    "Steps",
     "StopLaunches",
     "StoreNamed",
     "Submitted",
@@ -163,7 +158,6 @@ __all__ = [
     "UseLargerFunction",
     "Waits",
     "Warm",
-    "exhaust",
     "fair_shares",
     "grouped",
     "in_turn",
@@ -176,6 +170,5 @@ __all__ = [
     "record_to_dict",
     "slowest",
     "stage_runs",
-    "uncollected",
     "union",
 ]

@@ -12,13 +12,13 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 
 from mu_twisted.base.json_types import Json
+from mu_twisted.base.steps import uncollected
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Pipe
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._policy import JobPolicy
 from mu_twisted.jobs._stages import StageRuns
-from mu_twisted.jobs._steps import uncollected
 
 T = TypeVar("T")
 

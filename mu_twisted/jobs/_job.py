@@ -7,6 +7,7 @@ it. The decisions stand in the modules beside this one.
 from collections.abc import Callable, Collection, Container, Generator, Iterable, Mapping, Sequence
 from random import Random
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.jobs._actions import Action, Dismiss, GiveToken, Record
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._errors import JobError
@@ -23,7 +24,6 @@ from mu_twisted.jobs._precedence import Groups
 from mu_twisted.jobs._records import JobRecord, Submitted
 from mu_twisted.jobs._scaling import Scaling
 from mu_twisted.jobs._stages import stage_runs
-from mu_twisted.jobs._steps import exhaust
 from mu_twisted.jobs._stragglers import Stragglers
 from mu_twisted.jobs._timeouts import Timeouts
 from mu_twisted.jobs._timers import TimerKind

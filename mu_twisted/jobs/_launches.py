@@ -5,8 +5,8 @@ from enum import Enum
 
 from msgspec import Struct
 
+from mu_twisted.base.steps import STEP
 from mu_twisted.jobs._launch_id import LaunchId
-from mu_twisted.jobs._steps import STEP
 
 MAX_STRANGE = 64
 """Launch ids that are not ours and are let in all the same (a user invoked the function by hand)."""

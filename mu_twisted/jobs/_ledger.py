@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
+from mu_twisted.base.steps import STEP, exhaust
 from mu_twisted.jobs._errors import JobError, RecordError
 from mu_twisted.jobs._failures import Failure
 from mu_twisted.jobs._gangs import Gangs
@@ -39,7 +40,6 @@ from mu_twisted.jobs._records import (
     TasksFailed,
 )
 from mu_twisted.jobs._stages import Stages
-from mu_twisted.jobs._steps import STEP, exhaust
 from mu_twisted.jobs._tasks import PENDING, SETTLED, TRANSITIONS, Task, TaskState
 from mu_twisted.wording import is_out_of_memory
 

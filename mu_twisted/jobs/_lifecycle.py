@@ -3,6 +3,7 @@
 from collections.abc import Collection, Generator
 from itertools import chain
 
+from mu_twisted.base.steps import STEP
 from mu_twisted.jobs._actions import Finish, StopLaunches, UseLargerFunction
 from mu_twisted.jobs._chains import Chains
 from mu_twisted.jobs._errors import JobError
@@ -23,7 +24,6 @@ from mu_twisted.jobs._records import (
     Started,
 )
 from mu_twisted.jobs._scaling import Scaling
-from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import SETTLED, Task, TaskState
 from mu_twisted.jobs._timers import TimerKind
 

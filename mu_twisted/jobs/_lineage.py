@@ -6,9 +6,9 @@ Knows numbers only; where tasks stand, the caller says.
 import heapq
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
+from mu_twisted.base.steps import STEP, exhaust
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._gangs import Gangs
-from mu_twisted.jobs._steps import STEP, exhaust
 
 Edges = Mapping[int, Sequence[int]]
 """For tasks that take messages, those that send them."""

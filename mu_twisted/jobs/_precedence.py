@@ -6,9 +6,9 @@ not their square. Knows numbers only; which tasks are done, the caller says.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
+from mu_twisted.base.steps import STEP, exhaust
 from mu_twisted.jobs._errors import JobError
 from mu_twisted.jobs._lineage import Lineage
-from mu_twisted.jobs._steps import STEP, exhaust
 
 Groups = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Pairs: some tasks, and those that come after all of them."""

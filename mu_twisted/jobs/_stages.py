@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 
+from mu_twisted.base.steps import STEP
 from mu_twisted.jobs._errors import JobError
-from mu_twisted.jobs._steps import STEP
 from mu_twisted.jobs._tasks import Task, TaskState
 
 Runs = tuple[tuple[int, int], ...]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.jobs._lineage import Lineage
 from mu_twisted.jobs._precedence import Precedence
 from mu_twisted.jobs._records import (
@@ -26,7 +27,6 @@ from mu_twisted.jobs._records import (
     TaskFailed,
     TasksFailed,
 )
-from mu_twisted.jobs._steps import STEP, Steps
 
 MAX_ATTEMPTS = 400_000
 """Attempts whose times are kept of one job, the first ones."""

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from mu_twisted.base import one_line
 from mu_twisted.base.masking import masked
+from mu_twisted.base.steps import STEP
 from mu_twisted.jobs._launch_id import LaunchId
 from mu_twisted.jobs._precedence import Precedence
 from mu_twisted.jobs._records import (
@@ -32,7 +33,6 @@ from mu_twisted.jobs._records import (
     TasksFailed,
 )
 from mu_twisted.jobs._stages import StageIndex
-from mu_twisted.jobs._steps import STEP
 
 MAX_LINKS = 128
 """Links of one span, as OpenTelemetry's SDKs have it; a task that comes after more names the first."""

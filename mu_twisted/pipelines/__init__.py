@@ -28,8 +28,9 @@ from mu_twisted.pipelines._options import (
     s3_key,
 )
 from mu_twisted.pipelines._pipeline import Pipeline, Report
-from mu_twisted.pipelines._plots import Plot, thinned
+from mu_twisted.pipelines._plots import thinned
 from mu_twisted.pipelines._user_code import PipelineError
+from mu_twisted.statuses import Plot
 
 __all__ = [
     "HARD_LIMIT",

@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, one_line
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.fsm import MachineState, Script
-from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, STEP, Gangs, JobError, Lineage, Pipe, Steps
+from mu_twisted.jobs import MAX_STAGES, STAGE_NAME, STAGE_NAME_RULE, Gangs, JobError, Lineage, Pipe
 from mu_twisted.pipelines._examination import MAX_PART, Looking, ObjectPart, PartWanted
 from mu_twisted.pipelines._input_list import InputList, shown, unpack
 from mu_twisted.pipelines._options import JobSettings, PeerOptions, PipelineOptions
-from mu_twisted.pipelines._plots import Plot, checked_plots
+from mu_twisted.pipelines._plots import checked_plots
 from mu_twisted.pipelines._user_code import PipelineBlocked, PipelineError, user_code
+from mu_twisted.statuses import Plot
 from mu_twisted.wire.links import check_name
 from mu_twisted.wire.pipes import check_pipe_name
 

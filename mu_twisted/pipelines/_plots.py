@@ -1,10 +1,11 @@
-"""Plots are what a job's report draws beside its text: series of points, checked here, as they are an author's."""
+"""The plots of a job's report are checked here, as they are an author's."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from math import isfinite
 from typing import TypeVar
+
+from mu_twisted.statuses import Plot
 
 T = TypeVar("T")
 
@@ -16,22 +17,6 @@ MAX_POINTS = 120
 """Of a series."""
 MAX_LABEL = 60
 """Characters of a text."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot of one or several series.
-
-    :param title: what it shows.
-    :param across: what the first number of a point is, with its unit.
-    :param up: what the second one is.
-    :param series: by its name, its points in the order in which a line joins them.
-    """
-
-    title: str
-    across: str
-    up: str
-    series: Mapping[str, tuple[tuple[float, float], ...]]
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -11,24 +11,19 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from mu_twisted.base import MuError, one_line
-from mu_twisted.coordinator import (
+from mu_twisted.coordinator import EventQuery, ObservedJobService, Request, TeeCursor, TeePage, parse_tee_cursor
+from mu_twisted.pipelines import MAX_PACKED, PipelineError
+from mu_twisted.statuses import (
     MAX_PAGE,
-    EventQuery,
     JobState,
     NotYet,
-    ObservedJobService,
     OutputQuery,
-    Request,
     ServiceError,
     SettledPage,
-    TeeCursor,
-    TeePage,
     UnknownJob,
     Which,
     parse_cursor,
-    parse_tee_cursor,
 )
-from mu_twisted.pipelines import MAX_PACKED, PipelineError
 from mu_twisted.web._calls import EVENTS, Call, CallRefusal, Reply, json_reply, refusal_reply, text_reply
 
 VERSION = "v1"

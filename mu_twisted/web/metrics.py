@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobState, JobStatus
+from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus
 from mu_twisted.jobs import OUTCOMES
+from mu_twisted.statuses import JobState, JobStatus
 from mu_twisted.transport import HANDSHAKE_FAULTS
 from mu_twisted.wire.byte_counts import KINDS
 

@@ -7,7 +7,7 @@ import pytest
 
 from mu_twisted.aws.placement import Deployment, cost_of, places_of
 from mu_twisted.coordinator import Usage
-from mu_twisted.jobs import Cost
+from mu_twisted.statuses import Cost
 
 USAGE = Usage(requests=1000, seconds=2000.0, greeted=1000, left=59_000.0, memory_mb=3008)
 

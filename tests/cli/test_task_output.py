@@ -13,7 +13,7 @@ import pytest
 from command_line import Mu
 from control_server import Loop, Served
 
-from mu_twisted.coordinator import RunOutput, TaskStatus
+from mu_twisted.statuses import RunOutput, TaskStatus
 
 LARGE = 64 << 10
 GONE = "had to make room for others, as 256 MiB are kept of a job"

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from property_examples import examples
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
-from mu_twisted.coordinator import TaskStatus
 from mu_twisted.pipelines import load_pipeline
+from mu_twisted.statuses import TaskStatus
 from mu_twisted.tls import RoleIdentity, server_contexts
 from mu_twisted.transport import FrameFactory, FrameProtocol, listen
 

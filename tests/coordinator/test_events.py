@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from memory_jobs import MemoryCoordinator
 
-from mu_twisted.coordinator import EventPage, EventQuery, Journal, ServiceError, UnknownJob
+from mu_twisted.coordinator import EventPage, EventQuery, Journal
 from mu_twisted.coordinator.records._journal import PAGE
+from mu_twisted.statuses import ServiceError, UnknownJob
 
 
 def events(world: MemoryCoordinator, job: str, **query: Any) -> EventPage:

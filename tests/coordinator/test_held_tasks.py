@@ -10,21 +10,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import (
-    JobLinks,
-    Jobs,
-    JobStatus,
-    Journal,
-    Opened,
-    Peers,
-    RendezvousLink,
-    Request,
-    TaskStatus,
-    WorkerRegistry,
-)
+from mu_twisted.coordinator import JobLinks, Jobs, Journal, Opened, Peers, RendezvousLink, Request, WorkerRegistry
 from mu_twisted.fsm import Worker
 from mu_twisted.jobs import JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import PeerOptions, Pipeline, job_policy
+from mu_twisted.statuses import JobStatus, TaskStatus
 from mu_twisted.transport import Receiver, TransportError
 
 

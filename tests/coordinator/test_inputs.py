@@ -7,7 +7,7 @@ import pytest
 from memory_jobs import MemoryCoordinator
 from msgspec import convert, to_builtins
 
-from mu_twisted.coordinator import JobStatus, Request
+from mu_twisted.coordinator import Request
 from mu_twisted.jobs import JobPolicy
 from mu_twisted.pipelines import (
     InputList,
@@ -18,6 +18,7 @@ from mu_twisted.pipelines import (
     load_pipeline,
     pack_inputs,
 )
+from mu_twisted.statuses import JobStatus
 
 
 class MapCoordinator(MemoryCoordinator):

@@ -7,9 +7,9 @@ import pytest
 from memory_jobs import MemoryCoordinator
 from worker_double import WorkerDouble, ours
 
-from mu_twisted.coordinator import OutputPage, OutputQuery, ServiceError, UnknownJob
 from mu_twisted.fsm import Worker
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.statuses import OutputPage, OutputQuery, ServiceError, UnknownJob
 
 NAMES = ["photos/a.png", "photos/b.png", "3", "x\ny", "other/a.png", "photos/a.png.old"]
 

@@ -14,9 +14,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.coordinator import Journal, JournalError
 from mu_twisted.coordinator.records._journal import SETTLE
-from mu_twisted.jobs import exhaust
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from memory_jobs import MemoryCoordinator
 
 from mu_twisted.coordinator import Opened, Usage
-from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.statuses import Cost
 
 
 class DearCoordinator(MemoryCoordinator):

@@ -12,8 +12,8 @@ from worker_double import WorkerDouble, launch_identity
 
 from mu_twisted.coordinator import Meter, Opened, Usage
 from mu_twisted.coordinator._meter import MAX_INIT, MAX_OUTCOMES
-from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.statuses import Cost
 from mu_twisted.wire import VERSION, Greeting
 
 

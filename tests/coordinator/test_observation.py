@@ -6,9 +6,10 @@ import pytest
 from memory_jobs import MemoryCoordinator
 from twisted.internet.defer import Deferred
 
-from mu_twisted.coordinator import EventQuery, ServiceError, UnknownJob
+from mu_twisted.coordinator import EventQuery
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.statuses import ServiceError, UnknownJob
 
 
 class Runs(CommandListState):

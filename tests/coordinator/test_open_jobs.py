@@ -11,9 +11,9 @@ from memory_jobs import PIPELINE, MemoryCoordinator
 from twisted.internet.defer import Deferred
 from worker_double import WorkerDouble, launch_identity
 
-from mu_twisted.coordinator import NotYet, ServiceError, UnknownJob
 from mu_twisted.jobs._job_data import LEASE, LINGER
 from mu_twisted.pipelines import InputList, PipelineError, pack_inputs
+from mu_twisted.statuses import NotYet, ServiceError, UnknownJob
 from mu_twisted.wire import Greeting
 
 

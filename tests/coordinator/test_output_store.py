@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from mu_twisted.coordinator import OutputPage, OutputQuery, RunOutput, ServiceError, parse_cursor
-from mu_twisted.coordinator.output._page import MAX_PAGE_BYTES, MAX_PAGE_RUNS, reading_page
 from mu_twisted.coordinator.output._store import DELAY, MAX_OUTPUT, MAX_SUCCESS, MAX_WAITING, ROW, OutputStore
+from mu_twisted.statuses import OutputPage, OutputQuery, RunOutput, ServiceError, parse_cursor
+from mu_twisted.storage._output_page import MAX_PAGE_BYTES, MAX_PAGE_RUNS, reading_page
 
 
 class Kept:

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 from twisted.internet.task import Clock
 
-from mu_twisted.coordinator import JobStatus, Progress
+from mu_twisted.coordinator import Progress
+from mu_twisted.statuses import JobStatus
 
 
 def shown(terminal: bool, kind: str) -> str:

@@ -12,8 +12,9 @@ from twisted.logger import globalLogPublisher
 from worker_double import WorkerDouble, launch_identity, ours
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import JobStatus, Request, UnknownJob
+from mu_twisted.coordinator import Request
 from mu_twisted.pipelines import Pipeline, PipelineError
+from mu_twisted.statuses import JobStatus, UnknownJob
 
 STEPS = 120
 MOST_JOBS = 5

@@ -7,15 +7,9 @@ import pytest
 from memory_jobs import MemoryCoordinator
 from worker_double import ours
 
-from mu_twisted.coordinator import (
-    Jobs,
-    JobStatus,
-    Request,
-    ServiceError,
-    UnknownJob,
-    WorkerRegistry,
-)
+from mu_twisted.coordinator import Jobs, Request, WorkerRegistry
 from mu_twisted.pipelines import PipelineError
+from mu_twisted.statuses import JobStatus, ServiceError, UnknownJob
 
 
 def test_a_submitted_job_is_launched_done_and_told_of(world: MemoryCoordinator) -> None:

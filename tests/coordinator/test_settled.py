@@ -7,10 +7,10 @@ import pytest
 from memory_jobs import PIPELINE, MemoryCoordinator
 from twisted.internet.defer import CancelledError
 
-from mu_twisted.coordinator import MAX_PAGE, SettledPage, UnknownJob
-from mu_twisted.coordinator.output._page import MAX_PAGE_BYTES
 from mu_twisted.coordinator.output._store import MAX_OUTPUT
 from mu_twisted.pipelines import PeerOptions
+from mu_twisted.statuses import MAX_PAGE, SettledPage, UnknownJob
+from mu_twisted.storage._output_page import MAX_PAGE_BYTES
 
 
 def settled(world: MemoryCoordinator, job: str, after: int = 0) -> SettledPage:

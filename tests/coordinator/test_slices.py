@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from memory_jobs import PIPELINE, MemoryCoordinator, WorkClock
 
-from mu_twisted.coordinator import Request, ServiceError, UnknownJob
+from mu_twisted.coordinator import Request
 from mu_twisted.coordinator._slices import SLICE, Slices, Steps
 from mu_twisted.coordinator._submission import MAX_WORDS
 from mu_twisted.jobs import Gangs
 from mu_twisted.pipelines import PeerOptions, PipelineError
+from mu_twisted.statuses import ServiceError, UnknownJob
 
 TASKS = 2100
 

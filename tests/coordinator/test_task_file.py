@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from memory_jobs import MemoryCoordinator
 
-from mu_twisted.coordinator import TaskStatus
+from mu_twisted.statuses import TaskStatus
 
 
 def failed_job(world: MemoryCoordinator) -> tuple[str, Path]:

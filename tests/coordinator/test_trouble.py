@@ -8,10 +8,11 @@ from memory_jobs import MemoryCoordinator, fill_the_disk, make_room
 from twisted.logger import capturedLogs, formatEvent
 from worker_double import WorkerDouble
 
-from mu_twisted.coordinator import Request, ServiceError
+from mu_twisted.coordinator import Request
 from mu_twisted.coordinator import _submission as submission
 from mu_twisted.coordinator.observation import _log as log
 from mu_twisted.pipelines import Pipeline, PipelineError
+from mu_twisted.statuses import ServiceError
 
 
 def rows(world: MemoryCoordinator, job: str) -> int:

@@ -13,9 +13,9 @@ from memory_jobs import PIPELINE, MemoryCoordinator
 from worker_double import WorkerDouble
 
 from mu_twisted.base import MuError
-from mu_twisted.coordinator import UnknownJob
 from mu_twisted.coordinator.observation._watchers import CELLS, KEEP_ALIVE, MAX_LISTED, PERIOD
 from mu_twisted.pipelines import InputList, pack_inputs
+from mu_twisted.statuses import UnknownJob
 
 
 def takes(settings: Any, inputs: InputList) -> int:

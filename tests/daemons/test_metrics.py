@@ -14,10 +14,10 @@ from control_server import Loop, control_loop  # noqa: F401 - a fixture
 from memory_relay import MemoryRelay
 from prometheus_client.parser import text_string_to_metric_families
 
-from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus
+from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus
 from mu_twisted.daemons._rendezvous_metrics import relay_metrics
 from mu_twisted.daemons.rendezvous import Options
-from mu_twisted.jobs import Cost
+from mu_twisted.statuses import Cost, JobStatus
 from mu_twisted.web import ControlError, ListenAddress, open_metrics
 from mu_twisted.web.metrics import metrics_text
 

@@ -11,6 +11,7 @@ from job_driver import Play, assigns
 from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.jobs import (
     Assign,
     Failure,
@@ -22,7 +23,6 @@ from mu_twisted.jobs import (
     Reopened,
     ResultReached,
     TaskState,
-    exhaust,
     fair_shares,
 )
 from mu_twisted.jobs._gangs import Gangs

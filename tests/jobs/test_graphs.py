@@ -12,9 +12,9 @@ from job_driver import Play, assigns
 from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.jobs import Assign, Finish, Groups, Job, JobError, JobPolicy, ResultReached, grouped
 from mu_twisted.jobs._precedence import Precedence
-from mu_twisted.jobs._steps import exhaust
 
 
 def groups(after: dict[int, Any]) -> Groups:

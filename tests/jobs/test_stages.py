@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from property_examples import examples
 from simulated_fleet import Faults, SimulatedFleet
 
-from mu_twisted.jobs import Job, JobError, JobPolicy, StageIndex, TaskState, exhaust, grouped, stage_runs
+from mu_twisted.base.steps import exhaust
+from mu_twisted.jobs import Job, JobError, JobPolicy, StageIndex, TaskState, grouped, stage_runs
 from mu_twisted.wording import stages_under_way as under_way
 
 

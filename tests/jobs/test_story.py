@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from simulated_fleet import Faults, SimulatedFleet
 
-from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, exhaust, grouped, record_from_dict
+from mu_twisted.base.steps import exhaust
+from mu_twisted.jobs import Job, JobPolicy, Submitted, TaskStory, grouped, record_from_dict
 from mu_twisted.jobs._ledger import Ledger
 
 

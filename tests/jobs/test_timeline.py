@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from job_driver import Play
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.jobs import (
     OUTCOMES,
     Assigned,
@@ -21,7 +22,6 @@ from mu_twisted.jobs import (
     ResultReached,
     Retried,
     Submitted,
-    exhaust,
     slowest,
 )
 from mu_twisted.jobs._records import Closed, KeptOpen

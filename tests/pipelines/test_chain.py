@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.cli.demo.fake_encoders import make_fake_encoders
-from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines.xcenc import Options, pipeline
 from worker_lambda._template import Substitutions, expand_command, state_placeholders
 

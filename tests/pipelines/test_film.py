@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.python import usage
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.cli.demo.fixtures import find_ffmpeg, run_ffmpeg
-from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import film
 from mu_twisted.pipelines.film import STAGES, chunk_frames, piece_frames, pieces_of, place
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import exhaust, grouped
+from mu_twisted.jobs import grouped
 from mu_twisted.pipelines import InputList, PipelineError, load_pipeline, pack_inputs
 from mu_twisted.pipelines.graph import StageWords, place
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.fsm import Machine, Outcome, Peering, TerminalState
-from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import (
     PeerOptions,
     Pipeline,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.python.usage import UsageError
 
-from mu_twisted.jobs import exhaust
+from mu_twisted.base.steps import exhaust
 from mu_twisted.pipelines import load_pipeline
 
 PIPELINE = load_pipeline("shuffle")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from twisted.python import usage
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.fsm import TerminalState
-from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import (
     InputList,
     PeerOptions,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
 
-from mu_twisted.jobs import exhaust
+from mu_twisted.base.steps import exhaust
 from mu_twisted.pipelines import load_pipeline
 from mu_twisted.pipelines.xcenc import COMPARE, Options, pipeline
 

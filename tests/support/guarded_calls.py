@@ -12,8 +12,8 @@ from typing import Any
 
 from blocking_code import CASES
 
+from mu_twisted.base.steps import exhaust
 from mu_twisted.fsm import Outcome
-from mu_twisted.jobs import exhaust
 from mu_twisted.pipelines import GuardedMachine, InputList, Looking, Pipeline, PipelineError, guard, load_source
 
 SETTINGS = {"tasks": 2}

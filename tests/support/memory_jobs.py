@@ -12,19 +12,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from worker_double import WorkerDouble, launch_identity, ours
 
-from mu_twisted.coordinator import (
-    Jobs,
-    JobStatus,
-    Journal,
-    Opened,
-    Request,
-    Suspects,
-    TaskStatus,
-    WorkerRegistry,
-)
+from mu_twisted.coordinator import Jobs, Journal, Opened, Request, Suspects, WorkerRegistry
 from mu_twisted.fsm import CommandListState, TerminalState
 from mu_twisted.jobs import JobPolicy, LaunchOutcome
 from mu_twisted.pipelines import Pipeline, PipelineError, job_policy
+from mu_twisted.statuses import JobStatus, TaskStatus
 
 
 class Echo(CommandListState):

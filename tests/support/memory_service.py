@@ -9,36 +9,38 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mu_twisted.aws import AWSError, check_region
 from mu_twisted.coordinator import (
-    MAX_PAGE,
     ActiveTask,
     ActiveTasks,
     AttemptColumns,
     CoordinatorCounts,
     CountSeries,
-    Cursor,
     DaemonStatus,
     EventPage,
     EventQuery,
     EventSink,
     Failures,
-    JobStatus,
-    OutputPage,
-    OutputQuery,
     ReasonGroup,
     Request,
-    RunOutput,
-    ServiceError,
-    SettledPage,
     Story,
-    TaskPage,
-    TaskStatus,
     TeeCursor,
     TeePage,
     TeePiece,
     Timeline,
-    UnknownJob,
 )
 from mu_twisted.pipelines import PipelineError
+from mu_twisted.statuses import (
+    MAX_PAGE,
+    Cursor,
+    JobStatus,
+    OutputPage,
+    OutputQuery,
+    RunOutput,
+    ServiceError,
+    SettledPage,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+)
 
 
 class MemoryService:

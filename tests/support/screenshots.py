@@ -18,8 +18,8 @@ from worker_double import WorkerDouble, ours
 
 from mu_twisted.coordinator import Opened
 from mu_twisted.coordinator._meter import Usage
-from mu_twisted.jobs import Cost
 from mu_twisted.pipelines import Pipeline
+from mu_twisted.statuses import Cost
 
 TASKS = 600
 WORKERS = 40

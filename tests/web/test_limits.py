@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mu_twisted.coordinator import JobStatus, Request
+from mu_twisted.coordinator import Request
+from mu_twisted.statuses import JobStatus
 from mu_twisted.web._api import Api
 from mu_twisted.web._calls import Call, CallRefusal, Reply
 from mu_twisted.web._factory import ControlFactory

@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus, JobStatus
-from mu_twisted.jobs import Cost
+from mu_twisted.coordinator import CoordinatorCounts, DaemonStatus
+from mu_twisted.statuses import Cost, JobStatus
 from mu_twisted.web.metrics import metrics_text
 
 DAEMON = DaemonStatus(1, "0.2.0", 13579, 2, 7, transport="core", loop_lag=0.25)

@@ -8,8 +8,7 @@ from contextlib import suppress
 from itertools import accumulate, islice
 
 from mu_twisted.base.json_types import Json
-from mu_twisted.coordinator._errors import ServiceError
-from mu_twisted.coordinator._status import JobStatus
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.coordinator.observation._states import shifted
 from mu_twisted.coordinator.observation._timeline_values import (
     AttemptColumns,
@@ -21,7 +20,8 @@ from mu_twisted.coordinator.observation._timeline_values import (
 )
 from mu_twisted.coordinator.records import Journal, Labels, Row
 from mu_twisted.coordinator.run import AttemptFile, Attempts
-from mu_twisted.jobs import OUTCOMES, STEP, JobError, JobTimeline, Stage, Steps, Submitted, record_from_dict, slowest
+from mu_twisted.jobs import OUTCOMES, JobError, JobTimeline, Stage, Submitted, record_from_dict, slowest
+from mu_twisted.statuses import JobStatus, ServiceError
 from mu_twisted.wording import ranges
 
 KEPT = 4

@@ -8,11 +8,12 @@ from itertools import islice
 
 from mu_twisted.base import counted, printable
 from mu_twisted.base.json_types import Json, JsonObject
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.coordinator._status import EventPage, EventQuery
 from mu_twisted.coordinator.observation._task_story import Move, story_rows
 from mu_twisted.coordinator.records import Journal, Row
 from mu_twisted.coordinator.run import AttemptFile, joined_lines
-from mu_twisted.jobs import STEP, StageIndex, Steps
+from mu_twisted.jobs import StageIndex
 from mu_twisted.wire.byte_counts import counts_text
 
 MAX_LINES = 100_000

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import msgspec
 from twisted.internet.defer import Deferred
 
+from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._errors import ServiceError, UnknownJob
-from mu_twisted.coordinator._status import JobStatus, TaskPage, TaskStatus, failures_of
 from mu_twisted.coordinator.observation._job_timeline import JobTimelines
 from mu_twisted.coordinator.observation._task_story import reading_story
 from mu_twisted.coordinator.observation._timeline_values import (
@@ -23,9 +22,17 @@ from mu_twisted.coordinator.observation._timeline_values import (
     Timeline,
 )
 from mu_twisted.coordinator.observation._watchers import Watches
-from mu_twisted.coordinator.output import OutputPage, OutputQuery
 from mu_twisted.coordinator.records import Journal, JournalError, Labels
-from mu_twisted.jobs import Steps
+from mu_twisted.statuses import (
+    JobStatus,
+    OutputPage,
+    OutputQuery,
+    ServiceError,
+    TaskPage,
+    TaskStatus,
+    UnknownJob,
+    failures_of,
+)
 from mu_twisted.transport import ReactorTime
 from mu_twisted.wording import FailedTask, FailureGroup, failure_groups, ranges
 

@@ -10,25 +10,24 @@ from itertools import islice
 import msgspec
 
 from mu_twisted.base.json_types import Json
-from mu_twisted.coordinator._status import TaskStatus
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.coordinator.observation._states import shifted
 from mu_twisted.coordinator.observation._timeline_values import AttemptStory, Story
 from mu_twisted.coordinator.records import Journal, Row
 from mu_twisted.coordinator.run import AttemptFile, Attempts, joined_lines
 from mu_twisted.jobs import (
-    STEP,
     Assigned,
     AttemptEnded,
     Extended,
     Finished,
     JobRecord,
     RecordError,
-    Steps,
     Submitted,
     TaskState,
     TaskStory,
     record_from_dict,
 )
+from mu_twisted.statuses import TaskStatus
 
 MAX_STORY = 200
 """Attempts, and moves, of a task that its story has, the last ones."""

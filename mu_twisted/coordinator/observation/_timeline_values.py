@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mu_twisted.base.json_types import JsonObject
-from mu_twisted.coordinator._status import TaskStatus
-from mu_twisted.coordinator.output import RunOutput
+from mu_twisted.statuses import RunOutput, TaskStatus
 
 
 class AttemptColumns(msgspec.Struct, frozen=True):

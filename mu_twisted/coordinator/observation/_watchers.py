@@ -16,12 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mu_twisted.base import unicode_only
+from mu_twisted.base.steps import STEP, Steps
 from mu_twisted.coordinator._active_jobs import ActiveJobs
-from mu_twisted.coordinator._errors import UnknownJob
-from mu_twisted.coordinator._status import JobStatus, TaskPage
 from mu_twisted.coordinator.records import Journal
 from mu_twisted.coordinator.run import JobRun
-from mu_twisted.jobs import STEP, Steps, TaskState
+from mu_twisted.jobs import TaskState
+from mu_twisted.statuses import JobStatus, TaskPage, UnknownJob
 from mu_twisted.transport import ReactorTime, every
 from mu_twisted.wording import ranges
 

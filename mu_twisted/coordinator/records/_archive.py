@@ -13,21 +13,22 @@ from pathlib import Path
 import msgspec
 from twisted.logger import Logger
 
-from mu_twisted.coordinator._errors import ServiceError, UnknownJob
-from mu_twisted.coordinator._status import (
+from mu_twisted.base.steps import STEP, Steps
+from mu_twisted.coordinator._status import Request, stage_statuses
+from mu_twisted.coordinator.records._history import History, folding, last_status, record_row
+from mu_twisted.coordinator.records._journal import Journal, JournalError
+from mu_twisted.jobs import Finished, Job, Record, TaskState, TaskView
+from mu_twisted.statuses import (
     MAX_PAGE,
     JobStatus,
-    Request,
+    ServiceError,
     SettledPage,
     StageStatus,
     TaskPage,
     TaskStatus,
-    stage_statuses,
+    UnknownJob,
 )
-from mu_twisted.coordinator.records._history import History, folding, last_status, record_row
-from mu_twisted.coordinator.records._journal import Journal, JournalError
-from mu_twisted.coordinator.records._task_file import TaskList, reading_tasks, writing_tasks
-from mu_twisted.jobs import STEP, Finished, Job, Record, Steps, TaskState, TaskView
+from mu_twisted.storage import TaskList, reading_tasks, writing_tasks
 
 Labels = Callable[[int], str | None]
 """What a task of a job is called, by its number; None: it has no name but that."""

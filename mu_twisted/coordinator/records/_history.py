@@ -13,10 +13,12 @@ from itertools import chain
 import msgspec
 
 from mu_twisted.base.json_types import Json, JsonObject
+from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._meter import Usage
-from mu_twisted.coordinator._status import JobStatus, Request
+from mu_twisted.coordinator._status import Request
 from mu_twisted.coordinator.records._journal import Journal, JournalError
-from mu_twisted.jobs import Job, JobError, JobRecord, Steps, record_from_dict, record_to_dict
+from mu_twisted.jobs import Job, JobError, JobRecord, record_from_dict, record_to_dict
+from mu_twisted.statuses import JobStatus
 
 Row = JsonObject
 

@@ -24,8 +24,8 @@ from twisted.logger import Logger
 
 from mu_twisted.base import MuError
 from mu_twisted.base.json_types import JsonObject
-from mu_twisted.coordinator.records._journal_count import CountFile, boot_id, read_count
-from mu_twisted.jobs import Steps, uncollected
+from mu_twisted.base.steps import Steps, uncollected
+from mu_twisted.storage import CountFile, boot_id, read_count
 from mu_twisted.transport import ReactorTime
 
 _SCHEMA = 1

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mu_twisted.base import MuError, one_line, printable, terminal_safe
-from mu_twisted.coordinator._errors import ServiceError
+from mu_twisted.base.steps import Steps
 from mu_twisted.coordinator._interfaces import Launching, Recorder
 from mu_twisted.coordinator._launch_tokens import LaunchTokens
 from mu_twisted.coordinator._meter import Meter
@@ -24,8 +24,9 @@ from mu_twisted.coordinator.run._commit_queue import CommitQueue
 from mu_twisted.coordinator.run._executor import ActionExecutor, AttemptStarter
 from mu_twisted.coordinator.run._failures import failure_of, joined_lines, own_fault
 from mu_twisted.fsm import Machine, Outcome
-from mu_twisted.jobs import Action, Counts, Failure, Job, Steps, Waits, launch_id_in
+from mu_twisted.jobs import Action, Counts, Failure, Job, Waits, launch_id_in
 from mu_twisted.pipelines import MAX_INPUTS, JobSettings, Pipeline, Report, guard, unpack_inputs
+from mu_twisted.statuses import ServiceError
 from mu_twisted.transport import ReactorTime, every
 from mu_twisted.wire.byte_counts import ByteCounts
 from mu_twisted.wording import called

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mu_twisted.coordinator._errors import ServiceError
-from mu_twisted.coordinator.output._values import Cursor, OutputPage, OutputQuery, RunOutput, Which
-from mu_twisted.jobs import Steps
+from mu_twisted.base.steps import Steps
+from mu_twisted.statuses import Cursor, OutputPage, OutputQuery, RunOutput, ServiceError, Which
 
 MAX_PAGE_BYTES = 1 << 20
 MAX_PAGE_RUNS = 1000

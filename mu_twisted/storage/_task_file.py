@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from mu_twisted.coordinator._status import TaskStatus
-from mu_twisted.jobs import Steps, uncollected
+from mu_twisted.base.steps import Steps, uncollected
+from mu_twisted.statuses import TaskStatus
 
 _FORM = "mu.tasks.1"
 _LINE = 500
